@@ -84,7 +84,11 @@ async def serve() -> None:
         recipient_domains=RecipientDomains(),
     )
     administration = Administration(
-        nothing, nothing, secrets=nothing, brands=Brands(), mailboxes_max=9
+        nothing,
+        nothing,
+        secrets=nothing,
+        brands=AccountBrands(Brands(), lambda _: None),
+        mailboxes_max=9,
     )
     public = PublicGrpcServer(
         public_services(

@@ -43,6 +43,11 @@ class KnownKeys:
     async def tenant(self, tenant_id: str) -> Tenant | None:
         return TENANTS.get(tenant_id)
 
+    async def tenant_named(self, account_id: str, name: str) -> Tenant | None:
+        """The external_id of the tenant of an account is `shop`."""
+        own = TENANTS.get(account_id)
+        return own if own is not None and name in {own.tenant_id, "shop"} else None
+
     async def account(self, account_id: str) -> Account:
         return Account(account_id=account_id)
 

@@ -12,6 +12,7 @@ from tests.support.ingest import DOMAIN, IngestHarness, Response
 
 T = TypeVar("T")
 ANN = f"ann@{DOMAIN}"
+RECIPIENT = "b@one.example"
 
 
 def letter(sender: str = ANN, **headers: str) -> bytes:
@@ -44,12 +45,18 @@ class Client:
             return try_login(client, username, password, mechanism)
 
     def send(
-        self, username: str, password: str, message: bytes | None = None, *, sender: str = ANN
+        self,
+        username: str,
+        password: str,
+        message: bytes | None = None,
+        *,
+        sender: str = ANN,
+        to: str = RECIPIENT,
     ) -> tuple[int, bytes]:
         """The reply to the message, or to the command that was refused."""
         with self.open() as client:
             found = try_login(client, username, password)
-            return submit(client, message or letter(), sender) if found[0] == 235 else found
+            return submit(client, message or letter(), sender, to) if found[0] == 235 else found
 
 
 def try_login(
@@ -65,8 +72,10 @@ def try_login(
         return error.smtp_code, as_bytes(error.smtp_error)
 
 
-def submit(client: smtplib.SMTP, message: bytes, sender: str = ANN) -> tuple[int, bytes]:
-    for verb, argument in ((client.mail, sender), (client.rcpt, "b@one.example")):
+def submit(
+    client: smtplib.SMTP, message: bytes, sender: str = ANN, to: str = RECIPIENT
+) -> tuple[int, bytes]:
+    for verb, argument in ((client.mail, sender), (client.rcpt, to)):
         code, text = verb(argument)
         if code != 250:
             client.rset()

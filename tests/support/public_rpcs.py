@@ -70,7 +70,8 @@ class Rpc(NamedTuple):
 
 def services_with(access: AccessControl) -> list[PublicService]:
     """The services with this access control, and with nothing behind it."""
-    rpc_access = RpcAccess(access, TrustedProxies(""), AccountBrands(Brands(), lambda _: None))
+    brands = AccountBrands(Brands(), lambda _: None)
+    rpc_access = RpcAccess(access, TrustedProxies(""), brands)
     emails = EmailServicer(
         rpc_access, senders=access, acceptance=NOTHING, emails=NOTHING,
         recipient_domains=RecipientDomains(),
@@ -78,7 +79,7 @@ def services_with(access: AccessControl) -> list[PublicService]:
     return public_services(
         rpc_access, emails,
         administration=Administration(
-            NOTHING, NOTHING, secrets=NOTHING, brands=Brands(), mailboxes_max=9
+            NOTHING, NOTHING, secrets=NOTHING, brands=brands, mailboxes_max=9
         ),
         domains=NOTHING, suppressions=NOTHING, webhooks=NOTHING,
     )  # fmt: skip

@@ -12,6 +12,7 @@ import httpx
 from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Tenant
 from kernel.brand import Brand, Brands
 from services.ingest.api.access import Principal
+from services.ingest.api.account_brands import AccountBrands
 from services.ingest.api.administration import Administration
 from services.ingest.api.administration.base import Directory
 from services.ingest.api.callers import Caller
@@ -132,8 +133,10 @@ def application_with(access: Any, origins: str = "") -> object:  # noqa: ANN401 
     dependencies = RestDependencies(
         RestAccess(access), send_handler, nothing, clients, cast(Any, Domains()),
         cast(Any, DomainService()),
-        Administration(EmptyDirectory(), nothing, secrets=nothing, brands=brands(),
-            mailboxes_max=9),
+        Administration(
+            EmptyDirectory(), nothing, secrets=nothing,
+            brands=AccountBrands(brands(), lambda _: None), mailboxes_max=9,
+        ),
     )  # fmt: skip
     app = HttpApp(access, send_handler, rest(dependencies), brands=brands())
     return with_cors(app, [origins] if origins else [])

@@ -85,16 +85,24 @@ class AccessControl:
         *,
         rule: AccessRule = OF_TENANT,
         named_tenant: Callable[[], str] = str,
+        by_external_id: bool = False,
     ) -> tuple[Principal, RateLimitStatus]:
         """The caller of an operation on a tenant. Raises Problem 401, 403, 404 or 503;
         `enforce_rate_limit` refuses requests over the limit.
 
-        named_tenant: reads X-Tenant-Id, which keys of tenants do not need.
+        named_tenant: reads X-Tenant-Id, which keys of tenants do not need. by_external_id: it may
+        also be the external_id of a tenant of the account.
         """
         try:
             key = await self._authenticate(authorization, client, rule)
-            tenant_id = key.tenant_id or _named_by(key, rule, named_tenant())
-            tenant = await self._directory.tenant(tenant_id)
+            if key.tenant_id:
+                tenant = await self._directory.tenant(key.tenant_id)
+            elif by_external_id:
+                name = _named_by(key, rule, named_tenant())
+                tenant = await self._directory.tenant_named(key.account_id, name)
+            else:
+                tenant_id = _id_of_tenant(_named_by(key, rule, named_tenant()))
+                tenant = await self._directory.tenant(tenant_id)
         except Unavailable as error:
             raise unavailable() from error
         if not key.tenant_id:
@@ -240,6 +248,11 @@ def _named_by(key: ApiKey, rule: AccessRule, name: str) -> str:
         detail = f"This is the key of {OWNERS[kind_of(key)]}. Name a tenant by {TENANT_HEADER}."
         fault = Fault("", "missing_required_field", detail)
         raise Problem(422, "missing_required_field", detail=detail, faults=[fault])
+    return name
+
+
+def _id_of_tenant(name: str) -> str:
+    """Raises Problem."""
     try:
         return canonical_uuid(name)
     except ValueError:

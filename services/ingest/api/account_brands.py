@@ -11,7 +11,7 @@ class AccountBrands:
 
     def __init__(self, brands: Brands, find: Callable[[str], Account | None]) -> None:
         self.default = brands.default
-        self._brands = brands
+        self.all = brands
         self._find = find
 
     def id_of(self, account_id: str) -> str:
@@ -20,4 +20,9 @@ class AccountBrands:
         return account.brand if account is not None else ""
 
     def of(self, account_id: str) -> Brand:
-        return self._brands.named(self.id_of(account_id))
+        return self.all.named(self.id_of(account_id))
+
+    def smtp_host_of(self, account_id: str) -> str:
+        """The SMTP host of the brand that the account names; empty if there is none."""
+        brand_id = self.id_of(account_id)
+        return self.all.named(brand_id).smtp_host if brand_id else ""

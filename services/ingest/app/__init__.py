@@ -129,7 +129,7 @@ def create_servers(
     domains = create_recipient_domains(deps)
     fetcher = create_fetcher(deps, access, brands)
     send_handler = SendHandler(access, acceptance, recipient_domains=domains, fetcher=fetcher)
-    administration = create_administration(deps, directory)
+    administration = create_administration(deps, directory, brands)
     domain_service = create_domain_service(deps, emails, directory, brands=brands)
     rest_deps = RestDependencies(
         RestAccess(access), send_handler, emails, deps.clients, directory, domain_service,
@@ -147,7 +147,7 @@ def create_servers(
     certificates = create_certificates(deps)
     submission = create_submission(
         settings, certificates,
-        brands=deps.brands, access=access, acceptance=acceptance, recipient_domains=domains,
+        brands=brands, access=access, acceptance=acceptance, recipient_domains=domains,
     )  # fmt: skip
     return [
         *create_http_servers(deps, app, certificates),
@@ -192,15 +192,17 @@ def create_domain_service(
     )
 
 
-def create_administration(deps: Dependencies, directory: DirectoryStore) -> Administration:
+def create_administration(
+    deps: Dependencies, directory: DirectoryStore, brands: AccountBrands
+) -> Administration:
     lists = DirectoryLists(deps.system_database, deps.tenant_database)
     return Administration(
         Directory(directory, lists),
         AuditLog(lists),
         secrets=deps.secrets,
-        brands=deps.brands,
+        brands=brands,
         mailboxes_max=deps.settings.tenant_mailboxes_max,
-        smtp=smtp_host(deps.settings),
+        smtp=smtp_host(deps.settings, deps.brands),
     )
 
 

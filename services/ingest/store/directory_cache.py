@@ -33,6 +33,10 @@ def _domain_key(domain: Domain) -> tuple[str, str]:
     return (domain.account_id if domain.shared else domain.tenant_id, domain.name)
 
 
+def _external_key(tenant: Tenant) -> tuple[str, str]:
+    return (tenant.account_id, tenant.external_id)
+
+
 class DirectoryCache:
     """Reads the changes of the database by version; the broker is not involved.
 
@@ -60,6 +64,8 @@ class DirectoryCache:
         self.stopped: set[str] = set()
         self._accounts.on_change(self._set_account)
         self._tenants.on_change(self._set_tenant)
+        self._external = ReplicatedTable(Tenant, index=_external_key)
+        self._tenants.on_change(self._external.put)
         self._tables: dict[type[Any], ReplicatedTable[Any]] = {
             Account: self._accounts,
             Tenant: self._tenants,
@@ -92,6 +98,18 @@ class DirectoryCache:
 
     async def tenant(self, tenant_id: str) -> Tenant | None:
         return await self._find(lambda: self._tenants.get(tenant_id))
+
+    async def tenant_named(self, account_id: str, name: str) -> Tenant | None:
+        """The account's tenant with this id or external_id, which is not empty."""
+        by_id, by_external = self._tenants.get, self._external.get_by_index
+
+        def lookup() -> Tenant | None:
+            own = by_id(name)
+            if own is not None and own.account_id == account_id:
+                return own
+            return by_external((account_id, name))
+
+        return await self._find(lookup)
 
     async def account(self, account_id: str) -> Account | None:
         return await self._find(lambda: self._accounts.get(account_id))

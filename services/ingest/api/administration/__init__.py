@@ -1,7 +1,7 @@
 """Accounts, tenants, API keys and mailboxes: what REST and gRPC have in common."""
 
-from kernel.brand import Brands
 from kernel.crypto import SecretKeyring
+from services.ingest.api.account_brands import AccountBrands
 from services.ingest.api.administration.accounts import Accounts
 from services.ingest.api.administration.api_keys import ApiKeys
 from services.ingest.api.administration.audit_log import AuditLog
@@ -19,12 +19,12 @@ class Administration:
         audit_log: AuditLog,
         *,
         secrets: SecretKeyring,
-        brands: Brands,
+        brands: AccountBrands,
         mailboxes_max: int,
         smtp: SmtpHost = SmtpHost(),  # noqa: B008 - immutable
     ) -> None:
         self.audit_log = audit_log
-        self.accounts = Accounts(directory, brands)
+        self.accounts = Accounts(directory, brands.all)
         self.tenants = Tenants(directory, secrets)
-        self.api_keys = ApiKeys(directory, self.tenants, brands)
-        self.mailboxes = Mailboxes(directory, smtp, count_max=mailboxes_max)
+        self.api_keys = ApiKeys(directory, self.tenants, brands.all)
+        self.mailboxes = Mailboxes(directory, brands, smtp=smtp, count_max=mailboxes_max)

@@ -13,6 +13,7 @@ from kernel import auth, clock
 from kernel.crypto import sha256
 from kernel.ids import uuid7_text
 from mail.address import AddressError
+from services.ingest.api.account_brands import AccountBrands
 from services.ingest.api.administration.api_keys import DAY_S, GRACE_MAX_S, is_test
 from services.ingest.api.administration.base import (
     LINE,
@@ -91,12 +92,19 @@ class NewMailbox(NamedTuple):
 
 
 class Mailboxes:
-    """count_max: mailboxes of a tenant."""
+    """count_max: mailboxes of a tenant. smtp: of accounts without a brand of their own."""
 
-    def __init__(self, directory: Directory, smtp: SmtpHost, *, count_max: int) -> None:
+    def __init__(
+        self, directory: Directory, brands: AccountBrands, *, smtp: SmtpHost, count_max: int
+    ) -> None:
         self._directory = directory
+        self._brands = brands
+        self._smtp = smtp
         self._count_max = count_max
-        self.smtp = smtp
+
+    def smtp_of(self, mailbox: Mailbox) -> SmtpHost:
+        host = self._brands.smtp_host_of(mailbox.account_id)
+        return self._smtp._replace(host=host) if host else self._smtp
 
     async def create(
         self, caller: Caller, given: Sequence[CreateMailboxRequest], *, pointer: str = "#/address"

@@ -101,7 +101,7 @@ async def mailboxes_to_json(
 ) -> list[dict[str, object]]:
     """With when they were last used. Raises Problem."""
     used = await mailboxes.last_used(caller, found)
-    return [mailbox_to_json(one, mailboxes.smtp, used.get(one.mailbox_id)) for one in found]
+    return [mailbox_to_json(one, mailboxes.smtp_of(one), used.get(one.mailbox_id)) for one in found]
 
 
 def api_key_to_json(key: ApiKey, last_used_at: datetime | None = None) -> dict[str, object]:

@@ -97,7 +97,7 @@ class MailboxServicer(MailboxServiceServicer):
         return pb.DeleteMailboxResponse(id=deleted.mailbox_id)
 
     def _created(self, new: NewMailbox) -> pb.CreateMailboxResponse:
-        shown = mailbox_to_json(new.mailbox, self._mailboxes.smtp)
+        shown = mailbox_to_json(new.mailbox, self._mailboxes.smtp_of(new.mailbox))
         mailbox = shown_as(pb.MailboxInfo, shown)
         return pb.CreateMailboxResponse(mailbox=mailbox, password=new.password)
 

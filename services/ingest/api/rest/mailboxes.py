@@ -136,4 +136,7 @@ def _add_rotation(router: APIRouter, access: RestAccess, mailboxes: Mailboxes) -
 
 
 def created_to_json(new: NewMailbox, mailboxes: Mailboxes) -> dict[str, object]:
-    return {**mailbox_to_json(new.mailbox, mailboxes.smtp), "password": new.password}
+    return {
+        **mailbox_to_json(new.mailbox, mailboxes.smtp_of(new.mailbox)),
+        "password": new.password,
+    }

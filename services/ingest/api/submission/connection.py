@@ -7,7 +7,7 @@ from typing import cast
 
 from kernel.tls import HANDSHAKE_S, server_name
 from mail.smtp_server import ServerSession
-from mail.smtp_server_events import Event, ServerConfig, StartTls
+from mail.smtp_server_events import Event, Login, ServerConfig, StartTls
 from services.ingest.api.submission.submitter import Submitter
 
 LOGIN_S = 120.0  # from the connection to a login
@@ -148,6 +148,8 @@ class Connection(asyncio.Protocol):
             await self._start_tls()
         else:
             self._session.respond(await self._submitter.respond(event))
+            if isinstance(event, Login) and (name := self._submitter.hostname):
+                self._session.hostname = name
         self._advance()
 
     def _lose(self) -> None:

@@ -9,6 +9,7 @@ from mail.reachable import networks
 from mail.smtp_server_events import ServerConfig
 from services.ingest.api.acceptance import Acceptance
 from services.ingest.api.access import AccessControl
+from services.ingest.api.account_brands import AccountBrands
 from services.ingest.api.administration.mailboxes import SmtpHost
 from services.ingest.api.submission.server import (
     ConnectionLimit,
@@ -38,7 +39,7 @@ def create_submission(
     settings: SubmissionSettings,
     certificates: Certificates | None,
     *,
-    brands: Brands,
+    brands: AccountBrands,
     access: AccessControl,
     acceptance: Acceptance,
     recipient_domains: RecipientDomains,
@@ -49,12 +50,14 @@ def create_submission(
         return []
     octets_max = settings.submission_message_mb_max * 1024 * 1024
     config = SubmissionConfig(
-        ServerConfig(brands.default.smtp_host or settings.submission_hostname, octets_max),
+        ServerConfig(default_host(settings, brands.all), octets_max),
         certificates.context(),
-        {host: brand.smtp_host for brand in brands for host in brand.hosts if brand.smtp_host},
+        {host: brand.smtp_host for brand in brands.all for host in brand.hosts if brand.smtp_host},
         networks(settings.submission_proxies),
     )
-    dependencies = SubmissionDependencies(access, acceptance, LoginThrottle(), recipient_domains)
+    dependencies = SubmissionDependencies(
+        access, acceptance, LoginThrottle(), recipient_domains, brands
+    )
     limit = ConnectionLimit(
         settings.submission_connections_max, settings.submission_client_connections_max
     )
@@ -68,10 +71,14 @@ def create_submission(
     return [server.run for server in servers]
 
 
-def smtp_host(settings: SubmissionSettings) -> SmtpHost:
-    """What clients of mailboxes are told."""
+def default_host(settings: SubmissionSettings, brands: Brands) -> str:
+    return brands.default.smtp_host or settings.submission_hostname
+
+
+def smtp_host(settings: SubmissionSettings, brands: Brands) -> SmtpHost:
+    """The settings for mail programs, of accounts without a brand of their own."""
     return SmtpHost(
-        settings.submission_hostname,
+        default_host(settings, brands),
         settings.submission_public_port or port_of(settings.submission_listen),
         settings.submission_tls_public_port or port_of(settings.submission_tls_listen),
     )

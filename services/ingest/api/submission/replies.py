@@ -6,6 +6,10 @@ SENDER_OK = "250 2.1.0 Ok"
 RECIPIENT_OK = "250 2.1.5 Ok"
 LOGGED_IN = "235 2.7.0 Authentication successful"
 LOGIN_FAILED = "535 5.7.8 Authentication credentials invalid"
+TENANT_MISSING = (
+    "535 5.7.8 This is the key of an account: the username must be the id or the external_id of one"
+    " of its tenants"
+)
 MAILBOX_PAUSED = "525 5.7.13 This mailbox is paused"  # RFC 5248, of a disabled user
 LOGIN_UNAVAILABLE = "454 4.7.0 Temporary authentication failure"
 INTERNAL_ERROR = "451 4.3.0 An internal error occurred"
@@ -26,6 +30,7 @@ _CODES = {
 _STATUSES = {
     401: "530 5.7.0",
     403: "530 5.7.0",
+    404: "530 5.7.0",  # the tenant of an account is gone
     422: "554 5.6.0",
     429: "450 4.7.1",
     503: "421 4.3.2",

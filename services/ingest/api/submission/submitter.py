@@ -17,6 +17,7 @@ from mail.smtp_server_events import (
 )
 from services.ingest.api.acceptance import Acceptance
 from services.ingest.api.access import AccessControl, Principal, enforce_rate_limit
+from services.ingest.api.account_brands import AccountBrands
 from services.ingest.api.callers import SENDING
 from services.ingest.api.idempotency import Idempotency
 from services.ingest.api.sending import in_thread_if_large, respond_one
@@ -30,6 +31,12 @@ from services.ingest.domain.reserved import RecipientDomains
 from services.ingest.domain.valid_email import reserved_faults
 
 ROUTE = "SMTP"  # of idempotency keys
+# Replies to right passwords that do not log in.
+KNOWN = {
+    "mailbox_paused": replies.MAILBOX_PAUSED,
+    "missing_required_field": replies.TENANT_MISSING,
+    "not_found": replies.TENANT_MISSING,
+}
 
 observe = metrics.accept_duration.labels("smtp").observe
 logger = logging.getLogger(__name__)
@@ -37,12 +44,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SubmissionDependencies:
-    """recipient_domains: those that accept no live mail."""
+    """recipient_domains: those that accept no live mail. brands: of accounts."""
 
     access: AccessControl
     acceptance: Acceptance
     throttle: LoginThrottle
     recipient_domains: RecipientDomains
+    brands: AccountBrands
 
 
 class Submitter:
@@ -54,6 +62,13 @@ class Submitter:
         self._login = Login("", "")
         self._principal: Principal | None = None
         self._reservation: BodyReservation | None = None
+
+    @property
+    def hostname(self) -> str:
+        """The server's name for the account that has logged in; empty if it names no brand."""
+        if self._principal is None:
+            return ""
+        return self._deps.brands.smtp_host_of(self._principal.tenant.account_id)
 
     def respond_now(self, event: Event) -> str:
         """The reply to an event that needs only what is in memory; empty if it needs `respond`."""
@@ -111,9 +126,9 @@ class Submitter:
             if problem.status in {429, 503}:  # says nothing about the password
                 throttle.succeed(attempt, clock.monotonic_s())
                 return replies.LOGIN_UNAVAILABLE
-            if problem.name == "mailbox_paused":  # only who knows the password learns it
+            if reply := KNOWN.get(problem.name):  # only who knows the password learns it
                 throttle.succeed(attempt, clock.monotonic_s())
-                return replies.MAILBOX_PAUSED
+                return reply
             throttle.fail(attempt)
             logger.warning("submission.login_failed", extra={"client": self._client})
             return replies.LOGIN_FAILED
@@ -126,8 +141,9 @@ class Submitter:
         access = self._deps.access
         if auth.is_api_key(login.password):
             principal, rate_limit = await access.authenticate(
-                f"Bearer {login.password}", self._client, rule=SENDING
-            )
+                f"Bearer {login.password}", self._client,
+                rule=SENDING, named_tenant=lambda: login.username, by_external_id=True,
+            )  # fmt: skip
         else:
             principal, rate_limit = await access.authenticate_mailbox(*login)
         enforce_rate_limit(rate_limit)

@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.ingest.v1.directory_pb2 import ApiKey, Mailbox, MailboxStatus, Tenant
+from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Mailbox, MailboxStatus, Tenant
 from kernel import auth
+from kernel.brand import Brand, Brands
 from kernel.crypto import sha256
 from mail import address
 from mail.smtp_server_events import Login
 from services.ingest.api.access import AccessControl, Principal
+from services.ingest.api.account_brands import AccountBrands
 from services.ingest.api.administration.mailboxes import replace_password
 from services.ingest.api.submission.submitter import (
     SubmissionDependencies,
@@ -30,12 +32,13 @@ from services.ingest.domain.mailbox import (
 )
 from services.ingest.domain.problem import Problem
 from services.ingest.domain.reserved import RecipientDomains
-from tests.support.known_keys import KEYS, MINE, KnownKeys
+from tests.support.known_keys import KEYS, MINE, OTHER, KnownKeys
 
 PASSWORD = auth.generate_password()
 ANN = Mailbox(
     mailbox_id="m", tenant_id=MINE, address="ann@shop.example", password_sha256=sha256(PASSWORD)
 )
+BRANDS = Brands({"acme": Brand(smtp_host="smtp.acme.example")})
 local = st.from_regex(r"[A-Za-z0-9]{1,8}(\.[A-Za-z0-9]{1,4})?", fullmatch=True)
 name = st.from_regex(r"[a-z]{1,6}(\.[a-z]{1,4})?\.example", fullmatch=True)
 addresses = st.builds("{}@{}".format, local, name)
@@ -126,6 +129,7 @@ class KnownMailboxes(KnownKeys):
 
     def __init__(self, *mailboxes: Mailbox) -> None:
         super().__init__()
+        self._keys = KEYS._keys
         self._mailboxes = mailboxes
 
     async def mailbox(self, password_sha256: bytes) -> Mailbox | None:
@@ -141,7 +145,10 @@ def submitter(*mailboxes: Mailbox, per_second: int = 100) -> Submitter:
         nothing,
         bodies=BodyMemory(1024),
     )
-    dependencies = SubmissionDependencies(access, nothing, LoginThrottle(), RecipientDomains())
+    brands = AccountBrands(BRANDS, lambda account_id: Account(brand=account_id and "acme"))
+    dependencies = SubmissionDependencies(
+        access, nothing, LoginThrottle(), RecipientDomains(), brands
+    )
     return Submitter(dependencies, "192.0.2.1")
 
 
@@ -189,3 +196,35 @@ async def test_the_mailbox_of_a_tenant_that_is_gone_cannot_log_in() -> None:
     assert (await submitter(changed(tenant_id="gone")).respond(Login(ANN.address, PASSWORD)))[
         :3
     ] == "535"
+
+
+@pytest.mark.parametrize(
+    ("kind", "username", "reply"),
+    [
+        ("account", MINE, "235"),
+        ("account", "shop", "235"),
+        ("account", OTHER, "535 5.7.8 This is the key of an account: the username must be the id"),
+        ("account", "any", "535 5.7.8 This is the key of an account: the username must be the id"),
+        ("account", "", "535 5.7.8 This is the key of an account: the username must be the id"),
+        ("tenant", "any", "235"),
+        ("tenant", OTHER, "235"),  # its tenant is its own
+        ("operator", MINE, "535 5.7.8 Authentication credentials invalid"),
+    ],
+)
+async def test_the_key_of_an_account_names_a_tenant_by_the_username(
+    kind: str, username: str, reply: str
+) -> None:
+    one = submitter()
+    login = Login(username, KEYS.secrets[kind, "sending_access"])
+    for _ in range(6):  # a right key is not throttled
+        found = await one.respond(login)
+        if kind != "operator":
+            assert found.startswith(reply), found
+    assert (await submitter().respond(login)).startswith(reply)
+
+
+async def test_a_session_has_the_name_of_its_accounts_brand_after_the_login() -> None:
+    one = submitter()
+    assert one.hostname == ""
+    await one.respond(Login("any", KEYS.secrets["tenant", "full_access"]))
+    assert one.hostname == "smtp.acme.example"

@@ -71,11 +71,11 @@ async def test_the_session_has_the_name_of_the_accounts_brand(harness: IngestHar
     harness.serve_submission()
     brands = harness.folder / "brands.toml"
     brands.write_text(BRANDS)
-    harness.extra["brands_file"] = str(brands)
+    harness.extra |= {"brands_file": str(brands), "submission_hostname": "mail.neutral.example"}
     async with harness.running():
         tenant, key = await account_with_tenant(harness, brand="partner")
         session = await in_thread(Client(harness).open)
-        assert await ehlo(session) == "smtp.zenith.example"
+        assert await ehlo(session) == "mail.neutral.example"  # nobody knows the brand yet
         assert (await in_thread(lambda: try_login(session, "customer-17", key)))[0] == 235
         assert await ehlo(session) == "smtp.partner.example"
         await in_thread(session.close)

@@ -52,7 +52,9 @@ class ListenerSettings(Settings):
         "", description="Address of SMTP submission with implicit TLS, host:port, usually port 465"
     )
     submission_hostname: str = Field(
-        "localhost", description="Name of the SMTP server in its greeting"
+        "localhost",
+        description="Name of the SMTP server in its greeting; with several brands, until the client"
+        " names a host in TLS or logs in",
     )
     submission_public_port: int = Field(
         0,

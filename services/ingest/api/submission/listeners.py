@@ -50,7 +50,7 @@ def create_submission(
         return []
     octets_max = settings.submission_message_mb_max * 1024 * 1024
     config = SubmissionConfig(
-        ServerConfig(default_host(settings, brands.all), octets_max),
+        ServerConfig(neutral_host(settings, brands.all), octets_max),
         certificates.context(),
         {host: brand.smtp_host for brand in brands.all for host in brand.hosts if brand.smtp_host},
         networks(settings.submission_proxies),
@@ -69,6 +69,12 @@ def create_submission(
         if listen
     ]
     return [server.run for server in servers]
+
+
+def neutral_host(settings: SubmissionSettings, brands: Brands) -> str:
+    """The name for clients whose brand is not known yet: among several brands, that of none."""
+    several = len(brands.ids) > 1
+    return settings.submission_hostname if several else default_host(settings, brands)
 
 
 def default_host(settings: SubmissionSettings, brands: Brands) -> str:

@@ -12,7 +12,7 @@ field has a default that follows from `slug`, so that three lines make a brand:
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from kernel.errors import ConfigError
@@ -68,6 +68,16 @@ class Brands:
         if len(self._by_host) < len(hosts):
             raise ValueError("A host belongs to one brand only.")
         self.certificates = {host: files for one in self._all for host, files in one.certificates}
+
+    @property
+    def neutral(self) -> Brand:
+        """For what is said before anything is known about the client: among several brands, one
+        without names of any."""
+        if len(self._all) == 1:
+            return self.default
+        return replace(
+            self.default, name="Mail", slug="mail", problem_type="urn:mail:problem:", smtp_host=""
+        )
 
     @property
     def ids(self) -> list[str]:

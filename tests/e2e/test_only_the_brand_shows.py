@@ -7,20 +7,22 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import grpc
 import httpx
 import pytest
-from cryptography import x509
+from google.protobuf.message_factory import GetMessageClass
 
-from contracts.ingest.v1 import email_service_pb2 as pb
-from contracts.ingest.v1.email_service_pb2_grpc import EmailServiceStub
 from tests.support.accounts import keys_of_callers
 from tests.support.engine import Engine, engine_of
+from tests.support.known_keys import ACCESS
+from tests.support.public_rpcs import Rpc, rpcs, services_with
 from tests.support.receiver import Receiver, receiving
+from tests.support.smtp_session import SmtpSession
 from tests.support.stack import FreshDatabase, temporary_database
-from tests.support.tls import certificate_files, client_context
+from tests.support.tls import certificate_files
 
 WITHIN_S = 120.0
 BRANDS = """
@@ -66,6 +68,7 @@ def engine(
                 "OBM_BRANDS_FILE": str(brands),
                 "OBM_BOUNCE_MX": "mx.zenith-mail.net",
                 "ROUTER_EHLO": "out.neutral.net",
+                "INGEST_SUBMISSION_HOSTNAME": "mail.neutral.net",
                 "EVENTS_WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
             },
         ) as running,
@@ -190,36 +193,131 @@ def send_and_wait(customer: Customer, key: str, receiver: Receiver) -> None:
         assert b"DKIM-Signature" in raw.content
 
 
-def test_smtp_replies_and_certificate(customer: Customer) -> None:
-    context, port = client_context(), customer.engine.ports.submission_tls
-    with (
-        socket.create_connection(("127.0.0.1", port), timeout=60) as sock,
-        context.wrap_socket(sock, server_hostname="smtp.partner-post.net") as tls,
-    ):
-        certificate = x509.load_der_x509_certificate(tls.getpeercert(binary_form=True) or b"")
-        customer.saw("certificate", f"{certificate.subject} {certificate.extensions}")
-        file = tls.makefile("rb")
-        greeting = file.readline().decode()
-        assert greeting == "220 smtp.partner-post.net ESMTP\r\n"
-        for line in ("EHLO x.test", "HELP", "AUTH PLAIN AAAA", "MAIL FROM:<a@b.net>", "QUIT"):
-            tls.sendall(f"{line}\r\n".encode())
-            while True:
-                reply = file.readline().decode()
-                customer.saw(line, reply)
-                if reply[3:4] != "-":
-                    break
+STRANGE = (
+    "HELP",
+    "VRFY x",
+    "NOOP",
+    "EXPN x",
+    "XYZ",
+    "MAIL FROM:<a@b.net>",
+    "RCPT TO:<a@b.net>",
+    "DATA",
+)
+WRONG = ("AUTH CRAM-MD5", "AUTH PLAIN ====", "AUTH PLAIN AAAA", "STARTTLS x", "EHLO", "x" * 600)
+
+
+def session_of(customer: Customer, host: str = "", *, tls: bool = True) -> SmtpSession:
+    ports = customer.engine.ports
+    port = ports.submission_tls if tls else ports.submission
+    return SmtpSession(customer.saw, port, host, tls=tls)
+
+
+def test_smtp_before_a_login(customer: Customer) -> None:
+    with session_of(customer, "smtp.partner-post.net", tls=False) as plain:
+        assert plain.greeting == "220 mail.neutral.net ESMTP\r\n"
+        plain.send("EHLO x.test", *STRANGE, *WRONG, "STARTTLS")
+        plain.start_tls()
+        assert plain.send("EHLO x.test").startswith("250-smtp.partner-post.net\r\n")
+        plain.send(*STRANGE, *WRONG, "QUIT")
+    for host in ("smtp.partner-post.net", ""):
+        with session_of(customer, host) as tls:
+            tls.send("EHLO x.test", *STRANGE, *WRONG, "GET / HTTP/1.1")
+    assert customer.leaks() == []
+
+
+def test_smtp_after_a_login(customer: Customer) -> None:
+    """Without SNI, the account decides."""
+    [own] = customer.call("GET", "/api-keys", customer.live_key).json()["data"]
+    customer.call("POST", "/domains", customer.live_key, name="smtp-lab.net")
+    for username, password in (
+        ("any", customer.key), ("any", customer.live_key), (own["tenant_id"], customer.account_key)
+    ):  # fmt: skip
+        with session_of(customer) as session:
+            session.send("EHLO x.test")
+            reply = session.log_in(username, password)
+            assert reply.startswith("235"), reply
+            assert session.send("EHLO x.test").startswith("250-smtp.partner-post.net\r\n")
+            assert session.log_in(username, password).startswith("503")
+            session.send("MAIL FROM:<a@foreign-lab.net>", "MAIL FROM:<a@smtp-lab.net>", "RSET")
+            recipients = ("a@example.com", "delivered@partner-sandbox.net", "a@zen.net", "bad")
+            session.send("MAIL FROM:<>", *(f"RCPT TO:<{one}>" for one in recipients), "DATA")
+            session.send("From: a@foreign-lab.net\r\nSubject: Hi\r\n\r\nHi\r\n.", "QUIT")
+    with session_of(customer) as session:
+        session.send("EHLO x.test")
+        reply = session.log_in("nobody", customer.account_key)
+        assert reply.startswith("535 5.7.8 This is the key of an account")
+    assert customer.leaks() == []
+
+
+def test_a_mailbox_and_the_settings_for_its_mail_program(customer: Customer) -> None:
+    key = customer.live_key
+    customer.call("POST", "/domains", key, name="boxes-lab.net")
+    made = customer.call("POST", "/mailboxes", key, address="ann@boxes-lab.net", test=True)
+    assert made.json()["smtp"]["host"] == "smtp.partner-post.net", made.text
+    customer.call("GET", "/mailboxes", key)
+    with session_of(customer) as session:
+        session.send("EHLO x.test")
+        assert session.log_in("ann@boxes-lab.net", made.json()["password"]).startswith("235")
+        sent = session.send(
+            "MAIL FROM:<bob@boxes-lab.net>", "MAIL FROM:<ann@boxes-lab.net>",
+            "RCPT TO:<delivered@partner-sandbox.net>", "DATA",
+            "From: ann@boxes-lab.net\r\nSubject: Hi\r\n\r\nHi\r\n.",
+        )  # fmt: skip
+        assert sent.startswith("250 2.0.0 Queued as "), sent
     assert customer.leaks() == []
 
 
 def test_errors_over_grpc(customer: Customer) -> None:
+    """Each RPC, with an empty message, with the keys of all and without one."""
+    calls = 0
     with grpc.insecure_channel(f"127.0.0.1:{customer.engine.ports.ingest_grpc}") as channel:
-        with pytest.raises(grpc.RpcError) as refused:
-            EmailServiceStub(channel).SendEmail(
-                pb.SendEmailRequest(), metadata=(("authorization", f"Bearer {customer.key}"),)
-            )
-        metadata = str(refused.value.trailing_metadata())
-        customer.saw("gRPC", metadata)
-        assert "partner" in metadata
+        for rpc in rpcs(services_with(ACCESS)):
+            for key in (customer.key, customer.live_key, customer.account_key, "none"):
+                calls += call(customer, channel, rpc, key)
+    assert calls > 0
+    metadata = [text for where, text in customer.seen if where == "gRPC SendEmail"]
+    assert any("partner" in text for text in metadata)
+    assert customer.leaks() == []
+
+
+def call(customer: Customer, channel: grpc.Channel, rpc: Rpc, key: str) -> bool:
+    """Whether it is refused."""
+    method: Any = channel.unary_unary(
+        f"/{rpc.service}/{rpc.method.name}",
+        request_serializer=lambda one: one.SerializeToString(),
+        response_deserializer=GetMessageClass(rpc.method.output_type).FromString,
+    )
+    try:
+        response = method(rpc.request(), metadata=(("authorization", f"Bearer {key}"),), timeout=60)
+    except grpc.RpcError as error:
+        refused: Any = error
+        customer.saw(
+            f"gRPC {rpc.method.name}", f"{refused.details()} {refused.trailing_metadata()}"
+        )
+        return True
+    customer.saw(f"gRPC {rpc.method.name}", str(response))
+    return False
+
+
+def test_requests_that_are_malformed(customer: Customer) -> None:
+    """They are answered before they reach an operation."""
+    host = b"Host: api.partner-post.net\r\n"
+    for head in (
+        b"GET /nothing HTTP/1.1\r\n" + host,
+        b"OPTIONS /v1/emails HTTP/1.1\r\nOrigin: http://x.test\r\n" + host,
+        b"TRACE /v1/emails HTTP/1.1\r\n" + host,
+        b"POST /v1/emails HTTP/1.1\r\nContent-Length: x\r\n" + host,
+        b"POST /v1/emails HTTP/1.1\r\nContent-Length: 99999999999\r\n" + host,
+        b"GET /" + b"x" * 9_000 + b" HTTP/1.1\r\n" + host,
+        b"GET / HTTP/1.1\r\n" + host + b"X: " + b"x" * 70_000 + b"\r\n",
+        b"GET / HTTP/1.1\r\nno field\r\n" + host,
+        b"GARBAGE\r\n" + host,
+    ):
+        address = ("127.0.0.1", customer.engine.ports.ingest_http)
+        with socket.create_connection(address, timeout=60) as sock:
+            sock.sendall(head + b"Connection: close\r\n\r\n")
+            answer = b"".join(iter(partial(sock.recv, 65_536), b""))
+        customer.saw(f"HTTP {head[:40]!r}", answer.decode("latin-1"))
     assert customer.leaks() == []
 
 

@@ -4,6 +4,7 @@ REST, by gRPC and by SMTP."""
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -51,9 +52,8 @@ def by_rest(harness: IngestHarness, other: Ports, key: str) -> Attempt:
 
 
 def by_grpc(channel: grpc.aio.Channel, key: str) -> Attempt:
-    message = pb.Email(
-        **{"from": f"hello@{DOMAIN}"}, to=["delivered@obm-sandbox.net"], subject="Hi", text="Hi"
-    )
+    fields: Any = {"from": f"hello@{DOMAIN}", "to": ["delivered@obm-sandbox.net"]}
+    message = pb.Email(**fields, subject="Hi", text="Hi")
 
     async def attempt() -> bool:
         request = pb.SendEmailRequest(email=message)

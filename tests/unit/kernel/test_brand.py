@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel.brand import Brand, read_brands
+from kernel.brand import Brand, Brands, read_brands
 from kernel.errors import ConfigError
 
 PARTNER = """
@@ -119,3 +119,11 @@ def test_a_host_of_a_brand_can_have_a_certificate(tmp_path: Path) -> None:
 def test_an_unusable_field_is_a_config_error(tmp_path: Path, table: str) -> None:
     with pytest.raises(ConfigError, match=r"OBM_BRANDS_FILE: \[partner"):
         read_brands(written(tmp_path, TWO + table))
+
+
+def test_among_several_brands_the_neutral_one_has_a_name_of_none() -> None:
+    assert Brands().neutral == Brands().default
+    partner = Brand("Partner", "partner", smtp_host="smtp.partner.example")
+    neutral = Brands({"default": Brand("Zenith", "zenith"), "partner": partner}).neutral
+    shown = (neutral.name, neutral.slug, neutral.problem_type, neutral.smtp_host)
+    assert shown == ("Mail", "mail", "urn:mail:problem:", "")

@@ -103,7 +103,7 @@ def authenticated(
     @wraps(method)
     async def wrapped(self: S, _: object, context: Context) -> R:
         access = self.access
-        brand = access.brands.default  # gRPC does not show which host the client has called
+        brand = access.brands.all.neutral  # gRPC does not show which host the client has called
         try:
             caller = await access.authenticate(context, rule, of_tenant=of_tenant)
             brand = access.brands.of(

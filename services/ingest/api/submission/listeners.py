@@ -73,8 +73,7 @@ def create_submission(
 
 def neutral_host(settings: SubmissionSettings, brands: Brands) -> str:
     """The name for clients whose brand is not known yet: among several brands, that of none."""
-    several = len(brands.ids) > 1
-    return settings.submission_hostname if several else default_host(settings, brands)
+    return brands.neutral.smtp_host or settings.submission_hostname
 
 
 def default_host(settings: SubmissionSettings, brands: Brands) -> str:

@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import idna
 
@@ -77,6 +78,13 @@ def parse_mailbox(text: str) -> Mailbox:
     if match is None:
         return _parse_slowly(text)
     return Mailbox(match[1], match[2], match[3].lower())
+
+
+@lru_cache(maxsize=1_000)
+def recent_mailbox(text: str) -> Mailbox:
+    """`parse_mailbox` for texts that repeat: an SMTP client names its sender for each message, and
+    each recipient in the envelope and in the header."""
+    return parse_mailbox(text)
 
 
 def _parse_slowly(text: str) -> Mailbox:

@@ -6,12 +6,13 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from mail.address import AddressError, Mailbox, needs_smtputf8, parse_mailbox
+from mail.address import AddressError, Mailbox, needs_smtputf8, recent_mailbox
 
 LINE_MAX = 2_048  # octets with CRLF, except for AUTH (RFC 5321 §4.5.3.1.4 requires 512)
 ARGUMENT_MAX = 512  # octets of a name, a path or a parameter list
 _VERB = re.compile(r"[A-Za-z]{1,12}")
-_PATH = re.compile(r'<((?:"(?:[^"\\]|\\.)*"|[^<>"])*)>((?: .*)?)')
+_COMMAND_LINE = re.compile(rb"([A-Za-z]{1,12})(?: ([^\x00-\x1f\x7f]*))?\r\n")
+_PATH = re.compile(r' *<([^<>"]*(?:"(?:[^"\\]|\\.)*"[^<>"]*)*)>((?: .*)?)')
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~]+))?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DOMAIN = re.compile(r"[A-Za-z0-9_\[\]:.\u0080-\U0010ffff-]{1,255}")
@@ -45,6 +46,14 @@ class MailParameters(NamedTuple):
 
 def parse_command(line: bytes) -> Command:
     """Parse a line, given with its line end; an empty one was too long. Raises CommandError."""
+    if len(line) <= LINE_MAX and line.isascii() and (match := _COMMAND_LINE.fullmatch(line)):
+        verb, argument = match.groups(b"")
+        return Command(verb.decode("ascii").upper(), argument.decode("ascii").strip(" "))
+    return _parse_slowly(line)
+
+
+def _parse_slowly(line: bytes) -> Command:
+    """Raises CommandError."""
     if not line or (len(line) > LINE_MAX and line[:5].upper() != b"AUTH "):
         raise CommandError("500 5.5.2 Line too long")
     if not line.endswith(b"\r\n"):
@@ -72,15 +81,15 @@ def parse_path(argument: str, keyword: str) -> Path:
     """The argument of MAIL or RCPT. keyword: `FROM:` or `TO:`. Raises CommandError."""
     if len(argument.encode()) > ARGUMENT_MAX:
         raise CommandError("500 5.5.2 Line too long")
-    found = _PATH.fullmatch(argument[len(keyword) :].lstrip(" "))
-    if not argument.upper().startswith(keyword) or found is None:
+    found = _PATH.fullmatch(argument, len(keyword))
+    if argument[: len(keyword)].upper() != keyword or found is None:
         command = "MAIL" if keyword == "FROM:" else "RCPT"
         raise CommandError(f"501 5.5.4 Syntax: {command} {keyword}<address>")
     parameters = _parameters(found[2])
     if not found[1]:
         return Path(None, parameters)
     try:
-        return Path(parse_mailbox(found[1]), parameters)
+        return Path(recent_mailbox(found[1]), parameters)
     except AddressError as error:
         code = "501 5.1.7" if keyword == "FROM:" else "501 5.1.3"
         raise CommandError(f"{code} Invalid address: {error}") from None

@@ -5,6 +5,7 @@ together (RFC 2920), and DATA ends a group, so that a message cannot be taken fo
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from mail.sasl import SaslExchange
 from mail.smtp_command import (
@@ -149,7 +150,7 @@ class ServerSession:
         self._mode, self._pending = Mode.CLOSED, None
         self._input.clear()
         if reply:
-            self._replies.append(clean(reply)[:REPLY_MAX].encode("ascii", "replace") + b"\r\n")
+            self._replies.append(_encoded(reply))
 
     # ── octets ──────────────────────────────────────────────────────────────────────────────────
 
@@ -344,4 +345,9 @@ class ServerSession:
         if reply.startswith("421"):
             self.close(reply)
         elif self._mode is not Mode.CLOSED:
-            self._replies.append(clean(reply)[:REPLY_MAX].encode("ascii", "replace") + b"\r\n")
+            self._replies.append(_encoded(reply))
+
+
+@lru_cache(maxsize=100)  # most replies repeat
+def _encoded(reply: str) -> bytes:
+    return clean(reply)[:REPLY_MAX].encode("ascii", "replace") + b"\r\n"

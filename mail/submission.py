@@ -54,9 +54,9 @@ def accept(normal: bytes, *, without: Container[bytes] = ()) -> SubmittedMessage
     fields: dict[bytes, list[bytes]] = {}
     sent: list[bytes] = []
     found = _read_header(normal[:end])
-    for octets, given_name, value in found:
-        name = given_name.lower()
-        fields.setdefault(name, []).append(_unfold(value))
+    for octets, given_name, given_value in found:
+        name, value = given_name.lower(), given_value.strip(b" \t\r\n")
+        fields.setdefault(name, []).append(headers.unfold(value) if b"\n" in value else value)
         if name not in _DROPPED and name not in without:
             sent.append(octets)
     _check(fields, len(found))
@@ -119,10 +119,6 @@ def _refuse_malformed(header: bytes) -> NoReturn:
             shown = item[:60].decode("utf-8", "replace").strip()
             raise SubmissionError(f"header field {number} is not `Name: value`: {shown!r}")
     raise SubmissionError("the header does not end with a line end")
-
-
-def _unfold(value: bytes) -> bytes:
-    return (headers.unfold(value) if b"\n" in value[:-1] else value).strip(b" \t\r\n")
 
 
 def _check(fields: Mapping[bytes, Sequence[bytes]], count: int) -> None:

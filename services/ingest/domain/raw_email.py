@@ -103,7 +103,7 @@ def _listed(fields: Fields, name: bytes) -> list[Mailbox]:
     for value in fields.get(name, ()):
         for text in address.split_list(value.decode("utf-8", "replace")):
             try:
-                found.append(address.parse_mailbox(text))
+                found.append(address.recent_mailbox(text))
             except AddressError:
                 continue
     return found

@@ -9,6 +9,7 @@ from functools import partial
 from statistics import median
 from typing import cast
 
+from bench import cpu
 from bench.contestant import Contestant
 from bench.engine import engine
 from bench.folder import folder_of
@@ -31,12 +32,14 @@ class Intake:
     accepted_per_s: list[float] = field(default_factory=list)
     accept_ms: list[Summary] = field(default_factory=list)
     outcomes: list[dict[str, int]] = field(default_factory=list)
+    cpu_ms: list[float] = field(default_factory=list)  # per message, of ingest or Postfix
 
     def as_json(self) -> dict[str, object]:
         return {
             "accepted_per_s": round(median(self.accepted_per_s), 1),
             "turns": self.accepted_per_s,
             "accept_ms": self.accept_ms,
+            "cpu_ms": self.cpu_ms,
             "outcomes": self.outcomes,
         }
 
@@ -81,8 +84,11 @@ def take_turn(
 ) -> None:
     """Accept for so many seconds, and wait until everything is delivered."""
     load = Load("intake", 0, seconds=seconds, is_intake=True)
+    before = accepting_seconds(contestant)
     result = run(context, contestant, load)
+    spent_s = accepting_seconds(contestant) - before
     intake = found[contestant.name]
+    intake.cpu_ms.append(round(spent_s * 1000 / max(1, int(str(result["accepted"]))), 2))
     rate = float(str(result["accepted"])) / float(str(result["seconds"]))
     intake.accepted_per_s.append(round(rate, 1))
     intake.accept_ms.append(cast(Summary, result["accept_ms"]))
@@ -90,12 +96,18 @@ def take_turn(
     console.print(f"{contestant.name}: {rate:.0f} accepted per second")
 
 
+def accepting_seconds(contestant: Contestant) -> float:
+    """CPU time of ingest, or of all of Postfix, whose processes accept and deliver."""
+    used = cpu.snapshot(contestant.processes)
+    return used.get("ingest") or sum(used.values())
+
+
 def show(found: dict[str, Intake]) -> None:
     rest = median(found["rest"].accepted_per_s)
     print_table(
         console,
         f"Messages accepted per second, {SESSIONS} sessions each",
-        columns=("door", "accepted/s", "of REST", "accept p50 ms", "p99 ms", "turns"),
+        columns=("door", "accepted/s", "of REST", "accept p50 ms", "p99 ms", "CPU ms", "turns"),
         rows=[row(name, intake, rest) for name, intake in found.items()],
     )
 
@@ -104,4 +116,5 @@ def row(name: str, intake: Intake, rest: float) -> tuple[str, ...]:
     rate = median(intake.accepted_per_s)
     p50, p99 = (median(one[key] for one in intake.accept_ms) for key in ("p50", "p99"))
     turns = " ".join(f"{one:.0f}" for one in intake.accepted_per_s)
-    return name, f"{rate:.0f}", f"{rate / rest:.2f}", f"{p50:.1f}", f"{p99:.1f}", turns
+    spent = f"{median(intake.cpu_ms):.2f}"
+    return name, f"{rate:.0f}", f"{rate / rest:.2f}", f"{p50:.1f}", f"{p99:.1f}", spent, turns

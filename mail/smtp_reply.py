@@ -8,12 +8,14 @@ no code are skipped, as in Postfix.
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 MAX_TEXT = 1024  # characters stored; RFC 5321 §4.5.3.1.5 allows 512 octets per line
 MAX_LINE = 4096  # octets parsed of one line: eight times the standard's limit
 MAX_TEXT_OCTETS = 16_384  # octets of text buffered for one reply, including EHLO's extensions
 MAX_LINES = 512  # lines of one reply; more are an attack
 MAX_OCTETS = 512 * MAX_LINES  # octets of one reply
+MAX_SENT = 500  # octets of a line that is sent (§4.5.3.1.5: 512 with CRLF)
 
 _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
 _ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?!\d|\.\d)[ \t:;,.-]*")
@@ -176,3 +178,9 @@ def clean(raw: bytes | str) -> str:
         if "  " in text or text != text.strip()
         else text[:MAX_TEXT]
     )
+
+
+@lru_cache(maxsize=100)  # a server sends few different ones
+def encode_reply(reply: str) -> bytes:
+    """A line of a server's reply, in ASCII with its CRLF. reply: the code and the text."""
+    return clean(reply)[:MAX_SENT].encode("ascii", "replace") + b"\r\n"

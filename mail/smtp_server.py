@@ -5,7 +5,6 @@ together (RFC 2920), and DATA ends a group, so that a message cannot be taken fo
 """
 
 from collections.abc import Callable
-from functools import lru_cache
 
 from mail.sasl import SaslExchange
 from mail.smtp_command import (
@@ -17,7 +16,7 @@ from mail.smtp_command import (
     recipient,
 )
 from mail.smtp_input import SmtpInput
-from mail.smtp_reply import clean
+from mail.smtp_reply import encode_reply
 from mail.smtp_server_events import (
     Event,
     Login,
@@ -30,7 +29,6 @@ from mail.smtp_server_events import (
     Transaction,
 )
 
-REPLY_MAX = 500  # octets (RFC 5321 §4.5.3.1.5: 512 with CRLF)
 ERRORS_MAX = 20  # refused commands since the last message
 COMMANDS_MAX = 100  # commands since the last message, without accepted recipients
 LOGINS_MAX = 3  # failed logins
@@ -150,7 +148,7 @@ class ServerSession:
         self._mode, self._pending = Mode.CLOSED, None
         self._input.clear()
         if reply:
-            self._replies.append(_encoded(reply))
+            self._replies.append(encode_reply(reply))
 
     # ── octets ──────────────────────────────────────────────────────────────────────────────────
 
@@ -345,9 +343,4 @@ class ServerSession:
         if reply.startswith("421"):
             self.close(reply)
         elif self._mode is not Mode.CLOSED:
-            self._replies.append(_encoded(reply))
-
-
-@lru_cache(maxsize=100)  # most replies repeat
-def _encoded(reply: str) -> bytes:
-    return clean(reply)[:REPLY_MAX].encode("ascii", "replace") + b"\r\n"
+            self._replies.append(encode_reply(reply))

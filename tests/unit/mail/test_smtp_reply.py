@@ -141,3 +141,9 @@ def test_many_consecutive_replies_are_not_an_endless_one() -> None:
     for _ in range(3 * MAX_OCTETS // len(line)):
         assert len(parser.feed(line)) == 1
     assert not parser.problem
+
+
+def test_a_reply_that_is_sent_is_one_line_of_bounded_ascii() -> None:
+    assert smtp_reply.encode_reply("250 2.0.0 Ok") == b"250 2.0.0 Ok\r\n"
+    assert smtp_reply.encode_reply("550 a\r\n250  \u00e9") == b"550 a 250 ?\r\n"
+    assert len(smtp_reply.encode_reply("550 " + "x" * 2_000)) <= 512

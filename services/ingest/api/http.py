@@ -5,7 +5,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any, TypeAlias
 
-from kernel.brand import Brands
+from kernel.brand import Brand, Brands
 from kernel.ids import random_octets
 from kernel.telemetry import traceparent_of
 from services.ingest.domain.bodies import BodyReservation
@@ -34,10 +34,9 @@ class Disconnected(Exception):
 
 
 class Request:
-    """An HTTP request. brand: that of its host. reservation: memory of its body, once the tenant is
-    known."""
+    """An HTTP request. reservation: memory of its body, once the tenant is known."""
 
-    __slots__ = ("_headers", "brand", "client", "id", "path", "reservation", "scope")
+    __slots__ = ("_brands", "_headers", "client", "id", "path", "reservation", "scope")
 
     def __init__(self, scope: Scope, brands: Brands) -> None:
         self.scope = scope
@@ -46,7 +45,7 @@ class Request:
         self.id = new_request_id()
         self.client: str = scope["client"][0] if scope.get("client") else ""
         self.reservation: BodyReservation | None = None
-        self.brand = brands.of_host(self.header(b"host"))
+        self._brands = brands
 
     def header(self, name: bytes) -> str:
         return self._headers.get(name, b"").decode("latin-1")
@@ -54,6 +53,11 @@ class Request:
     def named_tenant(self) -> str:
         """The tenant that an account key names."""
         return self.header(b"x-tenant-id").strip()
+
+    @property
+    def brand(self) -> Brand:
+        """That of the request's host."""
+        return self._brands.of_host(self.header(b"host"))
 
     @property
     def traceparent(self) -> str:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, LiteralString, TypeAlias, cast
+from typing import Any, LiteralString, NamedTuple, TypeAlias, cast
 
 import psycopg
 import sqlalchemy as sa
@@ -111,6 +111,13 @@ class BytesListDumper(BaseListDumper):
 
 
 psycopg.adapters.register_dumper(list, FastListDumper)
+
+
+class RowOwner(NamedTuple):
+    """Whose rows a transaction sees: those of a tenant, or those of an account. One is set."""
+
+    tenant_id: str | None
+    account_id: str | None
 
 
 class Transaction:

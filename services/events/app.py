@@ -6,6 +6,7 @@ from functools import partial
 from contracts.delivery.v1.events_pb2 import BounceReceived, ComplaintReceived, DeliveryAttempted
 from contracts.events.v1.events_pb2 import WebhookDisabled
 from contracts.events.v1.events_service_pb2_grpc import add_EventsServiceServicer_to_server
+from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.ingest.v1.events_pb2 import DomainChanged, MessageAccepted
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MessageClosed, MessageDelayed
 from contracts.shield.v1.events_pb2 import MessageScreened
@@ -23,13 +24,15 @@ from services.events.api import EventsApi
 from services.events.api.webhooks import WebhookDependencies
 from services.events.clients import WebhookClient
 from services.events.clients.brands import TenantBrands
-from services.events.handlers import Handlers
+from services.events.handlers import Handlers, on_tenant
+from services.events.loops.email_accounts import EmailAccounts
 from services.events.loops.retention import Retention
 from services.events.loops.webhooks import WebhookConfig, WebhookDispatcher
 from services.events.settings import Settings
 
 SWEEP_INTERVAL_S = 1.0
 DAY_S = 86_400.0
+ACCOUNTS_INTERVAL_S = 600.0
 # To plan a batch statement over day partitions each time would cost more than to run it.
 SESSION_SETTINGS = {"plan_cache_mode": "force_generic_plan"}
 ALL_EVENTS = (
@@ -126,7 +129,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
 
 
 def consume(deps: Dependencies) -> None:
-    """Consume every event with one processor."""
+    """Consume every event with one processor, and the directory's tenants with another."""
     settings, webhooks = deps.settings, deps.webhooks
     handlers = Handlers(webhooks.capacity, webhooks.enqueue, settings.webhook_lease_s)
     log = StreamProcessor(
@@ -140,7 +143,17 @@ def consume(deps: Dependencies) -> None:
         guard=DeadLetterGuard(ratio_max=settings.dead_letter_ratio_max),
         linger_s=settings.linger_s,
     )
+    tenants = StreamProcessor(
+        Tenant,
+        name="events.tenants",
+        handler=on_tenant,
+        health=deps.health,
+        send=deps.kafka.publish,
+        database=deps.system_database,
+        outbox=deps.outbox,
+    )
     deps.kafka.consume(log, group=settings.group)
+    deps.kafka.consume(tenants, group=f"{settings.group}-tenants")
 
 
 def create_rpc_server(deps: Dependencies) -> RpcServer:
@@ -157,7 +170,12 @@ def create_rpc_server(deps: Dependencies) -> RpcServer:
 
 def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
     retention = Retention(deps.system_database, log_days=deps.settings.log_retention_days)
-    actions = [*deps.outbox.pumps(SWEEP_INTERVAL_S), (DAY_S, retention.run_once)]
+    accounts = EmailAccounts(deps.system_database)
+    actions = [
+        *deps.outbox.pumps(SWEEP_INTERVAL_S),
+        (DAY_S, retention.run_once),
+        (ACCOUNTS_INTERVAL_S, accounts.run_once),
+    ]
     return create_loops(actions, deps.health)
 
 

@@ -9,9 +9,10 @@ from uuid import uuid4
 
 from google.protobuf.message import Message
 
+from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from contracts.router.v1.events_pb2 import DeliveryAssigned
-from kernel import clock
+from kernel import clock, tenant_accounts
 from kernel.database import Transaction
 from kernel.days import day_of
 from kernel.handler_result import Drop, Emit, HandlerResult
@@ -44,6 +45,12 @@ from services.events.store.deliveries import NewDelivery
 from services.events.store.emails import NewEmail
 
 LOGGED, REPEAT, TOO_OLD = Emit(), Drop("repeat"), Drop("too old")
+
+
+async def on_tenant(batch: Sequence[Tenant], tx: Transaction) -> list[HandlerResult]:
+    """Record the account of a tenant."""
+    await tenant_accounts.record(tx, "events", ((one.tenant_id, one.account_id) for one in batch))
+    return [LOGGED for _ in batch]
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +281,7 @@ def new_emails(log_events: Iterable[LogEvent], ranks: Mapping[str, int]) -> dict
                 sent=rank >= StatusRank.SENT,
                 tags=tags_of(log_event.payload),
                 test=log_event.payload.context.test,
+                account_id=log_event.payload.account_id,
             )
     return found
 

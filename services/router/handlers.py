@@ -12,7 +12,7 @@ from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.router.v1.events_pb2 import MessageClosed, MessageDelayed
 from contracts.router.v1.results_pb2 import Results
 from contracts.shield.v1.events_pb2 import MessageScreened
-from kernel import ids, metrics
+from kernel import ids, metrics, tenant_accounts
 from kernel.database import Transaction
 from kernel.handler_result import Drop, Emit, HandlerResult
 from kernel.table import ReplicatedTable
@@ -34,6 +34,12 @@ from services.router.domain.transitions import (
 from services.router.store import admissions, attempts, results, suppressions
 from services.router.store.day_partitions import DayPartitions
 from services.router.store.notify import SchedulerNotifier
+
+
+async def on_tenant(batch: Sequence[Tenant], tx: Transaction) -> list[HandlerResult]:
+    """Record the account of a tenant."""
+    await tenant_accounts.record(tx, "router", ((one.tenant_id, one.account_id) for one in batch))
+    return [Emit() for _ in batch]
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,15 @@ class Running:
         return int(found)
 
 
+async def wait_until_served(peer: RpcClient, service: "asyncio.Task[None]") -> None:
+    """Raises the error of a service that ends instead."""
+    ready = asyncio.ensure_future(peer.channel.channel_ready())
+    await asyncio.wait([ready, service], return_when=asyncio.FIRST_COMPLETED)
+    ready.cancel()
+    if service.done():
+        service.result()
+
+
 async def until(condition: Callable[[], bool], *, within_s: float = WITHIN_S) -> None:
     async with asyncio.timeout(within_s):
         while not condition():
@@ -129,8 +138,8 @@ async def running(
     kafka.declare(*ALL_EVENTS)
     await retry_while_unavailable(kafka.create_topics, DependencyHealth())
     peer = RpcClient("events", f"127.0.0.1:{port}", TOKEN)
-    await peer.channel.channel_ready()
     try:
+        await wait_until_served(peer, service)
         yield Running(kafka, peer, database)
     finally:
         await peer.close()

@@ -52,7 +52,9 @@ class MessageEvents:
         email_id: str = "",
         scheduled_s: int = 0,
         tags: dict[str, str] | None = None,
+        account_id: str = "",
     ) -> None:
+        self.account_id = account_id
         self.message_id = uuid7_text()
         self.tenant_id = tenant_id or str(uuid4())
         self.email_id = email_id or uuid7_text()
@@ -87,6 +89,7 @@ class MessageEvents:
             tags=self.tags,
             metadata={"order": "17"},
             stream="transactional",
+            account_id=self.account_id,
         )
         setattr(event, "from", "Shop <shop@example.com>")
         return event

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class EventsServiceStub:
-    """Internal: the event log and webhook endpoints, for ingest.
+    """Internal: the event log and webhook endpoints, for ingest. A request names a tenant, or an account
+    to see the rows of all its tenants; with both, the tenant counts.
     """
 
     def __init__(self, channel):
@@ -65,6 +66,11 @@ class EventsServiceStub:
                 request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetWebhookRequest.SerializeToString,
                 response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetWebhookResponse.FromString,
                 _registered_method=True)
+        self.UpdateWebhook = channel.unary_unary(
+                '/contracts.events.v1.EventsService/UpdateWebhook',
+                request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.UpdateWebhookRequest.SerializeToString,
+                response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.UpdateWebhookResponse.FromString,
+                _registered_method=True)
         self.DeleteWebhook = channel.unary_unary(
                 '/contracts.events.v1.EventsService/DeleteWebhook',
                 request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.DeleteWebhookRequest.SerializeToString,
@@ -83,7 +89,8 @@ class EventsServiceStub:
 
 
 class EventsServiceServicer:
-    """Internal: the event log and webhook endpoints, for ingest.
+    """Internal: the event log and webhook endpoints, for ingest. A request names a tenant, or an account
+    to see the rows of all its tenants; with both, the tenant counts.
     """
 
     def ListEmails(self, request, context):
@@ -118,6 +125,12 @@ class EventsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetWebhook(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateWebhook(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -174,6 +187,11 @@ def add_EventsServiceServicer_to_server(servicer, server):
                     request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetWebhookRequest.FromString,
                     response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetWebhookResponse.SerializeToString,
             ),
+            'UpdateWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateWebhook,
+                    request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.UpdateWebhookRequest.FromString,
+                    response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.UpdateWebhookResponse.SerializeToString,
+            ),
             'DeleteWebhook': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteWebhook,
                     request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.DeleteWebhookRequest.FromString,
@@ -198,7 +216,8 @@ def add_EventsServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EventsService:
-    """Internal: the event log and webhook endpoints, for ingest.
+    """Internal: the event log and webhook endpoints, for ingest. A request names a tenant, or an account
+    to see the rows of all its tenants; with both, the tenant counts.
     """
 
     @staticmethod
@@ -353,6 +372,33 @@ class EventsService:
             '/contracts.events.v1.EventsService/GetWebhook',
             contracts_dot_events_dot_v1_dot_events__service__pb2.GetWebhookRequest.SerializeToString,
             contracts_dot_events_dot_v1_dot_events__service__pb2.GetWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.events.v1.EventsService/UpdateWebhook',
+            contracts_dot_events_dot_v1_dot_events__service__pb2.UpdateWebhookRequest.SerializeToString,
+            contracts_dot_events_dot_v1_dot_events__service__pb2.UpdateWebhookResponse.FromString,
             options,
             channel_credentials,
             insecure,

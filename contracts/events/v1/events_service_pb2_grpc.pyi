@@ -27,7 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class EventsServiceStub:
-    """Internal: the event log and webhook endpoints, for ingest."""
+    """Internal: the event log and webhook endpoints, for ingest. A request names a tenant, or an account
+    to see the rows of all its tenants; with both, the tenant counts.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -40,13 +42,16 @@ class EventsServiceStub:
     CreateWebhook: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.CreateWebhookRequest, _events_service_pb2.CreateWebhookResponse]
     ListWebhooks: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListWebhooksRequest, _events_service_pb2.ListWebhooksResponse]
     GetWebhook: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.GetWebhookRequest, _events_service_pb2.GetWebhookResponse]
+    UpdateWebhook: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.UpdateWebhookRequest, _events_service_pb2.UpdateWebhookResponse]
     DeleteWebhook: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.DeleteWebhookRequest, _events_service_pb2.DeleteWebhookResponse]
     TestWebhook: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.TestWebhookRequest, _events_service_pb2.TestWebhookResponse]
     ListWebhookDeliveries: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListWebhookDeliveriesRequest, _events_service_pb2.ListWebhookDeliveriesResponse]
 
 @_typing.type_check_only
 class EventsServiceAsyncStub(EventsServiceStub):
-    """Internal: the event log and webhook endpoints, for ingest."""
+    """Internal: the event log and webhook endpoints, for ingest. A request names a tenant, or an account
+    to see the rows of all its tenants; with both, the tenant counts.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListEmails: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListEmailsRequest, _events_service_pb2.ListEmailsResponse]  # type: ignore[assignment]
@@ -56,12 +61,15 @@ class EventsServiceAsyncStub(EventsServiceStub):
     CreateWebhook: _aio.UnaryUnaryMultiCallable[_events_service_pb2.CreateWebhookRequest, _events_service_pb2.CreateWebhookResponse]  # type: ignore[assignment]
     ListWebhooks: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListWebhooksRequest, _events_service_pb2.ListWebhooksResponse]  # type: ignore[assignment]
     GetWebhook: _aio.UnaryUnaryMultiCallable[_events_service_pb2.GetWebhookRequest, _events_service_pb2.GetWebhookResponse]  # type: ignore[assignment]
+    UpdateWebhook: _aio.UnaryUnaryMultiCallable[_events_service_pb2.UpdateWebhookRequest, _events_service_pb2.UpdateWebhookResponse]  # type: ignore[assignment]
     DeleteWebhook: _aio.UnaryUnaryMultiCallable[_events_service_pb2.DeleteWebhookRequest, _events_service_pb2.DeleteWebhookResponse]  # type: ignore[assignment]
     TestWebhook: _aio.UnaryUnaryMultiCallable[_events_service_pb2.TestWebhookRequest, _events_service_pb2.TestWebhookResponse]  # type: ignore[assignment]
     ListWebhookDeliveries: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListWebhookDeliveriesRequest, _events_service_pb2.ListWebhookDeliveriesResponse]  # type: ignore[assignment]
 
 class EventsServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Internal: the event log and webhook endpoints, for ingest."""
+    """Internal: the event log and webhook endpoints, for ingest. A request names a tenant, or an account
+    to see the rows of all its tenants; with both, the tenant counts.
+    """
 
     @_abc_1.abstractmethod
     def ListEmails(
@@ -105,6 +113,13 @@ class EventsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _events_service_pb2.GetWebhookRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_events_service_pb2.GetWebhookResponse, _abc.Awaitable[_events_service_pb2.GetWebhookResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def UpdateWebhook(
+        self,
+        request: _events_service_pb2.UpdateWebhookRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.UpdateWebhookResponse, _abc.Awaitable[_events_service_pb2.UpdateWebhookResponse]]: ...
 
     @_abc_1.abstractmethod
     def DeleteWebhook(

@@ -332,9 +332,11 @@ class EmailStatus(_message.Message):
     LAST_EVENT_FIELD_NUMBER: _builtins.int
     RECIPIENTS_FIELD_NUMBER: _builtins.int
     UNAVAILABLE_FIELD_NUMBER: _builtins.int
+    TENANT_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     subject: _builtins.str
     last_event: _builtins.str
+    tenant_id: _builtins.str
     @_builtins.property
     def to(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -358,10 +360,11 @@ class EmailStatus(_message.Message):
         last_event: _builtins.str = ...,
         recipients: _abc.Iterable[Global___RecipientStatus] | None = ...,
         unavailable: _abc.Iterable[_builtins.str] | None = ...,
+        tenant_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "scheduled_at", b"scheduled_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "from", b"from", "id", b"id", "last_event", b"last_event", "recipients", b"recipients", "scheduled_at", b"scheduled_at", "subject", b"subject", "to", b"to", "unavailable", b"unavailable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "from", b"from", "id", b"id", "last_event", b"last_event", "recipients", b"recipients", "scheduled_at", b"scheduled_at", "subject", b"subject", "tenant_id", b"tenant_id", "to", b"to", "unavailable", b"unavailable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -86,13 +86,16 @@ class EmailServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetEmail(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """An account sees the emails of all its tenants, or of the one that it names by metadata,
+        `x-tenant-id`.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListEmails(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Without x-tenant-id, an account lists the emails of all its tenants, not with the filter to.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')

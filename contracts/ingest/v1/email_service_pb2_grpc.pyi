@@ -38,7 +38,11 @@ class EmailServiceStub:
     SendEmail: _grpc.UnaryUnaryMultiCallable[_email_service_pb2.SendEmailRequest, _email_service_pb2.SendEmailResponse]
     SendEmailBatch: _grpc.UnaryUnaryMultiCallable[_email_service_pb2.SendEmailBatchRequest, _email_service_pb2.SendEmailBatchResponse]
     GetEmail: _grpc.UnaryUnaryMultiCallable[_email_service_pb2.GetEmailRequest, _email_service_pb2.GetEmailResponse]
+    """An account sees the emails of all its tenants, or of the one that it names by metadata,
+    `x-tenant-id`.
+    """
     ListEmails: _grpc.UnaryUnaryMultiCallable[_email_service_pb2.ListEmailsRequest, _email_service_pb2.ListEmailsResponse]
+    """Without x-tenant-id, an account lists the emails of all its tenants, not with the filter to."""
     UpdateEmail: _grpc.UnaryUnaryMultiCallable[_email_service_pb2.UpdateEmailRequest, _email_service_pb2.UpdateEmailResponse]
     CancelEmail: _grpc.UnaryUnaryMultiCallable[_email_service_pb2.CancelEmailRequest, _email_service_pb2.CancelEmailResponse]
 
@@ -52,7 +56,11 @@ class EmailServiceAsyncStub(EmailServiceStub):
     SendEmail: _aio.UnaryUnaryMultiCallable[_email_service_pb2.SendEmailRequest, _email_service_pb2.SendEmailResponse]  # type: ignore[assignment]
     SendEmailBatch: _aio.UnaryUnaryMultiCallable[_email_service_pb2.SendEmailBatchRequest, _email_service_pb2.SendEmailBatchResponse]  # type: ignore[assignment]
     GetEmail: _aio.UnaryUnaryMultiCallable[_email_service_pb2.GetEmailRequest, _email_service_pb2.GetEmailResponse]  # type: ignore[assignment]
+    """An account sees the emails of all its tenants, or of the one that it names by metadata,
+    `x-tenant-id`.
+    """
     ListEmails: _aio.UnaryUnaryMultiCallable[_email_service_pb2.ListEmailsRequest, _email_service_pb2.ListEmailsResponse]  # type: ignore[assignment]
+    """Without x-tenant-id, an account lists the emails of all its tenants, not with the filter to."""
     UpdateEmail: _aio.UnaryUnaryMultiCallable[_email_service_pb2.UpdateEmailRequest, _email_service_pb2.UpdateEmailResponse]  # type: ignore[assignment]
     CancelEmail: _aio.UnaryUnaryMultiCallable[_email_service_pb2.CancelEmailRequest, _email_service_pb2.CancelEmailResponse]  # type: ignore[assignment]
 
@@ -80,14 +88,18 @@ class EmailServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _email_service_pb2.GetEmailRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_email_service_pb2.GetEmailResponse, _abc.Awaitable[_email_service_pb2.GetEmailResponse]]: ...
+    ) -> _typing.Union[_email_service_pb2.GetEmailResponse, _abc.Awaitable[_email_service_pb2.GetEmailResponse]]:
+        """An account sees the emails of all its tenants, or of the one that it names by metadata,
+        `x-tenant-id`.
+        """
 
     @_abc_1.abstractmethod
     def ListEmails(
         self,
         request: _email_service_pb2.ListEmailsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_email_service_pb2.ListEmailsResponse, _abc.Awaitable[_email_service_pb2.ListEmailsResponse]]: ...
+    ) -> _typing.Union[_email_service_pb2.ListEmailsResponse, _abc.Awaitable[_email_service_pb2.ListEmailsResponse]]:
+        """Without x-tenant-id, an account lists the emails of all its tenants, not with the filter to."""
 
     @_abc_1.abstractmethod
     def UpdateEmail(

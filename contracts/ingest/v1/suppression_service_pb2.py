@@ -25,39 +25,39 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-contracts/ingest/v1/suppression_service.proto\x12\x13\x63ontracts.ingest.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x7f\n\x0fSuppressionInfo\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x0e\n\x06origin\x18\x03 \x01(\t\x12\x11\n\tsource_id\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"&\n\x15\x41\x64\x64SuppressionRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\"S\n\x16\x41\x64\x64SuppressionResponse\x12\x39\n\x0bsuppression\x18\x01 \x01(\x0b\x32$.contracts.ingest.v1.SuppressionInfo\"(\n\x16\x41\x64\x64SuppressionsRequest\x12\x0e\n\x06\x65mails\x18\x01 \x03(\t\"&\n\x17\x41\x64\x64SuppressionsResponse\x12\x0b\n\x03ids\x18\x01 \x03(\t\"O\n\x17ListSuppressionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\"o\n\x18ListSuppressionsResponse\x12:\n\x0csuppressions\x18\x01 \x03(\x0b\x32$.contracts.ingest.v1.SuppressionInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x15GetSuppressionRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\"S\n\x16GetSuppressionResponse\x12\x39\n\x0bsuppression\x18\x01 \x01(\x0b\x32$.contracts.ingest.v1.SuppressionInfo\")\n\x18\x44\x65leteSuppressionRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\"\'\n\x19\x44\x65leteSuppressionResponse\x12\n\n\x02id\x18\x01 \x01(\t\"8\n\x19RemoveSuppressionsRequest\x12\x0e\n\x06\x65mails\x18\x01 \x03(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\")\n\x1aRemoveSuppressionsResponse\x12\x0b\n\x03ids\x18\x01 \x03(\t2\xb4\x05\n\x12SuppressionService\x12i\n\x0e\x41\x64\x64Suppression\x12*.contracts.ingest.v1.AddSuppressionRequest\x1a+.contracts.ingest.v1.AddSuppressionResponse\x12l\n\x0f\x41\x64\x64Suppressions\x12+.contracts.ingest.v1.AddSuppressionsRequest\x1a,.contracts.ingest.v1.AddSuppressionsResponse\x12o\n\x10ListSuppressions\x12,.contracts.ingest.v1.ListSuppressionsRequest\x1a-.contracts.ingest.v1.ListSuppressionsResponse\x12i\n\x0eGetSuppression\x12*.contracts.ingest.v1.GetSuppressionRequest\x1a+.contracts.ingest.v1.GetSuppressionResponse\x12r\n\x11\x44\x65leteSuppression\x12-.contracts.ingest.v1.DeleteSuppressionRequest\x1a..contracts.ingest.v1.DeleteSuppressionResponse\x12u\n\x12RemoveSuppressions\x12..contracts.ingest.v1.RemoveSuppressionsRequest\x1a/.contracts.ingest.v1.RemoveSuppressionsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-contracts/ingest/v1/suppression_service.proto\x12\x13\x63ontracts.ingest.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x92\x01\n\x0fSuppressionInfo\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x0e\n\x06origin\x18\x03 \x01(\t\x12\x11\n\tsource_id\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\ttenant_id\x18\x06 \x01(\t\"&\n\x15\x41\x64\x64SuppressionRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\"S\n\x16\x41\x64\x64SuppressionResponse\x12\x39\n\x0bsuppression\x18\x01 \x01(\x0b\x32$.contracts.ingest.v1.SuppressionInfo\"(\n\x16\x41\x64\x64SuppressionsRequest\x12\x0e\n\x06\x65mails\x18\x01 \x03(\t\"&\n\x17\x41\x64\x64SuppressionsResponse\x12\x0b\n\x03ids\x18\x01 \x03(\t\"O\n\x17ListSuppressionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\"o\n\x18ListSuppressionsResponse\x12:\n\x0csuppressions\x18\x01 \x03(\x0b\x32$.contracts.ingest.v1.SuppressionInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x15GetSuppressionRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\"S\n\x16GetSuppressionResponse\x12\x39\n\x0bsuppression\x18\x01 \x01(\x0b\x32$.contracts.ingest.v1.SuppressionInfo\")\n\x18\x44\x65leteSuppressionRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\"\'\n\x19\x44\x65leteSuppressionResponse\x12\n\n\x02id\x18\x01 \x01(\t\"8\n\x19RemoveSuppressionsRequest\x12\x0e\n\x06\x65mails\x18\x01 \x03(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\")\n\x1aRemoveSuppressionsResponse\x12\x0b\n\x03ids\x18\x01 \x03(\t2\xb4\x05\n\x12SuppressionService\x12i\n\x0e\x41\x64\x64Suppression\x12*.contracts.ingest.v1.AddSuppressionRequest\x1a+.contracts.ingest.v1.AddSuppressionResponse\x12l\n\x0f\x41\x64\x64Suppressions\x12+.contracts.ingest.v1.AddSuppressionsRequest\x1a,.contracts.ingest.v1.AddSuppressionsResponse\x12o\n\x10ListSuppressions\x12,.contracts.ingest.v1.ListSuppressionsRequest\x1a-.contracts.ingest.v1.ListSuppressionsResponse\x12i\n\x0eGetSuppression\x12*.contracts.ingest.v1.GetSuppressionRequest\x1a+.contracts.ingest.v1.GetSuppressionResponse\x12r\n\x11\x44\x65leteSuppression\x12-.contracts.ingest.v1.DeleteSuppressionRequest\x1a..contracts.ingest.v1.DeleteSuppressionResponse\x12u\n\x12RemoveSuppressions\x12..contracts.ingest.v1.RemoveSuppressionsRequest\x1a/.contracts.ingest.v1.RemoveSuppressionsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'contracts.ingest.v1.suppression_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SUPPRESSIONINFO']._serialized_start=103
-  _globals['_SUPPRESSIONINFO']._serialized_end=230
-  _globals['_ADDSUPPRESSIONREQUEST']._serialized_start=232
-  _globals['_ADDSUPPRESSIONREQUEST']._serialized_end=270
-  _globals['_ADDSUPPRESSIONRESPONSE']._serialized_start=272
-  _globals['_ADDSUPPRESSIONRESPONSE']._serialized_end=355
-  _globals['_ADDSUPPRESSIONSREQUEST']._serialized_start=357
-  _globals['_ADDSUPPRESSIONSREQUEST']._serialized_end=397
-  _globals['_ADDSUPPRESSIONSRESPONSE']._serialized_start=399
-  _globals['_ADDSUPPRESSIONSRESPONSE']._serialized_end=437
-  _globals['_LISTSUPPRESSIONSREQUEST']._serialized_start=439
-  _globals['_LISTSUPPRESSIONSREQUEST']._serialized_end=518
-  _globals['_LISTSUPPRESSIONSRESPONSE']._serialized_start=520
-  _globals['_LISTSUPPRESSIONSRESPONSE']._serialized_end=631
-  _globals['_GETSUPPRESSIONREQUEST']._serialized_start=633
-  _globals['_GETSUPPRESSIONREQUEST']._serialized_end=671
-  _globals['_GETSUPPRESSIONRESPONSE']._serialized_start=673
-  _globals['_GETSUPPRESSIONRESPONSE']._serialized_end=756
-  _globals['_DELETESUPPRESSIONREQUEST']._serialized_start=758
-  _globals['_DELETESUPPRESSIONREQUEST']._serialized_end=799
-  _globals['_DELETESUPPRESSIONRESPONSE']._serialized_start=801
-  _globals['_DELETESUPPRESSIONRESPONSE']._serialized_end=840
-  _globals['_REMOVESUPPRESSIONSREQUEST']._serialized_start=842
-  _globals['_REMOVESUPPRESSIONSREQUEST']._serialized_end=898
-  _globals['_REMOVESUPPRESSIONSRESPONSE']._serialized_start=900
-  _globals['_REMOVESUPPRESSIONSRESPONSE']._serialized_end=941
-  _globals['_SUPPRESSIONSERVICE']._serialized_start=944
-  _globals['_SUPPRESSIONSERVICE']._serialized_end=1636
+  _globals['_SUPPRESSIONINFO']._serialized_start=104
+  _globals['_SUPPRESSIONINFO']._serialized_end=250
+  _globals['_ADDSUPPRESSIONREQUEST']._serialized_start=252
+  _globals['_ADDSUPPRESSIONREQUEST']._serialized_end=290
+  _globals['_ADDSUPPRESSIONRESPONSE']._serialized_start=292
+  _globals['_ADDSUPPRESSIONRESPONSE']._serialized_end=375
+  _globals['_ADDSUPPRESSIONSREQUEST']._serialized_start=377
+  _globals['_ADDSUPPRESSIONSREQUEST']._serialized_end=417
+  _globals['_ADDSUPPRESSIONSRESPONSE']._serialized_start=419
+  _globals['_ADDSUPPRESSIONSRESPONSE']._serialized_end=457
+  _globals['_LISTSUPPRESSIONSREQUEST']._serialized_start=459
+  _globals['_LISTSUPPRESSIONSREQUEST']._serialized_end=538
+  _globals['_LISTSUPPRESSIONSRESPONSE']._serialized_start=540
+  _globals['_LISTSUPPRESSIONSRESPONSE']._serialized_end=651
+  _globals['_GETSUPPRESSIONREQUEST']._serialized_start=653
+  _globals['_GETSUPPRESSIONREQUEST']._serialized_end=691
+  _globals['_GETSUPPRESSIONRESPONSE']._serialized_start=693
+  _globals['_GETSUPPRESSIONRESPONSE']._serialized_end=776
+  _globals['_DELETESUPPRESSIONREQUEST']._serialized_start=778
+  _globals['_DELETESUPPRESSIONREQUEST']._serialized_end=819
+  _globals['_DELETESUPPRESSIONRESPONSE']._serialized_start=821
+  _globals['_DELETESUPPRESSIONRESPONSE']._serialized_end=860
+  _globals['_REMOVESUPPRESSIONSREQUEST']._serialized_start=862
+  _globals['_REMOVESUPPRESSIONSREQUEST']._serialized_end=918
+  _globals['_REMOVESUPPRESSIONSRESPONSE']._serialized_start=920
+  _globals['_REMOVESUPPRESSIONSRESPONSE']._serialized_end=961
+  _globals['_SUPPRESSIONSERVICE']._serialized_start=964
+  _globals['_SUPPRESSIONSERVICE']._serialized_end=1656
 # @@protoc_insertion_point(module_scope)

@@ -27,7 +27,7 @@ if _version_not_supported:
 
 class SuppressionServiceStub:
     """Addresses that a tenant must not send live mail to. For keys of tenants; those of accounts name
-    the tenant by metadata, `x-tenant-id`.
+    the tenant by metadata, `x-tenant-id`, except to list.
     """
 
     def __init__(self, channel):
@@ -70,7 +70,7 @@ class SuppressionServiceStub:
 
 class SuppressionServiceServicer:
     """Addresses that a tenant must not send live mail to. For keys of tenants; those of accounts name
-    the tenant by metadata, `x-tenant-id`.
+    the tenant by metadata, `x-tenant-id`, except to list.
     """
 
     def AddSuppression(self, request, context):
@@ -87,7 +87,8 @@ class SuppressionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListSuppressions(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Without x-tenant-id, an account lists the suppressions of all its tenants.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -153,7 +154,7 @@ def add_SuppressionServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class SuppressionService:
     """Addresses that a tenant must not send live mail to. For keys of tenants; those of accounts name
-    the tenant by metadata, `x-tenant-id`.
+    the tenant by metadata, `x-tenant-id`, except to list.
     """
 
     @staticmethod

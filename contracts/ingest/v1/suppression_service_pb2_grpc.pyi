@@ -28,7 +28,7 @@ GRPC_VERSION: str
 
 class SuppressionServiceStub:
     """Addresses that a tenant must not send live mail to. For keys of tenants; those of accounts name
-    the tenant by metadata, `x-tenant-id`.
+    the tenant by metadata, `x-tenant-id`, except to list.
     """
 
     @_typing.overload
@@ -39,6 +39,7 @@ class SuppressionServiceStub:
     """Suppressing an address again has no effect."""
     AddSuppressions: _grpc.UnaryUnaryMultiCallable[_suppression_service_pb2.AddSuppressionsRequest, _suppression_service_pb2.AddSuppressionsResponse]
     ListSuppressions: _grpc.UnaryUnaryMultiCallable[_suppression_service_pb2.ListSuppressionsRequest, _suppression_service_pb2.ListSuppressionsResponse]
+    """Without x-tenant-id, an account lists the suppressions of all its tenants."""
     GetSuppression: _grpc.UnaryUnaryMultiCallable[_suppression_service_pb2.GetSuppressionRequest, _suppression_service_pb2.GetSuppressionResponse]
     DeleteSuppression: _grpc.UnaryUnaryMultiCallable[_suppression_service_pb2.DeleteSuppressionRequest, _suppression_service_pb2.DeleteSuppressionResponse]
     RemoveSuppressions: _grpc.UnaryUnaryMultiCallable[_suppression_service_pb2.RemoveSuppressionsRequest, _suppression_service_pb2.RemoveSuppressionsResponse]
@@ -46,7 +47,7 @@ class SuppressionServiceStub:
 @_typing.type_check_only
 class SuppressionServiceAsyncStub(SuppressionServiceStub):
     """Addresses that a tenant must not send live mail to. For keys of tenants; those of accounts name
-    the tenant by metadata, `x-tenant-id`.
+    the tenant by metadata, `x-tenant-id`, except to list.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -54,13 +55,14 @@ class SuppressionServiceAsyncStub(SuppressionServiceStub):
     """Suppressing an address again has no effect."""
     AddSuppressions: _aio.UnaryUnaryMultiCallable[_suppression_service_pb2.AddSuppressionsRequest, _suppression_service_pb2.AddSuppressionsResponse]  # type: ignore[assignment]
     ListSuppressions: _aio.UnaryUnaryMultiCallable[_suppression_service_pb2.ListSuppressionsRequest, _suppression_service_pb2.ListSuppressionsResponse]  # type: ignore[assignment]
+    """Without x-tenant-id, an account lists the suppressions of all its tenants."""
     GetSuppression: _aio.UnaryUnaryMultiCallable[_suppression_service_pb2.GetSuppressionRequest, _suppression_service_pb2.GetSuppressionResponse]  # type: ignore[assignment]
     DeleteSuppression: _aio.UnaryUnaryMultiCallable[_suppression_service_pb2.DeleteSuppressionRequest, _suppression_service_pb2.DeleteSuppressionResponse]  # type: ignore[assignment]
     RemoveSuppressions: _aio.UnaryUnaryMultiCallable[_suppression_service_pb2.RemoveSuppressionsRequest, _suppression_service_pb2.RemoveSuppressionsResponse]  # type: ignore[assignment]
 
 class SuppressionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Addresses that a tenant must not send live mail to. For keys of tenants; those of accounts name
-    the tenant by metadata, `x-tenant-id`.
+    the tenant by metadata, `x-tenant-id`, except to list.
     """
 
     @_abc_1.abstractmethod
@@ -83,7 +85,8 @@ class SuppressionServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _suppression_service_pb2.ListSuppressionsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_suppression_service_pb2.ListSuppressionsResponse, _abc.Awaitable[_suppression_service_pb2.ListSuppressionsResponse]]: ...
+    ) -> _typing.Union[_suppression_service_pb2.ListSuppressionsResponse, _abc.Awaitable[_suppression_service_pb2.ListSuppressionsResponse]]:
+        """Without x-tenant-id, an account lists the suppressions of all its tenants."""
 
     @_abc_1.abstractmethod
     def GetSuppression(

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class WebhookServiceStub:
-    """Endpoints that receive events. For keys of tenants; those of accounts name the tenant by
-    metadata, `x-tenant-id`.
+    """Endpoints that receive events. For keys of tenants and accounts: each sees and changes the
+    webhooks that belong to it.
     """
 
     def __init__(self, channel):
@@ -51,6 +51,11 @@ class WebhookServiceStub:
                 request_serializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.GetWebhookRequest.SerializeToString,
                 response_deserializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.GetWebhookResponse.FromString,
                 _registered_method=True)
+        self.UpdateWebhook = channel.unary_unary(
+                '/contracts.ingest.v1.WebhookService/UpdateWebhook',
+                request_serializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.UpdateWebhookRequest.SerializeToString,
+                response_deserializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.UpdateWebhookResponse.FromString,
+                _registered_method=True)
         self.DeleteWebhook = channel.unary_unary(
                 '/contracts.ingest.v1.WebhookService/DeleteWebhook',
                 request_serializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.DeleteWebhookRequest.SerializeToString,
@@ -69,24 +74,34 @@ class WebhookServiceStub:
 
 
 class WebhookServiceServicer:
-    """Endpoints that receive events. For keys of tenants; those of accounts name the tenant by
-    metadata, `x-tenant-id`.
+    """Endpoints that receive events. For keys of tenants and accounts: each sees and changes the
+    webhooks that belong to it.
     """
 
     def CreateWebhook(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Keys of accounts name the tenant by metadata, `x-tenant-id`.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListWebhooks(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Without x-tenant-id, an account lists the webhooks of all its tenants.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetWebhook(self, request, context):
         """With the signing secret.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateWebhook(self, request, context):
+        """What is not set does not change. Events that wait for a disabled webhook are sent once it is
+        enabled.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -129,6 +144,11 @@ def add_WebhookServiceServicer_to_server(servicer, server):
                     request_deserializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.GetWebhookRequest.FromString,
                     response_serializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.GetWebhookResponse.SerializeToString,
             ),
+            'UpdateWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateWebhook,
+                    request_deserializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.UpdateWebhookRequest.FromString,
+                    response_serializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.UpdateWebhookResponse.SerializeToString,
+            ),
             'DeleteWebhook': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteWebhook,
                     request_deserializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.DeleteWebhookRequest.FromString,
@@ -153,8 +173,8 @@ def add_WebhookServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class WebhookService:
-    """Endpoints that receive events. For keys of tenants; those of accounts name the tenant by
-    metadata, `x-tenant-id`.
+    """Endpoints that receive events. For keys of tenants and accounts: each sees and changes the
+    webhooks that belong to it.
     """
 
     @staticmethod
@@ -228,6 +248,33 @@ class WebhookService:
             '/contracts.ingest.v1.WebhookService/GetWebhook',
             contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.GetWebhookRequest.SerializeToString,
             contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.GetWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.ingest.v1.WebhookService/UpdateWebhook',
+            contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.UpdateWebhookRequest.SerializeToString,
+            contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.UpdateWebhookResponse.FromString,
             options,
             channel_credentials,
             insecure,

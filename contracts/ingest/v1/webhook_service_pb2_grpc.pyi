@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class WebhookServiceStub:
-    """Endpoints that receive events. For keys of tenants; those of accounts name the tenant by
-    metadata, `x-tenant-id`.
+    """Endpoints that receive events. For keys of tenants and accounts: each sees and changes the
+    webhooks that belong to it.
     """
 
     @_typing.overload
@@ -36,9 +36,15 @@ class WebhookServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> WebhookServiceAsyncStub: ...
     CreateWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.CreateWebhookRequest, _webhook_service_pb2.CreateWebhookResponse]
+    """Keys of accounts name the tenant by metadata, `x-tenant-id`."""
     ListWebhooks: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.ListWebhooksRequest, _webhook_service_pb2.ListWebhooksResponse]
+    """Without x-tenant-id, an account lists the webhooks of all its tenants."""
     GetWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.GetWebhookRequest, _webhook_service_pb2.GetWebhookResponse]
     """With the signing secret."""
+    UpdateWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.UpdateWebhookRequest, _webhook_service_pb2.UpdateWebhookResponse]
+    """What is not set does not change. Events that wait for a disabled webhook are sent once it is
+    enabled.
+    """
     DeleteWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.DeleteWebhookRequest, _webhook_service_pb2.DeleteWebhookResponse]
     TestWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.TestWebhookRequest, _webhook_service_pb2.TestWebhookResponse]
     """Sends webhook.test to the endpoint."""
@@ -46,23 +52,29 @@ class WebhookServiceStub:
 
 @_typing.type_check_only
 class WebhookServiceAsyncStub(WebhookServiceStub):
-    """Endpoints that receive events. For keys of tenants; those of accounts name the tenant by
-    metadata, `x-tenant-id`.
+    """Endpoints that receive events. For keys of tenants and accounts: each sees and changes the
+    webhooks that belong to it.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.CreateWebhookRequest, _webhook_service_pb2.CreateWebhookResponse]  # type: ignore[assignment]
+    """Keys of accounts name the tenant by metadata, `x-tenant-id`."""
     ListWebhooks: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.ListWebhooksRequest, _webhook_service_pb2.ListWebhooksResponse]  # type: ignore[assignment]
+    """Without x-tenant-id, an account lists the webhooks of all its tenants."""
     GetWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.GetWebhookRequest, _webhook_service_pb2.GetWebhookResponse]  # type: ignore[assignment]
     """With the signing secret."""
+    UpdateWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.UpdateWebhookRequest, _webhook_service_pb2.UpdateWebhookResponse]  # type: ignore[assignment]
+    """What is not set does not change. Events that wait for a disabled webhook are sent once it is
+    enabled.
+    """
     DeleteWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.DeleteWebhookRequest, _webhook_service_pb2.DeleteWebhookResponse]  # type: ignore[assignment]
     TestWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.TestWebhookRequest, _webhook_service_pb2.TestWebhookResponse]  # type: ignore[assignment]
     """Sends webhook.test to the endpoint."""
     ListWebhookDeliveries: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.ListWebhookDeliveriesRequest, _webhook_service_pb2.ListWebhookDeliveriesResponse]  # type: ignore[assignment]
 
 class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Endpoints that receive events. For keys of tenants; those of accounts name the tenant by
-    metadata, `x-tenant-id`.
+    """Endpoints that receive events. For keys of tenants and accounts: each sees and changes the
+    webhooks that belong to it.
     """
 
     @_abc_1.abstractmethod
@@ -70,14 +82,16 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _webhook_service_pb2.CreateWebhookRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_webhook_service_pb2.CreateWebhookResponse, _abc.Awaitable[_webhook_service_pb2.CreateWebhookResponse]]: ...
+    ) -> _typing.Union[_webhook_service_pb2.CreateWebhookResponse, _abc.Awaitable[_webhook_service_pb2.CreateWebhookResponse]]:
+        """Keys of accounts name the tenant by metadata, `x-tenant-id`."""
 
     @_abc_1.abstractmethod
     def ListWebhooks(
         self,
         request: _webhook_service_pb2.ListWebhooksRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_webhook_service_pb2.ListWebhooksResponse, _abc.Awaitable[_webhook_service_pb2.ListWebhooksResponse]]: ...
+    ) -> _typing.Union[_webhook_service_pb2.ListWebhooksResponse, _abc.Awaitable[_webhook_service_pb2.ListWebhooksResponse]]:
+        """Without x-tenant-id, an account lists the webhooks of all its tenants."""
 
     @_abc_1.abstractmethod
     def GetWebhook(
@@ -86,6 +100,16 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_webhook_service_pb2.GetWebhookResponse, _abc.Awaitable[_webhook_service_pb2.GetWebhookResponse]]:
         """With the signing secret."""
+
+    @_abc_1.abstractmethod
+    def UpdateWebhook(
+        self,
+        request: _webhook_service_pb2.UpdateWebhookRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_webhook_service_pb2.UpdateWebhookResponse, _abc.Awaitable[_webhook_service_pb2.UpdateWebhookResponse]]:
+        """What is not set does not change. Events that wait for a disabled webhook are sent once it is
+        enabled.
+        """
 
     @_abc_1.abstractmethod
     def DeleteWebhook(

@@ -458,11 +458,13 @@ class ListQueuesRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
     TEST_ONLY_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     limit: _builtins.int
     after: _builtins.str
     test_only: _builtins.bool
     """only queues of test mail"""
+    account_id: _builtins.str
     def __init__(
         self,
         *,
@@ -470,10 +472,11 @@ class ListQueuesRequest(_message.Message):
         limit: _builtins.int = ...,
         after: _builtins.str = ...,
         test_only: _builtins.bool = ...,
+        account_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "limit", b"limit", "tenant_id", b"tenant_id", "test_only", b"test_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "after", b"after", "limit", b"limit", "tenant_id", b"tenant_id", "test_only", b"test_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -513,6 +516,7 @@ class ScheduledQueue(_message.Message):
     QUEUED_FIELD_NUMBER: _builtins.int
     LIMIT_SCOPE_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    TENANT_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     site: _builtins.str
     limited_by: _builtins.str
@@ -522,6 +526,7 @@ class ScheduledQueue(_message.Message):
     """what the limit counts: its kind, such as tenant or egress_site"""
     priority: _builtins.str
     """urgent, normal or bulk"""
+    tenant_id: _builtins.str
     @_builtins.property
     def next_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -534,10 +539,11 @@ class ScheduledQueue(_message.Message):
         queued: _builtins.int = ...,
         limit_scope: _builtins.str = ...,
         priority: _builtins.str = ...,
+        tenant_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["next_at", b"next_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "limit_scope", b"limit_scope", "limited_by", b"limited_by", "next_at", b"next_at", "priority", b"priority", "queued", b"queued", "site", b"site"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "limit_scope", b"limit_scope", "limited_by", b"limited_by", "next_at", b"next_at", "priority", b"priority", "queued", b"queued", "site", b"site", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -552,12 +558,14 @@ class Suppression(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     SOURCE_ID_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
+    TENANT_ID_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     origin: _builtins.str
     """hard_bounce, complaint, unsubscribe, manual"""
     source_id: _builtins.str
     """the message that caused it"""
     id: _builtins.str
+    tenant_id: _builtins.str
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -568,10 +576,11 @@ class Suppression(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         source_id: _builtins.str = ...,
         id: _builtins.str = ...,
+        tenant_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "created_at", b"created_at", "id", b"id", "origin", b"origin", "source_id", b"source_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "created_at", b"created_at", "id", b"id", "origin", b"origin", "source_id", b"source_id", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -586,6 +595,7 @@ class ListSuppressionsRequest(_message.Message):
     AFTER_FIELD_NUMBER: _builtins.int
     BEFORE_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     limit: _builtins.int
     after: _builtins.str
@@ -593,6 +603,7 @@ class ListSuppressionsRequest(_message.Message):
     before: _builtins.str
     address: _builtins.str
     """exact match"""
+    account_id: _builtins.str
     def __init__(
         self,
         *,
@@ -601,10 +612,11 @@ class ListSuppressionsRequest(_message.Message):
         after: _builtins.str = ...,
         before: _builtins.str = ...,
         address: _builtins.str = ...,
+        account_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "after", b"after", "before", b"before", "limit", b"limit", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "address", b"address", "after", b"after", "before", b"before", "limit", b"limit", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class RouterServiceStub:
-    """Internal: states of messages, queues and suppressions, for ingest.
+    """Internal: states of messages, queues and suppressions, for ingest. A list names a tenant, or an
+    account to see the rows of all its tenants; with both, the tenant counts.
     """
 
     def __init__(self, channel):
@@ -93,7 +94,8 @@ class RouterServiceStub:
 
 
 class RouterServiceServicer:
-    """Internal: states of messages, queues and suppressions, for ingest.
+    """Internal: states of messages, queues and suppressions, for ingest. A list names a tenant, or an
+    account to see the rows of all its tenants; with both, the tenant counts.
     """
 
     def Reconcile(self, request, context):
@@ -234,7 +236,8 @@ def add_RouterServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RouterService:
-    """Internal: states of messages, queues and suppressions, for ingest.
+    """Internal: states of messages, queues and suppressions, for ingest. A list names a tenant, or an
+    account to see the rows of all its tenants; with both, the tenant counts.
     """
 
     @staticmethod

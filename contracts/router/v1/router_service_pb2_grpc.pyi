@@ -27,7 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RouterServiceStub:
-    """Internal: states of messages, queues and suppressions, for ingest."""
+    """Internal: states of messages, queues and suppressions, for ingest. A list names a tenant, or an
+    account to see the rows of all its tenants; with both, the tenant counts.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -53,7 +55,9 @@ class RouterServiceStub:
 
 @_typing.type_check_only
 class RouterServiceAsyncStub(RouterServiceStub):
-    """Internal: states of messages, queues and suppressions, for ingest."""
+    """Internal: states of messages, queues and suppressions, for ingest. A list names a tenant, or an
+    account to see the rows of all its tenants; with both, the tenant counts.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Reconcile: _aio.UnaryUnaryMultiCallable[_router_service_pb2.ReconcileRequest, _router_service_pb2.ReconcileResponse]  # type: ignore[assignment]
@@ -75,7 +79,9 @@ class RouterServiceAsyncStub(RouterServiceStub):
     RemoveSuppressions: _aio.UnaryUnaryMultiCallable[_router_service_pb2.RemoveSuppressionsRequest, _router_service_pb2.RemoveSuppressionsResponse]  # type: ignore[assignment]
 
 class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Internal: states of messages, queues and suppressions, for ingest."""
+    """Internal: states of messages, queues and suppressions, for ingest. A list names a tenant, or an
+    account to see the rows of all its tenants; with both, the tenant counts.
+    """
 
     @_abc_1.abstractmethod
     def Reconcile(

@@ -16,9 +16,10 @@ from contracts.events.v1.events_service_pb2 import (
     LoggedEvent,
 )
 from contracts.ingest.v1.events_pb2 import MessageAccepted
-from kernel.database import Database
+from kernel.database import Database, RowOwner, Transaction
 from kernel.rpc import Context, RequestError, check_text, map_errors, parse_id
 from services.events.api.requests import (
+    owner_of,
     page_limit,
     parse_cursor,
     parse_resource_id,
@@ -47,13 +48,26 @@ class EmailsApi:
     @map_errors
     async def ListEmails(self, request: ListEmailsRequest, _: Context) -> ListEmailsResponse:  # noqa: N802
         """Newest first."""
-        tenant_id, size = tenant_id_of(request), page_limit(request)
+        owner, size = owner_of(request), page_limit(request)
         email_filter = email_filter_of(request)
-        async with self.tenant_database.transaction(tenant_id=tenant_id) as tx:
-            rows = await lists.list_emails(tx, tenant_id, email_filter=email_filter, limit=size + 1)
+        async with self.tenant_database.transaction(**owner._asdict()) as tx:
+            rows = await self._list(tx, owner, email_filter, limit=size + 1)
         page = rows[-size:] if email_filter.before else rows[:size]
-        return ListEmailsResponse(
-            emails=[to_proto(*row) for row in page], has_more=len(rows) > size
+        return ListEmailsResponse(emails=[to_proto(row) for row in page], has_more=len(rows) > size)
+
+    @staticmethod
+    async def _list(
+        tx: Transaction, owner: RowOwner, email_filter: lists.EmailFilter, *, limit: int
+    ) -> list[lists.ListedEmail]:
+        if owner.tenant_id is not None:
+            return await lists.list_emails(
+                tx, owner.tenant_id, email_filter=email_filter, limit=limit
+            )
+        if email_filter.to or email_filter.tag or email_filter.domain or email_filter.id:
+            raise RequestError("name a tenant to filter by to, tag, domain or id")
+        account_id = owner.account_id or ""
+        return await lists.list_account_emails(
+            tx, account_id, email_filter=email_filter, limit=limit
         )
 
     @map_errors
@@ -106,14 +120,16 @@ def email_filter_of(request: ListEmailsRequest) -> lists.EmailFilter:
     )
 
 
-def to_proto(email_id: str, rank: int, accepted: MessageAccepted | None) -> LoggedEmail:
-    email = LoggedEmail(id=email_id, last_event=LAST_EVENTS[StatusRank(rank)])
+def to_proto(row: lists.ListedEmail) -> LoggedEmail:
+    accepted, last_event = row.accepted, LAST_EVENTS[StatusRank(row.rank)]
+    email = LoggedEmail(id=row.email_id, tenant_id=row.tenant_id, last_event=last_event)
     if accepted is not None:
         context = accepted.context
         fields: dict[str, Any] = {"from": getattr(accepted, "from")}
         email = LoggedEmail(
-            id=email_id,
-            last_event=LAST_EVENTS[StatusRank(rank)],
+            id=row.email_id,
+            tenant_id=row.tenant_id,
+            last_event=last_event,
             to=accepted.to,
             subject=accepted.subject,
             created_at=context.accepted_at,

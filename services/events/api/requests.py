@@ -1,4 +1,4 @@
-"""The common fields of requests: tenant, ids, page."""
+"""The common fields of requests: tenant or account, ids, page."""
 
 from datetime import datetime
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import grpc
 
 from kernel import times
+from kernel.database import RowOwner
 from kernel.ids import canonical_uuid
 from kernel.rpc import RequestError
 
@@ -33,6 +34,12 @@ def parse_cursor(text: str, name: str) -> str:
 
 def tenant_id_of(request: Any) -> str:  # noqa: ANN401 - any request
     return parse_resource_id(request.tenant_id, "tenant_id")
+
+
+def owner_of(request: Any) -> RowOwner:  # noqa: ANN401 - any request
+    if request.tenant_id or not request.account_id:
+        return RowOwner(tenant_id_of(request), None)
+    return RowOwner(None, parse_resource_id(request.account_id, "account_id"))
 
 
 def time_of(request: Any, name: str) -> datetime | None:  # noqa: ANN401

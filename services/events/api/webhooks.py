@@ -1,7 +1,7 @@
 """Webhook endpoints: create, list, show, delete, test, and the results of their deliveries."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -24,6 +24,8 @@ from contracts.events.v1.events_service_pb2 import (
     ListWebhooksResponse,
     TestWebhookRequest,
     TestWebhookResponse,
+    UpdateWebhookRequest,
+    UpdateWebhookResponse,
     Webhook,
     WebhookDelivery,
 )
@@ -34,6 +36,7 @@ from kernel.rpc import Context, RequestError, map_errors
 from mail.reachable import Network
 from services.events.api.requests import (
     not_found,
+    owner_of,
     page_limit,
     parse_cursor,
     parse_resource_id,
@@ -48,6 +51,7 @@ from services.events.domain.webhook_attempt import public_id
 from services.events.store import deliveries, log, webhooks
 
 ENDPOINTS_MAX = 50
+ENABLED, TENANT_ID = 3, 6  # columns of a row
 STATES = {
     deliveries.QUEUED: "queued",
     deliveries.DELIVERED: "delivered",
@@ -75,10 +79,7 @@ class WebhooksApi:
     ) -> CreateWebhookResponse:
         """Create an endpoint. Only this response and that of GetWebhook contain the secret."""
         tenant_id = tenant_id_of(request)
-        if problem := endpoint_problem(request.url, self.webhooks.allowed):
-            raise RequestError(problem)
-        if unknown := sorted(set(request.event_types) - EVENT_TYPES):
-            raise RequestError(f"events: {unknown[0]!r} is not an event type")
+        self._check(request.url, request.event_types)
         secret = os.urandom(SECRET_BYTES)
         endpoint = Endpoint(
             uuid7_text(),
@@ -100,11 +101,11 @@ class WebhooksApi:
     async def ListWebhooks(  # noqa: N802
         self, request: ListWebhooksRequest, _: Context
     ) -> ListWebhooksResponse:
-        tenant_id, size = tenant_id_of(request), page_limit(request)
+        owner, size = owner_of(request)._asdict(), page_limit(request)
         after, before = parse_cursor(request.after, "after"), parse_cursor(request.before, "before")
-        async with self.tenant_database.transaction(tenant_id=tenant_id) as tx:
+        async with self.tenant_database.transaction(**owner) as tx:
             rows = await webhooks.list_endpoints(
-                tx, tenant_id, after=after, before=before, limit=size + 1,
+                tx, **owner, after=after, before=before, limit=size + 1,
                 test_only=request.test_only,
             )  # fmt: skip
         page = rows[-size:] if before else rows[:size]
@@ -119,11 +120,31 @@ class WebhooksApi:
         return GetWebhookResponse(webhook=to_proto(row[:-1], secret=secret))
 
     @map_errors
+    async def UpdateWebhook(  # noqa: N802
+        self, request: UpdateWebhookRequest, _: Context
+    ) -> UpdateWebhookResponse:
+        """What waits for the endpoint is sent at once, if it is enabled."""
+        row = await self._get(request)
+        url = request.url if request.HasField("url") else None
+        types = list(dict.fromkeys(request.event_types.names))
+        self._check(url, types)
+        async with self.tenant_database.transaction(tenant_id=row[TENANT_ID]) as tx:
+            changed = await webhooks.update(
+                tx, row[0], url=url,
+                event_types=types if request.HasField("event_types") else None,
+                enabled=request.enabled if request.HasField("enabled") else None,
+            )  # fmt: skip
+            tx.after_commit(self.webhooks.on_delivery_added)
+        if changed is None:
+            raise not_found("webhook")
+        return UpdateWebhookResponse(webhook=to_proto(changed))
+
+    @map_errors
     async def DeleteWebhook(  # noqa: N802
         self, request: DeleteWebhookRequest, _: Context
     ) -> DeleteWebhookResponse:
-        endpoint_id = (await self._get(request))[0]
-        tenant_id = tenant_id_of(request)
+        row = await self._get(request)
+        endpoint_id, tenant_id = row[0], row[TENANT_ID]
         async with self.tenant_database.transaction(tenant_id=tenant_id) as tx:
             if not await webhooks.remove(tx, tenant_id, endpoint_id=endpoint_id):
                 raise not_found("webhook")
@@ -132,9 +153,9 @@ class WebhooksApi:
     @map_errors
     async def TestWebhook(self, request: TestWebhookRequest, _: Context) -> TestWebhookResponse:  # noqa: N802
         """Send a webhook.test event, regardless of the endpoint's filter."""
-        tenant_id, endpoint_id = tenant_id_of(request), parse_resource_id(request.id, "webhook")
         row = await self._get(request)
-        if not row[3]:
+        endpoint_id, tenant_id = row[0], row[TENANT_ID]
+        if not row[ENABLED]:
             raise RequestError("the webhook is disabled", grpc.StatusCode.FAILED_PRECONDITION)
         event = WebhookDisabled(endpoint_id=endpoint_id, tenant_id=tenant_id, reason="test")
         log_event, position = (
@@ -163,9 +184,8 @@ class WebhooksApi:
         self, request: ListWebhookDeliveriesRequest, _: Context
     ) -> ListWebhookDeliveriesResponse:
         """Newest first."""
-        tenant_id, size = tenant_id_of(request), page_limit(request)
-        row = await self._get(request)
-        async with self.tenant_database.transaction(tenant_id=tenant_id) as tx:
+        size, row = page_limit(request), await self._get(request)
+        async with self.tenant_database.transaction(tenant_id=row[TENANT_ID]) as tx:
             rows = await deliveries.list_deliveries(
                 tx, row[0], after=parse_cursor(request.after, "after"), limit=size + 1
             )
@@ -173,11 +193,18 @@ class WebhooksApi:
             deliveries=[delivery_to_proto(one) for one in rows[:size]], has_more=len(rows) > size
         )
 
+    def _check(self, url: str | None, event_types: Collection[str]) -> None:
+        """Raises RequestError."""
+        if url is not None and (problem := endpoint_problem(url, self.webhooks.allowed)):
+            raise RequestError(problem)
+        if unknown := sorted(set(event_types) - EVENT_TYPES):
+            raise RequestError(f"events: {unknown[0]!r} is not an event type")
+
     async def _get(self, request: Any) -> Row:  # noqa: ANN401 - any request with an id
-        tenant_id, endpoint_id = tenant_id_of(request), parse_resource_id(request.id, "webhook")
-        async with self.tenant_database.transaction(tenant_id=tenant_id) as tx:
+        owner, endpoint_id = owner_of(request), parse_resource_id(request.id, "webhook")
+        async with self.tenant_database.transaction(**owner._asdict()) as tx:
             row = await webhooks.load_endpoint(
-                tx, tenant_id, endpoint_id=endpoint_id, test_only=request.test_only
+                tx, owner.tenant_id, endpoint_id=endpoint_id, test_only=request.test_only
             )
         if row is None:
             raise not_found("webhook")
@@ -185,9 +212,10 @@ class WebhooksApi:
 
 
 def to_proto(row: Row, *, secret: str = "") -> Webhook:
-    endpoint_id, url, event_types, enabled, reason, created_at = row
+    endpoint_id, url, event_types, enabled, reason, created_at, tenant_id = row
     return Webhook(
         id=endpoint_id,
+        tenant_id=tenant_id,
         url=url,
         event_types=event_types,
         enabled=enabled,

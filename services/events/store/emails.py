@@ -19,6 +19,7 @@ class NewEmail:
     sent: bool
     tags: Sequence[str]
     test: bool
+    account_id: str
 
 
 async def insert_tags(tx: Transaction, emails: Collection[NewEmail]) -> None:

@@ -1,14 +1,15 @@
-"""Pages of emails and events, for the role that sees one tenant."""
+"""Pages of emails and events, for the role that sees one tenant or one account."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from kernel.database import Row, Transaction
 from kernel.ids import MAX, NIL, lower_bound_at
-from services.events.domain.log_event import EventKind
+from services.events.domain.log_event import EventKind, StatusRank
 from services.events.domain.timeline import TimelineEntry
 from services.events.store.payloads import log_event_from_row
 
@@ -39,10 +40,19 @@ class EmailFilter:
         return max(low, default=NIL), min(high, default=MAX)
 
 
+class ListedEmail(NamedTuple):
+    """accepted: None if it is not in the log yet."""
+
+    email_id: str
+    rank: int
+    tenant_id: str
+    accepted: MessageAccepted | None
+
+
 async def list_emails(
     tx: Transaction, tenant_id: str, *, email_filter: EmailFilter, limit: int
-) -> list[tuple[str, int, MessageAccepted | None]]:
-    """Newest first: email id, rank, and accept. With `before`, the nearest newer ones.
+) -> list[ListedEmail]:
+    """Newest first. With `before`, the nearest newer ones.
 
     The query scans the index of the narrowest filter, and checks the others row by row.
     """
@@ -50,7 +60,8 @@ async def list_emails(
     source, others = _walk(email_filter)
     order = "ASC" if email_filter.before else "DESC"
     rows = await tx.rows(
-        "SELECT DISTINCT ON (walk.email_id) e.email_id::text, e.rank, e.message_id::text"  # noqa: S608
+        "SELECT DISTINCT ON (walk.email_id) e.email_id::text, e.rank, e.tenant_id::text,"  # noqa: S608
+        " e.message_id::text"
         f" FROM {source} AS walk JOIN events.emails e USING (tenant_id, email_id)"
         " WHERE walk.tenant_id = %(tenant)s AND walk.email_id > %(low)s"
         " AND walk.email_id < %(high)s AND e.email_id > %(low)s AND e.email_id < %(high)s"
@@ -68,9 +79,52 @@ async def list_emails(
             "id": email_filter.id or None,
         },
     )
-    found = await load_accepted_events(tx, [row[2] for row in rows])
-    listed = [(row[0], row[1], found.get(row[2])) for row in rows]
-    return listed[::-1] if email_filter.before else listed
+    return await _with_accepts(tx, rows, backwards=bool(email_filter.before))
+
+
+async def list_account_emails(
+    tx: Transaction, account_id: str, *, email_filter: EmailFilter, limit: int
+) -> list[ListedEmail]:
+    """Like list_emails, of all tenants of an account, without the filters of other tables.
+
+    The index has the emails by rank: the query merges the first ones of each. So a filter by rank
+    reads no others, and one index serves all lists.
+    """
+    low, high = email_filter.bounds()
+    ranks = list(map(int, StatusRank)) if email_filter.rank is None else [email_filter.rank]
+    rows = await tx.rows(
+        OF_ACCOUNT.format(order="ASC" if email_filter.before else "DESC"),
+        {
+            "account": account_id,
+            "low": low,
+            "high": high,
+            "limit": limit,
+            "ranks": ranks,
+            "tests": [True] if email_filter.test_only else [False, True],
+        },
+    )
+    return await _with_accepts(tx, rows, backwards=bool(email_filter.before))
+
+
+async def _with_accepts(
+    tx: Transaction, rows: Sequence[Row], *, backwards: bool
+) -> list[ListedEmail]:
+    found = await load_accepted_events(tx, [row[3] for row in rows])
+    listed = [ListedEmail(*row[:3], found.get(row[3])) for row in rows]
+    return listed[::-1] if backwards else listed
+
+
+OF_ACCOUNT = """
+SELECT e.email_id::text, e.rank, e.tenant_id::text, e.message_id::text
+FROM unnest(%(tests)s::bool[]) AS mode (test), unnest(%(ranks)s::smallint[]) AS status (rank)
+CROSS JOIN LATERAL (
+    SELECT email_id, rank, tenant_id, message_id FROM events.emails
+    WHERE account_id = %(account)s AND emails.test = mode.test AND emails.rank = status.rank
+        AND email_id > %(low)s AND email_id < %(high)s
+    ORDER BY email_id {order} LIMIT %(limit)s
+) AS e
+ORDER BY e.email_id {order} LIMIT %(limit)s
+"""
 
 
 WALKS = {

@@ -26,9 +26,10 @@ from services.events.store.emails import NewEmail
 # events in the log can be read afterwards.
 INSERT_NEW = """
     WITH email AS (
-        INSERT INTO events.emails (tenant_id, email_id, message_id, rank, sent, test)
-        SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::smallint[], %s::bool[],
-            %s::bool[])
+        INSERT INTO events.emails (tenant_id, email_id, message_id, rank, sent, test, account_id)
+        SELECT tenant_id, email_id, message_id, rank, sent, test, nullif(account_id, '')::uuid
+        FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::smallint[], %s::bool[], %s::bool[],
+            %s::text[]) AS v(tenant_id, email_id, message_id, rank, sent, test, account_id)
         ON CONFLICT DO NOTHING RETURNING email_id
     ), state AS (
         INSERT INTO events.state AS existing (subject_id, tenant_id, email_id, recipient, domain,
@@ -145,6 +146,7 @@ async def insert_new(
             [int(e.rank) for e in ordered_emails],
             [e.sent for e in ordered_emails],
             [e.test for e in ordered_emails],
+            [e.account_id for e in ordered_emails],
             [s.subject_id for s in ordered],
             [s.tenant_id for s in ordered],
             [s.email_id for s in ordered],

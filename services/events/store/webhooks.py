@@ -5,10 +5,18 @@ from datetime import datetime, timedelta
 
 from kernel import ids
 from kernel.database import Row, Transaction
+from kernel.tenant_accounts import page_of_account
 from services.events.domain.endpoint import Endpoint
 from services.events.domain.schedule import CIRCUIT_FAILURES
 
-PUBLIC_COLUMNS = "id::text, url, event_types, enabled, disabled_reason, created_at"
+PUBLIC_COLUMNS = (
+    "id::text, url, event_types, enabled, disabled_reason, created_at, webhooks.tenant_id::text"
+)
+PAGE = (
+    f"SELECT {PUBLIC_COLUMNS} FROM events.webhooks WHERE webhooks.tenant_id = {{tenant}}"  # noqa: S608
+    " AND deleted_at IS NULL AND test >= %(test_only)s AND id < %(after)s AND id > %(before)s"
+    " ORDER BY webhooks.id {order} LIMIT %(limit)s"
+)
 
 
 async def reset_failures(tx: Transaction, endpoints: Sequence[str]) -> None:
@@ -68,29 +76,37 @@ async def insert(tx: Transaction, endpoint: Endpoint, *, limit: int) -> Row | No
 
 
 async def load_endpoint(
-    tx: Transaction, tenant_id: str, *, endpoint_id: str, test_only: bool
+    tx: Transaction, tenant_id: str | None, *, endpoint_id: str, test_only: bool
 ) -> Row | None:
-    """The public columns and the encrypted secret. test_only: None if it is for live mail."""
+    """The public columns and the encrypted secret. tenant_id: None for any tenant of the
+    transaction's account. test_only: None if it is for live mail."""
     rows = await tx.rows(
         f"SELECT {PUBLIC_COLUMNS}, secret FROM events.webhooks"  # noqa: S608
-        " WHERE tenant_id = %s AND id = %s AND deleted_at IS NULL AND test >= %s",
+        " WHERE tenant_id = coalesce(%s::uuid, tenant_id) AND id = %s AND deleted_at IS NULL"
+        " AND test >= %s",
         (tenant_id, endpoint_id, test_only),
     )
     return rows[0] if rows else None
 
 
 async def list_endpoints(
-    tx: Transaction, tenant_id: str, *, after: str, before: str, limit: int, test_only: bool
+    tx: Transaction,
+    *,
+    tenant_id: str | None,
+    account_id: str | None,
+    after: str,
+    before: str,
+    limit: int,
+    test_only: bool,
 ) -> list[Row]:
-    """A page, newest first; after: only older ones than this id; before: the nearest newer ones.
-    test_only: without those for live mail."""
+    """A page of a tenant or of an account, newest first; after: only older ones than this id;
+    before: the nearest newer ones. test_only: without those for live mail."""
     order = "ASC" if before else "DESC"
     rows = await tx.rows(
-        f"SELECT {PUBLIC_COLUMNS} FROM events.webhooks WHERE tenant_id = %(tenant)s"  # noqa: S608
-        " AND deleted_at IS NULL AND test >= %(test_only)s AND id < %(after)s AND id > %(before)s"
-        f" ORDER BY webhooks.id {order} LIMIT %(limit)s",
+        list_sql(of_account=tenant_id is None, order=order),
         {
             "tenant": tenant_id,
+            "account": account_id,
             "after": after or ids.MAX,
             "before": before or ids.NIL,
             "limit": limit,
@@ -98,6 +114,41 @@ async def list_endpoints(
         },
     )
     return rows[::-1] if before else rows
+
+
+def list_sql(*, of_account: bool, order: str) -> str:
+    """A page of a tenant or of an account."""
+    page = PAGE.replace("{order}", order)
+    if of_account:
+        return page_of_account("events", page, order=order)
+    return page.format(tenant="%(tenant)s")
+
+
+async def update(
+    tx: Transaction,
+    endpoint_id: str,
+    *,
+    url: str | None,
+    event_types: Sequence[str] | None,
+    enabled: bool | None,
+) -> Row | None:
+    """Change what is not None; returns the public columns, or None if it was deleted. Its failures
+    are forgotten, so that it receives what waits for it at once."""
+    rows = await tx.rows(
+        "UPDATE events.webhooks SET url = coalesce(%(url)s, url),"  # noqa: S608
+        " event_types = coalesce(%(types)s::text[], event_types),"
+        " enabled = coalesce(%(enabled)s, enabled),"
+        " disabled_reason = CASE WHEN %(enabled)s::bool IS NULL THEN disabled_reason ELSE '' END,"
+        " failures = 0, failing_since = NULL, probe_at = NULL"
+        f" WHERE id = %(id)s AND deleted_at IS NULL RETURNING {PUBLIC_COLUMNS}",
+        {
+            "id": endpoint_id,
+            "url": url,
+            "types": None if event_types is None else list(event_types),
+            "enabled": enabled,
+        },
+    )
+    return rows[0] if rows else None
 
 
 async def remove(tx: Transaction, tenant_id: str, *, endpoint_id: str) -> bool:

@@ -25,7 +25,6 @@ from services.ingest.domain.mailbox import accepts_password, is_active, is_usern
 from services.ingest.domain.pause import is_paused
 from services.ingest.domain.problem import Fault, Problem, not_found, unavailable
 from services.ingest.domain.verification import may_send, missing_record
-from services.ingest.store.audit_log import Actor
 from services.ingest.store.directory_cache import DirectoryCache
 
 _STATUSES = {"missing": (401, "missing_api_key"), "restricted": (401, "restricted_api_key")}
@@ -34,11 +33,13 @@ _STATUSES = {"missing": (401, "missing_api_key"), "restricted": (401, "restricte
 class Principal(NamedTuple):
     """An authenticated API key with its tenant, or with the one that the key of an account or an
     operator names. mailbox: of a login by SMTP without an API key; `key` then has its rights, and
-    no id."""
+    no id. request_id, client: for the audit log."""
 
     key: ApiKey
     tenant: Tenant
     mailbox: Mailbox | None = None
+    request_id: str = ""
+    client: str = ""
 
     @property
     def tenant_id(self) -> str:
@@ -49,16 +50,13 @@ class Principal(NamedTuple):
         """A test key has no access to live mail."""
         return self.key.test
 
-    @property
-    def actor(self) -> Actor:
-        """For the audit log."""
-        return Actor(kind_of(self.key).value, self.key.key_id)
+    @classmethod
+    def of(cls, caller: Caller, tenant: Tenant) -> "Principal":
+        return cls(caller.key, tenant, None, caller.request_id, caller.client)
 
-    def check_live(self, what: str) -> None:
-        """Raises Problem if this is a test key, because only live mail has `what`."""
-        if self.test:
-            detail = f"A test key has no {what}. Use a live key."
-            raise Problem(403, "restricted_api_key", detail=detail)
+    @property
+    def caller(self) -> Caller:
+        return Caller(self.key, self.tenant, self.request_id, self.client)
 
 
 class AccessControl:
@@ -187,6 +185,17 @@ class AccessControl:
             raise unavailable() from error
         if account is None:
             raise Problem(403, "invalid_api_key", detail="The account of this API key is closed.")
+
+    async def principal_of(self, caller: Caller, tenant_id: str | None, what: str) -> Principal:
+        """The caller of an operation on something of its account. tenant_id: whose it is; None if
+        it does not exist. Raises Problem 404 or 503."""
+        try:
+            tenant = await self._directory.tenant(tenant_id) if tenant_id else None
+        except Unavailable as error:
+            raise unavailable() from error
+        if tenant is None or not caller.sees(tenant.account_id, tenant.tenant_id):
+            raise not_found(what)
+        return Principal.of(caller, tenant)
 
     def check_sending(self, principal: Principal) -> None:
         """Raises Problem 403 for live mail of a suspended account or a paused tenant."""

@@ -47,6 +47,7 @@ class AccessRule(NamedTuple):
 
 
 OF_TENANT = AccessRule((CallerKind.TENANT, CallerKind.ACCOUNT), names_tenant=True)
+SPANNING = AccessRule((CallerKind.TENANT, CallerKind.ACCOUNT), may_name_tenant=True)
 SENDING = OF_TENANT._replace(scope=auth.SENDING_ACCESS)
 NAMING_TENANT = AccessRule(tuple(CallerKind), names_tenant=True)
 OF_OPERATOR = AccessRule((CallerKind.OPERATOR,))
@@ -83,6 +84,11 @@ class Caller(NamedTuple):
         return Owner(self.account_id, self.tenant_id)
 
     @property
+    def test(self) -> bool:
+        """A test key has no access to live mail."""
+        return self.key.test
+
+    @property
     def actor(self) -> Actor:
         return Actor(self.kind.value, self.key.key_id, self.request_id, self.client)
 
@@ -91,6 +97,13 @@ class Caller(NamedTuple):
         if self.tenant_id:
             return tenant_id == self.tenant_id
         return self.kind == CallerKind.OPERATOR or account_id == self.account_id
+
+
+def check_live(key: ApiKey, what: str) -> None:
+    """Raises Problem if this is a test key, because only live mail has `what`."""
+    if key.test:
+        detail = f"A test key has no {what}. Use a live key."
+        raise Problem(403, "restricted_api_key", detail=detail)
 
 
 def kind_of(key: ApiKey) -> CallerKind:

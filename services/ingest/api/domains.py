@@ -15,7 +15,7 @@ from mail.records import DnsRecord
 from services.ingest.api.access import Principal
 from services.ingest.api.account_brands import AccountBrands
 from services.ingest.api.administration.base import Directory
-from services.ingest.api.callers import Caller, CallerKind, kind_of
+from services.ingest.api.callers import Caller, CallerKind, check_live, kind_of
 from services.ingest.api.emails import EmailService
 from services.ingest.api.rest_base import paginate, query_or_503
 from services.ingest.domain import verification
@@ -97,7 +97,7 @@ class DomainService:
         name = canonical_name(name)
         if caller.tenant is None:
             return await self.lists.page(Domain, caller.owner, page, equal={"name": name})
-        found = await self.list_all(Principal(caller.key, caller.tenant))
+        found = await self.list_all(Principal.of(caller, caller.tenant))
         named = [one for one in found if name in {"", one.name}]
         return paginate(named, page, id_of=attrgetter("domain_id"))
 
@@ -134,7 +134,7 @@ class DomainService:
         domain.shared, domain.vouched = new.shared, new.vouched
         domain.status = verification.VERIFIED if new.vouched else verification.NOT_STARTED
         try:
-            await query_or_503(self.store.add(domain, actor=principal.actor))
+            await query_or_503(self.store.add(domain, actor=principal.caller.actor))
         except DomainConflict:
             detail = f"The domain {name} exists already. See GET /v1/domains."
             fault = Fault("#/name", "already_exists", detail)
@@ -147,7 +147,9 @@ class DomainService:
         found = await self.find(principal, domain_id)
         _check_own(principal, found)
         if (
-            await query_or_503(self.store.change(domain_id, begin_checks, actor=principal.actor))
+            await query_or_503(
+                self.store.change(domain_id, begin_checks, actor=principal.caller.actor)
+            )
             is None
         ):
             raise not_found("the domain")
@@ -165,7 +167,10 @@ class DomainService:
             raise_if_rotating(domain)
             return begin_rotation(keys, domain, check, now=now)
 
-        if await query_or_503(self.store.change(domain_id, begin, actor=principal.actor)) is None:
+        if (
+            await query_or_503(self.store.change(domain_id, begin, actor=principal.caller.actor))
+            is None
+        ):
             raise not_found("the domain")
         return await self.get(principal, domain_id)
 
@@ -183,7 +188,7 @@ class DomainService:
             detail = f"Mail from {found.name} waits and would fail. Cancel it, or use ?force=true."
             raise Problem(409, "domain_in_use", detail=detail)
         try:
-            await query_or_503(self.store.remove(found, force=force, actor=principal.actor))
+            await query_or_503(self.store.remove(found, force=force, actor=principal.caller.actor))
         except DomainInUse as error:
             what = "a mailbox" if error.count == 1 else f"{error.count:,} mailboxes"
             detail = f"{found.name} has {what}. Delete them first, or with it by ?force=true."
@@ -224,7 +229,7 @@ def domain_name(text: str) -> str:
 
 def _check_unrestricted(principal: Principal) -> None:
     """Raises Problem."""
-    principal.check_live("domains to change")
+    check_live(principal.key, "domains to change")
     if principal.key.domain_id:
         detail = "This key is restricted to one domain and cannot add others."
         raise Problem(403, "restricted_api_key", detail=detail)
@@ -250,7 +255,7 @@ def canonical_name(text: str) -> str:
 
 def _check_own(principal: Principal, domain: Domain) -> None:
     """Raises Problem unless the key may change the domain."""
-    principal.check_live("domains to change")
+    check_live(principal.key, "domains to change")
     bound = principal.key.domain_id
     if domain.tenant_id != principal.tenant_id or (bound and bound != domain.domain_id):
         detail = f"This key cannot change {domain.name}: it belongs to another tenant or key."

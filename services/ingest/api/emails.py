@@ -28,13 +28,14 @@ from kernel.crypto import SealBroken, unseal
 from kernel.errors import Unavailable
 from mail.body_parts import read_parts
 from services.ingest.api.access import AccessControl, Principal
+from services.ingest.api.callers import TENANT_HEADER, Caller
 from services.ingest.api.cancellation import CancellationPage, cancel_matching
 from services.ingest.api.rest_base import PageRequest, parse_id
 from services.ingest.api.sending import in_thread_if_large
 from services.ingest.api.tenant_slots import TenantSlots
 from services.ingest.clients import STATES_DEADLINE_S, ServiceClients
 from services.ingest.domain.event import timestamp
-from services.ingest.domain.problem import Fault, Problem, not_found, unavailable
+from services.ingest.domain.problem import Fault, Problem, invalid, not_found, unavailable
 from services.ingest.domain.schedule import AHEAD_MAX, InvalidTime, parse_time
 from services.ingest.domain.status import RecipientState, last_event
 from services.ingest.domain.waiting_filter import WaitingFilter
@@ -87,6 +88,17 @@ class EmailService:
         self._clients = clients
         self._lifetime = lifetime
         self._cancellations = TenantSlots(CANCELLATIONS_MAX, 1)
+
+    async def principal_of(self, caller: Caller, email_id: str) -> Principal:
+        """The caller with its tenant, or with that of an email of its account. Raises Problem."""
+        if caller.tenant is not None:
+            return Principal.of(caller, caller.tenant)
+        identifier = parse_id(email_id, "the email")
+        try:
+            found = await self._store.tenant_of(caller.account_id, identifier)
+        except Unavailable as error:
+            raise unavailable() from error
+        return await self._access.principal_of(caller, found, "the email")
 
     async def find(self, principal: Principal, email_id: str) -> StoredEmail:
         """Raises Problem 404, also for an email of another tenant, or a live one and a test key."""
@@ -221,14 +233,17 @@ class EmailService:
 
     async def search(
         self,
-        principal: Principal,
+        caller: Caller,
         page: PageRequest,
         **filters: Any,  # noqa: ANN401 - a protobuf's
     ) -> tuple[list[LoggedEmail], bool]:
-        """filters: fields of ListEmailsRequest of events."""
+        """Of a tenant, or of all tenants of an account. filters: fields of ListEmailsRequest of
+        events. Raises Problem."""
+        if not caller.tenant_id:
+            _check_filters(filters)
         events = self._clients.events
         request = ListEmailsRequest(
-            tenant_id=principal.tenant_id, test_only=principal.test,
+            **caller.owner._asdict(), test_only=caller.test,
             limit=page.limit, after=page.after, before=page.before, **filters,
         )  # fmt: skip
         response = await events.call(events.stub.ListEmails, request)
@@ -246,6 +261,13 @@ class EmailService:
         )  # fmt: skip
         response = await events.call(events.stub.ListEvents, request)
         return list(response.events), response.has_more
+
+
+def _check_filters(filters: Mapping[str, Any]) -> None:
+    """Raises Problem for a filter whose index has the emails by tenant."""
+    if name := next((one for one in ("to", "tag", "domain") if filters.get(one)), ""):
+        detail = f"The filter {name} needs a tenant. Name one by {TENANT_HEADER}."
+        raise invalid([Fault(f"#/query/{name}", "invalid", detail)])
 
 
 def _readable(plain: bytes) -> Content:

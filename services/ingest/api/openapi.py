@@ -62,6 +62,10 @@ BUFFER = {
     "additionalProperties": False,
     "properties": {"type": {"enum": ["Buffer"]}, "data": OCTETS},
 }
+WEBHOOK = {
+    "endpoint": {"type": "string", "format": "iri", "pattern": "^https://", "maxLength": 2000},
+    "events": {"type": "array", "maxItems": 100, "items": {"enum": EVENT_TYPES}},
+}
 # Rules that the engine checks after it has decoded the body.
 RULES: dict[str, dict[str, Any]] = {
     "SendEmailRequest": {
@@ -109,10 +113,8 @@ RULES: dict[str, dict[str, Any]] = {
         "address": {"type": "string", "format": "own-address", "minLength": 3, "maxLength": 320},
     },
     "PauseTenantRequest": {"until": {"anyOf": [ISO_TIME, NULL]}},
-    "NewWebhook": {
-        "endpoint": {"type": "string", "format": "iri", "pattern": "^https://", "maxLength": 2000},
-        "events": {"type": "array", "maxItems": 100, "items": {"enum": EVENT_TYPES}},
-    },
+    "NewWebhook": WEBHOOK,
+    "UpdateWebhook": WEBHOOK,
 }
 NO_NUL = "^[^\\u0000]*$"
 ONE_OF_TWO = [

@@ -11,6 +11,7 @@ from services.ingest.api.callers import (
     OF_OPERATOR,
     OF_TENANT,
     SENDING,
+    SPANNING,
     AccessRule,
 )
 
@@ -48,18 +49,25 @@ OPERATIONS = {
         SENDING,
     ),
     "get /v1/emails": Operation(
-        "listEmails", response_schemas.list_of(response_schemas.EmailSummary)
+        "listEmails", response_schemas.list_of(response_schemas.EmailSummary), access=SPANNING
     ),
-    "get /v1/emails/{email_id}": Operation("getEmail", response_schemas.EmailResponse),
+    "get /v1/emails/{email_id}": Operation(
+        "getEmail", response_schemas.EmailResponse, access=SPANNING
+    ),
     "patch /v1/emails/{email_id}": Operation(
-        "rescheduleEmail", response_schemas.EmailReference, {"scheduled_at": "in 2 hours"}
+        "rescheduleEmail",
+        response_schemas.EmailReference,
+        {"scheduled_at": "in 2 hours"},
+        access=SPANNING,
     ),
     "get /v1/emails/{email_id}/events": Operation(
-        "listEmailEvents", response_schemas.list_of(response_schemas.EventResponse)
+        "listEmailEvents", response_schemas.list_of(response_schemas.EventResponse), access=SPANNING
     ),
-    "post /v1/emails/{email_id}/cancel": Operation("cancelEmail", response_schemas.EmailReference),
+    "post /v1/emails/{email_id}/cancel": Operation(
+        "cancelEmail", response_schemas.EmailReference, access=SPANNING
+    ),
     "post /v1/emails/{email_id}/release": Operation(
-        "releaseEmail", response_schemas.ReleaseEmailResponse
+        "releaseEmail", response_schemas.ReleaseEmailResponse, access=SPANNING
     ),
     "post /v1/webhooks": Operation(
         "createWebhook",
@@ -67,19 +75,32 @@ OPERATIONS = {
         {"endpoint": "https://hooks.example.com/mail", "events": ["email.delivered"]},
     ),
     "get /v1/webhooks": Operation(
-        "listWebhooks", response_schemas.list_of(response_schemas.WebhookResponse)
+        "listWebhooks", response_schemas.list_of(response_schemas.WebhookResponse), access=SPANNING
     ),
-    "get /v1/webhooks/{webhook_id}": Operation("getWebhook", response_schemas.WebhookResponse),
-    "delete /v1/webhooks/{webhook_id}": Operation("deleteWebhook", response_schemas.DeleteResponse),
-    "post /v1/webhooks/{webhook_id}/test": Operation("testWebhook", response_schemas.TestEvent),
+    "get /v1/webhooks/{webhook_id}": Operation(
+        "getWebhook", response_schemas.WebhookResponse, access=SPANNING
+    ),
+    "patch /v1/webhooks/{webhook_id}": Operation(
+        "updateWebhook", response_schemas.WebhookResponse, {"status": "disabled"}, access=SPANNING
+    ),
+    "delete /v1/webhooks/{webhook_id}": Operation(
+        "deleteWebhook", response_schemas.DeleteResponse, access=SPANNING
+    ),
+    "post /v1/webhooks/{webhook_id}/test": Operation(
+        "testWebhook", response_schemas.TestEvent, access=SPANNING
+    ),
     "get /v1/webhooks/{webhook_id}/deliveries": Operation(
-        "listWebhookDeliveries", response_schemas.list_of(response_schemas.WebhookDeliveryResponse)
+        "listWebhookDeliveries",
+        response_schemas.list_of(response_schemas.WebhookDeliveryResponse),
+        access=SPANNING,
     ),
     "post /v1/suppressions": Operation(
         "addSuppression", response_schemas.SuppressionResponse, {"email": "ann@example.net"}
     ),
     "get /v1/suppressions": Operation(
-        "listSuppressions", response_schemas.list_of(response_schemas.SuppressionResponse)
+        "listSuppressions",
+        response_schemas.list_of(response_schemas.SuppressionResponse),
+        access=SPANNING,
     ),
     "get /v1/suppressions/{email}": Operation(
         "getSuppression", response_schemas.SuppressionResponse
@@ -96,7 +117,7 @@ OPERATIONS = {
         {"emails": ["ann@example.net"]},
     ),
     "get /v1/queues": Operation(
-        "listQueues", response_schemas.list_of(response_schemas.QueueResponse)
+        "listQueues", response_schemas.list_of(response_schemas.QueueResponse), access=SPANNING
     ),
     "post /v1/queues/cancel": Operation(
         "cancelQueued",

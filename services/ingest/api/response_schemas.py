@@ -114,6 +114,7 @@ class EmailResponse(Struct, rename={"from_": "from"}):
 
     object: Literal["email"]
     id: Id
+    tenant_id: Id
     from_: str
     to: list[str]
     cc: list[str]
@@ -138,6 +139,7 @@ class EmailSummary(Struct, rename={"from_": "from"}):
 
     object: Literal["email"]
     id: Id
+    tenant_id: Id
     from_: str
     to: list[str]
     subject: str
@@ -179,6 +181,7 @@ class WebhookResponse(Struct):
 
     object: Literal["webhook"]
     id: Id
+    tenant_id: Id
     endpoint: str
     events: list[str]
     status: Literal["enabled", "disabled"]
@@ -211,6 +214,7 @@ class SuppressionResponse(Struct):
 
     object: Literal["suppression"]
     id: Id
+    tenant_id: Id
     email: str
     origin: str
     source_id: str | None
@@ -248,6 +252,7 @@ class QueueResponse(Struct):
 
     object: Literal["queue"]
     id: str
+    tenant_id: Id
     site: str
     next_at: Time | None
     limited_by: str | None

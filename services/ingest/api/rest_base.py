@@ -52,7 +52,7 @@ class RestAccess:
             named_tenant=request.named_tenant,
         )
         self._admit(incoming, rate_limit, principal.tenant_id)
-        return principal
+        return principal._replace(request_id=request.id, client=request.client)
 
     async def authenticate_caller(self, incoming: Incoming) -> Caller:
         """The caller of any other operation, by the operation's rule. Raises Problem."""

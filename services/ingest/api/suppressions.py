@@ -1,4 +1,4 @@
-"""The suppressed addresses of a tenant, for REST and gRPC. The router owns them."""
+"""Suppressed addresses, for REST and gRPC. The router owns them."""
 
 from typing import Annotated
 
@@ -13,6 +13,7 @@ from contracts.router.v1.router_service_pb2 import (
 from mail import address
 from mail.address import AddressError
 from services.ingest.api.access import Principal
+from services.ingest.api.callers import Caller, check_live
 from services.ingest.api.rest_base import format_timestamp
 from services.ingest.clients import ServiceClients
 from services.ingest.domain.email import RequestModel
@@ -49,7 +50,7 @@ class Suppressions:
         self._router = clients.router
 
     async def add(self, principal: Principal, emails: list[str], pointer: str) -> list[Suppression]:
-        principal.check_live("suppressions")
+        check_live(principal.key, "suppressions")
         request = AddSuppressionsRequest(
             tenant_id=principal.tenant_id,
             addresses=canonical_address(emails, pointer),
@@ -60,20 +61,20 @@ class Suppressions:
         return list(response.suppressions)
 
     async def page(
-        self, principal: Principal, page: Page, *, email: str
+        self, caller: Caller, page: Page, *, email: str
     ) -> tuple[list[Suppression], bool]:
-        """email: only that of this address, if it is not empty."""
-        principal.check_live("suppressions")
+        """Of a tenant, or of all tenants of an account. email: only those of this address, if it is
+        not empty."""
+        check_live(caller.key, "suppressions")
         request = ListSuppressionsRequest(
-            tenant_id=principal.tenant_id, limit=page.limit, after=page.after,
-            before=page.before, address=canonical_or_same(email),
-        )  # fmt: skip
+            **caller.owner._asdict(), **page._asdict(), address=canonical_or_same(email)
+        )
         response = await self._router.call(self._router.stub.ListSuppressions, request)
         return list(response.suppressions), response.has_more
 
     async def get(self, principal: Principal, email: str) -> Suppression:
         """Raises Problem 404."""
-        found, _ = await self.page(principal, Page(1), email=email)
+        found, _ = await self.page(principal.caller, Page(1), email=email)
         if not email or not found:
             raise not_found("the suppression")
         return found[0]
@@ -94,7 +95,7 @@ class Suppressions:
         return await self._remove(principal, given)
 
     async def _remove(self, principal: Principal, identifiers: list[str]) -> list[Suppression]:
-        principal.check_live("suppressions")
+        check_live(principal.key, "suppressions")
         request = RemoveSuppressionsRequest(
             tenant_id=principal.tenant_id, addresses=map(canonical_or_same, identifiers)
         )
@@ -129,6 +130,7 @@ def to_json(one: Suppression) -> dict[str, object]:
     return {
         "object": "suppression",
         "id": one.id,
+        "tenant_id": one.tenant_id,
         "email": one.address,
         "origin": ORIGINS.get(one.origin, one.origin),
         "source_id": one.source_id or None,

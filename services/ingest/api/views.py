@@ -22,6 +22,7 @@ def to_json(found: EmailWithStates, content: Content | None) -> dict[str, object
     return {
         "object": "email",
         "id": first.context.email_id,
+        "tenant_id": first.context.tenant_id,
         "from": getattr(first, "from"),
         "to": list(first.to),
         "cc": cc,
@@ -70,6 +71,7 @@ def logged_email_to_json(email: LoggedEmail) -> dict[str, object]:
     return {
         "object": "email",
         "id": email.id,
+        "tenant_id": email.tenant_id,
         "from": getattr(email, "from"),
         "to": list(email.to),
         "subject": email.subject,

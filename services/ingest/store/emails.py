@@ -1,4 +1,4 @@
-"""Accepted emails of one tenant; row-level security separates the tenants."""
+"""Accepted emails of one tenant; row-level security separates the tenants and the accounts."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from services.ingest.domain import event
 from services.ingest.domain.valid_email import Recipient
 
 FIND = "SELECT message_ids, accepted, scheduled_at FROM ingest.emails WHERE email_id = %s"
+TENANT_OF = "SELECT tenant_id::text FROM ingest.emails WHERE email_id = %s"
 FIND_MANY = "SELECT email_id::text, accepted FROM ingest.emails WHERE email_id = ANY(%s::uuid[])"
 FIND_MESSAGES = """
 SELECT message_id, recipient, recipient_type, closed_state FROM ingest.messages
@@ -58,6 +59,12 @@ class EmailStore:
             for message_id, address, kind, state in messages
         ]
         return StoredEmail(first, scheduled_at, stored)
+
+    async def tenant_of(self, account_id: str, email_id: str) -> str | None:
+        """The tenant of an email; None if it does not exist or belongs to another account."""
+        async with self._database.transaction(account_id=account_id) as tx:
+            rows = await tx.rows(TENANT_OF, (email_id,))
+        return rows[0][0] if rows else None
 
     async def tags_of(
         self, tenant_id: str, email_ids: Iterable[str]

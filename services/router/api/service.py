@@ -9,7 +9,7 @@ from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.router.v1 import router_service_pb2 as pb
 from contracts.router.v1.router_service_pb2_grpc import RouterServiceServicer
 from kernel import clock
-from kernel.database import Database, Transaction
+from kernel.database import Database, RowOwner, Transaction
 from kernel.health import DependencyHealth
 from kernel.outbox import Outbox, OutboxEntry
 from kernel.rpc import Context, RequestError, check_text, map_errors, parse_id
@@ -120,16 +120,13 @@ class RouterService(RouterServiceServicer):
     async def ListQueues(  # noqa: N802 - a name of the contract
         self, request: pb.ListQueuesRequest, _: Context
     ) -> pb.ListQueuesResponse:
-        limit = page_size(request.limit)
-        async with self.tenant_database.transaction(
-            tenant_id=parse_tenant_id(request.tenant_id)
-        ) as tx:
+        owner, limit = owner_of(request), page_size(request.limit)
+        after = check_text(request.after, "after")
+        if owner.account_id is not None and after:
+            parse_id(after.partition("/")[0], "after")
+        async with self.tenant_database.transaction(**owner._asdict()) as tx:
             found = await requests.load_queue_views(
-                tx,
-                request.tenant_id,
-                after=check_text(request.after, "after"),
-                limit=limit + 1,
-                test_only=request.test_only,
+                tx, owner, after=after, limit=limit + 1, test_only=request.test_only
             )
         return pb.ListQueuesResponse(
             queues=[to_proto.queue(row) for row in found[:limit]], has_more=len(found) > limit
@@ -139,14 +136,12 @@ class RouterService(RouterServiceServicer):
     async def ListSuppressions(  # noqa: N802 - a name of the contract
         self, request: pb.ListSuppressionsRequest, _: Context
     ) -> pb.ListSuppressionsResponse:
-        limit = page_size(request.limit)
+        owner, limit = owner_of(request), page_size(request.limit)
         parse_ids([cursor for cursor in (request.after, request.before) if cursor])
-        async with self.tenant_database.transaction(
-            tenant_id=parse_tenant_id(request.tenant_id)
-        ) as tx:
+        async with self.tenant_database.transaction(**owner._asdict()) as tx:
             found = await suppressions.list_page(
                 tx,
-                request.tenant_id,
+                owner,
                 after=request.after,
                 before=request.before,
                 address=request.address,
@@ -229,6 +224,12 @@ def parse_ids(texts: Sequence[str]) -> list[str]:
 
 def parse_tenant_id(text: str) -> str:
     return parse_id(text, "tenant_id")
+
+
+def owner_of(request: pb.ListQueuesRequest | pb.ListSuppressionsRequest) -> RowOwner:
+    if request.tenant_id or not request.account_id:
+        return RowOwner(parse_tenant_id(request.tenant_id), None)
+    return RowOwner(None, parse_id(request.account_id, "account_id"))
 
 
 def check_tenant(tenant_id: str, tenants: Sequence[str]) -> None:

@@ -35,14 +35,16 @@ def message_state(row: MessageView) -> pb.MessageState:
 
 
 def queue(row: QueueView) -> pb.ScheduledQueue:
+    named = ScheduledQueue.of(row.queue_id)
     return pb.ScheduledQueue(
         id=row.queue_id,
+        tenant_id=named.tenant_id,
         site=row.site,
         next_at=timestamp(row.next_s) if row.next_s else None,
         limited_by=row.limited_by,
         queued=row.queued,
         limit_scope=row.limit_scope,
-        priority=ScheduledQueue.of(row.queue_id).priority.name.lower(),
+        priority=named.priority.name.lower(),
     )
 
 
@@ -53,6 +55,7 @@ def suppression(row: Suppression) -> pb.Suppression:
         created_at=timestamp(row.created_s),
         source_id=row.source_id,
         id=row.suppression_id,
+        tenant_id=row.tenant_id,
     )
 
 

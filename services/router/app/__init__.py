@@ -42,7 +42,7 @@ from services.router.domain.dispatch import DispatchContext
 from services.router.domain.message import CELL
 from services.router.domain.policies import MailboxPolicies, TenantDirectory, configured_policies
 from services.router.domain.retry import RetryPolicy
-from services.router.handlers import Handlers
+from services.router.handlers import Handlers, on_tenant
 from services.router.loops.maintenance import (
     DayPartitionMaintenance,
     EgressPublisher,
@@ -250,9 +250,11 @@ def consume(deps: Dependencies) -> None:
         handler=handlers.on_feedback,
         guard=guard(),
     )
+    tenants: StreamProcessor[Tenant] = stream(Tenant, name="router.tenants", handler=on_tenant)
     deps.kafka.consume(screened, group="router-screened")
     deps.kafka.consume(attempted, group="router-attempted")
     deps.kafka.consume(feedback, group="router-feedback")
+    deps.kafka.consume(tenants, group="router-tenants")
     deps.kafka.declare(DeliveryAssigned, MessageDelayed, MessageClosed, Pool, EgressSource)
     deps.kafka.declare(WarmupChanged, OverrideSet, OverrideRemoved, StandingChanged, LimitsChanged)
     deps.kafka.declare(ListingChanged, SourceChecked)

@@ -4,7 +4,8 @@ security shows only its rows. Queries of the audit, with the system role."""
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from kernel.database import Transaction
+from kernel.database import RowOwner, Transaction
+from kernel.ids import NIL
 from services.router.domain.admission import NewMessage
 from services.router.domain.events import ClosedMessage
 from services.router.domain.message import CELL, SANDBOX, ExpiredMessage, ScheduledQueue, State
@@ -65,15 +66,35 @@ WHERE message_id = ANY(%s::uuid[]) AND tenant_id = %s AND state = 'held'
 RETURNING message_id::text, state, queue_id, extract(epoch FROM due_at)::float8
 """
 
-QUEUES = """
+QUEUE_COLUMNS = """
 SELECT q.queue_id, q.site,
     coalesce(extract(epoch FROM coalesce(q.next_at, q.available_at))::float8, 0),
     q.limited_by, split_part(q.blocked_by, '/', 1), (SELECT count(*) FROM (
         SELECT 1 FROM router.messages AS m
         WHERE m.queue_id = q.queue_id AND m.state = 'queued' LIMIT 10000) AS counted)
-FROM router.queues AS q
-WHERE q.tenant_id = %s AND q.queue_id > %s AND (q.site = %s OR NOT %s) ORDER BY q.queue_id LIMIT %s
+FROM {queues} AS q
 """
+
+QUEUES = f"""{QUEUE_COLUMNS.format(queues="router.queues")}
+WHERE q.tenant_id = %(tenant)s AND q.queue_id > %(after)s
+    AND (q.site = %(sandbox)s OR NOT %(test_only)s)
+ORDER BY q.queue_id LIMIT %(limit)s
+"""
+
+# The id of a queue begins with its tenant, so the tenants are read in turn until the page is full.
+QUEUES_OF_ACCOUNT = f"""
+WITH page AS (
+    SELECT found.* FROM router.tenant_accounts AS owner CROSS JOIN LATERAL (
+        SELECT * FROM router.queues AS q
+        WHERE q.tenant_id = owner.tenant_id AND q.queue_id > %(after)s
+            AND (q.site = %(sandbox)s OR NOT %(test_only)s)
+        ORDER BY q.queue_id LIMIT %(limit)s
+    ) AS found
+    WHERE owner.account_id = %(account)s AND owner.tenant_id >= %(first_tenant)s
+    ORDER BY owner.tenant_id, found.queue_id LIMIT %(limit)s
+)
+{QUEUE_COLUMNS.format(queues="page")} ORDER BY q.tenant_id, q.queue_id
+"""  # noqa: S608 - constants only
 
 AUDIT = """
 SELECT message_id::text, state, attempt, attempt_count, reply IS NOT NULL, ambiguous,
@@ -166,9 +187,22 @@ def insert_params(new_messages: Sequence[NewMessage]) -> dict[str, object]:
 
 
 async def load_queue_views(
-    tx: Transaction, tenant_id: str, *, after: str, limit: int, test_only: bool
+    tx: Transaction, owner: RowOwner, *, after: str, limit: int, test_only: bool
 ) -> list[QueueView]:
-    rows = await tx.rows(QUEUES, (tenant_id, after, SANDBOX, test_only, limit))
+    """In the order of their ids, which begin with the tenant's."""
+    params = {
+        "tenant": owner.tenant_id,
+        "account": owner.account_id,
+        "after": after,
+        "sandbox": SANDBOX,
+        "test_only": test_only,
+        "limit": limit,
+    }
+    if owner.tenant_id is not None:
+        rows = await tx.rows(QUEUES, params)
+    else:
+        first = after.partition("/")[0] or str(NIL)
+        rows = await tx.rows(QUEUES_OF_ACCOUNT, {**params, "first_tenant": first})
     return [QueueView._make(row) for row in rows]
 
 

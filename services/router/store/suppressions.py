@@ -7,7 +7,8 @@ from google.protobuf.message import Message
 
 from contracts.ingest.v1.events_pb2 import MessageContext
 from kernel import ids
-from kernel.database import Transaction
+from kernel.database import RowOwner, Transaction
+from kernel.tenant_accounts import page_of_account
 from kernel.topics import event_id
 from services.router.domain.admission import address_hash
 from services.router.domain.events import ClosedMessage, message_closed
@@ -131,30 +132,31 @@ def strike_from_closed(closed_message: ClosedMessage) -> Strike | None:
     )
 
 
-ADD = """
+COLUMNS = (
+    "id::text, address, origin, source_id, extract(epoch FROM created_at)::float8, tenant_id::text"
+)
+
+ADD = f"""
 INSERT INTO router.suppressions AS stored (tenant_id, address_hash, id, address, origin, source_id)
 SELECT DISTINCT ON (address_hash) %s::uuid, address_hash, id, address, %s, ''
 FROM unnest(%s::bytea[], %s::uuid[], %s::text[]) AS a (address_hash, id, address)
 ORDER BY address_hash
 ON CONFLICT (tenant_id, address_hash) DO UPDATE SET address = stored.address
-RETURNING id::text, address, origin, source_id, extract(epoch FROM created_at)::float8
-"""
+RETURNING {COLUMNS}
+"""  # noqa: S608 - constants only
 
-LIST = """
-SELECT id::text, address, origin, source_id, extract(epoch FROM created_at)::float8
-FROM router.suppressions WHERE tenant_id = %(tenant)s
-"""
-PAGE = f"{LIST} AND id < %(after)s AND id > %(before)s ORDER BY id"
+LIST = f"SELECT {COLUMNS} FROM router.suppressions WHERE tenant_id = {{tenant}}"  # noqa: S608
+PAGE = f"{LIST} AND id < %(after)s AND id > %(before)s ORDER BY suppressions.id"
 OLDER, NEWER = (f"{PAGE} {order} LIMIT %(limit)s" for order in ("DESC", "ASC"))
 # IS TRUE prevents the use of the index by id, in which an address is slow to find.
 BY_ADDRESS = f"""{LIST} AND address_hash = %(hash)s
     AND (id < %(after)s) IS TRUE AND (id > %(before)s) IS TRUE"""
 
-REMOVE = """
+REMOVE = f"""
 DELETE FROM router.suppressions
 WHERE tenant_id = %s AND (address_hash = ANY(%s::bytea[]) OR id = ANY(%s::uuid[]))
-RETURNING id::text, address, origin, source_id, extract(epoch FROM created_at)::float8
-"""
+RETURNING {COLUMNS}
+"""  # noqa: S608 - constants only
 
 
 class Suppression(NamedTuple):
@@ -163,6 +165,7 @@ class Suppression(NamedTuple):
     origin: str
     source_id: str
     created_s: float
+    tenant_id: str
 
 
 async def add(
@@ -176,19 +179,23 @@ async def add(
 
 
 async def list_page(
-    tx: Transaction, tenant_id: str, *, after: str, before: str, address: str, limit: int
+    tx: Transaction, owner: RowOwner, *, after: str, before: str, address: str, limit: int
 ) -> list[Suppression]:
     """A page, newest first: older than the id `after`, or newer than the id `before`."""
-    page_sql = NEWER if before else OLDER
+    page_sql = BY_ADDRESS if address else NEWER if before else OLDER
     params = {
-        "tenant": tenant_id,
+        "tenant": owner.tenant_id,
+        "account": owner.account_id,
         "after": after or ids.MAX,
         "before": before or ids.NIL,
         "hash": address_hash(address),
         "limit": limit,
     }
-    rows = await tx.rows(BY_ADDRESS if address else page_sql, params)
-    return [Suppression._make(row) for row in rows]
+    if owner.tenant_id is None:
+        page_sql = page_of_account("router", page_sql, order="ASC" if before else "DESC")
+    else:
+        page_sql = page_sql.format(tenant="%(tenant)s")
+    return [Suppression._make(row) for row in await tx.rows(page_sql, params)]
 
 
 async def remove(tx: Transaction, tenant_id: str, names: Sequence[str]) -> list[Suppression]:

@@ -78,9 +78,7 @@ class RpcAccess:
             named_tenant=partial(metadata_value, context, "x-tenant-id"),
         )
         enforce_rate_limit(rate_limit)
-        if isinstance(found, Caller):
-            return found._replace(request_id=new_request_id(), client=client)
-        return found
+        return found._replace(request_id=new_request_id(), client=client)
 
 
 class Servicer(Protocol):

@@ -15,6 +15,7 @@ def to_proto(found: EmailWithStates) -> EmailStatus:
     scheduled = found.email.scheduled_at
     status = EmailStatus(
         id=first.context.email_id,
+        tenant_id=first.context.tenant_id,
         to=first.to,
         subject=first.subject,
         created_at=first.context.accepted_at,
@@ -48,6 +49,7 @@ def _recipient(one: StoredMessage, found: EmailWithStates) -> RecipientStatus:
 def logged_email_to_proto(email: LoggedEmail) -> EmailStatus:
     status = EmailStatus(
         id=email.id,
+        tenant_id=email.tenant_id,
         to=email.to,
         subject=email.subject,
         created_at=email.created_at,

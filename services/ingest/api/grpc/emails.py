@@ -13,6 +13,7 @@ from kernel.crypto import sha256
 from kernel.telemetry import traceparent_of
 from services.ingest.api.acceptance import Acceptance, SealedEmail
 from services.ingest.api.access import AccessControl, Principal
+from services.ingest.api.callers import Caller
 from services.ingest.api.emails import EmailService
 from services.ingest.api.grpc.base import RpcAccess, authenticated, next_page_token, page_of
 from services.ingest.api.grpc.email_views import logged_email_to_proto, to_proto
@@ -88,17 +89,18 @@ class EmailServicer(EmailServiceServicer):
 
     @authenticated
     async def GetEmail(
-        self, request: pb.GetEmailRequest, principal: Principal, context: Context
+        self, request: pb.GetEmailRequest, caller: Caller, context: Context
     ) -> pb.GetEmailResponse:
+        principal = await self._emails.principal_of(caller, request.id)
         return pb.GetEmailResponse(email=to_proto(await self._emails.get(principal, request.id)))
 
     @authenticated
     async def ListEmails(
-        self, request: pb.ListEmailsRequest, principal: Principal, context: Context
+        self, request: pb.ListEmailsRequest, caller: Caller, context: Context
     ) -> pb.ListEmailsResponse:
         page = PageRequest(*page_of(request))
         found, has_more = await self._emails.search(
-            principal, page, status=request.status, to=request.to
+            caller, page, status=request.status, to=request.to
         )
         token = next_page_token(found, has_more=has_more)
         return pb.ListEmailsResponse(
@@ -107,19 +109,21 @@ class EmailServicer(EmailServiceServicer):
 
     @authenticated
     async def UpdateEmail(
-        self, request: pb.UpdateEmailRequest, principal: Principal, context: Context
+        self, request: pb.UpdateEmailRequest, caller: Caller, context: Context
     ) -> pb.UpdateEmailResponse:
         # an unset timestamp would be read as a time in the past
         if not request.HasField("scheduled_at"):
             detail = "The field scheduled_at is missing."
             raise invalid([Fault("#/scheduled_at", "missing_required_field", detail)])
+        principal = await self._emails.principal_of(caller, request.id)
         moved = await self._emails.reschedule(principal, request.id, _time(request.scheduled_at))
         return pb.UpdateEmailResponse(id=moved)
 
     @authenticated
     async def CancelEmail(
-        self, request: pb.CancelEmailRequest, principal: Principal, context: Context
+        self, request: pb.CancelEmailRequest, caller: Caller, context: Context
     ) -> pb.CancelEmailResponse:
+        principal = await self._emails.principal_of(caller, request.id)
         return pb.CancelEmailResponse(id=await self._emails.cancel(principal, request.id))
 
     def _read(self, email: pb.Email, principal: Principal) -> ValidEmail:

@@ -7,6 +7,8 @@ from contracts.ingest.v1 import (
     account_service_pb2_grpc,
     api_key_service_pb2,
     api_key_service_pb2_grpc,
+    audit_service_pb2,
+    audit_service_pb2_grpc,
     domain_service_pb2,
     domain_service_pb2_grpc,
     email_service_pb2,
@@ -24,6 +26,7 @@ from services.ingest.api.administration import Administration
 from services.ingest.api.domains import DomainService
 from services.ingest.api.grpc.accounts import AccountServicer
 from services.ingest.api.grpc.api_keys import ApiKeyServicer
+from services.ingest.api.grpc.audit import AuditServicer
 from services.ingest.api.grpc.base import RpcAccess
 from services.ingest.api.grpc.domains import DomainServicer
 from services.ingest.api.grpc.emails import EmailServicer
@@ -93,6 +96,11 @@ def administrative_services(
             name_in(mailbox_service_pb2.DESCRIPTOR),
             MailboxServicer(access, administration.mailboxes),
             mailbox_service_pb2_grpc.add_MailboxServiceServicer_to_server,
+        ),
+        PublicService(
+            name_in(audit_service_pb2.DESCRIPTOR),
+            AuditServicer(access, administration.audit_log),
+            audit_service_pb2_grpc.add_AuditServiceServicer_to_server,
         ),
     ]
 

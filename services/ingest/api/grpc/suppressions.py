@@ -4,6 +4,7 @@ from contracts.ingest.v1 import suppression_service_pb2 as pb
 from contracts.ingest.v1.suppression_service_pb2_grpc import SuppressionServiceServicer
 from contracts.router.v1.router_service_pb2 import Suppression
 from services.ingest.api.access import Principal
+from services.ingest.api.callers import Caller
 from services.ingest.api.grpc.base import (
     RpcAccess,
     authenticated,
@@ -45,10 +46,10 @@ class SuppressionServicer(SuppressionServiceServicer):
 
     @authenticated
     async def ListSuppressions(
-        self, request: pb.ListSuppressionsRequest, principal: Principal, _: Context
+        self, request: pb.ListSuppressionsRequest, caller: Caller, _: Context
     ) -> pb.ListSuppressionsResponse:
         found, has_more = await self._suppressions.page(
-            principal, page_of(request), email=request.email
+            caller, page_of(request), email=request.email
         )
         token = next_page_token(found, has_more=has_more)
         return pb.ListSuppressionsResponse(suppressions=map(shown, found), next_page_token=token)

@@ -4,6 +4,7 @@ from contracts.events.v1.events_service_pb2 import Webhook
 from contracts.ingest.v1 import webhook_service_pb2 as pb
 from contracts.ingest.v1.webhook_service_pb2_grpc import WebhookServiceServicer
 from services.ingest.api.access import Principal
+from services.ingest.api.callers import Caller
 from services.ingest.api.grpc.base import (
     RpcAccess,
     authenticated,
@@ -13,7 +14,13 @@ from services.ingest.api.grpc.base import (
     shown_as,
 )
 from services.ingest.api.grpc.server import Context
-from services.ingest.api.webhooks import NewWebhook, Webhooks, delivery_to_json, to_json
+from services.ingest.api.webhooks import (
+    NewWebhook,
+    UpdateWebhook,
+    Webhooks,
+    delivery_to_json,
+    to_json,
+)
 
 
 class WebhookServicer(WebhookServiceServicer):
@@ -32,36 +39,44 @@ class WebhookServicer(WebhookServiceServicer):
 
     @authenticated
     async def ListWebhooks(
-        self, request: pb.ListWebhooksRequest, principal: Principal, _: Context
+        self, request: pb.ListWebhooksRequest, caller: Caller, _: Context
     ) -> pb.ListWebhooksResponse:
-        found, has_more = await self._webhooks.page(principal, page_of(request))
+        found, has_more = await self._webhooks.page(caller, page_of(request))
         token = next_page_token(found, has_more=has_more)
         return pb.ListWebhooksResponse(webhooks=map(shown, found), next_page_token=token)
 
     @authenticated
     async def GetWebhook(
-        self, request: pb.GetWebhookRequest, principal: Principal, _: Context
+        self, request: pb.GetWebhookRequest, caller: Caller, _: Context
     ) -> pb.GetWebhookResponse:
-        found = await self._webhooks.get(principal, request.id)
+        found = await self._webhooks.get(caller, request.id)
         return pb.GetWebhookResponse(webhook=shown(found))
 
     @authenticated
+    async def UpdateWebhook(
+        self, request: pb.UpdateWebhookRequest, caller: Caller, _: Context
+    ) -> pb.UpdateWebhookResponse:
+        given = given_fields(request, UpdateWebhook)
+        changed = await self._webhooks.update(caller, request.id, given)
+        return pb.UpdateWebhookResponse(webhook=shown(changed))
+
+    @authenticated
     async def DeleteWebhook(
-        self, request: pb.DeleteWebhookRequest, principal: Principal, _: Context
+        self, request: pb.DeleteWebhookRequest, caller: Caller, _: Context
     ) -> pb.DeleteWebhookResponse:
-        return pb.DeleteWebhookResponse(id=await self._webhooks.delete(principal, request.id))
+        return pb.DeleteWebhookResponse(id=await self._webhooks.delete(caller, request.id))
 
     @authenticated
     async def TestWebhook(
-        self, request: pb.TestWebhookRequest, principal: Principal, _: Context
+        self, request: pb.TestWebhookRequest, caller: Caller, _: Context
     ) -> pb.TestWebhookResponse:
-        return pb.TestWebhookResponse(id=await self._webhooks.test(principal, request.id))
+        return pb.TestWebhookResponse(id=await self._webhooks.test(caller, request.id))
 
     @authenticated
     async def ListWebhookDeliveries(
-        self, request: pb.ListWebhookDeliveriesRequest, principal: Principal, _: Context
+        self, request: pb.ListWebhookDeliveriesRequest, caller: Caller, _: Context
     ) -> pb.ListWebhookDeliveriesResponse:
-        found, has_more = await self._webhooks.deliveries(principal, request.id, page_of(request))
+        found, has_more = await self._webhooks.deliveries(caller, request.id, page_of(request))
         deliveries = [shown_as(pb.WebhookDeliveryInfo, delivery_to_json(one)) for one in found]
         token = found[-1].event_id.removeprefix("evt_") if has_more else ""
         return pb.ListWebhookDeliveriesResponse(deliveries=deliveries, next_page_token=token)

@@ -1,23 +1,19 @@
 """/v1/audit: who changed what."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 from fastapi import Request as Incoming
 
-from kernel.ids import time_of
-from services.ingest.api.administration.audit_log import AuditLog
+from services.ingest.api.administration.audit_log import AuditLog, to_json
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
     RequestedPage,
     RestAccess,
-    format_time,
     list_response,
     page_of,
     parse_time_parameter,
 )
-from services.ingest.store.audit_list import AuditEntry
 
 
 def routes(access: RestAccess, audit_log: AuditLog) -> APIRouter:
@@ -46,21 +42,3 @@ def routes(access: RestAccess, audit_log: AuditLog) -> APIRouter:
         return list_response(map(to_json, found), has_more=has_more)
 
     return router
-
-
-def to_json(entry: AuditEntry) -> dict[str, object]:
-    return {
-        "object": "audit_entry",
-        "id": entry.id,
-        "created_at": format_time(time_of(UUID(entry.id))),
-        "actor": {"kind": entry.actor_kind, "id": entry.actor_id},
-        "action": entry.action,
-        "resource": entry.resource,
-        "resource_id": entry.resource_id,
-        "account_id": entry.account_id,
-        "tenant_id": entry.tenant_id,
-        "before": entry.before,
-        "after": entry.after,
-        "request_id": entry.request_id or None,
-        "client": entry.client or None,
-    }

@@ -1,11 +1,13 @@
 """/v1/emails: send, batch, list, get, timeline, reschedule, cancel, release."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from fastapi import Request as Incoming
 
 from services.ingest.api import views
+from services.ingest.api.access import Principal
 from services.ingest.api.emails import EmailService
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
@@ -68,7 +70,20 @@ def _add_sending(router: APIRouter, access: RestAccess, send_handler: SendHandle
         return Response(content, 202, {k.decode(): v.decode() for k, v in fields})
 
 
+def owner_lookup(
+    access: RestAccess, emails: EmailService
+) -> Callable[[Incoming, str], Awaitable[Principal]]:
+    async def owner_of(incoming: Incoming, email_id: str) -> Principal:
+        """The caller, with the tenant of an email. Raises Problem."""
+        caller = await access.authenticate_caller(incoming)
+        return await emails.principal_of(caller, email_id)
+
+    return owner_of
+
+
 def _add_reading(router: APIRouter, access: RestAccess, emails: EmailService) -> None:
+    owner_of = owner_lookup(access, emails)
+
     @router.get("", summary="List emails")
     async def list_emails(  # noqa: PLR0913 - the filters that there are
         incoming: Incoming,
@@ -81,20 +96,19 @@ def _add_reading(router: APIRouter, access: RestAccess, emails: EmailService) ->
         since: Filter = "",
         until: Filter = "",
     ) -> Response:
-        """Newest first. tag: name or name:value. domain: domain of a recipient."""
-        principal = await access.authenticate(incoming)
+        """Newest first. tag: name or name:value. domain: domain of a recipient. Without
+        `X-Tenant-Id`, the emails of all tenants of an account, not with to, tag or domain."""
+        caller = await access.authenticate_caller(incoming)
         filters: dict[str, Any] = {"status": status, "to": to, "tag": tag, "domain": domain}
-        times = {
-            "since": parse_time_parameter(since, "since"),
-            "until": parse_time_parameter(until, "until"),
-        }
-        found, has_more = await emails.search(principal, requested_page, **filters, **times)
+        for name, text in (("since", since), ("until", until)):
+            filters[name] = parse_time_parameter(text, name)
+        found, has_more = await emails.search(caller, requested_page, **filters)
         return list_response(map(views.logged_email_to_json, found), has_more=has_more)
 
     @router.get("/{email_id}", summary="Get an email")
     async def get_email(incoming: Incoming, email_id: str) -> Response:
         """The email with the state of each recipient, and the reason why it is queued."""
-        principal = await access.authenticate(incoming)
+        principal = await owner_of(incoming, email_id)
         email = await emails.get(principal, email_id)
         return json_response(views.to_json(email, await emails.content(principal, email.email)))
 
@@ -105,12 +119,14 @@ def _add_reading(router: APIRouter, access: RestAccess, emails: EmailService) ->
         *,
         requested_page: RequestedForwardPage,
     ) -> Response:
-        principal = await access.authenticate(incoming)
+        principal = await owner_of(incoming, email_id)
         found, has_more = await emails.events(principal, email_id, requested_page)
         return list_response(map(views.event_to_json, found), has_more=has_more)
 
 
 def _add_changing(router: APIRouter, access: RestAccess, emails: EmailService) -> None:
+    owner_of = owner_lookup(access, emails)
+
     @router.patch(
         "/{email_id}",
         openapi_extra=body_schema(UpdateEmailRequest, "The new time"),
@@ -119,7 +135,7 @@ def _add_changing(router: APIRouter, access: RestAccess, emails: EmailService) -
     async def reschedule(incoming: Incoming, email_id: str) -> Response:
         """409 `not_scheduled` if delivery has started. A time that has passed sends the email at
         once."""
-        principal = await access.authenticate(incoming)
+        principal = await owner_of(incoming, email_id)
         change = await decode_request_body(incoming, decode_update)
         moved = await emails.reschedule(principal, email_id, change.scheduled_at)
         return json_response({"object": "email", "id": moved})
@@ -127,11 +143,11 @@ def _add_changing(router: APIRouter, access: RestAccess, emails: EmailService) -
     @router.post("/{email_id}/cancel", summary="Cancel an email")
     async def cancel(incoming: Incoming, email_id: str) -> Response:
         """Canceling again has no effect; 409 `not_scheduled` if delivery has started."""
-        principal = await access.authenticate(incoming)
+        principal = await owner_of(incoming, email_id)
         return json_response({"object": "email", "id": await emails.cancel(principal, email_id)})
 
     @router.post("/{email_id}/release", summary="Release an email that is held for review")
     async def release(incoming: Incoming, email_id: str) -> Response:
-        principal = await access.authenticate(incoming)
+        principal = await owner_of(incoming, email_id)
         released = await emails.release(principal, email_id)
         return json_response({"object": "email", "id": email_id, "released": released})

@@ -69,12 +69,13 @@ def _list(router: APIRouter, access: RestAccess, clients: ServiceClients) -> Non
         *,
         requested_page: RequestedForwardPage,
     ) -> Response:
-        principal = await access.authenticate(incoming)
+        """In the order of their ids; without `X-Tenant-Id`, those of all tenants of an account."""
+        caller = await access.authenticate_caller(incoming)
         request = ListQueuesRequest(
-            tenant_id=principal.tenant_id,
+            **caller.owner._asdict(),
             limit=requested_page.limit,
             after=requested_page.after,
-            test_only=principal.test,
+            test_only=caller.test,
         )
         response = await client.call(client.stub.ListQueues, request)
         return list_response(map(to_json, response.queues), has_more=response.has_more)
@@ -129,6 +130,7 @@ def to_json(queue: ScheduledQueue) -> dict[str, object]:
     return {
         "object": "queue",
         "id": queue.id,
+        "tenant_id": queue.tenant_id,
         "site": queue.site,
         "next_at": format_timestamp(queue.next_at),
         "limited_by": queue.limited_by or None,

@@ -60,8 +60,9 @@ def _add_one(router: APIRouter, access: RestAccess, suppressions: Suppressions) 
         requested_page: RequestedPage,
         email: Annotated[str, Query(max_length=400)] = "",
     ) -> Response:
-        principal = await access.authenticate(incoming)
-        found, has_more = await suppressions.page(principal, page_of(requested_page), email=email)
+        """Newest first; without `X-Tenant-Id`, those of all tenants of an account."""
+        caller = await access.authenticate_caller(incoming)
+        found, has_more = await suppressions.page(caller, page_of(requested_page), email=email)
         return list_response(map(to_json, found), has_more=has_more)
 
     @router.get("/{email}", summary="Get the suppression of an address")

@@ -12,14 +12,22 @@ from services.ingest.api.rest_base import (
     body_schema,
     check_no_key,
     decode_creation_body,
+    decode_request_body,
     deleted_response,
     json_response,
     list_response,
     page_of,
 )
-from services.ingest.api.webhooks import NewWebhook, Webhooks, delivery_to_json, to_json
+from services.ingest.api.webhooks import (
+    NewWebhook,
+    UpdateWebhook,
+    Webhooks,
+    delivery_to_json,
+    to_json,
+)
 
 decode = msgspec.json.Decoder(NewWebhook).decode
+decode_update = msgspec.json.Decoder(UpdateWebhook).decode
 
 
 def routes(access: RestAccess, webhooks: Webhooks) -> APIRouter:
@@ -41,27 +49,40 @@ def _add_one(router: APIRouter, access: RestAccess, webhooks: Webhooks) -> None:
 
     @router.get("/{webhook_id}", summary="Get a webhook with its signing secret")
     async def get(incoming: Incoming, webhook_id: str) -> Response:
-        principal = await access.authenticate(incoming)
-        return json_response(to_json(await webhooks.get(principal, webhook_id)))
+        caller = await access.authenticate_caller(incoming)
+        return json_response(to_json(await webhooks.get(caller, webhook_id)))
+
+    @router.patch(
+        "/{webhook_id}",
+        openapi_extra=body_schema(UpdateWebhook, "The changes"),
+        summary="Change a webhook, disable or enable it",
+    )
+    async def update(incoming: Incoming, webhook_id: str) -> Response:
+        """What is absent does not change. Events that wait for a disabled webhook are sent once it
+        is enabled."""
+        caller = await access.authenticate_caller(incoming)
+        given = await decode_request_body(incoming, decode_update)
+        return json_response(to_json(await webhooks.update(caller, webhook_id, given)))
 
     @router.delete("/{webhook_id}", summary="Delete a webhook")
     async def delete(incoming: Incoming, webhook_id: str) -> Response:
-        principal = await access.authenticate(incoming)
-        return deleted_response("webhook", await webhooks.delete(principal, webhook_id))
+        caller = await access.authenticate_caller(incoming)
+        return deleted_response("webhook", await webhooks.delete(caller, webhook_id))
 
     @router.post("/{webhook_id}/test", status_code=202, summary="Send webhook.test to an endpoint")
     async def test(incoming: Incoming, webhook_id: str) -> Response:
-        principal = await access.authenticate(incoming)
+        caller = await access.authenticate_caller(incoming)
         check_no_key(incoming)
-        event_id = await webhooks.test(principal, webhook_id)
+        event_id = await webhooks.test(caller, webhook_id)
         return json_response({"object": "event", "id": event_id}, 202)
 
 
 def _add_lists(router: APIRouter, access: RestAccess, webhooks: Webhooks) -> None:
     @router.get("", summary="List webhooks")
     async def list_webhooks(incoming: Incoming, *, requested_page: RequestedPage) -> Response:
-        principal = await access.authenticate(incoming)
-        found, has_more = await webhooks.page(principal, page_of(requested_page))
+        """Newest first; without `X-Tenant-Id`, those of all tenants of an account."""
+        caller = await access.authenticate_caller(incoming)
+        found, has_more = await webhooks.page(caller, page_of(requested_page))
         return list_response(map(to_json, found), has_more=has_more)
 
     @router.get("/{webhook_id}/deliveries", summary="List the deliveries of a webhook")
@@ -71,6 +92,6 @@ def _add_lists(router: APIRouter, access: RestAccess, webhooks: Webhooks) -> Non
         *,
         requested_page: RequestedForwardPage,
     ) -> Response:
-        principal = await access.authenticate(incoming)
-        found, has_more = await webhooks.deliveries(principal, webhook_id, page_of(requested_page))
+        caller = await access.authenticate_caller(incoming)
+        found, has_more = await webhooks.deliveries(caller, webhook_id, page_of(requested_page))
         return list_response(map(delivery_to_json, found), has_more=has_more)

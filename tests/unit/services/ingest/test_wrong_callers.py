@@ -10,6 +10,7 @@ import pytest
 
 from kernel import auth
 from services.ingest.api.openapi import operations
+from services.ingest.api.operations import OPERATIONS as OPERATIONS_BY_ROUTE
 from tests.support.known_keys import ACCESS, KEYS, KINDS, OTHER, SCOPES
 from tests.support.rest_api import application_with, call_api
 
@@ -84,6 +85,9 @@ def test_the_tenant_of_another_account_is_like_one_that_does_not_exist(
 
 def test_an_account_key_has_to_name_the_tenant_of_an_operation_on_one() -> None:
     for method, path, one in EVERY:
-        if set(declared(one)) == {"account", "tenant"}:
+        if (
+            "account" in declared(one)
+            and OPERATIONS_BY_ROUTE[f"{method} {path}"].access.names_tenant
+        ):
             response = call(method, path, KEYS.secrets["account", "full_access"])
             assert refusal(response) == (422, "missing_required_field"), path

@@ -1,0 +1,24 @@
+"""The accounts of emails that were recorded without one."""
+
+from kernel.database import Transaction
+from kernel.ids import NIL
+
+ROWS_MAX = 1_000
+FIRST = str(NIL)
+FILL = """
+WITH page AS (
+    SELECT tenant_id, email_id FROM events.emails
+    WHERE account_id IS NULL AND email_id > %s ORDER BY email_id LIMIT %s
+), filled AS (
+    UPDATE events.emails e SET account_id = t.account_id
+    FROM page JOIN events.tenant_accounts t USING (tenant_id)
+    WHERE e.tenant_id = page.tenant_id AND e.email_id = page.email_id
+)
+SELECT max(email_id::text) FROM page
+"""
+
+
+async def fill_page(tx: Transaction, after: str) -> str | None:
+    """Fill in the accounts of the next emails. Returns the last of them, or None after the end."""
+    [(last,)] = await tx.rows(FILL, (after, ROWS_MAX))
+    return last

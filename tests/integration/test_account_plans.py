@@ -1,0 +1,97 @@
+"""What pages of an account with ten thousand tenants cost, as the tenant role."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+import psycopg
+
+from kernel.database import PLANS
+from kernel.ids import MAX, NIL, uuid7_text
+from kernel.tenant_accounts import page_of_account
+from services.events.domain.log_event import StatusRank
+from services.events.store import lists, webhooks
+from services.router.store import requests, suppressions
+from tests.support.stack import FreshDatabase
+
+ACCOUNT, TENANTS = str(uuid4()), [str(uuid4()) for _ in range(10_000)]
+EMAILS, PER_TENANT = 20_000, 20
+WITHIN_S = 3.0  # ample: it is a tenth of that on an idle machine
+RECORD = "INSERT INTO {}.tenant_accounts SELECT id, %s FROM unnest(%s::uuid[]) AS id"
+FILL_EMAILS = """
+INSERT INTO events.emails (tenant_id, email_id, message_id, rank, sent, account_id)
+SELECT t.id, e.id, e.id, 3, true, %s
+FROM unnest(%s::uuid[]) WITH ORDINALITY AS e (id, n)
+JOIN unnest(%s::uuid[]) WITH ORDINALITY AS t (id, n) ON t.n = e.n %% 1000 + 1
+"""
+FILL_WEBHOOKS = """
+INSERT INTO events.webhooks (id, tenant_id, url, event_types, secret)
+SELECT gen_random_uuid(), id, '', '{}', '' FROM unnest(%s::uuid[]) AS id, generate_series(1, %s)
+"""
+FILL_SUPPRESSIONS = """
+INSERT INTO router.suppressions (tenant_id, address_hash, id, address, origin, source_id)
+SELECT id, int4send(n), gen_random_uuid(), '', '', ''
+FROM unnest(%s::uuid[]) AS id, generate_series(1, %s) AS n
+"""
+FILL_QUEUES = """
+INSERT INTO router.queues (queue_id, tenant_id, cell, site)
+SELECT id || '/s' || n, id, 'default', 's' || n
+FROM unnest(%s::uuid[]) AS id, generate_series(1, %s) AS n
+"""
+
+
+@contextmanager
+def account(
+    database: FreshDatabase, service: str
+) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    """A connection that sees the rows of ACCOUNT."""
+    with psycopg.connect(database.tenant(service)) as connection:
+        connection.execute("SELECT set_config('app.account_id', %s, false)", (ACCOUNT,))
+        if service == "router":
+            for setting, value in PLANS.items():
+                connection.execute(f"SET {setting} = {value}".encode())
+        yield connection
+
+
+def seconds(
+    connection: psycopg.Connection[tuple[object, ...]],
+    sql: str,
+    params: dict[str, object],
+    rows: int,
+) -> float:
+    """Of the fastest of three."""
+    took = []
+    for _ in range(3):
+        began = time.perf_counter()
+        assert len(connection.execute(sql.encode(), params).fetchall()) == rows
+        took.append(time.perf_counter() - began)
+    return min(took)
+
+
+def test_pages_of_a_large_account_are_read_in_bounded_time(database: FreshDatabase) -> None:
+    with database.connect() as owner:
+        for service in ("events", "router"):
+            owner.execute(RECORD.format(service).encode(), (ACCOUNT, TENANTS))
+        ids = [uuid7_text() for _ in range(EMAILS)]
+        owner.execute(FILL_EMAILS, (ACCOUNT, ids, TENANTS))
+        for fill in (FILL_WEBHOOKS, FILL_SUPPRESSIONS, FILL_QUEUES):
+            owner.execute(fill, (TENANTS, PER_TENANT))
+        owner.execute("ANALYZE")
+    page: dict[str, object] = {"account": ACCOUNT, "limit": 101, "after": MAX, "before": NIL}
+    email_page = {**page, "low": NIL, "high": ids[EMAILS // 2], "tests": [False, True]}
+    took = {}
+    with account(database, "events") as connection:
+        sql = lists.OF_ACCOUNT.format(order="DESC")
+        for name, ranks in (("emails", list(map(int, StatusRank))), ("sent emails", [3])):
+            took[name] = seconds(connection, sql, {**email_page, "ranks": ranks}, 101)
+        sql = webhooks.list_sql(of_account=True, order="DESC")
+        took["webhooks"] = seconds(connection, sql, {**page, "test_only": False}, 101)
+    with account(database, "router") as connection:
+        sql = page_of_account("router", suppressions.OLDER, order="DESC")
+        took["suppressions"] = seconds(connection, sql, page, 101)
+        queues = {"sandbox": "sandbox", "test_only": False, "after": "", "first_tenant": NIL}
+        took["queues"] = seconds(connection, requests.QUEUES_OF_ACCOUNT, {**page, **queues}, 101)
+    print({name: round(one, 4) for name, one in took.items()})
+    assert max(took.values()) < WITHIN_S, took
+    assert took["emails"] < WITHIN_S / 10, took

@@ -14,7 +14,7 @@ from cli.policies import find_tenant, read_tenants, utc_time
 from cli.printing import console, print_table
 from contracts.ingest.v1.events_pb2 import MessageContext
 from kernel import clock
-from kernel.database import Database
+from kernel.database import Database, RowOwner
 from kernel.errors import ConfigError
 from kernel.outbox import Outbox
 from kernel.topics import encode
@@ -93,7 +93,7 @@ def list_queues(*, tenant: TenantOption) -> None:
     async def work() -> list[requests.QueueView]:
         async with open_waiting(tenant) as waiting, waiting.database.transaction() as tx:
             return await requests.load_queue_views(
-                tx, waiting.tenant_id, after="", limit=PAGE, test_only=False
+                tx, RowOwner(waiting.tenant_id, None), after="", limit=PAGE, test_only=False
             )
 
     print_table(

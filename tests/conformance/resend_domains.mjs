@@ -24,10 +24,14 @@ const webhook = await resend.webhooks.create({
 });
 const webhooks = await resend.webhooks.list();
 const hook = await resend.webhooks.get(webhook.data?.id);
+const webhookUpdated = await resend.webhooks.update(webhook.data?.id, {
+  events: ["email.bounced"],
+  status: "disabled",
+});
 const webhookRemoved = await resend.webhooks.remove(webhook.data?.id);
 console.log(
   JSON.stringify({
     created, verified, got, updated, listed, removed, gone,
-    key, keys, keyRemoved, webhook, webhooks, hook, webhookRemoved,
+    key, keys, keyRemoved, webhook, webhooks, hook, webhookUpdated, webhookRemoved,
   }),
 );

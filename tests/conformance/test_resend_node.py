@@ -47,3 +47,5 @@ def test_the_client_manages_domains_keys_and_webhooks(engine: Engine) -> None:
     assert name in {one["name"] for one in results["listed"]["data"]["data"]}
     assert results["key"]["data"]["token"]
     assert results["hook"]["data"]["events"] == ["email.delivered"]
+    updated = results["webhookUpdated"]["data"]
+    assert (updated["events"], updated["status"]) == (["email.bounced"], "disabled")

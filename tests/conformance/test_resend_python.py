@@ -115,6 +115,10 @@ def test_webhooks_have_the_clients_types() -> None:
     assert resend.Webhooks.get(hook["id"])["endpoint"] == "https://hooks.example.com/x"
     assert hook["signing_secret"].startswith("whsec_")
     assert hook["id"] in [one["id"] for one in resend.Webhooks.list()["data"]]
+    changes: Any = {"webhook_id": hook["id"], "events": ["email.bounced"], "status": "disabled"}
+    assert resend.Webhooks.update(changes)["id"] == hook["id"]
+    changed = resend.Webhooks.get(hook["id"])
+    assert (changed["events"], changed["status"]) == (["email.bounced"], "disabled")
     assert resend.Webhooks.remove(hook["id"])["deleted"] is True
 
 

@@ -1,4 +1,5 @@
-"""Tenants are isolated: on every REST route and RPC an id of another tenant is not found.
+"""Tenants and accounts are isolated: on every REST route and RPC, for every caller that it admits,
+an id of another one is not found, and no list has it.
 
 The routes come from the OpenAPI document, the RPCs from the services' descriptors: a new one with
 an unknown kind of id fails the test until it is added here.
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import httpx
@@ -25,10 +26,11 @@ import contracts
 from kernel.rpc import TOKEN_HEADER
 from services.ingest.api.callers import CallerKind
 from services.ingest.api.grpc.base import rule_of
-from tests.support.accounts import create_account
+from services.ingest.api.operations import OPERATIONS
+from tests.support.accounts import add_account_key, create_account
 from tests.support.engine import Engine
 from tests.support.known_keys import ACCESS
-from tests.support.operations import example_of, operations_of_tenants, path_parameters
+from tests.support.operations import example_of, operations_of, path_parameters
 from tests.support.public_rpcs import rpcs, services_with
 
 WITHIN_S = 240.0
@@ -37,8 +39,9 @@ SUPPRESSED = "gone@owner.example"
 REFUSALS = {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT}
 CURSORS = ("after", "before")
 OF_LISTS = {"AddSuppression", "ListSuppressions"}  # RPCs whose email selects nothing
+OWN_LISTS = {"/v1/domains", "/v1/api-keys", "/v1/audit", "/v1/tenants", "/v1/accounts"}
 NAMES_ONE = re.compile(r"(^|_)ids?$")
-OWN_IDS_OF_REQUESTS = {"tenant_id", "email_id", "message_ids", "id"}
+OWN_IDS_OF_REQUESTS = {"tenant_id", "account_id", "email_id", "message_ids", "id"}
 
 
 def internal_services() -> Iterator[tuple[str, ServiceDescriptor]]:
@@ -57,20 +60,33 @@ class OwnedObjects:
 
     http: httpx.Client
     tenant_id: str
+    account_id: str = ""
     ids: dict[str, str] = field(default_factory=dict)
 
 
-def client(engine: Engine, key: str) -> httpx.Client:
-    return httpx.Client(
-        base_url=engine.url, headers={"Authorization": f"Bearer {key}"}, timeout=120
-    )
+class Caller(NamedTuple):
+    """Somebody else. kind: as in the document. names_tenant: by X-Tenant-Id."""
+
+    kind: str
+    http: httpx.Client
+    names_tenant: bool = True
+
+    def refuses(self, method: str, path: str) -> bool:
+        """Whether the operation needs a tenant, which this caller does not name."""
+        return OPERATIONS[f"{method} {path}"].access.names_tenant and not self.names_tenant
+
+
+def client(engine: Engine, key: str, **headers: str) -> httpx.Client:
+    fields = {"Authorization": f"Bearer {key}", **headers}
+    return httpx.Client(base_url=engine.url, headers=fields, timeout=120)
 
 
 @pytest.fixture(scope="module")
 def owner(engine: Engine) -> Iterator[OwnedObjects]:
     account = create_account(engine.environment, "owner.obm-sandbox.net", test=False)
     with client(engine, account.api_key) as http:
-        owned = OwnedObjects(http, account.tenant_id)
+        owned = OwnedObjects(http, account.tenant_id, account.account_id)
+        owned.ids |= {"tenant_id": account.tenant_id, "account_id": account.account_id}
         email = {
             "from": "a@owner.obm-sandbox.net", "to": "delivered@obm-sandbox.net",
             "subject": "Mine", "text": "x", "test": True,
@@ -102,18 +118,34 @@ def other(engine: Engine) -> Iterator[OwnedObjects]:
     account = create_account(engine.environment, "other.obm-sandbox.net", test=False)
     with client(engine, account.api_key) as http:
         http.headers["X-Key"] = account.api_key
-        yield OwnedObjects(http, account.tenant_id)
+        yield OwnedObjects(http, account.tenant_id, account.account_id)
 
 
-def test_every_route_treats_a_foreign_id_as_missing(
-    owner: OwnedObjects, other: OwnedObjects
-) -> None:
+@pytest.fixture(scope="module", params=["tenant", "account", "account with a tenant"])
+def stranger(
+    request: pytest.FixtureRequest, engine: Engine, other: OwnedObjects
+) -> Iterator[Caller]:
+    """Each caller that may have something to do with the owner's kinds of objects."""
+    if request.param == "tenant":
+        yield Caller("tenant", other.http)
+        return
+    key = add_account_key(engine.environment, other.account_id)
+    named = request.param != "account"
+    headers = {"X-Tenant-Id": other.tenant_id} if named else {}
+    with client(engine, key, **headers) as http:
+        yield Caller("account", http, names_tenant=named)
+
+
+def test_every_route_treats_a_foreign_id_as_missing(owner: OwnedObjects, stranger: Caller) -> None:
     checked = 0
-    for method, path, operation in operations_of_tenants(other.http):
+    for method, path, operation in operations_of(stranger.kind, stranger.http):
         if not (names := path_parameters(operation)):
             continue
         assert set(names) <= owner.ids.keys(), f"whose id is {names} of {path}?"
-        call = partial(request_with, other.http, method, path, body=example_of(operation))
+        call = partial(request_with, stranger.http, method, path, body=example_of(operation))
+        if stranger.refuses(method, path):
+            assert call(ids=owner.ids).status_code == 422
+            continue
         foreign = call(ids={name: owner.ids[name] for name in names})
         missing = call(
             ids={name: "none@owner.example" if "email" in name and "_id" not in name else MISSING
@@ -122,26 +154,41 @@ def test_every_route_treats_a_foreign_id_as_missing(
         assert foreign.status_code == missing.status_code == 404, f"{method} {path}"
         assert without_names(foreign.json()) == without_names(missing.json())
         checked += 1
-    assert checked >= 15
+    assert checked >= 20
     check_unchanged(owner)
 
 
-def test_a_foreign_cursor_reveals_nothing(owner: OwnedObjects, other: OwnedObjects) -> None:
+def test_no_list_shows_what_belongs_to_another(owner: OwnedObjects, stranger: Caller) -> None:
     checked = 0
-    for method, path, operation in operations_of_tenants(other.http):
+    for method, path, _ in operations_of(stranger.kind, stranger.http):
+        if method != "get" or "{" in path or stranger.refuses(method, path):
+            continue
+        listed = stranger.http.get(stranger.http.base_url.join(path), params={"limit": 100})
+        assert listed.status_code == 200, f"{path} {listed.text}"
+        for own in (owner.tenant_id, *owner.ids.values()):
+            assert own not in listed.text, path
+        checked += 1
+    assert checked >= 6
+
+
+def test_a_foreign_cursor_reveals_nothing(owner: OwnedObjects, stranger: Caller) -> None:
+    checked = 0
+    for method, path, operation in operations_of(stranger.kind, stranger.http):
         parameters = {one["name"] for one in operation.get("parameters", ())}
         if method != "get" or "{" in path or not parameters & set(CURSORS):
             continue
-        own_things = path in {"/v1/domains", "/v1/api-keys", "/v1/audit"}  # of the other tenant
+        if stranger.refuses(method, path):
+            continue
+        own_things = path in OWN_LISTS  # which the stranger has, too
         for cursor in sorted(parameters & set(CURSORS)):
             for own in (owner.ids["email_id"], owner.ids["webhook_id"], owner.ids["message_id"]):
-                url = other.http.base_url.join(path)
-                response = other.http.get(url, params={cursor: own})
+                url = stranger.http.base_url.join(path)
+                response = stranger.http.get(url, params={cursor: own})
                 assert response.status_code == 200, f"{path} {response.text}"
                 if not own_things:
                     assert response.json()["data"] == [], path
                 checked += 1
-    assert checked >= 20
+    assert checked >= 18
 
 
 def request_with(

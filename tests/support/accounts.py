@@ -27,16 +27,26 @@ def create_account(
 def keys_of_callers(environment: Mapping[str, str]) -> dict[str, str]:
     """A key of the operator and one of an account, by the resource that each creates."""
 
-    async def make() -> dict[str, str]:
+    async def make() -> tuple[str, str]:
         async with open_directory(settings(environment)) as directory:
             operator, _ = await directory.add_operator_key(name="the tests")
-            account = await directory.add_account("the tests")
-            secret, key = new_key(brand="obm",
-                test=False, account_id=account.account_id, scopes=[FULL_ACCESS],
+            return operator, (await directory.add_account("the tests")).account_id
+
+    operator, account_id = asyncio.run(make())
+    return {"accounts": operator, "tenants": add_account_key(environment, account_id)}
+
+
+def add_account_key(environment: Mapping[str, str], account_id: str) -> str:
+    """A key of an account. environment: of the engine."""
+
+    async def make() -> str:
+        async with open_directory(settings(environment)) as directory:
+            secret, key = new_key(
+                brand="obm", test=False, account_id=account_id, scopes=[FULL_ACCESS],
                 kind=ApiKeyKind.API_KEY_KIND_ACCOUNT,
             )  # fmt: skip
             await directory.store.save(key)
-        return {"accounts": operator, "tenants": secret}
+        return secret
 
     return asyncio.run(make())
 

@@ -1,4 +1,4 @@
-"""The operations of the OpenAPI document that the key of a tenant may call."""
+"""The operations of the OpenAPI document."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,12 +8,12 @@ import httpx
 JSON = "application/json"
 
 
-def operations_of_tenants(http: httpx.Client) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Method, path and description of each."""
+def operations_of(kind: str, http: httpx.Client) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Method, path and description of each that admits this kind of caller."""
     document = http.get(str(http.base_url.join("/openapi.json"))).json()
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            if any("tenantKey" in one for one in operation["security"]):
+            if any(f"{kind}Key" in one for one in operation["security"]):
                 yield method, path, operation
 
 

@@ -1,5 +1,7 @@
 """The accounts of emails that were recorded without one."""
 
+from typing import cast
+
 from kernel.database import Transaction
 from kernel.ids import NIL
 
@@ -21,4 +23,4 @@ SELECT max(email_id::text) FROM page
 async def fill_page(tx: Transaction, after: str) -> str | None:
     """Fill in the accounts of the next emails. Returns the last of them, or None after the end."""
     [(last,)] = await tx.rows(FILL, (after, ROWS_MAX))
-    return last
+    return cast(str | None, last)

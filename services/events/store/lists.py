@@ -110,7 +110,7 @@ async def _with_accepts(
     tx: Transaction, rows: Sequence[Row], *, backwards: bool
 ) -> list[ListedEmail]:
     found = await load_accepted_events(tx, [row[3] for row in rows])
-    listed = [ListedEmail(*row[:3], found.get(row[3])) for row in rows]
+    listed = [ListedEmail(row[0], row[1], row[2], found.get(row[3])) for row in rows]
     return listed[::-1] if backwards else listed
 
 

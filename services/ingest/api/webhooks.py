@@ -40,8 +40,9 @@ class NewWebhook(RequestModel):
 
 class UpdateWebhook(RequestModel):
     """What is absent does not change. Events that wait for a disabled webhook are sent once it is
-    enabled."""
+    enabled. webhook_id: Resend's clients repeat it."""
 
+    webhook_id: str = ""
     endpoint: Endpoint | UnsetType = UNSET
     events: Events | UnsetType = UNSET
     status: Literal["enabled", "disabled"] | UnsetType = UNSET

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 from services.ingest.store.directory_lists import DirectoryLists, Owner, Page
 
 SELECT = """
-SELECT id::text AS entry_id, account_id::text, tenant_id::text, actor_kind, actor_id, action, resource,
-    resource_id::text, before, after, request_id, client
+SELECT id::text AS entry_id, account_id::text, tenant_id::text, actor_kind, actor_id, action,
+    resource, resource_id::text, before, after, request_id, client
 FROM ingest.audit_log
 """
 

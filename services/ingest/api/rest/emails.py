@@ -37,6 +37,7 @@ def routes(access: RestAccess, send_handler: SendHandler, emails: EmailService) 
     router = APIRouter(prefix="/v1/emails", tags=["emails"], responses=PROBLEM_RESPONSES)
     _add_sending(router, access, send_handler)
     _add_reading(router, access, emails)
+    _add_reading_one(router, access, emails)
     _add_changing(router, access, emails)
     return router
 
@@ -82,8 +83,6 @@ def owner_lookup(
 
 
 def _add_reading(router: APIRouter, access: RestAccess, emails: EmailService) -> None:
-    owner_of = owner_lookup(access, emails)
-
     @router.get("", summary="List emails")
     async def list_emails(  # noqa: PLR0913 - the filters that there are
         incoming: Incoming,
@@ -104,6 +103,10 @@ def _add_reading(router: APIRouter, access: RestAccess, emails: EmailService) ->
             filters[name] = parse_time_parameter(text, name)
         found, has_more = await emails.search(caller, requested_page, **filters)
         return list_response(map(views.logged_email_to_json, found), has_more=has_more)
+
+
+def _add_reading_one(router: APIRouter, access: RestAccess, emails: EmailService) -> None:
+    owner_of = owner_lookup(access, emails)
 
     @router.get("/{email_id}", summary="Get an email")
     async def get_email(incoming: Incoming, email_id: str) -> Response:

@@ -21,6 +21,7 @@ PAGING = {"limit": "page_size", "after": "page_token"}
 ONLY_REST = {
     "before",  # AIP-158: pages are read forwards
     "region",  # sent by clients of Resend, and ignored
+    "webhook_id",  # likewise
 }
 
 

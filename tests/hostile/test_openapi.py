@@ -38,6 +38,7 @@ CREATED = {
     "tenants": "{tenant_id}",
     "api-keys": "{key_id}",
     "mailboxes": "{mailbox_id}",
+    "webhooks": "{webhook_id}",
 }
 
 # Of few values: a length that none of them has is given up at once, not after a thousand draws.

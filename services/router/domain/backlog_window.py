@@ -20,8 +20,7 @@ from services.router.domain.drr import ActiveQueue
 from services.router.domain.events import unix_s
 from services.router.domain.message import DueMessage
 
-BACKLOG_AGE_S = 2.0  # a queue whose first message has been due for longer is a backlog
-PROMPT_AGE_S = 0.5  # a message that is assigned before is prompt
+PROMPT_AGE_S = 0.5  # a message that is assigned before is prompt; older ones make a backlog
 PROMPT_S = 5.0  # how long a backlog yields after the last prompt message
 PROMPT_TARGET_S = 0.025  # queuing delay that a backlog may cause for prompt mail
 TARGET_S = 0.25  # the same, for itself: enough to keep the engine busy
@@ -84,7 +83,7 @@ class BacklogWindow:
     ) -> frozenset[str]:
         """The ids of the queues that are a backlog. is_due_since: whether a queue has messages that
         have been due since a time."""
-        since_s = now_s - BACKLOG_AGE_S
+        since_s = now_s - PROMPT_AGE_S
         found = frozenset(one.queue_id for one in active if is_due_since(one, since_s))
         for queue_id in found:
             self._backlog_at_s[queue_id] = now_s

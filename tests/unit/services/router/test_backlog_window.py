@@ -7,9 +7,9 @@ import pytest
 from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_DELIVERED
 from contracts.router.v1.results_pb2 import RESULT_KIND_ATTEMPT, Result
 from services.router.domain.backlog_window import (
-    BACKLOG_AGE_S,
     BASE_PERIOD_S,
     BASE_PERIODS,
+    PROMPT_AGE_S,
     PROMPT_S,
     SIZE_MAX,
     SIZE_MIN,
@@ -160,7 +160,7 @@ def test_a_backlog_that_yields_is_not_blocked_and_is_read_again_soon() -> None:
     [earlier] = cell.tick(NOW_S - 10)
     cell.answer(earlier, assigned_s=NOW_S - 10, start_delay_ms=BASE_MS)
     for number in range(900):
-        cell.add(due_message(number, site="old", due_s=NOW_S - BACKLOG_AGE_S - 1))
+        cell.add(due_message(number, site="old", due_s=NOW_S - PROMPT_AGE_S - 1))
     cell.add(due_message(9000, site="new", due_s=NOW_S))
     assert sent(cell, NOW_S) == {"old": SIZE_START, "new": 1}
     cell.add(due_message(9001, site="new", due_s=NOW_S + 0.1))

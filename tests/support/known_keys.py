@@ -1,7 +1,6 @@
 """Access control with a key of each kind and scope, and without a database."""
 
 from typing import Any, cast
-from uuid import uuid4
 
 from contracts.ingest.v1.directory_pb2 import Account, ApiKey, ApiKeyKind, Tenant
 from kernel import auth
@@ -9,7 +8,8 @@ from services.ingest.api.access import AccessControl
 from services.ingest.domain.bodies import BodyMemory
 from services.ingest.domain.limits import RateLimiter
 
-MINE, OTHER = (str(uuid4()) for _ in "ab")
+MINE = "019ab000-0000-7000-8000-00000000000a"
+OTHER = "019ab000-0000-7000-8000-00000000000b"
 KINDS = {"operator": 3, "account": 2, "tenant": 1}
 SCOPES = ("full_access", "sending_access", "none")
 TENANTS = {one: Tenant(tenant_id=one, account_id=one) for one in (MINE, OTHER)}

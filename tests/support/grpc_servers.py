@@ -55,7 +55,7 @@ class FakeAccessControl:
 class EmptyEmailStore:
     """A store without emails."""
 
-    async def get(self, *_: object) -> None:
+    async def principal_of(self, *_: object) -> None:
         raise not_found("the email")
 
 

@@ -161,13 +161,11 @@ class MemoryCell:
         assigned_s: float,
         outcome: "AttemptOutcome.ValueType" = ATTEMPT_OUTCOME_DELIVERED,
         connected: bool = True,
-        start_delay_ms: int | None = None,
     ) -> None:
         """The result of an attempt arrives, on any replica."""
         del self.assigned[assignment.row.message_id]
         self.results.append(
             Result(
-                start_delay_ms=start_delay_ms,
                 kind=RESULT_KIND_ATTEMPT,
                 queue_id=assignment.row.queue_id,
                 egress_id=assignment.egress_id,
@@ -184,11 +182,8 @@ class MemoryCell:
             for key, row in self.queues.items()
             if row.next_s is not None and row.next_s <= now_s
         ]
-        return [
-            ActiveQueue.of(key, version, min(row.due_s for row in self.rows[key].values()))
-            if self.rows[key]
-            else ActiveQueue.of(key, version)
-            for _, key, version in sorted(found)[: self.queues_max]
+        return [ActiveQueue.of(key, version) for _, key, version in sorted(found)][
+            : self.queues_max
         ]
 
     def _load_counters(self, scopes: Iterable[Scope]) -> None:

@@ -94,7 +94,6 @@ class Result(_message.Message):
     STEP_FIELD_NUMBER: _builtins.int
     REPLY_TEXT_FIELD_NUMBER: _builtins.int
     DOMAIN_ID_FIELD_NUMBER: _builtins.int
-    START_DELAY_MS_FIELD_NUMBER: _builtins.int
     kind: Global___ResultKind.ValueType
     queue_id: _builtins.str
     egress_id: _builtins.str
@@ -113,8 +112,6 @@ class Result(_message.Message):
     """at most 256 characters"""
     domain_id: _builtins.str
     """of the sender"""
-    start_delay_ms: _builtins.int
-    """from assignment to the start of the attempt; the smallest"""
     @_builtins.property
     def assigned_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -139,14 +136,11 @@ class Result(_message.Message):
         step: _builtins.str = ...,
         reply_text: _builtins.str = ...,
         domain_id: _builtins.str = ...,
-        start_delay_ms: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_start_delay_ms", b"_start_delay_ms", "answered_at", b"answered_at", "assigned_at", b"assigned_at", "start_delay_ms", b"start_delay_ms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answered_at", b"answered_at", "assigned_at", b"assigned_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_start_delay_ms", b"_start_delay_ms", "answered_at", b"answered_at", "assigned_at", b"assigned_at", "bounce_class", b"bounce_class", "code", b"code", "connected", b"connected", "count", b"count", "domain_id", b"domain_id", "egress_id", b"egress_id", "enhanced", b"enhanced", "kind", b"kind", "mx_host", b"mx_host", "outcome", b"outcome", "queue_id", b"queue_id", "reply_text", b"reply_text", "start_delay_ms", b"start_delay_ms", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_at", b"answered_at", "assigned_at", b"assigned_at", "bounce_class", b"bounce_class", "code", b"code", "connected", b"connected", "count", b"count", "domain_id", b"domain_id", "egress_id", b"egress_id", "enhanced", b"enhanced", "kind", b"kind", "mx_host", b"mx_host", "outcome", b"outcome", "queue_id", b"queue_id", "reply_text", b"reply_text", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__start_delay_ms: _TypeAlias = _typing.Literal["start_delay_ms"]  # noqa: Y015
-    _WhichOneofArgType__start_delay_ms: _TypeAlias = _typing.Literal["_start_delay_ms", b"_start_delay_ms"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__start_delay_ms) -> _WhichOneofReturnType__start_delay_ms | None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Result: _TypeAlias = Result  # noqa: Y015

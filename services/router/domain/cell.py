@@ -8,13 +8,13 @@ be unblocked.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 
 from contracts.router.v1.policies_pb2 import PolicyCommand
 from contracts.router.v1.results_pb2 import RESULT_KIND_ATTEMPT, Result
 from services.router.domain.adaptation import AdaptivePolicies
-from services.router.domain.backlog_window import BacklogWindow
 from services.router.domain.counters import CounterRow
 from services.router.domain.dispatch import (
     Assignment,
@@ -43,11 +43,22 @@ from services.router.domain.message import DueMessage, ScheduledQueue
 from services.router.domain.policies import CombinedPolicies, PolicySource
 from services.router.domain.results import InFlight
 from services.router.domain.round import LingerTracker, QueueRead, Rotation, Round, finish_round
-from services.router.domain.scopes import ENGINE, LimitScopes, site_scope
-from services.router.domain.waiting import WaitingScopes, Wakes
+from services.router.domain.scopes import LimitScopes, site_scope
+from services.router.domain.waiting import WaitingScopes
 
 WOKEN_MAX = 200  # queues of one scope that are unblocked at a time
 CHECKED_MAX = 500  # scopes that are checked in one tick
+
+
+@dataclass(slots=True)
+class Wakes:
+    """What to unblock. counts: queues of each scope. tenants: whose pool or limits changed."""
+
+    counts: dict[Scope, int] = field(default_factory=dict)
+    tenants: set[str] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return bool(self.counts or self.tenants)
 
 
 class Cell:
@@ -64,11 +75,11 @@ class Cell:
     ) -> None:
         self.adaptive = adaptive or AdaptivePolicies()
         combined = CombinedPolicies([*policies, *self.adaptive.sources])
-        self.scopes = LimitScopes(combined, context.pool_of, self.adaptive.warmups.is_warming)
+        is_warming = self.adaptive.warmups.is_warming
+        self.scopes = LimitScopes(combined, context.pool_of, is_warming)
         self.waiting = WaitingScopes()
         self._context = context
         self.messages_max = messages_max
-        self.window = BacklogWindow()
         self._rotation = Rotation()
         self._linger = LingerTracker()
         self._changed_tenants: set[str] = set()
@@ -137,7 +148,6 @@ class Cell:
             pool_sites = self.scopes.sources.restore(one.egress_id, queue.site)
             for scope in (*path, *pool_sites):
                 self.waiting.check_now(scope, now_s=now_s)
-        self.window.observe(results, now_s=now_s)
         self._adapt(results, commands, now_s=now_s)
 
     def apply_before_load(
@@ -165,19 +175,13 @@ class Cell:
 
     def plan(self, active: Sequence[ActiveQueue], *, now_s: float) -> Allocation:
         """Quotas that fit all scopes."""
-        backlog = self.window.backlog(active, self._rotation.is_due_since, now_s=now_s)
-        available = self.window.available(self.scopes.ledger.in_flight(ENGINE))
-        allocation = allocate(
+        return allocate(
             self._rotation.sort(active),
             path_of=self.scopes.path_of,
             capacity_of=partial(self.scopes.capacity, now_s=now_s, wanted=self.messages_max),
             batch_max=self.messages_max,
             weight_of=self.adaptive.limits.weight_of,
-            backlog=backlog,
-            backlog_max=available,
         )
-        self.window.record_granted(allocation.total(backlog), available)
-        return allocation
 
     def reads(self, active: Iterable[ActiveQueue], quotas: Mapping[str, int]) -> list[QueueRead]:
         """The rows to read for the quotas."""
@@ -192,7 +196,6 @@ class Cell:
         for queue_id, rows in due.items():
             queue = ScheduledQueue.of(queue_id)
             granted = [row for row in rows[: quotas[queue_id]] if row.due_s <= now_s]
-            self.window.record_due(granted[:1], now_s=now_s)
             ready = self._prepare(queue, granted, result, now_s=now_s)
             left = self._assign(queue, ready, result, now_s=now_s)
             later = (
@@ -277,7 +280,7 @@ class Cell:
         finished = finish_round(
             active,
             result.remainders,
-            allocation=allocation,
+            blocked=allocation.blocked,
             as_blocked=partial(self._as_blocked, capacities={}, now_s=now_s),
             linger=self._linger,
             is_complete=is_complete,
@@ -331,4 +334,5 @@ class Cell:
 
     def next_s(self) -> float:
         """When there is something to do; new work may arrive earlier."""
-        return min(self._next_due_s, self.waiting.next_s())
+        waiting_s = self.waiting.next_s()
+        return min(self._next_due_s, inf if waiting_s is None else waiting_s)

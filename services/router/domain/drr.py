@@ -7,7 +7,7 @@ of a queue is that of its priority.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from math import inf
@@ -19,7 +19,6 @@ from services.router.domain.message import ScheduledQueue
 
 TURN_MAX = 10  # messages that a tenant is granted at once
 BATCH = Scope(ScopeKind.ENGINE, "batch")  # the messages of one tick
-BACKLOG = Scope(ScopeKind.ENGINE, "backlog")  # those of them that are a backlog's
 
 
 class ActiveQueue(NamedTuple):
@@ -46,15 +45,10 @@ class BlockedQueue(NamedTuple):
 
 @dataclass(slots=True)
 class Allocation:
-    """quotas: messages granted to each queue, by queue id. backlog: ids of queues that yield."""
+    """quotas: messages granted to each queue, by queue id."""
 
     quotas: dict[str, int] = field(default_factory=dict)
     blocked: list[BlockedQueue] = field(default_factory=list)
-    backlog: Collection[str] = ()
-
-    def total(self, queue_ids: Iterable[str]) -> int:
-        """Messages granted to these queues."""
-        return sum(self.quotas.get(one, 0) for one in queue_ids)
 
 
 @dataclass(slots=True)
@@ -82,14 +76,11 @@ def allocate(
     capacity_of: Callable[[Scope], Capacity],
     batch_max: int,
     weight_of: Callable[[str], int] = lambda _: 1,
-    backlog: Collection[str] = (),
-    backlog_max: int = 0,
 ) -> Allocation:
     """Allocate quotas that fit all scopes together. queues: the longest waiting comes first.
-    weight_of: the turns of a tenant in each round. backlog: ids of queues that get backlog_max
-    messages together."""
-    allocation = Allocation(backlog=backlog)
-    capacities = {BATCH: Capacity(batch_max), BACKLOG: Capacity(backlog_max)}
+    weight_of: the turns of a tenant in each round."""
+    allocation = Allocation()
+    capacities: dict[Scope, Capacity] = {BATCH: Capacity(batch_max)}
     by_tenant: dict[str, deque[Turn]] = {}
     for queue in queues:
         path = path_of(queue.queue)
@@ -100,8 +91,7 @@ def allocate(
             allocation.blocked.append(BlockedQueue(queue.queue_id, *exhausted))
         else:
             scarce = [scope for scope in path if capacities[scope].available < batch_max]
-            shared = [BATCH, BACKLOG] if queue.queue_id in backlog else [BATCH]
-            turn = Turn.of(queue, [*shared, *scarce])
+            turn = Turn.of(queue, [BATCH, *scarce])
             by_tenant.setdefault(queue.queue.tenant_id, deque()).append(turn)
     available = {scope: capacity.available for scope, capacity in capacities.items()}
     tenants = (turns for one, turns in by_tenant.items() for _ in range(weight_of(one)))

@@ -26,7 +26,6 @@ from services.router.domain.message import ScheduledQueue
 from services.router.domain.transitions import AppliedTransition
 
 REPLY_TEXT_MAX = 256
-DELAY_MAX_MS = 3_600_000
 REFUSED = (ATTEMPT_OUTCOME_PERMANENT, ATTEMPT_OUTCOME_TEMPORARY)
 # Bounce classes: refusals of the sender, and of an address that does not exist.
 REPUTATION_CLASSES = frozenset(("spam_block", "rate_limited"))
@@ -81,17 +80,9 @@ def attempt_result(same: list[tuple[DeliveryAttempted, AppliedTransition]]) -> R
         bounce_class=event.bounce_class,
         domain_id=event.domain_id,
     )
-    if event.connected:
-        result.start_delay_ms = min(start_delay_ms(one, row.assigned_s) for one, _ in same)
     if event.outcome != ATTEMPT_OUTCOME_DELIVERED:
         add_reply(result, event.reply)
     return result
-
-
-def start_delay_ms(event: DeliveryAttempted, assigned_s: float) -> int:
-    """From the assignment to the start of the attempt; negative if the clocks differ by more."""
-    began_ms = event.attempted_at.ToMilliseconds() - event.duration_ms
-    return min(max(began_ms - round(assigned_s * 1000), -DELAY_MAX_MS), DELAY_MAX_MS)
 
 
 def add_reply(result: Result, reply: Reply) -> None:

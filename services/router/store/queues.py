@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from kernel import ids
 from kernel.database import Transaction
+from services.router.domain.cell import Wakes
 from services.router.domain.counters import CounterRow
 from services.router.domain.drr import ActiveQueue, BlockedQueue
 from services.router.domain.ledger import Scope
 from services.router.domain.message import CELL, ScheduledQueue
 from services.router.domain.round import ServedQueue
-from services.router.domain.waiting import Wakes
 
 # A queue is active when it has work now. A blocked queue is unblocked only by its scope; until then
 # new work only raises the version.

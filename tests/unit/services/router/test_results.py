@@ -13,7 +13,6 @@ from contracts.delivery.v1.events_pb2 import (
 )
 from contracts.router.v1.results_pb2 import RESULT_KIND_BOUNCE, RESULT_KIND_COMPLAINT
 from services.router.domain.results import (
-    DELAY_MAX_MS,
     REPLY_TEXT_MAX,
     SentFrom,
     attempt_results,
@@ -74,20 +73,3 @@ def test_the_domains_of_a_tenant_are_counted_apart() -> None:
     applied[2][0].domain_id = "d2"
     found = [(one.domain_id, one.count) for one in attempt_results(applied).results]
     assert found == [("", 2), ("d2", 1)]
-
-
-def test_the_smallest_time_to_the_start_of_an_attempt_is_reported() -> None:
-    applied = [attempt(ATTEMPT_OUTCOME_DELIVERED, int(ASSIGNED_S) + 2) for _ in range(3)]
-    for (event, _), duration_ms in zip(applied, (100, 900, 0), strict=True):
-        event.duration_ms = duration_ms
-    [result] = attempt_results(applied).results
-    assert result.start_delay_ms == 2000 - 900 - 250
-    for event, _ in applied:
-        event.attempted_at.seconds = 0  # a clock that is far off
-    assert attempt_results(applied).results[0].start_delay_ms == -DELAY_MAX_MS
-
-
-def test_an_attempt_without_a_connection_has_no_start_delay() -> None:
-    event, row = attempt(ATTEMPT_OUTCOME_TEMPORARY, 5, text="unreachable")
-    event.connected = False
-    assert not attempt_results([(event, row)]).results[0].HasField("start_delay_ms")

@@ -12,6 +12,7 @@ from kernel.errors import ConfigError
 
 CHECK_INTERVAL_S = 5.0
 HANDSHAKE_S = 20.0  # timeout for the handshake of a client
+CLOSE_S = 5.0  # timeout for its end of TLS; until then all it sends is decrypted
 
 Stamp: TypeAlias = tuple[tuple[int, int, int], ...]
 

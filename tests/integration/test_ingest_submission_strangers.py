@@ -8,6 +8,7 @@ from typing import TypeVar
 import pytest
 
 from contracts.ingest.v1.events_pb2 import MessageAccepted
+from kernel.tls import CLOSE_S
 from services.ingest.api.submission import connection
 from tests.support.ingest import DOMAIN, IngestHarness
 from tests.support.stack import harness_fixture
@@ -143,6 +144,26 @@ async def test_slow_clients_are_cut_off(
         replies = await in_thread(send_slowly)
         assert {reply[:9] for reply in replies} == {"421 4.4.2"}
         assert await accepted(harness) == []
+
+
+async def test_a_client_that_sends_after_the_end_of_its_session_is_cut_off(
+    harness: IngestHarness,
+) -> None:
+    """Over TLS the server waits for the client's end of TLS, and decrypts what comes before it."""
+    harness.serve_submission()
+
+    def send_on(port: int, *, implicit: bool) -> bool:
+        with RawClient(port, tls=implicit) as client:
+            if not implicit:
+                client.reply()
+                client.send(b"EHLO client\r\n")
+                client.send(b"STARTTLS\r\n")
+                client.start_tls()
+            return client.flood(b"NOOP\r\n" * 1000, seconds=CLOSE_S + 15)
+
+    async with harness.running():
+        assert await in_thread(lambda: send_on(harness.ports.submission_tls, implicit=True))
+        assert await in_thread(lambda: send_on(harness.ports.submission, implicit=False))
 
 
 async def test_a_full_disk_is_a_421(harness: IngestHarness) -> None:

@@ -3,6 +3,7 @@
 import base64
 import socket
 import ssl
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,6 +125,20 @@ class RawClient:
         with suppress(OSError):  # the server has closed the connection
             self._socket.sendall(data)
         return [self.reply() for _ in range(replies)]
+
+    def flood(self, data: bytes, *, seconds: float) -> bool:
+        """Send the octets again and again. True once the server has ended the connection; False if
+        it still takes them after these seconds."""
+        deadline_s = time.monotonic() + seconds
+        self._socket.setblocking(False)
+        while time.monotonic() < deadline_s:
+            try:
+                self._socket.send(data)
+            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                time.sleep(0.01)
+            except OSError:
+                return True
+        return False
 
     def log_in(self, key: str) -> str:
         self.reply()

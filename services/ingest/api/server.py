@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from kernel.brand import Brand
-from kernel.tls import HANDSHAKE_S
+from kernel.tls import CLOSE_S, HANDSHAKE_S
 from services.ingest.api.http import RESPONSE_EXTENSION
 from services.ingest.api.http_app import App
 from services.ingest.api.listener import Listener, bind, raise_open_files_limit, set_options
@@ -30,7 +30,6 @@ HEADERS_MAX = 100
 UNREAD_BYTES_MAX = 1024 * 1024  # of a body that arrives after its response
 HEAD_S = 20.0  # timeout for request line and header, from the connection or the first octet
 REQUEST_S = 300.0  # timeout for a whole request
-CLOSE_S = 5.0  # timeout for the client's end of TLS
 PROBLEMS = {
     400: ("bad_request", "The request is not HTTP/1.1 with one Host field."),
     501: ("not_implemented", "Unsupported transfer coding. Use chunked."),

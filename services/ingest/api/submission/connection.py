@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Mapping
 from typing import cast
 
-from kernel.tls import HANDSHAKE_S, server_name
+from kernel.tls import CLOSE_S, HANDSHAKE_S, server_name
 from mail.smtp_server import ServerSession
 from mail.smtp_server_events import Event, Login, ServerConfig, StartTls
 from services.ingest.api.submission.submitter import Submitter
@@ -189,6 +189,7 @@ class Connection(asyncio.Protocol):
             self._context,
             server_side=True,
             ssl_handshake_timeout=HANDSHAKE_S,
+            ssl_shutdown_timeout=CLOSE_S,
         )
         self._session.start_tls()
         self._set_hostname()

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from kernel.tls import HANDSHAKE_S
+from kernel.tls import CLOSE_S, HANDSHAKE_S
 from mail.reachable import Network, canonical_ip, is_within
 from mail.smtp_server_events import ServerConfig
 from services.ingest.api.listener import Listener, set_options
@@ -127,6 +127,7 @@ class SubmissionServer:
             sock,
             ssl=self._config.context if self._implicit_tls else None,
             ssl_handshake_timeout=HANDSHAKE_S if self._implicit_tls else None,
+            ssl_shutdown_timeout=CLOSE_S if self._implicit_tls else None,
         )
         self._connections.add(connection)
         try:

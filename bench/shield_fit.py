@@ -88,7 +88,7 @@ def table(scorer: Scorer, rows: Iterable[tuple[Sample, bool]]) -> Table:
     fired, bad, weights = [], [], []
     for sample, copy in rows:
         row = np.zeros(len(column))
-        names = scorer.findings(extract_features(sample.content, scorer.book.limits))
+        names = scorer.matched_rules(extract_features(sample.content, scorer.book.limits))
         row[[column[name] for name in names]] = 1
         fired.append(row)
         bad.append(sample.bad)

@@ -67,7 +67,7 @@ class HtmlContent:
     text: str = ""
     links: Sequence[Link] = ()
     tags: Sequence[str] = ()  # of each link, image, form, input, frame, script and style, in order
-    passwords: int = 0  # number of password fields
+    password_fields: int = 0  # number of password fields
 
 
 def read_html(html: str | bytes, *, links: int = MAX_LINKS) -> HtmlContent:
@@ -82,11 +82,11 @@ def read_html(html: str | bytes, *, links: int = MAX_LINKS) -> HtmlContent:
     tags = [node.tag or "" for node in nodes]
     anchors = [n for n, tag in zip(nodes, tags, strict=True) if tag in {"a", "area"}]
     found = _links(anchors[:links])
-    passwords = sum(_kind(node) == "password" for node in nodes if node.tag == "input")
+    password_fields = sum(_kind(node) == "password" for node in nodes if node.tag == "input")
     if "style" in tags or "script" in tags:  # it costs three more searches
         tree.strip_tags(_INVISIBLE)
     text = tree.body.text(separator=" ", skip_empty=True) if tree.body else ""
-    return HtmlContent(text, found, tags, passwords)
+    return HtmlContent(text, found, tags, password_fields)
 
 
 def to_text(html: str, *, targets: bool = False) -> str:

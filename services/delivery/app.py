@@ -25,15 +25,15 @@ from kernel.processor import DeadLetterGuard, StreamProcessor
 from kernel.rpc import RpcServer
 from kernel.service import Actions, Loop, Service, close_in_order, create_loops
 from kernel.table import ReplicatedTable
-from services.delivery.api.rpc import DeliveryService
-from services.delivery.api.sandbox import Sandbox, SandboxListener
+from services.delivery.api.rpc import DeliveryServicer
+from services.delivery.api.sandbox import SandboxHandler, SandboxListener
 from services.delivery.clients.dns import CachingResolver
 from services.delivery.clients.mx_connector import MxConnector
 from services.delivery.clients.smtp.connections import ConnectionConfig, Connections
 from services.delivery.clients.smtp.dial import SmtpDialer
 from services.delivery.clients.smtp.timeouts import Timeouts
 from services.delivery.handlers import Handlers
-from services.delivery.loops.committer import Committer
+from services.delivery.loops.committer import JournalCommitter
 from services.delivery.loops.delivery_dispatcher import DeliveryDispatcher
 from services.delivery.loops.partition_maintenance import PartitionMaintenance
 from services.delivery.loops.recovery import Recovery
@@ -45,7 +45,7 @@ from services.delivery.store.sandbox import SandboxStore
 from services.delivery.store.workers import WorkerRegistration
 
 SWEEP_INTERVAL_S = 0.5
-CLOSE_IDLE_INTERVAL_S = 1.0
+CONNECTIONS_INTERVAL_S = 1.0
 MAINTENANCE_INTERVAL_S = 3600.0
 STOP_CONSUMING_TIMEOUT_S = 5.0  # a consumer without its broker may hang
 STARTING = "start"
@@ -161,7 +161,7 @@ def consume(deps: Dependencies, dispatcher: DeliveryDispatcher) -> None:
 def create_delivery_dispatcher(deps: Dependencies, signing_keys: SigningKeys) -> DeliveryDispatcher:
     settings = deps.settings
     return DeliveryDispatcher(
-        Committer(
+        JournalCommitter(
             deps.system_database,
             deps.outbox,
             journal=deps.journal,
@@ -177,11 +177,11 @@ def create_delivery_dispatcher(deps: Dependencies, signing_keys: SigningKeys) ->
 def create_servers(deps: Dependencies, store: SandboxStore) -> list[Loop]:
     settings = deps.settings
     server = RpcServer(settings.rpc_listen, settings.rpc_token)
-    servicer = DeliveryService(deps.system_database, deps.tenant_database, sandbox=store)
+    servicer = DeliveryServicer(deps.system_database, deps.tenant_database, sandbox=store)
     add_DeliveryServiceServicer_to_server(servicer, server.grpc)
     if not settings.sandbox_listen:
         return [server.run]
-    sandbox = Sandbox(
+    sandbox = SandboxHandler(
         deps.system_database,
         deps.outbox,
         store,
@@ -218,7 +218,7 @@ def create_maintenance_loops(deps: Dependencies, dispatcher: DeliveryDispatcher)
         *deps.outbox.pumps(SWEEP_INTERVAL_S),
         (settings.worker_lease_s / 3, deps.worker.register_or_renew),
         (settings.recovery_interval_s, recovery.run_once),
-        (CLOSE_IDLE_INTERVAL_S, dispatcher.close_idle),
+        (CONNECTIONS_INTERVAL_S, dispatcher.maintain_connections),
         (MAINTENANCE_INTERVAL_S, maintenance.run_once),
         (MOUNT_CHECK_INTERVAL_S, partial(check_mounted, deps.content)),
     ]

@@ -20,14 +20,14 @@ from kernel.processor import DeadLetterGuard, StreamProcessor
 from kernel.rpc import RpcServer
 from kernel.service import Loop, Service, close_in_order, create_loops
 from mail.reachable import networks
-from services.events.api import EventsApi
+from services.events.api import EventsServicer
 from services.events.api.webhooks import WebhookDependencies
 from services.events.clients import WebhookClient
 from services.events.clients.brands import TenantBrands
 from services.events.handlers import Handlers, on_tenant
-from services.events.loops.email_accounts import EmailAccounts
-from services.events.loops.retention import Retention
-from services.events.loops.webhooks import WebhookConfig, WebhookDispatcher
+from services.events.loops.email_account_backfill import EmailAccountBackfill
+from services.events.loops.partition_maintenance import PartitionMaintenance
+from services.events.loops.webhook_dispatcher import WebhookConfig, WebhookDispatcher
 from services.events.settings import Settings
 
 SWEEP_INTERVAL_S = 1.0
@@ -158,7 +158,7 @@ def consume(deps: Dependencies) -> None:
 
 def create_rpc_server(deps: Dependencies) -> RpcServer:
     allowed = networks(deps.settings.webhook_allowed_networks)
-    servicer = EventsApi(
+    servicer = EventsServicer(
         deps.system_database,
         deps.tenant_database,
         webhooks=WebhookDependencies(deps.secrets, allowed, deps.webhooks.wake),
@@ -169,8 +169,10 @@ def create_rpc_server(deps: Dependencies) -> RpcServer:
 
 
 def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
-    retention = Retention(deps.system_database, log_days=deps.settings.log_retention_days)
-    accounts = EmailAccounts(deps.system_database)
+    retention = PartitionMaintenance(
+        deps.system_database, log_days=deps.settings.log_retention_days
+    )
+    accounts = EmailAccountBackfill(deps.system_database)
     actions = [
         *deps.outbox.pumps(SWEEP_INTERVAL_S),
         (DAY_S, retention.run_once),

@@ -32,7 +32,7 @@ from services.events.domain.state import (
     MessageState,
     apply_events,
     merge_rank,
-    new_state,
+    new_message_state,
 )
 from services.events.domain.webhook_attempt import (
     AcceptedEventCache,
@@ -40,9 +40,9 @@ from services.events.domain.webhook_attempt import (
     webhook_attempt_of,
 )
 from services.events.store import emails, log
-from services.events.store.days import LogDays
-from services.events.store.deliveries import NewDelivery
+from services.events.store.days import LogDayPartitions
 from services.events.store.emails import NewEmail
+from services.events.store.webhook_deliveries import NewWebhookDelivery
 
 LOGGED, REPEAT, TOO_OLD = Emit(), Drop("repeat"), Drop("too old")
 
@@ -54,7 +54,7 @@ async def on_tenant(batch: Sequence[Tenant], tx: Transaction) -> list[HandlerRes
 
 
 @dataclass(frozen=True, slots=True)
-class RecordedBatch:
+class BatchChanges:
     """The changes that a batch makes. changed: new states of existing messages. released: emails in
     `ranks` that were held before."""
 
@@ -73,7 +73,7 @@ class Handlers:
     enqueue: Callable[[Sequence[WebhookAttempt]], None]
     lease_s: float
     accepts: AcceptedEventCache = field(default_factory=AcceptedEventCache)
-    days: LogDays = field(default_factory=LogDays)
+    days: LogDayPartitions = field(default_factory=LogDayPartitions)
 
     async def on_any(self, batch: Sequence[Message], tx: Transaction) -> list[HandlerResult]:
         """Record events by message, and the few events of endpoints separately."""
@@ -120,7 +120,7 @@ class Handlers:
         endpoints: Iterable[Endpoint],
         *,
         positions: Mapping[str, str],
-    ) -> tuple[list[NewDelivery], list[WebhookAttempt]]:
+    ) -> tuple[list[NewWebhookDelivery], list[WebhookAttempt]]:
         """A delivery per public event and endpoint, claimed if the queue has capacity."""
         by_tenant: dict[str, list[Endpoint]] = defaultdict(list)
         for endpoint in endpoints:
@@ -129,7 +129,7 @@ class Handlers:
         self.accepts.add(entry.event for entry in with_endpoints)
         token = str(uuid4())
         capacities = {e.id: self.capacity(e) for some in by_tenant.values() for e in some}
-        deliveries: list[NewDelivery] = []
+        deliveries: list[NewWebhookDelivery] = []
         attempts: list[WebhookAttempt] = []
         for entry in with_endpoints:
             if not entry.public_seq:
@@ -142,7 +142,9 @@ class Handlers:
                     continue
                 claim = token if complete and capacities[endpoint.id] > 0 else None
                 deliveries.append(
-                    new_delivery(entry.event, endpoint.id, name=name, at=position, token=claim)
+                    new_webhook_delivery(
+                        entry.event, endpoint.id, name=name, at=position, token=claim
+                    )
                 )
                 if claim:
                     capacities[endpoint.id] -= 1
@@ -161,10 +163,10 @@ def is_subscribed(endpoint: Endpoint, log_event: LogEvent, name: str) -> bool:
     return subscribes_to(endpoint.event_types, name)
 
 
-def new_delivery(
+def new_webhook_delivery(
     log_event: LogEvent, endpoint_id: str, *, name: str, at: str, token: str | None
-) -> NewDelivery:
-    return NewDelivery(
+) -> NewWebhookDelivery:
+    return NewWebhookDelivery(
         endpoint_id, at, log_event.event_id, log_event.subject_id, log_event.tenant_id, name, token
     )
 
@@ -181,7 +183,7 @@ async def new_endpoint_entries(tx: Transaction, log_events: Sequence[LogEvent]) 
     """The entries of endpoint events that are not recorded yet."""
     if not log_events:
         return []
-    known = await log.recorded_ids(tx, log_events)
+    known = await log.recorded_event_ids(tx, log_events)
     return [
         LogEntry(log_event, 1, 1) for log_event in log_events if log_event.event_id not in known
     ]
@@ -189,7 +191,7 @@ async def new_endpoint_entries(tx: Transaction, log_events: Sequence[LogEvent]) 
 
 async def record_all(
     tx: Transaction, log_events: Sequence[LogEvent], *, tenants: Collection[str]
-) -> tuple[RecordedBatch, Sequence[Endpoint]]:
+) -> tuple[BatchChanges, Sequence[Endpoint]]:
     """Insert every message as if it were new; most are, if their accept is in the batch. This locks
     the existing ones, whose states are then read and updated."""
     by_subject: dict[str, list[LogEvent]] = defaultdict(list)
@@ -200,8 +202,8 @@ async def record_all(
     sent = await mark_scheduled_sent(tx, log_events, accepted)
     first = sent | {one.accepted_event_id for one in accepted.values()}
     arrived = {one.subject_id for one in log_events if one.kind == EventKind.ACCEPTED}
-    arrivals = new_messages({one: by_subject[one] for one in arrived}, first, now=now)
-    others = [new_state(some[0]) for one, some in by_subject.items() if one not in arrived]
+    arrivals = initial_states({one: by_subject[one] for one in arrived}, first, now=now)
+    others = [new_message_state(some[0]) for one, some in by_subject.items() if one not in arrived]
     states = [*(state for state, _ in arrivals.values()), *others]
     new = await log.insert_new(tx, emails=accepted.values(), states=states, tenants=tenants)
     await emails.insert_tags(tx, [one for one in accepted.values() if one.email_id in new.emails])
@@ -209,18 +211,18 @@ async def record_all(
     # First messages here of emails that exist already: they were inserted as the first of all.
     not_first = {email.message_id for one, email in accepted.items() if one not in new.emails}
     inserted = new.states & arrived - not_first
-    changed = new_messages({one: by_subject[one] for one in new.states - inserted}, first, now=now)
+    changed = initial_states(
+        {one: by_subject[one] for one in new.states - inserted}, first, now=now
+    )
     released = set()
     if existing := by_subject.keys() - new.states:
         found = [event for one in existing for event in by_subject[one]]
-        states, repeats = await log.load_states(tx, found)
+        states, repeats = await log.load_states_and_repeats(tx, found)
         for state in states:
-            new_events = [
-                one for one in by_subject[state.subject_id] if one.event_id not in repeats
-            ]
-            if new_events:
+            fresh = [one for one in by_subject[state.subject_id] if one.event_id not in repeats]
+            if fresh:
                 after, _ = changed[state.subject_id] = apply_events(
-                    state, new_events, first=first, now=now
+                    state, fresh, first=first, now=now
                 )
                 if (state.rank, after.rank) == (StatusRank.HELD, StatusRank.SENT):
                     released.add((state.tenant_id, state.email_id))
@@ -228,15 +230,15 @@ async def record_all(
     raised = raised_ranks([state for state, _ in updates.values()], new.emails, inserted=ranks)
     entries = [entry for _, some in updates.values() for entry in some]
     changed_states = [state for state, _ in changed.values()]
-    return RecordedBatch(entries, changed_states, raised, released), new.endpoints
+    return BatchChanges(entries, changed_states, raised, released), new.endpoints
 
 
-def new_messages(
+def initial_states(
     by_subject: Mapping[str, Sequence[LogEvent]], first: Collection[str], *, now: datetime
 ) -> dict[str, tuple[MessageState, list[LogEntry]]]:
     """States and entries of messages as if these were their first events."""
     return {
-        subject: apply_events(new_state(log_events[0]), log_events, first=first, now=now)
+        subject: apply_events(new_message_state(log_events[0]), log_events, first=first, now=now)
         for subject, log_events in by_subject.items()
     }
 

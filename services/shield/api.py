@@ -11,30 +11,30 @@ from contracts.shield.v1.shield_service_pb2_grpc import ShieldServiceServicer
 from kernel.child import ChildRaised
 from kernel.errors import Unavailable
 from kernel.table import ReplicatedTable
-from services.shield.clients import Reader
-from services.shield.domain.reader import encode_request
+from services.shield.clients import ScreeningChild
 from services.shield.domain.scoring import thresholds_of_tenant
+from services.shield.domain.screening import encode_request
 
 
 @dataclass(frozen=True, slots=True)
-class ShieldApi(ShieldServiceServicer):
+class ShieldServicer(ShieldServiceServicer):
     """Nothing is stored or sent. An unknown tenant has the default thresholds.
 
-    reader: not that of the consumer, so that dry runs do not delay it.
+    screening_child: not that of the consumer, so that dry runs do not delay it.
     """
 
-    reader: Reader
+    screening_child: ScreeningChild
     tenants: ReplicatedTable[Tenant]
 
     async def Score(  # noqa: N802 - the contract's name
         self, request: ScoreRequest, context: grpc.aio.ServicerContext[ScoreRequest, ScoreResponse]
     ) -> ScoreResponse:
         tenant = self.tenants.get(request.tenant_id) or Tenant()
-        thresholds = self.reader.book.thresholds
+        thresholds = self.screening_child.book.thresholds
         limits = thresholds_of_tenant(tenant.hold_score, tenant.block_score, thresholds)
         encoded = encode_request(request.content.SerializeToString(), limits, quote=True)
         try:
-            [response] = await self.reader.read([encoded])
+            [response] = await self.screening_child.screen([encoded])
         except Unavailable as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, f"{error} is unavailable")
         if isinstance(response, ChildRaised):

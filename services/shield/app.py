@@ -19,9 +19,9 @@ from kernel.retry import retry_while_unavailable
 from kernel.rpc import RpcServer
 from kernel.service import Loop, Service, close_in_order, run_every
 from kernel.table import ReplicatedTable
-from services.shield.api import ShieldApi
-from services.shield.clients import Reader
-from services.shield.domain import reader
+from services.shield.api import ShieldServicer
+from services.shield.clients import ScreeningChild
+from services.shield.domain import screening
 from services.shield.domain.rulebook import Rulebook, RuleError, parse_rulebook
 from services.shield.domain.scoring import Scorer, thresholds_of_tenant
 from services.shield.handlers import Handlers
@@ -39,12 +39,12 @@ class Dependencies:
     kafka: Kafka
     tenants: ReplicatedTable[Tenant]
     content: ContentStore
-    reader: Reader
-    dry_run_reader: Reader
+    screening_child: ScreeningChild
+    dry_run_child: ScreeningChild
 
     async def close(self) -> None:
         await close_in_order(
-            self.kafka.close, self.reader.child.close, self.dry_run_reader.child.close
+            self.kafka.close, self.screening_child.child.close, self.dry_run_child.child.close
         )
 
 
@@ -80,8 +80,8 @@ def create_dependencies(settings: Settings) -> Dependencies:
         kafka,
         ReplicatedTable(Tenant, kafka),
         open_store(settings.content_store_url),
-        Reader(create_child(settings, "shield.stream", rules), book),
-        Reader(create_child(settings, "shield.dry_runs", rules), book),
+        ScreeningChild(create_child(settings, "shield.stream", rules), book),
+        ScreeningChild(create_child(settings, "shield.dry_runs", rules), book),
     )
 
 
@@ -91,7 +91,7 @@ def consume(deps: Dependencies) -> None:
         deps.content,
         deps.tenants,
         SecretKeyring(settings.secret_keys),
-        deps.reader,
+        deps.screening_child,
         settings.tenant_wait_max_s,
     )
     accepted = StreamProcessor(
@@ -110,7 +110,7 @@ def consume(deps: Dependencies) -> None:
 
 def create_rpc_server(deps: Dependencies) -> RpcServer:
     server = RpcServer(deps.settings.rpc_listen, deps.settings.rpc_token)
-    servicer = ShieldApi(deps.dry_run_reader, deps.tenants)
+    servicer = ShieldServicer(deps.dry_run_child, deps.tenants)
     add_ShieldServiceServicer_to_server(servicer, server.grpc)
     return server
 
@@ -124,15 +124,15 @@ async def become_ready(deps: Dependencies) -> None:
 def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
     health = deps.health
     return [
-        partial(retry_while_unavailable, deps.reader.child.ready, health),
-        partial(retry_while_unavailable, deps.dry_run_reader.child.ready, health),
+        partial(retry_while_unavailable, deps.screening_child.child.ready, health),
+        partial(retry_while_unavailable, deps.dry_run_child.child.ready, health),
         partial(run_every, MOUNT_CHECK_INTERVAL_S, partial(check_mounted, deps.content), health),
     ]
 
 
 def create_child(settings: Settings, name: str, rules: str) -> Child:
     bounds = ChildLimits(settings.message_cpu_s, settings.message_memory_mib << 20)
-    return Child(name, f"{reader.__name__}:create_screener", rules.encode(), limits=bounds)
+    return Child(name, f"{screening.__name__}:create_screen", rules.encode(), limits=bounds)
 
 
 def read_rules(settings: Settings) -> str:

@@ -8,25 +8,25 @@ from google.protobuf.message import DecodeError
 from contracts.shield.v1.events_pb2 import Verdict
 from contracts.shield.v1.shield_service_pb2 import ScoreResponse
 from kernel.child import CPU, CRASH, MEMORY, Child, ChildKilled, ChildRaised, ChildResult
-from services.shield.domain.reader import to_response
 from services.shield.domain.rulebook import Rulebook
 from services.shield.domain.scoring import unreadable_result
+from services.shield.domain.screening import to_response
 
 DETAILS = {
     CPU: "reading the content takes too much CPU time",
     MEMORY: "reading the content takes too much memory",
-    CRASH: "reading the content crashes the reader",
+    CRASH: "reading the content crashes the parser",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
-    """Screens messages in a child process; the requests are those of `domain.reader`."""
+class ScreeningChild:
+    """Screens messages in a child process; the requests are those of `domain.screening`."""
 
     child: Child
     book: Rulebook
 
-    async def read(self, requests: Sequence[bytes]) -> list[ScoreResponse | ChildRaised]:
+    async def screen(self, requests: Sequence[bytes]) -> list[ScoreResponse | ChildRaised]:
         """One result per request, in order; ChildRaised is a bug in the rules' code. Raises
         Unavailable."""
         return [self.parse_response(each) for each in await self.child.work(requests)]

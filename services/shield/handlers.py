@@ -17,9 +17,9 @@ from kernel.crypto import SealBroken, SecretKeyring, unseal
 from kernel.errors import ConfigError, Unavailable
 from kernel.handler_result import DeadLetter, Emit, HandlerResult
 from kernel.table import ReplicatedTable
-from services.shield.clients import Reader
-from services.shield.domain.reader import encode_request, to_response
+from services.shield.clients import ScreeningChild
 from services.shield.domain.scoring import thresholds_of_tenant, unreadable_result
+from services.shield.domain.screening import encode_request, to_response
 
 MESSAGES_PER_TURN = 16  # decrypted before other tasks run
 
@@ -40,7 +40,7 @@ class Handlers:
     content: ContentStore
     tenants: ReplicatedTable[Tenant]
     secrets: SecretKeyring
-    reader: Reader
+    screening_child: ScreeningChild
     tenant_within_s: float
 
     async def on_accepted(self, batch: Sequence[MessageAccepted]) -> list[HandlerResult]:
@@ -61,7 +61,7 @@ class Handlers:
                 screenings[ref] = found
             if count % MESSAGES_PER_TURN == 0:
                 await asyncio.sleep(0)
-        responses = await self.reader.read(list(requests.values()))
+        responses = await self.screening_child.screen(list(requests.values()))
         screenings.update(zip(requests, responses, strict=True))
         return [self.result_for(event, screenings[event.context.content_ref]) for event in batch]
 
@@ -75,32 +75,34 @@ class Handlers:
     def request_for(
         self, tenant: Tenant | None, context: MessageContext, body: ReadResult
     ) -> bytes | ScoreResponse | DeadLetter:
-        """A request to the reader, or the result if none is needed.
+        """A request to the child, or the result if none is needed.
 
         While the content store is unavailable all messages wait. A single content that cannot be
         read is held, not blocked, because only a hold can be reversed; held mail expires. If the
         tenant was deleted, so was the key, and no one can review the message: it is blocked.
         """
         if tenant is None and self.tenants.was_deleted(context.tenant_id):
-            return self.unreadable("tenant_deleted", Verdict.VERDICT_BLOCK)
+            return self.unreadable_response("tenant_deleted", Verdict.VERDICT_BLOCK)
         if tenant is None:
             return TENANT_UNKNOWN
         if isinstance(body, ContentNotFound | Unavailable):
-            return self.unreadable("content_missing", Verdict.VERDICT_HOLD)
+            return self.unreadable_response("content_missing", Verdict.VERDICT_HOLD)
         try:
             content = self.decrypt(tenant, context, body)
         except SealBroken:
-            return self.unreadable("content_unreadable", Verdict.VERDICT_HOLD)
+            return self.unreadable_response("content_unreadable", Verdict.VERDICT_HOLD)
         except ConfigError:
             logger.exception("shield.content_key.missing", extra={"tenant_id": tenant.tenant_id})
             return CONTENT_KEY_MISSING
-        thresholds = self.reader.book.thresholds
+        thresholds = self.screening_child.book.thresholds
         return encode_request(
             content, thresholds_of_tenant(tenant.hold_score, tenant.block_score, thresholds)
         )
 
-    def unreadable(self, rule: str, verdict: Verdict.ValueType) -> ScoreResponse:
-        return to_response(unreadable_result(rule, self.reader.book, verdict), self.reader.book)
+    def unreadable_response(self, rule: str, verdict: Verdict.ValueType) -> ScoreResponse:
+        return to_response(
+            unreadable_result(rule, self.screening_child.book, verdict), self.screening_child.book
+        )
 
     def decrypt(self, tenant: Tenant, context: MessageContext, body: bytes) -> bytes:
         """Raises SealBroken, or ConfigError if the tenant's key cannot be decrypted."""

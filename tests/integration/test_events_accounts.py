@@ -13,7 +13,7 @@ from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.router.v1.events_pb2 import CLOSED_STATE_BOUNCED
 from kernel.database import Database
 from kernel.rpc import RpcError
-from services.events.loops.email_accounts import EmailAccounts
+from services.events.loops.email_account_backfill import EmailAccountBackfill
 from tests.support.events import Running, ScenarioRunner, run_scenario, until
 from tests.support.message_events import REFUSED, MessageEvents
 from tests.support.receiver import receiving
@@ -102,7 +102,7 @@ def test_emails_of_an_earlier_version_get_their_account(run_scenario: ScenarioRu
         assert ids(await mine.list()) == []
 
         database = Database(events.database.system("events"))
-        await EmailAccounts(database).run_once()
+        await EmailAccountBackfill(database).run_once()
         await database.close()
         assert ids(await mine.list()) == sent[::-1]
 

@@ -9,7 +9,7 @@ from uuid import uuid4
 from kernel.database import Transaction
 from kernel.ids import uuid7_text
 from services.events.store import lists
-from services.events.store.deliveries import CLAIM
+from services.events.store.webhook_deliveries import CLAIM
 from tests.support.stack import FreshDatabase
 
 ENDPOINTS = """

@@ -1,4 +1,4 @@
-"""Retention of events, on real PostgreSQL with days in the past."""
+"""Partition maintenance of events, on real PostgreSQL with days in the past."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,7 +11,7 @@ from kernel.database import Database
 from kernel.handler_result import HandlerResult
 from services.events.domain.log_event import StatusRank
 from services.events.handlers import LOGGED, REPEAT, TOO_OLD, Handlers
-from services.events.loops.retention import Retention
+from services.events.loops.partition_maintenance import PartitionMaintenance
 from services.events.store import log
 from tests.support.message_events import MessageEvents
 from tests.support.stack import FreshDatabase
@@ -59,7 +59,7 @@ def test_a_day_is_dropped_thirty_days_after_its_last_close(database: FreshDataba
         async with system.transaction() as tx:
             await handlers.on_any([done.accepted(), old_close, waiting.accepted()], tx)
         assert {old, open_day} <= set(partitions(database, "log"))
-        await Retention(system, log_days=30).run_once()
+        await PartitionMaintenance(system, log_days=30).run_once()
         assert old not in partitions(database, "log")
         assert old not in partitions(database, "state")
         assert open_day in partitions(database, "log")
@@ -78,7 +78,7 @@ def test_a_day_with_a_recent_close_is_kept(database: FreshDatabase) -> None:
         recent_close.closed_at.FromDatetime(datetime.now(UTC) - timedelta(days=29))
         async with system.transaction() as tx:
             await handlers.on_any([message.accepted(), recent_close], tx)
-        await Retention(system, log_days=30).run_once()
+        await PartitionMaintenance(system, log_days=30).run_once()
         assert day in partitions(database, "log")
 
     run_scenario(database, scenario)
@@ -173,7 +173,7 @@ def test_unpartitioned_events_are_deleted_by_age(database: FreshDatabase) -> Non
             connection.execute(
                 "UPDATE events.unpartitioned_log SET recorded_at = now() - interval '31 days'"
             )
-            await Retention(system, log_days=30).run_once()
+            await PartitionMaintenance(system, log_days=30).run_once()
             left = connection.execute("SELECT count(*) FROM events.unpartitioned_log").fetchone()
         assert left == (0,)
 

@@ -100,7 +100,7 @@ class PoolEnvironment:
 
     def advance(self, seconds: float) -> None:
         self.now_s[0] += seconds
-        self.connections.sweep()
+        self.connections.maintain()
 
 
 def assignment_to(*hosts: str) -> DeliveryAssigned:

@@ -13,7 +13,7 @@ from services.delivery.store.sandbox import SandboxStore
 KEYS_MAX = 500
 
 
-class DeliveryService(DeliveryServiceServicer):
+class DeliveryServicer(DeliveryServiceServicer):
     """system_database: for the journal of all tenants; tenant_database: for the captured mail of
     one."""
 

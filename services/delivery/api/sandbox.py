@@ -34,7 +34,7 @@ _PATH = re.compile(r'<((?:"(?:[^"\\]|\\.)*"|[^<>"])*)>(.*)', re.DOTALL)
 _END = b"\n.\r\n"
 
 
-class Sandbox:
+class SandboxHandler:
     """aiosmtpd's handler. A message is durable before the 250 is sent."""
 
     def __init__(
@@ -105,7 +105,7 @@ class Sandbox:
 
     async def _capture(self, capture: Capture, scenario: SandboxScenario) -> None:
         now = clock.now()
-        events = [complaint(capture.assignment)] if scenario.complains else []
+        events = [complaint_event(capture.assignment)] if scenario.complains else []
         trace = capture.assignment.context.traceparent
         async with self._database.transaction() as tx:
             await self._store.capture(tx, capture)
@@ -161,7 +161,7 @@ async def read_until_end_of_data(reader: asyncio.StreamReader, octets_max: int) 
 class SandboxListener:
     """The port of the sandbox, bound at once, so that a port in use is an error at startup."""
 
-    def __init__(self, address: str, sandbox: Sandbox) -> None:
+    def __init__(self, address: str, sandbox: SandboxHandler) -> None:
         host, port = split_address(address)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
@@ -199,7 +199,7 @@ def abort_connection(server: SMTP) -> None:
     cast(asyncio.Transport, server.transport).abort()
 
 
-def complaint(assignment: DeliveryAssigned) -> ComplaintReceived:
+def complaint_event(assignment: DeliveryAssigned) -> ComplaintReceived:
     """The complaint that a mailbox provider's feedback loop would report (RFC 5965)."""
     context = assignment.context
     event = ComplaintReceived(

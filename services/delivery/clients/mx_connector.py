@@ -165,7 +165,7 @@ class MxConnector:
         backoff = self._backoffs.get(key)
         if backoff is not None and backoff.until_s > clock.monotonic_s():
             for search in searches:
-                search.record_failure(without_connection(backoff.result), backoff.until_s)
+                search.record_failure(result_without_connection(backoff.result), backoff.until_s)
             return None
         try:
             session = await self._open(host, assignment)
@@ -274,6 +274,6 @@ def by_preference(mx_hosts: Sequence[MxHost]) -> Iterator[MxHost]:
         yield from random.sample(group, len(group))
 
 
-def without_connection(result: AttemptResult) -> AttemptResult:
+def result_without_connection(result: AttemptResult) -> AttemptResult:
     """The same result, for a message for which no connection was made."""
     return replace(result, peer=replace(result.peer, local_ip=""))

@@ -18,7 +18,7 @@ GROUP_MAX = 500
 LINGER_S = 0.02  # a statement costs as much as ten of its steps
 
 
-class Committer:
+class JournalCommitter:
     """Commits steps together as they arrive. A step returns False if the row is no longer ours."""
 
     def __init__(

@@ -28,7 +28,7 @@ from services.delivery.domain.host_policy import (
 from services.delivery.domain.owned_attempt import AttemptKey, OwnedAttempt
 from services.delivery.domain.pace import Pace
 from services.delivery.domain.rendering import WireMessage
-from services.delivery.loops.committer import Committer, finished_attempt
+from services.delivery.loops.committer import JournalCommitter, finished_attempt
 from services.delivery.loops.ready_queue import ReadyQueue
 from services.delivery.loops.rendering import Renderer
 from services.delivery.store.journal import AttemptClaim, outcome_name
@@ -44,7 +44,7 @@ class DeliveryDispatcher:
 
     def __init__(
         self,
-        committer: Committer,
+        committer: JournalCommitter,
         renderer: Renderer,
         *,
         connections: Connections,
@@ -180,7 +180,7 @@ class DeliveryDispatcher:
         failpoint("delivery.data_sent")
         if (result := session.end_data()) is not None:
             return result
-        queue.pool.shared.lift_deadline(session)  # the reply may take 10 minutes
+        queue.pool.shared.remove_deadline(session)  # the reply may take 10 minutes
         asyncio.get_running_loop().call_soon(failpoint, "delivery.end_of_data_sent")  # once sent
         result = await session.read_final_reply()
         failpoint("delivery.reply_received")
@@ -205,7 +205,7 @@ class DeliveryDispatcher:
         event = attempted_event(
             attempt.assignment, result, at_ms=clock.now_ms(), duration_ms=duration_ms
         )
-        trace = trace_of(attempt, duration_ms=duration_ms)
+        trace = record_attempt_span(attempt, duration_ms=duration_ms)
         finished = finished_attempt(claim_of(attempt), event, trace)
         saved = await retry_while_unavailable(
             partial(self._committer.finish, finished), self._health
@@ -229,10 +229,10 @@ class DeliveryDispatcher:
 
     # ── loops and lifecycle ─────────────────────────────────────────────────────────────────────
 
-    async def close_idle(self) -> None:
+    async def maintain_connections(self) -> None:
         """Close idle and slow connections, and remove ready queues without connections."""
         metrics.in_progress.set(len(self._in_progress))
-        self._connections.sweep()
+        self._connections.maintain()
         for name in [name for name, queue in self._queues.items() if queue.is_idle]:
             del self._queues[name]
 
@@ -262,7 +262,7 @@ def claim_of(attempt: OwnedAttempt) -> AttemptClaim:
     return AttemptClaim(attempt.key, attempt.epoch, attempt.resumed)
 
 
-def trace_of(attempt: OwnedAttempt, *, duration_ms: int) -> str:
+def record_attempt_span(attempt: OwnedAttempt, *, duration_ms: int) -> str:
     """Record the attempt as a span, and return the trace context for its event."""
     parent = attempt.assignment.context.traceparent.encode()
     began_ns = (clock.now_ms() - duration_ms) * 1_000_000

@@ -17,8 +17,8 @@ class PartitionMaintenance:
 
     async def run_once(self) -> None:
         """Create partitions before their day, so that no message waits; drop expired ones."""
-        await self._days.prepare()
-        await self._days.drop()
+        await self._days.create_partitions()
+        await self._days.drop_expired()
         deleted = 1
         while deleted:
             async with self._database.transaction() as tx:

@@ -31,11 +31,11 @@ class JournalDayPartitions:
                 await self._days.ensure(tx, needed)
         return expired
 
-    async def prepare(self) -> None:
+    async def create_partitions(self) -> None:
         """Create the partitions of the coming days."""
         await self.ensure(days_to_create(clock.now().date(), ahead=AHEAD_DAYS))
 
-    async def drop(self) -> None:
+    async def drop_expired(self) -> None:
         """Drop the partitions that are past retention."""
         async with self._database.transaction() as tx:
             existing = await self._days.existing(tx)

@@ -41,7 +41,7 @@ LAST_EVENTS = {rank: rank.name.lower() for rank in StatusRank} | {
 IDS_MAX = 10_000
 
 
-class EmailsApi:
+class EmailRpcs:
     tenant_database: Database
     system_database: Database
 

@@ -48,14 +48,14 @@ from services.events.domain.log_event import EventKind, endpoint_log_event
 from services.events.domain.signature import SECRET_BYTES, secret_text
 from services.events.domain.state import LogEntry
 from services.events.domain.webhook_attempt import public_id
-from services.events.store import deliveries, log, webhooks
+from services.events.store import log, webhook_deliveries, webhooks
 
 ENDPOINTS_MAX = 50
 ENABLED, TENANT_ID = 3, 6  # columns of a row
 STATES = {
-    deliveries.QUEUED: "queued",
-    deliveries.DELIVERED: "delivered",
-    deliveries.FAILED: "failed",
+    webhook_deliveries.QUEUED: "queued",
+    webhook_deliveries.DELIVERED: "delivered",
+    webhook_deliveries.FAILED: "failed",
 }
 
 
@@ -69,7 +69,7 @@ class WebhookDependencies:
     on_delivery_added: Callable[[], None]
 
 
-class WebhooksApi:
+class WebhookRpcs:
     tenant_database: Database
     webhooks: WebhookDependencies
 
@@ -163,7 +163,7 @@ class WebhooksApi:
             uuid7_text(),
         )
         async with self.tenant_database.transaction(tenant_id=tenant_id) as tx:
-            delivery = deliveries.NewDelivery(
+            delivery = webhook_deliveries.NewWebhookDelivery(
                 endpoint_id,
                 position,
                 log_event.event_id,
@@ -186,7 +186,7 @@ class WebhooksApi:
         """Newest first."""
         size, row = page_limit(request), await self._get(request)
         async with self.tenant_database.transaction(tenant_id=row[TENANT_ID]) as tx:
-            rows = await deliveries.list_deliveries(
+            rows = await webhook_deliveries.list_deliveries(
                 tx, row[0], after=parse_cursor(request.after, "after"), limit=size + 1
             )
         return ListWebhookDeliveriesResponse(
@@ -234,7 +234,7 @@ def delivery_to_proto(row: Row) -> WebhookDelivery:
         state=STATES[state],
         status=status,
         error=error,
-        due_at=stamp(due_at) if state == deliveries.QUEUED else None,
+        due_at=stamp(due_at) if state == webhook_deliveries.QUEUED else None,
     )
 
 

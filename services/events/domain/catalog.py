@@ -105,7 +105,7 @@ def data_of(log_event: LogEvent, accepted: MessageAccepted | None, *, public_seq
     data = common_data(log_event, accepted)
     if public_seq:
         data["seq"] = public_seq
-    data.update(kind_data(log_event))
+    data.update(data_of_kind(log_event))
     return data
 
 
@@ -141,7 +141,7 @@ def common_data(log_event: LogEvent, accepted: MessageAccepted | None) -> EventD
     return data
 
 
-def kind_data(log_event: LogEvent) -> EventData:
+def data_of_kind(log_event: LogEvent) -> EventData:
     """The fields that only this kind of event has."""
     event = log_event.payload
     if isinstance(event, MessageClosed):

@@ -6,6 +6,6 @@ from datetime import date, timedelta
 WINDOW = timedelta(days=41)
 
 
-def may_create(day: date, today: date) -> bool:
+def may_create_partition(day: date, today: date) -> bool:
     """Whether a missing partition was not created yet; otherwise it was dropped."""
     return today - WINDOW <= day <= today + timedelta(days=2)

@@ -41,7 +41,7 @@ class LogEntry(NamedTuple):
     public_seq: int
 
 
-def new_state(log_event: LogEvent) -> MessageState:
+def new_message_state(log_event: LogEvent) -> MessageState:
     return MessageState(
         log_event.subject_id, log_event.tenant_id, log_event.email_id, log_event.recipient.lower()
     )

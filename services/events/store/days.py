@@ -5,7 +5,7 @@ from datetime import date, timedelta
 
 from kernel.database import Database, Transaction
 from kernel.days import ClosedDays, DayTable, TablePartitions
-from services.events.domain.days import may_create
+from services.events.domain.days import may_create_partition
 
 STATE = DayTable("events.state", ("email_id", "subject_id"), "subject_id", "closed = 0")
 DELETE_EXPIRED = (
@@ -22,7 +22,7 @@ DELETE_EXPIRED = (
 )
 
 
-class LogDays:
+class LogDayPartitions:
     """The rows of a message are in the partition of its id's day, those of an email in that of the
     email id's day, which may be the day before. So the emails of a day are dropped one day after
     its messages."""
@@ -36,9 +36,9 @@ class LogDays:
         missing = self._messages.missing(days)
         if not missing:
             return set()
-        dropped = {day for day in missing if not may_create(day, today)}
+        dropped = {day for day in missing if not may_create_partition(day, today)}
         dropped -= set(await self.existing(tx)) if dropped else set()
-        new = {day for day in missing if may_create(day, today)}
+        new = {day for day in missing if may_create_partition(day, today)}
         await self._messages.ensure(tx, new)
         await self._emails.ensure(tx, new | {day - timedelta(days=1) for day in new})
         return dropped

@@ -18,8 +18,8 @@ from kernel.topics import event_id
 from services.events.domain.endpoint import Endpoint
 from services.events.domain.log_event import PARTITIONED_KINDS, LogEvent, StatusRank
 from services.events.domain.state import LogEntry, MessageState
-from services.events.store.deliveries import NewDelivery
 from services.events.store.emails import NewEmail
+from services.events.store.webhook_deliveries import NewWebhookDelivery
 
 # The first day of the ids excludes partitions; an array of ids does not.
 # Existing emails and states are not changed, but a state is locked until the commit, so that the
@@ -123,7 +123,7 @@ class LogWrite:
     states: Collection[MessageState] = ()
     ranks: Mapping[tuple[str, str], int] = field(default_factory=dict)
     released: Collection[tuple[str, str]] = ()
-    deliveries: Sequence[NewDelivery] = ()
+    deliveries: Sequence[NewWebhookDelivery] = ()
     lease_s: float = 0.0
 
 
@@ -162,7 +162,7 @@ async def insert_new(
     return NewRows(set(new_emails), set(new_states), endpoints_of_tenants)
 
 
-async def load_states(
+async def load_states_and_repeats(
     tx: Transaction, log_events: Sequence[LogEvent]
 ) -> tuple[list[MessageState], set[str]]:
     """The states of the messages, and the ids of the events that are recorded already.
@@ -180,7 +180,7 @@ async def load_states(
     return [MessageState(*row) for row in states], {event_id for (event_id,) in repeats}
 
 
-async def recorded_ids(tx: Transaction, log_events: Iterable[LogEvent]) -> set[str]:
+async def recorded_event_ids(tx: Transaction, log_events: Iterable[LogEvent]) -> set[str]:
     """The ids of those endpoint events that are recorded already."""
     rows = await tx.rows(
         "SELECT event_id::text FROM events.unpartitioned_log WHERE event_id = ANY(%s::uuid[])",

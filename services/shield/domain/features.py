@@ -12,7 +12,7 @@ from mail import html as mail_html
 from mail.address import domain_of
 from mail.normalized_text import normalize, normalize_and_lower
 from mail.url import find_urls
-from services.shield.domain.links import Link, LinkTarget, link
+from services.shield.domain.links import Link, LinkTarget, create_link
 
 FIELD_CHARS = 998  # RFC 5322 §2.1.1
 
@@ -39,7 +39,7 @@ class MessageFeatures:
     markup: bytes  # the HTML part in UTF-8
     page: mail_html.HtmlContent
     page_text: str  # the visible text of the HTML part, in one line
-    words: str  # the longer of the two bodies, in one line
+    longer_text: str  # the longer of the two bodies, in one line
     links: Sequence[Link]  # of both parts, the first for each URL
     targets: Mapping[LinkTarget, Sequence[Link]]  # links by target, in order of first occurrence
     attachments: Sequence[Attachment]
@@ -53,7 +53,9 @@ def extract_features(content: Content, limits: Limits) -> MessageFeatures:
     markup = html.encode()
     page = mail_html.read_html(markup, links=limits.links) if html else mail_html.HtmlContent()
     attachments = content.attachments[: limits.attachments]
-    links = unique_links([*with_host(page.links), *map(link, find_urls(source)[: limits.links])])
+    links = unique_links(
+        [*with_host(page.links), *map(create_link, find_urls(source)[: limits.links])]
+    )
     text, lower_text = normalize_and_lower(source)
     page_text, lower_page = normalize_and_lower(page.text) if html else ("", b"")
     lines = [
@@ -72,7 +74,7 @@ def extract_features(content: Content, limits: Limits) -> MessageFeatures:
         markup=markup,
         page=page,
         page_text=page_text,
-        words=max(text, page_text, key=len),
+        longer_text=max(text, page_text, key=len),
         links=links,
         targets=by_target(links),
         attachments=attachments,
@@ -106,7 +108,7 @@ def clean_field(text: str) -> str:
 
 def with_host(links: Iterable[mail_html.Link]) -> list[Link]:
     """The links that have a host."""
-    found = [link(href, text) for href, text in links]
+    found = [create_link(href, text) for href, text in links]
     return [each for each in found if each.target.host]
 
 

@@ -34,7 +34,7 @@ class Link(NamedTuple):
     target: LinkTarget
 
 
-def link(url: str, text: str = "") -> Link:
+def create_link(url: str, text: str = "") -> Link:
     """text: the visible text of the link."""
     url = url[:URL_CHARS].lower()
     end = url.find("/", 8)  # after the host of a URL in the usual form

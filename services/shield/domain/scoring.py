@@ -62,23 +62,23 @@ class Scorer:
         """
         limits = thresholds or self.book.thresholds
         features = extract_features(content, self.book.limits)
-        findings = self.findings(features)
-        score = self.total(findings)
+        findings = self.matched_rules(features)
+        score = self.total_score(findings)
         decided = verdict_for_score(score, limits)
         document = features.document if quote or decided != Verdict.VERDICT_PASS else b""
         return ScreeningResult(score, decided, self.reasons(findings, document), limits)
 
-    def findings(self, features: MessageFeatures) -> dict[str, str]:
+    def matched_rules(self, features: MessageFeatures) -> dict[str, str]:
         """The rules that matched, each with a detail (that of text rules is added in `reasons`)."""
-        fired = dict.fromkeys(self.matching_rules(features.document), "")
+        fired = dict.fromkeys(self.matched_text_rules(features.document), "")
         for need, groups in self._groups:
             if need(features, self._lists):
-                self.measure(features, groups, fired)
+                self.apply_measures(features, groups, fired)
         names = fired.keys()
         together = [r for r, all_, none in self._meta if names >= all_ and none.isdisjoint(names)]
         return fired | dict.fromkeys(together, "")
 
-    def measure(
+    def apply_measures(
         self, features: MessageFeatures, groups: Iterable[MeasureGroup], fired: dict[str, str]
     ) -> None:
         for measure_of, least, rules in groups:
@@ -89,7 +89,7 @@ class Scorer:
                 if rule.at_least <= value < rule.below:
                     fired[rule.name] = detail or f"{value:.3g}"
 
-    def matching_rules(self, document: bytes) -> list[str]:
+    def matched_text_rules(self, document: bytes) -> list[str]:
         """The matching text rules. If the set runs out of memory, the patterns are tried one by
         one."""
         numbers = self._set.Match(document)
@@ -98,7 +98,7 @@ class Scorer:
         text = self.book.text
         return [text[number].name for number in numbers if number < len(text)]
 
-    def total(self, fired: Iterable[str]) -> float:
+    def total_score(self, fired: Iterable[str]) -> float:
         points = credit = 0.0
         for name in fired:
             score = self._scores[name]

@@ -36,7 +36,7 @@ def test_elements_are_listed_by_tag(tag: str) -> None:
     page = html.read_html(body)
     assert page.tags == [tag, "img", "form", "input"]
     assert page.links == [Link("http://a.example/x", "")]
-    assert page.passwords == 1
+    assert page.password_fields == 1
 
 
 def test_links_are_limited_and_tags_are_not() -> None:

@@ -27,12 +27,12 @@ class ConnectionConfig:
 
 
 class ConnectionOwner(Protocol):
-    """The part of a pool that the sweep uses."""
+    """The part of a pool that `Connections.maintain` uses."""
 
-    def close(self, session: SmtpSession) -> None:
+    def close_connection(self, session: SmtpSession) -> None:
         """Close one of its idle connections."""
 
-    def sweep(self, now_s: float) -> None:
+    def serve_waiting(self, now_s: float) -> None:
         """Expire messages that wait too long, and open connections for the others."""
 
 
@@ -68,45 +68,45 @@ class Connections:
         self._idle.pop(session, None)
         self._in_use[session] = clock.monotonic_s() + self.config.attempt_timeout_s
 
-    def lift_deadline(self, session: SmtpSession) -> None:
+    def remove_deadline(self, session: SmtpSession) -> None:
         self._in_use.pop(session, None)
 
-    def untrack(self, session: SmtpSession) -> None:
+    def forget(self, session: SmtpSession) -> None:
         self._idle.pop(session, None)
         self._in_use.pop(session, None)
 
     # A mixed MX set lists hosts of several sites. All mixed sets together get half of a host's
     # connections, so that a domain cannot use them up by listing the host in its MX records.
 
-    def reserve_mixed(self, egress_id: str, host: str) -> bool:
+    def reserve_mixed_site(self, egress_id: str, host: str) -> bool:
         key = (egress_id, mx.site_of([host]))
         if self._mixed[key] >= max(1, self.config.connections_max // 2):
             return False
         self._mixed[key] += 1
         return True
 
-    def free_mixed(self, egress_id: str, host: str) -> None:
+    def free_mixed_site(self, egress_id: str, host: str) -> None:
         key = (egress_id, mx.site_of([host]))
         self._mixed[key] -= 1
         if not self._mixed[key]:
             del self._mixed[key]
 
-    def sweep(self) -> None:
+    def maintain(self) -> None:
         """Each second: close idle connections, abort late ones, and serve waiting messages."""
         now_s = clock.monotonic_s()
         for session, (pool, since_s) in list(self._idle.items()):
             if now_s - since_s < self.config.idle_timeout_s:
                 break
-            pool.close(session)
+            pool.close_connection(session)
         for session, until_s in list(self._in_use.items()):
             if now_s < until_s:
                 break
             del self._in_use[session]
             session.abort(f"the message was not sent within {self.config.attempt_timeout_s:g} s")
         for pool in list(self.waiting_pools):
-            pool.sweep(now_s)
+            pool.serve_waiting(now_s)
 
     def _close_longest_idle(self) -> None:
         for session, (pool, _) in self._idle.items():
-            pool.close(session)
+            pool.close_connection(session)
             break

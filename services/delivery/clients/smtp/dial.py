@@ -121,7 +121,7 @@ class SmtpDialer:
                 "delivery.tls_broken",
                 extra={"mx": host.name, "ip": host.ips[0], "problem": failure.result.problem},
             )
-            if not is_temporary(failure.result):
+            if not is_tls_temporarily_unavailable(failure.result):
                 self.broken_tls.add(host)
             return await self._dial(host, sources, ehlo=ehlo, tls=False)
 
@@ -300,7 +300,7 @@ def make_socket(info: AddrInfoType) -> socket.socket:
     return sock
 
 
-def is_temporary(result: AttemptResult) -> bool:
+def is_tls_temporarily_unavailable(result: AttemptResult) -> bool:
     """Whether TLS is unavailable only for now (454, RFC 3207 §4)."""
     return result.reply is not None and result.reply.is_transient
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel import clock
 from mail import mx
-from services.delivery.clients.mx_connector import NoConnection, without_connection
+from services.delivery.clients.mx_connector import NoConnection, result_without_connection
 from services.delivery.clients.smtp.connections import Connections
 from services.delivery.clients.smtp.dial import SocketAddress
 from services.delivery.clients.smtp.session import SmtpSession
@@ -158,7 +158,7 @@ class ConnectionPool:
         best: SmtpSession | None = None
         for session in reversed(list(self._idle)):
             if not session.is_usable:
-                self.close(session)
+                self.close_connection(session)
             elif self._is_suitable(session, waiter):
                 order = waiter.hosts[_host_port_of(session)]
                 if best is None or order < waiter.hosts[_host_port_of(best)]:
@@ -185,7 +185,7 @@ class ConnectionPool:
 
     def _hand_over(self, session: SmtpSession, opened_for: Waiter | None = None) -> None:
         """Give a connection to the message that has waited longest; if none waits, it is idle."""
-        self.shared.untrack(session)
+        self.shared.forget(session)
         for waiter in self._waiters:
             is_suitable = waiter is opened_for or self._is_suitable(session, waiter)
             if is_suitable and not waiter.found.done():
@@ -199,7 +199,7 @@ class ConnectionPool:
     def _discard(self, session: SmtpSession) -> None:
         self._in_use.discard(session)
         self._idle.pop(session, None)
-        self.shared.untrack(session)
+        self.shared.forget(session)
         self.free_slot(session.peer.mx)
         self._on_connection_freed()
 
@@ -208,7 +208,7 @@ class ConnectionPool:
         self.shared.free()
         for pool in list(self.shared.waiting_pools)[:1]:
             if pool is not self:
-                asyncio.get_running_loop().call_soon(pool.sweep, clock.monotonic_s())
+                asyncio.get_running_loop().call_soon(pool.serve_waiting, clock.monotonic_s())
 
     def _grow(self) -> None:
         if self.limit < self.connections_max and clock.monotonic_s() >= self._no_growth_until_s:
@@ -247,7 +247,7 @@ class ConnectionPool:
         busy."""
         if self._size >= self.limit and not self._has_busy_session_for(waiter):
             for session in list(self._idle)[:1]:
-                self.close(session)
+                self.close_connection(session)
         return self._size < self.limit and self.shared.reserve()
 
     def _has_busy_session_for(self, waiter: Waiter) -> bool:
@@ -289,7 +289,7 @@ class ConnectionPool:
             waiter.not_before_s = error.retry_at_s
             return
         self._refuse(waiter, error)
-        result = without_connection(error.result)
+        result = result_without_connection(error.result)
         for other in list(self._waiters_for_same_hosts(waiter)):
             self._refuse(other, NoConnection(result, retry_at_s=error.retry_at_s, busy=error.busy))
 
@@ -300,24 +300,24 @@ class ConnectionPool:
                 yield other
 
     def reserve_slot(self, name: str) -> bool:
-        return not mx.is_mixed(self.name.site) or self.shared.reserve_mixed(
+        return not mx.is_mixed(self.name.site) or self.shared.reserve_mixed_site(
             self.name.egress_id, name
         )
 
     def free_slot(self, name: str) -> None:
         if mx.is_mixed(self.name.site):
-            self.shared.free_mixed(self.name.egress_id, name)
+            self.shared.free_mixed_site(self.name.egress_id, name)
 
     # ── the clock ───────────────────────────────────────────────────────────────────────────────
 
-    def sweep(self, now_s: float) -> None:
+    def serve_waiting(self, now_s: float) -> None:
         """Expire messages that have waited too long, and open the connections that are due."""
         for waiter in list(self._waiters):
             if now_s >= waiter.until_s:
                 self._refuse(waiter, NoConnection(STALE))
         self._open_more()
 
-    def close(self, session: SmtpSession) -> None:
+    def close_connection(self, session: SmtpSession) -> None:
         """Close an idle connection with QUIT."""
         session.quit_in_background()
         self._discard(session)
@@ -329,7 +329,7 @@ class ConnectionPool:
         for task in self._opening:
             task.cancel()
         for session in list(self._idle):
-            self.close(session)
+            self.close_connection(session)
 
 
 def _host_port_of(session: SmtpSession) -> tuple[str, int]:

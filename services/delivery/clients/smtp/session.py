@@ -194,7 +194,7 @@ class SmtpSession(asyncio.Protocol):
                     self._write(command)
                 reply = await self._reply(timeout_s)
                 if refusal is None:
-                    check_order(step, reply)
+                    check_sequence_reply(step, reply)
                 accepted = reply.code == 354 if step == DATA else reply.is_positive
                 if refusal is not None and accepted and step == DATA:
                     self.abort()  # the server waits for a body without a recipient
@@ -342,7 +342,7 @@ def may_refuse_parameters(result: AttemptResult) -> bool:
     return refused_at and result.reply is not None and result.reply.code in PARAMETERS_REFUSED
 
 
-def check_order(step: str, reply: Reply) -> None:
+def check_sequence_reply(step: str, reply: Reply) -> None:
     """Raises SessionBroken for a reply that concerns the connection, and not the message."""
     if step == RSET and not reply.is_positive:  # the transaction of an earlier message is open
         raise SessionBroken(f"the server refused RSET: {reply}")

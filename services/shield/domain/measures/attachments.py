@@ -37,14 +37,14 @@ def attachment_macro(features: MessageFeatures, lists: WordLists) -> Finding:
     return with_extension(features, lists.among("macro_documents"))
 
 
-def attachment_page(features: MessageFeatures, lists: WordLists) -> Finding:
+def attachment_html(features: MessageFeatures, lists: WordLists) -> Finding:
     """HTML files: a form that no link measure sees."""
     return with_extension(features, lists.among("pages"))
 
 
-def attachment_image(features: MessageFeatures, lists: WordLists) -> Finding:
+def attachment_image_only(features: MessageFeatures, lists: WordLists) -> Finding:
     """An image with few words."""
-    few = features.words.count(" ") < 40
+    few = features.longer_text.count(" ") < 40
     return with_extension(features, lists.among("images")) if few else NONE
 
 
@@ -53,7 +53,7 @@ def with_extension(features: MessageFeatures, extensions: frozenset[str]) -> Fin
     return count_of([name for name in names if extension(name) in extensions])
 
 
-def attachment_double(features: MessageFeatures, lists: WordLists) -> Finding:
+def attachment_double_extension(features: MessageFeatures, lists: WordLists) -> Finding:
     """A double extension such as invoice.pdf.exe, or an extension behind many spaces."""
     return count_of(
         [a.filename for a in features.attachments if has_double_extension(a.filename, lists)]
@@ -98,9 +98,9 @@ MEASURES: dict[str, Measure] = {
     for each in (
         attachment_program,
         attachment_macro,
-        attachment_page,
-        attachment_image,
-        attachment_double,
+        attachment_html,
+        attachment_image_only,
+        attachment_double_extension,
         attachment_archived_program,
     )
 }

@@ -33,27 +33,27 @@ def html_per_word(features: MessageFeatures, _: WordLists) -> Finding:
     return Finding(len(features.html) / (len(features.page_text) + 1))
 
 
-def words(features: MessageFeatures, _: WordLists) -> Finding:
-    return Finding(features.words.count(" ") + bool(features.words))
+def word_count(features: MessageFeatures, _: WordLists) -> Finding:
+    return Finding(features.longer_text.count(" ") + bool(features.longer_text))
 
 
-def images_per_word(features: MessageFeatures, lists: WordLists) -> Finding:
+def images_per_hundred_words(features: MessageFeatures, lists: WordLists) -> Finding:
     """Images per hundred words: filters cannot read text in pictures."""
     images = features.page.tags.count("img")
-    return Finding(100 * images / (words(features, lists).value + 1))
+    return Finding(100 * images / (word_count(features, lists).value + 1))
 
 
-def capitals(features: MessageFeatures, _: WordLists) -> Finding:
+def capitals_share(features: MessageFeatures, _: WordLists) -> Finding:
     """Share of words in capitals, from twenty words on."""
-    sample = features.words[: SAMPLE_CHARS // 3]
+    sample = features.longer_text[: SAMPLE_CHARS // 3]
     count = sample.count(" ") + 1
     shouted = sum(map(str.isupper, NOT_LOWER.findall(f" {sample} ")))
     return Finding(shouted / count) if shouted and count >= 20 else NONE
 
 
-def exclamations(features: MessageFeatures, _: WordLists) -> Finding:
+def exclamations_per_hundred_words(features: MessageFeatures, _: WordLists) -> Finding:
     """Exclamation marks per hundred words."""
-    sample = features.words[:SAMPLE_CHARS]
+    sample = features.longer_text[:SAMPLE_CHARS]
     return per_hundred(sample.count("!") if "!" in sample else 0, sample)
 
 
@@ -62,13 +62,13 @@ def per_hundred(count: int, sample: str) -> Finding:
 
 
 def exclamation_runs(features: MessageFeatures, _: WordLists) -> Finding:
-    sample = features.words[:SAMPLE_CHARS]
+    sample = features.longer_text[:SAMPLE_CHARS]
     return Finding(sample.count("!!")) if "!" in sample else NONE
 
 
-def money(features: MessageFeatures, _: WordLists) -> Finding:
+def money_per_hundred_words(features: MessageFeatures, _: WordLists) -> Finding:
     """Amounts of money per hundred words."""
-    sample = features.words[:SAMPLE_CHARS]
+    sample = features.longer_text[:SAMPLE_CHARS]
     amounts = [len(each.findall(sample)) for sign, each in MONEY.items() if sign in sample]
     return per_hundred(sum(amounts), sample)
 
@@ -79,12 +79,12 @@ def hidden_text(features: MessageFeatures, _: WordLists) -> Finding:
     return Finding(len(TINY.findall(features.html[:MARKUP_CHARS])))
 
 
-def pale_text(features: MessageFeatures, _: WordLists) -> Finding:
+def white_text(features: MessageFeatures, _: WordLists) -> Finding:
     """Text in white or nearly white, which only filters read."""
     return Finding(len(PALE.findall(features.html[:MARKUP_CHARS])))
 
 
-def cut_words(features: MessageFeatures, _: WordLists) -> Finding:
+def tags_inside_words(features: MessageFeatures, _: WordLists) -> Finding:
     """Tags and comments inside words."""
     if not WORD_GOES_ON.search(features.markup):
         return NONE
@@ -97,12 +97,12 @@ def quoted_lines(features: MessageFeatures, _: WordLists) -> Finding:
     return Finding(len(QUOTED.findall(sample))) if ">" in sample else NONE
 
 
-def elements(tag: str, features: MessageFeatures, _: WordLists) -> Finding:
+def count_elements(tag: str, features: MessageFeatures, _: WordLists) -> Finding:
     return Finding(features.page.tags.count(tag))
 
 
-def passwords(features: MessageFeatures, _: WordLists) -> Finding:
-    return Finding(features.page.passwords)
+def password_fields(features: MessageFeatures, _: WordLists) -> Finding:
+    return Finding(features.page.password_fields)
 
 
 def has_html(features: MessageFeatures, _: WordLists) -> bool:
@@ -119,17 +119,25 @@ ELEMENTS = {
     "forms": "form",
     "frames": "iframe",
     "scripts": "script",
-    "maps": "area",
+    "image_map_areas": "area",
 }
 OF_ELEMENTS: dict[str, Measure] = {
-    name: partial(elements, tag) for name, tag in ELEMENTS.items()
-} | {each.__name__: each for each in (passwords, images_per_word)}
+    name: partial(count_elements, tag) for name, tag in ELEMENTS.items()
+} | {each.__name__: each for each in (password_fields, images_per_hundred_words)}
 OF_HTML: dict[str, Measure] = {
-    each.__name__: each for each in (html_only, html_per_word, hidden_text, pale_text, cut_words)
+    each.__name__: each
+    for each in (html_only, html_per_word, hidden_text, white_text, tags_inside_words)
 }
 OF_WORDS: dict[str, Measure] = {
     each.__name__: each
-    for each in (words, capitals, exclamations, exclamation_runs, money, quoted_lines)
+    for each in (
+        word_count,
+        capitals_share,
+        exclamations_per_hundred_words,
+        exclamation_runs,
+        money_per_hundred_words,
+        quoted_lines,
+    )
 }
 MEASURES = OF_ELEMENTS | OF_HTML | OF_WORDS
 NEEDS = dict.fromkeys(OF_ELEMENTS, has_elements) | dict.fromkeys(OF_HTML, has_html)

@@ -43,7 +43,7 @@ def name_words(sender: str) -> frozenset[str]:
     return frozenset(WORD.findall(display_name(sender).lower()))
 
 
-def from_brand(features: MessageFeatures, lists: WordLists) -> Finding:
+def from_name_is_brand(features: MessageFeatures, lists: WordLists) -> Finding:
     """The display name is that of a known brand, but the address is not."""
     for name in sorted(name_words(features.sender) & lists.brands.keys()):
         if not is_genuine(features.sender_domain, name, lists):
@@ -86,7 +86,7 @@ def reply_to_elsewhere(features: MessageFeatures, _: WordLists) -> Finding:
     return Finding(len(others), others[0] if others else "")
 
 
-def subject_capitals(features: MessageFeatures, _: WordLists) -> Finding:
+def subject_capitals_share(features: MessageFeatures, _: WordLists) -> Finding:
     """Share of capitals among the letters, from twelve letters on."""
     letters = sum(map(str.isalpha, features.subject))
     capitals = sum(map(str.isupper, features.subject))
@@ -103,7 +103,7 @@ def subject_spaced_out(features: MessageFeatures, _: WordLists) -> Finding:
     return Finding(1, found[0]) if found else NONE
 
 
-def subject_mixed(features: MessageFeatures, _: WordLists) -> Finding:
+def subject_obfuscated_words(features: MessageFeatures, _: WordLists) -> Finding:
     """Words with a digit or sign inside: v1agra, ca$h."""
     if not SIGN_IN_WORD.search(features.subject):
         return NONE
@@ -128,15 +128,15 @@ MEASURES: dict[str, Measure] = {
     each.__name__: each
     for each in (
         from_name_is_address,
-        from_brand,
+        from_name_is_brand,
         from_brand_host,
         from_freemail,
         reply_to_freemail,
         reply_to_elsewhere,
-        subject_capitals,
+        subject_capitals_share,
         subject_exclamations,
         subject_spaced_out,
-        subject_mixed,
+        subject_obfuscated_words,
         in_thread,
     )
 }

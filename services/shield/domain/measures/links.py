@@ -47,13 +47,13 @@ def links_with_sign(name: str, targets: Targets, lists: WordLists) -> list[Seque
     return [links for target, links in targets.items() if name in signs(target, lists)]
 
 
-def urls(name: str, features: MessageFeatures, lists: WordLists) -> Finding:
+def count_with_url(name: str, features: MessageFeatures, lists: WordLists) -> Finding:
     """The number of links whose target has this sign, with the first URL."""
     found = links_with_sign(name, features.targets, lists)
     return Finding(sum(map(len, found)), found[0][0].url) if found else NONE
 
 
-def hosts(name: str, features: MessageFeatures, lists: WordLists) -> Finding:
+def count_with_host(name: str, features: MessageFeatures, lists: WordLists) -> Finding:
     """The number of links whose target has this sign, with the first host, if there are few
     targets."""
     found = links_with_sign(name, few_targets(features), lists)
@@ -93,7 +93,7 @@ def link_text_elsewhere(features: MessageFeatures, _: WordLists) -> Finding:
     )
 
 
-def link_sender_shown(features: MessageFeatures, _: WordLists) -> Finding:
+def link_text_is_sender(features: MessageFeatures, _: WordLists) -> Finding:
     """Links whose text names the sender's own domain but that lead elsewhere: the sender is being
     impersonated."""
     own = registered_domain(features.sender_domain)
@@ -122,17 +122,17 @@ def link_brand_path(features: MessageFeatures, lists: WordLists) -> Finding:
     return count_of(seen)
 
 
-def link_domains(features: MessageFeatures, _: WordLists) -> Finding:
+def link_domain_count(features: MessageFeatures, _: WordLists) -> Finding:
     """Number of different registered domains."""
     return Finding(len({each.domain for each in features.targets}))
 
 
-def link_tlds(features: MessageFeatures, _: WordLists) -> Finding:
+def link_tld_count(features: MessageFeatures, _: WordLists) -> Finding:
     """Number of different top-level domains."""
     return Finding(len({each.tld for each in features.targets}))
 
 
-def link_foreign(features: MessageFeatures, _: WordLists) -> Finding:
+def link_foreign_share(features: MessageFeatures, _: WordLists) -> Finding:
     """Share of links that lead away from the sender's domain."""
     own = registered_domain(features.sender_domain)
     away = [len(links) for target, links in features.targets.items() if target.domain != own]
@@ -146,7 +146,7 @@ def link_foreign_only(features: MessageFeatures, _: WordLists) -> Finding:
     return Finding(1, next(iter(domains))) if single else NONE
 
 
-def links(features: MessageFeatures, _: WordLists) -> Finding:
+def link_count(features: MessageFeatures, _: WordLists) -> Finding:
     return Finding(len(features.links))
 
 
@@ -163,15 +163,22 @@ BY_HOST = ("link_free_hosting", "link_risky_tld", "link_bulk_tld")
 OF_SIGNS: dict[str, Measure] = {
     "link_shortener": link_shortener,
     "link_brand_host": link_brand_host,
-    **{name: partial(urls, name) for name in BY_URL},
-    **{name: partial(hosts, name) for name in BY_HOST},
+    **{name: partial(count_with_url, name) for name in BY_URL},
+    **{name: partial(count_with_host, name) for name in BY_HOST},
 }
 OF_TEXT_HOSTS: dict[str, Measure] = {
-    each.__name__: each for each in (link_text_elsewhere, link_sender_shown)
+    each.__name__: each for each in (link_text_elsewhere, link_text_is_sender)
 }
 OF_LINKS: dict[str, Measure] = {
     each.__name__: each
-    for each in (link_brand_path, link_domains, link_tlds, link_foreign, link_foreign_only, links)
+    for each in (
+        link_brand_path,
+        link_domain_count,
+        link_tld_count,
+        link_foreign_share,
+        link_foreign_only,
+        link_count,
+    )
 }
 MEASURES = OF_SIGNS | OF_TEXT_HOSTS | OF_LINKS
 NEEDS = (

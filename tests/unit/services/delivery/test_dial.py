@@ -12,16 +12,18 @@ from services.delivery.clients.smtp.dial import (
     BROKEN_TTL_S,
     BrokenFeatures,
     DialTarget,
-    is_temporary,
+    is_tls_temporarily_unavailable,
     lenient_context,
 )
 from services.delivery.domain.attempt_result import STARTTLS, AttemptResult
 
 
 def test_temporarily_unavailable_tls_is_not_remembered_as_broken() -> None:
-    assert is_temporary(AttemptResult(STARTTLS, Reply(454, "4.7.0", "TLS not available")))
-    assert not is_temporary(AttemptResult(STARTTLS, Reply(500, "", "what?")))
-    assert not is_temporary(AttemptResult(STARTTLS, problem="handshake failed"))
+    assert is_tls_temporarily_unavailable(
+        AttemptResult(STARTTLS, Reply(454, "4.7.0", "TLS not available"))
+    )
+    assert not is_tls_temporarily_unavailable(AttemptResult(STARTTLS, Reply(500, "", "what?")))
+    assert not is_tls_temporarily_unavailable(AttemptResult(STARTTLS, problem="handshake failed"))
 
 
 def test_broken_tls_is_forgotten_after_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -189,7 +189,7 @@ def test_a_message_loses_its_connection_after_the_attempt_timeout(run: Callable[
         pool = environment.pool()
         slow = await acquire(pool)
         past_end_of_data = await acquire(pool)
-        environment.connections.lift_deadline(past_end_of_data)
+        environment.connections.remove_deadline(past_end_of_data)
         environment.advance(599.0)
         assert cast(FakeSession, slow).ended == ""
         environment.advance(2.0)

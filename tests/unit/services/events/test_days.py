@@ -2,7 +2,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from services.events.domain.days import may_create
+from services.events.domain.days import may_create_partition
 
 TODAY = date(2026, 11, 23)
 
@@ -11,4 +11,4 @@ TODAY = date(2026, 11, 23)
     ("days", "expected"), [(2, True), (0, True), (-30, True), (-41, True), (-42, False), (3, False)]
 )
 def test_a_partition_is_created_only_within_the_window(days: int, expected: bool) -> None:
-    assert may_create(TODAY + timedelta(days=days), TODAY) is expected
+    assert may_create_partition(TODAY + timedelta(days=days), TODAY) is expected

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from contracts.router.v1.events_pb2 import CLOSED_STATE_BOUNCED
 from contracts.shield.v1.events_pb2 import VERDICT_HOLD
 from services.events.domain.log_event import LogEvent, StatusRank, log_event_of
-from services.events.domain.state import LogEntry, MessageState, apply_events, new_state
+from services.events.domain.state import LogEntry, MessageState, apply_events, new_message_state
 from tests.support.message_events import ACCEPTED_AT, DEFERRED, REFUSED, MessageEvents
 
 MESSAGE = MessageEvents()
@@ -31,7 +31,7 @@ LOG_EVENTS = [log_event_of(event) for event in LIFE]
 
 
 def apply_batches(batches: Sequence[Sequence[LogEvent]]) -> tuple[MessageState, list[LogEntry]]:
-    state, entries = new_state(LOG_EVENTS[0]), []
+    state, entries = new_message_state(LOG_EVENTS[0]), []
     for batch in batches:
         state, some = apply_events(state, batch, first={LOG_EVENTS[0].event_id}, now=ACCEPTED_AT)
         entries += some
@@ -63,7 +63,7 @@ def test_held_mail_is_held_until_it_is_closed() -> None:
     held = log_event_of(screened)
 
     state, entries = apply_events(
-        new_state(held), [LOG_EVENTS[0], held], first=set(), now=ACCEPTED_AT
+        new_message_state(held), [LOG_EVENTS[0], held], first=set(), now=ACCEPTED_AT
     )
     later, _ = apply_events(state, [log_event_of(MESSAGE.closed())], first=set(), now=ACCEPTED_AT)
 
@@ -75,7 +75,10 @@ def test_held_mail_that_is_assigned_was_released() -> None:
     screened = MESSAGE.screened()
     screened.verdict = VERDICT_HOLD
     held, _ = apply_events(
-        new_state(LOG_EVENTS[0]), [LOG_EVENTS[0], log_event_of(screened)], first=(), now=ACCEPTED_AT
+        new_message_state(LOG_EVENTS[0]),
+        [LOG_EVENTS[0], log_event_of(screened)],
+        first=(),
+        now=ACCEPTED_AT,
     )
 
     left, _ = apply_events(held, [log_event_of(MESSAGE.assigned(1))], first=(), now=ACCEPTED_AT)
@@ -108,7 +111,9 @@ def test_the_accept_the_delay_the_close_and_the_complaint_are_public() -> None:
 
 @pytest.mark.parametrize(("hours", "public_seqs"), [(1, 0), (3.9, 0), (4, 2), (30, 2)])
 def test_a_second_delay_is_public_after_four_hours(hours: float, public_seqs: int) -> None:
-    state, _ = apply_events(new_state(LOG_EVENTS[0]), [LOG_EVENTS[4]], first=(), now=ACCEPTED_AT)
+    state, _ = apply_events(
+        new_message_state(LOG_EVENTS[0]), [LOG_EVENTS[4]], first=(), now=ACCEPTED_AT
+    )
     later = ACCEPTED_AT + timedelta(hours=hours)
 
     _, [entry] = apply_events(state, [log_event_of(MESSAGE.delayed(2))], first=(), now=later)
@@ -117,7 +122,9 @@ def test_a_second_delay_is_public_after_four_hours(hours: float, public_seqs: in
 
 
 def test_an_accept_that_is_not_the_first_of_its_email_is_not_public() -> None:
-    _, [entry] = apply_events(new_state(LOG_EVENTS[0]), [LOG_EVENTS[0]], first=(), now=ACCEPTED_AT)
+    _, [entry] = apply_events(
+        new_message_state(LOG_EVENTS[0]), [LOG_EVENTS[0]], first=(), now=ACCEPTED_AT
+    )
 
     assert (entry.seq, entry.public_seq) == (1, 0)
 

@@ -8,10 +8,10 @@ import services.shield
 from contracts.ingest.v1.content_pb2 import Attachment, Content, Header
 from contracts.shield.v1.events_pb2 import Verdict
 from kernel.child import Child, ChildLimits, ChildResult
-from services.shield.clients import Reader
-from services.shield.domain.reader import screen
+from services.shield.clients import ScreeningChild
 from services.shield.domain.rulebook import parse_rulebook
 from services.shield.domain.scoring import Scorer, ScreeningResult
+from services.shield.domain.screening import screen
 
 PASS, HOLD, BLOCK = Verdict.VERDICT_PASS, Verdict.VERDICT_HOLD, Verdict.VERDICT_BLOCK
 
@@ -36,8 +36,8 @@ class InProcessChild(Child):
         return [screen(scorer(), body) for body in bodies]
 
 
-def reader(child: Child) -> Reader:
-    return Reader(child, scorer().book)
+def screening_child(child: Child) -> ScreeningChild:
+    return ScreeningChild(child, scorer().book)
 
 
 def make_content(

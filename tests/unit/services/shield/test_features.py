@@ -4,7 +4,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.shield.domain.features import Limits, extract_features
-from services.shield.domain.links import LinkTarget, link, parse_target
+from services.shield.domain.links import LinkTarget, create_link, parse_target
 from tests.unit.services.shield.samples import make_content, rules
 
 addresses = st.tuples(
@@ -21,7 +21,7 @@ def fields(target: LinkTarget) -> list[object]:
 @example("http://[a/b]/c")
 @example("https://user.name@host.example:80/")
 def test_a_cached_target_equals_that_of_the_whole_url(url: str) -> None:
-    assert fields(link(url).target) == fields(parse_target(url.strip().lower()))
+    assert fields(create_link(url).target) == fields(parse_target(url.strip().lower()))
 
 
 def test_links_of_an_image_map_are_found() -> None:

@@ -25,8 +25,8 @@ from tests.unit.services.shield.samples import (
     PASS,
     InProcessChild,
     make_content,
-    reader,
     scorer,
+    screening_child,
 )
 from tests.unit.services.shield.test_scoring import GTUBE
 
@@ -82,7 +82,11 @@ class Harness:
             )
         )
         self.handlers = Handlers(
-            self.content_store, self.tenants, SECRETS, reader(child or InProcessChild()), 60.0
+            self.content_store,
+            self.tenants,
+            SECRETS,
+            screening_child(child or InProcessChild()),
+            60.0,
         )
 
     def accept(self, number: int, content: Content | bytes, *, key: bytes = KEY) -> MessageAccepted:

@@ -86,7 +86,9 @@ def test_an_unknown_measure_is_refused() -> None:
 
 
 def test_an_empty_range_is_refused() -> None:
-    measure = '[[measure]]\nname = "m"\nscore = 1.0\nmeasure = "words"\nat_least = 5\nbelow = 5\n'
+    measure = (
+        '[[measure]]\nname = "m"\nscore = 1.0\nmeasure = "word_count"\nat_least = 5\nbelow = 5\n'
+    )
     assert "below must be above" in problems(measure)
 
 

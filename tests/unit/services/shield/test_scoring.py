@@ -148,7 +148,7 @@ def test_disguised_letters_match_like_plain_ones() -> None:
 
 def test_negative_scores_are_capped() -> None:
     signs = ["in_thread", "in_thread_text", "quoted_lines"]
-    assert scorer().total(signs) == -scorer().book.credit_max
+    assert scorer().total_score(signs) == -scorer().book.credit_max
 
 
 def test_a_tenant_can_have_its_own_thresholds() -> None:

@@ -1,5 +1,5 @@
-"""Retention: drops a day of the log some time after its last close, and deletes other rows by
-age."""
+"""Partition maintenance: drops a day of the log some time after its last close, and deletes other
+rows by age."""
 
 from datetime import timedelta
 
@@ -11,13 +11,13 @@ from services.events.store import days
 AHEAD_DAYS = 2
 
 
-class Retention:
+class PartitionMaintenance:
     """The action of a loop; any number of replicas may run it at once."""
 
     def __init__(self, database: Database, *, log_days: int) -> None:
         self._database = database
         self._log_days = log_days
-        self._days = days.LogDays()
+        self._days = days.LogDayPartitions()
         self._closed = days.closed_days(database, retention_days=log_days)
 
     async def run_once(self) -> None:

@@ -17,8 +17,8 @@ from kernel.retry import retry_while_unavailable
 from kernel.topics import encode
 from services.events.domain.schedule import GONE, EndpointResponse, should_disable
 from services.events.domain.webhook_attempt import WebhookAttempt
-from services.events.store import deliveries, webhooks
-from services.events.store.deliveries import DeliveryUpdate
+from services.events.store import webhook_deliveries, webhooks
+from services.events.store.webhook_deliveries import WebhookDeliveryUpdate
 
 LINGER_S = 0.2  # a crash in this time repeats the attempts, with the same ids
 GROUP_MAX = 500
@@ -30,10 +30,10 @@ logger = logging.getLogger(__name__)
 class WebhookAttemptResult:
     attempt: WebhookAttempt
     response: EndpointResponse
-    update: DeliveryUpdate
+    update: WebhookDeliveryUpdate
 
 
-class AttemptRecorder:
+class WebhookAttemptRecorder:
     """on_failures_counted: called with the consecutive failures of endpoints that failed.
     unwritten_failures: failures since the last success that are not in the database yet.
     """
@@ -100,7 +100,7 @@ class AttemptRecorder:
 
     async def _commit(self, some: Sequence[WebhookAttemptResult]) -> OutboxEntry:
         async with self._database.transaction() as tx:
-            await deliveries.record_attempts(tx, [one.update for one in some])
+            await webhook_deliveries.record_attempts(tx, [one.update for one in some])
             return await self._outbox.add(tx, await self._update_endpoints(tx, some))
 
     async def _update_endpoints(

@@ -4,7 +4,7 @@ from kernel.database import Database
 from services.events.store import accounts
 
 
-class EmailAccounts:
+class EmailAccountBackfill:
     """The action of a loop; any number of replicas may run it at once."""
 
     def __init__(self, database: Database) -> None:
@@ -14,4 +14,4 @@ class EmailAccounts:
         after: str | None = accounts.FIRST
         while after is not None:
             async with self._database.transaction() as tx:
-                after = await accounts.fill_page(tx, after)
+                after = await accounts.backfill_page(tx, after)

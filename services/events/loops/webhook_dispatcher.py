@@ -29,10 +29,17 @@ from services.events.domain.schedule import (
 )
 from services.events.domain.signature import signature_headers
 from services.events.domain.webhook_attempt import WebhookAttempt, webhook_attempt_of
-from services.events.loops.attempt_recorder import AttemptRecorder, WebhookAttemptResult
 from services.events.loops.endpoint_queue import QUEUE_MAX, EndpointQueue
-from services.events.store import deliveries, payloads
-from services.events.store.deliveries import ClaimedDelivery, DeliveryClaim, DeliveryUpdate
+from services.events.loops.webhook_attempt_recorder import (
+    WebhookAttemptRecorder,
+    WebhookAttemptResult,
+)
+from services.events.store import payloads, webhook_deliveries
+from services.events.store.webhook_deliveries import (
+    ClaimedWebhookDelivery,
+    WebhookDeliveryClaim,
+    WebhookDeliveryUpdate,
+)
 
 ACCEPT_WAIT_MAX_S = 60.0  # how long an event waits for the accept of its message
 LEASE_MARGIN_S = 5.0
@@ -77,7 +84,7 @@ class WebhookDispatcher:
         self._health = health
         self._config = config
         self._failures: dict[str, int] = {}  # consecutive failures in the database
-        self._recorder = AttemptRecorder(
+        self._recorder = WebhookAttemptRecorder(
             database,
             outbox,
             health=health,
@@ -95,7 +102,7 @@ class WebhookDispatcher:
         if self._stopping or self._is_broken(endpoint.id):
             return 0
         queue = self._queues.get(endpoint.id)
-        return queue.capacity if queue else queue_max(self._config)
+        return queue.capacity if queue else queue_capacity(self._config)
 
     def _busy_capacities(self) -> dict[str, int]:
         """The capacities of endpoints that are busy or have unwritten failures."""
@@ -166,11 +173,11 @@ class WebhookDispatcher:
             return 0
         token = str(uuid4())
         async with self._database.transaction() as tx:
-            claimed = await deliveries.claim_due(
+            claimed = await webhook_deliveries.claim_due(
                 tx,
                 token,
                 capacities=self._busy_capacities(),
-                capacity=queue_max(self._config),
+                capacity=queue_capacity(self._config),
                 lease_s=self._config.lease_s,
             )
             attempts = await self._load_attempts(tx, claimed, token=token) if claimed else []
@@ -179,7 +186,7 @@ class WebhookDispatcher:
         return len(attempts)
 
     async def _load_attempts(
-        self, tx: Transaction, claimed: Sequence[ClaimedDelivery], *, token: str
+        self, tx: Transaction, claimed: Sequence[ClaimedWebhookDelivery], *, token: str
     ) -> list[WebhookAttempt]:
         entries, accepts = await payloads.load_payloads(
             tx,
@@ -192,7 +199,9 @@ class WebhookDispatcher:
             entry, accepted = entries.get(delivery.event_id), accepts.get(delivery.subject_id)
             lacks_accept = entry is not None and entry.event.email_id and accepted is None
             if entry is None or (lacks_accept and delivery.age_s < ACCEPT_WAIT_MAX_S):
-                incomplete.append(DeliveryClaim(delivery.endpoint.id, delivery.position, token))
+                incomplete.append(
+                    WebhookDeliveryClaim(delivery.endpoint.id, delivery.position, token)
+                )
                 continue
             attempts.append(
                 webhook_attempt_of(
@@ -205,7 +214,7 @@ class WebhookDispatcher:
                 )
             )
         if incomplete:
-            await deliveries.release_claims(tx, incomplete, delay_s=1.0)
+            await webhook_deliveries.release_claims(tx, incomplete, delay_s=1.0)
         return attempts
 
     async def _attempt(self, attempt: WebhookAttempt) -> bool:
@@ -234,12 +243,12 @@ class WebhookDispatcher:
     async def _release_claims(self, attempts: Sequence[WebhookAttempt]) -> None:
         """Release the claims of attempts that are not made for now."""
         claims = [
-            DeliveryClaim(attempt.endpoint.id, attempt.position, attempt.token)
+            WebhookDeliveryClaim(attempt.endpoint.id, attempt.position, attempt.token)
             for attempt in attempts
         ]
         with suppress(Unavailable):  # then their leases expire by themselves
             async with self._database.transaction() as tx:
-                await deliveries.release_claims(tx, claims, delay_s=0.0)
+                await webhook_deliveries.release_claims(tx, claims, delay_s=0.0)
 
     def _record_metrics(self, endpoint: Endpoint, response: EndpointResponse) -> None:
         ATTEMPTS[metric_outcome(response)].inc()
@@ -253,9 +262,11 @@ class WebhookDispatcher:
             extra={"endpoint_id": endpoint.id, "status": response.status, "error": response.error},
         )
 
-    def _update_for(self, attempt: WebhookAttempt, response: EndpointResponse) -> DeliveryUpdate:
+    def _update_for(
+        self, attempt: WebhookAttempt, response: EndpointResponse
+    ) -> WebhookDeliveryUpdate:
         attempt_count = attempt.attempt_count + 1
-        state, delay_s = deliveries.DELIVERED, 0.0
+        state, delay_s = webhook_deliveries.DELIVERED, 0.0
         if not response.is_success:
             next_s = next_delay_s(
                 self._config.schedule_s,
@@ -263,10 +274,10 @@ class WebhookDispatcher:
                 retry_after_s=response.retry_after_s,
                 chance=random.random(),
             )
-            state, delay_s = deliveries.QUEUED, next_s or 0.0
+            state, delay_s = webhook_deliveries.QUEUED, next_s or 0.0
             if next_s is None or response.status == GONE:
-                state, delay_s = deliveries.FAILED, 0.0
-        return DeliveryUpdate(
+                state, delay_s = webhook_deliveries.FAILED, 0.0
+        return WebhookDeliveryUpdate(
             attempt.endpoint.id,
             attempt.position,
             attempt.token,
@@ -285,6 +296,6 @@ def metric_outcome(response: EndpointResponse) -> str:
     return "refused" if response.error.startswith(AddressRefused.__name__) else "failed"
 
 
-def queue_max(config: WebhookConfig) -> int:
+def queue_capacity(config: WebhookConfig) -> int:
     """The capacity of an idle endpoint: about as many attempts as fit into a lease."""
     return min(QUEUE_MAX, config.concurrency * 50)

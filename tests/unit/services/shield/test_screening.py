@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from contracts.ingest.v1.content_pb2 import Content
 from contracts.shield.v1.shield_service_pb2 import ScoreResponse
 from kernel.child import Child, ChildLimits
-from services.shield.domain import reader as program
-from services.shield.domain.reader import encode_request
+from services.shield.domain import screening as program
+from services.shield.domain.screening import encode_request
 from tests.unit.services.shield.samples import (
     BLOCK,
     HOLD,
     PASS,
     make_content,
-    reader,
     rules_text,
     scorer,
     screen_content,
+    screening_child,
 )
 from tests.unit.services.shield.test_scoring import GTUBE
 
@@ -29,14 +29,14 @@ def read(contents: Sequence[Content], *, memory_mib: int = 512) -> list[ScoreRes
     async def scenario() -> list[ScoreResponse]:
         bounds = ChildLimits(10.0, memory_mib << 20)
         child = Child(
-            "test", f"{program.__name__}:create_screener", rules_text().encode(), limits=bounds
+            "test", f"{program.__name__}:create_screen", rules_text().encode(), limits=bounds
         )
         limits = scorer().book.thresholds
         requests = [
             encode_request(each.SerializeToString(), limits, quote=True) for each in contents
         ]
         try:
-            results = await reader(child).read(requests)
+            results = await screening_child(child).screen(requests)
         finally:
             await child.close()
         return [each for each in results if isinstance(each, ScoreResponse)]

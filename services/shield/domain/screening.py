@@ -17,11 +17,11 @@ REQUEST_HEADER = Struct("<?dd")  # quote flag; the tenant's thresholds: hold, bl
 
 
 def encode_request(content: bytes, limits: Thresholds, *, quote: bool = False) -> bytes:
-    """Encode a request to the reader. content: a serialized Content."""
+    """Encode a request to the child. content: a serialized Content."""
     return REQUEST_HEADER.pack(quote, limits.hold, limits.block) + content
 
 
-def create_screener(rules: bytes) -> Callable[[bytes], bytes]:
+def create_screen(rules: bytes) -> Callable[[bytes], bytes]:
     """The handler of the child, from requests to ScoreResponses. rules: TOML."""
     return partial(screen, Scorer(parse_rulebook(rules.decode())))
 

@@ -50,7 +50,7 @@ CLAIM = """
 """
 
 
-class NewDelivery(NamedTuple):
+class NewWebhookDelivery(NamedTuple):
     """token: of the first claim; None for an unclaimed delivery that is due now."""
 
     endpoint_id: str
@@ -63,7 +63,7 @@ class NewDelivery(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimedDelivery:
+class ClaimedWebhookDelivery:
     event_id: str
     subject_id: str
     position: str
@@ -73,7 +73,7 @@ class ClaimedDelivery:
     endpoint: Endpoint
 
 
-class DeliveryClaim(NamedTuple):
+class WebhookDeliveryClaim(NamedTuple):
     """The claim of a delivery, proven by its token."""
 
     endpoint_id: str
@@ -81,7 +81,7 @@ class DeliveryClaim(NamedTuple):
     token: str
 
 
-class DeliveryUpdate(NamedTuple):
+class WebhookDeliveryUpdate(NamedTuple):
     """The result of an attempt. delay_s: until the next attempt, if there is one."""
 
     endpoint_id: str
@@ -96,7 +96,7 @@ class DeliveryUpdate(NamedTuple):
 
 async def claim_due(
     tx: Transaction, token: str, *, capacities: Mapping[str, int], capacity: int, lease_s: float
-) -> list[ClaimedDelivery]:
+) -> list[ClaimedWebhookDelivery]:
     """Claim due deliveries of each endpoint, up to its capacity. A failing endpoint gets one
     delivery when its probe is due; then no other replica probes it during the lease.
 
@@ -113,12 +113,12 @@ async def claim_due(
         },
     )
     return [
-        ClaimedDelivery(row[0], row[1], row[2], row[3], row[4], row[5], Endpoint(*row[6:]))
+        ClaimedWebhookDelivery(row[0], row[1], row[2], row[3], row[4], row[5], Endpoint(*row[6:]))
         for row in rows
     ]
 
 
-async def record_attempts(tx: Transaction, results: Sequence[DeliveryUpdate]) -> None:
+async def record_attempts(tx: Transaction, results: Sequence[WebhookDeliveryUpdate]) -> None:
     """Record the results of attempts whose claim is still valid."""
     await tx.execute(
         "UPDATE events.webhook_deliveries t SET state = v.state,"
@@ -133,7 +133,7 @@ async def record_attempts(tx: Transaction, results: Sequence[DeliveryUpdate]) ->
 
 
 async def release_claims(
-    tx: Transaction, claims: Sequence[DeliveryClaim], *, delay_s: float
+    tx: Transaction, claims: Sequence[WebhookDeliveryClaim], *, delay_s: float
 ) -> None:
     """Release claims without counting an attempt."""
     await tx.execute(

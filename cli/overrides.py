@@ -30,7 +30,7 @@ from services.router.domain.feedback_rules import Action
 from services.router.domain.ledger import Scope, ScopeKind
 from services.router.domain.overrides import Override
 from services.router.domain.overrides import OverrideSet as Setting
-from services.router.domain.policies import egress_site
+from services.router.domain.policies import egress_site_scope
 from services.router.domain.policy_events import override_set
 
 HOUR_S = 3600.0
@@ -137,7 +137,7 @@ async def scope_of(policies: PolicyAdmin, *, egress: str, tenant: str, site: str
     if bool(egress) == bool(tenant) or (egress and not site):
         raise ConfigError("Name an egress source and a site, or a tenant.")
     if egress:
-        return egress_site(find_source(await policies.sources(), egress), site)
+        return egress_site_scope(find_source(await policies.sources(), egress), site)
     tenant_id = find_tenant(await read_tenants(), tenant)
     if site:
         return Scope(ScopeKind.TENANT_SITE, f"{tenant_id}/{site}")

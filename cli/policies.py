@@ -68,7 +68,9 @@ class PolicyAdmin:
     async def sources(self) -> dict[str, EgressSource]:
         async with self.database.transaction() as tx:
             return {
-                one.egress_id: one for one in await directory.load_sources(tx) if not one.deleted
+                one.egress_id: one
+                for one in await directory.load_all_sources(tx)
+                if not one.deleted
             }
 
     async def change_warmup(

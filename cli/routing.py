@@ -176,7 +176,7 @@ class RoutingAdmin:
             return await self._egresses(tx)
 
     async def _egresses(self, tx: Transaction) -> list[EgressSource]:
-        return [one for one in await directory.load_sources(tx) if not one.deleted]
+        return [one for one in await directory.load_all_sources(tx) if not one.deleted]
 
     async def _publish(self, tx: Transaction, record: Message) -> None:
         await self.outbox.add(tx, [encode(record, clock.now())])

@@ -19,7 +19,7 @@ from kernel.table import ReplicatedTable
 from kernel.topics import event_id
 from services.router.domain.admission import NewMessage, address_hash, admit, closed_on_admission
 from services.router.domain.message import UNRESOLVED, State
-from services.router.domain.results import mail_result
+from services.router.domain.results import result_of_report
 from services.router.domain.retry import RetryPolicy
 from services.router.domain.transitions import (
     DUE_NOW_S,
@@ -57,7 +57,9 @@ class Handlers:
     ) -> list[HandlerResult]:
         """Queue a screened message, hold it for review, or fail it."""
         new_messages = [admit(event, self.site_of) for event in batch]
-        dropped = await self.partitions.prepare(tx, [a.message_id for a in new_messages])
+        dropped = await self.partitions.create_missing_days(
+            tx, [a.message_id for a in new_messages]
+        )
         fresh = [a for a in new_messages if a.message_id not in dropped]
         inserted = await admissions.insert(tx, fresh) if fresh else {}
         if inserted:
@@ -154,7 +156,7 @@ class Handlers:
         if counted:
             sent = await results.load_sent_from(tx, [event.message_id for event in counted])
             known = [event for event in counted if event.message_id in sent]
-            reported = [mail_result(event, sent[event.message_id]) for event in known]
+            reported = [result_of_report(event, sent[event.message_id]) for event in known]
             await results.append(tx, Results(results=reported))
 
 

@@ -22,7 +22,7 @@ from kernel.database import Database
 from kernel.embedded.folder import free_port
 from kernel.ids import lower_bound_at
 from kernel.rpc import RpcServer
-from services.router.loops.maintenance import DayPartitionMaintenance
+from services.router.loops.maintenance import PartitionMaintenance
 from services.router.store.day_partitions import DayPartitions
 from tests.support.router import TOKEN, RouterHarness, attempted, screened, until
 from tests.support.stack import harness_fixture, opened
@@ -67,9 +67,9 @@ async def test_a_day_whose_messages_closed_long_ago_is_dropped_and_not_created_a
             assert today.date() + timedelta(days=3) in await existing(database)
 
 
-def maintenance_of(database: Database) -> DayPartitionMaintenance:
+def maintenance_of(database: Database) -> PartitionMaintenance:
     """The maintenance of a new process."""
-    return DayPartitionMaintenance(
+    return PartitionMaintenance(
         database, DayPartitions(), ahead_days=3, retention_days=8, is_leader=lambda: True
     )
 

@@ -16,8 +16,8 @@ from services.router.store.assignments import SELECT_DUE as SELECT_DUE_ROWS
 from services.router.store.attempts import APPLY, LOAD
 from services.router.store.closings import CLOSE, REPUBLISH, SELECT_CLOSED, SELECT_EXPIRED
 from services.router.store.queues import ACTIVATE, ACTIVE_BY_TENANT, WAKE
-from services.router.store.requests import AUDIT, RELEASE, STATES
 from services.router.store.requests import QUEUES as QUEUE_VIEWS
+from services.router.store.requests import RELEASE, SELECT_TO_RECONCILE, STATES
 from services.router.store.suppressions import BY_ADDRESS, OLDER, REMOVE
 from services.router.store.tick import SNAPSHOT
 from services.router.store.unresolved import SELECT_DUE, SELECT_DUE_BY_TENANT, SELECT_DUE_MESSAGES
@@ -170,7 +170,7 @@ def test_rows_are_found_by_their_keys(connection: Connection, ids: list[str]) ->
         (CLOSE, (ten, ["queued"] * 10, [0] * 10, *ends)),
         (REQUEUE, (ten, *applied)),
         (SELECT_CLOSED, (ten,)),
-        (AUDIT, (ten,)),
+        (SELECT_TO_RECONCILE, (ten,)),
         (STATES, (ten, TENANT)),
         (RELEASE, (ten, TENANT)),
     ):

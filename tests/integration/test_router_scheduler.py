@@ -95,7 +95,7 @@ class Replica:
         due_at = timestamp(clock.now().timestamp() + in_s)
         context = context_of("ann@site.test", tenant_id=tenant_id or str(uuid4()), due_at=due_at)
         async with self.system_database.transaction() as tx:
-            await DayPartitions().prepare(tx, [context.message_id])
+            await DayPartitions().create_missing_days(tx, [context.message_id])
             await admissions.insert(
                 tx, [new_message(context, State.QUEUED, site_of=lambda _: "site")]
             )
@@ -190,7 +190,7 @@ async def test_blocked_messages_are_sent_after_their_tenant_moves_to_another_poo
         return True
 
     if busy:
-        monkeypatch.setattr(Scheduler, "_wake_queues", always_wake)
+        monkeypatch.setattr(Scheduler, "_unblock_queues", always_wake)
 
     replica = Replica(database, lease_s=30)
     replica.routing = TenantRouting(pool_id=str(uuid4()))  # without an address

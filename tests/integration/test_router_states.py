@@ -41,7 +41,7 @@ from kernel.outbox import Outbox
 from kernel.processor import Record, StreamProcessor
 from kernel.table import ReplicatedTable
 from kernel.topics import contract_of, encode
-from services.router.api.service import RouterService
+from services.router.api.service import RouterServicer
 from services.router.domain.cell import Cell
 from services.router.domain.events import timestamp
 from services.router.domain.policies import TenantRouting
@@ -89,7 +89,7 @@ class BrokerlessRouter:
             health=self.health,
         )
         self._create_processors(retry, partitions)
-        self.service = RouterService(
+        self.service = RouterServicer(
             self.system_database,
             self.tenant_database,
             self.outbox,

@@ -71,7 +71,7 @@ class PolicyRows:
 
     def load(self, adaptive: AdaptivePolicies) -> None:
         adaptive.load(PolicyEvent.FromString(row) for row in self.latest.values())
-        adaptive.load_counts(self.counts.values())
+        adaptive.restore_counts(self.counts.values())
 
 
 @dataclass
@@ -129,7 +129,7 @@ class MemoryCell:
                 (row for row in self.rows[key].values() if row.due_s >= first_due_s),
                 key=lambda row: row.due_s,
             )[: quota + 1]
-            for key, quota, first_due_s in cell.reads(active, allocation.quotas)
+            for key, quota, first_due_s in cell.to_read(active, allocation.quotas)
         }
         result = cell.dispatch(due, allocation.quotas, now_s=now_s)
         for one in result.assignments:
@@ -148,7 +148,7 @@ class MemoryCell:
             self.requeued += 1
             del self.rows[requeue.row.queue_id][requeue.row.message_id]
             self.add(requeue.row._replace(queue_id=requeue.queue.queue_id, due_s=requeue.due_s))
-        for change in cell.changes(now_s=now_s):
+        for change in cell.counters_to_save(now_s=now_s):
             self.counters[change.scope, change.window_key] = change
         self.policies.save(cell.adaptive, now_s)
         self._wake(now_s)
@@ -194,17 +194,17 @@ class MemoryCell:
     def _wake(self, now_s: float) -> None:
         due, unloaded = self.cell.due_scopes(now_s=now_s)
         self._load_counters(unloaded)
-        wakes = self.cell.scopes_to_wake(due, now_s=now_s)
+        to_unblock = self.cell.queues_to_unblock(due, now_s=now_s)
         unblocked: dict[Scope, int] = defaultdict(int)
         for key, row in self.queues.items():
-            if row.blocked and ScheduledQueue.of(key).tenant_id in wakes.tenants:
+            if row.blocked and ScheduledQueue.of(key).tenant_id in to_unblock.tenants:
                 row.unblock(now_s)
-            elif row.blocked and unblocked[row.blocked.scope] < wakes.counts.get(
+            elif row.blocked and unblocked[row.blocked.scope] < to_unblock.counts.get(
                 row.blocked.scope, 0
             ):
                 unblocked[row.blocked.scope] += 1
                 row.unblock(now_s)
-        self.cell.woken(wakes, unblocked, now_s=now_s)
+        self.cell.record_unblocked(to_unblock, unblocked, now_s=now_s)
 
 
 def sources(*egress_ids: str, pool_id: str = DEFAULT_POOL) -> list[EgressSource]:

@@ -9,7 +9,7 @@ from bench.simulation.parameters import World, read
 from bench.simulation.run import MakeSender
 from bench.simulation.senders.engine import Engine
 from bench.simulation.senders.model import Model, Sender
-from services.router.domain.ramps import Ramp, load_ramps
+from services.router.domain.ramps import Ramp, parse_ramps
 
 OURS = "ours"
 PEERS = ("naive", "postal", "kumomta", "kumomta-ramped", "sparkpost")
@@ -22,7 +22,7 @@ def peers() -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def ramps() -> Mapping[str, Ramp]:
-    return load_ramps((files("services.router") / "ramps.toml").read_text("utf-8"))
+    return parse_ramps((files("services.router") / "ramps.toml").read_text("utf-8"))
 
 
 def make_peer(name: str, world: World, ips: int) -> Sender:

@@ -22,12 +22,12 @@ from services.router.domain.feedback import Feedback
 from services.router.domain.feedback_rules import load_feedback_rules
 from services.router.domain.ledger import Scope, ScopeKind
 from services.router.domain.limits import Limits
-from services.router.domain.policies import CombinedPolicies, ShapingPolicies, egress_site
-from services.router.domain.ramps import load_ramps
+from services.router.domain.policies import CombinedPolicies, ShapingPolicies, egress_site_scope
+from services.router.domain.ramps import parse_ramps
 from services.router.domain.reputation import Reputation
 from services.router.domain.results import AttemptResult
 from services.router.domain.retry import SCHEDULE_S, RetryPolicy
-from services.router.domain.shaping import SiteLimits, load_shaping, provider_sites
+from services.router.domain.shaping import SiteLimits, parse_shaping, provider_sites
 from services.router.domain.warmups import Warmups
 
 IN_FLIGHT_MAX = 400  # the default of the router's settings
@@ -112,7 +112,7 @@ class Engine:
         self.referee = Referee()
         self.now_s, self.step = 0.0, 0
         ramps, shaping, feedback = load_rules()
-        self.ramps = load_ramps(ramps)
+        self.ramps = parse_ramps(ramps)
         self.warmups = Warmups(
             self.ramps,
             big_sites=[site.name for site in world.sites if site.name in provider_sites()],
@@ -120,7 +120,7 @@ class Engine:
         self.feedback = Feedback(load_feedback_rules(feedback))
         reporting = {site.name for site in world.sites if site.reports}
         self.reputation = Reputation(reports_complaints=reporting.__contains__)
-        rules = ShapingPolicies(load_shaping(shaping, default=SiteLimits(IN_FLIGHT_MAX)))
+        rules = ShapingPolicies(parse_shaping(shaping, default=SiteLimits(IN_FLIGHT_MAX)))
         self.policies = CombinedPolicies([self.warmups, rules, self.feedback, self.reputation])
         self._retry = RetryPolicy()
         self._egress = [f"egress-{ip}" for ip in range(ips)]
@@ -129,7 +129,7 @@ class Engine:
         self._limits: dict[Scope, tuple[Limits, bool]] = {}
         self._ip_scopes = [Scope(ScopeKind.WARMUP, egress_id) for egress_id in self._egress]
         self._cell_scopes = [
-            [egress_site(egress_id, site.name) for site in world.sites]
+            [egress_site_scope(egress_id, site.name) for site in world.sites]
             for egress_id in self._egress
         ]
         for egress_id in self._egress:

@@ -1,4 +1,4 @@
-"""RouterService: each method opens a transaction, queries, and responds."""
+"""RouterServicer: each method opens a transaction, queries, and responds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from kernel.rpc import Context, RequestError, check_text, map_errors, parse_id
 from kernel.table import ReplicatedTable
 from kernel.topics import encode
 from services.router.api import to_proto
-from services.router.api.audit import Audit
+from services.router.api.reconciler import Reconciler
 from services.router.clients.journal import JournalClient
 from services.router.domain.admission import new_message
 from services.router.domain.events import message_closed, unix_s
@@ -31,7 +31,7 @@ PAGE_MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
-class RouterService(RouterServiceServicer):
+class RouterServicer(RouterServiceServicer):
     """tenant_database: its role is under row-level security; it serves the requests of tenants."""
 
     system_database: Database
@@ -183,10 +183,10 @@ class RouterService(RouterServiceServicer):
         self, request: pb.ReconcileRequest, _: Context
     ) -> pb.ReconcileResponse:
         dropped_ids = await self._prepare(parse_ids([e.message_id for e in request.contexts]))
-        audit = Audit(
+        reconciler = Reconciler(
             self.system_database, self.outbox, self.journal, self.tenants, self.retry, self.health
         )
-        return await audit.reconcile(request.contexts, dropped_ids)
+        return await reconciler.reconcile(request.contexts, dropped_ids)
 
     @map_errors
     async def RepublishClosed(  # noqa: N802 - a name of the contract
@@ -211,7 +211,7 @@ class RouterService(RouterServiceServicer):
         Returns the ids whose day was dropped."""
         try:
             async with self.system_database.transaction() as tx:
-                return await self.partitions.prepare(tx, ids)
+                return await self.partitions.create_missing_days(tx, ids)
         except ValueError as error:  # the id is not a UUIDv7, so it has no day
             raise RequestError(str(error)) from error
 

@@ -67,5 +67,5 @@ async def load_sources(
     for one in await results.read_in_flight(tx):
         in_flight[one.egress_id] += one.number
     view = SourceView(adaptive, adaptive.listings.in_force(now_s), in_flight)
-    described = map(view.describe, await directory.load_sources(tx))
+    described = map(view.describe, await directory.load_all_sources(tx))
     return [one for one in described if one]

@@ -30,7 +30,7 @@ from kernel.rpc import RpcServer
 from kernel.service import Loop, Service, run_every
 from kernel.table import ReplicatedTable
 from services.router.api.policies import PolicyService, PolicyTables
-from services.router.api.service import RouterService
+from services.router.api.service import RouterServicer
 from services.router.app.routing import create_resolver, sandbox_route
 from services.router.app.rules import read_adaptation_rules, read_shaping, read_static_routes
 from services.router.app.source_checks import source_check_loops
@@ -44,8 +44,8 @@ from services.router.domain.policies import MailboxPolicies, TenantDirectory, co
 from services.router.domain.retry import RetryPolicy
 from services.router.handlers import Handlers, on_tenant
 from services.router.loops.maintenance import (
-    DayPartitionMaintenance,
     EgressPublisher,
+    PartitionMaintenance,
     pools_end_offset,
 )
 from services.router.loops.republisher import AssignmentRepublisher
@@ -191,7 +191,7 @@ async def run_scheduler(deps: Dependencies) -> None:
 
 def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
     settings, health, kafka = deps.settings, deps.health, deps.kafka
-    maintenance = DayPartitionMaintenance(
+    maintenance = PartitionMaintenance(
         deps.system_database,
         deps.partitions,
         ahead_days=settings.days_ahead,
@@ -308,8 +308,8 @@ def create_scheduler(deps: Dependencies) -> Scheduler:
     )
 
 
-def create_servicer(deps: Dependencies) -> RouterService:
-    return RouterService(
+def create_servicer(deps: Dependencies) -> RouterServicer:
+    return RouterServicer(
         system_database=deps.system_database,
         tenant_database=deps.tenant_database,
         outbox=deps.outbox,

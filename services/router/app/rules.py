@@ -7,10 +7,10 @@ from pathlib import Path
 from kernel.errors import ConfigError
 from services.router.domain.adaptation import AdaptationRules
 from services.router.domain.feedback_rules import load_feedback_rules
-from services.router.domain.ramps import load_ramps
-from services.router.domain.reputation import Policy
+from services.router.domain.ramps import parse_ramps
+from services.router.domain.reputation import ReputationPolicy
 from services.router.domain.routes import StaticRoutes
-from services.router.domain.shaping import Shaping, SiteLimits, load_shaping, provider_sites
+from services.router.domain.shaping import Shaping, SiteLimits, parse_shaping, provider_sites
 from services.router.settings import Settings
 
 
@@ -21,7 +21,7 @@ def read_shaping(settings: Settings) -> Shaping:
     try:
         own = read_file(settings.shaping_file)
         shipped = read_shipped("shaping.toml")
-        return load_shaping(shipped, default=default, operator_text=own, static_sites=sites)
+        return parse_shaping(shipped, default=default, operator_text=own, static_sites=sites)
     except (OSError, ValueError) as error:
         raise ConfigError(f"ROUTER_SHAPING_FILE: {error}") from error
 
@@ -36,7 +36,7 @@ def read_static_routes(settings: Settings) -> StaticRoutes:
 def read_adaptation_rules(settings: Settings) -> AdaptationRules:
     """Ramps and feedback rules. Raises ConfigError."""
     try:
-        ramps = load_ramps(read_shipped("ramps.toml") + read_file(settings.ramps_file))
+        ramps = parse_ramps(read_shipped("ramps.toml") + read_file(settings.ramps_file))
     except (OSError, ValueError) as error:
         raise ConfigError(f"ROUTER_RAMPS_FILE: {error}") from error
     if settings.warmup_ramp not in ramps:
@@ -55,7 +55,7 @@ def read_adaptation_rules(settings: Settings) -> AdaptationRules:
         feedback=feedback,
         big_sites=provider_sites(),
         complaint_sites=complaint_sites,
-        policy=Policy(settings.reputation_policy),
+        policy=ReputationPolicy(settings.reputation_policy),
         checks_required=settings.source_checks == "require",
         listings_suspend=settings.dnsbl_suspends,
     )

@@ -27,8 +27,8 @@ from services.router.domain.overrides import Override, OverrideEvent, OverrideSe
 from services.router.domain.policies import PolicySource
 from services.router.domain.ramps import Ramp
 from services.router.domain.reputation import (
-    Policy,
     Reputation,
+    ReputationPolicy,
     Standing,
     StandingChanged,
     Subject,
@@ -55,8 +55,8 @@ class AdaptationRules:
     feedback: Sequence[FeedbackRule] = ()
     big_sites: Collection[str] = ()
     complaint_sites: Collection[str] = ()
-    policy: Policy = Policy.STANDARD
-    policy_of: Callable[[str], Policy | None] = lambda _: None
+    policy: ReputationPolicy = ReputationPolicy.STANDARD
+    policy_of: Callable[[str], ReputationPolicy | None] = lambda _: None
     checks_required: bool = False
     listings_suspend: bool = True
 
@@ -131,7 +131,7 @@ class AdaptivePolicies:
             case "source_checked":
                 self.checks.apply(policy_events.source_checked_of(event.source_checked))
 
-    def load_counts(self, saved: Iterable[SavedCounts]) -> None:
+    def restore_counts(self, saved: Iterable[SavedCounts]) -> None:
         """After the events."""
         for subject, counts in saved:
             kind, _, rest = subject.partition("/")
@@ -139,7 +139,7 @@ class AdaptivePolicies:
                 egress_id, _, site = rest.partition("/")
                 self.warmups.load_facts(egress_id, site, counts)
             else:
-                self.reputation.load_counts(Subject(SubjectKind(kind), rest), counts)
+                self.reputation.restore_counts(Subject(SubjectKind(kind), rest), counts)
 
     def replace_sources(
         self, sources: Iterable[EgressSource], overflow_pools: Mapping[str, str] | None = None
@@ -212,7 +212,7 @@ class AdaptivePolicies:
         match command.WhichOneof("command"):
             case "warmup":
                 policy_events.warmup_scope(command.warmup.egress_id).check()
-                rises = self._add_warmups(self.warmups.command(command.warmup, now_s))
+                rises = self._add_warmups(self.warmups.execute(command.warmup, now_s))
             case "set_override":
                 self._set_override(policy_events.override_of(command.set_override))
             case "remove_override":

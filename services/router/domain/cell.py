@@ -3,8 +3,8 @@ run it alike.
 
 In each tick: load what is `unloaded`, `apply` the results, `plan` the quotas of the active queues,
 `dispatch` the rows that were read for them, `cancel` what could not be saved, `finish` the round,
-and save the `changes`. After the commit, `scopes_to_wake` names the scopes whose blocked queues can
-be unblocked.
+and save `counters_to_save`. After the commit, `queues_to_unblock` names the scopes whose blocked
+queues can be unblocked.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,8 +25,8 @@ from services.router.domain.dispatch import (
     ReadyMessage,
     Requeue,
     assign,
+    decide_before_assignment,
     pace_of,
-    prepare,
 )
 from services.router.domain.drr import (
     ActiveQueue,
@@ -42,16 +42,16 @@ from services.router.domain.limits import Capacity
 from services.router.domain.message import DueMessage, ScheduledQueue
 from services.router.domain.policies import CombinedPolicies, PolicySource
 from services.router.domain.results import InFlight
-from services.router.domain.round import LingerTracker, QueueRead, Rotation, Round, finish_round
+from services.router.domain.round import LingerTracker, QueueRead, QueueTurns, Round, finish_round
 from services.router.domain.scopes import LimitScopes, site_scope
 from services.router.domain.waiting import WaitingScopes
 
-WOKEN_MAX = 200  # queues of one scope that are unblocked at a time
+UNBLOCKED_MAX = 200  # queues of one scope that are unblocked at a time
 CHECKED_MAX = 500  # scopes that are checked in one tick
 
 
 @dataclass(slots=True)
-class Wakes:
+class QueuesToUnblock:
     """What to unblock. counts: queues of each scope. tenants: whose pool or limits changed."""
 
     counts: dict[Scope, int] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class Cell:
         self.waiting = WaitingScopes()
         self._context = context
         self.messages_max = messages_max
-        self._rotation = Rotation()
+        self._queue_turns = QueueTurns()
         self._linger = LingerTracker()
         self._changed_tenants: set[str] = set()
         self._next_due_s = inf
@@ -101,7 +101,7 @@ class Cell:
 
     def load_in_flight(self, in_flight: Iterable[InFlight]) -> None:
         for one in in_flight:
-            path = self.scopes.booking_path(ScheduledQueue.of(one.queue_id), one.egress_id)
+            path = self.scopes.reservation_path(ScheduledQueue.of(one.queue_id), one.egress_id)
             self.scopes.ledger.load_in_flight(path, one.number)
 
     def load_waiting(self, scopes: Iterable[Scope]) -> None:
@@ -142,7 +142,7 @@ class Cell:
             if one.kind != RESULT_KIND_ATTEMPT:
                 continue
             queue = ScheduledQueue.of(one.queue_id)
-            path = self.scopes.booking_path(queue, one.egress_id)
+            path = self.scopes.reservation_path(queue, one.egress_id)
             self.scopes.ledger.release(path, one.count)
             self._refund(one, path, now_s=now_s)
             pool_sites = self.scopes.sources.restore(one.egress_id, queue.site)
@@ -156,7 +156,7 @@ class Cell:
         """Like apply, for results that the number of messages in flight does not include."""
         for one in results:
             if one.kind == RESULT_KIND_ATTEMPT:
-                path = self.scopes.booking_path(ScheduledQueue.of(one.queue_id), one.egress_id)
+                path = self.scopes.reservation_path(ScheduledQueue.of(one.queue_id), one.egress_id)
                 self._refund(one, path, now_s=now_s)
         self._adapt(results, commands, now_s=now_s)
 
@@ -176,16 +176,16 @@ class Cell:
     def plan(self, active: Sequence[ActiveQueue], *, now_s: float) -> Allocation:
         """Quotas that fit all scopes."""
         return allocate(
-            self._rotation.sort(active),
+            self._queue_turns.sort(active),
             path_of=self.scopes.path_of,
             capacity_of=partial(self.scopes.capacity, now_s=now_s, wanted=self.messages_max),
             batch_max=self.messages_max,
             weight_of=self.adaptive.limits.weight_of,
         )
 
-    def reads(self, active: Iterable[ActiveQueue], quotas: Mapping[str, int]) -> list[QueueRead]:
+    def to_read(self, active: Iterable[ActiveQueue], quotas: Mapping[str, int]) -> list[QueueRead]:
         """The rows to read for the quotas."""
-        return self._rotation.reads(active, quotas)
+        return self._queue_turns.to_read(active, quotas)
 
     def dispatch(
         self, due: Mapping[str, Sequence[DueMessage]], quotas: Mapping[str, int], *, now_s: float
@@ -198,9 +198,7 @@ class Cell:
             granted = [row for row in rows[: quotas[queue_id]] if row.due_s <= now_s]
             ready = self._prepare(queue, granted, result, now_s=now_s)
             left = self._assign(queue, ready, result, now_s=now_s)
-            later = (
-                left[0].row if left else rows[len(granted)] if len(rows) > len(granted) else None
-            )
+            later = left[0].row if left else next(iter(rows[len(granted) :]), None)
             result.remainders[queue_id] = QueueRemainder(
                 len(granted) > len(left), later.due_s if later else None
             )
@@ -219,7 +217,7 @@ class Cell:
         operators = self.adaptive.limits
         limited = LimitedSenders(operators.limited_keys, operators.limited_mailboxes)
         for row in rows:
-            decision = prepare(
+            decision = decide_before_assignment(
                 row,
                 queue,
                 dispatch_context=self._context,
@@ -245,7 +243,7 @@ class Cell:
         now_s: float,
     ) -> list[ReadyMessage]:
         """Assign as many as have capacity. Returns the others."""
-        for source, count in self.scopes.book(queue, len(ready), now_s=now_s):
+        for source, count in self.scopes.reserve(queue, len(ready), now_s=now_s):
             chosen, ready = ready[:count], ready[count:]
             scope = site_scope(queue, source.egress_id)
             pace = pace_of(self.scopes.ledger.limits_of(scope, now_s=now_s))
@@ -261,9 +259,8 @@ class Cell:
         """Undo the reservations of assignments that were not saved."""
         for one in assignments:
             queue = ScheduledQueue.of(one.row.queue_id)
-            self.scopes.ledger.cancel(
-                self.scopes.booking_path(queue, one.egress_id), 1, now_s=now_s
-            )
+            path = self.scopes.reservation_path(queue, one.egress_id)
+            self.scopes.ledger.cancel(path, 1, now_s=now_s)
             self.scopes.sources.restore(one.egress_id, queue.site)
 
     def finish(
@@ -276,7 +273,7 @@ class Cell:
         now_s: float,
     ) -> Round:
         """The next state of each active queue. is_complete: all active queues were read."""
-        self._rotation.record(active, result.remainders)
+        self._queue_turns.record(active, result.remainders)
         finished = finish_round(
             active,
             result.remainders,
@@ -302,7 +299,7 @@ class Cell:
         limiting = limiting_scope(path, capacities)
         return BlockedQueue(queue.queue_id, *limiting) if limiting else None
 
-    def changes(self, *, now_s: float) -> list[CounterRow]:
+    def counters_to_save(self, *, now_s: float) -> list[CounterRow]:
         """The counters to save with the assignments."""
         return self.scopes.ledger.drain_changes(now_s)
 
@@ -313,26 +310,28 @@ class Cell:
         due = self.waiting.pop_due(now_s, limit=CHECKED_MAX)
         return due, self.scopes.ledger.unloaded(due)
 
-    def scopes_to_wake(self, due: Iterable[Scope], *, now_s: float) -> Wakes:
+    def queues_to_unblock(self, due: Iterable[Scope], *, now_s: float) -> QueuesToUnblock:
         """k free places unblock k queues. due: see `due_scopes`."""
-        wakes = Wakes(tenants=self._changed_tenants)
+        to_unblock = QueuesToUnblock(tenants=self._changed_tenants)
         self._changed_tenants = set()
         for scope in due:
-            capacity = self.scopes.capacity(scope, now_s=now_s, wanted=WOKEN_MAX)
+            capacity = self.scopes.capacity(scope, now_s=now_s, wanted=UNBLOCKED_MAX)
             if capacity.available > 0:
-                wakes.counts[scope] = min(capacity.available, WOKEN_MAX)
+                to_unblock.counts[scope] = min(capacity.available, UNBLOCKED_MAX)
             else:
                 self.waiting.add(scope, capacity.available_at_s, now_s=now_s)
-        return wakes
+        return to_unblock
 
-    def woken(self, wakes: Wakes, unblocked: Mapping[Scope, int], *, now_s: float) -> None:
+    def record_unblocked(
+        self, to_unblock: QueuesToUnblock, unblocked: Mapping[Scope, int], *, now_s: float
+    ) -> None:
         """unblocked: queues of each scope that were unblocked. If there were as many as wanted,
         there may be more, which the next tick decides."""
-        for scope, count in wakes.counts.items():
+        for scope, count in to_unblock.counts.items():
             if unblocked.get(scope, 0) >= count:
                 self.waiting.add(scope, now_s, now_s=now_s)
 
-    def next_s(self) -> float:
+    def next_work_s(self) -> float:
         """When there is something to do; new work may arrive earlier."""
         waiting_s = self.waiting.next_s()
         return min(self._next_due_s, inf if waiting_s is None else waiting_s)

@@ -94,7 +94,7 @@ class ReadyMessage(NamedTuple):
     route: Route
 
 
-def prepare(
+def decide_before_assignment(
     row: DueMessage,
     queue: ScheduledQueue,
     *,

@@ -42,7 +42,7 @@ SANDBOX_SOURCE = EgressSource(SANDBOX, "", "", "")
 
 
 @dataclass(slots=True)
-class Rotation:
+class SourceRotation:
     """The sources of a pool at one site: those with capacity in turn, and the exhausted ones until
     they are released. An exhausted source costs nothing meanwhile."""
 
@@ -51,7 +51,7 @@ class Rotation:
     _releases: list[tuple[float, str]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, sources: Sequence[EgressSource]) -> "Rotation":
+    def of(cls, sources: Sequence[EgressSource]) -> "SourceRotation":
         return cls(deque(sources))
 
     @property
@@ -121,7 +121,7 @@ class EgressSources:
         self._overflow_pools: dict[str, str] = {}
         self._overflowing: dict[str, list[str]] = {}  # the pools that overflow to a pool
         # By pool, site, and whether for the mail that overflows to the pool.
-        self._rotations: OrderedDict[tuple[str, str, bool], Rotation] = OrderedDict()
+        self._rotations: OrderedDict[tuple[str, str, bool], SourceRotation] = OrderedDict()
         self._size = 0
 
     def replace(
@@ -149,7 +149,7 @@ class EgressSources:
     def overflow_pool(self, pool_id: str) -> str:
         return self._overflow_pools.get(pool_id, "")
 
-    def overflow(self, pool_id: str, site: str) -> Rotation | None:
+    def overflow(self, pool_id: str, site: str) -> SourceRotation | None:
         """The sources of the overflow pool, if the pool's own have no capacity left that returns
         soon."""
         overflow_id = self.overflow_pool(pool_id)
@@ -157,10 +157,10 @@ class EgressSources:
             return None
         return self.rotation(overflow_id, site, overflow=True)
 
-    def rotation(self, pool_id: str, site: str, *, overflow: bool = False) -> Rotation:
+    def rotation(self, pool_id: str, site: str, *, overflow: bool = False) -> SourceRotation:
         key = (pool_id, site, overflow)
         if (rotation := self._rotations.get(key)) is None:
-            rotation = self._rotations[key] = Rotation.of(self._by_pool.get(pool_id, ()))
+            rotation = self._rotations[key] = SourceRotation.of(self._by_pool.get(pool_id, ()))
             self._size += rotation.size
             while self._size > ROTATIONS_SOURCES_MAX and len(self._rotations) > 1:
                 self._size -= self._rotations.popitem(last=False)[1].size

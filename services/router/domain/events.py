@@ -45,7 +45,7 @@ def unix_s(moment: Timestamp) -> float:
 
 
 def message_closed(row: ClosedMessage) -> MessageClosed:
-    context = parse_or_empty(row.context)
+    context = parse_context_or_empty(row.context)
     event = MessageClosed(
         message_id=row.message_id,
         tenant_id=context.tenant_id,
@@ -64,7 +64,7 @@ def message_closed(row: ClosedMessage) -> MessageClosed:
     return event
 
 
-def parse_or_empty(context: bytes) -> MessageContext:
+def parse_context_or_empty(context: bytes) -> MessageContext:
     """The context, or an empty one if it cannot be parsed: the message can still be closed."""
     try:
         return MessageContext.FromString(context)
@@ -116,7 +116,7 @@ def traceparent_of(event: Message) -> str:
     return event.context.traceparent if isinstance(event, DeliveryAssigned) else ""
 
 
-def serialize_bounded(reply: Reply) -> bytes:
+def serialize_truncated(reply: Reply) -> bytes:
     """A reply for a row. Its text is truncated here too, because it comes from another process."""
     if len(reply.text) > 1024:
         reply.text = reply.text[:1024]

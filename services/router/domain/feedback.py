@@ -24,7 +24,7 @@ from services.router.domain.overrides import (
     OverrideSet,
     ends_s,
 )
-from services.router.domain.policies import egress_site
+from services.router.domain.policies import egress_site_scope
 from services.router.domain.reasons import WaitReason
 from services.router.domain.results import (
     INVALID_CLASSES,
@@ -142,7 +142,7 @@ class Feedback:
         return events
 
     def _count(self, result: AttemptResult) -> None:
-        scope = egress_site(result.egress_id, result.site)
+        scope = egress_site_scope(result.egress_id, result.site)
         self._rates.setdefault(scope, HourlyRate()).add(result.answered_s, result.count)
 
     def _react(self, result: AttemptResult, now_s: float) -> list[OverrideEvent]:
@@ -182,7 +182,7 @@ class Feedback:
         if result.bounce_class not in REPUTATION_CLASSES:
             return []
         until_s = result.answered_s + min(max(hint_s, HINT_MIN_S), HINT_MAX_S)
-        scope = egress_site(result.egress_id, result.site)
+        scope = egress_site_scope(result.egress_id, result.site)
         current = self._overrides.get(scope, Action.SUSPEND_SITE)
         if current and current.until_s >= until_s:
             return []
@@ -264,4 +264,4 @@ def scope_of(action: Action, result: AttemptResult) -> Scope:
         return Scope(ScopeKind.TENANT_SITE, f"{result.tenant_id}/{result.site}")
     if action is Action.PAUSE_TENANT:
         return Scope(ScopeKind.TENANT, result.tenant_id)
-    return egress_site(result.egress_id, result.site)
+    return egress_site_scope(result.egress_id, result.site)

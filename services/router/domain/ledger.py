@@ -25,8 +25,8 @@ from services.router.domain.limits import (
 )
 from services.router.domain.reasons import WaitReason
 
-ACCOUNTS_MIN = 10_000  # with fewer accounts, idle ones are not dropped
-SWEPT_MAX = 20  # accounts that are checked at a time: a tick must not wait for all of them
+USAGES_MIN = 10_000  # with fewer scopes, idle ones are not dropped
+SWEPT_MAX = 20  # scopes that are checked at a time: a tick must not wait for all of them
 LIMITS = ("per_second", "per_minute", "per_hour", "per_day", "in_flight_max")
 
 
@@ -128,7 +128,7 @@ class Policies(Protocol):
 
 
 @dataclass(slots=True)
-class Account:
+class ScopeUsage:
     """The usage of one scope."""
 
     in_flight: int = 0
@@ -182,16 +182,16 @@ class Ledger:
 
     def __init__(self, policies: Policies) -> None:
         self._policies = policies
-        self._accounts: dict[Scope, Account] = {}
+        self._usages: dict[Scope, ScopeUsage] = {}
         self._changed = ChangedCounters()
-        self._accounts_max = ACCOUNTS_MIN  # before idle ones are dropped
+        self._usages_max = USAGES_MIN  # before idle ones are dropped
         self._unswept: list[Scope] = []
         self._loaded: set[Scope] = set()  # of those that are loaded on demand
         self._known_at_s = -inf  # the moment of the cached policies
         self._known: dict[Scope, tuple[Limits, Suspension | None]] = {}
 
     def __len__(self) -> int:
-        return len(self._accounts)
+        return len(self._usages)
 
     def unloaded(self, scopes: Iterable[Scope]) -> list[Scope]:
         """The scopes whose counters must be loaded before they are used."""
@@ -205,30 +205,30 @@ class Ledger:
         """rows: those of a scope one after another. scopes: unloaded ones, of which these are all
         rows."""
         self._loaded.update(scopes)
-        key, account = "", Account()
+        key, used = "", ScopeUsage()
         for row in rows:
             if row.scope != key:
                 key, scope = row.scope, Scope.of(row.scope)
-                account = self._account(scope) if scope else Account()
+                used = self._usage_of(scope) if scope else ScopeUsage()
             name, _, bucket = row.window_key.partition("/")
             if name in WINDOWS:
-                account.window(name).buckets[int(bucket)] = row.value
+                used.window(name).buckets[int(bucket)] = row.value
             elif name in RATES:
-                account.rate(name).tat_us = row.value
-        self._accounts_max = max(ACCOUNTS_MIN, 2 * len(self._accounts))
+                used.rate(name).tat_us = row.value
+        self._usages_max = max(USAGES_MIN, 2 * len(self._usages))
 
     def load_in_flight(self, path: Path, count: int) -> None:
         for scope in path:
             if scope.kind not in WITHOUT_IN_FLIGHT:
-                self._account(scope).in_flight += count
+                self._usage_of(scope).in_flight += count
 
     def track(self, scope: Scope) -> None:
         """List the usage of a scope that has used nothing."""
-        self._account(scope)
+        self._usage_of(scope)
 
     def in_flight(self, scope: Scope) -> int:
-        account = self._accounts.get(scope)
-        return account.in_flight if account else 0
+        used = self._usages.get(scope)
+        return used.in_flight if used else 0
 
     def limits_of(self, scope: Scope, *, now_s: float) -> Limits:
         return self._policy(scope, now_s)[0]
@@ -239,7 +239,7 @@ class Ledger:
             return Capacity(0, suspension.until_s, str(suspension.reason))
         if limits == NO_LIMITS:
             return UNLIMITED
-        capacity = self._account(scope).capacity(limits, now_s=now_s)
+        capacity = self._usage_of(scope).capacity(limits, now_s=now_s)
         if capacity.available > 0:
             return capacity
         reason = self._policies.reason_of(scope, capacity.limited_by, now_s)
@@ -269,20 +269,20 @@ class Ledger:
     def release(self, path: Path, count: int) -> None:
         """Messages are no longer in flight: their attempts have results."""
         for scope in path:
-            if account := self._accounts.get(scope):
-                account.in_flight = max(0, account.in_flight - count)
+            if used := self._usages.get(scope):
+                used.in_flight = max(0, used.in_flight - count)
 
     def refund(self, path: Path, count: int, *, spent_at_s: float, now_s: float) -> None:
         """Undo the use of rates and windows, by when it was spent: no connection was made."""
         for scope in path:
-            if account := self._accounts.get(scope):
+            if used := self._usages.get(scope):
                 limits, _ = self._policy(scope, now_s)
                 for name, limit in rate_limits(limits):
-                    limiter = account.rate(name)
+                    limiter = used.rate(name)
                     if limiter.refund(count, limit, spent_at_s=spent_at_s):
                         self._changed.record_rate(scope.key, limiter)
                 limited = dict(window_limits(limits))
-                for name, counter in account.windows.items():
+                for name, counter in used.windows.items():
                     bucket = counter.refund(count, spent_at_s=spent_at_s)
                     if bucket is not None:
                         self._changed.record_window(
@@ -291,12 +291,12 @@ class Ledger:
 
     def usage(self, *, now_s: float) -> Iterator[LimitUsage]:
         """Each limit of the scopes that have used any."""
-        for scope, account in sorted(self._accounts.items()):
+        for scope, used in sorted(self._usages.items()):
             limits, _ = self._policy(scope, now_s)
             for name in LIMITS:
                 if maximum := getattr(limits, name):
                     others: dict[str, Any] = {other: 0 for other in LIMITS if other != name}
-                    capacity = account.capacity(limits._replace(**others), now_s=now_s)
+                    capacity = used.capacity(limits._replace(**others), now_s=now_s)
                     reason = self._policies.reason_of(scope, capacity.limited_by, now_s)
                     yield LimitUsage(scope, name, maximum, capacity, reason)
 
@@ -310,16 +310,16 @@ class Ledger:
 
     def _spend(self, scope: Scope, count: int, *, now_s: float) -> None:
         limits, _ = self._policy(scope, now_s)
-        account = self._account(scope)
+        used = self._usage_of(scope)
         if scope.kind not in WITHOUT_IN_FLIGHT:
-            account.in_flight += count
+            used.in_flight += count
         for name, limit in rate_limits(limits):
-            limiter = account.rate(name)
+            limiter = used.rate(name)
             limiter.spend(count, limit, now_s=now_s)
             self._changed.record_rate(scope.key, limiter)
         limited = dict(window_limits(limits))
         for name in WINDOWS if scope.kind in COUNTED_WITHOUT_LIMIT else limited:
-            counter = account.window(name)
+            counter = used.window(name)
             bucket = counter.spend(count, now_s=now_s)
             self._changed.record_window(
                 scope.key, counter, bucket, is_limited=name in limited, now_s=now_s
@@ -334,20 +334,20 @@ class Ledger:
             known = self._known[scope] = (self._policies.limits_of(scope, now_s), suspension)
         return known
 
-    def _account(self, scope: Scope) -> Account:
-        if (account := self._accounts.get(scope)) is None:
-            account = self._accounts[scope] = Account()
-        return account
+    def _usage_of(self, scope: Scope) -> ScopeUsage:
+        if (used := self._usages.get(scope)) is None:
+            used = self._usages[scope] = ScopeUsage()
+        return used
 
     def _drop_idle(self, now_s: float) -> None:
-        """Check some accounts, once their number has doubled, until all have been checked."""
+        """Check some scopes, once their number has doubled, until all have been checked."""
         if not self._unswept:
-            if len(self._accounts) <= self._accounts_max:
+            if len(self._usages) <= self._usages_max:
                 return
-            self._unswept = list(self._accounts)
+            self._unswept = list(self._usages)
         for _ in range(min(SWEPT_MAX, len(self._unswept))):
-            if self._accounts[scope := self._unswept.pop()].is_idle(now_s):
-                del self._accounts[scope]
+            if self._usages[scope := self._unswept.pop()].is_idle(now_s):
+                del self._usages[scope]
                 self._loaded.discard(scope)
         if not self._unswept:
-            self._accounts_max = max(ACCOUNTS_MIN, 2 * len(self._accounts))
+            self._usages_max = max(USAGES_MIN, 2 * len(self._usages))

@@ -14,16 +14,16 @@ from contracts.ingest.v1.directory_pb2 import (
 from services.router.domain.ledger import Scope, ScopeKind, Suspension
 from services.router.domain.limits import NO_LIMITS, Limits
 from services.router.domain.reasons import WaitReason
-from services.router.domain.reputation import Policy
+from services.router.domain.reputation import ReputationPolicy
 from services.router.domain.shaping import Shaping
 
 UNKNOWN_TENANT_RETRY_S = 0.2  # a message can arrive before the record of its tenant
 DEFAULT_POOL = "00000000-0000-7000-8000-000000000001"
 
 REPUTATION_POLICIES = {
-    REPUTATION_POLICY_NONE: Policy.NONE,
-    REPUTATION_POLICY_STANDARD: Policy.STANDARD,
-    REPUTATION_POLICY_STRICT: Policy.STRICT,
+    REPUTATION_POLICY_NONE: ReputationPolicy.NONE,
+    REPUTATION_POLICY_STANDARD: ReputationPolicy.STANDARD,
+    REPUTATION_POLICY_STRICT: ReputationPolicy.STRICT,
 }
 
 
@@ -61,7 +61,7 @@ class TenantDirectory:
         )
         return TenantRouting(limits, tenant.pool_id or DEFAULT_POOL)
 
-    def reputation_policy_of(self, tenant_id: str) -> Policy | None:
+    def reputation_policy_of(self, tenant_id: str) -> ReputationPolicy | None:
         """None: that of the engine."""
         tenant = self.tenants.get(tenant_id)
         return REPUTATION_POLICIES.get(tenant.reputation_policy) if tenant else None
@@ -219,7 +219,7 @@ def common_zone(first: tuple[int, str], second: tuple[int, str]) -> str:
     return zones.pop() if len(zones) == 1 else ""
 
 
-def egress_site(egress_id: str, site: str, tenant_id: str = "") -> Scope:
+def egress_site_scope(egress_id: str, site: str, tenant_id: str = "") -> Scope:
     """tenant_id: of test mail only, so that no tenant can use up the sandbox."""
     parts = (egress_id, site, tenant_id)
     return Scope(ScopeKind.EGRESS_SITE, "/".join(part for part in parts if part))

@@ -23,7 +23,7 @@ from services.router.domain.overrides import (
     OverrideRemoved,
     OverrideSet,
 )
-from services.router.domain.policies import egress_site
+from services.router.domain.policies import egress_site_scope
 from services.router.domain.reputation import Standing, StandingChanged, Subject, SubjectKind
 from services.router.domain.source_checks import Check, CheckResult, Outcome, SourceChecked
 from services.router.domain.warmup import Status, Warmup, WarmupChanged
@@ -33,7 +33,7 @@ MICROS = 1e6
 
 
 def warmup_scope(egress_id: str, site: str = "") -> Scope:
-    return egress_site(egress_id, site) if site else Scope(ScopeKind.WARMUP, egress_id)
+    return egress_site_scope(egress_id, site) if site else Scope(ScopeKind.WARMUP, egress_id)
 
 
 def subject_key(subject: Subject) -> str:

@@ -29,7 +29,7 @@ class Ramp:
         return max(bisect_right(days, per_day) - 1, 0)
 
 
-def load_ramps(text: str) -> Mapping[str, Ramp]:
+def parse_ramps(text: str) -> Mapping[str, Ramp]:
     """Ramps by name. Raises ValueError with all problems that the linter has found."""
     ramps = [
         Ramp(

@@ -30,7 +30,7 @@ BUCKETS_MIN = 4  # with fewer, none is dropped early
 RECOVERED_SHARE = 0.8  # of the rate of a warning, below which the warning ends
 
 
-class Policy(StrEnum):
+class ReputationPolicy(StrEnum):
     """none: only warn. standard: pause at the thresholds of a pause. strict: pause at those of a
     warning."""
 
@@ -73,7 +73,7 @@ class StandingChanged(NamedTuple):
     rate: float = 0.0
 
 
-class Rates(NamedTuple):
+class MailCounts(NamedTuple):
     """reporting: messages delivered to sites that report complaints."""
 
     sent: int = 0
@@ -81,8 +81,8 @@ class Rates(NamedTuple):
     reporting: int = 0
     complained: int = 0
 
-    def plus(self, other: "Rates") -> "Rates":
-        return Rates(
+    def plus(self, other: "MailCounts") -> "MailCounts":
+        return MailCounts(
             self.sent + other.sent,
             self.bounced + other.bounced,
             self.reporting + other.reporting,
@@ -91,12 +91,12 @@ class Rates(NamedTuple):
 
 
 @dataclass(slots=True)
-class Counts:
+class HourlyMailCounts:
     """Hourly buckets, the latest last: (hour, rates)."""
 
-    buckets: deque[tuple[int, Rates]] = field(default_factory=deque)
+    buckets: deque[tuple[int, MailCounts]] = field(default_factory=deque)
 
-    def add(self, at_s: float, rates: Rates) -> None:
+    def add(self, at_s: float, rates: MailCounts) -> None:
         hour = int(at_s // BUCKET_S)
         if self.buckets and self.buckets[-1][0] >= hour:
             self.buckets[-1] = (self.buckets[-1][0], self.buckets[-1][1].plus(rates))
@@ -133,7 +133,9 @@ class Counts:
         return 0.0
 
 
-def judge(counts: Counts, policy: Policy, *, warned: bool) -> tuple[Standing, str, float]:
+def deserved_standing(
+    counts: HourlyMailCounts, policy: ReputationPolicy, *, warned: bool
+) -> tuple[Standing, str, float]:
     """The standing that the rates deserve, the reason, and the rate. warned: already."""
     rates = (
         ("bounces", counts.bounce_rate(), WARN_BOUNCED, PAUSE_BOUNCED),
@@ -141,7 +143,11 @@ def judge(counts: Counts, policy: Policy, *, warned: bool) -> tuple[Standing, st
     )
     worst = (Standing.GOOD, "recovered", 0.0)
     for reason, rate, warn, pause in rates:
-        pauses_at = {Policy.NONE: inf, Policy.STANDARD: pause, Policy.STRICT: warn}[policy]
+        pauses_at = {
+            ReputationPolicy.NONE: inf,
+            ReputationPolicy.STANDARD: pause,
+            ReputationPolicy.STRICT: warn,
+        }[policy]
         if rate >= pauses_at:
             return Standing.BROADCASTS_PAUSED, reason, rate
         if rate >= warn * (RECOVERED_SHARE if warned else 1.0):
@@ -150,8 +156,8 @@ def judge(counts: Counts, policy: Policy, *, warned: bool) -> tuple[Standing, st
 
 
 @dataclass(slots=True)
-class Record:
-    counts: Counts = field(default_factory=Counts)
+class SubjectHistory:
+    counts: HourlyMailCounts = field(default_factory=HourlyMailCounts)
     standing: Standing = Standing.GOOD
     sent_since_pause: int = 0
     reason: str = ""
@@ -172,24 +178,24 @@ class Reputation:
         self,
         *,
         reports_complaints: Callable[[str], bool],
-        policy_of: Callable[[str], Policy] = lambda _: Policy.STANDARD,
+        policy_of: Callable[[str], ReputationPolicy] = lambda _: ReputationPolicy.STANDARD,
         subjects_max: int = SUBJECTS_MAX,
     ) -> None:
         self._reports_complaints = reports_complaints
         self._policy_of = policy_of
         self._subjects_max = subjects_max
-        self._records: OrderedDict[Subject, Record] = OrderedDict()
+        self._records: OrderedDict[Subject, SubjectHistory] = OrderedDict()
         self._changed: dict[Subject, None] = {}  # since their counts were saved, in order
 
     def record(self, results: Iterable[AttemptResult]) -> list[StandingChanged]:
         """Count results, and return the standings that change."""
-        sums: dict[Subject, Rates] = {}
+        sums: dict[Subject, MailCounts] = {}
         at_s = 0.0
         for result in results:
             if not result.connected:
                 continue
             at_s = max(at_s, result.answered_s)
-            rates = rates_of(result, reports=self._reports_complaints(result.site))
+            rates = mail_counts_of(result, reports=self._reports_complaints(result.site))
             if any(rates):
                 for subject in subjects_of(result.tenant_id, result.egress_id, result.domain_id):
                     sums[subject] = sums[subject].plus(rates) if subject in sums else rates
@@ -200,22 +206,26 @@ class Reputation:
     def record_complaints(
         self, count: int, at_s: float, *, tenant_id: str, egress_id: str = "", domain: str = ""
     ) -> list[StandingChanged]:
-        rates = Rates(complained=count)
+        rates = MailCounts(complained=count)
         subjects = subjects_of(tenant_id, egress_id, domain)
         return [event for subject in subjects for event in self._add(subject, rates, at_s)]
 
-    def _add(self, subject: Subject, rates: Rates, at_s: float) -> list[StandingChanged]:
+    def _add(self, subject: Subject, rates: MailCounts, at_s: float) -> list[StandingChanged]:
         record = self._records.get(subject)
         if record is None:
-            record = self._records[subject] = Record()
+            record = self._records[subject] = SubjectHistory()
             self._drop_oldest()
         self._records.move_to_end(subject)
         self._changed[subject] = None
         record.counts.add(at_s, rates)
         if record.standing is Standing.BROADCASTS_PAUSED:
             record.sent_since_pause += rates.sent
-        policy = self._policy_of(subject.id) if subject.kind is SubjectKind.TENANT else Policy.NONE
-        standing, reason, rate = judge(
+        policy = (
+            self._policy_of(subject.id)
+            if subject.kind is SubjectKind.TENANT
+            else ReputationPolicy.NONE
+        )
+        standing, reason, rate = deserved_standing(
             record.counts, policy, warned=record.standing is Standing.WARNED
         )
         standing = next_standing(record, standing)
@@ -226,7 +236,7 @@ class Reputation:
         return [event]
 
     def apply(self, event: StandingChanged) -> None:
-        record = self._records.setdefault(event.subject, Record())
+        record = self._records.setdefault(event.subject, SubjectHistory())
         record.standing, record.reason = event.standing, event.reason
         record.changed_s = event.at_s
         record.sent_since_pause = 0
@@ -236,7 +246,7 @@ class Reputation:
         subject = Subject(SubjectKind.TENANT, tenant_id)
         event = StandingChanged(subject, Standing.GOOD, now_s, "operator")
         self.apply(event)
-        self._records[subject].counts = Counts()
+        self._records[subject].counts = HourlyMailCounts()
         self._changed[subject] = None
         return event
 
@@ -247,11 +257,11 @@ class Reputation:
             del self._changed[subject]
         return {one: saved_counts(self._records[one]) for one in drained if one in self._records}
 
-    def load_counts(self, subject: Subject, counts: Sequence[int]) -> None:
-        record = self._records.setdefault(subject, Record())
+    def restore_counts(self, subject: Subject, counts: Sequence[int]) -> None:
+        record = self._records.setdefault(subject, SubjectHistory())
         record.sent_since_pause, *values = counts
         for hour, *rates in zip(*[iter(values)] * 5, strict=True):
-            record.counts.buckets.append((hour, Rates(*rates)))
+            record.counts.buckets.append((hour, MailCounts(*rates)))
 
     def standings(self) -> list[StandingChanged]:
         """Of all subjects whose standing is not good."""
@@ -290,13 +300,13 @@ class Reputation:
         return Suspension(inf, WaitReason.REPUTATION) if is_paused else None
 
 
-def saved_counts(record: Record) -> list[int]:
+def saved_counts(record: SubjectHistory) -> list[int]:
     """The messages since the pause, then each hour with its rates."""
     hours = (value for hour, rates in record.counts.buckets for value in (hour, *rates))
     return [record.sent_since_pause, *hours]
 
 
-def next_standing(record: Record, deserved: Standing) -> Standing:
+def next_standing(record: SubjectHistory, deserved: Standing) -> Standing:
     """A pause stays until an operator ends it, and grows if it has not helped."""
     if record.standing is Standing.PAUSED:
         return Standing.PAUSED
@@ -306,15 +316,15 @@ def next_standing(record: Record, deserved: Standing) -> Standing:
     return deserved
 
 
-def rates_of(result: AttemptResult, *, reports: bool) -> Rates:
+def mail_counts_of(result: AttemptResult, *, reports: bool) -> MailCounts:
     """A bounce or complaint that arrives as mail concerns a message that was counted when sent."""
     if result.kind == RESULT_KIND_COMPLAINT:
-        return Rates(complained=result.count)
+        return MailCounts(complained=result.count)
     if result.kind == RESULT_KIND_BOUNCE:
-        return Rates(bounced=result.count if result.bounce_class in INVALID_CLASSES else 0)
+        return MailCounts(bounced=result.count if result.bounce_class in INVALID_CLASSES else 0)
     delivered = result.count if result.is_delivered else 0
     bounced = result.count if result.bounce_class in INVALID_CLASSES else 0
-    return Rates(delivered + bounced, bounced, delivered if reports else 0, 0)
+    return MailCounts(delivered + bounced, bounced, delivered if reports else 0, 0)
 
 
 def subjects_of(tenant_id: str, egress_id: str, domain: str) -> list[Subject]:

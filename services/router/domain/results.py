@@ -90,7 +90,7 @@ def add_reply(result: Result, reply: Reply) -> None:
     result.reply_text = reply.text[:REPLY_TEXT_MAX]
 
 
-def mail_result(event: BounceReceived | ComplaintReceived, sent: SentFrom) -> Result:
+def result_of_report(event: BounceReceived | ComplaintReceived, sent: SentFrom) -> Result:
     """A bounce or complaint that arrived as mail."""
     result = Result(
         kind=RESULT_KIND_COMPLAINT,

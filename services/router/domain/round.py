@@ -56,7 +56,7 @@ class _Turn(NamedTuple):
 _NEVER = _Turn(0)
 
 
-class Rotation:
+class QueueTurns:
     """What is known of the active queues since the last rounds, and not written for each of them.
 
     It makes the queues take turns while one tick reads them all; if there are more, their times in
@@ -71,7 +71,7 @@ class Rotation:
         """The queues that were served longest ago come first."""
         return sorted(active, key=lambda queue: self._turn_of(queue).served_in)
 
-    def reads(self, active: Iterable[ActiveQueue], quotas: Mapping[str, int]) -> list[QueueRead]:
+    def to_read(self, active: Iterable[ActiveQueue], quotas: Mapping[str, int]) -> list[QueueRead]:
         return [
             QueueRead(one.queue_id, quotas[one.queue_id], self._first_due_s(one))
             for one in active

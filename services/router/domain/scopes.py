@@ -9,12 +9,12 @@ from services.router.domain.egress import (
     SANDBOX_SOURCE,
     EgressSource,
     EgressSources,
-    Rotation,
+    SourceRotation,
 )
 from services.router.domain.ledger import Ledger, Path, Policies, Scope, ScopeKind
 from services.router.domain.limits import UNLIMITED, Capacity
 from services.router.domain.message import SANDBOX, Priority, ScheduledQueue
-from services.router.domain.policies import egress_site
+from services.router.domain.policies import egress_site_scope
 from services.router.domain.reasons import WaitReason
 
 ENGINE = Scope(ScopeKind.ENGINE, "")
@@ -43,12 +43,12 @@ class LimitScopes:
         if queue.site == SANDBOX or queue.egress_id:
             if self.has_departed(queue):
                 return ()
-            return (*broadcast_scopes(queue), *self.booking_path(queue, queue.egress_id))
+            return (*broadcast_scopes(queue), *self.reservation_path(queue, queue.egress_id))
         pool_id = self._pool_of(queue.tenant_id)
         path = pool_path(queue.tenant_id, queue.site, pool_id)
         return (*broadcast_scopes(queue), *sender_scopes(queue), *path)
 
-    def booking_path(self, queue: ScheduledQueue, egress_id: str) -> Path:
+    def reservation_path(self, queue: ScheduledQueue, egress_id: str) -> Path:
         """The scopes that count a message, smallest first. Test mail counts at the sandbox only."""
         if queue.site == SANDBOX:
             return (site_scope(queue, SANDBOX), Scope(ScopeKind.SITE, SANDBOX))
@@ -107,7 +107,7 @@ class LimitScopes:
         path = (Scope(ScopeKind.POOL, source.pool_id), *scopes)
         return self.ledger.path_capacity(path, now_s=now_s)
 
-    def book(
+    def reserve(
         self, queue: ScheduledQueue, count: int, *, now_s: float
     ) -> Iterator[tuple[EgressSource, int]]:
         """Reserve capacity. A queue with an egress source uses no other."""
@@ -115,19 +115,27 @@ class LimitScopes:
             return
         if queue.site == SANDBOX or queue.egress_id:
             source = self.sources.get(queue.egress_id) or SANDBOX_SOURCE
-            path = self.booking_path(queue, source.egress_id)
+            path = self.reservation_path(queue, source.egress_id)
             yield source, self.ledger.reserve(path, count, now_s=now_s, partial=True)
             return
         pool_id = self._pool_of(queue.tenant_id)
         rotation = self.sources.rotation(pool_id, queue.site)
-        for source, booked in self._book_from(rotation, queue, count, pool_id=pool_id, now_s=now_s):
+        for source, booked in self._reserve_from(
+            rotation, queue, count, pool_id=pool_id, now_s=now_s
+        ):
             count -= booked
             yield source, booked
         if count and (overflow := self.sources.overflow(pool_id, queue.site)):
-            yield from self._book_from(overflow, queue, count, pool_id=pool_id, now_s=now_s)
+            yield from self._reserve_from(overflow, queue, count, pool_id=pool_id, now_s=now_s)
 
-    def _book_from(
-        self, rotation: Rotation, queue: ScheduledQueue, count: int, *, pool_id: str, now_s: float
+    def _reserve_from(
+        self,
+        rotation: SourceRotation,
+        queue: ScheduledQueue,
+        count: int,
+        *,
+        pool_id: str,
+        now_s: float,
     ) -> Iterator[tuple[EgressSource, int]]:
         rotation.restore_due(now_s)
         turns = 0  # left in this round, so that the sources share the messages evenly
@@ -153,7 +161,7 @@ class LimitScopes:
     ) -> int:
         if source.pool_id != pool_id and self._is_warming(source.egress_id, queue.site):
             return 0  # overflow is for warm sources
-        path = self.booking_path(queue, source.egress_id)
+        path = self.reservation_path(queue, source.egress_id)
         return self.ledger.reserve(path, count, now_s=now_s, partial=True)
 
 
@@ -184,7 +192,7 @@ def sent_path(
 @lru_cache(maxsize=PATHS_CACHED)
 def source_path(egress_id: str, site: str) -> tuple[Scope, Scope]:
     """Of one source at a site, in place of the choice among those of its pool."""
-    return (Scope(ScopeKind.WARMUP, egress_id), egress_site(egress_id, site))
+    return (Scope(ScopeKind.WARMUP, egress_id), egress_site_scope(egress_id, site))
 
 
 def sender_scopes(queue: ScheduledQueue) -> Path:
@@ -203,4 +211,4 @@ def broadcast_scopes(queue: ScheduledQueue) -> Path:
 def site_scope(queue: ScheduledQueue, egress_id: str) -> Scope:
     """The scope of an egress source at the site of a queue."""
     tenant_id = queue.tenant_id if queue.site == SANDBOX else ""
-    return egress_site(egress_id, queue.site, tenant_id)
+    return egress_site_scope(egress_id, queue.site, tenant_id)

@@ -68,7 +68,7 @@ class Shaping:
         return self.by_site.get(site, self.default)
 
 
-def load_shaping(
+def parse_shaping(
     text: str,
     *,
     default: SiteLimits,

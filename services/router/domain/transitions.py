@@ -14,7 +14,7 @@ from contracts.ingest.v1.directory_pb2 import AMBIGUOUS_POLICY_FAIL, Tenant
 from contracts.router.v1.events_pb2 import MessageClosed, MessageDelayed
 from mail import bounce
 from services.router.domain.admission import address_hash
-from services.router.domain.events import message_delayed, serialize_bounded, timestamp
+from services.router.domain.events import message_delayed, serialize_truncated, timestamp
 from services.router.domain.message import CLOSED, AssignedMessage, State
 from services.router.domain.reasons import WaitReason
 from services.router.domain.retry import RetryPolicy
@@ -138,7 +138,7 @@ def schedule_retry(
         reason,
         added_attempts=added_attempts,
         due_s=now_s + delay_s,
-        reply=serialize_bounded(event.reply),
+        reply=serialize_truncated(event.reply),
     )
 
 
@@ -149,7 +149,7 @@ def close(event: DeliveryAttempted, state: State, *, reason: str) -> Transition:
         reason,
         added_attempts=1,
         due_s=DUE_NOW_S,
-        reply=serialize_bounded(event.reply),
+        reply=serialize_truncated(event.reply),
     )
 
 

@@ -74,7 +74,7 @@ class WarmupChanged(NamedTuple):
     growth: float = 0.0
 
 
-class Facts(NamedTuple):
+class WarmupFacts(NamedTuple):
     """What happened since the day of the aggregate began. used: attempts that connected. refused:
     for reputation."""
 
@@ -148,25 +148,25 @@ def allowance(state: Warmup) -> int:
     return 0 if state.status in (Status.NEW, Status.FINISHED) else state.per_day
 
 
-def decide(state: Warmup, facts: Facts, *, ramp: Ramp, now_s: float) -> list[WarmupChanged]:
+def decide(state: Warmup, facts: WarmupFacts, *, ramp: Ramp, now_s: float) -> list[WarmupChanged]:
     """The events of now; at most one. Repeated with the same facts after it, there is none."""
     if state.status is Status.NEW:
         return []
     if is_idle(state, facts, now_s):
         return [to_stage(state, Change.DECAYED, now_s, stage=0, ramp=ramp, reason="idle")]
     if now_s - state.lowered_s >= DAY_S and (harm := find_harm(facts)):
-        return [lower_after(harm, state, facts, ramp=ramp, now_s=now_s)]
+        return [lower_after_harm(harm, state, facts, ramp=ramp, now_s=now_s)]
     if now_s - state.day_s < DAY_S:
         return []
     return [end_day(state, facts, ramp=ramp, now_s=now_s)]
 
 
-def is_idle(state: Warmup, facts: Facts, now_s: float) -> bool:
+def is_idle(state: Warmup, facts: WarmupFacts, now_s: float) -> bool:
     is_warm = state.stage > 0 or state.status is Status.FINISHED
     return is_warm and not facts.used and now_s - max(state.last_used_s, state.stage_s) > IDLE_S
 
 
-def find_harm(facts: Facts) -> str:
+def find_harm(facts: WarmupFacts) -> str:
     if facts.refused >= max(REFUSED_MIN, BLOCKED_SHARE * facts.used):
         return "blocked"
     if facts.refused >= max(REFUSED_MIN, REFUSED_SHARE * facts.used):
@@ -178,8 +178,8 @@ def find_harm(facts: Facts) -> str:
     return ""
 
 
-def lower_after(
-    harm: str, state: Warmup, facts: Facts, *, ramp: Ramp, now_s: float
+def lower_after_harm(
+    harm: str, state: Warmup, facts: WarmupFacts, *, ramp: Ramp, now_s: float
 ) -> WarmupChanged:
     """Back from the volume that there really was: a larger allowance meant nothing."""
     taken = max(state.volume, facts.delivered)
@@ -207,7 +207,7 @@ def growth_after(harm: str, delivered: int, volume: int) -> float:
     return min(max(observed, GROWTH_MIN), GROWTH_SHARE * STEEPEST_GROWTH)
 
 
-def end_day(state: Warmup, facts: Facts, *, ramp: Ramp, now_s: float) -> WarmupChanged:
+def end_day(state: Warmup, facts: WarmupFacts, *, ramp: Ramp, now_s: float) -> WarmupChanged:
     if state.status is not Status.RAMPING:
         return changed(state, Change.HELD, now_s, reason=state.status, facts=facts)
     if reason := why_held(state, facts):
@@ -232,7 +232,7 @@ def grow(state: Warmup, ramp: Ramp, now_s: float) -> tuple[int, float]:
     return min(ceil(state.per_day * STEEPEST_GROWTH), next_stage), 0.0
 
 
-def why_held(state: Warmup, facts: Facts) -> str:
+def why_held(state: Warmup, facts: WarmupFacts) -> str:
     """Why the allowance does not grow; "" if it does."""
     share = ADVANCE_SHARE_AT_SITE if state.site else ADVANCE_SHARE
     if facts.used < share * state.per_day:
@@ -242,11 +242,11 @@ def why_held(state: Warmup, facts: Facts) -> str:
     return ""
 
 
-NOTHING = Facts()
+NOTHING = WarmupFacts()
 
 
 def changed(
-    state: Warmup, change: Change, now_s: float, *, reason: str = "", facts: Facts = NOTHING
+    state: Warmup, change: Change, now_s: float, *, reason: str = "", facts: WarmupFacts = NOTHING
 ) -> WarmupChanged:
     """An event that leaves the allowance as it is."""
     return WarmupChanged(

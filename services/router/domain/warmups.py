@@ -1,5 +1,5 @@
-"""The warmups of all egress sources as one policy source: it counts the facts, asks for decisions,
-and turns stages into limits."""
+"""The warmups of all egress sources as one policy source: it counts the facts, decides by
+them when a stage begins, and turns stages into limits."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
@@ -21,10 +21,10 @@ from services.router.domain.reasons import WaitReason
 from services.router.domain.results import INVALID_CLASSES, AttemptResult
 from services.router.domain.warmup import (
     DAY_S,
-    Facts,
     Status,
     Warmup,
     WarmupChanged,
+    WarmupFacts,
 )
 
 Key = tuple[str, str]  # egress source, site
@@ -56,7 +56,7 @@ def engaged_within(
 
 
 @dataclass(slots=True)
-class DayFacts:
+class WarmupDayCounter:
     """The facts of one aggregate's current day."""
 
     used: int = 0
@@ -82,8 +82,8 @@ class DayFacts:
         elif result.bounce_class in INVALID_CLASSES:
             self.bounced += result.count
 
-    def facts(self) -> Facts:
-        return Facts(self.used, self.delivered, self.refused, self.bounced, self.complained)
+    def facts(self) -> WarmupFacts:
+        return WarmupFacts(self.used, self.delivered, self.refused, self.bounced, self.complained)
 
 
 class Warmups:
@@ -108,7 +108,7 @@ class Warmups:
         self._big_sites = frozenset(big_sites)
         self._spreads = spreads
         self._states: dict[Key, Warmup] = {}
-        self._facts: dict[Key, DayFacts] = {}
+        self._facts: dict[Key, WarmupDayCounter] = {}
         self._touched: set[Key] = set()  # with new facts since the latest decision
         self._changed: set[Key] = set()  # with new facts since they were saved
         self._day_ends: list[tuple[float, Key]] = []  # a heap; outdated ones are skipped
@@ -116,7 +116,7 @@ class Warmups:
     def state_of(self, egress_id: str, site: str = "") -> Warmup | None:
         return self._states.get((egress_id, site))
 
-    def facts_of(self, egress_id: str, site: str = "") -> Facts:
+    def facts_of(self, egress_id: str, site: str = "") -> WarmupFacts:
         return self._facts[egress_id, site].facts()
 
     def apply(self, event: WarmupChanged) -> None:
@@ -128,7 +128,7 @@ class Warmups:
 
     def _begin_day(self, state: Warmup) -> None:
         key = (state.egress_id, state.site)
-        self._facts[key] = DayFacts()
+        self._facts[key] = WarmupDayCounter()
         self._changed.add(key)
         heappush(self._day_ends, (state.day_s + DAY_S, key))
 
@@ -145,9 +145,9 @@ class Warmups:
 
     def load_facts(self, egress_id: str, site: str, counts: Iterable[int]) -> None:
         if (egress_id, site) in self._facts:
-            self._facts[egress_id, site] = DayFacts(*counts)
+            self._facts[egress_id, site] = WarmupDayCounter(*counts)
 
-    def drain_facts(self) -> dict[Key, Facts]:
+    def drain_facts(self) -> dict[Key, WarmupFacts]:
         """The facts that have changed since the last call."""
         changed, self._changed = self._changed, set()
         return {key: self._facts[key].facts() for key in changed if key in self._facts}
@@ -233,7 +233,7 @@ class Warmups:
         self._touched.clear()
         return events
 
-    def command(self, command: WarmupCommand, now_s: float) -> list[WarmupChanged]:
+    def execute(self, command: WarmupCommand, now_s: float) -> list[WarmupChanged]:
         """What an operator commands; sites follow the source. The events are applied already.
         Raises ValueError if the command does not apply."""
         if command.action == START:

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 DeleteStep = Callable[[Transaction], Awaitable[int]]
 
 
-class DayPartitionMaintenance:
+class PartitionMaintenance:
     """Every replica creates the coming days; the scheduler drops the old ones.
 
     retention_days: how long a day is kept after its last close.
@@ -68,7 +68,7 @@ class DayPartitionMaintenance:
 
     async def _drop(self, day: date) -> None:
         async with self._database.transaction() as tx:
-            await self._partitions.drop(tx, day)
+            await self._partitions.drop_permanently(tx, day)
         self._closed.forget(day)
         logger.info("router.day_dropped", extra={"day": str(day)})
 
@@ -88,7 +88,7 @@ class EgressPublisher:
         if self._is_published and await self._end_offset() > 0:
             return
         async with self._database.transaction() as tx:
-            entries = [*await directory.load_pools(tx), *await directory.load_sources(tx)]
+            entries = [*await directory.load_pools(tx), *await directory.load_all_sources(tx)]
         now = clock.now()
         await self._kafka.publish([encode(entry, now) for entry in entries])
         self._is_published = True

@@ -177,9 +177,9 @@ class Scheduler:
         with self._lease.publishing():
             await self._outbox.publish(result.entry, self._health)
         failpoint("router.tick.published")
-        woken = await self._wake_queues(cell, result)
+        woken = await self._unblock_queues(cell, result)
         woken |= await self._unblock_misplaced(cell)  # even if others are woken in every tick
-        wait_s = min(cell.next_s(), result.next_s) - result.now_s
+        wait_s = min(cell.next_work_s(), result.next_s) - result.now_s
         return 0.0 if woken else max(0.0, min(wait_s, self._config.idle_interval_s))
 
     async def _load_cell(self) -> Cell:
@@ -254,7 +254,7 @@ class Scheduler:
     ) -> list[Message]:
         now_s, active = snapshot.now_s, snapshot.active
         allocation = cell.plan(active, now_s=now_s)
-        due = await assignments.select_due(tx, cell.reads(active, allocation.quotas))
+        due = await assignments.select_due(tx, cell.to_read(active, allocation.quotas))
         if any(rows and rows[0].due_s > now_s - PROMPT_AGE_S for rows in due.values()):
             self._batch.record_prompt(now_s)
         result = cell.dispatch(due, allocation.quotas, now_s=now_s)
@@ -296,10 +296,10 @@ class Scheduler:
         if finished.blocked:
             served_ids = [one.queue.queue_id for one in finished.served]
             await queues.lock(tx, served_ids + [queue.queue_id for queue in finished.blocked])
-        await queues.record_served(tx, finished.served, counters=cell.changes(now_s=now_s))
+        await queues.record_served(tx, finished.served, counters=cell.counters_to_save(now_s=now_s))
         await queues.block(tx, finished.blocked)
 
-    async def _wake_queues(self, cell: Cell, result: TickResult) -> bool:
+    async def _unblock_queues(self, cell: Cell, result: TickResult) -> bool:
         """Unblock as many queues as their scopes have capacity for, and activate those that are
         due. True if there were any.
 
@@ -311,17 +311,17 @@ class Scheduler:
             if unloaded:
                 async with self._lease.transaction() as tx:
                     await self._load_counters(tx, cell, unloaded)
-            wakes = cell.scopes_to_wake(due, now_s=result.now_s)
-            if not (wakes or result.has_due):
+            to_unblock = cell.queues_to_unblock(due, now_s=result.now_s)
+            if not (to_unblock or result.has_due):
                 return False
             async with self._lease.transaction() as tx:
-                unblocked = await queues.unblock_queues(tx, wakes)
+                unblocked = await queues.unblock_queues(tx, to_unblock)
         except BaseException as error:
             self._cell = None  # memory no longer knows which scopes block queues
             if isinstance(error, Fenced):
                 return False
             raise
-        cell.woken(wakes, unblocked, now_s=result.now_s)
+        cell.record_unblocked(to_unblock, unblocked, now_s=result.now_s)
         return True
 
     async def _unblock_misplaced(self, cell: Cell) -> bool:

@@ -35,4 +35,4 @@ async def load_policies(lease: Lease, cell: Cell) -> None:
     while after is not None:
         async with lease.transaction() as tx:
             counts, after = await policies.read_counts_page(tx, after)
-        cell.adaptive.load_counts(counts)
+        cell.adaptive.restore_counts(counts)

@@ -16,7 +16,7 @@ class DayPartitions:
         self.days = TablePartitions("router", "messages")
         self._dropped_days: set[date] = set()
 
-    async def prepare(self, tx: Transaction, message_ids: Iterable[str]) -> set[str]:
+    async def create_missing_days(self, tx: Transaction, message_ids: Iterable[str]) -> set[str]:
         """Create the missing days. Returns the ids whose day was dropped: such messages closed long
         ago, and nothing about them can still change."""
         by_day: dict[date, list[str]] = {}
@@ -28,7 +28,7 @@ class DayPartitions:
             await self.days.ensure(tx, missing - self._dropped_days)
         return {one for day in by_day.keys() & self._dropped_days for one in by_day[day]}
 
-    async def drop(self, tx: Transaction, day: date) -> bool:
+    async def drop_permanently(self, tx: Transaction, day: date) -> bool:
         """Drop a day permanently; it is not created again."""
         await tx.execute(
             "INSERT INTO router.dropped_days (day) VALUES (%s) ON CONFLICT DO NOTHING", (day,)

@@ -69,7 +69,7 @@ def pool_from_row(row: Sequence[object]) -> Pool:
     return Pool(**dict(zip(names, row, strict=True)))  # type: ignore[arg-type]
 
 
-async def load_sources(tx: Transaction) -> list[EgressSource]:
+async def load_all_sources(tx: Transaction) -> list[EgressSource]:
     rows = await tx.rows(
         "SELECT egress_id::text, version, deleted, pool_id::text, source_ip, source_ipv6, ehlo,"
         " paused FROM router.egress_sources ORDER BY egress_id"

@@ -92,7 +92,7 @@ async def load(tx: Transaction, adaptive: AdaptivePolicies) -> None:
     after = ""
     while after is not None:
         counts, after = await read_counts_page(tx, after)
-        adaptive.load_counts(counts)
+        adaptive.restore_counts(counts)
 
 
 async def load_usage(tx: Transaction, scopes: LimitScopes) -> None:
@@ -103,7 +103,7 @@ async def load_usage(tx: Transaction, scopes: LimitScopes) -> None:
             counters, after = await usage.read_counters_page(tx, kind, after)
             scopes.ledger.load(counters)
     for one in await results.read_in_flight(tx):
-        path = scopes.booking_path(ScheduledQueue.of(one.queue_id), one.egress_id)
+        path = scopes.reservation_path(ScheduledQueue.of(one.queue_id), one.egress_id)
         scopes.ledger.load_in_flight(path, one.number)
 
 

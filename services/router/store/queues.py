@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from kernel import ids
 from kernel.database import Transaction
-from services.router.domain.cell import Wakes
+from services.router.domain.cell import QueuesToUnblock
 from services.router.domain.counters import CounterRow
 from services.router.domain.drr import ActiveQueue, BlockedQueue
 from services.router.domain.ledger import Scope
@@ -66,7 +66,7 @@ ORDER BY found.nth, found.next_at LIMIT %(limit)s
 QUEUES_PER_TENANT = 10
 FIRST_TENANT = str(ids.NIL)
 BLOCKED_PAGE_ROWS = 2_000
-WOKEN_MAX = 1_000  # queues of changed tenants, and queues that become due, in one tick
+UNBLOCKED_MAX = 1_000  # queues of changed tenants, and queues that become due, in one tick
 
 # Counters commit with the assignments. They are absolute, because only the scheduler writes them.
 RECORD_SERVED = """
@@ -160,7 +160,9 @@ async def mark_queues_due(tx: Transaction, activations: Sequence[QueueDueTime]) 
     )
 
 
-async def select_active_by_tenant(tx: Transaction, *, after: str, limit: int) -> list[ActiveQueue]:
+async def select_active_after_tenant(
+    tx: Transaction, *, after: str, limit: int
+) -> list[ActiveQueue]:
     """Active queues of the tenants after this one; of the first tenants again after the last."""
     params = {"cell": CELL, "each": QUEUES_PER_TENANT, "limit": limit, "after": after}
     rows = await tx.rows(ACTIVE_BY_TENANT, params)
@@ -229,21 +231,21 @@ async def lock_or_create(tx: Transaction, queues: Iterable[ScheduledQueue]) -> N
     await tx.execute(LOCK_OR_CREATE, params)
 
 
-async def unblock_queues(tx: Transaction, wakes: Wakes) -> dict[Scope, int]:
+async def unblock_queues(tx: Transaction, to_unblock: QueuesToUnblock) -> dict[Scope, int]:
     """Unblock the first queues of each scope, up to its count, and those of changed tenants, and
     activate the queues that have become due. Returns the number of each scope."""
     rows = await tx.rows(
         WAKE,
         {
             "cell": CELL,
-            "scopes": [scope.key for scope in wakes.counts],
-            "counts": list(wakes.counts.values()),
-            "tenants": list(wakes.tenants),
-            "limit": WOKEN_MAX,
+            "scopes": [scope.key for scope in to_unblock.counts],
+            "counts": list(to_unblock.counts.values()),
+            "tenants": list(to_unblock.tenants),
+            "limit": UNBLOCKED_MAX,
         },
     )
     found = Counter(blocked_by for (blocked_by,) in rows)
-    return {scope: found[scope.key] for scope in wakes.counts}
+    return {scope: found[scope.key] for scope in to_unblock.counts}
 
 
 class BlockedPosition(NamedTuple):

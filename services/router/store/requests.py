@@ -1,5 +1,5 @@
 """Queries of tenants, with the tenant role: every statement names the tenant, and row-level
-security shows only its rows. Queries of the audit, with the system role."""
+security shows only its rows. Queries to reconcile messages, with the system role."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -96,7 +96,7 @@ WITH page AS (
 {QUEUE_COLUMNS.format(queues="page")} ORDER BY q.tenant_id, q.queue_id
 """  # noqa: S608 - constants only
 
-AUDIT = """
+SELECT_TO_RECONCILE = """
 SELECT message_id::text, state, attempt, attempt_count, reply IS NOT NULL, ambiguous,
     coalesce(reply, ''),
     context, extract(epoch FROM expires_at)::float8, expires_at <= now(), tenant_id::text,
@@ -132,7 +132,7 @@ class QueueView(NamedTuple):
     queued: int  # counted up to 10,000
 
 
-class AuditedMessage(NamedTuple):
+class MessageToReconcile(NamedTuple):
     row: ExpiredMessage
     expires_s: float
     is_expired: bool
@@ -206,11 +206,13 @@ async def load_queue_views(
     return [QueueView._make(row) for row in rows]
 
 
-async def load_audited(tx: Transaction, ids: Sequence[str]) -> dict[str, AuditedMessage]:
+async def load_to_reconcile(tx: Transaction, ids: Sequence[str]) -> dict[str, MessageToReconcile]:
     """Rows in any state, by id. System role."""
-    rows = await tx.rows(AUDIT, (ids,))
+    rows = await tx.rows(SELECT_TO_RECONCILE, (ids,))
     return {
-        row[0]: AuditedMessage(ExpiredMessage._make((row[0], State(row[1]), *row[2:8])), *row[8:])
+        row[0]: MessageToReconcile(
+            ExpiredMessage._make((row[0], State(row[1]), *row[2:8])), *row[8:]
+        )
         for row in rows
     }
 

@@ -6,7 +6,7 @@ from contracts.router.v1.results_pb2 import Results
 from kernel.database import Row, Transaction
 from services.router.domain.drr import ActiveQueue
 from services.router.domain.message import CELL
-from services.router.store.queues import select_active_by_tenant
+from services.router.store.queues import select_active_after_tenant
 from services.router.store.results import parse
 
 SNAPSHOT = """
@@ -46,7 +46,7 @@ async def read_snapshot(tx: Transaction, *, limit: int, after_tenant: str) -> Ti
     active = [ActiveQueue.of(*row[3:]) for row in sorted(rows, key=by_time) if row[3] is not None]
     is_complete = len(active) < limit
     if not is_complete:
-        active = await select_active_by_tenant(tx, after=after_tenant, limit=limit)
+        active = await select_active_after_tenant(tx, after=after_tenant, limit=limit)
     return TickSnapshot(now_s, next_due_s, results, active, is_complete)
 
 

@@ -25,10 +25,10 @@ from services.router.domain.egress import EgressSource
 from services.router.domain.events import timestamp
 from services.router.domain.feedback_rules import load_feedback_rules
 from services.router.domain.ledger import Scope, ScopeKind
-from services.router.domain.policies import DEFAULT_POOL, TenantDirectory, egress_site
+from services.router.domain.policies import DEFAULT_POOL, TenantDirectory, egress_site_scope
 from services.router.domain.ramps import Ramp
 from services.router.domain.reasons import WaitReason
-from services.router.domain.reputation import Policy, Standing, Subject, SubjectKind
+from services.router.domain.reputation import ReputationPolicy, Standing, Subject, SubjectKind
 from services.router.domain.warmup import DAY_S
 from tests.support.memory_cell import NOW_S, TENANT, PolicyRows, due_message, memory_cell
 
@@ -97,9 +97,9 @@ def started() -> AdaptivePolicies:
 
 
 def test_a_tenant_is_paused_by_its_own_policy_or_else_by_that_of_the_engine() -> None:
-    cases = [(None, True), (Policy.NONE, False), (Policy.STANDARD, False), (Policy.STRICT, True)]
+    cases = [(None, True), *((one, one == "strict") for one in ReputationPolicy)]
     for own, is_paused in cases:
-        rules = replace(RULES, policy=Policy.STRICT, policy_of={TENANT: own}.get)
+        rules = replace(RULES, policy=ReputationPolicy.STRICT, policy_of={TENANT: own}.get)
         policies = AdaptivePolicies(rules)
         policies.observe([result(940), invalid(60)], now_s=NOW_S)  # 6 %: between the thresholds
         assert (policies.reputation.suspension_of(BULK, NOW_S) is not None) == is_paused
@@ -123,7 +123,7 @@ def test_a_tenants_record_names_its_policy() -> None:
         "default": Tenant(),
     }
     directory = TenantDirectory(TenantRecords(records))
-    assert directory.reputation_policy_of("strict") is Policy.STRICT
+    assert directory.reputation_policy_of("strict") is ReputationPolicy.STRICT
     assert directory.reputation_policy_of("default") is None
     assert directory.reputation_policy_of("unknown") is None
 
@@ -165,7 +165,7 @@ def test_an_override_is_in_force_for_the_next_scheduler_and_its_removal_too() ->
     policies, saved = AdaptivePolicies(RULES), Saved()
     policies.observe([refused(9)], now_s=NOW_S)
     saved.save(policies, NOW_S)
-    scope = egress_site("e1", "a.example")
+    scope = egress_site_scope("e1", "a.example")
     loaded = saved.adaptive()
     suspension = loaded.feedback.suspension_of(scope, NOW_S + 1)
     assert suspension == policies.feedback.suspension_of(scope, NOW_S + 1)

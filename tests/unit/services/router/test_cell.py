@@ -8,7 +8,7 @@ from services.router.domain.events import UnansweredAssignment, delivery_assigne
 from services.router.domain.ledger import Scope, ScopeKind, Suspension
 from services.router.domain.limits import NO_LIMITS, Limits
 from services.router.domain.message import DueMessage, ScheduledQueue, State
-from services.router.domain.policies import DEFAULT_POOL, TenantRouting, egress_site
+from services.router.domain.policies import DEFAULT_POOL, TenantRouting, egress_site_scope
 from services.router.domain.results import InFlight
 from services.router.domain.shaping import SiteLimits
 from tests.support.memory_cell import (
@@ -147,7 +147,7 @@ def test_a_message_that_stays_with_a_source_waits_for_it_without_a_write() -> No
     assert cell.requeued == 0
     [blocked] = [row.blocked for row in cell.queues.values()]
     assert blocked
-    assert blocked.scope == egress_site("e2", "site")
+    assert blocked.scope == egress_site_scope("e2", "site")
     cell.answer(first[0], assigned_s=NOW_S)
     cell.tick(NOW_S + 11)
     assert [one.egress_id for one in cell.tick(NOW_S + 11)] == ["e2"]
@@ -184,7 +184,7 @@ def test_an_assignment_that_was_not_saved_leaves_no_trace() -> None:
     cell.cell.cancel(result.assignments, now_s=NOW_S)
     again = dispatched(*map(due_message, range(5)), cell=cell)
     assert len(again.assignments) == 1
-    assert cell.cell.scopes.ledger.in_flight(egress_site("e1", "site")) == 1
+    assert cell.cell.scopes.ledger.in_flight(egress_site_scope("e1", "site")) == 1
 
 
 class Suspended:
@@ -194,7 +194,7 @@ class Suspended:
     reason = ""
 
     def __init__(self) -> None:
-        self.scope: Scope | None = egress_site("e1", "site")
+        self.scope: Scope | None = egress_site_scope("e1", "site")
 
     def limits_of(self, _: Scope, __: float) -> Limits:
         return NO_LIMITS
@@ -285,5 +285,5 @@ def test_a_waiting_scope_costs_nothing_until_it_is_released() -> None:
         now_s = NOW_S + 0.1 + tick / 1000
         cell.cell.apply([], now_s=now_s)
         due, _ = cell.cell.due_scopes(now_s=now_s)
-        assert not cell.cell.scopes_to_wake(due, now_s=now_s)
+        assert not cell.cell.queues_to_unblock(due, now_s=now_s)
     assert calls == 0

@@ -108,7 +108,7 @@ class Walk:
             if not any(self.cell.rows.values()):
                 return
             due_s = min((row.next_s for row in self.cell.queues.values() if row.next_s), default=0)
-            next_s = min(self.cell.cell.next_s(), due_s or float("inf"))
+            next_s = min(self.cell.cell.next_work_s(), due_s or float("inf"))
             assert next_s < float("inf"), "messages wait for nothing"
             self.tick(max(next_s - self.now_s, 0.001))
         raise AssertionError("messages wait for ever")

@@ -19,14 +19,14 @@ from services.router.domain.feedback_rules import (
 from services.router.domain.ledger import Scope, ScopeKind
 from services.router.domain.limits import NO_LIMITS, Limits
 from services.router.domain.overrides import RESTORE_SHARES, Overrides, OverrideSet
-from services.router.domain.policies import egress_site
+from services.router.domain.policies import egress_site_scope
 from services.router.domain.reasons import WaitReason
 from services.router.domain.results import AttemptResult
 
 RULES = load_feedback_rules((files("services.router") / "feedback.toml").read_text("utf-8"))
 TSS04 = "[TSS04] Messages from 192.0.2.1 temporarily deferred due to unexpected volume"
 HOUR_S = 3600.0
-YAHOO = egress_site("ip", "yahoo")
+YAHOO = egress_site_scope("ip", "yahoo")
 
 
 def refusal(
@@ -68,7 +68,7 @@ def test_yahoos_second_complaint_reply_suspends_the_source_at_yahoo_for_two_hour
     assert suspension.until_s == 1010.0 + 2 * HOUR_S
     assert suspension.reason is WaitReason.OVERRIDE
     assert "temporarily deferred" in event.override.reason
-    assert feedback.suspension_of(egress_site("other", "yahoo"), 1011.0) is None
+    assert feedback.suspension_of(egress_site_scope("other", "yahoo"), 1011.0) is None
 
 
 def test_replies_that_are_too_far_apart_trigger_nothing() -> None:
@@ -165,7 +165,7 @@ def test_microsofts_connection_limit_leaves_one_connection() -> None:
         text, site="microsoft-consumer", host=host, bounce_class="rate_limited", count=2
     )
     feedback.record([reply], 1001.0)
-    scope = egress_site("ip", "microsoft-consumer")
+    scope = egress_site_scope("ip", "microsoft-consumer")
     assert feedback.limits_of(scope, 1001.0) == Limits(in_flight_max=1)
     assert feedback.limits_of(scope, 1000.0 + HOUR_S) is NO_LIMITS
 

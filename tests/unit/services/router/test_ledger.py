@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from services.router.domain.counters import CounterRow
 from services.router.domain.ledger import (
-    ACCOUNTS_MIN,
     SWEPT_MAX,
+    USAGES_MIN,
     Ledger,
     Path,
     Scope,
@@ -18,7 +18,7 @@ from services.router.domain.ledger import (
     Suspension,
 )
 from services.router.domain.limits import NO_LIMITS, Limits
-from services.router.domain.policies import CombinedPolicies, egress_site, least_limits
+from services.router.domain.policies import CombinedPolicies, egress_site_scope, least_limits
 from services.router.domain.reasons import WaitReason
 
 START_S = 1_795_000_000.0
@@ -53,7 +53,7 @@ def path(name: str, egress: str) -> Path:
     return (
         tenant(name),
         Scope(ScopeKind.WARMUP, egress),
-        egress_site(egress, "site"),
+        egress_site_scope(egress, "site"),
         ENGINE,
     )
 
@@ -172,7 +172,9 @@ def test_a_canceled_reservation_leaves_every_capacity_as_it_was(
 
 
 def test_a_scope_without_capacity_leaves_the_others_of_its_path_untouched() -> None:
-    table = Table({tenant(): Limits(per_hour=100), egress_site("e1", "site"): Limits(per_day=3)})
+    table = Table(
+        {tenant(): Limits(per_hour=100), egress_site_scope("e1", "site"): Limits(per_day=3)}
+    )
     ledger = Ledger(table)
     assert ledger.reserve(path("a", "e1"), 5, now_s=START_S) == 0
     assert ledger.capacity(tenant(), now_s=START_S).available == 100
@@ -182,7 +184,7 @@ def test_a_scope_without_capacity_leaves_the_others_of_its_path_untouched() -> N
 
 
 def test_a_suspended_scope_has_no_capacity_until_it_ends() -> None:
-    scope = egress_site("e1", "site")
+    scope = egress_site_scope("e1", "site")
     ledger = Ledger(Table(suspended={scope: Suspension(START_S + 60)}))
     capacity = ledger.capacity(scope, now_s=START_S)
     assert (capacity.available, capacity.available_at_s) == (0, START_S + 60)
@@ -208,10 +210,10 @@ def test_a_message_that_made_no_connection_is_refunded_where_it_was_counted() ->
 
 def test_accounts_of_idle_scopes_are_dropped() -> None:
     ledger = Ledger(Table({tenant("0"): Limits(per_second=5)}))
-    for number in range(ACCOUNTS_MIN + 1):
+    for number in range(USAGES_MIN + 1):
         ledger.reserve([tenant(str(number))], 1, now_s=START_S)
         ledger.release([tenant(str(number))], 1)
-    for number in range(ACCOUNTS_MIN // SWEPT_MAX + 2):
+    for number in range(USAGES_MIN // SWEPT_MAX + 2):
         before = len(ledger)
         ledger.reserve([tenant("new")], 1, now_s=START_S + (3 + number) * 86400)
         assert len(ledger) >= before - SWEPT_MAX, (
@@ -224,9 +226,9 @@ def test_accounts_that_were_loaded_are_not_checked_at_once() -> None:
     """With a hundred thousand of them, the first tick of a scheduler would outlast its lease."""
     ledger = Ledger(Table())
     row = CounterRow("", "per_hour/1", 5, START_S + 60)
-    ledger.load(row._replace(scope=tenant(str(number)).key) for number in range(ACCOUNTS_MIN * 2))
+    ledger.load(row._replace(scope=tenant(str(number)).key) for number in range(USAGES_MIN * 2))
     ledger.reserve([tenant("new")], 1, now_s=START_S + 3 * 86400)
-    assert len(ledger) == ACCOUNTS_MIN * 2 + 1
+    assert len(ledger) == USAGES_MIN * 2 + 1
 
 
 def test_counters_of_an_unknown_scope_are_ignored() -> None:

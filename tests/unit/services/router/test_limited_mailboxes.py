@@ -112,4 +112,4 @@ def test_a_retry_of_a_limited_mailbox_counts_for_the_mailbox() -> None:
     queue = ScheduledQueue(TENANT, "site", egress_id="e1", mailbox_id="b1")
     cell = memory_cell("e1")
     assert SCOPE in cell.cell.scopes.path_of(queue)
-    assert SCOPE in cell.cell.scopes.booking_path(queue, "e1")
+    assert SCOPE in cell.cell.scopes.reservation_path(queue, "e1")

@@ -130,4 +130,4 @@ def test_a_retry_of_a_limited_key_counts_for_the_key() -> None:
     assert ScheduledQueue.of(queue.queue_id) == queue
     cell = memory_cell("e1")
     assert KEY_SCOPE in cell.cell.scopes.path_of(queue)
-    assert KEY_SCOPE in cell.cell.scopes.booking_path(queue, "e1")
+    assert KEY_SCOPE in cell.cell.scopes.reservation_path(queue, "e1")

@@ -5,8 +5,8 @@ from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_PERMANENT as PERMAN
 from services.router.domain.ledger import Scope, ScopeKind
 from services.router.domain.reasons import WaitReason
 from services.router.domain.reputation import (
-    Policy,
     Reputation,
+    ReputationPolicy,
     Standing,
     StandingChanged,
     Subject,
@@ -18,7 +18,9 @@ HOUR_S = 3600.0
 TENANT = Subject(SubjectKind.TENANT, "tenant")
 
 
-def make_reputation(policy: Policy = Policy.STANDARD, subjects_max: int = 1000) -> Reputation:
+def make_reputation(
+    policy: ReputationPolicy = ReputationPolicy.STANDARD, subjects_max: int = 1000
+) -> Reputation:
     return Reputation(
         reports_complaints=lambda site: site == "yahoo",
         policy_of=lambda _: policy,
@@ -98,9 +100,9 @@ def test_bounces_of_last_week_are_forgotten() -> None:
 
 
 def test_the_strict_policy_pauses_at_a_warning_and_none_never() -> None:
-    strict = make_reputation(Policy.STRICT)
+    strict = make_reputation(ReputationPolicy.STRICT)
     assert of_tenant(strict.record(sent(950, 50))) == [(Standing.BROADCASTS_PAUSED, "bounces")]
-    none = make_reputation(Policy.NONE)
+    none = make_reputation(ReputationPolicy.NONE)
     assert of_tenant(none.record(sent(500, 500))) == [(Standing.WARNED, "bounces")]
     assert none.may_broadcast("tenant")
 

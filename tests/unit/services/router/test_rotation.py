@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from services.router.domain.egress import CHECKED_MAX, EgressSource, Rotation
+from services.router.domain.egress import CHECKED_MAX, EgressSource, SourceRotation
 from services.router.domain.limits import Capacity
 from tests.support.memory_cell import sources
 
@@ -13,7 +13,7 @@ class Sources:
     """Sources with a capacity each; they are counted as they are checked."""
 
     def __init__(self, number: int, capacity_of: Callable[[int], int]) -> None:
-        self.rotation = Rotation.of(sources(*map(str, range(number))))
+        self.rotation = SourceRotation.of(sources(*map(str, range(number))))
         self.checked = 0
         self._capacity_of = capacity_of
 

@@ -11,7 +11,7 @@ from services.router.domain.round import (
     LINGER_S,
     TRACKED_MAX,
     LingerTracker,
-    Rotation,
+    QueueTurns,
     Round,
     finish_round,
 )
@@ -99,34 +99,34 @@ def test_a_queue_is_not_moved_in_the_database_when_all_were_read() -> None:
 
 
 def test_queues_that_are_not_moved_take_turns() -> None:
-    rotation, queues = Rotation(), [queue(name) for name in "abcde"]
+    turns, queues = QueueTurns(), [queue(name) for name in "abcde"]
     served: list[str] = []
     for _ in range(5):
-        some = rotation.sort(queues)[:2]
+        some = turns.sort(queues)[:2]
         served += [one.queue.site for one in some]
-        rotation.record(queues, {one.queue_id: MORE for one in some})
+        turns.record(queues, {one.queue_id: MORE for one in some})
     assert set(served[:6]) == {*"abcde"}
     assert min(map(served.count, "abcde")) >= 1
 
 
 def test_a_queue_that_was_not_active_meanwhile_comes_first() -> None:
-    rotation, (one, two) = Rotation(), (queue("a"), queue("b"))
-    rotation.record([one, two], {one.queue_id: MORE})
-    rotation.record([two], {two.queue_id: MORE})
-    assert rotation.sort([two, one]) == [one, two]
+    turns, (one, two) = QueueTurns(), (queue("a"), queue("b"))
+    turns.record([one, two], {one.queue_id: MORE})
+    turns.record([two], {two.queue_id: MORE})
+    assert turns.sort([two, one]) == [one, two]
 
 
 def test_a_queue_is_read_from_its_first_row_until_it_has_new_work() -> None:
-    rotation, one = Rotation(), queue(first_due_s=NOW_S - 9)
+    turns, one = QueueTurns(), queue(first_due_s=NOW_S - 9)
     quotas = {one.queue_id: 3}
-    assert rotation.reads([one, queue("b")], quotas) == [(one.queue_id, 3, NOW_S - 9)]
-    rotation.record([one], {one.queue_id: MORE})
-    [read] = rotation.reads([one], quotas)
+    assert turns.to_read([one, queue("b")], quotas) == [(one.queue_id, 3, NOW_S - 9)]
+    turns.record([one], {one.queue_id: MORE})
+    [read] = turns.to_read([one], quotas)
     assert NOW_S - 1.01 < read.first_due_s < NOW_S - 1
-    rotation.record([one], {})
-    assert rotation.reads([one], quotas) == [read]
+    turns.record([one], {})
+    assert turns.to_read([one], quotas) == [read]
     newer = one._replace(version=2, first_due_s=NOW_S - 30)
-    assert rotation.reads([newer], quotas) == [(one.queue_id, 3, NOW_S - 30)]
+    assert turns.to_read([newer], quotas) == [(one.queue_id, 3, NOW_S - 30)]
 
 
 def test_a_limited_queue_is_blocked_only_if_it_has_more() -> None:

@@ -7,13 +7,13 @@ import pytest
 from mail.mx import site_of
 from services.router.domain.ledger import Scope, ScopeKind
 from services.router.domain.limits import NO_LIMITS, Limits
-from services.router.domain.policies import CombinedPolicies, ShapingPolicies, egress_site
+from services.router.domain.policies import CombinedPolicies, ShapingPolicies, egress_site_scope
 from services.router.domain.shaping import (
     Shaping,
     SiteLimits,
     lint_rules,
-    load_shaping,
     parse_rules,
+    parse_shaping,
 )
 
 DEFAULT = SiteLimits(400)
@@ -21,7 +21,7 @@ SHIPPED = (files("services.router") / "shaping.toml").read_text("utf-8")
 
 
 def shipped(operator_text: str = "") -> Shaping:
-    return load_shaping(SHIPPED, default=DEFAULT, operator_text=operator_text)
+    return parse_shaping(SHIPPED, default=DEFAULT, operator_text=operator_text)
 
 
 def test_the_shipped_rules_cover_the_biggest_receivers() -> None:
@@ -60,12 +60,12 @@ def test_an_operator_changes_one_figure_and_keeps_the_others() -> None:
 
 def test_rules_limit_an_egress_source_at_a_site_and_no_other_scope() -> None:
     shaping = ShapingPolicies(shipped())
-    limits = shaping.limits_of(egress_site("a", "yahoo-japan"), 0.0)
+    limits = shaping.limits_of(egress_site_scope("a", "yahoo-japan"), 0.0)
     assert limits == Limits(per_second=10, in_flight_max=40)
     sources = CombinedPolicies([shaping])
-    assert sources.limits_of(egress_site("a", "yahoo-japan"), 0.0) == limits
+    assert sources.limits_of(egress_site_scope("a", "yahoo-japan"), 0.0) == limits
     assert sources.limits_of(Scope(ScopeKind.TENANT, "t"), 0.0) is NO_LIMITS
-    assert shaping.suspension_of(egress_site("a", "yahoo-japan"), 0.0) is None
+    assert shaping.suspension_of(egress_site_scope("a", "yahoo-japan"), 0.0) is None
 
 
 def test_the_linter_reports_a_rule_that_no_site_can_match() -> None:
@@ -98,4 +98,4 @@ def test_the_linter_reports_invalid_rules() -> None:
     assert "rule 4: 'connection_max' is no figure" in problems
     assert "rule 4: the source of 'per_hour_max' has no figure" in problems
     with pytest.raises(ValueError, match="rule 3"):
-        load_shaping(text, default=DEFAULT)
+        parse_shaping(text, default=DEFAULT)

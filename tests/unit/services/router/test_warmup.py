@@ -7,11 +7,11 @@ from math import ceil
 import pytest
 
 from services.router.domain import warmup
-from services.router.domain.ramps import Ramp, lint_ramps, load_ramps
-from services.router.domain.warmup import DAY_S, Change, Facts, Status, Warmup, WarmupChanged
+from services.router.domain.ramps import Ramp, lint_ramps, parse_ramps
+from services.router.domain.warmup import DAY_S, Change, Status, Warmup, WarmupChanged, WarmupFacts
 
 RAMP = Ramp("test", "day", (200, 500, 1_000, 2_000), "the test")
-RAMPS = load_ramps((files("services.router") / "ramps.toml").read_text("utf-8"))
+RAMPS = parse_ramps((files("services.router") / "ramps.toml").read_text("utf-8"))
 
 
 def at_stage(stage: int, *, site: str = "", at_s: float = 0.0, volume: int = 0) -> Warmup:
@@ -19,14 +19,14 @@ def at_stage(stage: int, *, site: str = "", at_s: float = 0.0, volume: int = 0) 
     return warmup.evolve(Warmup("ip", site), event._replace(used=volume, delivered=volume))
 
 
-def decide(state: Warmup, facts: Facts, *, now_s: float = DAY_S) -> WarmupChanged | None:
+def decide(state: Warmup, facts: WarmupFacts, *, now_s: float = DAY_S) -> WarmupChanged | None:
     events = warmup.decide(state, facts, ramp=RAMP, now_s=now_s)
     assert len(events) <= 1
     return events[0] if events else None
 
 
-def used(number: int, **others: int) -> Facts:
-    return Facts(used=number, delivered=others.pop("delivered", number), **others)
+def used(number: int, **others: int) -> WarmupFacts:
+    return WarmupFacts(used=number, delivered=others.pop("delivered", number), **others)
 
 
 def test_a_source_advances_when_nine_tenths_were_used_and_delivered() -> None:
@@ -39,7 +39,7 @@ def test_a_source_advances_when_nine_tenths_were_used_and_delivered() -> None:
     ("facts", "reason"),
     [(used(179), "not_used"), (used(200, delivered=170), "not_delivered")],
 )
-def test_a_source_stays_in_its_stage_with_a_reason(facts: Facts, reason: str) -> None:
+def test_a_source_stays_in_its_stage_with_a_reason(facts: WarmupFacts, reason: str) -> None:
     event = decide(at_stage(0), facts)
     assert event
     assert (event.change, event.stage, event.reason) == (Change.HELD, 0, reason)
@@ -92,7 +92,7 @@ def test_a_few_refusals_change_nothing() -> None:
     ("facts", "reason"),
     [(used(1_500, complained=5), "complaints"), (used(1_500, bounced=150), "bounces")],
 )
-def test_complaints_and_bounces_cost_a_stage(facts: Facts, reason: str) -> None:
+def test_complaints_and_bounces_cost_a_stage(facts: WarmupFacts, reason: str) -> None:
     event = decide(at_stage(3), facts, now_s=3600.0)
     assert event
     assert (event.change, event.stage, event.reason) == (Change.LOWERED, 1, reason)
@@ -122,11 +122,11 @@ def test_a_finished_source_has_no_limit_until_it_is_blocked() -> None:
 
 def test_a_source_that_was_idle_for_a_month_starts_again() -> None:
     state = at_stage(3, volume=2_000)
-    held = decide(state, Facts(), now_s=30 * DAY_S)
+    held = decide(state, WarmupFacts(), now_s=30 * DAY_S)
     assert held
     assert held.change is Change.HELD
     state = warmup.evolve(state, held)
-    event = decide(state, Facts(), now_s=30 * DAY_S + 1)
+    event = decide(state, WarmupFacts(), now_s=30 * DAY_S + 1)
     assert event
     assert (event.change, event.per_day) == (Change.DECAYED, 200)
     assert decide(state, used(1), now_s=30 * DAY_S + 1) is None

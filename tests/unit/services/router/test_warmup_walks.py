@@ -12,7 +12,7 @@ from contracts.router.v1.policies_pb2 import PolicyCommand, WarmupCommand
 from services.router.domain.adaptation import COUNTS_INTERVAL_S, AdaptationRules
 from services.router.domain.ledger import Scope, ScopeKind
 from services.router.domain.limits import Limits
-from services.router.domain.policies import egress_site
+from services.router.domain.policies import egress_site_scope
 from services.router.domain.ramps import Ramp
 from services.router.domain.shaping import SiteLimits
 from tests.support.memory_cell import NOW_S, MemoryCell, due_message, memory_cell
@@ -49,7 +49,7 @@ steps = st.lists(
     ),
     max_size=20,
 )
-SCOPES = (Scope(ScopeKind.WARMUP, "e1"), *(egress_site("e1", site) for site in SITES))
+SCOPES = (Scope(ScopeKind.WARMUP, "e1"), *(egress_site_scope("e1", site) for site in SITES))
 
 
 def walk(cell: MemoryCell, walked: Sequence[Step]) -> dict[Scope, list[Sent]]:
@@ -66,7 +66,7 @@ def walk(cell: MemoryCell, walked: Sequence[Step]) -> dict[Scope, list[Sent]]:
             now_s += COUNTS_INTERVAL_S
             for one in cell.tick(now_s):
                 if one.egress_id == "e1":
-                    for scope in (SCOPES[0], egress_site("e1", one.event.site)):
+                    for scope in (SCOPES[0], egress_site_scope("e1", one.event.site)):
                         limits = cell.cell.adaptive.warmups.limits_of(scope, now_s)
                         sent[scope].append(Sent(now_s, limits))
                 refused = step.is_refused and one.egress_id == "e1"

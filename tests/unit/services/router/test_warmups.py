@@ -9,7 +9,7 @@ from contracts.router.v1.policies_pb2 import WarmupCommand
 from services.router.domain import warmup
 from services.router.domain.ledger import Scope, ScopeKind
 from services.router.domain.limits import NO_LIMITS
-from services.router.domain.policies import egress_site
+from services.router.domain.policies import egress_site_scope
 from services.router.domain.ramps import Ramp
 from services.router.domain.results import AttemptResult
 from services.router.domain.warmup import DAY_S, Change, WarmupChanged
@@ -52,8 +52,8 @@ def test_a_source_without_a_warmup_has_no_limit() -> None:
 
 def test_a_big_site_is_limited_before_its_first_message() -> None:
     warmups = make_warmups()
-    assert warmups.limits_of(egress_site("ip", "google"), 0.0).per_day == 200
-    assert warmups.limits_of(egress_site("ip", "small.example"), 0.0) is NO_LIMITS
+    assert warmups.limits_of(egress_site_scope("ip", "google"), 0.0).per_day == 200
+    assert warmups.limits_of(egress_site_scope("ip", "small.example"), 0.0) is NO_LIMITS
 
 
 def test_a_small_site_that_refuses_gets_a_warmup_of_its_own() -> None:
@@ -72,8 +72,8 @@ def test_a_site_that_refuses_slows_down_alone() -> None:
     warmups = make_warmups()
     warmups.record([result(50), result(50, site="yahoo"), result(50, site="yahoo", refused=True)])
     assert [event.site for event in warmups.decide(60.0)] == ["yahoo"]
-    assert warmups.limits_of(egress_site("ip", "google"), 60.0).per_day == 200
-    assert warmups.limits_of(egress_site("ip", "yahoo"), 60.0).per_day == 25
+    assert warmups.limits_of(egress_site_scope("ip", "google"), 60.0).per_day == 200
+    assert warmups.limits_of(egress_site_scope("ip", "yahoo"), 60.0).per_day == 25
 
 
 def test_an_hourly_ramp_limits_the_hour() -> None:
@@ -95,10 +95,10 @@ def test_a_source_that_an_operator_knows_to_be_warm_has_no_limit_anywhere() -> N
     warmups.record([result(50)])
     assert {
         event.site
-        for event in warmups.command(WarmupCommand(egress_id="ip", action="finish"), 60.0)
+        for event in warmups.execute(WarmupCommand(egress_id="ip", action="finish"), 60.0)
     } == {"", "google"}
     for site in ("google", "yahoo"):
-        assert warmups.limits_of(egress_site("ip", site), 60.0) is NO_LIMITS
+        assert warmups.limits_of(egress_site_scope("ip", site), 60.0) is NO_LIMITS
     assert warmups.record([result(50, site="yahoo")]) == []
 
 

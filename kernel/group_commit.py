@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
+from kernel.batch_pacer import BatchPacer
 from kernel.errors import Unavailable
-from kernel.pace import BatchPacer
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -16,8 +16,8 @@ and `versions/0001_spine.py`, `0002_….py`, …, each:
     revision, down_revision = "0001", None          # then "0002", "0001" …
 
     def upgrade() -> None:
-        outbox()                                     # kernel.outbox's table
-        leases()                                     # kernel.lease's table
+        create_outbox_table()                        # kernel.outbox's table
+        create_leases_table()                        # kernel.lease's table
         sql('''
             CREATE TABLE messages (
                 message_id uuid PRIMARY KEY, tenant_id uuid NOT NULL, due_at timestamptz
@@ -161,11 +161,11 @@ def sql(statements: str) -> None:
     op.get_bind().connection.driver_connection.execute(statements)  # type: ignore[union-attr]
 
 
-def outbox() -> None:
+def create_outbox_table() -> None:
     outbox_table(sa.MetaData(schema=schema())).create(op.get_bind())
 
 
-def leases() -> None:
+def create_leases_table() -> None:
     leases_table(sa.MetaData(schema=schema())).create(op.get_bind())
 
 

@@ -31,7 +31,7 @@ STEP = 100  # records packed at a time, about 5 ms
 POSTPONE_FACTOR = 6  # times sweep_after_s
 
 
-class Row(NamedTuple):
+class OutboxRow(NamedTuple):
     """data: an OutgoingBatch of the records. last: whether it is the last row of its
     transaction."""
 
@@ -77,37 +77,39 @@ class Outbox:
         self._background: set[asyncio.Task[None]] = set()
         self._background_bytes = 0
 
-    def pumps(self, sweep_every_s: float) -> list[tuple[float, Callable[[], Awaitable[None]]]]:
+    def loop_actions(
+        self, sweep_every_s: float
+    ) -> list[tuple[float, Callable[[], Awaitable[None]]]]:
         """(interval, action) pairs for the service to run; separate, because a sweep may block."""
         return [(sweep_every_s, self.sweep), (self._sweep_after_s / 3, self.postpone_sweep)]
 
     async def add(self, tx: Transaction, records: Iterable[Outgoing]) -> OutboxEntry:
         """Write the transaction's records; the caller publishes the entry after the commit."""
-        entry = self.open(tx)
+        entry = self.open_entry(tx)
         async for row in pack_rows(records):
-            await self.insert(tx, entry, row)
+            await self.insert_row(tx, entry, row)
         return entry
 
-    def open(self, tx: Transaction) -> OutboxEntry:
+    def open_entry(self, tx: Transaction) -> OutboxEntry:
         """Create the entry of a transaction. If it fails, the sweep handles any rows."""
         entry = OutboxEntry()
-        tx.after_rollback(partial(self.discard, entry))
+        tx.after_rollback(partial(self.leave_to_sweep, entry))
         return entry
 
-    async def insert(self, tx: Transaction, entry: OutboxEntry, row: Row) -> None:
+    async def insert_row(self, tx: Transaction, entry: OutboxEntry, row: OutboxRow) -> None:
         [(number,)] = await tx.rows(
             f"INSERT INTO {self._table} (records, messages, due_at)"  # noqa: S608 - our own name
             " VALUES (%b, %b, now() + make_interval(secs => %b)) RETURNING id",
             self.insert_params(row),
         )
-        self.register(entry, number, row.records, octets=len(row.data))
+        self.register_row(entry, number, row.records, octets=len(row.data))
 
-    def insert_params(self, row: Row) -> tuple[bytes, int, float]:
+    def insert_params(self, row: OutboxRow) -> tuple[bytes, int, float]:
         """For stores that insert a row with their own statement: records, messages, and in how
         many seconds the row is due."""
         return row.data, len(row.records), self._sweep_after_s
 
-    def register(
+    def register_row(
         self, entry: OutboxEntry, number: int, records: Sequence[Outgoing], *, octets: int
     ) -> None:
         """Add a written row to the entry; beyond ENTRY_BYTES_MAX the row is left to the sweep."""
@@ -118,7 +120,7 @@ class Outbox:
         entry.size += octets
         self._publishing.add(number)
 
-    def discard(self, entry: OutboxEntry) -> None:
+    def leave_to_sweep(self, entry: OutboxEntry) -> None:
         """Leave the entry's rows, if any, to the sweep."""
         self._publishing.difference_update(entry.rows)
 
@@ -131,7 +133,7 @@ class Outbox:
             await retry_while_unavailable(partial(self._send, entry.records), health)
             self._acknowledged.update(entry.rows)
         finally:
-            self.discard(entry)
+            self.leave_to_sweep(entry)
         failpoint(f"{self._schema}.outbox.published")
 
     def publish_in_background(self, entry: OutboxEntry, health: DependencyHealth) -> None:
@@ -140,7 +142,7 @@ class Outbox:
         if not entry.records:
             return
         if self._background_bytes + entry.size > BACKGROUND_BYTES_MAX:
-            self.discard(entry)
+            self.leave_to_sweep(entry)
             return
         self._background_bytes += entry.size
         task = asyncio.create_task(self.publish(entry, health))
@@ -153,11 +155,11 @@ class Outbox:
 
     async def sweep(self) -> None:
         """Delete acknowledged rows in batches; publish rows that a crash left."""
-        await self.flush()
+        await self.delete_acknowledged()
         while claimed := await self._claim():
             sends = [self._publish_claimed(row, data) for row, data in claimed]
             failed = [e for e in await asyncio.gather(*sends, return_exceptions=True) if e]
-            await self.flush()
+            await self.delete_acknowledged()
             if failed:
                 raise failed[0]
 
@@ -185,7 +187,7 @@ class Outbox:
                 ),
             )
 
-    async def flush(self) -> None:
+    async def delete_acknowledged(self) -> None:
         if acknowledged := list(self._acknowledged):
             async with self._database.transaction() as tx:
                 await tx.execute(
@@ -209,7 +211,7 @@ class Outbox:
         if self._background:
             await asyncio.wait(self._background, timeout=5)
         with suppress(Unavailable):  # the rows stay and are published again
-            await self.flush()
+            await self.delete_acknowledged()
 
     async def _claim(self) -> list[tuple[int, bytes]]:
         """Claim due rows up to SWEEP_BYTES_MAX, at least one. They are postponed, so that no other
@@ -230,7 +232,7 @@ class Outbox:
         return sorted((row, bytes(data)) for row, data in rows)
 
 
-async def pack_rows(records: Iterable[Outgoing]) -> AsyncIterator[Row]:
+async def pack_rows(records: Iterable[Outgoing]) -> AsyncIterator[OutboxRow]:
     """Rows of bounded size. `records` may be a generator; after every STEP records other tasks run,
     because ten thousand recipients take most of a second."""
     size, parts, packed = 0, list[bytes](), list[Outgoing]()
@@ -238,7 +240,7 @@ async def pack_rows(records: Iterable[Outgoing]) -> AsyncIterator[Row]:
     while step := list(islice(left, STEP)):
         for part, part_records in split_to_rows(step):
             if packed and size + len(part) > ROW_BYTES_MAX:
-                yield Row(b"".join(parts), packed, last=False)
+                yield OutboxRow(b"".join(parts), packed, last=False)
                 size, parts, packed = 0, [], []
             size += len(part)
             parts.append(part)
@@ -246,7 +248,8 @@ async def pack_rows(records: Iterable[Outgoing]) -> AsyncIterator[Row]:
         if len(step) == STEP:
             await asyncio.sleep(0)
     if packed:
-        yield Row(b"".join(parts), packed)  # concatenated messages merge their repeated fields
+        # Concatenated messages merge their repeated fields.
+        yield OutboxRow(b"".join(parts), packed)
 
 
 def split_to_rows(records: Sequence[Outgoing]) -> Iterator[tuple[bytes, Sequence[Outgoing]]]:

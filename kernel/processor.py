@@ -18,7 +18,7 @@ from kernel.handler_result import DeadLetter, Drop, Emit, HandlerResult
 from kernel.health import DependencyHealth
 from kernel.outbox import Outbox, OutboxEntry
 from kernel.retry import retry_while_unavailable
-from kernel.topics import DLQ_SUFFIX, TRACEPARENT, Contract, contract_of, encode
+from kernel.topics import DLQ_SUFFIX, TRACEPARENT, EventContract, contract_of, encode
 
 M = TypeVar("M", bound=Message)
 Handler: TypeAlias = Callable[[Sequence[M], Transaction], Awaitable[Sequence[HandlerResult]]]
@@ -117,7 +117,7 @@ class StreamProcessor(Generic[M]):
 
     def _decode(self, records: Iterable[Record]) -> tuple[Batch[M], list[DeadLetterRecord]]:
         """The messages, one per event, and dead letters for undecodable records."""
-        found: dict[tuple[Contract, str], tuple[Record, M]] = {}
+        found: dict[tuple[EventContract, str], tuple[Record, M]] = {}
         undecodable: list[DeadLetterRecord] = []
         for record in records:
             try:

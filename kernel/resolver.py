@@ -35,7 +35,7 @@ class LookupFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class LookupResult:
     """The values of a name and type; empty if there are none. alias: the target of its CNAME."""
 
     values: tuple[str, ...] = ()
@@ -60,7 +60,7 @@ class AuthoritativeResolver:
         self._port = port
         self._timeout_s = timeout_s
 
-    async def look_up(self, name: str, kind: str) -> Found:
+    async def look_up(self, name: str, kind: str) -> LookupResult:
         """Follows aliases, also into other zones. Raises LookupFailed."""
         alias = ""
         following = name
@@ -69,11 +69,11 @@ class AuthoritativeResolver:
                 values, target = await self._query(dns.name.from_text(following), kind)
                 alias = alias or target
                 if values or not target:
-                    return Found(tuple(values), alias)
+                    return LookupResult(tuple(values), alias)
                 following = target
         except (dns.exception.DNSException, OSError, UnicodeError, ValueError) as error:
             raise LookupFailed(f"{name}: {error!r}") from error
-        return Found((), alias)
+        return LookupResult((), alias)
 
     async def zone_of(self, name: str) -> str:
         """The zone that has the name; empty if none is found. Raises LookupFailed."""

@@ -26,7 +26,7 @@ async def retry_while_unavailable(
 ) -> T:
     """Repeat the attempt while it raises Unavailable. `reraise` and all other errors go to the
     caller."""
-    delays = delays_s()
+    delays = backoff_delays_s()
     unavailable: set[str] = set()
     while True:
         try:
@@ -46,6 +46,6 @@ async def retry_while_unavailable(
             return result
 
 
-def delays_s() -> Iterator[float]:
+def backoff_delays_s() -> Iterator[float]:
     """Delays with jitter, so that replicas do not all reconnect to a recovered database at once."""
     return (random.uniform(0.5, 1) * delay for delay in chain(RAMP_S, repeat(CAP_S)))

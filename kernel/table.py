@@ -68,7 +68,7 @@ class ReplicatedTable(Generic[V]):
     def values(self) -> list[V]:
         return [entry for entry in self._entries.values() if not self._deleted(entry)]
 
-    async def fetch(self, ids: Iterable[str], *, within_s: float = 5.0) -> dict[str, V]:
+    async def wait_for(self, ids: Iterable[str], *, within_s: float = 5.0) -> dict[str, V]:
         """The existing entries among these ids. Waits for missing records up to within_s, because a
         message can arrive before the record of its tenant."""
         wanted = set(ids)

@@ -81,7 +81,7 @@ def record_span(name: str, traceparent: bytes | None, *, began_ns: int) -> bytes
     return carrier["traceparent"].encode()
 
 
-def traceparent_of(given: str) -> str:
+def traceparent_or_new(given: str) -> str:
     """The W3C Trace Context of a request: the given one if valid, else a new one."""
     return given if _TRACEPARENT.fullmatch(given) else new_traceparent()
 

@@ -62,7 +62,9 @@ def page_of_account(service: str, page: str, *, order: str) -> str:
     return MERGE.format(schema=service, first=first, page=page, order=order)
 
 
-async def record(tx: Transaction, service: str, accounts: Iterable[tuple[str, str]]) -> None:
+async def record_accounts(
+    tx: Transaction, service: str, accounts: Iterable[tuple[str, str]]
+) -> None:
     """Record tenants with their accounts. service: whose schema has the table."""
     ordered = sorted({one for one in accounts if all(one)})
     if ordered:

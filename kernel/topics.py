@@ -20,7 +20,7 @@ EVENT_BYTES_MAX = 64 * 1024  # bodies travel by reference
 TRACEPARENT = "traceparent"
 
 
-class Contract:
+class EventContract:
     """The (topic) option of one event type, prepared for the hot path."""
 
     def __init__(self, event: Descriptor) -> None:
@@ -75,8 +75,8 @@ class Contract:
 
 
 @cache
-def contract_of(event: Descriptor) -> Contract:
-    return Contract(event)
+def contract_of(event: Descriptor) -> EventContract:
+    return EventContract(event)
 
 
 def event_id(event: Message) -> str:

@@ -81,7 +81,7 @@ def parse_mailbox(text: str) -> Mailbox:
 
 
 @lru_cache(maxsize=1_000)
-def recent_mailbox(text: str) -> Mailbox:
+def parse_mailbox_cached(text: str) -> Mailbox:
     """`parse_mailbox` for texts that repeat: an SMTP client names its sender for each message, and
     each recipient in the envelope and in the header."""
     return parse_mailbox(text)
@@ -202,11 +202,11 @@ def _check_domain(text: str) -> str:
     if text.startswith("["):
         raise AddressError("an address literal is not accepted. Give a domain name.")
     lowered = unicodedata.normalize("NFC", text).lower()
-    ascii_domain = full_domain(lowered)
+    ascii_domain = parse_full_domain(lowered)
     return lowered if not lowered.isascii() else ascii_domain
 
 
-def full_domain(text: str) -> str:
+def parse_full_domain(text: str) -> str:
     """A fully qualified domain name in the form of `to_ascii`; not a single label, not an IP
     address. Raises AddressError.
     """
@@ -269,20 +269,20 @@ def _check_a_labels(lowered: str) -> None:
                 )
 
 
-def domain(mailbox: Mailbox) -> str:
+def ascii_domain(mailbox: Mailbox) -> str:
     """The domain for DNS: A-labels, lower case."""
     name = mailbox.domain
     return name if name.isascii() else to_ascii(name)
 
 
-def user_of(text: str) -> str:
+def user_without_detail(text: str) -> str:
     """The user of `User+detail@domain` (RFC 5233 §1.1), in lower case."""
     return text.partition("@")[0].partition("+")[0].lower()
 
 
 def canonical(mailbox: Mailbox) -> Mailbox:
     """The same mailbox with the domain as A-labels; the local part is unchanged."""
-    name = domain(mailbox)
+    name = ascii_domain(mailbox)
     return mailbox if name == mailbox.domain else Mailbox(mailbox.display_name, mailbox.local, name)
 
 
@@ -296,7 +296,7 @@ def format_mailbox(mailbox: Mailbox) -> str:
 
     The domain is written as A-labels, since an addr-spec must not contain encoded words.
     """
-    addr_spec = f"{mailbox.local}@{domain(mailbox)}"
+    addr_spec = f"{mailbox.local}@{ascii_domain(mailbox)}"
     if not _WRITABLE(addr_spec):
         raise AddressError("the address has a character that cannot be in a header")
     name = mailbox.display_name

@@ -45,7 +45,7 @@ class Rule:
     honeypot: bool
     example: str | None
 
-    def holds(self, hit: TrackingHit) -> bool:
+    def matches(self, hit: TrackingHit) -> bool:
         """Whether the rule matches the hit."""
         soon = self.within_s is None or (hit.after_s is not None and hit.after_s < self.within_s)
         agent = self.user_agent is None or self.user_agent.search(_searchable(hit.user_agent))
@@ -63,7 +63,7 @@ def _searchable(user_agent: str) -> str:
     return user_agent[:500].lower().encode("utf-8", "replace").decode("utf-8")
 
 
-def load_rules(text: str) -> tuple[Rule, ...]:
+def parse_rules(text: str) -> tuple[Rule, ...]:
     """The rules of a machines.toml, in order."""
     return tuple(_rule(entry) for entry in tomllib.loads(text)["rule"])
 
@@ -84,12 +84,12 @@ def _rule(entry: Mapping[str, Any]) -> Rule:
 
 @lru_cache(maxsize=1)
 def _default() -> tuple[Rule, ...]:
-    return load_rules((files("mail") / "machines.toml").read_text("utf-8"))
+    return parse_rules((files("mail") / "machines.toml").read_text("utf-8"))
 
 
 def bot_reason(hit: TrackingHit) -> str | None:
     """Why a hit is classified as a machine's, or None if it may be a person's."""
-    return next((rule.reason for rule in _default() if rule.holds(hit)), None)
+    return next((rule.reason for rule in _default() if rule.matches(hit)), None)
 
 
 def lint(rules: Sequence[Rule]) -> list[str]:
@@ -107,7 +107,7 @@ def lint(rules: Sequence[Rule]) -> list[str]:
             problems.append(f"{rule.reason}: has no condition, so it matches everything")
         if rule.user_agent is not None:
             hit = TrackingHit(rule.kind or OPEN, "GET", rule.example or "")
-            first = next((i for i, other in enumerate(rules) if other.holds(hit)), None)
+            first = next((i for i, other in enumerate(rules) if other.matches(hit)), None)
             if first != index:
                 problems.append(
                     f"{rule.reason}: its example {rule.example!r} does not match this rule first"

@@ -74,7 +74,7 @@ class RuleSet:
     rules: tuple[Rule, ...]
 
 
-def load_rules(text: str) -> RuleSet:
+def parse_rules(text: str) -> RuleSet:
     """The rules of a bounce_rules.toml. Raises ValueError for an unknown class or a bad pattern."""
     data = tomllib.loads(text)
     classes = {name: _class(name, entry) for name, entry in data["class"].items()}
@@ -197,7 +197,7 @@ def text_to_match(code: int, enhanced: str, text: str) -> str:
 @lru_cache(maxsize=1)
 def default_classifier() -> Classifier:
     """The classifier with the built-in rules."""
-    return Classifier(load_rules((files("mail") / "bounce_rules.toml").read_text("utf-8")))
+    return Classifier(parse_rules((files("mail") / "bounce_rules.toml").read_text("utf-8")))
 
 
 def classify(code: int, enhanced: str, text: str, *, command: str = "") -> BounceClass:

@@ -137,7 +137,7 @@ def failed_recipients(
         recipient = recipients[0] if recipients else _returned_to(entity, inside)
         diagnostic = _single_diagnostic(explained, recipient)
         return [(recipient, diagnostic, refused_command(explained))] if explained else []
-    diagnostics = [(one, text_about(explained, one, recipients)) for one in recipients]
+    diagnostics = [(one, text_about_recipient(explained, one, recipients)) for one in recipients]
     return [
         (one, split_codes(diagnostic), refused_command(diagnostic))
         for one, diagnostic in diagnostics
@@ -204,7 +204,7 @@ def _text_after(explained: str, recipient: str) -> str:
     return rest if len(rest.strip(" \n>:.,)")) > 16 else explained
 
 
-def text_about(explained: str, recipient: str, recipients: Iterable[str]) -> str:
+def text_about_recipient(explained: str, recipient: str, recipients: Iterable[str]) -> str:
     """The part of a report about one recipient: from its name to the name of another."""
     at = explained.find(recipient) if recipient else -1
     if at < 0:

@@ -27,7 +27,7 @@ _ADDRESSES = frozenset(
 _ENCODED = frozenset(("quoted-printable", "base64"))
 
 
-class WireError(ValueError):
+class ConversionError(ValueError):
     """The message cannot be converted; the text says why (5.6.3, conversion required)."""
 
 
@@ -39,7 +39,7 @@ def is_sendable_unchanged(raw: bytes, *, eight_bit: bool) -> bool:
 def downgrade(composed: ComposedMessage, *, eight_bit: bool = False) -> ComposedMessage:
     """The message in lines of at most 998 octets, and 7-bit unless `eight_bit`.
 
-    Returns the same object if nothing must change. Raises WireError.
+    Returns the same object if nothing must change. Raises ConversionError.
     """
     head = b"".join(composed.headers)
     if is_sendable_unchanged(head, eight_bit=eight_bit) and is_sendable_unchanged(
@@ -61,14 +61,14 @@ def _fit_entity(
     entity = Entity(parser.parse_entity(b"".join(fields)).fields, body)
     kind, given = entity.content_type
     if kind == "multipart/signed":
-        raise WireError("a signed part has long lines or 8-bit data and cannot be changed")
+        raise ConversionError("a signed part has long lines or 8-bit data and cannot be changed")
     if kind.startswith("multipart/") and given.get("boundary"):
         if depth >= MAX_DEPTH:
-            raise WireError("the message is nested too deeply")
+            raise ConversionError("the message is nested too deeply")
         fields = tuple(_drop_encoding(fields))
         return fields, _fit_parts(body, given["boundary"], eight_bit=eight_bit, depth=depth)
     if kind.startswith("message/"):
-        raise WireError(f"a {kind} part has long lines or 8-bit data and must not be encoded")
+        raise ConversionError(f"a {kind} part has long lines or 8-bit data and must not be encoded")
     return _encode(fields, entity)
 
 
@@ -76,10 +76,10 @@ def _fit_parts(body: bytes, boundary: str, *, eight_bit: bool, depth: int) -> by
     """The multipart with each part converted; preamble and epilogue are dropped."""
     delimiter = boundary.encode("utf-8", "replace")
     if len(delimiter) > 70 or not delimiter.isascii():
-        raise WireError("a boundary is not ASCII of at most 70 octets (RFC 2046 §5.1.1)")
+        raise ConversionError("a boundary is not ASCII of at most 70 octets (RFC 2046 §5.1.1)")
     found = parser.split_parts(body, delimiter)
     if not found:
-        raise WireError("a multipart has no parts between its boundaries")
+        raise ConversionError("a multipart has no parts between its boundaries")
     pieces: list[bytes] = []
     for part in found:
         head, content = _head(part)
@@ -101,7 +101,7 @@ def _encode(fields: tuple[bytes, ...], entity: Entity) -> tuple[tuple[bytes, ...
     """A leaf part, re-encoded: text in quoted-printable or base64, whichever is shorter; else
     base64."""
     if entity.get("content-transfer-encoding").strip().lower() in _ENCODED:
-        raise WireError("an encoded part is broken: it has long lines or 8-bit data")
+        raise ConversionError("an encoded part is broken: it has long lines or 8-bit data")
     kind = entity.content_type[0]
     if kind.startswith("text/"):
         encoding, body = mime.encode_text(entity.body.replace(b"\r\n", b"\n"), plain=False)
@@ -128,9 +128,9 @@ def _fit_field(field: bytes, eight_bit: bool) -> bytes:
     try:
         fitted = _rewritten(shown, parser.decode_text(headers.unfold(value).strip(b" \t\r\n"), ""))
     except (headers.HeaderError, AddressError, mime.MimeError) as error:
-        raise WireError(f"the header {shown} cannot be converted: {error}") from None
+        raise ConversionError(f"the header {shown} cannot be converted: {error}") from None
     if not is_sendable_unchanged(fitted, eight_bit=eight_bit):
-        raise WireError(f"the header {shown} has an address that needs SMTPUTF8")
+        raise ConversionError(f"the header {shown} has an address that needs SMTPUTF8")
     return fitted
 
 
@@ -143,8 +143,8 @@ def _rewritten(shown: str, text: str) -> bytes:
         return headers.custom_field(shown, text)
     if name not in ("content-type", "content-disposition"):
         return headers.encode_field(shown, text)
-    kind, given = parser.parameters(text)
+    kind, given = parser.parse_parameters(text)
     known = len(text) <= 8192 and _KIND.fullmatch(kind)
     if not known or not all(map(mime.PARAMETER_NAME.fullmatch, given)):
         raise headers.HeaderError("its syntax is invalid")
-    return mime.parameters(shown, kind, *given.items())
+    return mime.encode_parameters(shown, kind, *given.items())

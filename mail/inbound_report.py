@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from mail import bounce, bounce_text, parser
 from mail.parser import Entity
-from mail.smtp_reply import clean
+from mail.smtp_reply import clean_text
 
 MAX_RECIPIENTS = 100
 MAX_OCTETS = 1 << 20  # octets examined: the report precedes the returned message
@@ -146,7 +146,9 @@ def _delivery_status(
         original_message_id=_id(original, "message-id"),
         original_return_path=_id(original, "return-path"),
         reporting_mta=_without_type(about.get("reporting-mta", b"")),
-        original_envelope_id=clean(parser.text_of(about.get("original-envelope-id", b""))).strip(),
+        original_envelope_id=clean_text(
+            parser.text_of(about.get("original-envelope-id", b""))
+        ).strip(),
     )
 
 
@@ -193,7 +195,9 @@ def _failure(group: dict[str, bytes], explained: str, recipients: list[str]) -> 
     diagnostic = _without_type(group.get("diagnostic-code", b"")) or _supplementary(group)
     action = parser.text_of(group.get("action", b"")).partition(" ")[0].strip(" ;").lower()
     alone = len(recipients) == 1
-    own_text = explained if alone else bounce_text.text_about(explained, recipient, recipients)
+    own_text = (
+        explained if alone else bounce_text.text_about_recipient(explained, recipient, recipients)
+    )
     code, enhanced, reply_text = bounce_text.split_codes(
         diagnostic or own_text, whole=not diagnostic
     )
@@ -204,7 +208,7 @@ def _failure(group: dict[str, bytes], explained: str, recipients: list[str]) -> 
         action or ("delayed" if status.startswith("4") else "failed"),
         status,
         code,
-        clean(reply_text),
+        clean_text(reply_text),
         _without_type(group.get("remote-mta", b"")),
         bounce_text.refused_command(diagnostic) or bounce_text.refused_command(explained),
     )
@@ -250,7 +254,7 @@ def _complaint(feedback: Entity, inside: list[Entity]) -> InboundReport:
     given = dict(reversed(parser.parse_entity(feedback.content()).fields))
 
     def field(name: str) -> str:
-        return clean(parser.text_of(given.get(name, b"")))
+        return clean_text(parser.text_of(given.get(name, b"")))
 
     original = _original(inside)
     return InboundReport(
@@ -296,7 +300,7 @@ def _original(inside: list[Entity]) -> Entity:
 
 
 def _id(entity: Entity, name: str) -> str:
-    return clean(entity.get(name)).strip("<> ")
+    return clean_text(entity.get(name)).strip("<> ")
 
 
 def _is_auto_reply(entity: Entity) -> bool:
@@ -316,7 +320,7 @@ def _text_bounce(entity: Entity, inside: list[Entity]) -> InboundReport:
     if not bounce_text.looks_like_bounce(entity):
         return InboundReport(ReportKind.OTHER)
     failures = tuple(
-        Failure(recipient, "failed", enhanced, code, clean(reply_text), "", command)
+        Failure(recipient, "failed", enhanced, code, clean_text(reply_text), "", command)
         for recipient, (code, enhanced, reply_text), command in bounce_text.failed_recipients(
             entity, inside
         )[:MAX_RECIPIENTS]

@@ -52,7 +52,7 @@ class MergeTemplate:
         return ComposedMessage((*fields, *self.headers), b"".join(pieces))
 
 
-def prepare(email: Email) -> MergeTemplate:
+def compile_template(email: Email) -> MergeTemplate:
     """Encode an email whose text and html can contain slots.
 
     Raises the errors of `compose`, and MimeError for a slot in the subject.

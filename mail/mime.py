@@ -60,7 +60,7 @@ class Part:
     body: bytes
 
 
-def type_of(filename: str) -> str:
+def media_type_of(filename: str) -> str:
     """The media type by a file's name (RFC 6838); application/octet-stream if unknown."""
     found, encoding = _TYPES.guess_type(filename[-255:].replace(":", "_"))
     return TYPE_UNKNOWN if encoding or not found else found
@@ -179,11 +179,11 @@ def attachment_part(item: Attachment, seed: bytes) -> Part:
     encoding, body = _encode_file(kind, item.content, seed)
     disposition = "inline" if item.content_id else "attachment"
     fields = [
-        parameters(
+        encode_parameters(
             "Content-Type", kind, *_custom_parameters(item.content_type), ("name", item.filename)
         ),
         b"Content-Transfer-Encoding: %b\r\n" % encoding,
-        parameters("Content-Disposition", disposition, ("filename", item.filename)),
+        encode_parameters("Content-Disposition", disposition, ("filename", item.filename)),
     ]
     if item.content_id:
         match = _CONTENT_ID.fullmatch(item.content_id)
@@ -197,7 +197,7 @@ def _custom_parameters(content_type: str) -> list[tuple[str, str]]:
     """The customer's parameters: `charset` of a text, `method` of an invitation …"""
     if ";" not in content_type:
         return []
-    given = parser.parameters(content_type)[1].items()
+    given = parser.parse_parameters(content_type)[1].items()
     own = ("name", "boundary")
     return [
         (key, value) for key, value in given if key not in own and PARAMETER_NAME.fullmatch(key)
@@ -239,7 +239,7 @@ def multipart(subtype: str, parts: Sequence[Part], seed: bytes) -> Part:
     return Part((kind,), b"".join(pieces))
 
 
-def parameters(name: str, value: str, *given: tuple[str, str]) -> bytes:
+def encode_parameters(name: str, value: str, *given: tuple[str, str]) -> bytes:
     """`name: value; key="text"`, folded; non-ASCII or long text in RFC 2231 sections."""
     pieces = [value]
     for key, text_given in given:

@@ -34,7 +34,7 @@ class SiteRule:
     suffixes: tuple[str, ...]
 
 
-def load_rules(text: str) -> tuple[SiteRule, ...]:
+def parse_rules(text: str) -> tuple[SiteRule, ...]:
     """The rules of a sites.toml, in order. Raises ValueError if `lint` finds a problem."""
     data = tomllib.loads(text)
     rules = tuple(SiteRule(entry["site"], tuple(entry["suffixes"])) for entry in data["rule"])
@@ -67,7 +67,7 @@ def lint(rules: Sequence[SiteRule]) -> list[str]:
 @lru_cache(maxsize=1)
 def _suffixes() -> tuple[dict[str, str], frozenset[str]]:
     folder = files("mail")
-    rules = load_rules((folder / "sites.toml").read_text("utf-8"))
+    rules = parse_rules((folder / "sites.toml").read_text("utf-8"))
     data = tomllib.loads((folder / "sites.toml").read_text("utf-8"))
     by_suffix = {suffix: rule.site for rule in rules for suffix in rule.suffixes}
     return by_suffix, frozenset(data["public_suffixes"])
@@ -101,7 +101,7 @@ def _site_of(names: frozenset[str]) -> str:
     return domains
 
 
-def is_mixed(site: str) -> bool:
+def is_mixed_site(site: str) -> bool:
     """Whether a site of `site_of` has hosts of several organizations."""
     return "+" in site
 
@@ -137,7 +137,7 @@ def registered_domain(host: str, public: frozenset[str] = frozenset()) -> str:
     return ".".join(labels[-keep:])
 
 
-def check_null(records: Sequence[Mx]) -> None:
+def check_null_mx(records: Sequence[Mx]) -> None:
     """Raises NullMxError if the domain accepts no mail: a single MX whose host is the root."""
     if len(records) == 1 and records[0].host.rstrip(".") == "":
         raise NullMxError("the domain accepts no mail: it has a null MX (RFC 7505)")
@@ -148,14 +148,14 @@ def order(records: Sequence[Mx], shuffle: Callable[[list[Mx]], None]) -> list[Mx
 
     `shuffle`: shuffles a list in place, like `random.Random.shuffle`. Raises NullMxError.
     """
-    check_null(records)
+    check_null_mx(records)
     usable = [record for record in records if record.host.rstrip(".")]
     shuffle(usable)
     usable.sort(key=lambda record: record.preference)  # stable, so equal records stay shuffled
     return usable
 
 
-def before_self(records: Sequence[Mx], own_names: frozenset[str]) -> list[Mx]:
+def preferred_to_own(records: Sequence[Mx], own_names: frozenset[str]) -> list[Mx]:
     """The records preferred over our own: the others would cause a loop (§5.1).
 
     `own_names`: in lower case. Returns all records if none is our own.

@@ -46,7 +46,7 @@ class Entity:
     @cached_property
     def content_type(self) -> tuple[str, Mapping[str, str]]:
         """The media type in lower case (default text/plain, RFC 2045 §5.2) and its parameters."""
-        kind, given = parameters(self.get("content-type"))
+        kind, given = parse_parameters(self.get("content-type"))
         return (kind if kind.count("/") == 1 else "text/plain"), given
 
     @property
@@ -54,7 +54,7 @@ class Entity:
         """The file name from Content-Disposition or Content-Type; "" if there is none."""
         for name, key in (("content-disposition", "filename"), ("content-type", "name")):
             value = self.get(name)
-            if value and (found := parameters(value)[1].get(key)):
+            if value and (found := parse_parameters(value)[1].get(key)):
                 return found
         return ""
 
@@ -110,7 +110,7 @@ def text_of(value: bytes) -> str:
 
 
 @lru_cache(maxsize=1024)
-def parameters(value: str) -> tuple[str, Mapping[str, str]]:
+def parse_parameters(value: str) -> tuple[str, Mapping[str, str]]:
     """Parse `a/b; key=value` (RFC 2045 §5.1, RFC 2231 §3 and §4); keys in lower case."""
     kind, _, _ = value.partition(";")
     plain: dict[str, str] = {}

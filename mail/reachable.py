@@ -67,7 +67,7 @@ def canonical_ip(text: str) -> Address:
     return unwrap_ipv4(ip_address(text.partition("%")[0]))
 
 
-def networks(texts: Iterable[str]) -> tuple[Network, ...]:
+def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
     """Parse an allow-list. Raises ValueError for text that is not a CIDR range."""
     return tuple(ip_network(text.strip()) for text in texts)
 

@@ -31,7 +31,7 @@ class SaslExchange:
             raise CommandError("504 5.5.4 Mechanism not recognized; use PLAIN or LOGIN")
         return exchange._take(initial) if initial else exchange
 
-    def answer(self, line: bytes) -> "SaslExchange":
+    def respond(self, line: bytes) -> "SaslExchange":
         """The client's response to the challenge. Raises CommandError."""
         if not line:  # it was too long
             raise CommandError("500 5.5.6 Authentication exchange line is too long")

@@ -75,7 +75,7 @@ def dot_unstuff(wire: bytes) -> bytes:
     return wire[1:] if wire.startswith(b".") else wire
 
 
-def mail_from(
+def mail_command(
     mailbox: Mailbox | None,
     *,
     size: int | None = None,
@@ -102,8 +102,8 @@ def mail_from(
     return b" ".join(parts) + b"\r\n"
 
 
-def rcpt_to(mailbox: Mailbox, *, utf8: bool = False, dsn: bool = False) -> bytes:
-    """`RCPT TO:<…>` with CRLF. Raises AddressError (5.6.7) as `mail_from` does.
+def rcpt_command(mailbox: Mailbox, *, utf8: bool = False, dsn: bool = False) -> bytes:
+    """`RCPT TO:<…>` with CRLF. Raises AddressError (5.6.7) as `mail_command` does.
 
     `dsn`: the server offers DSN; requests reports of failures and delays, not of success. They
     repeat the address as given here (ORCPT), unless the command would be too long.

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from mail.address import AddressError, Mailbox, needs_smtputf8, recent_mailbox
+from mail.address import AddressError, Mailbox, needs_smtputf8, parse_mailbox_cached
 
 LINE_MAX = 2_048  # octets with CRLF, except for AUTH (RFC 5321 §4.5.3.1.4 requires 512)
 ARGUMENT_MAX = 512  # octets of a name, a path or a parameter list
@@ -70,7 +70,7 @@ def _parse_slowly(line: bytes) -> Command:
     return Command(verb.upper(), argument.strip(" "))
 
 
-def check_domain(argument: str) -> str:
+def check_client_name(argument: str) -> str:
     """The client's name in EHLO: a domain or an address literal. Raises CommandError."""
     if not _DOMAIN.fullmatch(argument):
         raise CommandError("501 5.5.4 Syntax: EHLO followed by a host name or address literal")
@@ -89,7 +89,7 @@ def parse_path(argument: str, keyword: str) -> Path:
     if not found[1]:
         return Path(None, parameters)
     try:
-        return Path(recent_mailbox(found[1]), parameters)
+        return Path(parse_mailbox_cached(found[1]), parameters)
     except AddressError as error:
         code = "501 5.1.7" if keyword == "FROM:" else "501 5.1.3"
         raise CommandError(f"{code} Invalid address: {error}") from None
@@ -105,7 +105,7 @@ def _parameters(text: str) -> dict[str, str]:
     return found
 
 
-def mail_parameters(path: Path, *, octets_max: int) -> MailParameters:
+def parse_mail_parameters(path: Path, *, octets_max: int) -> MailParameters:
     """Raises CommandError for a parameter that was not offered, or a message that is too large."""
     given = dict(path.parameters)
     size, body = given.pop("SIZE", None), given.pop("BODY", "7BIT").upper()
@@ -125,7 +125,7 @@ def mail_parameters(path: Path, *, octets_max: int) -> MailParameters:
     return MailParameters(None if size is None else int(size), utf8 is not None)
 
 
-def recipient(path: Path, *, utf8: bool) -> Mailbox:
+def recipient_of(path: Path, *, utf8: bool) -> Mailbox:
     """Raises CommandError."""
     if path.parameters:
         raise CommandError(f"555 5.5.4 Parameter {next(iter(path.parameters))} not recognized")

@@ -150,7 +150,7 @@ def _quote(raw: bytes) -> str:
 def _new_reply(code: int, lines: list[bytes]) -> Reply:
     enhanced, texts = "", []
     for line in lines:
-        text = clean(line)
+        text = clean_text(line)
         match = _ENHANCED.match(text)
         if match is not None:
             enhanced = enhanced or match[0][: match.end(3) - match.start(0)]
@@ -167,7 +167,7 @@ def _embedded_enhanced(code: int, text: str) -> str:
     return match[0] if match is not None and match[1] == str(code)[0] else ""
 
 
-def clean(raw: bytes | str) -> str:
+def clean_text(raw: bytes | str) -> str:
     """Untrusted text made safe to store: printable, single spaces, at most MAX_TEXT characters."""
     text = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw
     text = text[: MAX_TEXT * 2]
@@ -183,4 +183,4 @@ def clean(raw: bytes | str) -> str:
 @lru_cache(maxsize=100)  # a server sends few different ones
 def encode_reply(reply: str) -> bytes:
     """A line of a server's reply, in ASCII with its CRLF. reply: the code and the text."""
-    return clean(reply)[:MAX_SENT].encode("ascii", "replace") + b"\r\n"
+    return clean_text(reply)[:MAX_SENT].encode("ascii", "replace") + b"\r\n"

@@ -9,24 +9,24 @@ from collections.abc import Callable
 from mail.sasl import SaslExchange
 from mail.smtp_command import (
     CommandError,
-    check_domain,
-    mail_parameters,
+    check_client_name,
     parse_command,
+    parse_mail_parameters,
     parse_path,
-    recipient,
+    recipient_of,
 )
 from mail.smtp_input import SmtpInput
 from mail.smtp_reply import encode_reply
 from mail.smtp_server_events import (
     Event,
     Login,
+    MailTransaction,
     MessageReceived,
     Mode,
     RecipientGiven,
     SenderGiven,
     ServerConfig,
     StartTls,
-    Transaction,
 )
 
 ERRORS_MAX = 20  # refused commands since the last message
@@ -50,7 +50,7 @@ class ServerSession:
         self._replies: list[bytes] = []
         self._mode = Mode.COMMAND
         self._pending: Event | None = None
-        self._transaction: Transaction | None = None
+        self._transaction: MailTransaction | None = None
         self._refusal = ""  # of the current message
         self._surplus = 0  # its recipients beyond the limit
         self._sasl: SaslExchange | None = None
@@ -118,7 +118,7 @@ class ServerSession:
             self.authenticated = accepted
             self._failed_logins += not accepted
         elif isinstance(event, SenderGiven) and accepted:
-            self._transaction = Transaction(event.mailbox, event.utf8)
+            self._transaction = MailTransaction(event.mailbox, event.utf8)
         elif isinstance(event, RecipientGiven) and accepted and self._transaction:
             self._transaction.recipients.setdefault(event.mailbox.address, event.mailbox)
             self._commands -= 1
@@ -211,7 +211,7 @@ class ServerSession:
             raise CommandError("")
 
     def _ehlo(self, argument: str) -> None:
-        check_domain(argument)
+        check_client_name(argument)
         self._reset()
         self._extended = self._greeted = True
         lines = ["PIPELINING", f"SIZE {self._config.octets_max}", "8BITMIME", "SMTPUTF8"]
@@ -225,7 +225,7 @@ class ServerSession:
         self._reply(f"250 {lines[-1]}")
 
     def _helo(self, argument: str) -> None:
-        check_domain(argument)
+        check_client_name(argument)
         self._reset()
         self._extended, self._greeted = False, True
         self._reply(f"250 {self.hostname}")
@@ -247,7 +247,7 @@ class ServerSession:
     def _continue_sasl(self, line: bytes) -> Event | None:
         if self._sasl is None:
             raise CommandError("503 5.5.1 AUTH is not available now")
-        self._sasl = self._sasl.answer(line)
+        self._sasl = self._sasl.respond(line)
         return self._advance_sasl()
 
     def _advance_sasl(self) -> Event | None:
@@ -264,7 +264,7 @@ class ServerSession:
         if self._transaction:
             raise CommandError("503 5.5.1 There is a sender already; send RSET first")
         path = parse_path(argument, "FROM:")
-        parameters = mail_parameters(path, octets_max=self._config.octets_max)
+        parameters = parse_mail_parameters(path, octets_max=self._config.octets_max)
         if path.parameters and not self._extended:
             raise CommandError("555 5.5.4 Parameters need EHLO")
         return SenderGiven(path.mailbox, parameters.utf8)
@@ -273,7 +273,7 @@ class ServerSession:
         self._require_login()
         if self._transaction is None:
             raise CommandError("503 5.5.1 Send MAIL first")
-        mailbox = recipient(parse_path(argument, "TO:"), utf8=self._transaction.utf8)
+        mailbox = recipient_of(parse_path(argument, "TO:"), utf8=self._transaction.utf8)
         if len(self._transaction.recipients) < (most := self._config.recipients_max):
             return RecipientGiven(mailbox)
         # More are no error (RFC 5321 §4.5.3.1.10), and may be as many again in one group.

@@ -54,7 +54,7 @@ class ServerConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Transaction:
+class MailTransaction:
     """A message that is being sent: from MAIL to the end of data. recipients: by address."""
 
     sender: Mailbox | None

@@ -16,7 +16,7 @@ LOOKUPS_MAX = 10  # §4.6.4
 MX_MAX = 10
 
 
-class Spf(StrEnum):
+class SpfResult(StrEnum):
     """The result of an evaluation (§2.6)."""
 
     PASS = "pass"  # noqa: S105 - a result, no secret
@@ -29,7 +29,7 @@ class Spf(StrEnum):
 
 
 class _End(Exception):
-    def __init__(self, result: Spf) -> None:
+    def __init__(self, result: SpfResult) -> None:
         self.result = result
 
 
@@ -41,11 +41,16 @@ class _Term(NamedTuple):
     argument: str
 
 
-QUALIFIERS = {"+": Spf.PASS, "-": Spf.FAIL, "~": Spf.SOFTFAIL, "?": Spf.NEUTRAL}
+QUALIFIERS = {
+    "+": SpfResult.PASS,
+    "-": SpfResult.FAIL,
+    "~": SpfResult.SOFTFAIL,
+    "?": SpfResult.NEUTRAL,
+}
 LOOKING_UP = frozenset(("include", "a", "mx", "ptr", "exists", "redirect"))
 
 
-def check_host(address: str, domain: str) -> Generator[Query, Values, Spf]:
+def check_host(address: str, domain: str) -> Generator[Query, Values, SpfResult]:
     """The result for an address as the client of mail with this domain in its return path."""
     try:
         return (yield from _Evaluation(ip_address(address)).evaluate(domain))
@@ -58,10 +63,10 @@ class _Evaluation:
         self._address = address
         self._lookups = 0
 
-    def evaluate(self, domain: str) -> Generator[Query, Values, Spf]:
+    def evaluate(self, domain: str) -> Generator[Query, Values, SpfResult]:
         records = [one for one in (yield from _values(domain, "TXT")) if _is_spf(one)]
         if len(records) != 1:
-            return Spf.PERMERROR if records else Spf.NONE
+            return SpfResult.PERMERROR if records else SpfResult.NONE
         terms = [_parse(text) for text in records[0].split()[1:]]
         for term in terms:
             if term.name != "redirect" and (yield from self._matches(term, domain)):
@@ -70,13 +75,13 @@ class _Evaluation:
             if term.name == "redirect":
                 self._count(term)
                 result = yield from self.evaluate(_target(term, domain))
-                return Spf.PERMERROR if result is Spf.NONE else result
-        return Spf.NEUTRAL
+                return SpfResult.PERMERROR if result is SpfResult.NONE else result
+        return SpfResult.NEUTRAL
 
     def _count(self, term: _Term) -> None:
         self._lookups += term.name in LOOKING_UP
         if self._lookups > LOOKUPS_MAX:
-            raise _End(Spf.PERMERROR)
+            raise _End(SpfResult.PERMERROR)
 
     def _matches(self, term: _Term, domain: str) -> Generator[Query, Values, bool]:
         self._count(term)
@@ -87,14 +92,14 @@ class _Evaluation:
         if term.name == "exp" or term.name.endswith("="):  # modifiers (§6)
             return False
         if (mechanism := MECHANISMS.get(term.name)) is None:
-            raise _End(Spf.PERMERROR)
+            raise _End(SpfResult.PERMERROR)
         return (yield from mechanism(self, term, _target(term, domain)))
 
     def _includes(self, _: _Term, domain: str) -> Generator[Query, Values, bool]:
         result = yield from self.evaluate(domain)
-        if result in (Spf.NONE, Spf.PERMERROR):
-            raise _End(Spf.PERMERROR)
-        return result is Spf.PASS
+        if result in (SpfResult.NONE, SpfResult.PERMERROR):
+            raise _End(SpfResult.PERMERROR)
+        return result is SpfResult.PASS
 
     def _has_address(self, term: _Term, host: str) -> Generator[Query, Values, bool]:
         kind = "A" if self._address.version == 4 else "AAAA"
@@ -129,10 +134,10 @@ MECHANISMS: dict[str, Mechanism] = {
 
 def _values(name: str, kind: str) -> Generator[Query, Values, Sequence[str]]:
     if "%" in name:
-        raise _End(Spf.UNKNOWN)
+        raise _End(SpfResult.UNKNOWN)
     found = yield name, kind
     if found is None:
-        raise _End(Spf.UNKNOWN)
+        raise _End(SpfResult.UNKNOWN)
     return found
 
 
@@ -169,4 +174,4 @@ def _is_within(address: Address, network: str) -> bool:
     try:
         return address in ip_network(network, strict=False)
     except ValueError:
-        raise _End(Spf.PERMERROR) from None
+        raise _End(SpfResult.PERMERROR) from None

@@ -41,11 +41,11 @@ def prepare(raw: bytes, *, date: datetime, message_id: str) -> ComposedMessage:
 
     Raises SubmissionError: no header, a malformed field, no From, or a repeated field.
     """
-    submitted = accept(smtp.normalize_line_endings(raw))
-    return complete(split(submitted.raw), date=date, message_id=message_id)
+    submitted = parse_submitted(smtp.normalize_line_endings(raw))
+    return add_missing_fields(split_message(submitted.raw), date=date, message_id=message_id)
 
 
-def accept(normal: bytes, *, without: Container[bytes] = ()) -> SubmittedMessage:
+def parse_submitted(normal: bytes, *, without: Container[bytes] = ()) -> SubmittedMessage:
     """A message with normalized line endings. without: names of further fields to drop, in lower
     case. Raises SubmissionError."""
     end = end_of_header(normal)
@@ -80,13 +80,15 @@ def split_fields(header: bytes) -> list[bytes]:
     return header.splitlines(keepends=True)  # several times as fast
 
 
-def split(accepted: bytes) -> ComposedMessage:
+def split_message(accepted: bytes) -> ComposedMessage:
     """The fields and the body of a message that was accepted."""
     end = accepted.index(b"\r\n\r\n") + 2
     return ComposedMessage(tuple(split_fields(accepted[:end])), accepted[end + 2 :])
 
 
-def complete(message: ComposedMessage, *, date: datetime, message_id: str = "") -> ComposedMessage:
+def add_missing_fields(
+    message: ComposedMessage, *, date: datetime, message_id: str = ""
+) -> ComposedMessage:
     """The message with Date and Message-ID; without `message_id`, it can be added later."""
     added = [] if has_field(message, b"date") else [headers.date(date)]
     if message_id and not has_field(message, b"message-id"):

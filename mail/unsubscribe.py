@@ -91,5 +91,5 @@ def _form(head: bytes, body: bytes) -> list[parser.Entity]:
 
 
 def _is_one_click_part(part: parser.Entity) -> bool:
-    _, given = parser.parameters(part.get("content-disposition"))
+    _, given = parser.parse_parameters(part.get("content-disposition"))
     return given.get("name") == "List-Unsubscribe" and part.body.strip() == b"One-Click"

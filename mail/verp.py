@@ -31,14 +31,14 @@ def parse_return_path(local: str, *, keys: tuple[bytes, ...], prefix: str = PREF
     `keys`: the current key and earlier ones, so that a rotation loses no bounces. The part from the
     @ on is ignored.
     """
-    if (message_id := parse_unverified(local, prefix=prefix)) is None:
+    if (message_id := parse_return_path_unverified(local, prefix=prefix)) is None:
         return None
     mac = _raw(local)[16:]
     known = any(hmac.compare_digest(mac, _mac(message_id, key)) for key in keys)
     return message_id if known else None
 
 
-def parse_unverified(local: str, *, prefix: str = PREFIX) -> UUID | None:
+def parse_return_path_unverified(local: str, *, prefix: str = PREFIX) -> UUID | None:
     """The message id in a return path, without verification: for callers that verify otherwise."""
     given, plus, _ = local.partition("@")[0].lower().rpartition("+")
     raw = _raw(local)

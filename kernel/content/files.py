@@ -124,7 +124,7 @@ class FileStore:
         try:
             descriptor = os.open(self._root / path, os.O_RDONLY)
         except FileNotFoundError:
-            return {reference.text: reference.absence_error() for reference in wanted}
+            return {reference.text: reference.missing_content_error() for reference in wanted}
         except OSError as error:
             raise Unavailable(CONTENT_STORE) from error
         try:
@@ -149,7 +149,7 @@ class FileStore:
 
 def _read_body(descriptor: int, reference: Reference) -> ReadResult:
     data = os.pread(descriptor, reference.length, reference.offset)
-    return data if len(data) == reference.length else reference.absence_error()
+    return data if len(data) == reference.length else reference.missing_content_error()
 
 
 def _remove(folder: Path) -> bool:

@@ -54,7 +54,7 @@ class Reference:
             raise ContentNotFound(text[:100])
         return cls(text, match[1], expires_on, int(match[3]), int(match[4]))
 
-    def absence_error(self) -> "ContentNotFound | Unavailable":
+    def missing_content_error(self) -> "ContentNotFound | Unavailable":
         """The error for a body that the store does not have."""
         if self.expires_on < clock.now().date():
             return ContentNotFound(self.text)

@@ -87,10 +87,10 @@ class RemoteStore:
                 self._store, at.path, start=at.offset, length=at.length
             )
         except FileNotFoundError:
-            return at.absence_error()
+            return at.missing_content_error()
         except StoreError as error:
             raise Unavailable(CONTENT_STORE) from error
-        return bytes(data) if len(data) == at.length else at.absence_error()
+        return bytes(data) if len(data) == at.length else at.missing_content_error()
 
     async def expire(self, today: date) -> list[str]:
         """Find expired days by name; segments are listed only for those."""

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
-from kernel.embedded.errors import disk_full
+from kernel.embedded.errors import disk_full_error
 from kernel.embedded.folder import Folder
 from kernel.embedded.kafka import Kafka
 from kernel.embedded.postgres import Postgres
@@ -62,7 +62,7 @@ class Embedded:
         except BaseException as error:
             self.kill()
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-                raise disk_full(self.folder.path) from error
+                raise disk_full_error(self.folder.path) from error
             raise
 
     def stop(self) -> None:

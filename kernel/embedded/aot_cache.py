@@ -20,17 +20,17 @@ def make_aot_cache() -> None:
     Raises EmbeddedError and OSError.
     """
     cache = aot_cache()
-    if works(cache):
+    if is_usable(cache):
         return
     with tempfile.TemporaryDirectory(dir=cache.parent) as scratch:
         made = Path(scratch) / "made.aot"
         record_start(Path(scratch), made)
-        if not works(made):
+        if not is_usable(made):
             raise EmbeddedError("The JVM made no cache of Kafka's classes. Kafka starts without.")
         made.replace(cache)  # a broker that starts meanwhile sees all of it or none
 
 
-def works(cache: Path) -> bool:
+def is_usable(cache: Path) -> bool:
     command = java(classpath(), ENABLED, *use_aot_cache(cache))
     return subprocess.run([*command, "-version"], capture_output=True, check=False).returncode == 0
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from kernel.embedded.errors import disk_full, port_taken
+from kernel.embedded.errors import disk_full_error, port_taken_error
 from kernel.errors import EmbeddedError
 
 FREE_MIN_BYTES = 256 << 20  # WAL, a checkpoint and a few segments; with less a write may fail
@@ -54,7 +54,7 @@ class Folder:
         try:
             self._acquire()
             if shutil.disk_usage(self.path).free < FREE_MIN_BYTES:
-                raise disk_full(self.path)
+                raise disk_full_error(self.path)
             self.remember("owner", identity(os.getpid()))
         except BaseException:
             self.close()
@@ -118,7 +118,7 @@ class Folder:
         """The requested port; for 0 that of the last run if it is free, else any free port."""
         if requested:
             if not is_free(requested):
-                raise port_taken(name, requested)
+                raise port_taken_error(name, requested)
             return requested
         last = self.recall(f"port.{name}")
         port = int(last[0]) if last and is_free(int(last[0])) else free_port()

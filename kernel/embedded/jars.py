@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from kernel.embedded.errors import disk_full
+from kernel.embedded.errors import disk_full_error
 from kernel.errors import EmbeddedError
 
 LOCK = Path(__file__).with_name("kafka.lock.toml")
@@ -38,13 +38,13 @@ class Jar:
 def classpath(cache: Path | None = None) -> str:
     """The class path of all jars in the lock, in order; each jar has the locked hash."""
     folder = (cache or cache_folder()) / "jars"
-    jars = locked()
+    jars = read_lock()
     with ThreadPoolExecutor(DOWNLOADS) as pool:
-        paths = list(pool.map(lambda jar: provide(jar, folder), jars))
+        paths = list(pool.map(lambda jar: ensure_jar(jar, folder), jars))
     return os.pathsep.join(map(str, paths))
 
 
-def locked(lock: Path = LOCK) -> Sequence[Jar]:
+def read_lock(lock: Path = LOCK) -> Sequence[Jar]:
     entries = tomllib.loads(lock.read_text())["dependencies"]
     return [Jar(e["groupId"], e["artifactId"], e["version"], e["sha256"]) for e in entries]
 
@@ -56,7 +56,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "obm"
 
 
-def provide(jar: Jar, folder: Path) -> Path:
+def ensure_jar(jar: Jar, folder: Path) -> Path:
     path = folder / jar.name
     if not path.exists() or digest(path) != jar.sha256:
         try:
@@ -64,8 +64,8 @@ def provide(jar: Jar, folder: Path) -> Path:
             fetch(jar, path)
         except OSError as error:
             if error.errno == errno.ENOSPC:
-                raise disk_full(folder) from error
-            raise unreachable(jar, error) from error
+                raise disk_full_error(folder) from error
+            raise download_error(jar, error) from error
     return path
 
 
@@ -79,13 +79,13 @@ def fetch(jar: Jar, path: Path) -> None:
         try:
             found = Path(artifact.resolve())
         except RuntimeError as error:
-            raise unreachable(jar, error) from error
+            raise download_error(jar, error) from error
         if (got := digest(found)) != jar.sha256:
             raise EmbeddedError(f"{jar.name} has SHA-256 {got}; the lock requires {jar.sha256}.")
         found.replace(path)
 
 
-def unreachable(jar: Jar, error: Exception) -> EmbeddedError:
+def download_error(jar: Jar, error: Exception) -> EmbeddedError:
     why = str(error).split("\n", 1)[0][:200] or type(error).__name__
     return EmbeddedError(
         f"Kafka's {jar.group}:{jar.artifact}:{jar.version} is not in {cache_folder()} and cannot "

@@ -60,7 +60,7 @@ def unprivileged(*paths: Path) -> User:
     entry = pwd.getpwuid(owner) if owner else user_by_name("postgres") or user_by_name("nobody")
     if entry is None:
         raise EmbeddedError("PostgreSQL cannot run as root. Add a user named nobody.")
-    return User(entry.pw_uid, entry.pw_gid, reach=not all(map(is_open, paths)))
+    return User(entry.pw_uid, entry.pw_gid, reach=not all(map(is_reachable_by_all, paths)))
 
 
 def user_by_name(name: str) -> pwd.struct_passwd | None:
@@ -70,7 +70,7 @@ def user_by_name(name: str) -> pwd.struct_passwd | None:
         return None
 
 
-def is_open(path: Path) -> bool:
+def is_reachable_by_all(path: Path) -> bool:
     """Whether every user can reach the path's folder."""
     return all(parent.stat().st_mode & 0o001 for parent in path.parents if parent.exists())
 
@@ -195,7 +195,7 @@ class ManagedServer(ABC):
         tree = self._tree()
         self._signal(signal.SIGKILL)  # the parent first, so that it starts no new child
         for process in tree[1:]:
-            with_gone_ignored(process.kill)
+            ignore_if_gone(process.kill)
         if self.process is not None:
             self.process.wait()
         while any(map(alive, tree[1:])):  # until then they hold the data
@@ -204,11 +204,11 @@ class ManagedServer(ABC):
     def pause(self) -> None:
         """SIGSTOP: the server keeps its sockets but does not respond."""
         for process in self._tree():
-            with_gone_ignored(process.suspend)
+            ignore_if_gone(process.suspend)
 
     def resume(self) -> None:
         for process in self._tree():
-            with_gone_ignored(process.resume)
+            ignore_if_gone(process.resume)
 
     def _signal(self, signum: signal.Signals) -> None:
         if self.process is not None and self.running:
@@ -232,7 +232,7 @@ class ManagedServer(ABC):
         return self.log.stat().st_size if self.log.exists() else 0
 
 
-def with_gone_ignored(action: Callable[[], None]) -> None:
+def ignore_if_gone(action: Callable[[], None]) -> None:
     with suppress(psutil.NoSuchProcess):
         action()
 

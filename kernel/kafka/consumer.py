@@ -12,7 +12,7 @@ from faststream.kafka import KafkaMessage
 from google.protobuf.message import Message
 
 from kernel import metrics
-from kernel.pace import BatchPacer
+from kernel.batch_pacer import BatchPacer
 from kernel.processor import Record, StreamProcessor
 from kernel.topics import contract_of
 

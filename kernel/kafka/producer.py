@@ -14,10 +14,10 @@ from aiokafka.errors import KafkaError
 
 from contracts.kernel.v1.outbox_pb2 import Outgoing
 from kernel import clock, metrics
+from kernel.batch_pacer import BatchPacer
 from kernel.errors import Unavailable
 from kernel.kafka.cancellation import finish_despite_cancel
 from kernel.kafka.topics import RECORD_BYTES_MAX
-from kernel.pace import BatchPacer
 from kernel.tasks import cancel_and_wait
 
 BATCH_BYTES_MAX = 512 * 1024

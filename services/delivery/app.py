@@ -215,7 +215,7 @@ def create_maintenance_loops(deps: Dependencies, dispatcher: DeliveryDispatcher)
         sandbox_retention_days=settings.sandbox_retention_days,
     )
     actions: Actions = [
-        *deps.outbox.pumps(SWEEP_INTERVAL_S),
+        *deps.outbox.loop_actions(SWEEP_INTERVAL_S),
         (settings.worker_lease_s / 3, deps.worker.register_or_renew),
         (settings.recovery_interval_s, recovery.run_once),
         (CONNECTIONS_INTERVAL_S, dispatcher.maintain_connections),

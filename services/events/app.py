@@ -19,7 +19,7 @@ from kernel.outbox import Outbox
 from kernel.processor import DeadLetterGuard, StreamProcessor
 from kernel.rpc import RpcServer
 from kernel.service import Loop, Service, close_in_order, create_loops
-from mail.reachable import networks
+from mail.reachable import parse_networks
 from services.events.api import EventsServicer
 from services.events.api.webhooks import WebhookDependencies
 from services.events.clients import WebhookClient
@@ -103,7 +103,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
     )
     outbox = Outbox(database, "events", kafka.publish, sweep_after_s=settings.outbox_sweep_after_s)
     secrets = SecretKeyring(settings.secret_keys)
-    allowed = networks(settings.webhook_allowed_networks)
+    allowed = parse_networks(settings.webhook_allowed_networks)
     brands = TenantBrands(read_brands(settings.brands_file), kafka)
     client = WebhookClient(allowed, timeout_s=settings.webhook_timeout_s)
     config = webhook_config(settings)
@@ -157,7 +157,7 @@ def consume(deps: Dependencies) -> None:
 
 
 def create_rpc_server(deps: Dependencies) -> RpcServer:
-    allowed = networks(deps.settings.webhook_allowed_networks)
+    allowed = parse_networks(deps.settings.webhook_allowed_networks)
     servicer = EventsServicer(
         deps.system_database,
         deps.tenant_database,
@@ -174,7 +174,7 @@ def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
     )
     accounts = EmailAccountBackfill(deps.system_database)
     actions = [
-        *deps.outbox.pumps(SWEEP_INTERVAL_S),
+        *deps.outbox.loop_actions(SWEEP_INTERVAL_S),
         (DAY_S, retention.run_once),
         (ACCOUNTS_INTERVAL_S, accounts.run_once),
     ]

@@ -49,7 +49,9 @@ LOGGED, REPEAT, TOO_OLD = Emit(), Drop("repeat"), Drop("too old")
 
 async def on_tenant(batch: Sequence[Tenant], tx: Transaction) -> list[HandlerResult]:
     """Record the account of a tenant."""
-    await tenant_accounts.record(tx, "events", ((one.tenant_id, one.account_id) for one in batch))
+    await tenant_accounts.record_accounts(
+        tx, "events", ((one.tenant_id, one.account_id) for one in batch)
+    )
     return [LOGGED for _ in batch]
 
 

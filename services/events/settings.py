@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from kernel import settings as kernel_settings
-from mail.reachable import networks
+from mail.reachable import parse_networks
 from services.events.domain.schedule import SCHEDULE_S
 
 
@@ -64,7 +64,7 @@ class Settings(kernel_settings.Settings):
     @field_validator("webhook_allowed_networks")
     @classmethod
     def _are_networks(cls, value: list[str]) -> list[str]:
-        networks(value)
+        parse_networks(value)
         return value
 
     @field_validator("webhook_retry_schedule_s")

@@ -38,7 +38,9 @@ from services.router.store.notify import SchedulerNotifier
 
 async def on_tenant(batch: Sequence[Tenant], tx: Transaction) -> list[HandlerResult]:
     """Record the account of a tenant."""
-    await tenant_accounts.record(tx, "router", ((one.tenant_id, one.account_id) for one in batch))
+    await tenant_accounts.record_accounts(
+        tx, "router", ((one.tenant_id, one.account_id) for one in batch)
+    )
     return [Emit() for _ in batch]
 
 

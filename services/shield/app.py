@@ -124,8 +124,8 @@ async def become_ready(deps: Dependencies) -> None:
 def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
     health = deps.health
     return [
-        partial(retry_while_unavailable, deps.screening_child.child.ready, health),
-        partial(retry_while_unavailable, deps.dry_run_child.child.ready, health),
+        partial(retry_while_unavailable, deps.screening_child.child.start, health),
+        partial(retry_while_unavailable, deps.dry_run_child.child.start, health),
         partial(run_every, MOUNT_CHECK_INTERVAL_S, partial(check_mounted, deps.content), health),
     ]
 

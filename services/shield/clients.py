@@ -29,7 +29,7 @@ class ScreeningChild:
     async def screen(self, requests: Sequence[bytes]) -> list[ScoreResponse | ChildRaised]:
         """One result per request, in order; ChildRaised is a bug in the rules' code. Raises
         Unavailable."""
-        return [self.parse_response(each) for each in await self.child.work(requests)]
+        return [self.parse_response(each) for each in await self.child.process(requests)]
 
     def parse_response(self, response: ChildResult) -> ScoreResponse | ChildRaised:
         if isinstance(response, ChildRaised):

@@ -46,7 +46,7 @@ class Handlers:
     async def on_accepted(self, batch: Sequence[MessageAccepted]) -> list[HandlerResult]:
         """Read the contents in one call; the recipients of an email share its score."""
         contexts = {event.context.content_ref: event.context for event in batch}
-        tenants = await self.tenants.fetch({each.tenant_id for each in contexts.values()})
+        tenants = await self.tenants.wait_for({each.tenant_id for each in contexts.values()})
         if any(map(self.is_tenant_pending, contexts.values())):
             raise Unavailable("the directory")
         sealed = await self.content.get_many(list(contexts))

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from kernel.database import PLANS
-from kernel.days import first_day
+from kernel.days import first_day_bound
 from kernel.ids import uuid7_text
 from services.delivery.store.journal import COMMIT
 from services.events.store.log import RANKS, STATES
@@ -90,7 +90,7 @@ def test_transitions_of_the_router_read_their_own_rows(
     connection: Connection, batch: list[str]
 ) -> None:
     given: dict[str, object] = {"ids": batch, "attempts": [0] * BATCH}
-    given |= {"first_day": first_day(batch)}
+    given |= {"first_day": first_day_bound(batch)}
     assigned = {"egresses": ["e"] * BATCH, "not_afters": [0.0] * BATCH}
     assigned |= {"assignments": [b""] * BATCH, "republish_after_s": 60}
     applied = {"states": ["delivered"] * BATCH, "added": [1] * BATCH, "cell": "default"}
@@ -106,7 +106,7 @@ def test_transitions_of_the_router_read_their_own_rows(
 
 def test_steps_of_the_journal_read_their_own_rows(connection: Connection, batch: list[str]) -> None:
     params: dict[str, object] = {"ids": batch, "attempts": [1] * BATCH}
-    params |= {"first_day": first_day(batch)}
+    params |= {"first_day": first_day_bound(batch)}
     params |= {"epochs": [1] * BATCH, "resumed": [False] * BATCH, "sweep_after_s": 5}
     params |= {"outcomes": ["delivered"] * BATCH, "events": [b"e"] * BATCH}
     params |= {"records": [b"r"] * BATCH}
@@ -117,7 +117,7 @@ def test_steps_of_the_journal_read_their_own_rows(connection: Connection, batch:
 def test_states_of_the_log_read_their_own_rows(
     connection: Connection, batch: list[str], analyzed: bool
 ) -> None:
-    day = first_day(batch)
+    day = first_day_bound(batch)
     numbers = [[2] * BATCH, [2] * BATCH, [1] * BATCH, [0] * BATCH, ["0"] * BATCH, ["0"] * BATCH]
     ranks = ([TENANT] * BATCH, batch, [4] * BATCH, [-1] * BATCH, day)
     if analyzed:

@@ -16,12 +16,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from kernel import clock
-from mail.reachable import networks
+from mail.reachable import parse_networks
 from services.events.clients import WebhookClient
 from services.events.domain.schedule import EndpointResponse
 from tests.support.receiver import Receiver, receiving, respond_with
 
-LOOPBACK = networks(["127.0.0.0/8", "::1/128"])
+LOOPBACK = parse_networks(["127.0.0.0/8", "::1/128"])
 Scenario = Callable[[WebhookClient, Receiver], Awaitable[None]]
 
 

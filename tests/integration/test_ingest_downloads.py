@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from mail.reachable import networks
+from mail.reachable import parse_networks
 from services.ingest.clients.downloads import DownloadedFile, DownloadFailed, Downloads
 from tests.integration.test_events_webhook_client import certificate
 from tests.support.ingest import IngestHarness
 from tests.support.stack import FreshDatabase
 
-LOOPBACK = networks(["127.0.0.0/8"])
+LOOPBACK = parse_networks(["127.0.0.0/8"])
 OK = b"HTTP/1.1 200 OK\r\n"
 Serve = Callable[[asyncio.StreamWriter], Coroutine[Any, Any, None]]
 

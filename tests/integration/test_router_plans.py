@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from kernel.database import PLANS
-from kernel.days import day_of, first_day
+from kernel.days import day_of, first_day_bound
 from kernel.ids import MAX, NIL, uuid7_text
 from services.router.store.assignments import ASSIGN, REQUEUE
 from services.router.store.assignments import SELECT_DUE as SELECT_DUE_ROWS
@@ -182,7 +182,7 @@ def test_transitions_find_rows_by_key_and_open_no_earlier_day(
 ) -> None:
     some = ids[100:110]
     ten: dict[str, object] = {"ids": some, "attempts": [0] * 10}
-    ten |= {"first_day": first_day(some)}
+    ten |= {"first_day": first_day_bound(some)}
     assigned: dict[str, object] = {"egresses": ["e"] * 10, "not_afters": [0.0] * 10}
     assigned |= {"assignments": [b""] * 10, "republish_after_s": 60}
     applied: dict[str, object] = {

@@ -5,7 +5,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from kernel.worker import Work
+from kernel.child_program import Work
 
 KEPT: list[bytes] = []
 

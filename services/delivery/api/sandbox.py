@@ -22,7 +22,7 @@ from kernel.outbox import Outbox
 from kernel.settings import split_address
 from kernel.topics import encode
 from mail import parser, smtp
-from mail.smtp_reply import clean
+from mail.smtp_reply import clean_text
 from services.delivery.domain.sandbox import SandboxScenario, message_id_of, scenario_of
 from services.delivery.store.sandbox import Capture, SandboxStore
 
@@ -110,7 +110,7 @@ class SandboxHandler:
         async with self._database.transaction() as tx:
             await self._store.capture(tx, capture)
             entry = await self._outbox.add(tx, [encode(one, now, trace) for one in events])
-        self._outbox.discard(entry)  # the sweep publishes a complaint, after the delivery
+        self._outbox.leave_to_sweep(entry)  # the sweep publishes a complaint, after the delivery
 
 
 class SandboxServer(SMTP):
@@ -216,4 +216,4 @@ def complaint_event(assignment: DeliveryAssigned) -> ComplaintReceived:
 
 
 def subject_of(raw: bytes) -> str:
-    return clean(parser.parse_entity(raw.partition(b"\r\n\r\n")[0]).get("subject"))
+    return clean_text(parser.parse_entity(raw.partition(b"\r\n\r\n")[0]).get("subject"))

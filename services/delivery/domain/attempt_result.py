@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from contracts.delivery.v1 import events_pb2 as events
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from mail import bounce
-from mail.smtp_reply import Reply, clean
+from mail.smtp_reply import Reply, clean_text
 
 # The steps of a session, in order.
 CONNECT, GREETING, EHLO, STARTTLS = "connect", "greeting", "ehlo", "starttls"
@@ -137,7 +137,7 @@ def reply_of(result: AttemptResult) -> events.Reply:
     return events.Reply(
         code=reply.code if reply else 0,
         enhanced=reply.enhanced if reply else result.enhanced,
-        text=reply.text if reply else clean(result.problem),
+        text=reply.text if reply else clean_text(result.problem),
         step=result.step,
         mx=peer.mx,
         remote_ip=peer.remote_ip,

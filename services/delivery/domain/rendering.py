@@ -77,7 +77,7 @@ def compose_email(content: Content) -> ComposedEmail:
         size=len(message),
         utf8=not all(map(bytes.isascii, composed.headers)),
         body_hash=body_hash(composed.body),
-        domain=address.domain(sender),
+        domain=address.ascii_domain(sender),
         has_message_id=submission.has_field(composed, b"message-id"),
     )
 
@@ -85,7 +85,7 @@ def compose_email(content: Content) -> ComposedEmail:
 def _complete(raw: bytes, date_s: int) -> ComposedMessage:
     """A message that was submitted as a whole, with a date, in 7 bits and in short lines."""
     date = times.clamp_timestamp(Timestamp(seconds=date_s))
-    return downgrade(submission.complete(submission.split(raw), date=date))
+    return downgrade(submission.add_missing_fields(submission.split_message(raw), date=date))
 
 
 def _compose(content: Content, sender: address.Mailbox) -> ComposedMessage:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from mail import verp
-from mail.address import user_of
+from mail.address import user_without_detail
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ AMBIGUOUS = SandboxScenario("", cuts_connection=True)
 
 def scenario_of(assignment: DeliveryAssigned) -> SandboxScenario:
     """The scenario of an attempt. delayed@ and ambiguous@ are accepted at a later attempt."""
-    user = user_of(assignment.context.recipient)
+    user = user_without_detail(assignment.context.recipient)
     if user == "delayed":
         return DELAYED if assignment.attempt == 1 else ACCEPT
     if user == "ambiguous":
@@ -42,5 +42,5 @@ def scenario_of(assignment: DeliveryAssigned) -> SandboxScenario:
 
 def message_id_of(return_path: str) -> str | None:
     """The message id in a return path, unverified: the caller must compare it with the journal."""
-    message_id = verp.parse_unverified(return_path)
+    message_id = verp.parse_return_path_unverified(return_path)
     return str(message_id) if message_id else None

@@ -81,7 +81,7 @@ class JournalCommitter:
         if row is not None:
             failpoint("delivery.outcome.committed")
             entry, octets = OutboxEntry(), sum(map(outbox_bytes, finished))
-            self._outbox.register(entry, row, [one.record for one in finished], octets=octets)
+            self._outbox.register_row(entry, row, [one.record for one in finished], octets=octets)
             self._publish_in_background(entry)
         count_results(finished)
         return applied

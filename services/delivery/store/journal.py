@@ -15,7 +15,7 @@ from contracts.delivery.v1.events_pb2 import AttemptOutcome, DeliveryAttempted
 from contracts.kernel.v1.outbox_pb2 import Outgoing, OutgoingBatch
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel.database import Database, Transaction
-from kernel.days import first_day
+from kernel.days import first_day_bound
 from services.delivery.domain.attempt_result import STALE, attempted_event
 from services.delivery.domain.owned_attempt import AttemptKey
 
@@ -242,7 +242,7 @@ def _step_params(steps: Sequence[AttemptClaim | FinishedAttempt]) -> dict[str, A
     ids = [one.key.message_id for one in claims]
     return {
         "ids": ids,
-        "first_day": first_day(ids),
+        "first_day": first_day_bound(ids),
         "attempts": [one.key.attempt for one in claims],
         "epochs": [one.epoch for one in claims],
         "resumed": [one.resumed for one in claims],

@@ -21,9 +21,11 @@ class TenantBrands:
         tenants, accounts = self._tables
         for table in self._tables:
             await table.replayed.wait()
-        tenant = tenants.get(tenant_id) or (await tenants.fetch([tenant_id])).get(tenant_id)
+        tenant = tenants.get(tenant_id) or (await tenants.wait_for([tenant_id])).get(tenant_id)
         if tenant is None:
             return self._brands.default
         account_id = tenant.account_id
-        account = accounts.get(account_id) or (await accounts.fetch([account_id])).get(account_id)
+        account = accounts.get(account_id) or (await accounts.wait_for([account_id])).get(
+            account_id
+        )
         return self._brands.named(account.brand if account is not None else "")

@@ -12,7 +12,7 @@ from operator import attrgetter
 
 from contracts.router.v1.events_pb2 import MessageClosed
 from kernel.database import Transaction
-from kernel.days import first_day
+from kernel.days import first_day_bound
 from kernel.ids import uuid7_text
 from kernel.topics import event_id
 from services.events.domain.endpoint import Endpoint
@@ -171,7 +171,7 @@ async def load_states_and_repeats(
     committed.
     """
     subjects = sorted({log_event.subject_id for log_event in log_events})
-    day = first_day(subjects)
+    day = first_day_bound(subjects)
     emails = sorted({log_event.email_id for log_event in log_events})
     states = await tx.rows(STATES_OF, [subjects, emails, day])
     partitioned = [one.event_id for one in log_events if one.kind in PARTITIONED_KINDS]
@@ -237,7 +237,7 @@ def _states(states: Collection[MessageState]) -> list[object]:
     ordered = sorted(states, key=attrgetter("subject_id"))
     ids = [state.subject_id for state in ordered]
     emails = [state.email_id for state in ordered]
-    return [ids, emails, *_mutable_columns(ordered), first_day(ids)]
+    return [ids, emails, *_mutable_columns(ordered), first_day_bound(ids)]
 
 
 def _mutable_columns(states: Sequence[MessageState]) -> list[object]:
@@ -263,7 +263,7 @@ def _ranks(
     ids = [email_id for _, email_id in ordered]
     levels = [int(ranks[key]) for key in ordered]
     held = [int(StatusRank.HELD) if key in released else -1 for key in ordered]
-    return [[tenant for tenant, _ in ordered], ids, levels, held, first_day(ids)]
+    return [[tenant for tenant, _ in ordered], ids, levels, held, first_day_bound(ids)]
 
 
 async def find_open(tx: Transaction, message_ids: Sequence[str]) -> list[str]:

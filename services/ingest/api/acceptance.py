@@ -10,6 +10,7 @@ from typing import NamedTuple
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from contracts.kernel.v1.outbox_pb2 import Outgoing
 from kernel import clock, metrics
+from kernel.batch_pacer import BatchPacer
 from kernel.content import ContentStore, SealedContent
 from kernel.crypto import seal
 from kernel.errors import Unavailable
@@ -18,7 +19,6 @@ from kernel.group_commit import GroupCommit
 from kernel.health import DependencyHealth
 from kernel.ids import uuid7_text
 from kernel.outbox import RECORD_BYTES, Outbox
-from kernel.pace import BatchPacer
 from kernel.telemetry import record_span
 from kernel.topics import encode
 from services.ingest.api.access import AccessControl, Principal

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from kernel.brand import Brand, Brands
 from kernel.ids import random_octets
-from kernel.telemetry import traceparent_of
+from kernel.telemetry import traceparent_or_new
 from services.ingest.domain.bodies import BodyReservation
 from services.ingest.domain.problem import Problem
 
@@ -61,7 +61,7 @@ class Request:
 
     @property
     def traceparent(self) -> str:
-        return traceparent_of(self.header(b"traceparent"))
+        return traceparent_or_new(self.header(b"traceparent"))
 
     @property
     def idempotency_key(self) -> str | None:

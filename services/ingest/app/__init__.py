@@ -9,7 +9,7 @@ from kernel.database import check_roles
 from kernel.health import DependencyHealth
 from kernel.processor import DeadLetterGuard, StreamProcessor
 from kernel.service import Loop, Service, create_loops
-from mail.reachable import networks
+from mail.reachable import parse_networks
 from services.ingest.api.acceptance import Acceptance
 from services.ingest.api.access import AccessControl
 from services.ingest.api.account_brands import AccountBrands
@@ -214,7 +214,7 @@ def create_fetcher(
     deps: Dependencies, access: AccessControl, brands: AccountBrands
 ) -> AttachmentFetcher:
     settings = deps.settings
-    on = FetchPolicy("", networks(settings.attachment_fetch_allowed_networks))
+    on = FetchPolicy("", parse_networks(settings.attachment_fetch_allowed_networks))
     return AttachmentFetcher(
         access,
         deps.downloads,
@@ -291,7 +291,7 @@ def create_maintenance_loops(
         deps.lease.maintain,
         publisher.run,
         publisher.check,
-        *create_loops(deps.outbox.pumps(settings.outbox_sweep_after_s), deps.kafka_health),
+        *create_loops(deps.outbox.loop_actions(settings.outbox_sweep_after_s), deps.kafka_health),
         *create_loops([(settings.audit_interval_s, audit.run_once)], DependencyHealth()),
         *create_loops(actions, deps.health),
     ]

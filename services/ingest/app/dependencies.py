@@ -19,7 +19,7 @@ from kernel.lease import Lease
 from kernel.outbox import Outbox
 from kernel.rpc import RpcClient
 from kernel.service import close_in_order
-from mail.reachable import networks
+from mail.reachable import parse_networks
 from services.ingest.clients import ServiceClient, ServiceClients
 from services.ingest.clients.downloads import Downloads
 from services.ingest.settings import Settings
@@ -69,7 +69,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
     kafka.declare(MessageAccepted, DomainChanged, Account, Tenant, ApiKey, Domain, Mailbox)
     database = partial(Database, connections_max=settings.database_connections_max, session=PLANS)
     system = database(settings.system_database_url, name="ingest system")
-    allowed = networks(settings.attachment_fetch_allowed_networks)
+    allowed = parse_networks(settings.attachment_fetch_allowed_networks)
     secrets, brands = SecretKeyring(settings.secret_keys), read_brands(settings.brands_file)
     hosts = PublishedHosts.of(settings.bounce_mx, settings.spf_include)
     return Dependencies(

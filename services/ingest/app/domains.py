@@ -5,7 +5,7 @@ from ipaddress import ip_address
 from kernel.health import DependencyHealth
 from kernel.resolver import AuthoritativeResolver, system_resolver
 from kernel.service import Loop, create_loops
-from mail.reachable import may_connect, networks
+from mail.reachable import may_connect, parse_networks
 from services.ingest.app.dependencies import Dependencies
 from services.ingest.loops.domain_checks import DomainChecks
 from services.ingest.store.directory import DirectoryStore
@@ -15,7 +15,7 @@ LOOKUP_TIMEOUT_S = 10.0
 
 def create_domain_loops(deps: Dependencies, directory: DirectoryStore) -> list[Loop]:
     settings = deps.settings
-    allowed = networks(settings.dns_allowed_networks)
+    allowed = parse_networks(settings.dns_allowed_networks)
     checks = DomainChecks(
         deps.domain_store(directory),
         deps.domain_keys,

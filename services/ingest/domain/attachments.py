@@ -57,7 +57,7 @@ def decode_attachments(
                 _check_path(item, fetch_policy)
             file = StoredAttachment(
                 filename=item.filename or "",
-                content_type=item.content_type or mime.type_of(item.filename or ""),
+                content_type=item.content_type or mime.media_type_of(item.filename or ""),
                 content=decode_content(item.content) if item.path is None else b"",
                 content_id=(item.content_id or "").strip("<>"),
             )
@@ -113,7 +113,7 @@ def fetched_file(
         or _name_in_url(given.path or "")
         or "attachment"
     )
-    named = mime.type_of(filename)
+    named = mime.media_type_of(filename)
     for kind in (given.content_type or content_type or named, named):
         file = StoredAttachment(
             filename=filename,
@@ -131,7 +131,7 @@ def fetched_file(
 
 def _name_in_disposition(disposition: str) -> str:
     """The filename of a Content-Disposition (RFC 6266)."""
-    return _base_name(parser.parameters(disposition)[1].get("filename", ""))
+    return _base_name(parser.parse_parameters(disposition)[1].get("filename", ""))
 
 
 def _name_in_url(url: str) -> str:

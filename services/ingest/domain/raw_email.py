@@ -37,7 +37,7 @@ def read_raw_email(raw: bytes, recipients: Sequence[Mailbox] | None, *, test: bo
     header names. Raises Problem."""
     normal = smtp.normalize_line_endings(raw)  # before parsing: a CR alone may hide a field
     try:
-        message = submission.accept(normal, without=IDEMPOTENCY_FIELDS)
+        message = submission.parse_submitted(normal, without=IDEMPOTENCY_FIELDS)
     except SubmissionError as error:
         raise _invalid(f"The message cannot be sent: {error}.") from None
     fields = message.fields
@@ -103,7 +103,7 @@ def _listed(fields: Fields, name: bytes) -> list[Mailbox]:
     for value in fields.get(name, ()):
         for text in address.split_list(value.decode("utf-8", "replace")):
             try:
-                found.append(address.recent_mailbox(text))
+                found.append(address.parse_mailbox_cached(text))
             except AddressError:
                 continue
     return found

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
-from mail.reachable import networks
+from mail.reachable import parse_networks
 from services.ingest.settings.listeners import ListenerSettings
 
 
@@ -235,5 +235,5 @@ class Settings(ListenerSettings):
     @field_validator("attachment_fetch_allowed_networks", "dns_allowed_networks")
     @classmethod
     def _are_networks(cls, value: list[str]) -> list[str]:
-        networks(value)
+        parse_networks(value)
         return value

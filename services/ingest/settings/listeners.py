@@ -8,7 +8,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from kernel.settings import Settings
 from kernel.tls import CertificateFiles
-from mail.reachable import networks
+from mail.reachable import parse_networks
 
 TLS_LISTENS = ("http_tls_listen", "grpc_tls_listen", "submission_listen", "submission_tls_listen")
 
@@ -116,5 +116,5 @@ class ListenerSettings(Settings):
     @field_validator("submission_proxies")
     @classmethod
     def _are_proxies(cls, value: list[str]) -> list[str]:
-        networks(value)
+        parse_networks(value)
         return value

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from contracts.kernel.v1.outbox_pb2 import Outgoing
 from kernel.database import Database
-from kernel.outbox import ENTRY_BYTES_MAX, Outbox, OutboxEntry, Row, pack_rows
+from kernel.outbox import ENTRY_BYTES_MAX, Outbox, OutboxEntry, OutboxRow, pack_rows
 
 # Unnested arrays give one plan and one round trip for any group size. Ids and numbers are sent as
 # one text each and split here: PostgreSQL parses that faster than Python builds arrays. The caller
@@ -153,22 +153,22 @@ class AcceptanceStore:
         if not keys and first.last:
             entry = OutboxEntry()
             [(number, _)] = await self._database.execute_autocommit(ACCEPT_PLAIN, params)
-            self._outbox.register(entry, number, first.records, octets=len(first.data))
+            self._outbox.register_row(entry, number, first.records, octets=len(first.data))
             return entry
         async with self._database.transaction() as tx:
-            entry = self._outbox.open(tx)
+            entry = self._outbox.open_entry(tx)
             [(number, inserted)] = await tx.rows(ACCEPT_KEYED if keys else ACCEPT_PLAIN, params)
             if inserted != len(keys):
                 raise IdempotencyConflict
-            self._outbox.register(entry, number, first.records, octets=len(first.data))
+            self._outbox.register_row(entry, number, first.records, octets=len(first.data))
             for row in more:
-                await self._outbox.insert(tx, entry, row)
+                await self._outbox.insert_row(tx, entry, row)
             async for row in rows:
-                await self._outbox.insert(tx, entry, row)
+                await self._outbox.insert_row(tx, entry, row)
         return entry
 
     def _params(
-        self, keys: Sequence[IdempotencyRecord], write: AcceptWrite, first: Row
+        self, keys: Sequence[IdempotencyRecord], write: AcceptWrite, first: OutboxRow
     ) -> list[object]:
         emails = write.emails
         messages = [(email, row) for email in emails for row in email.messages]
@@ -199,10 +199,10 @@ class AcceptanceStore:
         return params
 
 
-async def read_ahead(rows: AsyncIterator[Row]) -> list[Row]:
+async def read_ahead(rows: AsyncIterator[OutboxRow]) -> list[OutboxRow]:
     """The rows to encode before the transaction starts: all, but only the first if a batch is too
     large for memory."""
-    made: list[Row] = []
+    made: list[OutboxRow] = []
     async for row in rows:
         made.append(row)
         if sum([len(one.data) for one in made]) > ENTRY_BYTES_MAX:

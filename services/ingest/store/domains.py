@@ -161,7 +161,7 @@ class DomainStore:
             reason="" if may_send(after) and not after.missing_record else missing_record(after),
             changed_at=timestamp(now),
         )
-        self._outbox.discard(await self._outbox.add(tx, [encode(event, now)]))
+        self._outbox.leave_to_sweep(await self._outbox.add(tx, [encode(event, now)]))
 
     async def check_of(self, domain: Domain) -> DomainCheck:
         """The state of a domain's checks."""

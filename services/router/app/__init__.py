@@ -209,7 +209,7 @@ def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
     return [
         *(
             partial(run_every, interval_s, loop, health)
-            for interval_s, loop in deps.outbox.pumps(SWEEP_INTERVAL_S)
+            for interval_s, loop in deps.outbox.loop_actions(SWEEP_INTERVAL_S)
         ),
         partial(run_every, settings.republish_interval_s, republisher.run_once, health),
         partial(run_every, settings.partitions_interval_s, maintenance.run_once, health),

@@ -15,7 +15,7 @@ import dns.resolver
 
 from kernel import clock
 from kernel.cache import Cache
-from mail.mx import Mx, NullMxError, before_self, order
+from mail.mx import Mx, NullMxError, order, preferred_to_own
 from services.router.domain.routes import (
     Answer,
     LookupFailed,
@@ -109,7 +109,7 @@ class RouteResolver:
 
     def _start_lookup(self, domain: str) -> None:
         """Start a lookup unless lookups_max are in progress; callers try again after any answer."""
-        if self._cache.fetching < self._lookups_max:
+        if self._cache.fetches_in_progress < self._lookups_max:
             self._cache.refresh(domain)
 
     async def _fetch(self, domain: str) -> tuple[CachedAnswer, float]:
@@ -157,7 +157,7 @@ class RouteResolver:
             ordered = order(records, self._shuffle)
         except NullMxError:
             return NULL_MX
-        ordered = before_self(ordered, self._own_names())
+        ordered = preferred_to_own(ordered, self._own_names())
         if not ordered:
             return MAIL_LOOP if len(records) else NO_MX
         site = site_name([record.host for record in records if record.host])

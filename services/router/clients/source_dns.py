@@ -11,7 +11,7 @@ import dns.resolver
 
 from kernel.resolver import text_of
 from mail import dnsbl
-from mail.spf import Spf, check_host
+from mail.spf import SpfResult, check_host
 from services.router.clients.dns import Resolver
 from services.router.domain.egress import EgressSource
 from services.router.domain.source_checks import (
@@ -94,14 +94,14 @@ class SourceDns:
             outcomes.append(check_spf(address, self.spf_domain, result))
         return outcomes
 
-    async def _spf(self, address: str) -> Spf:
+    async def _spf(self, address: str) -> SpfResult:
         evaluation = check_host(address, self.spf_domain)
         try:
             query = next(evaluation)
             while True:
                 query = evaluation.send(await self.look_up(*query))
         except StopIteration as end:
-            return Spf(end.value)
+            return SpfResult(end.value)
 
     async def _listings(
         self, addresses: Sequence[str], zones: Sequence[tuple[str, int]]

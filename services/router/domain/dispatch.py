@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 
 from contracts.ingest.v1.events_pb2 import MessageContext
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MxHost
-from mail.address import domain_of, user_of
+from mail.address import domain_of, user_without_detail
 from services.router.domain.egress import EgressSource
 from services.router.domain.events import timestamp
 from services.router.domain.limits import Limits
@@ -146,7 +146,7 @@ def limited_sender(
 def is_suppressed(row: DueMessage, context: MessageContext) -> bool:
     """Test mail ignores the suppression list; one test address always counts as suppressed."""
     if context.test:
-        return user_of(context.recipient) == "suppressed"
+        return user_without_detail(context.recipient) == "suppressed"
     return row.is_suppressed
 
 

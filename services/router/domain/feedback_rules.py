@@ -118,7 +118,7 @@ def lint_pattern(rule: FeedbackRule) -> str:
 @lru_cache(maxsize=1)
 def bounce_classes() -> frozenset[str]:
 
-    rules = bounce.load_rules((files("mail") / "bounce_rules.toml").read_text("utf-8"))
+    rules = bounce.parse_rules((files("mail") / "bounce_rules.toml").read_text("utf-8"))
     return frozenset(rules.classes)
 
 

@@ -139,5 +139,5 @@ def lint_figures(rule: ShapingRule) -> list[str]:
 @lru_cache(maxsize=1)
 def provider_sites() -> frozenset[str]:
     """The sites of mail/sites.toml."""
-    rules = mx.load_rules((files("mail") / "sites.toml").read_text("utf-8"))
+    rules = mx.parse_rules((files("mail") / "sites.toml").read_text("utf-8"))
     return frozenset(rule.site for rule in rules)

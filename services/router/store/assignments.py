@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from kernel.database import Transaction
-from kernel.days import first_day
+from kernel.days import first_day_bound
 from services.router.domain.dispatch import Assignment, Requeue
 from services.router.domain.message import DueMessage, ScheduledQueue
 from services.router.domain.round import QueueRead
@@ -82,7 +82,7 @@ async def assign(
         {
             "republish_after_s": republish_after_s,
             "ids": ids,
-            "first_day": first_day(ids),
+            "first_day": first_day_bound(ids),
             "attempts": [a.row.attempt for a in assignments],
             "egresses": [a.egress_id for a in assignments],
             "not_afters": [a.not_after_s for a in assignments],

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from contracts.delivery.v1.events_pb2 import DeliveryAttempted
 from kernel.database import Transaction
-from kernel.days import first_day
+from kernel.days import first_day_bound
 from services.router.domain.message import CELL, AssignedMessage
 from services.router.domain.results import attempt_results
 from services.router.domain.transitions import (
@@ -73,7 +73,9 @@ async def load_assigned(tx: Transaction, events: Sequence[DeliveryAttempted]) ->
     """The rows that are still assigned with the attempts of these events."""
     ids = [event.message_id for event in events]
     attempts = [event.attempt for event in events]
-    rows = await tx.rows(LOAD, {"ids": ids, "attempts": attempts, "first_day": first_day(ids)})
+    rows = await tx.rows(
+        LOAD, {"ids": ids, "attempts": attempts, "first_day": first_day_bound(ids)}
+    )
     return AssignedMessages(
         {row[0]: AssignedMessage._make(row[:-1]) for row in rows}, rows[0][-1] if rows else 0.0
     )
@@ -93,7 +95,7 @@ async def apply_transitions(
         APPLY,
         {
             "ids": ids,
-            "first_day": first_day(ids),
+            "first_day": first_day_bound(ids),
             "attempts": [event.attempt for event in events],
             "states": [transition.state.value for transition in transitions],
             "added": [transition.added_attempts for transition in transitions],

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel.embedded.aot_cache import make_aot_cache, works
+from kernel.embedded.aot_cache import is_usable, make_aot_cache
 from kernel.embedded.jars import classpath
 from kernel.embedded.java import aot_cache, java, use_aot_cache
 
@@ -38,7 +38,7 @@ def of_something_else(cache: bytes) -> bytes:
 
 
 def test_the_cache_works_and_is_made_once(cache: Path) -> None:
-    assert works(cache)
+    assert is_usable(cache)
     made = cache.stat()
     make_aot_cache()
     assert cache.stat() == made
@@ -50,7 +50,7 @@ def test_a_damaged_cache_is_ignored_silently(
 ) -> None:
     damaged = tmp_path / "damaged.aot"
     damaged.write_bytes(damage(cache.read_bytes()))
-    assert not works(damaged)
+    assert not is_usable(damaged)
     assert start_with(damaged, classpath()) == start_with(tmp_path / "missing.aot", classpath())
 
 

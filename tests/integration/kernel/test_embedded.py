@@ -22,7 +22,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from kernel.embedded import Embedded, EmbeddedError
 from kernel.embedded.folder import Folder, free_port
-from kernel.embedded.jars import Jar, locked, provide
+from kernel.embedded.jars import Jar, ensure_jar, read_lock
 from kernel.embedded.postgres import Postgres
 
 OWNER = """
@@ -198,7 +198,7 @@ def test_a_missing_jar_without_a_network_is_reported(
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{free_port()}")
     with pytest.raises(EmbeddedError, match=r"kafka_2.13:4.* cannot be downloaded .*network"):
-        provide(locked()[0], tmp_path)
+        ensure_jar(read_lock()[0], tmp_path)
 
 
 def test_a_jar_with_another_hash_is_rejected(
@@ -211,7 +211,7 @@ def test_a_jar_with_another_hash_is_rejected(
         monkeypatch.setattr("jgo.maven._core.DEFAULT_REMOTE_REPOS", {"central": url})
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         with pytest.raises(EmbeddedError, match=r"has SHA-256 .*; the lock requires 000"):
-            provide(jar, tmp_path / "jars")
+            ensure_jar(jar, tmp_path / "jars")
     assert not (tmp_path / "jars" / jar.name).exists()
 
 

@@ -300,7 +300,7 @@ async def test_a_table_is_replayed_and_then_receives_new_records(bench: Bench) -
     assert found.name == "one"
     await kafka.publish([encode(Tenant(tenant_id="a", version=2, deleted=True), clock.now())])
     await kafka.publish([encode(Tenant(tenant_id="b", version=1), clock.now())])
-    assert set(await tenants.fetch(["a", "b"])) == {"b"}
+    assert set(await tenants.wait_for(["a", "b"])) == {"b"}
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running

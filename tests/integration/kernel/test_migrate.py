@@ -18,14 +18,15 @@ from tests.support.stack import temporary_database
 
 ENV = 'from kernel.migrate import run_env\n\nrun_env("parcels")\n'
 SPINE = '''
-from kernel.migrate import day_partitioned, grant_tenant, leases, outbox, sql, enforce_tenant_rls
+from kernel.migrate import create_leases_table, create_outbox_table
+from kernel.migrate import day_partitioned, enforce_tenant_rls, grant_tenant, sql
 
 revision, down_revision = "0001", None
 
 
 def upgrade() -> None:
-    outbox()
-    leases()
+    create_outbox_table()
+    create_leases_table()
     sql("""
         CREATE TABLE parcels (parcel_id uuid PRIMARY KEY, tenant_id uuid NOT NULL)
             PARTITION BY RANGE (parcel_id);

@@ -57,9 +57,9 @@ def test_a_mistyped_key_is_rejected_without_a_lookup(position: int, character: s
 def test_a_request_without_a_bearer_key_gets_instructions() -> None:
     for header in ("", "Bearer", "Bearer ", "Basic abc"):
         with pytest.raises(AuthError) as denied:
-            auth.bearer(header)
+            auth.bearer_key(header)
         assert denied.value.reason == "missing"
-    assert auth.bearer("bearer abc") == "abc"
+    assert auth.bearer_key("bearer abc") == "abc"
 
 
 def test_expired_address_and_scope_errors_have_different_reasons() -> None:

@@ -80,7 +80,7 @@ async def test_closing_cancels_all_fetches() -> None:
     cache = Cache(source.fetch, entries_max=3)
     task = cache.refresh("a")
     await asyncio.sleep(0)
-    assert cache.fetching == 1
+    assert cache.fetches_in_progress == 1
     await cache.close()
     assert task.cancelled()
-    assert cache.fetching == 0
+    assert cache.fetches_in_progress == 0

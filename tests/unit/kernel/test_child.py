@@ -32,7 +32,7 @@ def results(folder: Path, *bodies: bytes) -> list[ChildResult]:
     found: list[ChildResult] = []
 
     async def scenario(child: Child) -> None:
-        found.extend(await child.work(bodies))
+        found.extend(await child.process(bodies))
 
     with_child(folder, scenario)
     return found
@@ -82,9 +82,9 @@ def test_a_body_is_not_blamed_for_memory_that_others_used(tmp_path: Path) -> Non
 
 def test_an_error_concerns_one_body_and_the_child_survives(tmp_path: Path) -> None:
     async def scenario(child: Child) -> None:
-        await child.ready()
+        await child.start()
         first = pid_of(child)
-        assert await child.work([b"raise", b"a"]) == [ChildRaised("KeyError(b'nothing')"), b"A"]
+        assert await child.process([b"raise", b"a"]) == [ChildRaised("KeyError(b'nothing')"), b"A"]
         assert pid_of(child) == first
 
     with_child(tmp_path, scenario)
@@ -96,9 +96,9 @@ def test_a_result_beyond_the_maximum_ends_the_child(tmp_path: Path) -> None:
 
 def test_a_child_that_died_while_idle_is_started_again(tmp_path: Path) -> None:
     async def scenario(child: Child) -> None:
-        await child.ready()
+        await child.start()
         os.kill(pid_of(child), signal.SIGKILL)
-        assert await child.work([b"a", b"b"]) == [b"A", b"B"]
+        assert await child.process([b"a", b"b"]) == [b"A", b"B"]
 
     with_child(tmp_path, scenario)
 
@@ -107,8 +107,8 @@ def test_a_child_killed_during_a_batch_costs_no_result(tmp_path: Path) -> None:
     bodies = [b"%d " % number + b"x" * 10_000 for number in range(2000)]
 
     async def scenario(child: Child) -> None:
-        await child.ready()
-        working = asyncio.create_task(child.work(bodies))
+        await child.start()
+        working = asyncio.create_task(child.process(bodies))
         await asyncio.sleep(0)  # sending has started
         os.kill(pid_of(child), signal.SIGKILL)
         assert await working == [body.upper() for body in bodies]
@@ -118,20 +118,20 @@ def test_a_child_killed_during_a_batch_costs_no_result(tmp_path: Path) -> None:
 
 def test_the_result_of_a_cancelled_call_does_not_reach_the_next_caller(tmp_path: Path) -> None:
     async def scenario(child: Child) -> None:
-        await child.ready()
-        cancelled = asyncio.create_task(child.work([b"spin"]))
+        await child.start()
+        cancelled = asyncio.create_task(child.process([b"spin"]))
         await asyncio.sleep(0)
         cancelled.cancel()
-        assert await child.work([b"a"]) == [b"A"]
+        assert await child.process([b"a"]) == [b"A"]
 
     with_child(tmp_path, scenario)
 
 
 def test_the_event_loop_runs_while_the_child_works(tmp_path: Path) -> None:
     async def scenario(child: Child) -> None:
-        await child.ready()
+        await child.start()
         turns = 0
-        working = asyncio.create_task(child.work([b"spin"]))
+        working = asyncio.create_task(child.process([b"spin"]))
         while not working.done():
             turns += 1
             await asyncio.sleep(0)
@@ -142,12 +142,12 @@ def test_the_event_loop_runs_while_the_child_works(tmp_path: Path) -> None:
 
 async def test_a_child_that_cannot_start_is_unavailable() -> None:
     with pytest.raises(Unavailable):
-        await Child("test", "tests.support.trades:gone", b"", limits=LIMITS).work([b"a"])
+        await Child("test", "tests.support.trades:gone", b"", limits=LIMITS).process([b"a"])
 
 
 def test_a_child_does_not_inherit_secrets(tmp_path: Path) -> None:
     async def scenario(child: Child) -> None:
-        await child.ready()
+        await child.start()
         environment = Path(f"/proc/{pid_of(child)}/environ").read_bytes()
         assert b"OBM_SECRET_KEYS" not in environment
 
@@ -164,9 +164,9 @@ from kernel.child import ChildLimits, Child
 
 async def main():
     child = Child("test", "tests.support.trades:start", b"/tmp", limits=ChildLimits(60.0, 64 << 20))
-    await child.ready()
+    await child.start()
     print(child._process.popen.pid, flush=True)
-    await child.work([b"spin"])
+    await child.process([b"spin"])
 
 asyncio.run(main())
 """

@@ -9,7 +9,14 @@ from kernel import outbox
 from kernel.database import Database
 from kernel.errors import Unavailable
 from kernel.health import DependencyHealth
-from kernel.outbox import BACKGROUND_BYTES_MAX, ROW_BYTES_MAX, Outbox, OutboxEntry, Row, pack_rows
+from kernel.outbox import (
+    BACKGROUND_BYTES_MAX,
+    ROW_BYTES_MAX,
+    Outbox,
+    OutboxEntry,
+    OutboxRow,
+    pack_rows,
+)
 
 
 class Broker:
@@ -28,7 +35,7 @@ class Broker:
 def publish_after_response(box: Outbox, row: int, *, octets: int, health: DependencyHealth) -> None:
     """Publish as an API does after its response."""
     entry = OutboxEntry()
-    box.register(entry, row, [Outgoing(topic=str(row))], octets=octets)
+    box.register_row(entry, row, [Outgoing(topic=str(row))], octets=octets)
     box.publish_in_background(entry, health)
 
 
@@ -57,13 +64,13 @@ async def test_a_long_outage_of_the_broker_does_not_fill_the_memory(octets: int)
 def test_rows_beyond_the_memory_limit_are_left_to_the_sweep() -> None:
     box, entry = Outbox(cast(Database, None), "ingest", Broker().send), OutboxEntry()
     for row in range(100):
-        box.register(entry, row, [Outgoing(topic=str(row))], octets=ROW_BYTES_MAX)
+        box.register_row(entry, row, [Outgoing(topic=str(row))], octets=ROW_BYTES_MAX)
     assert entry.rows == list(range(outbox.ENTRY_BYTES_MAX // ROW_BYTES_MAX))
     assert [record.topic for record in entry.records] == [str(row) for row in entry.rows]
 
 
-def pack(records: Sequence[Outgoing]) -> list[Row]:
-    async def scenario() -> list[Row]:
+def pack(records: Sequence[Outgoing]) -> list[OutboxRow]:
+    async def scenario() -> list[OutboxRow]:
         return [row async for row in pack_rows(records)]
 
     return asyncio.run(scenario())

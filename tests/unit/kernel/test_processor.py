@@ -171,7 +171,7 @@ def test_many_dead_letters_stop_the_service() -> None:
 def test_while_the_database_is_unavailable_nothing_is_dead_lettered_and_the_service_is_not_ready(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(retry, "delays_s", lambda: repeat(0.0))
+    monkeypatch.setattr(retry, "backoff_delays_s", lambda: repeat(0.0))
     health = DependencyHealth()
     seen: list[bool] = []
 
@@ -245,7 +245,7 @@ class Overloading:
 def test_a_statement_timeout_that_passes_neither_halves_nor_dead_letters(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(retry, "delays_s", lambda: repeat(0.0))
+    monkeypatch.setattr(retry, "backoff_delays_s", lambda: repeat(0.0))
     slow = Overloading(times=OVERLOADS_MAX - 1)
 
     outbox = handle([record(n) for n in range(8)], slow.on_screened)
@@ -257,7 +257,7 @@ def test_a_statement_timeout_that_passes_neither_halves_nor_dead_letters(
 def test_a_record_that_overloads_the_database_is_dead_lettered_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(retry, "delays_s", lambda: repeat(0.0))
+    monkeypatch.setattr(retry, "backoff_delays_s", lambda: repeat(0.0))
     slow = Overloading("m5")
 
     outbox = handle([record(n) for n in range(8)], slow.on_screened)
@@ -270,7 +270,7 @@ def test_a_record_that_overloads_the_database_is_dead_lettered_alone(
 def test_a_timeout_of_an_unresponsive_database_dead_letters_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(retry, "delays_s", lambda: repeat(0.0))
+    monkeypatch.setattr(retry, "backoff_delays_s", lambda: repeat(0.0))
 
     async def is_unresponsive(_: FakeDatabase) -> bool:
         return False

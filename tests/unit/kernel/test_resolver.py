@@ -2,7 +2,7 @@
 
 import pytest
 
-from kernel.resolver import AuthoritativeResolver, Found, LookupFailed, system_resolver
+from kernel.resolver import AuthoritativeResolver, LookupFailed, LookupResult, system_resolver
 from tests.support.name_server import SERVFAIL, name_server
 
 ZONES = {
@@ -35,9 +35,9 @@ async def test_the_authoritative_servers_answer_and_aliases_are_followed_into_ot
     }
     async with name_server(ZONES) as (_, recursive), name_server(own) as (_, authority):
         found = resolver(recursive, authority)
-        assert await found.look_up("a.customer.org", "TXT") == Found(("v=1; k=2",))
-        assert await found.look_up("m.customer.org", "MX") == Found(("10 mx.platform.org.",))
-        assert await found.look_up("none.customer.org", "TXT") == Found()
+        assert await found.look_up("a.customer.org", "TXT") == LookupResult(("v=1; k=2",))
+        assert await found.look_up("m.customer.org", "MX") == LookupResult(("10 mx.platform.org.",))
+        assert await found.look_up("none.customer.org", "TXT") == LookupResult()
         assert await found.zone_of("deep.a.customer.org") == "customer.org"
         with pytest.raises(LookupFailed):
             await found.look_up("broken.customer.org", "TXT")
@@ -54,5 +54,5 @@ async def test_without_a_zone_the_recursive_resolver_answers() -> None:
     records = {"a.local": {"TXT": ['"here"']}}
     async with name_server(records) as (_, recursive):
         found = resolver(recursive, recursive)
-        assert await found.look_up("a.local", "TXT") == Found(("here",))
-        assert await found.look_up("b.local", "TXT") == Found()
+        assert await found.look_up("a.local", "TXT") == LookupResult(("here",))
+        assert await found.look_up("b.local", "TXT") == LookupResult()

@@ -47,13 +47,13 @@ def test_a_deleted_entry_is_not_found_by_id_by_index_or_in_the_list() -> None:
 async def test_a_fetch_waits_for_a_record_that_has_not_arrived() -> None:
     keys, broker = table()
     asyncio.get_running_loop().call_later(0.01, broker.publish, ApiKey(key_id="k", version=1))
-    assert set(await keys.fetch(["k"], within_s=5)) == {"k"}
+    assert set(await keys.wait_for(["k"], within_s=5)) == {"k"}
 
 
 def test_an_entry_that_never_arrives_does_not_exist() -> None:
     keys, _ = table()
 
-    assert asyncio.run(keys.fetch(["k"], within_s=0.01)) == {}
+    assert asyncio.run(keys.wait_for(["k"], within_s=0.01)) == {}
 
 
 def test_a_listener_gets_each_new_version_once() -> None:

@@ -83,7 +83,7 @@ def test_an_undeliverable_address_is_rejected_with_a_reason(text: str, reason: s
 
 def test_the_domain_for_dns_is_in_a_labels() -> None:
     box = address.parse_mailbox("a@Exämple.de")
-    assert address.domain(box) == "xn--exmple-cua.de"
+    assert address.ascii_domain(box) == "xn--exmple-cua.de"
     assert address.canonical(box).address == "a@xn--exmple-cua.de"
 
 
@@ -156,7 +156,7 @@ def test_any_text_has_a_domain_of(text: str, expected: str) -> None:
 
 @pytest.mark.parametrize("text", ["ann@x.example", "Ann+label@x.example", "ANN+a+b@x.example"])
 def test_a_subaddress_belongs_to_the_same_user(text: str) -> None:
-    assert address.user_of(text) == "ann"
+    assert address.user_without_detail(text) == "ann"
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_dots_in_addresses_of_japanese_carriers_are_quoted(given: str) -> None:
     box = address.parse_mailbox(given)
 
     assert address.canonical(box).address == '"a..b"@docomo.ne.jp'
-    assert smtp.rcpt_to(box) == b'RCPT TO:<"a..b"@docomo.ne.jp>\r\n'
+    assert smtp.rcpt_command(box) == b'RCPT TO:<"a..b"@docomo.ne.jp>\r\n'
     assert address.parse_mailbox(address.format_mailbox(box)).address == box.address
 
 

@@ -10,11 +10,11 @@ SAFARI = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605
 
 def test_every_rule_matches_its_example() -> None:
     text = (files("mail") / "machines.toml").read_text("utf-8")
-    assert bot_hits.lint(bot_hits.load_rules(text)) == []
+    assert bot_hits.lint(bot_hits.parse_rules(text)) == []
 
 
 def test_the_linter_reports_empty_and_shadowed_rules() -> None:
-    rules = bot_hits.load_rules(
+    rules = bot_hits.parse_rules(
         "[[rule]]\nreason='a'\n[[rule]]\nreason='b'\nuser_agent='x'\nexample='y'\n"
     )
     assert len(bot_hits.lint(rules)) == 2

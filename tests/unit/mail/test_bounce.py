@@ -11,11 +11,11 @@ RULES = (files("mail") / "bounce_rules.toml").read_text("utf-8")
 
 
 def test_every_rule_matches_its_example_and_none_is_shadowed() -> None:
-    assert bounce.lint(bounce.load_rules(RULES)) == []
+    assert bounce.lint(bounce.parse_rules(RULES)) == []
 
 
 def test_the_linter_reports_shadowed_and_unused_rules() -> None:
-    ruleset = bounce.load_rules(RULES)
+    ruleset = bounce.parse_rules(RULES)
     shadowed = bounce.Rule("spam_content", "user unknown", "550 5.1.1 user unknown")
     useless = bounce.Rule("spam_content", "never said", "")
     wrong = bounce.Rule("spam_content", "abc", "xyz")
@@ -147,7 +147,7 @@ def test_octets_that_are_not_text_are_classified() -> None:
 
 
 def test_only_three_classes_suppress() -> None:
-    classes = bounce.load_rules(RULES).classes.values()
+    classes = bounce.parse_rules(RULES).classes.values()
     assert {c.name: c.suppress_after for c in classes if c.suppress_after} == {
         "invalid_recipient": 1,
         "inactive_mailbox": 2,
@@ -176,7 +176,7 @@ def test_equal_refusals_normalize_to_one_text() -> None:
 
 def test_a_rule_with_an_unknown_class_is_an_error() -> None:
     with pytest.raises(ValueError, match="unknown class"):
-        bounce.load_rules(RULES + "\n[[rule]]\nclass = 'x'\n[rule.patterns]\n'a' = 'a'\n")
+        bounce.parse_rules(RULES + "\n[[rule]]\nclass = 'x'\n[rule.patterns]\n'a' = 'a'\n")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mail import downgrade, parser, submission
 from mail.compose import ComposedMessage
-from mail.downgrade import WireError
+from mail.downgrade import ConversionError
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 HEAD = b"From: a@a.example\r\nDate: x\r\nMessage-ID: <1@a.example>\r\n"
@@ -95,7 +95,7 @@ def test_a_header_is_converted(field: str, expected: str) -> None:
     ],
 )
 def test_a_message_that_cannot_be_converted_is_rejected(data: bytes) -> None:
-    with pytest.raises(WireError):
+    with pytest.raises(ConversionError):
         downgrade.downgrade(prepare(HEAD + data))
 
 

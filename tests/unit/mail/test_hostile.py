@@ -47,7 +47,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "address": address.parse_mailbox,
     "addresses": lambda text: list(address.split_list(text)),
     "words": encoded_words.decode,
-    "parameters": parser.parameters,
+    "parameters": parser.parse_parameters,
     "message": lambda text: list(parser.walk(parser.parse_entity(text.encode()))),
     "parts": lambda text: parser.split_parts(text.encode(), b"a"),
     "reply": lambda text: smtp_reply.parse_reply(text.encode()),

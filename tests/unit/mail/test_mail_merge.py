@@ -24,7 +24,7 @@ def email(text: str | None = None, html: str | None = None, subject: str = "x") 
 @given(TEXT, VALUE, TEXT, VALUE, TEXT)
 def test_each_recipient_gets_their_own_values(a: str, v: str, b: str, w: str, c: str) -> None:
     marked = f"{a}{mail_merge.slot(0)}{b}{mail_merge.slot(1)}{c}{mail_merge.slot(0)}"
-    composed = mail_merge.prepare(email(text="same for all", html=marked)).render([v, w])
+    composed = mail_merge.compile_template(email(text="same for all", html=marked)).render([v, w])
     assert WIRE.match(composed.body)
     parts = parser.parts(parser.parse_entity(composed.as_bytes()))
     assert parts[0].text() == "same for all\r\n"
@@ -32,23 +32,23 @@ def test_each_recipient_gets_their_own_values(a: str, v: str, b: str, w: str, c:
 
 
 def test_recipients_share_the_fixed_parts() -> None:
-    prepared = mail_merge.prepare(email(html="<p>é</p>" * 500 + mail_merge.slot(3)))
+    prepared = mail_merge.compile_template(email(html="<p>é</p>" * 500 + mail_merge.slot(3)))
     composed = prepared.render(["", "", "", "https://t.example/o/1"], message_id("1@a.example"))
     assert composed.headers[0] == b"Message-ID: <1@a.example>\r\n"
     assert b"https://t.example/o/1=\r\n" in composed.body
 
 
 def test_a_message_without_slots_is_composed_as_usual() -> None:
-    prepared = mail_merge.prepare(email(text="plain"))
+    prepared = mail_merge.compile_template(email(text="plain"))
     assert prepared.order == ()
     assert prepared.render([]).body == b"plain\r\n"
 
 
 def test_a_slot_is_inside_a_line_of_text_only() -> None:
     with pytest.raises(MimeError, match="header"):
-        mail_merge.prepare(email(subject=f"x{mail_merge.slot(0)}"))
+        mail_merge.compile_template(email(subject=f"x{mail_merge.slot(0)}"))
     with pytest.raises(MimeError, match="line break"):
-        mail_merge.prepare(email(text=mail_merge.slot(0))).render(["a\nb"])
+        mail_merge.compile_template(email(text=mail_merge.slot(0))).render(["a\nb"])
     with pytest.raises(ValueError, match="slots"):
         mail_merge.slot(5000)
     assert mail_merge.has_slot(mail_merge.slot(7))

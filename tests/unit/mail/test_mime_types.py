@@ -2,7 +2,7 @@
 
 import pytest
 
-from mail.mime import Attachment, MimeError, attachment_part, type_of
+from mail.mime import Attachment, MimeError, attachment_part, media_type_of
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from mail.mime import Attachment, MimeError, attachment_part, type_of
     ],
 )
 def test_the_type_of_a_file_follows_from_its_name(filename: str, expected: str) -> None:
-    assert type_of(filename) == expected
+    assert media_type_of(filename) == expected
 
 
 @pytest.mark.parametrize("hidden", ["\u202e", "\u2066", "\u202a", "\u2029", "\x85", "\ufeff", "\n"])

@@ -43,7 +43,7 @@ def test_domains_of_one_provider_are_one_site(hosts: list[str], site: str) -> No
     ],
 )
 def test_listing_a_providers_hosts_does_not_give_its_site(hosts: list[str]) -> None:
-    rules = mx.load_rules((files("mail") / "sites.toml").read_text("utf-8"))
+    rules = mx.parse_rules((files("mail") / "sites.toml").read_text("utf-8"))
     site = mx.site_of(hosts)
     assert not {rule.site for rule in rules} & set(site.split("+"))
     assert len(site) <= 200
@@ -66,7 +66,7 @@ def test_an_empty_mx_set_has_no_site() -> None:
 
 def test_the_rules_have_no_problems() -> None:
     text = (files("mail") / "sites.toml").read_text("utf-8")
-    assert len(mx.load_rules(text)) > 50
+    assert len(mx.parse_rules(text)) > 50
 
 
 def test_the_linter_reports_rules_that_never_match() -> None:
@@ -98,5 +98,5 @@ def test_a_null_mx_accepts_no_mail() -> None:
 
 def test_our_own_mx_ends_the_list() -> None:
     records = [Mx(10, "a.example"), Mx(20, "US.example."), Mx(20, "b.example"), Mx(30, "c.example")]
-    assert mx.before_self(records, frozenset({"us.example"})) == [Mx(10, "a.example")]
-    assert mx.before_self(records, frozenset({"x.example"})) == records
+    assert mx.preferred_to_own(records, frozenset({"us.example"})) == [Mx(10, "a.example")]
+    assert mx.preferred_to_own(records, frozenset({"x.example"})) == records

@@ -17,7 +17,7 @@ from mail import encoded_words, parser
     ],
 )
 def test_parameters_are_read_as_rfc_2231_writes_them(value: str, key: str, expected: str) -> None:
-    kind, given_ = parser.parameters(value)
+    kind, given_ = parser.parse_parameters(value)
     assert kind == "a/b"
     assert given_[key] == expected
 

@@ -167,7 +167,7 @@ def our_leaf(part: Entity) -> tuple[str, str, object]:
 @given(BODY.filter(lambda text: not mail_merge.has_slot(text)), PHRASE)
 def test_python_parses_each_recipients_message(text: str, value: str) -> None:
     email = Email(from_=Mailbox("", "a", "a.example"), html=f"{text}{mail_merge.slot(0)}{text}")
-    raw = mail_merge.prepare(email).render([value]).as_bytes()
+    raw = mail_merge.compile_template(email).render([value]).as_bytes()
     assert WIRE.match(raw)
     assert stdlib(raw).get_content().replace("\r\n", "\n") == lines(f"{text}{value}{text}")
 

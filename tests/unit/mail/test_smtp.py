@@ -56,24 +56,24 @@ def test_a_long_line_is_found_wherever_it_is(lengths: list[int]) -> None:
 
 def test_mail_from_carries_what_the_server_offered() -> None:
     box = address.parse_mailbox("a@exämple.de")
-    assert smtp.mail_from(box, size=9, eight_bit=True) == (
+    assert smtp.mail_command(box, size=9, eight_bit=True) == (
         b"MAIL FROM:<a@xn--exmple-cua.de> SIZE=9 BODY=8BITMIME\r\n"
     )
-    assert smtp.mail_from(None) == b"MAIL FROM:<>\r\n"
+    assert smtp.mail_command(None) == b"MAIL FROM:<>\r\n"
 
 
 def test_a_utf8_address_requires_smtputf8() -> None:
     box = address.parse_mailbox("jürgen@b.example")
     with pytest.raises(address.AddressError, match=r"5\.6\.7"):
-        smtp.rcpt_to(box)
-    assert smtp.rcpt_to(box, utf8=True) == "RCPT TO:<jürgen@b.example>\r\n".encode()
-    assert b"SMTPUTF8" in smtp.mail_from(box, utf8=True)
+        smtp.rcpt_command(box)
+    assert smtp.rcpt_command(box, utf8=True) == "RCPT TO:<jürgen@b.example>\r\n".encode()
+    assert b"SMTPUTF8" in smtp.mail_command(box, utf8=True)
 
 
 @pytest.mark.parametrize("local", ["a\r\nRCPT TO:<x", "a>b", "a b", "a\0"])
 def test_a_forged_mailbox_cannot_add_a_command(local: str) -> None:
     with pytest.raises(ValueError, match="cannot be in an SMTP path"):
-        smtp.rcpt_to(address.Mailbox("", local, "b.example"))
+        smtp.rcpt_command(address.Mailbox("", local, "b.example"))
 
 
 def test_an_ehlo_name_is_one_word() -> None:
@@ -89,32 +89,32 @@ def test_xtext_encodes_characters_invalid_in_a_parameter() -> None:
 def test_with_dsn_reports_contain_the_envelope_id_and_headers_only() -> None:
     box = address.parse_mailbox("bounce@a.example")
     name = "019ab000-0000-7000-8000-00000000000a"
-    assert smtp.mail_from(box, size=9, envelope_id=name) == (
+    assert smtp.mail_command(box, size=9, envelope_id=name) == (
         b"MAIL FROM:<bounce@a.example> SIZE=9 RET=HDRS ENVID=" + name.encode() + b"\r\n"
     )
-    assert smtp.mail_from(box, envelope_id="+" * 34) == (
+    assert smtp.mail_command(box, envelope_id="+" * 34) == (
         b"MAIL FROM:<bounce@a.example> RET=HDRS\r\n"
     )
 
 
 def test_failures_and_delays_are_reported_with_the_original_address() -> None:
-    assert smtp.rcpt_to(address.parse_mailbox("ann+x=y@b.example"), dsn=True) == (
+    assert smtp.rcpt_command(address.parse_mailbox("ann+x=y@b.example"), dsn=True) == (
         b"RCPT TO:<ann+x=y@b.example> NOTIFY=FAILURE,DELAY ORCPT=rfc822;ann+2Bx+3Dy@b.example\r\n"
     )
-    assert smtp.rcpt_to(address.parse_mailbox('"ann b"@b.example'), dsn=True) == (
+    assert smtp.rcpt_command(address.parse_mailbox('"ann b"@b.example'), dsn=True) == (
         b'RCPT TO:<"ann b"@b.example> NOTIFY=FAILURE,DELAY ORCPT=rfc822;"ann+20b"@b.example\r\n'
     )
 
 
 def test_a_non_ascii_address_is_encoded_in_orcpt() -> None:
-    line = smtp.rcpt_to(address.parse_mailbox("jür+gen@b.example"), utf8=True, dsn=True)
+    line = smtp.rcpt_command(address.parse_mailbox("jür+gen@b.example"), utf8=True, dsn=True)
     assert line.endswith(rb" ORCPT=utf-8;j\x{FC}r\x{2B}gen@b.example" + b"\r\n")
 
 
 def test_a_command_that_would_be_too_long_has_no_orcpt() -> None:
     domain = ".".join(["d" * 60] * 3)
     short, long = (address.parse_mailbox(f"{local}@{domain}") for local in ("a", "+" * 64))
-    assert b" ORCPT=" in smtp.rcpt_to(short, dsn=True)
-    line = smtp.rcpt_to(long, dsn=True)
+    assert b" ORCPT=" in smtp.rcpt_command(short, dsn=True)
+    line = smtp.rcpt_command(long, dsn=True)
     assert line.endswith(b"> NOTIFY=FAILURE,DELAY\r\n")
     assert len(line) <= smtp.MAX_COMMAND

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mail import downgrade, headers, mime, parser, submission
 from mail.address import AddressError, Mailbox
-from mail.downgrade import WireError
+from mail.downgrade import ConversionError
 from mail.headers import HeaderError
 from mail.mime import Attachment
 
@@ -41,7 +41,7 @@ def fitted(field: str) -> bytes:
 )
 def test_only_a_non_ascii_parameter_is_converted(field: str, key: str, expected: str) -> None:
     out, name = fitted(field), field.partition(":")[0].lower()
-    kind, given_ = parser.parameters(parser.parse_entity(out).get(name))
+    kind, given_ = parser.parse_parameters(parser.parse_entity(out).get(name))
     assert kind == field.partition(";")[0].partition(" ")[2]
     assert given_[key] == expected
     theirs = message_from_bytes(out, policy=policy.default)[name]
@@ -69,7 +69,7 @@ def test_a_long_address_list_is_folded_between_addresses() -> None:
     ],
 )
 def test_a_field_that_cannot_be_converted_is_rejected(field: str) -> None:
-    with pytest.raises(WireError):
+    with pytest.raises(ConversionError):
         fitted(field)
 
 
@@ -111,7 +111,7 @@ def test_a_file_keeps_its_parameters() -> None:
 
 def test_a_non_ascii_boundary_is_rejected() -> None:
     body = 'Content-Type: multipart/mixed; boundary="ü"\r\n\r\n--ü\r\n\r\né\r\n--ü--\r\n'
-    with pytest.raises(WireError, match="boundary"):
+    with pytest.raises(ConversionError, match="boundary"):
         downgrade.downgrade(
             submission.prepare((HEAD + body).encode(), date=NOW, message_id="1@a.example")
         )

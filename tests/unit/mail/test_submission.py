@@ -77,7 +77,7 @@ def test_the_header_is_read_as_the_parser_reads_it(
     raw = line_end.join([b"From: a@a.example", *lines, b"", b"body" if has_body else b""])
     normal = smtp.normalize_line_endings(raw)
     try:
-        found = submission.accept(normal)
+        found = submission.parse_submitted(normal)
     except SubmissionError:
         return
     grouped: dict[bytes, list[bytes]] = {}

@@ -143,7 +143,7 @@ def test_mx_records_are_ordered_and_complete(given_: list[Mx], seed: int) -> Non
     ordered = mx.order(given_, Random(seed).shuffle)
     assert sorted(ordered) == sorted(given_)
     assert [one.preference for one in ordered] == sorted(one.preference for one in given_)
-    better = mx.before_self(given_, frozenset(one.host for one in given_[:1]))
+    better = mx.preferred_to_own(given_, frozenset(one.host for one in given_[:1]))
     assert all(one.preference < given_[0].preference for one in better)
 
 

@@ -300,12 +300,12 @@ class ConnectionPool:
                 yield other
 
     def reserve_slot(self, name: str) -> bool:
-        return not mx.is_mixed(self.name.site) or self.shared.reserve_mixed_site(
+        return not mx.is_mixed_site(self.name.site) or self.shared.reserve_mixed_site(
             self.name.egress_id, name
         )
 
     def free_slot(self, name: str) -> None:
-        if mx.is_mixed(self.name.site):
+        if mx.is_mixed_site(self.name.site):
             self.shared.free_mixed_site(self.name.egress_id, name)
 
     # ── the clock ───────────────────────────────────────────────────────────────────────────────

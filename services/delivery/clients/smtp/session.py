@@ -171,7 +171,7 @@ class SmtpSession(asyncio.Protocol):
 
     def _mail_from(self, message: WireMessage, size: int | None) -> bytes:
         """MAIL FROM; a message that needs SMTPUTF8 also needs 8BITMIME (RFC 6531 §3.6)."""
-        return smtp.mail_from(
+        return smtp.mail_command(
             message.sender,
             size=size,
             eight_bit=message.utf8 and self.extensions.eight_bit,
@@ -180,7 +180,7 @@ class SmtpSession(asyncio.Protocol):
         )
 
     def _rcpt_to(self, message: WireMessage) -> bytes:
-        return smtp.rcpt_to(message.recipient, utf8=message.utf8, dsn=self.extensions.dsn)
+        return smtp.rcpt_command(message.recipient, utf8=message.utf8, dsn=self.extensions.dsn)
 
     async def _exchange(self, commands: list[tuple[str, float, bytes]]) -> AttemptResult | None:
         """The first refusal, or None when the body may be sent."""

@@ -1,12 +1,12 @@
 """The journal of attempts, its workers, the sandbox."""
 
-from kernel.migrate import day_partitioned, enforce_tenant_rls, outbox, sql
+from kernel.migrate import create_outbox_table, day_partitioned, enforce_tenant_rls, sql
 
 revision, down_revision = "0001", None
 
 
 def upgrade() -> None:
-    outbox()
+    create_outbox_table()
     sql("""
         CREATE TABLE workers (
             epoch bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

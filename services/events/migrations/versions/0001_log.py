@@ -4,7 +4,7 @@ The rows of a message are in the partition of its id's day, those of an email in
 id's day. No index of `state` has a column that changes, so that its updates are heap-only.
 """
 
-from kernel.migrate import day_partitioned, enforce_tenant_rls, outbox, sql
+from kernel.migrate import create_outbox_table, day_partitioned, enforce_tenant_rls, sql
 
 revision, down_revision = "0001", None
 
@@ -113,7 +113,7 @@ WEBHOOKS = """
 
 
 def upgrade() -> None:
-    outbox()
+    create_outbox_table()
     sql(LOG)
     sql(WEBHOOKS)
     day_partitioned("log")

@@ -10,7 +10,7 @@ from contracts.ingest.v1.content_pb2 import Attachment as StoredAttachment
 from contracts.ingest.v1.email_service_pb2_grpc import EmailServiceServicer
 from kernel import clock, times
 from kernel.crypto import sha256
-from kernel.telemetry import traceparent_of
+from kernel.telemetry import traceparent_or_new
 from services.ingest.api.acceptance import Acceptance, SealedEmail
 from services.ingest.api.access import AccessControl, Principal
 from services.ingest.api.callers import Caller
@@ -55,7 +55,7 @@ class EmailServicer(EmailServiceServicer):
             principal,
             [self._read(request.email, principal)],
             respond=_respond_one,
-            traceparent=traceparent_of(metadata_value(context, "traceparent")),
+            traceparent=traceparent_or_new(metadata_value(context, "traceparent")),
             idempotency=_idempotency("grpc SendEmail", request),
         )
         response = pb.SendEmailResponse.FromString(result.response)
@@ -80,7 +80,7 @@ class EmailServicer(EmailServiceServicer):
             principal,
             valid,
             respond=lambda emails: _respond_batch(emails, faults),
-            traceparent=traceparent_of(metadata_value(context, "traceparent")),
+            traceparent=traceparent_or_new(metadata_value(context, "traceparent")),
             idempotency=_idempotency("grpc SendEmailBatch", request),
         )
         response = pb.SendEmailBatchResponse.FromString(result.response)

@@ -5,7 +5,7 @@ from typing import Protocol
 from kernel.brand import Brands
 from kernel.service import Loop
 from kernel.tls import Certificates
-from mail.reachable import networks
+from mail.reachable import parse_networks
 from mail.smtp_server_events import ServerConfig
 from services.ingest.api.acceptance import Acceptance
 from services.ingest.api.access import AccessControl
@@ -53,7 +53,7 @@ def create_submission(
         ServerConfig(neutral_host(settings, brands.all), octets_max),
         certificates.context(),
         {host: brand.smtp_host for brand in brands.all for host in brand.hosts if brand.smtp_host},
-        networks(settings.submission_proxies),
+        parse_networks(settings.submission_proxies),
     )
     dependencies = SubmissionDependencies(
         access, acceptance, LoginThrottle(), recipient_domains, brands

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from kernel import auth, clock, metrics
 from kernel.crypto import sha256
 from kernel.telemetry import new_traceparent
-from mail.address import Mailbox, canonical, domain
+from mail.address import Mailbox, ascii_domain, canonical
 from mail.smtp_server_events import (
     Event,
     Login,
@@ -156,7 +156,7 @@ class Submitter:
         if event.mailbox is None:
             return replies.SENDER_OK
         check_sender(principal, event.mailbox, "MAIL FROM")
-        name = domain(event.mailbox)
+        name = ascii_domain(event.mailbox)
         known = self._deps.access.known_domain_of(principal, name, test=principal.test)
         return replies.SENDER_OK if known else ""
 
@@ -164,7 +164,7 @@ class Submitter:
         """Raises Problem."""
         principal = self._logged_in()
         if event.mailbox is not None:
-            name = domain(event.mailbox)
+            name = ascii_domain(event.mailbox)
             await self._deps.access.domain_of(principal, name, test=principal.test)
 
     def _check_recipient(self, mailbox: Mailbox) -> str:

@@ -1,6 +1,12 @@
 """Accounts, tenants, keys, domains; idempotency, emails and their messages."""
 
-from kernel.migrate import day_partitioned, enforce_tenant_rls, leases, outbox, sql
+from kernel.migrate import (
+    create_leases_table,
+    create_outbox_table,
+    day_partitioned,
+    enforce_tenant_rls,
+    sql,
+)
 
 revision, down_revision = "0001", None
 
@@ -65,8 +71,8 @@ EMAILS = """
 
 
 def upgrade() -> None:
-    outbox()
-    leases()
+    create_outbox_table()
+    create_leases_table()
     sql(DIRECTORY)
     sql(EMAILS)
     day_partitioned("emails")

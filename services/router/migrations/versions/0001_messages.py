@@ -1,6 +1,13 @@
 """Messages by day, queues, counters, freed capacity, suppressions, strikes, pools and sources."""
 
-from kernel.migrate import day_partitioned, enforce_tenant_rls, grant_tenant, leases, outbox, sql
+from kernel.migrate import (
+    create_leases_table,
+    create_outbox_table,
+    day_partitioned,
+    enforce_tenant_rls,
+    grant_tenant,
+    sql,
+)
 
 revision = "0001"
 down_revision = None
@@ -112,8 +119,8 @@ INSERT INTO egress_sources (egress_id, pool_id) VALUES
 
 
 def upgrade() -> None:
-    outbox()
-    leases()
+    create_outbox_table()
+    create_leases_table()
     for statements in (MESSAGES, QUEUES, SCHEDULER, SUPPRESSIONS, DIRECTORY):
         sql(statements)
     day_partitioned("messages", storage="fillfactor=60")

@@ -2,10 +2,10 @@
 
 import pytest
 
-from mail.reachable import is_allowed_target, networks
+from mail.reachable import is_allowed_target, parse_networks
 from services.events.domain.endpoint import endpoint_problem, subscribes_to
 
-LOOPBACK = networks(["127.0.0.0/8"])
+LOOPBACK = parse_networks(["127.0.0.0/8"])
 
 PRIVATE = [
     "0.0.0.0",

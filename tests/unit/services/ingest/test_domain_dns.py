@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any, cast
 
-from kernel.resolver import Found
+from kernel.resolver import LookupResult
 from mail.records import DnsRecord, Purpose
 from services.ingest.clients.domain_dns import look_up_records
 
@@ -19,9 +19,9 @@ class Resolver:
     def __init__(self, delay_s: float) -> None:
         self._delay_s = delay_s
 
-    async def look_up(self, name: str, kind: str) -> Found:
+    async def look_up(self, name: str, kind: str) -> LookupResult:
         await asyncio.sleep(self._delay_s)
-        return Found(("v=DKIM1",))
+        return LookupResult(("v=DKIM1",))
 
     async def zone_of(self, name: str) -> str:
         return name

@@ -12,7 +12,7 @@ import pytest
 from contracts.ingest.v1.directory_pb2 import Tenant
 from kernel import clock
 from kernel.brand import Brands
-from mail.reachable import networks
+from mail.reachable import parse_networks
 from services.ingest.api.account_brands import AccountBrands
 from services.ingest.api.fetcher import AttachmentFetcher
 from services.ingest.api.http import BODY_BYTES_MAX
@@ -69,7 +69,7 @@ def test_an_unsafe_url_is_refused_without_a_request(url: str) -> None:
 
 
 def test_an_allowed_network_can_be_fetched_from_without_tls() -> None:
-    allowed = FetchPolicy("", networks(["127.0.0.0/8"]))
+    allowed = FetchPolicy("", parse_networks(["127.0.0.0/8"]))
     assert read({"path": "http://127.0.0.1:80/a"}, fetch_policy=allowed).to_fetch
 
 

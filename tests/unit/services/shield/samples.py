@@ -32,7 +32,7 @@ class InProcessChild(Child):
     def __init__(self) -> None:
         super().__init__("test", "", b"", limits=ChildLimits(1, 1))
 
-    async def work(self, bodies: Sequence[bytes]) -> list[ChildResult]:
+    async def process(self, bodies: Sequence[bytes]) -> list[ChildResult]:
         return [screen(scorer(), body) for body in bodies]
 
 

@@ -118,8 +118,10 @@ def screened(outcome: HandlerResult) -> MessageScreened:
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kernel.table.POLL_S", 0)
-    fetch = ReplicatedTable.fetch
-    monkeypatch.setattr(ReplicatedTable, "fetch", lambda self, ids: fetch(self, ids, within_s=0))
+    wait_for = ReplicatedTable.wait_for
+    monkeypatch.setattr(
+        ReplicatedTable, "wait_for", lambda self, ids: wait_for(self, ids, within_s=0)
+    )
 
 
 def test_each_message_gets_its_own_verdict_in_order() -> None:
@@ -227,8 +229,8 @@ class Fails(InProcessChild):
         super().__init__()
         self.body, self.end = body, end
 
-    async def work(self, bodies: Sequence[bytes]) -> list[ChildResult]:
-        results = await super().work(bodies)
+    async def process(self, bodies: Sequence[bytes]) -> list[ChildResult]:
+        results = await super().process(bodies)
         results[self.body] = self.end
         return results
 

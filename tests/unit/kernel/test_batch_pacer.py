@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from kernel import clock
-from kernel.pace import BatchPacer
+from kernel.batch_pacer import BatchPacer
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """The program of a child process (see `kernel.child`): processes bodies one by one, within limits.
 
-`python -m kernel.worker FUNCTION PARENT CPU_S MEMORY_BYTES`, with a socket as its input:
+`python -m kernel.child_program FUNCTION PARENT CPU_S MEMORY_BYTES`, with a socket as its input:
 
     in     length, last, bytes    first the setup for FUNCTION (`module:name`), then bodies
     out    length, kind, bytes    first an empty one (ready), then one result per body, in order

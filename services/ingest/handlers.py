@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from contracts.router.v1.events_pb2 import MessageClosed
 from kernel.database import Transaction
 from kernel.handler_result import Drop, HandlerResult
-from services.ingest.store.audit import AuditStore
+from services.ingest.store.message_audit import MessageAuditStore
 
 
 class Handlers:
-    def __init__(self, store: AuditStore) -> None:
+    def __init__(self, store: MessageAuditStore) -> None:
         self._store = store
 
     async def on_closed(

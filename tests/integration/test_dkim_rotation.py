@@ -18,7 +18,7 @@ from mail.domain_check import check_records
 from mail.records import DnsRecord
 from services.delivery.loops.rendering import signer_of
 from services.ingest.clients.domain_dns import look_up_records
-from services.ingest.domain.rotation import RETIRED_FOR
+from services.ingest.domain.dkim_rotation import RETIRED_FOR
 from services.ingest.domain.verification import VERIFIED
 from services.ingest.loops.domain_checks import apply_checks
 from services.ingest.store.domain_keys import DomainKeys, PublishedHosts

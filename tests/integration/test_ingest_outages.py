@@ -125,5 +125,5 @@ async def test_a_day_is_dropped_after_its_last_message_has_been_closed_for_the_r
         store = RetentionStore(engine, retention_days=30)
         assert await store.drop_days() == [done]
         assert await store.drop_days() == []
-        await store.prepare()
+        await store.create_partitions()
         assert await store.expire_keys() == 0

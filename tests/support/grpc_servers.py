@@ -23,9 +23,9 @@ from services.ingest.api.grpc.base import RpcAccess
 from services.ingest.api.grpc.emails import EmailServicer
 from services.ingest.api.grpc.server import PublicGrpcServer, TrustedProxies
 from services.ingest.api.grpc.services import public_services
-from services.ingest.domain.bodies import BodyMemory
-from services.ingest.domain.limits import RateLimitStatus
+from services.ingest.domain.body_memory import BodyMemory
 from services.ingest.domain.problem import Problem, not_found
+from services.ingest.domain.rate_limiter import RateLimitStatus
 from services.ingest.domain.reserved import RecipientDomains
 
 CONNECTIONS_MAX = 20

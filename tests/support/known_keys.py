@@ -5,8 +5,8 @@ from typing import Any, cast
 from contracts.ingest.v1.directory_pb2 import Account, ApiKey, ApiKeyKind, Tenant
 from kernel import auth
 from services.ingest.api.access import AccessControl
-from services.ingest.domain.bodies import BodyMemory
-from services.ingest.domain.limits import RateLimiter
+from services.ingest.domain.body_memory import BodyMemory
+from services.ingest.domain.rate_limiter import RateLimiter
 
 MINE = "019ab000-0000-7000-8000-00000000000a"
 OTHER = "019ab000-0000-7000-8000-00000000000b"

@@ -17,15 +17,15 @@ from services.ingest.api.administration import Administration
 from services.ingest.api.administration.base import Directory
 from services.ingest.api.callers import Caller
 from services.ingest.api.cors import with_cors
-from services.ingest.api.http import Receive, Request, body_of
+from services.ingest.api.http import Receive, Request, read_body
 from services.ingest.api.http_app import HttpApp
-from services.ingest.api.rest import RestDependencies, rest
+from services.ingest.api.rest import RestDependencies, create_rest_app
 from services.ingest.api.rest_base import RestAccess, paginate
-from services.ingest.domain.bodies import BodyMemory
+from services.ingest.domain.body_memory import BodyMemory
 from services.ingest.domain.email import decode_batch
-from services.ingest.domain.limits import RateLimitStatus
 from services.ingest.domain.pointers import decode_body
 from services.ingest.domain.problem import Problem, not_found
+from services.ingest.domain.rate_limiter import RateLimitStatus
 from services.ingest.store.directory import DirectoryChange
 from services.ingest.store.directory_lists import Page
 
@@ -95,7 +95,7 @@ class DomainService:
 
 class SendHandler:
     async def send_batch(self, request: Request, _: object, receive: Receive) -> tuple[bytes, Any]:
-        decode_body(decode_batch, await body_of(request, receive))
+        decode_body(decode_batch, await read_body(request, receive))
         raise AssertionError("it was to be refused")
 
     async def send_one(self, *_: object) -> tuple[bytes, list[tuple[bytes, bytes]]]:
@@ -138,7 +138,7 @@ def application_with(access: Any, origins: str = "") -> object:  # noqa: ANN401 
             brands=AccountBrands(brands(), lambda _: None), mailboxes_max=9,
         ),
     )  # fmt: skip
-    app = HttpApp(access, send_handler, rest(dependencies), brands=brands())
+    app = HttpApp(access, send_handler, create_rest_app(dependencies), brands=brands())
     return with_cors(app, [origins] if origins else [])
 
 

@@ -23,7 +23,7 @@ from kernel.telemetry import record_span
 from kernel.topics import encode
 from services.ingest.api.access import AccessControl, Principal
 from services.ingest.api.idempotency import AcceptResult, Idempotency, concurrent_request, replay
-from services.ingest.domain import event
+from services.ingest.domain import accepted_event
 from services.ingest.domain.priority import BulkClassifier
 from services.ingest.domain.problem import Problem, unavailable
 from services.ingest.domain.schedule import RetentionConfig
@@ -71,7 +71,7 @@ class SealedEmail(NamedTuple):
         return len(self.body.sealed) + len(self.recipients) * (RECORD_BYTES + self.first.ByteSize())
 
 
-class Submission(NamedTuple):
+class AcceptRequest(NamedTuple):
     """The emails of one request, its response and its idempotency record."""
 
     emails: Sequence[SealedEmail]
@@ -110,7 +110,7 @@ class Acceptance:
         self._return_path_key = return_path_key
         self._in_flight: set[IdempotencyKey] = set()
         self._pace = BatchPacer(LINGER_MAX_S, busy_per_s=BUSY_PER_S)
-        self._commit_groups: list[GroupCommit[Submission, AcceptResult | Problem]] = [
+        self._commit_groups: list[GroupCommit[AcceptRequest, AcceptResult | Problem]] = [
             GroupCommit(
                 self._commit,
                 items_max=GROUP_ITEMS_MAX,
@@ -177,7 +177,7 @@ class Acceptance:
         await self._pace.wait_turn()
         for group in self._commit_groups:
             await group.wait_idle()
-        await self._backpressure.flush()
+        await self._backpressure.save_counts()
 
     async def _submit(
         self,
@@ -198,10 +198,10 @@ class Acceptance:
         response = respond(emails)
         if key is not None:
             key = IdempotencyRecord(key.name, key.fingerprint, response)
-        submission = Submission(emails, response, traceparent, key)
+        accept_request = AcceptRequest(emails, response, traceparent, key)
         size = sum([email.size for email in emails])
         try:
-            result = await self._choose_group().submit(submission, size=size)
+            result = await self._choose_group().submit(accept_request, size=size)
         except Unavailable as error:
             raise unavailable(NOT_ACCEPTED) from error
         except IdempotencyConflict:
@@ -210,7 +210,7 @@ class Acceptance:
             raise result
         return result
 
-    def _choose_group(self) -> GroupCommit[Submission, AcceptResult | Problem]:
+    def _choose_group(self) -> GroupCommit[AcceptRequest, AcceptResult | Problem]:
         """The deepest group with waiting requests, which keeps groups large; else an idle one."""
         by_depth = {group.depth: group for group in reversed(self._commit_groups)}
         deepest = max(by_depth)
@@ -226,7 +226,7 @@ class Acceptance:
         email_id = uuid7_text()
         message_ids = [uuid7_text() for _ in email.recipients]
         due = email.due_at or now
-        origin = event.Origin(
+        origin = accepted_event.Origin(
             principal.key,
             principal.tenant,
             domain.domain_id,
@@ -238,12 +238,12 @@ class Acceptance:
         priority = self._bulk_classifier.classify(
             principal.tenant_id, email.stream, messages=len(message_ids), now_s=clock.monotonic_s()
         )
-        first = event.message_accepted(
+        first = accepted_event.message_accepted(
             email,
-            event.EmailIds(email_id, message_ids),
+            accepted_event.EmailIds(email_id, message_ids),
             origin,
             priority=priority,
-            times=event.MessageTimes(now, due, due + self._retention.message),
+            times=accepted_event.MessageTimes(now, due, due + self._retention.message),
         )
         sealed = await self._seal(principal, email, email_id=email_id, now=now)
         retention = self._retention.retention_of(now, scheduled=email.due_at is not None)
@@ -263,7 +263,7 @@ class Acceptance:
             return await asyncio.to_thread(seal, key, plain, associated)
         return seal(key, plain, associated)
 
-    async def _commit(self, group: Sequence[Submission]) -> list[AcceptResult | Problem]:
+    async def _commit(self, group: Sequence[AcceptRequest]) -> list[AcceptResult | Problem]:
         self._pace.start_batch(len(group))
         replays = await self._find_replays(group)
         results = [replays.get(index) for index in range(len(group))]
@@ -274,7 +274,9 @@ class Acceptance:
             found or AcceptResult(one.response) for one, found in zip(group, results, strict=True)
         ]
 
-    async def _find_replays(self, group: Sequence[Submission]) -> dict[int, AcceptResult | Problem]:
+    async def _find_replays(
+        self, group: Sequence[AcceptRequest]
+    ) -> dict[int, AcceptResult | Problem]:
         """Results of repeated requests, by their index in the group."""
         keyed = {index: one.key for index, one in enumerate(group) if one.key is not None}
         if not keyed:
@@ -284,7 +286,7 @@ class Acceptance:
             index: replay(row, found[row.name]) for index, row in keyed.items() if row.name in found
         }
 
-    async def _write(self, group: Sequence[Submission]) -> None:
+    async def _write(self, group: Sequence[AcceptRequest]) -> None:
         emails = [email for one in group for email in one.emails]
         references = await self._content.put_many([email.body for email in emails])
         for email, reference in zip(emails, references, strict=True):
@@ -304,14 +306,16 @@ class Acceptance:
         ids = [email.email_id for email in emails]
         logger.info("emails.accepted", extra={"emails": ids, "messages": messages})
 
-    def _records(self, one: Submission) -> Iterable[Outgoing]:
-        """The events of a submission, in the trace of its request."""
+    def _records(self, one: AcceptRequest) -> Iterable[Outgoing]:
+        """The events of a request, in the trace of its request."""
         now = clock.now()
         for email in one.emails:
             accepted_at = email.first.context.accepted_at
             began_ns = accepted_at.seconds * 1_000_000_000 + accepted_at.nanos
             trace = record_span("ingest.accepted", one.traceparent.encode(), began_ns=began_ns)
-            messages = event.for_recipients(email.first, email.recipients, self._return_path_key)
+            messages = accepted_event.for_recipients(
+                email.first, email.recipients, self._return_path_key
+            )
             for message in messages:
                 yield encode(message, now, trace)
 

@@ -19,11 +19,11 @@ from services.ingest.api.callers import (
     check_caller,
     kind_of,
 )
-from services.ingest.domain.bodies import BodyMemory
-from services.ingest.domain.limits import RateLimiter, RateLimitStatus
+from services.ingest.domain.body_memory import BodyMemory
 from services.ingest.domain.mailbox import accepts_password, is_active, is_username
 from services.ingest.domain.pause import is_paused
 from services.ingest.domain.problem import Fault, Problem, not_found, unavailable
+from services.ingest.domain.rate_limiter import RateLimiter, RateLimitStatus
 from services.ingest.domain.verification import may_send, missing_record
 from services.ingest.store.directory_cache import DirectoryCache
 

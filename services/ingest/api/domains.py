@@ -16,13 +16,13 @@ from services.ingest.api.access import Principal
 from services.ingest.api.account_brands import AccountBrands
 from services.ingest.api.administration.base import Directory
 from services.ingest.api.callers import Caller, CallerKind, check_live, kind_of
-from services.ingest.api.emails import EmailService
+from services.ingest.api.emails import Emails
 from services.ingest.api.rest_base import paginate, query_or_503
 from services.ingest.domain import verification
+from services.ingest.domain.dkim_rotation import is_rotating
 from services.ingest.domain.domain_name import sending_domain
 from services.ingest.domain.email import RequestModel
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
-from services.ingest.domain.rotation import is_rotating
 from services.ingest.store.directory import DirectoryStore, DomainConflict
 from services.ingest.store.directory_lists import Page
 from services.ingest.store.domain_keys import RETURN_PATH_LABEL, DomainKeys
@@ -73,14 +73,14 @@ class DomainView:
 
 
 @dataclass(frozen=True, slots=True)
-class DomainService:
+class Domains:
     """lists: across tenants. count_max: domains of a tenant. brands: of accounts."""
 
     directory: DirectoryStore
     lists: Directory
     store: DomainStore
     keys: DomainKeys
-    emails: EmailService
+    emails: Emails
     count_max: int
     brands: AccountBrands
 

@@ -34,7 +34,7 @@ from services.ingest.api.rest_base import PageRequest, parse_id
 from services.ingest.api.sending import in_thread_if_large
 from services.ingest.api.tenant_slots import TenantSlots
 from services.ingest.clients import STATES_DEADLINE_S, ServiceClients
-from services.ingest.domain.event import timestamp
+from services.ingest.domain.accepted_event import timestamp
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found, unavailable
 from services.ingest.domain.schedule import AHEAD_MAX, InvalidTime, parse_time
 from services.ingest.domain.status import RecipientState, last_event
@@ -70,7 +70,7 @@ class EmailWithStates:
         return last_event(states, scheduled=scheduled, logged=self.logged)
 
 
-class EmailService:
+class Emails:
     """Reads and changes emails for REST and gRPC."""
 
     def __init__(

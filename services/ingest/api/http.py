@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from kernel.brand import Brand, Brands
 from kernel.ids import random_octets
 from kernel.telemetry import traceparent_or_new
-from services.ingest.domain.bodies import BodyReservation
+from services.ingest.domain.body_memory import BodyReservation
 from services.ingest.domain.problem import Problem
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -85,7 +85,7 @@ class Request:
             raise Problem(415, "unsupported_media_type", detail=detail)
 
 
-async def body_of(request: Request, receive: Receive, bytes_max: int = BODY_BYTES_MAX) -> bytes:
+async def read_body(request: Request, receive: Receive, bytes_max: int = BODY_BYTES_MAX) -> bytes:
     """Read the whole body. Raises Problem 413 if it is too large, and 429 or 503 if the requests in
     progress use too much memory; the part already read is then freed."""
     declared = request.header(b"content-length")

@@ -6,8 +6,8 @@ from http import HTTPStatus
 import msgspec
 
 from kernel.brand import Brand
-from services.ingest.domain.limits import RateLimitStatus
 from services.ingest.domain.problem import Problem
+from services.ingest.domain.rate_limiter import RateLimitStatus
 
 Headers = list[tuple[bytes, bytes]]
 JSON = (b"content-type", b"application/json")

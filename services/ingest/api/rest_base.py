@@ -17,11 +17,11 @@ from kernel.ids import canonical_uuid
 from services.ingest.api import responses
 from services.ingest.api.access import AccessControl, Principal, enforce_rate_limit
 from services.ingest.api.callers import AccessRule, Caller
-from services.ingest.api.http import Request, body_of
+from services.ingest.api.http import Request, read_body
 from services.ingest.api.operations import OPERATIONS
-from services.ingest.domain.limits import RateLimitStatus
 from services.ingest.domain.pointers import decode_body
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found, unavailable
+from services.ingest.domain.rate_limiter import RateLimitStatus
 from services.ingest.store.directory_lists import Page
 
 T = TypeVar("T")
@@ -156,7 +156,7 @@ async def decode_request_body(incoming: Incoming, decode: Callable[[bytes], T]) 
     """Decode the body. Raises Problem."""
     request = request_of(incoming)
     request.check_json()
-    return decode_body(decode, await body_of(request, incoming.receive))
+    return decode_body(decode, await read_body(request, incoming.receive))
 
 
 async def decode_creation_body(incoming: Incoming, decode: Callable[[bytes], T]) -> T:
@@ -170,7 +170,7 @@ async def decode_optional_body(incoming: Incoming, decode: Callable[[bytes], T])
     Problem."""
     check_no_key(incoming)
     request = request_of(incoming)
-    body = await body_of(request, incoming.receive)
+    body = await read_body(request, incoming.receive)
     if body:
         request.check_json()
     return decode_body(decode, body or b"{}")

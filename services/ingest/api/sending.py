@@ -13,7 +13,7 @@ from kernel.crypto import sha256
 from services.ingest.api.acceptance import Acceptance, SealedEmail
 from services.ingest.api.access import AccessControl, Principal
 from services.ingest.api.fetcher import AttachmentFetcher
-from services.ingest.api.http import BATCH_BYTES_MAX, Receive, Request, body_of, check_size
+from services.ingest.api.http import BATCH_BYTES_MAX, Receive, Request, check_size, read_body
 from services.ingest.api.idempotency import AcceptResult, Idempotency
 from services.ingest.api.responses import JSON, Headers, encode
 from services.ingest.domain.attachments import FetchPolicy
@@ -54,7 +54,7 @@ class SendHandler:
         """Return the response's body and headers. Raises Problem."""
         request.check_json()
         key = request.idempotency_key
-        body = await body_of(request, receive)
+        body = await read_body(request, receive)
         fetch_policy = self.fetcher.fetch_policy
         valid = await in_thread_if_large(
             body, lambda: self.read(body, test=principal.test, fetch_policy=fetch_policy)
@@ -81,7 +81,7 @@ class SendHandler:
         request.check_json()
         key = request.idempotency_key
         permissive = request.header(b"x-batch-validation").strip().lower() == "permissive"
-        body = await body_of(request, receive, BATCH_BYTES_MAX)
+        body = await read_body(request, receive, BATCH_BYTES_MAX)
         valid, errors = await in_thread_if_large(
             body, lambda: self.read_batch(body, test=principal.test, permissive=permissive)
         )

@@ -16,21 +16,20 @@ from services.ingest.api.account_brands import AccountBrands
 from services.ingest.api.administration import Administration
 from services.ingest.api.administration.audit_log import AuditLog
 from services.ingest.api.administration.base import Directory
-from services.ingest.api.domains import DomainService
-from services.ingest.api.emails import EmailService
+from services.ingest.api.domains import Domains
+from services.ingest.api.emails import Emails
 from services.ingest.api.fetcher import AttachmentFetcher
 from services.ingest.api.grpc.base import RpcAccess
 from services.ingest.api.grpc.emails import EmailServicer
 from services.ingest.api.grpc.server import TrustedProxies
 from services.ingest.api.grpc.services import public_services
 from services.ingest.api.http_app import HttpApp
-from services.ingest.api.rest import RestDependencies, rest
+from services.ingest.api.rest import RestDependencies, create_rest_app
 from services.ingest.api.rest_base import RestAccess
 from services.ingest.api.sending import SendHandler
 from services.ingest.api.submission.listeners import create_submission, smtp_host
 from services.ingest.api.suppressions import Suppressions
 from services.ingest.api.webhooks import Webhooks
-from services.ingest.app.audit import create_audit
 from services.ingest.app.dependencies import Dependencies, create_dependencies
 from services.ingest.app.domains import create_domain_loops
 from services.ingest.app.listeners import (
@@ -38,25 +37,26 @@ from services.ingest.app.listeners import (
     create_grpc_server,
     create_http_servers,
 )
+from services.ingest.app.message_audit import create_message_audit
 from services.ingest.domain.attachments import FETCH_DISABLED, FetchPolicy
-from services.ingest.domain.bodies import BodyMemory
-from services.ingest.domain.limits import RateLimiter
+from services.ingest.domain.body_memory import BodyMemory
 from services.ingest.domain.priority import BulkClassifier
+from services.ingest.domain.rate_limiter import RateLimiter
 from services.ingest.domain.reserved import RecipientDomains
 from services.ingest.domain.schedule import RetentionConfig
 from services.ingest.handlers import Handlers
-from services.ingest.loops.publisher import DirectoryPublisher
-from services.ingest.loops.retention import Retention
+from services.ingest.loops.directory_publisher import DirectoryPublisher
+from services.ingest.loops.partition_maintenance import PartitionMaintenance
 from services.ingest.settings import Settings
 from services.ingest.store.acceptance import AcceptanceStore
-from services.ingest.store.audit import AuditStore
 from services.ingest.store.backpressure import Backpressure
 from services.ingest.store.content_usage import ContentUsage
+from services.ingest.store.credential_usage import CredentialUsage
 from services.ingest.store.directory import DirectoryStore, UnpublishedEntries
 from services.ingest.store.directory_cache import DirectoryCache
 from services.ingest.store.directory_lists import DirectoryLists
 from services.ingest.store.emails import EmailStore
-from services.ingest.store.key_usage import KeyUsage
+from services.ingest.store.message_audit import MessageAuditStore
 from services.ingest.store.retention import RetentionStore
 
 CLOSED_LINGER_S = 0.2  # a close event is not urgent
@@ -75,10 +75,10 @@ def create_service(settings: Settings) -> Service:
     bodies = BodyMemory(settings.bodies_mb_max * 1024 * 1024)
     limiter = RateLimiter(settings.key_rate_limit_per_s)
     brands = AccountBrands(deps.brands, directory_cache.known_account)
-    usage = KeyUsage(deps.system_database, limiter.take_used)
+    usage = CredentialUsage(deps.system_database, limiter.take_used)
     access = AccessControl(directory_cache, limiter, deps.secrets, bodies=bodies)
     acceptance = create_acceptance(deps, access=access, backpressure=backpressure)
-    audits = AuditStore(
+    audits = MessageAuditStore(
         deps.system_database,
         closed_after_s=settings.audit_closed_after_s,
         return_path_key=deps.return_path_key,
@@ -135,7 +135,7 @@ def create_servers(
         RestAccess(access), send_handler, emails, deps.clients, directory, domain_service,
         administration,
     )  # fmt: skip
-    app = HttpApp(access, send_handler, rest(rest_deps), brands=deps.brands)
+    app = HttpApp(access, send_handler, create_rest_app(rest_deps), brands=deps.brands)
     rpc_access = RpcAccess(access, TrustedProxies(settings.trusted_proxies), brands)
     servicer = EmailServicer(
         rpc_access, senders=access, acceptance=acceptance, emails=emails, recipient_domains=domains
@@ -157,8 +157,8 @@ def create_servers(
     ]
 
 
-def create_emails(deps: Dependencies, access: AccessControl) -> EmailService:
-    return EmailService(
+def create_emails(deps: Dependencies, access: AccessControl) -> Emails:
+    return Emails(
         access=access,
         store=EmailStore(deps.tenant_database, return_path_key=deps.return_path_key),
         content=deps.content,
@@ -176,12 +176,12 @@ def create_recipient_domains(deps: Dependencies) -> RecipientDomains:
 
 def create_domain_service(
     deps: Dependencies,
-    emails: EmailService,
+    emails: Emails,
     directory: DirectoryStore,
     *,
     brands: AccountBrands,
-) -> DomainService:
-    return DomainService(
+) -> Domains:
+    return Domains(
         directory,
         create_directory(deps, directory),
         deps.domain_store(directory),
@@ -263,10 +263,10 @@ def create_acceptance(
 
 
 def create_maintenance_loops(
-    deps: Dependencies, audits: AuditStore, backpressure: Backpressure
+    deps: Dependencies, audits: MessageAuditStore, backpressure: Backpressure
 ) -> list[Loop]:
     settings = deps.settings
-    audit = create_audit(deps, audits)
+    audit = create_message_audit(deps, audits)
     publisher = DirectoryPublisher(
         deps.lease,
         UnpublishedEntries(deps.system_database, deps.lease),
@@ -275,7 +275,7 @@ def create_maintenance_loops(
         every_s=settings.directory_publish_interval_s,
         check_every_s=settings.directory_check_interval_s,
     )
-    retention = Retention(
+    retention = PartitionMaintenance(
         RetentionStore(deps.system_database, retention_days=settings.email_retention_days),
         deps.content,
         lease=deps.lease,
@@ -284,7 +284,7 @@ def create_maintenance_loops(
     actions = [
         (settings.outbox_check_interval_s, backpressure.run_once),
         (RETENTION_INTERVAL_S, retention.run_once),
-        (MOUNT_CHECK_INTERVAL_S, retention.find_content),
+        (MOUNT_CHECK_INTERVAL_S, retention.initialize_content_store),
     ]
     return [
         deps.kafka.run,

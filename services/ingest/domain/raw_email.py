@@ -25,14 +25,14 @@ _BCC = RecipientType.RECIPIENT_TYPE_BCC
 Fields: TypeAlias = Mapping[bytes, Sequence[bytes]]
 
 
-class RawEmail(NamedTuple):
+class ParsedEmail(NamedTuple):
     """idempotency_key: from the header."""
 
     valid: ValidEmail
     idempotency_key: str | None
 
 
-def read_raw_email(raw: bytes, recipients: Sequence[Mailbox] | None, *, test: bool) -> RawEmail:
+def parse_raw_email(raw: bytes, recipients: Sequence[Mailbox] | None, *, test: bool) -> ParsedEmail:
     """recipients: of the envelope, which alone decides who receives it; None for those that the
     header names. Raises Problem."""
     normal = smtp.normalize_line_endings(raw)  # before parsing: a CR alone may hide a field
@@ -68,7 +68,7 @@ def read_raw_email(raw: bytes, recipients: Sequence[Mailbox] | None, *, test: bo
         test=test,
         on_behalf=agent.mailbox if agent else None,
     )
-    return RawEmail(valid, _idempotency_key(fields))
+    return ParsedEmail(valid, _idempotency_key(fields))
 
 
 def _shown(mailboxes: Sequence[Mailbox]) -> list[str]:

@@ -9,7 +9,7 @@ from msgspec.json import Decoder
 from mail import address
 from services.ingest.domain.email import SendRawRequest
 from services.ingest.domain.problem import Fault, Problem, invalid
-from services.ingest.domain.raw_email import read_raw_email
+from services.ingest.domain.raw_email import parse_raw_email
 from services.ingest.domain.reserved import RecipientDomains
 from services.ingest.domain.valid_email import (
     FIELDS,
@@ -58,7 +58,7 @@ def validate_raw(
     test = test or email.test
     valid = None
     try:
-        valid = read_raw_email(_decode(email.raw), envelope, test=test).valid
+        valid = parse_raw_email(_decode(email.raw), envelope, test=test).valid
         faults += [] if faults else _recipient_faults(valid, domains)
     except Problem as problem:
         faults += problem.faults or (Fault("#/raw", problem.name, problem.detail),)

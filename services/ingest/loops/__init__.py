@@ -1,1 +1,1 @@
-"""Timers of ingest: the directory publisher, the audit, retention."""
+"""Timers of ingest: the directory publisher, the audit of messages, maintenance, domain checks."""

@@ -16,7 +16,7 @@ from kernel.lease import Lease
 from kernel.resolver import AuthoritativeResolver
 from mail.domain_check import RecordCheck, check_records
 from services.ingest.clients.domain_dns import look_up_records
-from services.ingest.domain import rotation, verification
+from services.ingest.domain import dkim_rotation, verification
 from services.ingest.domain.verification import HOUR
 from services.ingest.store.domain_keys import DomainKeys
 from services.ingest.store.domains import DomainCheck, DomainStore
@@ -80,11 +80,11 @@ def apply_checks(
     """Change the domain and its state by what was found. The status of a domain that an operator
     vouches for stays."""
     state = verification.decide(before.verification, verification.findings_of(checks), now)
-    rotation.advance(domain, checks, now)
+    dkim_rotation.advance_rotation(domain, checks, now)
     delay = verification.delay_to_next(state, rotating=domain.HasField("pending_keys"))
     if domain.vouched:
         state = replace(before.verification, checks=state.checks)
-        delay = delay if rotation.is_rotating(domain) else None
+        delay = delay if dkim_rotation.is_rotating(domain) else None
     else:
         domain.status, domain.paused = state.status, state.paused  # type: ignore[assignment]
         if verification.is_conclusive(checks):

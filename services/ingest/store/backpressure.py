@@ -48,7 +48,7 @@ class Backpressure:
         """Count a body that was accepted."""
         self._usage.add(tenant_id, body)
 
-    async def flush(self) -> None:
+    async def save_counts(self) -> None:
         """Save the counts at shutdown."""
         with suppress(Unavailable):
             await self._usage.refresh()

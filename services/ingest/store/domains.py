@@ -16,7 +16,7 @@ from kernel.failpoint import failpoint
 from kernel.ids import time_of
 from kernel.outbox import Outbox
 from kernel.topics import encode
-from services.ingest.domain.event import timestamp
+from services.ingest.domain.accepted_event import timestamp
 from services.ingest.domain.verification import (
     DELAYS,
     STATUSES,

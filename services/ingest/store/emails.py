@@ -7,7 +7,7 @@ from datetime import datetime
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from contracts.router.v1.events_pb2 import ClosedState
 from kernel.database import Database
-from services.ingest.domain import event
+from services.ingest.domain import accepted_event
 from services.ingest.domain.valid_email import Recipient
 
 FIND = "SELECT message_ids, accepted, scheduled_at FROM ingest.emails WHERE email_id = %s"
@@ -77,7 +77,7 @@ class EmailStore:
     def events(self, email: StoredEmail) -> list[MessageAccepted]:
         """The MessageAccepted of each of its messages."""
         recipients = [(one.message_id, one.recipient) for one in email.messages]
-        return list(event.for_recipients(email.first, recipients, self._return_path_key))
+        return list(accepted_event.for_recipients(email.first, recipients, self._return_path_key))
 
     async def reschedule(self, tenant_id: str, first: MessageAccepted, *, due_at: datetime) -> None:
         """first: with the new times."""

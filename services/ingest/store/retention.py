@@ -37,7 +37,7 @@ class RetentionStore:
         self._days = TablePartitions("ingest", *TABLES)
         self._closed = ClosedDays(database, MESSAGES, self._retention)
 
-    async def prepare(self) -> None:
+    async def create_partitions(self) -> None:
         """Create the partitions of today and the next days."""
         async with self._database.transaction() as tx:
             await self._days.ensure(tx, days_to_create(clock.now().date(), ahead=DAYS_AHEAD))

@@ -144,7 +144,7 @@ class ApiKeys:
         async with self._directory.changing(caller) as change:
             old = await find_key(change, caller, key_id)
             earlier = await change.rotations_of(old.key_id)
-            check_rotation(old, [*earlier, *await replaced_by(change, old)], given, now_s=now_s)
+            check_may_rotate(old, [*earlier, *await replaced_by(change, old)], given, now_s=now_s)
             original = earlier[-1] if earlier else old  # a rotation has shortened the life of old
             earlier_slug = auth.brand_of(old.prefix)
             slug = await self._slug(change, old.account_id, otherwise=earlier_slug)
@@ -211,7 +211,7 @@ def successor(old: ApiKey, original: ApiKey, *, brand: str) -> tuple[str, ApiKey
     return secret, key
 
 
-def check_rotation(
+def check_may_rotate(
     old: ApiKey, others: Sequence[ApiKey], given: RotateApiKeyRequest, *, now_s: int
 ) -> None:
     """others: the keys that it has replaced, or that have replaced it. Raises Problem 409 for an

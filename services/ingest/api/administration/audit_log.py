@@ -12,7 +12,7 @@ from services.ingest.api.administration.base import checked
 from services.ingest.api.callers import Caller
 from services.ingest.api.rest_base import format_time
 from services.ingest.domain.problem import unavailable
-from services.ingest.store.audit_list import AuditEntry, list_entries
+from services.ingest.store.audit_log_list import AuditEntry, list_entries
 from services.ingest.store.directory_lists import DirectoryLists, Page
 
 

@@ -20,7 +20,7 @@ from services.ingest.api.grpc.server import Context, TrustedProxies, metadata_va
 from services.ingest.api.http import new_request_id
 from services.ingest.api.http_app import application_error
 from services.ingest.api.operations import OPERATIONS
-from services.ingest.domain.bodies import BodyMemory
+from services.ingest.domain.body_memory import BodyMemory
 from services.ingest.domain.pointers import problem_of
 from services.ingest.domain.problem import Fault, Problem, invalid
 from services.ingest.store.directory_lists import Page
@@ -81,13 +81,13 @@ class RpcAccess:
         return found._replace(request_id=new_request_id(), client=client)
 
 
-class Servicer(Protocol):
+class AuthenticatedServicer(Protocol):
     """A service whose RPCs are authenticated."""
 
     access: RpcAccess
 
 
-S = TypeVar("S", bound=Servicer)
+S = TypeVar("S", bound=AuthenticatedServicer)
 
 
 def authenticated(

@@ -7,7 +7,7 @@ from services.ingest.api.callers import Caller
 from services.ingest.api.domain_views import summary_to_json, to_json
 from services.ingest.api.domains import (
     CreateDomainRequest,
-    DomainService,
+    Domains,
     DomainView,
     UpdateDomainRequest,
 )
@@ -24,7 +24,7 @@ from services.ingest.api.rest_base import parse_id
 
 
 class DomainServicer(DomainServiceServicer):
-    def __init__(self, access: RpcAccess, domains: DomainService) -> None:
+    def __init__(self, access: RpcAccess, domains: Domains) -> None:
         self.access = access
         self._domains = domains
 

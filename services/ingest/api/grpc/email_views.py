@@ -6,7 +6,7 @@ from contracts.events.v1.events_service_pb2 import LoggedEmail
 from contracts.ingest.v1.email_service_pb2 import EmailStatus, RecipientStatus
 from contracts.ingest.v1.events_pb2 import RecipientType
 from services.ingest.api.emails import EmailWithStates
-from services.ingest.domain.event import timestamp
+from services.ingest.domain.accepted_event import timestamp
 from services.ingest.store.emails import StoredMessage
 
 

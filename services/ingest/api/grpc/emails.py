@@ -14,7 +14,7 @@ from kernel.telemetry import traceparent_or_new
 from services.ingest.api.acceptance import Acceptance, SealedEmail
 from services.ingest.api.access import AccessControl, Principal
 from services.ingest.api.callers import Caller
-from services.ingest.api.emails import EmailService
+from services.ingest.api.emails import Emails
 from services.ingest.api.grpc.base import RpcAccess, authenticated, next_page_token, page_of
 from services.ingest.api.grpc.email_views import logged_email_to_proto, to_proto
 from services.ingest.api.grpc.server import Context, metadata_value
@@ -38,7 +38,7 @@ class EmailServicer(EmailServiceServicer):
         *,
         senders: AccessControl,
         acceptance: Acceptance,
-        emails: EmailService,
+        emails: Emails,
         recipient_domains: RecipientDomains,
     ) -> None:
         self.access = access

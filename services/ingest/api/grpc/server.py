@@ -25,7 +25,7 @@ from kernel.rpc import IDENTITY_ONLY, GrpcServer, TlsListen
 from services.ingest.api.access import Principal
 from services.ingest.api.callers import ANY_KEY, AccessRule, Caller
 from services.ingest.api.http import BATCH_BYTES_MAX, BODY_BYTES_MAX, check_size
-from services.ingest.domain.bodies import BodyMemory, BodyReservation
+from services.ingest.domain.body_memory import BodyMemory, BodyReservation
 from services.ingest.domain.problem import Problem
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"

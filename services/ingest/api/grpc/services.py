@@ -23,7 +23,7 @@ from contracts.ingest.v1 import (
     webhook_service_pb2_grpc,
 )
 from services.ingest.api.administration import Administration
-from services.ingest.api.domains import DomainService
+from services.ingest.api.domains import Domains
 from services.ingest.api.grpc.accounts import AccountServicer
 from services.ingest.api.grpc.api_keys import ApiKeyServicer
 from services.ingest.api.grpc.audit import AuditServicer
@@ -44,7 +44,7 @@ def public_services(
     emails: EmailServicer,
     *,
     administration: Administration,
-    domains: DomainService,
+    domains: Domains,
     suppressions: Suppressions,
     webhooks: Webhooks,
 ) -> list[PublicService]:

@@ -14,8 +14,8 @@ from starlette.routing import Match
 from kernel.brand import Brand
 from services.ingest.api import responses
 from services.ingest.api.administration import Administration
-from services.ingest.api.domains import DomainService
-from services.ingest.api.emails import EmailService
+from services.ingest.api.domains import Domains
+from services.ingest.api.emails import Emails
 from services.ingest.api.http import Disconnected
 from services.ingest.api.http_app import application_error
 from services.ingest.api.openapi import complete_document
@@ -56,14 +56,14 @@ class RestDependencies:
 
     access: RestAccess
     send_handler: SendHandler
-    emails: EmailService
+    emails: Emails
     clients: ServiceClients
     directory: DirectoryStore
-    domains: DomainService
+    domains: Domains
     administration: Administration
 
 
-def rest(dependencies: RestDependencies) -> FastAPI:
+def create_rest_app(dependencies: RestDependencies) -> FastAPI:
     app = FastAPI(
         version="1", description=ABOUT, docs_url=None, redoc_url=None, openapi_url=None,
         separate_input_output_schemas=False, redirect_slashes=False,

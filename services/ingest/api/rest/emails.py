@@ -8,7 +8,7 @@ from fastapi import Request as Incoming
 
 from services.ingest.api import views
 from services.ingest.api.access import Principal
-from services.ingest.api.emails import EmailService
+from services.ingest.api.emails import Emails
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
     RequestedForwardPage,
@@ -33,7 +33,7 @@ Filter = Annotated[str, Query(max_length=400)]
 SENT = {202: {"description": "durable"}, **PROBLEM_RESPONSES}
 
 
-def routes(access: RestAccess, send_handler: SendHandler, emails: EmailService) -> APIRouter:
+def routes(access: RestAccess, send_handler: SendHandler, emails: Emails) -> APIRouter:
     router = APIRouter(prefix="/v1/emails", tags=["emails"], responses=PROBLEM_RESPONSES)
     _add_sending(router, access, send_handler)
     _add_reading(router, access, emails)
@@ -72,7 +72,7 @@ def _add_sending(router: APIRouter, access: RestAccess, send_handler: SendHandle
 
 
 def owner_lookup(
-    access: RestAccess, emails: EmailService
+    access: RestAccess, emails: Emails
 ) -> Callable[[Incoming, str], Awaitable[Principal]]:
     async def owner_of(incoming: Incoming, email_id: str) -> Principal:
         """The caller, with the tenant of an email. Raises Problem."""
@@ -82,7 +82,7 @@ def owner_lookup(
     return owner_of
 
 
-def _add_reading(router: APIRouter, access: RestAccess, emails: EmailService) -> None:
+def _add_reading(router: APIRouter, access: RestAccess, emails: Emails) -> None:
     @router.get("", summary="List emails")
     async def list_emails(  # noqa: PLR0913 - the filters that there are
         incoming: Incoming,
@@ -105,7 +105,7 @@ def _add_reading(router: APIRouter, access: RestAccess, emails: EmailService) ->
         return list_response(map(views.logged_email_to_json, found), has_more=has_more)
 
 
-def _add_reading_one(router: APIRouter, access: RestAccess, emails: EmailService) -> None:
+def _add_reading_one(router: APIRouter, access: RestAccess, emails: Emails) -> None:
     owner_of = owner_lookup(access, emails)
 
     @router.get("/{email_id}", summary="Get an email")
@@ -127,7 +127,7 @@ def _add_reading_one(router: APIRouter, access: RestAccess, emails: EmailService
         return list_response(map(views.event_to_json, found), has_more=has_more)
 
 
-def _add_changing(router: APIRouter, access: RestAccess, emails: EmailService) -> None:
+def _add_changing(router: APIRouter, access: RestAccess, emails: Emails) -> None:
     owner_of = owner_lookup(access, emails)
 
     @router.patch(

@@ -7,7 +7,7 @@ from fastapi import Request as Incoming
 
 from contracts.router.v1.router_service_pb2 import ListQueuesRequest, ScheduledQueue
 from mail.address import AddressError
-from services.ingest.api.emails import EmailService
+from services.ingest.api.emails import Emails
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
     RequestedForwardPage,
@@ -53,7 +53,7 @@ class CancelQueued(RequestModel):
 decode_cancel = msgspec.json.Decoder(CancelQueued).decode
 
 
-def routes(access: RestAccess, clients: ServiceClients, emails: EmailService) -> APIRouter:
+def routes(access: RestAccess, clients: ServiceClients, emails: Emails) -> APIRouter:
     router = APIRouter(prefix="/v1/queues", tags=["queues"], responses=PROBLEM_RESPONSES)
     _list(router, access, clients)
     _cancel(router, access, emails)
@@ -81,7 +81,7 @@ def _list(router: APIRouter, access: RestAccess, clients: ServiceClients) -> Non
         return list_response(map(to_json, response.queues), has_more=response.has_more)
 
 
-def _cancel(router: APIRouter, access: RestAccess, emails: EmailService) -> None:
+def _cancel(router: APIRouter, access: RestAccess, emails: Emails) -> None:
     @router.post(
         "/cancel",
         openapi_extra=body_schema(CancelQueued, "a filter"),

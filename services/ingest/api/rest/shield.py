@@ -6,7 +6,7 @@ from fastapi import Request as Incoming
 from contracts.shield.v1.events_pb2 import Verdict
 from contracts.shield.v1.shield_service_pb2 import ScoreRequest, ScoreResponse
 from kernel import clock
-from services.ingest.api.http import body_of
+from services.ingest.api.http import read_body
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
     RestAccess,
@@ -32,7 +32,7 @@ def routes(access: RestAccess, send_handler: SendHandler, clients: ServiceClient
         principal = await access.authenticate(incoming)
         request = request_of(incoming)
         request.check_json()
-        body = await body_of(request, incoming.receive)
+        body = await read_body(request, incoming.receive)
         email = await in_thread_if_large(body, lambda: send_handler.read(body, test=True))
         email.content.date_s = int(clock.now().timestamp())
         score_request = ScoreRequest(tenant_id=principal.tenant_id, content=email.content)

@@ -22,11 +22,11 @@ from services.ingest.api.callers import SENDING
 from services.ingest.api.idempotency import Idempotency
 from services.ingest.api.sending import in_thread_if_large, respond_one
 from services.ingest.api.submission import replies
-from services.ingest.domain.bodies import BodyReservation
+from services.ingest.domain.body_memory import BodyReservation
 from services.ingest.domain.login_throttle import LoginAttempt, LoginThrottle
 from services.ingest.domain.mailbox import may_send_as
 from services.ingest.domain.problem import Problem
-from services.ingest.domain.raw_email import RawEmail, read_raw_email
+from services.ingest.domain.raw_email import ParsedEmail, parse_raw_email
 from services.ingest.domain.reserved import RecipientDomains
 from services.ingest.domain.valid_email import reserved_faults
 
@@ -180,7 +180,7 @@ class Submitter:
         principal = self._principal = await self._authenticate(self._login)
         content = event.content
         email = await in_thread_if_large(
-            content, lambda: read_raw_email(content, event.recipients, test=principal.test)
+            content, lambda: parse_raw_email(content, event.recipients, test=principal.test)
         )
         check_sender(principal, email.valid.sender, "From")
         if email.valid.on_behalf is not None:
@@ -213,7 +213,7 @@ def check_sender(principal: Principal, sender: Mailbox, what: str) -> None:
     raise Problem(403, "invalid_from_address", detail=detail)
 
 
-def _idempotency(email: RawEmail, recipients: Sequence[Mailbox]) -> Idempotency | None:
+def _idempotency(email: ParsedEmail, recipients: Sequence[Mailbox]) -> Idempotency | None:
     if email.idempotency_key is None:
         return None
     envelope = "\n".join(sorted(one.address for one in recipients)).encode()

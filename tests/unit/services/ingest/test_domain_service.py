@@ -7,7 +7,7 @@ import pytest
 from contracts.ingest.v1.directory_pb2 import ApiKey, Domain, Tenant
 from contracts.ingest.v1.events_pb2 import MessageContext
 from services.ingest.api.access import Principal
-from services.ingest.api.domains import DomainService
+from services.ingest.api.domains import Domains
 from services.ingest.domain.problem import Problem
 
 DOMAIN = Domain(domain_id="d1", tenant_id="t1", name="shop.customer.org")
@@ -50,7 +50,7 @@ async def test_deleting_is_refused_while_mail_waits(
 ) -> None:
     parts = Parts(waiting)
     some = cast(Any, parts)
-    service = DomainService(some, some, some, some, some, 9, some)
+    service = Domains(some, some, some, some, some, 9, some)
     caller = Principal(ApiKey(tenant_id="t1"), Tenant(tenant_id="t1", account_id="a1"))
     if removed:
         await service.remove(caller, "d1", force=force)

@@ -21,8 +21,7 @@ from services.ingest.api.submission.submitter import (
     Submitter,
     check_sender,
 )
-from services.ingest.domain.bodies import BodyMemory
-from services.ingest.domain.limits import RateLimiter
+from services.ingest.domain.body_memory import BodyMemory
 from services.ingest.domain.login_throttle import LoginThrottle
 from services.ingest.domain.mailbox import (
     accepts_password,
@@ -31,6 +30,7 @@ from services.ingest.domain.mailbox import (
     may_send_as,
 )
 from services.ingest.domain.problem import Problem
+from services.ingest.domain.rate_limiter import RateLimiter
 from services.ingest.domain.reserved import RecipientDomains
 from tests.support.known_keys import KEYS, MINE, OTHER, KnownKeys
 

@@ -9,7 +9,7 @@ from mail.address import parse_mailbox
 from services.ingest.domain.email import decode_raw
 from services.ingest.domain.pointers import decode_body
 from services.ingest.domain.problem import Problem
-from services.ingest.domain.raw_email import HOPS_MAX, read_raw_email
+from services.ingest.domain.raw_email import HOPS_MAX, parse_raw_email
 from services.ingest.domain.raw_request import has_raw, validate_raw
 from services.ingest.domain.valid_email import ValidEmail
 
@@ -26,7 +26,7 @@ TO, CC, BCC = (
 
 
 def read(raw: bytes, *recipients: str) -> ValidEmail:
-    return read_raw_email(raw, [parse_mailbox(one) for one in recipients], test=False).valid
+    return parse_raw_email(raw, [parse_mailbox(one) for one in recipients], test=False).valid
 
 
 def request(raw: bytes = MESSAGE, **more: object) -> ValidEmail:
@@ -99,11 +99,11 @@ def test_a_name_that_looks_like_an_address_is_only_a_name() -> None:
 
 def test_an_idempotency_key_is_read_and_not_sent() -> None:
     keyed = b"Idempotency-Key: order 17\nResend-Idempotency-Key: x\n" + MESSAGE
-    found = read_raw_email(keyed, None, test=True)
+    found = parse_raw_email(keyed, None, test=True)
     assert found.idempotency_key == "order 17"
     assert b"dempotency" not in found.valid.content.raw
     with pytest.raises(Problem):
-        read_raw_email(b"Idempotency-Key: " + b"x" * 257 + b"\n" + MESSAGE, None, test=True)
+        parse_raw_email(b"Idempotency-Key: " + b"x" * 257 + b"\n" + MESSAGE, None, test=True)
 
 
 @pytest.mark.parametrize(

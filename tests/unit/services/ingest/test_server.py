@@ -15,7 +15,7 @@ from services.ingest.api.http import (
     Request,
     Scope,
     Send,
-    body_of,
+    read_body,
     send_accepted,
     send_response,
 )
@@ -59,7 +59,7 @@ class FakeTransport(asyncio.Transport):
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
     request = Request(scope, Brands())
     try:
-        await body_of(request, receive)
+        await read_body(request, receive)
     except Problem as problem:
         await send_problem(request, send, problem, headers=[])
         return

@@ -1,6 +1,6 @@
 from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, PRIORITY_EXPRESS
-from services.ingest.domain.limits import RateLimiter
 from services.ingest.domain.priority import BulkClassifier
+from services.ingest.domain.rate_limiter import RateLimiter
 
 
 def test_requests_over_the_rate_limit_are_refused() -> None:

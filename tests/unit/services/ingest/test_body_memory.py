@@ -8,7 +8,7 @@ import pytest
 
 from services.ingest.api.grpc import server as grpc_server
 from services.ingest.api.grpc.server import Context, read_message
-from services.ingest.domain.bodies import UNCOUNTED_BYTES, BodyMemory
+from services.ingest.domain.body_memory import UNCOUNTED_BYTES, BodyMemory
 from services.ingest.domain.problem import Problem
 from tests.support import rest_api
 

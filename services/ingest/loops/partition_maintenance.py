@@ -1,4 +1,4 @@
-"""Timer of retention: creates day partitions and removes expired data."""
+"""Partition maintenance: creates day partitions, and removes expired data."""
 
 import logging
 
@@ -13,7 +13,7 @@ PARTITIONS = "partitions"  # in DependencyHealth: without today's partition noth
 logger = logging.getLogger(__name__)
 
 
-class Retention:
+class PartitionMaintenance:
     def __init__(
         self,
         store: RetentionStore,
@@ -30,7 +30,7 @@ class Retention:
 
     async def run_once(self) -> None:
         """Every replica creates partitions; the lease holder removes expired data."""
-        await self._store.prepare()
+        await self._store.create_partitions()
         self._health.unavailable.discard(PARTITIONS)
         if self._lease.fence is None:
             return
@@ -42,7 +42,7 @@ class Retention:
         if keys or days or prefixes:
             logger.info("retention.done", extra={"keys": keys, "days": days, "content": prefixes})
 
-    async def find_content(self) -> None:
+    async def initialize_content_store(self) -> None:
         """Initialize an empty content store, unless there is mail already: then its volume is not
         mounted. Raises Unavailable."""
         if not await self._content.is_mounted() and not await self._store.has_mail():

@@ -9,7 +9,7 @@ from uuid import UUID
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from kernel import times
 from kernel.database import Database, Transaction
-from services.ingest.domain import event
+from services.ingest.domain import accepted_event
 from services.ingest.domain.valid_email import Recipient
 
 CLOSE = """
@@ -33,7 +33,7 @@ NextChecks: TypeAlias = Mapping[str, datetime | None]  # next check by message i
 
 
 @dataclass(frozen=True, slots=True)
-class DueAudit:
+class MessageDueForAudit:
     """A message due for audit. closed_at: when ingest recorded its terminal state."""
 
     message_id: str
@@ -46,7 +46,7 @@ class DueAudit:
         return self.closed_at or times.clamp_timestamp(self.accepted.context.accepted_at)
 
 
-class AuditStore:
+class MessageAuditStore:
     """closed_after_s: time after which a closed message is looked up in the event log."""
 
     def __init__(
@@ -64,12 +64,12 @@ class AuditStore:
         )
         return {message_id for (message_id,) in rows}
 
-    async def due(self, count: int) -> list[DueAudit]:
+    async def due(self, count: int) -> list[MessageDueForAudit]:
         """The messages that are due for audit, earliest first."""
         async with self._database.transaction() as tx:
             rows = await tx.rows(DUE, (count,))
         return [
-            DueAudit(str(message_id), closed_at, self._rebuild(message_id, row))
+            MessageDueForAudit(str(message_id), closed_at, self._rebuild(message_id, row))
             for message_id, closed_at, *row in rows
         ]
 
@@ -84,5 +84,5 @@ class AuditStore:
         address, kind, accepted = row
         recipients = [(str(message_id), Recipient(address, kind))]
         first = MessageAccepted.FromString(bytes(accepted))
-        [same] = event.for_recipients(first, recipients, self._return_path_key)
+        [same] = accepted_event.for_recipients(first, recipients, self._return_path_key)
         return same

@@ -6,7 +6,7 @@ from contracts.ingest.v1.directory_pb2 import ApiKey, Tenant
 from contracts.ingest.v1.events_pb2 import PRIORITY_EXPRESS, MessageAccepted, RecipientType
 from kernel.topics import EVENT_BYTES_MAX, encode
 from mail import address, verp
-from services.ingest.domain import event
+from services.ingest.domain import accepted_event
 from services.ingest.domain.valid_email import Recipient, ValidEmail
 
 NOW = datetime(2030, 1, 31, 12, 0, 0, 250_000, tzinfo=UTC)
@@ -19,7 +19,7 @@ def accepted(content: Content, recipients: tuple[Recipient, ...], **more: str) -
         sender=address.parse_mailbox("a@x.net"), recipients=recipients, content=content, tags=more,
         metadata=more, due_at=None, stream="transactional", test=False,
     )  # fmt: skip
-    origin = event.Origin(
+    origin = accepted_event.Origin(
         ApiKey(key_id="k"),
         Tenant(tenant_id="t", account_id="c"),
         "d",
@@ -27,9 +27,11 @@ def accepted(content: Content, recipients: tuple[Recipient, ...], **more: str) -
         KEY,
         "00-trace",
     )
-    times = event.MessageTimes(NOW, NOW, NOW + timedelta(hours=72))
-    ids = event.EmailIds(IDS[0], IDS[1:])
-    return event.message_accepted(email, ids, origin, priority=PRIORITY_EXPRESS, times=times)
+    times = accepted_event.MessageTimes(NOW, NOW, NOW + timedelta(hours=72))
+    ids = accepted_event.EmailIds(IDS[0], IDS[1:])
+    return accepted_event.message_accepted(
+        email, ids, origin, priority=PRIORITY_EXPRESS, times=times
+    )
 
 
 def people(count: int) -> tuple[Recipient, ...]:
@@ -40,7 +42,9 @@ def test_all_messages_of_an_email_can_be_rebuilt_from_the_first() -> None:
     first = accepted(Content(subject="Hi", to=["p0@y.net"]), people(2))
     first.context.content_ref = "now/2030-02-05/x:0:1"
 
-    events = list(event.for_recipients(first, list(zip(IDS[1:], people(2), strict=True)), KEY))
+    events = list(
+        accepted_event.for_recipients(first, list(zip(IDS[1:], people(2), strict=True)), KEY)
+    )
 
     assert events[0] == first
     assert events[1].message_id == events[1].context.message_id == IDS[2]

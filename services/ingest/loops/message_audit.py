@@ -1,4 +1,4 @@
-"""The audit: every accepted message must close, and the event log must know it."""
+"""The audit of messages: every accepted message must close, and the event log must know it."""
 
 import logging
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from kernel.outbox import Outbox
 from kernel.topics import encode
 from services.ingest.clients import AUDIT_DEADLINE_S, ServiceClients
 from services.ingest.domain.problem import Problem
-from services.ingest.store.audit import AuditStore, DueAudit, NextChecks
+from services.ingest.store.message_audit import MessageAuditStore, MessageDueForAudit, NextChecks
 
 EXPIRED_FOR = timedelta(hours=1)  # the router closes messages within this time after they expire
 
@@ -35,7 +35,7 @@ Consumers: TypeAlias = Sequence[
 
 
 @dataclass(frozen=True, slots=True)
-class AuditConsumers:
+class MessageAuditConsumers:
     """accepted: consumers on the way to router. closed: consumers on the way to the event log."""
 
     accepted: Consumers
@@ -43,7 +43,7 @@ class AuditConsumers:
 
 
 @dataclass(frozen=True, slots=True)
-class AuditConfig:
+class MessageAuditConfig:
     """batch: messages per call. recheck_after: minimum interval between two checks of a message.
     republish_max: messages that one run may publish again. record_age_min: minimum age of the
     records of a due message."""
@@ -54,7 +54,7 @@ class AuditConfig:
     record_age_min: timedelta
 
 
-class Audit:
+class MessageAudit:
     """The lease holder audits all messages.
 
     Republished records add to the load of new mail. So there is a budget, the interval between two
@@ -64,15 +64,15 @@ class Audit:
 
     def __init__(  # noqa: PLR0913 - what an audit needs
         self,
-        store: AuditStore,
+        store: MessageAuditStore,
         clients: ServiceClients,
         progress: ConsumerProgress,
         *,
-        consumers: AuditConsumers,
+        consumers: MessageAuditConsumers,
         lease: Lease,
         outbox: Outbox,
         kafka: DependencyHealth,
-        config: AuditConfig,
+        config: MessageAuditConfig,
     ) -> None:
         self._store = store
         self._clients = clients
@@ -102,7 +102,7 @@ class Audit:
         except Fenced:
             logger.info("audit.lease_lost")
 
-    async def _reconcile(self, due: Sequence[DueAudit]) -> None:
+    async def _reconcile(self, due: Sequence[MessageDueForAudit]) -> None:
         """Open messages: republish those that the router lacks; check the others after they
         expire."""
         if not due:
@@ -124,7 +124,7 @@ class Audit:
         metrics.audit_repairs.labels("republish_accepted").inc(len(republish))
         metrics.audit_repairs.labels("republish_closed").inc(len(response.closed_ids))
 
-    async def _verify(self, due: Sequence[DueAudit]) -> None:
+    async def _verify(self, due: Sequence[MessageDueForAudit]) -> None:
         """Closed messages: if the event log lacks the close, the router publishes it again."""
         if not due:
             return
@@ -145,7 +145,7 @@ class Audit:
             }
         )
 
-    def _next_check(self, due: DueAudit) -> datetime:
+    def _next_check(self, due: MessageDueForAudit) -> datetime:
         """The next check of a message that is still missing."""
         now = clock.now()
         return now + max(now - due.since, self._config.recheck_after)
@@ -178,7 +178,9 @@ class Audit:
             logger.warning("audit.postponed", extra={"reason": f"{error} is unavailable"})
             return False
 
-    async def _save(self, next_checks: NextChecks, republished: Sequence[DueAudit] = ()) -> None:
+    async def _save(
+        self, next_checks: NextChecks, republished: Sequence[MessageDueForAudit] = ()
+    ) -> None:
         """Save the next checks and the republished records in one transaction; then publish."""
         now = clock.now()
         records = [encode(o.accepted, now, o.accepted.context.traceparent) for o in republished]

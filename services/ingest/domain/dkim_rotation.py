@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from contracts.ingest.v1.directory_pb2 import DkimKeys, Domain
 from mail.domain_check import RecordCheck
 from mail.records import Purpose
-from services.ingest.domain.event import timestamp
+from services.ingest.domain.accepted_event import timestamp
 from services.ingest.domain.verification import RIGHT
 
 RETIRED_FOR = timedelta(days=7)
@@ -22,7 +22,7 @@ def is_rotating(domain: Domain) -> bool:
     return domain.HasField("pending_keys") or domain.HasField("retired_keys")
 
 
-def advance(domain: Domain, checks: Sequence[RecordCheck], now: datetime) -> None:
+def advance_rotation(domain: Domain, checks: Sequence[RecordCheck], now: datetime) -> None:
     """Take the next step of a rotation, if it is time."""
     if domain.HasField("retired_keys") and domain.retired_keys.retire_at.ToSeconds() <= (
         now.timestamp()

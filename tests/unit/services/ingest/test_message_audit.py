@@ -14,8 +14,12 @@ from contracts.router.v1.router_service_pb2 import ReconcileResponse, RepublishC
 from contracts.shield.v1.events_pb2 import MessageScreened
 from kernel import clock
 from kernel.errors import Unavailable
-from services.ingest.loops.audit import Audit, AuditConfig, AuditConsumers
-from services.ingest.store.audit import DueAudit
+from services.ingest.loops.message_audit import (
+    MessageAudit,
+    MessageAuditConfig,
+    MessageAuditConsumers,
+)
+from services.ingest.store.message_audit import MessageDueForAudit
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 TEN_MINUTES = timedelta(minutes=10)
@@ -24,7 +28,7 @@ TEN_MINUTES = timedelta(minutes=10)
 class FakeDependencies:
     """The dependencies of the audit. The router knows no message, the log no close."""
 
-    def __init__(self, due: Sequence[DueAudit]) -> None:
+    def __init__(self, due: Sequence[MessageDueForAudit]) -> None:
         self.open = list(due)
         self.fence, self.stub = 1, self
         self.Reconcile = self.FindOpen = self.RepublishClosed = None
@@ -37,7 +41,7 @@ class FakeDependencies:
         self.republished: list[str] = []
         self.closes_republished: list[str] = []
 
-    async def due(self, count: int) -> list[DueAudit]:
+    async def due(self, count: int) -> list[MessageDueForAudit]:
         taken, self.open = self.open[:count], self.open[count:]
         return taken
 
@@ -79,25 +83,25 @@ def now(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "now", lambda: NOW)
 
 
-def due(name: str, *, age: timedelta, closed: timedelta | None = None) -> DueAudit:
+def due(name: str, *, age: timedelta, closed: timedelta | None = None) -> MessageDueForAudit:
     accepted = MessageAccepted(message_id=name, priority=PRIORITY_EXPRESS)
     accepted.context.message_id = name
     accepted.context.accepted_at.FromDatetime(NOW - age)
-    return DueAudit(name, None if closed is None else NOW - closed, accepted)
+    return MessageDueForAudit(name, None if closed is None else NOW - closed, accepted)
 
 
 def run_audit(dependencies: Any, *, republish_max: int = 1_000) -> None:  # noqa: ANN401
-    audit = Audit(
+    audit = MessageAudit(
         dependencies,
         dependencies,
         dependencies,
-        consumers=AuditConsumers(
+        consumers=MessageAuditConsumers(
             [(MessageAccepted, "shield"), (MessageScreened, "router")], [(MessageClosed, "events")]
         ),
         lease=dependencies,
         outbox=dependencies,
         kafka=dependencies,
-        config=AuditConfig(10, TEN_MINUTES, republish_max, TEN_MINUTES),
+        config=MessageAuditConfig(10, TEN_MINUTES, republish_max, TEN_MINUTES),
     )
     asyncio.run(audit.run_once())
 

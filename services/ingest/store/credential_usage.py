@@ -15,7 +15,7 @@ TABLES = ("ingest.api_keys", "ingest.mailboxes")  # an id is in one of them
 BATCH = 1_000
 
 
-class KeyUsage:
+class CredentialUsage:
     """take_used: the ids of those that were used since its last call, by monotonic time."""
 
     def __init__(self, database: Database, take_used: Callable[[float], Sequence[str]]) -> None:

@@ -167,14 +167,14 @@ def create_loops(actions: Actions, health: DependencyHealth) -> list[Loop]:
 async def run_every(
     interval_s: float, action: Callable[[], Awaitable[None]], health: DependencyHealth
 ) -> None:
-    """A pump: repeat the action and retry while infrastructure is unavailable. If the database
+    """A loop: repeat the action and retry while infrastructure is unavailable. If the database
     aborts one of its statements, only this action pauses: the service stays ready."""
     task = asyncio.current_task()
     while True:
         try:
             await retry_while_unavailable(action, health, reraise=Overloaded)
         except Overloaded as error:
-            logger.warning("pump.overloaded_database", extra={"error": repr(error.__cause__)})
+            logger.warning("loop.overloaded_database", extra={"error": repr(error.__cause__)})
             await asyncio.sleep(OVERLOADED_PAUSE_S)
         if task is not None and task.cancelling():
             raise asyncio.CancelledError  # the action swallowed it, see kernel.tasks

@@ -124,10 +124,10 @@ class Receiver:
         for seen in self.seen:
             seen.hour = seen.knocks = 0
             seen.rates.fade(self._hour_fade)
-            self._judge(seen, now_s)
+            self._decide(seen, now_s)
             seen.tolerance = seen.factor * max(self._unknown_per_day, self._growth * seen.best)
 
-    def _judge(self, seen: Seen, now_s: float) -> None:
+    def _decide(self, seen: Seen, now_s: float) -> None:
         rates, rules = seen.rates, self._rules
         seen.factor = self._factor_of_blocks(seen, now_s)
         if rates.delivered + rates.invalid < rules["rated_min"]:

@@ -58,7 +58,7 @@ def is_blocked(history: History) -> bool:
 
 def recoveries_of(history: History) -> Iterable[bool]:
     """Of each block of a source at a receiver: whether it later carried its full part of what was
-    to be sent there. Blocks that begin near the end are not judged."""
+    to be sent there. Blocks that begin near the end do not count."""
     for cell, blocks in history.blocks.items():
         part = RECOVERED_SHARE * history.shares[cell.site] / history.setting.ips
         is_full = [

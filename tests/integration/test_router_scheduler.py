@@ -181,7 +181,7 @@ async def test_what_a_tenant_has_used_is_loaded_with_its_mail(database: FreshDat
 
 
 @pytest.mark.parametrize(
-    "busy", [False, True], ids=["idle", "while queues are woken in every tick"]
+    "busy", [False, True], ids=["idle", "while queues are unblocked in every tick"]
 )
 async def test_blocked_messages_are_sent_after_their_tenant_moves_to_another_pool(
     database: FreshDatabase, monkeypatch: pytest.MonkeyPatch, *, busy: bool
@@ -206,7 +206,7 @@ def has_blocked_queue(database: FreshDatabase) -> bool:
         return connection.execute("SELECT FROM router.queues WHERE blocked_by <> ''").rowcount > 0
 
 
-async def test_queues_of_a_tenant_that_moves_to_another_pool_are_woken_by_its_record(
+async def test_queues_of_a_tenant_that_moves_to_another_pool_are_unblocked_by_its_record(
     database: FreshDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def never(*_: object) -> bool:

@@ -93,7 +93,7 @@ class WebhookDispatcher:
         )
         self._queues: dict[str, EndpointQueue] = {}
         self._failed_at_s: dict[str, float] = {}
-        self._woken = asyncio.Event()
+        self._wake = asyncio.Event()
         self._stopping = False
 
     def capacity(self, endpoint: Endpoint) -> int:
@@ -138,7 +138,7 @@ class WebhookDispatcher:
             self._queue_of(endpoint_id).enqueue(some)
 
     def wake(self) -> None:
-        self._woken.set()
+        self._wake.set()
 
     def _queue_of(self, endpoint_id: str) -> EndpointQueue:
         if endpoint_id not in self._queues:
@@ -160,8 +160,8 @@ class WebhookDispatcher:
             if not claimed:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._config.poll_s):
-                        await self._woken.wait()
-            self._woken.clear()
+                        await self._wake.wait()
+            self._wake.clear()
 
     async def drain(self) -> None:
         self._stopping = True

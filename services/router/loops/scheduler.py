@@ -177,10 +177,10 @@ class Scheduler:
         with self._lease.publishing():
             await self._outbox.publish(result.entry, self._health)
         failpoint("router.tick.published")
-        woken = await self._unblock_queues(cell, result)
-        woken |= await self._unblock_misplaced(cell)  # even if others are woken in every tick
+        unblocked = await self._unblock_queues(cell, result)
+        unblocked |= await self._unblock_misplaced(cell)  # even if others are in every tick
         wait_s = min(cell.next_work_s(), result.next_s) - result.now_s
-        return 0.0 if woken else max(0.0, min(wait_s, self._config.idle_interval_s))
+        return 0.0 if unblocked else max(0.0, min(wait_s, self._config.idle_interval_s))
 
     async def _load_cell(self) -> Cell:
         cell = self._new_cell()

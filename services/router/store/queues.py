@@ -121,9 +121,9 @@ WITH first AS (
 )
 UPDATE router.queues SET next_at = coalesce(next_at, now()), active = true, blocked_by = '',
     blocked_at = NULL, limited_by = '', available_at = NULL
-FROM (SELECT max(blocked_by) AS blocked_by, queue_id FROM first GROUP BY 2) AS woken
+FROM (SELECT max(blocked_by) AS blocked_by, queue_id FROM first GROUP BY 2) AS unblocked
 JOIN locked USING (queue_id)
-WHERE queues.queue_id = woken.queue_id RETURNING woken.blocked_by
+WHERE queues.queue_id = unblocked.queue_id RETURNING unblocked.blocked_by
 """
 
 LOCK = "SELECT FROM router.queues WHERE queue_id = ANY(%s) ORDER BY queue_id FOR UPDATE"

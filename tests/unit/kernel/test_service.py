@@ -44,7 +44,7 @@ def test_a_loop_that_loses_its_cancellation_is_cancelled_again(
     run_until_stopped(swallows_first_cancellation)
 
 
-def test_a_pump_ends_though_its_action_loses_the_cancellation() -> None:
+def test_a_loop_ends_though_its_action_loses_the_cancellation() -> None:
     async def action() -> None:
         with suppress(asyncio.CancelledError):
             await asyncio.sleep(60)
@@ -92,7 +92,7 @@ def test_a_loop_can_end_before_the_service() -> None:
     run_until_stopped(nothing_to_close, lambda: asyncio.sleep(60))
 
 
-def test_a_pump_that_overloads_the_database_continues_and_the_service_stays_ready(
+def test_a_loop_that_overloads_the_database_continues_and_the_service_stays_ready(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(service, "OVERLOADED_PAUSE_S", 0.0)

@@ -20,7 +20,7 @@ class SealBroken(Exception):
     """The sealed body is damaged, or belongs to another tenant or email."""
 
 
-def new_key() -> bytes:
+def new_content_key() -> bytes:
     """32 random bytes, for AES-256-GCM."""
     return os.urandom(KEY_BYTES)
 

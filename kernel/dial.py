@@ -15,7 +15,7 @@ P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class UrlTarget:
     """The parts of a URL. authority: the value of the Host field. path: with its query."""
 
     scheme: str
@@ -26,14 +26,14 @@ class Target:
 
 
 @lru_cache(maxsize=1024)
-def target_of(url: str) -> Target:
+def parse_url_target(url: str) -> UrlTarget:
     """Raises ValueError unless it is an http(s) URL."""
     parts = URL(url)
     if parts.scheme not in ("http", "https") or not parts.raw_host or parts.port is None:
         raise ValueError("not an http(s) URL")
     host = f"[{parts.raw_host}]" if ":" in parts.raw_host else parts.raw_host
     authority = host if parts.is_default_port() else f"{host}:{parts.port}"
-    return Target(parts.scheme, parts.raw_host, parts.port, authority, parts.raw_path_qs)
+    return UrlTarget(parts.scheme, parts.raw_host, parts.port, authority, parts.raw_path_qs)
 
 
 class Dialer:
@@ -44,7 +44,7 @@ class Dialer:
         self._tls = ssl.create_default_context()
         self._tls.set_alpn_protocols(["http/1.1"])
 
-    async def connect(self, target: Target, protocol: Callable[[], P]) -> P:
+    async def connect(self, target: UrlTarget, protocol: Callable[[], P]) -> P:
         """Connect to the first allowed address that responds. Raises OSError."""
         plain = target.scheme == "http"
         failed = OSError("the host has no address")

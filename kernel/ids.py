@@ -80,7 +80,7 @@ def canonical_uuid(text: str) -> str:
     return text.lower()
 
 
-def time_of(identifier: UUID) -> datetime:
+def creation_time_of(identifier: UUID) -> datetime:
     """Creation time of a UUIDv7, to the millisecond; capped, since 48 bits exceed the last
     datetime."""
     milliseconds = min(identifier.int >> 80, times.LAST_MS)

@@ -305,7 +305,7 @@ def format_mailbox(mailbox: Mailbox) -> str:
     return f"{_format_phrase(name)} <{addr_spec}>"
 
 
-def readable(mailbox: Mailbox) -> str:
+def format_for_display(mailbox: Mailbox) -> str:
     """The mailbox for display, with a Unicode name (RFC 6532); `parse_mailbox` accepts it."""
     name = mailbox.display_name
     if name.isascii() and "=?" not in name:

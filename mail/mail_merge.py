@@ -74,7 +74,7 @@ def _text_part(subtype: str, content: str) -> Part:
         body += mime.encode_quoted_printable(mime.utf8_lines(fixed)) if fixed else b""
         if mark:
             body = mime.end_with_soft_break(body) + b"\0%d\0" % (ord(mark) - _FIRST)
-    return Part(mime.text_fields(subtype, b"utf-8", b"quoted-printable"), body)
+    return Part(mime.text_part_fields(subtype, b"utf-8", b"quoted-printable"), body)
 
 
 def _encode(value: str) -> bytes:

@@ -70,7 +70,7 @@ def text_part(subtype: str, content: str) -> Part:
     """A 7-bit text part, labelled US-ASCII if possible, else UTF-8."""
     charset = b"us-ascii" if content.isascii() else b"utf-8"
     encoding, body = encode_text(utf8_lines(content, closed=True))
-    return Part(text_fields(subtype, charset, encoding), body)
+    return Part(text_part_fields(subtype, charset, encoding), body)
 
 
 def eight_bit_text(subtype: str, content: str) -> Part:
@@ -80,7 +80,7 @@ def eight_bit_text(subtype: str, content: str) -> Part:
     odd = data.translate(None, _SAFE).translate(None, _HIGH)
     if content.isascii() or odd or not _is_plain(data, _LINE_MAX):
         return text_part(subtype, content)
-    return Part(text_fields(subtype, b"utf-8", b"8bit"), data.replace(b"\n", b"\r\n"))
+    return Part(text_part_fields(subtype, b"utf-8", b"8bit"), data.replace(b"\n", b"\r\n"))
 
 
 def utf8_lines(content: str, *, closed: bool = False) -> bytes:
@@ -94,7 +94,7 @@ def utf8_lines(content: str, *, closed: bool = False) -> bytes:
     return data if not closed or data.endswith(b"\n") else data + b"\n"
 
 
-def text_fields(subtype: str, charset: bytes, encoding: bytes) -> tuple[bytes, bytes]:
+def text_part_fields(subtype: str, charset: bytes, encoding: bytes) -> tuple[bytes, bytes]:
     """The two fields of a text part."""
     return (
         b"Content-Type: text/%b; charset=%b\r\n" % (subtype.encode("ascii"), charset),

@@ -143,7 +143,7 @@ def check_null_mx(records: Sequence[Mx]) -> None:
         raise NullMxError("the domain accepts no mail: it has a null MX (RFC 7505)")
 
 
-def order(records: Sequence[Mx], shuffle: Callable[[list[Mx]], None]) -> list[Mx]:
+def order_by_preference(records: Sequence[Mx], shuffle: Callable[[list[Mx]], None]) -> list[Mx]:
     """The records in the order to try, equal ones shuffled (§5.1), without root hosts.
 
     `shuffle`: shuffles a list in place, like `random.Random.shuffle`. Raises NullMxError.

@@ -25,7 +25,7 @@ _UNREADABLE = (
 )
 
 
-def trust_store(roots: Sequence[bytes]) -> Store | None:
+def create_trust_store(roots: Sequence[bytes]) -> Store | None:
     """A store of trusted authorities, given as DER; None if there are none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # some old authorities have nonstandard serial numbers

@@ -38,7 +38,7 @@ def _scheme(text: str, colon: int) -> int:
     return colon - (4 if text[colon - 1] in "pP" else 5)
 
 
-def authority(url: str) -> Authority:
+def parse_authority(url: str) -> Authority:
     """The authority of an http(s) URL, with or without its scheme."""
     if not (found := _AUTHORITY.match(url)):
         return Authority()

@@ -69,7 +69,7 @@ class ContentStore(Protocol):
 
     async def get_many(self, references: Sequence[str]) -> list[ReadResult]: ...
 
-    async def expire(self, today: date) -> list[str]:
+    async def remove_expired(self, today: date) -> list[str]:
         """Remove the prefixes whose last day has passed; return their names."""
 
 

@@ -134,7 +134,7 @@ class FileStore:
         finally:
             os.close(descriptor)
 
-    async def expire(self, today: date) -> list[str]:
+    async def remove_expired(self, today: date) -> list[str]:
         async with self._writing:
             return await asyncio.to_thread(self._expire, today)
 

@@ -92,7 +92,7 @@ class RemoteStore:
             raise Unavailable(CONTENT_STORE) from error
         return bytes(data) if len(data) == at.length else at.missing_content_error()
 
-    async def expire(self, today: date) -> list[str]:
+    async def remove_expired(self, today: date) -> list[str]:
         """Find expired days by name; segments are listed only for those."""
         days = [day for kind in await self._folders("") for day in await self._folders(kind)]
         gone = [day for day in days if is_expired(day, today)]

@@ -55,7 +55,7 @@ class Folder:
             self._acquire()
             if shutil.disk_usage(self.path).free < FREE_MIN_BYTES:
                 raise disk_full_error(self.path)
-            self.remember("owner", identity(os.getpid()))
+            self.remember("owner", process_identity(os.getpid()))
         except BaseException:
             self.close()
             raise
@@ -69,7 +69,7 @@ class Folder:
         if self._try_lock():
             return
         owner = self.recall("owner")
-        if owner and alive(owner):
+        if owner and is_alive(owner):
             raise EmbeddedError(
                 f"The data folder {self.path} is in use by process {owner[0]}. "
                 "Stop it, or choose another data folder."
@@ -94,7 +94,7 @@ class Folder:
                 )
             for name in ("kafka", "postgres"):
                 left = self.recall(name)
-                if left and alive(left):
+                if left and is_alive(left):
                     psutil.Process(int(left[0])).kill()
             time.sleep(0.05)
 
@@ -125,7 +125,7 @@ class Folder:
         self.remember(f"port.{name}", [port])
         return port
 
-    def build(self, name: str, make: Callable[[Path], None]) -> Path:
+    def create_once(self, name: str, make: Callable[[Path], None]) -> Path:
         """`<folder>/<name>`, created once; an unfinished one has another name and is recreated."""
         target, unfinished = self.path / name, self.path / f"{name}.unfinished"
         if not target.exists():
@@ -142,12 +142,12 @@ def make_folder(path: Path) -> None:
     path.mkdir(0o700 if os.geteuid() else 0o711, parents=True, exist_ok=True)
 
 
-def identity(pid: int) -> list[float]:
+def process_identity(pid: int) -> list[float]:
     """A unique identity of a process: pids are reused, so it includes the start time."""
     return [pid, psutil.Process(pid).create_time()]
 
 
-def alive(process: list[float]) -> bool:
+def is_alive(process: list[float]) -> bool:
     try:
         found = psutil.Process(int(process[0]))
         same = abs(found.create_time() - process[1]) < CLOCK_STEP_S

@@ -76,11 +76,11 @@ class Kafka(ManagedServer):
     def data(self) -> Path:
         return self.folder.path / "kafka"
 
-    def prepare(self) -> None:
+    def create_data(self) -> None:
         self._classpath = classpath()
         self._controller = self.folder.port("controller", 0)
         write_atomically(self._file("log4j2.properties"), LOGGING)
-        self.folder.build("kafka", self._format)
+        self.folder.create_once("kafka", self._format)
         if not (self.data / "meta.properties").exists():
             raise EmbeddedError(
                 f"{self.data} has no meta.properties. Restore it, or remove it to start empty."

@@ -69,12 +69,12 @@ class Postgres(ManagedServer):
         """The owner's URL of a database on this server."""
         return f"postgresql://{OWNER}:{self._password()}@127.0.0.1:{self.port}/{database}"
 
-    def prepare(self) -> None:
+    def create_data(self) -> None:
         password_lost = not self._password_file.exists()
         if password_lost:
             write_atomically(self._password_file, secrets.token_hex(16))
         existed = self.data.exists()
-        self.folder.build("postgres", self._initdb)
+        self.folder.create_once("postgres", self._initdb)
         if not (self.data / "PG_VERSION").exists():
             raise EmbeddedError(
                 f"{self.data} has no PG_VERSION. Restore it, or remove it to start empty."

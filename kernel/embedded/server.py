@@ -17,7 +17,7 @@ from typing import ClassVar
 import psutil
 
 from kernel.embedded.errors import explain
-from kernel.embedded.folder import Folder, identity
+from kernel.embedded.folder import Folder, process_identity
 from kernel.errors import EmbeddedError
 
 PARENT_DEATH = Path(__file__).with_name("parent_death.py")
@@ -104,7 +104,7 @@ class ManagedServer(ABC):
         return self.process is not None and self.process.poll() is None
 
     @abstractmethod
-    def prepare(self) -> None:
+    def create_data(self) -> None:
         """Create the data if it does not exist."""
 
     @abstractmethod
@@ -124,7 +124,7 @@ class ManagedServer(ABC):
         if self.running:
             return
         self.port = self.folder.port(self.title, self.port or self.wanted_port)
-        self.prepare()
+        self.create_data()
         self.launch()
         self.wait()
 
@@ -134,7 +134,7 @@ class ManagedServer(ABC):
             self.spawn, self.command(), self.death_signal, stdin=subprocess.DEVNULL
         )
         self.process = spawning.result()
-        self.folder.remember(self.name, identity(self.process.pid))
+        self.folder.remember(self.name, process_identity(self.process.pid))
 
     def spawn(
         self, command: Sequence[str], death_signal: signal.Signals, *, stdin: int
@@ -198,7 +198,7 @@ class ManagedServer(ABC):
             ignore_if_gone(process.kill)
         if self.process is not None:
             self.process.wait()
-        while any(map(alive, tree[1:])):  # until then they hold the data
+        while any(map(is_alive, tree[1:])):  # until then they hold the data
             time.sleep(POLL_S)
 
     def pause(self) -> None:
@@ -237,7 +237,7 @@ def ignore_if_gone(action: Callable[[], None]) -> None:
         action()
 
 
-def alive(process: psutil.Process) -> bool:
+def is_alive(process: psutil.Process) -> bool:
     """Whether the process runs; a zombie holds no resources, and may be reaped late."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE

@@ -89,7 +89,7 @@ def create_service(settings: Settings) -> Service:
     tables = (ReplicatedTable(Tenant, deps.kafka), ReplicatedTable(Domain, deps.kafka))
     signing_keys = SigningKeys(*tables, SecretKeyring(settings.secret_keys))
     dispatcher = create_delivery_dispatcher(deps, signing_keys)
-    consume(deps, dispatcher)
+    register_consumers(deps, dispatcher)
     return Service(
         "delivery",
         loops=[
@@ -141,7 +141,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
     )
 
 
-def consume(deps: Dependencies, dispatcher: DeliveryDispatcher) -> None:
+def register_consumers(deps: Dependencies, dispatcher: DeliveryDispatcher) -> None:
     handlers = Handlers(deps.journal, deps.worker, deps.days, dispatcher.enqueue)
     stream: StreamProcessor[DeliveryAssigned] = StreamProcessor(
         DeliveryAssigned,

@@ -77,7 +77,7 @@ class Dependencies:
 def create_service(settings: Settings) -> Service:
     """Call it inside the running event loop. Raises ConfigError."""
     deps = create_dependencies(settings)
-    consume(deps)
+    register_consumers(deps)
     return Service(
         "events",
         loops=[
@@ -128,14 +128,14 @@ def create_dependencies(settings: Settings) -> Dependencies:
     )
 
 
-def consume(deps: Dependencies) -> None:
+def register_consumers(deps: Dependencies) -> None:
     """Consume every event with one processor, and the directory's tenants with another."""
     settings, webhooks = deps.settings, deps.webhooks
     handlers = Handlers(webhooks.capacity, webhooks.enqueue, settings.webhook_lease_s)
     log = StreamProcessor(
         *ALL_EVENTS,
         name="events.log",
-        handler=handlers.on_any,
+        handler=handlers.on_event,
         health=deps.health,
         send=deps.kafka.publish,
         database=deps.system_database,

@@ -16,7 +16,7 @@ from kernel import clock, tenant_accounts
 from kernel.database import Transaction
 from kernel.days import day_of
 from kernel.handler_result import Drop, Emit, HandlerResult
-from services.events.domain.catalog import type_of
+from services.events.domain.catalog import event_type_of
 from services.events.domain.endpoint import Endpoint, subscribes_to
 from services.events.domain.log_event import (
     EventKind,
@@ -49,9 +49,8 @@ LOGGED, REPEAT, TOO_OLD = Emit(), Drop("repeat"), Drop("too old")
 
 async def on_tenant(batch: Sequence[Tenant], tx: Transaction) -> list[HandlerResult]:
     """Record the account of a tenant."""
-    await tenant_accounts.record_accounts(
-        tx, "events", ((one.tenant_id, one.account_id) for one in batch)
-    )
+    accounts = ((one.tenant_id, one.account_id) for one in batch)
+    await tenant_accounts.record_accounts(tx, "events", accounts)
     return [LOGGED for _ in batch]
 
 
@@ -77,7 +76,7 @@ class Handlers:
     accepts: AcceptedEventCache = field(default_factory=AcceptedEventCache)
     days: LogDayPartitions = field(default_factory=LogDayPartitions)
 
-    async def on_any(self, batch: Sequence[Message], tx: Transaction) -> list[HandlerResult]:
+    async def on_event(self, batch: Sequence[Message], tx: Transaction) -> list[HandlerResult]:
         """Record events by message, and the few events of endpoints separately."""
         log_events = [log_event_of(event) for event in batch]
         dropped = await self._dropped_subjects(
@@ -136,7 +135,8 @@ class Handlers:
         for entry in with_endpoints:
             if not entry.public_seq:
                 continue
-            name, position = type_of(entry.event, is_public=True), positions[entry.event.event_id]
+            name = event_type_of(entry.event, is_public=True)
+            position = positions[entry.event.event_id]
             accepted = self.accepts.get(entry.event)
             complete = accepted is not None or not entry.event.email_id
             for endpoint in by_tenant[entry.event.tenant_id]:

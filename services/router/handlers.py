@@ -25,10 +25,10 @@ from services.router.domain.transitions import (
     DUE_NOW_S,
     Strike,
     Transition,
+    attempt_policy_of,
     decide,
     decide_from_event,
     event_for,
-    policy_of,
     strike_of,
 )
 from services.router.store import admissions, attempts, results, suppressions
@@ -38,9 +38,8 @@ from services.router.store.notify import SchedulerNotifier
 
 async def on_tenant(batch: Sequence[Tenant], tx: Transaction) -> list[HandlerResult]:
     """Record the account of a tenant."""
-    await tenant_accounts.record_accounts(
-        tx, "router", ((one.tenant_id, one.account_id) for one in batch)
-    )
+    accounts = ((one.tenant_id, one.account_id) for one in batch)
+    await tenant_accounts.record_accounts(tx, "router", accounts)
     return [Emit() for _ in batch]
 
 
@@ -123,18 +122,18 @@ class Handlers:
                     event,
                     row,
                     now_s=loaded.now_s,
-                    policy=policy_of(self.tenants.get(event.tenant_id), self.retry),
+                    policy=attempt_policy_of(self.tenants.get(event.tenant_id), self.retry),
                 )
                 for event in undecided
                 if (row := loaded.rows.get(event.message_id)) and row.attempt == event.attempt
             ]
         return transitions
 
-    async def on_feedback(
+    async def on_mail_report(
         self, batch: Sequence[BounceReceived | ComplaintReceived], tx: Transaction
     ) -> list[HandlerResult]:
         """Count each bounce and complaint that arrives as mail once; ignore test mail."""
-        strikes = [(event, strike) for event in batch if (strike := strike_from_feedback(event))]
+        strikes = [(event, strike) for event in batch if (strike := strike_from_report(event))]
         counted: list[BounceReceived | ComplaintReceived] = []
         for origin in ("complaint", "hard_bounce"):
             selected = [pair for pair in strikes if origin_of(pair[0]) == origin]
@@ -175,7 +174,7 @@ def origin_of(event: BounceReceived | ComplaintReceived) -> str:
     return "complaint" if isinstance(event, ComplaintReceived) else "hard_bounce"
 
 
-def strike_from_feedback(event: BounceReceived | ComplaintReceived) -> Strike | None:
+def strike_from_report(event: BounceReceived | ComplaintReceived) -> Strike | None:
     if event.test:
         return None
     hash_ = address_hash(event.recipient)

@@ -52,7 +52,7 @@ def create_service(settings: Settings) -> Service:
     """Call it inside the running event loop. Raises ConfigError for invalid rules, before anything
     is opened."""
     deps = create_dependencies(settings)
-    consume(deps)
+    register_consumers(deps)
     return Service(
         "shield",
         loops=[
@@ -85,7 +85,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
     )
 
 
-def consume(deps: Dependencies) -> None:
+def register_consumers(deps: Dependencies) -> None:
     settings = deps.settings
     handlers = Handlers(
         deps.content,

@@ -57,7 +57,7 @@ def test_a_day_is_dropped_thirty_days_after_its_last_close(database: FreshDataba
         old_close = done.closed()
         old_close.closed_at.FromDatetime(datetime.now(UTC) - timedelta(days=31))
         async with system.transaction() as tx:
-            await handlers.on_any([done.accepted(), old_close, waiting.accepted()], tx)
+            await handlers.on_event([done.accepted(), old_close, waiting.accepted()], tx)
         assert {old, open_day} <= set(partitions(database, "log"))
         await PartitionMaintenance(system, log_days=30).run_once()
         assert old not in partitions(database, "log")
@@ -77,7 +77,7 @@ def test_a_day_with_a_recent_close_is_kept(database: FreshDatabase) -> None:
         recent_close = message.closed()
         recent_close.closed_at.FromDatetime(datetime.now(UTC) - timedelta(days=29))
         async with system.transaction() as tx:
-            await handlers.on_any([message.accepted(), recent_close], tx)
+            await handlers.on_event([message.accepted(), recent_close], tx)
         await PartitionMaintenance(system, log_days=30).run_once()
         assert day in partitions(database, "log")
 
@@ -92,7 +92,7 @@ def test_only_events_older_than_the_window_are_dropped(
     async def scenario(system: Database) -> None:
         handlers = Handlers(lambda _: 0, lambda _: None, 60.0)
         async with system.transaction() as tx:
-            results = await handlers.on_any([ancient.accepted(), fresh.accepted()], tx)
+            results = await handlers.on_event([ancient.accepted(), fresh.accepted()], tx)
         assert results[0] == TOO_OLD
         assert results[1] != TOO_OLD
 
@@ -112,7 +112,7 @@ def test_messages_of_several_days_are_recorded_together(database: FreshDatabase)
             [event for message in messages for event in message.delivered()],
         ):
             async with system.transaction() as tx:
-                results = await handlers.on_any(batch, tx)
+                results = await handlers.on_event(batch, tx)
         assert [outcome in (LOGGED, REPEAT) for outcome in results] == [True] * 20
         assert results.count(LOGGED) == 4  # the four screenings
         with database.connect() as connection:
@@ -140,12 +140,12 @@ def test_events_that_arrive_twice_at_the_same_time_are_recorded_once(
 
         async def later() -> Sequence[HandlerResult]:
             async with system.transaction() as tx:
-                return await handlers.on_any(message.delivered(), tx)
+                return await handlers.on_event(message.delivered(), tx)
 
         async with system.transaction() as tx:
-            await handlers.on_any(message.delivered()[:known], tx)
+            await handlers.on_event(message.delivered()[:known], tx)
         async with system.transaction() as tx:
-            assert LOGGED in await handlers.on_any(message.delivered(), tx)
+            assert LOGGED in await handlers.on_event(message.delivered(), tx)
             other = asyncio.create_task(later())
             await asyncio.sleep(0.2)
             assert not other.done()
@@ -168,7 +168,7 @@ def test_unpartitioned_events_are_deleted_by_age(database: FreshDatabase) -> Non
         handlers = Handlers(lambda _: 0, lambda _: None, 60.0)
         message = MessageEvents()
         async with system.transaction() as tx:
-            await handlers.on_any([message.accepted(), message.complained()], tx)
+            await handlers.on_event([message.accepted(), message.complained()], tx)
         with database.connect() as connection:
             connection.execute(
                 "UPDATE events.unpartitioned_log SET recorded_at = now() - interval '31 days'"

@@ -25,7 +25,7 @@ from contracts.shield.v1.shield_service_pb2 import ScoreRequest, ScoreResponse
 from contracts.shield.v1.shield_service_pb2_grpc import ShieldServiceStub
 from kernel import clock
 from kernel.content import SealedContent, open_store
-from kernel.crypto import SecretKeyring, new_key, new_secret_key, seal
+from kernel.crypto import SecretKeyring, new_content_key, new_secret_key, seal
 from kernel.embedded.folder import free_port
 from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
@@ -55,7 +55,7 @@ class ShieldHarness:
         )
         self.store = open_store(self.settings.content_store_url)
         self.tenant = Tenant(tenant_id=str(uuid4()), version=1)
-        self.key = new_key()
+        self.key = new_content_key()
         self.tenant.content_key = SecretKeyring(self.settings.secret_keys).encrypt(self.key)
 
     @asynccontextmanager

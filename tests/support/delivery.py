@@ -24,7 +24,7 @@ from contracts.ingest.v1.events_pb2 import MessageContext
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MxHost
 from kernel import clock, service
 from kernel.content import SealedContent, open_store
-from kernel.crypto import SecretKeyring, new_key, new_secret_key, seal
+from kernel.crypto import SecretKeyring, new_content_key, new_secret_key, seal
 from kernel.ids import uuid7, uuid7_text
 from kernel.topics import contract_of, encode
 from mail import verp
@@ -50,7 +50,7 @@ class Harness:
     domain_id: str = field(default_factory=uuid7_text)
     egress_id: str = field(default_factory=uuid7_text)
     secret_key: str = field(default_factory=new_secret_key)
-    content_key: bytes = field(default_factory=new_key)
+    content_key: bytes = field(default_factory=new_content_key)
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property

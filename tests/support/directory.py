@@ -75,7 +75,7 @@ class DirectoryAdmin:
             tenant_id=uuid7_text(),
             account_id=owner.account_id,
             name=name,
-            content_key=self._secrets.encrypt(crypto.new_key()),
+            content_key=self._secrets.encrypt(crypto.new_content_key()),
         )
         tenant.MergeFrom(chosen or Tenant())
         await self.store.save(tenant)

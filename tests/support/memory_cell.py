@@ -28,7 +28,7 @@ from services.router.domain.policies import (
     TenantPolicies,
     TenantRouting,
 )
-from services.router.domain.policy_events import stored
+from services.router.domain.policy_events import to_stored
 from services.router.domain.results import InFlight
 from services.router.domain.routes import MxHost, Route
 from services.router.domain.shaping import Shaping, SiteLimits
@@ -65,7 +65,7 @@ class PolicyRows:
 
     def save(self, adaptive: AdaptivePolicies, now_s: float) -> None:
         changes = adaptive.drain(now_s)
-        self.latest |= dict(map(stored, changes.events))
+        self.latest |= dict(map(to_stored, changes.events))
         self.published += changes.events
         self.counts |= {one.subject: one for one in changes.counts}
 
@@ -138,7 +138,7 @@ class MemoryCell:
         for closing in result.closings:
             for rows in self.rows.values():
                 rows.pop(closing.message_id, None)
-        finished = cell.finish(active, allocation, result, is_complete=True, now_s=now_s)
+        finished = cell.finish_round(active, allocation, result, is_complete=True, now_s=now_s)
         for queue, next_s, _ in finished.served:
             self.queues[queue.queue_id].next_s = next_s
         for blocked in finished.blocked:

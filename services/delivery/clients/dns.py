@@ -55,7 +55,7 @@ class CachingResolver:
 
         Raises NoSuchHost.
         """
-        if (literal := parse_literal(host)) is not None:
+        if (literal := parse_address_literal(host)) is not None:
             return [literal]
         cached = await self._cache.get(host)
         if cached.certain and not cached.addresses:
@@ -86,7 +86,7 @@ def _ttl(answer: dns.resolver.Answer) -> float:
     return float(answer.rrset.ttl) if answer.rrset is not None else TTL_MIN_S
 
 
-def parse_literal(host: str) -> Address | None:
+def parse_address_literal(host: str) -> Address | None:
     try:
         return ip_address(host.strip("[]"))
     except ValueError:

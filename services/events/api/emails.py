@@ -26,10 +26,10 @@ from services.events.api.requests import (
     tenant_id_of,
     time_of,
 )
-from services.events.domain.catalog import data_of, type_of
+from services.events.domain.catalog import event_data_of, event_type_of
 from services.events.domain.log_event import EventKind, StatusRank, is_scheduled
 from services.events.domain.timeline import TimelineEntry, order_timeline
-from services.events.domain.webhook_attempt import public_id
+from services.events.domain.webhook_attempt import public_event_id
 from services.events.store import lists, log
 
 STATUSES = {rank.name.lower(): rank for rank in StatusRank} | {
@@ -142,13 +142,13 @@ def to_proto(row: lists.ListedEmail) -> LoggedEmail:
 
 def event_to_proto(entry: TimelineEntry, accepted: MessageAccepted | None) -> LoggedEvent:
     data = Struct()
-    data.update(data_of(entry.event, accepted, public_seq=entry.public_seq))
+    data.update(event_data_of(entry.event, accepted, public_seq=entry.public_seq))
     created_at = Timestamp()
     created_at.FromDatetime(entry.at)
     has_message = bool(entry.event.email_id)
     return LoggedEvent(
-        id=public_id(entry.position),
-        type=type_of(
+        id=public_event_id(entry.position),
+        type=event_type_of(
             entry.event, is_public=entry.public_seq > 0 or entry.event.kind > EventKind.CLOSED
         ),
         message_id=entry.event.subject_id if has_message else "",

@@ -47,7 +47,7 @@ from services.events.domain.endpoint import Endpoint, endpoint_problem
 from services.events.domain.log_event import EventKind, endpoint_log_event
 from services.events.domain.signature import SECRET_BYTES, secret_text
 from services.events.domain.state import LogEntry
-from services.events.domain.webhook_attempt import public_id
+from services.events.domain.webhook_attempt import public_event_id
 from services.events.store import log, webhook_deliveries, webhooks
 
 ENDPOINTS_MAX = 50
@@ -177,7 +177,7 @@ class WebhookRpcs:
                 tx, log.LogWrite([LogEntry(log_event, 1, 1)], positions, deliveries=[delivery])
             )
             tx.after_commit(self.webhooks.on_delivery_added)
-        return TestWebhookResponse(event_id=public_id(position))
+        return TestWebhookResponse(event_id=public_event_id(position))
 
     @map_errors
     async def ListWebhookDeliveries(  # noqa: N802
@@ -220,7 +220,7 @@ def to_proto(row: Row, *, secret: str = "") -> Webhook:
         event_types=event_types,
         enabled=enabled,
         disabled_reason=reason,
-        created_at=stamp(created_at),
+        created_at=to_timestamp(created_at),
         signing_secret=secret,
     )
 
@@ -228,17 +228,17 @@ def to_proto(row: Row, *, secret: str = "") -> Webhook:
 def delivery_to_proto(row: Row) -> WebhookDelivery:
     position, name, attempt_count, state, status, error, due_at = row
     return WebhookDelivery(
-        event_id=public_id(position),
+        event_id=public_event_id(position),
         type=name,
         attempt_count=attempt_count,
         state=STATES[state],
         status=status,
         error=error,
-        due_at=stamp(due_at) if state == webhook_deliveries.QUEUED else None,
+        due_at=to_timestamp(due_at) if state == webhook_deliveries.QUEUED else None,
     )
 
 
-def stamp(moment: datetime) -> Timestamp:
+def to_timestamp(moment: datetime) -> Timestamp:
     timestamp = Timestamp()
     timestamp.FromDatetime(moment)
     return timestamp

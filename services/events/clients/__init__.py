@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 
 from kernel import clock
 from kernel.addresses import AddressResolver
-from kernel.dial import Dialer, Target, target_of
+from kernel.dial import Dialer, UrlTarget, parse_url_target
 from mail.reachable import Network, is_allowed_target
 from services.events.clients.connection import (
     IDLE_TIMEOUT_S,
-    Connection,
     Disconnected,
+    HttpConnection,
     HttpResponse,
 )
 from services.events.domain.schedule import EndpointResponse, parse_http_date, retry_after_s
@@ -38,7 +38,7 @@ class WebhookClient:
         )
         self._timeout_s = timeout_s
         self._idle_timer: asyncio.TimerHandle | None = None
-        self._idle: dict[tuple[str, str, int], list[Connection]] = defaultdict(list)
+        self._idle: dict[tuple[str, str, int], list[HttpConnection]] = defaultdict(list)
 
     async def post(
         self, url: str, body: bytes, *, headers: Mapping[str, str], user_agent: str
@@ -49,14 +49,16 @@ class WebhookClient:
         fields = {"User-Agent": f"{user_agent}-Webhooks/1", **headers}
         try:
             async with asyncio.timeout(self._timeout_s):
-                response = await self._exchange(target_of(url), headers_and_body(fields, body))
+                response = await self._exchange(
+                    parse_url_target(url), headers_and_body(fields, body)
+                )
         except TimeoutError:
             return EndpointResponse(0, "no response in time")
         except (OSError, ValueError) as error:
             return EndpointResponse(0, printable(f"{type(error).__name__}: {error}"))
         return endpoint_response(response)
 
-    async def _exchange(self, target: Target, rest: bytes) -> HttpResponse:
+    async def _exchange(self, target: UrlTarget, rest: bytes) -> HttpResponse:
         start = f"POST {target.path} HTTP/1.1\r\nHost: {target.authority}\r\n{HEADERS}"
         data = start.encode() + rest
         if connection := self._take_idle(target):
@@ -65,9 +67,13 @@ class WebhookClient:
             except Disconnected:
                 if connection.response_started:
                     raise
-        return await self._send(await self._dialer.connect(target, Connection), target, data=data)
+        return await self._send(
+            await self._dialer.connect(target, HttpConnection), target, data=data
+        )
 
-    async def _send(self, connection: Connection, target: Target, *, data: bytes) -> HttpResponse:
+    async def _send(
+        self, connection: HttpConnection, target: UrlTarget, *, data: bytes
+    ) -> HttpResponse:
         try:
             response = await connection.send(data)
         except BaseException:
@@ -76,7 +82,7 @@ class WebhookClient:
         self._return_idle(target, connection)
         return response
 
-    def _take_idle(self, target: Target) -> Connection | None:
+    def _take_idle(self, target: UrlTarget) -> HttpConnection | None:
         idle = self._idle[target.scheme, target.host, target.port]
         while idle:
             if (connection := idle.pop()).is_reusable:
@@ -84,7 +90,7 @@ class WebhookClient:
             connection.close()
         return None
 
-    def _return_idle(self, target: Target, connection: Connection) -> None:
+    def _return_idle(self, target: UrlTarget, connection: HttpConnection) -> None:
         """Keep the connection for the next request."""
         idle = self._idle[target.scheme, target.host, target.port]
         if not connection.is_reusable or len(idle) >= IDLE_MAX:

@@ -28,7 +28,7 @@ class HttpResponse:
     body: bytes
 
 
-class Connection(asyncio.Protocol):
+class HttpConnection(asyncio.Protocol):
     """response_started: whether part of the response has arrived.
 
     Only the status matters. The body is read up to BODY_BYTES_MAX and for at most BODY_TIMEOUT_S; a

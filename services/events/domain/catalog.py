@@ -80,7 +80,7 @@ EVENT_TYPES = frozenset(
 )
 
 
-def type_of(log_event: LogEvent, *, is_public: bool) -> str:
+def event_type_of(log_event: LogEvent, *, is_public: bool) -> str:
     """The type of an event in the timeline and in webhooks."""
     if isinstance(log_event.payload, MessageClosed):
         return CLOSED_TYPES.get(log_event.payload.state, "email.failed")
@@ -96,7 +96,9 @@ def type_of(log_event: LogEvent, *, is_public: bool) -> str:
     )
 
 
-def data_of(log_event: LogEvent, accepted: MessageAccepted | None, *, public_seq: int) -> EventData:
+def event_data_of(
+    log_event: LogEvent, accepted: MessageAccepted | None, *, public_seq: int
+) -> EventData:
     """The `data` of an event; accepted: of its message, None if unknown."""
     if isinstance(log_event.payload, WebhookDisabled):
         return {"webhook_id": log_event.subject_id, "reason": log_event.payload.reason}

@@ -5,7 +5,12 @@ from typing import NamedTuple
 
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from kernel.bounded_dict import BoundedDict
-from services.events.domain.catalog import data_of, format_time_ms, type_of, webhook_payload
+from services.events.domain.catalog import (
+    event_data_of,
+    event_type_of,
+    format_time_ms,
+    webhook_payload,
+)
 from services.events.domain.endpoint import Endpoint
 from services.events.domain.log_event import LogEvent
 from services.events.domain.state import LogEntry
@@ -26,7 +31,7 @@ class WebhookAttempt(NamedTuple):
     @property
     def id(self) -> str:
         """The id of the webhook request."""
-        return public_id(self.position)
+        return public_event_id(self.position)
 
 
 def webhook_attempt_of(
@@ -39,15 +44,15 @@ def webhook_attempt_of(
     attempt_count: int = 0,
 ) -> WebhookAttempt:
     body = webhook_payload(
-        public_id(position),
-        type_of(entry.event, is_public=True),
+        public_event_id(position),
+        event_type_of(entry.event, is_public=True),
         created_at=recorded_at(position),
-        data=data_of(entry.event, accepted, public_seq=entry.public_seq),
+        data=event_data_of(entry.event, accepted, public_seq=entry.public_seq),
     )
     return WebhookAttempt(endpoint, position, token, body, attempt_count)
 
 
-def public_id(position: str) -> str:
+def public_event_id(position: str) -> str:
     """The id of an event for tenants."""
     return f"evt_{position}"
 

@@ -80,7 +80,7 @@ class WebhookAttemptRecorder:
                 await self._record(some)
                 # Even if they could not be written: otherwise failures that no success can clear
                 # would block the endpoint.
-                self.unwritten_failures -= failures_of(some)
+                self.unwritten_failures -= failures_by_endpoint(some)
         finally:
             self._writer = None
 
@@ -108,7 +108,7 @@ class WebhookAttemptRecorder:
     ) -> list[Outgoing]:
         """Update the endpoints of a group of attempts: one success outweighs its failures."""
         succeeded = {one.attempt.endpoint.id for one in some if one.response.is_success}
-        failed = failures_of(some)
+        failed = failures_by_endpoint(some)
         failed_before = {one.attempt.endpoint.id for one in some if one.attempt.endpoint.failures}
         if recovered := succeeded & (failed_before | self._failing):
             await webhooks.reset_failures(tx, sorted(recovered))
@@ -142,6 +142,6 @@ class WebhookAttemptRecorder:
         return encode(event, clock.now())
 
 
-def failures_of(some: Sequence[WebhookAttemptResult]) -> Counter[str]:
+def failures_by_endpoint(some: Sequence[WebhookAttemptResult]) -> Counter[str]:
     """The number of failures by endpoint."""
     return Counter(one.attempt.endpoint.id for one in some if not one.response.is_success)

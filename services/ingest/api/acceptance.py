@@ -313,7 +313,7 @@ class Acceptance:
             accepted_at = email.first.context.accepted_at
             began_ns = accepted_at.seconds * 1_000_000_000 + accepted_at.nanos
             trace = record_span("ingest.accepted", one.traceparent.encode(), began_ns=began_ns)
-            messages = accepted_event.for_recipients(
+            messages = accepted_event.events_for_recipients(
                 email.first, email.recipients, self._return_path_key
             )
             for message in messages:

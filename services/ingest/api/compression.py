@@ -27,7 +27,7 @@ def compress_responses(send: Send, accept_encoding: str) -> Send:
             pending, head = head, None
             if not message.get("more_body") and len(message.get("body", b"")) in OCTETS:
                 pending["headers"] = [*pending["headers"], VARY]
-                if takes_gzip(accept_encoding):
+                if accepts_gzip(accept_encoding):
                     _compress(pending, message)
             await send(pending)
         await send(message)
@@ -35,7 +35,7 @@ def compress_responses(send: Send, accept_encoding: str) -> Send:
     return send_on
 
 
-def takes_gzip(accept_encoding: str) -> bool:
+def accepts_gzip(accept_encoding: str) -> bool:
     """True if the client names gzip or * with a quality above 0."""
     for item in accept_encoding.lower().split(","):
         name, _, quality = item.replace(" ", "").partition(";")

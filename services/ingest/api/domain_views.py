@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from contracts.ingest.v1.directory_pb2 import Domain
-from kernel.ids import time_of
+from kernel.ids import creation_time_of
 from mail.records import DnsRecord, Purpose
 from services.ingest.api.domains import DomainView
 from services.ingest.api.rest_base import format_time, format_timestamp
@@ -24,7 +24,7 @@ def summary_to_json(domain: Domain) -> dict[str, object]:
         "paused": domain.paused,
         "shared": domain.shared,
         "vouched": domain.vouched,
-        "created_at": format_time(time_of(UUID(domain.domain_id))),
+        "created_at": format_time(creation_time_of(UUID(domain.domain_id))),
         "region": REGION,
         "return_path": domain.return_path_host,
         "dkim_selectors": [domain.rsa_selector, domain.ed25519_selector],

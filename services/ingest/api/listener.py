@@ -76,7 +76,7 @@ def bind(listen: str) -> socket.socket:
     return bound
 
 
-def set_options(sock: socket.socket) -> None:
+def set_socket_options(sock: socket.socket) -> None:
     """asyncio sets TCP_NODELAY only on sockets that were created with a protocol number."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux

@@ -20,7 +20,7 @@ from kernel.brand import Brand
 from kernel.tls import CLOSE_S, HANDSHAKE_S
 from services.ingest.api.http import RESPONSE_EXTENSION
 from services.ingest.api.http_app import App
-from services.ingest.api.listener import Listener, bind, raise_open_files_limit, set_options
+from services.ingest.api.listener import Listener, bind, raise_open_files_limit, set_socket_options
 from services.ingest.api.responses import problem_body
 from services.ingest.domain.problem import Problem
 
@@ -67,7 +67,7 @@ class Protocol(HttpToolsProtocol):
             return
         super().connection_made(cast(asyncio.Transport, transport))
         if (sock := transport.get_extra_info("socket")) is not None:
-            set_options(sock)
+            set_socket_options(sock)
         self._began_s = self.loop.time()
         self._deadline_timer = self.loop.call_later(HEAD_S, self._check_deadline)
 

@@ -83,7 +83,7 @@ def create_service(settings: Settings) -> Service:
         closed_after_s=settings.audit_closed_after_s,
         return_path_key=deps.return_path_key,
     )
-    consume(deps, Handlers(audits))
+    register_consumers(deps, Handlers(audits))
     return Service(
         "ingest",
         loops=[
@@ -102,7 +102,7 @@ def create_service(settings: Settings) -> Service:
     )
 
 
-def consume(deps: Dependencies, handlers: Handlers) -> None:
+def register_consumers(deps: Dependencies, handlers: Handlers) -> None:
     stream = StreamProcessor(
         MessageClosed,
         name="ingest.closed",

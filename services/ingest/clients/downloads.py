@@ -8,7 +8,7 @@ from typing import cast
 import httptools
 
 from kernel.addresses import AddressResolver
-from kernel.dial import Dialer, Target, target_of
+from kernel.dial import Dialer, UrlTarget, parse_url_target
 from mail.reachable import Network, is_allowed_target
 
 HEAD_OCTETS_MAX = 64 * 1024
@@ -44,7 +44,7 @@ class Downloads:
     async def get(self, url: str, *, octets_max: int, user_agent: str) -> DownloadedFile:
         """The caller bounds the time. user_agent: of the brand. Raises DownloadFailed."""
         try:
-            target = target_of(url)
+            target = parse_url_target(url)
             download = await self._dialer.connect(target, lambda: Download(octets_max))
         except (OSError, ValueError) as error:
             raise DownloadFailed(f"The server cannot be reached: {error}.") from error
@@ -69,7 +69,7 @@ class Download(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self._octets = 0
 
-    async def file(self, target: Target, headers: str) -> DownloadedFile:
+    async def file(self, target: UrlTarget, headers: str) -> DownloadedFile:
         """Raises DownloadFailed."""
         if self._transport is None:
             raise DownloadFailed("The connection was closed.")

@@ -99,7 +99,7 @@ def return_path(message_id: str, origin: Origin) -> str:
     return verp.return_path(UUID(message_id), host, key=key).address
 
 
-def for_recipients(
+def events_for_recipients(
     first: MessageAccepted, recipients: Sequence[tuple[str, Recipient]], return_path_key: bytes
 ) -> Iterator[MessageAccepted]:
     """The events of all messages of an email, derived from that of the first. recipients: with

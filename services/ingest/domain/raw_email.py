@@ -72,7 +72,7 @@ def parse_raw_email(raw: bytes, recipients: Sequence[Mailbox] | None, *, test: b
 
 
 def _shown(mailboxes: Sequence[Mailbox]) -> list[str]:
-    return [address.readable(one) for one in mailboxes[:LISTED_MAX]]
+    return [address.format_for_display(one) for one in mailboxes[:LISTED_MAX]]
 
 
 def _mailbox(fields: Fields, name: bytes) -> FromAddress | None:

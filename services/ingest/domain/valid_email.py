@@ -103,9 +103,9 @@ def _content(
     fetch_policy: FetchPolicy,
 ) -> Content:
     return Content(
-        to=[address.readable(box) for box in named["to"]],
-        cc=[address.readable(box) for box in named["cc"]],
-        reply_to=[address.readable(box) for box in reply_to],
+        to=[address.format_for_display(box) for box in named["to"]],
+        cc=[address.format_for_display(box) for box in named["cc"]],
+        reply_to=[address.format_for_display(box) for box in reply_to],
         subject=email.subject,
         html=email.html or "",
         text=email.text,
@@ -126,7 +126,7 @@ class FromAddress:
 def parse_from(given: str) -> FromAddress:
     """Raises AddressError."""
     box = address.parse_mailbox(given)
-    return FromAddress(address.canonical(box), address.readable(box))
+    return FromAddress(address.canonical(box), address.format_for_display(box))
 
 
 def _sender(given: str, faults: list[Fault]) -> FromAddress | None:

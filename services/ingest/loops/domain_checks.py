@@ -57,7 +57,7 @@ class DomainChecks:
             except Exception:  # it must not keep others from being checked
                 logger.exception("domain.check_failed", extra={"domain": domain.domain_id})
                 await self.store.change(
-                    domain.domain_id, postpone, transaction=self.lease.transaction
+                    domain.domain_id, postpone_check, transaction=self.lease.transaction
                 )
 
     async def _check(self, domain: Domain) -> None:
@@ -93,5 +93,5 @@ def apply_checks(
     return DomainCheck(state, found, now, now + delay if delay else None)
 
 
-def postpone(_: Domain, before: DomainCheck, now: datetime) -> DomainCheck:
+def postpone_check(_: Domain, before: DomainCheck, now: datetime) -> DomainCheck:
     return replace(before, due_at=now + HOUR)

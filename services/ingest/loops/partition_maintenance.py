@@ -38,7 +38,7 @@ class PartitionMaintenance:
         await self._store.expire_content_usage()
         await self._store.expire_audit_log()
         days = await self._store.drop_days()
-        prefixes = await self._content.expire(clock.now().date())
+        prefixes = await self._content.remove_expired(clock.now().date())
         if keys or days or prefixes:
             logger.info("retention.done", extra={"keys": keys, "days": days, "content": prefixes})
 

@@ -13,7 +13,7 @@ from contracts.ingest.v1.directory_pb2 import DkimKeys, Domain, Mailbox
 from contracts.ingest.v1.events_pb2 import DomainChanged
 from kernel.database import Database, Transaction
 from kernel.failpoint import failpoint
-from kernel.ids import time_of
+from kernel.ids import creation_time_of
 from kernel.outbox import Outbox
 from kernel.topics import encode
 from services.ingest.domain.accepted_event import timestamp
@@ -196,7 +196,7 @@ def begin_rotation(
 
 
 def new_check(domain: Domain) -> DomainCheck:
-    return DomainCheck(Verification(domain.status, time_of(UUID(domain.domain_id))))
+    return DomainCheck(Verification(domain.status, creation_time_of(UUID(domain.domain_id))))
 
 
 def _check_of(domain: Domain, state: bytes | None) -> DomainCheck:

@@ -77,7 +77,9 @@ class EmailStore:
     def events(self, email: StoredEmail) -> list[MessageAccepted]:
         """The MessageAccepted of each of its messages."""
         recipients = [(one.message_id, one.recipient) for one in email.messages]
-        return list(accepted_event.for_recipients(email.first, recipients, self._return_path_key))
+        return list(
+            accepted_event.events_for_recipients(email.first, recipients, self._return_path_key)
+        )
 
     async def reschedule(self, tenant_id: str, first: MessageAccepted, *, due_at: datetime) -> None:
         """first: with the new times."""

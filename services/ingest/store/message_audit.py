@@ -84,5 +84,5 @@ class MessageAuditStore:
         address, kind, accepted = row
         recipients = [(str(message_id), Recipient(address, kind))]
         first = MessageAccepted.FromString(bytes(accepted))
-        [same] = accepted_event.for_recipients(first, recipients, self._return_path_key)
+        [same] = accepted_event.events_for_recipients(first, recipients, self._return_path_key)
         return same

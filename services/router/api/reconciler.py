@@ -23,7 +23,7 @@ from services.router.domain.events import ClosedMessage, message_closed, timesta
 from services.router.domain.expiry import expire
 from services.router.domain.message import CLOSED, State
 from services.router.domain.retry import RetryPolicy
-from services.router.domain.transitions import decide, event_for, policy_of
+from services.router.domain.transitions import attempt_policy_of, decide, event_for
 from services.router.store import attempts, closings, requests, suppressions
 from services.router.store.requests import MessageToReconcile
 
@@ -162,7 +162,7 @@ class Reconciler:
                 event,
                 row,
                 now_s=loaded.now_s,
-                policy=policy_of(self.tenants.get(event.tenant_id), self.retry),
+                policy=attempt_policy_of(self.tenants.get(event.tenant_id), self.retry),
             )
             for event in attempted
             if (row := loaded.rows.get(event.message_id))

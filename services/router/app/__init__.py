@@ -156,7 +156,7 @@ class Dependencies(Infrastructure):
 def create_service(settings: Settings) -> Service:
     """Inside the running loop. Raises ConfigError."""
     deps = Dependencies(settings)
-    consume(deps)
+    register_consumers(deps)
     server = RpcServer(settings.rpc_listen, settings.rpc_token)
     add_RouterServiceServicer_to_server(create_servicer(deps), server.grpc)
     add_PolicyServiceServicer_to_server(create_policy_service(deps), server.grpc)
@@ -218,7 +218,7 @@ def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
     ]
 
 
-def consume(deps: Dependencies) -> None:
+def register_consumers(deps: Dependencies) -> None:
     settings = deps.settings
     handlers = create_handlers(deps)
     stream = partial(
@@ -247,7 +247,7 @@ def consume(deps: Dependencies) -> None:
         BounceReceived,
         ComplaintReceived,
         name="router.feedback",
-        handler=handlers.on_feedback,
+        handler=handlers.on_mail_report,
         guard=guard(),
     )
     tenants: StreamProcessor[Tenant] = stream(Tenant, name="router.tenants", handler=on_tenant)

@@ -15,7 +15,7 @@ import dns.resolver
 
 from kernel import clock
 from kernel.cache import Cache
-from mail.mx import Mx, NullMxError, order, preferred_to_own
+from mail.mx import Mx, NullMxError, order_by_preference, preferred_to_own
 from services.router.domain.routes import (
     Answer,
     LookupFailed,
@@ -154,7 +154,7 @@ class RouteResolver:
         if not any(mx.host for mx in records):  # RFC 7505 §3 has one record; several mean the same
             return NULL_MX
         try:
-            ordered = order(records, self._shuffle)
+            ordered = order_by_preference(records, self._shuffle)
         except NullMxError:
             return NULL_MX
         ordered = preferred_to_own(ordered, self._own_names())

@@ -2,9 +2,9 @@
 run it alike.
 
 In each tick: load what is `unloaded`, `apply` the results, `plan` the quotas of the active queues,
-`dispatch` the rows that were read for them, `cancel` what could not be saved, `finish` the round,
-and save `counters_to_save`. After the commit, `queues_to_unblock` names the scopes whose blocked
-queues can be unblocked.
+`dispatch` the rows that were read for them, `undo_assignments` that could not be saved,
+`finish_round`, and save `counters_to_save`. After the commit, `queues_to_unblock` names the scopes
+whose blocked queues can be unblocked.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -255,15 +255,15 @@ class Cell:
             )
         return ready
 
-    def cancel(self, assignments: Iterable[Assignment], *, now_s: float) -> None:
+    def undo_assignments(self, assignments: Iterable[Assignment], *, now_s: float) -> None:
         """Undo the reservations of assignments that were not saved."""
         for one in assignments:
             queue = ScheduledQueue.of(one.row.queue_id)
             path = self.scopes.reservation_path(queue, one.egress_id)
-            self.scopes.ledger.cancel(path, 1, now_s=now_s)
+            self.scopes.ledger.undo_reservation(path, 1, now_s=now_s)
             self.scopes.sources.restore(one.egress_id, queue.site)
 
-    def finish(
+    def finish_round(
         self,
         active: Sequence[ActiveQueue],
         allocation: Allocation,

@@ -261,7 +261,7 @@ class Ledger:
             self._spend(scope, fitting, now_s=now_s)
         return fitting
 
-    def cancel(self, path: Path, count: int, *, now_s: float) -> None:
+    def undo_reservation(self, path: Path, count: int, *, now_s: float) -> None:
         """Undo a reservation of this moment: its assignment was not saved."""
         self.release(path, count)
         self.refund(path, count, spent_at_s=now_s, now_s=now_s)

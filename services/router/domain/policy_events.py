@@ -270,7 +270,7 @@ STORED: Mapping[type[Message], tuple[str, Callable[[Any], str]]] = {
 }
 
 
-def stored(event: Message) -> tuple[str, bytes]:
+def to_stored(event: Message) -> tuple[str, bytes]:
     """The subject of an event, and the event as stored."""
     name, subject_of = STORED[type(event)]
     row = pb.PolicyEvent(**{name: event})  # type: ignore[arg-type]

@@ -71,7 +71,7 @@ class AttemptPolicy:
     ambiguous_fails: bool = False
 
 
-def policy_of(tenant: Tenant | None, retry: RetryPolicy) -> AttemptPolicy:
+def attempt_policy_of(tenant: Tenant | None, retry: RetryPolicy) -> AttemptPolicy:
     """tenant: None until its record has arrived."""
     fails = tenant is not None and tenant.ambiguous_policy == AMBIGUOUS_POLICY_FAIL
     return AttemptPolicy(retry, ambiguous_fails=fails)

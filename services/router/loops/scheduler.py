@@ -259,7 +259,7 @@ class Scheduler:
             self._batch.record_prompt(now_s)
         result = cell.dispatch(due, allocation.quotas, now_s=now_s)
         events = await self._save(tx, cell, result, now_s=now_s)
-        finished = cell.finish(
+        finished = cell.finish_round(
             active, allocation, result, is_complete=snapshot.is_complete, now_s=now_s
         )
         written = [one.queue.queue for one in finished.served]
@@ -285,7 +285,7 @@ class Scheduler:
         saved = [one for one in result.assignments if one.row.message_id in assigned]
         if len(saved) < len(result.assignments):
             lost = [one for one in result.assignments if one.row.message_id not in assigned]
-            cell.cancel(lost, now_s=now_s)
+            cell.undo_assignments(lost, now_s=now_s)
         metrics.assigned.inc(len(saved))
         closed = closed_events(await closings.close(tx, result.closings))
         return [*(one.event for one in saved), *closed]

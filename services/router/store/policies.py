@@ -7,7 +7,7 @@ from kernel.database import Transaction
 from services.router.domain.adaptation import AdaptivePolicies, PolicyChanges, SavedCounts
 from services.router.domain.ledger import ScopeKind
 from services.router.domain.message import CELL, ScheduledQueue
-from services.router.domain.policy_events import stored
+from services.router.domain.policy_events import to_stored
 from services.router.domain.scopes import LimitScopes
 from services.router.store import results, usage
 
@@ -55,7 +55,7 @@ DELETE FROM router.policy_counts WHERE ctid = ANY(ARRAY(
 
 
 async def save(tx: Transaction, changes: PolicyChanges) -> None:
-    events = [stored(event) for event in changes.events]
+    events = [to_stored(event) for event in changes.events]
     await tx.execute(
         SAVE,
         {

@@ -76,7 +76,7 @@ def extract_features(content: Content, limits: Limits) -> MessageFeatures:
         page_text=page_text,
         longer_text=max(text, page_text, key=len),
         links=links,
-        targets=by_target(links),
+        targets=links_by_target(links),
         attachments=attachments,
         document=b"\n".join(lines),
     )
@@ -116,7 +116,7 @@ def unique_links(links: Iterable[Link]) -> list[Link]:
     return list({each[:2]: each for each in links}.values())
 
 
-def by_target(links: Iterable[Link]) -> dict[LinkTarget, list[Link]]:
+def links_by_target(links: Iterable[Link]) -> dict[LinkTarget, list[Link]]:
     targets: dict[LinkTarget, list[Link]] = {}
     for each in links:
         targets.setdefault(each.target, []).append(each)

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from mail import mx
-from mail.url import authority, is_ip
+from mail.url import is_ip, parse_authority
 
 SHOWN_HOST = re.compile(r"^(?:https?://)?((?:[a-z0-9-]+\.)+[a-z]{2,24})(?:[:/?#].*)?$")
 ORIGIN = re.compile(r"https?://[^/\\?#\[]+")  # an origin in the usual form
@@ -48,7 +48,7 @@ def host_in_text(text: str) -> str:
 
 
 def parse_target(url: str) -> LinkTarget:
-    userinfo, host, _ = authority(url)
+    userinfo, host, _ = parse_authority(url)
     domain = registered_domain(host)
     return LinkTarget(
         host=host,

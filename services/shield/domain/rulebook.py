@@ -165,13 +165,13 @@ def lint_text(rules: Sequence[TextRule]) -> list[str]:
             f"{each.name}: {pattern!r} can never match; the text is one line in lower case"
             for each in rules
             for pattern in each.any
-            if unreachable(pattern)
+            if is_unreachable(pattern)
         ),
         *(f"{pattern!r} occurs {times} times" for (_, pattern), times in seen.items() if times > 1),
     ]
 
 
-def unreachable(pattern: str) -> bool:
+def is_unreachable(pattern: str) -> bool:
     r"""True for capitals outside of escapes such as \S and \B, a double space, or a newline."""
     plain = "".join(
         piece[1:] if number else piece for number, piece in enumerate(pattern.split("\\"))

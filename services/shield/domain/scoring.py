@@ -111,7 +111,7 @@ class Scorer:
     def reasons(self, fired: Mapping[str, str], document: bytes) -> tuple[Reason, ...]:
         scored = [name for name in fired if self._scores[name]]
         heaviest = sorted(scored, key=self._lightness.__getitem__)[:REASONS_MAX]
-        quotes = self.quotes(set(heaviest), document) if document else {}
+        quotes = self.matched_words(set(heaviest), document) if document else {}
         return tuple(
             Reason(
                 rule=name,
@@ -121,7 +121,7 @@ class Scorer:
             for name in heaviest
         )
 
-    def quotes(self, names: set[str], document: bytes) -> dict[str, str]:
+    def matched_words(self, names: set[str], document: bytes) -> dict[str, str]:
         """The matched words of text rules: the set knows only which rules match, the pattern finds
         where."""
         found = {

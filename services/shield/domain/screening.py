@@ -29,7 +29,7 @@ def create_screen(rules: bytes) -> Callable[[bytes], bytes]:
 def screen(scorer: Scorer, request: bytes) -> bytes:
     quote, hold, block = REQUEST_HEADER.unpack_from(request)
     try:
-        content = expand(Content.FromString(request[REQUEST_HEADER.size :]))
+        content = expand_submitted(Content.FromString(request[REQUEST_HEADER.size :]))
     except DecodeError:
         result = unreadable_result("content_unreadable", scorer.book, Verdict.VERDICT_HOLD)
     else:
@@ -37,7 +37,7 @@ def screen(scorer: Scorer, request: bytes) -> bytes:
     return to_response(result, scorer.book).SerializeToString()
 
 
-def expand(content: Content) -> Content:
+def expand_submitted(content: Content) -> Content:
     """The content with the parts of a message that was submitted as a whole."""
     if content.raw:
         found = read_parts(content.raw)

@@ -18,7 +18,7 @@ from kernel.content import (
     check_mounted,
     open_store,
 )
-from kernel.crypto import SealBroken, new_key, seal, unseal
+from kernel.crypto import SealBroken, new_content_key, seal, unseal
 from kernel.errors import ConfigError, Unavailable
 
 DAY = date(2026, 1, 31)
@@ -147,7 +147,7 @@ def test_foreign_objects_in_a_bucket_are_not_removed() -> None:
         bucket.put(name, b"theirs")
     put(store, b"ours")
 
-    assert asyncio.run(store.expire(TODAY)) == [f"now/{DAY}"]
+    assert asyncio.run(store.remove_expired(TODAY)) == [f"now/{DAY}"]
     left = {entry["path"] for page in bucket.list() for entry in page}
     assert left == {"readme", "a/b", "2020-01-01", f"now/{DAY}/notes"}
 
@@ -158,7 +158,7 @@ def test_foreign_files_in_the_folder_are_not_removed(tmp_path: Path) -> None:
     (tmp_path / "now" / "2020-01-03").touch()
     put(store, b"ours")
 
-    assert asyncio.run(store.expire(TODAY)) == [f"now/{DAY}"]
+    assert asyncio.run(store.remove_expired(TODAY)) == [f"now/{DAY}"]
 
 
 def test_a_prefix_expires_after_its_last_day(store: ContentStore) -> None:
@@ -167,8 +167,8 @@ def test_a_prefix_expires_after_its_last_day(store: ContentStore) -> None:
         put(store, b"new", kept="scheduled", until=date(2026, 3, 1))[0],
     )
 
-    assert asyncio.run(store.expire(DAY)) == []
-    assert asyncio.run(store.expire(date(2026, 2, 1))) == ["now/2026-01-31"]
+    assert asyncio.run(store.remove_expired(DAY)) == []
+    assert asyncio.run(store.remove_expired(date(2026, 2, 1))) == ["now/2026-01-31"]
     found = asyncio.run(store.get_many([new]))
     assert found == [b"new"]
     assert old.startswith("now/2026-01-31/")
@@ -184,14 +184,14 @@ def test_each_process_writes_its_own_segments(tmp_path: Path) -> None:
 
 
 def test_a_sealed_body_opens_only_for_its_tenant_and_email() -> None:
-    key = new_key()
+    key = new_content_key()
     sealed = seal(key, b"body", b"tenant/email")
 
     assert unseal(key, sealed, b"tenant/email") == b"body"
     with pytest.raises(SealBroken):
         unseal(key, sealed, b"other/email")
     with pytest.raises(SealBroken):
-        unseal(new_key(), sealed, b"tenant/email")
+        unseal(new_content_key(), sealed, b"tenant/email")
     with pytest.raises(SealBroken):
         unseal(key, sealed[:5], b"tenant/email")
 

@@ -4,7 +4,7 @@ from uuid import NAMESPACE_URL, uuid5
 import pytest
 
 from kernel import clock, times
-from kernel.ids import MAX, lower_bound_at, time_of, uuid5_text, uuid7
+from kernel.ids import MAX, creation_time_of, lower_bound_at, uuid5_text, uuid7
 
 
 def test_ids_sort_by_time_even_within_a_millisecond() -> None:
@@ -19,16 +19,16 @@ def test_ids_sort_by_time_even_within_a_millisecond() -> None:
 def test_an_id_contains_its_creation_time() -> None:
     made = uuid7()
 
-    assert abs(time_of(made) - clock.now()) < timedelta(minutes=1)
+    assert abs(creation_time_of(made) - clock.now()) < timedelta(minutes=1)
     assert (
-        lower_bound_at(time_of(made))
+        lower_bound_at(creation_time_of(made))
         <= made
-        < lower_bound_at(time_of(made) + timedelta(milliseconds=1))
+        < lower_bound_at(creation_time_of(made) + timedelta(milliseconds=1))
     )
 
 
 def test_the_greatest_id_has_a_time() -> None:
-    assert time_of(MAX) == times.LAST
+    assert creation_time_of(MAX) == times.LAST
 
 
 def test_ids_keep_increasing_when_the_clock_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "html_text": html.to_text,
     "plain": normalized_text.normalize_and_lower,
     "urls": url.find_urls,
-    "authority": url.authority,
+    "authority": url.parse_authority,
     "rewrite_html": lambda text: tracking.rewrite_html(text, str.upper),
     "rewrite_text": lambda text: tracking.rewrite_text(text, str.upper),
     "click": lambda text: tracking.read_click(text, (b"k" * 16,)),

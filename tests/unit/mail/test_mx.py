@@ -83,7 +83,10 @@ def test_the_linter_reports_rules_that_never_match() -> None:
 
 def test_equal_preferences_are_shuffled_and_others_are_not() -> None:
     records = [Mx(20, "c.example"), Mx(10, "a.example"), Mx(10, "b.example")]
-    seen = {tuple(r.host for r in mx.order(records, random.Random(n).shuffle)) for n in range(20)}
+    seen = {
+        tuple(r.host for r in mx.order_by_preference(records, random.Random(n).shuffle))
+        for n in range(20)
+    }
     assert seen == {
         ("a.example", "b.example", "c.example"),
         ("b.example", "a.example", "c.example"),
@@ -92,8 +95,10 @@ def test_equal_preferences_are_shuffled_and_others_are_not() -> None:
 
 def test_a_null_mx_accepts_no_mail() -> None:
     with pytest.raises(mx.NullMxError):
-        mx.order([Mx(0, ".")], lambda _: None)
-    assert mx.order([Mx(0, "."), Mx(10, "a.example")], lambda _: None) == [Mx(10, "a.example")]
+        mx.order_by_preference([Mx(0, ".")], lambda _: None)
+    assert mx.order_by_preference([Mx(0, "."), Mx(10, "a.example")], lambda _: None) == [
+        Mx(10, "a.example")
+    ]
 
 
 def test_our_own_mx_ends_the_list() -> None:

@@ -14,7 +14,7 @@ ROOT = Certified.root("root")
 STRANGER = Certified.root("stranger")
 BETWEEN = ROOT.authority("between")
 GOOD = ROOT.server(NAME)
-TRUSTED = tls_chain.trust_store([ROOT.der])
+TRUSTED = tls_chain.create_trust_store([ROOT.der])
 
 
 def proves(chain: list[bytes], name: str = NAME, *, later: timedelta = timedelta()) -> bool:
@@ -69,7 +69,7 @@ def test_an_invalid_name_has_no_valid_certificate(name: str) -> None:
 def test_without_authorities_no_chain_is_valid() -> None:
     now = datetime.now(UTC)
     assert not tls_chain.is_valid_chain(
-        GOOD.chain, NAME, trusted=tls_chain.trust_store([]), now=now
+        GOOD.chain, NAME, trusted=tls_chain.create_trust_store([]), now=now
     )
 
 

@@ -140,7 +140,7 @@ def test_a_tls_report_counts_every_failure(
 
 @given(st.lists(st.builds(Mx, st.integers(0, 9), HOST), max_size=12), st.integers())
 def test_mx_records_are_ordered_and_complete(given_: list[Mx], seed: int) -> None:
-    ordered = mx.order(given_, Random(seed).shuffle)
+    ordered = mx.order_by_preference(given_, Random(seed).shuffle)
     assert sorted(ordered) == sorted(given_)
     assert [one.preference for one in ordered] == sorted(one.preference for one in given_)
     better = mx.preferred_to_own(given_, frozenset(one.host for one in given_[:1]))

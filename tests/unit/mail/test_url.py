@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mail.url import authority, find_urls, is_ip
+from mail.url import find_urls, is_ip, parse_authority
 
 URL = re.compile(r"https?://[^\s<>\"')\]]+", re.IGNORECASE)
 ADDRESSES = st.tuples(
@@ -37,7 +37,7 @@ def test_find_urls_matches_a_simple_search(text: str) -> None:
     ],
 )
 def test_the_host_of_a_link_is_that_of_browsers(url: str, expected: tuple[str, str, str]) -> None:
-    assert authority(url) == expected
+    assert parse_authority(url) == expected
 
 
 @pytest.mark.parametrize("host", ["203.0.113.7", "3405803783", "0xCB007107", "[2001:db8::1]"])

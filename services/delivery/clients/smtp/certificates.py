@@ -39,7 +39,7 @@ class CertificateVerifier:
 
     def _verify(self, chain: Sequence[bytes], name: str) -> bool:
         if not self._trusted:
-            self._trusted = [tls_chain.trust_store(self._roots())]
+            self._trusted = [tls_chain.create_trust_store(self._roots())]
         return tls_chain.is_valid_chain(chain, name, trusted=self._trusted[0], now=clock.now())
 
 

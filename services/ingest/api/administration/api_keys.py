@@ -22,8 +22,8 @@ from services.ingest.api.administration.base import (
 )
 from services.ingest.api.administration.key_bounds import (
     check_within,
-    expiry,
-    networks,
+    parse_expiry,
+    parse_networks,
 )
 from services.ingest.api.administration.tenants import Tenants, account_of
 from services.ingest.api.callers import Caller, CallerKind
@@ -96,8 +96,8 @@ class ApiKeys:
             kind=KINDS[given.kind],
             scopes=[given.permission],
             domain_id=check_id(given.domain_id, "#/domain_id") if given.domain_id else "",
-            cidrs=networks(given.cidrs) or caller.key.cidrs,
-            expires_at=expiry(given.expires_at, caller.key),
+            cidrs=parse_networks(given.cidrs) or caller.key.cidrs,
+            expires_at=parse_expiry(given.expires_at, caller.key),
         )
         check_within(caller.key, key)
         async with self._directory.changing(caller) as change:
@@ -144,7 +144,9 @@ class ApiKeys:
         async with self._directory.changing(caller) as change:
             old = await find_key(change, caller, key_id)
             earlier = await change.rotations_of(old.key_id)
-            check_may_rotate(old, [*earlier, *await replaced_by(change, old)], given, now_s=now_s)
+            check_may_rotate(
+                old, [*earlier, *await replaced_key_of(change, old)], given, now_s=now_s
+            )
             original = earlier[-1] if earlier else old  # a rotation has shortened the life of old
             earlier_slug = auth.brand_of(old.prefix)
             slug = await self._slug(change, old.account_id, otherwise=earlier_slug)
@@ -224,7 +226,7 @@ def check_may_rotate(
         raise conflict("rotation_in_progress", detail)
 
 
-async def replaced_by(change: DirectoryChange, key: ApiKey) -> list[ApiKey]:
+async def replaced_key_of(change: DirectoryChange, key: ApiKey) -> list[ApiKey]:
     """The key that this one has replaced, unless it is deleted."""
     found = await change.find(ApiKey, key.rotated_from) if key.rotated_from else None
     return [found] if found is not None else []

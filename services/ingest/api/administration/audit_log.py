@@ -7,7 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from kernel import times
 from kernel.errors import Unavailable
-from kernel.ids import lower_bound_at, time_of
+from kernel.ids import creation_time_of, lower_bound_at
 from services.ingest.api.administration.base import checked
 from services.ingest.api.callers import Caller
 from services.ingest.api.rest_base import format_time
@@ -38,7 +38,7 @@ def to_json(entry: AuditEntry) -> dict[str, object]:
     return {
         "object": "audit_entry",
         "id": entry.id,
-        "created_at": format_time(time_of(UUID(entry.id))),
+        "created_at": format_time(creation_time_of(UUID(entry.id))),
         "actor": {"kind": entry.actor_kind, "id": entry.actor_id},
         "action": entry.action,
         "resource": entry.resource,

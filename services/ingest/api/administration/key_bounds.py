@@ -33,7 +33,7 @@ def check_within(creator: ApiKey, key: ApiKey) -> None:
         raise Problem(403, "restricted_api_key", detail=detail)
 
 
-def networks(cidrs: Sequence[str]) -> list[str]:
+def parse_networks(cidrs: Sequence[str]) -> list[str]:
     """Raises Problem."""
     try:
         return [str(ip_network(cidr, strict=False)) for cidr in cidrs]
@@ -41,7 +41,7 @@ def networks(cidrs: Sequence[str]) -> list[str]:
         raise invalid([Fault("#/cidrs", "invalid", f"Invalid cidrs: {error}.")]) from None
 
 
-def expiry(text: str | None, creator: ApiKey) -> Timestamp | None:
+def parse_expiry(text: str | None, creator: ApiKey) -> Timestamp | None:
     """The expiry, by default that of the creating key. Raises Problem."""
     if text is None:
         return creator.expires_at if creator.HasField("expires_at") else None

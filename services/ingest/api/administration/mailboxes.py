@@ -123,7 +123,7 @@ class Mailboxes:
                 new = new_mailbox(one, domains, tenant_id=caller.tenant_id, test=test, pointer=at)
                 _check_domain(caller, new.mailbox.domain_id)
                 made.append(new)
-                faults += repeated(new.mailbox, named, at)
+                faults += repeated_fault(new.mailbox, named, at)
             except Problem as problem:
                 if problem.status != 422:
                     raise
@@ -132,7 +132,7 @@ class Mailboxes:
             raise invalid(faults)
         mailboxes = [one.mailbox for one in made]
         async with self._directory.changing(caller) as change:
-            await check_free(change, mailboxes, pointers)
+            await check_addresses_free(change, mailboxes, pointers)
             await check_count(change, mailboxes, pointers, count_max=self._count_max)
             await check_domains(change, mailboxes, pointers)
             await add_mailboxes(change, mailboxes)
@@ -258,7 +258,9 @@ def _no_domain(address: str, pointer: str) -> Fault:
     return Fault(pointer, "invalid", f"{name} is not one of your domains. Add the domain first.")
 
 
-def repeated(mailbox: Mailbox, named: dict[tuple[str, bool], str], pointer: str) -> list[Fault]:
+def repeated_fault(
+    mailbox: Mailbox, named: dict[tuple[str, bool], str], pointer: str
+) -> list[Fault]:
     """The fault of an address that the batch has named before. named: pointers by address and mode,
     to which this one is added."""
     first = named.setdefault((mailbox.address, mailbox.test), pointer)
@@ -268,7 +270,7 @@ def repeated(mailbox: Mailbox, named: dict[tuple[str, bool], str], pointer: str)
     return [Fault(pointer, "duplicate", detail)]
 
 
-async def check_free(
+async def check_addresses_free(
     change: DirectoryChange, mailboxes: Sequence[Mailbox], pointers: Sequence[str]
 ) -> None:
     """Raises Problem 409 for addresses that have a mailbox already."""

@@ -17,7 +17,7 @@ from contracts.ingest.v1.directory_pb2 import (
     TenantPause,
 )
 from kernel import clock, times
-from kernel.crypto import SecretKeyring, new_key
+from kernel.crypto import SecretKeyring, new_content_key
 from kernel.ids import uuid7_text
 from services.ingest.api.administration.base import (
     LINE,
@@ -115,7 +115,7 @@ class Tenants:
             account_id=account_id,
             name=name,
             external_id=external_id,
-            content_key=self._secrets.encrypt(new_key()),
+            content_key=self._secrets.encrypt(new_content_key()),
         )
 
     async def page(

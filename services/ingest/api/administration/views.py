@@ -6,7 +6,7 @@ from uuid import UUID
 
 from contracts.ingest.v1.directory_pb2 import Account, AccountStatus, ApiKey, Mailbox, Tenant
 from kernel import clock
-from kernel.ids import time_of
+from kernel.ids import creation_time_of
 from services.ingest.api.administration.mailboxes import Mailboxes, SmtpHost
 from services.ingest.api.administration.tenants import AMBIGUOUS_POLICIES, REPUTATION_POLICIES
 from services.ingest.api.callers import Caller, kind_of
@@ -29,7 +29,7 @@ def account_to_json(account: Account) -> dict[str, object]:
         "brand": account.brand or None,
         "status": "suspended" if suspended else "active",
         "status_reason": account.status_reason or None,
-        "created_at": format_time(time_of(UUID(account.account_id))),
+        "created_at": format_time(creation_time_of(UUID(account.account_id))),
     }
 
 
@@ -55,7 +55,7 @@ def tenant_to_json(tenant: Tenant) -> dict[str, object]:
         "hold_score": tenant.hold_score or None,
         "block_score": tenant.block_score or None,
         "reputation_policy": POLICY_NAMES.get(tenant.reputation_policy, "default"),
-        "created_at": format_time(time_of(UUID(tenant.tenant_id))),
+        "created_at": format_time(creation_time_of(UUID(tenant.tenant_id))),
     }
 
 
@@ -92,7 +92,7 @@ def mailbox_to_json(
         if rotating
         else None,
         "last_used_at": format_time(last_used_at) if last_used_at is not None else None,
-        "created_at": format_time(time_of(UUID(mailbox.mailbox_id))),
+        "created_at": format_time(creation_time_of(UUID(mailbox.mailbox_id))),
     }
 
 
@@ -120,5 +120,5 @@ def api_key_to_json(key: ApiKey, last_used_at: datetime | None = None) -> dict[s
         "last_used_at": format_time(last_used_at) if last_used_at is not None else None,
         "rotated_from": key.rotated_from or None,
         "test": key.test,
-        "created_at": format_time(time_of(UUID(key.key_id))),
+        "created_at": format_time(creation_time_of(UUID(key.key_id))),
     }

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from kernel.tls import CLOSE_S, HANDSHAKE_S
 from mail.reachable import Network, canonical_ip, is_within
 from mail.smtp_server_events import ServerConfig
-from services.ingest.api.listener import Listener, set_options
+from services.ingest.api.listener import Listener, set_socket_options
 from services.ingest.api.submission.connection import Connection
 from services.ingest.api.submission.proxy import read_proxy_header
 from services.ingest.api.submission.submitter import SubmissionDependencies, Submitter
@@ -107,7 +107,7 @@ class SubmissionServer:
                     sock.send(FULL)
             return
         try:
-            set_options(sock)
+            set_socket_options(sock)
             await self._converse(sock, client)
         except OSError:  # the client is gone, or does not speak TLS
             sock.close()

@@ -73,13 +73,13 @@ def attachment_archived_program(features: MessageFeatures, lists: WordLists) -> 
             f"{name} in {each.filename}"
             for each in features.attachments
             if each.content.startswith(ZIP)
-            for name in members(each)
+            for name in zip_members(each)
             if extension(name) in lists.among("programs")
         ]
     )
 
 
-def members(attachment: Attachment) -> list[str]:
+def zip_members(attachment: Attachment) -> list[str]:
     """The names in a ZIP file; none if it is broken or large."""
     if len(attachment.content) > ARCHIVE_BYTES_MAX:
         return []

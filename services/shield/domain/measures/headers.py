@@ -51,7 +51,7 @@ def from_name_is_brand(features: MessageFeatures, lists: WordLists) -> Finding:
     return NONE
 
 
-def from_brand_host(features: MessageFeatures, lists: WordLists) -> Finding:
+def from_host_names_brand(features: MessageFeatures, lists: WordLists) -> Finding:
     """The sender's host contains a brand's name but is not the brand's: paypal-secure.example."""
     for name in sorted(host_parts(features.sender_domain) & lists.brands.keys()):
         if not is_genuine(features.sender_domain, name, lists):
@@ -129,7 +129,7 @@ MEASURES: dict[str, Measure] = {
     for each in (
         from_name_is_address,
         from_name_is_brand,
-        from_brand_host,
+        from_host_names_brand,
         from_freemail,
         reply_to_freemail,
         reply_to_elsewhere,

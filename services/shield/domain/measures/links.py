@@ -15,7 +15,7 @@ Targets = Mapping[LinkTarget, Sequence[Link]]
 
 
 @lru_cache(maxsize=8192)
-def signs(target: LinkTarget, lists: WordLists) -> frozenset[str]:
+def link_signs(target: LinkTarget, lists: WordLists) -> frozenset[str]:
     """The measures that a link to this target adds to. Cached, like the target."""
     found = {
         "link_ip": target.ip,
@@ -26,7 +26,7 @@ def signs(target: LinkTarget, lists: WordLists) -> frozenset[str]:
         "link_free_hosting": is_within(target.host, lists.among("free_hosting")),
         "link_risky_tld": target.tld in lists.among("risky_tlds"),
         "link_bulk_tld": target.tld in lists.among("bulk_tlds"),
-        "link_brand_host": bool(foreign_brands(target.host, lists)),
+        "link_host_names_brand": bool(foreign_brands(target.host, lists)),
     }
     return frozenset(name for name, true in found.items() if true)
 
@@ -39,12 +39,12 @@ def foreign_brands(host: str, lists: WordLists) -> list[str]:
 
 
 def has_signs(features: MessageFeatures, lists: WordLists) -> bool:
-    return any(signs(target, lists) for target in features.targets)
+    return any(link_signs(target, lists) for target in features.targets)
 
 
 def links_with_sign(name: str, targets: Targets, lists: WordLists) -> list[Sequence[Link]]:
     """The links whose target has this sign."""
-    return [links for target, links in targets.items() if name in signs(target, lists)]
+    return [links for target, links in targets.items() if name in link_signs(target, lists)]
 
 
 def count_with_url(name: str, features: MessageFeatures, lists: WordLists) -> Finding:
@@ -56,22 +56,22 @@ def count_with_url(name: str, features: MessageFeatures, lists: WordLists) -> Fi
 def count_with_host(name: str, features: MessageFeatures, lists: WordLists) -> Finding:
     """The number of links whose target has this sign, with the first host, if there are few
     targets."""
-    found = links_with_sign(name, few_targets(features), lists)
+    found = links_with_sign(name, links_if_few_targets(features), lists)
     return Finding(sum(map(len, found)), found[0][0].target.host) if found else NONE
 
 
-def few_targets(features: MessageFeatures) -> Targets:
+def links_if_few_targets(features: MessageFeatures) -> Targets:
     """The links of a message with few target domains; a digest has many."""
     domains = {each.domain for each in features.targets}
     return features.targets if len(domains) <= TARGET_DOMAINS_MAX else {}
 
 
 def link_shortener(features: MessageFeatures, lists: WordLists) -> Finding:
-    found = links_with_sign("link_shortener", few_targets(features), lists)
+    found = links_with_sign("link_shortener", links_if_few_targets(features), lists)
     return Finding(sum(map(len, found)), found[0][0].url) if found else NONE
 
 
-def link_brand_host(features: MessageFeatures, lists: WordLists) -> Finding:
+def link_host_names_brand(features: MessageFeatures, lists: WordLists) -> Finding:
     """Hosts that contain a brand's name but are not the brand's."""
     unique = dict.fromkeys(each.host for each in features.targets)
     return count_of([host for host in unique for _ in foreign_brands(host, lists)])
@@ -106,7 +106,7 @@ def link_text_is_sender(features: MessageFeatures, _: WordLists) -> Finding:
     )
 
 
-def link_brand_path(features: MessageFeatures, lists: WordLists) -> Finding:
+def link_path_names_brand(features: MessageFeatures, lists: WordLists) -> Finding:
     """URLs whose path contains a brand's host: http://attacker.example/www.paypal.com/login."""
     seen = []
     for url, _, target in features.links:
@@ -162,7 +162,7 @@ BY_URL = ("link_ip", "link_punycode", "link_userinfo", "link_digits")
 BY_HOST = ("link_free_hosting", "link_risky_tld", "link_bulk_tld")
 OF_SIGNS: dict[str, Measure] = {
     "link_shortener": link_shortener,
-    "link_brand_host": link_brand_host,
+    "link_host_names_brand": link_host_names_brand,
     **{name: partial(count_with_url, name) for name in BY_URL},
     **{name: partial(count_with_host, name) for name in BY_HOST},
 }
@@ -172,7 +172,7 @@ OF_TEXT_HOSTS: dict[str, Measure] = {
 OF_LINKS: dict[str, Measure] = {
     each.__name__: each
     for each in (
-        link_brand_path,
+        link_path_names_brand,
         link_domain_count,
         link_tld_count,
         link_foreign_share,

@@ -8,7 +8,7 @@ import pytest
 
 from kernel.content import open_store
 from kernel.embedded import EmbeddedError
-from kernel.embedded.folder import Folder, alive, identity
+from kernel.embedded.folder import Folder, is_alive, process_identity
 
 
 def test_a_second_owner_is_rejected_with_the_pid_of_the_first(tmp_path: Path) -> None:
@@ -44,16 +44,16 @@ def test_an_unfinished_folder_is_rebuilt(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        folder.build("kafka", fail)
+        folder.create_once("kafka", fail)
     assert not (tmp_path / "kafka").exists()
-    folder.build("kafka", Path.mkdir)
+    folder.create_once("kafka", Path.mkdir)
     assert list((tmp_path / "kafka").iterdir()) == []
 
 
 def test_a_finished_folder_is_kept(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
-    folder.build("kafka", Path.mkdir)
-    folder.build("kafka", lambda _: pytest.fail("made twice"))
+    folder.create_once("kafka", Path.mkdir)
+    folder.create_once("kafka", lambda _: pytest.fail("made twice"))
 
 
 def test_a_partial_state_file_is_ignored(tmp_path: Path) -> None:
@@ -65,9 +65,9 @@ def test_a_partial_state_file_is_ignored(tmp_path: Path) -> None:
 
 
 def test_a_reused_pid_is_not_the_old_process() -> None:
-    pid, started = identity(os.getpid())
-    assert alive([pid, started])
-    assert not alive([pid, started - 60])
+    pid, started = process_identity(os.getpid())
+    assert is_alive([pid, started])
+    assert not is_alive([pid, started - 60])
 
 
 def test_other_users_cannot_read_a_new_data_folder(tmp_path: Path) -> None:

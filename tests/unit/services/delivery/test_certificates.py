@@ -136,4 +136,4 @@ async def test_a_canceled_caller_does_not_cancel_the_verification_for_others() -
 
 def test_the_certificate_authorities_of_the_machine_can_be_read() -> None:
     roots = system_roots()
-    assert tls_chain.trust_store(roots) is not None or not roots
+    assert tls_chain.create_trust_store(roots) is not None or not roots

@@ -15,7 +15,7 @@ from contracts.router.v1.events_pb2 import (
     ClosedState,
 )
 from contracts.shield.v1.events_pb2 import VERDICT_HOLD
-from services.events.domain.catalog import CLOSED_TYPES, EVENT_TYPES, data_of, type_of
+from services.events.domain.catalog import CLOSED_TYPES, EVENT_TYPES, event_data_of, event_type_of
 from services.events.domain.endpoint import Endpoint
 from services.events.domain.log_event import log_event_of
 from services.events.domain.state import LogEntry
@@ -27,7 +27,7 @@ POSITION = "019ab000-0000-7000-8000-000000000000"
 
 
 def data(event: Any) -> dict[str, Any]:  # noqa: ANN401
-    return data_of(log_event_of(event), MESSAGE.accepted(), public_seq=2)
+    return event_data_of(log_event_of(event), MESSAGE.accepted(), public_seq=2)
 
 
 def test_every_event_has_its_email_and_its_own_recipient() -> None:
@@ -63,7 +63,7 @@ def test_events_of_a_bcc_recipient_appear_only_in_its_own_data() -> None:
     accepted = hidden.accepted()
     accepted.context.recipient_type = RECIPIENT_TYPE_BCC
 
-    event_data = data_of(log_event_of(hidden.closed()), accepted, public_seq=1)
+    event_data = event_data_of(log_event_of(hidden.closed()), accepted, public_seq=1)
 
     assert (event_data["recipient"], event_data["recipient_type"]) == ("boss@example.org", "bcc")
     assert "boss@example.org" not in json.dumps(data(MESSAGE.closed()))
@@ -83,7 +83,7 @@ def test_each_terminal_state_has_its_type_and_reason(
 ) -> None:
     event = MESSAGE.closed(state, reply=REFUSED, reason="hard_bounce")
 
-    assert type_of(log_event_of(event), is_public=True) == name
+    assert event_type_of(log_event_of(event), is_public=True) == name
     assert key in data(event)
     assert name in EVENT_TYPES
 
@@ -111,7 +111,7 @@ def test_an_expired_message_bounces_with_message_expired() -> None:
 
 
 def test_a_bounce_report_is_marked_as_asynchronous() -> None:
-    assert type_of(log_event_of(MESSAGE.bounced_late()), is_public=True) == "email.bounced"
+    assert event_type_of(log_event_of(MESSAGE.bounced_late()), is_public=True) == "email.bounced"
     assert data(MESSAGE.bounced_late())["bounce"]["async"] is True
 
 
@@ -125,7 +125,9 @@ def test_an_unknown_bounce_class_is_passed_on_unchanged() -> None:
 def test_a_delay_has_the_time_of_the_next_attempt() -> None:
     event_data = data(MESSAGE.delayed())
 
-    assert type_of(log_event_of(MESSAGE.delayed()), is_public=True) == "email.delivery_delayed"
+    assert (
+        event_type_of(log_event_of(MESSAGE.delayed()), is_public=True) == "email.delivery_delayed"
+    )
     assert event_data["smtp"]["code"] == 451
     assert event_data["next_attempt_at"].endswith("Z")
 
@@ -133,10 +135,12 @@ def test_a_delay_has_the_time_of_the_next_attempt() -> None:
 def test_scheduled_mail_is_scheduled_and_then_sent() -> None:
     later = MessageEvents(scheduled_s=3600)
 
-    assert type_of(log_event_of(later.accepted()), is_public=True) == "email.scheduled"
-    assert "scheduled_at" in data_of(log_event_of(later.accepted()), later.accepted(), public_seq=1)
-    assert type_of(log_event_of(later.assigned()), is_public=True) == "email.sent"
-    assert type_of(log_event_of(MESSAGE.accepted()), is_public=True) == "email.sent"
+    assert event_type_of(log_event_of(later.accepted()), is_public=True) == "email.scheduled"
+    assert "scheduled_at" in event_data_of(
+        log_event_of(later.accepted()), later.accepted(), public_seq=1
+    )
+    assert event_type_of(log_event_of(later.assigned()), is_public=True) == "email.sent"
+    assert event_type_of(log_event_of(MESSAGE.accepted()), is_public=True) == "email.sent"
 
 
 def test_held_mail_has_the_reasons() -> None:
@@ -144,7 +148,7 @@ def test_held_mail_has_the_reasons() -> None:
     held.verdict = VERDICT_HOLD
     held.reasons.add(rule="LURE", score=4.5, detail="a link that hides where it goes")
 
-    assert type_of(log_event_of(held), is_public=True) == "email.held"
+    assert event_type_of(log_event_of(held), is_public=True) == "email.held"
     assert data(held)["screening"] == {
         "verdict": "hold",
         "score": 0.5,
@@ -157,14 +161,14 @@ def test_events_of_test_mail_are_marked(test: bool) -> None:
     accepted = MESSAGE.accepted()
     accepted.context.test = test
 
-    assert data_of(log_event_of(MESSAGE.closed()), accepted, public_seq=1)["test"] is test
+    assert event_data_of(log_event_of(MESSAGE.closed()), accepted, public_seq=1)["test"] is test
 
 
 def test_only_emitted_types_can_be_subscribed_to() -> None:
     emitted = {
         *CLOSED_TYPES.values(),
         *(
-            type_of(log_event_of(event), is_public=True)
+            event_type_of(log_event_of(event), is_public=True)
             for event in (MESSAGE.accepted(), MESSAGE.delayed())
         ),
     }
@@ -176,7 +180,7 @@ def test_only_emitted_types_can_be_subscribed_to() -> None:
 def test_internal_events_have_their_own_types() -> None:
     events = MESSAGE.accepted(), MESSAGE.screened(), MESSAGE.assigned(), MESSAGE.attempted()
 
-    assert [type_of(log_event_of(event), is_public=False) for event in events] == [
+    assert [event_type_of(log_event_of(event), is_public=False) for event in events] == [
         "message.accepted",
         "message.screened",
         "message.assigned",

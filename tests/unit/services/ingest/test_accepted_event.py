@@ -43,7 +43,7 @@ def test_all_messages_of_an_email_can_be_rebuilt_from_the_first() -> None:
     first.context.content_ref = "now/2030-02-05/x:0:1"
 
     events = list(
-        accepted_event.for_recipients(first, list(zip(IDS[1:], people(2), strict=True)), KEY)
+        accepted_event.events_for_recipients(first, list(zip(IDS[1:], people(2), strict=True)), KEY)
     )
 
     assert events[0] == first

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from contracts.ingest.v1.directory_pb2 import ApiKey, ApiKeyKind
-from services.ingest.api.compression import takes_gzip
+from services.ingest.api.compression import accepts_gzip
 from tests.support.rest_api import ID, call_api
 
 ORIGIN = "https://app.example.net"
@@ -121,7 +121,7 @@ def test_a_short_response_is_not_compressed() -> None:
     ],
 )  # fmt: skip
 def test_gzip_is_used_only_if_it_is_acceptable(accept: str, takes: bool) -> None:
-    assert takes_gzip(accept) is takes
+    assert accepts_gzip(accept) is takes
 
 
 def test_scripts_of_other_origins_cannot_call_by_default() -> None:

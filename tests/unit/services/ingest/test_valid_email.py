@@ -141,8 +141,10 @@ def test_tags_and_metadata_fit_in_the_event() -> None:
 def test_a_mailbox_is_stored_in_readable_form_and_parses_to_the_same(given: str) -> None:
     box = address.parse_mailbox(given)
 
-    assert address.canonical(address.parse_mailbox(address.readable(box))) == address.canonical(box)
-    assert "=?" not in address.readable(box)
+    assert address.canonical(
+        address.parse_mailbox(address.format_for_display(box))
+    ) == address.canonical(box)
+    assert "=?" not in address.format_for_display(box)
 
 
 def test_counts_are_checked_before_their_items() -> None:

@@ -181,7 +181,7 @@ def test_an_assignment_that_was_not_saved_leaves_no_trace() -> None:
     )
     result = dispatched(*map(due_message, range(5)), cell=cell)
     assert len(result.assignments) == 1  # the burst of the site's rate
-    cell.cell.cancel(result.assignments, now_s=NOW_S)
+    cell.cell.undo_assignments(result.assignments, now_s=NOW_S)
     again = dispatched(*map(due_message, range(5)), cell=cell)
     assert len(again.assignments) == 1
     assert cell.cell.scopes.ledger.in_flight(egress_site_scope("e1", "site")) == 1

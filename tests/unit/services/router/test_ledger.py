@@ -166,7 +166,7 @@ def test_a_canceled_reservation_leaves_every_capacity_as_it_was(
     one = PATHS[0]
     before = [ledger.capacity(scope, now_s=now_s) for scope in SCOPES]
     booked = ledger.reserve(one, number, now_s=now_s, partial=True)
-    ledger.cancel(one, booked, now_s=now_s)
+    ledger.undo_reservation(one, booked, now_s=now_s)
     after = [ledger.capacity(scope, now_s=now_s) for scope in SCOPES]
     assert [one.available for one in after] == [one.available for one in before]
 

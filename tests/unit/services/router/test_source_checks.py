@@ -8,7 +8,7 @@ from services.router.domain.events import timestamp
 from services.router.domain.ledger import Scope, ScopeKind
 from services.router.domain.listings import LISTED_S, ListingChanged, Listings
 from services.router.domain.policies import DEFAULT_POOL
-from services.router.domain.policy_events import check_outcome, stored
+from services.router.domain.policy_events import check_outcome, to_stored
 from services.router.domain.reasons import WaitReason
 from services.router.domain.source_checks import (
     Check,
@@ -128,7 +128,7 @@ def test_findings_are_events_that_survive_a_change_of_the_scheduler() -> None:
     assert [type(one).__name__ for one in events] == ["SourceChecked", "ListingChanged"]
 
     second = AdaptivePolicies()
-    second.load(PolicyEvent.FromString(row) for _, row in map(stored, events))
+    second.load(PolicyEvent.FromString(row) for _, row in map(to_stored, events))
 
     assert second.checks.states() == first.checks.states()
     assert second.listings.in_force(NOW_S) == first.listings.in_force(NOW_S)

@@ -13,7 +13,7 @@ from contracts.shield.v1.events_pb2 import MessageScreened
 from kernel import clock
 from kernel.child import Child, ChildKilled, ChildRaised, ChildResult
 from kernel.content import ContentNotFound, ReadResult, SealedContent
-from kernel.crypto import SecretKeyring, new_key, new_secret_key, seal
+from kernel.crypto import SecretKeyring, new_content_key, new_secret_key, seal
 from kernel.errors import Unavailable
 from kernel.handler_result import DeadLetter, Emit, HandlerResult
 from kernel.processor import Record
@@ -30,7 +30,7 @@ from tests.unit.services.shield.samples import (
 )
 from tests.unit.services.shield.test_scoring import GTUBE
 
-KEY = new_key()
+KEY = new_content_key()
 SECRETS = SecretKeyring([new_secret_key()])
 
 
@@ -62,7 +62,7 @@ class FakeContentStore:
         self.reads.append(list(references))
         return [self.bodies.get(each, ContentNotFound(each)) for each in references]
 
-    async def expire(self, today: date) -> list[str]:
+    async def remove_expired(self, today: date) -> list[str]:
         raise NotImplementedError
 
 
@@ -163,7 +163,7 @@ def test_a_missing_content_is_held_and_the_rest_of_the_batch_passes() -> None:
 
 def test_a_content_under_another_key_is_held() -> None:
     harness = Harness()
-    [outcome] = harness.screen(harness.accept(1, make_content(text="hello"), key=new_key()))
+    [outcome] = harness.screen(harness.accept(1, make_content(text="hello"), key=new_content_key()))
     assert screened(outcome).verdict == HOLD
     assert screened(outcome).reasons[0].rule == "content_unreadable"
 

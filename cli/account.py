@@ -4,9 +4,10 @@ from typing import Annotated
 
 import typer
 
-from cli.api import open_api
+from cli.api import Api, open_api
 from cli.options import noun
 from cli.printing import console, id_column, print_table
+from cli.tenant import given
 
 app = noun("Accounts: billing customers.")
 
@@ -18,7 +19,7 @@ def create(
     name: str,
     *,
     brand: Annotated[
-        str, typer.Option(help="Its brand, of OBM_BRANDS_FILE: the names that it and its keys show")
+        str, typer.Option(help="Its brand, by id or name: the names that it and its keys show")
     ] = "",
 ) -> None:
     """Create an account and print its id.
@@ -28,8 +29,33 @@ def create(
     obm account create Acme --brand partner
     """
     api = open_api()
-    new = {"name": " ".join(name.split()), "brand": brand}
+    new = {"name": " ".join(name.split()), "brand": brand_id(api, brand)}
     console.print(api.post("/accounts", new)["id"])
+
+
+@app.command()
+def change(
+    account: Account,
+    *,
+    name: Annotated[str | None, typer.Option(help="Name")] = None,
+    brand: Annotated[
+        str | None, typer.Option(help="Its brand, by id or name; empty: none of its own")
+    ] = None,
+) -> None:
+    """Change the given options of an account. Its keys and domains keep the names that they have.
+
+    \b
+    obm account change Acme --brand "Partner Post"
+    """
+    api = open_api()
+    found = api.find("accounts", account)
+    changes = {"name": name, "brand": brand if brand is None else brand_id(api, brand)}
+    api.patch(f"/accounts/{found['id']}", given(changes.items()))
+
+
+def brand_id(api: Api, brand: str) -> str:
+    """Empty without a brand. Raises ConfigError."""
+    return str(api.find("brands", brand)["id"]) if brand else ""
 
 
 @app.command()

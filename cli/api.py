@@ -21,6 +21,7 @@ TIMEOUT_S = 60.0
 KEY_ERRORS = {"missing_api_key", "invalid_api_key", "restricted_api_key"}
 WHAT = {
     "accounts": "account", "tenants": "tenant", "domains": "domain", "mailboxes": "mailbox",
+    "brands": "brand",
 }  # fmt: skip
 
 
@@ -91,7 +92,8 @@ class Api:
         try:
             UUID(identifier)
         except ValueError:
-            return []
+            if noun != "brands":  # those of the file have other ids
+                return []
         if noun == "domains":  # they are got by tenant
             return [one for one in self.items("/domains") if one["id"] == identifier]
         try:

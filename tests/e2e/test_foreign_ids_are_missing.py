@@ -27,7 +27,7 @@ from kernel.rpc import TOKEN_HEADER
 from services.ingest.api.callers import CallerKind
 from services.ingest.api.grpc.base import rule_of
 from services.ingest.api.operations import OPERATIONS
-from tests.support.accounts import add_account_key, create_account
+from tests.support.accounts import add_account_key, add_brand, create_account
 from tests.support.engine import Engine
 from tests.support.known_keys import ACCESS
 from tests.support.operations import example_of, operations_of, path_parameters
@@ -98,6 +98,7 @@ def owner(engine: Engine) -> Iterator[OwnedObjects]:
         owned.ids |= {"email": SUPPRESSED, "id_or_email": SUPPRESSED}
         owned.ids["key_id"] = http.get("/api-keys").json()["data"][0]["id"]
         owned.ids["domain_id"] = http.get("/domains").json()["data"][0]["id"]
+        owned.ids["brand_id"] = add_brand(engine.environment, account.account_id)
         mailbox = {"address": "ann@owner.obm-sandbox.net"}
         owned.ids["mailbox_id"] = http.post("/mailboxes", json=mailbox).json()["id"]
         captured = wait_for_capture(http)

@@ -16,6 +16,7 @@ import pytest
 from google.protobuf.message_factory import GetMessageClass
 
 from tests.support.accounts import keys_of_callers
+from tests.support.branded_customer import NAME, SLUGS, Customer
 from tests.support.engine import Engine, engine_of
 from tests.support.known_keys import ACCESS
 from tests.support.public_rpcs import Rpc, rpcs, services_with
@@ -31,6 +32,11 @@ name = "Zenith Mail"
 slug = "zenith"
 sandbox_domain = "zenith-sandbox.net"
 smtp_host = "smtp.zenith-mail.net"
+api_hosts = ["api.zenith-mail.net"]
+
+[default.certificates."smtp.reseller-post.net"]
+certificate = "{folder}/reseller/certificate.pem"
+key = "{folder}/reseller/key.pem"
 
 [partner]
 name = "Partner Post"
@@ -44,8 +50,6 @@ bounce_mx = "mx.partner-post.net"
 certificate = "{folder}/certificate.pem"
 key = "{folder}/key.pem"
 """
-# Random texts, such as keys and Message-IDs, contain any letters in their middle.
-OTHERS = re.compile(r"(?<![a-z0-9+/])(obm|zenith)(?![a-z0-9+/])", re.IGNORECASE)
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +59,8 @@ def engine(
 ) -> Iterator[Engine]:  # fmt: skip
     folder = tmp_path_factory.mktemp("brands")
     certificate_files(folder, "smtp.partner-post.net")
+    (folder / "reseller").mkdir()
+    certificate_files(folder / "reseller", "smtp.reseller-post.net")
     brands = folder / "brands.toml"
     brands.write_text(BRANDS.format(folder=folder))
     with (
@@ -76,54 +82,9 @@ def engine(
         yield running
 
 
-class Customer:
-    """A customer with the brand `partner`, whose client records all that it sees."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.seen: list[tuple[str, str]] = []
-        self._is_starting = True
-        self._http = httpx.Client(base_url=engine.url, timeout=60)
-        operator = keys_of_callers(engine.environment)["accounts"]
-        account = self.call("POST", "/accounts", operator, name="One", brand="partner").json()
-        made = self.call(
-            "POST", "/api-keys", operator, name="One", kind="account", account_id=account["id"]
-        )
-        self.account_key = made.json()["token"]
-        self.key = self.new_key(name="Two", test=True)
-        self.live_key = self.new_key(name="Three")
-        self._is_starting = False
-        assert self.key.startswith("partner_test_")
-        assert self.live_key.startswith("partner_live_")
-
-    def new_key(self, **fields: object) -> str:
-        made = self.call("POST", "/api-keys", self.account_key, **fields)
-        assert made.status_code == 201, made.text
-        return str(made.json()["token"])
-
-    def call(self, method: str, path: str, key: str = "", **fields: Any) -> httpx.Response:  # noqa: ANN401 - JSON
-        headers = {"Host": "api.partner-post.net", "Authorization": f"Bearer {key or self.key}"}
-        response = self._http.request(method, path, json=fields or None, headers=headers)
-        while response.status_code == 503 and self._is_starting:
-            time.sleep(0.2)
-            response = self._http.request(method, path, json=fields or None, headers=headers)
-        self.saw(f"{method} {path}", f"{response.headers}\n{response.text}")
-        return response
-
-    def saw(self, where: str, text: str) -> None:
-        self.seen.append((where, text))
-
-    def leaks(self) -> list[str]:
-        return [
-            f"{where}: {text[max(0, found.start() - 60) : found.end() + 40]!r}"
-            for where, text in self.seen
-            if (found := OTHERS.search(text))
-        ]
-
-
-@pytest.fixture(scope="module")
-def customer(engine: Engine) -> Customer:
-    return Customer(engine)
+@pytest.fixture(scope="module", params=SLUGS)
+def customer(request: pytest.FixtureRequest, engine: Engine) -> Customer:
+    return Customer(engine, request.param)
 
 
 def test_every_answer_of_the_api(customer: Customer) -> None:
@@ -145,8 +106,8 @@ def test_dns_records(customer: Customer) -> None:
     made = customer.call("POST", "/domains", customer.live_key, name="customer-lab.net")
     assert made.status_code == 201, made.text
     values = [one["value"] for one in made.json()["records"]]
-    assert any("mx.partner-post.net" in one for one in values)
-    assert any("include:_spf.mx.partner-post.net" in one for one in values)
+    assert any(f"mx.{customer.domain}" in one for one in values)
+    assert any(f"include:_spf.mx.{customer.domain}" in one for one in values)
     customer.call("POST", f"/domains/{made.json()['id']}/rotate-dkim", customer.live_key)
     assert customer.leaks() == []
 
@@ -158,7 +119,7 @@ def test_messages_their_events_and_webhooks(customer: Customer) -> None:
             await asyncio.to_thread(send_and_wait, customer, customer.key, receiver)
             for one in receiver.received:
                 customer.saw("webhook", f"{one.headers}\n{one.body.decode()}")
-                assert one.headers["user-agent"] == "PARTNER-Webhooks/1"
+                assert one.headers["user-agent"] == f"{customer.slug.upper()}-Webhooks/1"
 
     asyncio.run(scenario())
     assert customer.leaks() == []
@@ -175,7 +136,7 @@ def send_and_wait(customer: Customer, key: str, receiver: Receiver) -> None:
     for local in ("delivered", "bounced"):
         sent = customer.call(
             "POST", "/emails", key, **{"from": f"Shop <shop@{domain}>"},
-            to=f"{local}@partner-sandbox.net", subject="Order", text="Hi", html="<p>Hi</p>",
+            to=f"{local}@{customer.sandbox}", subject="Order", text="Hi", html="<p>Hi</p>",
             stream="broadcast" if local == "delivered" else "transactional",
         )  # fmt: skip
         assert sent.status_code == 202, sent.text
@@ -213,13 +174,13 @@ def session_of(customer: Customer, host: str = "", *, tls: bool = True) -> SmtpS
 
 
 def test_smtp_before_a_login(customer: Customer) -> None:
-    with session_of(customer, "smtp.partner-post.net", tls=False) as plain:
+    with session_of(customer, f"smtp.{customer.domain}", tls=False) as plain:
         assert plain.greeting == "220 mail.neutral.net ESMTP\r\n"
         plain.send("EHLO x.test", *STRANGE, *WRONG, "STARTTLS")
         plain.start_tls()
-        assert plain.send("EHLO x.test").startswith("250-smtp.partner-post.net\r\n")
+        assert plain.send("EHLO x.test").startswith(f"250-smtp.{customer.domain}\r\n")
         plain.send(*STRANGE, *WRONG, "QUIT")
-    for host in ("smtp.partner-post.net", ""):
+    for host in (f"smtp.{customer.domain}", ""):
         with session_of(customer, host) as tls:
             tls.send("EHLO x.test", *STRANGE, *WRONG, "GET / HTTP/1.1")
     assert customer.leaks() == []
@@ -236,10 +197,10 @@ def test_smtp_after_a_login(customer: Customer) -> None:
             session.send("EHLO x.test")
             reply = session.log_in(username, password)
             assert reply.startswith("235"), reply
-            assert session.send("EHLO x.test").startswith("250-smtp.partner-post.net\r\n")
+            assert session.send("EHLO x.test").startswith(f"250-smtp.{customer.domain}\r\n")
             assert session.log_in(username, password).startswith("503")
             session.send("MAIL FROM:<a@foreign-lab.net>", "MAIL FROM:<a@smtp-lab.net>", "RSET")
-            recipients = ("a@example.com", "delivered@partner-sandbox.net", "a@zen.net", "bad")
+            recipients = ("a@example.com", f"delivered@{customer.sandbox}", "a@zen.net", "bad")
             session.send("MAIL FROM:<>", *(f"RCPT TO:<{one}>" for one in recipients), "DATA")
             session.send("From: a@foreign-lab.net\r\nSubject: Hi\r\n\r\nHi\r\n.", "QUIT")
     with session_of(customer) as session:
@@ -253,14 +214,14 @@ def test_a_mailbox_and_the_settings_for_its_mail_program(customer: Customer) -> 
     key = customer.live_key
     customer.call("POST", "/domains", key, name="boxes-lab.net")
     made = customer.call("POST", "/mailboxes", key, address="ann@boxes-lab.net", test=True)
-    assert made.json()["smtp"]["host"] == "smtp.partner-post.net", made.text
+    assert made.json()["smtp"]["host"] == f"smtp.{customer.domain}", made.text
     customer.call("GET", "/mailboxes", key)
     with session_of(customer) as session:
         session.send("EHLO x.test")
         assert session.log_in("ann@boxes-lab.net", made.json()["password"]).startswith("235")
         sent = session.send(
             "MAIL FROM:<bob@boxes-lab.net>", "MAIL FROM:<ann@boxes-lab.net>",
-            "RCPT TO:<delivered@partner-sandbox.net>", "DATA",
+            f"RCPT TO:<delivered@{customer.sandbox}>", "DATA",
             "From: ann@boxes-lab.net\r\nSubject: Hi\r\n\r\nHi\r\n.",
         )  # fmt: skip
         assert sent.startswith("250 2.0.0 Queued as "), sent
@@ -276,7 +237,7 @@ def test_errors_over_grpc(customer: Customer) -> None:
                 calls += call(customer, channel, rpc, key)
     assert calls > 0
     metadata = [text for where, text in customer.seen if where == "gRPC SendEmail"]
-    assert any("partner" in text for text in metadata)
+    assert any(customer.slug in text for text in metadata)
     assert customer.leaks() == []
 
 
@@ -301,7 +262,7 @@ def call(customer: Customer, channel: grpc.Channel, rpc: Rpc, key: str) -> bool:
 
 def test_requests_that_are_malformed(customer: Customer) -> None:
     """They are answered before they reach an operation."""
-    host = b"Host: api.partner-post.net\r\n"
+    host = f"Host: api.{customer.domain}\r\n".encode()
     for head in (
         b"GET /nothing HTTP/1.1\r\n" + host,
         b"OPTIONS /v1/emails HTTP/1.1\r\nOrigin: http://x.test\r\n" + host,
@@ -326,3 +287,13 @@ def test_an_unknown_brand_is_refused_with_a_pointer(customer: Customer) -> None:
     refused = customer.call("POST", "/accounts", operator, name="Two", brand="partnr")
     assert refused.status_code == 422
     assert json.loads(refused.text)["errors"][0]["pointer"] == "#/brand"
+
+
+@pytest.mark.parametrize("host", ["elsewhere.net", "mx.zenith-mail.net", "127.0.0.1", "localhost"])
+def test_a_host_that_no_brand_has_shows_none(customer: Customer, host: str) -> None:
+    root = customer.engine.url.removesuffix("/v1")
+    for path in ("/v1/none", "/v1/emails", "/openapi.json", "/docs"):
+        answer = httpx.get(root + path, headers={"Host": host}, timeout=60)
+        assert (answer.status_code == 421) == host.endswith(".net"), answer.text
+        for name in ("obm", "zenith", *SLUGS):
+            assert not re.search(NAME.format(name), answer.text.lower()), (path, name)

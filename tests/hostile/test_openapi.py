@@ -38,6 +38,7 @@ CREATED = {
     "tenants": "{tenant_id}",
     "api-keys": "{key_id}",
     "mailboxes": "{mailbox_id}",
+    "brands": "{brand_id}",
     "webhooks": "{webhook_id}",
 }
 
@@ -57,6 +58,7 @@ schemathesis.openapi.format("cidr", st.ip_addresses(network="10.0.0.0/8").map("{
 
 schemathesis.openapi.format("own-address", st.uuids().map(f"{{}}@{DOMAIN}".format))
 schemathesis.openapi.format("domain", st.uuids().map("{}.example.net".format))
+schemathesis.openapi.format("brand-host", st.uuids().map("{}.example.org".format))
 schemathesis.openapi.format("filename", name.map("{}.pdf".format))
 schemathesis.openapi.format("media-type", st.sampled_from(["text/plain", "application/pdf"]))
 schemathesis.openapi.format("content-id", name)

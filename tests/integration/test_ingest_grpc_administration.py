@@ -1,80 +1,28 @@
 """A customer is set up by gRPC alone, with the results and the audit entries of REST. Nobody sees
 what belongs to another."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 from uuid import uuid4
 
 import grpc
 import grpc.aio
-import pytest
-from google.protobuf.json_format import MessageToDict
-from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
-from google.rpc import error_details_pb2  # type: ignore[import-untyped]
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
-from grpc_status import rpc_status
 
 from services.ingest.api.callers import CallerKind
 from services.ingest.api.grpc.base import rule_of
 from services.ingest.api.operations import OPERATIONS
+from tests.support.grpc_client import RPCS, client, fields_of, without_nothing
 from tests.support.ingest import IngestHarness
-from tests.support.known_keys import ACCESS
 from tests.support.mailboxes import make_mailbox
-from tests.support.public_rpcs import Rpc, rpcs, services_with
 from tests.support.stack import harness_fixture
 
 WITH_HOST = partial(IngestHarness, extra={"bounce_mx": "mx.example.net"})
 harness = harness_fixture(WITH_HOST, scope="function")
-DOMAIN = "shop.customer.org"
-RPCS = {one.method.name: one for one in rpcs(services_with(ACCESS))}
 OF_LISTS = {"page_size", "page_token"}
-
-
-class Client:
-    """Calls RPCs by name."""
-
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._channel = channel
-
-    async def call(self, name: str, key: str, tenant: str = "", /, **fields: object) -> Any:  # noqa: ANN401 - its response
-        rpc: Rpc = RPCS[name]
-        method: Any = self._channel.unary_unary(
-            f"/{rpc.service}/{name}",
-            request_serializer=lambda one: one.SerializeToString(),
-            response_deserializer=GetMessageClass(rpc.method.output_type).FromString,
-        )
-        metadata = (("authorization", f"Bearer {key}"), ("x-tenant-id", tenant))
-        return await method(rpc.request(**fields), metadata=metadata, timeout=60)
-
-    async def refusal(
-        self, name: str, key: str, tenant: str = "", /, **fields: object
-    ) -> tuple[str, str, list[str]]:
-        """Reason, text and fields."""
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await self.call(name, key, tenant, **fields)
-        status = rpc_status.from_call(refused.value)
-        assert status is not None, refused.value
-        info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-        for detail in status.details:
-            detail.Unpack(info)
-            detail.Unpack(bad)
-        return info.reason, status.message, [one.field for one in bad.field_violations]
-
-
-@asynccontextmanager
-async def client(harness: IngestHarness) -> AsyncIterator[Client]:
-    address = f"127.0.0.1:{harness.ports.ingest_grpc}"
-    async with harness.running(), grpc.aio.insecure_channel(address) as channel:
-        yield Client(channel)
-
-
-def fields_of(message: Message) -> dict[str, Any]:
-    return MessageToDict(message, preserving_proto_field_name=True)
+DOMAIN = "shop.customer.org"
 
 
 async def test_a_customer_is_set_up_by_grpc_alone(harness: IngestHarness) -> None:
@@ -259,16 +207,6 @@ async def test_a_key_that_is_being_rotated_is_rotated_again_by_force(
         assert refused[0] == "rotation_in_progress"
         again = await rpc.call("RotateApiKey", key, id=made.api_key.id, force=True)
         assert again.api_key.rotated_from == made.api_key.id
-
-
-def without_nothing(shown: Any) -> Any:  # noqa: ANN401 - JSON
-    """JSON without what a protobuf message does not tell apart from nothing."""
-    if isinstance(shown, list):
-        return [without_nothing(one) for one in shown]
-    if not isinstance(shown, dict):
-        return shown
-    inner = {name: without_nothing(one) for name, one in shown.items() if name != "object"}
-    return {name: one for name, one in inner.items() if one not in (None, False, [], "")}
 
 
 async def test_a_list_is_read_page_by_page(harness: IngestHarness) -> None:

@@ -5,8 +5,9 @@ import json
 import urllib.request
 from collections.abc import Mapping
 
-from contracts.ingest.v1.directory_pb2 import ApiKeyKind
+from contracts.ingest.v1.directory_pb2 import Account, ApiKeyKind, Brand
 from kernel.auth import FULL_ACCESS
+from kernel.ids import uuid7_text
 from services.ingest.api.administration.api_keys import new_key
 from services.ingest.settings import Settings
 from tests.support.directory import CreatedAccount, open_directory
@@ -33,7 +34,8 @@ def keys_of_callers(environment: Mapping[str, str]) -> dict[str, str]:
             return operator, (await directory.add_account("the tests")).account_id
 
     operator, account_id = asyncio.run(make())
-    return {"accounts": operator, "tenants": add_account_key(environment, account_id)}
+    account = add_account_key(environment, account_id)
+    return {"accounts": operator, "brands": operator, "tenants": account}
 
 
 def add_account_key(environment: Mapping[str, str], account_id: str) -> str:
@@ -47,6 +49,19 @@ def add_account_key(environment: Mapping[str, str], account_id: str) -> str:
             )  # fmt: skip
             await directory.store.save(key)
         return secret
+
+    return asyncio.run(make())
+
+
+def add_brand(environment: Mapping[str, str], account_id: str) -> str:
+    """Give an account a brand of its own. Returns its id."""
+
+    async def make() -> str:
+        brand = Brand(brand_id=uuid7_text(), name="Own", slug="own", sandbox_domain="own.net")
+        account = Account(account_id=account_id, name="own", brand=brand.brand_id)
+        async with open_directory(settings(environment)) as directory:
+            await directory.store.save(brand, account)
+        return brand.brand_id
 
     return asyncio.run(make())
 

@@ -14,13 +14,13 @@ from kernel.brand import Brand, Brands
 from services.ingest.api.access import Principal
 from services.ingest.api.account_brands import AccountBrands
 from services.ingest.api.administration import Administration
-from services.ingest.api.administration.base import Directory
+from services.ingest.api.administration.base import Directory, paginate
 from services.ingest.api.callers import Caller
 from services.ingest.api.cors import with_cors
 from services.ingest.api.http import Receive, Request, read_body
 from services.ingest.api.http_app import HttpApp
 from services.ingest.api.rest import RestDependencies, create_rest_app
-from services.ingest.api.rest_base import RestAccess, paginate
+from services.ingest.api.rest_base import RestAccess
 from services.ingest.domain.body_memory import BodyMemory
 from services.ingest.domain.email import decode_batch
 from services.ingest.domain.pointers import decode_body
@@ -130,15 +130,16 @@ def application_with(access: Any, origins: str = "") -> object:  # noqa: ANN401 
     clients = cast(
         Any, type("ServiceClients", (), dict.fromkeys(["router", "events", "delivery", "shield"]))
     )
+    account_brands = AccountBrands(brands(), lambda _: None)
     dependencies = RestDependencies(
         RestAccess(access), send_handler, nothing, clients, cast(Any, Domains()),
         cast(Any, DomainService()),
         Administration(
             EmptyDirectory(), nothing, secrets=nothing,
-            brands=AccountBrands(brands(), lambda _: None), mailboxes_max=9,
+            brands=account_brands, mailboxes_max=9,
         ),
     )  # fmt: skip
-    app = HttpApp(access, send_handler, create_rest_app(dependencies), brands=brands())
+    app = HttpApp(access, send_handler, create_rest_app(dependencies), brands=account_brands)
     return with_cors(app, [origins] if origins else [])
 
 

@@ -76,7 +76,7 @@ class CreateAccountRequest(_message.Message):
     plan: _builtins.str
     billing_email: _builtins.str
     brand: _builtins.str
-    """of those in the operator's brands file"""
+    """id of a brand"""
     def __init__(
         self,
         *,

@@ -205,7 +205,7 @@ class Account(_message.Message):
     status_reason: _builtins.str
     """why it is suspended"""
     brand: _builtins.str
-    """table of OBM_BRANDS_FILE; empty: the default"""
+    """id of a Brand, or table of OBM_BRANDS_FILE; empty: the default"""
     def __init__(
         self,
         *,
@@ -226,6 +226,85 @@ class Account(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Account: _TypeAlias = Account  # noqa: Y015
+
+@_typing.final
+class Brand(_message.Message):
+    """The names by which the customers of some accounts know the installation. What is empty follows from
+    the slug, or is that of the installation.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BRAND_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    DELETED_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    SLUG_FIELD_NUMBER: _builtins.int
+    PROBLEM_TYPE_FIELD_NUMBER: _builtins.int
+    SANDBOX_DOMAIN_FIELD_NUMBER: _builtins.int
+    USER_AGENT_FIELD_NUMBER: _builtins.int
+    SMTP_HOST_FIELD_NUMBER: _builtins.int
+    BOUNCE_MX_FIELD_NUMBER: _builtins.int
+    SPF_INCLUDE_FIELD_NUMBER: _builtins.int
+    API_HOSTS_FIELD_NUMBER: _builtins.int
+    DOCS_HOST_FIELD_NUMBER: _builtins.int
+    TRACKING_HOST_FIELD_NUMBER: _builtins.int
+    UNSUBSCRIBE_HOST_FIELD_NUMBER: _builtins.int
+    SELECTOR_PREFIX_FIELD_NUMBER: _builtins.int
+    brand_id: _builtins.str
+    version: _builtins.int
+    deleted: _builtins.bool
+    name: _builtins.str
+    slug: _builtins.str
+    """prefix of API keys, domain of gRPC errors"""
+    problem_type: _builtins.str
+    """prefix of the type of a problem"""
+    sandbox_domain: _builtins.str
+    """accepts test mail only"""
+    user_agent: _builtins.str
+    """of webhooks and downloads"""
+    smtp_host: _builtins.str
+    """name of the SMTP server"""
+    bounce_mx: _builtins.str
+    """MX of the return paths of new domains"""
+    spf_include: _builtins.str
+    """in the SPF records of new domains"""
+    docs_host: _builtins.str
+    tracking_host: _builtins.str
+    unsubscribe_host: _builtins.str
+    selector_prefix: _builtins.str
+    """of the DKIM selectors of new keys"""
+    @_builtins.property
+    def api_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """whose requests have this brand"""
+
+    def __init__(
+        self,
+        *,
+        brand_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        deleted: _builtins.bool = ...,
+        name: _builtins.str = ...,
+        slug: _builtins.str = ...,
+        problem_type: _builtins.str = ...,
+        sandbox_domain: _builtins.str = ...,
+        user_agent: _builtins.str = ...,
+        smtp_host: _builtins.str = ...,
+        bounce_mx: _builtins.str = ...,
+        spf_include: _builtins.str = ...,
+        api_hosts: _abc.Iterable[_builtins.str] | None = ...,
+        docs_host: _builtins.str = ...,
+        tracking_host: _builtins.str = ...,
+        unsubscribe_host: _builtins.str = ...,
+        selector_prefix: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_hosts", b"api_hosts", "bounce_mx", b"bounce_mx", "brand_id", b"brand_id", "deleted", b"deleted", "docs_host", b"docs_host", "name", b"name", "problem_type", b"problem_type", "sandbox_domain", b"sandbox_domain", "selector_prefix", b"selector_prefix", "slug", b"slug", "smtp_host", b"smtp_host", "spf_include", b"spf_include", "tracking_host", b"tracking_host", "unsubscribe_host", b"unsubscribe_host", "user_agent", b"user_agent", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Brand: _TypeAlias = Brand  # noqa: Y015
 
 @_typing.final
 class TenantPause(_message.Message):
@@ -435,6 +514,8 @@ class Domain(_message.Message):
     PENDING_KEYS_FIELD_NUMBER: _builtins.int
     RETIRED_KEYS_FIELD_NUMBER: _builtins.int
     BRAND_FIELD_NUMBER: _builtins.int
+    BOUNCE_MX_FIELD_NUMBER: _builtins.int
+    SPF_INCLUDE_FIELD_NUMBER: _builtins.int
     domain_id: _builtins.str
     version: _builtins.int
     deleted: _builtins.bool
@@ -460,7 +541,10 @@ class Domain(_message.Message):
     missing_record: _builtins.str
     """first required record that is not right; empty: the DKIM record"""
     brand: _builtins.str
-    """whose hosts its DNS records name, as the account was when it was added"""
+    """that its account named when it was added"""
+    bounce_mx: _builtins.str
+    """Hosts that its DNS records name; empty: those of the installation, or of a brand of the file."""
+    spf_include: _builtins.str
     @_builtins.property
     def pending_keys(self) -> Global___DkimKeys:
         """sign as soon as DNS publishes them"""
@@ -491,10 +575,12 @@ class Domain(_message.Message):
         pending_keys: Global___DkimKeys | None = ...,
         retired_keys: Global___DkimKeys | None = ...,
         brand: _builtins.str = ...,
+        bounce_mx: _builtins.str = ...,
+        spf_include: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["pending_keys", b"pending_keys", "retired_keys", b"retired_keys"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "brand", b"brand", "deleted", b"deleted", "domain_id", b"domain_id", "ed25519_private_key", b"ed25519_private_key", "ed25519_selector", b"ed25519_selector", "missing_record", b"missing_record", "name", b"name", "paused", b"paused", "pending_keys", b"pending_keys", "retired_keys", b"retired_keys", "return_path_host", b"return_path_host", "rsa_private_key", b"rsa_private_key", "rsa_selector", b"rsa_selector", "shared", b"shared", "status", b"status", "tenant_id", b"tenant_id", "version", b"version", "vouched", b"vouched"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "bounce_mx", b"bounce_mx", "brand", b"brand", "deleted", b"deleted", "domain_id", b"domain_id", "ed25519_private_key", b"ed25519_private_key", "ed25519_selector", b"ed25519_selector", "missing_record", b"missing_record", "name", b"name", "paused", b"paused", "pending_keys", b"pending_keys", "retired_keys", b"retired_keys", "return_path_host", b"return_path_host", "rsa_private_key", b"rsa_private_key", "rsa_selector", b"rsa_selector", "shared", b"shared", "spf_include", b"spf_include", "status", b"status", "tenant_id", b"tenant_id", "version", b"version", "vouched", b"vouched"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,31 +1,37 @@
 """The brand of a tenant's account."""
 
 from contracts.ingest.v1.directory_pb2 import Account, Tenant
-from kernel.brand import Brand, Brands
+from contracts.ingest.v1.directory_pb2 import Brand as BrandRecord
+from kernel.brand import Brand, Brands, brand_of
 from kernel.table import ReplicatedTable, TopicReplayer
 
 
 class TenantBrands:
-    """Replicates tenants and accounts only if there is more than one brand."""
+    """Replicates brands, accounts and tenants. While there is one brand only, the others do not
+    matter."""
 
     def __init__(self, brands: Brands, kafka: TopicReplayer) -> None:
         self._brands = brands
-        self._tables: tuple[ReplicatedTable[Tenant], ReplicatedTable[Account]] | None = None
-        if len(brands.ids) > 1:
-            self._tables = ReplicatedTable(Tenant, kafka), ReplicatedTable(Account, kafka)
+        self._records = ReplicatedTable(BrandRecord, kafka)
+        self._records.on_change(self._put)
+        self._accounts = ReplicatedTable(Account, kafka)
+        self._tenants = ReplicatedTable(Tenant, kafka)
 
     async def of(self, tenant_id: str) -> Brand:
-        """Waits a few seconds for the records of a new tenant."""
-        if self._tables is None:
+        """Waits a few seconds for new records."""
+        await self._records.replayed.wait()
+        if self._brands.is_one:
             return self._brands.default
-        tenants, accounts = self._tables
-        for table in self._tables:
+        for table in (self._accounts, self._tenants):
             await table.replayed.wait()
-        tenant = tenants.get(tenant_id) or (await tenants.wait_for([tenant_id])).get(tenant_id)
+        tenant = (await self._tenants.wait_for([tenant_id])).get(tenant_id)
         if tenant is None:
             return self._brands.default
-        account_id = tenant.account_id
-        account = accounts.get(account_id) or (await accounts.wait_for([account_id])).get(
-            account_id
-        )
-        return self._brands.named(account.brand if account is not None else "")
+        account = (await self._accounts.wait_for([tenant.account_id])).get(tenant.account_id)
+        brand_id = account.brand if account is not None else ""
+        if brand_id and brand_id not in self._brands:
+            await self._records.wait_for([brand_id])
+        return self._brands.named(brand_id)
+
+    def _put(self, record: BrandRecord) -> None:
+        self._brands.put(record.brand_id, None if record.deleted else brand_of(record))

@@ -14,10 +14,10 @@ from mail.address import AddressError
 from mail.records import DnsRecord
 from services.ingest.api.access import Principal
 from services.ingest.api.account_brands import AccountBrands
-from services.ingest.api.administration.base import Directory
+from services.ingest.api.administration.base import Directory, paginate
 from services.ingest.api.callers import Caller, CallerKind, check_live, kind_of
 from services.ingest.api.emails import Emails
-from services.ingest.api.rest_base import paginate, query_or_503
+from services.ingest.api.rest_base import query_or_503
 from services.ingest.domain import verification
 from services.ingest.domain.dkim_rotation import is_rotating
 from services.ingest.domain.domain_name import sending_domain
@@ -161,7 +161,7 @@ class Domains:
         found = await self.find(principal, domain_id)
         _check_own(principal, found)
         raise_if_rotating(found)
-        keys = await self.keys.new_keys()
+        keys = await self.keys.new_keys(found.brand)
 
         def begin(domain: Domain, check: DomainCheck, now: datetime) -> DomainCheck:
             raise_if_rotating(domain)

@@ -60,6 +60,11 @@ class Request:
         return self._brands.of_host(self.header(b"host"))
 
     @property
+    def issuing_brand(self) -> Brand:
+        """The same for what is handed out, such as keys: the default where no brand is named."""
+        return self._brands.find_host(self.header(b"host")) or self._brands.default
+
+    @property
     def traceparent(self) -> str:
         return traceparent_or_new(self.header(b"traceparent"))
 

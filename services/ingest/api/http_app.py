@@ -5,9 +5,10 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
 from kernel import clock, metrics
-from kernel.brand import Brands
+from kernel.errors import Unavailable
 from services.ingest.api import responses
 from services.ingest.api.access import AccessControl, enforce_rate_limit
+from services.ingest.api.account_brands import AccountBrands
 from services.ingest.api.callers import SENDING
 from services.ingest.api.compression import compress_responses
 from services.ingest.api.http import (
@@ -20,7 +21,7 @@ from services.ingest.api.http import (
     send_response,
 )
 from services.ingest.api.sending import SendHandler
-from services.ingest.domain.problem import Problem
+from services.ingest.domain.problem import Problem, unavailable
 
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 EMAILS = "/v1/emails"
@@ -33,9 +34,10 @@ class HttpApp:
     """The ASGI application. Every response is JSON and has a request id."""
 
     def __init__(
-        self, access: AccessControl, send_handler: SendHandler, rest: App, *, brands: Brands
+        self, access: AccessControl, send_handler: SendHandler, rest: App, *, brands: AccountBrands
     ) -> None:
-        self._brands = brands
+        self._brands = brands.all
+        self._refresh_brands = brands.refresh
         self._access = access
         self._send_handler = send_handler
         self._rest = rest
@@ -47,11 +49,29 @@ class HttpApp:
         head = scope["method"] == "HEAD"
         request = Request({**scope, "method": "GET"} if head else scope, self._brands)
         post = scope["path"] == EMAILS and scope["method"] == "POST"
+        if self._brands.knows_all_hosts and (problem := await self._wrong_host(request)):
+            headers: responses.Headers = [(b"x-request-id", request.id.encode())]
+            await send_problem(request, send, problem, headers=headers)
+            return
         try:
             await (self._post_email if post else self._forward)(request, receive, send)
         finally:
             if request.reservation is not None:
                 request.reservation.close()
+
+    async def _wrong_host(self, request: Request) -> Problem | None:
+        """A refusal of a host that is of no brand (RFC 9110 §15.5.20)."""
+        host = request.header(b"host")
+        if not self._brands.refuses(host):
+            return None
+        try:
+            if self._refresh_brands is not None:
+                await self._refresh_brands()
+        except Unavailable:
+            return unavailable()
+        if not self._brands.refuses(host):
+            return None
+        return Problem(421, "misdirected_request", detail="This host is not served here.")
 
     async def _post_email(self, request: Request, receive: Receive, send: Send) -> None:
         began = clock.monotonic_s()

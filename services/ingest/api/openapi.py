@@ -66,6 +66,12 @@ WEBHOOK = {
     "endpoint": {"type": "string", "format": "iri", "pattern": "^https://", "maxLength": 2000},
     "events": {"type": "array", "maxItems": 100, "items": {"enum": EVENT_TYPES}},
 }
+BRAND_HOST = {"type": "string", "format": "brand-host"}
+BRAND = {
+    **dict.fromkeys(("sandbox_domain", "bounce_mx", "spf_include"), HOST_NAME),
+    **dict.fromkeys(("smtp_host", "docs_host", "tracking_host", "unsubscribe_host"), BRAND_HOST),
+    "api_hosts": {"type": "array", "items": BRAND_HOST, "maxItems": 20},
+}
 # Rules that the engine checks after it has decoded the body.
 RULES: dict[str, dict[str, Any]] = {
     "SendEmailRequest": {
@@ -108,6 +114,8 @@ RULES: dict[str, dict[str, Any]] = {
         "cidrs": {"type": "array", "maxItems": 100, "items": {"type": "string", "format": "cidr"}},
         "expires_at": {"anyOf": [ISO_TIME, NULL]},
     },
+    "CreateBrandRequest": BRAND,
+    "UpdateBrandRequest": BRAND,
     "CreateTenantRequest": {"account_id": OPTIONAL_ID},
     "CreateMailboxRequest": {
         "address": {"type": "string", "format": "own-address", "minLength": 3, "maxLength": 320},
@@ -187,6 +195,8 @@ def complete_document(made: dict[str, Any], brand: Brand) -> dict[str, Any]:
     components["securitySchemes"] = SECURITY_SCHEMES
     hosts = [{"url": f"https://{host}"} for host in brand.api_hosts]
     made["servers"] = hosts or [{"url": "/", "description": "This installation"}]
+    if brand.docs_host:
+        made["externalDocs"] = {"url": f"https://{brand.docs_host}/docs"}
     text = msgspec.json.encode(made).replace(
         Brand().sandbox_domain.encode(), brand.sandbox_domain.encode()
     )
@@ -238,7 +248,7 @@ def _content(operation: Operation) -> dict[str, Any]:
 def _parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     """Remove FastAPI's titles, and empty defaults."""
     bounded = {key: value for key, value in schema.items() if key != "title" and value != ""}
-    if name.endswith("_id") and name != "external_id":
+    if name.endswith("_id") and name not in {"external_id", "brand_id"}:
         return {"type": "string", "format": "uuid"}
     if name == "status":
         return {"type": "string", "enum": STATUSES}

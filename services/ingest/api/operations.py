@@ -173,6 +173,27 @@ OPERATIONS = {
     "get /v1/accounts/{account_id}": Operation(
         "getAccount", schemas.AccountResponse, access=OF_ACCOUNT
     ),
+    "post /v1/brands": Operation(
+        "createBrand",
+        schemas.BrandResponse,
+        {
+            "name": "Acme Mail",
+            "slug": "acme",
+            "sandbox_domain": "sandbox.acme.example",
+            "api_hosts": ["api.acme.example"],
+        },
+        access=OF_OPERATOR,
+    ),
+    "get /v1/brands": Operation(
+        "listBrands", response_schemas.list_of(schemas.BrandResponse), access=OF_OPERATOR
+    ),
+    "get /v1/brands/{brand_id}": Operation("getBrand", schemas.BrandResponse, access=OF_ACCOUNT),
+    "patch /v1/brands/{brand_id}": Operation(
+        "updateBrand", schemas.BrandResponse, {"name": "Acme Post"}, access=OF_OPERATOR
+    ),
+    "delete /v1/brands/{brand_id}": Operation(
+        "deleteBrand", response_schemas.DeleteResponse, access=OF_OPERATOR
+    ),
     "post /v1/tenants": Operation(
         "createTenant",
         schemas.TenantResponse,

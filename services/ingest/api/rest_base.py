@@ -1,6 +1,6 @@
 """Shared by the REST resources: access, decoded bodies, pages of lists, JSON responses."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeAlias, TypeVar
@@ -136,20 +136,6 @@ RequestedForwardPage: TypeAlias = Annotated[PageRequest, Depends(parse_forward_p
 
 def page_of(requested: PageRequest) -> Page:
     return Page(requested.limit, requested.after, requested.before)
-
-
-def paginate(
-    found: Sequence[T], requested_page: PageRequest | Page, *, id_of: Callable[[T], str]
-) -> tuple[Sequence[T], bool]:
-    """A page of a list in memory, and whether more follows in its direction."""
-    ordered = sorted(found, key=id_of, reverse=True)
-    if requested_page.before:
-        newer = [one for one in ordered if id_of(one) > requested_page.before]
-        return newer[-requested_page.limit :], len(newer) > requested_page.limit
-    older = [
-        one for one in ordered if not requested_page.after or id_of(one) < requested_page.after
-    ]
-    return older[: requested_page.limit], len(older) > requested_page.limit
 
 
 async def decode_request_body(incoming: Incoming, decode: Callable[[bytes], T]) -> T:

@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from kernel.brand import Brand
+from kernel.brand import Brands
 from kernel.tls import CLOSE_S, HANDSHAKE_S
 from services.ingest.api.http import RESPONSE_EXTENSION
 from services.ingest.api.http_app import App
@@ -51,7 +51,7 @@ class Protocol(HttpToolsProtocol):
     is complete."""
 
     connections_max = 2_000
-    brand = Brand()
+    brands = Brands()
     url = b"/"  # before the first request, which empty lines may precede
     _status = 400  # status of the refusal when the parser stops
     _head_bytes = 0  # octets since the parser last completed a header or read body data
@@ -164,7 +164,7 @@ class Protocol(HttpToolsProtocol):
             return
         name, detail = PROBLEMS[status]
         problem = Problem(status, name, detail=detail)
-        body = problem_body(problem, brand=self.brand, path="", request_id="")
+        body = problem_body(problem, brand=self.brands.neutral, path="", request_id="")
         head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n"
         retry_after = b"retry-after: 2\r\n" if status == 503 else b""
         parts = (STATUS_LINE[status], head % len(body), retry_after, b"\r\n", body)
@@ -206,21 +206,21 @@ class _Server(uvicorn.Server):
 
 
 class HttpServer:
-    """listen: host:port; port 0 picks a free port, see `port`. brand: of requests that are refused
-    before their host is known. tls: without it the listener is plain."""
+    """listen: host:port; port 0 picks a free port, see `port`. brands: their neutral one has the
+    requests that are refused before their host is known. tls: without it the listener is plain."""
 
     def __init__(
         self,
         app: App,
         listen: str,
         *,
-        brand: Brand,
+        brands: Brands,
         trusted_proxies: str = "",
         connections_max: int,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         raise_open_files_limit()
-        limited = {"connections_max": connections_max, "brand": brand}
+        limited = {"connections_max": connections_max, "brands": brands}
         self._config = uvicorn.Config(
             cast(Any, app),
             http=type("Limited", (Protocol,), limited),

@@ -16,7 +16,6 @@ from services.ingest.api.account_brands import AccountBrands
 from services.ingest.api.administration import Administration
 from services.ingest.api.administration.audit_log import AuditLog
 from services.ingest.api.administration.base import Directory
-from services.ingest.api.domains import Domains
 from services.ingest.api.emails import Emails
 from services.ingest.api.fetcher import AttachmentFetcher
 from services.ingest.api.grpc.base import RpcAccess
@@ -31,7 +30,7 @@ from services.ingest.api.submission.listeners import create_submission, smtp_hos
 from services.ingest.api.suppressions import Suppressions
 from services.ingest.api.webhooks import Webhooks
 from services.ingest.app.dependencies import Dependencies, create_dependencies
-from services.ingest.app.domains import create_domain_loops
+from services.ingest.app.domains import create_domain_loops, create_domain_service
 from services.ingest.app.listeners import (
     create_certificates,
     create_grpc_server,
@@ -71,10 +70,11 @@ def create_service(settings: Settings) -> Service:
     directory_cache = DirectoryCache(
         directory, deps.health,
         every_s=settings.directory_read_interval_s, age_max_s=settings.directory_age_max_s,
+        brands=deps.brands,
     )  # fmt: skip
     bodies = BodyMemory(settings.bodies_mb_max * 1024 * 1024)
     limiter = RateLimiter(settings.key_rate_limit_per_s)
-    brands = AccountBrands(deps.brands, directory_cache.known_account)
+    brands = AccountBrands(deps.brands, directory_cache.known_account, directory_cache.refresh)
     usage = CredentialUsage(deps.system_database, limiter.take_used)
     access = AccessControl(directory_cache, limiter, deps.secrets, bodies=bodies)
     acceptance = create_acceptance(deps, access=access, backpressure=backpressure)
@@ -135,7 +135,7 @@ def create_servers(
         RestAccess(access), send_handler, emails, deps.clients, directory, domain_service,
         administration,
     )  # fmt: skip
-    app = HttpApp(access, send_handler, create_rest_app(rest_deps), brands=deps.brands)
+    app = HttpApp(access, send_handler, create_rest_app(rest_deps), brands=brands)
     rpc_access = RpcAccess(access, TrustedProxies(settings.trusted_proxies), brands)
     servicer = EmailServicer(
         rpc_access, senders=access, acceptance=acceptance, emails=emails, recipient_domains=domains
@@ -169,27 +169,7 @@ def create_emails(deps: Dependencies, access: AccessControl) -> Emails:
 
 def create_recipient_domains(deps: Dependencies) -> RecipientDomains:
     reserved = filter(None, deps.settings.allowed_reserved_domains.split(","))
-    return RecipientDomains(
-        frozenset(reserved), frozenset(brand.sandbox_domain for brand in deps.brands)
-    )
-
-
-def create_domain_service(
-    deps: Dependencies,
-    emails: Emails,
-    directory: DirectoryStore,
-    *,
-    brands: AccountBrands,
-) -> Domains:
-    return Domains(
-        directory,
-        create_directory(deps, directory),
-        deps.domain_store(directory),
-        deps.domain_keys,
-        emails,
-        deps.settings.tenant_domains_max,
-        brands,
-    )
+    return RecipientDomains(frozenset(reserved), deps.brands.sandbox_domains)
 
 
 def create_administration(
@@ -204,10 +184,6 @@ def create_administration(
         mailboxes_max=deps.settings.tenant_mailboxes_max,
         smtp=smtp_host(deps.settings, deps.brands),
     )
-
-
-def create_directory(deps: Dependencies, directory: DirectoryStore) -> Directory:
-    return Directory(directory, DirectoryLists(deps.system_database, deps.tenant_database))
 
 
 def create_fetcher(

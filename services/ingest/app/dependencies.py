@@ -5,7 +5,6 @@ from functools import partial
 
 from contracts.delivery.v1.delivery_service_pb2_grpc import DeliveryServiceStub
 from contracts.events.v1.events_service_pb2_grpc import EventsServiceStub
-from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Mailbox, Tenant
 from contracts.ingest.v1.events_pb2 import DomainChanged, MessageAccepted
 from contracts.router.v1.router_service_pb2_grpc import RouterServiceStub
 from contracts.shield.v1.shield_service_pb2_grpc import ShieldServiceStub
@@ -23,6 +22,7 @@ from mail.reachable import parse_networks
 from services.ingest.clients import ServiceClient, ServiceClients
 from services.ingest.clients.downloads import Downloads
 from services.ingest.settings import Settings
+from services.ingest.store.directory import KINDS as DIRECTORY
 from services.ingest.store.directory import DirectoryStore
 from services.ingest.store.domain_keys import DomainKeys, PublishedHosts
 from services.ingest.store.domains import DomainStore
@@ -66,7 +66,7 @@ class Dependencies:
 def create_dependencies(settings: Settings) -> Dependencies:
     kafka_health = DependencyHealth()
     kafka = Kafka.from_settings(settings, kafka_health, client="ingest")
-    kafka.declare(MessageAccepted, DomainChanged, Account, Tenant, ApiKey, Domain, Mailbox)
+    kafka.declare(MessageAccepted, DomainChanged, *DIRECTORY)
     database = partial(Database, connections_max=settings.database_connections_max, session=PLANS)
     system = database(settings.system_database_url, name="ingest system")
     allowed = parse_networks(settings.attachment_fetch_allowed_networks)
@@ -83,7 +83,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
         content=open_store(settings.content_store_url),
         secrets=secrets,
         return_path_key=derived_key(settings.secret_keys[0], "return path"),
-        domain_keys=DomainKeys(secrets, hosts, PublishedHosts.of_brands(brands, hosts)),
+        domain_keys=DomainKeys(secrets, hosts, brands),
         clients=create_clients(settings),
         downloads=Downloads(allowed) if settings.attachment_fetch else None,
         lease=Lease(system, "ingest", "owner", lease_s=settings.lease_s),

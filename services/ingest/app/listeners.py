@@ -35,7 +35,7 @@ def create_http_servers(
         return HttpServer(
             with_cors(app, origins),
             listen,
-            brand=deps.brands.neutral,
+            brands=deps.brands,
             trusted_proxies=settings.trusted_proxies,
             connections_max=settings.http_connections_max,
             tls=tls,

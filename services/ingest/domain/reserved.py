@@ -1,6 +1,6 @@
 """Domains that cannot receive mail: RFC 2606, RFC 6761, RFC 7686, RFC 8375, RFC 9476."""
 
-from collections.abc import Set
+from collections.abc import Container
 from typing import NamedTuple
 
 from kernel.brand import Brand
@@ -20,17 +20,21 @@ def is_reserved(domain: str) -> bool:
     )
 
 
-def is_within(domain: str, names: Set[str]) -> bool:
+def is_within(domain: str, names: Container[str]) -> bool:
     """True if the domain is one of the names or a subdomain of one."""
-    return any(domain == name or domain.endswith(f".{name}") for name in names)
+    while domain:
+        if domain in names:
+            return True
+        domain = domain.partition(".")[2]
+    return False
 
 
 class RecipientDomains(NamedTuple):
     """reserved: reserved domains that accept live mail here. sandbox: domains of the brands that
     accept test mail only."""
 
-    reserved: Set[str] = frozenset()
-    sandbox: Set[str] = frozenset((Brand().sandbox_domain,))
+    reserved: Container[str] = frozenset()
+    sandbox: Container[str] = frozenset((Brand().sandbox_domain,))
 
     def is_refused(self, domain: str) -> bool:
         """True if the domain is reserved, and not allowed here."""

@@ -92,7 +92,7 @@ def _row(subject: Subject, before: Any, after: Any, *, action: str) -> tuple[str
     shown = [visible_fields(before), None if after.deleted else visible_fields(after)]
     return (
         uuid7_text(),
-        after.account_id,
+        getattr(after, "account_id", ""),
         getattr(after, "tenant_id", ""),
         f"{subject.resource}.{action or default_action(before, after)}",
         *subject,

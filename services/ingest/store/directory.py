@@ -7,13 +7,14 @@ from uuid import UUID
 
 from google.protobuf.message import Message
 
-from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Mailbox, Tenant
+from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Brand, Domain, Mailbox, Tenant
+from kernel.brand import brand_of
 from kernel.database import Database, Transaction
 from kernel.lease import Lease
 from services.ingest.store.audit_log import Actor, Subject, record_changes
 
-DirectoryEntry: TypeAlias = Account | ApiKey | Domain | Tenant | Mailbox
-E = TypeVar("E", Account, ApiKey, Domain, Tenant, Mailbox)
+DirectoryEntry: TypeAlias = Account | ApiKey | Brand | Domain | Tenant | Mailbox
+E = TypeVar("E", Account, ApiKey, Brand, Domain, Tenant, Mailbox)
 
 TABLES: Mapping[type[Message], str] = {
     Account: "ingest.accounts",
@@ -21,6 +22,7 @@ TABLES: Mapping[type[Message], str] = {
     ApiKey: "ingest.api_keys",
     Domain: "ingest.domains",
     Mailbox: "ingest.mailboxes",
+    Brand: "ingest.brands",
 }
 IDS = {
     Account: "account_id",
@@ -28,6 +30,7 @@ IDS = {
     ApiKey: "key_id",
     Domain: "domain_id",
     Mailbox: "mailbox_id",
+    Brand: "brand_id",
 }
 
 # Held until the commit, so that versions become visible in order: a reader that has seen one has
@@ -41,9 +44,10 @@ RESOURCES = {
     ApiKey: "api_key",
     Domain: "domain",
     Mailbox: "mailbox",
+    Brand: "brand",
 }
 
-KINDS: Sequence[type[DirectoryEntry]] = (Tenant, ApiKey, Domain, Account, Mailbox)
+KINDS: Sequence[type[DirectoryEntry]] = (Tenant, ApiKey, Domain, Account, Mailbox, Brand)
 _CHANGED = [
     f"(SELECT {number} AS kind, version, record FROM {TABLES[kind]}"  # noqa: S608 - our own words
     " WHERE version > %(after)s ORDER BY version LIMIT %(count)s)"
@@ -233,7 +237,9 @@ def _columns(entry: DirectoryEntry) -> dict[str, object]:
         "deleted": entry.deleted,
     }
     if isinstance(entry, Account):
-        return {**found, "name": entry.name}
+        return {**found, "name": entry.name, "brand": entry.brand}
+    if isinstance(entry, Brand):
+        return {**found, "hosts": list(brand_of(entry).hosts)}
     if isinstance(entry, Tenant):
         own = {"account_id": entry.account_id, "external_id": entry.external_id}
         return {**found, **own, "name": entry.name}

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -11,11 +12,13 @@ from contracts.ingest.v1.directory_pb2 import (
     Account,
     AccountStatus,
     ApiKey,
+    Brand,
     Domain,
     Mailbox,
     Tenant,
 )
 from kernel import clock
+from kernel.brand import Brands, brand_of
 from kernel.errors import Unavailable
 from kernel.health import DependencyHealth
 from kernel.table import ReplicatedTable
@@ -42,16 +45,32 @@ class DirectoryCache:
 
     every_s: interval between two reads of changes. age_max_s: maximum age of the last complete
     read; above it no key is accepted. A lookup of an unknown entry waits for the next read, which
-    serves all waiting lookups.
+    serves all waiting lookups. brands: gets the records.
     """
 
     def __init__(
-        self, store: DirectoryStore, health: DependencyHealth, *, every_s: float, age_max_s: float
+        self,
+        store: DirectoryStore,
+        health: DependencyHealth,
+        *,
+        every_s: float,
+        age_max_s: float,
+        brands: Brands | None = None,
     ) -> None:
         self._store = store
         self._health = health
         self._every_s = every_s
         self._age_max_s = age_max_s
+        self._create_tables(brands)
+        self._version = 0
+        self._fresh_until_s = clock.monotonic_s() + age_max_s
+        self._read_requested = asyncio.Event()
+        # resolved when the next read ends
+        self._next: asyncio.Future[Unavailable | None] = _future()
+        health.unavailable.add("directory")
+        store.on_saved(self._put)
+
+    def _create_tables(self, brands: Brands | None) -> None:
         self._tenants = ReplicatedTable(Tenant)
         self._keys = ReplicatedTable(ApiKey, index=lambda key: key.secret_sha256)
         self._domains = ReplicatedTable(Domain, index=_domain_key)
@@ -63,6 +82,9 @@ class DirectoryCache:
         # Ids of suspended accounts and paused tenants: a request without any costs no lookup.
         self.stopped: set[str] = set()
         self._accounts.on_change(self._set_account)
+        self._brands = ReplicatedTable(Brand)
+        if brands is not None:
+            self._brands.on_change(partial(_put_brand, brands))
         self._tenants.on_change(self._set_tenant)
         self._external = ReplicatedTable(Tenant, index=_external_key)
         self._tenants.on_change(self._external.put)
@@ -72,14 +94,8 @@ class DirectoryCache:
             ApiKey: self._keys,
             Domain: self._domains,
             Mailbox: self._mailboxes,
+            Brand: self._brands,
         }
-        self._version = 0
-        self._fresh_until_s = clock.monotonic_s() + age_max_s
-        self._read_requested = asyncio.Event()
-        # resolved when the next read ends
-        self._next: asyncio.Future[Unavailable | None] = _future()
-        health.unavailable.add("directory")
-        store.on_saved(self._put)
 
     def key(self, secret_sha256: bytes) -> ApiKey | None:
         """None if the key is unknown or the cache is too old."""
@@ -127,6 +143,10 @@ class DirectoryCache:
         """`domain` without waiting: None also if it is unknown, or the cache is too old."""
         by = self._domains.get_by_index
         return (by((tenant_id, name)) or by((account_id, name))) if self._is_fresh else None
+
+    async def refresh(self) -> None:
+        """Read what has been committed before this call. Raises Unavailable."""
+        await self._wait_for_read()
 
     async def run(self) -> None:
         """A loop: read the changes at an interval, and whenever a lookup waits."""
@@ -193,6 +213,10 @@ class DirectoryCache:
     def _put(self, entry: DirectoryEntry) -> None:
         if table := self._tables.get(type(entry)):
             table.put(entry)
+
+
+def _put_brand(brands: Brands, record: Brand) -> None:
+    brands.put(record.brand_id, None if record.deleted else brand_of(record))
 
 
 def _future() -> "asyncio.Future[Unavailable | None]":

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
-from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Mailbox, Tenant
+from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Brand, Domain, Mailbox, Tenant
 from kernel.database import Database, Row, Transaction
 from services.ingest.store.directory import TABLES
 
@@ -13,7 +13,7 @@ LAST_USED = """
 SELECT id::text, last_used_at FROM {table}
 WHERE id = ANY(%s::uuid[]) AND last_used_at IS NOT NULL
 """
-E = TypeVar("E", Account, ApiKey, Domain, Tenant, Mailbox)
+E = TypeVar("E", Account, ApiKey, Brand, Domain, Tenant, Mailbox)
 
 
 class Owner(NamedTuple):

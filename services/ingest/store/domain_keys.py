@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -15,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from contracts.ingest.v1.directory_pb2 import DkimKeys, Domain
-from kernel.brand import Brands
+from kernel.brand import Brand, Brands
 from kernel.crypto import SecretKeyring
 from kernel.errors import ConfigError
 from kernel.ids import uuid7_text
@@ -39,17 +38,12 @@ class PublishedHosts:
     def of(cls, bounce_mx: str, spf_include: str = "") -> "PublishedHosts":
         return cls(bounce_mx, spf_include or f"_spf.{bounce_mx}")
 
-    @classmethod
-    def of_brands(cls, brands: Brands, hosts: "PublishedHosts") -> dict[str, "PublishedHosts"]:
-        """By id of the brand. hosts: where a brand names none."""
-        return {
-            one: cls.of(
-                brand.bounce_mx or hosts.bounce_mx,
-                brand.spf_include or ("" if brand.bounce_mx else hosts.spf_include),
-            )
-            for one in brands.ids
-            if (brand := brands.named(one)).bounce_mx or brand.spf_include
-        }
+    def with_names_of(self, brand: Brand) -> "PublishedHosts":
+        """With the hosts that a brand names."""
+        return self.of(
+            brand.bounce_mx or self.bounce_mx,
+            brand.spf_include or ("" if brand.bounce_mx else self.spf_include),
+        )
 
     def __bool__(self) -> bool:
         return bool(self.bounce_mx)
@@ -57,16 +51,16 @@ class PublishedHosts:
 
 class DomainKeys:
     """Generates and reads DKIM keys: RSA-2048 and Ed25519 (RFC 8463). hosts: false if the
-    installation has none. by_brand: those that differ."""
+    installation has none. brands: may name others."""
 
     def __init__(
         self,
         keyring: SecretKeyring,
         hosts: PublishedHosts,
-        by_brand: Mapping[str, PublishedHosts] | None = None,
+        brands: Brands | None = None,
     ) -> None:
         self.hosts = hosts
-        self._by_brand = by_brand or {}
+        self._brands = brands or Brands()
         self._keyring = keyring
         self._generating = asyncio.Semaphore(GENERATING_MAX)
 
@@ -81,7 +75,9 @@ class DomainKeys:
     ) -> Domain:
         """A domain with new keys under random selectors. name: an A-label. label: of the host of
         the return path. brand: that the account names."""
-        keys = await self.new_keys()
+        keys = await self.new_keys(brand)
+        names = self._brands.named(brand)
+        own = self.hosts.with_names_of(names) if names.bounce_mx or names.spf_include else None
         return Domain(
             domain_id=uuid7_text(),
             tenant_id=tenant_id,
@@ -93,15 +89,18 @@ class DomainKeys:
             ed25519_selector=keys.ed25519_selector,
             ed25519_private_key=keys.ed25519_private_key,
             return_path_host=f"{label}.{name}",
+            bounce_mx=own.bounce_mx if own else "",
+            spf_include=own.spf_include if own else "",
         )
 
-    async def new_keys(self) -> DkimKeys:
-        """New keys under random selectors."""
+    async def new_keys(self, brand: str = "") -> DkimKeys:
+        """New keys under random selectors. brand: whose prefix the selectors have."""
         async with self._generating:
             rsa = await asyncio.to_thread(
                 generate_private_key, public_exponent=65537, key_size=RSA_BITS
             )
-        token = secrets.token_hex(SELECTOR_OCTETS)
+        prefix = self._brands.named(brand).selector_prefix
+        token = f"{prefix}-" * bool(prefix) + secrets.token_hex(SELECTOR_OCTETS)
         return DkimKeys(
             rsa_selector=f"{token}-rsa",
             rsa_private_key=self._sealed(rsa),
@@ -111,7 +110,7 @@ class DomainKeys:
 
     def records(self, domain: Domain) -> tuple[DnsRecord, ...]:
         """The DNS records that the domain's owner should publish; none without hosts."""
-        hosts = self._by_brand.get(domain.brand, self.hosts)
+        hosts = self._hosts_of(domain)
         if not hosts:
             return ()
         records = expected_records(
@@ -122,6 +121,14 @@ class DomainKeys:
             spf_include=hosts.spf_include,
         )
         return (*records, *self._records_of_rotation(domain))
+
+    def _hosts_of(self, domain: Domain) -> PublishedHosts:
+        """Those that it was added with: its owner has published them."""
+        if domain.bounce_mx:
+            return PublishedHosts(domain.bounce_mx, domain.spf_include)
+        if domain.brand not in self._brands:
+            return self.hosts
+        return self.hosts.with_names_of(self._brands.named(domain.brand))
 
     def _records_of_rotation(self, domain: Domain) -> list[DnsRecord]:
         """The records of keys that do not sign: not required for mail to be sent."""

@@ -127,3 +127,78 @@ def test_among_several_brands_the_neutral_one_has_a_name_of_none() -> None:
     neutral = Brands({"default": Brand("Zenith", "zenith"), "partner": partner}).neutral
     shown = (neutral.name, neutral.slug, neutral.problem_type, neutral.smtp_host)
     assert shown == ("Mail", "mail", "urn:mail:problem:", "")
+    assert "zenith" not in repr(neutral).lower()
+
+
+def test_a_record_is_in_force_until_it_changes_or_ends() -> None:
+    brands = Brands()
+    one = Brand("One", "one", sandbox_domain="box.one.net", api_hosts=("api.one.net",))
+    brands.put("1", one)
+    assert brands.of_host("api.one.net:443") is brands.named("1") is one
+    assert "box.one.net" in brands.sandbox_domains
+    assert brands.neutral.slug == "mail"
+    two = Brand("Two", "two", sandbox_domain="box.two.net", smtp_host="smtp.two.net")
+    brands.put("1", two)
+    assert brands.of_host("api.one.net") is brands.default
+    assert brands.of_host("smtp.two.net") is two
+    assert "box.one.net" not in brands.sandbox_domains
+    brands.put("1", None)
+    assert list(brands) == [brands.default]
+    assert brands.of_host("smtp.two.net") is brands.named("1") is brands.default
+    assert brands.neutral is brands.default
+
+
+def test_a_host_moves_between_records_in_any_order() -> None:
+    """Another replica's changes may arrive in another order."""
+    before, after = Brand(slug="a", api_hosts=("h.net",)), Brand(slug="a")
+    taker = Brand(slug="b", api_hosts=("h.net",))
+    for changes in ((("1", after), ("2", taker)), (("2", taker), ("1", after))):
+        brands = Brands()
+        brands.put("1", before)
+        for brand_id, brand in changes:
+            brands.put(brand_id, brand)
+        assert brands.of_host("h.net") is taker
+
+
+def test_a_record_takes_no_host_of_the_file(tmp_path: Path) -> None:
+    brands = read_brands(written(tmp_path, TWO))
+    brands.put("1", Brand("Thief", "thief", api_hosts=("api.partner.example", "own.example")))
+    assert brands.of_host("api.partner.example").slug == "partner"
+    assert brands.of_host("own.example").slug == "thief"
+    brands.put("1", None)
+    assert brands.of_host("api.partner.example").slug == "partner"
+
+
+@pytest.mark.parametrize(
+    ("host", "refused"),
+    [
+        ("api.zenith.example", False),
+        ("API.zenith.example.:8025", False),
+        ("api.partner.example", False),
+        ("elsewhere.example", True),
+        ("zenith.example", True),
+        ("api.zenith.example.evil.example", True),
+        ("localhost.evil.example", True),
+        ("127.0.0.1.evil.example:80", True),
+        ("1", True),
+        ("", False),
+        ("localhost", False),
+        ("LOCALHOST:8025", False),
+        ("127.0.0.1:8025", False),
+        ("10.1.2.3", False),
+        ("[::1]:8025", False),
+        ("[2001:db8::1]", False),
+    ],
+)
+def test_other_hosts_are_refused_once_the_default_brand_has_its_own(
+    host: str, refused: bool
+) -> None:
+    partner = Brand("Partner", "partner", api_hosts=("api.partner.example",))
+    zenith = Brand("Zenith", "zenith", api_hosts=("api.zenith.example",))
+    brands = Brands({"default": zenith})
+    brands.put("1", partner)
+    assert brands.refuses(host) is refused
+    if brands.find_host(host) is None:
+        assert brands.of_host(host) is brands.neutral
+    open_to_all = Brands({"partner": partner})
+    assert not open_to_all.refuses(host)

@@ -1,4 +1,4 @@
-"""Accounts, tenants, API keys and mailboxes: what REST and gRPC have in common."""
+"""Accounts, brands, tenants, API keys and mailboxes: what REST and gRPC have in common."""
 
 from kernel.crypto import SecretKeyring
 from services.ingest.api.account_brands import AccountBrands
@@ -6,6 +6,7 @@ from services.ingest.api.administration.accounts import Accounts
 from services.ingest.api.administration.api_keys import ApiKeys
 from services.ingest.api.administration.audit_log import AuditLog
 from services.ingest.api.administration.base import Directory
+from services.ingest.api.administration.brands import BrandsAdministration
 from services.ingest.api.administration.mailboxes import Mailboxes, SmtpHost
 from services.ingest.api.administration.tenants import Tenants
 
@@ -25,6 +26,7 @@ class Administration:
     ) -> None:
         self.audit_log = audit_log
         self.accounts = Accounts(directory, brands.all)
+        self.brands = BrandsAdministration(directory, brands.all)
         self.tenants = Tenants(directory, secrets)
         self.api_keys = ApiKeys(directory, self.tenants, brands.all)
         self.mailboxes = Mailboxes(directory, brands, smtp=smtp, count_max=mailboxes_max)

@@ -18,9 +18,10 @@ from services.ingest.api.administration.base import (
     find,
     set_given,
 )
+from services.ingest.api.administration.brands import check_brand
 from services.ingest.api.callers import Caller, CallerKind
 from services.ingest.domain.email import RequestModel
-from services.ingest.domain.problem import Fault, invalid, not_found
+from services.ingest.domain.problem import not_found
 from services.ingest.store.directory_lists import Owner, Page
 
 Email = Annotated[str, Meta(max_length=320, pattern=LINE)]
@@ -29,7 +30,8 @@ BrandId = Annotated[str, Meta(max_length=40)]
 
 
 class CreateAccountRequest(RequestModel):
-    """A customer of this installation. brand: of those in the operator's brands file."""
+    """A customer of this installation. brand: id of one; empty: that of the request's
+    host."""
 
     name: Name
     plan: Plan = ""
@@ -58,9 +60,9 @@ class Accounts:
         self._brands = brands
 
     async def create(self, caller: Caller, given: CreateAccountRequest) -> Account:
-        self._check_brand(given.brand)
         account = Account(account_id=uuid7_text(), **msgspec.structs.asdict(given))
         async with self._directory.changing(caller) as change:
+            await check_brand(change, self._brands, given.brand)
             await change.save(account)
         return account
 
@@ -75,18 +77,13 @@ class Accounts:
 
     async def update(self, caller: Caller, account_id: str, given: UpdateAccountRequest) -> Account:
         """Its keys and domains keep the names of an earlier brand."""
-        self._check_brand(given.brand)
         async with self._directory.changing(caller) as change:
             account = await find(change, caller, Account, entry_id=account_id)
+            if given.brand is not UNSET:
+                await check_brand(change, self._brands, given.brand)
             set_given(account, given)
             await change.save(account)
         return account
-
-    def _check_brand(self, brand: str | UnsetType) -> None:
-        """Raises Problem."""
-        if isinstance(brand, str) and brand and brand not in self._brands.ids:
-            detail = f"There is no such brand. Use one of: {', '.join(self._brands.ids)}."
-            raise invalid([Fault("#/brand", "invalid", detail)])
 
     async def suspend(self, caller: Caller, account_id: str, reason: str) -> Account:
         """Its live mail is refused from now on. Repeating it changes the reason."""

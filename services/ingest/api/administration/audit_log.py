@@ -1,16 +1,14 @@
 """The audit log, as an account or the operator sees it."""
 
 from collections.abc import Mapping, Sequence
-from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from kernel import times
 from kernel.errors import Unavailable
-from kernel.ids import creation_time_of, lower_bound_at
+from kernel.ids import lower_bound_at
 from services.ingest.api.administration.base import checked
 from services.ingest.api.callers import Caller
-from services.ingest.api.rest_base import format_time
 from services.ingest.domain.problem import unavailable
 from services.ingest.store.audit_log_list import AuditEntry, list_entries
 from services.ingest.store.directory_lists import DirectoryLists, Page
@@ -32,21 +30,3 @@ class AuditLog:
             )
         except Unavailable as error:
             raise unavailable() from error
-
-
-def to_json(entry: AuditEntry) -> dict[str, object]:
-    return {
-        "object": "audit_entry",
-        "id": entry.id,
-        "created_at": format_time(creation_time_of(UUID(entry.id))),
-        "actor": {"kind": entry.actor_kind, "id": entry.actor_id},
-        "action": entry.action,
-        "resource": entry.resource,
-        "resource_id": entry.resource_id,
-        "account_id": entry.account_id,
-        "tenant_id": entry.tenant_id,
-        "before": entry.before,
-        "after": entry.after,
-        "request_id": entry.request_id or None,
-        "client": entry.client or None,
-    }

@@ -1,6 +1,6 @@
 """Reads and changes of the directory by a caller."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 from google.protobuf.message import Message
 from msgspec import UNSET, Meta, Struct, structs
 
-from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Mailbox, Tenant
+from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Brand, Domain, Mailbox, Tenant
 from kernel.errors import Unavailable
 from kernel.ids import canonical_uuid
 from services.ingest.api.callers import Caller
@@ -20,7 +20,10 @@ from services.ingest.store.directory import (
 )
 from services.ingest.store.directory_lists import DirectoryLists, Owner, Page
 
-E = TypeVar("E", Account, ApiKey, Domain, Tenant, Mailbox)
+E = TypeVar("E", Account, ApiKey, Brand, Domain, Tenant, Mailbox)
+N = TypeVar("N", Account, ApiKey, Domain, Tenant, Mailbox)  # what has an owner
+
+T = TypeVar("T")
 
 # One line of printable text, without controls of its direction, which disguise a name. In Python
 # `$` also matches before a final line break.
@@ -33,6 +36,7 @@ WHAT = {
     Domain: "the domain",
     Tenant: "the tenant",
     Mailbox: "the mailbox",
+    Brand: "the brand",
 }
 
 
@@ -72,6 +76,13 @@ class Directory:
         except Unavailable as error:
             raise unavailable() from error
 
+    async def brands(self) -> list[Brand]:
+        """All that are records."""
+        try:
+            return await self._store.list_all(Brand)
+        except Unavailable as error:
+            raise unavailable() from error
+
     async def domain_ids(self, tenant_id: str, account_id: str) -> set[str]:
         """The domains that a tenant can send from."""
         return {one.domain_id for one in (await self.domains(tenant_id, account_id)).values()}
@@ -97,12 +108,24 @@ class Directory:
             raise Problem(409, "already_exists", detail=detail, faults=[fault]) from None
 
 
-async def find(change: DirectoryChange, caller: Caller, kind: type[E], *, entry_id: str) -> E:
+async def find(change: DirectoryChange, caller: Caller, kind: type[N], *, entry_id: str) -> N:
     """An entry to change. 404 for one that does not exist, and for one of another owner."""
     found = await change.find(kind, parse_id(entry_id, WHAT[kind]))
     if found is None or not caller.sees(found.account_id, tenant_of(found)):
         raise not_found(WHAT[kind])
     return found
+
+
+def paginate(
+    found: Sequence[T], requested: Page, *, id_of: Callable[[T], str]
+) -> tuple[Sequence[T], bool]:
+    """A page of a list in memory, and whether more follows in its direction."""
+    ordered = sorted(found, key=id_of, reverse=True)
+    if requested.before:
+        newer = [one for one in ordered if id_of(one) > requested.before]
+        return newer[-requested.limit :], len(newer) > requested.limit
+    older = [one for one in ordered if not requested.after or id_of(one) < requested.after]
+    return older[: requested.limit], len(older) > requested.limit
 
 
 def set_given(entry: Message, given: Struct) -> None:

@@ -21,6 +21,29 @@ class AccountResponse(Struct):
     created_at: Time
 
 
+class BrandResponse(Struct):
+    """The names by which customers know the installation. source: brands of the
+    operator's file cannot be changed here."""
+
+    object: Literal["brand"]
+    id: str
+    name: str
+    slug: str
+    sandbox_domain: str
+    problem_type: str
+    user_agent: str
+    smtp_host: str | None
+    bounce_mx: str | None
+    spf_include: str | None
+    api_hosts: list[str]
+    docs_host: str | None
+    tracking_host: str | None
+    unsubscribe_host: str | None
+    selector_prefix: str | None
+    source: Literal["api", "file"]
+    created_at: Time | None
+
+
 class PauseResponse(Struct):
     """Why and until when a tenant is paused; until null: until it is resumed."""
 

@@ -1,4 +1,4 @@
-"""Accounts, tenants, API keys and mailboxes as the JSON of REST, whose fields gRPC has too."""
+"""Accounts, brands, tenants, API keys and mailboxes as the JSON of REST; gRPC has its fields."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -7,12 +7,14 @@ from uuid import UUID
 from contracts.ingest.v1.directory_pb2 import Account, AccountStatus, ApiKey, Mailbox, Tenant
 from kernel import clock
 from kernel.ids import creation_time_of
+from services.ingest.api.administration.brands import BrandEntry
 from services.ingest.api.administration.mailboxes import Mailboxes, SmtpHost
 from services.ingest.api.administration.tenants import AMBIGUOUS_POLICIES, REPUTATION_POLICIES
 from services.ingest.api.callers import Caller, kind_of
 from services.ingest.api.rest_base import format_time, format_timestamp
 from services.ingest.domain.mailbox import is_active, is_rotating
 from services.ingest.domain.pause import is_paused
+from services.ingest.store.audit_log_list import AuditEntry
 
 AMBIGUOUS_FAIL = AMBIGUOUS_POLICIES["fail"]
 POLICY_NAMES = {value: name for name, value in REPUTATION_POLICIES.items()}
@@ -30,6 +32,29 @@ def account_to_json(account: Account) -> dict[str, object]:
         "status": "suspended" if suspended else "active",
         "status_reason": account.status_reason or None,
         "created_at": format_time(creation_time_of(UUID(account.account_id))),
+    }
+
+
+def brand_to_json(entry: BrandEntry) -> dict[str, object]:
+    brand = entry.brand
+    return {
+        "object": "brand",
+        "id": entry.id,
+        "name": brand.name,
+        "slug": brand.slug,
+        "sandbox_domain": brand.sandbox_domain,
+        "problem_type": brand.problem_type,
+        "user_agent": brand.user_agent,
+        "smtp_host": brand.smtp_host or None,
+        "bounce_mx": brand.bounce_mx or None,
+        "spf_include": brand.spf_include or None,
+        "api_hosts": list(brand.api_hosts),
+        "docs_host": brand.docs_host or None,
+        "tracking_host": brand.tracking_host or None,
+        "unsubscribe_host": brand.unsubscribe_host or None,
+        "selector_prefix": brand.selector_prefix or None,
+        "source": "api" if entry.is_record else "file",
+        "created_at": format_time(creation_time_of(UUID(entry.id))) if entry.is_record else None,
     }
 
 
@@ -121,4 +146,22 @@ def api_key_to_json(key: ApiKey, last_used_at: datetime | None = None) -> dict[s
         "rotated_from": key.rotated_from or None,
         "test": key.test,
         "created_at": format_time(creation_time_of(UUID(key.key_id))),
+    }
+
+
+def audit_entry_to_json(entry: AuditEntry) -> dict[str, object]:
+    return {
+        "object": "audit_entry",
+        "id": entry.id,
+        "created_at": format_time(creation_time_of(UUID(entry.id))),
+        "actor": {"kind": entry.actor_kind, "id": entry.actor_id},
+        "action": entry.action,
+        "resource": entry.resource,
+        "resource_id": entry.resource_id,
+        "account_id": entry.account_id,
+        "tenant_id": entry.tenant_id,
+        "before": entry.before,
+        "after": entry.after,
+        "request_id": entry.request_id or None,
+        "client": entry.client or None,
     }

@@ -2,7 +2,8 @@
 
 from contracts.ingest.v1 import audit_service_pb2 as pb
 from contracts.ingest.v1.audit_service_pb2_grpc import AuditServiceServicer
-from services.ingest.api.administration.audit_log import AuditLog, to_json
+from services.ingest.api.administration.audit_log import AuditLog
+from services.ingest.api.administration.views import audit_entry_to_json
 from services.ingest.api.callers import Caller
 from services.ingest.api.grpc.base import (
     RpcAccess,
@@ -30,6 +31,6 @@ class AuditServicer(AuditServiceServicer):
         found, has_more = await self._audit_log.page(
             caller, page_of(request), equal=equal, since=since
         )
-        entries = [shown_as(pb.AuditEntryInfo, to_json(one)) for one in found]
+        entries = [shown_as(pb.AuditEntryInfo, audit_entry_to_json(one)) for one in found]
         token = next_page_token(entries, has_more=has_more)
         return pb.ListAuditEntriesResponse(entries=entries, next_page_token=token)

@@ -162,11 +162,11 @@ def shown_as(kind: type[M], shown: dict[str, object]) -> M:
     return ParseDict(shown, kind(), ignore_unknown_fields=True)
 
 
-def page_of(request: Any) -> Page:  # noqa: ANN401 - any request of a list
-    """Raises Problem."""
+def page_of(request: Any, *, are_ids: bool = True) -> Page:  # noqa: ANN401 - any request of a list
+    """are_ids: page tokens are UUIDs. Raises Problem."""
     check_texts(MessageToDict(request, preserving_proto_field_name=True))
     size = min(request.page_size or PAGE_SIZE, PAGE_SIZE_MAX)
-    return Page(size, cursor_of(request.page_token))
+    return Page(size, cursor_of(request.page_token) if are_ids else request.page_token)
 
 
 def cursor_of(token: str) -> str:

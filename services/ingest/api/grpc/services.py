@@ -9,6 +9,8 @@ from contracts.ingest.v1 import (
     api_key_service_pb2_grpc,
     audit_service_pb2,
     audit_service_pb2_grpc,
+    brand_service_pb2,
+    brand_service_pb2_grpc,
     domain_service_pb2,
     domain_service_pb2_grpc,
     email_service_pb2,
@@ -28,6 +30,7 @@ from services.ingest.api.grpc.accounts import AccountServicer
 from services.ingest.api.grpc.api_keys import ApiKeyServicer
 from services.ingest.api.grpc.audit import AuditServicer
 from services.ingest.api.grpc.base import RpcAccess
+from services.ingest.api.grpc.brands import BrandServicer
 from services.ingest.api.grpc.domains import DomainServicer
 from services.ingest.api.grpc.emails import EmailServicer
 from services.ingest.api.grpc.mailboxes import MailboxServicer
@@ -81,6 +84,11 @@ def administrative_services(
             name_in(account_service_pb2.DESCRIPTOR),
             AccountServicer(access, administration.accounts),
             account_service_pb2_grpc.add_AccountServiceServicer_to_server,
+        ),
+        PublicService(
+            name_in(brand_service_pb2.DESCRIPTOR),
+            BrandServicer(access, administration.brands),
+            brand_service_pb2_grpc.add_BrandServiceServicer_to_server,
         ),
         PublicService(
             name_in(tenant_service_pb2.DESCRIPTOR),

@@ -1,7 +1,7 @@
 """REST, except for POST /v1/emails: FastAPI, one file per resource, and the OpenAPI document."""
 
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import lru_cache, partial
 from typing import Any
 
 from fastapi import FastAPI, Response
@@ -23,6 +23,7 @@ from services.ingest.api.rest import (
     accounts,
     api_keys,
     audit,
+    brands,
     domains,
     emails,
     mailboxes,
@@ -42,6 +43,7 @@ from services.ingest.clients import ServiceClients
 from services.ingest.domain.problem import Fault, Problem, not_found
 from services.ingest.store.directory import DirectoryStore
 
+DOCUMENTS_MAX = 20  # in memory, one for each brand: 0.2 MB each
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 PROBLEM_NAMES = {404: "not_found", 405: "method_not_allowed", 413: "message_too_large"}
 ABOUT = """Send email and follow its delivery.
@@ -83,6 +85,7 @@ def create_rest_app(dependencies: RestDependencies) -> FastAPI:
     app.include_router(domains.routes(dependencies.access, dependencies.domains))
     administration = dependencies.administration
     app.include_router(accounts.routes(dependencies.access, administration.accounts))
+    app.include_router(brands.routes(dependencies.access, administration.brands))
     app.include_router(tenants.routes(dependencies.access, administration.tenants))
     app.include_router(api_keys.routes(dependencies.access, administration.api_keys))
     app.include_router(mailboxes.routes(dependencies.access, administration.mailboxes))
@@ -91,7 +94,7 @@ def create_rest_app(dependencies: RestDependencies) -> FastAPI:
     app.add_exception_handler(RequestValidationError, invalid_query)
     app.add_exception_handler(HTTPException, route_not_found)
     app.add_exception_handler(Exception, internal_error)
-    documents = cache(partial(document, app))
+    documents = lru_cache(DOCUMENTS_MAX)(partial(document, app))
     app.openapi = lambda: documents(Brand())  # type: ignore[method-assign]
     reference.add_reference_pages(app, documents)
     return app

@@ -48,7 +48,7 @@ def routes(access: RestAccess, keys: ApiKeys) -> APIRouter:
         `tenant_id`, an account's new key gets a tenant of its own."""
         caller = await access.authenticate_caller(incoming)
         given = await decode_creation_body(incoming, decode_creation)
-        brand = request_of(incoming).brand
+        brand = request_of(incoming).issuing_brand
         secret, key = await keys.create(caller, given, brand=brand)
         return json_response({**api_key_to_json(key), "token": secret}, 201)
 

@@ -5,7 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from fastapi import Request as Incoming
 
-from services.ingest.api.administration.audit_log import AuditLog, to_json
+from services.ingest.api.administration.audit_log import AuditLog
+from services.ingest.api.administration.views import audit_entry_to_json
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
     RequestedPage,
@@ -39,6 +40,6 @@ def routes(access: RestAccess, audit_log: AuditLog) -> APIRouter:
             equal=equal,
             since=parse_time_parameter(since, "since"),
         )
-        return list_response(map(to_json, found), has_more=has_more)
+        return list_response(map(audit_entry_to_json, found), has_more=has_more)
 
     return router

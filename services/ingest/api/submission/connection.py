@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import cast
 
 from kernel.tls import CLOSE_S, HANDSHAKE_S, server_name
@@ -20,7 +20,7 @@ STOPPING = "421 4.3.2 The service is stopping"
 
 
 class Connection(asyncio.Protocol):
-    """Call `run` once connected. names: of the server, by host that the client names in TLS.
+    """Call `run` once connected. name_of: of the server, by the host that the client names in TLS.
     secure: TLS is on.
 
     What needs only memory is answered as it arrives; `run` waits for the rest.
@@ -32,13 +32,13 @@ class Connection(asyncio.Protocol):
         config: ServerConfig,
         *,
         context: ssl.SSLContext,
-        names: Mapping[str, str],
+        name_of: Callable[[str], str],
         secure: bool,
     ) -> None:
         self._submitter = submitter
         self._session = ServerSession(config, secure=secure)
         self._context = context
-        self._names = names
+        self._name_of = name_of
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._is_busy = True  # `run` works; what arrives meanwhile has to wait
@@ -198,7 +198,7 @@ class Connection(asyncio.Protocol):
         """Use the name of the brand whose host the client has named."""
         if self._transport is not None:
             host = server_name(self._transport.get_extra_info("ssl_object"))
-            if (name := self._names.get(host)) is not None:
+            if host and (name := self._name_of(host)):
                 self._session.hostname = name
 
     def _flush(self) -> None:

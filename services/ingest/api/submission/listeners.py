@@ -50,9 +50,9 @@ def create_submission(
         return []
     octets_max = settings.submission_message_mb_max * 1024 * 1024
     config = SubmissionConfig(
-        ServerConfig(neutral_host(settings, brands.all), octets_max),
+        lambda: ServerConfig(neutral_host(settings, brands.all), octets_max),
         certificates.context(),
-        {host: brand.smtp_host for brand in brands.all for host in brand.hosts if brand.smtp_host},
+        brands.smtp_host_at,
         parse_networks(settings.submission_proxies),
     )
     dependencies = SubmissionDependencies(

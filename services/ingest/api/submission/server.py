@@ -5,7 +5,7 @@ import logging
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -27,12 +27,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SubmissionConfig:
-    """context: of STARTTLS and of implicit TLS. names: by which the server calls itself, by host
-    that the client names in TLS. proxies: balancers that send the PROXY protocol."""
+    """server: for a new session. context: of STARTTLS and of implicit TLS. name_of: by which the
+    server calls itself, by the host that the client names in TLS; empty for others. proxies:
+    balancers that send the PROXY protocol."""
 
-    server: ServerConfig
+    server: Callable[[], ServerConfig]
     context: ssl.SSLContext
-    names: Mapping[str, str]
+    name_of: Callable[[str], str]
     proxies: Collection[Network] = ()
 
 
@@ -117,9 +118,9 @@ class SubmissionServer:
     async def _converse(self, sock: socket.socket, client: str) -> None:
         connection = Connection(
             Submitter(self._dependencies, client),
-            self._config.server,
+            self._config.server(),
             context=self._config.context,
-            names=self._config.names,
+            name_of=self._config.name_of,
             secure=self._implicit_tls,
         )
         await asyncio.get_running_loop().connect_accepted_socket(

@@ -52,7 +52,7 @@ def test_an_error_over_grpc_has_the_domain_of_the_brand() -> None:
 
 
 def test_the_sandbox_domains_of_all_brands_accept_test_mail_only() -> None:
-    domains = RecipientDomains(sandbox=frozenset(one.sandbox_domain for one in brands()))
+    domains = RecipientDomains(sandbox=brands().sandbox_domains)
     assert domains.is_sandbox(f"hello.{ACME_SANDBOX}")
     assert domains.is_sandbox(Brand().sandbox_domain)
     assert not domains.is_sandbox("acme.test")

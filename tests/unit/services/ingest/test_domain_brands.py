@@ -17,7 +17,10 @@ BRANDS = Brands(
 
 
 def test_hosts_that_a_brand_does_not_name_are_those_of_the_settings() -> None:
-    assert PublishedHosts.of_brands(BRANDS, OWN) == {
+    found = {one: OWN.with_names_of(BRANDS.named(one)) for one in BRANDS.ids}
+    assert found == {
+        "default": OWN,
+        "none": OWN,
         "both": PublishedHosts("mx.both.net", "spf.both.net"),
         "bounces": PublishedHosts("mx.bounces.net", "_spf.mx.bounces.net"),
         "spf": PublishedHosts("mx.default.net", "_spf.spf.net"),
@@ -25,8 +28,7 @@ def test_hosts_that_a_brand_does_not_name_are_those_of_the_settings() -> None:
 
 
 async def test_the_records_of_a_domain_name_the_hosts_of_its_brand() -> None:
-    by_brand = PublishedHosts.of_brands(BRANDS, OWN)
-    keys = DomainKeys(SecretKeyring([new_secret_key()]), OWN, by_brand)
+    keys = DomainKeys(SecretKeyring([new_secret_key()]), OWN, BRANDS)
     made = await keys.new_domain("shop.net", tenant_id="t", account_id="a", brand="both")
     values = " ".join(record.value for record in keys.records(made))
     assert "mx.both.net" in values
@@ -34,5 +36,22 @@ async def test_the_records_of_a_domain_name_the_hosts_of_its_brand() -> None:
     assert "default.net" not in values
     other = Domain()
     other.CopyFrom(made)
-    other.brand = "gone"
+    other.brand, other.bounce_mx = "gone", ""
     assert "mx.default.net" in " ".join(record.value for record in keys.records(other))
+    other.brand = "both"  # added before domains kept their hosts
+    assert "mx.both.net" in " ".join(record.value for record in keys.records(other))
+
+
+async def test_a_domain_keeps_the_hosts_that_it_was_added_with() -> None:
+    brands = Brands()
+    brands.put("1", Brand(slug="one", bounce_mx="mx.one.net", selector_prefix="one"))
+    keys = DomainKeys(SecretKeyring([new_secret_key()]), OWN, brands)
+    made = await keys.new_domain("shop.net", tenant_id="t", account_id="a", brand="1")
+    assert made.rsa_selector.startswith("one-")
+    published = keys.records(made)
+    brands.put("1", Brand(slug="two", bounce_mx="mx.two.net", selector_prefix="two"))
+    assert keys.records(made) == published
+    assert (await keys.new_keys(made.brand)).ed25519_selector.startswith("two-")
+    brands.put("1", None)
+    assert keys.records(made) == published
+    assert "mx.one.net" in " ".join(record.value for record in published)

@@ -9,6 +9,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from kernel.brand import Brands
+from services.ingest.api.account_brands import AccountBrands
 from services.ingest.api.http import (
     BODY_BYTES_MAX,
     Receive,
@@ -260,7 +261,8 @@ def test_the_response_to_head_has_no_body() -> None:
 
     nobody: Any = None
     [head, *rest] = exchange(
-        POST.replace(b"POST", b"HEAD"), HttpApp(nobody, nobody, domains, brands=Brands())
+        POST.replace(b"POST", b"HEAD"),
+        HttpApp(nobody, nobody, domains, brands=AccountBrands(Brands(), lambda _: None)),
     ).writes
     assert b"\r\ncontent-length: 10\r\n" in head
     assert b"".join(rest) == b""

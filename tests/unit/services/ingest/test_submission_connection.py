@@ -94,7 +94,7 @@ class Client:
             cast(Submitter, self.submitter),
             ServerConfig("mx.example.net", octets_max=1_000_000),
             context=cast(ssl.SSLContext, None),
-            names={},
+            name_of=lambda _: "",
             secure=True,
         )
         self.connection.connection_made(cast(Any, self.transport))

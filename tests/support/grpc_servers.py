@@ -16,8 +16,8 @@ from kernel.brand import Brands
 from kernel.health import DependencyHealth
 from kernel.rpc import RpcServer
 from services.ingest.api.access import Principal
-from services.ingest.api.account_brands import AccountBrands
 from services.ingest.api.administration import Administration
+from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.callers import Caller
 from services.ingest.api.grpc.base import RpcAccess
 from services.ingest.api.grpc.emails import EmailServicer
@@ -74,7 +74,7 @@ def grpc_servers() -> Iterator[tuple[int, int, int]]:
 async def serve() -> None:
     nothing: Any = None
     access = RpcAccess(
-        cast(Any, FakeAccessControl()), TrustedProxies(""), AccountBrands(Brands(), lambda _: None)
+        cast(Any, FakeAccessControl()), TrustedProxies(""), BrandResolver(Brands(), lambda _: None)
     )
     emails = EmailServicer(
         access,
@@ -87,7 +87,7 @@ async def serve() -> None:
         nothing,
         nothing,
         secrets=nothing,
-        brands=AccountBrands(Brands(), lambda _: None),
+        brands=BrandResolver(Brands(), lambda _: None),
         mailboxes_max=9,
     )
     public = PublicGrpcServer(

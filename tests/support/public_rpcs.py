@@ -13,8 +13,8 @@ from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-unty
 
 from kernel.brand import Brands
 from services.ingest.api.access import AccessControl
-from services.ingest.api.account_brands import AccountBrands
 from services.ingest.api.administration import Administration
+from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.grpc.base import RpcAccess
 from services.ingest.api.grpc.emails import EmailServicer
 from services.ingest.api.grpc.server import PublicService, ReceivedMessage, TrustedProxies
@@ -70,7 +70,7 @@ class Rpc(NamedTuple):
 
 def services_with(access: AccessControl) -> list[PublicService]:
     """The services with this access control, and with nothing behind it."""
-    brands = AccountBrands(Brands(), lambda _: None)
+    brands = BrandResolver(Brands(), lambda _: None)
     rpc_access = RpcAccess(access, TrustedProxies(""), brands)
     emails = EmailServicer(
         rpc_access, senders=access, acceptance=NOTHING, emails=NOTHING,

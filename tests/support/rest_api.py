@@ -12,9 +12,9 @@ import httpx
 from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Tenant
 from kernel.brand import Brand, Brands
 from services.ingest.api.access import Principal
-from services.ingest.api.account_brands import AccountBrands
 from services.ingest.api.administration import Administration
 from services.ingest.api.administration.base import Directory, paginate
+from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.callers import Caller
 from services.ingest.api.cors import with_cors
 from services.ingest.api.http import Receive, Request, read_body
@@ -130,7 +130,7 @@ def application_with(access: Any, origins: str = "") -> object:  # noqa: ANN401 
     clients = cast(
         Any, type("ServiceClients", (), dict.fromkeys(["router", "events", "delivery", "shield"]))
     )
-    account_brands = AccountBrands(brands(), lambda _: None)
+    account_brands = BrandResolver(brands(), lambda _: None)
     dependencies = RestDependencies(
         RestAccess(access), send_handler, nothing, clients, cast(Any, Domains()),
         cast(Any, DomainService()),

@@ -120,7 +120,7 @@ class Acceptance:
             for _ in range(COMMIT_GROUPS)
         ]
 
-    def check(self, principal: Principal) -> None:
+    def check_may_accept(self, principal: Principal) -> None:
         """Raises Problem if nothing is accepted now: 503 for all tenants, 429 or 403 for this."""
         self._access.check_sending(principal)
         self._backpressure.check(principal.tenant_id)
@@ -139,7 +139,7 @@ class Acceptance:
 
         before: work that completes the emails; skipped if the request is a repeat.
         """
-        self.check(principal)
+        self.check_may_accept(principal)
         if idempotency is None:
             if before is not None:
                 await before()
@@ -219,9 +219,11 @@ class Acceptance:
     async def _prepare(
         self, principal: Principal, email: ValidEmail, traceparent: str
     ) -> SealedEmail:
-        domain = await self._access.domain_of(principal, email.sender.domain, test=email.test)
+        domain = await self._access.sending_domain_of(
+            principal, email.sender.domain, test=email.test
+        )
         if email.on_behalf is not None:
-            await self._access.domain_of(principal, email.on_behalf.domain, test=email.test)
+            await self._access.sending_domain_of(principal, email.on_behalf.domain, test=email.test)
         now = clock.now()
         email_id = uuid7_text()
         message_ids = [uuid7_text() for _ in email.recipients]

@@ -202,7 +202,7 @@ class AccessControl:
         if self._directory.stopped and not principal.test:
             check_not_stopped(principal.tenant, self._directory.stopped)
 
-    async def domain_of(self, principal: Principal, name: str, *, test: bool) -> Domain:
+    async def sending_domain_of(self, principal: Principal, name: str, *, test: bool) -> Domain:
         """Return the domain of a From address if this key can send from it. test: to the sandbox,
         which takes mail from domains that are not verified too. Raises Problem."""
         try:
@@ -213,9 +213,12 @@ class AccessControl:
             raise unavailable() from error
         return _check_domain(principal, found, name, test=test)
 
-    def known_domain_of(self, principal: Principal, name: str, *, test: bool) -> Domain | None:
-        """`domain_of` without waiting: None if the domain must be looked up. Raises Problem."""
-        found = self._directory.known_domain(
+    def cached_sending_domain_of(
+        self, principal: Principal, name: str, *, test: bool
+    ) -> Domain | None:
+        """`sending_domain_of` without waiting: None if the domain must be looked up. Raises
+        Problem."""
+        found = self._directory.cached_domain(
             principal.tenant_id, principal.tenant.account_id, name=name
         )
         if found is None:

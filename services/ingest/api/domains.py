@@ -13,8 +13,8 @@ from kernel import clock
 from mail.address import AddressError
 from mail.records import DnsRecord
 from services.ingest.api.access import Principal
-from services.ingest.api.account_brands import AccountBrands
 from services.ingest.api.administration.base import Directory, paginate
+from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.callers import Caller, CallerKind, check_live, kind_of
 from services.ingest.api.emails import Emails
 from services.ingest.api.rest_base import query_or_503
@@ -82,7 +82,7 @@ class Domains:
     keys: DomainKeys
     emails: Emails
     count_max: int
-    brands: AccountBrands
+    brands: BrandResolver
 
     async def list_all(self, principal: Principal) -> list[Domain]:
         """The domains that the tenant can send from."""

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 
 from services.ingest.api.access import AccessControl, Principal
-from services.ingest.api.account_brands import AccountBrands
+from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.http import BODY_BYTES_MAX
 from services.ingest.api.tenant_slots import TenantSlots
 from services.ingest.clients.downloads import DownloadFailed, Downloads
@@ -23,7 +23,7 @@ class AttachmentFetcher:
         access: AccessControl,
         downloads: Downloads | None,
         *,
-        brands: AccountBrands,
+        brands: BrandResolver,
         fetch_policy: FetchPolicy,
         emails_max: int,
         timeout_s: float,
@@ -38,10 +38,12 @@ class AttachmentFetcher:
             fetch_policy if fetch_policy.refused else replace(fetch_policy, refused=SINGLE_ONLY)
         )
 
-    async def complete(self, principal: Principal, email: ValidEmail, *, sent: int) -> None:
+    async def fetch_attachments(
+        self, principal: Principal, email: ValidEmail, *, sent: int
+    ) -> None:
         """Fetch the attachments given by path. sent: size of the request in octets; the files count
         towards the request limit as if they had been sent in base64. Raises Problem."""
-        await self._access.domain_of(principal, email.sender.domain, test=email.test)
+        await self._access.sending_domain_of(principal, email.sender.domain, test=email.test)
         detail = "Too many attachments are being fetched. Retry the request."
         with self._slots.slot(principal.tenant_id, detail):
             if self._downloads is not None:

@@ -8,7 +8,7 @@ from kernel import clock, metrics
 from kernel.errors import Unavailable
 from services.ingest.api import responses
 from services.ingest.api.access import AccessControl, enforce_rate_limit
-from services.ingest.api.account_brands import AccountBrands
+from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.callers import SENDING
 from services.ingest.api.compression import compress_responses
 from services.ingest.api.http import (
@@ -34,7 +34,7 @@ class HttpApp:
     """The ASGI application. Every response is JSON and has a request id."""
 
     def __init__(
-        self, access: AccessControl, send_handler: SendHandler, rest: App, *, brands: AccountBrands
+        self, access: AccessControl, send_handler: SendHandler, rest: App, *, brands: BrandResolver
     ) -> None:
         self._brands = brands.all
         self._refresh_brands = brands.refresh

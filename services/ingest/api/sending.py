@@ -57,9 +57,9 @@ class SendHandler:
         body = await read_body(request, receive)
         fetch_policy = self.fetcher.fetch_policy
         valid = await in_thread_if_large(
-            body, lambda: self.read(body, test=principal.test, fetch_policy=fetch_policy)
+            body, lambda: self.read_email(body, test=principal.test, fetch_policy=fetch_policy)
         )
-        fetch = partial(self.fetcher.complete, principal, valid, sent=len(body))
+        fetch = partial(self.fetcher.fetch_attachments, principal, valid, sent=len(body))
         result = await self._acceptance.accept(
             principal,
             [valid],
@@ -118,7 +118,7 @@ class SendHandler:
             idempotency=idempotency,
         )
 
-    def read(
+    def read_email(
         self, body: bytes, *, test: bool, fetch_policy: FetchPolicy | None = None
     ) -> ValidEmail:
         """Raises Problem."""
@@ -140,7 +140,7 @@ class SendHandler:
         """The valid emails, and the faults of the others. Raises Problem."""
         items = decode_body(decode_batch, body)
         return validate_batch(
-            len(items), lambda index: self.read(bytes(items[index]), test=test), permissive
+            len(items), lambda index: self.read_email(bytes(items[index]), test=test), permissive
         )
 
 
@@ -190,7 +190,7 @@ async def check_senders(
     foreign_faults: list[Fault] = []
     for one, index in zip(valid, indexes, strict=False):
         try:
-            await access.domain_of(principal, one.sender.domain, test=one.test)
+            await access.sending_domain_of(principal, one.sender.domain, test=one.test)
             own.append(one)
         except Problem as problem:
             if problem.status != 403:

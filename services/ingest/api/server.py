@@ -43,7 +43,7 @@ PROBLEMS = {
 }
 
 
-class Protocol(HttpToolsProtocol):
+class HttpProtocol(HttpToolsProtocol):
     """uvicorn's protocol with limits, and with an extension that sends a response in one write:
     ASGI's two messages cost two system calls and wake the client twice.
 
@@ -223,7 +223,7 @@ class HttpServer:
         limited = {"connections_max": connections_max, "brands": brands}
         self._config = uvicorn.Config(
             cast(Any, app),
-            http=type("Limited", (Protocol,), limited),
+            http=type("Limited", (HttpProtocol,), limited),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -278,5 +278,5 @@ class HttpServer:
             sock.close()
 
     def _new_protocol(self) -> asyncio.Protocol:
-        new = cast(type[Protocol], self._config.http_protocol_class)
+        new = cast(type[HttpProtocol], self._config.http_protocol_class)
         return new(self._config, self._server.server_state, app_state={})

@@ -12,10 +12,10 @@ from kernel.service import Loop, Service, create_loops
 from mail.reachable import parse_networks
 from services.ingest.api.acceptance import Acceptance
 from services.ingest.api.access import AccessControl
-from services.ingest.api.account_brands import AccountBrands
 from services.ingest.api.administration import Administration
 from services.ingest.api.administration.audit_log import AuditLog
 from services.ingest.api.administration.base import Directory
+from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.emails import Emails
 from services.ingest.api.fetcher import AttachmentFetcher
 from services.ingest.api.grpc.base import RpcAccess
@@ -74,7 +74,7 @@ def create_service(settings: Settings) -> Service:
     )  # fmt: skip
     bodies = BodyMemory(settings.bodies_mb_max * 1024 * 1024)
     limiter = RateLimiter(settings.key_rate_limit_per_s)
-    brands = AccountBrands(deps.brands, directory_cache.known_account, directory_cache.refresh)
+    brands = BrandResolver(deps.brands, directory_cache.cached_account, directory_cache.refresh)
     usage = CredentialUsage(deps.system_database, limiter.take_used)
     access = AccessControl(directory_cache, limiter, deps.secrets, bodies=bodies)
     acceptance = create_acceptance(deps, access=access, backpressure=backpressure)
@@ -123,7 +123,7 @@ def create_servers(
     *,
     access: AccessControl,
     acceptance: Acceptance,
-    brands: AccountBrands,
+    brands: BrandResolver,
 ) -> list[Loop]:
     settings, emails = deps.settings, create_emails(deps, access)
     domains = create_recipient_domains(deps)
@@ -173,7 +173,7 @@ def create_recipient_domains(deps: Dependencies) -> RecipientDomains:
 
 
 def create_administration(
-    deps: Dependencies, directory: DirectoryStore, brands: AccountBrands
+    deps: Dependencies, directory: DirectoryStore, brands: BrandResolver
 ) -> Administration:
     lists = DirectoryLists(deps.system_database, deps.tenant_database)
     return Administration(
@@ -187,7 +187,7 @@ def create_administration(
 
 
 def create_fetcher(
-    deps: Dependencies, access: AccessControl, brands: AccountBrands
+    deps: Dependencies, access: AccessControl, brands: BrandResolver
 ) -> AttachmentFetcher:
     settings = deps.settings
     on = FetchPolicy("", parse_networks(settings.attachment_fetch_allowed_networks))

@@ -6,8 +6,8 @@ from kernel.health import DependencyHealth
 from kernel.resolver import AuthoritativeResolver, system_resolver
 from kernel.service import Loop, create_loops
 from mail.reachable import may_connect, parse_networks
-from services.ingest.api.account_brands import AccountBrands
 from services.ingest.api.administration.base import Directory
+from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.domains import Domains
 from services.ingest.api.emails import Emails
 from services.ingest.app.dependencies import Dependencies
@@ -41,7 +41,7 @@ def create_domain_service(
     emails: Emails,
     directory: DirectoryStore,
     *,
-    brands: AccountBrands,
+    brands: BrandResolver,
 ) -> Domains:
     return Domains(
         directory,

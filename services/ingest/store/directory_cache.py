@@ -130,7 +130,7 @@ class DirectoryCache:
     async def account(self, account_id: str) -> Account | None:
         return await self._find(lambda: self._accounts.get(account_id))
 
-    def known_account(self, account_id: str) -> Account | None:
+    def cached_account(self, account_id: str) -> Account | None:
         """None also if it has not been read yet."""
         return self._accounts.get(account_id)
 
@@ -139,7 +139,7 @@ class DirectoryCache:
         by = self._domains.get_by_index
         return await self._find(lambda: by((tenant_id, name)) or by((account_id, name)))
 
-    def known_domain(self, tenant_id: str, account_id: str, *, name: str) -> Domain | None:
+    def cached_domain(self, tenant_id: str, account_id: str, *, name: str) -> Domain | None:
         """`domain` without waiting: None also if it is unknown, or the cache is too old."""
         by = self._domains.get_by_index
         return (by((tenant_id, name)) or by((account_id, name))) if self._is_fresh else None

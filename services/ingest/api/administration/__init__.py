@@ -1,7 +1,6 @@
 """Accounts, brands, tenants, API keys and mailboxes: what REST and gRPC have in common."""
 
 from kernel.crypto import SecretKeyring
-from services.ingest.api.account_brands import AccountBrands
 from services.ingest.api.administration.accounts import Accounts
 from services.ingest.api.administration.api_keys import ApiKeys
 from services.ingest.api.administration.audit_log import AuditLog
@@ -9,6 +8,7 @@ from services.ingest.api.administration.base import Directory
 from services.ingest.api.administration.brands import BrandsAdministration
 from services.ingest.api.administration.mailboxes import Mailboxes, SmtpHost
 from services.ingest.api.administration.tenants import Tenants
+from services.ingest.api.brand_resolver import BrandResolver
 
 
 class Administration:
@@ -20,7 +20,7 @@ class Administration:
         audit_log: AuditLog,
         *,
         secrets: SecretKeyring,
-        brands: AccountBrands,
+        brands: BrandResolver,
         mailboxes_max: int,
         smtp: SmtpHost = SmtpHost(),  # noqa: B008 - immutable
     ) -> None:

@@ -16,7 +16,7 @@ from services.ingest.api.administration.base import (
     Reason,
     conflict,
     find,
-    set_given,
+    set_given_fields,
 )
 from services.ingest.api.administration.brands import check_brand
 from services.ingest.api.callers import Caller, CallerKind
@@ -81,7 +81,7 @@ class Accounts:
             account = await find(change, caller, Account, entry_id=account_id)
             if given.brand is not UNSET:
                 await check_brand(change, self._brands, given.brand)
-            set_given(account, given)
+            set_given_fields(account, given)
             await change.save(account)
         return account
 

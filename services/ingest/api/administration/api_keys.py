@@ -104,7 +104,9 @@ class ApiKeys:
             await self._set_owner(change, caller, key, given=given)
             if key.domain_id:
                 await self._check_domain(key)
-            secret = issue(key, await self._slug(change, key.account_id, otherwise=brand.slug))
+            secret = issue_secret(
+                key, await self._slug(change, key.account_id, otherwise=brand.slug)
+            )
             await change.save(key)
         return secret, key
 
@@ -191,10 +193,10 @@ class ApiKeys:
 def new_key(*, test: bool, brand: str, **fields: object) -> tuple[str, ApiKey]:
     """A secret key, and the record to store. brand: a slug."""
     key = ApiKey(key_id=uuid7_text(), test=test, **fields)  # type: ignore[arg-type]
-    return issue(key, brand), key
+    return issue_secret(key, brand), key
 
 
-def issue(key: ApiKey, brand: str) -> str:
+def issue_secret(key: ApiKey, brand: str) -> str:
     """Give the key a secret, of which it stores the digest. brand: a slug."""
     secret = auth.generate_key(test=key.test, brand=brand)
     key.secret_sha256, key.prefix = auth.digest(secret), secret[:PREFIX_CHARS]

@@ -7,7 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from kernel import times
 from kernel.errors import Unavailable
 from kernel.ids import lower_bound_at
-from services.ingest.api.administration.base import checked
+from services.ingest.api.administration.base import check_page
 from services.ingest.api.callers import Caller
 from services.ingest.domain.problem import unavailable
 from services.ingest.store.audit_log_list import AuditEntry, list_entries
@@ -26,7 +26,7 @@ class AuditLog:
         first = str(lower_bound_at(times.clamp_timestamp(since))) if since is not None else ""
         try:
             return await list_entries(
-                self._lists, caller.owner, checked(page), equal=given, first_id=first
+                self._lists, caller.owner, check_page(page), equal=given, first_id=first
             )
         except Unavailable as error:
             raise unavailable() from error

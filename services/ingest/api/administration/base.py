@@ -53,7 +53,7 @@ class Directory:
         """Newest first. equal: values by column; those that are empty do not restrict the list."""
         given = {column: value for column, value in equal.items() if value != ""}
         try:
-            return await self._lists.page(kind, owner, checked(page), equal=given)
+            return await self._lists.page(kind, owner, check_page(page), equal=given)
         except Unavailable as error:
             raise unavailable() from error
 
@@ -128,7 +128,7 @@ def paginate(
     return older[: requested.limit], len(older) > requested.limit
 
 
-def set_given(entry: Message, given: Struct) -> None:
+def set_given_fields(entry: Message, given: Struct) -> None:
     """Set the fields of a request that are given."""
     for name, value in structs.asdict(given).items():
         if value is not UNSET:
@@ -151,7 +151,7 @@ def parse_id(text: str, what: str) -> str:
         raise not_found(what) from None
 
 
-def checked(page: Page) -> Page:
+def check_page(page: Page) -> Page:
     """The page, if its cursors are ids. Raises Problem."""
     for name, cursor in (("after", page.after), ("before", page.before)):
         if cursor:

@@ -18,7 +18,7 @@ from services.ingest.api.administration.base import (
     conflict,
     paginate,
     parse_id,
-    set_given,
+    set_given_fields,
 )
 from services.ingest.api.callers import Caller, CallerKind
 from services.ingest.domain.email import RequestModel
@@ -122,7 +122,7 @@ class BrandsAdministration:
                 del record.api_hosts[:]
                 record.api_hosts.extend(given.api_hosts)
                 given = msgspec.structs.replace(given, api_hosts=UNSET)
-            set_given(record, given)
+            set_given_fields(record, given)
             await self._check_hosts(change, record)
             await change.save(record)
         return entry_of(record)

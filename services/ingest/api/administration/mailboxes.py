@@ -13,7 +13,6 @@ from kernel import auth, clock
 from kernel.crypto import sha256
 from kernel.ids import uuid7_text
 from mail.address import AddressError
-from services.ingest.api.account_brands import AccountBrands
 from services.ingest.api.administration.api_keys import DAY_S, GRACE_MAX_S, is_test
 from services.ingest.api.administration.base import (
     LINE,
@@ -23,6 +22,7 @@ from services.ingest.api.administration.base import (
     find,
 )
 from services.ingest.api.administration.tenants import TenantLimits
+from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.callers import Caller
 from services.ingest.domain.email import RequestModel
 from services.ingest.domain.mailbox import canonical_address, is_rotating
@@ -95,7 +95,7 @@ class Mailboxes:
     """count_max: mailboxes of a tenant. smtp: of accounts without a brand of their own."""
 
     def __init__(
-        self, directory: Directory, brands: AccountBrands, *, smtp: SmtpHost, count_max: int
+        self, directory: Directory, brands: BrandResolver, *, smtp: SmtpHost, count_max: int
     ) -> None:
         self._directory = directory
         self._brands = brands

@@ -17,7 +17,7 @@ from services.ingest.api.grpc.base import (
     given_fields,
     next_page_token,
     page_of,
-    shown_as,
+    proto_from_json,
 )
 from services.ingest.api.grpc.server import Context
 
@@ -33,14 +33,14 @@ class AccountServicer(AccountServiceServicer):
     ) -> pb.CreateAccountResponse:
         given = given_fields(request, CreateAccountRequest)
         account = await self._accounts.create(caller, given)
-        return pb.CreateAccountResponse(account=shown(account))
+        return pb.CreateAccountResponse(account=to_proto(account))
 
     @authenticated
     async def ListAccounts(
         self, request: pb.ListAccountsRequest, _: Caller, __: Context
     ) -> pb.ListAccountsResponse:
         found, has_more = await self._accounts.page(page_of(request), name=request.name)
-        accounts = [shown(one) for one in found]
+        accounts = [to_proto(one) for one in found]
         token = next_page_token(accounts, has_more=has_more)
         return pb.ListAccountsResponse(accounts=accounts, next_page_token=token)
 
@@ -49,7 +49,7 @@ class AccountServicer(AccountServiceServicer):
         self, request: pb.GetAccountRequest, caller: Caller, _: Context
     ) -> pb.GetAccountResponse:
         account = await self._accounts.get(caller, request.id)
-        return pb.GetAccountResponse(account=shown(account))
+        return pb.GetAccountResponse(account=to_proto(account))
 
     @authenticated
     async def UpdateAccount(
@@ -57,7 +57,7 @@ class AccountServicer(AccountServiceServicer):
     ) -> pb.UpdateAccountResponse:
         given = given_fields(request, UpdateAccountRequest)
         account = await self._accounts.update(caller, request.id, given)
-        return pb.UpdateAccountResponse(account=shown(account))
+        return pb.UpdateAccountResponse(account=to_proto(account))
 
     @authenticated
     async def DeleteAccount(
@@ -72,15 +72,15 @@ class AccountServicer(AccountServiceServicer):
     ) -> pb.SuspendAccountResponse:
         given = given_fields(request, SuspendAccountRequest)
         account = await self._accounts.suspend(caller, request.id, given.reason)
-        return pb.SuspendAccountResponse(account=shown(account))
+        return pb.SuspendAccountResponse(account=to_proto(account))
 
     @authenticated
     async def ResumeAccount(
         self, request: pb.ResumeAccountRequest, caller: Caller, _: Context
     ) -> pb.ResumeAccountResponse:
         account = await self._accounts.resume(caller, request.id)
-        return pb.ResumeAccountResponse(account=shown(account))
+        return pb.ResumeAccountResponse(account=to_proto(account))
 
 
-def shown(account: Account) -> pb.AccountInfo:
-    return shown_as(pb.AccountInfo, account_to_json(account))
+def to_proto(account: Account) -> pb.AccountInfo:
+    return proto_from_json(pb.AccountInfo, account_to_json(account))

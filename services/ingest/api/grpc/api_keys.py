@@ -19,7 +19,7 @@ from services.ingest.api.grpc.base import (
     given_fields,
     next_page_token,
     page_of,
-    shown_as,
+    proto_from_json,
 )
 from services.ingest.api.grpc.server import Context
 
@@ -35,7 +35,7 @@ class ApiKeyServicer(ApiKeyServiceServicer):
     ) -> pb.CreateApiKeyResponse:
         given = given_fields(request, CreateApiKeyRequest)
         secret, key = await self._keys.create(caller, given, brand=self.access.brands.default)
-        return pb.CreateApiKeyResponse(api_key=shown(key), token=secret)
+        return pb.CreateApiKeyResponse(api_key=to_proto(key), token=secret)
 
     @authenticated
     async def ListApiKeys(
@@ -45,7 +45,7 @@ class ApiKeyServicer(ApiKeyServiceServicer):
             caller, page_of(request), account_id=request.account_id
         )
         used = await self._keys.last_used(caller, found)
-        keys = [shown(one, used.get(one.key_id)) for one in found]
+        keys = [to_proto(one, used.get(one.key_id)) for one in found]
         token = next_page_token(keys, has_more=has_more)
         return pb.ListApiKeysResponse(api_keys=keys, next_page_token=token)
 
@@ -56,7 +56,7 @@ class ApiKeyServicer(ApiKeyServiceServicer):
         given = given_fields(request, UpdateApiKeyRequest)
         key = await self._keys.rename(caller, request.id, given)
         used = await self._keys.last_used(caller, [key])
-        return pb.UpdateApiKeyResponse(api_key=shown(key, used.get(key.key_id)))
+        return pb.UpdateApiKeyResponse(api_key=to_proto(key, used.get(key.key_id)))
 
     @authenticated
     async def RotateApiKey(
@@ -64,7 +64,7 @@ class ApiKeyServicer(ApiKeyServiceServicer):
     ) -> pb.RotateApiKeyResponse:
         given = given_fields(request, RotateApiKeyRequest)
         secret, key = await self._keys.rotate(caller, request.id, given)
-        return pb.RotateApiKeyResponse(api_key=shown(key), token=secret)
+        return pb.RotateApiKeyResponse(api_key=to_proto(key), token=secret)
 
     @authenticated
     async def DeleteApiKey(
@@ -74,5 +74,5 @@ class ApiKeyServicer(ApiKeyServiceServicer):
         return pb.DeleteApiKeyResponse(id=deleted.key_id)
 
 
-def shown(key: ApiKey, last_used_at: datetime | None = None) -> pb.ApiKeyInfo:
-    return shown_as(pb.ApiKeyInfo, api_key_to_json(key, last_used_at))
+def to_proto(key: ApiKey, last_used_at: datetime | None = None) -> pb.ApiKeyInfo:
+    return proto_from_json(pb.ApiKeyInfo, api_key_to_json(key, last_used_at))

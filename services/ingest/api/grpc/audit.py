@@ -10,7 +10,7 @@ from services.ingest.api.grpc.base import (
     authenticated,
     next_page_token,
     page_of,
-    shown_as,
+    proto_from_json,
 )
 from services.ingest.api.grpc.server import Context
 
@@ -31,6 +31,6 @@ class AuditServicer(AuditServiceServicer):
         found, has_more = await self._audit_log.page(
             caller, page_of(request), equal=equal, since=since
         )
-        entries = [shown_as(pb.AuditEntryInfo, audit_entry_to_json(one)) for one in found]
+        entries = [proto_from_json(pb.AuditEntryInfo, audit_entry_to_json(one)) for one in found]
         token = next_page_token(entries, has_more=has_more)
         return pb.ListAuditEntriesResponse(entries=entries, next_page_token=token)

@@ -14,7 +14,7 @@ from grpc_status import rpc_status
 
 from kernel.ids import canonical_uuid
 from services.ingest.api.access import AccessControl, Principal, enforce_rate_limit
-from services.ingest.api.account_brands import AccountBrands
+from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.callers import AccessRule, Caller
 from services.ingest.api.grpc.server import Context, TrustedProxies, metadata_value, read_message
 from services.ingest.api.http import new_request_id
@@ -55,7 +55,7 @@ class RpcAccess:
     """Authenticates calls."""
 
     def __init__(
-        self, access: AccessControl, proxies: TrustedProxies, brands: AccountBrands
+        self, access: AccessControl, proxies: TrustedProxies, brands: BrandResolver
     ) -> None:
         self.brands = brands
         self._access = access
@@ -157,9 +157,9 @@ def texts_of(value: object) -> Iterator[str]:
             yield from texts_of(one)
 
 
-def shown_as(kind: type[M], shown: dict[str, object]) -> M:
+def proto_from_json(kind: type[M], values: dict[str, object]) -> M:
     """A resource with the fields of its JSON in REST; what is null there is not set."""
-    return ParseDict(shown, kind(), ignore_unknown_fields=True)
+    return ParseDict(values, kind(), ignore_unknown_fields=True)
 
 
 def page_of(request: Any, *, are_ids: bool = True) -> Page:  # noqa: ANN401 - any request of a list
@@ -178,9 +178,9 @@ def cursor_of(token: str) -> str:
         raise invalid([Fault("#/page_token", "invalid", detail)]) from None
 
 
-def next_page_token(shown: Sequence[Any], *, has_more: bool) -> str:
-    """shown: resources with ids."""
-    return shown[-1].id if has_more and shown else ""
+def next_page_token(resources: Sequence[Any], *, has_more: bool) -> str:
+    """resources: those of the page, with ids."""
+    return resources[-1].id if has_more and resources else ""
 
 
 def status_of(problem: Problem, *, domain: str) -> status_pb2.Status:

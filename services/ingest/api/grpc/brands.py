@@ -16,7 +16,7 @@ from services.ingest.api.grpc.base import (
     given_fields,
     next_page_token,
     page_of,
-    shown_as,
+    proto_from_json,
 )
 from services.ingest.api.grpc.server import Context
 
@@ -31,7 +31,7 @@ class BrandServicer(BrandServiceServicer):
         self, request: pb.CreateBrandRequest, caller: Caller, _: Context
     ) -> pb.CreateBrandResponse:
         given = given_fields(request, CreateBrandRequest)
-        return pb.CreateBrandResponse(brand=shown(await self._brands.create(caller, given)))
+        return pb.CreateBrandResponse(brand=to_proto(await self._brands.create(caller, given)))
 
     @authenticated
     async def ListBrands(
@@ -40,13 +40,13 @@ class BrandServicer(BrandServiceServicer):
         page = page_of(request, are_ids=False)
         found, has_more = await self._brands.page(page, name=request.name)
         token = next_page_token(found, has_more=has_more)
-        return pb.ListBrandsResponse(brands=map(shown, found), next_page_token=token)
+        return pb.ListBrandsResponse(brands=map(to_proto, found), next_page_token=token)
 
     @authenticated
     async def GetBrand(
         self, request: pb.GetBrandRequest, caller: Caller, _: Context
     ) -> pb.GetBrandResponse:
-        return pb.GetBrandResponse(brand=shown(await self._brands.get(caller, request.id)))
+        return pb.GetBrandResponse(brand=to_proto(await self._brands.get(caller, request.id)))
 
     @authenticated
     async def UpdateBrand(
@@ -54,7 +54,7 @@ class BrandServicer(BrandServiceServicer):
     ) -> pb.UpdateBrandResponse:
         given = given_fields(request, UpdateBrandRequest)
         changed = await self._brands.update(caller, request.id, given)
-        return pb.UpdateBrandResponse(brand=shown(changed))
+        return pb.UpdateBrandResponse(brand=to_proto(changed))
 
     @authenticated
     async def DeleteBrand(
@@ -63,5 +63,5 @@ class BrandServicer(BrandServiceServicer):
         return pb.DeleteBrandResponse(id=await self._brands.delete(caller, request.id))
 
 
-def shown(entry: BrandEntry) -> pb.BrandInfo:
-    return shown_as(pb.BrandInfo, brand_to_json(entry))
+def to_proto(entry: BrandEntry) -> pb.BrandInfo:
+    return proto_from_json(pb.BrandInfo, brand_to_json(entry))

@@ -17,7 +17,7 @@ from services.ingest.api.grpc.base import (
     given_fields,
     next_page_token,
     page_of,
-    shown_as,
+    proto_from_json,
 )
 from services.ingest.api.grpc.server import Context
 from services.ingest.api.rest_base import parse_id
@@ -33,14 +33,14 @@ class DomainServicer(DomainServiceServicer):
         self, request: pb.CreateDomainRequest, principal: Principal, _: Context
     ) -> pb.CreateDomainResponse:
         new = given_fields(request, CreateDomainRequest)
-        return pb.CreateDomainResponse(domain=shown(await self._domains.create(principal, new)))
+        return pb.CreateDomainResponse(domain=to_proto(await self._domains.create(principal, new)))
 
     @authenticated
     async def ListDomains(
         self, request: pb.ListDomainsRequest, caller: Caller, _: Context
     ) -> pb.ListDomainsResponse:
         found, has_more = await self._domains.list_of(caller, page_of(request), name=request.name)
-        domains = [shown_as(pb.DomainSummary, summary_to_json(one)) for one in found]
+        domains = [proto_from_json(pb.DomainSummary, summary_to_json(one)) for one in found]
         token = next_page_token(domains, has_more=has_more)
         return pb.ListDomainsResponse(domains=domains, next_page_token=token)
 
@@ -49,7 +49,7 @@ class DomainServicer(DomainServiceServicer):
         self, request: pb.GetDomainRequest, principal: Principal, _: Context
     ) -> pb.GetDomainResponse:
         view = await self._domains.get(principal, domain_id(request.id))
-        return pb.GetDomainResponse(domain=shown(view))
+        return pb.GetDomainResponse(domain=to_proto(view))
 
     @authenticated
     async def UpdateDomain(
@@ -58,7 +58,7 @@ class DomainServicer(DomainServiceServicer):
         identifier = domain_id(request.id)
         given_fields(request, UpdateDomainRequest)
         return pb.UpdateDomainResponse(
-            domain=shown(await self._domains.update(principal, identifier))
+            domain=to_proto(await self._domains.update(principal, identifier))
         )
 
     @authenticated
@@ -81,7 +81,7 @@ class DomainServicer(DomainServiceServicer):
         self, request: pb.RotateDkimRequest, principal: Principal, _: Context
     ) -> pb.RotateDkimResponse:
         view = await self._domains.rotate(principal, domain_id(request.id))
-        return pb.RotateDkimResponse(domain=shown(view))
+        return pb.RotateDkimResponse(domain=to_proto(view))
 
 
 def domain_id(text: str) -> str:
@@ -89,5 +89,5 @@ def domain_id(text: str) -> str:
     return parse_id(text, "the domain")
 
 
-def shown(view: DomainView) -> pb.DomainInfo:
-    return shown_as(pb.DomainInfo, to_json(view))
+def to_proto(view: DomainView) -> pb.DomainInfo:
+    return proto_from_json(pb.DomainInfo, to_json(view))

@@ -21,7 +21,7 @@ from services.ingest.api.grpc.base import (
     given_fields,
     next_page_token,
     page_of,
-    shown_as,
+    proto_from_json,
 )
 from services.ingest.api.grpc.server import Context
 
@@ -61,7 +61,7 @@ class MailboxServicer(MailboxServiceServicer):
             caller, page_of(request), address=request.address
         )
         shown = await mailboxes_to_json(self._mailboxes, caller, found)
-        mailboxes = [shown_as(pb.MailboxInfo, one) for one in shown]
+        mailboxes = [proto_from_json(pb.MailboxInfo, one) for one in shown]
         token = next_page_token(mailboxes, has_more=has_more)
         return pb.ListMailboxesResponse(mailboxes=mailboxes, next_page_token=token)
 
@@ -98,9 +98,9 @@ class MailboxServicer(MailboxServiceServicer):
 
     def _created(self, new: NewMailbox) -> pb.CreateMailboxResponse:
         shown = mailbox_to_json(new.mailbox, self._mailboxes.smtp_of(new.mailbox))
-        mailbox = shown_as(pb.MailboxInfo, shown)
+        mailbox = proto_from_json(pb.MailboxInfo, shown)
         return pb.CreateMailboxResponse(mailbox=mailbox, password=new.password)
 
     async def _shown(self, caller: Caller, mailbox: Mailbox) -> pb.MailboxInfo:
         [shown] = await mailboxes_to_json(self._mailboxes, caller, [mailbox])
-        return shown_as(pb.MailboxInfo, shown)
+        return proto_from_json(pb.MailboxInfo, shown)

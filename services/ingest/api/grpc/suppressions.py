@@ -11,7 +11,7 @@ from services.ingest.api.grpc.base import (
     given_fields,
     next_page_token,
     page_of,
-    shown_as,
+    proto_from_json,
 )
 from services.ingest.api.grpc.server import Context
 from services.ingest.api.suppressions import (
@@ -34,7 +34,7 @@ class SuppressionServicer(SuppressionServiceServicer):
     ) -> pb.AddSuppressionResponse:
         new = given_fields(request, NewSuppression)
         [added] = await self._suppressions.add(principal, [new.email], "#/email")
-        return pb.AddSuppressionResponse(suppression=shown(added))
+        return pb.AddSuppressionResponse(suppression=to_proto(added))
 
     @authenticated
     async def AddSuppressions(
@@ -52,7 +52,7 @@ class SuppressionServicer(SuppressionServiceServicer):
             caller, page_of(request), email=request.email
         )
         token = next_page_token(found, has_more=has_more)
-        return pb.ListSuppressionsResponse(suppressions=map(shown, found), next_page_token=token)
+        return pb.ListSuppressionsResponse(suppressions=map(to_proto, found), next_page_token=token)
 
     @authenticated
     async def GetSuppression(
@@ -60,7 +60,7 @@ class SuppressionServicer(SuppressionServiceServicer):
     ) -> pb.GetSuppressionResponse:
         given = given_fields(request, NewSuppression)
         found = await self._suppressions.get(principal, given.email)
-        return pb.GetSuppressionResponse(suppression=shown(found))
+        return pb.GetSuppressionResponse(suppression=to_proto(found))
 
     @authenticated
     async def DeleteSuppression(
@@ -79,5 +79,5 @@ class SuppressionServicer(SuppressionServiceServicer):
         return pb.RemoveSuppressionsResponse(ids=[one.id for one in removed])
 
 
-def shown(one: Suppression) -> pb.SuppressionInfo:
-    return shown_as(pb.SuppressionInfo, to_json(one))
+def to_proto(one: Suppression) -> pb.SuppressionInfo:
+    return proto_from_json(pb.SuppressionInfo, to_json(one))

@@ -17,7 +17,7 @@ from services.ingest.api.grpc.base import (
     given_fields,
     next_page_token,
     page_of,
-    shown_as,
+    proto_from_json,
 )
 from services.ingest.api.grpc.server import Context
 
@@ -32,7 +32,7 @@ class TenantServicer(TenantServiceServicer):
         self, request: pb.CreateTenantRequest, caller: Caller, _: Context
     ) -> pb.CreateTenantResponse:
         given = given_fields(request, CreateTenantRequest)
-        return pb.CreateTenantResponse(tenant=shown(await self._tenants.create(caller, given)))
+        return pb.CreateTenantResponse(tenant=to_proto(await self._tenants.create(caller, given)))
 
     @authenticated
     async def ListTenants(
@@ -45,7 +45,7 @@ class TenantServicer(TenantServiceServicer):
             account_id=request.account_id,
             name=request.name,
         )
-        tenants = [shown(one) for one in found]
+        tenants = [to_proto(one) for one in found]
         token = next_page_token(tenants, has_more=has_more)
         return pb.ListTenantsResponse(tenants=tenants, next_page_token=token)
 
@@ -53,7 +53,7 @@ class TenantServicer(TenantServiceServicer):
     async def GetTenant(
         self, request: pb.GetTenantRequest, caller: Caller, _: Context
     ) -> pb.GetTenantResponse:
-        return pb.GetTenantResponse(tenant=shown(await self._tenants.get(caller, request.id)))
+        return pb.GetTenantResponse(tenant=to_proto(await self._tenants.get(caller, request.id)))
 
     @authenticated
     async def UpdateTenant(
@@ -61,7 +61,7 @@ class TenantServicer(TenantServiceServicer):
     ) -> pb.UpdateTenantResponse:
         given = given_fields(request, UpdateTenantRequest)
         tenant = await self._tenants.update(caller, request.id, given)
-        return pb.UpdateTenantResponse(tenant=shown(tenant))
+        return pb.UpdateTenantResponse(tenant=to_proto(tenant))
 
     @authenticated
     async def DeleteTenant(
@@ -76,14 +76,16 @@ class TenantServicer(TenantServiceServicer):
     ) -> pb.PauseTenantResponse:
         given = given_fields(request, PauseTenantRequest)
         tenant = await self._tenants.pause(caller, request.id, given)
-        return pb.PauseTenantResponse(tenant=shown(tenant))
+        return pb.PauseTenantResponse(tenant=to_proto(tenant))
 
     @authenticated
     async def ResumeTenant(
         self, request: pb.ResumeTenantRequest, caller: Caller, _: Context
     ) -> pb.ResumeTenantResponse:
-        return pb.ResumeTenantResponse(tenant=shown(await self._tenants.resume(caller, request.id)))
+        return pb.ResumeTenantResponse(
+            tenant=to_proto(await self._tenants.resume(caller, request.id))
+        )
 
 
-def shown(tenant: Tenant) -> pb.TenantInfo:
-    return shown_as(pb.TenantInfo, tenant_to_json(tenant))
+def to_proto(tenant: Tenant) -> pb.TenantInfo:
+    return proto_from_json(pb.TenantInfo, tenant_to_json(tenant))

@@ -11,7 +11,7 @@ from services.ingest.api.grpc.base import (
     given_fields,
     next_page_token,
     page_of,
-    shown_as,
+    proto_from_json,
 )
 from services.ingest.api.grpc.server import Context
 from services.ingest.api.webhooks import (
@@ -34,7 +34,7 @@ class WebhookServicer(WebhookServiceServicer):
     ) -> pb.CreateWebhookResponse:
         given = given_fields(request, NewWebhook)
         return pb.CreateWebhookResponse(
-            webhook=shown(await self._webhooks.create(principal, given))
+            webhook=to_proto(await self._webhooks.create(principal, given))
         )
 
     @authenticated
@@ -43,14 +43,14 @@ class WebhookServicer(WebhookServiceServicer):
     ) -> pb.ListWebhooksResponse:
         found, has_more = await self._webhooks.page(caller, page_of(request))
         token = next_page_token(found, has_more=has_more)
-        return pb.ListWebhooksResponse(webhooks=map(shown, found), next_page_token=token)
+        return pb.ListWebhooksResponse(webhooks=map(to_proto, found), next_page_token=token)
 
     @authenticated
     async def GetWebhook(
         self, request: pb.GetWebhookRequest, caller: Caller, _: Context
     ) -> pb.GetWebhookResponse:
         found = await self._webhooks.get(caller, request.id)
-        return pb.GetWebhookResponse(webhook=shown(found))
+        return pb.GetWebhookResponse(webhook=to_proto(found))
 
     @authenticated
     async def UpdateWebhook(
@@ -58,7 +58,7 @@ class WebhookServicer(WebhookServiceServicer):
     ) -> pb.UpdateWebhookResponse:
         given = given_fields(request, UpdateWebhook)
         changed = await self._webhooks.update(caller, request.id, given)
-        return pb.UpdateWebhookResponse(webhook=shown(changed))
+        return pb.UpdateWebhookResponse(webhook=to_proto(changed))
 
     @authenticated
     async def DeleteWebhook(
@@ -77,10 +77,12 @@ class WebhookServicer(WebhookServiceServicer):
         self, request: pb.ListWebhookDeliveriesRequest, caller: Caller, _: Context
     ) -> pb.ListWebhookDeliveriesResponse:
         found, has_more = await self._webhooks.deliveries(caller, request.id, page_of(request))
-        deliveries = [shown_as(pb.WebhookDeliveryInfo, delivery_to_json(one)) for one in found]
+        deliveries = [
+            proto_from_json(pb.WebhookDeliveryInfo, delivery_to_json(one)) for one in found
+        ]
         token = found[-1].event_id.removeprefix("evt_") if has_more else ""
         return pb.ListWebhookDeliveriesResponse(deliveries=deliveries, next_page_token=token)
 
 
-def shown(webhook: Webhook) -> pb.WebhookInfo:
-    return shown_as(pb.WebhookInfo, to_json(webhook))
+def to_proto(webhook: Webhook) -> pb.WebhookInfo:
+    return proto_from_json(pb.WebhookInfo, to_json(webhook))

@@ -94,13 +94,13 @@ def create_rest_app(dependencies: RestDependencies) -> FastAPI:
     app.add_exception_handler(RequestValidationError, invalid_query)
     app.add_exception_handler(HTTPException, route_not_found)
     app.add_exception_handler(Exception, internal_error)
-    documents = lru_cache(DOCUMENTS_MAX)(partial(document, app))
+    documents = lru_cache(DOCUMENTS_MAX)(partial(openapi_document, app))
     app.openapi = lambda: documents(Brand())  # type: ignore[method-assign]
     reference.add_reference_pages(app, documents)
     return app
 
 
-def document(app: FastAPI, brand: Brand) -> dict[str, Any]:
+def openapi_document(app: FastAPI, brand: Brand) -> dict[str, Any]:
     """OpenAPI, with the schemas of the bodies that msgspec decodes and encodes."""
     made = get_openapi(
         title=brand.name, version=app.version, description=app.description, routes=app.routes

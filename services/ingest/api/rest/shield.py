@@ -33,7 +33,7 @@ def routes(access: RestAccess, send_handler: SendHandler, clients: ServiceClient
         request = request_of(incoming)
         request.check_json()
         body = await read_body(request, incoming.receive)
-        email = await in_thread_if_large(body, lambda: send_handler.read(body, test=True))
+        email = await in_thread_if_large(body, lambda: send_handler.read_email(body, test=True))
         email.content.date_s = int(clock.now().timestamp())
         score_request = ScoreRequest(tenant_id=principal.tenant_id, content=email.content)
         response = await client.call(client.stub.Score, score_request, deadline_s=DEADLINE_S)

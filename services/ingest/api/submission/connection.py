@@ -19,7 +19,7 @@ TIMEOUT = "421 4.4.2 The client was too slow"
 STOPPING = "421 4.3.2 The service is stopping"
 
 
-class Connection(asyncio.Protocol):
+class SubmissionConnection(asyncio.Protocol):
     """Call `run` once connected. name_of: of the server, by the host that the client names in TLS.
     secure: TLS is on.
 

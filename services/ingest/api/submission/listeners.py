@@ -9,8 +9,8 @@ from mail.reachable import parse_networks
 from mail.smtp_server_events import ServerConfig
 from services.ingest.api.acceptance import Acceptance
 from services.ingest.api.access import AccessControl
-from services.ingest.api.account_brands import AccountBrands
 from services.ingest.api.administration.mailboxes import SmtpHost
+from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.submission.server import (
     ConnectionLimit,
     SubmissionConfig,
@@ -39,7 +39,7 @@ def create_submission(
     settings: SubmissionSettings,
     certificates: Certificates | None,
     *,
-    brands: AccountBrands,
+    brands: BrandResolver,
     access: AccessControl,
     acceptance: Acceptance,
     recipient_domains: RecipientDomains,

@@ -13,7 +13,7 @@ from kernel.tls import CLOSE_S, HANDSHAKE_S
 from mail.reachable import Network, canonical_ip, is_within
 from mail.smtp_server_events import ServerConfig
 from services.ingest.api.listener import Listener, set_socket_options
-from services.ingest.api.submission.connection import Connection
+from services.ingest.api.submission.connection import SubmissionConnection
 from services.ingest.api.submission.proxy import read_proxy_header
 from services.ingest.api.submission.submitter import SubmissionDependencies, Submitter
 from services.ingest.domain.login_throttle import network_of
@@ -82,7 +82,7 @@ class SubmissionServer:
         self._implicit_tls = implicit_tls
         self._listener = Listener(listen, self._serve, tasks_max=limit.connections_max)
         self.port = self._listener.port
-        self._connections: set[Connection] = set()
+        self._connections: set[SubmissionConnection] = set()
 
     async def run(self) -> None:
         """A loop: serve until canceled, then finish the messages that are arriving."""
@@ -116,7 +116,7 @@ class SubmissionServer:
             self._limit.leave(client)
 
     async def _converse(self, sock: socket.socket, client: str) -> None:
-        connection = Connection(
+        connection = SubmissionConnection(
             Submitter(self._dependencies, client),
             self._config.server(),
             context=self._config.context,

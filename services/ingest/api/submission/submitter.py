@@ -17,7 +17,7 @@ from mail.smtp_server_events import (
 )
 from services.ingest.api.acceptance import Acceptance
 from services.ingest.api.access import AccessControl, Principal, enforce_rate_limit
-from services.ingest.api.account_brands import AccountBrands
+from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.callers import SENDING
 from services.ingest.api.idempotency import Idempotency
 from services.ingest.api.sending import in_thread_if_large, respond_one
@@ -50,7 +50,7 @@ class SubmissionDependencies:
     acceptance: Acceptance
     throttle: LoginThrottle
     recipient_domains: RecipientDomains
-    brands: AccountBrands
+    brands: BrandResolver
 
 
 class Submitter:
@@ -152,12 +152,12 @@ class Submitter:
     def _check_sender(self, event: SenderGiven) -> str:
         """Empty if its domain must be looked up."""
         principal = self._logged_in()
-        self._deps.acceptance.check(principal)
+        self._deps.acceptance.check_may_accept(principal)
         if event.mailbox is None:
             return replies.SENDER_OK
         check_sender(principal, event.mailbox, "MAIL FROM")
         name = ascii_domain(event.mailbox)
-        known = self._deps.access.known_domain_of(principal, name, test=principal.test)
+        known = self._deps.access.cached_sending_domain_of(principal, name, test=principal.test)
         return replies.SENDER_OK if known else ""
 
     async def _look_up_domain(self, event: SenderGiven) -> None:
@@ -165,7 +165,7 @@ class Submitter:
         principal = self._logged_in()
         if event.mailbox is not None:
             name = ascii_domain(event.mailbox)
-            await self._deps.access.domain_of(principal, name, test=principal.test)
+            await self._deps.access.sending_domain_of(principal, name, test=principal.test)
 
     def _check_recipient(self, mailbox: Mailbox) -> str:
         if not self._logged_in().test:

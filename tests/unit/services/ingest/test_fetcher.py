@@ -13,7 +13,7 @@ from contracts.ingest.v1.directory_pb2 import Tenant
 from kernel import clock
 from kernel.brand import Brands
 from mail.reachable import parse_networks
-from services.ingest.api.account_brands import AccountBrands
+from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.fetcher import AttachmentFetcher
 from services.ingest.api.http import BODY_BYTES_MAX
 from services.ingest.clients.downloads import DownloadedFile, DownloadFailed
@@ -101,7 +101,7 @@ def fetcher(
     download: Callable[[str, int], Awaitable[DownloadedFile]],
     **more: Any,  # noqa: ANN401 - parameters of any type
 ) -> AttachmentFetcher:
-    brands = AccountBrands(Brands(), lambda _: None)
+    brands = BrandResolver(Brands(), lambda _: None)
     given: dict[str, Any] = {
         "brands": brands,
         "fetch_policy": OPEN,
@@ -109,7 +109,7 @@ def fetcher(
         "timeout_s": 30.0,
     } | more
     return AttachmentFetcher(
-        cast(Any, SimpleNamespace(domain_of=own)), cast(Any, Files(download)), **given
+        cast(Any, SimpleNamespace(sending_domain_of=own)), cast(Any, Files(download)), **given
     )
 
 
@@ -122,7 +122,7 @@ def completed(file: DownloadedFile, **fields: object) -> tuple[str, str, bytes, 
         return file
 
     made = read({"filename": "first", "content": "eA=="}, {"path": URL, **fields})
-    asyncio.run(fetcher(download).complete(caller(), made, sent=0))
+    asyncio.run(fetcher(download).fetch_attachments(caller(), made, sent=0))
     first, one = made.content.attachments
     assert (first.filename, first.content) == ("first", b"x")
     return one.filename, one.content_type, one.content, one.content_id
@@ -164,7 +164,7 @@ def test_files_count_towards_the_request_limit_and_a_failing_one_is_named() -> N
 
     made = read({"path": URL}, {"path": URL})
     with pytest.raises(Problem) as refused:
-        asyncio.run(fetcher(download).complete(caller(), made, sent=1024 * 1024))
+        asyncio.run(fetcher(download).fetch_attachments(caller(), made, sent=1024 * 1024))
     left = (BODY_BYTES_MAX - 1024 * 1024) // 4 * 3
     assert room == [left, left - 1000]
     assert (refused.value.status, refused.value.name) == (422, "invalid_attachment")
@@ -180,7 +180,9 @@ def test_a_fetch_that_takes_too_long_is_refused() -> None:
         Problem, match=r"attachments\[0\].path: The server did not send it within 0.01 s"
     ):
         asyncio.run(
-            fetcher(download, timeout_s=0.01).complete(caller(), read({"path": URL}), sent=0)
+            fetcher(download, timeout_s=0.01).fetch_attachments(
+                caller(), read({"path": URL}), sent=0
+            )
         )
 
 
@@ -193,18 +195,18 @@ async def test_a_tenant_can_use_a_quarter_of_the_concurrent_fetches() -> None:
 
     one = fetcher(download, emails_max=8)
 
-    def complete(tenant_id: str) -> Coroutine[Any, Any, None]:
-        return one.complete(caller(tenant_id), read({"path": URL}), sent=0)
+    def fetch_attachments(tenant_id: str) -> Coroutine[Any, Any, None]:
+        return one.fetch_attachments(caller(tenant_id), read({"path": URL}), sent=0)
 
-    waiting = [asyncio.create_task(complete(f"t{n // 2}")) for n in range(4)]
+    waiting = [asyncio.create_task(fetch_attachments(f"t{n // 2}")) for n in range(4)]
     await asyncio.sleep(0)
     with pytest.raises(Problem, match="Too many attachments") as refused:
-        await complete("t0")
+        await fetch_attachments("t0")
     assert (refused.value.status, refused.value.retry_after_s) == (429, 1)
-    waiting += [asyncio.create_task(complete(f"t{n}")) for n in range(2, 6)]
+    waiting += [asyncio.create_task(fetch_attachments(f"t{n}")) for n in range(2, 6)]
     await asyncio.sleep(0)
     with pytest.raises(Problem, match="Too many attachments"):
-        await complete("t9")
+        await fetch_attachments("t9")
     come.set()
     await asyncio.gather(*waiting)
-    await complete("t0")
+    await fetch_attachments("t0")

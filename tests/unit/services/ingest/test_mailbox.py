@@ -14,8 +14,8 @@ from kernel.crypto import sha256
 from mail import address
 from mail.smtp_server_events import Login
 from services.ingest.api.access import AccessControl, Principal
-from services.ingest.api.account_brands import AccountBrands
 from services.ingest.api.administration.mailboxes import replace_password
+from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.submission.submitter import (
     SubmissionDependencies,
     Submitter,
@@ -145,7 +145,7 @@ def submitter(*mailboxes: Mailbox, per_second: int = 100) -> Submitter:
         nothing,
         bodies=BodyMemory(1024),
     )
-    brands = AccountBrands(BRANDS, lambda account_id: Account(brand=account_id and "acme"))
+    brands = BrandResolver(BRANDS, lambda account_id: Account(brand=account_id and "acme"))
     dependencies = SubmissionDependencies(
         access, nothing, LoginThrottle(), RecipientDomains(), brands
     )

@@ -38,11 +38,11 @@ class ThreadRecorder(SendHandler):
         )
         self.thread: threading.Thread | None = None
 
-    def read(
+    def read_email(
         self, body: bytes, *, test: bool, fetch_policy: FetchPolicy | None = None
     ) -> ValidEmail:
         self.thread = threading.current_thread()
-        return super().read(body, test=test, fetch_policy=fetch_policy)
+        return super().read_email(body, test=test, fetch_policy=fetch_policy)
 
 
 async def authenticate(_: object) -> SimpleNamespace:

@@ -9,7 +9,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from kernel.brand import Brands
-from services.ingest.api.account_brands import AccountBrands
+from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.http import (
     BODY_BYTES_MAX,
     Receive,
@@ -21,7 +21,7 @@ from services.ingest.api.http import (
     send_response,
 )
 from services.ingest.api.http_app import App, HttpApp, send_problem
-from services.ingest.api.server import HEAD_S, REQUEST_S, Protocol
+from services.ingest.api.server import HEAD_S, REQUEST_S, HttpProtocol
 from services.ingest.domain.problem import Problem
 
 READ_BYTES = 64 * 1024
@@ -75,11 +75,11 @@ def exchange(
 
     async def scenario() -> FakeTransport:
         config = uvicorn.Config(
-            cast(Any, application), http=Protocol, ws="none", lifespan="off", log_config=None
+            cast(Any, application), http=HttpProtocol, ws="none", lifespan="off", log_config=None
         )
         config.load()
         transport = FakeTransport()
-        protocol = Protocol(config, ServerState(), {})
+        protocol = HttpProtocol(config, ServerState(), {})
         protocol.connection_made(transport)
         if not reads:
             protocol.pause_writing()
@@ -219,9 +219,9 @@ def test_a_chunked_body_that_becomes_too_large_is_refused() -> None:
 async def test_an_incomplete_request_times_out(
     sent: bytes, since_s: float, response: bytes
 ) -> None:
-    config = uvicorn.Config(app, http=Protocol, ws="none", lifespan="off", log_config=None)
+    config = uvicorn.Config(app, http=HttpProtocol, ws="none", lifespan="off", log_config=None)
     config.load()
-    protocol, transport = Protocol(config, ServerState(), {}), FakeTransport()
+    protocol, transport = HttpProtocol(config, ServerState(), {}), FakeTransport()
     protocol.connection_made(transport)
     protocol.data_received(sent)
     protocol._check_deadline()
@@ -236,9 +236,9 @@ async def test_an_incomplete_request_times_out(
 
 
 async def test_a_connection_over_the_limit_gets_503_and_is_closed() -> None:
-    config = uvicorn.Config(app, http=Protocol, ws="none", lifespan="off", log_config=None)
+    config = uvicorn.Config(app, http=HttpProtocol, ws="none", lifespan="off", log_config=None)
     config.load()
-    state, limited = ServerState(), type("Limited", (Protocol,), {"connections_max": 2})
+    state, limited = ServerState(), type("Limited", (HttpProtocol,), {"connections_max": 2})
     wires = [FakeTransport() for _ in range(4)]
     protocols = [limited(config, state, {}) for _ in wires]
     for protocol, transport in list(zip(protocols, wires, strict=True))[:3]:
@@ -262,7 +262,7 @@ def test_the_response_to_head_has_no_body() -> None:
     nobody: Any = None
     [head, *rest] = exchange(
         POST.replace(b"POST", b"HEAD"),
-        HttpApp(nobody, nobody, domains, brands=AccountBrands(Brands(), lambda _: None)),
+        HttpApp(nobody, nobody, domains, brands=BrandResolver(Brands(), lambda _: None)),
     ).writes
     assert b"\r\ncontent-length: 10\r\n" in head
     assert b"".join(rest) == b""

@@ -17,7 +17,7 @@ from mail.smtp_server_events import (
     ServerConfig,
 )
 from services.ingest.api.submission import connection
-from services.ingest.api.submission.connection import UNREAD_MAX, Connection
+from services.ingest.api.submission.connection import UNREAD_MAX, SubmissionConnection
 from services.ingest.api.submission.submitter import Submitter
 from tests.support.submission import ENVELOPE, LOGIN
 
@@ -90,7 +90,7 @@ class Client:
     def __init__(self) -> None:
         self.submitter = FakeSubmitter()
         self.transport = Transport()
-        self.connection = Connection(
+        self.connection = SubmissionConnection(
             cast(Submitter, self.submitter),
             ServerConfig("mx.example.net", octets_max=1_000_000),
             context=cast(ssl.SSLContext, None),

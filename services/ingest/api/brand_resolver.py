@@ -6,7 +6,7 @@ from contracts.ingest.v1.directory_pb2 import Account
 from kernel.brand import Brand, Brands
 
 
-class AccountBrands:
+class BrandResolver:
     """find: an account in memory; one that was created within a second may be missing. refresh:
     reads what is new before an unknown host is refused."""
 

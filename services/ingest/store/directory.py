@@ -155,8 +155,10 @@ class DirectoryStore:
     async def changes(self, *, after: int, count: int) -> list[DirectoryEntry]:
         """Changed entries by version. Deleted entries stay in the table, so that
         every reader sees the deletion."""
-        rows = await self._database.execute_autocommit(CHANGES, {"after": after, "count": count})
-        return [KINDS[kind].FromString(bytes(record)) for kind, _, record in rows]
+        rows = await self._database.execute_autocommit(
+            CHANGES, {"after": after, "count": count}, binary=True
+        )
+        return [KINDS[kind].FromString(record) for kind, _, record in rows]
 
     async def list_domains(self, tenant_id: str, account_id: str) -> list[Domain]:
         """All domains that the tenant can send from."""
@@ -220,7 +222,7 @@ async def write_entry(
         await _raise_if_external_id_taken(tx, entry)
     [(version,)] = await tx.rows("SELECT nextval('ingest.directory_version')")
     entry.version = version
-    columns = {**_columns(entry), "version": version, "record": entry.SerializeToString()}
+    columns = {**entry_columns(entry), "version": version, "record": entry.SerializeToString()}
     names = ", ".join(columns)
     changes = ", ".join(f"{name} = excluded.{name}" for name in columns if name != "id")
     marks = ", ".join(f"%({name})s" for name in columns)
@@ -231,7 +233,8 @@ async def write_entry(
     )
 
 
-def _columns(entry: DirectoryEntry) -> dict[str, object]:
+def entry_columns(entry: DirectoryEntry) -> dict[str, object]:
+    """The columns for lookups, besides the versions and the record."""
     found: dict[str, object] = {
         "id": getattr(entry, IDS[type(entry)]),
         "deleted": entry.deleted,
@@ -256,7 +259,7 @@ def _columns(entry: DirectoryEntry) -> dict[str, object]:
 async def _raise_if_taken(tx: Transaction, domain: Domain) -> None:
     """In an account, a name is either shared or of single tenants. Accounts do not exclude each
     other: each proves ownership by publishing its own selector."""
-    if await tx.rows(HOLDERS, _columns(domain)):
+    if await tx.rows(HOLDERS, entry_columns(domain)):
         raise DomainConflict
 
 

@@ -21,7 +21,7 @@ TIMEOUT_S = 60.0
 KEY_ERRORS = {"missing_api_key", "invalid_api_key", "restricted_api_key"}
 WHAT = {
     "accounts": "account", "tenants": "tenant", "domains": "domain", "mailboxes": "mailbox",
-    "brands": "brand",
+    "brands": "brand", "pools": "pool",
 }  # fmt: skip
 
 
@@ -59,6 +59,9 @@ class Api:
     ) -> dict[str, Any]:
         return self._call("POST", path, body, tenant_id=tenant_id)
 
+    def put(self, path: str, body: Mapping[str, object]) -> dict[str, Any]:
+        return self._call("PUT", path, body)
+
     def patch(self, path: str, body: Mapping[str, object]) -> dict[str, Any]:
         return self._call("PATCH", path, body)
 
@@ -76,7 +79,7 @@ class Api:
             after = page["data"][-1]["id"]
 
     def find(self, noun: str, identifier: str) -> dict[str, Any]:
-        """The only account, tenant or domain with this id or name, or mailbox with this id or
+        """The only account, tenant, domain or pool with this id or name, or mailbox with this id or
         address. noun: plural, as in the path."""
         wanted = {"address" if noun == "mailboxes" else "name": identifier}
         found = list(self.items(f"/{noun}", **wanted)) or self._by_id(noun, identifier)
@@ -94,8 +97,8 @@ class Api:
         except ValueError:
             if noun != "brands":  # those of the file have other ids
                 return []
-        if noun == "domains":  # they are got by tenant
-            return [one for one in self.items("/domains") if one["id"] == identifier]
+        if noun in {"domains", "pools"}:  # a domain is got by tenant, and a pool in the list
+            return [one for one in self.items(f"/{noun}") if one["id"] == identifier]
         try:
             return [self.get(f"/{noun}/{quote(identifier, safe='')}")]
         except Refused as refused:

@@ -36,8 +36,8 @@ def create(
     export OBM_OPERATOR_KEY=$(obm operator-key create --name "Ann's laptop" --days 90)
     curl -s localhost:8025/v1/accounts -H "Authorization: Bearer $OBM_OPERATOR_KEY"
 
-    This is the only command that writes to the database itself, because the first key cannot come
-    from the API. It can create others by POST /v1/api-keys.
+    It writes to the database itself, because the first key cannot come from the API. It can create
+    others by POST /v1/api-keys.
     """
     expires_at = Timestamp(seconds=int(clock.now().timestamp()) + days * DAY_S) if days else None
     console.print(asyncio.run(create_operator_key(name, cidrs=cidr or [], expires_at=expires_at)))

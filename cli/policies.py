@@ -1,6 +1,6 @@
 """Reads what limits mail, and gives commands about it to the scheduler of the router."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from cli.directory import open_directory
 from cli.environment import load_settings
-from contracts.ingest.v1.directory_pb2 import Mailbox, Tenant
+from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.router.v1.directory_pb2 import EgressSource
 from contracts.router.v1.policies_pb2 import (
     OverrideSet,
@@ -16,27 +16,13 @@ from contracts.router.v1.policies_pb2 import (
     StandingChanged,
     WarmupCommand,
 )
-from contracts.router.v1.policy_service_pb2 import LimitUsage, Source, Warmup
-from kernel.database import Database, Transaction
+from contracts.router.v1.policy_service_pb2 import Source, Warmup
+from kernel.database import Database
 from kernel.errors import ConfigError
 from services.router.api.policies import PolicyTables
-from services.router.app.rules import read_adaptation_rules, read_shaping
-from services.router.domain.policies import MailboxPolicies, TenantDirectory, configured_policies
+from services.router.app.rules import read_adaptation_rules
 from services.router.settings import Settings
 from services.router.store import directory
-
-
-@dataclass(frozen=True, slots=True)
-class TenantRecords:
-    """The tenants of the directory, by id."""
-
-    records: dict[str, Tenant]
-
-    def get(self, entry_id: str) -> Tenant | None:
-        return self.records.get(entry_id)
-
-    def was_deleted(self, entry_id: str) -> bool:
-        return entry_id not in self.records
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +42,6 @@ class PolicyAdmin:
     async def standings(self) -> list[StandingChanged]:
         async with self.database.transaction() as tx:
             return await self.tables.standings(tx)
-
-    async def limits(self) -> list[LimitUsage]:
-        async with self.database.transaction() as tx:
-            return await self.tables.limits(tx)
 
     async def described_sources(self) -> list[Source]:
         async with self.database.transaction() as tx:
@@ -85,29 +67,19 @@ class PolicyAdmin:
 
     async def execute(self, command: PolicyCommand) -> None:
         """Raises ConfigError if the command does not apply."""
-        async with self.database.transaction() as tx:
-            await self.execute_in(tx, command)
-
-    async def execute_in(self, tx: Transaction, command: PolicyCommand) -> None:
         try:
-            await self.tables.execute(tx, command)
+            async with self.database.transaction() as tx:
+                await self.tables.execute(tx, command)
         except ValueError as error:
             text = str(error)
             raise ConfigError(text[0].upper() + text[1:]) from error
 
 
 @asynccontextmanager
-async def open_policies(*, with_tenants: bool = False) -> AsyncIterator[PolicyAdmin]:
+async def open_policies() -> AsyncIterator[PolicyAdmin]:
     """Open the tables of the installation. Raises ConfigError."""
     settings = load_settings(Settings)
-    tenants = await read_tenants() if with_tenants else []
-    table = TenantDirectory(TenantRecords({one.tenant_id: one for one in tenants}))
-    mailboxes = MailboxPolicies(await read_mailboxes() if with_tenants else {})
-    tables = PolicyTables(
-        read_adaptation_rules(settings),
-        configured_policies(table, read_shaping(settings), mailboxes),
-        table.pool_of,
-    )
+    tables = PolicyTables(read_adaptation_rules(settings))
     database = Database(settings.system_database_url, connections_max=1, name="obm")
     try:
         yield PolicyAdmin(database, tables, settings.warmup_ramp)
@@ -115,23 +87,9 @@ async def open_policies(*, with_tenants: bool = False) -> AsyncIterator[PolicyAd
         await database.close()
 
 
-async def read_mailboxes() -> dict[str, Mailbox]:
-    """All mailboxes, by id."""
-    async with open_directory() as admin:
-        return {one.mailbox_id: one for one in await admin.list_all(Mailbox)}
-
-
 async def read_tenants() -> list[Tenant]:
     async with open_directory() as directory_store:
         return await directory_store.list_all(Tenant)
-
-
-def find_mailbox(mailboxes: Mapping[str, Mailbox], name: str) -> str:
-    """The id of a mailbox, by id or address. Raises ConfigError."""
-    found = [key for key, one in mailboxes.items() if name in (key, one.address)]
-    if len(found) != 1:
-        raise ConfigError(f"There is no single mailbox {name}. See `obm mailbox list`.")
-    return found[0]
 
 
 def find_source(sources: dict[str, EgressSource], name: str) -> str:

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
+from cli.api import open_api
 from cli.options import noun
 from cli.printing import console, id_column, print_table
-from cli.routing import run_in_routing
 
 app = noun("Pools: sets of egress sources.")
 
@@ -18,15 +18,14 @@ def add(name: str) -> None:
     \b
     obm pool add marketing
     """
-
-    console.print(run_in_routing(lambda routing: routing.add_pool(name)).pool_id)
+    console.print(open_api().post("/pools", {"name": name})["id"])
 
 
 @app.command()
 def remove(pool: Annotated[str, typer.Argument(help="Pool, by id or name")]) -> None:
     """Remove a pool without egress sources."""
-
-    run_in_routing(lambda routing: routing.remove_pool(pool))
+    api = open_api()
+    api.delete(f"/pools/{api.find('pools', pool)['id']}")
 
 
 @app.command("set-overflow")
@@ -47,17 +46,20 @@ def set_overflow(
     obm pool set-overflow acme default
     obm pool set-overflow acme             # no longer
     """
-
-    run_in_routing(lambda routing: routing.set_overflow(pool, overflow))
+    api = open_api()
+    overflow_id = api.find("pools", overflow)["id"] if overflow else None
+    api.patch(f"/pools/{api.find('pools', pool)['id']}", {"overflow_pool_id": overflow_id})
 
 
 @app.command("list")
 def list_pools() -> None:
     """List the pools, and to which pool each overflows."""
-
-    pools = run_in_routing(lambda routing: routing.pools())
-    names = {one.pool_id: one.name for one in pools}
+    pools = list(open_api().items("/pools"))
+    names = {one["id"]: one["name"] for one in pools}
     print_table(
         (id_column("pool"), "name", "overflow", "cell"),
-        ((one.pool_id, one.name, names.get(one.overflow_pool_id, ""), one.cell) for one in pools),
+        (
+            (one["id"], one["name"], names.get(one["overflow_pool_id"], ""), one["cell"])
+            for one in pools
+        ),
     )

@@ -1,4 +1,4 @@
-"""Writes pools and egress sources, which router publishes."""
+"""Writes egress sources, which router publishes."""
 
 import asyncio
 import socket
@@ -13,8 +13,6 @@ from google.protobuf.message import Message
 
 from cli.environment import load_settings
 from contracts.router.v1.directory_pb2 import EgressSource, Pool
-from contracts.router.v1.policies_pb2 import PolicyCommand, WarmupCommand
-from contracts.router.v1.results_pb2 import Results
 from kernel import clock
 from kernel.database import Database, Transaction
 from kernel.errors import ConfigError
@@ -22,9 +20,10 @@ from kernel.ids import uuid7_text
 from kernel.outbox import Outbox, Send
 from kernel.topics import encode
 from mail.address import AddressError, to_ascii
+from services.router.api import pools as pools_of_router
 from services.router.app.rules import read_adaptation_rules
 from services.router.settings import Settings
-from services.router.store import directory, results
+from services.router.store import directory
 
 T = TypeVar("T")
 CELL = "default"
@@ -41,73 +40,6 @@ class RoutingAdmin:
     database: Database
     outbox: Outbox
     ramps: Collection[str]
-
-    async def add_pool(self, name: str) -> Pool:
-        if not name.strip():
-            raise ConfigError("A pool must have a name.")
-        pool = Pool(pool_id=uuid7_text(), version=1, name=name, cell=CELL)
-        async with self.database.transaction() as tx:
-            if not await directory.add_pool(tx, pool):
-                raise ConfigError(f"There is a pool {name} already.")
-            await self._publish(tx, pool)
-        return pool
-
-    async def add_dedicated_pool(
-        self, name: str, count: int, *, used: Collection[str], ramp: str = ""
-    ) -> Pool:
-        """A pool with free sources of the spare pool. A pool of this name without a tenant, which a
-        command that was cut off has left, is used again. used: the ids of pools with tenants."""
-        async with self.database.transaction() as tx:
-            pools = await directory.load_pools(tx, lock=True)
-            left = [one for one in pools if one.name == name and one.pool_id not in used]
-            pool = left[0] if left else Pool(pool_id=uuid7_text(), version=1, name=name, cell=CELL)
-            if pool.deleted or not (left or await directory.add_pool(tx, pool)):
-                raise ConfigError(f"There is a pool {name} already.")
-            count -= sum(one.pool_id == pool.pool_id for one in await self._egresses(tx))
-            moved = await directory.move_to_pool(tx, SPARE_POOL, pool.pool_id, limit=max(count, 0))
-            if len(moved) < count:
-                raise ConfigError(
-                    f"There is no free egress source: add one with `obm egress add ADDRESS --pool"
-                    f" {SPARE_POOL}`. The pool has {len(moved)} of the {count} that are needed."
-                )
-            await self._publish(tx, pool)
-            for source in moved:
-                await self._publish(tx, source)
-                if ramp:
-                    await self._start_warmup(tx, source.egress_id, ramp)
-        return pool
-
-    async def remove_pool(self, pool: str) -> None:
-        """pool: id or name. Raises ConfigError."""
-        async with self.database.transaction() as tx:
-            pools = await directory.load_pools(tx, lock=True)
-            found = find_pool(pools, pool)
-            if users := [one.name for one in pools if one.overflow_pool_id == found.pool_id]:
-                raise ConfigError(
-                    f"Pool {users[0]} overflows to {pool}. First end that:"
-                    f" `obm pool set-overflow {users[0]}`."
-                )
-            removed = await directory.remove_pool(tx, found.pool_id)
-            if removed is None:
-                raise ConfigError(
-                    f"Pool {pool} has egress sources. Remove them first, see `obm egress list`."
-                )
-            await self._publish(tx, removed)
-
-    async def set_overflow(self, pool: str, overflow: str) -> Pool:
-        """pool, overflow: id or name; an empty overflow is none. Raises ConfigError."""
-        async with self.database.transaction() as tx:
-            pools = await directory.load_pools(tx, lock=True)
-            found = find_pool(pools, pool)
-            overflow_id = find_pool(pools, overflow).pool_id if overflow else ""
-            if found.pool_id in overflow_chain(pools, overflow_id):
-                raise ConfigError(
-                    f"Mail of {pool} would overflow to {pool} itself. Choose a pool that does not"
-                    " overflow to it, see `obm pool list`."
-                )
-            changed = await directory.set_overflow_pool(tx, found.pool_id, overflow_id)
-            await self._publish(tx, changed)
-        return changed
 
     async def add_source(
         self, *, pool: str, addresses: Sequence[str], ehlo: str, ramp: str = ""
@@ -130,14 +62,11 @@ class RoutingAdmin:
                 )
             await self._publish(tx, added)
             if ramp:
-                await self._start_warmup(tx, added.egress_id, ramp)
+                try:
+                    await pools_of_router.start_warmup(tx, added.egress_id, ramp, ramps=self.ramps)
+                except ValueError as error:
+                    raise ConfigError(str(error)) from error
         return added
-
-    async def _start_warmup(self, tx: Transaction, egress_id: str, ramp: str) -> None:
-        if ramp not in self.ramps:
-            raise ConfigError(f"There is no ramp {ramp!r}. Use {', '.join(self.ramps)}.")
-        command = WarmupCommand(egress_id=egress_id, action="start", ramp=ramp)
-        await results.append(tx, Results(commands=[PolicyCommand(warmup=command)]))
 
     async def move_source(self, egress_id: str, addresses: Sequence[str]) -> EgressSource:
         """Change the addresses; at least one is required. Raises ConfigError."""
@@ -204,20 +133,11 @@ def run_in_routing(action: Callable[[RoutingAdmin], Awaitable[T]]) -> T:
 
 
 def find_pool(pools: Sequence[Pool], name: str) -> Pool:
-    for pool in pools:
-        if name in (pool.pool_id, pool.name) and not pool.deleted:
-            return pool
-    raise ConfigError(f"There is no pool {name}. See `obm pool list`.")
-
-
-def overflow_chain(pools: Sequence[Pool], pool_id: str) -> list[str]:
-    """The pool, the one it overflows to, and so on. Mail takes one step of it only."""
-    next_ids = {pool.pool_id: pool.overflow_pool_id for pool in pools}
-    chain: list[str] = []
-    while pool_id and pool_id not in chain:
-        chain.append(pool_id)
-        pool_id = next_ids[pool_id]
-    return chain
+    """Raises ConfigError."""
+    try:
+        return pools_of_router.find_pool(pools, name)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def address_pair(addresses: Sequence[str]) -> tuple[str, str]:

@@ -1,18 +1,14 @@
 """`obm tenant`: the isolated sending units of an account."""
 
-import asyncio
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
-from cli import routing
 from cli.api import Api, open_api
 from cli.options import noun
-from cli.policies import open_policies
 from cli.printing import console, id_column, print_table
-from contracts.router.v1.policies_pb2 import PolicyCommand
 from kernel.errors import ConfigError
 
 app = noun("Tenants: isolated sending units.")
@@ -101,9 +97,12 @@ def create(  # noqa: PLR0913 - an option for each
     owner = api.find("accounts", account)
     limits = (per_second, per_hour, per_day)
     scores = (hold_score, block_score)
-    settings = tenant_settings(limits, scores, pool=pool, policies=(ambiguous, reputation_policy))
+    settings = tenant_settings(
+        api, limits, scores, pool=pool, policies=(ambiguous, reputation_policy)
+    )
     if dedicated:
-        settings["pool_id"] = asyncio.run(dedicated_pool(api, name, count=dedicated, ramp=warmup))
+        own = {"name": " ".join(name.split()), "dedicated": dedicated, "warmup": warmup}
+        settings["pool_id"] = api.post("/pools", own)["id"]
     new = {"account_id": owner["id"], "name": " ".join(name.split()), **settings}
     console.print(api.post("/tenants", new)["id"])
 
@@ -127,7 +126,9 @@ def change(  # noqa: PLR0913 - an option for each
     found = api.find("tenants", tenant)
     limits = (per_second, per_hour, per_day)
     scores = (hold_score, block_score)
-    settings = tenant_settings(limits, scores, pool=pool, policies=(ambiguous, reputation_policy))
+    settings = tenant_settings(
+        api, limits, scores, pool=pool, policies=(ambiguous, reputation_policy)
+    )
     if "limits" in settings:
         settings["limits"] = {**found["limits"], **settings["limits"]}
         settings["limits"] = {name: value or 0 for name, value in settings["limits"].items()}
@@ -135,6 +136,7 @@ def change(  # noqa: PLR0913 - an option for each
 
 
 def tenant_settings(
+    api: Api,
     limits: tuple[int | None, int | None, int | None],
     scores: tuple[float | None, float | None],
     *,
@@ -145,7 +147,7 @@ def tenant_settings(
     named = {
         "limits": given(zip(("per_second", "per_hour", "per_day"), limits, strict=True)) or None,
         **dict(zip(("hold_score", "block_score"), scores, strict=True)),
-        "pool_id": pool and asyncio.run(pool_id(pool)),
+        "pool_id": pool and api.find("pools", pool)["id"],
         **dict(zip(("ambiguous_policy", "reputation_policy"), policies, strict=True)),
     }
     return given(named.items())
@@ -153,18 +155,6 @@ def tenant_settings(
 
 def given(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return {name: value for name, value in pairs if value is not None}
-
-
-async def dedicated_pool(api: Api, name: str, *, count: int, ramp: str) -> str:
-    """The id of a pool for a new tenant."""
-    used = {one["pool_id"] for one in api.items("/tenants")}
-    async with routing.open_routing() as admin:
-        return (await admin.add_dedicated_pool(name, count, used=used, ramp=ramp)).pool_id
-
-
-async def pool_id(pool: str) -> str:
-    async with routing.open_routing() as admin:
-        return routing.find_pool(await admin.pools(), pool).pool_id
 
 
 @app.command()
@@ -194,14 +184,7 @@ def resume(tenant: TenantArgument) -> None:
     """Resume a tenant that was paused: by `obm tenant pause`, by its account, or for its bounces or
     complaints. Its rates count anew."""
     api = open_api()
-    tenant_id = api.find("tenants", tenant)["id"]
-    api.post(f"/tenants/{tenant_id}/resume")
-
-    async def resume_waiting_mail() -> None:
-        async with open_policies() as policies:
-            await policies.execute(PolicyCommand(resume_tenant_id=tenant_id))
-
-    asyncio.run(resume_waiting_mail())
+    api.post(f"/tenants/{api.find('tenants', tenant)['id']}/resume")
 
 
 @app.command("list")

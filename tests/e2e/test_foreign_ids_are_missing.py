@@ -73,7 +73,8 @@ class Caller(NamedTuple):
 
     def refuses(self, method: str, path: str) -> bool:
         """Whether the operation needs a tenant, which this caller does not name."""
-        return OPERATIONS[f"{method} {path}"].access.names_tenant and not self.names_tenant
+        access = OPERATIONS[f"{method} {path}"].access
+        return self.kind in access.names_tenant and not self.names_tenant
 
 
 def client(engine: Engine, key: str, **headers: str) -> httpx.Client:

@@ -32,7 +32,10 @@ Authorized: TypeAlias = Callable[[str], dict[str, str]]
 
 DOMAIN = "store.example.net"  # among the document's examples
 EXAMPLES = 4
-UNKNOWN_HERE = ("domain_id", "expires_at", "until", "account_id", "tenant_id", "brand")
+UNKNOWN_HERE = (
+    "domain_id", "expires_at", "until", "account_id", "tenant_id", "brand", "overflow_pool_id",
+    "warmup", "dedicated", "weight",
+)  # fmt: skip
 CREATED = {
     "accounts": "{account_id}",
     "tenants": "{tenant_id}",
@@ -40,6 +43,7 @@ CREATED = {
     "mailboxes": "{mailbox_id}",
     "brands": "{brand_id}",
     "webhooks": "{webhook_id}",
+    "pools": "{pool_id}",
 }
 
 # Of few values: a length that none of them has is given up at once, not after a thousand draws.
@@ -70,6 +74,10 @@ schemathesis.openapi.format(
     "raw-message", st.sampled_from(MESSAGES).map(lambda octets: b64encode(octets).decode())
 )
 schemathesis.openapi.format("base64", st.binary().map(lambda octets: b64encode(octets).decode()))
+
+
+schemathesis.openapi.format("scope", st.uuids().map("tenant/{}".format))  # of nobody
+schemathesis.openapi.format("time-zone", st.sampled_from(["", "UTC", "Asia/Tokyo"]))
 
 
 @schemathesis.hook

@@ -247,7 +247,7 @@ async def test_what_belongs_to_another_account_is_like_what_does_not_exist(
             if noun not in known or "id" not in one.method.input_type.fields_by_name:
                 continue
             keys = {CallerKind.ACCOUNT: other, CallerKind.TENANT: neighbor["token"]}
-            if rule_of(name).names_tenant:
+            if CallerKind.ACCOUNT in rule_of(name).names_tenant:
                 del keys[CallerKind.ACCOUNT]  # it is refused for the tenant that it names
             for kind in keys.keys() & set(rule_of(name).callers):
                 fields = examples[name.lower()] or {}

@@ -18,6 +18,7 @@ from contracts.router.v1.policy_service_pb2_grpc import PolicyServiceStub
 from kernel.ids import uuid7_text
 from kernel.rpc import RpcClient
 from mail import verp
+from services.router.api.pools import PoolAdmin
 from services.router.domain import overrides
 from services.router.loops.scheduler import SOURCES_INTERVAL_S
 from tests.support.delivery import VERP_KEY, Harness, make_content, wait_until
@@ -66,8 +67,9 @@ class Pipeline:
             for one in await routing.egresses():
                 await routing.change_source(one.egress_id, deleted=True)
             if overflow:
-                await routing.add_pool("shared")
-                await routing.set_overflow("default", "shared")
+                pools = PoolAdmin(routing.database, routing.outbox, ())
+                await pools.add("shared")
+                await pools.set_overflow("default", "shared")
             for address in (OLD, NEW, OTHER):
                 added = await routing.add_source(
                     pool="shared" if address in overflow else "default",
@@ -177,7 +179,8 @@ async def test_mail_overflows_to_warm_sources_of_another_pool(
             peer.refused_sources.clear()  # each is tried again from the overflow source
             await pipeline.wait_for_messages(35)
             async with open_routing(pipeline.router.settings) as routing:
-                await routing.set_overflow("default", "")
+                pools = PoolAdmin(routing.database, routing.outbox, ())
+                await pools.set_overflow("default", "")
             await asyncio.sleep(SOURCES_INTERVAL_S + 1)
             await pipeline.send(5)
             while (await pipeline.reasons()) != {"warmup"}:

@@ -26,7 +26,7 @@ def create_account(
 
 
 def keys_of_callers(environment: Mapping[str, str]) -> dict[str, str]:
-    """A key of the operator and one of an account, by the resource that each creates."""
+    """A key of the operator and one of an account, by the resources that each is for."""
 
     async def make() -> tuple[str, str]:
         async with open_directory(settings(environment)) as directory:
@@ -34,8 +34,8 @@ def keys_of_callers(environment: Mapping[str, str]) -> dict[str, str]:
             return operator, (await directory.add_account("the tests")).account_id
 
     operator, account_id = asyncio.run(make())
-    account = add_account_key(environment, account_id)
-    return {"accounts": operator, "brands": operator, "tenants": account}
+    of_operator = dict.fromkeys(("accounts", "brands", "limits", "pools"), operator)
+    return {**of_operator, "tenants": add_account_key(environment, account_id)}
 
 
 def add_account_key(environment: Mapping[str, str], account_id: str) -> str:

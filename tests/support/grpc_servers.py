@@ -89,6 +89,7 @@ async def serve() -> None:
         secrets=nothing,
         brands=BrandResolver(Brands(), lambda _: None),
         mailboxes_max=9,
+        resume_waiting=nothing,
     )
     public = PublicGrpcServer(
         public_services(

@@ -79,7 +79,8 @@ def services_with(access: AccessControl) -> list[PublicService]:
     return public_services(
         rpc_access, emails,
         administration=Administration(
-            NOTHING, NOTHING, secrets=NOTHING, brands=brands, mailboxes_max=9
+            NOTHING, NOTHING, secrets=NOTHING, brands=brands, mailboxes_max=9,
+            resume_waiting=NOTHING,
         ),
         domains=NOTHING, suppressions=NOTHING, webhooks=NOTHING,
     )  # fmt: skip

@@ -128,7 +128,12 @@ def application_with(access: Any, origins: str = "") -> object:  # noqa: ANN401 
     nothing: Any = None
     send_handler = cast(Any, SendHandler())
     clients = cast(
-        Any, type("ServiceClients", (), dict.fromkeys(["router", "events", "delivery", "shield"]))
+        Any,
+        type(
+            "ServiceClients",
+            (),
+            dict.fromkeys(["router", "events", "delivery", "shield", "policies"]),
+        ),
     )
     account_brands = BrandResolver(brands(), lambda _: None)
     dependencies = RestDependencies(
@@ -136,7 +141,7 @@ def application_with(access: Any, origins: str = "") -> object:  # noqa: ANN401 
         cast(Any, DomainService()),
         Administration(
             EmptyDirectory(), nothing, secrets=nothing,
-            brands=account_brands, mailboxes_max=9,
+            brands=account_brands, mailboxes_max=9, resume_waiting=nothing,
         ),
     )  # fmt: skip
     app = HttpApp(access, send_handler, create_rest_app(dependencies), brands=account_brands)

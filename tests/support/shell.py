@@ -1,5 +1,6 @@
 """Runs `obm` in this process: starting Python takes long."""
 
+import asyncio
 import os
 import sys
 from collections.abc import Mapping
@@ -11,8 +12,11 @@ import pytest
 
 from cli.main import main
 from kernel.crypto import new_secret_key
+from kernel.database import Database
+from kernel.outbox import Outbox
 from services.ingest.settings import Settings
-from tests.support.directory import DirectoryAdmin, open_directory
+from services.router.api.pools import PoolAdmin
+from tests.support.directory import DirectoryAdmin, leave_to_sweep, open_directory
 from tests.support.stack import FreshDatabase
 
 
@@ -51,6 +55,15 @@ class DatabaseShell(Shell):
             found = owner.execute(query.encode(), (identifier,)).fetchone()
         assert found
         return bytes(found[0])  # type: ignore[call-overload,no-any-return]
+
+    def add_pool(self, name: str) -> None:
+        async def add() -> None:
+            database = Database(self.database.system("router"), connections_max=1, name="test")
+            outbox = Outbox(database, "router", leave_to_sweep)
+            await PoolAdmin(database, outbox, ()).add(name)
+            await database.close()
+
+        asyncio.run(add())
 
     def directory(self) -> AbstractAsyncContextManager[DirectoryAdmin]:
         """For what `obm` would need a running engine for."""

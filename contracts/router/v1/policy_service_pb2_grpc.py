@@ -60,6 +60,26 @@ class PolicyServiceStub:
                 request_serializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.ListSourcesRequest.SerializeToString,
                 response_deserializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.ListSourcesResponse.FromString,
                 _registered_method=True)
+        self.ListPools = channel.unary_unary(
+                '/contracts.router.v1.PolicyService/ListPools',
+                request_serializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.ListPoolsRequest.SerializeToString,
+                response_deserializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.ListPoolsResponse.FromString,
+                _registered_method=True)
+        self.AddPool = channel.unary_unary(
+                '/contracts.router.v1.PolicyService/AddPool',
+                request_serializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.AddPoolRequest.SerializeToString,
+                response_deserializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.AddPoolResponse.FromString,
+                _registered_method=True)
+        self.SetOverflow = channel.unary_unary(
+                '/contracts.router.v1.PolicyService/SetOverflow',
+                request_serializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.SetOverflowRequest.SerializeToString,
+                response_deserializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.SetOverflowResponse.FromString,
+                _registered_method=True)
+        self.RemovePool = channel.unary_unary(
+                '/contracts.router.v1.PolicyService/RemovePool',
+                request_serializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.RemovePoolRequest.SerializeToString,
+                response_deserializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.RemovePoolResponse.FromString,
+                _registered_method=True)
         self.Execute = channel.unary_unary(
                 '/contracts.router.v1.PolicyService/Execute',
                 request_serializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.ExecuteRequest.SerializeToString,
@@ -105,6 +125,31 @@ class PolicyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListPools(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddPool(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetOverflow(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemovePool(self, request, context):
+        """Fails while the pool has egress sources, or another one overflows to it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Execute(self, request, context):
         """Gives a command to the scheduler, which obeys within a second.
         """
@@ -139,6 +184,26 @@ def add_PolicyServiceServicer_to_server(servicer, server):
                     servicer.ListSources,
                     request_deserializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.ListSourcesRequest.FromString,
                     response_serializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.ListSourcesResponse.SerializeToString,
+            ),
+            'ListPools': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPools,
+                    request_deserializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.ListPoolsRequest.FromString,
+                    response_serializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.ListPoolsResponse.SerializeToString,
+            ),
+            'AddPool': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddPool,
+                    request_deserializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.AddPoolRequest.FromString,
+                    response_serializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.AddPoolResponse.SerializeToString,
+            ),
+            'SetOverflow': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetOverflow,
+                    request_deserializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.SetOverflowRequest.FromString,
+                    response_serializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.SetOverflowResponse.SerializeToString,
+            ),
+            'RemovePool': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemovePool,
+                    request_deserializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.RemovePoolRequest.FromString,
+                    response_serializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.RemovePoolResponse.SerializeToString,
             ),
             'Execute': grpc.unary_unary_rpc_method_handler(
                     servicer.Execute,
@@ -282,6 +347,114 @@ class PolicyService:
             '/contracts.router.v1.PolicyService/ListSources',
             contracts_dot_router_dot_v1_dot_policy__service__pb2.ListSourcesRequest.SerializeToString,
             contracts_dot_router_dot_v1_dot_policy__service__pb2.ListSourcesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPools(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.router.v1.PolicyService/ListPools',
+            contracts_dot_router_dot_v1_dot_policy__service__pb2.ListPoolsRequest.SerializeToString,
+            contracts_dot_router_dot_v1_dot_policy__service__pb2.ListPoolsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddPool(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.router.v1.PolicyService/AddPool',
+            contracts_dot_router_dot_v1_dot_policy__service__pb2.AddPoolRequest.SerializeToString,
+            contracts_dot_router_dot_v1_dot_policy__service__pb2.AddPoolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetOverflow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.router.v1.PolicyService/SetOverflow',
+            contracts_dot_router_dot_v1_dot_policy__service__pb2.SetOverflowRequest.SerializeToString,
+            contracts_dot_router_dot_v1_dot_policy__service__pb2.SetOverflowResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemovePool(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.router.v1.PolicyService/RemovePool',
+            contracts_dot_router_dot_v1_dot_policy__service__pb2.RemovePoolRequest.SerializeToString,
+            contracts_dot_router_dot_v1_dot_policy__service__pb2.RemovePoolResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,6 +42,11 @@ class PolicyServiceStub:
     """The limits of all scopes that have used any."""
     ListSources: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ListSourcesRequest, _policy_service_pb2.ListSourcesResponse]
     """The egress sources with their state, and what is wrong with them."""
+    ListPools: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ListPoolsRequest, _policy_service_pb2.ListPoolsResponse]
+    AddPool: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.AddPoolRequest, _policy_service_pb2.AddPoolResponse]
+    SetOverflow: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.SetOverflowRequest, _policy_service_pb2.SetOverflowResponse]
+    RemovePool: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.RemovePoolRequest, _policy_service_pb2.RemovePoolResponse]
+    """Fails while the pool has egress sources, or another one overflows to it."""
     Execute: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ExecuteRequest, _policy_service_pb2.ExecuteResponse]
     """Gives a command to the scheduler, which obeys within a second."""
 
@@ -59,6 +64,11 @@ class PolicyServiceAsyncStub(PolicyServiceStub):
     """The limits of all scopes that have used any."""
     ListSources: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ListSourcesRequest, _policy_service_pb2.ListSourcesResponse]  # type: ignore[assignment]
     """The egress sources with their state, and what is wrong with them."""
+    ListPools: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ListPoolsRequest, _policy_service_pb2.ListPoolsResponse]  # type: ignore[assignment]
+    AddPool: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.AddPoolRequest, _policy_service_pb2.AddPoolResponse]  # type: ignore[assignment]
+    SetOverflow: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.SetOverflowRequest, _policy_service_pb2.SetOverflowResponse]  # type: ignore[assignment]
+    RemovePool: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.RemovePoolRequest, _policy_service_pb2.RemovePoolResponse]  # type: ignore[assignment]
+    """Fails while the pool has egress sources, or another one overflows to it."""
     Execute: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ExecuteRequest, _policy_service_pb2.ExecuteResponse]  # type: ignore[assignment]
     """Gives a command to the scheduler, which obeys within a second."""
 
@@ -103,6 +113,35 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_policy_service_pb2.ListSourcesResponse, _abc.Awaitable[_policy_service_pb2.ListSourcesResponse]]:
         """The egress sources with their state, and what is wrong with them."""
+
+    @_abc_1.abstractmethod
+    def ListPools(
+        self,
+        request: _policy_service_pb2.ListPoolsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_service_pb2.ListPoolsResponse, _abc.Awaitable[_policy_service_pb2.ListPoolsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def AddPool(
+        self,
+        request: _policy_service_pb2.AddPoolRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_service_pb2.AddPoolResponse, _abc.Awaitable[_policy_service_pb2.AddPoolResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def SetOverflow(
+        self,
+        request: _policy_service_pb2.SetOverflowRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_service_pb2.SetOverflowResponse, _abc.Awaitable[_policy_service_pb2.SetOverflowResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RemovePool(
+        self,
+        request: _policy_service_pb2.RemovePoolRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_service_pb2.RemovePoolResponse, _abc.Awaitable[_policy_service_pb2.RemovePoolResponse]]:
+        """Fails while the pool has egress sources, or another one overflows to it."""
 
     @_abc_1.abstractmethod
     def Execute(

@@ -119,11 +119,10 @@ class AccessControl:
             raise unavailable() from error
         kind = kind_of(key)
         check_caller(kind, rule)
-        named = rule.names_tenant or (rule.may_name_tenant and bool(named_tenant()))
+        named = kind in rule.names_tenant or (rule.may_name_tenant and bool(named_tenant()))
         if kind == CallerKind.TENANT or named:
-            tenant_rule = rule._replace(names_tenant=True)
             principal, status = await self.authenticate(
-                authorization, client, rule=tenant_rule, named_tenant=named_tenant
+                authorization, client, rule=rule, named_tenant=named_tenant
             )
             return Caller(key, principal.tenant), status
         if kind == CallerKind.ACCOUNT:

@@ -35,21 +35,28 @@ TENANT_HEADER = "X-Tenant-Id"
 class AccessRule(NamedTuple):
     """Who may call an operation, with which scope.
 
-    names_tenant: the operation concerns one tenant, which the key of an account or an operator
-    names by X-Tenant-Id.
-    may_name_tenant: it may be named, to restrict the operation to that tenant.
+    names_tenant: the kinds of callers for whom the operation concerns one tenant, which they name
+    by X-Tenant-Id. A key of a tenant does not need to.
+    may_name_tenant: the others may name one, to restrict the operation to that tenant.
     """
 
     callers: tuple[CallerKind, ...]
     scope: str = auth.FULL_ACCESS
-    names_tenant: bool = False
+    names_tenant: tuple[CallerKind, ...] = ()
     may_name_tenant: bool = False
 
 
-OF_TENANT = AccessRule((CallerKind.TENANT, CallerKind.ACCOUNT), names_tenant=True)
+OF_TENANT = AccessRule(
+    (CallerKind.TENANT, CallerKind.ACCOUNT), names_tenant=(CallerKind.ACCOUNT,)
+)
 SPANNING = AccessRule((CallerKind.TENANT, CallerKind.ACCOUNT), may_name_tenant=True)
 SENDING = OF_TENANT._replace(scope=auth.SENDING_ACCESS)
-NAMING_TENANT = AccessRule(tuple(CallerKind), names_tenant=True)
+NAMING_TENANT = AccessRule(
+    tuple(CallerKind), names_tenant=(CallerKind.ACCOUNT, CallerKind.OPERATOR)
+)
+SPANNING_UNLESS_OPERATOR = SPANNING._replace(
+    callers=tuple(CallerKind), names_tenant=(CallerKind.OPERATOR,)
+)
 OF_OPERATOR = AccessRule((CallerKind.OPERATOR,))
 OF_ACCOUNT = AccessRule((CallerKind.OPERATOR, CallerKind.ACCOUNT))
 OF_ANYBODY = AccessRule(tuple(CallerKind), may_name_tenant=True)

@@ -72,6 +72,10 @@ BRAND = {
     **dict.fromkeys(("smtp_host", "docs_host", "tracking_host", "unsubscribe_host"), BRAND_HOST),
     "api_hosts": {"type": "array", "items": BRAND_HOST, "maxItems": 20},
 }
+SCOPE_PATTERN = (
+    "^((tenant|api_key|mailbox|pool|warmup|site)/[!-.0-~]{1,255}|"
+    "(tenant_site|egress_site)(/[!-.0-~]{1,255}){2}|engine/)$"
+)
 # Rules that the engine checks after it has decoded the body.
 RULES: dict[str, dict[str, Any]] = {
     "SendEmailRequest": {
@@ -121,6 +125,10 @@ RULES: dict[str, dict[str, Any]] = {
         "address": {"type": "string", "format": "own-address", "minLength": 3, "maxLength": 320},
     },
     "PauseTenantRequest": {"until": {"anyOf": [ISO_TIME, NULL]}},
+    "ScopeLimits": {
+        "scope": {"type": "string", "format": "scope", "pattern": SCOPE_PATTERN},
+        "time_zone": {"type": "string", "format": "time-zone", "examples": ["Europe/Berlin"]},
+    },
     "NewWebhook": WEBHOOK,
     "UpdateWebhook": WEBHOOK,
 }

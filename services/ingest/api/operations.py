@@ -12,6 +12,7 @@ from services.ingest.api.callers import (
     OF_TENANT,
     SENDING,
     SPANNING,
+    SPANNING_UNLESS_OPERATOR,
     AccessRule,
 )
 
@@ -117,12 +118,36 @@ OPERATIONS = {
         {"emails": ["ann@example.net"]},
     ),
     "get /v1/queues": Operation(
-        "listQueues", response_schemas.list_of(response_schemas.QueueResponse), access=SPANNING
+        "listQueues",
+        response_schemas.list_of(response_schemas.QueueResponse),
+        access=SPANNING_UNLESS_OPERATOR,
     ),
     "post /v1/queues/cancel": Operation(
         "cancelQueued",
         response_schemas.CancellationResponse,
         {"filter": {"recipient_domain": "example.net"}, "dry_run": True},
+        access=NAMING_TENANT,
+    ),
+    "get /v1/limits": Operation(
+        "listLimits", response_schemas.list_of(schemas.LimitUsageResponse), access=OF_OPERATOR
+    ),
+    "put /v1/limits": Operation(
+        "setLimits",
+        schemas.ScopeLimitsResponse,
+        {"scope": "site/yahoo", "per_minute": 600},
+        access=OF_OPERATOR,
+    ),
+    "get /v1/pools": Operation(
+        "listPools", response_schemas.list_of(schemas.PoolResponse), access=OF_OPERATOR
+    ),
+    "post /v1/pools": Operation(
+        "createPool", schemas.PoolResponse, {"name": "marketing"}, access=OF_OPERATOR
+    ),
+    "patch /v1/pools/{pool_id}": Operation(
+        "updatePool", schemas.PoolResponse, {"overflow_pool_id": None}, access=OF_OPERATOR
+    ),
+    "delete /v1/pools/{pool_id}": Operation(
+        "deletePool", response_schemas.DeleteResponse, access=OF_OPERATOR
     ),
     "post /v1/shield/score": Operation("scoreEmail", response_schemas.ScoreResponse, EXAMPLE_EMAIL),
     "get /v1/sandbox/messages": Operation(

@@ -248,14 +248,17 @@ class RemoveSuppressionsResponse(Struct):
 
 class QueueResponse(Struct):
     """A scheduled queue: its site, the number of queued messages, the limit that blocks it and the
-    time when it continues."""
+    time when it continues. limit_scope: what that limit counts,
+    such as `tenant` or `egress_site`."""
 
     object: Literal["queue"]
     id: str
     tenant_id: Id
     site: str
+    priority: str
     next_at: Time | None
     limited_by: str | None
+    limit_scope: str | None
     queued: int
 
 

@@ -23,6 +23,7 @@ from services.ingest.api.grpc.emails import EmailServicer
 from services.ingest.api.grpc.server import TrustedProxies
 from services.ingest.api.grpc.services import public_services
 from services.ingest.api.http_app import HttpApp
+from services.ingest.api.policies import Policies
 from services.ingest.api.rest import RestDependencies, create_rest_app
 from services.ingest.api.rest_base import RestAccess
 from services.ingest.api.sending import SendHandler
@@ -182,6 +183,7 @@ def create_administration(
         secrets=deps.secrets,
         brands=brands,
         mailboxes_max=deps.settings.tenant_mailboxes_max,
+        resume_waiting=Policies(deps.clients).resume,
         smtp=smtp_host(deps.settings, deps.brands),
     )
 

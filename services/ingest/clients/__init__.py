@@ -14,6 +14,7 @@ from services.ingest.domain.problem import Fault, Problem, not_found, unavailabl
 if TYPE_CHECKING:  # these names exist for type checkers only
     from contracts.delivery.v1.delivery_service_pb2_grpc import DeliveryServiceAsyncStub
     from contracts.events.v1.events_service_pb2_grpc import EventsServiceAsyncStub
+    from contracts.router.v1.policy_service_pb2_grpc import PolicyServiceAsyncStub
     from contracts.router.v1.router_service_pb2_grpc import RouterServiceAsyncStub
     from contracts.shield.v1.shield_service_pb2_grpc import ShieldServiceAsyncStub
 
@@ -59,9 +60,11 @@ class ServiceClients:
     delivery: "ServiceClient[DeliveryServiceAsyncStub]"
     events: "ServiceClient[EventsServiceAsyncStub]"
     shield: "ServiceClient[ShieldServiceAsyncStub]"
+    policies: "ServiceClient[PolicyServiceAsyncStub]"
+    """Of the router."""
 
     async def close(self) -> None:
-        for one in (self.router, self.delivery, self.events, self.shield):
+        for one in (self.router, self.delivery, self.events, self.shield, self.policies):
             await one.close()
 
 

@@ -1,8 +1,11 @@
 """PolicyService: what limits mail, as the rows say; and the commands of operators about it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite
+
+from grpc import StatusCode
 
 from contracts.router.v1 import policy_service_pb2 as pb
 from contracts.router.v1.policies_pb2 import OverrideSet, PolicyCommand, StandingChanged
@@ -11,6 +14,7 @@ from contracts.router.v1.results_pb2 import Results
 from kernel import clock
 from kernel.database import Database, Transaction
 from kernel.rpc import Context, RequestError, map_errors
+from services.router.api.pools import PoolAdmin, PoolInUse
 from services.router.api.sources import load_sources, warmup_of
 from services.router.domain import overrides, policy_events
 from services.router.domain.adaptation import AdaptationRules, AdaptivePolicies
@@ -20,6 +24,8 @@ from services.router.domain.policies import CombinedPolicies, PolicySource
 from services.router.domain.scopes import LimitScopes
 from services.router.store import policies, results
 from services.router.store.notify import SchedulerNotifier
+
+INVALID = StatusCode.INVALID_ARGUMENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,17 @@ class PolicyTables:
         await results.append(tx, Results(commands=[command]))
 
 
+@contextmanager
+def refusals() -> Iterator[None]:
+    """A reason why a command does not apply becomes the refusal of the call."""
+    try:
+        yield
+    except (ValueError, KeyError) as error:  # KeyError: an unknown action
+        text = str(error)
+        code = StatusCode.FAILED_PRECONDITION if isinstance(error, PoolInUse) else INVALID
+        raise RequestError(text[:1].upper() + text[1:], code) from error
+
+
 def limit_usage(one: LimitUsage, set_by: str = "") -> pb.LimitUsage:
     capacity = one.capacity
     waits = capacity.available <= 0 and isfinite(capacity.available_at_s)
@@ -89,6 +106,7 @@ class PolicyService(PolicyServiceServicer):
     database: Database
     tables: PolicyTables
     notifier: SchedulerNotifier
+    pools: PoolAdmin
 
     @map_errors
     async def ListWarmups(  # noqa: N802 - a name of the contract
@@ -126,13 +144,46 @@ class PolicyService(PolicyServiceServicer):
             return pb.ListSourcesResponse(sources=await self.tables.sources(tx))
 
     @map_errors
+    async def ListPools(  # noqa: N802 - a name of the contract
+        self, _: pb.ListPoolsRequest, __: Context
+    ) -> pb.ListPoolsResponse:
+        return pb.ListPoolsResponse(pools=await self.pools.list_all())
+
+    @map_errors
+    async def AddPool(  # noqa: N802 - a name of the contract
+        self, request: pb.AddPoolRequest, _: Context
+    ) -> pb.AddPoolResponse:
+        with refusals():
+            pool = await self.pools.add(
+                request.name,
+                dedicated=request.dedicated,
+                ramp=request.ramp,
+                used=request.used_pool_ids,
+            )
+        return pb.AddPoolResponse(pool=pool)
+
+    @map_errors
+    async def SetOverflow(  # noqa: N802 - a name of the contract
+        self, request: pb.SetOverflowRequest, _: Context
+    ) -> pb.SetOverflowResponse:
+        with refusals():
+            pool = await self.pools.set_overflow(request.pool_id, request.overflow_pool_id)
+        return pb.SetOverflowResponse(pool=pool)
+
+    @map_errors
+    async def RemovePool(  # noqa: N802 - a name of the contract
+        self, request: pb.RemovePoolRequest, _: Context
+    ) -> pb.RemovePoolResponse:
+        with refusals():
+            await self.pools.remove(request.pool_id)
+        return pb.RemovePoolResponse()
+
+    @map_errors
     async def Execute(  # noqa: N802 - a name of the contract
         self, request: pb.ExecuteRequest, _: Context
     ) -> pb.ExecuteResponse:
-        try:
+        with refusals():
             async with self.database.transaction() as tx:
                 await self.tables.execute(tx, request.command)
                 await self.notifier.notify(tx)
-        except (ValueError, KeyError) as error:  # KeyError: an unknown action
-            raise RequestError(str(error)) from error
         return pb.ExecuteResponse()

@@ -30,6 +30,7 @@ from kernel.rpc import RpcServer
 from kernel.service import Loop, Service, run_every
 from kernel.table import ReplicatedTable
 from services.router.api.policies import PolicyService, PolicyTables
+from services.router.api.pools import PoolAdmin
 from services.router.api.service import RouterServicer
 from services.router.app.routing import create_resolver, sandbox_route
 from services.router.app.rules import read_adaptation_rules, read_shaping, read_static_routes
@@ -324,4 +325,5 @@ def create_servicer(deps: Dependencies) -> RouterServicer:
 
 def create_policy_service(deps: Dependencies) -> PolicyService:
     tables = PolicyTables(deps.rules, deps.policies, deps.directory.pool_of)
-    return PolicyService(deps.system_database, tables, deps.notifier)
+    pools = PoolAdmin(deps.system_database, deps.outbox, deps.rules.ramps)
+    return PolicyService(deps.system_database, tables, deps.notifier, pools)

@@ -35,7 +35,7 @@ def engine(
 
 @pytest.fixture(scope="module")
 def shell(engine: Engine) -> Shell:
-    """It has no database: only commands about pools and routing get one."""
+    """It has no database: only commands about egress sources get one."""
     key = keys_of_callers(engine.environment)["accounts"]
     return Shell({"OBM_API_URL": engine.url, "OBM_OPERATOR_KEY": key})
 
@@ -99,10 +99,10 @@ def test_a_tenant_has_thresholds_limits_a_pool_and_policies(
     shell: Shell, routing: Shell, api: Api
 ) -> None:
     shell.obm("account", "create", "Fussy")
-    pool = routing.obm("pool", "add", "fussy")
+    pool = shell.obm("pool", "add", "fussy")
     options = ("--hold-score", "2.5", "--pool", "fussy", "--per-day", "9")
     policy = ("--reputation-policy", "strict")
-    tenant = routing.obm("tenant", "create", "fussy", "--account", "Fussy", *options, *policy)
+    tenant = shell.obm("tenant", "create", "fussy", "--account", "Fussy", *options, *policy)
     shell.obm("tenant", "change", "fussy", "--per-second", "5", "--ambiguous", "fail")
     shown = api.get(f"/tenants/{tenant}")
     assert (shown["hold_score"], shown["pool_id"]) == (2.5, pool)
@@ -112,7 +112,7 @@ def test_a_tenant_has_thresholds_limits_a_pool_and_policies(
     shown = api.get(f"/tenants/{tenant}")
     assert (shown["limits"]["per_second"], shown["reputation_policy"]) == (None, "default")
     assert shown["limits"]["per_day"] == 9
-    assert "There is no pool nowhere" in routing.refused(
+    assert "There is no pool 'nowhere'" in shell.refused(
         "tenant", "change", "fussy", "--pool", "nowhere"
     )
 
@@ -124,7 +124,7 @@ def test_a_tenant_is_paused_and_an_account_suspended(
     tenant = shell.obm("tenant", "create", "pausing", "--account", "Pausing")
     shell.obm("tenant", "pause", "pausing", "--reason", "complaints")
     assert api.get(f"/tenants/{tenant}")["pause"]["reason"] == "complaints"
-    routing.obm("tenant", "resume", "pausing")
+    shell.obm("tenant", "resume", "pausing")
     assert api.get(f"/tenants/{tenant}")["status"] == "active"
     shell.obm("account", "suspend", "Pausing", "--reason", "unpaid")
     assert api.get(f"/accounts/{account}")["status_reason"] == "unpaid"
@@ -216,27 +216,27 @@ def test_a_tenant_gets_a_pool_of_its_own_with_spare_sources(
 ) -> None:
     shell.obm("account", "create", "Bank")
     bank = ("tenant", "create", "bank", "--account", "Bank", "--dedicated")
-    assert "There is no free egress source: add one with" in routing.refused(*bank, "1")
-    routing.obm("pool", "add", "spare")
+    assert "The pool spare has 0 of the 1 free egress sources" in shell.refused(*bank, "1")
+    shell.obm("pool", "add", "spare")
     added = [
         routing.obm("egress", "add", f"127.0.0.{last}", "--pool", "spare") for last in (81, 82)
     ]
     paused = routing.obm("egress", "add", "127.0.0.83", "--pool", "spare")
     routing.obm("egress", "pause", paused)
-    assert "2 of the 3 that are needed" in routing.refused(*bank, "3")
+    assert "has 2 of the 3 free egress sources" in shell.refused(*bank, "3")
     refusal = shell.refused("tenant", "create", "bank", "--account", "Nobody", "--dedicated", "1")
     assert "There is no account" in refusal
-    assert "bank" not in routing.obm("pool", "list")
-    assert "either --pool or --dedicated" in routing.refused(*bank, "1", "--pool", "default")
+    assert "bank" not in shell.obm("pool", "list")
+    assert "either --pool or --dedicated" in shell.refused(*bank, "1", "--pool", "default")
 
-    tenant = routing.obm(*bank, "1", "--warmup", "default")
+    tenant = shell.obm(*bank, "1", "--warmup", "default")
 
     pool_id = api.get(f"/tenants/{tenant}")["pool_id"]
     lines = {one: routing.obm("egress", "list").split(one)[1].splitlines()[0] for one in added}
     assert " bank " in lines[added[0]]
     assert " spare " in lines[added[1]]
-    assert pool_id in routing.obm("pool", "list")
-    second = routing.obm("tenant", "create", "two", "--account", "Bank", "--dedicated", "1")
+    assert pool_id in shell.obm("pool", "list")
+    second = shell.obm("tenant", "create", "two", "--account", "Bank", "--dedicated", "1")
     assert api.get(f"/tenants/{second}")["pool_id"] != pool_id
 
 
@@ -244,11 +244,11 @@ def test_a_pool_that_a_command_has_left_without_a_tenant_is_used_again(
     shell: Shell, routing: Shell, api: Api
 ) -> None:
     shell.obm("account", "create", "Cut")
-    left = routing.obm("pool", "add", "cut")
+    left = shell.obm("pool", "add", "cut")
     routing.obm("egress", "add", "127.0.0.84", "--pool", "cut")
-    tenant = routing.obm("tenant", "create", "cut", "--account", "Cut", "--dedicated", "1")
+    tenant = shell.obm("tenant", "create", "cut", "--account", "Cut", "--dedicated", "1")
     assert api.get(f"/tenants/{tenant}")["pool_id"] == left
-    again = routing.refused("tenant", "create", "cut", "--account", "Cut", "--dedicated", "1")
+    again = shell.refused("tenant", "create", "cut", "--account", "Cut", "--dedicated", "1")
     assert "There is a pool cut already" in again
 
 

@@ -1,6 +1,4 @@
-"""Pools and egress sources in a shell, at the database."""
-
-import re
+"""Egress sources in a shell, at the database."""
 
 import pytest
 
@@ -35,23 +33,6 @@ def test_an_egress_source_can_be_moved_to_addresses_of_both_families(shell: Shel
         shell.obm("egress", "remove", one)
 
 
-def test_a_pool_overflows_to_another_and_not_back(shell: Shell) -> None:
-    for name in ("first", "second", "third"):
-        shell.obm("pool", "add", name)
-    shell.obm("pool", "set-overflow", "first", "second")
-    shell.obm("pool", "set-overflow", "second", "third")
-
-    assert re.search(r"first +│ second +│ default", shell.obm("pool", "list"))
-    for pool, overflow in (("second", "first"), ("third", "first"), ("third", "third")):
-        refusal = shell.refused("pool", "set-overflow", pool, overflow)
-        assert f"Mail of {pool} would overflow to {pool} itself" in refusal
-    assert "Pool second overflows to third" in shell.refused("pool", "remove", "third")
-
-    shell.obm("pool", "set-overflow", "second")
-    shell.obm("pool", "remove", "third")
-    shell.obm("pool", "set-overflow", "second", "")
-
-
 @pytest.mark.parametrize(
     ("command", "reason"),
     [
@@ -59,14 +40,7 @@ def test_a_pool_overflows_to_another_and_not_back(shell: Shell) -> None:
         ("egress add localhost", "is not an IP address"),
         ("egress add ::ffff:127.0.0.1", "cannot be used as a source address"),
         ("egress add fe80::1%lo", "cannot be used as a source address"),
-        ("pool remove default", "has egress sources"),
-        ("pool set-overflow default default", "would overflow to default itself"),
-        ("pool set-overflow default nowhere", "There is no pool nowhere"),
     ],
 )
 def test_an_error_is_one_line_with_the_reason(shell: Shell, command: str, reason: str) -> None:
     assert reason in shell.refused(*command.split())
-
-
-def test_a_pool_needs_a_name(shell: Shell) -> None:
-    assert "A pool must have a name" in shell.refused("pool", "add", "")

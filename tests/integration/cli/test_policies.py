@@ -1,11 +1,10 @@
-"""Warmups, overrides and limits in a shell, without a running router: commands wait for it."""
+"""Warmups and overrides in a shell, without a running router: commands wait for it."""
 
 import asyncio
 import time
 
 import pytest
 
-from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.router.v1.policies_pb2 import (
     CheckOutcome,
     FoundListing,
@@ -57,19 +56,6 @@ def give(database: FreshDatabase, command: PolicyCommand) -> None:
     asyncio.run(append())
 
 
-def add_tenant(shell: DatabaseShell, name: str, **limits: int) -> str:
-    """Its id. `obm tenant` would need a running engine."""
-
-    async def add() -> str:
-        async with shell.directory() as directory:
-            account = await directory.add_account(name)
-            chosen = Tenant(**limits)  # type: ignore[arg-type]
-            made = await directory.add_tenant(account.account_id, name, chosen=chosen)
-            return made.tenant_id
-
-    return asyncio.run(add())
-
-
 def line_of(text: str, part: str) -> str:
     [line] = [line for line in text.splitlines() if part in line]
     return line
@@ -100,7 +86,7 @@ def test_a_source_without_a_warmup_is_warm(shell: DatabaseShell) -> None:
 
 
 def test_the_state_of_a_source_and_its_problems_are_shown(shell: DatabaseShell) -> None:
-    shell.obm("pool", "add", "acme")
+    shell.add_pool("acme")
     in_acme = ("--pool", "acme", "--ehlo", "out.acme.example")
     assert "Pool acme has no usable egress source: its mail waits (no_egress)" in shell.obm(
         "egress", "list"
@@ -153,52 +139,3 @@ def test_an_override_is_set_listed_and_removed(shell: DatabaseShell) -> None:
             "overrides", "set", "--egress", egress, "--site", site
         )
     shell.obm("egress", "remove", egress)
-
-
-def test_limits_are_set_shown_and_removed(shell: DatabaseShell) -> None:
-    tenant = add_tenant(shell, "careful")
-    egress = shell.obm("egress", "add", "127.0.0.65")
-    berlin = ("--per-hour", "50", "--time-zone", "Europe/Berlin")
-    shell.obm("limits", "set", "tenant/careful", *berlin)
-    shell.obm("limits", "set", "egress_site/127.0.0.65/corp", "--per-minute", "60")
-    shell.obm("limits", "set", "pool/default", "--in-flight", "500")
-    shell.obm("limits", "set", "engine", "--per-second", "1000")
-    assert len(decide(shell.database)) == 4
-    shown = shell.obm("limits", "show")
-    pool = "pool/00000000-0000-7000-8000-000000000001"
-    for scope, limit in (
-        (f"tenant/{tenant}", "50"),
-        (f"egress_site/{egress}/corp", "60"),
-        (pool, "500"),
-        ("engine/", "1,000"),
-    ):
-        assert any(scope in line and f" {limit} " in line for line in shown.splitlines())
-    shell.obm("limits", "remove", "tenant/careful")
-    decide(shell.database)
-    assert f"tenant/{tenant}" not in shell.obm("limits", "show")
-    for scope in ("pool/default", "engine"):
-        shell.obm("limits", "remove", scope)
-    decide(shell.database)
-    refused = shell.refused("limits", "set", "planet/mars", "--per-hour", "5")
-    assert "Begin with one of api_key, mailbox, tenant_site" in refused
-    assert "Name a limit" in shell.refused("limits", "set", "site/yahoo")
-    assert "no single tenant" in shell.refused("limits", "set", "tenant/nobody", "--per-hour", "5")
-    mars = ("--per-hour", "5", "--time-zone", "Mars/Olympus")
-    assert "time zone is unknown" in shell.refused("limits", "set", "tenant/careful", *mars)
-    shell.obm("egress", "remove", egress)
-
-
-def test_limits_of_scopes_that_have_sent_are_shown(shell: DatabaseShell) -> None:
-    tenant = add_tenant(shell, "limited", per_hour_max=100)
-    with shell.database.connect() as owner:
-        owner.execute(
-            "INSERT INTO router.counters (cell, scope, window_key, value, expires_at) VALUES"
-            " ('default', %s, 'per_hour/' || floor(extract(epoch FROM now()) / 300), 40,"
-            " now() + interval '1 hour')",
-            (f"tenant/{tenant}",),
-        )
-        owner.commit()
-    shown = line_of(shell.obm("limits", "show", tenant), tenant)
-    for cell in ("per_hour", "100", "40", "now"):
-        assert cell in shown
-    assert tenant not in shell.obm("limits", "show", "--exhausted")

@@ -1,5 +1,7 @@
 """Accounts, brands, tenants, API keys and mailboxes: what REST and gRPC have in common."""
 
+from collections.abc import Awaitable, Callable
+
 from kernel.crypto import SecretKeyring
 from services.ingest.api.administration.accounts import Accounts
 from services.ingest.api.administration.api_keys import ApiKeys
@@ -12,7 +14,8 @@ from services.ingest.api.brand_resolver import BrandResolver
 
 
 class Administration:
-    """The administrative resources. mailboxes_max: of a tenant."""
+    """The administrative resources. mailboxes_max: of a tenant. resume_waiting: see
+    Tenants."""
 
     def __init__(
         self,
@@ -22,11 +25,12 @@ class Administration:
         secrets: SecretKeyring,
         brands: BrandResolver,
         mailboxes_max: int,
+        resume_waiting: Callable[[str], Awaitable[None]],
         smtp: SmtpHost = SmtpHost(),  # noqa: B008 - immutable
     ) -> None:
         self.audit_log = audit_log
         self.accounts = Accounts(directory, brands.all)
         self.brands = BrandsAdministration(directory, brands.all)
-        self.tenants = Tenants(directory, secrets)
+        self.tenants = Tenants(directory, secrets, resume_waiting)
         self.api_keys = ApiKeys(directory, self.tenants, brands.all)
         self.mailboxes = Mailboxes(directory, brands, smtp=smtp, count_max=mailboxes_max)

@@ -95,6 +95,12 @@ class Directory:
             raise unavailable() from error
         return {one.name: one for one in found}
 
+    async def all_tenants(self) -> list[Tenant]:
+        try:
+            return await self._store.list_all(Tenant)
+        except Unavailable as error:
+            raise unavailable() from error
+
     @asynccontextmanager
     async def changing(self, caller: Caller) -> AsyncIterator[DirectoryChange]:
         try:

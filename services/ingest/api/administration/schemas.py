@@ -79,6 +79,49 @@ class TenantResponse(Struct):
     created_at: Time
 
 
+class LimitUsageResponse(Struct):
+    """A limit of a scope and its use. reason: `warmup` or `override`, if it decides. set_by: the
+    operator who has set it; null: another source. available_at: when the scope has capacity again;
+    null: now."""
+
+    object: Literal["limit"]
+    id: str
+    scope: str
+    limit: str
+    maximum: int
+    used: int
+    remaining: int
+    available_at: Time | None
+    reason: str | None
+    set_by: str | None
+
+
+class ScopeLimitsResponse(Struct):
+    """The limits of a scope that an operator has set; null: no limit."""
+
+    object: Literal["limits"]
+    scope: str
+    per_second: int | None
+    per_minute: int | None
+    per_hour: int | None
+    per_day: int | None
+    in_flight: int | None
+    time_zone: str | None
+    weight: int | None
+    changed_at: Time
+    changed_by: str
+
+
+class PoolResponse(Struct):
+    """The egress sources that tenants send through."""
+
+    object: Literal["pool"]
+    id: Id
+    name: str
+    overflow_pool_id: Id | None
+    cell: str
+
+
 class ApiKeyResponse(Struct):
     """An API key without its secret. kind: whose key it is. prefix: its first characters.
     last_used_at: to the minute."""

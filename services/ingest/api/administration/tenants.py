@@ -1,6 +1,6 @@
 """Tenants of accounts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -97,9 +97,18 @@ class PauseTenantRequest(RequestModel):
 
 
 class Tenants:
-    def __init__(self, directory: Directory, secrets: SecretKeyring) -> None:
+    """resume_waiting: resumes, by id, the mail of a tenant that waits because of its bounces or
+    complaints."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        secrets: SecretKeyring,
+        resume_waiting: Callable[[str], Awaitable[None]],
+    ) -> None:
         self._directory = directory
         self._secrets = secrets
+        self._resume_waiting = resume_waiting
 
     async def create(self, caller: Caller, given: CreateTenantRequest) -> Tenant:
         async with self._directory.changing(caller) as change:
@@ -154,12 +163,19 @@ class Tenants:
         return tenant
 
     async def resume(self, caller: Caller, tenant_id: str) -> Tenant:
+        """By an operator, also the mail that waits because of its bounces or complaints."""
         async with self._directory.changing(caller) as change:
             tenant = await find(change, caller, Tenant, entry_id=tenant_id)
             _check_pause(caller, tenant)
             tenant.ClearField("pause")
             await change.save(tenant, "resume")
+        if caller.kind == CallerKind.OPERATOR:
+            await self._resume_waiting(tenant.tenant_id)
         return tenant
+
+    async def pool_ids(self) -> set[str]:
+        """Of the pools that tenants send through."""
+        return {one.pool_id for one in await self._directory.all_tenants()}
 
     async def delete(self, caller: Caller, tenant_id: str) -> Tenant:
         """Only without keys, domains and mailboxes."""

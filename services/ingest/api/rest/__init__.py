@@ -19,6 +19,7 @@ from services.ingest.api.emails import Emails
 from services.ingest.api.http import Disconnected
 from services.ingest.api.http_app import application_error
 from services.ingest.api.openapi import complete_document
+from services.ingest.api.policies import Policies
 from services.ingest.api.rest import (
     accounts,
     api_keys,
@@ -26,6 +27,7 @@ from services.ingest.api.rest import (
     brands,
     domains,
     emails,
+    limits,
     mailboxes,
     queues,
     reference,
@@ -89,6 +91,9 @@ def create_rest_app(dependencies: RestDependencies) -> FastAPI:
     app.include_router(tenants.routes(dependencies.access, administration.tenants))
     app.include_router(api_keys.routes(dependencies.access, administration.api_keys))
     app.include_router(mailboxes.routes(dependencies.access, administration.mailboxes))
+    app.include_router(
+        limits.routes(dependencies.access, Policies(dependencies.clients), administration.tenants)
+    )
     app.include_router(audit.routes(dependencies.access, administration.audit_log))
     app.add_exception_handler(Problem, problem_response)
     app.add_exception_handler(RequestValidationError, invalid_query)

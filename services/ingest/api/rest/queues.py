@@ -132,7 +132,9 @@ def to_json(queue: ScheduledQueue) -> dict[str, object]:
         "id": queue.id,
         "tenant_id": queue.tenant_id,
         "site": queue.site,
+        "priority": queue.priority,
         "next_at": format_timestamp(queue.next_at),
         "limited_by": queue.limited_by or None,
+        "limit_scope": queue.limit_scope or None,
         "queued": queue.queued,
     }

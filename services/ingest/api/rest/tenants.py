@@ -110,6 +110,7 @@ def _add_changes(router: APIRouter, access: RestAccess, tenants: Tenants) -> Non
 
     @router.post("/{tenant_id}/resume", summary="Accept the live mail of a tenant again")
     async def resume(incoming: Incoming, tenant_id: str) -> Response:
-        """Only the operator can resume a tenant that the operator has paused."""
+        """Only the operator can resume a tenant that the operator has paused, or whose mail waits
+        because of its bounces or complaints."""
         caller = await access.authenticate_caller(incoming)
         return json_response(tenant_to_json(await tenants.resume(caller, tenant_id)))

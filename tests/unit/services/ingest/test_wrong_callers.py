@@ -83,11 +83,9 @@ def test_the_tenant_of_another_account_is_like_one_that_does_not_exist(
     assert bodies[0] == bodies[1] == bodies[2]
 
 
-def test_an_account_key_has_to_name_the_tenant_of_an_operation_on_one() -> None:
+def test_a_key_has_to_name_the_tenant_of_an_operation_on_one() -> None:
     for method, path, one in EVERY:
-        if (
-            "account" in declared(one)
-            and OPERATIONS_BY_ROUTE[f"{method} {path}"].access.names_tenant
-        ):
-            response = call(method, path, KEYS.secrets["account", "full_access"])
+        for kind in OPERATIONS_BY_ROUTE[f"{method} {path}"].access.names_tenant:
+            assert kind in declared(one)
+            response = call(method, path, KEYS.secrets[kind, "full_access"])
             assert refusal(response) == (422, "missing_required_field"), path

@@ -6,7 +6,6 @@ from itertools import count
 
 import pytest
 
-from cli.policies import TenantRecords
 from contracts.delivery.v1.events_pb2 import (
     ATTEMPT_OUTCOME_DELIVERED,
     ATTEMPT_OUTCOME_PERMANENT,
@@ -20,6 +19,7 @@ from contracts.router.v1.results_pb2 import (
     RESULT_KIND_COMPLAINT,
     Result,
 )
+from kernel.table import ReplicatedTable
 from services.router.domain.adaptation import COUNTS_MAX, AdaptationRules, AdaptivePolicies
 from services.router.domain.egress import EgressSource
 from services.router.domain.events import timestamp
@@ -118,11 +118,11 @@ def test_a_domain_is_warned_about_before_it_costs_its_tenant_the_standing() -> N
 
 
 def test_a_tenants_record_names_its_policy() -> None:
-    records = {
-        "strict": Tenant(reputation_policy=REPUTATION_POLICY_STRICT),
-        "default": Tenant(),
-    }
-    directory = TenantDirectory(TenantRecords(records))
+    records = ReplicatedTable(Tenant)
+    strict = REPUTATION_POLICY_STRICT
+    records.put(Tenant(tenant_id="strict", version=1, reputation_policy=strict))
+    records.put(Tenant(tenant_id="default", version=1))
+    directory = TenantDirectory(records)
     assert directory.reputation_policy_of("strict") is ReputationPolicy.STRICT
     assert directory.reputation_policy_of("default") is None
     assert directory.reputation_policy_of("unknown") is None

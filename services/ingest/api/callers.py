@@ -46,9 +46,7 @@ class AccessRule(NamedTuple):
     may_name_tenant: bool = False
 
 
-OF_TENANT = AccessRule(
-    (CallerKind.TENANT, CallerKind.ACCOUNT), names_tenant=(CallerKind.ACCOUNT,)
-)
+OF_TENANT = AccessRule((CallerKind.TENANT, CallerKind.ACCOUNT), names_tenant=(CallerKind.ACCOUNT,))
 SPANNING = AccessRule((CallerKind.TENANT, CallerKind.ACCOUNT), may_name_tenant=True)
 SENDING = OF_TENANT._replace(scope=auth.SENDING_ACCESS)
 NAMING_TENANT = AccessRule(

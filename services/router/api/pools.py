@@ -64,8 +64,8 @@ class PoolAdmin:
         moved = await directory.move_to_pool(tx, SPARE_POOL, pool.pool_id, limit=max(count, 0))
         if len(moved) < count:
             raise PoolInUse(
-                f"The pool {SPARE_POOL} has {len(moved)} of the {count} free egress sources that are"
-                " needed. Add some to it."
+                f"The pool {SPARE_POOL} has {len(moved)} of the {count} free egress sources that"
+                " are needed. Add some to it."
             )
         for source in moved:
             await self._publish(tx, source)
@@ -104,7 +104,7 @@ class PoolAdmin:
 
     async def _publish(self, tx: Transaction, record: Message) -> None:
         """Left to the sweep of the outbox: it is not urgent."""
-        self.outbox.discard(await self.outbox.add(tx, [encode(record, clock.now())]))
+        self.outbox.leave_to_sweep(await self.outbox.add(tx, [encode(record, clock.now())]))
 
 
 async def start_warmup(

@@ -163,7 +163,8 @@ class Tenants:
         return tenant
 
     async def resume(self, caller: Caller, tenant_id: str) -> Tenant:
-        """By an operator, also the mail that waits because of its bounces or complaints."""
+        """By an operator, also the mail that waits because of its bounces or complaints. If that
+        fails, the pause has ended already, and the request can be repeated."""
         async with self._directory.changing(caller) as change:
             tenant = await find(change, caller, Tenant, entry_id=tenant_id)
             _check_pause(caller, tenant)

@@ -16,8 +16,8 @@ from kernel import clock
 from services.ingest.api.administration.base import LINE, Name, parse_id
 from services.ingest.api.callers import Caller
 from services.ingest.clients import ServiceClients
+from services.ingest.domain.accepted_event import timestamp
 from services.ingest.domain.email import RequestModel
-from services.ingest.domain.event import timestamp
 from services.ingest.domain.problem import Fault, Problem, invalid
 
 Limit = Annotated[int, Meta(ge=0, le=1_000_000_000)]

@@ -11,6 +11,7 @@ from fastapi import Request as Incoming
 from contracts.router.v1.directory_pb2 import Pool
 from contracts.router.v1.policies_pb2 import LimitsChanged
 from contracts.router.v1.policy_service_pb2 import LimitUsage
+from services.ingest.api.administration.base import paginate
 from services.ingest.api.administration.tenants import Tenants
 from services.ingest.api.policies import (
     CreatePoolRequest,
@@ -29,7 +30,7 @@ from services.ingest.api.rest_base import (
     format_timestamp,
     json_response,
     list_response,
-    paginate,
+    page_of,
 )
 
 decode_limits = msgspec.json.Decoder(ScopeLimits).decode
@@ -56,7 +57,7 @@ def _add_limits(router: APIRouter, access: RestAccess, policies: Policies) -> No
         """Of the scopes that have sent lately, and those that operators have set."""
         await access.authenticate_caller(incoming)
         found = [one for one in await policies.limits() if scope in one.scope]
-        page, has_more = paginate(found, requested_page, id_of=id_of_limit)
+        page, has_more = paginate(found, page_of(requested_page), id_of=id_of_limit)
         return list_response(map(usage_to_json, page), has_more=has_more)
 
     @router.put(
@@ -85,7 +86,7 @@ def _add_pools(
     ) -> Response:
         await access.authenticate_caller(incoming)
         found = [one for one in await policies.pools() if name in {"", one.name}]
-        page, has_more = paginate(found, requested_page, id_of=attrgetter("pool_id"))
+        page, has_more = paginate(found, page_of(requested_page), id_of=attrgetter("pool_id"))
         return list_response(map(pool_to_json, page), has_more=has_more)
 
     @router.post(

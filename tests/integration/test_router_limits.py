@@ -11,7 +11,7 @@ from contracts.router.v1 import router_service_pb2 as pb
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel import clock
 from kernel.topics import event_id
-from services.router.domain import waiting
+from services.router.domain import blocking_scopes
 from tests.support.router import RouterHarness, attempted, screened, until
 from tests.support.stack import harness_fixture
 
@@ -73,7 +73,7 @@ async def test_results_on_another_replica_wake_the_scheduler(
 ) -> None:
     """It would otherwise look after the idle interval: too late for 24 messages, one by one."""
     harness.extra = {"in_flight_max": 1, "tick_idle_interval_s": 20.0}
-    monkeypatch.setattr(waiting, "RECHECK_S", 600.0)
+    monkeypatch.setattr(blocking_scopes, "RECHECK_S", 600.0)
 
     second = RouterHarness(
         harness.bootstrap_servers, harness.prefix, harness.database, harness.folder,

@@ -5,8 +5,8 @@ from uuid import uuid4
 
 from kernel.database import Database
 from kernel.ids import uuid7_text
+from services.router.domain.deficit_round_robin import ActiveQueue
 from services.router.domain.dispatch import Requeue
-from services.router.domain.drr import ActiveQueue
 from services.router.domain.message import DueMessage, ScheduledQueue
 from services.router.store import assignments, closings, unresolved
 from services.router.store.queues import QueueDueTime, mark_queues_due

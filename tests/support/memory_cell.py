@@ -14,8 +14,8 @@ from contracts.router.v1.results_pb2 import RESULT_KIND_ATTEMPT, Result
 from services.router.domain.adaptation import AdaptationRules, AdaptivePolicies, SavedCounts
 from services.router.domain.cell import Cell
 from services.router.domain.counters import CounterRow
+from services.router.domain.deficit_round_robin import ActiveQueue, BlockedQueue
 from services.router.domain.dispatch import Assignment, DispatchContext
-from services.router.domain.drr import ActiveQueue, BlockedQueue
 from services.router.domain.egress import EgressSource
 from services.router.domain.events import timestamp
 from services.router.domain.ledger import LOADED_ON_DEMAND, Scope
@@ -104,13 +104,15 @@ class MemoryCell:
             if (scope := Scope.of(row.scope)) and scope.kind not in LOADED_ON_DEMAND
         )
         self.policies.load(self.cell.adaptive)
-        self.cell.load_waiting({row.blocked.scope for row in self.queues.values() if row.blocked})
+        self.cell.load_blocking_scopes(
+            {row.blocked.scope for row in self.queues.values() if row.blocked}
+        )
         self.cell.replace_sources(self.sources, self.overflow_pools, now_s=now_s)
         self.cell.load_in_flight(
             InFlight(one.row.queue_id, one.egress_id, 1) for one in self.assigned.values()
         )
         self._load_counters(self.cell.unloaded([], self.results))
-        self.cell.apply_before_load(self.results, now_s=now_s)
+        self.cell.apply_results_before_load(self.results, now_s=now_s)
         self.results = []
 
     def add(self, row: DueMessage) -> None:
@@ -122,7 +124,7 @@ class MemoryCell:
         self.results = []
         active = self._active(now_s)
         self._load_counters(cell.unloaded(active, results))
-        cell.apply(results, now_s=now_s)
+        cell.apply_results(results, now_s=now_s)
         allocation = cell.plan(active, now_s=now_s)
         due = {
             key: sorted(

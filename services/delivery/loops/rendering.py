@@ -224,7 +224,7 @@ def render_all(jobs: _Jobs, now: datetime) -> _Rendered:
     it changes between steps.
     """
     new = {job.key: job for job in jobs if isinstance(job, RenderJob) and job.composed is None}
-    contents = [run_render_step(open_content, job) for job in new.values()]
+    contents = [run_render_step(unseal_content, job) for job in new.values()]
     composed = dict(
         zip(new, [run_render_step(compose_email, content) for content in contents], strict=True)
     )
@@ -260,7 +260,7 @@ def run_render_step(step: Callable[[T], R], given: T | AttemptResult) -> R | Att
         return local_refusal("content_invalid", str(error))
 
 
-def open_content(job: RenderJob) -> Content:
+def unseal_content(job: RenderJob) -> Content:
     """Raises SealBroken or DecodeError."""
     context = job.context
     associated = f"{context.tenant_id}/{context.email_id}".encode()

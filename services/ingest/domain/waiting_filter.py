@@ -32,7 +32,7 @@ class WaitingFilter(NamedTuple):
         """In the form in which messages are compared: lower case, domains as A-labels. Raises
         AddressError."""
         domain = to_ascii(recipient_domain) if recipient_domain else ""
-        sender = comparable(sender) if sender else ""
+        sender = comparable_sender(sender) if sender else ""
         return cls(domain, sender, site.lower(), tag, test_only)
 
     @property
@@ -50,7 +50,7 @@ class WaitingFilter(NamedTuple):
 
     def _is_sender(self, address: str) -> bool:
         try:
-            sender = comparable(address)
+            sender = comparable_sender(address)
         except AddressError:  # accepted by rules of another version
             return False
         return self.sender in (sender, domain_of(sender))
@@ -62,7 +62,7 @@ class WaitingFilter(NamedTuple):
         return name in tags and value in (None, tags[name])
 
 
-def comparable(sender: str) -> str:
+def comparable_sender(sender: str) -> str:
     """An address or a domain in lower case, its domain in A-labels. Raises AddressError."""
     local, at, domain = sender.lower().rpartition("@")
     return f"{local}{at}{to_ascii(domain)}"

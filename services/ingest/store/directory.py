@@ -144,9 +144,9 @@ class DirectoryStore:
             await tx.execute(LOCK)
             change = DirectoryChange(tx, actor)
             yield change
-        self.publish_locally(*change.saved)
+        self.call_listeners(*change.saved)
 
-    def publish_locally(self, *entries: DirectoryEntry) -> None:
+    def call_listeners(self, *entries: DirectoryEntry) -> None:
         """Call the listeners, after a commit."""
         for listener in self._listeners:
             for entry in entries:

@@ -96,7 +96,7 @@ class DomainStore:
             await write_entry(tx, domain, actor=actor)
             await _write_check(tx, domain.domain_id, replace(check, due_at=due_at))
             await self._add_event(tx, None, domain, now=check.verification.started_at)
-        self._directory.publish_locally(domain)
+        self._directory.call_listeners(domain)
 
     async def change(
         self,
@@ -124,7 +124,7 @@ class DomainStore:
             await self._add_event(tx, Domain.FromString(bytes(record)), domain, now=now)
             failpoint("ingest.domain.in_transaction")
         failpoint("ingest.domain.committed")
-        self._directory.publish_locally(domain)
+        self._directory.call_listeners(domain)
         return domain, check
 
     async def remove(self, domain: Domain, *, force: bool, actor: Actor | None = None) -> None:
@@ -144,7 +144,7 @@ class DomainStore:
         await self.change(
             domain.domain_id, mark_deleted, transaction=without_mailboxes, actor=actor
         )
-        self._directory.publish_locally(*gone)
+        self._directory.call_listeners(*gone)
 
     async def _add_event(
         self, tx: Transaction, before: Domain | None, after: Domain, *, now: datetime

@@ -1,7 +1,7 @@
 """A cell: the decisions of one scheduler. No clock and no I/O: the scheduler, simulations and tests
 run it alike.
 
-In each tick: load what is `unloaded`, `apply` the results, `plan` the quotas of the active queues,
+In each tick: load what is `unloaded`, `apply_results`, `plan` the quotas of the active queues,
 `dispatch` the rows that were read for them, `undo_assignments` that could not be saved,
 `finish_round`, and save `counters_to_save`. After the commit, `queues_to_unblock` names the scopes
 whose blocked queues can be unblocked.
@@ -15,7 +15,15 @@ from math import inf
 from contracts.router.v1.policies_pb2 import PolicyCommand
 from contracts.router.v1.results_pb2 import RESULT_KIND_ATTEMPT, Result
 from services.router.domain.adaptation import AdaptivePolicies
+from services.router.domain.blocking_scopes import BlockingScopes
 from services.router.domain.counters import CounterRow
+from services.router.domain.deficit_round_robin import (
+    ActiveQueue,
+    Allocation,
+    BlockedQueue,
+    allocate,
+    limiting_scope,
+)
 from services.router.domain.dispatch import (
     Assignment,
     DispatchContext,
@@ -28,13 +36,6 @@ from services.router.domain.dispatch import (
     decide_before_assignment,
     pace_of,
 )
-from services.router.domain.drr import (
-    ActiveQueue,
-    Allocation,
-    BlockedQueue,
-    allocate,
-    limiting_scope,
-)
 from services.router.domain.egress import EgressSource
 from services.router.domain.events import unix_s
 from services.router.domain.ledger import Path, Scope
@@ -44,7 +45,6 @@ from services.router.domain.policies import CombinedPolicies, PolicySource
 from services.router.domain.results import InFlight
 from services.router.domain.round import LingerTracker, QueueRead, QueueTurns, Round, finish_round
 from services.router.domain.scopes import LimitScopes, site_scope
-from services.router.domain.waiting import WaitingScopes
 
 UNBLOCKED_MAX = 200  # queues of one scope that are unblocked at a time
 CHECKED_MAX = 500  # scopes that are checked in one tick
@@ -77,7 +77,7 @@ class Cell:
         combined = CombinedPolicies([*policies, *self.adaptive.sources])
         is_warming = self.adaptive.warmups.is_warming
         self.scopes = LimitScopes(combined, context.pool_of, is_warming)
-        self.waiting = WaitingScopes()
+        self.blocking = BlockingScopes()
         self._context = context
         self.messages_max = messages_max
         self._queue_turns = QueueTurns()
@@ -104,10 +104,10 @@ class Cell:
             path = self.scopes.reservation_path(ScheduledQueue.of(one.queue_id), one.egress_id)
             self.scopes.ledger.load_in_flight(path, one.number)
 
-    def load_waiting(self, scopes: Iterable[Scope]) -> None:
+    def load_blocking_scopes(self, scopes: Iterable[Scope]) -> None:
         """The scopes that block queues; each is checked in one of the first ticks."""
         for scope in scopes:
-            self.waiting.add(scope, 0.0, now_s=0.0)
+            self.blocking.add(scope, 0.0, now_s=0.0)
 
     def replace_sources(
         self,
@@ -120,22 +120,22 @@ class Cell:
         listed = list(sources)
         if self.scopes.sources.replace(listed, overflow_pools):
             self.adaptive.replace_sources(listed, overflow_pools)
-            self.waiting.check_all(now_s)
+            self.blocking.check_all(now_s)
 
     def on_tenant_changed(self, tenant_id: str) -> None:
         """Its limits or its pool may have changed."""
-        if self.waiting:
+        if self.blocking:
             self._changed_tenants.add(tenant_id)
 
     def on_policies_changed(self, *, now_s: float) -> None:
         """Limits may have been raised, or suspensions lifted."""
         self.scopes.ledger.forget_policies()
         self.scopes.sources.forget_capacities()
-        self.waiting.check_all(now_s)
+        self.blocking.check_all(now_s)
 
     # ── one tick ────────────────────────────────────────────────────────────────────────────────
 
-    def apply(
+    def apply_results(
         self, results: Sequence[Result], *, commands: Iterable[PolicyCommand] = (), now_s: float
     ) -> None:
         for one in results:
@@ -147,13 +147,13 @@ class Cell:
             self._refund(one, path, now_s=now_s)
             pool_sites = self.scopes.sources.restore(one.egress_id, queue.site)
             for scope in (*path, *pool_sites):
-                self.waiting.check_now(scope, now_s=now_s)
+                self.blocking.check_now(scope, now_s=now_s)
         self._adapt(results, commands, now_s=now_s)
 
-    def apply_before_load(
+    def apply_results_before_load(
         self, results: Sequence[Result], *, commands: Iterable[PolicyCommand] = (), now_s: float
     ) -> None:
-        """Like apply, for results that the number of messages in flight does not include."""
+        """As apply_results, for results that the count of messages in flight does not include."""
         for one in results:
             if one.kind == RESULT_KIND_ATTEMPT:
                 path = self.scopes.reservation_path(ScheduledQueue.of(one.queue_id), one.egress_id)
@@ -284,7 +284,7 @@ class Cell:
             now_s=now_s,
         )
         for one in finished.blocked:
-            self.waiting.add(one.scope, one.capacity.available_at_s, now_s=now_s)
+            self.blocking.add(one.scope, one.capacity.available_at_s, now_s=now_s)
         self._next_due_s = now_s if result.requeues else finished.next_due_s
         return finished
 
@@ -307,7 +307,7 @@ class Cell:
 
     def due_scopes(self, *, now_s: float) -> tuple[list[Scope], list[Scope]]:
         """The waiting scopes that may have capacity now, and those of them to load before."""
-        due = self.waiting.pop_due(now_s, limit=CHECKED_MAX)
+        due = self.blocking.pop_due(now_s, limit=CHECKED_MAX)
         return due, self.scopes.ledger.unloaded(due)
 
     def queues_to_unblock(self, due: Iterable[Scope], *, now_s: float) -> QueuesToUnblock:
@@ -319,7 +319,7 @@ class Cell:
             if capacity.available > 0:
                 to_unblock.counts[scope] = min(capacity.available, UNBLOCKED_MAX)
             else:
-                self.waiting.add(scope, capacity.available_at_s, now_s=now_s)
+                self.blocking.add(scope, capacity.available_at_s, now_s=now_s)
         return to_unblock
 
     def record_unblocked(
@@ -329,9 +329,9 @@ class Cell:
         there may be more, which the next tick decides."""
         for scope, count in to_unblock.counts.items():
             if unblocked.get(scope, 0) >= count:
-                self.waiting.add(scope, now_s, now_s=now_s)
+                self.blocking.add(scope, now_s, now_s=now_s)
 
     def next_work_s(self) -> float:
         """When there is something to do; new work may arrive earlier."""
-        waiting_s = self.waiting.next_s()
-        return min(self._next_due_s, inf if waiting_s is None else waiting_s)
+        blocking_s = self.blocking.next_s()
+        return min(self._next_due_s, inf if blocking_s is None else blocking_s)

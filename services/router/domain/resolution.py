@@ -8,8 +8,8 @@ from itertools import chain, zip_longest
 from contracts.delivery.v1.events_pb2 import Reply
 from contracts.ingest.v1.events_pb2 import MessageContext
 from mail.address import domain_of
+from services.router.domain.deficit_round_robin import ActiveQueue
 from services.router.domain.dispatch import Requeue
-from services.router.domain.drr import ActiveQueue
 from services.router.domain.message import CloseTransition, DueMessage, ScheduledQueue, State
 from services.router.domain.routes import Answer, LookupFailed, NoRoute, Route
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
 
+from services.router.domain.deficit_round_robin import ActiveQueue, BlockedQueue
 from services.router.domain.dispatch import QueueRemainder
-from services.router.domain.drr import ActiveQueue, BlockedQueue
 
 # Deactivating a queue and activating it again costs as much as four reads, and there are 12 ticks a
 # second.

@@ -122,7 +122,7 @@ class Scheduler:
 
     def on_results(self) -> None:
         """Wake the scheduler if any queue is blocked."""
-        if self._cell and self._cell.waiting:
+        if self._cell and self._cell.blocking:
             self._wake_event.set()
 
     def on_tenant_changed(self, tenant_id: str) -> None:
@@ -202,10 +202,12 @@ class Scheduler:
         if is_new:
             self._take_over(cell)
             cell.load_in_flight(in_flight)
-            cell.apply_before_load(earlier.results, commands=earlier.commands, now_s=snapshot.now_s)
+            cell.apply_results_before_load(
+                earlier.results, commands=earlier.commands, now_s=snapshot.now_s
+            )
         tenants = (one.queue.tenant_id for one in snapshot.active)
         self._after_tenant = max(tenants, default=queues.FIRST_TENANT)
-        cell.apply(received.results, commands=received.commands, now_s=snapshot.now_s)
+        cell.apply_results(received.results, commands=received.commands, now_s=snapshot.now_s)
         events: list[Message] = list(await self._expire(tx))
         events += await self._assign_due(tx, cell, snapshot)
         events += await self._save_policies(tx, cell, now_s=snapshot.now_s)
@@ -325,7 +327,7 @@ class Scheduler:
         return True
 
     async def _unblock_misplaced(self, cell: Cell) -> bool:
-        return bool(self._cell and cell.waiting) and await self._misplaced.unblock(cell)
+        return bool(self._cell and cell.blocking) and await self._misplaced.unblock(cell)
 
 
 def closed_events(closed_messages: Sequence[ClosedMessage]) -> list[MessageClosed]:

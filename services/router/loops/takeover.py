@@ -21,7 +21,7 @@ async def load_cell(lease: Lease, cell: Cell) -> None:
     while keys:
         async with lease.transaction() as tx:
             keys = await queues.read_blocking_scopes(tx, keys[-1])
-        cell.load_waiting(scope for key in keys if (scope := Scope.of(key)))
+        cell.load_blocking_scopes(scope for key in keys if (scope := Scope.of(key)))
 
 
 async def load_policies(lease: Lease, cell: Cell) -> None:

@@ -10,7 +10,7 @@ from kernel import ids
 from kernel.database import Transaction
 from services.router.domain.cell import QueuesToUnblock
 from services.router.domain.counters import CounterRow
-from services.router.domain.drr import ActiveQueue, BlockedQueue
+from services.router.domain.deficit_round_robin import ActiveQueue, BlockedQueue
 from services.router.domain.ledger import Scope
 from services.router.domain.message import CELL, ScheduledQueue
 from services.router.domain.round import ServedQueue

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from contracts.router.v1.results_pb2 import Results
 from kernel.database import Row, Transaction
-from services.router.domain.drr import ActiveQueue
+from services.router.domain.deficit_round_robin import ActiveQueue
 from services.router.domain.message import CELL
 from services.router.store.queues import select_active_after_tenant
 from services.router.store.results import parse

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from kernel.database import Transaction
-from services.router.domain.drr import ActiveQueue
+from services.router.domain.deficit_round_robin import ActiveQueue
 from services.router.domain.message import CELL, DueMessage
 from services.router.store.queues import lock
 

@@ -48,7 +48,7 @@ class ReadyQueueKey(NamedTuple):
 
 
 @dataclass(eq=False, slots=True)
-class Waiter:
+class ConnectionWaiter:
     """A message that waits for a connection. hosts: with their preferences. tried: addresses that
     this message has used. until_s: its deadline. not_before_s: when a connection may be opened.
     refused: the reply of a host that it has connected to meanwhile."""
@@ -78,7 +78,7 @@ class ConnectionPool:
     pace: Pace = field(default_factory=Pace)
     _idle: dict[SmtpSession, None] = field(default_factory=dict)
     _in_use: set[SmtpSession] = field(default_factory=set)
-    _waiters: dict[Waiter, None] = field(default_factory=dict)
+    _waiters: dict[ConnectionWaiter, None] = field(default_factory=dict)
     _opening: "set[asyncio.Task[None]]" = field(default_factory=set)
     _no_growth_until_s: float = 0.0
 
@@ -116,7 +116,7 @@ class ConnectionPool:
             raise NoConnection(NO_OTHER_HOST)  # do not wait for a connection to learn that
         hosts = {(one.host, port_of(one)): one.preference for one in assignment.mx_hosts}
         found: asyncio.Future[SmtpSession] = asyncio.get_running_loop().create_future()
-        waiter = Waiter(assignment, tried, until_s, hosts, found)
+        waiter = ConnectionWaiter(assignment, tried, until_s, hosts, found)
         if (session := self._take_idle(waiter)) is not None:
             return session
         self._waiters[waiter] = self.shared.waiting_pools[self] = None
@@ -153,7 +153,7 @@ class ConnectionPool:
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────
 
-    def _take_idle(self, waiter: Waiter) -> SmtpSession | None:
+    def _take_idle(self, waiter: ConnectionWaiter) -> SmtpSession | None:
         """The idle connection to the best host; among several, the last used one."""
         best: SmtpSession | None = None
         for session in reversed(list(self._idle)):
@@ -167,7 +167,7 @@ class ConnectionPool:
             self._use(best)
         return best
 
-    def _is_suitable(self, session: SmtpSession, waiter: Waiter) -> bool:
+    def _is_suitable(self, session: SmtpSession, waiter: ConnectionWaiter) -> bool:
         """Whether the session reaches a host of the message, and no better host can be dialed. An
         open connection to a backup must not take precedence over a better host."""
         if not can_serve(session, waiter):
@@ -183,7 +183,7 @@ class ConnectionPool:
         self._in_use.add(session)
         self.shared.mark_in_use(session)
 
-    def _hand_over(self, session: SmtpSession, opened_for: Waiter | None = None) -> None:
+    def _hand_over(self, session: SmtpSession, opened_for: ConnectionWaiter | None = None) -> None:
         """Give a connection to the message that has waited longest; if none waits, it is idle."""
         self.shared.forget(session)
         for waiter in self._waiters:
@@ -218,7 +218,7 @@ class ConnectionPool:
         self.limit = max(1, len(self._idle) + len(self._in_use) - minus)
         self._no_growth_until_s = until_s
 
-    def _refuse(self, waiter: Waiter, error: BaseException) -> None:
+    def _refuse(self, waiter: ConnectionWaiter, error: BaseException) -> None:
         self._remove_waiter(waiter)
         if waiter.refused and isinstance(error, NoConnection) and error.result is not STALE:
             error = NoConnection(waiter.refused)  # its connection counts
@@ -226,7 +226,7 @@ class ConnectionPool:
             waiter.found.set_exception(error)
             waiter.found.exception()  # mark it as retrieved: the message may no longer wait
 
-    def _remove_waiter(self, waiter: Waiter) -> None:
+    def _remove_waiter(self, waiter: ConnectionWaiter) -> None:
         self._waiters.pop(waiter, None)
         if not self._waiters:
             self.shared.waiting_pools.pop(self, None)
@@ -241,7 +241,7 @@ class ConnectionPool:
                 task = asyncio.create_task(self._open(waiter))
                 self._opening.add(task)
 
-    def _reserve(self, waiter: Waiter) -> bool:
+    def _reserve(self, waiter: ConnectionWaiter) -> bool:
         """Reserve a connection for a message; False at a limit. At the limit of the pool, an idle
         connection to another host is closed, unless a connection that the message can use is
         busy."""
@@ -250,10 +250,10 @@ class ConnectionPool:
                 self.close_connection(session)
         return self._size < self.limit and self.shared.reserve()
 
-    def _has_busy_session_for(self, waiter: Waiter) -> bool:
+    def _has_busy_session_for(self, waiter: ConnectionWaiter) -> bool:
         return any(can_serve(session, waiter) for session in self._in_use)
 
-    async def _open(self, waiter: Waiter) -> None:
+    async def _open(self, waiter: ConnectionWaiter) -> None:
         task = asyncio.current_task()
         done = partial(self._opening.discard, task)
         try:
@@ -273,7 +273,7 @@ class ConnectionPool:
             self._hand_over(session, opened_for=waiter)
         self._open_more()
 
-    def _on_open_failed(self, waiter: Waiter, error: BaseException) -> None:
+    def _on_open_failed(self, waiter: ConnectionWaiter, error: BaseException) -> None:
         """Keep the message waiting if a connection in use can serve it, or if the host is busy and
         may be tried again soon; otherwise refuse it and all that wait for the same hosts. If the
         message has tried some of these, only the others have failed."""
@@ -293,7 +293,7 @@ class ConnectionPool:
         for other in list(self._waiters_for_same_hosts(waiter)):
             self._refuse(other, NoConnection(result, retry_at_s=error.retry_at_s, busy=error.busy))
 
-    def _waiters_for_same_hosts(self, waiter: Waiter) -> Iterator[Waiter]:
+    def _waiters_for_same_hosts(self, waiter: ConnectionWaiter) -> Iterator[ConnectionWaiter]:
         """The other messages that wait for the same hosts."""
         for other in self._waiters:
             if other is not waiter and other.hosts == waiter.hosts and not other.opening:
@@ -336,7 +336,7 @@ def _host_port_of(session: SmtpSession) -> tuple[str, int]:
     return session.peer.mx, session.port
 
 
-def can_serve(session: SmtpSession, waiter: Waiter) -> bool:
+def can_serve(session: SmtpSession, waiter: ConnectionWaiter) -> bool:
     """Whether it is a connection to a host of the message, at an address not tried yet."""
     return (
         _host_port_of(session) in waiter.hosts

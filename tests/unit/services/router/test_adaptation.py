@@ -274,7 +274,7 @@ def test_a_message_beyond_the_allowance_waits_for_the_warmup_or_leaves_through_a
     None
 ):
     cell = memory_cell("e1", rules=RULES)
-    cell.cell.apply([], commands=[warmup("start", ramp="test")], now_s=NOW_S)
+    cell.cell.apply_results([], commands=[warmup("start", ramp="test")], now_s=NOW_S)
     for number in range(3):
         cell.add(due_message(number))
     assert len(cell.tick(NOW_S)) == 1  # 20 a day, spread over its hours
@@ -282,7 +282,7 @@ def test_a_message_beyond_the_allowance_waits_for_the_warmup_or_leaves_through_a
     assert row.blocked
     assert row.blocked.capacity.limited_by == WaitReason.WARMUP
     both = memory_cell("e1", "e2", rules=RULES)
-    both.cell.apply([], commands=[warmup("start", ramp="test")], now_s=NOW_S)
+    both.cell.apply_results([], commands=[warmup("start", ramp="test")], now_s=NOW_S)
     for number in range(9):
         both.add(due_message(number))
     sent = [one.egress_id for one in both.tick(NOW_S)]
@@ -291,7 +291,7 @@ def test_a_message_beyond_the_allowance_waits_for_the_warmup_or_leaves_through_a
 
 def test_broadcasts_of_a_paused_tenant_wait_and_its_other_mail_leaves() -> None:
     cell = memory_cell("e1", rules=RULES)
-    cell.cell.apply([result(800), invalid(200)], now_s=NOW_S)
+    cell.cell.apply_results([result(800), invalid(200)], now_s=NOW_S)
     cell.add(due_message(1))
     cell.add(due_message(2, queue_id=f"{TENANT}/site/bulk"))
     assert [one.row.message_id for one in cell.tick(NOW_S)] == ["m1"]

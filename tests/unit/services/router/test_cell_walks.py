@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_TEMPORARY
-from services.router.domain import egress, waiting
+from services.router.domain import blocking_scopes, egress
 from services.router.domain.dispatch import Assignment
 from services.router.domain.limits import Limits
 from services.router.domain.message import Priority, ScheduledQueue
@@ -142,7 +142,7 @@ steps = st.lists(
 @pytest.fixture(autouse=True)
 def _never_check_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every release must be announced: nothing is found by looking again."""
-    for module in (egress, waiting):
+    for module in (egress, blocking_scopes):
         monkeypatch.setattr(module, "RECHECK_S", 1e9)
 
 

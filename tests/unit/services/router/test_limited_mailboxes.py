@@ -69,7 +69,7 @@ def test_the_smaller_of_the_limits_of_tenant_and_operator_holds() -> None:
     cell = cell_with({"b1": Mailbox(per_hour_max=6)})
     change = LimitsChanged(SCOPE, Limits(per_hour=4), NOW_S, "ann")
     command = PolicyCommand(set_limits=limits_event(change))
-    cell.cell.apply([], commands=[command], now_s=NOW_S)
+    cell.cell.apply_results([], commands=[command], now_s=NOW_S)
     add(cell, 0, "b1")
     assert sent_by(cell, NOW_S) == {"b1": 4}
     cell.take_over(NOW_S + 1)  # the next scheduler knows what was used
@@ -80,7 +80,7 @@ def test_a_mailbox_that_only_an_operator_limits_has_its_own_queue_too() -> None:
     cell = cell_with({})
     change = LimitsChanged(SCOPE, Limits(per_hour=4), NOW_S, "ann")
     command = PolicyCommand(set_limits=limits_event(change))
-    cell.cell.apply([], commands=[command], now_s=NOW_S)
+    cell.cell.apply_results([], commands=[command], now_s=NOW_S)
     add(cell, 0, "b1")
     add(cell, 100, "b2")
     assert sent_by(cell, NOW_S) == {"b1": 4, "b2": 10}

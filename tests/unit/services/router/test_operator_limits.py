@@ -75,7 +75,9 @@ def test_limits_hold_from_the_next_tick_survive_a_takeover_and_end() -> None:
     cell = memory_cell(site_limits=SiteLimits(100))
     for number in range(20):
         cell.add(due_message(number))
-    cell.cell.apply([], commands=[command(change(Limits(per_hour=5), weight=2))], now_s=NOW_S)
+    cell.cell.apply_results(
+        [], commands=[command(change(Limits(per_hour=5), weight=2))], now_s=NOW_S
+    )
     assert len(cell.tick(NOW_S)) == 5
     assert cell.cell.adaptive.limits.weight_of(TENANT) == 2
     [blocked] = [row.blocked for row in cell.queues.values() if row.blocked]
@@ -83,7 +85,7 @@ def test_limits_hold_from_the_next_tick_survive_a_takeover_and_end() -> None:
     cell.take_over(NOW_S + 1)
     assert not cell.tick(NOW_S + 1)
     assert cell.cell.adaptive.limits.set_by(SCOPE, "per_hour", 5) == "ann"
-    cell.cell.apply([], commands=[command(change(at_s=NOW_S + 2))], now_s=NOW_S + 2)
+    cell.cell.apply_results([], commands=[command(change(at_s=NOW_S + 2))], now_s=NOW_S + 2)
     cell.tick(NOW_S + 2)
     assert len(cell.tick(NOW_S + 2.1)) == 15
     cell.take_over(NOW_S + 3)
@@ -95,7 +97,7 @@ KEY_SCOPE = Scope(ScopeKind.API_KEY, "k1")
 
 def test_a_limited_key_delays_no_other_mail_of_its_tenant() -> None:
     cell = memory_cell(site_limits=SiteLimits(100))
-    cell.cell.apply(
+    cell.cell.apply_results(
         [], commands=[command(change(Limits(per_hour=3), scope=KEY_SCOPE))], now_s=NOW_S
     )
     for number in range(10):
@@ -113,13 +115,13 @@ def test_a_limited_key_delays_no_other_mail_of_its_tenant() -> None:
 def test_mail_of_a_key_returns_to_the_common_queue_once_it_has_no_limits() -> None:
     cell = memory_cell(site_limits=SiteLimits(100))
     limit = command(change(Limits(per_hour=3), scope=KEY_SCOPE))
-    cell.cell.apply([], commands=[limit], now_s=NOW_S)
+    cell.cell.apply_results([], commands=[limit], now_s=NOW_S)
     for number in range(10):
         cell.add(due_message(number, key="k1"))
     sent = [one for tick in range(3) for one in cell.tick(NOW_S + tick / 10)]
     assert len(sent) == 3
     removal = command(change(scope=KEY_SCOPE, at_s=NOW_S + 1))
-    cell.cell.apply([], commands=[removal], now_s=NOW_S + 1)
+    cell.cell.apply_results([], commands=[removal], now_s=NOW_S + 1)
     sent += [one for tick in range(4) for one in cell.tick(NOW_S + 1 + tick / 10)]
     assert len(sent) == 10
     assert {ScheduledQueue.of(one.row.queue_id).key_id for one in sent[3:]} == {""}

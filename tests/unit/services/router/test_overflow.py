@@ -61,7 +61,7 @@ def warm_up(cell: MemoryCell, *egress_ids: str, action: str = "start") -> None:
         PolicyCommand(warmup=WarmupCommand(egress_id=one, action=action, ramp="test"))
         for one in egress_ids
     ]
-    cell.cell.apply([], commands=commands, now_s=NOW_S)
+    cell.cell.apply_results([], commands=commands, now_s=NOW_S)
     cell.policies.save(cell.cell.adaptive, NOW_S)
 
 

@@ -1,6 +1,6 @@
 """Messages that wait for DNS: which domains are looked up, and in which order."""
 
-from services.router.domain.drr import ActiveQueue
+from services.router.domain.deficit_round_robin import ActiveQueue
 from services.router.domain.message import ScheduledQueue
 from services.router.domain.resolution import look_up
 from services.router.domain.routes import Answer, LookupFailed, Route

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from math import inf
 
+from services.router.domain.deficit_round_robin import ActiveQueue, BlockedQueue
 from services.router.domain.dispatch import QueueRemainder
-from services.router.domain.drr import ActiveQueue, BlockedQueue
 from services.router.domain.ledger import Scope, ScopeKind
 from services.router.domain.limits import Capacity
 from services.router.domain.round import (

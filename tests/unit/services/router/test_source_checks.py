@@ -154,11 +154,11 @@ def test_a_new_source_sends_nothing_before_it_has_passed_if_checks_are_required(
     assert blocked
     assert blocked.capacity.limited_by == "no_egress"
 
-    cell.cell.apply([], commands=[command(Outcome(Check.PTR, IPV4))], now_s=NOW_S + 1)
+    cell.cell.apply_results([], commands=[command(Outcome(Check.PTR, IPV4))], now_s=NOW_S + 1)
     cell.tick(NOW_S + 1)
     assert [one.egress_id for one in cell.tick(NOW_S + 1)] == ["e1"]
 
-    cell.cell.apply([], commands=[command(MISSING)], now_s=NOW_S + 2)  # later it only warns
+    cell.cell.apply_results([], commands=[command(MISSING)], now_s=NOW_S + 2)  # later it only warns
     cell.add(due_message(2))
     assert cell.tick(NOW_S + 2)
 

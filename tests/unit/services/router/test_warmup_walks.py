@@ -91,7 +91,7 @@ def assert_within(sent: Sequence[Sent]) -> None:
 def test_no_window_exceeds_the_allowance(walked: list[Step]) -> None:
     cell = memory_cell("e1", "e2", site_limits=SiteLimits(1000), rules=RULES)
     start = WarmupCommand(egress_id="e1", action="start", ramp="test")
-    cell.cell.apply([], commands=[PolicyCommand(warmup=start)], now_s=NOW_S)
+    cell.cell.apply_results([], commands=[PolicyCommand(warmup=start)], now_s=NOW_S)
     cell.policies.save(cell.cell.adaptive, NOW_S)
     for sent in walk(cell, walked).values():
         assert_within(sent)
@@ -101,7 +101,7 @@ def test_the_walks_reach_every_limit() -> None:
     """Otherwise they would prove nothing."""
     cell = memory_cell("e1", "e2", site_limits=SiteLimits(1000), rules=RULES)
     start = WarmupCommand(egress_id="e1", action="start", ramp="test")
-    cell.cell.apply([], commands=[PolicyCommand(warmup=start)], now_s=NOW_S)
+    cell.cell.apply_results([], commands=[PolicyCommand(warmup=start)], now_s=NOW_S)
     cell.policies.save(cell.cell.adaptive, NOW_S)
     hours = [Step(3700.0, 40, "google", is_refused=False, is_new_scheduler=True)] * 60
     sent = walk(cell, hours)[SCOPES[0]]

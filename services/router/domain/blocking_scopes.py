@@ -6,7 +6,7 @@ from services.router.domain.egress import RECHECK_S
 from services.router.domain.ledger import Scope
 
 
-class WaitingScopes:
+class BlockingScopes:
     """A scope is checked when its capacity is released: at a time, by a result or by a change of
     the directory. A scope that is not due costs nothing. Each is also checked every few seconds,
     so that no queue depends on an announcement that was lost."""

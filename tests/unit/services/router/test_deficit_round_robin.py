@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.domain.drr import ActiveQueue, Allocation, allocate
+from services.router.domain.deficit_round_robin import ActiveQueue, Allocation, allocate
 from services.router.domain.ledger import Path, Scope, ScopeKind
 from services.router.domain.limits import Capacity
 from services.router.domain.message import Priority, ScheduledQueue

@@ -44,7 +44,7 @@ def main() -> None:
     with socket.socket(fileno=0) as out, out.makefile("rb", buffering=0) as raw:
         bodies = io.BufferedReader(raw, BUFFER_BYTES)
         setup, _ = read_next(bodies)
-        work = load(function)(setup)
+        work = load_function(function)(setup)
         limit_kib = peak_kib() + limit_memory(int(memory_bytes)) // 1024
         tune_gc()
         tune_malloc()
@@ -69,7 +69,7 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def load(function: str) -> Callable[[bytes], Work]:
+def load_function(function: str) -> Callable[[bytes], Work]:
     module, _, name = function.partition(":")
     found: Callable[[bytes], Work] = getattr(import_module(module), name)
     return found

@@ -75,9 +75,9 @@ def compose(email: Email, *, eight_bit: bool = False) -> ComposedMessage:
 def compose_with(email: Email, text_part: TextPart) -> ComposedMessage:
     """`compose` with another builder of text parts, for `mail_merge`."""
     fields = _address_fields(email)
-    fields.append(headers.unstructured("Subject", email.subject))
+    fields.append(headers.text_field("Subject", email.subject))
     if email.message_id is not None and "message-id" not in map(str.lower, email.headers):
-        fields.append(headers.message_id(email.message_id))
+        fields.append(headers.message_id_field(email.message_id))
     fields += custom_headers(
         {n: v for n, v in email.headers.items() if not (email.reply_to and n.lower() == "reply-to")}
     )
@@ -95,14 +95,14 @@ def custom_headers(given: Mapping[str, str]) -> list[bytes]:
 
 
 def _address_fields(email: Email) -> list[bytes]:
-    fields = [headers.date(email.date)] if email.date is not None else []
-    fields.append(headers.mailboxes("From", (email.from_,)))
+    fields = [headers.date_field(email.date)] if email.date is not None else []
+    fields.append(headers.address_list_field("From", (email.from_,)))
     named: Iterable[tuple[str, tuple[Mailbox, ...]]] = (
         ("To", email.to),
         ("Cc", email.cc),
         ("Reply-To", email.reply_to),
     )
-    fields += [headers.mailboxes(name, boxes) for name, boxes in named if boxes]
+    fields += [headers.address_list_field(name, boxes) for name, boxes in named if boxes]
     return fields
 
 

@@ -138,7 +138,7 @@ def _rewritten(shown: str, text: str) -> bytes:
     """The field, rewritten by its syntax: encoded words only where they are allowed."""
     name = shown.lower()
     if name in _ADDRESSES:
-        return headers.mailboxes(shown, parse_list(text))
+        return headers.address_list_field(shown, parse_list(text))
     if name == "list-id":
         return headers.custom_field(shown, text)
     if name not in ("content-type", "content-disposition"):

@@ -82,7 +82,7 @@ def custom_field(name: str, value: str) -> bytes:
     if lowered != "reply-to":
         return encode_field(name, value)
     try:
-        return mailboxes("Reply-To", parse_list(value))
+        return address_list_field("Reply-To", parse_list(value))
     except AddressError as error:
         raise HeaderError(f"the header Reply-To is not a list of addresses: {error}") from None
 
@@ -115,7 +115,7 @@ def encode_field(name: str, value: str) -> bytes:
     return _fold_words(name, value)
 
 
-def unstructured(name: str, text: str) -> bytes:
+def text_field(name: str, text: str) -> bytes:
     """A text field such as Subject: displayed as given, even if it looks encoded.
 
     Control characters become spaces, except line ends, which are rejected as in `field`.
@@ -169,7 +169,7 @@ def _fold_words(name: str, value: str) -> bytes:
     return f"{text}\r\n".encode("ascii")
 
 
-def mailboxes(name: str, boxes: Iterable[Mailbox]) -> bytes:
+def address_list_field(name: str, boxes: Iterable[Mailbox]) -> bytes:
     """An address-list field, folded at spaces."""
     value = ", ".join([format_mailbox(box) for box in boxes])
     if len(name) + len(value) + 2 <= LINE:
@@ -185,7 +185,7 @@ def mailboxes(name: str, boxes: Iterable[Mailbox]) -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n"
 
 
-def date(moment: datetime) -> bytes:
+def date_field(moment: datetime) -> bytes:
     """The Date field (RFC 5322 §3.3). `moment` must be aware; raises HeaderError otherwise."""
     if moment.tzinfo is None:
         raise HeaderError("Date has no time zone")
@@ -195,7 +195,7 @@ def date(moment: datetime) -> bytes:
     return f"Date: {day} {moment.year:04} {time} {zone}\r\n".encode("ascii")
 
 
-def message_id(value: str) -> bytes:
+def message_id_field(value: str) -> bytes:
     """The Message-ID field from `id@host`, with or without angle brackets. Raises HeaderError."""
     match = _ID.fullmatch(value)
     if match is None or len(value) > ID_MAX:

@@ -97,7 +97,7 @@ def mail_command(
     if utf8:
         parts.append(b"SMTPUTF8")
     if envelope_id:
-        encoded = xtext(envelope_id.encode("utf-8"))
+        encoded = encode_xtext(envelope_id.encode("utf-8"))
         parts.append(b"RET=HDRS ENVID=" + encoded if len(encoded) <= MAX_ENVID else b"RET=HDRS")
     return b" ".join(parts) + b"\r\n"
 
@@ -121,7 +121,7 @@ def _original(path: bytes) -> bytes:
     """An address with its type (RFC 3461 §4.2); non-ASCII addresses as utf-8-addr-xtext, which is
     ASCII (RFC 6533 §3)."""
     if path.isascii():
-        return b"rfc822;" + xtext(path)
+        return b"rfc822;" + encode_xtext(path)
     escaped = _UTF8_XTEXT.sub(lambda m: f"\\x{{{ord(m[0]):02X}}}", path.decode("utf-8"))
     return b"utf-8;" + escaped.encode("ascii")
 
@@ -146,6 +146,6 @@ def _path(mailbox: Mailbox | None, utf8: bool) -> bytes:
     return path
 
 
-def xtext(value: bytes) -> bytes:
+def encode_xtext(value: bytes) -> bytes:
     """`value` encoded for an ESMTP parameter (RFC 3461 §4), for ENVID and ORCPT."""
     return _XTEXT.sub(lambda m: b"+%02X" % m[0][0], value)

@@ -90,9 +90,9 @@ def add_missing_fields(
     message: ComposedMessage, *, date: datetime, message_id: str = ""
 ) -> ComposedMessage:
     """The message with Date and Message-ID; without `message_id`, it can be added later."""
-    added = [] if has_field(message, b"date") else [headers.date(date)]
+    added = [] if has_field(message, b"date") else [headers.date_field(date)]
     if message_id and not has_field(message, b"message-id"):
-        added.append(headers.message_id(message_id))
+        added.append(headers.message_id_field(message_id))
     return message.with_headers(*added) if added else message
 
 

@@ -81,7 +81,7 @@ def record_name(domain: str) -> str:
     return f"_smtp._tls.{domain}"
 
 
-def destinations(records: Iterable[str]) -> tuple[str, ...]:
+def parse_destinations(records: Iterable[str]) -> tuple[str, ...]:
     """The `rua` addresses of a domain (§3); empty without exactly one valid record."""
     found = [text for text in records if re.match(r"v=TLSRPTv1\s*;", text)]
     if len(found) != 1:
@@ -122,7 +122,9 @@ def encode_report(
     return gzip.compress(json.dumps(body, ensure_ascii=False).encode("utf-8"), mtime=0)
 
 
-def filename(reporter_domain: str, policy_domain: str, *, start: datetime, end: datetime) -> str:
+def report_filename(
+    reporter_domain: str, policy_domain: str, *, start: datetime, end: datetime
+) -> str:
     """The name of the attachment (§5.1)."""
     stamps = f"{int(start.timestamp())}!{int(end.timestamp())}"
     return f"{reporter_domain}!{policy_domain}!{stamps}.json.gz"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kernel.embedded.folder import Folder
 from kernel.embedded.jars import classpath
-from kernel.embedded.java import aot_cache, java, use_aot_cache
+from kernel.embedded.java import aot_cache, java_command, use_aot_cache
 from kernel.embedded.kafka import Kafka
 from kernel.errors import EmbeddedError
 
@@ -31,7 +31,7 @@ def make_aot_cache() -> None:
 
 
 def is_usable(cache: Path) -> bool:
-    command = java(classpath(), ENABLED, *use_aot_cache(cache))
+    command = java_command(classpath(), ENABLED, *use_aot_cache(cache))
     return subprocess.run([*command, "-version"], capture_output=True, check=False).returncode == 0
 
 

@@ -19,7 +19,7 @@ def disk_full_error(folder: Path) -> EmbeddedError:
     return EmbeddedError(f"No space left for {folder}. Free some, or choose another data folder.")
 
 
-def explain(name: str, port: int, log: Path, *, since: int = 0) -> EmbeddedError:
+def explain_exit(name: str, port: int, log: Path, *, since: int = 0) -> EmbeddedError:
     """Why a server ended, from its log after the offset `since`."""
     text = read_from(log, since)
     if any(sign in text for sign in DISK_FULL):

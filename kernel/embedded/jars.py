@@ -61,7 +61,7 @@ def ensure_jar(jar: Jar, folder: Path) -> Path:
     if not path.exists() or digest(path) != jar.sha256:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            fetch(jar, path)
+            download_jar(jar, path)
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise disk_full_error(folder) from error
@@ -69,7 +69,7 @@ def ensure_jar(jar: Jar, folder: Path) -> Path:
     return path
 
 
-def fetch(jar: Jar, path: Path) -> None:
+def download_jar(jar: Jar, path: Path) -> None:
     """Download beside the target, check, then move: no reader sees a partial jar."""
     from jgo.maven import MavenContext  # noqa: PLC0415 - a slow import, needed once
 

@@ -10,7 +10,7 @@ from kernel.embedded.jars import LOCK, cache_folder
 JDK_RELEASE = JAVA.parent.parent / "release"
 
 
-def java(classpath: str, *options: str) -> list[str]:
+def java_command(classpath: str, *options: str) -> list[str]:
     return [
         str(JAVA),
         "-Xmx512m",

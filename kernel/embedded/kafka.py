@@ -8,7 +8,7 @@ from uuid import uuid4
 from kernel.embedded.errors import read_from
 from kernel.embedded.folder import write_atomically
 from kernel.embedded.jars import classpath
-from kernel.embedded.java import aot_cache, java, use_aot_cache
+from kernel.embedded.java import aot_cache, java_command, use_aot_cache
 from kernel.embedded.server import ManagedServer
 from kernel.errors import EmbeddedError
 
@@ -115,7 +115,7 @@ class Kafka(ManagedServer):
 
     def _java(self, *options: str) -> list[str]:
         logging = f"-Dlog4j2.configurationFile={self._file('log4j2.properties')}"
-        return java(self._classpath, logging, *options)
+        return java_command(self._classpath, logging, *options)
 
     @property
     def _properties(self) -> Path:

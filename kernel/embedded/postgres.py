@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kernel.embedded.errors import read_from
 from kernel.embedded.folder import write_atomically
-from kernel.embedded.server import ManagedServer, User, unprivileged
+from kernel.embedded.server import ManagedServer, User, unprivileged_user
 from kernel.errors import EmbeddedError
 
 DATABASE = "obm"
@@ -97,7 +97,7 @@ class Postgres(ManagedServer):
         (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def user(self) -> User:
-        return unprivileged(self.data, Path(self._program("postgres")))
+        return unprivileged_user(self.data, Path(self._program("postgres")))
 
     def environment(self) -> dict[str, str]:
         """Our environment without PG*: a PGDATA or PGPORT of the caller must not affect this

@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import psutil
 
-from kernel.embedded.errors import explain
+from kernel.embedded.errors import explain_exit
 from kernel.embedded.folder import Folder, process_identity
 from kernel.errors import EmbeddedError
 
@@ -51,7 +51,7 @@ def current_user() -> User:
     return User(os.geteuid(), os.getegid())
 
 
-def unprivileged(*paths: Path) -> User:
+def unprivileged_user(*paths: Path) -> User:
     """The current user; for root, which PostgreSQL rejects, the data's owner or an unprivileged
     user."""
     if os.geteuid() != 0:
@@ -160,14 +160,14 @@ class ManagedServer(ABC):
         tool = self.spawn(command, signal.SIGKILL, stdin=subprocess.PIPE)
         tool.communicate(stdin.encode())
         if tool.returncode != 0:
-            raise explain(self.title, self.port, self.log, since=since)
+            raise explain_exit(self.title, self.port, self.log, since=since)
 
     def wait(self) -> None:
         timeout_s = read_start_timeout_s()
         deadline = time.monotonic() + timeout_s
         while not self.is_ready():
             if not self.running:
-                raise explain(self.title, self.port, self.log, since=self._log_start)
+                raise explain_exit(self.title, self.port, self.log, since=self._log_start)
             if time.monotonic() > deadline:
                 self.kill()
                 raise EmbeddedError(

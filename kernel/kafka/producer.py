@@ -214,7 +214,7 @@ class BatchingProducer:
         started = 0
         for partition in self._ready():
             builder = producer.create_batch()
-            taken = fill(builder, self._waiting[partition])
+            taken = fill_batch(builder, self._waiting[partition])
             if not self._waiting[partition]:
                 del self._waiting[partition]
             if taken:
@@ -253,7 +253,7 @@ class BatchingProducer:
                 for topic in topics:
                     await producer.partitions_for(self._prefix + topic)
         except BaseException as cause:
-            sending.fail(unavailable(cause))
+            sending.fail(unavailable_error(cause))
             if not isinstance(cause, KafkaError | TimeoutError):
                 raise
         else:
@@ -274,10 +274,10 @@ class BatchingProducer:
             await (await producer.send_batch(builder, self._prefix + topic, partition=number))
             metrics.published.inc(sum(taken.values()))
         except KafkaError as cause:
-            error = unavailable(cause)
+            error = unavailable_error(cause)
             self._retire(producer)
         except asyncio.CancelledError as cause:
-            error = unavailable(cause)
+            error = unavailable_error(cause)
             raise
         except Exception as cause:  # not the broker's error: the callers handle it
             error = cause
@@ -295,20 +295,20 @@ async def stop(producer: AIOKafkaProducer) -> None:
         await producer.stop()
 
 
-def unavailable(cause: BaseException) -> Unavailable:
+def unavailable_error(cause: BaseException) -> Unavailable:
     error = Unavailable("kafka")
     error.__cause__ = cause
     return error
 
 
-def fill(builder: Any, waiting: deque[PartitionRecords]) -> dict[PendingSend, int]:  # noqa: ANN401 - as above
+def fill_batch(builder: Any, waiting: deque[PartitionRecords]) -> dict[PendingSend, int]:  # noqa: ANN401 - as above
     """Add records until the batch is full; return the number per caller. Records of callers that
     failed or were cancelled are skipped: they are sent again."""
     taken: dict[PendingSend, int] = {}
     while waiting:
         sending, records = waiting[0]
         if not sending.done.done():
-            count = append(builder, records)
+            count = append_records(builder, records)
             if count:
                 taken[sending] = count
             if count < len(records):
@@ -318,7 +318,7 @@ def fill(builder: Any, waiting: deque[PartitionRecords]) -> dict[PendingSend, in
     return taken
 
 
-def append(builder: Any, records: Sequence[Outgoing]) -> int:  # noqa: ANN401 - as above
+def append_records(builder: Any, records: Sequence[Outgoing]) -> int:  # noqa: ANN401 - as above
     """Add records; return how many fit. At least one does: a batch accepts any first record."""
     now_ms = clock.now_ms()
     for count, record in enumerate(records):

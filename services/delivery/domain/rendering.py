@@ -143,7 +143,7 @@ def prepare_message(
 
 
 def _message_id(context: MessageContext, composed: ComposedEmail) -> bytes:
-    return headers.message_id(f"{context.message_id}@{composed.domain}")
+    return headers.message_id_field(f"{context.message_id}@{composed.domain}")
 
 
 def sign_messages(messages: Sequence[UnsignedMessage]) -> list[WireMessage]:

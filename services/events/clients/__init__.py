@@ -55,7 +55,7 @@ class WebhookClient:
         except TimeoutError:
             return EndpointResponse(0, "no response in time")
         except (OSError, ValueError) as error:
-            return EndpointResponse(0, printable(f"{type(error).__name__}: {error}"))
+            return EndpointResponse(0, printable_text(f"{type(error).__name__}: {error}"))
         return endpoint_response(response)
 
     async def _exchange(self, target: UrlTarget, rest: bytes) -> HttpResponse:
@@ -138,9 +138,11 @@ def endpoint_response(response: HttpResponse) -> EndpointResponse:
     if header:
         delay_s = retry_after_s(header, now=clock.now(), parsed=parse_http_date(header))
     text = response.body.decode("utf-8", "replace")
-    return EndpointResponse(response.status, printable(f"HTTP {response.status} {text}"), delay_s)
+    return EndpointResponse(
+        response.status, printable_text(f"HTTP {response.status} {text}"), delay_s
+    )
 
 
-def printable(text: str) -> str:
+def printable_text(text: str) -> str:
     """Text of an endpoint, limited and printable, so that it can be stored."""
     return "".join(c if c.isprintable() else " " for c in text[:ERROR_MAX]).strip()

@@ -98,7 +98,7 @@ def missing_record(domain: Domain) -> str:
     return domain.missing_record or own
 
 
-def restart(before: Verification, now: datetime) -> Verification:
+def restart_schedule(before: Verification, now: datetime) -> Verification:
     """Begin the schedule again, because the customer wants a check."""
     status = PENDING if before.status in (NOT_STARTED, FAILED) else before.status
     return replace(before, status=status, started_at=now, checks=0)

@@ -25,7 +25,7 @@ from services.ingest.domain.verification import (
     change_type,
     may_send,
     missing_record,
-    restart,
+    restart_schedule,
 )
 from services.ingest.store.audit_log import Actor
 from services.ingest.store.directory import LOCK, DirectoryStore, write_entry
@@ -181,7 +181,7 @@ def mark_deleted(domain: Domain, check: DomainCheck, _: datetime) -> DomainCheck
 
 def begin_checks(domain: Domain, check: DomainCheck, now: datetime) -> DomainCheck:
     """Check the domain now, and begin its schedule again."""
-    state = restart(check.verification, now)
+    state = restart_schedule(check.verification, now)
     if not domain.vouched:
         domain.status = state.status  # type: ignore[assignment]
     return replace(check, verification=state, due_at=now)

@@ -14,7 +14,7 @@ from math import inf
 from typing import NamedTuple
 
 from services.router.domain.ledger import Path, Scope, ScopeKind
-from services.router.domain.limits import Capacity, tightest
+from services.router.domain.limits import Capacity, tightest_capacity
 from services.router.domain.message import ScheduledQueue
 
 TURN_MAX = 10  # messages that a tenant is granted at once
@@ -106,7 +106,7 @@ def limiting_scope(
     exhausted = [(scope, capacities[scope]) for scope in path if capacities[scope].available <= 0]
     if not exhausted:  # as a rule
         return None
-    last = tightest(*(capacity for _, capacity in exhausted))
+    last = tightest_capacity(*(capacity for _, capacity in exhausted))
     return next(one for one in exhausted if one[1] == last)
 
 

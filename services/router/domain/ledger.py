@@ -21,7 +21,7 @@ from services.router.domain.limits import (
     GcraLimiter,
     Limits,
     WindowCounter,
-    tightest,
+    tightest_capacity,
 )
 from services.router.domain.reasons import WaitReason
 
@@ -154,7 +154,7 @@ class ScopeUsage:
         if limits.in_flight_max:
             free = max(limits.in_flight_max - self.in_flight, 0)
             capacities.append(Capacity(free, inf, WaitReason.IN_FLIGHT.value))
-        return tightest(*capacities)
+        return tightest_capacity(*capacities)
 
     def is_idle(self, now_s: float) -> bool:
         """Whether dropping it changes nothing."""
@@ -248,7 +248,7 @@ class Ledger:
     def path_capacity(self, path: Path, *, now_s: float) -> Capacity:
         capacities = [self.capacity(scope, now_s=now_s) for scope in path]
         limited = [capacity for capacity in capacities if capacity is not UNLIMITED]
-        return tightest(*limited) if limited else UNLIMITED
+        return tightest_capacity(*limited) if limited else UNLIMITED
 
     def reserve(self, path: Path, count: int, *, now_s: float, partial: bool = False) -> int:
         """Book messages against every scope, all or nothing; with partial, as many as all scopes

@@ -49,7 +49,7 @@ class Capacity(NamedTuple):
 UNLIMITED = Capacity(1_000_000_000)
 
 
-def tightest(*capacities: Capacity) -> Capacity:
+def tightest_capacity(*capacities: Capacity) -> Capacity:
     """The smallest capacity; if some are exhausted, the one that has capacity again last."""
     exhausted = [capacity for capacity in capacities if capacity.available <= 0]
     if exhausted:

@@ -199,17 +199,17 @@ def least_limits(first: Limits, second: Limits) -> Limits:
     if second == NO_LIMITS:
         return first
     return Limits(
-        least(first.per_second, second.per_second),
-        least(first.per_minute, second.per_minute),
-        least(first.per_hour, second.per_hour),
-        least(first.per_day, second.per_day),
-        least(first.in_flight_max, second.in_flight_max),
+        least_limit(first.per_second, second.per_second),
+        least_limit(first.per_minute, second.per_minute),
+        least_limit(first.per_hour, second.per_hour),
+        least_limit(first.per_day, second.per_day),
+        least_limit(first.in_flight_max, second.in_flight_max),
         common_zone((first.per_hour, first.hour_zone), (second.per_hour, second.hour_zone)),
         common_zone((first.per_day, first.day_zone), (second.per_day, second.day_zone)),
     )
 
 
-def least(first: int, second: int) -> int:
+def least_limit(first: int, second: int) -> int:
     return min(first, second) if first and second else first or second
 
 

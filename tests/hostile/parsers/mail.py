@@ -19,7 +19,7 @@ READERS = {
     "addresses": lambda text: list(address.split_list(text)),
     "words": encoded_words.decode,
     "custom_field": lambda text: headers.custom_field("X-A", text),
-    "subject": lambda text: headers.unstructured("Subject", text),
+    "subject": lambda text: headers.text_field("Subject", text),
     "message": lambda text: list(parser.walk(parser.parse_entity(text.encode()))),
     "reply": lambda text: smtp_reply.parse_reply(text.encode()),
     "bounce": lambda text: bounce.classify(550, "", text),

@@ -8,7 +8,7 @@ import pytest
 
 from kernel.embedded.aot_cache import is_usable, make_aot_cache
 from kernel.embedded.jars import classpath
-from kernel.embedded.java import aot_cache, java, use_aot_cache
+from kernel.embedded.java import aot_cache, java_command, use_aot_cache
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def cache() -> Path:
 
 
 def start_with(cache: Path, jars: str) -> str:
-    command = java(jars, *use_aot_cache(cache), "-version")
+    command = java_command(jars, *use_aot_cache(cache), "-version")
     return subprocess.run(
         command, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ).stdout

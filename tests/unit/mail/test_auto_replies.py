@@ -3,7 +3,7 @@
 import pytest
 
 from mail import inbound_report
-from mail.headers import unstructured
+from mail.headers import text_field
 from mail.inbound_report import ReportKind
 
 AWAY = (
@@ -28,15 +28,14 @@ NOT_AUTOMATIC = (
 
 @pytest.mark.parametrize("subject", SUBJECTS)
 def test_an_automatic_reply_is_recognized_by_its_subject(subject: str) -> None:
-    found = inbound_report.parse_report(AWAY % unstructured("Subject", subject))
+    found = inbound_report.parse_report(AWAY % text_field("Subject", subject))
     assert (found.kind, found.failures) == (ReportKind.AUTO_REPLY, ())
 
 
 @pytest.mark.parametrize("subject", NOT_AUTOMATIC)
 def test_a_person_who_mentions_automatic_replies_is_not_one(subject: str) -> None:
     assert (
-        inbound_report.parse_report(AWAY % unstructured("Subject", subject)).kind
-        is ReportKind.OTHER
+        inbound_report.parse_report(AWAY % text_field("Subject", subject)).kind is ReportKind.OTHER
     )
 
 

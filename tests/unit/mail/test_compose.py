@@ -156,8 +156,8 @@ def test_a_text_of_megabytes_is_encoded_in_pieces_that_fit_together() -> None:
 
 def test_recipients_share_one_body() -> None:
     shared = compose(email(text="x", message_id=None))
-    one = shared.with_headers(headers.message_id("1@a.example"))
-    two = shared.with_headers(headers.message_id("2@a.example"))
+    one = shared.with_headers(headers.message_id_field("1@a.example"))
+    two = shared.with_headers(headers.message_id_field("2@a.example"))
     assert one.body is two.body
     assert stdlib(one.as_bytes())["message-id"] == "<1@a.example>"
     assert two.size == len(two.as_bytes())

@@ -63,5 +63,5 @@ def test_words_of_ordinary_length_are_not_split(text: str, first: int) -> None:
     "text", ["größer " * 60, "x" * 3000 + "ü", "日本語" * 200, "ü" + " " * 300]
 )
 def test_encoded_text_is_folded_into_short_lines(text: str) -> None:
-    for line in headers.unstructured("Subject", text).split(b"\r\n"):
+    for line in headers.text_field("Subject", text).split(b"\r\n"):
         assert len(line) <= 76

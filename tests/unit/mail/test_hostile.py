@@ -65,7 +65,7 @@ READERS: dict[str, Callable[[str], object]] = {
         f"DKIM-Signature: {text}\n\n{text}".encode()
     ).signatures(),
     "custom": lambda text: headers.custom_field("X-A", text),
-    "subject": lambda text: headers.unstructured("Subject", text),
+    "subject": lambda text: headers.text_field("Subject", text),
     "html": html.read_html,
     "html_text": html.to_text,
     "plain": normalized_text.normalize_and_lower,
@@ -77,7 +77,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "unsubscribe": lambda text: unsubscribe.is_one_click("multipart/form-data; a=b", text.encode()),
     "policy": lambda text: mta_sts.parse_policy(text.encode()),
     "policy_id": lambda text: mta_sts.policy_id((f"v=STSv1; id={text}",)),
-    "destinations": lambda text: tls_rpt.destinations([f"v=TLSRPTv1; rua={text}"]),
+    "destinations": lambda text: tls_rpt.parse_destinations([f"v=TLSRPTv1; rua={text}"]),
 }
 
 

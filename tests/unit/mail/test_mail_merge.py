@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from mail import mail_merge, parser
 from mail.address import parse_mailbox
 from mail.compose import Email
-from mail.headers import message_id
+from mail.headers import message_id_field
 from mail.mime import MimeError
 
 WIRE = re.compile(rb"\A(?:[^\r\n\0]{0,76}\r\n)*\Z")
@@ -33,7 +33,9 @@ def test_each_recipient_gets_their_own_values(a: str, v: str, b: str, w: str, c:
 
 def test_recipients_share_the_fixed_parts() -> None:
     prepared = mail_merge.compile_template(email(html="<p>é</p>" * 500 + mail_merge.slot(3)))
-    composed = prepared.render(["", "", "", "https://t.example/o/1"], message_id("1@a.example"))
+    composed = prepared.render(
+        ["", "", "", "https://t.example/o/1"], message_id_field("1@a.example")
+    )
     assert composed.headers[0] == b"Message-ID: <1@a.example>\r\n"
     assert b"https://t.example/o/1=\r\n" in composed.body
 

@@ -56,7 +56,7 @@ def lines(text: str) -> str:
 
 @given(st.lists(BOX, min_size=1, max_size=6))
 def test_addresses_of_a_field_round_trip_in_two_parsers(boxes: list[Mailbox]) -> None:
-    line = headers.mailboxes("To", boxes)
+    line = headers.address_list_field("To", boxes)
     assert WIRE.match(line)
     expected = [(box.display_name, box.address) for box in boxes]
     theirs = stdlib(line + b"\r\n")["to"].addresses
@@ -90,7 +90,7 @@ def test_message_ids_round_trip(ids: list[str]) -> None:
 )
 def test_a_date_round_trips(moment_s: int, zone: timezone) -> None:
     aware = datetime.fromtimestamp(moment_s, zone)
-    line = headers.date(aware)
+    line = headers.date_field(aware)
     assert parsedate_to_datetime(line.partition(b": ")[2].decode()) == aware
 
 

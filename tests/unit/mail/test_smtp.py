@@ -83,7 +83,7 @@ def test_an_ehlo_name_is_one_word() -> None:
 
 
 def test_xtext_encodes_characters_invalid_in_a_parameter() -> None:
-    assert smtp.xtext("a+b=c ü".encode()) == b"a+2Bb+3Dc+20+C3+BC"
+    assert smtp.encode_xtext("a+b=c ü".encode()) == b"a+2Bb+3Dc+20+C3+BC"
 
 
 def test_with_dsn_reports_contain_the_envelope_id_and_headers_only() -> None:

@@ -66,10 +66,10 @@ def test_equal_failures_are_one_entry_with_a_count() -> None:
 def test_reports_go_to_the_destinations_in_the_record(
     records: list[str], found: tuple[str, ...]
 ) -> None:
-    assert tls_rpt.destinations(records) == found
+    assert tls_rpt.parse_destinations(records) == found
 
 
 def test_the_attachment_name_follows_the_rfc() -> None:
-    assert tls_rpt.filename("a.example", "b.example", start=START, end=END) == (
+    assert tls_rpt.report_filename("a.example", "b.example", start=START, end=END) == (
         "a.example!b.example!1795305600!1795392000.json.gz"
     )

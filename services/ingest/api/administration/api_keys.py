@@ -152,7 +152,7 @@ class ApiKeys:
             original = earlier[-1] if earlier else old  # a rotation has shortened the life of old
             earlier_slug = auth.brand_of(old.prefix)
             slug = await self._slug(change, old.account_id, otherwise=earlier_slug)
-            secret, key = successor(old, original, brand=slug)
+            secret, key = successor_key(old, original, brand=slug)
             check_within(caller.key, key)
             end_s = now_s + given.grace_s
             old.expires_at.seconds = min(end_s, original.expires_at.seconds or end_s)
@@ -203,7 +203,7 @@ def issue_secret(key: ApiKey, brand: str) -> str:
     return secret
 
 
-def successor(old: ApiKey, original: ApiKey, *, brand: str) -> tuple[str, ApiKey]:
+def successor_key(old: ApiKey, original: ApiKey, *, brand: str) -> tuple[str, ApiKey]:
     """The secret and the record of a key that replaces another. original: with its expiry."""
     secret, key = new_key(
         test=old.test, kind=old.kind, account_id=old.account_id, tenant_id=old.tenant_id,

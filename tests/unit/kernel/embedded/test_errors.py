@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel.embedded.errors import explain
+from kernel.embedded.errors import explain_exit
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,6 @@ from kernel.embedded.errors import explain
 def test_the_reason_is_found_in_the_log(tmp_path: Path, wrote: str, reads: str) -> None:
     log = tmp_path / "server.log"
     log.write_text("ERROR of an earlier run\n" + wrote)
-    error = explain("Server", 1234, log, since=len("ERROR of an earlier run\n"))
+    error = explain_exit("Server", 1234, log, since=len("ERROR of an earlier run\n"))
     assert reads in str(error)
     assert "\n" not in str(error)

@@ -23,7 +23,7 @@ from services.ingest.domain.verification import (
     decide,
     delay_to_next,
     may_send,
-    restart,
+    restart_schedule,
 )
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
@@ -51,7 +51,7 @@ def test_a_new_domain_is_checked_often_then_hourly_until_72_hours_have_passed() 
     assert [delay.total_seconds() / 60 for delay in delays[:7]] == [1, 2, 5, 10, 30, 60, 60]
     assert WINDOW <= now - START < WINDOW + HOUR
     assert delay_to_next(state) is None
-    again = restart(state, now)
+    again = restart_schedule(state, now)
     assert (again.status, delay_to_next(again)) == (PENDING, DELAYS[0])
     assert decide(again, NO_DKIM, now).status == PENDING
 

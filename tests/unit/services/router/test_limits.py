@@ -21,7 +21,7 @@ from services.router.domain.limits import (
     Limits,
     Rate,
     WindowCounter,
-    tightest,
+    tightest_capacity,
 )
 
 START_S = 1_795_000_000.0
@@ -173,8 +173,11 @@ def test_a_fixed_day_begins_at_midnight_in_the_time_zone_of_the_tenant() -> None
 
 def test_the_limit_that_is_available_last_decides() -> None:
     early, late = Capacity(0, 60.0, "per_hour"), Capacity(0, 90.0, "per_day")
-    assert tightest(Capacity(3), early, late) == late
-    assert tightest(Capacity(3, limited_by="a"), Capacity(2, limited_by="b")).limited_by == "b"
+    assert tightest_capacity(Capacity(3), early, late) == late
+    assert (
+        tightest_capacity(Capacity(3, limited_by="a"), Capacity(2, limited_by="b")).limited_by
+        == "b"
+    )
 
 
 def test_a_bucket_counts_until_its_last_second_has_left_the_window() -> None:

@@ -1,14 +1,16 @@
 """The account of each tenant, as a table of a service that lists rows of a whole account.
 
-The service learns it from the owner of the directory, and calls `record`. Its rows need no account
-of their own: `allow_account_reads` shows an account the rows of its tenants. A tenant never changes
-its account, and one that was closed stays: its rows are still its account's.
+The service learns it from the owner of the directory, and calls `record_accounts`. A request that
+adds a row names the account too, because a tenant may be so new that the service does not know it:
+otherwise the account would not find what it has just made. Rows need no account of their own:
+`allow_account_reads` shows an account the rows of its tenants. A tenant never changes its account,
+and one that was closed stays: its rows are still its account's.
 """
 
 from collections.abc import Iterable
 
 from kernel.database import Transaction
-from kernel.migrate import add_account_rls, enforce_tenant_rls, schema, sql
+from kernel.migrate import add_account_rls, enforce_tenant_rls, grant_tenant, schema, sql
 
 TABLE = """
 CREATE TABLE tenant_accounts (tenant_id uuid PRIMARY KEY, account_id uuid NOT NULL);
@@ -41,6 +43,11 @@ def create_table() -> None:
     sql(TABLE)
     enforce_tenant_rls("tenant_accounts", grant="SELECT")
     add_account_rls("tenant_accounts")
+
+
+def allow_recording() -> None:
+    """The tenant role records the account of the transaction's tenant. Called by a migration."""
+    grant_tenant("tenant_accounts", "INSERT")
 
 
 def allow_account_reads(

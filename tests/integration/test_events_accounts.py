@@ -181,6 +181,36 @@ def test_a_webhook_is_changed_disabled_and_enabled(run_scenario: ScenarioRunner)
     run_scenario(scenario)
 
 
+def test_an_account_changes_the_webhook_of_a_tenant_that_is_new_here(
+    run_scenario: ScenarioRunner,
+) -> None:
+    async def scenario(events: Running) -> None:
+        new, other = Account(events), await Account(events).publish()
+        request = pb.CreateWebhookRequest(
+            tenant_id=new.tenants[0], account_id=new.id, url="https://x.example/"
+        )
+        made = (await events.call(events.stub.CreateWebhook, request)).webhook
+        listed = pb.ListWebhooksRequest(account_id=new.id)
+        assert [
+            one.id for one in (await events.call(events.stub.ListWebhooks, listed)).webhooks
+        ] == [made.id]
+        change = pb.UpdateWebhookRequest(id=made.id, enabled=False)
+        change.account_id = other.id
+        with pytest.raises(RpcError, match="not found"):
+            await events.call(events.stub.UpdateWebhook, change)
+        change.account_id = new.id
+        changed = (await events.call(events.stub.UpdateWebhook, change)).webhook
+        assert not changed.enabled
+        # A tenant that is known stays its account's, whatever a request says.
+        request = pb.CreateWebhookRequest(
+            tenant_id=other.tenants[0], account_id=new.id, url="https://y.example/"
+        )
+        await events.call(events.stub.CreateWebhook, request)
+        assert len((await events.call(events.stub.ListWebhooks, listed)).webhooks) == 1
+
+    run_scenario(scenario)
+
+
 def test_the_tenant_role_sees_an_account_without_any_condition(
     run_scenario: ScenarioRunner,
 ) -> None:

@@ -81,6 +81,19 @@ async def test_an_account_lists_the_suppressions_of_all_its_tenants(
         assert nearest.has_more
 
 
+async def test_an_account_lists_the_suppression_of_a_tenant_that_is_new_here(
+    harness: RouterHarness,
+) -> None:
+    async with harness.running(), harness.rpc() as (call, stub):
+        account, tenant = str(uuid4()), str(uuid4())
+        request = pb.AddSuppressionsRequest(
+            tenant_id=tenant, account_id=account, addresses=["a@x.example"]
+        )
+        await call(stub.AddSuppressions, request)
+        listed = await call(stub.ListSuppressions, pb.ListSuppressionsRequest(account_id=account))
+        assert [one.tenant_id for one in listed.suppressions] == [tenant]
+
+
 async def test_an_account_pages_through_the_queues_of_all_its_tenants(
     harness: RouterHarness,
 ) -> None:

@@ -29,6 +29,7 @@ from contracts.events.v1.events_service_pb2 import (
     Webhook,
     WebhookDelivery,
 )
+from kernel import tenant_accounts
 from kernel.crypto import SecretKeyring
 from kernel.database import Database, Row
 from kernel.ids import uuid7_text
@@ -90,6 +91,7 @@ class WebhookRpcs:
             test=request.test,
         )
         async with self.tenant_database.transaction(tenant_id=tenant_id) as tx:
+            await tenant_accounts.record_accounts(tx, "events", [(tenant_id, request.account_id)])
             row = await webhooks.insert(tx, endpoint, limit=ENDPOINTS_MAX)
         if row is None:
             raise RequestError(

@@ -55,6 +55,7 @@ class Suppressions:
             tenant_id=principal.tenant_id,
             addresses=canonical_address(emails, pointer),
             origin="manual",
+            account_id=principal.tenant.account_id,
         )
         stub = self._router.stub
         response = await self._router.call(stub.AddSuppressions, request, deadline_s=2.0)

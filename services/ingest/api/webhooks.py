@@ -57,7 +57,7 @@ class Webhooks:
     async def create(self, principal: Principal, given: NewWebhook) -> Webhook:
         request = CreateWebhookRequest(
             tenant_id=principal.tenant_id, test=principal.test,
-            url=given.endpoint, event_types=given.events,
+            url=given.endpoint, event_types=given.events, account_id=principal.tenant.account_id,
         )  # fmt: skip
         stub = self._events.stub
         return (await self._events.call(stub.CreateWebhook, request, deadline_s=2.0)).webhook

@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.router.v1 import router_service_pb2 as pb
 from contracts.router.v1.router_service_pb2_grpc import RouterServiceServicer
-from kernel import clock
+from kernel import clock, tenant_accounts
 from kernel.database import Database, RowOwner, Transaction
 from kernel.health import DependencyHealth
 from kernel.outbox import Outbox, OutboxEntry
@@ -157,12 +157,12 @@ class RouterServicer(RouterServiceServicer):
     async def AddSuppressions(  # noqa: N802 - a name of the contract
         self, request: pb.AddSuppressionsRequest, _: Context
     ) -> pb.AddSuppressionsResponse:
-        async with self.tenant_database.transaction(
-            tenant_id=parse_tenant_id(request.tenant_id)
-        ) as tx:
+        tenant_id = parse_tenant_id(request.tenant_id)
+        async with self.tenant_database.transaction(tenant_id=tenant_id) as tx:
+            await tenant_accounts.record_accounts(tx, "router", [(tenant_id, request.account_id)])
             rows = await suppressions.add(
                 tx,
-                request.tenant_id,
+                tenant_id,
                 [check_text(one, "addresses") for one in request.addresses[:IDS_MAX]],
                 origin=request.origin or "manual",
             )

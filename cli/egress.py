@@ -1,18 +1,17 @@
 """`obm egress`: egress sources, the addresses that mail is sent from, with their EHLO names."""
 
-import asyncio
+import socket
 from collections.abc import Sequence
-from typing import Annotated
+from ipaddress import ip_address
+from operator import itemgetter
+from typing import Annotated, Any
 
 import typer
 
+from cli.api import Api, open_api
 from cli.options import noun
-from cli.policies import find_source, read_sources, utc_time
-from cli.printing import console, id_column, print_table
-from cli.routing import address_pair, check_local, run_in_routing
-from contracts.router.v1.directory_pb2 import EgressSource, Pool
-from contracts.router.v1.policy_service_pb2 import Source
-from services.router.domain.source_states import USABLE, SourceState
+from cli.printing import console, id_column, print_table, utc_time
+from kernel.errors import ConfigError
 
 Addresses = Annotated[
     list[str],
@@ -21,6 +20,8 @@ Addresses = Annotated[
 Remote = Annotated[
     bool, typer.Option(help="Accept addresses of another machine, where delivery runs")
 ]
+EgressId = Annotated[str, typer.Argument(help="Egress source, by id or address")]
+USABLE = ("warming", "active")
 
 app = noun("Egress sources: source addresses with their EHLO names.")
 
@@ -51,18 +52,16 @@ def add(
     obm egress add 192.0.2.10 2001:db8::10 --pool default --ehlo out1.example.com
     obm egress add 192.0.2.11 --ehlo out2.example.com --warmup default
     """
-    given = normalize_addresses(addresses, remote=remote)
-
-    console.print(
-        run_in_routing(
-            lambda routing: routing.add_source(pool=pool, addresses=given, ehlo=ehlo, ramp=warmup)
-        ).egress_id
-    )
+    given = checked(addresses, remote=remote)
+    api = open_api()
+    pool_id = api.find("pools", pool)["id"]
+    body = {"addresses": given, "pool_id": pool_id, "ehlo": ehlo, "warmup": warmup}
+    console.print(api.post("/ips", body)["id"])
 
 
 @app.command()
 def move(
-    egress_id: str,
+    egress_id: EgressId,
     addresses: Addresses,
     *,
     remote: Remote = False,
@@ -72,42 +71,80 @@ def move(
     \b
     obm egress move 019ab000-0000-7000-8000-00000000000a 192.0.2.10 2001:db8::10
     """
-    given = normalize_addresses(addresses, remote=remote)
+    given = checked(addresses, remote=remote)
+    api = open_api()
+    api.patch(f"/ips/{find_source(api, egress_id)['id']}", {"addresses": given})
 
-    run_in_routing(lambda routing: routing.move_source(egress_id, given))
 
-
-def normalize_addresses(addresses: list[str], *, remote: bool) -> list[str]:
-    """Raises ConfigError."""
-    given = [one for one in address_pair(addresses) if one]
-    if not remote:
-        for one in given:
-            check_local(one)
+def checked(addresses: Sequence[str], *, remote: bool) -> list[str]:
+    """Raises ConfigError unless this machine has the addresses, or remote is set."""
+    given = [one for one in addresses if one]
+    for one in [] if remote else given:
+        check_local(one)
     return given
 
 
-@app.command()
-def pause(egress_id: str) -> None:
-    """Stop sending new messages from a source; retries use other sources."""
-    change_source(egress_id, paused=True)
+def check_local(source_ip: str) -> None:
+    """Raises ConfigError if this machine cannot send from the address. What is no such address, the
+    API refuses."""
+    try:
+        found = ip_address(source_ip)
+    except ValueError:
+        return
+    if getattr(found, "scope_id", None) or getattr(found, "ipv4_mapped", None):
+        return
+    family = socket.AF_INET6 if found.version == 6 else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind((source_ip, 0))
+    except OSError as error:
+        raise ConfigError(
+            f"{source_ip} is not an address of this machine ({error.strerror}). If "
+            "delivery runs on another machine, add --remote."
+        ) from error
 
 
 @app.command()
-def resume(egress_id: str) -> None:
-    """Use a paused source again."""
-    change_source(egress_id, paused=False)
-
-
-@app.command()
-def remove(egress_id: str) -> None:
-    """Remove a source permanently."""
-    change_source(egress_id, deleted=True)
-
-
-def change_source(
-    egress_id: str, *, paused: bool | None = None, deleted: bool | None = None
+def pause(
+    egress_id: EgressId,
+    hours: Annotated[
+        float, typer.Option(help="Duration; 0: until it is resumed", min=0, max=24 * 30)
+    ] = 0.0,
 ) -> None:
-    run_in_routing(lambda routing: routing.change_source(egress_id, paused=paused, deleted=deleted))
+    """Stop sending new messages from a source; retries use other sources.
+
+    \b
+    obm egress pause 192.0.2.10
+    obm egress pause 192.0.2.10 --hours 4
+    """
+    api = open_api()
+    path = f"/ips/{find_source(api, egress_id)['id']}"
+    if hours:
+        api.post(f"{path}/suspend", {"until": f"in {round(hours * 3600)} seconds"})
+    else:
+        api.patch(path, {"paused": True})
+
+
+@app.command()
+def resume(egress_id: EgressId) -> None:
+    """Use a paused source again."""
+    api = open_api()
+    api.post(f"/ips/{find_source(api, egress_id)['id']}/resume")
+
+
+@app.command()
+def remove(egress_id: EgressId) -> None:
+    """Remove a source permanently."""
+    api = open_api()
+    api.delete(f"/ips/{find_source(api, egress_id)['id']}")
+
+
+def find_source(api: Api, name: str) -> dict[str, Any]:
+    """A source by id or address. Raises ConfigError."""
+    found = [one for one in api.items("/ips") if name in (one["id"], *one["addresses"])]
+    if not found:
+        raise ConfigError(f"There is no egress source {name}. See `obm egress list`.")
+    return found[0]
 
 
 @app.command("list")
@@ -116,14 +153,16 @@ def list_egresses() -> None:
 
     `obm egress show` explains the problems.
     """
-    pools, sources = run_in_routing(lambda routing: routing.pools()), asyncio.run(read_sources())
-    names = {one.pool_id: one.name for one in pools}
+    api = open_api()
+    pools = sorted(api.items("/pools"), key=itemgetter("id"))
+    sources = sorted(api.items("/ips"), key=itemgetter("id"))
+    names = {one["id"]: one["name"] for one in pools}
     print_table(
         (
             *(id_column("egress"), "pool", "source addresses", "EHLO", "state"),
             *("warmup", "left today", "problems"),
         ),
-        [row_of(one, pool=names.get(one.source.pool_id, one.source.pool_id)) for one in sources],
+        [row_of(one, pool=names.get(one["pool_id"], one["pool_id"])) for one in sources],
     )
     for name in exhausted_pools(pools, sources):
         console.print(
@@ -132,59 +171,70 @@ def list_egresses() -> None:
         )
 
 
-def row_of(one: Source, *, pool: str) -> tuple[str, ...]:
-    source, warming = one.source, one.warmup.state.status not in ("", "finished")
-    left = max(one.warmup.state.per_day - one.warmup.used, 0)
+def row_of(one: dict[str, Any], *, pool: str) -> tuple[str, ...]:
+    warmup = one["warmup"] if one["warmup"] and one["warmup"]["enabled"] else None
     return (
-        source.egress_id,
+        one["id"],
         pool,
-        addresses_of(source) or "(any)",
-        source.ehlo or "(ROUTER_EHLO)",
-        one.state,
-        f"{one.warmup.state.stage + 1} of {one.warmup.stages}" if warming else "",
-        f"{left:,}" if warming else "",
+        addresses_of(one),
+        ehlo_of(one),
+        one["state"],
+        f"{warmup['stage']} of {warmup['of']}" if warmup else "",
+        f"{max(warmup['allowance_today'] - warmup['sent'], 0):,}" if warmup else "",
         " ".join(problem_names(one)),
     )
 
 
-def addresses_of(source: EgressSource) -> str:
-    return " ".join(filter(None, (source.source_ip, source.source_ipv6)))
+def addresses_of(one: dict[str, Any]) -> str:
+    return " ".join(one["addresses"]) or "(any)"
 
 
-def problem_names(one: Source) -> list[str]:
-    return sorted({each.problem for each in one.problems} | ({"listed"} if one.listings else set()))
+def ehlo_of(one: dict[str, Any]) -> str:
+    return one["ehlo"] or "(ROUTER_EHLO)"
 
 
-def exhausted_pools(pools: Sequence[Pool], sources: Sequence[Source]) -> list[str]:
+def problem_names(one: dict[str, Any]) -> list[str]:
+    listed = {"listed"} if one["dnsbl"] else set()
+    return sorted({each["problem"] for each in one["problems"]} | listed)
+
+
+def exhausted_pools(
+    pools: Sequence[dict[str, Any]], sources: Sequence[dict[str, Any]]
+) -> list[str]:
     """The names of the pools without a usable source of their own, or a warm one to overflow to."""
-    usable = {one.source.pool_id for one in sources if one.state in USABLE}
-    warm = {one.source.pool_id for one in sources if one.state == SourceState.ACTIVE}
+    usable = {one["pool_id"] for one in sources if one["state"] in USABLE}
+    warm = {one["pool_id"] for one in sources if one["state"] == "active"}
     return [
-        one.name for one in pools if one.pool_id not in usable and one.overflow_pool_id not in warm
+        one["name"]
+        for one in pools
+        if one["id"] not in usable and one["overflow_pool_id"] not in warm
     ]
 
 
 @app.command()
-def show(source: Annotated[str, typer.Argument(help="Egress source, by id or address")]) -> None:
+def show(source: EgressId) -> None:
     """Show the state of a source, its warmup, and what to do about each problem.
 
     \b
     obm egress show 192.0.2.10
     """
-    sources = asyncio.run(read_sources())
-    found_id = find_source({one.source.egress_id: one.source for one in sources}, source)
-    [one] = [one for one in sources if one.source.egress_id == found_id]
-    state = one.warmup.state
-    lines = [("egress", found_id), ("addresses", addresses_of(one.source) or "(any)")]
-    lines += [("EHLO", one.source.ehlo or "(ROUTER_EHLO)"), ("state", one.state)]
-    lines.append(("in flight", f"{one.in_flight:,}"))
-    if one.HasField("warmup"):
-        stage = f"stage {state.stage + 1} of {one.warmup.stages} ({state.ramp}), {state.status}"
-        used = f", {one.warmup.used:,} of {state.per_day:,} used today"
-        lines.append(("warmup", stage if state.status == "finished" else stage + used))
-    lines += [(each.problem, each.advice) for each in one.problems]
+    one = find_source(open_api(), source)
+    lines = [("egress", one["id"]), ("addresses", addresses_of(one))]
+    lines += [("EHLO", ehlo_of(one)), ("state", one["state"])]
+    if until := one["suspended_until"]:
+        lines.append(("suspended", f"until {utc_time(until)} UTC"))
+    lines.append(("in flight", f"{one['in_flight']:,}"))
+    if warmup := one["warmup"]:
+        stage = f"stage {warmup['stage']} of {warmup['of']} ({warmup['ramp']}), {warmup['status']}"
+        if warmup["enabled"]:
+            stage += f", {warmup['sent']:,} of {warmup['allowance_today']:,} used today"
+        lines.append(("warmup", stage))
+    lines += [(each["problem"], each["advice"]) for each in one["problems"]]
     lines += [
-        ("listed", f"{each.zone}, at {utc_time(each.changed_at)} UTC. Find the cause, then delist.")
-        for each in one.listings
+        (
+            "listed",
+            f"{each['zone']}, at {utc_time(each['found_at'])} UTC. Find the cause, then delist.",
+        )
+        for each in one["dnsbl"]
     ]
     print_table(("", ""), lines)

@@ -32,6 +32,11 @@ def print_table(columns: Sequence[Column | str], rows: Iterable[Sequence[str]]) 
     console.print(table)
 
 
+def utc_time(text: str) -> str:
+    """A time of the API, to the minute."""
+    return text[:16].replace("T", " ")
+
+
 def printable(text: str) -> str:
     return "".join(
         char.encode("unicode_escape").decode() if unicodedata.category(char) in ESCAPED else char

@@ -1,15 +1,14 @@
 """`obm warmup`: the growth of what new egress sources may send."""
 
-import asyncio
-from typing import Annotated
+from operator import itemgetter
+from typing import Annotated, Any
 
 import typer
 
+from cli.api import open_api
+from cli.egress import addresses_of, find_source
 from cli.options import noun
-from cli.policies import open_policies, utc_time
-from cli.printing import id_column, print_table
-from contracts.router.v1.directory_pb2 import EgressSource
-from contracts.router.v1.policy_service_pb2 import Warmup
+from cli.printing import id_column, print_table, utc_time
 
 Source = Annotated[str, typer.Argument(help="Egress source, by id or address")]
 
@@ -22,41 +21,37 @@ def show(
 ) -> None:
     """List the warmups with their stage, allowance and use since the day of the stage began. Times
     are UTC."""
-
-    async def work() -> tuple[list[Warmup], dict[str, EgressSource]]:
-        async with open_policies() as policies:
-            return await policies.warmups(), await policies.sources()
-
-    warmups, sources = asyncio.run(work())
+    rows = []
+    for one in sorted(open_api().items("/ips"), key=itemgetter("id")):
+        if one["warmup"]:
+            rows.append(row_of(one, one["warmup"], site="all"))
+        at_sites = one["sites"] if sites else ()
+        rows += [
+            row_of(one, each["warmup"], site=each["site"]) for each in at_sites if each["warmup"]
+        ]
     print_table(
         (
             *(id_column("egress"), "addresses", "site", "status", "ramp", "stage", "per day"),
             *("used", "delivered", "refused", "day began", "stays because"),
         ),
-        [
-            row_of(one, sources[one.state.egress_id])
-            for one in warmups
-            if one.state.egress_id in sources and (sites or not one.state.site)
-        ],
+        rows,
     )
 
 
-def row_of(one: Warmup, source: EgressSource) -> tuple[str, ...]:
-    state = one.state
-    is_finished = state.status == "finished"
+def row_of(one: dict[str, Any], warmup: dict[str, Any], *, site: str) -> tuple[str, ...]:
     return (
-        state.egress_id,
-        " ".join(filter(None, (source.source_ip, source.source_ipv6))) or "(any)",
-        state.site or "all",
-        state.status,
-        state.ramp,
-        f"{state.stage + 1} of {one.stages}",
-        "no limit" if is_finished else f"{state.per_day:,}",
-        f"{one.used:,}",
-        f"{one.delivered:,}",
-        f"{one.refused:,}",
-        utc_time(state.day_began_at),
-        "" if is_finished else state.reason,
+        one["id"],
+        addresses_of(one),
+        site,
+        warmup["status"],
+        warmup["ramp"],
+        f"{warmup['stage']} of {warmup['of']}",
+        f"{warmup['allowance_today']:,}" if warmup["enabled"] else "no limit",
+        f"{warmup['sent']:,}",
+        f"{warmup['delivered']:,}",
+        f"{warmup['refused']:,}",
+        utc_time(warmup["day_began_at"] or ""),
+        warmup["held_because"] or "",
     )
 
 
@@ -71,19 +66,19 @@ def start(
     obm warmup start 192.0.2.10
     obm warmup start 192.0.2.10 --ramp cautious
     """
-    change(source, "start", ramp=ramp)
+    change(source, action="start", ramp=ramp)
 
 
 @app.command()
 def pause(source: Source) -> None:
     """Keep the allowance of a source as it is."""
-    change(source, "pause")
+    change(source, action="pause")
 
 
 @app.command()
 def resume(source: Source) -> None:
     """Let a paused warmup go on."""
-    change(source, "resume")
+    change(source, action="resume")
 
 
 @app.command()
@@ -91,18 +86,15 @@ def lower(
     source: Source, stage: Annotated[int, typer.Argument(min=1, max=1_000, help="Stage, from 1")]
 ) -> None:
     """Go back to an earlier stage. A ramp never skips stages."""
-    change(source, "lower", stage=stage - 1)
+    change(source, action="lower", stage=stage)
 
 
 @app.command()
 def finish(source: Source) -> None:
     """End the warmup of a source that is known to be warm: it has no allowance any more."""
-    change(source, "finish")
+    change(source, action="finish")
 
 
-def change(source: str, action: str, *, ramp: str = "", stage: int = 0) -> None:
-    async def work() -> None:
-        async with open_policies() as policies:
-            await policies.change_warmup(source, action, ramp=ramp, stage=stage)
-
-    asyncio.run(work())
+def change(source: str, **body: object) -> None:
+    api = open_api()
+    api.post(f"/ips/{find_source(api, source)['id']}/warmup", body)

@@ -61,6 +61,13 @@ def _next_uuid7() -> int:
     return (_last_ms << 80) | _VERSION_AND_VARIANT | (_counter << 64) | random
 
 
+def uuid7_of(milliseconds: int, digest: bytes) -> UUID:
+    """A UUIDv7 of what has a time and a digest of at least 10 bytes, the same each time."""
+    given = int.from_bytes(digest[:10], "big")
+    counter, random = given >> 68, given & ((1 << _RANDOM_BITS) - 1)
+    return UUID(int=(milliseconds << 80) | _VERSION_AND_VARIANT | (counter << 64) | random)
+
+
 def uuid5_text(namespace: bytes, name: str) -> str:
     """The text of a UUIDv5 (RFC 9562 §5.5); namespace: 16 bytes. A tenth of the standard library's
     cost, which matters because every service computes one for every record."""

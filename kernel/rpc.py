@@ -23,6 +23,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 DEADLINE_S = 0.2
 MESSAGE_BYTES_MAX = 64 * 1024 * 1024
 TOKEN_HEADER = "x-obm-token"  # noqa: S105 - the name of the header
+FIELD_HEADER = "x-obm-field"
 # Compressed messages are rejected before they are read: 48 KB could expand to 50 MB.
 IDENTITY_ONLY = ("grpc.compression_enabled_algorithms_bitset", 1)
 OPTIONS = [
@@ -44,12 +45,14 @@ class RpcUnavailable(Exception):
 
 
 class RpcError(Exception):
-    """The other service rejected the request, with this code and detail."""
+    """The other service rejected the request, with this code and detail. field: of the request,
+    that is wrong; empty if none is named."""
 
-    def __init__(self, code: grpc.StatusCode, detail: str) -> None:
+    def __init__(self, code: grpc.StatusCode, detail: str, field: str = "") -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
+        self.field = field
 
 
 def check_token(token: str) -> None:
@@ -80,7 +83,8 @@ class RpcClient:
         except grpc.aio.AioRpcError as error:
             if error.code() in UNAVAILABLE_CODES:
                 raise RpcUnavailable(self.name) from error
-            raise RpcError(error.code(), error.details() or "") from error
+            field = str(dict(error.trailing_metadata() or ()).get(FIELD_HEADER, ""))
+            raise RpcError(error.code(), error.details() or "", field) from error
 
     async def close(self) -> None:
         await self.channel.close()
@@ -186,13 +190,18 @@ class _TokenInterceptor(grpc.aio.ServerInterceptor):
 
 
 class RequestError(Exception):
-    """The request is invalid: code and detail go to the caller."""
+    """The request is invalid: code, detail and the field that is wrong go to the caller."""
 
     def __init__(
-        self, detail: str, code: grpc.StatusCode = grpc.StatusCode.INVALID_ARGUMENT
+        self,
+        detail: str,
+        code: grpc.StatusCode = grpc.StatusCode.INVALID_ARGUMENT,
+        *,
+        field: str = "",
     ) -> None:
         super().__init__(detail)
         self.code = code
+        self.field = field
 
 
 def map_errors(
@@ -205,7 +214,8 @@ def map_errors(
         try:
             return await method(self, request, context)
         except RequestError as error:
-            await context.abort(error.code, str(error))
+            named = ((FIELD_HEADER, error.field),) if error.field else ()
+            await context.abort(error.code, str(error), named)
         except Unavailable as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, f"{error} is unavailable")
 

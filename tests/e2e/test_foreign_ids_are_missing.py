@@ -32,6 +32,7 @@ from tests.support.engine import Engine
 from tests.support.known_keys import ACCESS
 from tests.support.operations import example_of, operations_of, path_parameters
 from tests.support.public_rpcs import rpcs, services_with
+from tests.support.sources import add_unused_source
 
 WITHIN_S = 240.0
 MISSING = "01890000-0000-7000-8000-000000000000"
@@ -39,7 +40,7 @@ SUPPRESSED = "gone@owner.example"
 REFUSALS = {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT}
 CURSORS = ("after", "before")
 OF_LISTS = {"AddSuppression", "ListSuppressions"}  # RPCs whose email selects nothing
-OWN_LISTS = {"/v1/domains", "/v1/api-keys", "/v1/audit", "/v1/tenants", "/v1/accounts"}
+OWN_LISTS = {f"/v1/{own}" for own in ("domains", "api-keys", "audit", "tenants", "accounts", "ips")}
 NAMES_ONE = re.compile(r"(^|_)ids?$")
 OWN_IDS_OF_REQUESTS = {"tenant_id", "account_id", "email_id", "message_ids", "id"}
 
@@ -102,8 +103,8 @@ def owner(engine: Engine) -> Iterator[OwnedObjects]:
         owned.ids["brand_id"] = add_brand(engine.environment, account.account_id)
         mailbox = {"address": "ann@owner.obm-sandbox.net"}
         owned.ids["mailbox_id"] = http.post("/mailboxes", json=mailbox).json()["id"]
-        captured = wait_for_capture(http)
-        owned.ids["message_id"], owned.ids["engine_message_id"] = captured
+        owned.ids["ip_id"] = add_unused_source(engine)
+        owned.ids["message_id"], owned.ids["engine_message_id"] = wait_for_capture(http)
         yield owned
 
 

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from cli.routing import open_routing
 from contracts.router.v1 import policy_service_pb2 as pb
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from contracts.router.v1.policies_pb2 import ListingChanged, SourceChecked
@@ -15,6 +14,7 @@ from kernel.kafka import Kafka
 from kernel.rpc import RpcClient
 from tests.support.name_server import SERVFAIL, name_server
 from tests.support.router import TOKEN, RouterHarness, screened
+from tests.support.sources import open_sources
 from tests.support.stack import harness_fixture
 
 IPV4, IPV6, EHLO, SPF, ZONE = (
@@ -41,11 +41,9 @@ harness = harness_fixture(RouterHarness, scope="function")
 
 
 async def add_source(harness: RouterHarness) -> str:
-    async with open_routing(harness.settings) as routing:
-        for one in await routing.egresses():
-            await routing.change_source(one.egress_id, deleted=True)
-        added = await routing.add_source(pool="default", addresses=[IPV4, IPV6], ehlo=EHLO)
-        return added.egress_id
+    async with open_sources(harness.settings) as sources:
+        await sources.remove_all()
+        return (await sources.add([IPV4, IPV6], ehlo=EHLO)).egress_id
 
 
 @asynccontextmanager

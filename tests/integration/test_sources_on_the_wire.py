@@ -11,19 +11,18 @@ from uuid import UUID
 
 import pytest
 
-from cli.routing import open_routing
 from contracts.router.v1 import policy_service_pb2 as pb
 from contracts.router.v1.policies_pb2 import OverrideRemoved, OverrideSet, PolicyCommand
 from contracts.router.v1.policy_service_pb2_grpc import PolicyServiceStub
 from kernel.ids import uuid7_text
 from kernel.rpc import RpcClient
 from mail import verp
-from services.router.api.pools import PoolAdmin
 from services.router.domain import overrides
 from services.router.loops.scheduler import SOURCES_INTERVAL_S
 from tests.support.delivery import VERP_KEY, Harness, make_content, wait_until
 from tests.support.router import TOKEN, RouterHarness, context_of, screened
 from tests.support.smtp_peer import SmtpPeer
+from tests.support.sources import open_sources
 from tests.support.stack import FreshDatabase
 
 OLD, NEW, OTHER = "127.0.0.71", "127.0.0.72", "127.0.0.73"
@@ -63,17 +62,15 @@ class Pipeline:
         self, *, ramp: str = "", warming: Sequence[str] = (NEW,), overflow: Sequence[str] = ()
     ) -> None:
         """ramp: of the warmups. overflow: sources of another pool, to which the first overflows."""
-        async with open_routing(self.router.settings) as routing:
-            for one in await routing.egresses():
-                await routing.change_source(one.egress_id, deleted=True)
+        async with open_sources(self.router.settings) as sources:
+            await sources.remove_all()
             if overflow:
-                pools = PoolAdmin(routing.database, routing.outbox, ())
-                await pools.add("shared")
-                await pools.set_overflow("default", "shared")
+                await sources.pools.add("shared")
+                await sources.pools.set_overflow("default", "shared")
             for address in (OLD, NEW, OTHER):
-                added = await routing.add_source(
+                added = await sources.add(
+                    [address],
                     pool="shared" if address in overflow else "default",
-                    addresses=[address],
                     ehlo="out.test",
                     ramp=ramp if address in warming else "",
                 )
@@ -178,9 +175,8 @@ async def test_mail_overflows_to_warm_sources_of_another_pool(
                 await asyncio.sleep(0.05)
             peer.refused_sources.clear()  # each is tried again from the overflow source
             await pipeline.wait_for_messages(35)
-            async with open_routing(pipeline.router.settings) as routing:
-                pools = PoolAdmin(routing.database, routing.outbox, ())
-                await pools.set_overflow("default", "")
+            async with open_sources(pipeline.router.settings) as sources:
+                await sources.pools.set_overflow("default", "")
             await asyncio.sleep(SOURCES_INTERVAL_S + 1)
             await pipeline.send(5)
             while (await pipeline.reasons()) != {"warmup"}:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from operator import attrgetter
+from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx
@@ -123,18 +124,14 @@ def application(key: bytes, origins: str) -> object:
 
 
 @cache
-def application_with(access: Any, origins: str = "") -> object:  # noqa: ANN401 - AccessControl, or instead of it
-    """The REST API with this access control."""
+def application_with(access: Any, origins: str = "", clients: Any = None) -> object:  # noqa: ANN401 - AccessControl, or instead of it
+    """The REST API with this access control. clients: of the other services; by default none."""
     nothing: Any = None
     send_handler = cast(Any, SendHandler())
-    clients = cast(
-        Any,
-        type(
-            "ServiceClients",
-            (),
-            dict.fromkeys(["router", "events", "delivery", "shield", "policies"]),
-        ),
-    )
+    if clients is None:
+        services = ("router", "events", "delivery", "shield")
+        absent = SimpleNamespace(stub=nothing)
+        clients = SimpleNamespace(**dict.fromkeys(services), policies=absent, egress=absent)
     account_brands = BrandResolver(brands(), lambda _: None)
     dependencies = RestDependencies(
         RestAccess(access), send_handler, nothing, clients, cast(Any, Domains()),

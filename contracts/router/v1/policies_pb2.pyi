@@ -141,7 +141,7 @@ class OverrideSet(_message.Message):
     scope: _builtins.str
     """such as egress_site/<egress source>/<site>"""
     action: _builtins.str
-    """slow_down, one_connection, suspend_site, suspend_tenant_site or pause_tenant"""
+    """slow_down, one_connection, suspend_site, suspend_egress, suspend_tenant_site, …"""
     rule: _builtins.str
     """of feedback.toml, "hint" for a delay that a reply named, or "operator" """
     reason: _builtins.str

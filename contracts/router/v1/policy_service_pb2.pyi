@@ -69,6 +69,7 @@ class Warmup(_message.Message):
     REFUSED_FIELD_NUMBER: _builtins.int
     BOUNCED_FIELD_NUMBER: _builtins.int
     COMPLAINED_FIELD_NUMBER: _builtins.int
+    ADVANCES_AT_FIELD_NUMBER: _builtins.int
     stages: _builtins.int
     """of the ramp"""
     used: _builtins.int
@@ -78,6 +79,10 @@ class Warmup(_message.Message):
     complained: _builtins.int
     @_builtins.property
     def state(self) -> _policies_pb2.WarmupChanged: ...
+    @_builtins.property
+    def advances_at(self) -> _timestamp_pb2.Timestamp:
+        """the end of the day, which decides; unset: it stays"""
+
     def __init__(
         self,
         *,
@@ -88,10 +93,11 @@ class Warmup(_message.Message):
         refused: _builtins.int = ...,
         bounced: _builtins.int = ...,
         complained: _builtins.int = ...,
+        advances_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["advances_at", b"advances_at", "state", b"state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bounced", b"bounced", "complained", b"complained", "delivered", b"delivered", "refused", b"refused", "stages", b"stages", "state", b"state", "used", b"used"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advances_at", b"advances_at", "bounced", b"bounced", "complained", b"complained", "delivered", b"delivered", "refused", b"refused", "stages", b"stages", "state", b"state", "used", b"used"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -291,6 +297,8 @@ class Source(_message.Message):
     PROBLEMS_FIELD_NUMBER: _builtins.int
     LISTINGS_FIELD_NUMBER: _builtins.int
     IN_FLIGHT_FIELD_NUMBER: _builtins.int
+    SITES_FIELD_NUMBER: _builtins.int
+    OVERRIDES_FIELD_NUMBER: _builtins.int
     state: _builtins.str
     """provisioning, warming, active, suspended or draining"""
     in_flight: _builtins.int
@@ -305,6 +313,14 @@ class Source(_message.Message):
     def problems(self) -> _containers.RepeatedCompositeFieldContainer[_policies_pb2.CheckOutcome]: ...
     @_builtins.property
     def listings(self) -> _containers.RepeatedCompositeFieldContainer[_policies_pb2.ListingChanged]: ...
+    @_builtins.property
+    def sites(self) -> _containers.RepeatedCompositeFieldContainer[Global___Warmup]:
+        """the warmups at single sites"""
+
+    @_builtins.property
+    def overrides(self) -> _containers.RepeatedCompositeFieldContainer[_policies_pb2.OverrideSet]:
+        """in force, of the source as a whole or at a site"""
+
     def __init__(
         self,
         *,
@@ -314,10 +330,12 @@ class Source(_message.Message):
         problems: _abc.Iterable[_policies_pb2.CheckOutcome] | None = ...,
         listings: _abc.Iterable[_policies_pb2.ListingChanged] | None = ...,
         in_flight: _builtins.int = ...,
+        sites: _abc.Iterable[Global___Warmup] | None = ...,
+        overrides: _abc.Iterable[_policies_pb2.OverrideSet] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["source", b"source", "warmup", b"warmup"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_flight", b"in_flight", "listings", b"listings", "problems", b"problems", "source", b"source", "state", b"state", "warmup", b"warmup"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_flight", b"in_flight", "listings", b"listings", "overrides", b"overrides", "problems", b"problems", "sites", b"sites", "source", b"source", "state", b"state", "warmup", b"warmup"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

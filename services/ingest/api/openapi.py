@@ -8,7 +8,8 @@ import msgspec
 from kernel.brand import Brand
 from services.ingest.api import response_schemas
 from services.ingest.api.callers import OWNERS, TENANT_HEADER, AccessRule
-from services.ingest.api.operations import OPERATIONS, Operation
+from services.ingest.api.operation import Operation
+from services.ingest.api.operations import OPERATIONS
 from services.ingest.api.rest_base import BODY_SCHEMAS, REF
 from services.ingest.api.sending import BATCH_MAX
 from services.ingest.domain.valid_email import (
@@ -34,6 +35,19 @@ MAILBOXES = {"type": "array", "items": MAILBOX, "maxItems": RECIPIENTS_MAX}
 OPTIONAL_MAILBOXES = {"anyOf": [MAILBOX, MAILBOXES, {"type": "null"}], "default": None}
 ISO_TIME = {"type": "string", "format": "date-time", "pattern": "^(19[7-9][0-9]|[2-8][0-9]{3})-"}
 NULL = {"type": "null"}
+ADDRESSES = {
+    "type": "array",
+    "minItems": 1,
+    "maxItems": 2,
+    "items": {"type": "string", "format": "ip-address"},
+}
+EHLO = {"anyOf": [HOST_NAME, {"const": ""}]}
+SOON = {
+    "type": "string",
+    "format": "moment",
+    "description": "ISO 8601 (UTC without an offset), or `in 4 hours`; at most 30 days ahead",
+    "examples": ["in 4 hours", "tomorrow at 9am"],
+}
 OPTIONAL_ID = {"anyOf": [{"type": "string", "format": "uuid"}, NULL]}
 CUSTOM_HEADERS = {
     "type": "object",
@@ -121,6 +135,18 @@ RULES: dict[str, dict[str, Any]] = {
     "CreateBrandRequest": BRAND,
     "UpdateBrandRequest": BRAND,
     "CreateTenantRequest": {"account_id": OPTIONAL_ID},
+    "AddIpRequest": {
+        "addresses": {**ADDRESSES, "minItems": 0},
+        "ehlo": EHLO,
+        "pool_id": OPTIONAL_ID,
+    },
+    "UpdateIpRequest": {
+        "addresses": ADDRESSES,
+        "ehlo": EHLO,
+        "pool_id": {"type": "string", "format": "uuid"},
+    },
+    "SuspendIpRequest": {"until": SOON},
+    "OverrideRequest": dict.fromkeys(("egress_id", "tenant_id"), OPTIONAL_ID),
     "CreateMailboxRequest": {
         "address": {"type": "string", "format": "own-address", "minLength": 3, "maxLength": 320},
     },

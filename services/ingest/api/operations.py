@@ -1,7 +1,5 @@
 """The operations of the OpenAPI document: their ids, responses and examples."""
 
-from dataclasses import dataclass, field
-
 from services.ingest.api import response_schemas
 from services.ingest.api.administration import schemas
 from services.ingest.api.callers import (
@@ -9,12 +7,12 @@ from services.ingest.api.callers import (
     OF_ACCOUNT,
     OF_ANYBODY,
     OF_OPERATOR,
-    OF_TENANT,
     SENDING,
     SPANNING,
     SPANNING_UNLESS_OPERATOR,
-    AccessRule,
 )
+from services.ingest.api.egress.operations import OPERATIONS as OF_EGRESS
+from services.ingest.api.operation import Operation
 
 ID = "01890000-0000-7000-8000-000000000000"
 EXAMPLE_EMAIL = {
@@ -23,18 +21,6 @@ EXAMPLE_EMAIL = {
     "subject": "Your order",
     "text": "It is on its way.",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """response: a schema; None if the response is not JSON. example: a valid request body. access:
-    who may call it."""
-
-    id: str
-    response: type | None
-    example: object = None
-    headers: tuple[str, ...] = field(default=())
-    access: AccessRule = OF_TENANT
 
 
 SEND = ("Idempotency-Key", "traceparent")
@@ -305,4 +291,5 @@ OPERATIONS = {
     "delete /v1/api-keys/{key_id}": Operation(
         "deleteApiKey", response_schemas.DeleteResponse, access=OF_ANYBODY
     ),
+    **OF_EGRESS,
 }

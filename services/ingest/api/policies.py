@@ -18,7 +18,7 @@ from services.ingest.api.callers import Caller
 from services.ingest.clients import ServiceClients
 from services.ingest.domain.accepted_event import timestamp
 from services.ingest.domain.email import RequestModel
-from services.ingest.domain.problem import Fault, Problem, invalid
+from services.ingest.domain.problem import Fault, Problem, invalid, not_found
 
 Limit = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 ScopeKey = Annotated[str, Meta(min_length=1, max_length=500, pattern=LINE)]
@@ -113,24 +113,24 @@ class Policies:
         with pointing_to("#/warmup" if given.warmup else "#/name"):
             return (await self._client.call(self._client.stub.AddPool, request)).pool
 
-    async def set_overflow(self, pool_id: str, given: UpdatePoolRequest) -> Pool:
+    async def set_overflow(self, pool: Pool, given: UpdatePoolRequest) -> Pool:
         request = pb.SetOverflowRequest(
-            pool_id=await self._pool_id(pool_id), overflow_pool_id=given.overflow_pool_id or ""
+            pool_id=pool.pool_id, overflow_pool_id=given.overflow_pool_id or ""
         )
         with pointing_to("#/overflow_pool_id"):
             return (await self._client.call(self._client.stub.SetOverflow, request)).pool
 
-    async def remove_pool(self, pool_id: str) -> str:
-        request = pb.RemovePoolRequest(pool_id=await self._pool_id(pool_id))
+    async def remove_pool(self, pool: Pool) -> None:
+        request = pb.RemovePoolRequest(pool_id=pool.pool_id)
         await self._client.call(self._client.stub.RemovePool, request)
-        return request.pool_id
 
-    async def _pool_id(self, text: str) -> str:
+    async def pool(self, pool_id: str) -> Pool:
         """Raises Problem 404."""
-        wanted = parse_id(text, WHAT)
-        if all(one.pool_id != wanted for one in await self.pools()):
-            parse_id("", WHAT)
-        return wanted
+        wanted = parse_id(pool_id, WHAT)
+        for one in await self.pools():
+            if one.pool_id == wanted:
+                return one
+        raise not_found(WHAT)
 
     async def _scope_of(self, scope: str) -> str:
         """With the id of an egress source in place of its address."""

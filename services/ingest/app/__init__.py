@@ -179,7 +179,7 @@ def create_administration(
     lists = DirectoryLists(deps.system_database, deps.tenant_database)
     return Administration(
         Directory(directory, lists),
-        AuditLog(lists),
+        AuditLog(lists, deps.system_database),
         secrets=deps.secrets,
         brands=brands,
         mailboxes_max=deps.settings.tenant_mailboxes_max,

@@ -6,6 +6,7 @@ from functools import partial
 from contracts.delivery.v1.delivery_service_pb2_grpc import DeliveryServiceStub
 from contracts.events.v1.events_service_pb2_grpc import EventsServiceStub
 from contracts.ingest.v1.events_pb2 import DomainChanged, MessageAccepted
+from contracts.router.v1.egress_service_pb2_grpc import EgressServiceStub
 from contracts.router.v1.policy_service_pb2_grpc import PolicyServiceStub
 from contracts.router.v1.router_service_pb2_grpc import RouterServiceStub
 from contracts.shield.v1.shield_service_pb2_grpc import ShieldServiceStub
@@ -102,4 +103,5 @@ def create_clients(settings: Settings) -> ServiceClients:
         events=ServiceClient(client_of("events"), EventsServiceStub),
         shield=ServiceClient(client_of("shield"), ShieldServiceStub),
         policies=ServiceClient(client_of("router"), PolicyServiceStub),
+        egress=ServiceClient(client_of("router"), EgressServiceStub),
     )

@@ -1,7 +1,7 @@
 """Clients of the other services: internal RPC with deadlines."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import grpc
@@ -14,6 +14,7 @@ from services.ingest.domain.problem import Fault, Problem, not_found, unavailabl
 if TYPE_CHECKING:  # these names exist for type checkers only
     from contracts.delivery.v1.delivery_service_pb2_grpc import DeliveryServiceAsyncStub
     from contracts.events.v1.events_service_pb2_grpc import EventsServiceAsyncStub
+    from contracts.router.v1.egress_service_pb2_grpc import EgressServiceAsyncStub
     from contracts.router.v1.policy_service_pb2_grpc import PolicyServiceAsyncStub
     from contracts.router.v1.router_service_pb2_grpc import RouterServiceAsyncStub
     from contracts.shield.v1.shield_service_pb2_grpc import ShieldServiceAsyncStub
@@ -62,10 +63,12 @@ class ServiceClients:
     shield: "ServiceClient[ShieldServiceAsyncStub]"
     policies: "ServiceClient[PolicyServiceAsyncStub]"
     """Of the router."""
+    egress: "ServiceClient[EgressServiceAsyncStub]"
+    """Of the router."""
 
     async def close(self) -> None:
-        for one in (self.router, self.delivery, self.events, self.shield, self.policies):
-            await one.close()
+        for one in fields(self):
+            await getattr(self, one.name).close()
 
 
 def problem_of(error: RpcError) -> Problem:
@@ -73,8 +76,12 @@ def problem_of(error: RpcError) -> Problem:
     detail = error.detail
     if error.code == grpc.StatusCode.NOT_FOUND:
         return not_found(f"the {detail.removesuffix(' not found')}")
+    pointer = f"#/{error.field}" if error.field else "#"
+    if error.code == grpc.StatusCode.ALREADY_EXISTS:
+        fault = Fault(pointer, "already_exists", detail)
+        return Problem(409, "already_exists", detail=detail, faults=[fault])
     if error.code == grpc.StatusCode.INVALID_ARGUMENT:
-        fault = Fault("#", "invalid", detail)
+        fault = Fault(pointer, "invalid", detail)
         return Problem(422, "validation_error", detail=detail, faults=[fault])
     if error.code in {grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.ABORTED}:
         return Problem(409, "conflict", detail=detail)

@@ -61,9 +61,13 @@ def visible_fields(entry: Message | None) -> dict[str, Any] | None:
 
 
 def default_action(before: Any, after: Any) -> str:  # noqa: ANN401 - any entry, or None
-    if after.deleted:
+    if is_deletion(after):
         return "delete"
     return "create" if before is None else "update"
+
+
+def is_deletion(after: Any) -> bool:  # noqa: ANN401 - any entry, or None
+    return after is None or getattr(after, "deleted", False)
 
 
 class Subject(NamedTuple):
@@ -74,7 +78,7 @@ class Subject(NamedTuple):
 
 
 Change: TypeAlias = tuple[Subject, Any, Any]
-"""What is changed, and the directory entry before, or None, and after."""
+"""What is changed, and the entry before and after, or None."""
 
 
 async def record_changes(
@@ -89,7 +93,7 @@ async def record_changes(
 
 
 def _row(subject: Subject, before: Any, after: Any, *, action: str) -> tuple[str | None, ...]:  # noqa: ANN401 - any entry
-    shown = [visible_fields(before), None if after.deleted else visible_fields(after)]
+    shown = [visible_fields(before), None if is_deletion(after) else visible_fields(after)]
     return (
         uuid7_text(),
         getattr(after, "account_id", ""),

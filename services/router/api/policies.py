@@ -1,7 +1,7 @@
 """PolicyService: what limits mail, as the rows say; and the commands of operators about it."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import isfinite
 
@@ -38,8 +38,15 @@ class PolicyTables:
     pool_of: Callable[[str], str] = lambda _: ""
 
     async def load(self, tx: Transaction) -> AdaptivePolicies:
+        """As they will be when the scheduler has obeyed the commands that wait: operators see what
+        they have done. Commands are read first: one that is obeyed meanwhile is in both, and no
+        longer applies."""
+        waiting = await results.read_commands(tx)
         adaptive = AdaptivePolicies(self.rules)
         await policies.load(tx, adaptive)
+        for command in waiting:
+            with suppress(ValueError):
+                adaptive.execute(command, clock.now().timestamp())
         return adaptive
 
     async def warmups(self, tx: Transaction) -> list[pb.Warmup]:
@@ -72,6 +79,10 @@ class PolicyTables:
 
     async def execute(self, tx: Transaction, command: PolicyCommand) -> None:
         """Give a command to the scheduler. Raises ValueError if it does not apply."""
+        if command.warmup.action == "start":
+            command.warmup.ramp = command.warmup.ramp or self.rules.default_ramp
+        if command.HasField("set_override"):
+            self.rules.check_site(command.set_override.scope)
         (await self.load(tx)).execute(command, clock.now().timestamp())
         await results.append(tx, Results(commands=[command]))
 

@@ -1,6 +1,7 @@
 """Egress sources with their state, as the rows say."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from contracts.router.v1 import policy_service_pb2 as pb
@@ -8,28 +9,38 @@ from contracts.router.v1.directory_pb2 import EgressSource
 from kernel.database import Transaction
 from services.router.domain import policy_events
 from services.router.domain.adaptation import AdaptivePolicies
+from services.router.domain.events import timestamp
+from services.router.domain.feedback_rules import Action
+from services.router.domain.ledger import ScopeKind
 from services.router.domain.listings import ListingChanged
+from services.router.domain.overrides import Override, OverrideSet
 from services.router.domain.source_states import SourceFacts, state_of
+from services.router.domain.warmup import DAY_S, Status
 from services.router.domain.warmups import Warmups
 from services.router.store import directory, results
+
+OF_SOURCE = (ScopeKind.WARMUP, ScopeKind.EGRESS_SITE)
 
 
 @dataclass(frozen=True, slots=True)
 class SourceView:
-    """adaptive: with the sources of the cell. in_flight: messages by source."""
+    """adaptive: with the sources of the cell. overrides, in_flight: by source."""
 
     adaptive: AdaptivePolicies
     listings: list[ListingChanged]
+    overrides: Mapping[str, Sequence[Override]]
     in_flight: Counter[str] = field(default_factory=Counter)
 
     def describe(self, source: EgressSource) -> pb.Source | None:
         """None if the source is removed and has no message in flight."""
         egress_id, adaptive = source.egress_id, self.adaptive
         listings = [one for one in self.listings if one.egress_id == egress_id]
+        overrides = self.overrides.get(egress_id, ())
         facts = SourceFacts(
             is_removed=source.deleted,
             is_paused=source.paused,
             is_listed=any(one.suspends for one in listings),
+            is_suspended=any(one.action is Action.SUSPEND_EGRESS for one in overrides),
             needs_check=adaptive.checks.needs_check(egress_id),
             is_warming=adaptive.warmups.is_limited(egress_id),
             in_flight=self.in_flight[egress_id],
@@ -45,6 +56,12 @@ class SourceView:
             problems=map(policy_events.check_outcome, checked.problems if checked else ()),
             listings=map(policy_events.listing_changed, listings),
             in_flight=facts.in_flight,
+            sites=[
+                site
+                for one in adaptive.warmups.states(egress_id)
+                if one.site and (site := warmup_of(adaptive.warmups, egress_id, one.site))
+            ],
+            overrides=[policy_events.override_set(OverrideSet(one)) for one in overrides],
         )
 
 
@@ -54,6 +71,7 @@ def warmup_of(warmups: Warmups, egress_id: str, site: str = "") -> pb.Warmup | N
     return pb.Warmup(
         state=policy_events.warmup_state(state),
         stages=warmups.stages_of(state),
+        advances_at=timestamp(state.day_s + DAY_S) if state.status is Status.RAMPING else None,
         **warmups.facts_of(egress_id, site)._asdict(),
     )
 
@@ -66,6 +84,10 @@ async def load_sources(
     in_flight: Counter[str] = Counter()
     for one in await results.read_in_flight(tx):
         in_flight[one.egress_id] += one.number
-    view = SourceView(adaptive, adaptive.listings.in_force(now_s), in_flight)
+    overrides: dict[str, list[Override]] = {}
+    for override in adaptive.feedback.overrides(now_s):
+        if override.scope.kind in OF_SOURCE:
+            overrides.setdefault(override.scope.id.partition("/")[0], []).append(override)
+    view = SourceView(adaptive, adaptive.listings.in_force(now_s), overrides, in_flight)
     described = map(view.describe, await directory.load_all_sources(tx))
     return [one for one in described if one]

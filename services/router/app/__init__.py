@@ -17,7 +17,6 @@ from contracts.router.v1.policies_pb2 import (
     StandingChanged,
     WarmupChanged,
 )
-from contracts.router.v1.policy_service_pb2_grpc import add_PolicyServiceServicer_to_server
 from contracts.router.v1.router_service_pb2_grpc import add_RouterServiceServicer_to_server
 from contracts.shield.v1.events_pb2 import MessageScreened
 from kernel.database import PLANS, Database, check_roles
@@ -29,9 +28,9 @@ from kernel.processor import DeadLetterGuard, StreamProcessor
 from kernel.rpc import RpcServer
 from kernel.service import Loop, Service, run_every
 from kernel.table import ReplicatedTable
-from services.router.api.policies import PolicyService, PolicyTables
-from services.router.api.pools import PoolAdmin
+from services.router.api.policies import PolicyTables
 from services.router.api.service import RouterServicer
+from services.router.app.policy_services import add_policy_services
 from services.router.app.routing import create_resolver, sandbox_route
 from services.router.app.rules import read_adaptation_rules, read_shaping, read_static_routes
 from services.router.app.source_checks import source_check_loops
@@ -160,7 +159,10 @@ def create_service(settings: Settings) -> Service:
     register_consumers(deps)
     server = RpcServer(settings.rpc_listen, settings.rpc_token)
     add_RouterServiceServicer_to_server(create_servicer(deps), server.grpc)
-    add_PolicyServiceServicer_to_server(create_policy_service(deps), server.grpc)
+    tables = PolicyTables(deps.rules, deps.policies, deps.directory.pool_of)
+    add_policy_services(
+        server, tables, deps.outbox, database=deps.system_database, notifier=deps.notifier
+    )
     deps.health.unavailable.add("directory")
     return Service(
         "router",
@@ -321,9 +323,3 @@ def create_servicer(deps: Dependencies) -> RouterServicer:
         retry=deps.retry,
         notifier=deps.notifier,
     )
-
-
-def create_policy_service(deps: Dependencies) -> PolicyService:
-    tables = PolicyTables(deps.rules, deps.policies, deps.directory.pool_of)
-    pools = PoolAdmin(deps.system_database, deps.outbox, deps.rules.ramps)
-    return PolicyService(deps.system_database, tables, deps.notifier, pools)

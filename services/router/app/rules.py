@@ -58,6 +58,8 @@ def read_adaptation_rules(settings: Settings) -> AdaptationRules:
         policy=ReputationPolicy(settings.reputation_policy),
         checks_required=settings.source_checks == "require",
         listings_suspend=settings.dnsbl_suspends,
+        default_ramp=settings.warmup_ramp,
+        static_sites=read_static_routes(settings).sites(),
     )
 
 

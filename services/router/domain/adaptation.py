@@ -49,7 +49,8 @@ class AdaptationRules:
     """big_sites: with a warmup of their own. complaint_sites: those that report complaints.
     policy: of tenants without one of their own. policy_of: that of a tenant; None: it has none.
     checks_required: a source must pass its self-checks before it sends. listings_suspend: a source
-    in a DNSBL sends nothing."""
+    in a DNSBL sends nothing. default_ramp: of warmups without another one. static_sites: those of
+    static routes."""
 
     ramps: Mapping[str, Ramp] = field(default_factory=dict)
     feedback: Sequence[FeedbackRule] = ()
@@ -59,6 +60,22 @@ class AdaptationRules:
     policy_of: Callable[[str], ReputationPolicy | None] = lambda _: None
     checks_required: bool = False
     listings_suspend: bool = True
+    default_ramp: str = ""
+    static_sites: Collection[str] = ()
+
+    def check_site(self, scope: str) -> None:
+        """Raises ValueError if the site of a scope that an operator names does not exist: a name
+        without a dot is that of a provider, or of a static route."""
+        kind, _, rest = scope.partition("/")
+        site = rest.partition("/")[2]
+        if kind not in (ScopeKind.EGRESS_SITE, ScopeKind.TENANT_SITE) or "." in site:
+            return
+        if site not in {*self.big_sites, *self.static_sites}:
+            known = ", ".join(sorted(self.big_sites))
+            raise ValueError(
+                f"there is no {kind} {rest[:80]!r}: the site is unknown. Use {known}, or the name"
+                " of MX hosts with a dot, as `obm queues list` shows it."
+            )
 
 
 class SavedCounts(NamedTuple):

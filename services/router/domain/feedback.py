@@ -116,7 +116,7 @@ HINT = FeedbackRule(
 class Feedback:
     """Decides overrides, and is the policy source of those in force."""
 
-    kinds = (ScopeKind.EGRESS_SITE, ScopeKind.TENANT_SITE, ScopeKind.TENANT)
+    kinds = (ScopeKind.WARMUP, ScopeKind.EGRESS_SITE, ScopeKind.TENANT_SITE, ScopeKind.TENANT)
     reason = WaitReason.OVERRIDE.value
 
     def __init__(self, rules: Sequence[FeedbackRule], events: Iterable[OverrideEvent] = ()) -> None:
@@ -262,6 +262,8 @@ def is_recent(override: Override, at_s: float) -> bool:
 def scope_of(action: Action, result: AttemptResult) -> Scope:
     if action is Action.SUSPEND_TENANT_SITE:
         return Scope(ScopeKind.TENANT_SITE, f"{result.tenant_id}/{result.site}")
+    if action is Action.SUSPEND_EGRESS:
+        return Scope(ScopeKind.WARMUP, result.egress_id)
     if action is Action.PAUSE_TENANT:
         return Scope(ScopeKind.TENANT, result.tenant_id)
     return egress_site_scope(result.egress_id, result.site)

@@ -19,6 +19,7 @@ class Action(StrEnum):
     SLOW_DOWN = "slow_down"
     ONE_CONNECTION = "one_connection"
     SUSPEND_SITE = "suspend_site"
+    SUSPEND_EGRESS = "suspend_egress"
     SUSPEND_TENANT_SITE = "suspend_tenant_site"
     PAUSE_TENANT = "pause_tenant"
 

@@ -22,7 +22,12 @@ MEMORY_S = 86_400.0  # an override that comes again within this time lasts twice
 LASTS_MAX_S = 31 * 86_400.0  # if an operator sets it
 NAME_MAX = 1_000
 TEXT_MAX = 200
-SUSPENDS = frozenset((Action.SUSPEND_SITE, Action.SUSPEND_TENANT_SITE, Action.PAUSE_TENANT))
+SUSPENDS = frozenset(
+    (
+        *(Action.SUSPEND_SITE, Action.SUSPEND_EGRESS),
+        *(Action.SUSPEND_TENANT_SITE, Action.PAUSE_TENANT),
+    )
+)
 
 
 class Override(NamedTuple):
@@ -85,7 +90,7 @@ OverrideEvent = OverrideSet | OverrideRemoved
 
 
 def ends_s(action: Action, from_s: float, until_s: float) -> float:
-    if action in (Action.ONE_CONNECTION, Action.PAUSE_TENANT):
+    if action in (Action.ONE_CONNECTION, Action.SUSPEND_EGRESS, Action.PAUSE_TENANT):
         return until_s
     step_s = min(max((until_s - from_s) / 4, RESTORE_STEP_MIN_S), RESTORE_STEP_MAX_S)
     return until_s + len(RESTORE_SHARES) * step_s

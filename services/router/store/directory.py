@@ -152,14 +152,22 @@ async def move_to_pool(
 
 
 async def change_source(
-    tx: Transaction, egress_id: str, *, paused: bool | None = None, deleted: bool | None = None
+    tx: Transaction,
+    egress_id: str,
+    *,
+    pool_id: str | None = None,
+    ehlo: str | None = None,
+    paused: bool | None = None,
+    deleted: bool | None = None,
 ) -> EgressSource | None:
     """The changed source with its next version; None if it does not exist."""
     rows = await tx.rows(
-        "UPDATE router.egress_sources SET version = version + 1, paused = coalesce(%s, paused),"
-        " deleted = coalesce(%s, deleted) WHERE egress_id = %s AND NOT deleted"
+        "UPDATE router.egress_sources SET version = version + 1,"
+        " pool_id = coalesce(%s::uuid, pool_id), ehlo = coalesce(%s, ehlo),"
+        " paused = coalesce(%s, paused), deleted = coalesce(%s, deleted)"
+        " WHERE egress_id = %s AND NOT deleted"
         " RETURNING egress_id::text, version, deleted, pool_id::text, source_ip, source_ipv6, ehlo,"
         " paused",
-        (paused, deleted, egress_id),
+        (pool_id, ehlo, paused, deleted, egress_id),
     )
     return source_from_row(rows[0]) if rows else None

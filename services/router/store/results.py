@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from contracts.ingest.v1.events_pb2 import MessageContext
+from contracts.router.v1.policies_pb2 import PolicyCommand
 from contracts.router.v1.results_pb2 import Results
 from kernel.database import Transaction
 from services.router.domain.message import CELL
@@ -15,6 +16,13 @@ WITH drained AS (DELETE FROM router.results WHERE cell = %(cell)s RETURNING entr
 SELECT queue_id, egress_id, count(*), NULL::bytea FROM router.messages
 WHERE cell = %(cell)s AND state = 'assigned' GROUP BY 1, 2
 UNION ALL SELECT '', '', 0, entries FROM drained
+"""
+
+# An entry that begins with a command (field 2 of Results) has no results of attempts, which may be
+# many.
+READ_COMMANDS = r"""
+SELECT entries FROM router.results
+WHERE cell = %s AND substring(entries FROM 1 FOR 1) = '\x12'::bytea ORDER BY id LIMIT 1000
 """
 
 
@@ -31,6 +39,12 @@ async def take_over(tx: Transaction) -> tuple[list[InFlight], Results]:
     rows = await tx.rows(TAKE_OVER, {"cell": CELL})
     in_flight = [InFlight(*row[:3]) for row in rows if row[3] is None]
     return in_flight, parse(row[3] for row in rows if row[3] is not None)
+
+
+async def read_commands(tx: Transaction) -> list[PolicyCommand]:
+    """The commands that the scheduler has not yet obeyed."""
+    rows = await tx.rows(READ_COMMANDS, (CELL,))
+    return list(parse(row[0] for row in rows).commands)
 
 
 async def read_in_flight(tx: Transaction) -> list[InFlight]:

@@ -35,14 +35,14 @@ def engine(
 
 @pytest.fixture(scope="module")
 def shell(engine: Engine) -> Shell:
-    """It has no database: only commands about egress sources get one."""
+    """It has no database."""
     key = keys_of_callers(engine.environment)["accounts"]
     return Shell({"OBM_API_URL": engine.url, "OBM_OPERATOR_KEY": key})
 
 
 @pytest.fixture(scope="module")
-def routing(engine: Engine, shell: Shell) -> Shell:
-    """A shell that has the settings of the services too."""
+def at_database(engine: Engine, shell: Shell) -> Shell:
+    """A shell that has the settings of the services too, to create the first operator key."""
     return Shell({**engine.environment, **shell.environment})
 
 
@@ -95,9 +95,7 @@ def test_adding_a_domain_prints_its_dns_records(shell: Shell) -> None:
     assert output.partition("\n")[2].strip() == again
 
 
-def test_a_tenant_has_thresholds_limits_a_pool_and_policies(
-    shell: Shell, routing: Shell, api: Api
-) -> None:
+def test_a_tenant_has_thresholds_limits_a_pool_and_policies(shell: Shell, api: Api) -> None:
     shell.obm("account", "create", "Fussy")
     pool = shell.obm("pool", "add", "fussy")
     options = ("--hold-score", "2.5", "--pool", "fussy", "--per-day", "9")
@@ -117,9 +115,7 @@ def test_a_tenant_has_thresholds_limits_a_pool_and_policies(
     )
 
 
-def test_a_tenant_is_paused_and_an_account_suspended(
-    shell: Shell, routing: Shell, api: Api
-) -> None:
+def test_a_tenant_is_paused_and_an_account_suspended(shell: Shell, api: Api) -> None:
     account = shell.obm("account", "create", "Pausing")
     tenant = shell.obm("tenant", "create", "pausing", "--account", "Pausing")
     shell.obm("tenant", "pause", "pausing", "--reason", "complaints")
@@ -211,18 +207,14 @@ def test_entries_can_be_removed_after_those_that_belong_to_them(shell: Shell) ->
     assert "Gone" not in shell.obm("account", "list")
 
 
-def test_a_tenant_gets_a_pool_of_its_own_with_spare_sources(
-    shell: Shell, routing: Shell, api: Api
-) -> None:
+def test_a_tenant_gets_a_pool_of_its_own_with_spare_sources(shell: Shell, api: Api) -> None:
     shell.obm("account", "create", "Bank")
     bank = ("tenant", "create", "bank", "--account", "Bank", "--dedicated")
     assert "The pool spare has 0 of the 1 free egress sources" in shell.refused(*bank, "1")
     shell.obm("pool", "add", "spare")
-    added = [
-        routing.obm("egress", "add", f"127.0.0.{last}", "--pool", "spare") for last in (81, 82)
-    ]
-    paused = routing.obm("egress", "add", "127.0.0.83", "--pool", "spare")
-    routing.obm("egress", "pause", paused)
+    added = [shell.obm("egress", "add", f"127.0.0.{last}", "--pool", "spare") for last in (81, 82)]
+    paused = shell.obm("egress", "add", "127.0.0.83", "--pool", "spare")
+    shell.obm("egress", "pause", paused)
     assert "has 2 of the 3 free egress sources" in shell.refused(*bank, "3")
     refusal = shell.refused("tenant", "create", "bank", "--account", "Nobody", "--dedicated", "1")
     assert "There is no account" in refusal
@@ -232,7 +224,7 @@ def test_a_tenant_gets_a_pool_of_its_own_with_spare_sources(
     tenant = shell.obm(*bank, "1", "--warmup", "default")
 
     pool_id = api.get(f"/tenants/{tenant}")["pool_id"]
-    lines = {one: routing.obm("egress", "list").split(one)[1].splitlines()[0] for one in added}
+    lines = {one: shell.obm("egress", "list").split(one)[1].splitlines()[0] for one in added}
     assert " bank " in lines[added[0]]
     assert " spare " in lines[added[1]]
     assert pool_id in shell.obm("pool", "list")
@@ -241,11 +233,11 @@ def test_a_tenant_gets_a_pool_of_its_own_with_spare_sources(
 
 
 def test_a_pool_that_a_command_has_left_without_a_tenant_is_used_again(
-    shell: Shell, routing: Shell, api: Api
+    shell: Shell, api: Api
 ) -> None:
     shell.obm("account", "create", "Cut")
     left = shell.obm("pool", "add", "cut")
-    routing.obm("egress", "add", "127.0.0.84", "--pool", "cut")
+    shell.obm("egress", "add", "127.0.0.84", "--pool", "cut")
     tenant = shell.obm("tenant", "create", "cut", "--account", "Cut", "--dedicated", "1")
     assert api.get(f"/tenants/{tenant}")["pool_id"] == left
     again = shell.refused("tenant", "create", "cut", "--account", "Cut", "--dedicated", "1")
@@ -262,9 +254,9 @@ def test_an_empty_name_is_refused(shell: Shell) -> None:
 
 
 def test_operator_keys_are_created_at_the_database_and_listed_by_the_api(
-    shell: Shell, routing: Shell
+    shell: Shell, at_database: Shell
 ) -> None:
-    secret = routing.obm("operator-key", "create", "--name", "laptop", "--cidr", "127.0.0.0/8")
+    secret = at_database.obm("operator-key", "create", "--name", "laptop", "--cidr", "127.0.0.0/8")
     other = Shell({**shell.environment, "OBM_OPERATOR_KEY": secret})
     [line] = [one for one in other.obm("operator-key", "list").splitlines() if "laptop" in one]
     key_id = next(word for word in line.split() if word.count("-") == 4)

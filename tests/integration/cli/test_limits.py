@@ -49,9 +49,8 @@ def is_shown(shell: Shell, scope: str, limit: str) -> bool:
     return any(scope in line and f" {limit} " in line for line in lines)
 
 
-def test_limits_are_set_shown_and_removed(engine: Engine, shell: Shell) -> None:
-    operator = Shell({**engine.environment, **shell.environment})
-    egress = operator.obm("egress", "add", "127.0.0.65")
+def test_limits_are_set_shown_and_removed(shell: Shell) -> None:
+    egress = shell.obm("egress", "add", "127.0.0.65")
     berlin = ("--per-hour", "50", "--time-zone", "Europe/Berlin")
     shell.obm("limits", "set", "tenant/careful", *berlin)
     shell.obm("limits", "set", "egress_site/127.0.0.65/corp", "--per-minute", "60")

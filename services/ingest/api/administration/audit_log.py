@@ -5,18 +5,31 @@ from collections.abc import Mapping, Sequence
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from kernel import times
+from kernel.database import Database
 from kernel.errors import Unavailable
 from kernel.ids import lower_bound_at
 from services.ingest.api.administration.base import check_page
 from services.ingest.api.callers import Caller
 from services.ingest.domain.problem import unavailable
+from services.ingest.store.audit_log import Change, record_changes
 from services.ingest.store.audit_log_list import AuditEntry, list_entries
 from services.ingest.store.directory_lists import DirectoryLists, Page
 
 
 class AuditLog:
-    def __init__(self, lists: DirectoryLists) -> None:
+    """database: with the role that adds entries."""
+
+    def __init__(self, lists: DirectoryLists, database: Database) -> None:
         self._lists = lists
+        self._database = database
+
+    async def record(self, caller: Caller, change: Change, *, action: str = "") -> None:
+        """An act that another service has obeyed, before the response acknowledges it."""
+        try:
+            async with self._database.transaction() as tx:
+                await record_changes(tx, caller.actor, [change], action=action)
+        except Unavailable as error:
+            raise unavailable() from error
 
     async def page(
         self, caller: Caller, page: Page, *, equal: Mapping[str, str], since: Timestamp | None

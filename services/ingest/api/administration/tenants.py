@@ -153,7 +153,7 @@ class Tenants:
 
     async def pause(self, caller: Caller, tenant_id: str, given: PauseTenantRequest) -> Tenant:
         """Its live mail is refused from now on. A tenant that the operator has paused stays so."""
-        until = _until(given.until)
+        until = parse_until(given.until)
         async with self._directory.changing(caller) as change:
             tenant = await find(change, caller, Tenant, entry_id=tenant_id)
             _check_pause(caller, tenant)
@@ -248,7 +248,7 @@ def _check_pause(caller: Caller, tenant: Tenant) -> None:
         raise Problem(403, "restricted_api_key", detail=detail)
 
 
-def _until(text: str | None) -> Timestamp | None:
+def parse_until(text: str | None) -> Timestamp | None:
     """Raises Problem."""
     if text is None:
         return None

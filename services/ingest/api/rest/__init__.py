@@ -15,6 +15,9 @@ from kernel.brand import Brand
 from services.ingest.api import responses
 from services.ingest.api.administration import Administration
 from services.ingest.api.domains import Domains
+from services.ingest.api.egress.overrides import Overrides
+from services.ingest.api.egress.router import Router
+from services.ingest.api.egress.sources import EgressSources
 from services.ingest.api.emails import Emails
 from services.ingest.api.http import Disconnected
 from services.ingest.api.http_app import application_error
@@ -27,8 +30,10 @@ from services.ingest.api.rest import (
     brands,
     domains,
     emails,
+    ips,
     limits,
     mailboxes,
+    overrides,
     queues,
     reference,
     sandbox,
@@ -91,9 +96,7 @@ def create_rest_app(dependencies: RestDependencies) -> FastAPI:
     app.include_router(tenants.routes(dependencies.access, administration.tenants))
     app.include_router(api_keys.routes(dependencies.access, administration.api_keys))
     app.include_router(mailboxes.routes(dependencies.access, administration.mailboxes))
-    app.include_router(
-        limits.routes(dependencies.access, Policies(dependencies.clients), administration.tenants)
-    )
+    add_policies(app, dependencies)
     app.include_router(audit.routes(dependencies.access, administration.audit_log))
     app.add_exception_handler(Problem, problem_response)
     app.add_exception_handler(RequestValidationError, invalid_query)
@@ -103,6 +106,19 @@ def create_rest_app(dependencies: RestDependencies) -> FastAPI:
     app.openapi = lambda: documents(Brand())  # type: ignore[method-assign]
     reference.add_reference_pages(app, documents)
     return app
+
+
+def add_policies(app: FastAPI, dependencies: RestDependencies) -> None:
+    """What limits mail. The router owns it."""
+    access, clients = dependencies.access, dependencies.clients
+    tenants = dependencies.administration.tenants
+    audit_log = dependencies.administration.audit_log
+    router = Router(clients)
+    of_operators = Overrides(router, tenants, audit_log)
+    sources = EgressSources(router, tenants, audit_log, overrides=of_operators)
+    app.include_router(limits.routes(access, Policies(clients), tenants, audit_log=audit_log))
+    app.include_router(ips.routes(access, sources))
+    app.include_router(overrides.routes(access, of_operators))
 
 
 def openapi_document(app: FastAPI, brand: Brand) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from fastapi import Request as Incoming
 from contracts.router.v1.directory_pb2 import Pool
 from contracts.router.v1.policies_pb2 import LimitsChanged
 from contracts.router.v1.policy_service_pb2 import LimitUsage
+from kernel.ids import uuid5_text
+from services.ingest.api.administration.audit_log import AuditLog
 from services.ingest.api.administration.base import paginate
 from services.ingest.api.administration.tenants import Tenants
 from services.ingest.api.policies import (
@@ -32,21 +34,27 @@ from services.ingest.api.rest_base import (
     list_response,
     page_of,
 )
+from services.ingest.store.audit_log import Subject
 
+NAMESPACE = b"obm limit scopes"  # of the ids of scopes in the audit log
 decode_limits = msgspec.json.Decoder(ScopeLimits).decode
 decode_pool = msgspec.json.Decoder(CreatePoolRequest).decode
 decode_update = msgspec.json.Decoder(UpdatePoolRequest).decode
 
 
-def routes(access: RestAccess, policies: Policies, tenants: Tenants) -> APIRouter:
+def routes(
+    access: RestAccess, policies: Policies, tenants: Tenants, *, audit_log: AuditLog
+) -> APIRouter:
     router = APIRouter(prefix="/v1", responses=PROBLEM_RESPONSES)
-    _add_limits(router, access, policies)
-    _add_pools(router, access, policies, tenants=tenants)
-    _add_pool_changes(router, access, policies)
+    _add_limits(router, access, policies, audit_log=audit_log)
+    _add_pools(router, access, policies, tenants=tenants, audit_log=audit_log)
+    _add_pool_changes(router, access, policies, audit_log=audit_log)
     return router
 
 
-def _add_limits(router: APIRouter, access: RestAccess, policies: Policies) -> None:
+def _add_limits(
+    router: APIRouter, access: RestAccess, policies: Policies, *, audit_log: AuditLog
+) -> None:
     @router.get("/limits", tags=["limits"], summary="List the limits and their use")
     async def list_limits(
         incoming: Incoming,
@@ -71,11 +79,19 @@ def _add_limits(router: APIRouter, access: RestAccess, policies: Policies) -> No
         and a weight, it is removed. Of several limits of a scope, the smallest holds."""
         caller = await access.authenticate_caller(incoming)
         given = await decode_request_body(incoming, decode_limits)
-        return json_response(limits_to_json(await policies.set_limits(caller, given)))
+        limits = await policies.set_limits(caller, given)
+        subject = Subject("limits", uuid5_text(NAMESPACE, limits.scope))
+        await audit_log.record(caller, (subject, None, limits), action="set")
+        return json_response(limits_to_json(limits))
 
 
 def _add_pools(
-    router: APIRouter, access: RestAccess, policies: Policies, *, tenants: Tenants
+    router: APIRouter,
+    access: RestAccess,
+    policies: Policies,
+    *,
+    tenants: Tenants,
+    audit_log: AuditLog,
 ) -> None:
     @router.get("/pools", tags=["pools"], summary="List the egress pools")
     async def list_pools(
@@ -98,13 +114,17 @@ def _add_pools(
     )
     async def create(incoming: Incoming) -> Response:
         """With `dedicated`, a pool of this name without a tenant is used again."""
-        await access.authenticate_caller(incoming)
+        caller = await access.authenticate_caller(incoming)
         given = await decode_creation_body(incoming, decode_pool)
         used = await tenants.pool_ids() if given.dedicated else ()
-        return json_response(pool_to_json(await policies.create_pool(given, used)), 201)
+        pool = await policies.create_pool(given, used)
+        await audit_log.record(caller, (Subject("pool", pool.pool_id), None, pool))
+        return json_response(pool_to_json(pool), 201)
 
 
-def _add_pool_changes(router: APIRouter, access: RestAccess, policies: Policies) -> None:
+def _add_pool_changes(
+    router: APIRouter, access: RestAccess, policies: Policies, *, audit_log: AuditLog
+) -> None:
     @router.patch(
         "/pools/{pool_id}",
         tags=["pools"],
@@ -113,15 +133,21 @@ def _add_pool_changes(router: APIRouter, access: RestAccess, policies: Policies)
     )
     async def update(incoming: Incoming, pool_id: str) -> Response:
         """Its mail at a site overflows while its own sources cannot send more there."""
-        await access.authenticate_caller(incoming)
+        caller = await access.authenticate_caller(incoming)
         given = await decode_request_body(incoming, decode_update)
-        return json_response(pool_to_json(await policies.set_overflow(pool_id, given)))
+        before = await policies.pool(pool_id)
+        pool = await policies.set_overflow(before, given)
+        await audit_log.record(caller, (Subject("pool", pool.pool_id), before, pool))
+        return json_response(pool_to_json(pool))
 
     @router.delete("/pools/{pool_id}", tags=["pools"], summary="Delete an egress pool")
     async def delete(incoming: Incoming, pool_id: str) -> Response:
         """Only without egress sources, and if no other pool overflows to it."""
-        await access.authenticate_caller(incoming)
-        return deleted_response("pool", await policies.remove_pool(pool_id))
+        caller = await access.authenticate_caller(incoming)
+        pool = await policies.pool(pool_id)
+        await policies.remove_pool(pool)
+        await audit_log.record(caller, (Subject("pool", pool.pool_id), pool, None))
+        return deleted_response("pool", pool.pool_id)
 
 
 def id_of_limit(one: LimitUsage) -> str:

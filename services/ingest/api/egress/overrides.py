@@ -1,0 +1,139 @@
+"""Overrides and standings, as callers see them and operators set them."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from contracts.router.v1.policies_pb2 import (
+    OverrideRemoved,
+    OverrideSet,
+    PolicyCommand,
+    StandingChanged,
+)
+from kernel import clock
+from services.ingest.api.administration.audit_log import AuditLog
+from services.ingest.api.administration.base import check_id, parse_id
+from services.ingest.api.administration.tenants import Tenants
+from services.ingest.api.callers import Caller
+from services.ingest.api.egress.requests import OverrideRequest
+from services.ingest.api.egress.router import Router
+from services.ingest.api.egress.views import id_of_override
+from services.ingest.api.egress.visibility import Visible
+from services.ingest.api.policies import pointing_to
+from services.ingest.domain.accepted_event import timestamp
+from services.ingest.domain.problem import Fault, Problem, invalid, not_found
+from services.ingest.store.audit_log import Subject
+
+WHAT = "the override"
+RESOURCE = "override"  # in the audit log
+OPERATOR = "operator"  # the rule of overrides that none of feedback.toml has set
+SUSPENDS = {
+    "egress_site": "suspend_site",
+    "tenant_site": "suspend_tenant_site",
+    "tenant": "pause_tenant",
+}
+
+
+class Overrides:
+    """Raises Problem for everything that the router refuses."""
+
+    def __init__(self, router: Router, tenants: Tenants, audit_log: AuditLog) -> None:
+        self._router = router
+        self._tenants = tenants
+        self._audit_log = audit_log
+
+    async def list_of(self, caller: Caller) -> Sequence[OverrideSet]:
+        """Those in force: of the caller's tenants, or all for an operator."""
+        visible = await Visible.to(caller, self._tenants)
+        return [one for one in await self._router.overrides() if visible.scope(one.scope)]
+
+    async def standings_of(self, caller: Caller) -> Sequence[StandingChanged]:
+        """Of the caller's tenants, or all for an operator. Without those that are good."""
+        visible = await Visible.to(caller, self._tenants)
+        return [
+            one
+            for one in await self._router.standings()
+            if visible.scope(f"{one.subject_kind}/{one.subject_id}")
+        ]
+
+    async def add(self, caller: Caller, given: OverrideRequest) -> OverrideSet:
+        scope = await self._scope_of(caller, given)
+        action = SUSPENDS[scope.partition("/")[0]]
+        if given.per_minute:
+            action = "slow_down"
+        elif given.one_connection:
+            action = "one_connection"
+        until = timestamp(clock.now() + timedelta(hours=given.hours))
+        override = _new(scope, action, until=until, reason=given.reason)
+        override.per_minute = given.per_minute
+        return await self._set(caller, override)
+
+    async def suspend(
+        self, caller: Caller, scope: str, *, action: str, until: Timestamp
+    ) -> OverrideSet:
+        """action: of those that suspend."""
+        return await self._set(caller, _new(scope, action, until=until))
+
+    async def remove(self, caller: Caller, override_id: str) -> str:
+        wanted = parse_id(override_id, WHAT)
+        found = {id_of_override(one): one for one in await self._router.overrides()}.get(wanted)
+        if found is None:
+            raise not_found(WHAT)
+        removed = OverrideRemoved(override_id=found.override_id, removed_by=name_of(caller))
+        await self._router.execute(PolicyCommand(remove_override=removed))
+        await self._audit_log.record(caller, (Subject(RESOURCE, wanted), found, None))
+        return wanted
+
+    async def _set(self, caller: Caller, override: OverrideSet) -> OverrideSet:
+        """Raises Problem with the field that is wrong."""
+        with pointing_to("#/site"):
+            await self._router.execute(PolicyCommand(set_override=override))
+        subject = Subject(RESOURCE, id_of_override(override))
+        await self._audit_log.record(caller, (subject, None, override))
+        return override
+
+    async def _scope_of(self, caller: Caller, given: OverrideRequest) -> str:
+        """Raises Problem."""
+        if given.egress_id is not None and given.tenant_id is None and given.site:
+            egress_id = check_id(given.egress_id, "#/egress_id")
+            if all(one.source.egress_id != egress_id for one in await self._router.sources()):
+                detail = "There is no such egress source. See GET /v1/ips."
+                raise invalid([Fault("#/egress_id", "invalid", detail)])
+            return f"egress_site/{egress_id}/{given.site}"
+        if given.tenant_id is not None and given.egress_id is None:
+            tenant_id = await self._tenant_id(caller, given.tenant_id)
+            site = given.site
+            return f"tenant_site/{tenant_id}/{site}" if site else f"tenant/{tenant_id}"
+        raise invalid([Fault("#", "invalid", "Name an egress source and a site, or a tenant.")])
+
+    async def _tenant_id(self, caller: Caller, text: str) -> str:
+        """Raises Problem."""
+        tenant_id = check_id(text, "#/tenant_id")
+        try:
+            return (await self._tenants.get(caller, tenant_id)).tenant_id
+        except Problem as missing:
+            if missing.status != 404:
+                raise
+            raise invalid([Fault("#/tenant_id", "invalid", missing.detail)]) from missing
+
+
+def _new(scope: str, action: str, *, until: Timestamp, reason: str = "") -> OverrideSet:
+    now = timestamp(clock.now())
+    version = now.ToMicroseconds()
+    return OverrideSet(
+        override_id=f"{OPERATOR}/{scope}/{version}",
+        version=version,
+        scope=scope,
+        action=action,
+        rule=OPERATOR,
+        reason=reason,
+        set_at=now,
+        until=until,
+        ends_at=until,
+    )
+
+
+def name_of(caller: Caller) -> str:
+    """As it is in events."""
+    return caller.key.name or caller.key.key_id

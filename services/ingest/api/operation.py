@@ -1,0 +1,17 @@
+"""One operation of the OpenAPI document."""
+
+from dataclasses import dataclass, field
+
+from services.ingest.api.callers import OF_TENANT, AccessRule
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """response: a schema; None if the response is not JSON. example: a valid request body. access:
+    who may call it."""
+
+    id: str
+    response: type | None
+    example: object = None
+    headers: tuple[str, ...] = field(default=())
+    access: AccessRule = OF_TENANT

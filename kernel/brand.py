@@ -31,7 +31,7 @@ SLUG = "[a-z]{2,20}"  # part of an API key, which has letters only
 HOST = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+"
 HOST_MAX = 253
 SELECTOR_PREFIX = "[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?"
-_ID = re.compile(r"[a-z][a-z0-9-]{0,39}")  # those of records are UUIDv7: they begin with a digit
+_ID = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _FILES = "certificates"
 _PATTERNS = {"slug": SLUG, "selector_prefix": SELECTOR_PREFIX}
 
@@ -78,6 +78,11 @@ def brand_of(record: Any) -> Brand:  # noqa: ANN401 - a message of the directory
     """record: with the fields of Brand, but for certificates."""
     given = {one.name: getattr(record, one.name) for one in fields(Brand) if one.name != _FILES}
     return Brand(**(given | {"api_hosts": tuple(record.api_hosts)}))
+
+
+def is_record_id(brand_id: str) -> bool:
+    """Whether it is a UUIDv7: ids of the file begin with a letter."""
+    return brand_id[:1].isdigit()
 
 
 class Brands:

@@ -2,7 +2,7 @@
 
 from contracts.ingest.v1.directory_pb2 import Account, Tenant
 from contracts.ingest.v1.directory_pb2 import Brand as BrandRecord
-from kernel.brand import Brand, Brands, brand_of
+from kernel.brand import Brand, Brands, brand_of, is_record_id
 from kernel.table import ReplicatedTable, TopicReplayer
 
 
@@ -29,7 +29,7 @@ class TenantBrands:
             return self._brands.default
         account = (await self._accounts.wait_for([tenant.account_id])).get(tenant.account_id)
         brand_id = account.brand if account is not None else ""
-        if brand_id and brand_id not in self._brands:
+        if is_record_id(brand_id):
             await self._records.wait_for([brand_id])
         return self._brands.named(brand_id)
 

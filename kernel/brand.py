@@ -15,6 +15,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,7 @@ def _without_port(host: str) -> str:
     return (name if colon and (port.isdigit() or not port) else host).lower().rstrip(".")
 
 
+@lru_cache(1_000)  # it takes 7 µs
 def _is_local(host: str) -> bool:
     """Whether it is absent, localhost or an address."""
     name = _without_port(host)

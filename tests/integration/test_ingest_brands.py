@@ -1,11 +1,14 @@
 """Brands as records: made and changed by the API, in force in every replica within a second."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from cli.environment import Ports
-from tests.support.ingest import IngestHarness, Response
+from contracts.ingest.v1.directory_pb2 import Brand
+from kernel.ids import uuid7_text
+from tests.support.ingest import IngestHarness, Response, until
 from tests.support.mailboxes import in_thread
 from tests.support.smtp_session import SmtpSession
 from tests.support.stack import harness_fixture
@@ -254,3 +257,42 @@ async def test_a_refusal_of_an_unknown_host_names_no_brand(harness: IngestHarnes
             "POST", "/v1/emails", {}, key=operator, headers={"Host": "elsewhere.example"}
         )
         assert sent.status == 421
+
+
+async def test_a_brand_of_a_replica_that_died_is_published_and_in_force(
+    harness: IngestHarness,
+) -> None:
+    """It was committed, and the process ended before it published it or answered."""
+    with_file(harness)
+    record = Brand(
+        brand_id=uuid7_text(), slug="acme", name="Acme", api_hosts=["a.acme-died.example"]
+    )
+    async with harness.directory() as directory:
+        await directory.store.save(record)
+    async with harness.running():
+        seen = await call_at(harness, "a.acme-died.example")
+        assert seen.json["type"] == "urn:acme:problem:not_found"
+
+        async def is_published() -> bool:
+            return record.brand_id in {one.brand_id for one in await harness.read_events(Brand)}
+
+        await until(is_published)
+        operator = await harness.operator_key()
+        again = {**acme("acme-died"), "api_hosts": ["a.acme-died.example"]}
+        refused = await harness.request("POST", "/v1/brands", again, key=operator)
+        assert refused.status == 409  # a repeated request makes no second one
+
+
+async def test_of_two_brands_with_one_host_at_once_one_is_made(harness: IngestHarness) -> None:
+    with_file(harness)
+    other = Ports.find_free()
+    async with harness.running(other):
+        operator = await harness.operator_key()
+        ports = (harness.ports.ingest_http, other.ingest_http)
+        answers = await asyncio.gather(
+            *(
+                harness.request("POST", "/v1/brands", acme("acme-race"), key=operator, port=port)
+                for port in ports * 5
+            )
+        )
+        assert sorted(one.status for one in answers) == [201] + [409] * 9

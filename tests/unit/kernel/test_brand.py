@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kernel.brand import Brand, Brands, read_brands
 from kernel.errors import ConfigError
@@ -202,3 +204,30 @@ def test_other_hosts_are_refused_once_the_default_brand_has_its_own(
         assert brands.of_host(host) is brands.neutral
     open_to_all = Brands({"partner": partner})
     assert not open_to_all.refuses(host)
+
+
+hosts = st.lists(st.sampled_from(["a.net", "b.net", "c.net", "file.net"]), max_size=3, unique=True)
+names = st.builds(
+    lambda api, smtp, box: Brand("X", "x", "", box, "", smtp, api_hosts=tuple(api)),
+    hosts, st.sampled_from(["", "a.net", "s.net"]), st.sampled_from(["box.net", "obm-sandbox.net"]),
+)  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.sampled_from("123"), st.none() | names), max_size=12))
+def test_whatever_changes_a_host_has_only_a_brand_that_names_it(
+    changes: list[tuple[str, Brand | None]],
+) -> None:
+    file = Brand("File", "file", api_hosts=("file.net",))
+    brands, now = Brands({"default": file}), dict[str, Brand]()
+    for brand_id, brand in changes:
+        brands.put(brand_id, brand)
+        now.pop(brand_id, None)
+        if brand is not None:
+            now[brand_id] = brand
+        for host in ("a.net", "b.net", "c.net", "s.net", "file.net"):
+            found = brands.find_host(host)
+            holders = [file] if host == "file.net" else list(now.values())
+            assert found is None or any(found is one for one in holders if host in one.hosts)
+        assert brands.find_host("file.net") is file
+        assert set(brands.sandbox_domains) == {one.sandbox_domain for one in brands}
+        assert list(brands) == [file, *now.values()]

@@ -110,6 +110,23 @@ def defined(path: Path) -> Iterator[str]:
                 pass
 
 
+def test_what_implements_a_grpc_service_is_a_servicer() -> None:
+    """As in gRPC: a Service is a process here, and a contract of protobuf."""
+    classes = (
+        node
+        for path in sources("services")
+        for node in nodes(path)
+        if isinstance(node, ast.ClassDef)
+    )
+    servicers = [one.name for one in classes if any(map(is_servicer, one.bases))]
+    assert len(servicers) > 10
+    assert [name for name in servicers if not name.endswith("Servicer")] == []
+
+
+def is_servicer(base: ast.expr) -> bool:
+    return isinstance(base, ast.Name) and base.id.endswith("ServiceServicer")
+
+
 @cache
 def words(name: str) -> set[str]:
     """In lower case: of `SendEmail`, `send_email` and `SEND_EMAIL` the same."""

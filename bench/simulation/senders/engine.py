@@ -18,8 +18,8 @@ from contracts.delivery.v1.events_pb2 import (
 )
 from mail import bounce
 from services.router.domain import warmup
-from services.router.domain.feedback import Feedback
-from services.router.domain.feedback_rules import load_feedback_rules
+from services.router.domain.feedback import FeedbackController
+from services.router.domain.feedback_rules import parse_feedback_rules
 from services.router.domain.ledger import Scope, ScopeKind
 from services.router.domain.limits import Limits
 from services.router.domain.policies import CombinedPolicies, ShapingPolicies, egress_site_scope
@@ -117,7 +117,7 @@ class Engine:
             self.ramps,
             big_sites=[site.name for site in world.sites if site.name in provider_sites()],
         )
-        self.feedback = Feedback(load_feedback_rules(feedback))
+        self.feedback = FeedbackController(parse_feedback_rules(feedback))
         reporting = {site.name for site in world.sites if site.reports}
         self.reputation = Reputation(reports_complaints=reporting.__contains__)
         rules = ShapingPolicies(parse_shaping(shaping, default=SiteLimits(IN_FLIGHT_MAX)))

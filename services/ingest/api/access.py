@@ -16,8 +16,8 @@ from services.ingest.api.callers import (
     AccessRule,
     Caller,
     CallerKind,
+    caller_kind_of,
     check_caller,
-    kind_of,
 )
 from services.ingest.domain.body_memory import BodyMemory
 from services.ingest.domain.mailbox import accepts_password, is_active, is_username
@@ -117,7 +117,7 @@ class AccessControl:
             key = await self._authenticate(authorization, client, rule)
         except Unavailable as error:
             raise unavailable() from error
-        kind = kind_of(key)
+        kind = caller_kind_of(key)
         check_caller(kind, rule)
         named = kind in rule.names_tenant or (rule.may_name_tenant and bool(named_tenant()))
         if kind == CallerKind.TENANT or named:
@@ -254,9 +254,11 @@ def _not_verified(domain: Domain) -> Problem:
 
 def _named_by(key: ApiKey, rule: AccessRule, name: str) -> str:
     """The tenant that a key of an account or an operator names. Raises Problem."""
-    check_caller(kind_of(key), rule)
+    check_caller(caller_kind_of(key), rule)
     if not name:
-        detail = f"This is the key of {OWNERS[kind_of(key)]}. Name a tenant by {TENANT_HEADER}."
+        detail = (
+            f"This is the key of {OWNERS[caller_kind_of(key)]}. Name a tenant by {TENANT_HEADER}."
+        )
         fault = Fault("", "missing_required_field", detail)
         raise Problem(422, "missing_required_field", detail=detail, faults=[fault])
     return name

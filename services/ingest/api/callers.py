@@ -71,7 +71,7 @@ class Caller(NamedTuple):
 
     @property
     def kind(self) -> CallerKind:
-        return kind_of(self.key)
+        return caller_kind_of(self.key)
 
     @property
     def account_id(self) -> str:
@@ -111,7 +111,7 @@ def check_live(key: ApiKey, what: str) -> None:
         raise Problem(403, "restricted_api_key", detail=detail)
 
 
-def kind_of(key: ApiKey) -> CallerKind:
+def caller_kind_of(key: ApiKey) -> CallerKind:
     """A kind that only a later version knows may do nothing. Raises Problem."""
     if (kind := KINDS.get(key.kind)) is None:
         raise Problem(403, "restricted_api_key", detail="This kind of API key is unknown here.")

@@ -15,7 +15,7 @@ from mail.records import DnsRecord
 from services.ingest.api.access import Principal
 from services.ingest.api.administration.base import Directory, paginate
 from services.ingest.api.brand_resolver import BrandResolver
-from services.ingest.api.callers import Caller, CallerKind, check_live, kind_of
+from services.ingest.api.callers import Caller, CallerKind, caller_kind_of, check_live
 from services.ingest.api.emails import Emails
 from services.ingest.api.rest_base import query_or_503
 from services.ingest.domain import verification
@@ -240,7 +240,7 @@ def _check_flags(principal: Principal, new: CreateDomainRequest) -> None:
     if new.shared and principal.key.tenant_id:
         detail = "The key of a tenant cannot share a domain with others. Use the key of an account."
         raise Problem(403, "restricted_api_key", detail=detail)
-    if new.vouched and kind_of(principal.key) != CallerKind.OPERATOR:
+    if new.vouched and caller_kind_of(principal.key) != CallerKind.OPERATOR:
         detail = "Only an operator can vouch for a domain."
         raise Problem(403, "restricted_api_key", detail=detail)
 

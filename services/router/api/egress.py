@@ -1,4 +1,4 @@
-"""EgressService: egress sources, as operators change them. The outbox publishes the records that
+"""Egress sources, as operators change them. The outbox publishes the records that
 have changed."""
 
 from collections.abc import Collection, Iterator, Sequence
@@ -19,7 +19,7 @@ from kernel.outbox import Outbox
 from kernel.rpc import Context, RequestError, map_errors
 from kernel.topics import encode
 from mail.address import to_ascii
-from services.router.api.policies import PolicyTables
+from services.router.api.policies import StoredPolicies
 from services.router.api.pools import find_pool, start_warmup
 from services.router.domain.overrides import SUSPENDS
 from services.router.domain.policy_events import warmup_scope
@@ -61,7 +61,7 @@ class SourceAdmin:
             raise _taken(ipv4, ipv6)
         await self._publish(tx, added)
         if ramp:
-            with field("warmup"):
+            with refuse_field("warmup"):
                 await start_warmup(tx, added.egress_id, ramp, ramps=self.ramps)
         return added
 
@@ -106,10 +106,10 @@ class SourceAdmin:
 
 
 @dataclass(frozen=True, slots=True)
-class EgressService(EgressServiceServicer):
+class EgressServicer(EgressServiceServicer):
     database: Database
     sources: SourceAdmin
-    tables: PolicyTables
+    tables: StoredPolicies
     notifier: SchedulerNotifier
 
     @map_errors
@@ -169,7 +169,7 @@ class EgressService(EgressServiceServicer):
 
 
 @contextmanager
-def field(name: str) -> Iterator[None]:
+def refuse_field(name: str) -> Iterator[None]:
     """A reason why a value does not apply becomes the refusal of this field."""
     try:
         yield
@@ -181,7 +181,7 @@ async def _lock_pools(tx: Transaction, pool: str | None) -> str:
     """The id of a pool, which may be a name; empty for None. No other transaction changes pools or
     sources until the end of this one."""
     pools = await directory.load_pools(tx, lock=True)
-    with field("pool_id"):
+    with refuse_field("pool_id"):
         return "" if pool is None else find_pool(pools, pool).pool_id
 
 
@@ -210,7 +210,7 @@ def normalize_address(text: str) -> str:
 
 
 def normalize_host_name(text: str) -> str:
-    with field("ehlo"):  # AddressError is a ValueError
+    with refuse_field("ehlo"):  # AddressError is a ValueError
         return to_ascii(text) if text else ""
 
 

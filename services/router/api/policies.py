@@ -1,4 +1,4 @@
-"""PolicyService: what limits mail, as the rows say; and the commands of operators about it."""
+"""What limits mail, as it is stored, and the commands of operators that change it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +15,7 @@ from kernel import clock
 from kernel.database import Database, Transaction
 from kernel.rpc import Context, RequestError, map_errors
 from services.router.api.pools import PoolAdmin, PoolInUse
-from services.router.api.sources import load_sources, warmup_of
+from services.router.api.sources import describe_sources, warmup_of
 from services.router.domain import overrides, policy_events
 from services.router.domain.adaptation import AdaptationRules, AdaptivePolicies
 from services.router.domain.events import timestamp
@@ -29,7 +29,7 @@ INVALID = StatusCode.INVALID_ARGUMENT
 
 
 @dataclass(frozen=True, slots=True)
-class PolicyTables:
+class StoredPolicies:
     """The rows, as the scheduler would load them. configured: the limits besides the adaptive ones.
     pool_of: the pool of a tenant."""
 
@@ -55,7 +55,7 @@ class PolicyTables:
         return [one for one in found if one]
 
     async def sources(self, tx: Transaction) -> list[pb.Source]:
-        return await load_sources(tx, await self.load(tx), now_s=clock.now().timestamp())
+        return await describe_sources(tx, await self.load(tx), now_s=clock.now().timestamp())
 
     async def overrides(self, tx: Transaction) -> list[OverrideSet]:
         adaptive = await self.load(tx)
@@ -88,7 +88,7 @@ class PolicyTables:
 
 
 @contextmanager
-def refusals() -> Iterator[None]:
+def refuse_value_errors() -> Iterator[None]:
     """A reason why a command does not apply becomes the refusal of the call."""
     try:
         yield
@@ -113,9 +113,9 @@ def limit_usage(one: LimitUsage, set_by: str = "") -> pb.LimitUsage:
 
 
 @dataclass(frozen=True, slots=True)
-class PolicyService(PolicyServiceServicer):
+class PolicyServicer(PolicyServiceServicer):
     database: Database
-    tables: PolicyTables
+    tables: StoredPolicies
     notifier: SchedulerNotifier
     pools: PoolAdmin
 
@@ -164,7 +164,7 @@ class PolicyService(PolicyServiceServicer):
     async def AddPool(  # noqa: N802 - a name of the contract
         self, request: pb.AddPoolRequest, _: Context
     ) -> pb.AddPoolResponse:
-        with refusals():
+        with refuse_value_errors():
             pool = await self.pools.add(
                 request.name,
                 dedicated=request.dedicated,
@@ -177,7 +177,7 @@ class PolicyService(PolicyServiceServicer):
     async def SetOverflow(  # noqa: N802 - a name of the contract
         self, request: pb.SetOverflowRequest, _: Context
     ) -> pb.SetOverflowResponse:
-        with refusals():
+        with refuse_value_errors():
             pool = await self.pools.set_overflow(request.pool_id, request.overflow_pool_id)
         return pb.SetOverflowResponse(pool=pool)
 
@@ -185,7 +185,7 @@ class PolicyService(PolicyServiceServicer):
     async def RemovePool(  # noqa: N802 - a name of the contract
         self, request: pb.RemovePoolRequest, _: Context
     ) -> pb.RemovePoolResponse:
-        with refusals():
+        with refuse_value_errors():
             await self.pools.remove(request.pool_id)
         return pb.RemovePoolResponse()
 
@@ -193,7 +193,7 @@ class PolicyService(PolicyServiceServicer):
     async def Execute(  # noqa: N802 - a name of the contract
         self, request: pb.ExecuteRequest, _: Context
     ) -> pb.ExecuteResponse:
-        with refusals():
+        with refuse_value_errors():
             async with self.database.transaction() as tx:
                 await self.tables.execute(tx, request.command)
                 await self.notifier.notify(tx)

@@ -1,4 +1,4 @@
-"""Egress sources with their state, as the rows say."""
+"""Egress sources with their state, as it is stored."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -76,7 +76,7 @@ def warmup_of(warmups: Warmups, egress_id: str, site: str = "") -> pb.Warmup | N
     )
 
 
-async def load_sources(
+async def describe_sources(
     tx: Transaction, adaptive: AdaptivePolicies, *, now_s: float
 ) -> list[pb.Source]:
     """In the order of their ids, which is that in which they were added."""

@@ -28,7 +28,7 @@ from kernel.processor import DeadLetterGuard, StreamProcessor
 from kernel.rpc import RpcServer
 from kernel.service import Loop, Service, run_every
 from kernel.table import ReplicatedTable
-from services.router.api.policies import PolicyTables
+from services.router.api.policies import StoredPolicies
 from services.router.api.service import RouterServicer
 from services.router.app.policy_services import add_policy_services
 from services.router.app.routing import create_resolver, sandbox_route
@@ -159,7 +159,7 @@ def create_service(settings: Settings) -> Service:
     register_consumers(deps)
     server = RpcServer(settings.rpc_listen, settings.rpc_token)
     add_RouterServiceServicer_to_server(create_servicer(deps), server.grpc)
-    tables = PolicyTables(deps.rules, deps.policies, deps.directory.pool_of)
+    tables = StoredPolicies(deps.rules, deps.policies, deps.directory.pool_of)
     add_policy_services(
         server, tables, deps.outbox, database=deps.system_database, notifier=deps.notifier
     )

@@ -5,15 +5,15 @@ from contracts.router.v1.policy_service_pb2_grpc import add_PolicyServiceService
 from kernel.database import Database
 from kernel.outbox import Outbox
 from kernel.rpc import RpcServer
-from services.router.api.egress import EgressService, SourceAdmin
-from services.router.api.policies import PolicyService, PolicyTables
+from services.router.api.egress import EgressServicer, SourceAdmin
+from services.router.api.policies import PolicyServicer, StoredPolicies
 from services.router.api.pools import PoolAdmin
 from services.router.store.notify import SchedulerNotifier
 
 
 def add_policy_services(
     server: RpcServer,
-    tables: PolicyTables,
+    tables: StoredPolicies,
     outbox: Outbox,
     *,
     database: Database,
@@ -21,7 +21,7 @@ def add_policy_services(
 ) -> None:
     ramps = tables.rules.ramps
     pools = PoolAdmin(database, outbox, ramps)
-    policies = PolicyService(database, tables, notifier, pools)
-    egress = EgressService(database, SourceAdmin(outbox, ramps), tables, notifier)
+    policies = PolicyServicer(database, tables, notifier, pools)
+    egress = EgressServicer(database, SourceAdmin(outbox, ramps), tables, notifier)
     add_PolicyServiceServicer_to_server(policies, server.grpc)
     add_EgressServiceServicer_to_server(egress, server.grpc)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kernel.errors import ConfigError
 from services.router.domain.adaptation import AdaptationRules
-from services.router.domain.feedback_rules import load_feedback_rules
+from services.router.domain.feedback_rules import parse_feedback_rules
 from services.router.domain.ramps import parse_ramps
 from services.router.domain.reputation import ReputationPolicy
 from services.router.domain.routes import StaticRoutes
@@ -46,7 +46,7 @@ def read_adaptation_rules(settings: Settings) -> AdaptationRules:
         )
     try:
         text = read_file(settings.feedback_file) or read_shipped("feedback.toml")
-        feedback = load_feedback_rules(text)
+        feedback = parse_feedback_rules(text)
         complaint_sites = frozenset(tomllib.loads(text).get("complaint_sites", ()))
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(f"ROUTER_FEEDBACK_FILE: {error}") from error

@@ -17,7 +17,7 @@ from contracts.router.v1.results_pb2 import RESULT_KIND_ATTEMPT, Result
 from services.router.domain import policy_events
 from services.router.domain.egress import EgressSource
 from services.router.domain.events import unix_s
-from services.router.domain.feedback import Feedback
+from services.router.domain.feedback import FeedbackController
 from services.router.domain.feedback_rules import FeedbackRule
 from services.router.domain.ledger import ScopeKind
 from services.router.domain.listings import Listings
@@ -101,7 +101,7 @@ class AdaptivePolicies:
         self.warmups = Warmups(
             rules.ramps, big_sites=rules.big_sites, spreads=lambda one: one in self._alone
         )
-        self.feedback = Feedback(rules.feedback)
+        self.feedback = FeedbackController(rules.feedback)
         self.reputation = Reputation(
             reports_complaints=rules.complaint_sites.__contains__,
             policy_of=lambda tenant_id: rules.policy_of(tenant_id) or rules.policy,

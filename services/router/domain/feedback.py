@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_TEMPORARY
 from mail import bounce
 from mail.mx import site_of
-from services.router.domain.feedback_rules import Action, FeedbackRule, match
+from services.router.domain.feedback_rules import Action, FeedbackRule, matching_rules
 from services.router.domain.ledger import Scope, ScopeKind, Suspension
 from services.router.domain.limits import Limits
 from services.router.domain.overrides import (
@@ -62,7 +62,7 @@ def is_of_site(mx_host: str, site: str) -> bool:
     return named == site
 
 
-def feeds(result: AttemptResult) -> bool:
+def concerns_sender(result: AttemptResult) -> bool:
     """A refusal of a recipient says nothing about the sender."""
     return (
         result.connected
@@ -113,7 +113,7 @@ HINT = FeedbackRule(
 )
 
 
-class Feedback:
+class FeedbackController:
     """Decides overrides, and is the policy source of those in force."""
 
     kinds = (ScopeKind.WARMUP, ScopeKind.EGRESS_SITE, ScopeKind.TENANT_SITE, ScopeKind.TENANT)
@@ -135,7 +135,7 @@ class Feedback:
         for result in results:
             if result.connected:
                 self._count(result)
-            if feeds(result):
+            if concerns_sender(result):
                 events += self._react(result, now_s)
         if now_s - self._swept_s > SWEEP_S:
             self._sweep(now_s)
@@ -147,8 +147,8 @@ class Feedback:
 
     def _react(self, result: AttemptResult, now_s: float) -> list[OverrideEvent]:
         events: list[OverrideEvent] = []
-        for rule in match(self._rules, result):
-            scope = scope_of(rule.action, result)
+        for rule in matching_rules(self._rules, result):
+            scope = override_scope_of(rule.action, result)
             if self._is_known(scope, rule.action, result):
                 continue
             hits = self._hits.add(rule, scope, at_s=result.answered_s, count=result.count)
@@ -259,7 +259,7 @@ def is_recent(override: Override, at_s: float) -> bool:
     return at_s < override.ends_s + MEMORY_S
 
 
-def scope_of(action: Action, result: AttemptResult) -> Scope:
+def override_scope_of(action: Action, result: AttemptResult) -> Scope:
     if action is Action.SUSPEND_TENANT_SITE:
         return Scope(ScopeKind.TENANT_SITE, f"{result.tenant_id}/{result.site}")
     if action is Action.SUSPEND_EGRESS:

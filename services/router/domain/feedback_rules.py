@@ -45,18 +45,18 @@ class FeedbackRule(NamedTuple):
         return (
             (not self.sites or site in self.sites)
             and (not self.classes or bounce_class in self.classes)
-            and (not self.pattern or compiled(self.pattern).search(text) is not None)
+            and (not self.pattern or compile_pattern(self.pattern).search(text) is not None)
         )
 
 
 @lru_cache(maxsize=1024)
-def compiled(pattern: str) -> Any:  # noqa: ANN401 - re2 has no types
+def compile_pattern(pattern: str) -> Any:  # noqa: ANN401 - re2 has no types
     options = re2.Options()
     options.log_errors = False
     return re2.compile(pattern, options)
 
 
-def load_feedback_rules(text: str) -> tuple[FeedbackRule, ...]:
+def parse_feedback_rules(text: str) -> tuple[FeedbackRule, ...]:
     """Raises ValueError with all problems that the linter has found."""
     rules = tuple(parse_rule(entry) for entry in tomllib.loads(text).get("rule", []))
     if problems := lint_feedback_rules(rules):
@@ -110,7 +110,7 @@ def lint_rule(rule: FeedbackRule) -> Iterable[str]:
 
 def lint_pattern(rule: FeedbackRule) -> str:
     try:
-        found = compiled(rule.pattern).search(rule.example.lower())
+        found = compile_pattern(rule.pattern).search(rule.example.lower())
     except re2.error as error:
         return f"not an RE2 pattern: {error}"
     return "" if found else f"the pattern does not match its example {rule.example!r}."
@@ -123,7 +123,9 @@ def bounce_classes() -> frozenset[str]:
     return frozenset(rules.classes)
 
 
-def match(rules: Sequence[FeedbackRule], result: AttemptResult) -> tuple[FeedbackRule, ...]:
+def matching_rules(
+    rules: Sequence[FeedbackRule], result: AttemptResult
+) -> tuple[FeedbackRule, ...]:
     """The rules that apply; fallbacks only where no other does."""
     lowered = result.reply_text[: bounce.MAX_TEXT].lower()
     found = [rule for rule in rules if rule.applies(result.site, result.bounce_class, lowered)]

@@ -10,7 +10,7 @@ from kernel.ids import creation_time_of
 from services.ingest.api.administration.brands import BrandEntry
 from services.ingest.api.administration.mailboxes import Mailboxes, SmtpHost
 from services.ingest.api.administration.tenants import AMBIGUOUS_POLICIES, REPUTATION_POLICIES
-from services.ingest.api.callers import Caller, kind_of
+from services.ingest.api.callers import Caller, caller_kind_of
 from services.ingest.api.rest_base import format_time, format_timestamp
 from services.ingest.domain.mailbox import is_active, is_rotating
 from services.ingest.domain.pause import is_paused
@@ -134,7 +134,7 @@ def api_key_to_json(key: ApiKey, last_used_at: datetime | None = None) -> dict[s
         "object": "api_key",
         "id": key.key_id,
         "name": key.name,
-        "kind": kind_of(key).value,
+        "kind": caller_kind_of(key).value,
         "account_id": key.account_id or None,
         "tenant_id": key.tenant_id or None,
         "prefix": key.prefix or None,

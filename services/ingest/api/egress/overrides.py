@@ -17,9 +17,9 @@ from services.ingest.api.administration.base import check_id, parse_id
 from services.ingest.api.administration.tenants import Tenants
 from services.ingest.api.callers import Caller
 from services.ingest.api.egress.requests import OverrideRequest
-from services.ingest.api.egress.router import Router
+from services.ingest.api.egress.router_client import EgressRouterClient
 from services.ingest.api.egress.views import id_of_override
-from services.ingest.api.egress.visibility import Visible
+from services.ingest.api.egress.visibility import VisibleResources
 from services.ingest.api.policies import pointing_to
 from services.ingest.domain.accepted_event import timestamp
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
@@ -38,19 +38,19 @@ SUSPENDS = {
 class Overrides:
     """Raises Problem for everything that the router refuses."""
 
-    def __init__(self, router: Router, tenants: Tenants, audit_log: AuditLog) -> None:
+    def __init__(self, router: EgressRouterClient, tenants: Tenants, audit_log: AuditLog) -> None:
         self._router = router
         self._tenants = tenants
         self._audit_log = audit_log
 
     async def list_of(self, caller: Caller) -> Sequence[OverrideSet]:
         """Those in force: of the caller's tenants, or all for an operator."""
-        visible = await Visible.to(caller, self._tenants)
+        visible = await VisibleResources.for_caller(caller, self._tenants)
         return [one for one in await self._router.overrides() if visible.scope(one.scope)]
 
     async def standings_of(self, caller: Caller) -> Sequence[StandingChanged]:
         """Of the caller's tenants, or all for an operator. Without those that are good."""
-        visible = await Visible.to(caller, self._tenants)
+        visible = await VisibleResources.for_caller(caller, self._tenants)
         return [
             one
             for one in await self._router.standings()
@@ -80,7 +80,7 @@ class Overrides:
         found = {id_of_override(one): one for one in await self._router.overrides()}.get(wanted)
         if found is None:
             raise not_found(WHAT)
-        removed = OverrideRemoved(override_id=found.override_id, removed_by=name_of(caller))
+        removed = OverrideRemoved(override_id=found.override_id, removed_by=operator_name(caller))
         await self._router.execute(PolicyCommand(remove_override=removed))
         await self._audit_log.record(caller, (Subject(RESOURCE, wanted), found, None))
         return wanted
@@ -134,6 +134,6 @@ def _new(scope: str, action: str, *, until: Timestamp, reason: str = "") -> Over
     )
 
 
-def name_of(caller: Caller) -> str:
+def operator_name(caller: Caller) -> str:
     """As it is in events."""
     return caller.key.name or caller.key.key_id

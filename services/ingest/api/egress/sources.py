@@ -15,7 +15,7 @@ from services.ingest.api.administration.audit_log import AuditLog
 from services.ingest.api.administration.base import check_id, conflict, parse_id
 from services.ingest.api.administration.tenants import Tenants
 from services.ingest.api.callers import Caller
-from services.ingest.api.egress.overrides import Overrides, name_of
+from services.ingest.api.egress.overrides import Overrides, operator_name
 from services.ingest.api.egress.requests import (
     AddIpRequest,
     ResumeIpRequest,
@@ -23,9 +23,9 @@ from services.ingest.api.egress.requests import (
     UpdateIpRequest,
     WarmupRequest,
 )
-from services.ingest.api.egress.router import Router
+from services.ingest.api.egress.router_client import EgressRouterClient
 from services.ingest.api.egress.views import addresses_of
-from services.ingest.api.egress.visibility import Visible
+from services.ingest.api.egress.visibility import VisibleResources
 from services.ingest.api.policies import pointing_to
 from services.ingest.domain import schedule
 from services.ingest.domain.accepted_event import timestamp
@@ -43,7 +43,7 @@ class EgressSources:
 
     def __init__(
         self,
-        router: Router,
+        router: EgressRouterClient,
         tenants: Tenants,
         audit_log: AuditLog,
         *,
@@ -58,7 +58,7 @@ class EgressSources:
         self, caller: Caller, *, address: str = "", pool_id: str = ""
     ) -> Sequence[pb.Source]:
         """Of the pools that the caller's tenants send through; all for an operator."""
-        visible = await Visible.to(caller, self._tenants)
+        visible = await VisibleResources.for_caller(caller, self._tenants)
         return [
             one
             for one in await self._router.sources()
@@ -138,7 +138,7 @@ class EgressSources:
         """End the pause and the suspension of the source, or its suspension at a site."""
         before = await self._existing(ip_id)
         request = egress_pb.ResumeSourceRequest(
-            egress_id=before.source.egress_id, site=given.site, resumed_by=name_of(caller)
+            egress_id=before.source.egress_id, site=given.site, resumed_by=operator_name(caller)
         )
         changed = (await self._router.change(self._router.stub.ResumeSource, request)).source
         await self._record(caller, before.source, changed, action="resume")

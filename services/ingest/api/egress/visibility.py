@@ -11,7 +11,7 @@ DEFAULT_POOL = "00000000-0000-7000-8000-000000000001"  # of tenants without anot
 PAGE = 500
 
 
-class Visible:
+class VisibleResources:
     """What the tenants of a caller have. Without tenants, the caller is an operator, who sees
     everything."""
 
@@ -30,7 +30,7 @@ class Visible:
         return self._all or is_theirs
 
     @classmethod
-    async def to(cls, caller: Caller, tenants: Tenants) -> "Visible":
+    async def for_caller(cls, caller: Caller, tenants: Tenants) -> "VisibleResources":
         """Raises Problem, also for test keys: all of this is about live mail."""
         check_live(caller.key, "egress sources")
         if caller.tenant is not None:

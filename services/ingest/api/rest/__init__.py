@@ -16,7 +16,7 @@ from services.ingest.api import responses
 from services.ingest.api.administration import Administration
 from services.ingest.api.domains import Domains
 from services.ingest.api.egress.overrides import Overrides
-from services.ingest.api.egress.router import Router
+from services.ingest.api.egress.router_client import EgressRouterClient
 from services.ingest.api.egress.sources import EgressSources
 from services.ingest.api.emails import Emails
 from services.ingest.api.http import Disconnected
@@ -113,7 +113,7 @@ def add_policies(app: FastAPI, dependencies: RestDependencies) -> None:
     access, clients = dependencies.access, dependencies.clients
     tenants = dependencies.administration.tenants
     audit_log = dependencies.administration.audit_log
-    router = Router(clients)
+    router = EgressRouterClient(clients)
     of_operators = Overrides(router, tenants, audit_log)
     sources = EgressSources(router, tenants, audit_log, overrides=of_operators)
     app.include_router(limits.routes(access, Policies(clients), tenants, audit_log=audit_log))

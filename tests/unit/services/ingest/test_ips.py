@@ -61,7 +61,7 @@ LISTS = {
 }
 
 
-class Router:
+class EgressRouterClient:
     """Its lists; every command is refused. given: the commands."""
 
     def __init__(self, refusal: RpcError) -> None:
@@ -96,7 +96,7 @@ def call(
     method: str, path: str, body: object = None, *, key: ApiKey = OPERATOR,
     refusal: RpcError = refusal_of(),  # noqa: B008 - immutable
 ) -> httpx.Response:  # fmt: skip
-    router = Router(refusal)
+    router = EgressRouterClient(refusal)
     clients = SimpleNamespace(
         **dict.fromkeys(("router", "events", "delivery", "shield")), policies=router, egress=router
     )

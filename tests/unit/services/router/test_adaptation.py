@@ -23,7 +23,7 @@ from kernel.table import ReplicatedTable
 from services.router.domain.adaptation import COUNTS_MAX, AdaptationRules, AdaptivePolicies
 from services.router.domain.egress import EgressSource
 from services.router.domain.events import timestamp
-from services.router.domain.feedback_rules import load_feedback_rules
+from services.router.domain.feedback_rules import parse_feedback_rules
 from services.router.domain.ledger import Scope, ScopeKind
 from services.router.domain.policies import DEFAULT_POOL, TenantDirectory, egress_site_scope
 from services.router.domain.ramps import Ramp
@@ -36,7 +36,7 @@ RAMP = Ramp("test", "day", (20, 50, 100), "the test")
 FEEDBACK = (files("services.router") / "feedback.toml").read_text("utf-8")
 RULES = AdaptationRules(
     ramps={"test": RAMP},
-    feedback=load_feedback_rules(FEEDBACK),
+    feedback=parse_feedback_rules(FEEDBACK),
     big_sites=("google",),
     complaint_sites=("yahoo",),
 )

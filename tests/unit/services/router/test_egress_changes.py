@@ -5,7 +5,7 @@ import pytest
 from kernel.rpc import RequestError
 from services.router.api.egress import address_pair, normalize_host_name
 from services.router.domain.adaptation import AdaptationRules
-from services.router.domain.feedback import Feedback
+from services.router.domain.feedback import FeedbackController
 from services.router.domain.feedback_rules import Action
 from services.router.domain.ledger import Scope, ScopeKind
 from services.router.domain.overrides import Override, OverrideSet, ends_s
@@ -51,7 +51,7 @@ def test_a_suspended_source_sends_nothing_until_its_end() -> None:
     end = ends_s(Action.SUSPEND_EGRESS, 0.0, 100.0)
     assert end == 100.0  # at once with its whole rate: nobody has refused it
     suspended = Override("o", scope, Action.SUSPEND_EGRESS, "operator", "", 0.0, 100.0, end)
-    feedback = Feedback([], [OverrideSet(suspended)])
+    feedback = FeedbackController([], [OverrideSet(suspended)])
     assert (found := feedback.suspension_of(scope, 99.0))
     assert found.until_s == 100.0
     assert feedback.suspension_of(scope, 100.0) is None

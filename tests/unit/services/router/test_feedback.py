@@ -10,11 +10,16 @@ from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_DELIVERED as DELIVE
 from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_PERMANENT as PERMANENT
 from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_STALE as STALE
 from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_TEMPORARY as TEMPORARY
-from services.router.domain.feedback import Feedback, feeds, is_of_site, retry_hint_s
+from services.router.domain.feedback import (
+    FeedbackController,
+    concerns_sender,
+    is_of_site,
+    retry_hint_s,
+)
 from services.router.domain.feedback_rules import (
     Action,
     lint_feedback_rules,
-    load_feedback_rules,
+    parse_feedback_rules,
 )
 from services.router.domain.ledger import Scope, ScopeKind
 from services.router.domain.limits import NO_LIMITS, Limits
@@ -23,7 +28,7 @@ from services.router.domain.policies import egress_site_scope
 from services.router.domain.reasons import WaitReason
 from services.router.domain.results import AttemptResult
 
-RULES = load_feedback_rules((files("services.router") / "feedback.toml").read_text("utf-8"))
+RULES = parse_feedback_rules((files("services.router") / "feedback.toml").read_text("utf-8"))
 TSS04 = "[TSS04] Messages from 192.0.2.1 temporarily deferred due to unexpected volume"
 HOUR_S = 3600.0
 YAHOO = egress_site_scope("ip", "yahoo")
@@ -58,7 +63,7 @@ def delivered(count: int, at_s: float) -> AttemptResult:
 
 
 def test_yahoos_second_complaint_reply_suspends_the_source_at_yahoo_for_two_hours() -> None:
-    feedback = Feedback(RULES)
+    feedback = FeedbackController(RULES)
     assert feedback.record([refusal(TSS04, at_s=1000.0)], 1001.0) == []
     [event] = feedback.record([refusal(TSS04, at_s=1010.0)], 1011.0)
     assert isinstance(event, OverrideSet)
@@ -72,14 +77,14 @@ def test_yahoos_second_complaint_reply_suspends_the_source_at_yahoo_for_two_hour
 
 
 def test_replies_that_are_too_far_apart_trigger_nothing() -> None:
-    feedback = Feedback(RULES)
+    feedback = FeedbackController(RULES)
     for hour in range(5):
         at_s = 1000.0 + hour * 1.1 * HOUR_S
         assert feedback.record([refusal(TSS04, at_s=at_s)], at_s) == []
 
 
 def test_after_a_suspension_the_rate_returns_in_steps_from_a_canary() -> None:
-    feedback = Feedback(RULES)
+    feedback = FeedbackController(RULES)
     feedback.record([delivered(6_000, 900.0), refusal(TSS04, count=2)], 1001.0)
     [override] = feedback.overrides(1001.0)
     step_s = (override.ends_s - override.until_s) / len(RESTORE_SHARES)
@@ -92,7 +97,7 @@ def test_after_a_suspension_the_rate_returns_in_steps_from_a_canary() -> None:
 
 
 def test_a_rule_that_triggers_again_soon_lasts_twice_as_long() -> None:
-    feedback = Feedback(RULES)
+    feedback = FeedbackController(RULES)
     feedback.record([refusal(TSS04, count=2)], 1001.0)
     again_s = 1000.0 + 2 * HOUR_S + 60
     feedback.record([refusal(TSS04, at_s=again_s, count=2)], again_s)
@@ -102,7 +107,7 @@ def test_a_rule_that_triggers_again_soon_lasts_twice_as_long() -> None:
 
 
 def test_a_shorter_suspension_does_not_end_a_longer_one() -> None:
-    feedback = Feedback(RULES)
+    feedback = FeedbackController(RULES)
     feedback.record([refusal(TSS04, count=2)], 1001.0)
     hint = refusal("try again in 5 minutes", at_s=1010.0, bounce_class="rate_limited")
     blocked = refusal("blocked", at_s=1010.0, count=9)._replace(assigned_s=1005.0)
@@ -113,14 +118,14 @@ def test_a_shorter_suspension_does_not_end_a_longer_one() -> None:
 
 
 def test_replies_to_mail_that_was_assigned_before_an_override_do_not_prolong_it() -> None:
-    feedback = Feedback(RULES)
+    feedback = FeedbackController(RULES)
     feedback.record([refusal(TSS04, count=2)], 1001.0)
     late = refusal(TSS04, at_s=1030.0, count=50)._replace(assigned_s=999.0)
     assert feedback.record([late], 1031.0) == []
 
 
 def test_a_reply_that_arrives_when_its_override_would_have_ended_does_nothing() -> None:
-    feedback = Feedback(RULES)
+    feedback = FeedbackController(RULES)
     assert feedback.record([refusal(TSS04, count=2)], 1000.0 + 2 * HOUR_S) == []
 
 
@@ -138,8 +143,8 @@ def test_a_reply_that_arrives_when_its_override_would_have_ended_does_nothing() 
 def test_what_is_not_a_refusal_of_the_sender_by_the_site_changes_nothing(
     result: AttemptResult,
 ) -> None:
-    assert not feeds(result)
-    assert Feedback(RULES).record([result], 1001.0) == []
+    assert not concerns_sender(result)
+    assert FeedbackController(RULES).record([result], 1001.0) == []
 
 
 @pytest.mark.parametrize(
@@ -158,7 +163,7 @@ def test_a_host_counts_for_its_own_site(host: str, site: str, *, belongs: bool) 
 
 
 def test_microsofts_connection_limit_leaves_one_connection() -> None:
-    feedback = Feedback(RULES)
+    feedback = FeedbackController(RULES)
     text = "The mail server [192.0.2.1] has exceeded the maximum number of connections. (S3115)"
     host = "hotmail-com.olc.protection.outlook.com"
     reply = refusal(
@@ -171,14 +176,14 @@ def test_microsofts_connection_limit_leaves_one_connection() -> None:
 
 
 def test_content_suspends_its_tenant_at_the_site_and_nobody_else() -> None:
-    feedback = Feedback(RULES)
+    feedback = FeedbackController(RULES)
     feedback.record([refusal("spam", bounce_class="spam_content", count=20)], 1001.0)
     assert feedback.suspension_of(Scope(ScopeKind.TENANT_SITE, "tenant/yahoo"), 1001.0)
     assert feedback.suspension_of(YAHOO, 1001.0) is None
 
 
 def test_malware_pauses_its_tenant() -> None:
-    feedback = Feedback(RULES)
+    feedback = FeedbackController(RULES)
     feedback.record([refusal("virus found", bounce_class="virus_related", count=5)], 1001.0)
     suspension = feedback.suspension_of(Scope(ScopeKind.TENANT, "tenant"), 1001.0)
     assert suspension
@@ -201,7 +206,7 @@ def test_a_delay_that_the_receiver_names_is_read(text: str, hint_s: float | None
 
 
 def test_a_named_delay_is_heeded_for_a_limited_source_and_not_for_a_greylisted_message() -> None:
-    feedback = Feedback(RULES)
+    feedback = FeedbackController(RULES)
     text = "rate limit exceeded, try again in 30 minutes"
     greylisted = refusal(text, bounce_class="greylisted")
     assert feedback.record([greylisted], 1001.0) == []
@@ -212,7 +217,7 @@ def test_a_named_delay_is_heeded_for_a_limited_source_and_not_for_a_greylisted_m
 
 
 def test_an_operator_removes_an_override() -> None:
-    feedback = Feedback(RULES)
+    feedback = FeedbackController(RULES)
     feedback.record([refusal(TSS04, count=2)], 1001.0)
     [override] = feedback.overrides(1001.0)
     feedback.remove(override.override_id, removed_by="ann", now_s=1002.0)
@@ -242,7 +247,7 @@ def test_the_linter_reports_rules_that_never_match_or_never_end() -> None:
     pattern = "("
     """
     with pytest.raises(ValueError, match="no site is named gmail") as raised:
-        load_feedback_rules(text)
+        parse_feedback_rules(text)
     for part in (
         "does not match its example",
         "two rules have this name",
@@ -282,7 +287,7 @@ SCOPES = (YAHOO, Scope(ScopeKind.TENANT, "tenant"), Scope(ScopeKind.TENANT_SITE,
 def test_no_override_outlives_its_end(
     replies: list[tuple[tuple[str, str], int, float, float]],
 ) -> None:
-    feedback, now_s, events = Feedback(RULES), 0.0, []
+    feedback, now_s, events = FeedbackController(RULES), 0.0, []
     for (text, bounce_class), count, passed_s, late_s in replies:
         now_s += passed_s
         at_s = max(now_s - late_s, 0.0)
@@ -307,7 +312,7 @@ def test_no_override_outlives_its_end(
 
 
 def test_memory_is_given_back_when_receivers_are_content_again() -> None:
-    feedback = Feedback(RULES)
+    feedback = FeedbackController(RULES)
     for number in range(500):
         site = f"s{number}.example"
         reply = refusal("blocked", site=site, host=f"mx.{site}", count=9)

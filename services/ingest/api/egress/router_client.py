@@ -13,7 +13,7 @@ DEADLINE_S = 10.0  # of a large installation, all of whose limits are read
 R = TypeVar("R", bound=Message)
 
 
-class Router:
+class EgressRouterClient:
     """Raises Problem for everything that it refuses."""
 
     def __init__(self, clients: ServiceClients) -> None:

@@ -16,8 +16,10 @@ from contracts.router.v1.policies_pb2 import OverrideSet, StandingChanged, Warmu
 from kernel.rpc import RpcError
 from services.ingest.api.callers import Caller
 from services.ingest.api.egress.views import id_of_override
+from services.ingest.api.egress.visibility import DEFAULT_POOL, PAGE, VisibleResources
 from services.ingest.clients import problem_of
 from services.ingest.domain.rate_limiter import RateLimitStatus
+from services.ingest.store.directory_lists import Page
 from tests.support.rest_api import ID, OpenAccess, application_with
 
 EGRESS, OTHER = "01890000-0000-7000-8000-00000000000a", "01890000-0000-7000-8000-00000000000b"
@@ -231,6 +233,24 @@ def test_a_tenant_sees_its_own_overrides_and_standing() -> None:
     assert listed("/v1/overrides", "scope", OPERATOR) == {one.scope for one in OVERRIDES}
     assert listed("/v1/standings", "id", own) == {f"tenant/{ID}"}
     assert len(listed("/v1/standings", "id", OPERATOR)) == 3
+
+
+def test_an_account_sees_the_pools_of_all_its_tenants() -> None:
+    tenants = [Tenant(tenant_id=str(n), pool_id=f"pool {n}") for n in range(PAGE + 1)]
+
+    class Pages:
+        async def page(self, _: Caller, page: Page, **__: object) -> tuple[list[Tenant], bool]:
+            first = int(page.after) + 1 if page.after else 0
+            found = tenants[first : first + page.limit]
+            return found, first + len(found) < len(tenants)
+
+    account = Caller(ApiKey(account_id=ID, kind=ApiKeyKind.API_KEY_KIND_ACCOUNT))
+    visible = asyncio.run(VisibleResources.for_caller(account, cast(Any, Pages())))
+    assert all(visible.pool(one.pool_id) for one in tenants)
+    assert visible.scope(f"tenant_site/{PAGE}/yahoo")
+    for other in ("tenant/x", "egress_site/1/yahoo", "site/1", "engine/"):
+        assert not visible.scope(other)
+    assert not visible.pool(DEFAULT_POOL)
 
 
 @pytest.mark.parametrize("path", ["/v1/ips", IP, "/v1/overrides", "/v1/standings"])

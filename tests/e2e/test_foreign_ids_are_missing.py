@@ -1,5 +1,5 @@
-"""Tenants and accounts are isolated: on every REST route and RPC, for every caller that it admits,
-an id of another one is not found, and no list has it.
+"""Tenants and accounts are isolated: on every REST route and internal RPC, for every caller that it
+admits, an id of another one is not found, and no list has it.
 
 The routes come from the OpenAPI document, the RPCs from the services' descriptors: a new one with
 an unknown kind of id fails the test until it is added here.
@@ -8,38 +8,36 @@ an unknown kind of id fails the test until it is added here.
 import asyncio
 import pkgutil
 import re
-import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any
 
 import grpc
 import httpx
-import pytest
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 import contracts
 from kernel.rpc import TOKEN_HEADER
-from services.ingest.api.callers import CallerKind
-from services.ingest.api.grpc.base import rule_of
-from services.ingest.api.operations import OPERATIONS
-from tests.support.accounts import add_account_key, add_brand, create_account
 from tests.support.engine import Engine
-from tests.support.known_keys import ACCESS
 from tests.support.operations import example_of, operations_of, path_parameters
-from tests.support.public_rpcs import rpcs, services_with
-from tests.support.sources import add_unused_source
+from tests.support.strangers import (
+    MISSING,
+    Caller,
+    OwnedObjects,
+    call,
+    check_unchanged,
+    other,
+    owner,
+    stranger,
+)
 
-WITHIN_S = 240.0
-MISSING = "01890000-0000-7000-8000-000000000000"
-SUPPRESSED = "gone@owner.example"
+__all__ = ["other", "owner", "stranger"]
+
 REFUSALS = {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT}
 CURSORS = ("after", "before")
-OF_LISTS = {"AddSuppression", "ListSuppressions"}  # RPCs whose email selects nothing
 OWN_LISTS = {f"/v1/{own}" for own in ("domains", "api-keys", "audit", "tenants", "accounts", "ips")}
 NAMES_ONE = re.compile(r"(^|_)ids?$")
 OWN_IDS_OF_REQUESTS = {"tenant_id", "account_id", "email_id", "message_ids", "id"}
@@ -53,90 +51,6 @@ def internal_services() -> Iterator[tuple[str, ServiceDescriptor]]:
             for service in import_module(module.name).DESCRIPTOR.services_by_name.values():
                 if owner != "INGEST":  # its services are the public API
                     yield f"{owner}_RPC_LISTEN", service
-
-
-@dataclass
-class OwnedObjects:
-    """The owner's objects, by the names of routes and requests."""
-
-    http: httpx.Client
-    tenant_id: str
-    account_id: str = ""
-    ids: dict[str, str] = field(default_factory=dict)
-
-
-class Caller(NamedTuple):
-    """Somebody else. kind: as in the document. names_tenant: by X-Tenant-Id."""
-
-    kind: str
-    http: httpx.Client
-    names_tenant: bool = True
-
-    def refuses(self, method: str, path: str) -> bool:
-        """Whether the operation needs a tenant, which this caller does not name."""
-        access = OPERATIONS[f"{method} {path}"].access
-        return self.kind in access.names_tenant and not self.names_tenant
-
-
-def client(engine: Engine, key: str, **headers: str) -> httpx.Client:
-    fields = {"Authorization": f"Bearer {key}", **headers}
-    return httpx.Client(base_url=engine.url, headers=fields, timeout=120)
-
-
-@pytest.fixture(scope="module")
-def owner(engine: Engine) -> Iterator[OwnedObjects]:
-    account = create_account(engine.environment, "owner.obm-sandbox.net", test=False)
-    with client(engine, account.api_key) as http:
-        owned = OwnedObjects(http, account.tenant_id, account.account_id)
-        owned.ids |= {"tenant_id": account.tenant_id, "account_id": account.account_id}
-        email = {
-            "from": "a@owner.obm-sandbox.net", "to": "delivered@obm-sandbox.net",
-            "subject": "Mine", "text": "x", "test": True,
-        }  # fmt: skip
-        owned.ids["email_id"] = http.post("/emails", json=email).json()["id"]
-        hook = {"endpoint": "https://hooks.example.com/owner"}
-        owned.ids["webhook_id"] = http.post("/webhooks", json=hook).json()["id"]
-        http.post("/suppressions", json={"email": SUPPRESSED})
-        owned.ids |= {"email": SUPPRESSED, "id_or_email": SUPPRESSED}
-        owned.ids["key_id"] = http.get("/api-keys").json()["data"][0]["id"]
-        owned.ids["domain_id"] = http.get("/domains").json()["data"][0]["id"]
-        owned.ids["brand_id"] = add_brand(engine.environment, account.account_id)
-        mailbox = {"address": "ann@owner.obm-sandbox.net"}
-        owned.ids["mailbox_id"] = http.post("/mailboxes", json=mailbox).json()["id"]
-        owned.ids["ip_id"] = add_unused_source(engine)
-        owned.ids["message_id"], owned.ids["engine_message_id"] = wait_for_capture(http)
-        yield owned
-
-
-def wait_for_capture(http: httpx.Client) -> tuple[str, str]:
-    deadline = time.monotonic() + WITHIN_S
-    while not (found := http.get("/sandbox/messages").json()["data"]):
-        assert time.monotonic() < deadline, "the sandbox received nothing"
-        time.sleep(0.2)
-    return found[0]["id"], found[0]["message_id"]
-
-
-@pytest.fixture(scope="module")
-def other(engine: Engine) -> Iterator[OwnedObjects]:
-    account = create_account(engine.environment, "other.obm-sandbox.net", test=False)
-    with client(engine, account.api_key) as http:
-        http.headers["X-Key"] = account.api_key
-        yield OwnedObjects(http, account.tenant_id, account.account_id)
-
-
-@pytest.fixture(scope="module", params=["tenant", "account", "account with a tenant"])
-def stranger(
-    request: pytest.FixtureRequest, engine: Engine, other: OwnedObjects
-) -> Iterator[Caller]:
-    """Each caller that may have something to do with the owner's kinds of objects."""
-    if request.param == "tenant":
-        yield Caller("tenant", other.http)
-        return
-    key = add_account_key(engine.environment, other.account_id)
-    named = request.param != "account"
-    headers = {"X-Tenant-Id": other.tenant_id} if named else {}
-    with client(engine, key, **headers) as http:
-        yield Caller("account", http, names_tenant=named)
 
 
 def test_every_route_treats_a_foreign_id_as_missing(owner: OwnedObjects, stranger: Caller) -> None:
@@ -203,55 +117,6 @@ def request_with(
 
 def without_names(response: dict[str, Any]) -> dict[str, Any]:
     return {name: one for name, one in response.items() if name not in {"instance", "request_id"}}
-
-
-def check_unchanged(owner: OwnedObjects) -> None:
-    for path in (
-        f"/emails/{owner.ids['email_id']}", f"/webhooks/{owner.ids['webhook_id']}",
-        f"/suppressions/{SUPPRESSED}", f"/mailboxes/{owner.ids['mailbox_id']}",
-        f"/sandbox/messages/{owner.ids['message_id']}",
-    ):  # fmt: skip
-        assert owner.http.get(path).status_code == 200
-
-
-def test_every_public_rpc_treats_a_foreign_id_as_missing(
-    engine: Engine, owner: OwnedObjects, other: OwnedObjects
-) -> None:
-    """Of the services whose objects belong to tenants."""
-    metadata = (("authorization", f"Bearer {other.http.headers['X-Key']}"),)
-    address = engine.environment["INGEST_GRPC_LISTEN"]
-    selectors = {
-        "EmailService": {"id": owner.ids["email_id"]},
-        "ApiKeyService": {"id": owner.ids["key_id"]},
-        "DomainService": {"id": owner.ids["domain_id"]},
-        "MailboxService": {"id": owner.ids["mailbox_id"]},
-        "WebhookService": {"id": owner.ids["webhook_id"]},
-        "SuppressionService": {"email": SUPPRESSED},
-    }
-    checked = 0
-    for rpc in rpcs(services_with(ACCESS)):
-        if CallerKind.TENANT not in rule_of(rpc.method.name).callers:
-            continue
-        selector = selectors[rpc.service.rpartition(".")[2]]
-        fields = rpc.method.input_type.fields_by_name
-        if not selector.keys() <= set(fields.keys()) or rpc.method.name in OF_LISTS:
-            continue
-        refusals = []
-        for one in (selector, {"id": MISSING} if "id" in selector else {"email": "x@y.example"}):
-            request: Any = rpc.request(**one)
-            if "scheduled_at" in fields:
-                request.scheduled_at.GetCurrentTime()
-            if rpc.method.name == "UpdateApiKey":
-                request.name = "mine"
-            service = rpc.method.containing_service
-            with pytest.raises(grpc.aio.AioRpcError) as refused:
-                asyncio.run(call(address, service, rpc.method, request, metadata))
-            assert refused.value.code() == grpc.StatusCode.NOT_FOUND, rpc.method.name
-            refusals.append((refused.value.details(), refused.value.trailing_metadata()))
-        assert refusals[0] == refusals[1], rpc.method.name
-        checked += 1
-    assert checked >= 21
-    check_unchanged(owner)
 
 
 def test_no_internal_rpc_reads_or_changes_another_tenants_objects(
@@ -327,20 +192,3 @@ async def response_text(
         if error.code() not in REFUSALS:
             raise
         return f"{error.code()} {error.details()}"
-
-
-async def call(
-    address: str,
-    service: ServiceDescriptor,
-    method: MethodDescriptor,
-    request: Message,
-    metadata: tuple[tuple[str, str], ...],
-) -> Message:
-    async with grpc.aio.insecure_channel(address) as channel:
-        call: Any = channel.unary_unary(
-            f"/{service.full_name}/{method.name}",
-            request_serializer=lambda one: one.SerializeToString(),
-            response_deserializer=GetMessageClass(method.output_type).FromString,
-        )
-        response: Message = await call(request, metadata=metadata, timeout=120)
-        return response

@@ -1,0 +1,78 @@
+"""Every public RPC treats the id of another account or tenant like one that does not exist, for
+every caller that it admits. The RPCs come from the services' descriptors."""
+
+import asyncio
+from typing import Any
+
+import grpc
+import pytest
+from grpc import StatusCode as Code
+
+from services.ingest.api.grpc.base import rule_of
+from tests.support.engine import Engine
+from tests.support.known_keys import ACCESS
+from tests.support.public_rpcs import Rpc, rpcs, services_with
+from tests.support.strangers import (
+    MISSING,
+    SUPPRESSED,
+    Caller,
+    OwnedObjects,
+    call,
+    check_unchanged,
+    other,
+    owner,
+    stranger,
+)
+
+__all__ = ["other", "owner", "stranger"]
+
+NAMES = {
+    "AccountService": "account_id", "TenantService": "tenant_id", "ApiKeyService": "key_id",
+    "MailboxService": "mailbox_id", "BrandService": "brand_id", "DomainService": "domain_id",
+    "EmailService": "email_id", "WebhookService": "webhook_id",
+}  # fmt: skip
+OF_LISTS = {"AddSuppression", "ListSuppressions"}  # whose email selects nothing
+
+
+def selector_of(rpc: Rpc, owner: OwnedObjects) -> dict[str, str]:
+    """The field that names one of the owner's objects; empty if the RPC has none."""
+    service = rpc.service.rpartition(".")[2]
+    fields = rpc.method.input_type.fields_by_name
+    if "email" in fields and service == "SuppressionService" and rpc.method.name not in OF_LISTS:
+        return {"email": SUPPRESSED}
+    return {"id": owner.ids[NAMES[service]]} if "id" in fields else {}
+
+
+def with_changes(request: Any) -> Any:  # noqa: ANN401 - a protobuf
+    """The request with what it needs besides the id."""
+    fields = request.DESCRIPTOR.fields_by_name
+    if "scheduled_at" in fields:
+        request.scheduled_at.GetCurrentTime()
+    if request.DESCRIPTOR.name.startswith("Update") and "name" in fields:
+        request.name = "mine"
+    return request
+
+
+def test_every_public_rpc_treats_a_foreign_id_as_missing(
+    engine: Engine, owner: OwnedObjects, stranger: Caller
+) -> None:
+    address = engine.environment["INGEST_GRPC_LISTEN"]
+    checked = 0
+    for rpc in rpcs(services_with(ACCESS)):
+        rule = rule_of(rpc.method.name)
+        selector = selector_of(rpc, owner)
+        if stranger.kind not in rule.callers or not selector:
+            continue
+        expected = Code.INVALID_ARGUMENT if stranger.lacks_tenant(rule) else Code.NOT_FOUND
+        refusals = []
+        for one in (selector, {"id": MISSING} if "id" in selector else {"email": "x@y.example"}):
+            request = with_changes(rpc.request(**one))
+            service = rpc.method.containing_service
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                asyncio.run(call(address, service, rpc.method, request, stranger.metadata))
+            assert refused.value.code() == expected, (rpc.method.name, refused.value.details())
+            refusals.append((refused.value.details(), refused.value.trailing_metadata()))
+        assert refusals[0] == refusals[1], rpc.method.name
+        checked += 1
+    assert checked >= 21
+    check_unchanged(owner)

@@ -1,0 +1,141 @@
+"""Objects of an account, and the callers who have nothing to do with them, on a running engine."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import grpc
+import httpx
+import pytest
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from services.ingest.api.callers import AccessRule
+from services.ingest.api.operations import OPERATIONS
+from tests.support.accounts import add_account_key, add_brand, create_account
+from tests.support.engine import Engine
+from tests.support.sources import add_unused_source
+
+WITHIN_S = 240.0
+MISSING = "01890000-0000-7000-8000-000000000000"
+SUPPRESSED = "gone@owner.example"
+
+
+@dataclass
+class OwnedObjects:
+    """The owner's objects, by the names of routes and requests."""
+
+    http: httpx.Client
+    tenant_id: str
+    account_id: str = ""
+    ids: dict[str, str] = field(default_factory=dict)
+
+
+class Caller(NamedTuple):
+    """Somebody else. kind: as in the document. names_tenant: by X-Tenant-Id."""
+
+    kind: str
+    http: httpx.Client
+    names_tenant: bool = True
+
+    def lacks_tenant(self, access: AccessRule) -> bool:
+        """Whether the operation needs a tenant, which this caller does not name."""
+        return self.kind in access.names_tenant and not self.names_tenant
+
+    def refuses(self, method: str, path: str) -> bool:
+        return self.lacks_tenant(OPERATIONS[f"{method} {path}"].access)
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Of its RPCs."""
+        named = ("authorization", "x-tenant-id")
+        return tuple((name, self.http.headers[name]) for name in named if name in self.http.headers)
+
+
+def client(engine: Engine, key: str, **headers: str) -> httpx.Client:
+    fields = {"Authorization": f"Bearer {key}", **headers}
+    return httpx.Client(base_url=engine.url, headers=fields, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def owner(engine: Engine) -> Iterator[OwnedObjects]:
+    account = create_account(engine.environment, "owner.obm-sandbox.net", test=False)
+    with client(engine, account.api_key) as http:
+        owned = OwnedObjects(http, account.tenant_id, account.account_id)
+        owned.ids |= {"tenant_id": account.tenant_id, "account_id": account.account_id}
+        email = {
+            "from": "a@owner.obm-sandbox.net", "to": "delivered@obm-sandbox.net",
+            "subject": "Mine", "text": "x", "test": True,
+        }  # fmt: skip
+        owned.ids["email_id"] = http.post("/emails", json=email).json()["id"]
+        hook = {"endpoint": "https://hooks.example.com/owner"}
+        owned.ids["webhook_id"] = http.post("/webhooks", json=hook).json()["id"]
+        http.post("/suppressions", json={"email": SUPPRESSED})
+        owned.ids |= {"email": SUPPRESSED, "id_or_email": SUPPRESSED}
+        owned.ids["key_id"] = http.get("/api-keys").json()["data"][0]["id"]
+        owned.ids["domain_id"] = http.get("/domains").json()["data"][0]["id"]
+        owned.ids["brand_id"] = add_brand(engine.environment, account.account_id)
+        mailbox = {"address": "ann@owner.obm-sandbox.net"}
+        owned.ids["mailbox_id"] = http.post("/mailboxes", json=mailbox).json()["id"]
+        owned.ids["ip_id"] = add_unused_source(engine)
+        owned.ids["message_id"], owned.ids["engine_message_id"] = wait_for_capture(http)
+        yield owned
+
+
+def wait_for_capture(http: httpx.Client) -> tuple[str, str]:
+    deadline = time.monotonic() + WITHIN_S
+    while not (found := http.get("/sandbox/messages").json()["data"]):
+        assert time.monotonic() < deadline, "the sandbox received nothing"
+        time.sleep(0.2)
+    return found[0]["id"], found[0]["message_id"]
+
+
+@pytest.fixture(scope="module")
+def other(engine: Engine) -> Iterator[OwnedObjects]:
+    account = create_account(engine.environment, "other.obm-sandbox.net", test=False)
+    with client(engine, account.api_key) as http:
+        http.headers["X-Key"] = account.api_key
+        yield OwnedObjects(http, account.tenant_id, account.account_id)
+
+
+@pytest.fixture(scope="module", params=["tenant", "account", "account with a tenant"])
+def stranger(
+    request: pytest.FixtureRequest, engine: Engine, other: OwnedObjects
+) -> Iterator[Caller]:
+    """Each caller that may have something to do with the owner's kinds of objects."""
+    if request.param == "tenant":
+        yield Caller("tenant", other.http)
+        return
+    key = add_account_key(engine.environment, other.account_id)
+    named = request.param != "account"
+    headers = {"X-Tenant-Id": other.tenant_id} if named else {}
+    with client(engine, key, **headers) as http:
+        yield Caller("account", http, names_tenant=named)
+
+
+def check_unchanged(owner: OwnedObjects) -> None:
+    for path in (
+        f"/emails/{owner.ids['email_id']}", f"/webhooks/{owner.ids['webhook_id']}",
+        f"/suppressions/{SUPPRESSED}", f"/mailboxes/{owner.ids['mailbox_id']}",
+        f"/sandbox/messages/{owner.ids['message_id']}",
+    ):  # fmt: skip
+        assert owner.http.get(path).status_code == 200
+
+
+async def call(
+    address: str,
+    service: ServiceDescriptor,
+    method: MethodDescriptor,
+    request: Message,
+    metadata: tuple[tuple[str, str], ...],
+) -> Message:
+    async with grpc.aio.insecure_channel(address) as channel:
+        call: Any = channel.unary_unary(
+            f"/{service.full_name}/{method.name}",
+            request_serializer=lambda one: one.SerializeToString(),
+            response_deserializer=GetMessageClass(method.output_type).FromString,
+        )
+        response: Message = await call(request, metadata=metadata, timeout=120)
+        return response

@@ -36,7 +36,8 @@ async def record_tenants(harness: RouterHarness) -> None:
 
     def are_known() -> bool:
         with harness.database.connect() as owner:
-            [(known,)] = owner.execute("SELECT count(*) FROM router.tenant_accounts").fetchall()
+            query = "SELECT count(*) FROM router.tenant_accounts WHERE account_id = ANY(%s::uuid[])"
+            [(known,)] = owner.execute(query, ([MINE, OTHER],)).fetchall()
         return known == 6
 
     await until(are_known)

@@ -28,6 +28,7 @@ NOT_IN_SCENARIOS = {
     "ingest.domain.written",  # in test_ingest_domain_checks
     "ingest.domain.in_transaction",
     "ingest.domain.committed",
+    "ingest.act.obeyed",  # in cli/test_egress
 }
 SCENARIOS = quick_scenarios()
 

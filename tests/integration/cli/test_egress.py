@@ -284,3 +284,23 @@ def count(database: FreshDatabase, table: str) -> int:
         row = owner.execute(f"SELECT count(*) FROM router.{table}".encode()).fetchone()
     assert row
     return int(str(row[0]))
+
+
+def test_an_act_without_a_response_is_recorded_when_it_is_repeated(
+    engine: Engine, shell: Shell, api: Api
+) -> None:
+    """Ingest dies after the router has obeyed, and before it adds the entry of the audit log."""
+    egress = shell.obm("egress", "add", "127.0.0.68")
+    ingest = engine.processes["ingest"]
+    ingest.kill()
+    ingest.start(OBM_FAILPOINTS="ingest.act.obeyed=kill")
+    ingest.await_ready()
+    assert "does not respond" in shell.refused("egress", "pause", egress)
+    ingest.start()
+    ingest.await_ready()
+    assert api.get(f"/ips/{egress}")["paused"]
+    recorded = [one["action"] for one in api.items("/audit") if one["resource_id"] == egress]
+    assert recorded == ["ip.create"]
+    shell.obm("egress", "pause", egress)
+    [last, _] = [one for one in api.items("/audit") if one["resource_id"] == egress]
+    assert (last["action"], last["after"]["paused"]) == ("ip.update", True)

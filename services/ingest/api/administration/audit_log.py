@@ -7,6 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from kernel import times
 from kernel.database import Database
 from kernel.errors import Unavailable
+from kernel.failpoint import failpoint
 from kernel.ids import lower_bound_at
 from services.ingest.api.administration.base import check_page
 from services.ingest.api.callers import Caller
@@ -25,6 +26,7 @@ class AuditLog:
 
     async def record(self, caller: Caller, change: Change, *, action: str = "") -> None:
         """An act that another service has obeyed, before the response acknowledges it."""
+        failpoint("ingest.act.obeyed")
         try:
             async with self._database.transaction() as tx:
                 await record_changes(tx, caller.actor, [change], action=action)

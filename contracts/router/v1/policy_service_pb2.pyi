@@ -530,12 +530,19 @@ Global___ExecuteRequest: _TypeAlias = ExecuteRequest  # noqa: Y015
 class ExecuteResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    LIMITS_BEFORE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def limits_before(self) -> _policies_pb2.LimitsChanged:
+        """of set_limits: what an operator had set for the scope"""
+
     def __init__(
         self,
+        *,
+        limits_before: _policies_pb2.LimitsChanged | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits_before", b"limits_before"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits_before", b"limits_before"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -76,8 +76,11 @@ class Policies:
         )
         return response.limits
 
-    async def set_limits(self, caller: Caller, given: ScopeLimits) -> LimitsChanged:
-        """They replace those of an operator; without any, they are removed."""
+    async def set_limits(
+        self, caller: Caller, given: ScopeLimits
+    ) -> tuple[LimitsChanged | None, LimitsChanged]:
+        """They replace those of an operator; without any, they are removed. Returns those before,
+        if there were any, and the new ones."""
         check_limits(given)
         now = timestamp(clock.now())
         change = LimitsChanged(
@@ -94,8 +97,9 @@ class Policies:
             changed_by=(caller.key.name or caller.key.key_id)[:CHANGED_BY_MAX],
         )
         with pointing_to("#/scope"):  # what else the router refuses
-            await self._execute(PolicyCommand(set_limits=change))
-        return change
+            response = await self._execute(PolicyCommand(set_limits=change))
+        before = response.limits_before if response.HasField("limits_before") else None
+        return before, change
 
     async def resume(self, tenant_id: str) -> None:
         """The waiting mail of a tenant that is paused for its bounces or complaints."""
@@ -146,8 +150,9 @@ class Policies:
         detail = f"There is no egress source {subject}."
         raise invalid([Fault("#/scope", "invalid", detail)])
 
-    async def _execute(self, command: PolicyCommand) -> None:
-        await self._client.call(self._client.stub.Execute, pb.ExecuteRequest(command=command))
+    async def _execute(self, command: PolicyCommand) -> pb.ExecuteResponse:
+        request = pb.ExecuteRequest(command=command)
+        return await self._client.call(self._client.stub.Execute, request)
 
 
 def check_limits(given: ScopeLimits) -> None:

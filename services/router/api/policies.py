@@ -19,7 +19,7 @@ from services.router.api.sources import describe_sources, warmup_of
 from services.router.domain import overrides, policy_events
 from services.router.domain.adaptation import AdaptationRules, AdaptivePolicies
 from services.router.domain.events import timestamp
-from services.router.domain.ledger import LimitUsage
+from services.router.domain.ledger import LimitUsage, Scope
 from services.router.domain.policies import CombinedPolicies, PolicySource
 from services.router.domain.scopes import LimitScopes
 from services.router.store import policies, results
@@ -77,14 +77,19 @@ class StoredPolicies:
         set_by = adaptive.limits.set_by
         return [limit_usage(one, set_by(one.scope, one.limit, one.maximum)) for one in found]
 
-    async def execute(self, tx: Transaction, command: PolicyCommand) -> None:
+    async def execute(self, tx: Transaction, command: PolicyCommand) -> pb.ExecuteResponse:
         """Give a command to the scheduler. Raises ValueError if it does not apply."""
         if command.warmup.action == "start":
             command.warmup.ramp = command.warmup.ramp or self.rules.default_ramp
         if command.HasField("set_override"):
             self.rules.check_site(command.set_override.scope)
-        (await self.load(tx)).execute(command, clock.now().timestamp())
+        adaptive = await self.load(tx)
+        before = adaptive.limits.latest(Scope.of(command.set_limits.scope))
+        adaptive.execute(command, clock.now().timestamp())
         await results.append(tx, Results(commands=[command]))
+        return pb.ExecuteResponse(
+            limits_before=policy_events.limits_event(before) if before else None
+        )
 
 
 @contextmanager
@@ -195,6 +200,6 @@ class PolicyServicer(PolicyServiceServicer):
     ) -> pb.ExecuteResponse:
         with refuse_value_errors():
             async with self.database.transaction() as tx:
-                await self.tables.execute(tx, request.command)
+                response = await self.tables.execute(tx, request.command)
                 await self.notifier.notify(tx)
-        return pb.ExecuteResponse()
+        return response

@@ -79,6 +79,10 @@ class OperatorLimits:
     def changes(self) -> list[LimitsChanged]:
         return sorted(self._changes.values())
 
+    def latest(self, scope: Scope | None) -> LimitsChanged | None:
+        """The change in force."""
+        return self._changes.get(scope) if scope else None
+
     def weight_of(self, tenant_id: str) -> int:
         if not self._changes:
             return 1

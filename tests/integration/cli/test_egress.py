@@ -257,6 +257,10 @@ def test_acts_on_pools_and_limits_are_in_the_audit_log(shell: Shell, api: Api) -
     assert {one["resource_id"] for one in acts[:3]} == {pool}
     assert (acts[2]["before"]["name"], acts[2]["after"]) == ("audited", None)
     assert (acts[3]["after"]["scope"], acts[3]["after"]["per_minute"]) == ("site/yahoo", 600)
+    shell.obm("limits", "remove", "site/yahoo")
+    removed = next(one for one in api.items("/audit") if one["resource"] == "limits")
+    assert removed["before"]["per_minute"] == 600
+    assert "per_minute" not in removed["after"]
 
 
 def test_what_was_acknowledged_survives_the_end_of_router_and_ingest(

@@ -79,9 +79,9 @@ def _add_limits(
         and a weight, it is removed. Of several limits of a scope, the smallest holds."""
         caller = await access.authenticate_caller(incoming)
         given = await decode_request_body(incoming, decode_limits)
-        limits = await policies.set_limits(caller, given)
+        before, limits = await policies.set_limits(caller, given)
         subject = Subject("limits", uuid5_text(NAMESPACE, limits.scope))
-        await audit_log.record(caller, (subject, None, limits), action="set")
+        await audit_log.record(caller, (subject, before, limits), action="set")
         return json_response(limits_to_json(limits))
 
 

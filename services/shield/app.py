@@ -140,7 +140,7 @@ def read_rules(settings: Settings) -> str:
     try:
         return settings.rules_file.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise invalid_rules(settings, error) from error
+        raise rules_file_error(settings, error) from error
 
 
 def load_rulebook(settings: Settings, rules: str) -> Rulebook:
@@ -148,10 +148,10 @@ def load_rulebook(settings: Settings, rules: str) -> Rulebook:
     try:
         return with_thresholds(Scorer(parse_rulebook(rules)).book, settings)
     except (TOMLDecodeError, RuleError, KeyError, TypeError) as error:
-        raise invalid_rules(settings, error) from error
+        raise rules_file_error(settings, error) from error
 
 
-def invalid_rules(settings: Settings, error: Exception) -> ConfigError:
+def rules_file_error(settings: Settings, error: Exception) -> ConfigError:
     return ConfigError(f"SHIELD_RULES_FILE {settings.rules_file}: {error}")
 
 

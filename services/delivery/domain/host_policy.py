@@ -41,7 +41,7 @@ def is_stale_connection(result: AttemptResult, *, used: int) -> bool:
     return used > 0 and result.step == MAIL and closed
 
 
-def is_connection_reusable(result: AttemptResult) -> bool:
+def server_keeps_connection(result: AttemptResult) -> bool:
     """Whether the connection can be used again: the server replied, and not with 421."""
     return result.reply is not None and result.reply.code != SERVICE_CLOSING
 

@@ -40,7 +40,7 @@ class JournalCommitter:
         )
         self._publishing: set[asyncio.Task[None]] = set()
 
-    async def data_sent(self, claim: AttemptClaim) -> bool:
+    async def record_data_sent(self, claim: AttemptClaim) -> bool:
         """Record `data_sent`. If True, it is durable, and end of data may be sent.
 
         Raises Unavailable.

@@ -175,7 +175,7 @@ class DeliveryDispatcher:
         if result is not None:
             return result
         failpoint("delivery.body_sent")
-        if not await self._committer.data_sent(claim_of(attempt)):
+        if not await self._committer.record_data_sent(claim_of(attempt)):
             raise AttemptReleased("another worker has it")
         failpoint("delivery.data_sent")
         if (result := session.end_data()) is not None:

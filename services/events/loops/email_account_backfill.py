@@ -14,4 +14,4 @@ class EmailAccountBackfill:
         after: str | None = accounts.FIRST
         while after is not None:
             async with self._database.transaction() as tx:
-                after = await accounts.backfill_page(tx, after)
+                after = await accounts.backfill_accounts_page(tx, after)

@@ -20,7 +20,7 @@ SELECT max(email_id::text) FROM page
 """
 
 
-async def backfill_page(tx: Transaction, after: str) -> str | None:
+async def backfill_accounts_page(tx: Transaction, after: str) -> str | None:
     """Fill in the accounts of the next emails. Returns the last of them, or None after the end."""
     [(last,)] = await tx.rows(FILL, (after, ROWS_MAX))
     return cast(str | None, last)

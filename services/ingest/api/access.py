@@ -86,7 +86,7 @@ class AccessControl:
         by_external_id: bool = False,
     ) -> tuple[Principal, RateLimitStatus]:
         """The caller of an operation on a tenant. Raises Problem 401, 403, 404 or 503;
-        `enforce_rate_limit` refuses requests over the limit.
+        `raise_if_rate_limited` refuses requests over the limit.
 
         named_tenant: reads X-Tenant-Id, which keys of tenants do not need. by_external_id: it may
         also be the external_id of a tenant of the account.
@@ -283,7 +283,7 @@ def check_not_stopped(tenant: Tenant, stopped: Container[str]) -> None:
         raise Problem(403, "tenant_paused", detail=detail)
 
 
-def enforce_rate_limit(rate_limit: RateLimitStatus) -> None:
+def raise_if_rate_limited(rate_limit: RateLimitStatus) -> None:
     """Raises Problem 429 when the request is over the rate limit."""
     if rate_limit.retry_after_s:
         raise Problem(

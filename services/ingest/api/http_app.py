@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from kernel import clock, metrics
 from kernel.errors import Unavailable
 from services.ingest.api import responses
-from services.ingest.api.access import AccessControl, enforce_rate_limit
+from services.ingest.api.access import AccessControl, raise_if_rate_limited
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.callers import SENDING
 from services.ingest.api.compression import compress_responses
@@ -82,7 +82,7 @@ class HttpApp:
                 rule=SENDING, named_tenant=request.named_tenant,
             )  # fmt: skip
             headers += responses.rate_limit_headers(rate_limit)
-            enforce_rate_limit(rate_limit)
+            raise_if_rate_limited(rate_limit)
             request.reservation = self._access.bodies.reserve(principal.tenant_id)
             body, more = await self._send_handler.send_one(request, principal, receive)
             await send_accepted(request, send, body, headers=[*headers, *more])

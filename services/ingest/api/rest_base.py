@@ -15,7 +15,7 @@ from kernel import times
 from kernel.errors import Unavailable
 from kernel.ids import canonical_uuid
 from services.ingest.api import responses
-from services.ingest.api.access import AccessControl, Principal, enforce_rate_limit
+from services.ingest.api.access import AccessControl, Principal, raise_if_rate_limited
 from services.ingest.api.callers import AccessRule, Caller
 from services.ingest.api.http import Request, read_body
 from services.ingest.api.operations import OPERATIONS
@@ -69,7 +69,7 @@ class RestAccess:
     def _admit(self, incoming: Incoming, rate_limit: RateLimitStatus, owner_id: str) -> None:
         """Raises Problem if there are too many requests, or if the query is invalid."""
         incoming.scope["state"]["obm_headers"] += responses.rate_limit_headers(rate_limit)
-        enforce_rate_limit(rate_limit)
+        raise_if_rate_limited(rate_limit)
         request_of(incoming).reservation = self._access.bodies.reserve(owner_id)
         check_query(incoming)
 

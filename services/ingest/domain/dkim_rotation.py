@@ -23,7 +23,7 @@ def is_rotating(domain: Domain) -> bool:
 
 
 def advance_rotation(domain: Domain, checks: Sequence[RecordCheck], now: datetime) -> None:
-    """Take the next step of a rotation, if it is time."""
+    """Take the next step of a rotation, if it is time: changes the domain in place."""
     if domain.HasField("retired_keys") and domain.retired_keys.retire_at.ToSeconds() <= (
         now.timestamp()
     ):

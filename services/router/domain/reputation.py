@@ -255,7 +255,7 @@ class Reputation:
         drained = list(islice(self._changed, limit))
         for subject in drained:
             del self._changed[subject]
-        return {one: saved_counts(self._records[one]) for one in drained if one in self._records}
+        return {one: counts_to_save(self._records[one]) for one in drained if one in self._records}
 
     def restore_counts(self, subject: Subject, counts: Sequence[int]) -> None:
         record = self._records.setdefault(subject, SubjectHistory())
@@ -300,7 +300,7 @@ class Reputation:
         return Suspension(inf, WaitReason.REPUTATION) if is_paused else None
 
 
-def saved_counts(record: SubjectHistory) -> list[int]:
+def counts_to_save(record: SubjectHistory) -> list[int]:
     """The messages since the pause, then each hour with its rates."""
     hours = (value for hour, rates in record.counts.buckets for value in (hour, *rates))
     return [record.sent_since_pause, *hours]

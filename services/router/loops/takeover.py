@@ -16,7 +16,7 @@ async def load_cell(lease: Lease, cell: Cell) -> None:
             async with lease.transaction() as tx:
                 counters, after = await usage.read_counters_page(tx, kind, after)
             cell.load(counters)
-    await load_policies(lease, cell)
+    await load_adaptive_policies(lease, cell)
     keys = [""]
     while keys:
         async with lease.transaction() as tx:
@@ -24,7 +24,7 @@ async def load_cell(lease: Lease, cell: Cell) -> None:
         cell.load_blocking_scopes(scope for key in keys if (scope := Scope.of(key)))
 
 
-async def load_policies(lease: Lease, cell: Cell) -> None:
+async def load_adaptive_policies(lease: Lease, cell: Cell) -> None:
     """Load the warmups, overrides and standings, then the counts of each."""
     after: str | None = ""
     while after is not None:

@@ -61,7 +61,7 @@ class Connections:
     def free(self) -> None:
         self._total -= 1
 
-    def mark_idle(self, session: SmtpSession, pool: ConnectionOwner) -> None:
+    def add_idle(self, session: SmtpSession, pool: ConnectionOwner) -> None:
         self._idle[session] = (pool, clock.monotonic_s())
 
     def mark_in_use(self, session: SmtpSession) -> None:

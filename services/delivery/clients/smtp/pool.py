@@ -25,7 +25,7 @@ from services.delivery.domain.attempt_result import (
     STALE,
     AttemptResult,
 )
-from services.delivery.domain.host_policy import is_connection_reusable, port_of
+from services.delivery.domain.host_policy import port_of, server_keeps_connection
 from services.delivery.domain.pace import Pace
 
 SANDBOX_SHARE_DIVISOR = 4  # a tenant gets this fraction of the connections to the sandbox
@@ -133,11 +133,11 @@ class ConnectionPool:
     def release(self, session: SmtpSession, result: AttemptResult) -> None:
         """Return a connection after a message, for the next one if it can be used again."""
         is_spent = session.used >= self.messages_max
-        if is_connection_reusable(result):
+        if server_keeps_connection(result):
             self._grow()
         elif result.reply is not None and result.reply.code == SERVICE_CLOSING:
             self._shrink(clock.monotonic_s() + NO_GROWTH_AFTER_421_S, minus=1)
-        if is_connection_reusable(result) and session.is_usable and not is_spent:
+        if server_keeps_connection(result) and session.is_usable and not is_spent:
             self._in_use.discard(session)
             self._hand_over(session)
         else:
@@ -194,7 +194,7 @@ class ConnectionPool:
                 waiter.found.set_result(session)
                 return
         self._idle[session] = None
-        self.shared.mark_idle(session, self)
+        self.shared.add_idle(session, self)
 
     def _discard(self, session: SmtpSession) -> None:
         self._in_use.discard(session)

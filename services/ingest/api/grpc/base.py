@@ -13,7 +13,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2  # type: ignore[i
 from grpc_status import rpc_status
 
 from kernel.ids import canonical_uuid
-from services.ingest.api.access import AccessControl, Principal, enforce_rate_limit
+from services.ingest.api.access import AccessControl, Principal, raise_if_rate_limited
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.callers import AccessRule, Caller
 from services.ingest.api.grpc.server import Context, TrustedProxies, metadata_value, read_message
@@ -77,7 +77,7 @@ class RpcAccess:
             rule=rule,
             named_tenant=partial(metadata_value, context, "x-tenant-id"),
         )
-        enforce_rate_limit(rate_limit)
+        raise_if_rate_limited(rate_limit)
         return found._replace(request_id=new_request_id(), client=client)
 
 

@@ -16,7 +16,7 @@ from mail.smtp_server_events import (
     SenderGiven,
 )
 from services.ingest.api.acceptance import Acceptance
-from services.ingest.api.access import AccessControl, Principal, enforce_rate_limit
+from services.ingest.api.access import AccessControl, Principal, raise_if_rate_limited
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.callers import SENDING
 from services.ingest.api.idempotency import Idempotency
@@ -146,7 +146,7 @@ class Submitter:
             )  # fmt: skip
         else:
             principal, rate_limit = await access.authenticate_mailbox(*login)
-        enforce_rate_limit(rate_limit)
+        raise_if_rate_limited(rate_limit)
         return principal
 
     def _check_sender(self, event: SenderGiven) -> str:

@@ -9,11 +9,11 @@ from contracts.router.v1.events_pb2 import DeliveryAssigned, MxHost
 from mail.smtp_reply import Reply
 from services.delivery.domain.attempt_result import AttemptResult, local_refusal
 from services.delivery.domain.host_policy import (
-    is_connection_reusable,
     is_stale_connection,
     port_of,
     reachable_pairs,
     routing_error,
+    server_keeps_connection,
     should_try_next_host,
     sources_of,
 )
@@ -62,10 +62,10 @@ def test_a_connection_that_breaks_after_mail_is_not_stale(step: str) -> None:
 
 
 def test_a_connection_is_reusable_after_a_refusal_but_not_after_421() -> None:
-    assert is_connection_reusable(AttemptResult("rcpt", Reply(550, "", "no")))
-    assert is_connection_reusable(AttemptResult("end_of_data", Reply(250, "", "ok")))
-    assert not is_connection_reusable(AttemptResult("end_of_data", Reply(421, "", "bye")))
-    assert not is_connection_reusable(AttemptResult("end_of_data"))
+    assert server_keeps_connection(AttemptResult("rcpt", Reply(550, "", "no")))
+    assert server_keeps_connection(AttemptResult("end_of_data", Reply(250, "", "ok")))
+    assert not server_keeps_connection(AttemptResult("end_of_data", Reply(421, "", "bye")))
+    assert not server_keeps_connection(AttemptResult("end_of_data"))
 
 
 def test_a_source_address_reaches_only_its_own_family() -> None:

@@ -1,17 +1,15 @@
 """A campaign is stopped: by the API and in a shell."""
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from tests.support.accounts import create_account
+from tests.support.accounts import create_account, keys_of_callers
 from tests.support.directory import CreatedAccount
 from tests.support.engine import Engine
+from tests.support.shell import Shell
 
 DOMAIN = "campaign.obm-sandbox.net"
 WITHIN_S = 120.0
@@ -83,17 +81,15 @@ def test_an_operator_cancels_in_a_shell(
     email_id = send(api, "winter", "u@readers-of-campaigns.net")
     wait_until_waiting(api, "winter", 1)
 
-    def obm(*arguments: str) -> str:
-        command = [sys.executable, "-m", "cli", "queues", *arguments]
-        given = [*command, "--tenant", account.tenant_id]
-        environment = {**os.environ, **engine.environment}
-        done = subprocess.run(given, env=environment, capture_output=True, text=True, check=False)
-        return done.stdout + done.stderr
-
-    assert "Name what to cancel" in obm("cancel")
-    assert "1 messages would be canceled" in obm("cancel", "--tag", "campaign=winter", "--dry-run")
+    key = keys_of_callers(engine.environment)["accounts"]
+    shell = Shell({"OBM_API_URL": engine.url, "OBM_OPERATOR_KEY": key})
+    command = ["queues", "cancel", "--tenant", account.tenant_id]
+    assert "Name what to cancel" in shell.refused(*command)
+    dry = shell.obm(*command, "--tag", "campaign=winter", "--dry-run")
+    assert "1 messages would be canceled" in dry
     assert last_event(api, email_id) == "scheduled"
-    assert "1 messages canceled" in obm("cancel", "--recipient-domain", "readers-of-campaigns.net")
+    done = shell.obm(*command, "--recipient-domain", "readers-of-campaigns.net")
+    assert "1 messages canceled" in done
     until_s = time.monotonic() + WITHIN_S
     while last_event(api, email_id) != "canceled":
         assert time.monotonic() < until_s

@@ -28,10 +28,10 @@ HOSTS = {
     "sandbox_domain", "smtp_host", "bounce_mx", "spf_include", "api_hosts", "docs_host",
     "tracking_host", "unsubscribe_host",
 }  # fmt: skip
-SLUG = "[a-z]{2,20}"  # part of an API key, which has letters only
-HOST = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+"
+SLUG = re.compile(r"[a-z]{2,20}")  # part of an API key, which has letters only
+HOST = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+")
 HOST_MAX = 253
-SELECTOR_PREFIX = "[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?"
+SELECTOR_PREFIX = re.compile(r"[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?")
 _ID = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _FILES = "certificates"
 _PATTERNS = {"slug": SLUG, "selector_prefix": SELECTOR_PREFIX}
@@ -244,7 +244,7 @@ def _check(brand_id: str, name: str, value: object) -> None:
     values = value if name == "api_hosts" and isinstance(value, list) else [value]
     valid = all(isinstance(one, str) and one.isprintable() and one.isascii() for one in values)
     if pattern := _PATTERNS.get(name):
-        valid = valid and bool(re.fullmatch(pattern, str(value)))
+        valid = valid and bool(pattern.fullmatch(str(value)))
     if name in HOSTS:
         valid = valid and all(_is_host(str(one).removeprefix("_spf.")) for one in values)
     if not valid or not value:
@@ -252,4 +252,4 @@ def _check(brand_id: str, name: str, value: object) -> None:
 
 
 def _is_host(text: str) -> bool:
-    return len(text) <= HOST_MAX and bool(re.fullmatch(HOST, text))
+    return len(text) <= HOST_MAX and bool(HOST.fullmatch(text))

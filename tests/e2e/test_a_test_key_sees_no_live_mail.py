@@ -52,6 +52,7 @@ def both(engine: Engine) -> Iterator[KeyPair]:
         ids["mailbox_id"] = mailbox.json()["id"]
         live.post("/suppressions", json={"email": ADDRESS})
         ids |= {"email": ADDRESS, "id_or_email": ADDRESS, "message_id": MISSING}
+        ids["ip_id"] = live.get("/ips").json()["data"][0]["id"]
         ids["domain_id"] = live.get("/domains").json()["data"][0]["id"]
         with client(engine, made["token"]) as test:
             yield KeyPair(live, test, ids)

@@ -29,12 +29,12 @@ from services.ingest.store.directory_lists import Owner, Page
 
 END = r"$(?!\n)"
 Name = Annotated[str, Meta(min_length=1, max_length=100, pattern=LINE)]
-Slug = Annotated[str, Meta(max_length=20, pattern=f"^{SLUG}{END}")]
-Host = Annotated[str, Meta(max_length=HOST_MAX, pattern=f"^{HOST}{END}")]
-OptionalHost = Annotated[str, Meta(max_length=HOST_MAX, pattern=f"^({HOST})?{END}")]
-SpfHost = Annotated[str, Meta(max_length=HOST_MAX, pattern=f"^((_spf\\.)?{HOST})?{END}")]
+Slug = Annotated[str, Meta(max_length=20, pattern=f"^{SLUG.pattern}{END}")]
+Host = Annotated[str, Meta(max_length=HOST_MAX, pattern=f"^{HOST.pattern}{END}")]
+OptionalHost = Annotated[str, Meta(max_length=HOST_MAX, pattern=f"^({HOST.pattern})?{END}")]
+SpfHost = Annotated[str, Meta(max_length=HOST_MAX, pattern=f"^((_spf\\.)?{HOST.pattern})?{END}")]
 Hosts = Annotated[list[Host], Meta(max_length=20)]
-SelectorPrefix = Annotated[str, Meta(max_length=20, pattern=f"^({SELECTOR_PREFIX})?{END}")]
+SelectorPrefix = Annotated[str, Meta(max_length=20, pattern=f"^({SELECTOR_PREFIX.pattern})?{END}")]
 Visible = Annotated[str, Meta(max_length=100, pattern=f"^[!-~]*{END}")]  # without spaces
 OF_CLIENTS = ("smtp_host", "docs_host", "tracking_host", "unsubscribe_host")
 

@@ -138,7 +138,7 @@ class Producer:
     def create_batch(self) -> "Producer":
         return self
 
-    def append_records(self, **_: object) -> object:
+    def append(self, **_: object) -> object:
         return object()
 
     async def send_batch(self, *_: object, **__: object) -> Awaitable[None]:

@@ -125,7 +125,7 @@ class MemoryCell:
         active = self._active(now_s)
         self._load_counters(cell.unloaded(active, results))
         cell.apply_results(results, now_s=now_s)
-        allocation = cell.plan(active, is_complete=True, now_s=now_s)
+        allocation = cell.plan(active, now_s=now_s)
         due = {
             key: sorted(
                 (row for row in self.rows[key].values() if row.due_s >= first_due_s),
@@ -184,11 +184,8 @@ class MemoryCell:
             for key, row in self.queues.items()
             if row.next_s is not None and row.next_s <= now_s
         ]
-        return [
-            ActiveQueue.of(key, version, min(row.due_s for row in self.rows[key].values()))
-            if self.rows[key]
-            else ActiveQueue.of(key, version)
-            for _, key, version in sorted(found)[: self.queues_max]
+        return [ActiveQueue.of(key, version) for _, key, version in sorted(found)][
+            : self.queues_max
         ]
 
     def _load_counters(self, scopes: Iterable[Scope]) -> None:

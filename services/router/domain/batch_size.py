@@ -8,6 +8,7 @@ QUEUES_MIN = 200  # a tick that reads all active queues need not move them
 # While mail is assigned that has just become due, ticks are shorter, so that it does not wait for
 # the backlog of others. A backlog alone is cheaper in long ticks.
 PROMPT_PART = 1 / 3
+PROMPT_S = 5.0  # after the last such mail
 
 
 @dataclass(slots=True)
@@ -19,6 +20,7 @@ class BatchSize:
     size_max: int
     target_s: float
     size: int = field(init=False)
+    _prompt_until_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.size = min(self.size_max, max(SIZE_MIN, self.size_max // 4))
@@ -31,11 +33,15 @@ class BatchSize:
         """A tick that timed out would time out again."""
         self.size = min(self.size_max, max(SIZE_MIN, self.size // 2))
 
-    def record(self, *, messages: int, queues: int, took_s: float, has_prompt: bool) -> None:
-        """Only a full tick shows how long one takes. has_prompt: there is prompt mail."""
+    def record_prompt(self, now_s: float) -> None:
+        """A message was assigned soon after it became due."""
+        self._prompt_until_s = now_s + PROMPT_S
+
+    def record(self, *, messages: int, queues: int, took_s: float, now_s: float) -> None:
+        """Only a full tick shows how long one takes."""
         if messages < self.size and queues < max(QUEUES_MIN, self.size * QUEUES_PER_MESSAGE):
             return
-        target_s = self.target_s * (PROMPT_PART if has_prompt else 1)
+        target_s = self.target_s * (PROMPT_PART if now_s < self._prompt_until_s else 1)
         fitting = self.size * target_s / max(took_s, 0.001)
         size = round((self.size + fitting) / 2)  # one slow tick decides little
         self.size = min(self.size_max, max(SIZE_MIN, size))

@@ -1,22 +1,9 @@
 """Limit scopes that block queues, and when each may have capacity again."""
 
-from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from math import inf
 
 from services.router.domain.egress import RECHECK_S
 from services.router.domain.ledger import Scope
-
-
-@dataclass(slots=True)
-class QueuesToUnblock:
-    """What to unblock. counts: queues of each scope. tenants: whose pool or limits changed."""
-
-    counts: dict[Scope, int] = field(default_factory=dict)
-    tenants: set[str] = field(default_factory=set)
-
-    def __bool__(self) -> bool:
-        return bool(self.counts or self.tenants)
 
 
 class BlockingScopes:
@@ -61,8 +48,8 @@ class BlockingScopes:
                 due.append(scope)
         return due
 
-    def next_s(self) -> float:
-        """When the first scope is due; inf if no queue waits."""
+    def next_s(self) -> float | None:
+        """When the first scope is due; None if no queue waits."""
         while self._heap and self._check_at_s.get(self._heap[0][1]) != self._heap[0][0]:
             heappop(self._heap)
-        return self._heap[0][0] if self._heap else inf
+        return self._heap[0][0] if self._heap else None

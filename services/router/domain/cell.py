@@ -8,14 +8,14 @@ whose blocked queues can be unblocked.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 
 from contracts.router.v1.policies_pb2 import PolicyCommand
 from contracts.router.v1.results_pb2 import RESULT_KIND_ATTEMPT, Result
 from services.router.domain.adaptation import AdaptivePolicies
-from services.router.domain.backlog_pacer import BacklogPacer
-from services.router.domain.blocking_scopes import BlockingScopes, QueuesToUnblock
+from services.router.domain.blocking_scopes import BlockingScopes
 from services.router.domain.counters import CounterRow
 from services.router.domain.deficit_round_robin import (
     ActiveQueue,
@@ -50,6 +50,17 @@ UNBLOCKED_MAX = 200  # queues of one scope that are unblocked at a time
 CHECKED_MAX = 500  # scopes that are checked in one tick
 
 
+@dataclass(slots=True)
+class QueuesToUnblock:
+    """What to unblock. counts: queues of each scope. tenants: whose pool or limits changed."""
+
+    counts: dict[Scope, int] = field(default_factory=dict)
+    tenants: set[str] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return bool(self.counts or self.tenants)
+
+
 class Cell:
     """policies: besides the adaptive ones. messages_max: assigned in one tick; the scheduler adapts
     it to how long its ticks take."""
@@ -64,11 +75,11 @@ class Cell:
     ) -> None:
         self.adaptive = adaptive or AdaptivePolicies()
         combined = CombinedPolicies([*policies, *self.adaptive.sources])
-        self.scopes = LimitScopes(combined, context.pool_of, self.adaptive.warmups.is_warming)
+        is_warming = self.adaptive.warmups.is_warming
+        self.scopes = LimitScopes(combined, context.pool_of, is_warming)
         self.blocking = BlockingScopes()
         self._context = context
         self.messages_max = messages_max
-        self.pacer = BacklogPacer()
         self._queue_turns = QueueTurns()
         self._linger = LingerTracker()
         self._changed_tenants: set[str] = set()
@@ -162,23 +173,15 @@ class Cell:
             assigned_s = unix_s(result.assigned_at)
             self.scopes.ledger.refund(path, result.count, spent_at_s=assigned_s, now_s=now_s)
 
-    def plan(self, active: Sequence[ActiveQueue], *, is_complete: bool, now_s: float) -> Allocation:
-        """Quotas that fit all scopes. is_complete: all active queues were read."""
-        # Paced queues keep their places: if not all were read, they would keep others from it.
-        listed = active if is_complete else ()
-        backlog = self.pacer.backlog(listed, self._queue_turns.is_due_since, now_s=now_s)
-        queues = self._queue_turns.sort(active)
-        if backlog and not self.pacer.begin_turn(now_s):
-            queues = [one for one in queues if one.queue_id not in backlog]
-        allocation = allocate(
-            queues,
+    def plan(self, active: Sequence[ActiveQueue], *, now_s: float) -> Allocation:
+        """Quotas that fit all scopes."""
+        return allocate(
+            self._queue_turns.sort(active),
             path_of=self.scopes.path_of,
             capacity_of=partial(self.scopes.capacity, now_s=now_s, wanted=self.messages_max),
             batch_max=self.messages_max,
             weight_of=self.adaptive.limits.weight_of,
         )
-        allocation.backlog, allocation.backlog_next_s = backlog, self.pacer.next_s
-        return allocation
 
     def to_read(self, active: Iterable[ActiveQueue], quotas: Mapping[str, int]) -> list[QueueRead]:
         """The rows to read for the quotas."""
@@ -193,7 +196,6 @@ class Cell:
         for queue_id, rows in due.items():
             queue = ScheduledQueue.of(queue_id)
             granted = [row for row in rows[: quotas[queue_id]] if row.due_s <= now_s]
-            self.pacer.record_due(queue.tenant_id, granted[:1], now_s=now_s)
             ready = self._prepare(queue, granted, result, now_s=now_s)
             left = self._assign(queue, ready, result, now_s=now_s)
             later = left[0].row if left else next(iter(rows[len(granted) :]), None)
@@ -275,7 +277,7 @@ class Cell:
         finished = finish_round(
             active,
             result.remainders,
-            allocation=allocation,
+            blocked=allocation.blocked,
             as_blocked=partial(self._as_blocked, capacities={}, now_s=now_s),
             linger=self._linger,
             is_complete=is_complete,
@@ -331,4 +333,5 @@ class Cell:
 
     def next_work_s(self) -> float:
         """When there is something to do; new work may arrive earlier."""
-        return min(self._next_due_s, self.blocking.next_s())
+        blocking_s = self.blocking.next_s()
+        return min(self._next_due_s, inf if blocking_s is None else blocking_s)

@@ -7,7 +7,7 @@ of a queue is that of its priority.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from math import inf
@@ -45,13 +45,10 @@ class BlockedQueue(NamedTuple):
 
 @dataclass(slots=True)
 class Allocation:
-    """quotas: messages granted to each queue, by queue id. backlog: ids of the queues that are
-    paced, which are served again at backlog_next_s."""
+    """quotas: messages granted to each queue, by queue id."""
 
     quotas: dict[str, int] = field(default_factory=dict)
     blocked: list[BlockedQueue] = field(default_factory=list)
-    backlog: Collection[str] = ()
-    backlog_next_s: float = -inf
 
 
 @dataclass(slots=True)

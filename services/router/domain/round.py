@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
 
-from services.router.domain.deficit_round_robin import ActiveQueue, Allocation, BlockedQueue
+from services.router.domain.deficit_round_robin import ActiveQueue, BlockedQueue
 from services.router.domain.dispatch import QueueRemainder
 
 # Deactivating a queue and activating it again costs as much as four reads, and there are 12 ticks a
@@ -46,12 +46,11 @@ class QueueRead(NamedTuple):
 
 class _Turn(NamedTuple):
     """served_in: the last round that served a queue. first_due_s: when its first row was due then,
-    while the queue has this version. left_s: when the first row was due that it left; inf: none."""
+    while the queue has this version."""
 
     served_in: int
     version: int = 0
     first_due_s: float = -inf
-    left_s: float = inf
 
 
 _NEVER = _Turn(0)
@@ -79,12 +78,6 @@ class QueueTurns:
             if one.queue_id in quotas
         ]
 
-    def is_due_since(self, queue: ActiveQueue, due_s: float) -> bool:
-        """Whether messages of the queue have been due since then. What it received since its last
-        turn does not count."""
-        turn = self._turns.get(queue.queue_id)
-        return (turn.left_s if turn and turn.served_in else queue.first_due_s) <= due_s
-
     def record(
         self, active: Iterable[ActiveQueue], remainders: Mapping[str, QueueRemainder]
     ) -> None:
@@ -105,9 +98,9 @@ class QueueTurns:
     def _turn_after(self, queue: ActiveQueue, remainder: QueueRemainder | None) -> _Turn:
         if remainder is None:
             return self._turn_of(queue)
-        if (due_s := remainder.due_s) is None:
-            return _Turn(self._round, queue.version, queue.first_due_s)
-        return _Turn(self._round, queue.version, due_s - DUE_MARGIN_S, due_s)
+        due_s = remainder.due_s
+        first_due_s = queue.first_due_s if due_s is None else due_s - DUE_MARGIN_S
+        return _Turn(self._round, queue.version, first_due_s)
 
 
 class ServedQueue(NamedTuple):
@@ -132,25 +125,22 @@ def finish_round(
     active: Sequence[ActiveQueue],
     remainders: Mapping[str, QueueRemainder],
     *,
-    allocation: Allocation,
+    blocked: Sequence[BlockedQueue],
     as_blocked: Callable[[ActiveQueue], BlockedQueue | None],
     linger: LingerTracker,
     is_complete: bool,
     now_s: float,
 ) -> Round:
-    """remainders: of the queues that were served. is_complete: all active queues were read.
+    """remainders: of the queues that were served. blocked: queues that the allocation blocked.
+    is_complete: all active queues were read.
 
     A queue that was not served does not change, and comes first in the next tick, because all
     others move behind it. If all were read or all were served, a queue that stays active is not
     moved: each move leaves index entries, which stay as long as the oldest transaction.
     """
-    all_served = len(remainders) + len(allocation.blocked) == len(active)
+    all_served = len(remainders) + len(blocked) == len(active)
     keeps_place = all_served or is_complete
-    backlog_next_s = allocation.backlog_next_s
-    finished = Round([], [*allocation.blocked], inf if all_served else backlog_next_s)
-    settled = {*remainders, *allocation.backlog, *(one.queue_id for one in allocation.blocked)}
-    if any(one.queue_id not in settled for one in active):
-        finished.next_due_s = now_s
+    finished = Round(blocked=[*blocked], next_due_s=inf if all_served else now_s)
     for queue in (queue for queue in active if queue.queue_id in remainders):
         was_served, due_s = remainders[queue.queue_id]
         if due_s is None:
@@ -167,8 +157,7 @@ def finish_round(
                 if lingers:
                     continue
             else:
-                again_s = backlog_next_s if queue.queue_id in allocation.backlog else now_s
-                finished.next_due_s = min(finished.next_due_s, again_s)
+                finished.next_due_s = now_s
         if not (lingers and keeps_place):
             finished.served.append(ServedQueue(queue, next_s, due_s))
     return finished

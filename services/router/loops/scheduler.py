@@ -45,6 +45,7 @@ from services.router.store.tick import TickSnapshot, read_snapshot
 
 SOURCES_INTERVAL_S = 2.0
 EXPIRED_MAX = 500
+PROMPT_AGE_S = 0.5  # of mail that is assigned promptly; older mail is a backlog
 BUSY_EVENTS_MIN = 16  # events in a tick; from here on, fewer ticks with more events cost less
 
 
@@ -170,10 +171,7 @@ class Scheduler:
             raise
         took_s = clock.monotonic_s() - began_s
         self._batch.record(
-            messages=result.events,
-            queues=result.queues,
-            took_s=took_s,
-            has_prompt=cell.pacer.has_prompt(result.now_s),
+            messages=result.events, queues=result.queues, took_s=took_s, now_s=result.now_s
         )
         failpoint("router.tick.committed")
         with self._lease.publishing():
@@ -257,8 +255,10 @@ class Scheduler:
         self, tx: Transaction, cell: Cell, snapshot: TickSnapshot
     ) -> list[Message]:
         now_s, active = snapshot.now_s, snapshot.active
-        allocation = cell.plan(active, is_complete=snapshot.is_complete, now_s=now_s)
+        allocation = cell.plan(active, now_s=now_s)
         due = await assignments.select_due(tx, cell.to_read(active, allocation.quotas))
+        if any(rows and rows[0].due_s > now_s - PROMPT_AGE_S for rows in due.values()):
+            self._batch.record_prompt(now_s)
         result = cell.dispatch(due, allocation.quotas, now_s=now_s)
         events = await self._save(tx, cell, result, now_s=now_s)
         finished = cell.finish_round(

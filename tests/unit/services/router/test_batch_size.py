@@ -1,20 +1,15 @@
 """How many messages a tick takes on."""
 
-from services.router.domain.batch_size import PROMPT_PART, SIZE_MIN, BatchSize
+from services.router.domain.batch_size import PROMPT_PART, PROMPT_S, SIZE_MIN, BatchSize
+
+NOW_S = 1_795_000_000.0
 
 
-def after(
-    batch: BatchSize,
-    per_message_s: float,
-    *,
-    fixed_s: float = 0.01,
-    ticks: int = 30,
-    has_prompt: bool = False,
-) -> int:
+def after(batch: BatchSize, per_message_s: float, *, fixed_s: float = 0.01, ticks: int = 30) -> int:
     """The size after full ticks with these costs."""
     for _ in range(ticks):
         took_s = fixed_s + batch.size * per_message_s
-        batch.record(messages=batch.size, queues=0, took_s=took_s, has_prompt=has_prompt)
+        batch.record(messages=batch.size, queues=0, took_s=took_s, now_s=NOW_S)
     return batch.size
 
 
@@ -33,14 +28,14 @@ def test_the_size_stays_within_its_bounds() -> None:
 def test_a_tick_with_little_to_do_changes_nothing() -> None:
     batch = BatchSize(500, target_s=0.04)
     size = batch.size
-    batch.record(messages=size - 1, queues=0, took_s=10.0, has_prompt=False)
+    batch.record(messages=size - 1, queues=0, took_s=10.0, now_s=NOW_S)
     assert batch.size == size
 
 
 def test_queues_that_turn_out_to_be_blocked_count_too() -> None:
     batch = BatchSize(500, target_s=0.04)
     size = batch.size
-    batch.record(messages=0, queues=batch.queues_max(1000), took_s=10.0, has_prompt=False)
+    batch.record(messages=0, queues=batch.queues_max(1000), took_s=10.0, now_s=NOW_S)
     assert batch.size < size
 
 
@@ -57,13 +52,14 @@ def test_a_tick_that_fails_is_followed_by_a_smaller_one() -> None:
 def test_one_slow_tick_halves_the_size_at_most() -> None:
     batch = BatchSize(500, target_s=0.04)
     size = batch.size
-    batch.record(messages=size, queues=0, took_s=60.0, has_prompt=False)
+    batch.record(messages=size, queues=0, took_s=60.0, now_s=NOW_S)
     assert batch.size >= size // 2
 
 
 def test_ticks_are_shorter_while_mail_is_assigned_promptly() -> None:
     batch = BatchSize(500, target_s=0.06)
     backlog_alone = after(batch, 0.0002)
-    size = after(batch, 0.0002, has_prompt=True)
-    assert 0.9 < (0.01 + size * 0.0002) / (0.06 * PROMPT_PART) < 1.1
+    batch.record_prompt(NOW_S)
+    assert 0.9 < (0.01 + after(batch, 0.0002) * 0.0002) / (0.06 * PROMPT_PART) < 1.1
+    batch.record_prompt(NOW_S - PROMPT_S)
     assert after(batch, 0.0002) == backlog_alone

@@ -1,9 +1,9 @@
 """The next state of active queues after a tick."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from math import inf
 
-from services.router.domain.deficit_round_robin import ActiveQueue, Allocation, BlockedQueue
+from services.router.domain.deficit_round_robin import ActiveQueue, BlockedQueue
 from services.router.domain.dispatch import QueueRemainder
 from services.router.domain.ledger import Scope, ScopeKind
 from services.router.domain.limits import Capacity
@@ -17,7 +17,6 @@ from services.router.domain.round import (
 )
 
 NOW_S = 1_795_000_000.0
-SOON_S = NOW_S + 0.1  # when paced queues are served again
 TENANT = "019ab000-0000-7000-8000-00000000000a"
 EMPTY = QueueRemainder(was_served=True, due_s=None)
 MORE = QueueRemainder(was_served=True, due_s=NOW_S - 1)
@@ -34,14 +33,13 @@ def finished_round(
     linger: LingerTracker | None = None,
     is_complete: bool = False,
     at_s: float = NOW_S,
-    backlog: Collection[str] = (),
     blocked_by: Callable[[ActiveQueue], BlockedQueue | None] = lambda _: None,
 ) -> Round:
     """remainders: None for a queue that was not served."""
     return finish_round(
         list(remainders),
         {queue.queue_id: remainder for queue, remainder in remainders.items() if remainder},
-        allocation=Allocation(backlog=backlog, backlog_next_s=SOON_S),
+        blocked=[],
         as_blocked=blocked_by,
         linger=linger or LingerTracker(),
         is_complete=is_complete,
@@ -129,30 +127,6 @@ def test_a_queue_is_read_from_its_first_row_until_it_has_new_work() -> None:
     assert turns.to_read([one], quotas) == [read]
     newer = one._replace(version=2, first_due_s=NOW_S - 30)
     assert turns.to_read([newer], quotas) == [(one.queue_id, 3, NOW_S - 30)]
-
-
-def test_a_queue_is_a_backlog_by_what_its_last_turn_left() -> None:
-    rotation, since_s = QueueTurns(), NOW_S - 2
-    young, old = queue("young", first_due_s=NOW_S - 1), queue("old", first_due_s=NOW_S - 9)
-    assert [rotation.is_due_since(one, since_s) for one in (young, old)] == [False, True]
-    rotation.record([young, old], {young.queue_id: MORE, old.queue_id: MORE})
-    assert not rotation.is_due_since(old, since_s)  # what it left is young
-    rotation.record([old], {old.queue_id: QueueRemainder(was_served=True, due_s=NOW_S - 5)})
-    assert rotation.is_due_since(old, since_s)
-    rotation.record([old], {old.queue_id: EMPTY})
-    lingering = old._replace(version=2)  # its row still has the old time
-    assert not rotation.is_due_since(lingering, since_s)
-
-
-def test_a_backlog_that_yields_is_looked_at_again_soon_and_others_at_once() -> None:
-    one, other = queue("a"), queue("b")
-    for remainder in (None, MORE):
-        finished = finished_round({one: remainder}, backlog=[one.queue_id])
-        assert finished.next_due_s == SOON_S
-        for busy in (None, MORE):
-            finished = finished_round({one: remainder, other: busy}, backlog=[one.queue_id])
-            assert finished.next_due_s == NOW_S
-    assert finished_round({one: LATER}, backlog=[one.queue_id]).next_due_s == NOW_S + 60
 
 
 def test_a_limited_queue_is_blocked_only_if_it_has_more() -> None:

@@ -199,12 +199,16 @@ def address_pair(addresses: Sequence[str]) -> tuple[str, str]:
 
 
 def normalize_address(text: str) -> str:
-    """IPv4-mapped and scoped IPv6 addresses are refused. Raises RequestError."""
+    """Refused are what no connection can have as its source on the Internet or within a machine:
+    IPv4-mapped, scoped, link-local, unspecified, multicast and reserved addresses. Raises
+    RequestError."""
     try:
         found = ip_address(text)
     except ValueError as error:
         raise RequestError(f"{text!r} is not an IP address.", field="addresses") from error
-    if isinstance(found, IPv6Address) and (found.ipv4_mapped or found.scope_id):
+    is_reserved = found.is_reserved and not found.is_loopback  # ::1 is both
+    other = found.is_link_local or found.is_unspecified or found.is_multicast or is_reserved
+    if other or (isinstance(found, IPv6Address) and (found.ipv4_mapped or found.scope_id)):
         raise RequestError(f"{text!r} cannot be used as a source address.", field="addresses")
     return str(found)
 

@@ -22,6 +22,7 @@ from services.ingest.domain import verification
 from services.ingest.domain.dkim_rotation import is_rotating
 from services.ingest.domain.domain_name import sending_domain
 from services.ingest.domain.email import RequestModel
+from services.ingest.domain.patterns import explained
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
 from services.ingest.store.directory import DirectoryStore, DomainConflict
 from services.ingest.store.directory_lists import Page
@@ -53,7 +54,13 @@ class CreateDomainRequest(RequestModel):
 
     name: Annotated[str, Meta(min_length=1, max_length=253)]
     custom_return_path: Annotated[
-        str, Meta(pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?$(?!\n)")
+        str,
+        Meta(
+            pattern=explained(
+                r"^[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?$(?!\n)",
+                "Use one label of a host name: letters, digits and inner hyphens, at most 63",
+            )
+        ),
     ] = RETURN_PATH_LABEL
     shared: bool = False
     vouched: bool = False

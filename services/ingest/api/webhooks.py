@@ -23,9 +23,13 @@ from services.ingest.api.callers import Caller
 from services.ingest.api.rest_base import format_timestamp, parse_id
 from services.ingest.clients import ServiceClients
 from services.ingest.domain.email import RequestModel
+from services.ingest.domain.patterns import explained
 from services.ingest.store.directory_lists import Page
 
-EventName = Annotated[str, Meta(pattern=r"^[a-z_]+\.[a-z_]+$(?!\n)", max_length=60)]
+EVENT_NAME = explained(
+    r"^[a-z_]+\.[a-z_]+$(?!\n)", "Use the type of an event, such as email.delivered"
+)
+EventName = Annotated[str, Meta(pattern=EVENT_NAME, max_length=60)]
 Endpoint = Annotated[str, Meta(min_length=1, max_length=2000)]
 Events = Annotated[list[EventName], Meta(max_length=100)]
 

@@ -5,8 +5,15 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from services.ingest.domain.patterns import explained
+
 Addresses = str | list[str]
 Stream = Literal["transactional", "broadcast"]
+
+
+_TAG_CHARACTERS = "ASCII letters, digits, hyphens and underscores, at most 256"
+TAG_NAME = explained(r"^[A-Za-z0-9_-]{1,256}$(?!\n)", f"Use {_TAG_CHARACTERS}; not empty")
+TAG_VALUE = explained(r"^[A-Za-z0-9_-]{0,256}$(?!\n)", f"Use {_TAG_CHARACTERS}")
 
 
 class RequestModel(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -17,8 +24,8 @@ class Tag(RequestModel):
     """A label to filter lists and webhooks by. In Python `$` also matches before a final line
     break, in ECMAScript it does not: `$(?!\n)` is the end of the text in both."""
 
-    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,256}$(?!\n)")]
-    value: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{0,256}$(?!\n)")] = ""
+    name: Annotated[str, Meta(pattern=TAG_NAME)]
+    value: Annotated[str, Meta(pattern=TAG_VALUE)] = ""
 
 
 class Attachment(RequestModel):

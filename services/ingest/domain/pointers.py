@@ -6,12 +6,12 @@ from typing import TypeVar
 
 import msgspec
 
+from services.ingest.domain.patterns import explanation_of
 from services.ingest.domain.problem import Fault, Problem, invalid
 
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$(?P<path>.*)`)?$", re.DOTALL)
 _MISSING = re.compile(r"missing required field `(.+)`")
 _UNKNOWN = re.compile(r"unknown field `(.+)`")
-_EXCLUDING = re.compile(r"Expected `str` matching regex '\^\[\^")  # a class of refused characters
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 
 _BOM = b"\xef\xbb\xbf"  # RFC 8259 §8.1: a parser may ignore it
@@ -74,7 +74,6 @@ def fault_of(text: str, body: bytes | str = b"") -> Fault:
     if unknown := _UNKNOWN.search(what):
         pointer = "/".join(["#", *steps, unknown[1]])
         return Fault(pointer, "unknown_field", f"Unknown field {unknown[1]}.")
-    if _EXCLUDING.match(what):
-        what = "Use one line of text, without control characters"
+    what = explanation_of(what) or what
     where = ".".join(steps)
     return Fault("/".join(["#", *steps]), "invalid", f"{where}: {what}" if where else what)

@@ -12,6 +12,7 @@ from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Brand, Domain, Ma
 from kernel.errors import Unavailable
 from kernel.ids import canonical_uuid
 from services.ingest.api.callers import Caller
+from services.ingest.domain.patterns import explained
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found, unavailable
 from services.ingest.store.directory import (
     AlreadyExists,
@@ -27,7 +28,10 @@ T = TypeVar("T")
 
 # One line of printable text, without controls of its direction, which disguise a name. In Python
 # `$` also matches before a final line break.
-LINE = r"^[^\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]*$(?!\n)"
+LINE = explained(
+    r"^[^\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]*$(?!\n)",
+    "Use one line of text, without control characters",
+)
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=LINE)]
 Reason = Annotated[str, Meta(max_length=500, pattern=LINE)]
 WHAT = {

@@ -22,6 +22,7 @@ from services.ingest.api.administration.base import (
 )
 from services.ingest.api.callers import Caller, CallerKind
 from services.ingest.domain.email import RequestModel
+from services.ingest.domain.patterns import explained
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
 from services.ingest.store.brands import brands_with_hosts, is_named_by_account
 from services.ingest.store.directory import DirectoryChange
@@ -29,13 +30,22 @@ from services.ingest.store.directory_lists import Owner, Page
 
 END = r"$(?!\n)"
 Name = Annotated[str, Meta(min_length=1, max_length=100, pattern=LINE)]
-Slug = Annotated[str, Meta(max_length=20, pattern=f"^{SLUG.pattern}{END}")]
-Host = Annotated[str, Meta(max_length=HOST_MAX, pattern=f"^{HOST.pattern}{END}")]
-OptionalHost = Annotated[str, Meta(max_length=HOST_MAX, pattern=f"^({HOST.pattern})?{END}")]
-SpfHost = Annotated[str, Meta(max_length=HOST_MAX, pattern=f"^((_spf\\.)?{HOST.pattern})?{END}")]
+HOST_NAME = "Use a host name in lower case, such as api.example.com"
+SLUG_PATTERN = explained(f"^{SLUG.pattern}{END}", "Use 2 to 20 letters from a to z")
+HOST_PATTERN = explained(f"^{HOST.pattern}{END}", HOST_NAME)
+OPTIONAL_HOST_PATTERN = explained(f"^({HOST.pattern})?{END}", HOST_NAME)
+SPF_PATTERN = explained(f"^((_spf\\.)?{HOST.pattern})?{END}", HOST_NAME)
+SELECTOR_PATTERN = explained(
+    f"^({SELECTOR_PREFIX.pattern})?{END}", "Use letters from a to z, digits and inner hyphens"
+)
+VISIBLE_PATTERN = explained(f"^[!-~]*{END}", "Use visible ASCII characters, without spaces")
+Slug = Annotated[str, Meta(max_length=20, pattern=SLUG_PATTERN)]
+Host = Annotated[str, Meta(max_length=HOST_MAX, pattern=HOST_PATTERN)]
+OptionalHost = Annotated[str, Meta(max_length=HOST_MAX, pattern=OPTIONAL_HOST_PATTERN)]
+SpfHost = Annotated[str, Meta(max_length=HOST_MAX, pattern=SPF_PATTERN)]
 Hosts = Annotated[list[Host], Meta(max_length=20)]
-SelectorPrefix = Annotated[str, Meta(max_length=20, pattern=f"^({SELECTOR_PREFIX.pattern})?{END}")]
-Visible = Annotated[str, Meta(max_length=100, pattern=f"^[!-~]*{END}")]  # without spaces
+SelectorPrefix = Annotated[str, Meta(max_length=20, pattern=SELECTOR_PATTERN)]
+Visible = Annotated[str, Meta(max_length=100, pattern=VISIBLE_PATTERN)]
 OF_CLIENTS = ("smtp_host", "docs_host", "tracking_host", "unsubscribe_host")
 
 

@@ -6,11 +6,20 @@ from msgspec import UNSET, Meta, UnsetType
 
 from services.ingest.api.administration.base import LINE
 from services.ingest.domain.email import RequestModel
+from services.ingest.domain.patterns import explained
 
 Address = Annotated[str, Meta(min_length=2, max_length=100, pattern=LINE)]
 HostName = Annotated[str, Meta(max_length=253, pattern=LINE)]
 Ramp = Annotated[str, Meta(max_length=100, pattern=LINE)]
-Site = Annotated[str, Meta(max_length=255, pattern=r"^[^\x00-\x20\x7f-\xa0/]*$(?!\n)")]
+Site = Annotated[
+    str,
+    Meta(
+        max_length=255,
+        pattern=explained(
+            r"^[^\x00-\x20\x7f-\xa0/]*$(?!\n)", "Use the name of a site, without spaces and slashes"
+        ),
+    ),
+]
 
 
 class AddIpRequest(RequestModel):

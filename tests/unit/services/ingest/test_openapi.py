@@ -1,8 +1,10 @@
 """The OpenAPI document is complete enough to generate a typed client."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import jsonschema_rs
+import msgspec
 import pytest
 
 from services.events.domain.catalog import EVENT_TYPES
@@ -11,6 +13,8 @@ from services.ingest.api import response_schemas
 from services.ingest.api.openapi import operations
 from services.ingest.api.operations import OPERATIONS
 from services.ingest.api.response_schemas import EventType, Status
+from services.ingest.domain.email import RequestModel
+from services.ingest.domain.patterns import explanation_of
 from tests.support.rest_api import call_api
 
 DOCUMENT = call_api("GET", "/openapi.json").json()
@@ -74,3 +78,31 @@ def resolved(schema: dict[str, Any]) -> dict[str, Any]:
     name = schema.get("$ref", "").rpartition("/")[2]
     found: dict[str, Any] = DOCUMENT["components"]["schemas"][name] if name else schema
     return found
+
+
+def bodies(model: type[RequestModel] = RequestModel) -> Iterator[type[RequestModel]]:
+    for one in model.__subclasses__():
+        yield one
+        yield from bodies(one)
+
+
+def patterns(node: object) -> Iterator[str]:
+    """Of a type as msgspec describes it."""
+    if isinstance(node, msgspec.inspect.StrType) and node.pattern:
+        yield node.pattern
+    elif isinstance(node, msgspec.Struct):
+        for name in node.__struct_fields__:
+            yield from patterns(getattr(node, name))
+    elif isinstance(node, tuple):
+        for one in node:
+            yield from patterns(one)
+
+
+def test_what_breaks_a_pattern_is_explained_in_words() -> None:
+    """Nobody who mistypes a host name should have to read a regular expression."""
+    found = {text for one in bodies() for text in patterns(msgspec.inspect.type_info(one))}
+    assert len(found) >= 10
+    unexplained = {
+        one for one in found if not explanation_of(f"Expected `str` matching regex {one!r}")
+    }
+    assert unexplained == set()

@@ -53,3 +53,12 @@ def test_a_refused_character_is_explained_in_words() -> None:
     with pytest.raises(Problem) as refused:
         decode_body(msgspec.json.Decoder(Named).decode, b'{"name": "a\\u0000b"}')
     assert refused.value.detail == "name: Use one line of text, without control characters"
+
+
+def test_a_value_that_breaks_a_pattern_is_explained_in_words() -> None:
+    body = b'{"from": "a@x.net", "to": "b@y.net", "subject": "s", "tags": [{"name": "a b"}]}'
+    with pytest.raises(Problem) as refused:
+        decode_body(decode_email, body)
+    [fault] = refused.value.faults
+    assert fault.pointer == "#/tags/0/name"
+    assert fault.detail.startswith("tags.0.name: Use ASCII letters, digits")

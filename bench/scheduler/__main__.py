@@ -16,6 +16,7 @@ from bench.scheduler.rows import Rows
 from bench.scheduler.scenarios import SCENARIOS, Context, Figures
 from bench.servers import servers
 from cli.environment import migrate_all
+from kernel.memory import tune_gc
 from kernel.migrate import role_url
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -40,6 +41,7 @@ def main(
         if name not in SCENARIOS:
             raise typer.BadParameter(f"unknown {name!r}, use {', '.join(SCENARIOS)}")
     document = record.describe_origin()
+    tune_gc()  # as every service
     with folder_of("scheduler") as folder, servers(folder) as started, progress(console) as report:
         for name in scenario or SCENARIOS:
             report(name, 0, 1)

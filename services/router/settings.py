@@ -132,7 +132,7 @@ class Settings(Shared):
     tick_messages_max: int = Field(500, gt=0, description="Maximum messages assigned in one tick")
     tick_queues_max: int = Field(1000, gt=0, description="Maximum queues read in one tick")
     tick_target_s: float = Field(
-        0.04, gt=0, description="Time that a tick should take; a slower one assigns fewer messages"
+        0.03, gt=0, description="Time that a tick should take; a slower one assigns fewer messages"
     )
     tick_interval_s: float = Field(
         0.15, ge=0, description="Interval between ticks under load; a sixth of it under low load"

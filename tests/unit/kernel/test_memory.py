@@ -36,5 +36,7 @@ print(excluded() is None, len(records))
 
 
 def test_what_survives_is_examined_rarely_and_not_forgotten() -> None:
-    run = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
+    )
     assert run.stdout.split() == ["True", "True", "True", "True", "True", "100000"]

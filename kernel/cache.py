@@ -37,6 +37,10 @@ class Cache(Generic[V]):
         """The cached entry, even if it has expired; starts no fetch."""
         return self._entries.get(key)
 
+    def discard(self, key: str) -> None:
+        """Remove the entry, if there is one; the next `get` fetches it."""
+        self._entries.pop(key, None)
+
     @property
     def fetches_in_progress(self) -> int:
         """Number of fetches in progress."""

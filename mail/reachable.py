@@ -6,7 +6,7 @@ address inside: mapped addresses (::ffff:0:0/96), which are IPv4, and those of t
 prefix (RFC 6052), which DNS64 returns for public hosts.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TypeAlias
@@ -80,6 +80,12 @@ def is_allowed_target(text: str, allowed: tuple[Network, ...], *, plain: bool) -
     if is_within(address, allowed):
         return True
     return not plain and is_public(ip_address(text))
+
+
+def address_policy(allowed: Iterable[Network]) -> Callable[[str, bool], bool]:
+    """`is_allowed_target` as a function of an address and whether the connection is without TLS."""
+    networks = tuple(allowed)
+    return lambda text, plain: is_allowed_target(text, networks, plain=plain)
 
 
 def url_problem(url: str, allowed: tuple[Network, ...]) -> str:

@@ -1,9 +1,10 @@
 """Validation of a server's certificate chain: RFC 5280 §6, RFC 9525, as in browsers."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
+from enum import StrEnum
 from ipaddress import ip_address
 
 from cryptography import x509
@@ -23,6 +24,14 @@ _UNREADABLE = (
     x509.UnsupportedGeneralNameType,
     CryptographyDeprecationWarning,
 )
+
+
+class ChainFault(StrEnum):
+    """Why a chain is not valid."""
+
+    EXPIRED = "expired"  # or not valid yet
+    WRONG_NAME = "wrong name"
+    UNTRUSTED = "untrusted"  # or malformed
 
 
 def create_trust_store(roots: Sequence[bytes]) -> Store | None:
@@ -47,6 +56,34 @@ def is_valid_chain(
     except (VerificationError, *_UNREADABLE):
         return False
     return True
+
+
+def fault_of(chain: Sequence[bytes], name: str, *, now: datetime) -> ChainFault:
+    """The fault of a chain that is not valid for a name. chain, name: as for `is_valid_chain`."""
+    leaf = next(_read(chain[:1]), None)
+    if leaf is None:
+        return ChainFault.UNTRUSTED
+    if not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
+        return ChainFault.EXPIRED
+    return ChainFault.UNTRUSTED if is_named(leaf, [name]) else ChainFault.WRONG_NAME
+
+
+def is_named(certificate: x509.Certificate, names: Iterable[str]) -> bool:
+    """Whether a certificate is for one of the names: host names, or addresses."""
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except (x509.ExtensionNotFound, *_UNREADABLE):
+        return False
+    given = [name.lower() for name in extension.value.get_values_for_type(x509.DNSName)]
+    given += map(str, extension.value.get_values_for_type(x509.IPAddress))
+    return any(_covers(pattern, name.strip("[].").lower()) for pattern in given for name in names)
+
+
+def _covers(pattern: str, name: str) -> bool:
+    """RFC 6125 §6.4.3: a wildcard must be the whole first label."""
+    if pattern.startswith("*."):
+        return name.partition(".")[2] == pattern[2:]
+    return pattern == name
 
 
 def _read(certificates: Sequence[bytes]) -> Iterator[x509.Certificate]:

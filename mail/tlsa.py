@@ -13,6 +13,8 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from mail.tls_chain import is_named
+
 TRUST_ANCHOR, END_ENTITY = 2, 3
 _LENGTHS = {0: 0, 1: 32, 2: 64}  # octets of the data by matching type; 0: any length
 
@@ -70,7 +72,7 @@ def matches(
         if (
             record.usage == TRUST_ANCHOR
             and _is_anchored(record, chain, now)
-            and _is_for(chain[0], names)
+            and is_named(chain[0], names)
         ):
             return True
     return False
@@ -123,19 +125,3 @@ def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     except (ValueError, TypeError, InvalidSignature):
         return False
     return True
-
-
-def _is_for(certificate: x509.Certificate, names: Sequence[str]) -> bool:
-    try:
-        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except (x509.ExtensionNotFound, ValueError):
-        return False
-    given = [name.lower() for name in extension.value.get_values_for_type(x509.DNSName)]
-    return any(_covers(pattern, name) for pattern in given for name in names)
-
-
-def _covers(pattern: str, name: str) -> bool:
-    """RFC 6125 §6.4.3: a wildcard must be the whole first label."""
-    if pattern.startswith("*."):
-        return name.partition(".")[2] == pattern[2:]
-    return pattern == name

@@ -6,7 +6,8 @@ import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import ip_network
+
+from dns.asyncresolver import Resolver
 
 from contracts.delivery.v1.delivery_service_pb2_grpc import (
     add_DeliveryServiceServicer_to_server,
@@ -14,20 +15,25 @@ from contracts.delivery.v1.delivery_service_pb2_grpc import (
 from contracts.delivery.v1.events_pb2 import ComplaintReceived, DeliveryAttempted
 from contracts.ingest.v1.directory_pb2 import Domain, Tenant
 from contracts.router.v1.events_pb2 import DeliveryAssigned
+from kernel.addresses import AddressResolver
 from kernel.content import MOUNT_CHECK_INTERVAL_S, ContentStore, check_mounted, open_store
 from kernel.crypto import SecretKeyring
 from kernel.database import PLANS, Database, check_roles
+from kernel.downloads import Downloads
 from kernel.errors import Unavailable
 from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
 from kernel.outbox import Outbox
 from kernel.processor import DeadLetterGuard, StreamProcessor
+from kernel.resolver import system_resolver
 from kernel.rpc import RpcServer
 from kernel.service import Actions, Loop, Service, close_in_order, create_loops
 from kernel.table import ReplicatedTable
+from mail.reachable import address_policy, parse_networks
 from services.delivery.api.rpc import DeliveryServicer
 from services.delivery.api.sandbox import SandboxHandler, SandboxListener
 from services.delivery.clients.dns import CachingResolver
+from services.delivery.clients.mta_sts import PolicySource
 from services.delivery.clients.mx_connector import MxConnector
 from services.delivery.clients.smtp.connections import ConnectionConfig, Connections
 from services.delivery.clients.smtp.dial import SmtpDialer
@@ -38,15 +44,18 @@ from services.delivery.loops.delivery_dispatcher import DeliveryDispatcher
 from services.delivery.loops.partition_maintenance import PartitionMaintenance
 from services.delivery.loops.recovery import Recovery
 from services.delivery.loops.rendering import Renderer, SigningKeys
+from services.delivery.loops.tls_policies import TlsPolicies
 from services.delivery.settings import Settings
 from services.delivery.store.days import JournalDayPartitions
 from services.delivery.store.journal import Journal
+from services.delivery.store.mta_sts import PolicyStore
 from services.delivery.store.sandbox import SandboxStore
 from services.delivery.store.workers import WorkerRegistration
 
 SWEEP_INTERVAL_S = 0.5
 CONNECTIONS_INTERVAL_S = 1.0
 MAINTENANCE_INTERVAL_S = 3600.0
+DNS_TIMEOUT_S = 10.0
 STOP_CONSUMING_TIMEOUT_S = 5.0  # a consumer without its broker may hang
 STARTING = "start"
 FILES_MAX = 65_536  # the most open files to request, if the hard limit allows it
@@ -117,6 +126,7 @@ async def drain(deps: Dependencies, dispatcher: DeliveryDispatcher) -> None:
 
 async def close(deps: Dependencies, dispatcher: DeliveryDispatcher) -> None:
     dispatcher.stop()
+    await dispatcher.close()
     await deps.close()
 
 
@@ -160,6 +170,7 @@ def register_consumers(deps: Dependencies, dispatcher: DeliveryDispatcher) -> No
 
 def create_delivery_dispatcher(deps: Dependencies, signing_keys: SigningKeys) -> DeliveryDispatcher:
     settings = deps.settings
+    resolver = create_resolver(settings)
     return DeliveryDispatcher(
         JournalCommitter(
             deps.system_database,
@@ -169,7 +180,8 @@ def create_delivery_dispatcher(deps: Dependencies, signing_keys: SigningKeys) ->
             sweep_after_s=settings.outbox_sweep_after_s,
         ),
         Renderer(deps.content, signing_keys),
-        connections=create_connections(settings),
+        connections=create_connections(settings, resolver),
+        tls_policies=create_tls_policies(deps, resolver),
         health=deps.health,
     )
 
@@ -225,7 +237,22 @@ def create_maintenance_loops(deps: Dependencies, dispatcher: DeliveryDispatcher)
     return create_loops(actions, deps.health)
 
 
-def create_connections(settings: Settings) -> Connections:
+def create_resolver(settings: Settings) -> Resolver:
+    return system_resolver(
+        settings.nameservers, timeout_s=DNS_TIMEOUT_S, setting="DELIVERY_NAMESERVERS"
+    )
+
+
+def create_tls_policies(deps: Dependencies, resolver: Resolver) -> TlsPolicies:
+    store = PolicyStore(deps.system_database)
+    if not deps.settings.mta_sts:
+        return TlsPolicies(None, store)
+    allowed = parse_networks(deps.settings.relay_allowed_networks)
+    addresses = AddressResolver(address_policy(allowed), resolver=resolver)
+    return TlsPolicies(PolicySource(resolver, Downloads(addresses)), store)
+
+
+def create_connections(settings: Settings, resolver: Resolver) -> Connections:
     config = ConnectionConfig(
         settings.smtp_connections_max,
         settings.smtp_messages_per_connection_max,
@@ -234,7 +261,7 @@ def create_connections(settings: Settings) -> Connections:
         wait_max_s=settings.connection_wait_max_s,
         connections_total_max=settings.smtp_connections_total_max or default_connections_total(),
     )
-    return Connections(create_mx_connector(settings), config)
+    return Connections(create_mx_connector(settings, resolver), config)
 
 
 def default_connections_total() -> int:
@@ -245,7 +272,7 @@ def default_connections_total() -> int:
     return max(limit - RESERVED_FILES, limit // 2)
 
 
-def create_mx_connector(settings: Settings) -> MxConnector:
+def create_mx_connector(settings: Settings, resolver: Resolver) -> MxConnector:
     timeouts = Timeouts(
         **{
             name: getattr(settings, f"smtp_{name.removesuffix('_s')}_timeout_s")
@@ -254,8 +281,8 @@ def create_mx_connector(settings: Settings) -> MxConnector:
         }
     )
     return MxConnector(
-        CachingResolver(nameservers=settings.nameservers or None),
+        CachingResolver(resolver),
         SmtpDialer(timeouts),
-        allowed=[ip_network(network) for network in settings.relay_allowed_networks],
+        allowed=parse_networks(settings.relay_allowed_networks),
         open_timeout_s=settings.smtp_session_open_timeout_s,
     )

@@ -36,7 +36,10 @@ class Settings(Shared):
     )
     nameservers: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
-        description="IP addresses of name servers, comma-separated; empty uses those of the system",
+        description="Name servers, comma-separated: ip or ip:port; empty uses those of the system",
+    )
+    mta_sts: bool = Field(
+        True, description="Whether MTA-STS policies of recipient domains are looked up and enforced"
     )
     linger_s: float = Field(
         0.15, ge=0, description="Maximum linger of a batch of assignments under load"

@@ -79,11 +79,39 @@ async def test_the_records_to_publish_are_in_the_answer(harness: IngestHarness) 
         assert got.json == made
         listed = await harness.request("GET", "/v1/domains?limit=1")
         assert listed.json["data"][0]["status"] == "not_started"
-        patch = await harness.request("PATCH", f"/v1/domains/{made['id']}", {"tls": "enforced"})
+        patch = await harness.request("PATCH", f"/v1/domains/{made['id']}", {"tls": "always"})
         assert (patch.status, patch.json["errors"][0]["pointer"]) == (422, "#/tls")
         await harness.request("DELETE", f"/v1/domains/{made['id']}?force=true")
         gone = await harness.request("GET", f"/v1/domains/{made['id']}")
         assert gone.status == 404
+
+
+async def test_tls_can_be_enforced_for_the_mail_of_a_domain(harness: IngestHarness) -> None:
+    async with harness.running():
+        await harness.sign_up(test=False)
+        made = await create(harness, tls="enforced")
+        path = f"/v1/domains/{made['id']}"
+        assert made["tls"] == "enforced"
+        for changes, tls in (
+            ({"open_tracking": False}, "enforced"),
+            ({"tls": "opportunistic"}, "opportunistic"),
+            ({"tls": "enforced", "id": made["id"]}, "enforced"),
+        ):
+            changed = await harness.request("PATCH", path, changes)
+            assert (changed.status, changed.json["tls"]) == (200, tls)
+        assert (await harness.request("GET", path)).json["tls"] == "enforced"
+
+
+async def test_an_email_requires_tls_by_itself_or_by_its_domain(harness: IngestHarness) -> None:
+    async with harness.running():
+        live = await harness.sign_up(test=False)
+        to = "ann@recipient.org"
+        for fields, enforced in (({}, False), ({"tls": "enforced"}, True)):
+            sent = await harness.request("POST", "/v1/emails", email(to=to, **fields), key=live)
+            [accepted] = await harness.accepted(sent.json["id"])
+            assert accepted.context.tls_enforced == enforced
+        refused = await harness.request("POST", "/v1/emails", email(to=to, tls="never"), key=live)
+        assert (refused.status, refused.json["errors"][0]["pointer"]) == (422, "#/tls")
 
 
 @pytest.mark.parametrize("name", ["co.uk", "localhost", "10.0.0.1", "a..b", "x" * 64 + ".org", ""])

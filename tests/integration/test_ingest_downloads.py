@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from mail.reachable import parse_networks
-from services.ingest.clients.downloads import DownloadedFile, DownloadFailed, Downloads
+from kernel.addresses import AddressResolver
+from kernel.downloads import DownloadedFile, DownloadFailed, Downloads
+from mail.reachable import address_policy, parse_networks
 from tests.integration.test_events_webhook_client import certificate
 from tests.support.ingest import IngestHarness
 from tests.support.stack import FreshDatabase
@@ -43,7 +44,7 @@ async def serving(
 
 
 async def get(url: str, *, allowed: Any = LOOPBACK, octets_max: int = 1000) -> DownloadedFile:  # noqa: ANN401
-    downloads = Downloads(allowed)
+    downloads = Downloads(AddressResolver(address_policy(allowed)))
     try:
         async with asyncio.timeout(240):
             return await downloads.get(url, octets_max=octets_max, user_agent="OBM")

@@ -62,7 +62,7 @@ async def test_an_email_is_sent_repeated_and_read(harness: IngestHarness) -> Non
         request = pb.SendEmailRequest(
             email=email(
                 attachments=[file], tags={"kind": "order"}, metadata={"order": "17"},
-                cc=["c@x.example"], scheduled_at=soon,
+                cc=["c@x.example"], scheduled_at=soon, tls="enforced",
             ),
             idempotency_key="order-17",
         )  # fmt: skip
@@ -70,6 +70,7 @@ async def test_an_email_is_sent_repeated_and_read(harness: IngestHarness) -> Non
         first = await service.SendEmail(request, metadata=(*metadata, ("traceparent", trace)))
         again = await service.SendEmail(request, metadata=metadata)
         assert first.status == "scheduled"
+        assert all(one.context.tls_enforced for one in await harness.accepted(first.id))
         assert (again.id, again.idempotent_replayed) == (first.id, True)
         got = await service.GetEmail(pb.GetEmailRequest(id=first.id), metadata=metadata)
         assert got.email.subject == "Your order"

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from services.delivery.clients.smtp.dial import ConnectFailed, DialTarget, Socke
 from services.delivery.clients.smtp.pool import ConnectionPool, ReadyQueueKey
 from services.delivery.clients.smtp.session import SmtpSession
 from services.delivery.domain.attempt_result import CONNECT, GREETING, AttemptResult, RemoteServer
+from services.delivery.domain.tls_policy import NO_POLICY, TlsPolicy, starttls_missing
 
 FOREVER_S = 1e12
 
@@ -40,12 +41,14 @@ class FakeSession:
 @dataclass
 class FakeNetwork:
     """Hosts named "n.example" at 198.51.n.1. refuses: hosts that refuse connections, with the
-    reply; None for a host that does not listen."""
+    reply; None for a host that does not listen. verified: hosts with TLS and a valid certificate.
+    """
 
     refuses: dict[str, Reply | None] = field(default_factory=dict)
     dialed: list[str] = field(default_factory=list)
     gate: asyncio.Event | None = None
     missing: frozenset[str] = frozenset()
+    verified: set[str] = field(default_factory=set)
 
     async def addresses(self, host: str) -> list[Address]:
         if host in self.missing:
@@ -63,7 +66,13 @@ class FakeNetwork:
             )
             problem = "" if reply else "no connection: refused"
             raise ConnectFailed(AttemptResult(GREETING if reply else CONNECT, reply, problem, peer))
-        return cast(SmtpSession, FakeSession(RemoteServer(mx=host.name, remote_ip=host.ips[0])))
+        peer = RemoteServer(mx=host.name, remote_ip=host.ips[0])
+        if host.name in self.verified:
+            peer = replace(peer, tls="TLSv1.3", verified=True)
+        if not host.requirement.is_met(peer):
+            peer = replace(peer, local_ip="192.0.2.9", policy=host.requirement.policy)
+            raise ConnectFailed(starttls_missing(host.name, host.requirement, peer))
+        return cast(SmtpSession, FakeSession(peer))
 
 
 @dataclass
@@ -115,8 +124,10 @@ def acquire(
     *hosts: str,
     tried: frozenset[SocketAddress] = frozenset(),
     until_s: float = FOREVER_S,
+    policy: TlsPolicy = NO_POLICY,
 ) -> Coroutine[Any, Any, SmtpSession]:
-    return pool.acquire(assignment_to(*(hosts or ("1.example",))), tried=tried, until_s=until_s)
+    assignment = assignment_to(*(hosts or ("1.example",)))
+    return pool.acquire(assignment, tried=tried, until_s=until_s, policy=policy)
 
 
 async def run_ready_tasks() -> None:
@@ -126,9 +137,9 @@ async def run_ready_tasks() -> None:
 
 
 async def start_waiters(
-    pool: ConnectionPool, number: int, *hosts: str
+    pool: ConnectionPool, number: int, *hosts: str, policy: TlsPolicy = NO_POLICY
 ) -> "list[asyncio.Task[SmtpSession]]":
-    tasks = [asyncio.create_task(acquire(pool, *hosts)) for _ in range(number)]
+    tasks = [asyncio.create_task(acquire(pool, *hosts, policy=policy)) for _ in range(number)]
     await run_ready_tasks()
     return tasks
 

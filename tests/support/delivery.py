@@ -109,13 +109,33 @@ class Harness:
         reference: str,
         *,
         at: str,
+        hosts: Sequence[MxHost] = (),
         site: str = "",
         in_s: float = 60.0,
         test: bool = False,
+        tls_enforced: bool = False,
         **more: Any,  # noqa: ANN401
     ) -> DeliveryAssigned:
+        """hosts: in place of `at`."""
+        context = self.create_context(recipient, content, reference)
+        context.test, context.tls_enforced = test, tls_enforced
+        more.setdefault("attempt", 1)
+        more.setdefault("static_route", True)
+        more.setdefault("egress_id", "sandbox" if test else self.egress_id)
+        one = DeliveryAssigned(
+            message_id=context.message_id,
+            site=site or at or "nowhere",
+            context=context,
+            ehlo="out.sender.example",
+            mx_hosts=hosts or [mx_host(host, n) for n, host in enumerate(at.split(",")) if host],
+            **more,
+        )
+        one.not_after.FromDatetime(datetime.now(UTC) + timedelta(seconds=in_s))
+        return one
+
+    def create_context(self, recipient: str, content: Content, reference: str) -> MessageContext:
         message_id = uuid7_text()
-        context = MessageContext(
+        return MessageContext(
             message_id=message_id,
             email_id=content.email_id,
             tenant_id=self.tenant_id,
@@ -126,20 +146,7 @@ class Harness:
             return_path=verp.return_path(
                 UUID(message_id), "bounces.sender.example", key=VERP_KEY
             ).address,
-            test=test,
         )
-        more.setdefault("attempt", 1)
-        more.setdefault("egress_id", "sandbox" if test else self.egress_id)
-        one = DeliveryAssigned(
-            message_id=message_id,
-            site=site or at or "nowhere",
-            context=context,
-            ehlo="out.sender.example",
-            mx_hosts=[mx_host(host, n) for n, host in enumerate(at.split(",")) if host],
-            **more,
-        )
-        one.not_after.FromDatetime(datetime.now(UTC) + timedelta(seconds=in_s))
-        return one
 
     @asynccontextmanager
     async def running(self, **settings: Any) -> AsyncIterator["Running"]:  # noqa: ANN401

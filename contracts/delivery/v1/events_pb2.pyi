@@ -68,6 +68,7 @@ class Reply(_message.Message):
     TLS_CIPHER_FIELD_NUMBER: _builtins.int
     TLS_CERTIFICATE_FIELD_NUMBER: _builtins.int
     TLS_VERIFIED_FIELD_NUMBER: _builtins.int
+    TLS_POLICY_FIELD_NUMBER: _builtins.int
     code: _builtins.int
     """0: no reply"""
     enhanced: _builtins.str
@@ -86,6 +87,10 @@ class Reply(_message.Message):
     """SHA-256 of the server's certificate, in hex"""
     tls_verified: _builtins.bool
     """its chain leads to a trusted authority and is valid for `mx`"""
+    tls_policy: _builtins.str
+    """What protected the message: none (clear text), opportunistic; or what required TLS: mta-sts, dane,
+    enforced. Empty if there was no connection.
+    """
     def __init__(
         self,
         *,
@@ -100,10 +105,11 @@ class Reply(_message.Message):
         tls_cipher: _builtins.str = ...,
         tls_certificate: _builtins.str = ...,
         tls_verified: _builtins.bool = ...,
+        tls_policy: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "enhanced", b"enhanced", "local_ip", b"local_ip", "mx", b"mx", "remote_ip", b"remote_ip", "step", b"step", "text", b"text", "tls", b"tls", "tls_certificate", b"tls_certificate", "tls_cipher", b"tls_cipher", "tls_verified", b"tls_verified"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "enhanced", b"enhanced", "local_ip", b"local_ip", "mx", b"mx", "remote_ip", b"remote_ip", "step", b"step", "text", b"text", "tls", b"tls", "tls_certificate", b"tls_certificate", "tls_cipher", b"tls_cipher", "tls_policy", b"tls_policy", "tls_verified", b"tls_verified"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

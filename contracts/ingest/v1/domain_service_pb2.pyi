@@ -268,7 +268,7 @@ class CreateDomainRequest(_message.Message):
     click_tracking: _builtins.bool
     """false"""
     tls: _builtins.str
-    """opportunistic"""
+    """opportunistic (default) or enforced"""
     def __init__(
         self,
         *,
@@ -428,7 +428,7 @@ class UpdateDomainRequest(_message.Message):
     click_tracking: _builtins.bool
     """false"""
     tls: _builtins.str
-    """opportunistic"""
+    """opportunistic or enforced"""
     def __init__(
         self,
         *,

@@ -98,12 +98,15 @@ class Email(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     SCHEDULED_AT_FIELD_NUMBER: _builtins.int
     STREAM_FIELD_NUMBER: _builtins.int
+    TLS_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
     html: _builtins.str
     text: _builtins.str
     """unset: generated from html; empty: html only"""
     stream: _builtins.str
     """transactional (default) or broadcast"""
+    tls: _builtins.str
+    """opportunistic (default) or enforced"""
     @_builtins.property
     def to(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -142,10 +145,11 @@ class Email(_message.Message):
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         scheduled_at: _timestamp_pb2.Timestamp | None = ...,
         stream: _builtins.str = ...,
+        tls: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_text", b"_text", "scheduled_at", b"scheduled_at", "text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_text", b"_text", "attachments", b"attachments", "bcc", b"bcc", "cc", b"cc", "from", b"from", "headers", b"headers", "html", b"html", "metadata", b"metadata", "reply_to", b"reply_to", "scheduled_at", b"scheduled_at", "stream", b"stream", "subject", b"subject", "tags", b"tags", "text", b"text", "to", b"to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_text", b"_text", "attachments", b"attachments", "bcc", b"bcc", "cc", b"cc", "from", b"from", "headers", b"headers", "html", b"html", "metadata", b"metadata", "reply_to", b"reply_to", "scheduled_at", b"scheduled_at", "stream", b"stream", "subject", b"subject", "tags", b"tags", "text", b"text", "tls", b"tls", "to", b"to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__text: _TypeAlias = _typing.Literal["text"]  # noqa: Y015
     _WhichOneofArgType__text: _TypeAlias = _typing.Literal["_text", b"_text"]  # noqa: Y015

@@ -81,6 +81,7 @@ class MessageContext(_message.Message):
     RETURN_PATH_FIELD_NUMBER: _builtins.int
     API_KEY_ID_FIELD_NUMBER: _builtins.int
     MAILBOX_ID_FIELD_NUMBER: _builtins.int
+    TLS_ENFORCED_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     """UUIDv7: one email to one recipient"""
     email_id: _builtins.str
@@ -106,6 +107,8 @@ class MessageContext(_message.Message):
     """that sent the email"""
     mailbox_id: _builtins.str
     """that sent the email by SMTP, without an API key"""
+    tls_enforced: _builtins.bool
+    """send only to servers with TLS and a valid certificate"""
     @_builtins.property
     def accepted_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -137,10 +140,11 @@ class MessageContext(_message.Message):
         return_path: _builtins.str = ...,
         api_key_id: _builtins.str = ...,
         mailbox_id: _builtins.str = ...,
+        tls_enforced: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "due_at", b"due_at", "expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "api_key_id", b"api_key_id", "content_bytes", b"content_bytes", "content_ref", b"content_ref", "domain_id", b"domain_id", "due_at", b"due_at", "email_id", b"email_id", "expires_at", b"expires_at", "mailbox_id", b"mailbox_id", "message_id", b"message_id", "priority", b"priority", "recipient", b"recipient", "recipient_type", b"recipient_type", "return_path", b"return_path", "sender", b"sender", "tenant_id", b"tenant_id", "test", b"test", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "api_key_id", b"api_key_id", "content_bytes", b"content_bytes", "content_ref", b"content_ref", "domain_id", b"domain_id", "due_at", b"due_at", "email_id", b"email_id", "expires_at", b"expires_at", "mailbox_id", b"mailbox_id", "message_id", b"message_id", "priority", b"priority", "recipient", b"recipient", "recipient_type", b"recipient_type", "return_path", b"return_path", "sender", b"sender", "tenant_id", b"tenant_id", "test", b"test", "tls_enforced", b"tls_enforced", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

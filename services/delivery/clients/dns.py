@@ -39,14 +39,11 @@ class CachingResolver:
 
     def __init__(
         self,
+        resolver: dns.asyncresolver.Resolver,
         *,
         timeout_s: float = 10.0,
-        nameservers: list[str] | None = None,
-        resolver: dns.asyncresolver.Resolver | None = None,
     ) -> None:
-        self._resolver = resolver or dns.asyncresolver.Resolver(configure=nameservers is None)
-        if nameservers is not None:
-            self._resolver.nameservers = nameservers
+        self._resolver = resolver
         self._timeout_s = timeout_s
         self._cache: Cache[_CachedAddresses] = Cache(self._query, entries_max=ENTRIES_MAX)
 

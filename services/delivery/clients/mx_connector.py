@@ -34,10 +34,19 @@ from services.delivery.domain.host_policy import (
     sources_of,
     unreachable_problem,
 )
+from services.delivery.domain.tls_policy import (
+    NO_POLICY,
+    OPPORTUNISTIC_TLS,
+    TlsPolicy,
+    TlsRequirement,
+)
 
 BACKOFF_S, BACKOFF_MAX_S = 1.0, 300.0
 HOSTS_MAX = 10_000  # hosts with a backoff
 NO_SLOT_RETRY_S = 1.0  # delay before the next try at a host without a free slot
+
+
+_BackedOffHost = tuple[str, str, int, TlsRequirement]  # source, name, port
 
 
 class Dialer(Protocol):
@@ -95,21 +104,39 @@ class MxConnector:
         self._allowed = allowed
         self._open_timeout_s = open_timeout_s
         self._backoffs: BoundedDict[tuple[str, DialTarget], HostBackoff] = BoundedDict(HOSTS_MAX)
-        self._backed_off_hosts: BoundedDict[tuple[str, str, int], float] = BoundedDict(HOSTS_MAX)
+        self._backed_off_hosts: BoundedDict[_BackedOffHost, float] = BoundedDict(HOSTS_MAX)
 
-    def is_backed_off(self, egress_id: str, name: str, port: int) -> bool:
-        """Whether every address of that host is in backoff."""
-        return self._backed_off_hosts.get((egress_id, name, port), 0.0) > clock.monotonic_s()
+    def is_backed_off(
+        self,
+        egress_id: str,
+        name: str,
+        port: int,
+        *,
+        requirement: TlsRequirement = OPPORTUNISTIC_TLS,
+    ) -> bool:
+        """Whether every address of that host is in backoff, for messages with this requirement."""
+        key = (egress_id, name, port, requirement)
+        return self._backed_off_hosts.get(key, 0.0) > clock.monotonic_s()
 
     async def connect(
-        self, assignment: DeliveryAssigned, *, tried: AbstractSet[SocketAddress], slots: HostSlots
+        self,
+        assignment: DeliveryAssigned,
+        *,
+        tried: AbstractSet[SocketAddress],
+        slots: HostSlots,
+        policy: TlsPolicy = NO_POLICY,
     ) -> SmtpSession:
-        """Connect to the first host that accepts a session, except those in `tried`.
+        """Connect to the first host that accepts a session, except those in `tried`, and those that
+        the policy does not allow.
 
         Raises NoConnection.
         """
         search = _HostSearch()
         for mx_host in by_preference(assignment.mx_hosts):
+            if (refusal := policy.refusal(mx_host.host)) is not None:
+                search.record_failure(refusal, inf)
+                continue
+            requirement = policy.requirement(mx_host.host)
             host_search = _HostSearch()
             async with _Slot(slots, mx_host.host) as slot:
                 if not slot.is_reserved:
@@ -121,19 +148,28 @@ class MxConnector:
                         host.socket_addresses
                     ):
                         continue
-                    session = await self._dial(host, assignment, searches=(search, host_search))
+                    target = replace(host, requirement=requirement)
+                    session = await self._dial(target, assignment, searches=(search, host_search))
                     if session is not None:
                         slot.transfer()
                         return session
             retry_at_s = host_search.retry_at_s if hosts else clock.monotonic_s() + NEGATIVE_TTL_S
-            self._back_off_host(assignment.egress_id, mx_host, retry_at_s)
+            if retry_at_s < inf:  # otherwise this message has tried the host before
+                key = (assignment.egress_id, mx_host.host, port_of(mx_host), requirement)
+                self._backed_off_hosts[key] = retry_at_s
         raise search.to_error(len(assignment.mx_hosts))
 
     async def has_untried(
-        self, assignment: DeliveryAssigned, tried: AbstractSet[SocketAddress]
+        self,
+        assignment: DeliveryAssigned,
+        tried: AbstractSet[SocketAddress],
+        *,
+        policy: TlsPolicy = NO_POLICY,
     ) -> bool:
-        """Whether the message has a host that is not in `tried`."""
+        """Whether the message has a host that is not in `tried`, and that the policy allows."""
         for mx_host in assignment.mx_hosts:
+            if policy.refusal(mx_host.host) is not None:
+                continue
             hosts = await self._hosts(mx_host, assignment, search=_HostSearch())
             if any(tried.isdisjoint(host.socket_addresses) for host in hosts):
                 return True
@@ -176,7 +212,8 @@ class MxConnector:
                 search.dialed += len(host.ips)
             return None
         self._backoffs.pop(key, None)
-        self._backed_off_hosts.pop((assignment.egress_id, host.name, host.port), None)
+        key_of_host = (assignment.egress_id, host.name, host.port, host.requirement)
+        self._backed_off_hosts.pop(key_of_host, None)
         return session
 
     async def _open(self, host: DialTarget, assignment: DeliveryAssigned) -> SmtpSession:
@@ -197,11 +234,6 @@ class MxConnector:
         until_s = clock.monotonic_s() + pause_s * random.uniform(0.75, 1)
         self._backoffs[key] = HostBackoff(min(failures + 1, 16), until_s, result)
         return until_s
-
-    def _back_off_host(self, egress_id: str, mx_host: MxHost, until_s: float) -> None:
-        if until_s == inf:
-            return  # this message tried it before
-        self._backed_off_hosts[egress_id, mx_host.host, port_of(mx_host)] = until_s
 
 
 class _Slot:

@@ -11,6 +11,10 @@ from mail.smtp_reply import Reply, clean_text
 CONNECT, GREETING, EHLO, STARTTLS = "connect", "greeting", "ehlo", "starttls"
 MAIL, RCPT, DATA, END_OF_DATA = "mail", "rcpt", "data", "end_of_data"
 
+# What protected a message: nothing, TLS without a requirement, or what required it.
+CLEAR_TEXT, OPPORTUNISTIC = "none", "opportunistic"
+MTA_STS, DANE, ENFORCED = "mta-sts", "dane", "enforced"
+
 ENVELOPE_STEPS = frozenset((MAIL, RCPT, DATA))
 SERVICE_CLOSING = 421
 # Some servers send a 5yz code for a condition that passes: a full mailbox, a rate limit, a
@@ -23,7 +27,7 @@ class RemoteServer:
     """The receiving server of a session.
 
     tls: the version, empty for clear text. certificate: its SHA-256 in hex. verified: whether the
-    certificate chain is valid for the host name.
+    certificate chain is valid for the host name. policy: what requires TLS; empty if nothing does.
     """
 
     mx: str = ""
@@ -33,6 +37,7 @@ class RemoteServer:
     cipher: str = ""
     certificate: str = ""
     verified: bool = False
+    policy: str = ""
 
     @property
     def connected(self) -> bool:
@@ -44,7 +49,8 @@ class AttemptResult:
     """The result of an attempt, and the step at which the session ended.
 
     reply: None when the server sent none; then problem is the reason. refusal: the bounce class of
-    a message that delivery itself refuses to send. enhanced: the enhanced status code of that.
+    a message that delivery itself refuses to send. enhanced: the enhanced status code, if delivery
+    itself has decided.
     """
 
     step: str = ""
@@ -53,6 +59,11 @@ class AttemptResult:
     peer: RemoteServer = RemoteServer()
     refusal: str = ""
     enhanced: str = ""
+
+    @property
+    def is_policy_failure(self) -> bool:
+        """Whether the host did not have the TLS that this message requires; others may not."""
+        return self.step == STARTTLS and bool(self.peer.policy)
 
 
 STALE = AttemptResult(problem="the assignment arrived too late")
@@ -146,4 +157,12 @@ def reply_of(result: AttemptResult) -> events.Reply:
         tls_cipher=peer.cipher,
         tls_certificate=peer.certificate,
         tls_verified=peer.verified,
+        tls_policy=policy_name(peer),
     )
+
+
+def policy_name(peer: RemoteServer) -> str:
+    """What protected a message; empty without a connection."""
+    if peer.policy or not peer.connected:
+        return peer.policy
+    return OPPORTUNISTIC if peer.tls else CLEAR_TEXT

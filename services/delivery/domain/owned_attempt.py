@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from contracts.router.v1.events_pb2 import DeliveryAssigned
+from services.delivery.domain.tls_policy import NO_POLICY, TlsPolicy
 
 
 class AttemptKey(NamedTuple):
@@ -20,6 +21,7 @@ class OwnedAttempt:
     epoch: the epoch that began it. until_s: the deadline on the monotonic clock, computed from the
     remaining time that the database reported, so that a wrong wall clock has no effect. resumed:
     this process stopped before end of data earlier, perhaps with `data_sent` in the journal.
+    policy: what its connection must have.
     """
 
     key: AttemptKey
@@ -27,3 +29,4 @@ class OwnedAttempt:
     epoch: int
     until_s: float
     resumed: bool = False
+    policy: TlsPolicy = NO_POLICY

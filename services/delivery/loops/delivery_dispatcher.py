@@ -28,9 +28,11 @@ from services.delivery.domain.host_policy import (
 from services.delivery.domain.owned_attempt import AttemptKey, OwnedAttempt
 from services.delivery.domain.pace import Pace
 from services.delivery.domain.rendering import WireMessage
+from services.delivery.domain.tls_policy import NO_POLICY
 from services.delivery.loops.committer import JournalCommitter, finished_attempt
 from services.delivery.loops.ready_queue import ReadyQueue
 from services.delivery.loops.rendering import Renderer
+from services.delivery.loops.tls_policies import TlsPolicies
 from services.delivery.store.journal import AttemptClaim, outcome_name
 
 PACE_CHECK_S = 0.5  # a message that waits for its turn looks this often whether the service stops
@@ -48,14 +50,17 @@ class DeliveryDispatcher:
         renderer: Renderer,
         *,
         connections: Connections,
+        tls_policies: TlsPolicies,
         health: DependencyHealth,
     ) -> None:
         self._committer = committer
         self._renderer = renderer
         self._connections = connections
+        self._tls_policies = tls_policies
         self._health = health
         self._queues: dict[ReadyQueueKey, ReadyQueue] = {}
         self._in_progress: dict[AttemptKey, int] = {}
+        self._awaiting_policy: set[asyncio.Task[None]] = set()
         self._draining = False
 
     def is_in_progress(self, key: AttemptKey, epoch: int) -> bool:
@@ -72,9 +77,29 @@ class DeliveryDispatcher:
             self._dispatch(attempt)
 
     def _dispatch(self, attempt: OwnedAttempt) -> None:
+        """Queue an attempt, once the TLS policy for its message is known. It waits outside the
+        queue, so that a slow domain delays nothing else at its site."""
         if self._draining:
             self._release(attempt)
-            return
+        elif (policy := self._tls_policies.known(attempt.assignment)) is not None:
+            self._queue(attempt if policy is NO_POLICY else replace(attempt, policy=policy))
+        else:
+            task = asyncio.create_task(self._await_policy(attempt))
+            self._awaiting_policy.add(task)
+            task.add_done_callback(self._awaiting_policy.discard)
+
+    async def _await_policy(self, attempt: OwnedAttempt) -> None:
+        try:
+            policy = await self._tls_policies.resolve(attempt.assignment)
+        except Unavailable as error:
+            self._postpone(attempt, error)
+        except BaseException:
+            self._release(attempt)
+            raise
+        else:
+            self._queue(replace(attempt, policy=policy))
+
+    def _queue(self, attempt: OwnedAttempt) -> None:
         name = ready_queue_key(attempt.assignment)
         if (queue := self._queues.get(name)) is None:
             queue = self._queues[name] = ReadyQueue(
@@ -96,13 +121,8 @@ class DeliveryDispatcher:
             result = await self._attempt(queue, attempt)
             await self._record_result(attempt, result, started_s=started_s)
         except Unavailable as error:
-            logger.warning(
-                "delivery.attempt.postponed",
-                extra={**log_fields(attempt), "unavailable": str(error)},
-            )
-            # Unavailable is raised only before end of data, so the attempt can start again.
-            resumed = replace(attempt, resumed=True)
-            asyncio.get_running_loop().call_later(RETRY_AFTER_S, self._dispatch, resumed)
+            # It is raised only before end of data, so the attempt can start again.
+            self._postpone(replace(attempt, resumed=True), error)
             return
         except AttemptReleased as reason:
             logger.info(
@@ -112,6 +132,12 @@ class DeliveryDispatcher:
             logger.exception("delivery.attempt.crashed", extra=log_fields(attempt))
         self._release(attempt)
 
+    def _postpone(self, attempt: OwnedAttempt, error: Unavailable) -> None:
+        logger.warning(
+            "delivery.attempt.postponed", extra={**log_fields(attempt), "unavailable": str(error)}
+        )
+        asyncio.get_running_loop().call_later(RETRY_AFTER_S, self._dispatch, attempt)
+
     async def _attempt(self, queue: ReadyQueue, attempt: OwnedAttempt) -> AttemptResult:
         if attempt.until_s < clock.monotonic_s():
             return STALE
@@ -120,7 +146,12 @@ class DeliveryDispatcher:
         message = await self._renderer.render(attempt.assignment.context)
         if isinstance(message, AttemptResult):
             return message
-        return await self._try_hosts(queue, attempt, message)
+        result = await self._try_hosts(queue, attempt, message)
+        if attempt.policy is NO_POLICY:
+            return result
+        if result.is_policy_failure:
+            self._tls_policies.recheck(attempt.assignment)
+        return attempt.policy.label(result)
 
     async def _try_hosts(
         self, queue: ReadyQueue, attempt: OwnedAttempt, message: WireMessage
@@ -131,7 +162,10 @@ class DeliveryDispatcher:
         while True:
             try:
                 session = await queue.pool.acquire(
-                    attempt.assignment, tried=tried, until_s=attempt.until_s
+                    attempt.assignment,
+                    tried=tried,
+                    until_s=attempt.until_s,
+                    policy=attempt.policy,
                 )
             except NoConnection as error:
                 return last or error.result
@@ -223,6 +257,7 @@ class DeliveryDispatcher:
                 "remote_ip": event.reply.remote_ip,
                 "tls": event.reply.tls,
                 "tls_verified": event.reply.tls_verified,
+                "tls_policy": event.reply.tls_policy,
                 "duration_ms": duration_ms,
             },
         )
@@ -239,6 +274,7 @@ class DeliveryDispatcher:
     async def drain(self) -> None:
         """Begin no new transaction, and wait for the replies of attempts past `data_sent`."""
         self._draining = True
+        self._cancel_lookups()
         for queue in self._queues.values():
             for attempt in queue.drain():
                 self._release(attempt)
@@ -249,8 +285,16 @@ class DeliveryDispatcher:
     def stop(self) -> None:
         """Cancel the attempts in progress; recovery finishes them."""
         self._draining = True
+        self._cancel_lookups()
         for queue in self._queues.values():
             queue.stop()
+
+    async def close(self) -> None:
+        await self._tls_policies.close()
+
+    def _cancel_lookups(self) -> None:
+        for task in self._awaiting_policy:
+            task.cancel()
 
 
 def ready_queue_key(assignment: DeliveryAssigned) -> ReadyQueueKey:

@@ -1,7 +1,9 @@
 """Creates the journal's day partitions ahead of time, and deletes what is past its retention."""
 
+from functools import partial
+
 from kernel.database import Database
-from services.delivery.store import sandbox
+from services.delivery.store import mta_sts, sandbox
 from services.delivery.store.days import JournalDayPartitions
 
 
@@ -19,7 +21,9 @@ class PartitionMaintenance:
         """Create partitions before their day, so that no message waits; drop expired ones."""
         await self._days.create_partitions()
         await self._days.drop_expired()
-        deleted = 1
-        while deleted:
-            async with self._database.transaction() as tx:
-                deleted = await sandbox.expire(tx, retention_days=self._sandbox_retention_days)
+        expire_captured = partial(sandbox.expire, retention_days=self._sandbox_retention_days)
+        for expire in (expire_captured, mta_sts.expire):
+            deleted = 1
+            while deleted:
+                async with self._database.transaction() as tx:
+                    deleted = await expire(tx)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from kernel import clock
 from kernel.addresses import AddressResolver
 from kernel.dial import Dialer, UrlTarget, parse_url_target
-from mail.reachable import Network, is_allowed_target
+from mail.reachable import Network, address_policy
 from services.events.clients.connection import (
     IDLE_TIMEOUT_S,
     Disconnected,
@@ -30,12 +30,7 @@ class WebhookClient:
     """Sends POSTs, and reuses connections. Create it inside the running event loop."""
 
     def __init__(self, allowed: Sequence[Network], *, timeout_s: float) -> None:
-        permitted = tuple(allowed)
-        self._dialer = Dialer(
-            AddressResolver(
-                lambda address, plain: is_allowed_target(address, permitted, plain=plain)
-            )
-        )
+        self._dialer = Dialer(AddressResolver(address_policy(allowed)))
         self._timeout_s = timeout_s
         self._idle_timer: asyncio.TimerHandle | None = None
         self._idle: dict[tuple[str, str, int], list[HttpConnection]] = defaultdict(list)

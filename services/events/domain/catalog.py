@@ -219,6 +219,7 @@ def smtp_data(reply: Reply, *, attempt: int) -> EventData:
         "tls_cipher": reply.tls_cipher,
         "tls_certificate": reply.tls_certificate,
         "tls_verified": reply.tls_verified,
+        "tls_policy": reply.tls_policy,
         "attempt": attempt,
     }
 

@@ -231,8 +231,7 @@ class Acceptance:
         origin = accepted_event.Origin(
             principal.key,
             principal.tenant,
-            domain.domain_id,
-            domain.return_path_host,
+            domain,
             self._return_path_key,
             traceparent,
             principal.mailbox,

@@ -38,7 +38,7 @@ def to_json(view: DomainView) -> dict[str, object]:
         **summary_to_json(view.domain),
         "open_tracking": False,
         "click_tracking": False,
-        "tls": "opportunistic",
+        "tls": "enforced" if view.domain.tls_enforced else "opportunistic",
         "checked_at": format_time(checked_at) if checked_at else None,
         "next_check_at": format_time(due_at) if due_at else None,
         "rotation": _rotation(view.domain),

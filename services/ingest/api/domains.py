@@ -21,7 +21,7 @@ from services.ingest.api.rest_base import query_or_503
 from services.ingest.domain import verification
 from services.ingest.domain.dkim_rotation import is_rotating
 from services.ingest.domain.domain_name import sending_domain
-from services.ingest.domain.email import RequestModel
+from services.ingest.domain.email import RequestModel, Tls
 from services.ingest.domain.patterns import explained
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
 from services.ingest.store.directory import DirectoryStore, DomainConflict
@@ -35,16 +35,19 @@ from services.ingest.store.domains import (
     begin_rotation,
 )
 
+ENFORCED = "enforced"
 WAITING_S = 3.0  # to look for mail that waits
 
 
 class UpdateDomainRequest(RequestModel):
-    """Resend's fields, with the values that the engine supports. id: Resend's clients repeat it."""
+    """Resend's fields, with the values that the engine supports. id: Resend's clients repeat it.
+    tls: of mail that is accepted from now on; enforced: only to servers with TLS and a valid
+    certificate."""
 
     id: str = ""
     open_tracking: Literal[False] | None = None
     click_tracking: Literal[False] | None = None
-    tls: Literal["opportunistic"] | None = None
+    tls: Tls | None = None
 
 
 class CreateDomainRequest(RequestModel):
@@ -67,7 +70,7 @@ class CreateDomainRequest(RequestModel):
     region: Annotated[str, Meta(max_length=64)] | None = None
     open_tracking: Literal[False] | None = None
     click_tracking: Literal[False] | None = None
-    tls: Literal["opportunistic"] | None = None
+    tls: Tls | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +142,7 @@ class Domains:
             brand=self.brands.id_of(principal.tenant.account_id),
         )
         domain.shared, domain.vouched = new.shared, new.vouched
+        domain.tls_enforced = new.tls == ENFORCED
         domain.status = verification.VERIFIED if new.vouched else verification.NOT_STARTED
         try:
             await query_or_503(self.store.add(domain, actor=principal.caller.actor))
@@ -181,10 +185,25 @@ class Domains:
             raise not_found("the domain")
         return await self.get(principal, domain_id)
 
-    async def update(self, principal: Principal, domain_id: str) -> DomainView:
-        """Raises Problem. Nothing changes, because each field has one value that is supported."""
+    async def update(
+        self, principal: Principal, domain_id: str, changes: UpdateDomainRequest
+    ) -> DomainView:
+        """Raises Problem. Tracking does not change: it has one value that is supported."""
         found = await self.find(principal, domain_id)
         _check_own(principal, found)
+
+        def apply(domain: Domain, check: DomainCheck, _: datetime) -> DomainCheck:
+            domain.tls_enforced = changes.tls == ENFORCED
+            return check
+
+        if (
+            changes.tls is not None
+            and await query_or_503(
+                self.store.change(domain_id, apply, actor=principal.caller.actor)
+            )
+            is None
+        ):
+            raise not_found("the domain")
         return await self.get(principal, domain_id)
 
     async def remove(self, principal: Principal, domain_id: str, *, force: bool) -> None:

@@ -3,11 +3,11 @@
 import asyncio
 from dataclasses import replace
 
+from kernel.downloads import DownloadFailed, Downloads
 from services.ingest.api.access import AccessControl, Principal
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.http import BODY_BYTES_MAX
 from services.ingest.api.tenant_slots import TenantSlots
-from services.ingest.clients.downloads import DownloadFailed, Downloads
 from services.ingest.domain.attachments import SINGLE_ONLY, FetchPolicy, fetched_file, path_fault
 from services.ingest.domain.problem import invalid
 from services.ingest.domain.valid_email import ValidEmail
@@ -48,7 +48,8 @@ class AttachmentFetcher:
         with self._slots.slot(principal.tenant_id, detail):
             if self._downloads is not None:
                 left = (BODY_BYTES_MAX - sent) // 4 * 3
-                user_agent = self._brands.of(principal.tenant.account_id).user_agent
+                brand = self._brands.of(principal.tenant.account_id)
+                user_agent = f"{brand.user_agent}-Attachments/1"
                 await self._fetch(self._downloads, email, left=left, user_agent=user_agent)
 
     async def _fetch(

@@ -91,6 +91,7 @@ class Reply(Struct):
     tls_cipher: str | UnsetType = UNSET
     tls_certificate: str | UnsetType = UNSET
     tls_verified: bool | UnsetType = UNSET
+    tls_policy: str | UnsetType = UNSET
 
 
 class RecipientResponse(Struct):

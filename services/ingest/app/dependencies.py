@@ -10,19 +10,20 @@ from contracts.router.v1.egress_service_pb2_grpc import EgressServiceStub
 from contracts.router.v1.policy_service_pb2_grpc import PolicyServiceStub
 from contracts.router.v1.router_service_pb2_grpc import RouterServiceStub
 from contracts.shield.v1.shield_service_pb2_grpc import ShieldServiceStub
+from kernel.addresses import AddressResolver
 from kernel.brand import Brands, read_brands
 from kernel.content import ContentStore, open_store
 from kernel.crypto import SecretKeyring, derived_key
 from kernel.database import PLANS, Database
+from kernel.downloads import Downloads
 from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
 from kernel.lease import Lease
 from kernel.outbox import Outbox
 from kernel.rpc import RpcClient
 from kernel.service import close_in_order
-from mail.reachable import parse_networks
+from mail.reachable import address_policy, parse_networks
 from services.ingest.clients import ServiceClient, ServiceClients
-from services.ingest.clients.downloads import Downloads
 from services.ingest.settings import Settings
 from services.ingest.store.directory import KINDS as DIRECTORY
 from services.ingest.store.directory import DirectoryStore
@@ -71,7 +72,6 @@ def create_dependencies(settings: Settings) -> Dependencies:
     kafka.declare(MessageAccepted, DomainChanged, *DIRECTORY)
     database = partial(Database, connections_max=settings.database_connections_max, session=PLANS)
     system = database(settings.system_database_url, name="ingest system")
-    allowed = parse_networks(settings.attachment_fetch_allowed_networks)
     secrets, brands = SecretKeyring(settings.secret_keys), read_brands(settings.brands_file)
     hosts = PublishedHosts.of(settings.bounce_mx, settings.spf_include)
     return Dependencies(
@@ -87,10 +87,15 @@ def create_dependencies(settings: Settings) -> Dependencies:
         return_path_key=derived_key(settings.secret_keys[0], "return path"),
         domain_keys=DomainKeys(secrets, hosts, brands),
         clients=create_clients(settings),
-        downloads=Downloads(allowed) if settings.attachment_fetch else None,
+        downloads=create_downloads(settings) if settings.attachment_fetch else None,
         lease=Lease(system, "ingest", "owner", lease_s=settings.lease_s),
         brands=brands,
     )
+
+
+def create_downloads(settings: Settings) -> Downloads:
+    allowed = parse_networks(settings.attachment_fetch_allowed_networks)
+    return Downloads(AddressResolver(address_policy(allowed)))
 
 
 def create_clients(settings: Settings) -> ServiceClients:

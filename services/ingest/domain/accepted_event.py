@@ -7,7 +7,7 @@ from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from contracts.ingest.v1.directory_pb2 import ApiKey, Mailbox, Tenant
+from contracts.ingest.v1.directory_pb2 import ApiKey, Domain, Mailbox, Tenant
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from mail import address, verp
 from services.ingest.domain.valid_email import Recipient, ValidEmail
@@ -31,13 +31,12 @@ class MessageTimes(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """The key or the mailbox, tenant, domain and return path of the sender. key: for a mailbox, one
-    without an id."""
+    """The key or the mailbox, tenant and domain of the sender. key: for a mailbox, one without an
+    id."""
 
     key: ApiKey
     tenant: Tenant
-    domain_id: str
-    return_path_host: str
+    domain: Domain
     return_path_key: bytes
     traceparent: str
     mailbox: Mailbox | None = None
@@ -78,7 +77,7 @@ def _fill(
     context.message_id = ids.message_ids[0]
     context.email_id = ids.email_id
     context.tenant_id = origin.tenant.tenant_id
-    context.domain_id = origin.domain_id
+    context.domain_id = origin.domain.domain_id
     context.api_key_id = origin.key.key_id
     if origin.mailbox is not None:
         context.mailbox_id = origin.mailbox.mailbox_id
@@ -86,6 +85,7 @@ def _fill(
     context.recipient_type = first.type  # type: ignore[assignment]
     context.priority = event.priority
     context.test = email.test
+    context.tls_enforced = email.tls_enforced or origin.domain.tls_enforced
     context.sender = email.sender.address
     context.traceparent = origin.traceparent
     context.return_path = return_path(ids.message_ids[0], origin)
@@ -95,7 +95,7 @@ def _fill(
 
 
 def return_path(message_id: str, origin: Origin) -> str:
-    host, key = origin.return_path_host, origin.return_path_key
+    host, key = origin.domain.return_path_host, origin.return_path_key
     return verp.return_path(UUID(message_id), host, key=key).address
 
 

@@ -9,6 +9,7 @@ from services.ingest.domain.patterns import explained
 
 Addresses = str | list[str]
 Stream = Literal["transactional", "broadcast"]
+Tls = Literal["opportunistic", "enforced"]
 
 
 _TAG_CHARACTERS = "ASCII letters, digits, hyphens and underscores, at most 256"
@@ -40,7 +41,8 @@ class Attachment(RequestModel):
 
 
 class SendEmailRequest(RequestModel, rename={"from_": "from"}):
-    """An email to send now or at `scheduled_at`."""
+    """An email to send now or at `scheduled_at`. tls: enforced sends it only to servers with TLS
+    and a valid certificate."""
 
     from_: str
     to: Addresses
@@ -56,6 +58,7 @@ class SendEmailRequest(RequestModel, rename={"from_": "from"}):
     metadata: dict[str, str] | None = None
     scheduled_at: str | None = None
     stream: Stream | None = None
+    tls: Tls | None = None
     test: bool = False
 
 
@@ -71,6 +74,7 @@ class SendRawRequest(RequestModel):
     metadata: dict[str, str] | None = None
     scheduled_at: str | None = None
     stream: Stream | None = None
+    tls: Tls | None = None
     test: bool = False
 
 

@@ -69,6 +69,7 @@ def validate_raw(
         metadata=email.metadata or {},
         due_at=due_at,
         stream=email.stream or "transactional",
+        tls_enforced=email.tls == "enforced",
     )
 
 

@@ -42,7 +42,8 @@ class Recipient(NamedTuple):
 class ValidEmail(NamedTuple):
     """due_at: None for now. content: without email_id and date_s, which acceptance sets, and
     without the octets of attachments that must be fetched, which `to_fetch` lists by index.
-    on_behalf: the field Sender, in a message that was submitted as a whole."""
+    on_behalf: the field Sender, in a message that was submitted as a whole. tls_enforced: send it
+    only to servers with TLS and a valid certificate."""
 
     sender: Mailbox
     recipients: tuple[Recipient, ...]
@@ -54,6 +55,7 @@ class ValidEmail(NamedTuple):
     test: bool
     to_fetch: Mapping[int, Attachment] = MappingProxyType({})
     on_behalf: Mailbox | None = None
+    tls_enforced: bool = False
 
 
 def validate(
@@ -90,6 +92,7 @@ def validate(
         due_at=due_at,
         stream=email.stream or "transactional",
         test=test,
+        tls_enforced=email.tls == "enforced",
         to_fetch={i: one for i, one in enumerate(email.attachments or ()) if one.path is not None},
     )
 

@@ -151,7 +151,9 @@ def change_type(before: Domain | None, after: Domain) -> str:
     if before.paused != after.paused:
         return "domain.paused" if after.paused else "domain.resumed"
     if before.status == after.status:
-        return "domain.updated" if before.rsa_selector != after.rsa_selector else ""
+        is_changed = before.rsa_selector != after.rsa_selector
+        is_changed = is_changed or before.tls_enforced != after.tls_enforced
+        return "domain.updated" if is_changed else ""
     ends = {VERIFIED: "domain.verified", FAILED: "domain.failed", PARTIALLY_FAILED: "domain.failed"}
     return ends.get(after.status, "domain.updated")
 

@@ -218,6 +218,7 @@ def assignment_template(
         connections_max=site_limits.connections_max,
         messages_per_connection_max=site_limits.messages_per_connection_max,
         per_second_max=per_second_max,
+        static_route=route.is_static,
     ).SerializeToString()
 
 

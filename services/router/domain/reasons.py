@@ -10,6 +10,7 @@ class WaitReason(StrEnum):
     RETRY = "retry"
     GREYLISTED = "greylisted"
     UNREACHABLE = "unreachable"
+    TLS_REQUIRED = "tls_required"
     AMBIGUOUS = "ambiguous"
     STALE = "stale"
     DNS = "dns"

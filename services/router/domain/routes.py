@@ -17,10 +17,11 @@ class MxHost(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """mx_hosts: best first."""
+    """mx_hosts: best first. is_static: they are the operator's, not those of MX records."""
 
     site: str
     mx_hosts: tuple[MxHost, ...]
+    is_static: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class StaticRoutes:
             site = entry.get("site") or site_name([mx_host.host for mx_host in mx_hosts])
             if site in RESERVED:
                 raise ValueError(f"route {number}: site {site!r} is reserved. Use another name.")
-            self._by_pattern[pattern] = Route(key_safe(str(site)), mx_hosts)
+            self._by_pattern[pattern] = Route(key_safe(str(site)), mx_hosts, is_static=True)
 
     def sites(self) -> set[str]:
         return {route.site for route in self._by_pattern.values()}

@@ -22,6 +22,7 @@ from services.router.domain.retry import RetryPolicy
 GREYLISTED = "greylisted"  # a bounce class
 # Steps before the envelope: a failure there does not use up the retry schedule.
 PRE_ENVELOPE_STEPS = frozenset(("connect", "greeting", "ehlo", "starttls"))
+TLS_POLICIES = frozenset(("mta-sts", "dane", "enforced"))  # that forbid clear text
 DUE_NOW_S = 0.0  # due at the moment when the transition is saved
 
 
@@ -121,7 +122,7 @@ def schedule_retry(
     uncounted = row.attempt - row.attempt_count
     within_max = uncounted <= policy.greylisted_max
     if event.reply.step in PRE_ENVELOPE_STEPS:
-        added_attempts, reason = 0, WaitReason.UNREACHABLE
+        added_attempts, reason = 0, unreachable_reason(event)
         delay_s = policy.delay_s(max(uncounted, 1), message_id=row.message_id, attempt=row.attempt)
     elif event.bounce_class == GREYLISTED and within_max:
         added_attempts, reason = 0, WaitReason.GREYLISTED
@@ -140,6 +141,13 @@ def schedule_retry(
         due_s=now_s + delay_s,
         reply=serialize_truncated(event.reply),
     )
+
+
+def unreachable_reason(event: DeliveryAttempted) -> WaitReason:
+    """The reason after an attempt that ended before the envelope."""
+    reply = event.reply
+    refused = reply.step == "starttls" and reply.tls_policy in TLS_POLICIES
+    return WaitReason.TLS_REQUIRED if refused else WaitReason.UNREACHABLE
 
 
 def close(event: DeliveryAttempted, state: State, *, reason: str) -> Transition:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mail import tls_chain
+from mail.tls_chain import ChainFault
 from tests.support.authority import DAY, Certified
 
 NAME = "mx1.receiver.example"
@@ -56,6 +57,24 @@ def test_invalid_chains_are_rejected(chain: tuple[str, list[bytes]]) -> None:
     assert not proves(chain[1])
 
 
+@pytest.mark.parametrize(
+    ("chain", "fault"),
+    [
+        (ROOT.server("mx2.receiver.example").chain, ChainFault.WRONG_NAME),
+        ([Certified.root(NAME).der], ChainFault.WRONG_NAME),  # its name is not an alternative name
+        (ROOT.server("192.0.2.1").chain, ChainFault.WRONG_NAME),
+        (ROOT.server(NAME, since=-3 * DAY, until=-DAY).chain, ChainFault.EXPIRED),
+        (ROOT.server(NAME, since=DAY).chain, ChainFault.EXPIRED),
+        (STRANGER.server(NAME).chain, ChainFault.UNTRUSTED),
+        (STRANGER.server("*.receiver.example").chain, ChainFault.UNTRUSTED),
+        ([b"\x30\x03\x02\x01\x00"], ChainFault.UNTRUSTED),
+        ([], ChainFault.UNTRUSTED),
+    ],
+)
+def test_the_fault_of_an_invalid_chain_is_named(chain: list[bytes], fault: ChainFault) -> None:
+    assert tls_chain.fault_of(chain, "MX1.receiver.example.", now=datetime.now(UTC)) is fault
+
+
 def test_an_expired_certificate_is_rejected() -> None:
     assert proves(GOOD.chain, later=29 * DAY)
     assert not proves(GOOD.chain, later=31 * DAY)
@@ -78,4 +97,5 @@ def test_malformed_certificates_are_rejected_without_an_error(at: int, octets: b
     spoilt = GOOD.der[:at] + octets + GOOD.der[at + len(octets) :]
     assert proves([spoilt]) == (spoilt == GOOD.der)
     assert not proves([GOOD.der[:at]])
+    assert tls_chain.fault_of([spoilt], NAME, now=datetime.now(UTC))
     assert proves([GOOD.der, spoilt])  # what is of no use is passed over

@@ -1,4 +1,5 @@
-"""Verifies server certificates. The result is recorded with each attempt; no server is refused."""
+"""Verifies server certificates. The result is recorded with each attempt; only messages that must
+have a valid one refuse a server."""
 
 import asyncio
 import ssl

@@ -1,8 +1,8 @@
 """Opens SMTP connections, up to the reply to EHLO: RFC 5321 §3.1, RFC 3207.
 
-TLS is opportunistic (RFC 7435): any certificate is accepted, because the alternative is clear text.
-Whether the certificate is valid for the host is recorded. If the TLS of a server is broken, this is
-logged and remembered, and messages are sent in clear text.
+Unless a policy requires TLS, it is opportunistic (RFC 7435): any certificate is accepted, because
+the alternative is clear text. Whether the certificate is valid for the host is recorded. If the TLS
+of a server is broken, this is logged and remembered, and messages are sent in clear text.
 """
 
 import asyncio
@@ -29,10 +29,11 @@ from aiosmtplib.response import SMTPResponse
 from kernel import clock, metrics
 from kernel.bounded_dict import BoundedDict
 from kernel.errors import Unavailable
-from mail import smtp_reply
+from mail import smtp_reply, tls_chain
 from services.delivery.clients.smtp.certificates import CertificateVerifier, chain_of
 from services.delivery.clients.smtp.session import EhloExtensions, SmtpSession
 from services.delivery.clients.smtp.timeouts import Timeouts
+from services.delivery.clients.smtp.tls_contexts import lenient_context, strict_context
 from services.delivery.domain.attempt_result import (
     CONNECT,
     EHLO,
@@ -40,6 +41,13 @@ from services.delivery.domain.attempt_result import (
     STARTTLS,
     AttemptResult,
     RemoteServer,
+)
+from services.delivery.domain.tls_policy import (
+    OPPORTUNISTIC_TLS,
+    TlsRequirement,
+    handshake_failed,
+    not_authenticated,
+    starttls_missing,
 )
 
 BROKEN_TTL_S = 3600.0
@@ -58,11 +66,13 @@ SocketAddress = tuple[str, int]  # an address and a port
 
 @dataclass(frozen=True, slots=True)
 class DialTarget:
-    """An MX host with the addresses to dial: one, or one of each IP version."""
+    """An MX host with the addresses to dial: one, or one of each IP version. requirement: what the
+    connection must have."""
 
     name: str
     port: int
     ips: tuple[str, ...]
+    requirement: TlsRequirement = OPPORTUNISTIC_TLS
 
     @property
     def socket_addresses(self) -> list[SocketAddress]:
@@ -102,16 +112,19 @@ class SmtpDialer:
 
     def __init__(self, timeouts: Timeouts, certificates: CertificateVerifier | None = None) -> None:
         self._timeouts = timeouts
-        self._tls = lenient_context()
+        self._lenient_tls, self._strict_tls = lenient_context(), strict_context()
         self._certificates = certificates or CertificateVerifier()
         self.broken_tls = BrokenFeatures()
         self.broken_dsn = BrokenFeatures()
 
     async def dial(self, host: DialTarget, *, sources: Sequence[str], ehlo: str) -> SmtpSession:
-        """Open a session up to EHLO, with TLS if the server offers it and it works.
+        """Open a session up to EHLO, with TLS if the server offers it and it works, or if the
+        target requires it.
 
         Raises ConnectFailed.
         """
+        if host.requirement.policy:
+            return await self._dial(host, sources, ehlo=ehlo, tls=True)
         try:
             return await self._dial(host, sources, ehlo=ehlo, tls=host not in self.broken_tls)
         except ConnectFailed as failure:
@@ -135,8 +148,11 @@ class SmtpDialer:
             ehlo = ehlo or ehlo_literal(handshake.peer.local_ip)
             extensions = await handshake.send_ehlo(ehlo)
             if tls and "starttls" in extensions:
-                await handshake.start_tls(self._tls)
+                required = host.requirement.policy
+                await handshake.start_tls(self._strict_tls if required else self._lenient_tls)
                 await handshake.verify_certificate(self._certificates)
+            handshake.check_requirement()
+            if handshake.peer.tls:
                 extensions = await handshake.send_ehlo(ehlo)
         except BaseException:
             handshake.abort()
@@ -269,6 +285,20 @@ class _Handshake:
         verified = await certificates.verify(chain_of(tls), self.host.name)
         self.peer = replace(self.peer, verified=verified)
 
+    def check_requirement(self) -> None:
+        """Raises ConnectFailed if the connection does not have what the target requires."""
+        requirement = self.host.requirement
+        if requirement.is_met(self.peer):
+            return
+        peer = replace(self.peer, policy=requirement.policy)
+        if not peer.tls:
+            raise ConnectFailed(starttls_missing(self.host.name, requirement, peer))
+        tls: ssl.SSLObject = self.transport.get_extra_info("ssl_object")
+        fault = tls_chain.fault_of(chain_of(tls), self.host.name, now=clock.now())
+        raise ConnectFailed(
+            not_authenticated(fault, self.host.name, requirement=requirement, peer=peer)
+        )
+
     def _error_result(self, step: str, error: Exception) -> AttemptResult:
         if isinstance(error, SMTPResponseException) and error.code >= 200:
             return self._reply_result(step, SMTPResponse(error.code, error.message))
@@ -278,10 +308,17 @@ class _Handshake:
 
     def _reply_result(self, step: str, response: SMTPResponse) -> AttemptResult:
         reply = smtp_reply.reply_from_text(response.code, response.message)
-        return AttemptResult(step, reply, peer=self.peer)
+        return AttemptResult(step, reply, peer=self._peer_at(step))
+
+    def _peer_at(self, step: str) -> RemoteServer:
+        policy = self.host.requirement.policy if step == STARTTLS else ""
+        return replace(self.peer, policy=policy)
 
     def _result(self, step: str, problem: str) -> AttemptResult:
-        return AttemptResult(step, problem=problem, peer=self.peer)
+        peer, requirement = self._peer_at(step), self.host.requirement
+        if peer.policy:
+            return handshake_failed(problem, self.host.name, requirement=requirement, peer=peer)
+        return AttemptResult(step, problem=problem, peer=peer)
 
 
 def address_info(ip: str, port: int) -> AddrInfoType:
@@ -319,13 +356,3 @@ def parse_extensions(extensions: dict[str, str], *, without_dsn: bool = False) -
         size=None if size is None else (int(size) if size.isascii() and size.isdigit() else 0),
         dsn="dsn" in extensions and not without_dsn,
     )
-
-
-def lenient_context() -> ssl.SSLContext:
-    """A context that accepts any TLS, even 1.0, because it is better than clear text."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
-    context.set_ciphers("DEFAULT:@SECLEVEL=0")
-    return context

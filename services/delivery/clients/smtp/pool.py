@@ -19,14 +19,16 @@ from services.delivery.clients.mx_connector import NoConnection, result_without_
 from services.delivery.clients.smtp.connections import Connections
 from services.delivery.clients.smtp.dial import SocketAddress
 from services.delivery.clients.smtp.session import SmtpSession
+from services.delivery.clients.smtp.waiter import ConnectionWaiter
 from services.delivery.domain.attempt_result import (
     CONNECT,
     SERVICE_CLOSING,
     STALE,
     AttemptResult,
 )
-from services.delivery.domain.host_policy import port_of, server_keeps_connection
+from services.delivery.domain.host_policy import server_keeps_connection
 from services.delivery.domain.pace import Pace
+from services.delivery.domain.tls_policy import NO_POLICY, TlsPolicy
 
 SANDBOX_SHARE_DIVISOR = 4  # a tenant gets this fraction of the connections to the sandbox
 LIMIT_INITIAL = 2  # connections of a pool before the first reply
@@ -45,22 +47,6 @@ class ReadyQueueKey(NamedTuple):
     egress_id: str
     site: str
     tenant_id: str = ""
-
-
-@dataclass(eq=False, slots=True)
-class ConnectionWaiter:
-    """A message that waits for a connection. hosts: with their preferences. tried: addresses that
-    this message has used. until_s: its deadline. not_before_s: when a connection may be opened.
-    refused: the reply of a host that it has connected to meanwhile."""
-
-    assignment: DeliveryAssigned
-    tried: AbstractSet[SocketAddress]
-    until_s: float
-    hosts: dict[tuple[str, int], int]
-    found: "asyncio.Future[SmtpSession]"
-    opening: bool = False
-    not_before_s: float = 0.0
-    refused: AttemptResult | None = None
 
 
 @dataclass(eq=False)
@@ -105,18 +91,23 @@ class ConnectionPool:
     # ── for a message ───────────────────────────────────────────────────────────────────────────
 
     async def acquire(
-        self, assignment: DeliveryAssigned, *, tried: AbstractSet[SocketAddress], until_s: float
+        self,
+        assignment: DeliveryAssigned,
+        *,
+        tried: AbstractSet[SocketAddress],
+        until_s: float,
+        policy: TlsPolicy = NO_POLICY,
     ) -> SmtpSession:
         """Return an idle connection, or wait for the next one that becomes free or is opened.
 
-        tried: hosts that have deferred the message.
+        tried: hosts that have deferred the message. policy: what the connection must have.
         Raises NoConnection, and AttemptReleased when the process stops.
         """
-        if tried and not await self.shared.mx_connector.has_untried(assignment, tried):
+        mx_connector = self.shared.mx_connector
+        if tried and not await mx_connector.has_untried(assignment, tried, policy=policy):
             raise NoConnection(NO_OTHER_HOST)  # do not wait for a connection to learn that
-        hosts = {(one.host, port_of(one)): one.preference for one in assignment.mx_hosts}
         found: asyncio.Future[SmtpSession] = asyncio.get_running_loop().create_future()
-        waiter = ConnectionWaiter(assignment, tried, until_s, hosts, found)
+        waiter = ConnectionWaiter(assignment, tried, until_s, found, policy)
         if (session := self._take_idle(waiter)) is not None:
             return session
         self._waiters[waiter] = self.shared.waiting_pools[self] = None
@@ -160,8 +151,8 @@ class ConnectionPool:
             if not session.is_usable:
                 self.close_connection(session)
             elif self._is_suitable(session, waiter):
-                order = waiter.hosts[_host_port_of(session)]
-                if best is None or order < waiter.hosts[_host_port_of(best)]:
+                order = waiter.preference_of(session)
+                if best is None or order < waiter.preference_of(best):
                     best = session
         if best is not None:
             self._use(best)
@@ -170,11 +161,14 @@ class ConnectionPool:
     def _is_suitable(self, session: SmtpSession, waiter: ConnectionWaiter) -> bool:
         """Whether the session reaches a host of the message, and no better host can be dialed. An
         open connection to a backup must not take precedence over a better host."""
-        if not can_serve(session, waiter):
+        if not waiter.can_use(session):
             return False
-        order, egress_id = waiter.hosts[_host_port_of(session)], waiter.assignment.egress_id
+        order, egress_id = waiter.preference_of(session), waiter.assignment.egress_id
         return not any(
-            better < order and not self.shared.mx_connector.is_backed_off(egress_id, *at)
+            better < order
+            and not self.shared.mx_connector.is_backed_off(
+                egress_id, *at, requirement=waiter.policy.requirement(at[0])
+            )
             for at, better in waiter.hosts.items()
         )
 
@@ -251,14 +245,14 @@ class ConnectionPool:
         return self._size < self.limit and self.shared.reserve()
 
     def _has_busy_session_for(self, waiter: ConnectionWaiter) -> bool:
-        return any(can_serve(session, waiter) for session in self._in_use)
+        return any(waiter.can_use(session) for session in self._in_use)
 
     async def _open(self, waiter: ConnectionWaiter) -> None:
         task = asyncio.current_task()
         done = partial(self._opening.discard, task)
         try:
             session = await self.shared.mx_connector.connect(
-                waiter.assignment, tried=waiter.tried, slots=self
+                waiter.assignment, tried=waiter.tried, slots=self, policy=waiter.policy
             )
         except BaseException as error:
             done()
@@ -280,7 +274,8 @@ class ConnectionPool:
         if not isinstance(error, NoConnection) or waiter.tried:
             self._refuse(waiter, error)
             return
-        self._shrink(error.retry_at_s)
+        if not error.result.is_policy_failure:  # which concerns this message, not the host
+            self._shrink(error.retry_at_s)
         if error.result.peer.connected:
             waiter.refused = error.result
         now_s = clock.monotonic_s()
@@ -294,9 +289,11 @@ class ConnectionPool:
             self._refuse(other, NoConnection(result, retry_at_s=error.retry_at_s, busy=error.busy))
 
     def _waiters_for_same_hosts(self, waiter: ConnectionWaiter) -> Iterator[ConnectionWaiter]:
-        """The other messages that wait for the same hosts."""
+        """The other messages that wait for the same hosts, with the same policy."""
+        wanted = (waiter.hosts, waiter.policy)
         for other in self._waiters:
-            if other is not waiter and other.hosts == waiter.hosts and not other.opening:
+            is_same = other is not waiter and (other.hosts, other.policy) == wanted
+            if is_same and not other.opening:
                 yield other
 
     def reserve_slot(self, name: str) -> bool:
@@ -330,15 +327,3 @@ class ConnectionPool:
             task.cancel()
         for session in list(self._idle):
             self.close_connection(session)
-
-
-def _host_port_of(session: SmtpSession) -> tuple[str, int]:
-    return session.peer.mx, session.port
-
-
-def can_serve(session: SmtpSession, waiter: ConnectionWaiter) -> bool:
-    """Whether it is a connection to a host of the message, at an address not tried yet."""
-    return (
-        _host_port_of(session) in waiter.hosts
-        and (session.peer.remote_ip, session.port) not in waiter.tried
-    )

@@ -56,10 +56,9 @@ class DomainServicer(DomainServiceServicer):
         self, request: pb.UpdateDomainRequest, principal: Principal, _: Context
     ) -> pb.UpdateDomainResponse:
         identifier = domain_id(request.id)
-        given_fields(request, UpdateDomainRequest)
-        return pb.UpdateDomainResponse(
-            domain=to_proto(await self._domains.update(principal, identifier))
-        )
+        changes = given_fields(request, UpdateDomainRequest)
+        view = await self._domains.update(principal, identifier, changes)
+        return pb.UpdateDomainResponse(domain=to_proto(view))
 
     @authenticated
     async def DeleteDomain(

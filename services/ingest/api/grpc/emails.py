@@ -148,6 +148,7 @@ def email_of(email: pb.Email) -> SendEmailRequest:
         "metadata": dict(email.metadata),
         "scheduled_at": _time(email.scheduled_at) if email.HasField("scheduled_at") else None,
         "stream": email.stream or None,
+        "tls": email.tls or None,
     }
     try:
         converted = msgspec.convert(given, SendEmailRequest)

@@ -83,11 +83,12 @@ def _write(router: APIRouter, access: RestAccess, domains: Domains) -> None:
         summary="Change a domain",
     )
     async def update(incoming: Incoming, domain_id: str) -> Response:
-        """Tracking is off, and TLS is opportunistic: other values are refused."""
+        """Tracking is off: other values are refused. `tls` is for mail that is accepted from now
+        on."""
         principal = await access.authenticate(incoming)
         identifier = parse_id(domain_id, "the domain")
-        await decode_request_body(incoming, decode_update)
-        return json_response(to_json(await domains.update(principal, identifier)))
+        changes = await decode_request_body(incoming, decode_update)
+        return json_response(to_json(await domains.update(principal, identifier, changes)))
 
 
 # `?force` without a value means true.

@@ -122,6 +122,7 @@ def test_the_event_has_the_receiving_server_and_the_duration() -> None:
     assert event.reply == events.Reply(
         code=250, enhanced="2.0.0", text="Ok", step="end_of_data", mx="mx.example",
         remote_ip="192.0.2.1", local_ip="192.0.2.2", tls="TLSv1.3",
+            tls_policy="opportunistic",
     )  # fmt: skip
 
 
@@ -136,3 +137,18 @@ def test_a_problem_is_reported_as_bounded_printable_text() -> None:
 def assignment() -> DeliveryAssigned:
     context = MessageContext(message_id="m", tenant_id="t", email_id="e", recipient="a@b.example")
     return DeliveryAssigned(message_id="m", attempt=3, context=context)
+
+
+@pytest.mark.parametrize(
+    ("peer", "policy"),
+    [
+        (RemoteServer(), ""),
+        (RemoteServer("mx.example", "192.0.2.1", "192.0.2.2"), "none"),
+        (RemoteServer("mx.example", "192.0.2.1", "192.0.2.2", "TLSv1.2"), "opportunistic"),
+        (RemoteServer("mx.example", "192.0.2.1", "192.0.2.2", "TLSv1.2", policy="dane"), "dane"),
+        (RemoteServer("mx.example", policy="mta-sts"), "mta-sts"),
+    ],
+)
+def test_the_event_has_what_protected_the_message(peer: RemoteServer, policy: str) -> None:
+    event = attempted_event(assignment(), AttemptResult("mail", peer=peer), at_ms=1)
+    assert event.reply.tls_policy == policy

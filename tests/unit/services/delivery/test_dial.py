@@ -13,8 +13,8 @@ from services.delivery.clients.smtp.dial import (
     BrokenFeatures,
     DialTarget,
     is_tls_temporarily_unavailable,
-    lenient_context,
 )
+from services.delivery.clients.smtp.tls_contexts import lenient_context
 from services.delivery.domain.attempt_result import STARTTLS, AttemptResult
 
 

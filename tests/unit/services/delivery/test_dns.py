@@ -64,7 +64,7 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def resolver_for(records: Records) -> CachingResolver:
-    return CachingResolver(resolver=cast(dns.asyncresolver.Resolver, records))
+    return CachingResolver(cast(dns.asyncresolver.Resolver, records))
 
 
 def lookup(resolver: CachingResolver, host: str = "mx.example") -> list[str]:

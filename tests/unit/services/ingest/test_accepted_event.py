@@ -1,8 +1,10 @@
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import pytest
+
 from contracts.ingest.v1.content_pb2 import Content
-from contracts.ingest.v1.directory_pb2 import ApiKey, Tenant
+from contracts.ingest.v1.directory_pb2 import ApiKey, Domain, Tenant
 from contracts.ingest.v1.events_pb2 import PRIORITY_EXPRESS, MessageAccepted, RecipientType
 from kernel.topics import EVENT_BYTES_MAX, encode
 from mail import address, verp
@@ -14,16 +16,23 @@ KEY = b"k" * 32
 IDS = [f"01890000-0000-7000-8000-00000000000{n}" for n in range(3)]
 
 
-def accepted(content: Content, recipients: tuple[Recipient, ...], **more: str) -> MessageAccepted:
+def accepted(
+    content: Content,
+    recipients: tuple[Recipient, ...],
+    *,
+    enforces: bool = False,
+    domain_enforces: bool = False,
+    **more: str,
+) -> MessageAccepted:
     email = ValidEmail(
         sender=address.parse_mailbox("a@x.net"), recipients=recipients, content=content, tags=more,
         metadata=more, due_at=None, stream="transactional", test=False,
+        tls_enforced=enforces,
     )  # fmt: skip
     origin = accepted_event.Origin(
         ApiKey(key_id="k"),
         Tenant(tenant_id="t", account_id="c"),
-        "d",
-        "bounce.x.net",
+        Domain(domain_id="d", return_path_host="bounce.x.net", tls_enforced=domain_enforces),
         KEY,
         "00-trace",
     )
@@ -54,6 +63,18 @@ def test_all_messages_of_an_email_can_be_rebuilt_from_the_first() -> None:
         assert verp.parse_return_path(one.context.return_path, keys=(KEY,)) == UUID(message_id)
         assert one.context.return_path.endswith("@bounce.x.net")
     assert events[1].context.accepted_at.ToDatetime(UTC) == NOW
+
+
+@pytest.mark.parametrize(("enforces", "domain_enforces"), [(True, False), (False, True)])
+def test_tls_is_enforced_for_an_email_or_for_its_domain(
+    enforces: bool, domain_enforces: bool
+) -> None:
+    content, to = Content(subject="Hi", to=["p0@y.net"]), people(2)
+    made = accepted(content, to, enforces=enforces, domain_enforces=domain_enforces)
+    pairs = list(zip(IDS[1:], to, strict=True))
+    events = accepted_event.events_for_recipients(made, pairs, KEY)
+    assert [one.context.tls_enforced for one in events] == [True, True]
+    assert not accepted(content, to).context.tls_enforced
 
 
 def test_the_event_of_the_largest_email_is_small_enough() -> None:

@@ -12,11 +12,11 @@ import pytest
 from contracts.ingest.v1.directory_pb2 import Tenant
 from kernel import clock
 from kernel.brand import Brands
+from kernel.downloads import DownloadedFile, DownloadFailed
 from mail.reachable import parse_networks
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.fetcher import AttachmentFetcher
 from services.ingest.api.http import BODY_BYTES_MAX
-from services.ingest.clients.downloads import DownloadedFile, DownloadFailed
 from services.ingest.domain.attachments import FETCH_DISABLED, FetchPolicy
 from services.ingest.domain.email import decode_email
 from services.ingest.domain.problem import Problem
@@ -89,7 +89,7 @@ class Files:
     download: Callable[[str, int], Awaitable[DownloadedFile]]
 
     async def get(self, url: str, *, octets_max: int, user_agent: str) -> DownloadedFile:
-        assert user_agent == "OBM"
+        assert user_agent == "OBM-Attachments/1"
         return await self.download(url, octets_max)
 
 

@@ -54,7 +54,8 @@ def test_the_envelope_decides_who_receives_it_and_the_header_is_shown() -> None:
 
 
 def test_without_an_envelope_the_header_names_the_recipients() -> None:
-    valid = request(tags=[{"name": "a", "value": "b"}], stream="broadcast")
+    valid = request(tags=[{"name": "a", "value": "b"}], stream="broadcast", tls="enforced")
+    assert valid.tls_enforced
     assert [(one.address, one.type) for one in valid.recipients] == [
         ("one@x.net", TO), ("two@x.net", CC), ("three@x.net", BCC)
     ]  # fmt: skip

@@ -29,6 +29,7 @@ def test_the_most_specific_pattern_wins() -> None:
     other = routes.get("example.com")
     assert other is not None
     assert other.site == "127.0.0.9"
+    assert exact.is_static
 
 
 def test_without_a_routes_file_there_is_no_static_route() -> None:

@@ -144,6 +144,15 @@ def test_a_failed_connection_does_not_count_as_an_attempt(step: str) -> None:
         assert 0.9 * wait_s <= transition.due_s - NOW_S <= 1.1 * wait_s
 
 
+@pytest.mark.parametrize("policy", ["mta-sts", "dane", "enforced"])
+def test_a_message_that_must_have_tls_waits_with_that_reason(policy: str) -> None:
+    event = attempt_result(ATTEMPT_OUTCOME_TEMPORARY, step="starttls")
+    event.reply.tls_policy = policy
+    assert decided(row(), event).reason == "tls_required"
+    event.reply.step = "greeting"
+    assert decided(row(), event).reason == "unreachable"
+
+
 def test_an_expired_message_to_an_unreachable_host_fails_and_does_not_bounce() -> None:
     event = attempt_result(ATTEMPT_OUTCOME_TEMPORARY, step="connect", connected=False)
     assert decided(row(expires_s=NOW_S), event).state is State.FAILED

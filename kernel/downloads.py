@@ -1,7 +1,6 @@
-"""Download attachments from public addresses, bounded in size (RFC 9110, RFC 9112)."""
+"""Download files from addresses that a policy allows, bounded in size (RFC 9110, RFC 9112)."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -9,7 +8,6 @@ import httptools
 
 from kernel.addresses import AddressResolver
 from kernel.dial import Dialer, UrlTarget, parse_url_target
-from mail.reachable import Network, is_allowed_target
 
 HEAD_OCTETS_MAX = 64 * 1024
 REQUEST_HEADERS = "Accept: */*\r\nAccept-Encoding: identity\r\n"
@@ -18,7 +16,7 @@ RESPONSE_HEADERS |= {b"transfer-encoding"}
 
 
 class DownloadFailed(Exception):
-    """The download failed; the message tells the API client why."""
+    """The download failed; the message tells why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,24 +31,17 @@ class DownloadedFile:
 class Downloads:
     """Must be created inside the running loop. Every file has its own connection."""
 
-    def __init__(self, allowed: Sequence[Network]) -> None:
-        permitted = tuple(allowed)
-        self._dialer = Dialer(
-            AddressResolver(
-                lambda address, plain: is_allowed_target(address, permitted, plain=plain)
-            )
-        )
+    def __init__(self, addresses: AddressResolver) -> None:
+        self._dialer = Dialer(addresses)
 
     async def get(self, url: str, *, octets_max: int, user_agent: str) -> DownloadedFile:
-        """The caller bounds the time. user_agent: of the brand. Raises DownloadFailed."""
+        """The caller bounds the time. Raises DownloadFailed."""
         try:
             target = parse_url_target(url)
             download = await self._dialer.connect(target, lambda: Download(octets_max))
         except (OSError, ValueError) as error:
             raise DownloadFailed(f"The server cannot be reached: {error}.") from error
-        return await download.file(
-            target, f"User-Agent: {user_agent}-Attachments/1\r\n{REQUEST_HEADERS}"
-        )
+        return await download.file(target, f"User-Agent: {user_agent}\r\n{REQUEST_HEADERS}")
 
     async def close(self) -> None:
         await self._dialer.close()

@@ -1,0 +1,64 @@
+"""The MTA-STS policies of domains, kept for their max_age, also over restarts (RFC 8461 §3.2)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kernel.database import Database, Transaction
+from mail.mta_sts import Policy, parse_policy
+
+LOAD = """
+SELECT domain, policy_id, policy, extract(epoch FROM now() - fetched_at)::float8,
+    extract(epoch FROM expires_at - now())::float8
+FROM delivery.mta_sts_policies WHERE domain = ANY(%s::text[]) AND expires_at > now()
+"""
+
+SAVE = """
+INSERT INTO delivery.mta_sts_policies (domain, policy_id, policy, fetched_at, expires_at)
+VALUES (%s, %s, %s, now(), now() + make_interval(secs => %s))
+ON CONFLICT (domain) DO UPDATE SET policy_id = excluded.policy_id, policy = excluded.policy,
+    fetched_at = excluded.fetched_at, expires_at = excluded.expires_at
+"""
+
+EXPIRE = """
+DELETE FROM delivery.mta_sts_policies WHERE domain = ANY(ARRAY(
+    SELECT domain FROM delivery.mta_sts_policies WHERE expires_at < now() LIMIT 500))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPolicy:
+    """A policy within its max_age. policy_id: of the TXT record when it was fetched. age_s: since
+    then. left_s: until it expires."""
+
+    policy: Policy
+    policy_id: str
+    age_s: float
+    left_s: float
+
+
+class PolicyStore:
+    """Queries of the policies."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def load(self, domains: Sequence[str]) -> list[StoredPolicy | None]:
+        """The policies of domains, in their order; None without one that has not expired."""
+        rows = await self._database.execute_autocommit(LOAD, (list(domains),))
+        found = {
+            domain: StoredPolicy(parse_policy(policy.encode()), policy_id, age_s, left_s)
+            for domain, policy_id, policy, age_s, left_s in rows
+        }
+        return [found.get(domain) for domain in domains]
+
+    async def save(self, domain: str, policy_id: str, policy: Policy) -> None:
+        """Keep a policy that was fetched now."""
+        text = "\n".join(policy.lines())
+        await self._database.execute_autocommit(
+            SAVE, (domain, policy_id, text, float(policy.max_age_s))
+        )
+
+
+async def expire(tx: Transaction) -> int:
+    """Delete up to 500 policies that have expired; returns how many."""
+    return await tx.execute(EXPIRE)

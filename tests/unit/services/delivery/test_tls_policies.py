@@ -1,0 +1,189 @@
+"""TLS policies of domains: resolved once, cached, and kept while they cannot be had."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import cast
+
+import pytest
+
+from contracts.ingest.v1.events_pb2 import MessageContext
+from contracts.router.v1.events_pb2 import DeliveryAssigned
+from kernel import clock
+from mail.mta_sts import Mode, Policy
+from mail.tls_rpt import ResultType
+from services.delivery.clients.mta_sts import (
+    FetchFailed,
+    LookupFailed,
+    PolicyRecord,
+    PolicySource,
+)
+from services.delivery.domain.attempt_result import ENFORCED, MTA_STS
+from services.delivery.domain.tls_policy import ENFORCED_ONLY, NO_POLICY
+from services.delivery.loops import tls_policies
+from services.delivery.loops.tls_policies import TlsPolicies
+from services.delivery.store.mta_sts import PolicyStore, StoredPolicy
+
+DOMAIN = "receiver.example"
+POLICY = Policy(Mode.ENFORCE, ("mx.receiver.example",), 86_400)
+TTL_S = 600.0
+
+
+@dataclass
+class Source:
+    """The record and the policy of a domain; an exception in place of one that fails."""
+
+    record: str | Exception | None = "1"
+    policy: Policy | Exception = POLICY
+    requests: list[str] = field(default_factory=list)
+
+    async def look_up(self, domain: str) -> PolicyRecord:
+        self.requests.append(f"look up {domain}")
+        await asyncio.sleep(0)
+        if isinstance(self.record, Exception):
+            raise self.record
+        return PolicyRecord(self.record, TTL_S)
+
+    async def fetch(self, domain: str) -> Policy:
+        self.requests.append(f"fetch {domain}")
+        if isinstance(self.policy, Exception):
+            raise self.policy
+        return self.policy
+
+
+@dataclass
+class Store:
+    stored: dict[str, StoredPolicy] = field(default_factory=dict)
+
+    async def load(self, domains: list[str]) -> list[StoredPolicy | None]:
+        return [self.stored.get(domain) for domain in domains]
+
+    async def save(self, domain: str, policy_id: str, policy: Policy) -> None:
+        self.stored[domain] = StoredPolicy(policy, policy_id, 0.0, 86_400.0)
+
+
+def policies_of(source: Source | None, store: Store | None = None) -> TlsPolicies:
+    return TlsPolicies(cast(PolicySource | None, source), cast(PolicyStore, store or Store()))
+
+
+def message(**context: object) -> DeliveryAssigned:
+    context.setdefault("recipient", f"friend@{DOMAIN}")
+    return DeliveryAssigned(context=MessageContext(**context))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def now_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The monotonic clock."""
+    now = [1000.0]
+    monkeypatch.setattr(clock, "monotonic_s", lambda: now[0])
+    return now
+
+
+async def test_simultaneous_messages_to_a_domain_share_one_lookup() -> None:
+    source = Source()
+    policies = policies_of(source)
+    assert policies.known(message()) is None
+    found = await asyncio.gather(*(policies.resolve(message()) for _ in range(9)))
+    assert [one.requirement("mx.receiver.example").policy for one in found] == [MTA_STS] * 9
+    assert policies.known(message()) == found[0]
+    assert source.requests == [f"look up {DOMAIN}", f"fetch {DOMAIN}"]
+
+
+async def test_a_domain_without_a_policy_is_looked_up_again_after_its_ttl(
+    now_s: list[float],
+) -> None:
+    source = Source(record=None)
+    policies = policies_of(source)
+    assert await policies.resolve(message()) is NO_POLICY
+    assert policies.known(message()) is NO_POLICY
+    assert policies.known(message(tls_enforced=True)) is ENFORCED_ONLY
+    now_s[0] += TTL_S
+    assert policies.known(message()) is None
+    assert source.requests == [f"look up {DOMAIN}"]
+
+
+@pytest.mark.parametrize(
+    ("record", "policy"),
+    [
+        (None, POLICY),
+        (LookupFailed(), POLICY),
+        ("2", FetchFailed(ResultType.STS_POLICY_FETCH_ERROR, "404")),
+    ],
+)
+async def test_a_stored_policy_stays_in_force_whatever_fails(
+    record: str | Exception | None, policy: Policy | Exception
+) -> None:
+    store = Store({DOMAIN: StoredPolicy(POLICY, "1", 0.0, 86_400.0)})
+    policies = policies_of(Source(record, policy), store)
+    found = await policies.resolve(message())
+    assert found.requirement("mx.receiver.example").policy == MTA_STS
+    assert found.refusal("mx.elsewhere.example") is not None
+
+
+async def test_a_stored_policy_is_not_relied_on_after_it_has_expired(now_s: list[float]) -> None:
+    store = Store({DOMAIN: StoredPolicy(POLICY, "1", 100.0, left_s=5.0)})
+    policies = policies_of(Source(), store)
+    await policies.resolve(message())
+    now_s[0] += 5.0
+    assert policies.known(message()) is None
+
+
+@pytest.mark.parametrize(
+    ("stored", "fetches"),
+    [
+        (StoredPolicy(POLICY, "1", 100.0, 86_000.0), 0),
+        (StoredPolicy(POLICY, "2", 100.0, 86_000.0), 1),
+        (StoredPolicy(POLICY, "1", 90_000.0, 86_000.0), 1),
+    ],
+    ids=["the same id", "another id", "old"],
+)
+async def test_a_policy_is_fetched_if_its_id_is_new_or_it_is_old(
+    stored: StoredPolicy, fetches: int
+) -> None:
+    source, store = Source(), Store({DOMAIN: stored})
+    await policies_of(source, store).resolve(message())
+    assert source.requests.count(f"fetch {DOMAIN}") == fetches
+    assert store.stored[DOMAIN].policy_id == ("1" if fetches else stored.policy_id)
+
+
+async def test_a_policy_that_could_not_be_had_is_tried_again_soon(now_s: list[float]) -> None:
+    source = Source(record=LookupFailed())
+    policies = policies_of(source)
+    assert await policies.resolve(message()) is NO_POLICY
+    now_s[0] += tls_policies.RETRY_S
+    source.record, source.policy = "1", FetchFailed(ResultType.STS_POLICY_FETCH_ERROR, "404")
+    assert policies.known(message()) is None
+    assert await policies.resolve(message()) is NO_POLICY
+    now_s[0] += tls_policies.REFETCH_S
+    assert policies.known(message()) is None
+
+
+async def test_after_a_refusal_the_policy_is_resolved_again_but_at_most_each_minute(
+    now_s: list[float],
+) -> None:
+    policies = policies_of(Source())
+    await policies.resolve(message())
+    policies.recheck(message())
+    assert policies.known(message()) is not None
+    now_s[0] += tls_policies.RECHECK_S + 1
+    policies.recheck(message())
+    assert policies.known(message()) is None
+
+
+async def test_what_the_sender_requires_is_added_to_the_policy_of_the_domain() -> None:
+    source = Source(policy=Policy(Mode.TESTING, ("mx.receiver.example",), 86_400))
+    policies = policies_of(source)
+    assert not (await policies.resolve(message())).requirement("mx.receiver.example").policy
+    found = policies.known(message(tls_enforced=True))
+    assert found is not None
+    assert found.requirement("mx.receiver.example").policy == ENFORCED
+
+
+def test_test_mail_and_static_routes_need_no_lookup() -> None:
+    policies = policies_of(Source())
+    assert policies.known(message(test=True, tls_enforced=True)) is NO_POLICY
+    static = message()
+    static.static_route = True
+    assert policies.known(static) is NO_POLICY
+    static.context.tls_enforced = True
+    assert policies.known(static) is ENFORCED_ONLY
+    assert policies_of(None).known(message()) is NO_POLICY

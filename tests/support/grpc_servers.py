@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, cast
 
 from contracts.events.v1.events_service_pb2_grpc import (
@@ -16,7 +17,6 @@ from kernel.brand import Brands
 from kernel.health import DependencyHealth
 from kernel.rpc import RpcServer
 from services.ingest.api.access import Principal
-from services.ingest.api.administration import Administration
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.callers import Caller
 from services.ingest.api.grpc.base import RpcAccess
@@ -27,6 +27,7 @@ from services.ingest.domain.body_memory import BodyMemory
 from services.ingest.domain.problem import Problem, not_found
 from services.ingest.domain.rate_limiter import RateLimitStatus
 from services.ingest.domain.reserved import RecipientDomains
+from tests.support.absent_services import NOTHING, resources_alone
 
 CONNECTIONS_MAX = 20
 BODIES_BYTES_MAX = 256 * 1024 * 1024
@@ -72,34 +73,15 @@ def grpc_servers() -> Iterator[tuple[int, int, int]]:
 
 
 async def serve() -> None:
-    nothing: Any = None
-    access = RpcAccess(
-        cast(Any, FakeAccessControl()), TrustedProxies(""), BrandResolver(Brands(), lambda _: None)
-    )
+    brands = BrandResolver(Brands(), lambda _: None)
+    access = RpcAccess(cast(Any, FakeAccessControl()), TrustedProxies(""), brands)
+    resources = replace(resources_alone(brands), emails=cast(Any, EmptyEmailStore()))
     emails = EmailServicer(
-        access,
-        senders=nothing,
-        acceptance=nothing,
-        emails=cast(Any, EmptyEmailStore()),
+        access, resources, senders=NOTHING, acceptance=NOTHING,
         recipient_domains=RecipientDomains(),
-    )
-    administration = Administration(
-        nothing,
-        nothing,
-        secrets=nothing,
-        brands=BrandResolver(Brands(), lambda _: None),
-        mailboxes_max=9,
-        resume_waiting=nothing,
-    )
+    )  # fmt: skip
     public = PublicGrpcServer(
-        public_services(
-            access,
-            emails,
-            administration=administration,
-            domains=nothing,
-            suppressions=nothing,
-            webhooks=nothing,
-        ),
+        public_services(access, emails, resources),
         "127.0.0.1:0",
         authenticate=access.authenticate,
         bodies=access.bodies,

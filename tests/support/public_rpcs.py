@@ -13,15 +13,14 @@ from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-unty
 
 from kernel.brand import Brands
 from services.ingest.api.access import AccessControl
-from services.ingest.api.administration import Administration
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.grpc.base import RpcAccess
 from services.ingest.api.grpc.emails import EmailServicer
 from services.ingest.api.grpc.server import PublicService, ReceivedMessage, TrustedProxies
 from services.ingest.api.grpc.services import public_services
 from services.ingest.domain.reserved import RecipientDomains
+from tests.support.absent_services import NOTHING, resources_alone
 
-NOTHING: Any = None
 DETAILS = (error_details_pb2.ErrorInfo, error_details_pb2.BadRequest, error_details_pb2.RetryInfo)
 
 
@@ -72,18 +71,12 @@ def services_with(access: AccessControl) -> list[PublicService]:
     """The services with this access control, and with nothing behind it."""
     brands = BrandResolver(Brands(), lambda _: None)
     rpc_access = RpcAccess(access, TrustedProxies(""), brands)
+    resources = resources_alone(brands)
     emails = EmailServicer(
-        rpc_access, senders=access, acceptance=NOTHING, emails=NOTHING,
+        rpc_access, resources, senders=access, acceptance=NOTHING,
         recipient_domains=RecipientDomains(),
     )  # fmt: skip
-    return public_services(
-        rpc_access, emails,
-        administration=Administration(
-            NOTHING, NOTHING, secrets=NOTHING, brands=brands, mailboxes_max=9,
-            resume_waiting=NOTHING,
-        ),
-        domains=NOTHING, suppressions=NOTHING, webhooks=NOTHING,
-    )  # fmt: skip
+    return public_services(rpc_access, emails, resources)
 
 
 def rpcs(services: Sequence[PublicService]) -> Iterator[Rpc]:

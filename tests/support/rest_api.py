@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from operator import attrgetter
-from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx
@@ -13,7 +12,6 @@ import httpx
 from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Tenant
 from kernel.brand import Brand, Brands
 from services.ingest.api.access import Principal
-from services.ingest.api.administration import Administration
 from services.ingest.api.administration.base import Directory, paginate
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.callers import Caller
@@ -29,6 +27,7 @@ from services.ingest.domain.problem import Problem, not_found
 from services.ingest.domain.rate_limiter import RateLimitStatus
 from services.ingest.store.directory import DirectoryChange
 from services.ingest.store.directory_lists import Page
+from tests.support.absent_services import resources_alone
 
 ACME_SANDBOX = "acme-sandbox.test"
 ID = "01890000-0000-7000-8000-000000000000"
@@ -126,21 +125,12 @@ def application(key: bytes, origins: str) -> object:
 @cache
 def application_with(access: Any, origins: str = "", clients: Any = None) -> object:  # noqa: ANN401 - AccessControl, or instead of it
     """The REST API with this access control. clients: of the other services; by default none."""
-    nothing: Any = None
     send_handler = cast(Any, SendHandler())
-    if clients is None:
-        services = ("router", "events", "delivery", "shield")
-        absent = SimpleNamespace(stub=nothing)
-        clients = SimpleNamespace(**dict.fromkeys(services), policies=absent, egress=absent)
     account_brands = BrandResolver(brands(), lambda _: None)
-    dependencies = RestDependencies(
-        RestAccess(access), send_handler, nothing, clients, cast(Any, Domains()),
-        cast(Any, DomainService()),
-        Administration(
-            EmptyDirectory(), nothing, secrets=nothing,
-            brands=account_brands, mailboxes_max=9, resume_waiting=nothing,
-        ),
-    )  # fmt: skip
+    resources = resources_alone(
+        account_brands, clients=clients, directory=EmptyDirectory(), domains=DomainService()
+    )
+    dependencies = RestDependencies(RestAccess(access), send_handler, resources)
     app = HttpApp(access, send_handler, create_rest_app(dependencies), brands=account_brands)
     return with_cors(app, [origins] if origins else [])
 

@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from contracts.ingest.v1 import content_pb2 as contracts_dot_ingest_dot_v1_dot_content__pb2
+from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'contracts/ingest/v1/email_service.proto\x12\x13\x63ontracts.ingest.v1\x1a!contracts/ingest/v1/content.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc4\x04\n\x05\x45mail\x12\x0c\n\x04\x66rom\x18\x01 \x01(\t\x12\n\n\x02to\x18\x02 \x03(\t\x12\n\n\x02\x63\x63\x18\x03 \x03(\t\x12\x0b\n\x03\x62\x63\x63\x18\x04 \x03(\t\x12\x10\n\x08reply_to\x18\x05 \x03(\t\x12\x0f\n\x07subject\x18\x06 \x01(\t\x12\x0c\n\x04html\x18\x07 \x01(\t\x12\x11\n\x04text\x18\x08 \x01(\tH\x00\x88\x01\x01\x12\x38\n\x07headers\x18\t \x03(\x0b\x32\'.contracts.ingest.v1.Email.HeadersEntry\x12\x34\n\x0b\x61ttachments\x18\n \x03(\x0b\x32\x1f.contracts.ingest.v1.Attachment\x12\x32\n\x04tags\x18\x0b \x03(\x0b\x32$.contracts.ingest.v1.Email.TagsEntry\x12:\n\x08metadata\x18\x0c \x03(\x0b\x32(.contracts.ingest.v1.Email.MetadataEntry\x12\x30\n\x0cscheduled_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06stream\x18\x0e \x01(\t\x12\x0b\n\x03tls\x18\x0f \x01(\t\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05_text\"V\n\x10SendEmailRequest\x12)\n\x05\x65mail\x18\x01 \x01(\x0b\x32\x1a.contracts.ingest.v1.Email\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\"L\n\x11SendEmailResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x1b\n\x13idempotent_replayed\x18\x03 \x01(\x08\"p\n\x15SendEmailBatchRequest\x12*\n\x06\x65mails\x18\x01 \x03(\x0b\x32\x1a.contracts.ingest.v1.Email\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x12\n\npermissive\x18\x03 \x01(\x08\"s\n\x16SendEmailBatchResponse\x12\x0b\n\x03ids\x18\x01 \x03(\t\x12/\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x1f.contracts.ingest.v1.BatchError\x12\x1b\n\x13idempotent_replayed\x18\x03 \x01(\x08\",\n\nBatchError\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x1d\n\x0fGetEmailRequest\x12\n\n\x02id\x18\x01 \x01(\t\"C\n\x10GetEmailResponse\x12/\n\x05\x65mail\x18\x01 \x01(\x0b\x32 .contracts.ingest.v1.EmailStatus\"\x9c\x02\n\x0b\x45mailStatus\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04\x66rom\x18\x02 \x01(\t\x12\n\n\x02to\x18\x03 \x03(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cscheduled_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nlast_event\x18\x07 \x01(\t\x12\x38\n\nrecipients\x18\x08 \x03(\x0b\x32$.contracts.ingest.v1.RecipientStatus\x12\x13\n\x0bunavailable\x18\t \x03(\t\x12\x11\n\ttenant_id\x18\n \x01(\t\"\xd1\x01\n\x0fRecipientStatus\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x11\n\trecipient\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\t\x12\x15\n\rqueued_reason\x18\x05 \x01(\t\x12*\n\x06\x64ue_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rattempt_count\x18\x07 \x01(\r\x12\r\n\x05reply\x18\x08 \x01(\t\x12\x11\n\tambiguous\x18\t \x01(\x08\"V\n\x11ListEmailsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06status\x18\x03 \x01(\t\x12\n\n\x02to\x18\x04 \x01(\t\"_\n\x12ListEmailsResponse\x12\x30\n\x06\x65mails\x18\x01 \x03(\x0b\x32 .contracts.ingest.v1.EmailStatus\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"R\n\x12UpdateEmailRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x30\n\x0cscheduled_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"!\n\x13UpdateEmailResponse\x12\n\n\x02id\x18\x01 \x01(\t\" \n\x12\x43\x61ncelEmailRequest\x12\n\n\x02id\x18\x01 \x01(\t\"!\n\x13\x43\x61ncelEmailResponse\x12\n\n\x02id\x18\x01 \x01(\t2\xd1\x04\n\x0c\x45mailService\x12Z\n\tSendEmail\x12%.contracts.ingest.v1.SendEmailRequest\x1a&.contracts.ingest.v1.SendEmailResponse\x12i\n\x0eSendEmailBatch\x12*.contracts.ingest.v1.SendEmailBatchRequest\x1a+.contracts.ingest.v1.SendEmailBatchResponse\x12W\n\x08GetEmail\x12$.contracts.ingest.v1.GetEmailRequest\x1a%.contracts.ingest.v1.GetEmailResponse\x12]\n\nListEmails\x12&.contracts.ingest.v1.ListEmailsRequest\x1a\'.contracts.ingest.v1.ListEmailsResponse\x12`\n\x0bUpdateEmail\x12\'.contracts.ingest.v1.UpdateEmailRequest\x1a(.contracts.ingest.v1.UpdateEmailResponse\x12`\n\x0b\x43\x61ncelEmail\x12\'.contracts.ingest.v1.CancelEmailRequest\x1a(.contracts.ingest.v1.CancelEmailResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'contracts/ingest/v1/email_service.proto\x12\x13\x63ontracts.ingest.v1\x1a!contracts/ingest/v1/content.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc4\x04\n\x05\x45mail\x12\x0c\n\x04\x66rom\x18\x01 \x01(\t\x12\n\n\x02to\x18\x02 \x03(\t\x12\n\n\x02\x63\x63\x18\x03 \x03(\t\x12\x0b\n\x03\x62\x63\x63\x18\x04 \x03(\t\x12\x10\n\x08reply_to\x18\x05 \x03(\t\x12\x0f\n\x07subject\x18\x06 \x01(\t\x12\x0c\n\x04html\x18\x07 \x01(\t\x12\x11\n\x04text\x18\x08 \x01(\tH\x00\x88\x01\x01\x12\x38\n\x07headers\x18\t \x03(\x0b\x32\'.contracts.ingest.v1.Email.HeadersEntry\x12\x34\n\x0b\x61ttachments\x18\n \x03(\x0b\x32\x1f.contracts.ingest.v1.Attachment\x12\x32\n\x04tags\x18\x0b \x03(\x0b\x32$.contracts.ingest.v1.Email.TagsEntry\x12:\n\x08metadata\x18\x0c \x03(\x0b\x32(.contracts.ingest.v1.Email.MetadataEntry\x12\x30\n\x0cscheduled_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06stream\x18\x0e \x01(\t\x12\x0b\n\x03tls\x18\x0f \x01(\t\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05_text\"V\n\x10SendEmailRequest\x12)\n\x05\x65mail\x18\x01 \x01(\x0b\x32\x1a.contracts.ingest.v1.Email\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\"L\n\x11SendEmailResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x1b\n\x13idempotent_replayed\x18\x03 \x01(\x08\"p\n\x15SendEmailBatchRequest\x12*\n\x06\x65mails\x18\x01 \x03(\x0b\x32\x1a.contracts.ingest.v1.Email\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x12\n\npermissive\x18\x03 \x01(\x08\"s\n\x16SendEmailBatchResponse\x12\x0b\n\x03ids\x18\x01 \x03(\t\x12/\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x1f.contracts.ingest.v1.BatchError\x12\x1b\n\x13idempotent_replayed\x18\x03 \x01(\x08\",\n\nBatchError\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x1d\n\x0fGetEmailRequest\x12\n\n\x02id\x18\x01 \x01(\t\"C\n\x10GetEmailResponse\x12/\n\x05\x65mail\x18\x01 \x01(\x0b\x32 .contracts.ingest.v1.EmailStatus\"\x9c\x02\n\x0b\x45mailStatus\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04\x66rom\x18\x02 \x01(\t\x12\n\n\x02to\x18\x03 \x03(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cscheduled_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nlast_event\x18\x07 \x01(\t\x12\x38\n\nrecipients\x18\x08 \x03(\x0b\x32$.contracts.ingest.v1.RecipientStatus\x12\x13\n\x0bunavailable\x18\t \x03(\t\x12\x11\n\ttenant_id\x18\n \x01(\t\"\xd1\x01\n\x0fRecipientStatus\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x11\n\trecipient\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\t\x12\x15\n\rqueued_reason\x18\x05 \x01(\t\x12*\n\x06\x64ue_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rattempt_count\x18\x07 \x01(\r\x12\r\n\x05reply\x18\x08 \x01(\t\x12\x11\n\tambiguous\x18\t \x01(\x08\"\xc9\x01\n\x11ListEmailsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06status\x18\x03 \x01(\t\x12\n\n\x02to\x18\x04 \x01(\t\x12\x0b\n\x03tag\x18\x05 \x01(\t\x12\x0e\n\x06\x64omain\x18\x06 \x01(\t\x12)\n\x05since\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"_\n\x12ListEmailsResponse\x12\x30\n\x06\x65mails\x18\x01 \x03(\x0b\x32 .contracts.ingest.v1.EmailStatus\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"R\n\x12UpdateEmailRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x30\n\x0cscheduled_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"!\n\x13UpdateEmailResponse\x12\n\n\x02id\x18\x01 \x01(\t\" \n\x12\x43\x61ncelEmailRequest\x12\n\n\x02id\x18\x01 \x01(\t\"!\n\x13\x43\x61ncelEmailResponse\x12\n\n\x02id\x18\x01 \x01(\t\"!\n\x13ReleaseEmailRequest\x12\n\n\x02id\x18\x01 \x01(\t\"4\n\x14ReleaseEmailResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08released\x18\x02 \x03(\t\"K\n\x16ListEmailEventsRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"g\n\x17ListEmailEventsResponse\x12\x33\n\x06\x65vents\x18\x01 \x03(\x0b\x32#.contracts.ingest.v1.EmailEventInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb5\x01\n\x0e\x45mailEventInfo\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x12\n\nmessage_id\x18\x03 \x01(\t\x12\x11\n\trecipient\x18\x04 \x01(\t\x12\x0b\n\x03seq\x18\x05 \x01(\r\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x04\x64\x61ta\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\">\n\x11ScoreEmailRequest\x12)\n\x05\x65mail\x18\x01 \x01(\x0b\x32\x1a.contracts.ingest.v1.Email\"\xa7\x01\n\x12ScoreEmailResponse\x12\x0f\n\x07verdict\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x31\n\x07reasons\x18\x03 \x03(\x0b\x32 .contracts.ingest.v1.ScoreReason\x12\x12\n\nhold_score\x18\x04 \x01(\x01\x12\x13\n\x0b\x62lock_score\x18\x05 \x01(\x01\x12\x15\n\rrules_version\x18\x06 \x01(\t\":\n\x0bScoreReason\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t2\x83\x07\n\x0c\x45mailService\x12Z\n\tSendEmail\x12%.contracts.ingest.v1.SendEmailRequest\x1a&.contracts.ingest.v1.SendEmailResponse\x12i\n\x0eSendEmailBatch\x12*.contracts.ingest.v1.SendEmailBatchRequest\x1a+.contracts.ingest.v1.SendEmailBatchResponse\x12W\n\x08GetEmail\x12$.contracts.ingest.v1.GetEmailRequest\x1a%.contracts.ingest.v1.GetEmailResponse\x12]\n\nListEmails\x12&.contracts.ingest.v1.ListEmailsRequest\x1a\'.contracts.ingest.v1.ListEmailsResponse\x12`\n\x0bUpdateEmail\x12\'.contracts.ingest.v1.UpdateEmailRequest\x1a(.contracts.ingest.v1.UpdateEmailResponse\x12`\n\x0b\x43\x61ncelEmail\x12\'.contracts.ingest.v1.CancelEmailRequest\x1a(.contracts.ingest.v1.CancelEmailResponse\x12\x63\n\x0cReleaseEmail\x12(.contracts.ingest.v1.ReleaseEmailRequest\x1a).contracts.ingest.v1.ReleaseEmailResponse\x12l\n\x0fListEmailEvents\x12+.contracts.ingest.v1.ListEmailEventsRequest\x1a,.contracts.ingest.v1.ListEmailEventsResponse\x12]\n\nScoreEmail\x12&.contracts.ingest.v1.ScoreEmailRequest\x1a\'.contracts.ingest.v1.ScoreEmailResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,44 +40,60 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EMAIL_TAGSENTRY']._serialized_options = b'8\001'
   _globals['_EMAIL_METADATAENTRY']._loaded_options = None
   _globals['_EMAIL_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_EMAIL']._serialized_start=133
-  _globals['_EMAIL']._serialized_end=713
-  _globals['_EMAIL_HEADERSENTRY']._serialized_start=564
-  _globals['_EMAIL_HEADERSENTRY']._serialized_end=610
-  _globals['_EMAIL_TAGSENTRY']._serialized_start=612
-  _globals['_EMAIL_TAGSENTRY']._serialized_end=655
-  _globals['_EMAIL_METADATAENTRY']._serialized_start=657
-  _globals['_EMAIL_METADATAENTRY']._serialized_end=704
-  _globals['_SENDEMAILREQUEST']._serialized_start=715
-  _globals['_SENDEMAILREQUEST']._serialized_end=801
-  _globals['_SENDEMAILRESPONSE']._serialized_start=803
-  _globals['_SENDEMAILRESPONSE']._serialized_end=879
-  _globals['_SENDEMAILBATCHREQUEST']._serialized_start=881
-  _globals['_SENDEMAILBATCHREQUEST']._serialized_end=993
-  _globals['_SENDEMAILBATCHRESPONSE']._serialized_start=995
-  _globals['_SENDEMAILBATCHRESPONSE']._serialized_end=1110
-  _globals['_BATCHERROR']._serialized_start=1112
-  _globals['_BATCHERROR']._serialized_end=1156
-  _globals['_GETEMAILREQUEST']._serialized_start=1158
-  _globals['_GETEMAILREQUEST']._serialized_end=1187
-  _globals['_GETEMAILRESPONSE']._serialized_start=1189
-  _globals['_GETEMAILRESPONSE']._serialized_end=1256
-  _globals['_EMAILSTATUS']._serialized_start=1259
-  _globals['_EMAILSTATUS']._serialized_end=1543
-  _globals['_RECIPIENTSTATUS']._serialized_start=1546
-  _globals['_RECIPIENTSTATUS']._serialized_end=1755
-  _globals['_LISTEMAILSREQUEST']._serialized_start=1757
-  _globals['_LISTEMAILSREQUEST']._serialized_end=1843
-  _globals['_LISTEMAILSRESPONSE']._serialized_start=1845
-  _globals['_LISTEMAILSRESPONSE']._serialized_end=1940
-  _globals['_UPDATEEMAILREQUEST']._serialized_start=1942
-  _globals['_UPDATEEMAILREQUEST']._serialized_end=2024
-  _globals['_UPDATEEMAILRESPONSE']._serialized_start=2026
-  _globals['_UPDATEEMAILRESPONSE']._serialized_end=2059
-  _globals['_CANCELEMAILREQUEST']._serialized_start=2061
-  _globals['_CANCELEMAILREQUEST']._serialized_end=2093
-  _globals['_CANCELEMAILRESPONSE']._serialized_start=2095
-  _globals['_CANCELEMAILRESPONSE']._serialized_end=2128
-  _globals['_EMAILSERVICE']._serialized_start=2131
-  _globals['_EMAILSERVICE']._serialized_end=2724
+  _globals['_EMAIL']._serialized_start=163
+  _globals['_EMAIL']._serialized_end=743
+  _globals['_EMAIL_HEADERSENTRY']._serialized_start=594
+  _globals['_EMAIL_HEADERSENTRY']._serialized_end=640
+  _globals['_EMAIL_TAGSENTRY']._serialized_start=642
+  _globals['_EMAIL_TAGSENTRY']._serialized_end=685
+  _globals['_EMAIL_METADATAENTRY']._serialized_start=687
+  _globals['_EMAIL_METADATAENTRY']._serialized_end=734
+  _globals['_SENDEMAILREQUEST']._serialized_start=745
+  _globals['_SENDEMAILREQUEST']._serialized_end=831
+  _globals['_SENDEMAILRESPONSE']._serialized_start=833
+  _globals['_SENDEMAILRESPONSE']._serialized_end=909
+  _globals['_SENDEMAILBATCHREQUEST']._serialized_start=911
+  _globals['_SENDEMAILBATCHREQUEST']._serialized_end=1023
+  _globals['_SENDEMAILBATCHRESPONSE']._serialized_start=1025
+  _globals['_SENDEMAILBATCHRESPONSE']._serialized_end=1140
+  _globals['_BATCHERROR']._serialized_start=1142
+  _globals['_BATCHERROR']._serialized_end=1186
+  _globals['_GETEMAILREQUEST']._serialized_start=1188
+  _globals['_GETEMAILREQUEST']._serialized_end=1217
+  _globals['_GETEMAILRESPONSE']._serialized_start=1219
+  _globals['_GETEMAILRESPONSE']._serialized_end=1286
+  _globals['_EMAILSTATUS']._serialized_start=1289
+  _globals['_EMAILSTATUS']._serialized_end=1573
+  _globals['_RECIPIENTSTATUS']._serialized_start=1576
+  _globals['_RECIPIENTSTATUS']._serialized_end=1785
+  _globals['_LISTEMAILSREQUEST']._serialized_start=1788
+  _globals['_LISTEMAILSREQUEST']._serialized_end=1989
+  _globals['_LISTEMAILSRESPONSE']._serialized_start=1991
+  _globals['_LISTEMAILSRESPONSE']._serialized_end=2086
+  _globals['_UPDATEEMAILREQUEST']._serialized_start=2088
+  _globals['_UPDATEEMAILREQUEST']._serialized_end=2170
+  _globals['_UPDATEEMAILRESPONSE']._serialized_start=2172
+  _globals['_UPDATEEMAILRESPONSE']._serialized_end=2205
+  _globals['_CANCELEMAILREQUEST']._serialized_start=2207
+  _globals['_CANCELEMAILREQUEST']._serialized_end=2239
+  _globals['_CANCELEMAILRESPONSE']._serialized_start=2241
+  _globals['_CANCELEMAILRESPONSE']._serialized_end=2274
+  _globals['_RELEASEEMAILREQUEST']._serialized_start=2276
+  _globals['_RELEASEEMAILREQUEST']._serialized_end=2309
+  _globals['_RELEASEEMAILRESPONSE']._serialized_start=2311
+  _globals['_RELEASEEMAILRESPONSE']._serialized_end=2363
+  _globals['_LISTEMAILEVENTSREQUEST']._serialized_start=2365
+  _globals['_LISTEMAILEVENTSREQUEST']._serialized_end=2440
+  _globals['_LISTEMAILEVENTSRESPONSE']._serialized_start=2442
+  _globals['_LISTEMAILEVENTSRESPONSE']._serialized_end=2545
+  _globals['_EMAILEVENTINFO']._serialized_start=2548
+  _globals['_EMAILEVENTINFO']._serialized_end=2729
+  _globals['_SCOREEMAILREQUEST']._serialized_start=2731
+  _globals['_SCOREEMAILREQUEST']._serialized_end=2793
+  _globals['_SCOREEMAILRESPONSE']._serialized_start=2796
+  _globals['_SCOREEMAILRESPONSE']._serialized_end=2963
+  _globals['_SCOREREASON']._serialized_start=2965
+  _globals['_SCOREREASON']._serialized_end=3023
+  _globals['_EMAILSERVICE']._serialized_start=3026
+  _globals['_EMAILSERVICE']._serialized_end=3925
 # @@protoc_insertion_point(module_scope)

@@ -66,6 +66,21 @@ class EmailServiceStub:
                 request_serializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.CancelEmailRequest.SerializeToString,
                 response_deserializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.CancelEmailResponse.FromString,
                 _registered_method=True)
+        self.ReleaseEmail = channel.unary_unary(
+                '/contracts.ingest.v1.EmailService/ReleaseEmail',
+                request_serializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.ReleaseEmailRequest.SerializeToString,
+                response_deserializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.ReleaseEmailResponse.FromString,
+                _registered_method=True)
+        self.ListEmailEvents = channel.unary_unary(
+                '/contracts.ingest.v1.EmailService/ListEmailEvents',
+                request_serializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.ListEmailEventsRequest.SerializeToString,
+                response_deserializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.ListEmailEventsResponse.FromString,
+                _registered_method=True)
+        self.ScoreEmail = channel.unary_unary(
+                '/contracts.ingest.v1.EmailService/ScoreEmail',
+                request_serializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.ScoreEmailRequest.SerializeToString,
+                response_deserializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.ScoreEmailResponse.FromString,
+                _registered_method=True)
 
 
 class EmailServiceServicer:
@@ -94,7 +109,7 @@ class EmailServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListEmails(self, request, context):
-        """Without x-tenant-id, an account lists the emails of all its tenants, not with the filter to.
+        """Without x-tenant-id, an account lists the emails of all its tenants.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -108,6 +123,27 @@ class EmailServiceServicer:
 
     def CancelEmail(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseEmail(self, request, context):
+        """Of an email that is held for review.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEmailEvents(self, request, context):
+        """The timeline of an email.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ScoreEmail(self, request, context):
+        """The score that an email would get. Nothing is stored or sent.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -144,6 +180,21 @@ def add_EmailServiceServicer_to_server(servicer, server):
                     servicer.CancelEmail,
                     request_deserializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.CancelEmailRequest.FromString,
                     response_serializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.CancelEmailResponse.SerializeToString,
+            ),
+            'ReleaseEmail': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseEmail,
+                    request_deserializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.ReleaseEmailRequest.FromString,
+                    response_serializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.ReleaseEmailResponse.SerializeToString,
+            ),
+            'ListEmailEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEmailEvents,
+                    request_deserializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.ListEmailEventsRequest.FromString,
+                    response_serializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.ListEmailEventsResponse.SerializeToString,
+            ),
+            'ScoreEmail': grpc.unary_unary_rpc_method_handler(
+                    servicer.ScoreEmail,
+                    request_deserializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.ScoreEmailRequest.FromString,
+                    response_serializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.ScoreEmailResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -310,6 +361,87 @@ class EmailService:
             '/contracts.ingest.v1.EmailService/CancelEmail',
             contracts_dot_ingest_dot_v1_dot_email__service__pb2.CancelEmailRequest.SerializeToString,
             contracts_dot_ingest_dot_v1_dot_email__service__pb2.CancelEmailResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseEmail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.ingest.v1.EmailService/ReleaseEmail',
+            contracts_dot_ingest_dot_v1_dot_email__service__pb2.ReleaseEmailRequest.SerializeToString,
+            contracts_dot_ingest_dot_v1_dot_email__service__pb2.ReleaseEmailResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEmailEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.ingest.v1.EmailService/ListEmailEvents',
+            contracts_dot_ingest_dot_v1_dot_email__service__pb2.ListEmailEventsRequest.SerializeToString,
+            contracts_dot_ingest_dot_v1_dot_email__service__pb2.ListEmailEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ScoreEmail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.ingest.v1.EmailService/ScoreEmail',
+            contracts_dot_ingest_dot_v1_dot_email__service__pb2.ScoreEmailRequest.SerializeToString,
+            contracts_dot_ingest_dot_v1_dot_email__service__pb2.ScoreEmailResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,9 +42,15 @@ class EmailServiceStub:
     `x-tenant-id`.
     """
     ListEmails: _grpc.UnaryUnaryMultiCallable[_email_service_pb2.ListEmailsRequest, _email_service_pb2.ListEmailsResponse]
-    """Without x-tenant-id, an account lists the emails of all its tenants, not with the filter to."""
+    """Without x-tenant-id, an account lists the emails of all its tenants."""
     UpdateEmail: _grpc.UnaryUnaryMultiCallable[_email_service_pb2.UpdateEmailRequest, _email_service_pb2.UpdateEmailResponse]
     CancelEmail: _grpc.UnaryUnaryMultiCallable[_email_service_pb2.CancelEmailRequest, _email_service_pb2.CancelEmailResponse]
+    ReleaseEmail: _grpc.UnaryUnaryMultiCallable[_email_service_pb2.ReleaseEmailRequest, _email_service_pb2.ReleaseEmailResponse]
+    """Of an email that is held for review."""
+    ListEmailEvents: _grpc.UnaryUnaryMultiCallable[_email_service_pb2.ListEmailEventsRequest, _email_service_pb2.ListEmailEventsResponse]
+    """The timeline of an email."""
+    ScoreEmail: _grpc.UnaryUnaryMultiCallable[_email_service_pb2.ScoreEmailRequest, _email_service_pb2.ScoreEmailResponse]
+    """The score that an email would get. Nothing is stored or sent."""
 
 @_typing.type_check_only
 class EmailServiceAsyncStub(EmailServiceStub):
@@ -60,9 +66,15 @@ class EmailServiceAsyncStub(EmailServiceStub):
     `x-tenant-id`.
     """
     ListEmails: _aio.UnaryUnaryMultiCallable[_email_service_pb2.ListEmailsRequest, _email_service_pb2.ListEmailsResponse]  # type: ignore[assignment]
-    """Without x-tenant-id, an account lists the emails of all its tenants, not with the filter to."""
+    """Without x-tenant-id, an account lists the emails of all its tenants."""
     UpdateEmail: _aio.UnaryUnaryMultiCallable[_email_service_pb2.UpdateEmailRequest, _email_service_pb2.UpdateEmailResponse]  # type: ignore[assignment]
     CancelEmail: _aio.UnaryUnaryMultiCallable[_email_service_pb2.CancelEmailRequest, _email_service_pb2.CancelEmailResponse]  # type: ignore[assignment]
+    ReleaseEmail: _aio.UnaryUnaryMultiCallable[_email_service_pb2.ReleaseEmailRequest, _email_service_pb2.ReleaseEmailResponse]  # type: ignore[assignment]
+    """Of an email that is held for review."""
+    ListEmailEvents: _aio.UnaryUnaryMultiCallable[_email_service_pb2.ListEmailEventsRequest, _email_service_pb2.ListEmailEventsResponse]  # type: ignore[assignment]
+    """The timeline of an email."""
+    ScoreEmail: _aio.UnaryUnaryMultiCallable[_email_service_pb2.ScoreEmailRequest, _email_service_pb2.ScoreEmailResponse]  # type: ignore[assignment]
+    """The score that an email would get. Nothing is stored or sent."""
 
 class EmailServiceServicer(metaclass=_abc_1.ABCMeta):
     """The public gRPC API. Authenticate with metadata `authorization: Bearer <key>`.
@@ -99,7 +111,7 @@ class EmailServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _email_service_pb2.ListEmailsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_email_service_pb2.ListEmailsResponse, _abc.Awaitable[_email_service_pb2.ListEmailsResponse]]:
-        """Without x-tenant-id, an account lists the emails of all its tenants, not with the filter to."""
+        """Without x-tenant-id, an account lists the emails of all its tenants."""
 
     @_abc_1.abstractmethod
     def UpdateEmail(
@@ -114,5 +126,29 @@ class EmailServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _email_service_pb2.CancelEmailRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_email_service_pb2.CancelEmailResponse, _abc.Awaitable[_email_service_pb2.CancelEmailResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ReleaseEmail(
+        self,
+        request: _email_service_pb2.ReleaseEmailRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_email_service_pb2.ReleaseEmailResponse, _abc.Awaitable[_email_service_pb2.ReleaseEmailResponse]]:
+        """Of an email that is held for review."""
+
+    @_abc_1.abstractmethod
+    def ListEmailEvents(
+        self,
+        request: _email_service_pb2.ListEmailEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_email_service_pb2.ListEmailEventsResponse, _abc.Awaitable[_email_service_pb2.ListEmailEventsResponse]]:
+        """The timeline of an email."""
+
+    @_abc_1.abstractmethod
+    def ScoreEmail(
+        self,
+        request: _email_service_pb2.ScoreEmailRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_email_service_pb2.ScoreEmailResponse, _abc.Awaitable[_email_service_pb2.ScoreEmailResponse]]:
+        """The score that an email would get. Nothing is stored or sent."""
 
 def add_EmailServiceServicer_to_server(servicer: EmailServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -16,6 +16,7 @@ from services.ingest.api.administration import Administration
 from services.ingest.api.administration.audit_log import AuditLog
 from services.ingest.api.administration.base import Directory
 from services.ingest.api.brand_resolver import BrandResolver
+from services.ingest.api.egress.router_client import EgressRouterClient
 from services.ingest.api.emails import Emails
 from services.ingest.api.fetcher import AttachmentFetcher
 from services.ingest.api.grpc.base import RpcAccess
@@ -23,13 +24,11 @@ from services.ingest.api.grpc.emails import EmailServicer
 from services.ingest.api.grpc.server import TrustedProxies
 from services.ingest.api.grpc.services import public_services
 from services.ingest.api.http_app import HttpApp
-from services.ingest.api.policies import Policies
+from services.ingest.api.resources import create_resources
 from services.ingest.api.rest import RestDependencies, create_rest_app
 from services.ingest.api.rest_base import RestAccess
 from services.ingest.api.sending import SendHandler
 from services.ingest.api.submission.listeners import create_submission, smtp_host
-from services.ingest.api.suppressions import Suppressions
-from services.ingest.api.webhooks import Webhooks
 from services.ingest.app.dependencies import Dependencies, create_dependencies
 from services.ingest.app.domains import create_domain_loops, create_domain_service
 from services.ingest.app.listeners import (
@@ -130,21 +129,18 @@ def create_servers(
     domains = create_recipient_domains(deps)
     fetcher = create_fetcher(deps, access, brands)
     send_handler = SendHandler(access, acceptance, recipient_domains=domains, fetcher=fetcher)
-    administration = create_administration(deps, directory, brands)
-    domain_service = create_domain_service(deps, emails, directory, brands=brands)
-    rest_deps = RestDependencies(
-        RestAccess(access), send_handler, emails, deps.clients, directory, domain_service,
-        administration,
+    resources = create_resources(
+        deps.clients, emails,
+        administration=create_administration(deps, directory, brands),
+        domains=create_domain_service(deps, emails, directory, brands=brands),
     )  # fmt: skip
+    rest_deps = RestDependencies(RestAccess(access), send_handler, resources)
     app = HttpApp(access, send_handler, create_rest_app(rest_deps), brands=brands)
     rpc_access = RpcAccess(access, TrustedProxies(settings.trusted_proxies), brands)
     servicer = EmailServicer(
-        rpc_access, senders=access, acceptance=acceptance, emails=emails, recipient_domains=domains
-    )  # fmt: skip
-    services = public_services(
-        rpc_access, servicer, administration=administration, domains=domain_service,
-        suppressions=Suppressions(deps.clients), webhooks=Webhooks(deps.clients),
-    )  # fmt: skip
+        rpc_access, resources, senders=access, acceptance=acceptance, recipient_domains=domains
+    )
+    services = public_services(rpc_access, servicer, resources)
     certificates = create_certificates(deps)
     submission = create_submission(
         settings, certificates,
@@ -183,7 +179,7 @@ def create_administration(
         secrets=deps.secrets,
         brands=brands,
         mailboxes_max=deps.settings.tenant_mailboxes_max,
-        resume_waiting=Policies(deps.clients).resume,
+        resume_waiting=EgressRouterClient(deps.clients).resume_waiting,
         smtp=smtp_host(deps.settings, deps.brands),
     )
 

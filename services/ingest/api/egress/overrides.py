@@ -13,17 +13,17 @@ from contracts.router.v1.policies_pb2 import (
 )
 from kernel import clock
 from services.ingest.api.administration.audit_log import AuditLog
-from services.ingest.api.administration.base import check_id, parse_id
+from services.ingest.api.administration.base import check_id, paginate, parse_id
 from services.ingest.api.administration.tenants import Tenants
 from services.ingest.api.callers import Caller
 from services.ingest.api.egress.requests import OverrideRequest
-from services.ingest.api.egress.router_client import EgressRouterClient
-from services.ingest.api.egress.views import id_of_override
+from services.ingest.api.egress.router_client import EgressRouterClient, pointing_to
+from services.ingest.api.egress.views import id_of_override, id_of_standing
 from services.ingest.api.egress.visibility import VisibleResources
-from services.ingest.api.policies import pointing_to
 from services.ingest.domain.accepted_event import timestamp
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
 from services.ingest.store.audit_log import Subject
+from services.ingest.store.directory_lists import Page
 
 WHAT = "the override"
 RESOURCE = "override"  # in the audit log
@@ -43,19 +43,18 @@ class Overrides:
         self._tenants = tenants
         self._audit_log = audit_log
 
-    async def list_of(self, caller: Caller) -> Sequence[OverrideSet]:
-        """Those in force: of the caller's tenants, or all for an operator."""
+    async def page(self, caller: Caller, page: Page) -> tuple[Sequence[OverrideSet], bool]:
+        """Those in force: of the caller's tenants, or all for an operator. Newest first."""
         visible = await VisibleResources.for_caller(caller, self._tenants)
-        return [one for one in await self._router.overrides() if visible.scope(one.scope)]
+        found = [one for one in await self._router.overrides() if visible.scope(one.scope)]
+        return paginate(found, page, id_of=id_of_override)
 
-    async def standings_of(self, caller: Caller) -> Sequence[StandingChanged]:
+    async def standings(self, caller: Caller, page: Page) -> tuple[Sequence[StandingChanged], bool]:
         """Of the caller's tenants, or all for an operator. Without those that are good."""
         visible = await VisibleResources.for_caller(caller, self._tenants)
-        return [
-            one
-            for one in await self._router.standings()
-            if visible.scope(f"{one.subject_kind}/{one.subject_id}")
-        ]
+        found = await self._router.standings()
+        shown = [one for one in found if visible.scope(id_of_standing(one))]
+        return paginate(shown, page, id_of=id_of_standing)
 
     async def add(self, caller: Caller, given: OverrideRequest) -> OverrideSet:
         scope = await self._scope_of(caller, given)

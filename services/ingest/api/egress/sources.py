@@ -1,6 +1,7 @@
 """Egress sources, as callers see them and operators change them."""
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -12,7 +13,12 @@ from contracts.router.v1.directory_pb2 import EgressSource
 from contracts.router.v1.policies_pb2 import PolicyCommand, WarmupCommand
 from kernel import clock
 from services.ingest.api.administration.audit_log import AuditLog
-from services.ingest.api.administration.base import check_id, conflict, parse_id
+from services.ingest.api.administration.base import (
+    check_id,
+    conflict,
+    paginate,
+    parse_id,
+)
 from services.ingest.api.administration.tenants import Tenants
 from services.ingest.api.callers import Caller
 from services.ingest.api.egress.overrides import Overrides, operator_name
@@ -23,14 +29,14 @@ from services.ingest.api.egress.requests import (
     UpdateIpRequest,
     WarmupRequest,
 )
-from services.ingest.api.egress.router_client import EgressRouterClient
+from services.ingest.api.egress.router_client import EgressRouterClient, pointing_to
 from services.ingest.api.egress.views import addresses_of
 from services.ingest.api.egress.visibility import VisibleResources
-from services.ingest.api.policies import pointing_to
 from services.ingest.domain import schedule
 from services.ingest.domain.accepted_event import timestamp
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
 from services.ingest.store.audit_log import Subject
+from services.ingest.store.directory_lists import Page
 
 WHAT = "the egress source"
 RESOURCE = "ip"  # in the audit log
@@ -54,7 +60,14 @@ class EgressSources:
         self._audit_log = audit_log
         self._overrides = overrides
 
-    async def list_of(
+    async def page(
+        self, caller: Caller, page: Page, *, address: str = "", pool_id: str = ""
+    ) -> tuple[Sequence[pb.Source], bool]:
+        """Newest first."""
+        found = await self._visible_to(caller, address=address, pool_id=pool_id)
+        return paginate(found, page, id_of=attrgetter("source.egress_id"))
+
+    async def _visible_to(
         self, caller: Caller, *, address: str = "", pool_id: str = ""
     ) -> Sequence[pb.Source]:
         """Of the pools that the caller's tenants send through; all for an operator."""
@@ -69,7 +82,7 @@ class EgressSources:
 
     async def get(self, caller: Caller, ip_id: str) -> pb.Source:
         """404 for a source of a pool that the caller does not use."""
-        return _with_id(await self.list_of(caller), ip_id)
+        return _with_id(await self._visible_to(caller), ip_id)
 
     async def add(self, caller: Caller, given: AddIpRequest) -> pb.Source:
         request = egress_pb.AddSourceRequest(

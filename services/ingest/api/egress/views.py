@@ -1,30 +1,78 @@
-"""JSON of egress sources, overrides and standings."""
+"""JSON of limits, egress pools and sources, overrides and standings."""
 
 import hashlib
 from collections.abc import Sequence
 from typing import Any
 
+from contracts.router.v1.directory_pb2 import Pool
 from contracts.router.v1.policies_pb2 import (
     CheckOutcome,
+    LimitsChanged,
     ListingChanged,
     OverrideSet,
     StandingChanged,
 )
-from contracts.router.v1.policy_service_pb2 import Source, Warmup
+from contracts.router.v1.policy_service_pb2 import LimitUsage, Source, Warmup
 from kernel.ids import uuid7_of
+from services.ingest.api.callers import Caller, CallerKind
 from services.ingest.api.rest_base import format_timestamp
 
 SUSPEND_EGRESS, SUSPEND_SITE = "suspend_egress", "suspend_site"
 FINISHED = "finished"
 
 
+def id_of_limit(one: LimitUsage) -> str:
+    return f"{one.scope}/{one.limit}"
+
+
+def usage_to_json(one: LimitUsage) -> dict[str, object]:
+    return {
+        "object": "limit",
+        "id": id_of_limit(one),
+        "scope": one.scope,
+        "limit": one.limit,
+        "maximum": one.maximum,
+        "used": one.used,
+        "remaining": max(one.maximum - one.used, 0),
+        "available_at": format_timestamp(one.available_at),
+        "reason": one.reason or None,
+        "set_by": one.set_by or None,
+    }
+
+
+def limits_to_json(one: LimitsChanged) -> dict[str, object]:
+    return {
+        "object": "limits",
+        "scope": one.scope,
+        "per_second": one.per_second or None,
+        "per_minute": one.per_minute or None,
+        "per_hour": one.per_hour or None,
+        "per_day": one.per_day or None,
+        "in_flight": one.in_flight_max or None,
+        "time_zone": one.time_zone or None,
+        "weight": one.weight or None,
+        "changed_at": format_timestamp(one.changed_at),
+        "changed_by": one.changed_by,
+    }
+
+
+def pool_to_json(pool: Pool) -> dict[str, object]:
+    return {
+        "object": "pool",
+        "id": pool.pool_id,
+        "name": pool.name,
+        "overflow_pool_id": pool.overflow_pool_id or None,
+        "cell": pool.cell,
+    }
+
+
 def addresses_of(one: Source) -> list[str]:
     return [address for address in (one.source.source_ip, one.source.source_ipv6) if address]
 
 
-def ip_to_json(one: Source, *, counts: bool) -> dict[str, object]:
-    """counts: with the numbers of messages, which several customers may have sent."""
-    source = one.source
+def ip_to_json(caller: Caller, one: Source) -> dict[str, object]:
+    """Only operators see the numbers of messages, which several customers may have sent."""
+    source, counts = one.source, caller.kind == CallerKind.OPERATOR
     return {
         "object": "ip",
         "id": source.egress_id,

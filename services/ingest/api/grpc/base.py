@@ -4,6 +4,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial, wraps
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -123,23 +124,36 @@ def authenticated(
 
 
 def rule_of(rpc: str) -> AccessRule:
-    """The access rule of an RPC is that of the REST operation with its name."""
-    return RULES[OPERATION_IDS.get(rpc, rpc[0].lower() + rpc[1:])]
+    """The access rule of an RPC is that of its REST operation."""
+    return RULES[operation_of(rpc)]
 
 
-def given_fields(request: Message, kind: type[T]) -> T:
+def operation_of(rpc: str) -> str:
+    """The id of the REST operation with the name of an RPC."""
+    return OPERATION_IDS.get(rpc, rpc[0].lower() + rpc[1:])
+
+
+def given_fields(
+    request: Message, kind: type[T], *, empty: Mapping[str, object] = MappingProxyType({})
+) -> T:
     """The fields of a request as the body of the REST operation, so that the same rules apply.
-    Raises Problem."""
+    empty: those that REST requires and a message cannot tell apart from nothing. Raises Problem."""
+    given = checked_json(request)
+    try:
+        body = {name: value for name, value in given.items() if name not in SELECTION}
+        return msgspec.convert({**empty, **body}, kind)
+    except msgspec.ValidationError as error:
+        raise problem_of(error) from None
+
+
+def checked_json(request: Message) -> dict[str, Any]:
+    """Raises Problem for times beyond the year 9999, and for NUL."""
     try:
         given = MessageToDict(request, preserving_proto_field_name=True)
     except ValueError as error:  # of Timestamp
         raise invalid([Fault("#", "invalid_time", f"Invalid time: {error}.")]) from None
     check_texts(given)
-    try:
-        body = {name: value for name, value in given.items() if name not in SELECTION}
-        return msgspec.convert(body, kind)
-    except msgspec.ValidationError as error:
-        raise problem_of(error) from None
+    return given
 
 
 def check_texts(given: Mapping[str, object]) -> None:
@@ -164,7 +178,7 @@ def proto_from_json(kind: type[M], values: dict[str, object]) -> M:
 
 def page_of(request: Any, *, are_ids: bool = True) -> Page:  # noqa: ANN401 - any request of a list
     """are_ids: page tokens are UUIDs. Raises Problem."""
-    check_texts(MessageToDict(request, preserving_proto_field_name=True))
+    checked_json(request)
     size = min(request.page_size or PAGE_SIZE, PAGE_SIZE_MAX)
     return Page(size, cursor_of(request.page_token) if are_ids else request.page_token)
 

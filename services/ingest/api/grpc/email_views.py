@@ -2,10 +2,19 @@
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from contracts.events.v1.events_service_pb2 import LoggedEmail
-from contracts.ingest.v1.email_service_pb2 import EmailStatus, RecipientStatus
+from contracts.events.v1.events_service_pb2 import LoggedEmail, LoggedEvent
+from contracts.ingest.v1.email_service_pb2 import (
+    EmailEventInfo,
+    EmailStatus,
+    RecipientStatus,
+    ScoreEmailResponse,
+)
 from contracts.ingest.v1.events_pb2 import RecipientType
+from contracts.shield.v1.shield_service_pb2 import ScoreResponse
 from services.ingest.api.emails import EmailWithStates
+from services.ingest.api.grpc.base import proto_from_json
+from services.ingest.api.scoring import score_to_json
+from services.ingest.api.views import event_to_json
 from services.ingest.domain.accepted_event import timestamp
 from services.ingest.store.emails import StoredMessage
 
@@ -62,3 +71,11 @@ def logged_email_to_proto(email: LoggedEmail) -> EmailStatus:
 
 def _set(stamp: Timestamp) -> Timestamp | None:
     return stamp if stamp.seconds else None
+
+
+def event_to_proto(event: LoggedEvent) -> EmailEventInfo:
+    return proto_from_json(EmailEventInfo, event_to_json(event))
+
+
+def score_to_proto(response: ScoreResponse) -> ScoreEmailResponse:
+    return proto_from_json(ScoreEmailResponse, score_to_json(response))

@@ -14,12 +14,17 @@ from kernel.telemetry import traceparent_or_new
 from services.ingest.api.acceptance import Acceptance, SealedEmail
 from services.ingest.api.access import AccessControl, Principal
 from services.ingest.api.callers import Caller
-from services.ingest.api.emails import Emails
 from services.ingest.api.grpc.base import RpcAccess, authenticated, next_page_token, page_of
-from services.ingest.api.grpc.email_views import logged_email_to_proto, to_proto
+from services.ingest.api.grpc.email_views import (
+    event_to_proto,
+    logged_email_to_proto,
+    score_to_proto,
+    to_proto,
+)
 from services.ingest.api.grpc.server import Context, metadata_value
 from services.ingest.api.http import check_size
 from services.ingest.api.idempotency import Idempotency
+from services.ingest.api.resources import Resources
 from services.ingest.api.rest_base import PageRequest, format_time
 from services.ingest.api.sending import check_senders, index_of, validate_batch
 from services.ingest.domain.email import Attachment, SendEmailRequest
@@ -35,16 +40,16 @@ class EmailServicer(EmailServiceServicer):
     def __init__(
         self,
         access: RpcAccess,
+        resources: Resources,
         *,
         senders: AccessControl,
         acceptance: Acceptance,
-        emails: Emails,
         recipient_domains: RecipientDomains,
     ) -> None:
         self.access = access
         self._senders = senders
         self._acceptance = acceptance
-        self._emails = emails
+        self._emails, self._scoring = resources.emails, resources.scoring
         self._recipient_domains = recipient_domains
 
     @authenticated
@@ -53,7 +58,7 @@ class EmailServicer(EmailServiceServicer):
     ) -> pb.SendEmailResponse:
         result = await self._acceptance.accept(
             principal,
-            [self._read(request.email, principal)],
+            [self._read(request.email, test=principal.test)],
             respond=_respond_one,
             traceparent=traceparent_or_new(metadata_value(context, "traceparent")),
             idempotency=_idempotency("grpc SendEmail", request),
@@ -68,7 +73,7 @@ class EmailServicer(EmailServiceServicer):
     ) -> pb.SendEmailBatchResponse:
         valid, faults = validate_batch(
             len(request.emails),
-            lambda at: self._read(request.emails[at], principal),
+            lambda at: self._read(request.emails[at], test=principal.test),
             request.permissive,
         )
         if not valid:
@@ -99,8 +104,17 @@ class EmailServicer(EmailServiceServicer):
         self, request: pb.ListEmailsRequest, caller: Caller, context: Context
     ) -> pb.ListEmailsResponse:
         page = PageRequest(*page_of(request))
+        bounds = {
+            name: getattr(request, name) for name in ("since", "until") if request.HasField(name)
+        }
         found, has_more = await self._emails.search(
-            caller, page, status=request.status, to=request.to
+            caller,
+            page,
+            status=request.status,
+            to=request.to,
+            tag=request.tag,
+            domain=request.domain,
+            **bounds,
         )
         token = next_page_token(found, has_more=has_more)
         return pb.ListEmailsResponse(
@@ -126,9 +140,33 @@ class EmailServicer(EmailServiceServicer):
         principal = await self._emails.principal_of(caller, request.id)
         return pb.CancelEmailResponse(id=await self._emails.cancel(principal, request.id))
 
-    def _read(self, email: pb.Email, principal: Principal) -> ValidEmail:
+    @authenticated
+    async def ReleaseEmail(
+        self, request: pb.ReleaseEmailRequest, caller: Caller, context: Context
+    ) -> pb.ReleaseEmailResponse:
+        principal = await self._emails.principal_of(caller, request.id)
+        released = await self._emails.release(principal, request.id)
+        return pb.ReleaseEmailResponse(id=request.id, released=released)
+
+    @authenticated
+    async def ListEmailEvents(
+        self, request: pb.ListEmailEventsRequest, caller: Caller, context: Context
+    ) -> pb.ListEmailEventsResponse:
+        page = PageRequest(*page_of(request, are_ids=False))
+        principal = await self._emails.principal_of(caller, request.id)
+        found, has_more = await self._emails.events(principal, request.id, page)
+        token = next_page_token(found, has_more=has_more)
+        return pb.ListEmailEventsResponse(events=map(event_to_proto, found), next_page_token=token)
+
+    @authenticated
+    async def ScoreEmail(
+        self, request: pb.ScoreEmailRequest, principal: Principal, context: Context
+    ) -> pb.ScoreEmailResponse:
+        email = self._read(request.email, test=True)
+        return score_to_proto(await self._scoring.score(principal, email))
+
+    def _read(self, email: pb.Email, *, test: bool) -> ValidEmail:
         check_size(email.ByteSize())
-        test = principal.test
         return validate(email_of(email), clock.now(), test=test, domains=self._recipient_domains)
 
 

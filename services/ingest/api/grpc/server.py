@@ -35,6 +35,7 @@ SMALL_BYTES_MAX = 64 * 1024  # for requests without an email
 ADDRESSES_BYTES_MAX = 1024 * 1024  # for 500 addresses or mailboxes
 BYTES_MAX = {
     "SendEmail": BODY_BYTES_MAX,
+    "ScoreEmail": BODY_BYTES_MAX,
     "SendEmailBatch": BATCH_BYTES_MAX,
     "AddSuppressions": ADDRESSES_BYTES_MAX,
     "CreateMailboxes": ADDRESSES_BYTES_MAX,

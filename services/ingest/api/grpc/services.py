@@ -15,8 +15,20 @@ from contracts.ingest.v1 import (
     domain_service_pb2_grpc,
     email_service_pb2,
     email_service_pb2_grpc,
+    ip_service_pb2,
+    ip_service_pb2_grpc,
+    limit_service_pb2,
+    limit_service_pb2_grpc,
     mailbox_service_pb2,
     mailbox_service_pb2_grpc,
+    override_service_pb2,
+    override_service_pb2_grpc,
+    pool_service_pb2,
+    pool_service_pb2_grpc,
+    queue_service_pb2,
+    queue_service_pb2_grpc,
+    sandbox_service_pb2,
+    sandbox_service_pb2_grpc,
     suppression_service_pb2,
     suppression_service_pb2_grpc,
     tenant_service_pb2,
@@ -25,7 +37,6 @@ from contracts.ingest.v1 import (
     webhook_service_pb2_grpc,
 )
 from services.ingest.api.administration import Administration
-from services.ingest.api.domains import Domains
 from services.ingest.api.grpc.accounts import AccountServicer
 from services.ingest.api.grpc.api_keys import ApiKeyServicer
 from services.ingest.api.grpc.audit import AuditServicer
@@ -33,23 +44,24 @@ from services.ingest.api.grpc.base import RpcAccess
 from services.ingest.api.grpc.brands import BrandServicer
 from services.ingest.api.grpc.domains import DomainServicer
 from services.ingest.api.grpc.emails import EmailServicer
+from services.ingest.api.grpc.ips import IpServicer
+from services.ingest.api.grpc.limits import LimitServicer
 from services.ingest.api.grpc.mailboxes import MailboxServicer
+from services.ingest.api.grpc.overrides import OverrideServicer
+from services.ingest.api.grpc.pools import PoolServicer
+from services.ingest.api.grpc.queues import QueueServicer
+from services.ingest.api.grpc.sandbox import SandboxServicer
 from services.ingest.api.grpc.server import PublicService
 from services.ingest.api.grpc.suppressions import SuppressionServicer
 from services.ingest.api.grpc.tenants import TenantServicer
 from services.ingest.api.grpc.webhooks import WebhookServicer
-from services.ingest.api.suppressions import Suppressions
-from services.ingest.api.webhooks import Webhooks
+from services.ingest.api.resources import Resources
 
 
 def public_services(
     access: RpcAccess,
     emails: EmailServicer,
-    *,
-    administration: Administration,
-    domains: Domains,
-    suppressions: Suppressions,
-    webhooks: Webhooks,
+    resources: Resources,
 ) -> list[PublicService]:
     return [
         PublicService(
@@ -57,22 +69,28 @@ def public_services(
             emails,
             email_service_pb2_grpc.add_EmailServiceServicer_to_server,
         ),
-        *administrative_services(access, administration),
+        *administrative_services(access, resources.administration),
         PublicService(
             name_in(domain_service_pb2.DESCRIPTOR),
-            DomainServicer(access, domains),
+            DomainServicer(access, resources.domains),
             domain_service_pb2_grpc.add_DomainServiceServicer_to_server,
         ),
         PublicService(
             name_in(suppression_service_pb2.DESCRIPTOR),
-            SuppressionServicer(access, suppressions),
+            SuppressionServicer(access, resources.suppressions),
             suppression_service_pb2_grpc.add_SuppressionServiceServicer_to_server,
         ),
         PublicService(
             name_in(webhook_service_pb2.DESCRIPTOR),
-            WebhookServicer(access, webhooks),
+            WebhookServicer(access, resources.webhooks),
             webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server,
         ),
+        PublicService(
+            name_in(sandbox_service_pb2.DESCRIPTOR),
+            SandboxServicer(access, resources.sandbox),
+            sandbox_service_pb2_grpc.add_SandboxServiceServicer_to_server,
+        ),
+        *egress_services(access, resources),
     ]
 
 
@@ -109,6 +127,37 @@ def administrative_services(
             name_in(audit_service_pb2.DESCRIPTOR),
             AuditServicer(access, administration.audit_log),
             audit_service_pb2_grpc.add_AuditServiceServicer_to_server,
+        ),
+    ]
+
+
+def egress_services(access: RpcAccess, resources: Resources) -> list[PublicService]:
+    """What waits, what limits it, and what it leaves from."""
+    return [
+        PublicService(
+            name_in(queue_service_pb2.DESCRIPTOR),
+            QueueServicer(access, resources.queues),
+            queue_service_pb2_grpc.add_QueueServiceServicer_to_server,
+        ),
+        PublicService(
+            name_in(limit_service_pb2.DESCRIPTOR),
+            LimitServicer(access, resources.limits),
+            limit_service_pb2_grpc.add_LimitServiceServicer_to_server,
+        ),
+        PublicService(
+            name_in(pool_service_pb2.DESCRIPTOR),
+            PoolServicer(access, resources.pools),
+            pool_service_pb2_grpc.add_PoolServiceServicer_to_server,
+        ),
+        PublicService(
+            name_in(ip_service_pb2.DESCRIPTOR),
+            IpServicer(access, resources.sources),
+            ip_service_pb2_grpc.add_IpServiceServicer_to_server,
+        ),
+        PublicService(
+            name_in(override_service_pb2.DESCRIPTOR),
+            OverrideServicer(access, resources.overrides),
+            override_service_pb2_grpc.add_OverrideServiceServicer_to_server,
         ),
     ]
 

@@ -1,10 +1,11 @@
 """REST, except for POST /v1/emails: FastAPI, one file per resource, and the OpenAPI document."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
-from fastapi import FastAPI, Response
+from fastapi import APIRouter, FastAPI, Response
 from fastapi import Request as Incoming
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
@@ -13,16 +14,10 @@ from starlette.routing import Match
 
 from kernel.brand import Brand
 from services.ingest.api import responses
-from services.ingest.api.administration import Administration
-from services.ingest.api.domains import Domains
-from services.ingest.api.egress.overrides import Overrides
-from services.ingest.api.egress.router_client import EgressRouterClient
-from services.ingest.api.egress.sources import EgressSources
-from services.ingest.api.emails import Emails
 from services.ingest.api.http import Disconnected
 from services.ingest.api.http_app import application_error
 from services.ingest.api.openapi import complete_document
-from services.ingest.api.policies import Policies
+from services.ingest.api.resources import Resources
 from services.ingest.api.rest import (
     accounts,
     api_keys,
@@ -34,6 +29,7 @@ from services.ingest.api.rest import (
     limits,
     mailboxes,
     overrides,
+    pools,
     queues,
     reference,
     sandbox,
@@ -44,11 +40,7 @@ from services.ingest.api.rest import (
 )
 from services.ingest.api.rest_base import RestAccess, request_of
 from services.ingest.api.sending import SendHandler
-from services.ingest.api.suppressions import Suppressions
-from services.ingest.api.webhooks import Webhooks
-from services.ingest.clients import ServiceClients
 from services.ingest.domain.problem import Fault, Problem, not_found
-from services.ingest.store.directory import DirectoryStore
 
 DOCUMENTS_MAX = 20  # in memory, one for each brand: 0.2 MB each
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -61,15 +53,11 @@ Both send routes accept an `Idempotency-Key`."""
 
 @dataclass(frozen=True, slots=True)
 class RestDependencies:
-    """The objects that the routes of the resources need."""
+    """The objects that the routes need."""
 
     access: RestAccess
     send_handler: SendHandler
-    emails: Emails
-    clients: ServiceClients
-    directory: DirectoryStore
-    domains: Domains
-    administration: Administration
+    resources: Resources
 
 
 def create_rest_app(dependencies: RestDependencies) -> FastAPI:
@@ -77,27 +65,8 @@ def create_rest_app(dependencies: RestDependencies) -> FastAPI:
         version="1", description=ABOUT, docs_url=None, redoc_url=None, openapi_url=None,
         separate_input_output_schemas=False, redirect_slashes=False,
     )  # fmt: skip
-    app.include_router(
-        emails.routes(dependencies.access, dependencies.send_handler, dependencies.emails)
-    )
-    app.include_router(webhooks.routes(dependencies.access, Webhooks(dependencies.clients)))
-    app.include_router(suppressions.routes(dependencies.access, Suppressions(dependencies.clients)))
-    app.include_router(
-        queues.routes(dependencies.access, dependencies.clients, dependencies.emails)
-    )
-    app.include_router(
-        shield.routes(dependencies.access, dependencies.send_handler, dependencies.clients)
-    )
-    app.include_router(sandbox.routes(dependencies.access, dependencies.clients))
-    app.include_router(domains.routes(dependencies.access, dependencies.domains))
-    administration = dependencies.administration
-    app.include_router(accounts.routes(dependencies.access, administration.accounts))
-    app.include_router(brands.routes(dependencies.access, administration.brands))
-    app.include_router(tenants.routes(dependencies.access, administration.tenants))
-    app.include_router(api_keys.routes(dependencies.access, administration.api_keys))
-    app.include_router(mailboxes.routes(dependencies.access, administration.mailboxes))
-    add_policies(app, dependencies)
-    app.include_router(audit.routes(dependencies.access, administration.audit_log))
+    for router in routers(dependencies):
+        app.include_router(router)
     app.add_exception_handler(Problem, problem_response)
     app.add_exception_handler(RequestValidationError, invalid_query)
     app.add_exception_handler(HTTPException, route_not_found)
@@ -108,17 +77,27 @@ def create_rest_app(dependencies: RestDependencies) -> FastAPI:
     return app
 
 
-def add_policies(app: FastAPI, dependencies: RestDependencies) -> None:
-    """What limits mail. The router owns it."""
-    access, clients = dependencies.access, dependencies.clients
-    tenants = dependencies.administration.tenants
-    audit_log = dependencies.administration.audit_log
-    router = EgressRouterClient(clients)
-    of_operators = Overrides(router, tenants, audit_log)
-    sources = EgressSources(router, tenants, audit_log, overrides=of_operators)
-    app.include_router(limits.routes(access, Policies(clients), tenants, audit_log=audit_log))
-    app.include_router(ips.routes(access, sources))
-    app.include_router(overrides.routes(access, of_operators))
+def routers(dependencies: RestDependencies) -> Iterator[APIRouter]:
+    """The routes of each resource, in the order of the reference."""
+    access, resources = dependencies.access, dependencies.resources
+    administration = resources.administration
+    yield emails.routes(access, dependencies.send_handler, resources.emails)
+    yield webhooks.routes(access, resources.webhooks)
+    yield suppressions.routes(access, resources.suppressions)
+    yield queues.routes(access, resources.queues)
+    yield shield.routes(access, dependencies.send_handler, resources.scoring)
+    yield sandbox.routes(access, resources.sandbox)
+    yield domains.routes(access, resources.domains)
+    yield accounts.routes(access, administration.accounts)
+    yield brands.routes(access, administration.brands)
+    yield tenants.routes(access, administration.tenants)
+    yield api_keys.routes(access, administration.api_keys)
+    yield mailboxes.routes(access, administration.mailboxes)
+    yield limits.routes(access, resources.limits)
+    yield pools.routes(access, resources.pools)
+    yield ips.routes(access, resources.sources)
+    yield overrides.routes(access, resources.overrides)
+    yield audit.routes(access, administration.audit_log)
 
 
 def openapi_document(app: FastAPI, brand: Brand) -> dict[str, Any]:

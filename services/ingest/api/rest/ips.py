@@ -1,15 +1,12 @@
 """/v1/ips: egress sources and their warmups. Operators change them."""
 
-from operator import attrgetter
 from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Query, Response
 from fastapi import Request as Incoming
 
-from contracts.router.v1.policy_service_pb2 import Source
-from services.ingest.api.administration.base import checked_filter, paginate
-from services.ingest.api.callers import Caller, CallerKind
+from services.ingest.api.administration.base import checked_filter
 from services.ingest.api.egress.requests import (
     AddIpRequest,
     ResumeIpRequest,
@@ -61,16 +58,14 @@ def _add_reads(router: APIRouter, access: RestAccess, sources: EgressSources) ->
         them. Newest first."""
         caller = await access.authenticate_caller(incoming)
         pool = checked_filter(pool_id, "pool_id")
-        found = await sources.list_of(caller, address=address, pool_id=pool)
-        page, has_more = paginate(
-            found, page_of(requested_page), id_of=attrgetter("source.egress_id")
-        )
-        return list_response((to_json(caller, one) for one in page), has_more=has_more)
+        page = page_of(requested_page)
+        found, has_more = await sources.page(caller, page, address=address, pool_id=pool)
+        return list_response((ip_to_json(caller, one) for one in found), has_more=has_more)
 
     @router.get("/{ip_id}", summary="Get an egress source")
     async def get(incoming: Incoming, ip_id: str) -> Response:
         caller = await access.authenticate_caller(incoming)
-        return json_response(to_json(caller, await sources.get(caller, ip_id)))
+        return json_response(ip_to_json(caller, await sources.get(caller, ip_id)))
 
 
 def _add_changes(router: APIRouter, access: RestAccess, sources: EgressSources) -> None:
@@ -85,7 +80,7 @@ def _add_changes(router: APIRouter, access: RestAccess, sources: EgressSources) 
         unknown addresses with much mail."""
         caller = await access.authenticate_caller(incoming)
         given = await decode_creation_body(incoming, decode_addition)
-        return json_response(to_json(caller, await sources.add(caller, given)), 201)
+        return json_response(ip_to_json(caller, await sources.add(caller, given)), 201)
 
     @router.patch(
         "/{ip_id}",
@@ -96,7 +91,7 @@ def _add_changes(router: APIRouter, access: RestAccess, sources: EgressSources) 
         """While it is paused, it gets no new messages, and retries use other sources."""
         caller = await access.authenticate_caller(incoming)
         given = await decode_request_body(incoming, decode_update)
-        return json_response(to_json(caller, await sources.update(caller, ip_id, given)))
+        return json_response(ip_to_json(caller, await sources.update(caller, ip_id, given)))
 
     @router.delete("/{ip_id}", summary="Remove an egress source")
     async def remove(incoming: Incoming, ip_id: str) -> Response:
@@ -115,7 +110,7 @@ def _add_acts(router: APIRouter, access: RestAccess, sources: EgressSources) -> 
         """In force within a second. 409 if the action does not apply to the warmup as it is."""
         caller = await access.authenticate_caller(incoming)
         given = await decode_request_body(incoming, decode_warmup)
-        return json_response(to_json(caller, await sources.change_warmup(caller, ip_id, given)))
+        return json_response(ip_to_json(caller, await sources.change_warmup(caller, ip_id, given)))
 
     @router.post(
         "/{ip_id}/suspend",
@@ -127,7 +122,7 @@ def _add_acts(router: APIRouter, access: RestAccess, sources: EgressSources) -> 
         ends by itself."""
         caller = await access.authenticate_caller(incoming)
         given = await decode_request_body(incoming, decode_suspension)
-        return json_response(to_json(caller, await sources.suspend(caller, ip_id, given)))
+        return json_response(ip_to_json(caller, await sources.suspend(caller, ip_id, given)))
 
     @router.post(
         "/{ip_id}/resume",
@@ -138,8 +133,4 @@ def _add_acts(router: APIRouter, access: RestAccess, sources: EgressSources) -> 
         """End its pause and its suspension, or with a site the suspension there."""
         caller = await access.authenticate_caller(incoming)
         given = await decode_optional_body(incoming, decode_resumption)
-        return json_response(to_json(caller, await sources.resume(caller, ip_id, given)))
-
-
-def to_json(caller: Caller, one: Source) -> dict[str, object]:
-    return ip_to_json(one, counts=caller.kind == CallerKind.OPERATOR)
+        return json_response(ip_to_json(caller, await sources.resume(caller, ip_id, given)))

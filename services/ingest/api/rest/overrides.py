@@ -5,15 +5,9 @@ import msgspec
 from fastapi import APIRouter, Response
 from fastapi import Request as Incoming
 
-from services.ingest.api.administration.base import paginate
 from services.ingest.api.egress.overrides import Overrides
 from services.ingest.api.egress.requests import OverrideRequest
-from services.ingest.api.egress.views import (
-    id_of_override,
-    id_of_standing,
-    override_to_json,
-    standing_to_json,
-)
+from services.ingest.api.egress.views import override_to_json, standing_to_json
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
     RequestedForwardPage,
@@ -43,9 +37,8 @@ def _add_reads(router: APIRouter, access: RestAccess, overrides: Overrides) -> N
     ) -> Response:
         """Of your tenants; all for an operator. Newest first."""
         caller = await access.authenticate_caller(incoming)
-        found = await overrides.list_of(caller)
-        page, has_more = paginate(found, page_of(requested_page), id_of=id_of_override)
-        return list_response(map(override_to_json, page), has_more=has_more)
+        found, has_more = await overrides.page(caller, page_of(requested_page))
+        return list_response(map(override_to_json, found), has_more=has_more)
 
     @router.get("/standings", summary="List who is warned or paused")
     async def list_standings(
@@ -54,9 +47,8 @@ def _add_reads(router: APIRouter, access: RestAccess, overrides: Overrides) -> N
         """Your tenants that are warned or paused for their bounces or complaints. An operator sees
         all, and sending domains and egress sources too."""
         caller = await access.authenticate_caller(incoming)
-        found = await overrides.standings_of(caller)
-        page, has_more = paginate(found, page_of(requested_page), id_of=id_of_standing)
-        return list_response(map(standing_to_json, page), has_more=has_more)
+        found, has_more = await overrides.standings(caller, page_of(requested_page))
+        return list_response(map(standing_to_json, found), has_more=has_more)
 
 
 def _add_changes(router: APIRouter, access: RestAccess, overrides: Overrides) -> None:

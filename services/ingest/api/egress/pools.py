@@ -1,0 +1,92 @@
+"""Egress pools, for operators. The router owns them."""
+
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Annotated
+
+from msgspec import Meta
+
+from contracts.router.v1 import policy_service_pb2 as pb
+from contracts.router.v1.directory_pb2 import Pool
+from services.ingest.api.administration.audit_log import AuditLog
+from services.ingest.api.administration.base import Name, paginate, parse_id
+from services.ingest.api.administration.tenants import Tenants
+from services.ingest.api.callers import Caller
+from services.ingest.api.egress.router_client import EgressRouterClient, pointing_to
+from services.ingest.domain.email import RequestModel
+from services.ingest.domain.problem import not_found
+from services.ingest.store.audit_log import Subject
+from services.ingest.store.directory_lists import Page
+
+WHAT = "the pool"
+RESOURCE = "pool"  # in the audit log
+
+
+class CreatePoolRequest(RequestModel):
+    """dedicated: the number of egress sources that it gets from the pool `spare`. warmup: the ramp
+    of their warmup; without it they are warm."""
+
+    name: Name
+    dedicated: Annotated[int, Meta(ge=0, le=1_000)] = 0
+    warmup: Annotated[str, Meta(max_length=100)] = ""
+
+
+class UpdatePoolRequest(RequestModel):
+    """overflow_pool_id: of the pool whose warm sources help; null for none."""
+
+    overflow_pool_id: str | None
+
+
+class Pools:
+    """Raises Problem for everything that the router refuses."""
+
+    def __init__(self, router: EgressRouterClient, tenants: Tenants, audit_log: AuditLog) -> None:
+        self._router = router
+        self._tenants = tenants
+        self._audit_log = audit_log
+
+    async def page(self, page: Page, *, name: str) -> tuple[Sequence[Pool], bool]:
+        """Newest first. name: only the pool of this name."""
+        found = [one for one in await self._router.pools() if name in {"", one.name}]
+        return paginate(found, page, id_of=attrgetter("pool_id"))
+
+    async def create(self, caller: Caller, given: CreatePoolRequest) -> Pool:
+        """With `dedicated`, a pool of this name without a tenant is used again."""
+        used = await self._tenants.pool_ids() if given.dedicated else ()
+        request = pb.AddPoolRequest(
+            name=given.name, dedicated=given.dedicated, ramp=given.warmup, used_pool_ids=used
+        )
+        with pointing_to("#/warmup" if given.warmup else "#/name"):
+            pool = (await self._router.policy(self._router.policies.AddPool, request)).pool
+        await self._audit_log.record(caller, (_subject_of(pool), None, pool))
+        return pool
+
+    async def update(self, caller: Caller, pool_id: str, given: UpdatePoolRequest) -> Pool:
+        before = await self._get(pool_id)
+        request = pb.SetOverflowRequest(
+            pool_id=before.pool_id, overflow_pool_id=given.overflow_pool_id or ""
+        )
+        with pointing_to("#/overflow_pool_id"):
+            pool = (await self._router.policy(self._router.policies.SetOverflow, request)).pool
+        await self._audit_log.record(caller, (_subject_of(pool), before, pool))
+        return pool
+
+    async def delete(self, caller: Caller, pool_id: str) -> str:
+        """Only without egress sources, and if no other pool overflows to it."""
+        before = await self._get(pool_id)
+        request = pb.RemovePoolRequest(pool_id=before.pool_id)
+        await self._router.policy(self._router.policies.RemovePool, request)
+        await self._audit_log.record(caller, (_subject_of(before), before, None))
+        return before.pool_id
+
+    async def _get(self, pool_id: str) -> Pool:
+        """Raises Problem 404."""
+        wanted = parse_id(pool_id, WHAT)
+        for one in await self._router.pools():
+            if one.pool_id == wanted:
+                return one
+        raise not_found(WHAT)
+
+
+def _subject_of(pool: Pool) -> Subject:
+    return Subject(RESOURCE, pool.pool_id)

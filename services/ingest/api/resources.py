@@ -1,0 +1,58 @@
+"""What the REST and the gRPC API do, by resource: both call the same functions."""
+
+from dataclasses import dataclass
+
+from services.ingest.api.administration import Administration
+from services.ingest.api.domains import Domains
+from services.ingest.api.egress.limits import Limits
+from services.ingest.api.egress.overrides import Overrides
+from services.ingest.api.egress.pools import Pools
+from services.ingest.api.egress.router_client import EgressRouterClient
+from services.ingest.api.egress.sources import EgressSources
+from services.ingest.api.emails import Emails
+from services.ingest.api.queues import Queues
+from services.ingest.api.sandbox import Sandbox
+from services.ingest.api.scoring import Scoring
+from services.ingest.api.suppressions import Suppressions
+from services.ingest.api.webhooks import Webhooks
+from services.ingest.clients import ServiceClients
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """limits, pools, overrides and sources limit mail; the router owns them."""
+
+    emails: Emails
+    administration: Administration
+    domains: Domains
+    suppressions: Suppressions
+    webhooks: Webhooks
+    queues: Queues
+    sandbox: Sandbox
+    scoring: Scoring
+    limits: Limits
+    pools: Pools
+    overrides: Overrides
+    sources: EgressSources
+
+
+def create_resources(
+    clients: ServiceClients, emails: Emails, *, administration: Administration, domains: Domains
+) -> Resources:
+    tenants, audit_log = administration.tenants, administration.audit_log
+    router = EgressRouterClient(clients)
+    overrides = Overrides(router, tenants, audit_log)
+    return Resources(
+        emails,
+        administration,
+        domains=domains,
+        suppressions=Suppressions(clients),
+        webhooks=Webhooks(clients),
+        queues=Queues(clients, emails),
+        sandbox=Sandbox(clients),
+        scoring=Scoring(clients),
+        limits=Limits(router, audit_log),
+        pools=Pools(router, tenants, audit_log),
+        overrides=overrides,
+        sources=EgressSources(router, tenants, audit_log, overrides=overrides),
+    )

@@ -25,7 +25,7 @@ from services.events.api.webhooks import WebhookDependencies
 from services.events.clients import WebhookClient
 from services.events.clients.brands import TenantBrands
 from services.events.handlers import Handlers, on_tenant
-from services.events.loops.email_account_backfill import EmailAccountBackfill
+from services.events.loops.account_backfill import AccountBackfill
 from services.events.loops.partition_maintenance import PartitionMaintenance
 from services.events.loops.webhook_dispatcher import WebhookConfig, WebhookDispatcher
 from services.events.settings import Settings
@@ -172,7 +172,7 @@ def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
     retention = PartitionMaintenance(
         deps.system_database, log_days=deps.settings.log_retention_days
     )
-    accounts = EmailAccountBackfill(deps.system_database)
+    accounts = AccountBackfill(deps.system_database)
     actions = [
         *deps.outbox.loop_actions(SWEEP_INTERVAL_S),
         (DAY_S, retention.run_once),

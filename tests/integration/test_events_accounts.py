@@ -13,7 +13,7 @@ from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.router.v1.events_pb2 import CLOSED_STATE_BOUNCED
 from kernel.database import Database
 from kernel.rpc import RpcError
-from services.events.loops.email_account_backfill import EmailAccountBackfill
+from services.events.loops.account_backfill import AccountBackfill
 from tests.support.events import Running, ScenarioRunner, run_scenario, until
 from tests.support.message_events import REFUSED, MessageEvents
 from tests.support.receiver import receiving
@@ -36,8 +36,13 @@ class Account:
         await until(lambda: self.events.rows(known, (self.id,)) == [(2,)])
         return self
 
-    async def send(self, tenant: int, *, test: bool = False, bounced: bool = False) -> str:
-        message = MessageEvents(tenant_id=self.tenants[tenant], account_id=self.id)
+    async def send(
+        self, tenant: int, *, test: bool = False, bounced: bool = False,
+        to: str = "ann@example.net", tags: dict[str, str] | None = None,
+    ) -> str:  # fmt: skip
+        message = MessageEvents(
+            to, tenant_id=self.tenants[tenant], account_id=self.id, tags=tags or {}
+        )
         message.context.test = test
         events = message.delivered()
         if bounced:
@@ -82,9 +87,53 @@ def test_an_account_lists_the_emails_of_all_its_tenants(run_scenario: ScenarioRu
         assert (first.has_more, second.has_more) == (True, True)
         assert ids(await mine.list(limit=2, before=sent[1])) == [sent[3], sent[2]]
         assert ids(await mine.list(after=foreign)) == sent[::-1]
-        for named in ({"to": "ann@example.net"}, {"tag": "a"}, {"domain": "example.net"}):
-            with pytest.raises(RpcError, match="name a tenant"):
-                await mine.list(**named)
+        with pytest.raises(RpcError, match="name a tenant"):
+            await mine.list(id=sent[0])
+
+    run_scenario(scenario)
+
+
+def test_an_account_filters_the_emails_of_all_its_tenants(run_scenario: ScenarioRunner) -> None:
+    async def scenario(events: Running) -> None:
+        mine, other = await Account(events).publish(), await Account(events).publish()
+        tags = {"kind": "order"}
+        sent = [
+            await mine.send(0, to="ann@example.net", tags=tags),
+            await mine.send(1, to="bob@example.net", bounced=True),
+            await mine.send(1, to="Ann@example.net", tags=tags, bounced=True),
+            await mine.send(0, to="ann@example.org", test=True),
+        ]
+        for tenant in range(2):
+            await other.send(tenant, to="ann@example.net", tags=tags)
+
+        assert ids(await mine.list(to="ann@example.net")) == [sent[2], sent[0]]
+        assert ids(await mine.list(domain="example.net")) == sent[2::-1]
+        assert ids(await mine.list(tag="kind:order")) == ids(await mine.list(tag="kind"))
+        assert ids(await mine.list(tag="kind", status="bounced")) == [sent[2]]
+        assert ids(await mine.list(domain="example.net", tag="kind")) == [sent[2], sent[0]]
+        assert ids(await mine.list(domain="example.org", test_only=True)) == [sent[3]]
+        assert ids(await mine.list(domain="example.net", test_only=True)) == []
+        first = await mine.list(domain="example.net", limit=2)
+        then = await mine.list(domain="example.net", limit=2, after=first.emails[-1].id)
+        assert (first.has_more, ids(then), then.has_more) == (True, [sent[0]], False)
+        newer = await mine.list(domain="example.net", limit=1, before=sent[0])
+        assert (ids(newer), newer.has_more) == ([sent[1]], True)
+
+    run_scenario(scenario)
+
+
+def test_a_message_whose_attempt_comes_before_its_accept_is_found_by_its_account(
+    run_scenario: ScenarioRunner,
+) -> None:
+    async def scenario(events: Running) -> None:
+        mine = await Account(events).publish()
+        message = MessageEvents(tenant_id=mine.tenants[0], account_id=mine.id)
+        accepted, *others = message.delivered()
+        await events.publish(*others)
+        await events.wait_recorded(message, 4)
+        await events.publish(accepted)
+        await events.wait_recorded(message, 5)
+        assert ids(await mine.list(to=message.recipient)) == [message.email_id]
 
     run_scenario(scenario)
 
@@ -92,19 +141,23 @@ def test_an_account_lists_the_emails_of_all_its_tenants(run_scenario: ScenarioRu
 def test_emails_of_an_earlier_version_get_their_account(run_scenario: ScenarioRunner) -> None:
     async def scenario(events: Running) -> None:
         mine = await Account(events).publish()
-        sent = [await mine.send(n % 2) for n in range(3)]
+        sent = [await mine.send(n % 2, tags={"kind": "order"}) for n in range(3)]
         unknown = MessageEvents()  # of a tenant that is not in the directory
         await events.publish(*unknown.delivered())
         await events.wait_recorded(unknown, 5)
         with events.database.connect() as owner:
-            owner.execute("UPDATE events.emails SET account_id = NULL WHERE email_id = ANY(%s)",
-                          (sent,))  # fmt: skip
-        assert ids(await mine.list()) == []
+            for table in ("emails", "state", "tags"):
+                forget = f"UPDATE events.{table} SET account_id = NULL WHERE email_id = ANY(%s)"
+                owner.execute(forget.encode(), (sent,))
+        filters: list[dict[str, str]] = [{}, {"domain": "example.net"}, {"tag": "kind"}]
+        for one in filters:
+            assert ids(await mine.list(**one)) == []
 
         database = Database(events.database.system("events"))
-        await EmailAccountBackfill(database).run_once()
+        await AccountBackfill(database).run_once()
         await database.close()
-        assert ids(await mine.list()) == sent[::-1]
+        for one in filters:
+            assert ids(await mine.list(**one)) == sent[::-1]
 
     run_scenario(scenario)
 

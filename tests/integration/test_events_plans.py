@@ -6,7 +6,9 @@ from types import SimpleNamespace
 from typing import Any, cast
 from uuid import uuid4
 
-from kernel.database import Transaction
+import psycopg
+
+from kernel.database import RowOwner, Transaction
 from kernel.ids import uuid7_text
 from services.events.store import lists
 from services.events.store.webhook_deliveries import CLAIM
@@ -26,6 +28,26 @@ EMAILS = """
 INSERT INTO events.emails (tenant_id, email_id, message_id, rank, sent)
 SELECT %s, id, id, 3, true FROM unnest(%s::uuid[]) AS id
 """
+
+FILTERED = (
+    """
+INSERT INTO events.emails (tenant_id, email_id, message_id, rank, sent, account_id)
+SELECT gen_random_uuid(), id, id, 3, true, CASE WHEN n %% 100 = 0 THEN %(account)s::uuid
+    ELSE gen_random_uuid() END
+FROM unnest(%(ids)s::uuid[]) WITH ORDINALITY AS e (id, n)
+""",
+    """
+INSERT INTO events.state (tenant_id, email_id, subject_id, recipient, domain, seq, public_seq, rank,
+    closed, account_id)
+SELECT tenant_id, email_id, message_id, 'a@x.net', 'x.net', 1, 1, 3, 1, account_id
+FROM events.emails WHERE email_id = ANY(%(ids)s::uuid[])
+""",
+    """
+INSERT INTO events.tags (tenant_id, tag, email_id, account_id)
+SELECT tenant_id, 'a', email_id, account_id FROM events.emails
+WHERE email_id = ANY(%(ids)s::uuid[])
+""",
+)
 
 
 def pages_read(found: object) -> int:
@@ -51,20 +73,42 @@ def test_due_deliveries_are_found_without_reading_every_endpoint(database: Fresh
     assert pages_read(found) < 300
 
 
+def pages_of_list(
+    connection: psycopg.Connection[Any], owner: RowOwner, email_filter: lists.EmailFilter
+) -> int:
+    """Read for a page of emails."""
+    read: list[int] = []
+
+    async def rows(sql: str, params: Mapping[str, Any] | tuple[Any, ...]) -> list[Any]:
+        [(found,)] = connection.execute(explain(sql), params).fetchall()
+        read.append(pages_read(found))
+        return []
+
+    tx = cast(Transaction, SimpleNamespace(rows=rows))
+    asyncio.run(lists.list_emails(tx, owner, email_filter=email_filter, limit=21))
+    return read[0]
+
+
 def test_a_deep_page_of_emails_reads_no_more_than_the_first(
     database: FreshDatabase,
 ) -> None:
-    tenant, ids, read = str(uuid4()), [uuid7_text() for _ in range(20_000)], list[int]()
+    tenant, ids = str(uuid4()), [uuid7_text() for _ in range(20_000)]
     with database.connect() as connection:
         connection.execute(EMAILS, (tenant, ids))
         connection.execute("ANALYZE events.emails")
-
-        async def rows(sql: str, params: Mapping[str, Any] | tuple[Any, ...]) -> list[Any]:
-            [(found,)] = connection.execute(explain(sql), params).fetchall()
-            read.append(pages_read(found))
-            return []
-
-        tx = cast(Transaction, SimpleNamespace(rows=rows))
         email_filter = lists.EmailFilter(after=ids[10_000])
-        asyncio.run(lists.list_emails(tx, tenant, email_filter=email_filter, limit=21))
-    assert read[0] < 100
+        assert pages_of_list(connection, RowOwner(tenant, None), email_filter) < 100
+
+
+def test_a_filtered_page_reads_only_what_it_shows(database: FreshDatabase) -> None:
+    """Every email is of another tenant, and every hundredth is of the account."""
+    account, ids = str(uuid4()), [uuid7_text() for _ in range(20_000)]
+    with database.connect() as connection:
+        for fill in FILTERED:
+            connection.execute(fill, {"account": account, "ids": ids})
+        connection.execute("ANALYZE events.emails, events.state, events.tags")
+        owner, middle = RowOwner(None, account), ids[10_000]
+        filters: list[dict[str, Any]] = [{"to": "a@x.net"}, {"domain": "x.net"}, {"tag": "a"}]
+        for given in filters:
+            email_filter = lists.EmailFilter(after=middle, **given)
+            assert pages_of_list(connection, owner, email_filter) < 200, given

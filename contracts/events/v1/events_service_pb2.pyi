@@ -53,7 +53,7 @@ class ListEmailsRequest(_message.Message):
     id: _builtins.str
     """only this email"""
     account_id: _builtins.str
-    """not with the filters to, tag and domain"""
+    """of all its tenants; not with id"""
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property

@@ -16,7 +16,7 @@ from contracts.events.v1.events_service_pb2 import (
     LoggedEvent,
 )
 from contracts.ingest.v1.events_pb2 import MessageAccepted
-from kernel.database import Database, RowOwner, Transaction
+from kernel.database import Database
 from kernel.rpc import Context, RequestError, check_text, map_errors, parse_id
 from services.events.api.requests import (
     owner_of,
@@ -50,25 +50,12 @@ class EmailRpcs:
         """Newest first."""
         owner, size = owner_of(request), page_limit(request)
         email_filter = email_filter_of(request)
+        if email_filter.id and owner.tenant_id is None:
+            raise RequestError("name a tenant to filter by id")
         async with self.tenant_database.transaction(**owner._asdict()) as tx:
-            rows = await self._list(tx, owner, email_filter, limit=size + 1)
+            rows = await lists.list_emails(tx, owner, email_filter=email_filter, limit=size + 1)
         page = rows[-size:] if email_filter.before else rows[:size]
         return ListEmailsResponse(emails=[to_proto(row) for row in page], has_more=len(rows) > size)
-
-    @staticmethod
-    async def _list(
-        tx: Transaction, owner: RowOwner, email_filter: lists.EmailFilter, *, limit: int
-    ) -> list[lists.ListedEmail]:
-        if owner.tenant_id is not None:
-            return await lists.list_emails(
-                tx, owner.tenant_id, email_filter=email_filter, limit=limit
-            )
-        if email_filter.to or email_filter.tag or email_filter.domain or email_filter.id:
-            raise RequestError("name a tenant to filter by to, tag, domain or id")
-        account_id = owner.account_id or ""
-        return await lists.list_account_emails(
-            tx, account_id, email_filter=email_filter, limit=limit
-        )
 
     @map_errors
     async def ListEvents(self, request: ListEventsRequest, _: Context) -> ListEventsResponse:  # noqa: N802

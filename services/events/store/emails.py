@@ -24,11 +24,13 @@ class NewEmail:
 
 async def insert_tags(tx: Transaction, emails: Collection[NewEmail]) -> None:
     """Insert the tags of new emails."""
-    rows = sorted((e.tenant_id, tag, e.email_id) for e in emails for tag in e.tags)
+    rows = sorted((e.tenant_id, tag, e.email_id, e.account_id) for e in emails for tag in e.tags)
     if rows:
         await tx.execute(
-            "INSERT INTO events.tags (tenant_id, tag, email_id)"
-            " SELECT * FROM unnest(%s::uuid[], %s::text[], %s::uuid[]) ON CONFLICT DO NOTHING",
+            "INSERT INTO events.tags (tenant_id, tag, email_id, account_id)"
+            " SELECT tenant_id, tag, email_id, nullif(account_id, '')::uuid"
+            " FROM unnest(%s::uuid[], %s::text[], %s::uuid[], %s::text[])"
+            " AS v(tenant_id, tag, email_id, account_id) ON CONFLICT DO NOTHING",
             [list(column) for column in zip(*rows, strict=True)],
         )
 

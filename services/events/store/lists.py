@@ -7,7 +7,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from contracts.ingest.v1.events_pb2 import MessageAccepted
-from kernel.database import Row, Transaction
+from kernel.database import Row, RowOwner, Transaction
 from kernel.ids import MAX, NIL, lower_bound_at
 from services.events.domain.log_event import EventKind, StatusRank
 from services.events.domain.timeline import TimelineEntry
@@ -31,6 +31,11 @@ class EmailFilter:
     since: datetime | None = None
     until: datetime | None = None
 
+    @property
+    def named(self) -> list[str]:
+        """The filters of other tables, the narrowest first."""
+        return [name for name in WALKS if getattr(self, name)]
+
     def bounds(self) -> tuple[UUID, UUID]:
         """Exclusive bounds of email ids, which are ordered by time, from cursors and dates."""
         low = [UUID(self.before)] if self.before else []
@@ -50,25 +55,21 @@ class ListedEmail(NamedTuple):
 
 
 async def list_emails(
-    tx: Transaction, tenant_id: str, *, email_filter: EmailFilter, limit: int
+    tx: Transaction, owner: RowOwner, *, email_filter: EmailFilter, limit: int
 ) -> list[ListedEmail]:
-    """Newest first. With `before`, the nearest newer ones.
+    """Of a tenant, or of all tenants of an account. Newest first. With `before`, the nearest newer
+    ones.
 
-    The query scans the index of the narrowest filter, and checks the others row by row.
+    The query scans the index of the narrowest filter, and checks the others row by row. Without a
+    filter of another table, an account's emails come from an index by rank: the query merges the
+    first ones of each rank. So a filter by rank reads no others, and one index serves all lists.
     """
+    sql, values = _statement(owner, email_filter)
     low, high = email_filter.bounds()
-    source, others = _walk(email_filter)
-    order = "ASC" if email_filter.before else "DESC"
     rows = await tx.rows(
-        "SELECT DISTINCT ON (walk.email_id) e.email_id::text, e.rank, e.tenant_id::text,"  # noqa: S608
-        " e.message_id::text"
-        f" FROM {source} AS walk JOIN events.emails e USING (tenant_id, email_id)"
-        " WHERE walk.tenant_id = %(tenant)s AND walk.email_id > %(low)s"
-        " AND walk.email_id < %(high)s AND e.email_id > %(low)s AND e.email_id < %(high)s"
-        f" {others}"
-        f" ORDER BY walk.email_id {order} LIMIT %(limit)s",
+        sql.format(order="ASC" if email_filter.before else "DESC"),
         {
-            "tenant": tenant_id,
+            "owner": owner.tenant_id or owner.account_id,
             "low": low,
             "high": high,
             "limit": limit,
@@ -77,33 +78,24 @@ async def list_emails(
             "tag": email_filter.tag,
             "domain": email_filter.domain,
             "id": email_filter.id or None,
+            **values,
         },
     )
     return await _with_accepts(tx, rows, backwards=bool(email_filter.before))
 
 
-async def list_account_emails(
-    tx: Transaction, account_id: str, *, email_filter: EmailFilter, limit: int
-) -> list[ListedEmail]:
-    """Like list_emails, of all tenants of an account, without the filters of other tables.
+def _statement(owner: RowOwner, email_filter: EmailFilter) -> tuple[str, dict[str, object]]:
+    """With {order}, and its own parameters."""
+    if owner.tenant_id is None and not email_filter.named:
+        return MERGED, _modes_and_ranks(email_filter)
+    column = "account_id" if owner.tenant_id is None else "tenant_id"
+    parts = {**_walk(email_filter)._asdict(), "owner": column, "order": "{order}"}
+    return FILTERED.format(**parts), {}
 
-    The index has the emails by rank: the query merges the first ones of each. So a filter by rank
-    reads no others, and one index serves all lists.
-    """
-    low, high = email_filter.bounds()
+
+def _modes_and_ranks(email_filter: EmailFilter) -> dict[str, object]:
     ranks = list(map(int, StatusRank)) if email_filter.rank is None else [email_filter.rank]
-    rows = await tx.rows(
-        OF_ACCOUNT.format(order="ASC" if email_filter.before else "DESC"),
-        {
-            "account": account_id,
-            "low": low,
-            "high": high,
-            "limit": limit,
-            "ranks": ranks,
-            "tests": [True] if email_filter.test_only else [False, True],
-        },
-    )
-    return await _with_accepts(tx, rows, backwards=bool(email_filter.before))
+    return {"ranks": ranks, "tests": [True] if email_filter.test_only else [False, True]}
 
 
 async def _with_accepts(
@@ -114,12 +106,24 @@ async def _with_accepts(
     return listed[::-1] if backwards else listed
 
 
-OF_ACCOUNT = """
+# LATERAL keeps the estimate of rows right: the planner reads the index until the page is full.
+FILTERED = """
+SELECT DISTINCT ON (walk.email_id) walk.email_id::text, e.rank, walk.tenant_id::text,
+    e.message_id::text
+FROM {source} AS walk CROSS JOIN LATERAL (
+    SELECT e.rank, e.message_id FROM events.emails e
+    WHERE e.tenant_id = walk.tenant_id AND e.email_id = walk.email_id
+        AND e.email_id > %(low)s AND e.email_id < %(high)s {of_email} OFFSET 0
+) AS e
+WHERE walk.{owner} = %(owner)s AND walk.email_id > %(low)s AND walk.email_id < %(high)s {of_walk}
+ORDER BY walk.email_id {order} LIMIT %(limit)s
+"""
+MERGED = """
 SELECT e.email_id::text, e.rank, e.tenant_id::text, e.message_id::text
 FROM unnest(%(tests)s::bool[]) AS mode (test), unnest(%(ranks)s::smallint[]) AS status (rank)
 CROSS JOIN LATERAL (
     SELECT email_id, rank, tenant_id, message_id FROM events.emails
-    WHERE account_id = %(account)s AND emails.test = mode.test AND emails.rank = status.rank
+    WHERE account_id = %(owner)s AND emails.test = mode.test AND emails.rank = status.rank
         AND email_id > %(low)s AND email_id < %(high)s
     ORDER BY email_id {order} LIMIT %(limit)s
 ) AS e
@@ -134,21 +138,29 @@ WALKS = {
 }
 
 
-def _walk(email_filter: EmailFilter) -> tuple[str, str]:
-    """The table to scan, and the conditions on its rows."""
-    named = [name for name in WALKS if getattr(email_filter, name)]
+class Walk(NamedTuple):
+    """source: the table to scan. of_walk, of_email: conditions on its rows, and on their emails."""
+
+    source: str
+    of_walk: str
+    of_email: str
+
+
+def _walk(email_filter: EmailFilter) -> Walk:
     ranked = " AND {}.rank = %(rank)s" if email_filter.rank is not None else ""
     ranked += " AND {}.test" if email_filter.test_only else ""
     ranked += " AND {}.email_id = %(id)s" if email_filter.id else ""
-    if not named:
-        return "events.emails", ranked.replace("{}", "walk")
-    source, condition = WALKS[named[0]]
+    if not email_filter.named:
+        return Walk("events.emails", ranked.replace("{}", "walk"), "")
+    first, *others = email_filter.named
+    source, condition = WALKS[first]
     looked_up = [
         f" AND EXISTS (SELECT FROM {table} AS other WHERE other.tenant_id = e.tenant_id"
         f" AND other.email_id = e.email_id AND other.{one})"
-        for table, one in (WALKS[name] for name in named[1:])
+        for table, one in (WALKS[name] for name in others)
     ]
-    return source, "".join([f" AND walk.{condition}", *looked_up, ranked.replace("{}", "e")])
+    of_email = "".join([*looked_up, ranked.replace("{}", "e")])
+    return Walk(source, f" AND walk.{condition}", of_email)
 
 
 async def load_accepted_events(

@@ -23,7 +23,8 @@ from services.events.store.webhook_deliveries import NewWebhookDelivery
 
 # The first day of the ids excludes partitions; an array of ids does not.
 # Existing emails and states are not changed, but a state is locked until the commit, so that the
-# events in the log can be read afterwards.
+# events in the log can be read afterwards. The account of a message whose accept is in
+# another batch is that of the directory, if it is known already.
 INSERT_NEW = """
     WITH email AS (
         INSERT INTO events.emails (tenant_id, email_id, message_id, rank, sent, test, account_id)
@@ -33,13 +34,16 @@ INSERT_NEW = """
         ON CONFLICT DO NOTHING RETURNING email_id
     ), state AS (
         INSERT INTO events.state AS existing (subject_id, tenant_id, email_id, recipient, domain,
-            seq, public_seq, rank, closed, closed_at, delayed_at)
-        SELECT id, tenant_id, email_id, recipient, domain, seq, public_seq, rank, closed,
+            account_id, seq, public_seq, rank, closed, closed_at, delayed_at)
+        SELECT id, tenant_id, email_id, recipient, domain, coalesce(nullif(account_id, '')::uuid,
+                (SELECT t.account_id FROM events.tenant_accounts t
+                    WHERE t.tenant_id = v.tenant_id)),
+            seq, public_seq, rank, closed,
             to_timestamp(nullif(closed_at, 0)), to_timestamp(nullif(delayed_at, 0))
-        FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::int[],
-            %s::int[], %s::smallint[], %s::smallint[], %s::float8[], %s::float8[])
-            AS v(id, tenant_id, email_id, recipient, domain, seq, public_seq, rank, closed,
-                closed_at, delayed_at)
+        FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::text[],
+            %s::int[], %s::int[], %s::smallint[], %s::smallint[], %s::float8[], %s::float8[])
+            AS v(id, tenant_id, email_id, recipient, domain, account_id, seq, public_seq, rank,
+                closed, closed_at, delayed_at)
         ON CONFLICT (email_id, subject_id) DO UPDATE SET seq = existing.seq WHERE false
         RETURNING subject_id
     )
@@ -137,6 +141,7 @@ async def insert_new(
     """Insert new emails and states, sorted so that replicas do not deadlock."""
     ordered_emails = sorted(emails, key=attrgetter("email_id"))
     ordered = sorted(states, key=attrgetter("subject_id"))
+    accounts = {e.tenant_id: e.account_id for e in ordered_emails}
     [(new_emails, new_states, endpoints)] = await tx.rows(
         INSERT_NEW,
         [
@@ -152,6 +157,7 @@ async def insert_new(
             [s.email_id for s in ordered],
             [s.recipient for s in ordered],
             [s.recipient.rpartition("@")[2] for s in ordered],
+            [accounts.get(s.tenant_id, "") for s in ordered],
             *_mutable_columns(ordered),
             list(tenants),
         ],

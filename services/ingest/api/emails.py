@@ -28,14 +28,14 @@ from kernel.crypto import SealBroken, unseal
 from kernel.errors import Unavailable
 from mail.body_parts import read_parts
 from services.ingest.api.access import AccessControl, Principal
-from services.ingest.api.callers import TENANT_HEADER, Caller
+from services.ingest.api.callers import Caller
 from services.ingest.api.cancellation import CancellationPage, cancel_matching
 from services.ingest.api.rest_base import PageRequest, parse_id
 from services.ingest.api.sending import in_thread_if_large
 from services.ingest.api.tenant_slots import TenantSlots
 from services.ingest.clients import STATES_DEADLINE_S, ServiceClients
 from services.ingest.domain.accepted_event import timestamp
-from services.ingest.domain.problem import Fault, Problem, invalid, not_found, unavailable
+from services.ingest.domain.problem import Fault, Problem, not_found, unavailable
 from services.ingest.domain.schedule import AHEAD_MAX, InvalidTime, parse_time
 from services.ingest.domain.status import RecipientState, last_event
 from services.ingest.domain.waiting_filter import WaitingFilter
@@ -239,8 +239,6 @@ class Emails:
     ) -> tuple[list[LoggedEmail], bool]:
         """Of a tenant, or of all tenants of an account. filters: fields of ListEmailsRequest of
         events. Raises Problem."""
-        if not caller.tenant_id:
-            _check_filters(filters)
         events = self._clients.events
         request = ListEmailsRequest(
             **caller.owner._asdict(), test_only=caller.test,
@@ -261,13 +259,6 @@ class Emails:
         )  # fmt: skip
         response = await events.call(events.stub.ListEvents, request)
         return list(response.events), response.has_more
-
-
-def _check_filters(filters: Mapping[str, Any]) -> None:
-    """Raises Problem for a filter whose index has the emails by tenant."""
-    if name := next((one for one in ("to", "tag", "domain") if filters.get(one)), ""):
-        detail = f"The filter {name} needs a tenant. Name one by {TENANT_HEADER}."
-        raise invalid([Fault(f"#/query/{name}", "invalid", detail)])
 
 
 def _readable(plain: bytes) -> Content:

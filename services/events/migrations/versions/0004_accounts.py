@@ -1,5 +1,5 @@
 """Lists of a whole account. Emails have its id, because an account has too many of them to merge
-those of its tenants. Existing emails get it from the loop `EmailAccountBackfill`."""
+those of its tenants. Existing emails get it from the loop `AccountBackfill`."""
 
 from kernel.migrate import add_account_rls, sql
 from kernel.tenant_accounts import allow_account_reads, create_table

@@ -96,7 +96,7 @@ def _add_reading(router: APIRouter, access: RestAccess, emails: Emails) -> None:
         until: Filter = "",
     ) -> Response:
         """Newest first. tag: name or name:value. domain: domain of a recipient. Without
-        `X-Tenant-Id`, the emails of all tenants of an account, not with to, tag or domain."""
+        `X-Tenant-Id`, the emails of all tenants of an account."""
         caller = await access.authenticate_caller(incoming)
         filters: dict[str, Any] = {"status": status, "to": to, "tag": tag, "domain": domain}
         for name, text in (("since", since), ("until", until)):

@@ -28,16 +28,21 @@ class NullMxError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class SiteRule:
-    """One provider: hosts with one of the suffixes are its servers."""
+    """One provider: hosts with one of the suffixes are its servers. domains: others of its
+    mailboxes, which are no suffix of a host."""
 
     site: str
     suffixes: tuple[str, ...]
+    domains: tuple[str, ...] = ()
 
 
 def parse_rules(text: str) -> tuple[SiteRule, ...]:
     """The rules of a sites.toml, in order. Raises ValueError if `lint` finds a problem."""
     data = tomllib.loads(text)
-    rules = tuple(SiteRule(entry["site"], tuple(entry["suffixes"])) for entry in data["rule"])
+    rules = tuple(
+        SiteRule(entry["site"], tuple(entry["suffixes"]), tuple(entry.get("domains", ())))
+        for entry in data["rule"]
+    )
     problems = lint(rules)
     if problems:
         raise ValueError("; ".join(problems))
@@ -52,6 +57,7 @@ def lint(rules: Sequence[SiteRule]) -> list[str]:
             problems.append(f"{rule.site}: looks like a domain, which anyone can register")
         if not rule.suffixes:
             problems.append(f"{rule.site}: has no suffix, so it matches nothing")
+        problems += [f"{rule.site}: {one!r} is no domain" for one in rule.domains if "." not in one]
         for suffix in rule.suffixes:
             if suffix != suffix.lower().strip(".") or " " in suffix or "." not in suffix:
                 problems.append(f"{rule.site}: {suffix!r} is not a lower-case domain suffix")
@@ -62,6 +68,13 @@ def lint(rules: Sequence[SiteRule]) -> list[str]:
     names = [rule.site for rule in rules]
     problems += [f"{n}: named twice" for n in sorted({n for n in names if names.count(n) > 1})]
     return problems
+
+
+@lru_cache(maxsize=1)
+def provider_domains() -> frozenset[str]:
+    """The domains of mailbox providers, in lower case."""
+    rules = parse_rules((files("mail") / "sites.toml").read_text("utf-8"))
+    return frozenset(name for rule in rules for name in (*rule.suffixes, *rule.domains))
 
 
 @lru_cache(maxsize=1)

@@ -137,6 +137,8 @@ async def test_a_wrong_field_is_refused_with_its_pointer(harness: IngestHarness)
             ({"slug": "acme\n"}, "#/slug"),
             ({"name": ""}, "#/name"),
             ({"sandbox_domain": "sandbox"}, "#/sandbox_domain"),
+            ({"sandbox_domain": "co.uk"}, "#/sandbox_domain"),
+            ({"sandbox_domain": "gmail.com"}, "#/sandbox_domain"),
             ({"smtp_host": "no host"}, "#/smtp_host"),
             ({"spf_include": "_x.acme-wrong.example"}, "#/spf_include"),
             ({"api_hosts": ["api.acme-wrong.example", "UPPER.example"]}, "#/api_hosts/1"),
@@ -148,6 +150,15 @@ async def test_a_wrong_field_is_refused_with_its_pointer(harness: IngestHarness)
             given = {**acme("acme-wrong"), **fields}
             refused = await harness.request("POST", "/v1/brands", given, key=operator)
             assert (refused.status, refused.json["errors"][0]["pointer"]) == (422, pointer)
+        made = await harness.make("/v1/brands", operator, **acme("acme-wrong"))
+        for name in ("co.jp", "outlook.com", "yahoo.co.uk"):
+            change = {"sandbox_domain": name}
+            path = f"/v1/brands/{made['id']}"
+            refused = await harness.request("PATCH", path, change, key=operator)
+            assert (refused.status, refused.json["errors"][0]["pointer"]) == (
+                422, "#/sandbox_domain",
+            )  # fmt: skip
+            assert "Use a domain of yours" in refused.json["detail"]
 
 
 async def test_an_account_names_a_brand_and_reads_no_other(harness: IngestHarness) -> None:

@@ -1,5 +1,6 @@
 """Adds, changes and removes the domains of a tenant."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -37,6 +38,8 @@ from services.ingest.store.domains import (
 
 ENFORCED = "enforced"
 WAITING_S = 3.0  # to look for mail that waits
+
+logger = logging.getLogger(__name__)
 
 
 class UpdateDomainRequest(RequestModel):
@@ -129,7 +132,8 @@ class Domains:
         _check_flags(principal, new)
         name = domain_name(new.name)
         if not self.keys.hosts:
-            detail = "This installation has no host for bounces (OBM_BOUNCE_MX), which DNS names."
+            logger.error("domain.no_bounce_host", extra={"setting": "OBM_BOUNCE_MX"})
+            detail = "No domains can be added at the moment. Try again later, or ask for support."
             raise Problem(503, "service_unavailable", detail=detail)
         if len(await self.list_all(principal)) >= self.count_max:
             detail = f"The tenant has {self.count_max} domains already. Delete one first."

@@ -8,7 +8,12 @@ from math import isfinite
 from grpc import StatusCode
 
 from contracts.router.v1 import policy_service_pb2 as pb
-from contracts.router.v1.policies_pb2 import OverrideSet, PolicyCommand, StandingChanged
+from contracts.router.v1.policies_pb2 import (
+    LimitsChanged,
+    OverrideSet,
+    PolicyCommand,
+    StandingChanged,
+)
 from contracts.router.v1.policy_service_pb2_grpc import PolicyServiceServicer
 from contracts.router.v1.results_pb2 import Results
 from kernel import clock
@@ -83,6 +88,8 @@ class StoredPolicies:
             command.warmup.ramp = command.warmup.ramp or self.rules.default_ramp
         if command.HasField("set_override"):
             self.rules.check_site(command.set_override.scope)
+        if command.HasField("set_limits"):
+            self._check_limits(command.set_limits)
         adaptive = await self.load(tx)
         before = adaptive.limits.latest(Scope.of(command.set_limits.scope))
         adaptive.execute(command, clock.now().timestamp())
@@ -90,6 +97,11 @@ class StoredPolicies:
         return pb.ExecuteResponse(
             limits_before=policy_events.limits_event(before) if before else None
         )
+
+    def _check_limits(self, change: LimitsChanged) -> None:
+        """Raises ValueError. What was set for a site that is gone can be removed."""
+        if not policy_events.limits_of(change).is_removal:
+            self.rules.check_site(change.scope)
 
 
 @contextmanager

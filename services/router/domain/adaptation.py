@@ -67,8 +67,9 @@ class AdaptationRules:
         """Raises ValueError if the site of a scope that an operator names does not exist: a name
         without a dot is that of a provider, or of a static route."""
         kind, _, rest = scope.partition("/")
-        site = rest.partition("/")[2]
-        if kind not in (ScopeKind.EGRESS_SITE, ScopeKind.TENANT_SITE) or "." in site:
+        site = rest if kind == ScopeKind.SITE else rest.partition("/")[2]
+        of_site = (ScopeKind.SITE, ScopeKind.EGRESS_SITE, ScopeKind.TENANT_SITE)
+        if kind not in of_site or "." in site:
             return
         if site not in {*self.big_sites, *self.static_sites}:
             known = ", ".join(sorted(self.big_sites))

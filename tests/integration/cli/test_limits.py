@@ -53,16 +53,17 @@ def test_limits_are_set_shown_and_removed(shell: Shell) -> None:
     egress = shell.obm("egress", "add", "127.0.0.65")
     berlin = ("--per-hour", "50", "--time-zone", "Europe/Berlin")
     shell.obm("limits", "set", "tenant/careful", *berlin)
-    shell.obm("limits", "set", "egress_site/127.0.0.65/corp", "--per-minute", "60")
+    shell.obm("limits", "set", "egress_site/127.0.0.65/yahoo", "--per-minute", "60")
     shell.obm("limits", "set", "pool/default", "--in-flight", "500")
     shell.obm("limits", "set", "engine", "--per-second", "1000")
     pool = "pool/00000000-0000-7000-8000-000000000001"
     for scope, limit in (
-        ("tenant/", "50"), (f"egress_site/{egress}/corp", "60"), (pool, "500"), ("engine/", "1,000")
+        ("tenant/", "50"), (f"egress_site/{egress}/yahoo", "60"), (pool, "500"),
+        ("engine/", "1,000"),
     ):  # fmt: skip
         until(lambda scope=scope, limit=limit: is_shown(shell, scope, limit))  # type: ignore[misc]
     assert "the tests" in shell.obm("limits", "show", "engine")  # the name of the operator's key
-    for scope in ("tenant/careful", "pool/default", "engine", "egress_site/127.0.0.65/corp"):
+    for scope in ("tenant/careful", "pool/default", "engine", "egress_site/127.0.0.65/yahoo"):
         shell.obm("limits", "remove", scope)
     until(lambda: "engine/" not in shell.obm("limits", "show"))
 
@@ -75,6 +76,8 @@ def test_limits_are_set_shown_and_removed(shell: Shell) -> None:
         ("limits set tenant/nobody --per-hour 5", "There is no tenant 'nobody'"),
         ("limits set tenant/careful --per-hour 5 --time-zone Mars/Olympus", "time zone is unknown"),
         ("limits set warmup/192.0.2.99 --per-hour 5", "There is no egress source 192.0.2.99"),
+        ("limits set site/yahooo --per-hour 5", "the site is unknown. Use "),
+        ("limits set tenant_site/careful/yahooo --per-hour 5", "the site is unknown. Use "),
         ("limits set site/a/b --per-hour 5", "There is no site 'a/b'"),
         ("pool remove default", "has egress sources"),
         ("pool set-overflow default default", "would overflow to default itself"),

@@ -69,6 +69,11 @@ def test_the_rules_have_no_problems() -> None:
     assert len(mx.parse_rules(text)) > 50
 
 
+def test_the_domains_of_providers_are_known() -> None:
+    assert {"gmail.com", "outlook.com", "web.de", "aol.com"} <= mx.provider_domains()
+    assert "shop.example" not in mx.provider_domains()
+
+
 def test_the_linter_reports_rules_that_never_match() -> None:
     problems = mx.lint(
         [

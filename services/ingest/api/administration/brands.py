@@ -11,6 +11,8 @@ from contracts.ingest.v1.directory_pb2 import Account
 from contracts.ingest.v1.directory_pb2 import Brand as BrandRecord
 from kernel.brand import DEFAULT_ID, HOST, HOST_MAX, SELECTOR_PREFIX, SLUG, Brand, Brands, brand_of
 from kernel.ids import uuid7_text
+from mail.mx import provider_domains
+from mail.suffix import is_public_suffix
 from services.ingest.api.administration.base import (
     LINE,
     WHAT,
@@ -103,6 +105,7 @@ class BrandsAdministration:
         self._brands = brands
 
     async def create(self, caller: Caller, given: CreateBrandRequest) -> BrandEntry:
+        check_sandbox_domain(given.sandbox_domain)
         record = BrandRecord(brand_id=uuid7_text(), **msgspec.structs.asdict(given))
         async with self._directory.changing(caller) as change:
             await self._check_hosts(change, record)
@@ -126,6 +129,8 @@ class BrandsAdministration:
         return entry_of(await self._directory.get(BrandRecord, Owner(), brand_id))
 
     async def update(self, caller: Caller, brand_id: str, given: UpdateBrandRequest) -> BrandEntry:
+        if given.sandbox_domain is not UNSET:
+            check_sandbox_domain(given.sandbox_domain)
         async with self._directory.changing(caller) as change:
             record = await self._find(change, brand_id)
             if given.api_hosts is not UNSET:
@@ -189,6 +194,18 @@ async def check_brand(change: DirectoryChange, brands: Brands, brand_id: str) ->
     if found is None:
         detail = "There is no such brand. Use the id of one: GET /v1/brands."
         raise invalid([Fault("#/brand", "invalid", detail)])
+
+
+def check_sandbox_domain(name: str) -> None:
+    """Refuse a domain of others, because it gets no live mail. Raises Problem."""
+    others = ""
+    if is_public_suffix(name):
+        others = "is a public suffix"
+    elif name in provider_domains():
+        others = "is a domain of a mailbox provider"
+    if others:
+        detail = f"{name} {others}, and no live mail could be sent to it. Use a domain of yours."
+        raise invalid([Fault("#/sandbox_domain", "invalid", detail)])
 
 
 def entry_of(record: BrandRecord) -> BrandEntry:

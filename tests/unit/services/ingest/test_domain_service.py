@@ -1,4 +1,4 @@
-"""A domain with waiting mail is deleted only by force."""
+"""When domains are not added, and not deleted."""
 
 from typing import Any, cast
 
@@ -7,7 +7,7 @@ import pytest
 from contracts.ingest.v1.directory_pb2 import ApiKey, Domain, Tenant
 from contracts.ingest.v1.events_pb2 import MessageContext
 from services.ingest.api.access import Principal
-from services.ingest.api.domains import Domains
+from services.ingest.api.domains import CreateDomainRequest, Domains
 from services.ingest.domain.problem import Problem
 
 DOMAIN = Domain(domain_id="d1", tenant_id="t1", name="shop.customer.org")
@@ -27,7 +27,9 @@ class Waiting:
 class Parts:
     """In place of the directory, the store and the emails."""
 
-    def __init__(self, waiting: str) -> None:
+    hosts = ()  # of an installation without a host for bounces
+
+    def __init__(self, waiting: str = "") -> None:
         self.removed: list[str] = []
         self._waiting = waiting
 
@@ -59,3 +61,16 @@ async def test_deleting_is_refused_while_mail_waits(
             await service.remove(caller, "d1", force=force)
         assert (refused.value.status, refused.value.name) == (409, "domain_in_use")
     assert parts.removed == removed
+
+
+async def test_without_a_host_for_bounces_the_refusal_names_no_setting(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    some = cast(Any, Parts())
+    service = Domains(some, some, some, some, some, 9, some)
+    caller = Principal(ApiKey(tenant_id="t1"), Tenant(tenant_id="t1", account_id="a1"))
+    with pytest.raises(Problem) as refused:
+        await service.create(caller, CreateDomainRequest(name="shop.customer.org"))
+    assert (refused.value.status, "OBM" in refused.value.detail) == (503, False)
+    [logged] = caplog.records
+    assert vars(logged)["setting"] == "OBM_BOUNCE_MX"

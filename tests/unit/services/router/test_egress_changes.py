@@ -65,14 +65,20 @@ def test_a_suspended_source_sends_nothing_until_its_end() -> None:
 
 
 @pytest.mark.parametrize(
-    "scope", ["egress_site/e/yahoo", "tenant_site/t/lab", "egress_site/e/mx.x.example", "tenant/t"]
-)
+    "scope",
+    [
+        "egress_site/e/yahoo", "tenant_site/t/lab", "egress_site/e/mx.x.example", "tenant/t",
+        "site/yahoo", "site/mx.x.example", "engine/",
+    ],
+)  # fmt: skip
 def test_a_site_is_a_providers_or_of_a_static_route_or_has_a_dot(scope: str) -> None:
     rules = AdaptationRules(big_sites=["yahoo"], static_sites=["lab"])
     rules.check_site(scope)
 
 
-@pytest.mark.parametrize("scope", ["egress_site/e/yahooo", "tenant_site/t/", "egress_site/e"])
+@pytest.mark.parametrize(
+    "scope", ["egress_site/e/yahooo", "tenant_site/t/", "egress_site/e", "site/yahooo"]
+)
 def test_another_site_is_unknown(scope: str) -> None:
     rules = AdaptationRules(big_sites=["yahoo"], static_sites=["lab"])
     with pytest.raises(ValueError, match="the site is unknown"):

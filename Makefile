@@ -53,7 +53,7 @@ generated: # into OUT
 	  --mypy_grpc_out=quiet:../$(OUT) $$(find contracts -name '*_service.proto' | sort)
 	@python -m cli.topics build/descriptors.binpb > $(OUT)/docs/topics.md
 
-bench: .venv/dev ## Load through the whole engine, beside its peers (ARGS="--quick", --peer …, --against REV, --door smtp, --json FILE)
+bench: .venv/dev ## Load through the whole engine, beside its peers (ARGS="--quick", --peer …, --against REV, --door smtp, --tracking, --json FILE)
 	@exec python -m bench $(ARGS)
 
 bench-scheduler: .venv/dev ## Ticks with many tenants, sources and waiting messages (ARGS="--scenario claims", --waiting N, --json FILE)

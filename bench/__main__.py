@@ -23,6 +23,7 @@ from bench.printing import console, progress
 from bench.report import ENGINE, Report, show
 from bench.signature import time_rsa_2048
 from bench.sink.client import sink
+from bench.tracking import measure_tracking
 from bench.turns import FULL, QUICK, Turn, TurnContext, engine_turn, peer_turn, profile_turn
 from cli.environment import SERVICES
 from kernel.embedded import EmbeddedError
@@ -52,6 +53,9 @@ def main(  # noqa: PLR0913 - an option for each
         Literal["smtp"] | None,
         typer.Option("--door", help="measure only what SMTP accepts, beside REST and Postfix"),
     ] = None,
+    tracking: Annotated[
+        bool, typer.Option(help="measure only what tracking opens and clicks costs")
+    ] = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="write the figures to this file")
     ] = None,
@@ -63,16 +67,12 @@ def main(  # noqa: PLR0913 - an option for each
     ] = record.RESULTS,
 ) -> None:
     """Measure the engine and its peers in turns, and print the medians."""
-    chosen = Choice(peer or [], profile or [], against, engine)
-    check(chosen, is_intake=intake is not None)
+    only = measure_intake if intake else measure_tracking if tracking else None
+    chosen = Choice(peer or [], profile or [], against, engine, only)
+    check(chosen)
     document = record.describe_origin()
     try:
-        if intake:
-            document |= measure_intake(turns=turns, quick=quick)
-        elif against:
-            document |= measure_against(against, turns=turns, quick=quick)
-        else:
-            document |= measure(chosen.order, turns=turns, quick=quick, profile=chosen.profile)
+        document |= measure_chosen(chosen, turns=turns, quick=quick)
     except (NotInstalled, NotDurable, EmbeddedError, GitFailed, NotComparable) as error:
         console.print(str(error), style="red")
         raise typer.Exit(2) from error
@@ -87,27 +87,38 @@ def keep(document: Mapping[str, object], *, json_file: Path | None, results: Pat
 
 
 class Choice(NamedTuple):
-    """What to measure."""
+    """What to measure. only: one thing, instead of contestants."""
 
     peers: Sequence[str]
     profile: Sequence[str]
     against: str
     engine: bool
+    only: "Callable[..., dict[str, object]] | None" = None
 
     @property
     def order(self) -> list[str]:
         return ([ENGINE] if self.engine else []) + list(self.peers)
 
 
-def check(chosen: Choice, *, is_intake: bool) -> None:
+def measure_chosen(chosen: Choice, *, turns: int, quick: bool) -> dict[str, object]:
+    if chosen.only:
+        return chosen.only(turns=turns, quick=quick)
+    if chosen.against:
+        return measure_against(chosen.against, turns=turns, quick=quick)
+    return measure(chosen.order, turns=turns, quick=quick, profile=chosen.profile)
+
+
+def check(chosen: Choice) -> None:
     """Raises BadParameter."""
     check_names(chosen.peers, PEERS)
     check_names(chosen.profile, SERVICES)
     is_restricted = chosen.peers or chosen.profile or not chosen.engine
     if chosen.against and is_restricted:
         raise typer.BadParameter("--against compares engines. Use it without --peer and --profile.")
-    if is_intake and (chosen.against or is_restricted):
-        raise typer.BadParameter("--door measures only that. Use it with --turns and --quick.")
+    if chosen.only and (chosen.against or is_restricted):
+        raise typer.BadParameter(
+            "--door and --tracking measure only that. Use them with --turns and --quick."
+        )
 
 
 def check_names(given: Sequence[str], known: "Sequence[str] | dict[str, Start]") -> None:

@@ -37,8 +37,10 @@ class Sender:
 
 
 @contextmanager
-def engine(root: Path, routes: Routes) -> Iterator[Contestant]:
-    """A running engine under `root`, with a tenant that is ready to send."""
+def engine(
+    root: Path, routes: Routes, more: Mapping[str, str] | None = None
+) -> Iterator[Contestant]:
+    """A running engine under `root`, with a tenant that is ready to send. more: settings."""
     root.mkdir(parents=True, exist_ok=True)
     with servers(root / "stack") as stack, child("bench.receiver") as receiver:
         ports = Ports.find_free()
@@ -49,6 +51,7 @@ def engine(root: Path, routes: Routes) -> Iterator[Contestant]:
             ports=ports,
             tls=True,
         ) | loopback_settings(root, routes)
+        settings |= more or {}
         migrate_all(stack.database_url)
         require_durable([stack.database_url, *database_urls(settings)])
         processes = Processes(settings, root)

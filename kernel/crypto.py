@@ -54,7 +54,7 @@ def keyed_hash(key: bytes, text: str) -> bytes:
 def derived_key(secret: str, purpose: str) -> bytes:
     """A key for one purpose, derived from a key of OBM_SECRET_KEYS; equal in all services.
 
-    Purposes: "return path" (mail.verp).
+    Purposes: "return path" (mail.verp), "tracking" (mail.tracking, mail.unsubscribe).
     """
     return keyed_hash(secret.encode(), purpose)
 

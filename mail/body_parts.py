@@ -37,7 +37,7 @@ def read_parts(raw: bytes) -> BodyParts:
         kind = part.content_type[0]
         if kind.startswith("multipart/"):
             continue
-        if kind in found and not _is_attachment(part):
+        if kind in found and not is_attachment(part):
             found[kind].append(_valid(part.text()))
         elif len(attachments) < ATTACHMENTS_MAX:
             content_id = _valid(part.get("content-id").strip("<> ")) or None
@@ -57,6 +57,7 @@ def _valid(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _is_attachment(part: Entity) -> bool:
+def is_attachment(part: Entity) -> bool:
+    """Whether a part is a file, and not what a person reads first."""
     disposition = part.get("content-disposition").partition(";")[0].strip().lower()
     return disposition == "attachment" or bool(part.filename)

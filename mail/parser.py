@@ -183,17 +183,22 @@ def parts(entity: Entity) -> list[Entity]:
 
 def split_parts(body: bytes, boundary: bytes) -> list[bytes]:
     """The bytes of each part, between the delimiter lines (RFC 2046 §5.1.1)."""
-    pieces: list[bytes] = []
+    return [body[start:end] for start, end in find_parts(body, boundary)]
+
+
+def find_parts(body: bytes, boundary: bytes) -> list[tuple[int, int]]:
+    """Start and end of each part."""
+    found: list[tuple[int, int]] = []
     start = -1
     for at, after, closes in _delimiters(body, b"--" + boundary):
         if start >= 0:
-            pieces.append(body[start : max(start, _before_break(body, at))])
-        if closes or len(pieces) >= MAX_PARTS:
-            return pieces
+            found.append((start, max(start, _before_break(body, at))))
+        if closes or len(found) >= MAX_PARTS:
+            return found
         start = after
     if start >= 0:
-        pieces.append(body[start:])
-    return pieces
+        found.append((start, len(body)))
+    return found
 
 
 def _delimiters(body: bytes, delimiter: bytes) -> Iterator[tuple[int, int, bool]]:

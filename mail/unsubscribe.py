@@ -16,6 +16,8 @@ _PURPOSE = b"unsubscribe"
 _URL = re.compile(r"https://[^\s<>,\"\x00-\x20\x7f-\U0010ffff]{1,1900}")
 _MAILTO = re.compile(r"mailto:[^\s<>,\"\x00-\x20\x7f-\U0010ffff]{1,900}")
 ONE_CLICK = "List-Unsubscribe=One-Click"
+FIELD, POST_FIELD = "List-Unsubscribe", "List-Unsubscribe-Post"
+URL_PLACEHOLDER = "{{unsubscribe_url}}"  # stands for the URL of each message, in its text
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +46,13 @@ def unsubscribe_fields(
                 f"{mailto[:80]!r} is not a valid mailto URL for List-Unsubscribe"
             )
         targets.append(f"<{address}>")
-    line = headers.encode_field("List-Unsubscribe", ", ".join(targets))
-    return (
-        (line, headers.encode_field("List-Unsubscribe-Post", ONE_CLICK)) if one_click else (line,)
-    )
+    line = headers.encode_field(FIELD, ", ".join(targets))
+    return (line, headers.encode_field(POST_FIELD, ONE_CLICK)) if one_click else (line,)
+
+
+def is_field(name: str) -> bool:
+    """Whether it is the name of one of the two."""
+    return name.lower() in (FIELD.lower(), POST_FIELD.lower())
 
 
 def sign(subscription: Subscription, key: bytes) -> str:

@@ -17,7 +17,7 @@ from contracts.ingest.v1.directory_pb2 import Domain, Tenant
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel.addresses import AddressResolver
 from kernel.content import MOUNT_CHECK_INTERVAL_S, ContentStore, check_mounted, open_store
-from kernel.crypto import SecretKeyring
+from kernel.crypto import SecretKeyring, derived_key
 from kernel.database import PLANS, Database, check_roles
 from kernel.downloads import Downloads
 from kernel.errors import Unavailable
@@ -96,7 +96,9 @@ def create_service(settings: Settings) -> Service:
     """Call it inside the running event loop. Raises ConfigError."""
     deps = create_dependencies(settings)
     tables = (ReplicatedTable(Tenant, deps.kafka), ReplicatedTable(Domain, deps.kafka))
-    signing_keys = SigningKeys(*tables, SecretKeyring(settings.secret_keys))
+    tracking_key = derived_key(settings.secret_keys[0], "tracking")
+    secrets = SecretKeyring(settings.secret_keys)
+    signing_keys = SigningKeys(*tables, secrets, tracking_key=tracking_key)
     dispatcher = create_delivery_dispatcher(deps, signing_keys)
     register_consumers(deps, dispatcher)
     return Service(

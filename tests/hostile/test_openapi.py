@@ -34,7 +34,8 @@ DOMAIN = "store.example.net"  # among the document's examples
 EXAMPLES = 4
 UNKNOWN_HERE = (
     "domain_id", "expires_at", "until", "account_id", "tenant_id", "brand", "overflow_pool_id",
-    "warmup", "dedicated", "weight", "pool_id", "egress_id", "site", "ramp",
+    "warmup", "dedicated", "weight", "pool_id", "egress_id", "site", "ramp", "track_opens",
+    "track_clicks", "list_unsubscribe", "open_tracking", "click_tracking",
 )  # fmt: skip
 CREATED = {
     "accounts": "{account_id}",
@@ -175,13 +176,19 @@ def beyond(case: Case[Any]) -> Iterator[Any]:
     addresses = body.get("addresses")
     of_source = body.get("action") or (isinstance(addresses, list) and len(addresses) > 1)
     is_override = case.operation.path == "/v1/overrides"
-    unknown = any(map(body.get, UNKNOWN_HERE)) or of_source or is_override
+    unknown = has_unknown(case.body) or of_source or is_override
     if both or unknown or has_repeated_addresses(case.body):
         yield positive_data_acceptance
     if "" in query.values():
         yield negative_data_rejection  # an empty parameter counts as absent
     if case.operation.path in {"/v1/emails/batch", "/v1/mailboxes/batch"}:
         yield from (unsupported_method, allow_header_conformance)
+
+
+def has_unknown(body: object) -> bool:
+    """Whether it, or an item of it, names what this installation does not have."""
+    items = [one for one in (body if isinstance(body, list) else [body]) if isinstance(one, dict)]
+    return any(one.get(name) or one.get(name) == {} for one in items for name in UNKNOWN_HERE)
 
 
 def has_repeated_addresses(body: object) -> bool:

@@ -154,7 +154,7 @@ async def test_a_domain_is_added_rotated_and_deleted_by_grpc(harness: IngestHarn
         tracked = await rpc.refusal(
             "UpdateDomain", key, shop["id"], id=made.id, click_tracking=True
         )
-        assert (tracked[0], tracked[2]) == ("validation_error", ["click_tracking"])
+        assert (tracked[0], tracked[2]) == ("tracking_not_allowed", ["click_tracking"])
         vouched = await rpc.refusal("CreateDomain", key, shop["id"], name="x.test", vouched=True)
         assert vouched[:2] == ("restricted_api_key", "Only an operator can vouch for a domain.")
         deleted = await rpc.call("DeleteDomain", key, shop["id"], id=made.id, force=True)

@@ -77,7 +77,7 @@ async def serve() -> None:
     access = RpcAccess(cast(Any, FakeAccessControl()), TrustedProxies(""), brands)
     resources = replace(resources_alone(brands), emails=cast(Any, EmptyEmailStore()))
     emails = EmailServicer(
-        access, resources, senders=NOTHING, acceptance=NOTHING,
+        access, resources, acceptance=NOTHING,
         recipient_domains=RecipientDomains(),
     )  # fmt: skip
     public = PublicGrpcServer(

@@ -73,7 +73,7 @@ def services_with(access: AccessControl) -> list[PublicService]:
     rpc_access = RpcAccess(access, TrustedProxies(""), brands)
     resources = resources_alone(brands)
     emails = EmailServicer(
-        rpc_access, resources, senders=access, acceptance=NOTHING,
+        rpc_access, resources, acceptance=NOTHING,
         recipient_domains=RecipientDomains(),
     )  # fmt: skip
     return public_services(rpc_access, emails, resources)

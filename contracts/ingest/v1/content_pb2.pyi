@@ -38,6 +38,8 @@ class Content(_message.Message):
     ATTACHMENTS_FIELD_NUMBER: _builtins.int
     DATE_S_FIELD_NUMBER: _builtins.int
     RAW_FIELD_NUMBER: _builtins.int
+    TRACKING_FIELD_NUMBER: _builtins.int
+    UNSUBSCRIBE_FIELD_NUMBER: _builtins.int
     email_id: _builtins.str
     subject: _builtins.str
     html: _builtins.str
@@ -60,6 +62,14 @@ class Content(_message.Message):
     def headers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Header]: ...
     @_builtins.property
     def attachments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attachment]: ...
+    @_builtins.property
+    def tracking(self) -> Global___Tracking:
+        """unset: nothing is tracked"""
+
+    @_builtins.property
+    def unsubscribe(self) -> Global___Unsubscribe:
+        """unset: no List-Unsubscribe is added"""
+
     def __init__(
         self,
         *,
@@ -74,16 +84,84 @@ class Content(_message.Message):
         attachments: _abc.Iterable[Global___Attachment] | None = ...,
         date_s: _builtins.int = ...,
         raw: _builtins.bytes = ...,
+        tracking: Global___Tracking | None = ...,
+        unsubscribe: Global___Unsubscribe | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_text", b"_text", "text", b"text"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_text", b"_text", "text", b"text", "tracking", b"tracking", "unsubscribe", b"unsubscribe"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_text", b"_text", "attachments", b"attachments", "cc", b"cc", "date_s", b"date_s", "email_id", b"email_id", "from", b"from", "headers", b"headers", "html", b"html", "raw", b"raw", "reply_to", b"reply_to", "subject", b"subject", "text", b"text", "to", b"to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_text", b"_text", "attachments", b"attachments", "cc", b"cc", "date_s", b"date_s", "email_id", b"email_id", "from", b"from", "headers", b"headers", "html", b"html", "raw", b"raw", "reply_to", b"reply_to", "subject", b"subject", "text", b"text", "to", b"to", "tracking", b"tracking", "unsubscribe", b"unsubscribe"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__text: _TypeAlias = _typing.Literal["text"]  # noqa: Y015
     _WhichOneofArgType__text: _TypeAlias = _typing.Literal["_text", b"_text"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__text) -> _WhichOneofReturnType__text | None: ...
 
 Global___Content: _TypeAlias = Content  # noqa: Y015
+
+@_typing.final
+class Tracking(_message.Message):
+    """What is tracked in the html. Links and the pixel have a token per recipient."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    OPENS_FIELD_NUMBER: _builtins.int
+    CLICKS_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    """in their URLs"""
+    opens: _builtins.bool
+    clicks: _builtins.bool
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        opens: _builtins.bool = ...,
+        clicks: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clicks", b"clicks", "host", b"host", "opens", b"opens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Tracking: _TypeAlias = Tracking  # noqa: Y015
+
+@_typing.final
+class Unsubscribe(_message.Message):
+    """How recipients unsubscribe (RFC 2369, RFC 8058). {{unsubscribe_url}} in html and text stands for
+    the URL.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    LIST_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    MAILTO_FIELD_NUMBER: _builtins.int
+    ONE_CLICK_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    """of the URL, which has a token per recipient; unused with a url"""
+    list: _builtins.str
+    """that the recipient leaves; empty: all broadcasts"""
+    url: _builtins.str
+    """the sender's own, the same for all recipients"""
+    mailto: _builtins.str
+    one_click: _builtins.bool
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        list: _builtins.str = ...,
+        url: _builtins.str = ...,
+        mailto: _builtins.str = ...,
+        one_click: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "list", b"list", "mailto", b"mailto", "one_click", b"one_click", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Unsubscribe: _TypeAlias = Unsubscribe  # noqa: Y015
 
 @_typing.final
 class Header(_message.Message):

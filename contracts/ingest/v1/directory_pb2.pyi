@@ -517,6 +517,8 @@ class Domain(_message.Message):
     BOUNCE_MX_FIELD_NUMBER: _builtins.int
     SPF_INCLUDE_FIELD_NUMBER: _builtins.int
     TLS_ENFORCED_FIELD_NUMBER: _builtins.int
+    OPEN_TRACKING_FIELD_NUMBER: _builtins.int
+    CLICK_TRACKING_FIELD_NUMBER: _builtins.int
     domain_id: _builtins.str
     version: _builtins.int
     deleted: _builtins.bool
@@ -548,6 +550,10 @@ class Domain(_message.Message):
     spf_include: _builtins.str
     tls_enforced: _builtins.bool
     """its mail goes only to servers with TLS and a valid certificate"""
+    open_tracking: _builtins.bool
+    """its emails have a pixel, unless they say otherwise"""
+    click_tracking: _builtins.bool
+    """their links lead through the tracking host of the brand"""
     @_builtins.property
     def pending_keys(self) -> Global___DkimKeys:
         """sign as soon as DNS publishes them"""
@@ -581,10 +587,12 @@ class Domain(_message.Message):
         bounce_mx: _builtins.str = ...,
         spf_include: _builtins.str = ...,
         tls_enforced: _builtins.bool = ...,
+        open_tracking: _builtins.bool = ...,
+        click_tracking: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["pending_keys", b"pending_keys", "retired_keys", b"retired_keys"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "bounce_mx", b"bounce_mx", "brand", b"brand", "deleted", b"deleted", "domain_id", b"domain_id", "ed25519_private_key", b"ed25519_private_key", "ed25519_selector", b"ed25519_selector", "missing_record", b"missing_record", "name", b"name", "paused", b"paused", "pending_keys", b"pending_keys", "retired_keys", b"retired_keys", "return_path_host", b"return_path_host", "rsa_private_key", b"rsa_private_key", "rsa_selector", b"rsa_selector", "shared", b"shared", "spf_include", b"spf_include", "status", b"status", "tenant_id", b"tenant_id", "tls_enforced", b"tls_enforced", "version", b"version", "vouched", b"vouched"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "bounce_mx", b"bounce_mx", "brand", b"brand", "click_tracking", b"click_tracking", "deleted", b"deleted", "domain_id", b"domain_id", "ed25519_private_key", b"ed25519_private_key", "ed25519_selector", b"ed25519_selector", "missing_record", b"missing_record", "name", b"name", "open_tracking", b"open_tracking", "paused", b"paused", "pending_keys", b"pending_keys", "retired_keys", b"retired_keys", "return_path_host", b"return_path_host", "rsa_private_key", b"rsa_private_key", "rsa_selector", b"rsa_selector", "shared", b"shared", "spf_include", b"spf_include", "status", b"status", "tenant_id", b"tenant_id", "tls_enforced", b"tls_enforced", "version", b"version", "vouched", b"vouched"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

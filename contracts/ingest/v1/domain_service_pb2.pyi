@@ -264,9 +264,9 @@ class CreateDomainRequest(_message.Message):
     vouched: _builtins.bool
     """for the operator"""
     open_tracking: _builtins.bool
-    """false"""
+    """of html, by a pixel; needs the tracking host of a brand"""
     click_tracking: _builtins.bool
-    """false"""
+    """of links in html"""
     tls: _builtins.str
     """opportunistic (default) or enforced"""
     def __init__(
@@ -424,9 +424,7 @@ class UpdateDomainRequest(_message.Message):
     TLS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     open_tracking: _builtins.bool
-    """false"""
     click_tracking: _builtins.bool
-    """false"""
     tls: _builtins.str
     """opportunistic or enforced"""
     def __init__(

@@ -100,6 +100,9 @@ class Email(_message.Message):
     SCHEDULED_AT_FIELD_NUMBER: _builtins.int
     STREAM_FIELD_NUMBER: _builtins.int
     TLS_FIELD_NUMBER: _builtins.int
+    TRACK_OPENS_FIELD_NUMBER: _builtins.int
+    TRACK_CLICKS_FIELD_NUMBER: _builtins.int
+    LIST_UNSUBSCRIBE_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
     html: _builtins.str
     text: _builtins.str
@@ -108,6 +111,9 @@ class Email(_message.Message):
     """transactional (default) or broadcast"""
     tls: _builtins.str
     """opportunistic (default) or enforced"""
+    track_opens: _builtins.bool
+    """unset: as the domain says"""
+    track_clicks: _builtins.bool
     @_builtins.property
     def to(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -130,6 +136,10 @@ class Email(_message.Message):
     def scheduled_at(self) -> _timestamp_pb2.Timestamp:
         """unset or past: send now"""
 
+    @_builtins.property
+    def list_unsubscribe(self) -> Global___ListUnsubscribe:
+        """a broadcast has it without this field"""
+
     def __init__(
         self,
         *,
@@ -147,16 +157,59 @@ class Email(_message.Message):
         scheduled_at: _timestamp_pb2.Timestamp | None = ...,
         stream: _builtins.str = ...,
         tls: _builtins.str = ...,
+        track_opens: _builtins.bool | None = ...,
+        track_clicks: _builtins.bool | None = ...,
+        list_unsubscribe: Global___ListUnsubscribe | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_text", b"_text", "scheduled_at", b"scheduled_at", "text", b"text"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_text", b"_text", "_track_clicks", b"_track_clicks", "_track_opens", b"_track_opens", "list_unsubscribe", b"list_unsubscribe", "scheduled_at", b"scheduled_at", "text", b"text", "track_clicks", b"track_clicks", "track_opens", b"track_opens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_text", b"_text", "attachments", b"attachments", "bcc", b"bcc", "cc", b"cc", "from", b"from", "headers", b"headers", "html", b"html", "metadata", b"metadata", "reply_to", b"reply_to", "scheduled_at", b"scheduled_at", "stream", b"stream", "subject", b"subject", "tags", b"tags", "text", b"text", "tls", b"tls", "to", b"to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_text", b"_text", "_track_clicks", b"_track_clicks", "_track_opens", b"_track_opens", "attachments", b"attachments", "bcc", b"bcc", "cc", b"cc", "from", b"from", "headers", b"headers", "html", b"html", "list_unsubscribe", b"list_unsubscribe", "metadata", b"metadata", "reply_to", b"reply_to", "scheduled_at", b"scheduled_at", "stream", b"stream", "subject", b"subject", "tags", b"tags", "text", b"text", "tls", b"tls", "to", b"to", "track_clicks", b"track_clicks", "track_opens", b"track_opens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__text: _TypeAlias = _typing.Literal["text"]  # noqa: Y015
     _WhichOneofArgType__text: _TypeAlias = _typing.Literal["_text", b"_text"]  # noqa: Y015
+    _WhichOneofReturnType__track_clicks: _TypeAlias = _typing.Literal["track_clicks"]  # noqa: Y015
+    _WhichOneofArgType__track_clicks: _TypeAlias = _typing.Literal["_track_clicks", b"_track_clicks"]  # noqa: Y015
+    _WhichOneofReturnType__track_opens: _TypeAlias = _typing.Literal["track_opens"]  # noqa: Y015
+    _WhichOneofArgType__track_opens: _TypeAlias = _typing.Literal["_track_opens", b"_track_opens"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__text) -> _WhichOneofReturnType__text | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__track_clicks) -> _WhichOneofReturnType__track_clicks | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__track_opens) -> _WhichOneofReturnType__track_opens | None: ...
 
 Global___Email: _TypeAlias = Email  # noqa: Y015
+
+@_typing.final
+class ListUnsubscribe(_message.Message):
+    """The fields List-Unsubscribe and List-Unsubscribe-Post."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URL_FIELD_NUMBER: _builtins.int
+    MAILTO_FIELD_NUMBER: _builtins.int
+    ONE_CLICK_FIELD_NUMBER: _builtins.int
+    url: _builtins.str
+    """https; empty: a page of the engine, which suppresses the recipient"""
+    mailto: _builtins.str
+    one_click: _builtins.bool
+    """true; with a url of your own, it must take the POST of RFC 8058"""
+    def __init__(
+        self,
+        *,
+        url: _builtins.str = ...,
+        mailto: _builtins.str = ...,
+        one_click: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_one_click", b"_one_click", "one_click", b"one_click"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_one_click", b"_one_click", "mailto", b"mailto", "one_click", b"one_click", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__one_click: _TypeAlias = _typing.Literal["one_click"]  # noqa: Y015
+    _WhichOneofArgType__one_click: _TypeAlias = _typing.Literal["_one_click", b"_one_click"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__one_click) -> _WhichOneofReturnType__one_click | None: ...
+
+Global___ListUnsubscribe: _TypeAlias = ListUnsubscribe  # noqa: Y015
 
 @_typing.final
 class SendEmailRequest(_message.Message):

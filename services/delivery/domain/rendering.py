@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from contracts.ingest.v1.content_pb2 import Content
+from contracts.ingest.v1.content_pb2 import Content, Unsubscribe
 from contracts.ingest.v1.events_pb2 import MessageContext
 from kernel import times
 from mail import address, headers, smtp, submission
@@ -14,6 +15,16 @@ from mail.compose import Attachment, ComposedMessage, Email, compose
 from mail.dkim import PendingSignatures, Signer, body_hash, sign_all
 from mail.downgrade import downgrade
 from mail.html import to_text
+from mail.splice import FilledBody, SplicedBody
+from mail.unsubscribe import URL_PLACEHOLDER, is_field
+from services.delivery.domain.recipient_links import (
+    STAND_IN,
+    MessageTokens,
+    RecipientLinks,
+    Slot,
+    has_recipient_links,
+    unsubscribe_fields,
+)
 
 HTML_TO_TEXT_CHARS_MAX = 1_000_000  # some 0.1 s
 
@@ -40,7 +51,9 @@ class ComposedEmail:
     """The part that all recipients of an email share.
 
     wire: headers and body, dot-stuffed. size: octets before stuffing. utf8: it has headers that are
-    not ASCII. body_hash: for `bh=`. has_message_id: the sender gave a Message-ID.
+    not ASCII. body_hash: for `bh=`. has_message_id: the sender gave a Message-ID. unsubscribe: for
+    fields that each message gets. spliced: the body, if recipients have different links; then wire
+    is the header, and size lacks the tokens.
     """
 
     headers: tuple[bytes, ...]
@@ -50,15 +63,18 @@ class ComposedEmail:
     body_hash: bytes
     domain: str
     has_message_id: bool
+    unsubscribe: Unsubscribe | None = None
+    spliced: SplicedBody[Slot] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class UnsignedMessage:
-    """The message to one recipient, before it is signed. message_id_header: empty if the composed
-    email has one."""
+    """The message to one recipient, before it is signed. header: the fields that only this message
+    has. body: empty if all recipients have the same, with its hash."""
 
     composed: ComposedEmail
-    message_id_header: bytes
+    header: bytes
+    body: FilledBody
     recipient: address.Mailbox
     sender: address.Mailbox | None
     signatures: PendingSignatures
@@ -68,18 +84,42 @@ class UnsignedMessage:
 def compose_email(content: Content) -> ComposedEmail:
     """Compose an email. Raises ValueError (of mail) with the reason when that is not possible."""
     sender = address.parse_mailbox(getattr(content, "from"))
-    raw = content.raw
-    composed = _complete(raw, content.date_s) if raw else _compose(content, sender)
-    message = composed.as_bytes()
+    composed, slots = _compose(content, sender)
+    spliced = SplicedBody.of(composed.body, slots) if slots else None
+    message = b"".join((*composed.headers, b"\r\n")) if spliced else composed.as_bytes()
     return ComposedEmail(
         composed.headers,
         wire=smtp.dot_stuff(message),
-        size=len(message),
+        size=len(message) + (spliced.size if spliced else 0),
         utf8=not all(map(bytes.isascii, composed.headers)),
-        body_hash=body_hash(composed.body),
+        body_hash=b"" if spliced else body_hash(composed.body),
         domain=address.ascii_domain(sender),
         has_message_id=submission.has_field(composed, b"message-id"),
+        unsubscribe=_fields_to_add(content, composed),
+        spliced=spliced,
     )
+
+
+def _compose(content: Content, sender: address.Mailbox) -> tuple[ComposedMessage, Sequence[Slot]]:
+    """The message, with a mark for each slot."""
+    links = RecipientLinks.of(content) if has_recipient_links(content) else None
+    if raw := content.raw:
+        composed = _complete(raw, content.date_s)
+        return links.add_to_submitted(composed) if links else (composed, ())
+    email = _email(content, sender)
+    return links.compose(email) if links else (compose(email), ())
+
+
+def _fields_to_add(content: Content, composed: ComposedMessage) -> Unsubscribe | None:
+    """None if the sender gave fields, which are only signed."""
+    if not content.HasField("unsubscribe"):
+        return None
+    names = (item.partition(b":")[0].strip().decode() for item in composed.headers)
+    if any(map(is_field, names)):
+        return None
+    added = Unsubscribe()
+    added.CopyFrom(content.unsubscribe)  # without the content, which would stay in memory
+    return added
 
 
 def _complete(raw: bytes, date_s: int) -> ComposedMessage:
@@ -88,29 +128,27 @@ def _complete(raw: bytes, date_s: int) -> ComposedMessage:
     return downgrade(submission.add_missing_fields(submission.split_message(raw), date=date))
 
 
-def _compose(content: Content, sender: address.Mailbox) -> ComposedMessage:
+def _email(content: Content, sender: address.Mailbox) -> Email:
     html = content.html  # each access creates a new string
-    return compose(
-        Email(
-            from_=sender,
-            to=tuple(map(address.parse_mailbox, content.to)),
-            cc=tuple(map(address.parse_mailbox, content.cc)),
-            reply_to=tuple(map(address.parse_mailbox, content.reply_to)),
-            subject=content.subject,
-            date=times.clamp_timestamp(Timestamp(seconds=content.date_s)),
-            headers={header.name: header.value for header in content.headers},
-            text=_text(content, html),
-            html=html or None,
-            attachments=tuple(
-                Attachment(
-                    part.filename,
-                    part.content,
-                    part.content_type or "application/octet-stream",
-                    part.content_id or None,
-                )
-                for part in content.attachments
-            ),
-        )
+    return Email(
+        from_=sender,
+        to=tuple(map(address.parse_mailbox, content.to)),
+        cc=tuple(map(address.parse_mailbox, content.cc)),
+        reply_to=tuple(map(address.parse_mailbox, content.reply_to)),
+        subject=content.subject,
+        date=times.clamp_timestamp(Timestamp(seconds=content.date_s)),
+        headers={header.name: header.value for header in content.headers},
+        text=_text(content, html),
+        html=html or None,
+        attachments=tuple(
+            Attachment(
+                part.filename,
+                part.content,
+                part.content_type or "application/octet-stream",
+                part.content_id or None,
+            )
+            for part in content.attachments
+        ),
     )
 
 
@@ -119,25 +157,44 @@ def _text(content: Content, html: str) -> str | None:
     empty text, or if the HTML part has no text or is too long."""
     if content.HasField("text") or not html:
         return content.text if content.text or not html else None
-    return (to_text(html, targets=True) if len(html) <= HTML_TO_TEXT_CHARS_MAX else "") or None
+    if len(html) > HTML_TO_TEXT_CHARS_MAX:
+        return None
+    if content.HasField("unsubscribe"):
+        html = html.replace(URL_PLACEHOLDER, STAND_IN)
+        return to_text(html, targets=True).replace(STAND_IN, URL_PLACEHOLDER) or None
+    return to_text(html, targets=True) or None
 
 
 def prepare_message(
-    composed: ComposedEmail, context: MessageContext, *, signer: Signer, now: datetime
+    composed: ComposedEmail,
+    context: MessageContext,
+    *,
+    signer: Signer,
+    now: datetime,
+    tracking_key: bytes = b"",
 ) -> UnsignedMessage:
     """The message to one recipient. Its Message-ID is the same on every attempt: the one that the
-    sender gave, which all recipients get, or a generated one for this recipient.
+    sender gave, which all recipients get, or a generated one for this recipient. tracking_key:
+    signs the tokens in links.
 
     Raises ValueError (of mail) when an address of the context is invalid.
     """
-    message_id = () if composed.has_message_id else (_message_id(context, composed),)
+    fields: tuple[bytes, ...] = () if composed.has_message_id else (_message_id(context, composed),)
+    body = FilledBody(b"", 0, composed.body_hash)
+    if composed.unsubscribe is not None or composed.spliced is not None:
+        tokens = MessageTokens(UUID(context.tenant_id), UUID(context.message_id), tracking_key)
+        if composed.unsubscribe is not None:
+            fields += unsubscribe_fields(composed.unsubscribe, tokens)
+        if composed.spliced is not None:
+            body = composed.spliced.fill(tokens.values(composed.spliced.keys))
     return_path = context.return_path
     return UnsignedMessage(
         composed,
-        b"".join(message_id),
+        b"".join(fields),
+        body,
         recipient=address.parse_mailbox(context.recipient),
         sender=address.parse_mailbox(return_path) if return_path else None,
-        signatures=signer.prepare((*message_id, *composed.headers), composed.body_hash, now),
+        signatures=signer.prepare((*fields, *composed.headers), body.body_hash, now),
         envelope_id=context.message_id,
     )
 
@@ -157,8 +214,8 @@ def _wire(message: UnsignedMessage, signature: bytes) -> WireMessage:
     return WireMessage(
         message.sender,
         message.recipient,
-        wire=b"".join((signature, message.message_id_header, composed.wire)),
-        size=len(signature) + len(message.message_id_header) + composed.size,
+        wire=b"".join((signature, message.header, composed.wire, message.body.wire)),
+        size=len(signature) + len(message.header) + composed.size + message.body.added,
         utf8=composed.utf8 or address.needs_smtputf8(message.recipient),
         envelope_id=message.envelope_id,
     )

@@ -49,7 +49,8 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class RenderJob:
-    """One message to render. composed: its email, if that is composed already."""
+    """One message to render. composed: its email, if that is composed already. tracking_key: signs
+    the tokens in its links."""
 
     key: "_EmailKey"
     context: MessageContext
@@ -57,6 +58,7 @@ class RenderJob:
     signer: Signer
     sealed: bytes
     composed: ComposedEmail | None
+    tracking_key: bytes = b""
 
 
 # The tenant is part of the key: a composed email must never be used for another tenant.
@@ -75,7 +77,10 @@ class SigningKeys:
         tenants: ReplicatedTable[Tenant],
         domains: ReplicatedTable[Domain],
         secrets: SecretKeyring,
+        *,
+        tracking_key: bytes,
     ) -> None:
+        self.tracking_key = tracking_key
         self._tenants = tenants
         self._domains = domains
         self._secrets = secrets
@@ -209,11 +214,14 @@ class Renderer:
             return local_refusal("content_unavailable", "the content is missing from the store")
         if isinstance(sealed, Unavailable):
             return CONTENT_UNAVAILABLE
-        return RenderJob(key, context, content_key, signer, sealed or b"", composed)
+        return RenderJob(
+            key, context, content_key, signer, sealed or b"", composed,
+            self._signing_keys.tracking_key,
+        )  # fmt: skip
 
     def _cache(self, composed_emails: _ComposedEmails) -> None:
         for key, composed in composed_emails.items():
-            if len(composed.wire) <= COMPOSED_BYTES_MAX:
+            if composed.size <= COMPOSED_BYTES_MAX:
                 self._composed_emails[key] = composed
 
 
@@ -243,7 +251,10 @@ def _prepare(
 ) -> UnsignedMessage | AttemptResult:
     if isinstance(job, AttemptResult):
         return job
-    prepare = partial(prepare_message, context=job.context, signer=job.signer, now=now)
+    prepare = partial(
+        prepare_message,
+        context=job.context, signer=job.signer, now=now, tracking_key=job.tracking_key,
+    )  # fmt: skip
     return run_render_step(prepare, job.composed or composed[job.key])
 
 

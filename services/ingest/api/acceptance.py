@@ -23,6 +23,7 @@ from kernel.telemetry import record_span
 from kernel.topics import encode
 from services.ingest.api.access import AccessControl, Principal
 from services.ingest.api.idempotency import AcceptResult, Idempotency, concurrent_request, replay
+from services.ingest.api.senders import Senders
 from services.ingest.domain import accepted_event
 from services.ingest.domain.priority import BulkClassifier
 from services.ingest.domain.problem import Problem, unavailable
@@ -98,7 +99,9 @@ class Acceptance:
         bulk_classifier: BulkClassifier,
         retention: RetentionConfig,
         return_path_key: bytes,
+        senders: Senders,
     ) -> None:
+        self.senders = senders
         self._access = access
         self._store = store
         self._content = content
@@ -219,11 +222,7 @@ class Acceptance:
     async def _prepare(
         self, principal: Principal, email: ValidEmail, traceparent: str
     ) -> SealedEmail:
-        domain = await self._access.sending_domain_of(
-            principal, email.sender.domain, test=email.test
-        )
-        if email.on_behalf is not None:
-            await self._access.sending_domain_of(principal, email.on_behalf.domain, test=email.test)
+        domain = await self.senders.domain_of(principal, email)
         now = clock.now()
         email_id = uuid7_text()
         message_ids = [uuid7_text() for _ in email.recipients]

@@ -36,8 +36,8 @@ def to_json(view: DomainView) -> dict[str, object]:
     checked_at, due_at = view.check.checked_at, view.check.due_at
     return {
         **summary_to_json(view.domain),
-        "open_tracking": False,
-        "click_tracking": False,
+        "open_tracking": view.domain.open_tracking,
+        "click_tracking": view.domain.click_tracking,
         "tls": "enforced" if view.domain.tls_enforced else "opportunistic",
         "checked_at": format_time(checked_at) if checked_at else None,
         "next_check_at": format_time(due_at) if due_at else None,

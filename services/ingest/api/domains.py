@@ -4,8 +4,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from operator import attrgetter
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta
 
@@ -23,6 +24,7 @@ from services.ingest.domain import verification
 from services.ingest.domain.dkim_rotation import is_rotating
 from services.ingest.domain.domain_name import sending_domain
 from services.ingest.domain.email import RequestModel, Tls
+from services.ingest.domain.links import check_tracking_host
 from services.ingest.domain.patterns import explained
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
 from services.ingest.store.directory import DirectoryStore, DomainConflict
@@ -34,9 +36,11 @@ from services.ingest.store.domains import (
     DomainStore,
     begin_checks,
     begin_rotation,
+    set_fields,
 )
 
 ENFORCED = "enforced"
+TRACKING = ("open_tracking", "click_tracking")
 WAITING_S = 3.0  # to look for mail that waits
 
 logger = logging.getLogger(__name__)
@@ -48,8 +52,8 @@ class UpdateDomainRequest(RequestModel):
     certificate."""
 
     id: str = ""
-    open_tracking: Literal[False] | None = None
-    click_tracking: Literal[False] | None = None
+    open_tracking: bool | None = None
+    click_tracking: bool | None = None
     tls: Tls | None = None
 
 
@@ -71,8 +75,8 @@ class CreateDomainRequest(RequestModel):
     shared: bool = False
     vouched: bool = False
     region: Annotated[str, Meta(max_length=64)] | None = None
-    open_tracking: Literal[False] | None = None
-    click_tracking: Literal[False] | None = None
+    open_tracking: bool | None = None
+    click_tracking: bool | None = None
     tls: Tls | None = None
 
 
@@ -131,6 +135,7 @@ class Domains:
         _check_unrestricted(principal)
         _check_flags(principal, new)
         name = domain_name(new.name)
+        self._check_tracking(principal, new)
         if not self.keys.hosts:
             logger.error("domain.no_bounce_host", extra={"setting": "OBM_BOUNCE_MX"})
             detail = "No domains can be added at the moment. Try again later, or ask for support."
@@ -147,6 +152,8 @@ class Domains:
         )
         domain.shared, domain.vouched = new.shared, new.vouched
         domain.tls_enforced = new.tls == ENFORCED
+        domain.open_tracking = bool(new.open_tracking)
+        domain.click_tracking = bool(new.click_tracking)
         domain.status = verification.VERIFIED if new.vouched else verification.NOT_STARTED
         try:
             await query_or_503(self.store.add(domain, actor=principal.caller.actor))
@@ -192,23 +199,28 @@ class Domains:
     async def update(
         self, principal: Principal, domain_id: str, changes: UpdateDomainRequest
     ) -> DomainView:
-        """Raises Problem. Tracking does not change: it has one value that is supported."""
+        """Raises Problem."""
         found = await self.find(principal, domain_id)
         _check_own(principal, found)
-
-        def apply(domain: Domain, check: DomainCheck, _: datetime) -> DomainCheck:
-            domain.tls_enforced = changes.tls == ENFORCED
-            return check
-
-        if (
-            changes.tls is not None
-            and await query_or_503(
-                self.store.change(domain_id, apply, actor=principal.caller.actor)
-            )
-            is None
-        ):
+        self._check_tracking(principal, changes)
+        given: dict[str, object] = {name: getattr(changes, name) for name in TRACKING}
+        if changes.tls is not None:
+            given["tls_enforced"] = changes.tls == ENFORCED
+        change = partial(set_fields, given)
+        changed = await query_or_503(
+            self.store.change(domain_id, change, actor=principal.caller.actor)
+        )
+        if changed is None:
             raise not_found("the domain")
-        return await self.get(principal, domain_id)
+        return self._view(*changed)
+
+    def _check_tracking(
+        self, principal: Principal, given: CreateDomainRequest | UpdateDomainRequest
+    ) -> None:
+        """Raises Problem."""
+        wanted = {name: getattr(given, name) for name in TRACKING}
+        if any(wanted.values()):
+            check_tracking_host(self.brands.of(principal.tenant.account_id), **wanted)
 
     async def remove(self, principal: Principal, domain_id: str, *, force: bool) -> None:
         """Raises Problem 409 while mail from the domain waits or it has mailboxes, unless force."""

@@ -1,7 +1,6 @@
 """POST /v1/emails and /v1/emails/batch: decode, validate, accept, respond."""
 
 import asyncio
-import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
@@ -11,11 +10,12 @@ import msgspec
 from kernel import clock
 from kernel.crypto import sha256
 from services.ingest.api.acceptance import Acceptance, SealedEmail
-from services.ingest.api.access import AccessControl, Principal
+from services.ingest.api.access import Principal
 from services.ingest.api.fetcher import AttachmentFetcher
 from services.ingest.api.http import BATCH_BYTES_MAX, Receive, Request, check_size, read_body
 from services.ingest.api.idempotency import AcceptResult, Idempotency
 from services.ingest.api.responses import JSON, Headers, encode
+from services.ingest.api.senders import batch_faults, check_senders, index_of
 from services.ingest.domain.attachments import FetchPolicy
 from services.ingest.domain.email import decode_batch, decode_email, decode_raw
 from services.ingest.domain.pointers import decode_body
@@ -37,13 +37,11 @@ class SendHandler:
 
     def __init__(
         self,
-        access: AccessControl,
         acceptance: Acceptance,
         *,
         recipient_domains: RecipientDomains,
         fetcher: AttachmentFetcher,
     ) -> None:
-        self._access = access
         self._acceptance = acceptance
         self._recipient_domains = recipient_domains
         self.fetcher = fetcher
@@ -108,7 +106,7 @@ class SendHandler:
         if not valid:
             raise invalid(errors)
         own, errors = await check_senders(
-            self._access, principal, valid, faults=errors, permissive=permissive
+            self._acceptance.senders, principal, valid, faults=errors, permissive=permissive
         )
         return await self._acceptance.accept(
             principal,
@@ -163,48 +161,6 @@ def validate_batch(
     if sum(len(one.recipients) for one in valid) > BATCH_MESSAGES_MAX:
         raise _too_many(f"The batch has more than {BATCH_MESSAGES_MAX} recipients. Split it.")
     return valid, faults
-
-
-def batch_faults(index: int, problem: Problem) -> list[Fault]:
-    """The faults of one email of a batch."""
-    found = problem.faults or (Fault("#", problem.name, problem.detail),)
-    return [
-        Fault(f"#/{index}{one.pointer[1:]}", one.code, f"[{index}] {one.detail}") for one in found
-    ]
-
-
-async def check_senders(
-    access: AccessControl,
-    principal: Principal,
-    valid: Sequence[ValidEmail],
-    *,
-    faults: Sequence[Fault],
-    permissive: bool,
-) -> tuple[list[ValidEmail], list[Fault]]:
-    """The emails whose domain this key can send from, and all faults of the others. Raises Problem
-    unless permissive, or if no email is left. faults: those of the emails that are not in `valid`.
-    """
-    faulty = {index_of(fault) for fault in faults}
-    indexes = (index for index in itertools.count() if index not in faulty)
-    own: list[ValidEmail] = []
-    foreign_faults: list[Fault] = []
-    for one, index in zip(valid, indexes, strict=False):
-        try:
-            await access.sending_domain_of(principal, one.sender.domain, test=one.test)
-            own.append(one)
-        except Problem as problem:
-            if problem.status != 403:
-                raise
-            foreign_faults += batch_faults(index, problem)
-    left_out = sorted([*faults, *foreign_faults], key=index_of)
-    if foreign_faults and not (permissive and own):
-        raise Problem(403, foreign_faults[0].code, detail=foreign_faults[0].detail, faults=left_out)
-    return own, left_out
-
-
-def index_of(fault: Fault) -> int:
-    """The index of the fault's email in the batch."""
-    return int(fault.pointer.split("/")[1])
 
 
 def respond_one(emails: Sequence[SealedEmail]) -> bytes:

@@ -27,6 +27,7 @@ from services.ingest.api.http_app import HttpApp
 from services.ingest.api.resources import create_resources
 from services.ingest.api.rest import RestDependencies, create_rest_app
 from services.ingest.api.rest_base import RestAccess
+from services.ingest.api.senders import Senders
 from services.ingest.api.sending import SendHandler
 from services.ingest.api.submission.listeners import create_submission, smtp_host
 from services.ingest.app.dependencies import Dependencies, create_dependencies
@@ -77,7 +78,7 @@ def create_service(settings: Settings) -> Service:
     brands = BrandResolver(deps.brands, directory_cache.cached_account, directory_cache.refresh)
     usage = CredentialUsage(deps.system_database, limiter.take_used)
     access = AccessControl(directory_cache, limiter, deps.secrets, bodies=bodies)
-    acceptance = create_acceptance(deps, access=access, backpressure=backpressure)
+    acceptance = create_acceptance(deps, access=access, backpressure=backpressure, brands=brands)
     audits = MessageAuditStore(
         deps.system_database,
         closed_after_s=settings.audit_closed_after_s,
@@ -128,7 +129,7 @@ def create_servers(
     settings, emails = deps.settings, create_emails(deps, access)
     domains = create_recipient_domains(deps)
     fetcher = create_fetcher(deps, access, brands)
-    send_handler = SendHandler(access, acceptance, recipient_domains=domains, fetcher=fetcher)
+    send_handler = SendHandler(acceptance, recipient_domains=domains, fetcher=fetcher)
     resources = create_resources(
         deps.clients, emails,
         administration=create_administration(deps, directory, brands),
@@ -138,7 +139,7 @@ def create_servers(
     app = HttpApp(access, send_handler, create_rest_app(rest_deps), brands=brands)
     rpc_access = RpcAccess(access, TrustedProxies(settings.trusted_proxies), brands)
     servicer = EmailServicer(
-        rpc_access, resources, senders=access, acceptance=acceptance, recipient_domains=domains
+        rpc_access, resources, acceptance=acceptance, recipient_domains=domains
     )
     services = public_services(rpc_access, servicer, resources)
     certificates = create_certificates(deps)
@@ -212,7 +213,11 @@ def create_backpressure(deps: Dependencies) -> Backpressure:
 
 
 def create_acceptance(
-    deps: Dependencies, *, access: AccessControl, backpressure: Backpressure
+    deps: Dependencies,
+    *,
+    access: AccessControl,
+    backpressure: Backpressure,
+    brands: BrandResolver,
 ) -> Acceptance:
     settings = deps.settings
     return Acceptance(
@@ -233,6 +238,7 @@ def create_acceptance(
             timedelta(days=settings.content_retention_margin_days),
         ),
         return_path_key=deps.return_path_key,
+        senders=Senders(access, brands),
     )
 
 

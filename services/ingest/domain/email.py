@@ -17,6 +17,16 @@ TAG_NAME = explained(r"^[A-Za-z0-9_-]{1,256}$(?!\n)", f"Use {_TAG_CHARACTERS}; n
 TAG_VALUE = explained(r"^[A-Za-z0-9_-]{0,256}$(?!\n)", f"Use {_TAG_CHARACTERS}")
 
 
+UNSUBSCRIBE_URL = explained(
+    r"^https://[!#-+\--;=?-~]+$(?!\n)",
+    "Use an https URL in ASCII without spaces, commas, quotes and angle brackets",
+)
+UNSUBSCRIBE_MAILTO = explained(
+    r"^[!#-+\--;=?-~]+@[!#-+\--;=?-~]+$(?!\n)",
+    "Use an address, or a mailto URL, in ASCII without spaces and commas",
+)
+
+
 class RequestModel(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Unknown fields are refused: a mistyped `scheduled_at` must not send the email at once."""
 
@@ -40,6 +50,16 @@ class Attachment(RequestModel):
     content_id: Annotated[str, Meta(max_length=200)] | None = None
 
 
+class ListUnsubscribe(RequestModel):
+    """The fields List-Unsubscribe and List-Unsubscribe-Post. url: of the sender's own, which must
+    take the POST of RFC 8058 if one_click; by default one of the engine. The characters are those
+    of `mail.unsubscribe`."""
+
+    url: Annotated[str, Meta(max_length=900, pattern=UNSUBSCRIBE_URL)] | None = None
+    mailto: Annotated[str, Meta(max_length=900, pattern=UNSUBSCRIBE_MAILTO)] | None = None
+    one_click: bool = True
+
+
 class SendEmailRequest(RequestModel, rename={"from_": "from"}):
     """An email to send now or at `scheduled_at`. tls: enforced sends it only to servers with TLS
     and a valid certificate."""
@@ -59,6 +79,9 @@ class SendEmailRequest(RequestModel, rename={"from_": "from"}):
     scheduled_at: str | None = None
     stream: Stream | None = None
     tls: Tls | None = None
+    track_opens: bool | None = None
+    track_clicks: bool | None = None
+    list_unsubscribe: ListUnsubscribe | None = None
     test: bool = False
 
 
@@ -75,6 +98,9 @@ class SendRawRequest(RequestModel):
     scheduled_at: str | None = None
     stream: Stream | None = None
     tls: Tls | None = None
+    track_opens: bool | None = None
+    track_clicks: bool | None = None
+    list_unsubscribe: ListUnsubscribe | None = None
     test: bool = False
 
 

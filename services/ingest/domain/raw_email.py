@@ -17,7 +17,10 @@ LISTED_MAX = 50  # addresses of To and Cc that are listed
 SUBJECT_CHARS_MAX = 5_000
 # Fields for the engine, which are not sent.
 IDEMPOTENCY_FIELDS = (b"idempotency-key", b"resend-idempotency-key")
+TRACKING_FIELDS = (b"track-opens", b"track-clicks")
+OWN_FIELDS = frozenset((*IDEMPOTENCY_FIELDS, *TRACKING_FIELDS))
 _KEY = re.compile(r"[\x20-\x7e]{1,256}")
+_FLAGS = {"": None, "true": True, "false": False}
 _TO = RecipientType.RECIPIENT_TYPE_TO
 _CC = RecipientType.RECIPIENT_TYPE_CC
 _BCC = RecipientType.RECIPIENT_TYPE_BCC
@@ -37,7 +40,7 @@ def parse_raw_email(raw: bytes, recipients: Sequence[Mailbox] | None, *, test: b
     header names. Raises Problem."""
     normal = smtp.normalize_line_endings(raw)  # before parsing: a CR alone may hide a field
     try:
-        message = submission.parse_submitted(normal, without=IDEMPOTENCY_FIELDS)
+        message = submission.parse_submitted(normal, without=OWN_FIELDS)
     except SubmissionError as error:
         raise _invalid(f"The message cannot be sent: {error}.") from None
     fields = message.fields
@@ -57,6 +60,7 @@ def parse_raw_email(raw: bytes, recipients: Sequence[Mailbox] | None, *, test: b
         raw=message.raw,
     )
     setattr(content, "from", author.display)
+    track_opens, track_clicks = (_flag(fields, name) for name in TRACKING_FIELDS)
     valid = ValidEmail(
         sender=author.mailbox,
         recipients=_recipients(recipients, to, cc=cc),
@@ -67,6 +71,8 @@ def parse_raw_email(raw: bytes, recipients: Sequence[Mailbox] | None, *, test: b
         stream="transactional",
         test=test,
         on_behalf=agent.mailbox if agent else None,
+        track_opens=track_opens,
+        track_clicks=track_clicks,
     )
     return ParsedEmail(valid, _idempotency_key(fields))
 
@@ -133,6 +139,15 @@ def _text(fields: Fields, name: bytes) -> str:
     """The first field of this name, decoded; empty if there is none."""
     values = fields.get(name)
     return parser.text_of(values[0]) if values else ""
+
+
+def _flag(fields: Fields, name: bytes) -> bool | None:
+    """Raises Problem."""
+    text = _text(fields, name).strip().lower()
+    if text not in _FLAGS:
+        shown = name.decode().title()
+        raise _invalid(f"The field {shown} is neither true nor false.")
+    return _FLAGS[text]
 
 
 def _idempotency_key(fields: Fields) -> str | None:

@@ -70,6 +70,9 @@ def validate_raw(
         due_at=due_at,
         stream=email.stream or "transactional",
         tls_enforced=email.tls == "enforced",
+        track_opens=valid.track_opens if email.track_opens is None else email.track_opens,
+        track_clicks=valid.track_clicks if email.track_clicks is None else email.track_clicks,
+        list_unsubscribe=email.list_unsubscribe,
     )
 
 

@@ -10,11 +10,16 @@ from typing import NamedTuple
 from contracts.ingest.v1.content_pb2 import Attachment as StoredAttachment
 from contracts.ingest.v1.content_pb2 import Content, Header
 from contracts.ingest.v1.events_pb2 import RecipientType
-from mail import address, headers
+from mail import address, headers, unsubscribe
 from mail.address import AddressError, Mailbox
 from mail.headers import HeaderError
 from services.ingest.domain.attachments import FETCH_DISABLED, FetchPolicy, decode_attachments
-from services.ingest.domain.email import Addresses, Attachment, SendEmailRequest
+from services.ingest.domain.email import (
+    Addresses,
+    Attachment,
+    ListUnsubscribe,
+    SendEmailRequest,
+)
 from services.ingest.domain.problem import Fault, invalid
 from services.ingest.domain.reserved import RecipientDomains
 from services.ingest.domain.schedule import InvalidTime, parse_time
@@ -43,7 +48,8 @@ class ValidEmail(NamedTuple):
     """due_at: None for now. content: without email_id and date_s, which acceptance sets, and
     without the octets of attachments that must be fetched, which `to_fetch` lists by index.
     on_behalf: the field Sender, in a message that was submitted as a whole. tls_enforced: send it
-    only to servers with TLS and a valid certificate."""
+    only to servers with TLS and a valid certificate. track_opens, track_clicks: None for what the
+    domain says."""
 
     sender: Mailbox
     recipients: tuple[Recipient, ...]
@@ -56,6 +62,9 @@ class ValidEmail(NamedTuple):
     to_fetch: Mapping[int, Attachment] = MappingProxyType({})
     on_behalf: Mailbox | None = None
     tls_enforced: bool = False
+    track_opens: bool | None = None
+    track_clicks: bool | None = None
+    list_unsubscribe: ListUnsubscribe | None = None
 
 
 def validate(
@@ -93,6 +102,9 @@ def validate(
         stream=email.stream or "transactional",
         test=test,
         tls_enforced=email.tls == "enforced",
+        track_opens=email.track_opens,
+        track_clicks=email.track_clicks,
+        list_unsubscribe=email.list_unsubscribe,
         to_fetch={i: one for i, one in enumerate(email.attachments or ()) if one.path is not None},
     )
 
@@ -247,6 +259,12 @@ def _pair_faults(name: str, pairs: Mapping[str, str]) -> Iterator[Fault]:
         yield Fault(f"#/{name}", "invalid", f"{name} has an entry without a name.")
 
 
+def _unsubscribe_headers(names: Iterable[str]) -> Iterator[Fault]:
+    if any(map(unsubscribe.is_field, names)):
+        detail = f"Send either list_unsubscribe or {unsubscribe.FIELD} in headers, not both."
+        yield Fault("#/list_unsubscribe", "invalid", detail)
+
+
 def _body(email: SendEmailRequest) -> list[Fault]:
     found = []
     if not (email.html or email.text):
@@ -260,6 +278,8 @@ def _body(email: SendEmailRequest) -> list[Fault]:
     if "\r" in subject or "\n" in subject or "\0" in subject:
         detail = "subject has a line break or NUL. Remove it."
         found.append(Fault("#/subject", "invalid_header", detail))
+    if email.list_unsubscribe is not None and email.headers:
+        found += _unsubscribe_headers(email.headers)
     return found
 
 

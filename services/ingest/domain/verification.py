@@ -31,6 +31,8 @@ VERIFIED = DomainStatus.DOMAIN_STATUS_VERIFIED
 PARTIALLY_FAILED = DomainStatus.DOMAIN_STATUS_PARTIALLY_FAILED
 FAILED = DomainStatus.DOMAIN_STATUS_FAILED
 ESTABLISHED = frozenset((VERIFIED, PARTIALLY_FAILED, DomainStatus.DOMAIN_STATUS_UNSPECIFIED))
+# Of the record: a change of these is reported.
+REPORTED = ("rsa_selector", "tls_enforced", "open_tracking", "click_tracking")
 RIGHT = (CheckStatus.OK, CheckStatus.WEAK)
 
 
@@ -151,9 +153,8 @@ def change_type(before: Domain | None, after: Domain) -> str:
     if before.paused != after.paused:
         return "domain.paused" if after.paused else "domain.resumed"
     if before.status == after.status:
-        is_changed = before.rsa_selector != after.rsa_selector
-        is_changed = is_changed or before.tls_enforced != after.tls_enforced
-        return "domain.updated" if is_changed else ""
+        has_changed = any(getattr(before, name) != getattr(after, name) for name in REPORTED)
+        return "domain.updated" if has_changed else ""
     ends = {VERIFIED: "domain.verified", FAILED: "domain.failed", PARTIALLY_FAILED: "domain.failed"}
     return ends.get(after.status, "domain.updated")
 

@@ -1,6 +1,6 @@
 """Domains with the state of their checks: both change in one transaction, under one lock."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -172,6 +172,16 @@ class DomainStore:
         """Domains that are due for a check, those of each tenant in turn; deleted ones too."""
         rows = await self._database.execute_autocommit(DUE, (count,))
         return [Domain.FromString(bytes(record)) for (record,) in rows]
+
+
+def set_fields(
+    given: Mapping[str, object], domain: Domain, check: DomainCheck, _: datetime
+) -> DomainCheck:
+    """given: by name; None for those that stay."""
+    for name, value in given.items():
+        if value is not None:
+            setattr(domain, name, value)
+    return check
 
 
 def mark_deleted(domain: Domain, check: DomainCheck, _: datetime) -> DomainCheck:

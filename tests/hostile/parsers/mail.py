@@ -7,11 +7,12 @@ from mail import (
     encoded_words,
     headers,
     html,
+    html_part,
     inbound_report,
+    links,
     normalized_text,
     parser,
     smtp_reply,
-    tracking,
 )
 
 READERS = {
@@ -28,6 +29,6 @@ READERS = {
     "html": html.read_html,
     "html_text": html.to_text,
     "plain": normalized_text.normalize_and_lower,
-    "rewrite_html": lambda text: tracking.rewrite_html(text, str.upper),
-    "rewrite_text": lambda text: tracking.rewrite_text(text, str.upper),
+    "links": lambda text: list(links.find_links(text)),
+    "html_part": lambda text: html_part.find_html(text.encode()),
 }

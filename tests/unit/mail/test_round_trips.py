@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mail import address, encoded_words, headers, mail_merge, parser
+from mail import address, encoded_words, headers, parser
 from mail.address import Mailbox
 from mail.compose import Attachment, Email, compose
 from mail.parser import Entity
@@ -162,14 +162,6 @@ def our_leaf(part: Entity) -> tuple[str, str, object]:
     kind = part.content_type[0]
     content = part.text().replace("\r\n", "\n") if kind.startswith("text/") else part.content()
     return kind, part.filename, content
-
-
-@given(BODY.filter(lambda text: not mail_merge.has_slot(text)), PHRASE)
-def test_python_parses_each_recipients_message(text: str, value: str) -> None:
-    email = Email(from_=Mailbox("", "a", "a.example"), html=f"{text}{mail_merge.slot(0)}{text}")
-    raw = mail_merge.compile_template(email).render([value]).as_bytes()
-    assert WIRE.match(raw)
-    assert stdlib(raw).get_content().replace("\r\n", "\n") == lines(f"{text}{value}{text}")
 
 
 @given(PHRASE, BODY, FILE)

@@ -12,7 +12,7 @@ from kernel import clock, times
 from kernel.crypto import sha256
 from kernel.telemetry import traceparent_or_new
 from services.ingest.api.acceptance import Acceptance, SealedEmail
-from services.ingest.api.access import AccessControl, Principal
+from services.ingest.api.access import Principal
 from services.ingest.api.callers import Caller
 from services.ingest.api.grpc.base import RpcAccess, authenticated, next_page_token, page_of
 from services.ingest.api.grpc.email_views import (
@@ -26,7 +26,8 @@ from services.ingest.api.http import check_size
 from services.ingest.api.idempotency import Idempotency
 from services.ingest.api.resources import Resources
 from services.ingest.api.rest_base import PageRequest, format_time
-from services.ingest.api.sending import check_senders, index_of, validate_batch
+from services.ingest.api.senders import check_senders, index_of
+from services.ingest.api.sending import validate_batch
 from services.ingest.domain.email import Attachment, SendEmailRequest
 from services.ingest.domain.pointers import problem_of
 from services.ingest.domain.problem import Fault, Problem, invalid
@@ -35,19 +36,15 @@ from services.ingest.domain.valid_email import ATTACHMENTS_MAX, ValidEmail, vali
 
 
 class EmailServicer(EmailServiceServicer):
-    """senders: knows the domains that a key can send from."""
-
     def __init__(
         self,
         access: RpcAccess,
         resources: Resources,
         *,
-        senders: AccessControl,
         acceptance: Acceptance,
         recipient_domains: RecipientDomains,
     ) -> None:
         self.access = access
-        self._senders = senders
         self._acceptance = acceptance
         self._emails, self._scoring = resources.emails, resources.scoring
         self._recipient_domains = recipient_domains
@@ -79,7 +76,7 @@ class EmailServicer(EmailServiceServicer):
         if not valid:
             raise invalid(faults)
         valid, faults = await check_senders(
-            self._senders, principal, valid, faults=faults, permissive=request.permissive
+            self._acceptance.senders, principal, valid, faults=faults, permissive=request.permissive
         )
         result = await self._acceptance.accept(
             principal,
@@ -187,6 +184,9 @@ def email_of(email: pb.Email) -> SendEmailRequest:
         "scheduled_at": _time(email.scheduled_at) if email.HasField("scheduled_at") else None,
         "stream": email.stream or None,
         "tls": email.tls or None,
+        "track_opens": email.track_opens if email.HasField("track_opens") else None,
+        "track_clicks": email.track_clicks if email.HasField("track_clicks") else None,
+        "list_unsubscribe": _list_unsubscribe(email),
     }
     try:
         converted = msgspec.convert(given, SendEmailRequest)
@@ -196,6 +196,14 @@ def email_of(email: pb.Email) -> SendEmailRequest:
     except msgspec.ValidationError as error:
         raise problem_of(error) from None
     return converted
+
+
+def _list_unsubscribe(email: pb.Email) -> dict[str, object] | None:
+    if not email.HasField("list_unsubscribe"):
+        return None
+    given = email.list_unsubscribe
+    one_click = given.one_click if given.HasField("one_click") else True
+    return {"url": given.url or None, "mailto": given.mailto or None, "one_click": one_click}
 
 
 def _attachment(one: StoredAttachment) -> Attachment:

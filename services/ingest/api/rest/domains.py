@@ -83,8 +83,8 @@ def _write(router: APIRouter, access: RestAccess, domains: Domains) -> None:
         summary="Change a domain",
     )
     async def update(incoming: Incoming, domain_id: str) -> Response:
-        """Tracking is off: other values are refused. `tls` is for mail that is accepted from now
-        on."""
+        """For mail that is accepted from now on. What is tracked is the default of its emails, and
+        the most that they can have."""
         principal = await access.authenticate(incoming)
         identifier = parse_id(domain_id, "the domain")
         changes = await decode_request_body(incoming, decode_update)

@@ -98,6 +98,16 @@ def test_a_name_that_looks_like_an_address_is_only_a_name() -> None:
     assert read(b"From: root@x.net (Cron Daemon)\n\n", "one@x.net").sender.address == "root@x.net"
 
 
+def test_fields_about_tracking_are_read_and_not_sent() -> None:
+    found = read(b"Track-Opens: TRUE\nTrack-Clicks: false\n" + MESSAGE, "one@x.net")
+    assert (found.track_opens, found.track_clicks) == (True, False)
+    assert b"track" not in found.content.raw.lower()
+    assert read(MESSAGE, "one@x.net").track_opens is None
+    assert request(b"Track-Opens: true\n" + MESSAGE).track_opens is True
+    assert request(b"Track-Opens: true\n" + MESSAGE, track_opens=False).track_opens is False
+    assert pointers(b"Track-Opens: maybe\n" + MESSAGE) == ["#/raw"]
+
+
 def test_an_idempotency_key_is_read_and_not_sent() -> None:
     keyed = b"Idempotency-Key: order 17\nResend-Idempotency-Key: x\n" + MESSAGE
     found = parse_raw_email(keyed, None, test=True)

@@ -34,9 +34,7 @@ class ThreadRecorder(SendHandler):
             emails_max=1,
             timeout_s=1.0,
         )
-        super().__init__(
-            cast(Any, None), cast(Any, None), recipient_domains=RecipientDomains(), fetcher=fetcher
-        )
+        super().__init__(cast(Any, None), recipient_domains=RecipientDomains(), fetcher=fetcher)
         self.thread: threading.Thread | None = None
 
     def read_email(

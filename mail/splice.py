@@ -1,0 +1,146 @@
+"""A message that differs between its recipients in a few places: RFC 2045 §6.7, RFC 6376 §3.7.
+
+Texts have slots for values that all have one length, such as tokens in links. The message is
+composed once, with each slot on a line of its own between two soft line breaks of quoted-printable.
+So each recipient costs the values, a join, and the hash from the first slot on.
+"""
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from itertools import chain
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from mail import mime, smtp
+from mail.compose import ComposedMessage, Email, compose_with
+from mail.dkim_canonicalization import relaxed_body
+from mail.mime import Part
+
+QUOTED_PRINTABLE = b"quoted-printable"
+_LINE = 72  # characters of a value in a line
+_MARK = b"\0"  # in no body: NUL is encoded in text, and removed from submitted messages
+K = TypeVar("K")
+
+
+class Edit(NamedTuple, Generic[K]):
+    """Replaces a range of a text by other text, with a slot within it if it has a key. key: what
+    the value is found by."""
+
+    start: int
+    end: int
+    before: str
+    key: K | None = None
+    after: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SlottedText(Generic[K]):
+    """fixed: the text before, between and after the slots. keys: of the slots."""
+
+    fixed: tuple[str, ...]
+    keys: tuple[K, ...] = ()
+
+    @classmethod
+    def of(cls, text: str, edits: Sequence[Edit[K]]) -> "SlottedText[K]":
+        """edits: in order; one that overlaps with the one before is left out."""
+        fixed: list[str] = []
+        keys: list[K] = []
+        current: list[str] = []
+        done = 0
+        for edit in edits:
+            if edit.start < done:
+                continue
+            current += (text[done : edit.start], edit.before)
+            if edit.key is not None:
+                keys.append(edit.key)
+                fixed.append("".join(current))
+                current = [edit.after]
+            done = edit.end
+        fixed.append("".join((*current, text[done:])))
+        return cls(tuple(fixed), tuple(keys))
+
+
+@dataclass(frozen=True, slots=True)
+class SplicedBody(Generic[K]):
+    """A body with slots. wire: dot-stuffed. canonical: as DKIM hashes it, after what is in
+    `hashed`. Each has the octets before, between and after the slots. size: of these octets,
+    before stuffing."""
+
+    wire: tuple[bytes, ...]
+    canonical: tuple[bytes, ...]
+    size: int
+    keys: tuple[K, ...]
+    hashed: Any = field(compare=False, repr=False)
+
+    @classmethod
+    def of(cls, body: bytes, keys: Sequence[K]) -> "SplicedBody[K]":
+        """body: with a mark for each key."""
+        fixed = body.split(_MARK)
+        first, *rest = relaxed_body(body).split(_MARK)
+        wire = tuple([smtp.dot_stuff(piece) for piece in fixed])
+        return cls(wire, (b"", *rest), sum(map(len, fixed)), tuple(keys), sha256(first))
+
+    def fill(self, values: Mapping[K, bytes]) -> "FilledBody":
+        """values: as `encode_value` returns them."""
+        filled = [values[key] for key in self.keys]
+        state = self.hashed.copy()
+        state.update(_join(self.canonical, filled))
+        return FilledBody(
+            _join(self.wire, filled),
+            sum(map(len, filled)),
+            b64encode(state.digest()),
+        )
+
+
+class FilledBody(NamedTuple):
+    """The body of one recipient. wire: dot-stuffed. added: octets of the values. body_hash: for
+    `bh=`."""
+
+    wire: bytes
+    added: int
+    body_hash: bytes
+
+
+def _join(fixed: Sequence[bytes], filled: Sequence[bytes]) -> bytes:
+    pieces = chain.from_iterable(zip(fixed, filled, strict=False))
+    return b"".join((*pieces, fixed[-1]))
+
+
+def compose_slotted(
+    email: Email, *, plain: SlottedText[Any] | None, html: SlottedText[Any] | None
+) -> ComposedMessage:
+    """The message with a mark for each slot, those of the text before those of the html. plain,
+    html: in place of the email's own."""
+    given = {"plain": plain, "html": html}
+    return compose_with(email, lambda subtype, text: _part(subtype, given[subtype], text))
+
+
+def _part(subtype: str, text: SlottedText[Any] | None, own: str) -> Part:
+    if text is None or not text.keys:
+        return mime.text_part(subtype, text.fixed[0] if text else own)
+    charset = b"us-ascii" if all(map(str.isascii, text.fixed)) else b"utf-8"
+    pieces = [mime.utf8_lines(piece) for piece in text.fixed]
+    if not pieces[-1].endswith(b"\n"):
+        pieces[-1] += b"\n"
+    return Part(mime.text_part_fields(subtype, charset, QUOTED_PRINTABLE), encode_fixed(pieces))
+
+
+def encode_fixed(pieces: Sequence[bytes]) -> bytes:
+    """The text around slots in quoted-printable, with a mark for each slot. pieces: with LF line
+    ends."""
+    last = len(pieces) - 1
+    coded = []
+    for number, piece in enumerate(pieces):
+        octets = mime.encode_quoted_printable(piece)
+        if octets and number < last:
+            octets = mime.end_with_soft_break(octets)
+        coded.append(mime.SOFT_BREAK + octets if number else octets)
+    return _MARK.join(coded)
+
+
+def encode_value(value: str) -> bytes:
+    """A value in lines of quoted-printable. It has only letters, digits, hyphens and underscores
+    (RFC 4648 §5)."""
+    coded = value.encode("ascii")
+    return mime.SOFT_BREAK.join([coded[at : at + _LINE] for at in range(0, len(coded), _LINE)])

@@ -1,0 +1,147 @@
+"""What differs between the recipients of an email: tracking links, the pixel, and the URL to
+unsubscribe. Each has a token, in a slot of the body or in a field."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import islice
+from operator import attrgetter
+from typing import NamedTuple
+from uuid import UUID
+
+from contracts.ingest.v1.content_pb2 import Content, Tracking, Unsubscribe
+from mail import submission, tracking, unsubscribe
+from mail.compose import ComposedMessage, Email
+from mail.html_part import find_html, replace_html
+from mail.links import end_of_body, find_links
+from mail.splice import Edit, SlottedText, compose_slotted, encode_value
+from mail.unsubscribe import URL_PLACEHOLDER
+
+STAND_IN = "https://unsubscribe.invalid/url"  # for the placeholder, where only a URL is a target
+LINKS_MAX = 1000  # later ones are not tracked: each costs a signature per recipient
+# The first segment of the path of each URL.
+CLICK, OPEN, UNSUBSCRIBE = "c", "o", "u"
+
+
+class Slot(NamedTuple):
+    """The place of a token. target: the URL of a click, or the list to unsubscribe from."""
+
+    kind: str
+    target: str = ""
+
+
+class MessageTokens(NamedTuple):
+    """The tokens of one message. key: the derived key for tracking."""
+
+    tenant_id: UUID
+    message_id: UUID
+    key: bytes
+
+    def token(self, slot: Slot) -> str:
+        """Of any slot but a click."""
+        tenant_id, message_id, key = self
+        if slot.kind == OPEN:
+            return tracking.open_token(tracking.PixelOpen(tenant_id, message_id), key)
+        subscription = unsubscribe.Subscription(tenant_id, message_id, slot.target)
+        return unsubscribe.sign(subscription, key)
+
+    def values(self, slots: Sequence[Slot]) -> dict[Slot, bytes]:
+        """The encoded tokens."""
+        clicks = [slot for slot in dict.fromkeys(slots) if slot.kind == CLICK]
+        tokens = tracking.click_tokens(
+            self.tenant_id, self.message_id, [slot.target for slot in clicks], key=self.key
+        )
+        found = dict(zip(clicks, map(encode_value, tokens), strict=True))
+        for slot in slots:
+            if slot.kind != CLICK:
+                found[slot] = encode_value(self.token(slot))
+        return found
+
+
+def unsubscribe_fields(given: Unsubscribe, tokens: MessageTokens) -> tuple[bytes, ...]:
+    """The fields of one message (RFC 2369, RFC 8058)."""
+    url = given.url or _url(given.host, UNSUBSCRIBE) + tokens.token(Slot(UNSUBSCRIBE, given.list))
+    return unsubscribe.unsubscribe_fields(url, given.mailto or None, one_click=given.one_click)
+
+
+def has_recipient_links(content: Content) -> bool:
+    return content.HasField("tracking") or content.HasField("unsubscribe")
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientLinks:
+    """Puts slots in the body of an email. own: the sender's own fields for it."""
+
+    tracking: Tracking
+    unsubscribe: Unsubscribe | None
+    own: str = ""
+
+    @classmethod
+    def of(cls, content: Content) -> "RecipientLinks":
+        given = content.unsubscribe if content.HasField("unsubscribe") else None
+        own = [one.value for one in content.headers if unsubscribe.is_field(one.name)]
+        return cls(content.tracking, given, "".join(own))
+
+    def compose(self, email: Email) -> tuple[ComposedMessage, tuple[Slot, ...]]:
+        """The message with marks, and their slots. Raises as `mail.compose`."""
+        html = None if email.html is None else self.slot_html(email.html)
+        text = None if email.text is None and html else self.slot_text(email.text or "")
+        composed = compose_slotted(email, plain=text, html=html)
+        return composed, (*(text.keys if text else ()), *(html.keys if html else ()))
+
+    def add_to_submitted(
+        self, message: ComposedMessage
+    ) -> tuple[ComposedMessage, tuple[Slot, ...]]:
+        """The same for the html of a message that was submitted as a whole."""
+        raw = message.as_bytes()
+        part = find_html(raw)
+        text = self.slot_html(part.html) if part else None
+        if part is None or text is None or not text.keys:
+            return message, ()
+        return submission.split_message(replace_html(raw, part, text)), text.keys
+
+    def slot_text(self, text: str) -> SlottedText[Slot]:
+        return SlottedText.of(text, list(self._unsubscribe_edits(text, self._own_url)))
+
+    def slot_html(self, html: str) -> SlottedText[Slot]:
+        edits = list(self._unsubscribe_edits(html, escape(self._own_url)))
+        if self.tracking.clicks:
+            edits += self._click_edits(html)
+        if self.tracking.opens:
+            before = f'<img src="{_url(self.tracking.host, OPEN)}'
+            after = '.gif" width="1" height="1" alt="" style="display:none">'
+            at = end_of_body(html)
+            edits.append(Edit(at, at, before, Slot(OPEN), after))
+        return SlottedText.of(html, sorted(edits, key=attrgetter("start")))
+
+    @property
+    def _own_url(self) -> str:
+        return self.unsubscribe.url if self.unsubscribe else ""
+
+    def _unsubscribe_edits(self, text: str, own_url: str) -> Iterator[Edit[Slot]]:
+        if (given := self.unsubscribe) is None:
+            return
+        at = text.find(URL_PLACEHOLDER)
+        while at >= 0:
+            end = at + len(URL_PLACEHOLDER)
+            if own_url:
+                yield Edit(at, end, own_url)
+            else:
+                slot = Slot(UNSUBSCRIBE, given.list)
+                yield Edit(at, end, _url(given.host, UNSUBSCRIBE), slot)
+            at = text.find(URL_PLACEHOLDER, end)
+
+    def _click_edits(self, html: str) -> Iterator[Edit[Slot]]:
+        """Of links that do not unsubscribe, or lead through the engine already."""
+        before = _url(self.tracking.host, CLICK)
+        hosts = {self.tracking.host, self.unsubscribe.host if self.unsubscribe else ""}
+        own_url = self._own_url
+        for start, end, url, host, quoted in islice(find_links(html), LINKS_MAX):
+            if host in hosts or url == own_url or f"<{url}>" in self.own or URL_PLACEHOLDER in url:
+                continue
+            quote = "" if quoted else '"'
+            yield Edit(start, end, quote + before, Slot(CLICK, url), quote)
+
+
+def _url(host: str, kind: str) -> str:
+    return f"https://{host}/{kind}/"

@@ -1,0 +1,167 @@
+"""What an email has of tracking and unsubscribing: its request, its domain, its brand."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.ingest.v1.content_pb2 import Tracking, Unsubscribe
+from contracts.ingest.v1.directory_pb2 import Domain
+from kernel.brand import Brand
+from mail.unsubscribe import unsubscribe_fields
+from services.ingest.domain.email import (
+    UNSUBSCRIBE_MAILTO,
+    UNSUBSCRIBE_URL,
+    SendEmailRequest,
+    SendRawRequest,
+    decode_email,
+    decode_raw,
+)
+from services.ingest.domain.links import check_tracking_host, freeze_links, may_have_links
+from services.ingest.domain.pointers import decode_body
+from services.ingest.domain.problem import Problem
+from services.ingest.domain.raw_request import validate_raw
+from services.ingest.domain.valid_email import ValidEmail, validate
+
+NOW = datetime(2030, 1, 31, 12, 0, tzinfo=UTC)
+BRAND = Brand(tracking_host="links.example", unsubscribe_host="leave.example")
+ON = Domain(name="shop.example", open_tracking=True, click_tracking=True)
+OFF = Domain(name="shop.example")
+
+
+def read(**changes: Any) -> ValidEmail:  # noqa: ANN401 - JSON
+    given = {"from": "a@shop.example", "to": "b@y.net", "subject": "Hi", "html": "<p>x</p>"}
+    return validate(msgspec.convert(given | changes, SendEmailRequest), NOW, test=True)
+
+
+def read_raw(**changes: Any) -> ValidEmail:  # noqa: ANN401 - JSON
+    given = {"raw": "RnJvbTogYUBzaG9wLmV4YW1wbGUNClRvOiBiQHkubmV0DQoNCng="}
+    return validate_raw(msgspec.convert(given | changes, SendRawRequest), NOW, test=True)
+
+
+def frozen(email: ValidEmail, domain: Domain = ON, brand: Brand = BRAND) -> ValidEmail:
+    if may_have_links(email, domain):
+        freeze_links(email, domain, brand)
+    return email
+
+
+def refusal(email: ValidEmail, domain: Domain = ON, brand: Brand = BRAND) -> tuple[str, str]:
+    with pytest.raises(Problem) as refused:
+        frozen(email, domain, brand)
+    assert refused.value.status == 422
+    return refused.value.name, refused.value.faults[0].pointer
+
+
+@pytest.mark.parametrize(
+    ("fields", "domain", "opens", "clicks"),
+    [
+        ({}, ON, True, True),
+        ({}, OFF, False, False),
+        ({"track_opens": False}, ON, False, True),
+        ({"track_opens": False, "track_clicks": False}, ON, False, False),
+        ({"track_opens": True}, Domain(open_tracking=True), True, False),
+        ({"track_clicks": False}, OFF, False, False),
+    ],
+)
+def test_the_domain_decides_unless_the_email_does(
+    fields: dict[str, bool], domain: Domain, opens: bool, clicks: bool
+) -> None:
+    content = frozen(read(**fields), domain).content
+    expected = Tracking(host="links.example", opens=opens, clicks=clicks)
+    assert content.HasField("tracking") is (opens or clicks)
+    assert content.tracking == (expected if opens or clicks else Tracking())
+
+
+@pytest.mark.parametrize("name", ["track_opens", "track_clicks"])
+def test_what_the_domain_does_not_allow_is_refused(name: str) -> None:
+    for email in (read(**{name: True}), read_raw(**{name: True})):
+        assert refusal(email, OFF) == ("tracking_not_allowed", f"#/{name}")
+
+
+def test_a_submitted_message_is_tracked_on_request_only() -> None:
+    assert not frozen(read_raw()).content.HasField("tracking")
+    content = frozen(read_raw(track_clicks=True)).content
+    assert content.tracking == Tracking(host="links.example", clicks=True)
+
+
+def test_without_a_host_nothing_is_tracked() -> None:
+    assert not frozen(read(), brand=Brand()).content.HasField("tracking")
+    assert refusal(read(track_opens=True), brand=Brand()) == (
+        "tracking_not_allowed",
+        "#/track_opens",
+    )
+    with pytest.raises(Problem) as refused:
+        check_tracking_host(Brand(), open_tracking=None, click_tracking=True)
+    assert refused.value.faults[0].pointer == "#/click_tracking"
+    check_tracking_host(Brand(), open_tracking=False, click_tracking=None)
+
+
+def test_a_broadcast_has_a_url_to_unsubscribe_without_a_request() -> None:
+    email = frozen(read(stream="broadcast"), OFF)
+    assert email.content.unsubscribe == Unsubscribe(host="leave.example", one_click=True)
+    assert not frozen(read(), OFF).content.HasField("unsubscribe")
+    raw = frozen(read_raw(stream="broadcast"), OFF)
+    assert raw.content.unsubscribe.host == "leave.example"
+    shared = frozen(read(stream="broadcast"), OFF, Brand(tracking_host="links.example"))
+    assert shared.content.unsubscribe.host == "links.example"
+
+
+def test_other_mail_has_it_on_request() -> None:
+    given = {"mailto": "leave@shop.example", "one_click": False}
+    email = frozen(read(list_unsubscribe=given), OFF)
+    assert email.content.unsubscribe == Unsubscribe(
+        host="leave.example", mailto="leave@shop.example"
+    )
+    own = frozen(read(list_unsubscribe={"url": "https://own.example/l"}), OFF, Brand())
+    assert own.content.unsubscribe == Unsubscribe(url="https://own.example/l", one_click=True)
+
+
+def test_without_a_host_a_broadcast_goes_without_the_url_but_not_with_a_placeholder() -> None:
+    email = frozen(read(stream="broadcast"), OFF, Brand())
+    assert not email.content.HasField("unsubscribe")
+    for name in ("html", "text"):
+        email = read(stream="broadcast", **{name: "<{{unsubscribe_url}}>"})
+        assert refusal(email, OFF, Brand()) == ("validation_error", f"#/{name}")
+    assert refusal(read(list_unsubscribe={}), OFF, Brand()) == (
+        "missing_required_field",
+        "#/list_unsubscribe/url",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("url", "http://own.example/"),
+        ("url", "https://own.example/\r\nX: y"),
+        ("url", "https://own.example/a,b"),
+        ("url", f"https://own.example/{'x' * 900}"),
+        ("mailto", "leave"),
+        ("mailto", "mailto:"),
+        ("mailto", "a b@own.example"),
+    ],
+)
+def test_an_invalid_target_is_refused_with_a_pointer(name: str, value: str) -> None:
+    body = {"from": "a@x.net", "to": "b@y.net", "subject": "x", "list_unsubscribe": {name: value}}
+    raw = {"raw": "", "list_unsubscribe": {name: value}}
+    for decode, fields in ((decode_email, body), (decode_raw, raw)):
+        with pytest.raises(Problem) as refused:
+            decode_body(decode, json.dumps(fields).encode())
+        assert [one.pointer for one in refused.value.faults] == [f"#/list_unsubscribe/{name}"]
+
+
+@given(
+    st.from_regex(UNSUBSCRIBE_URL, fullmatch=True).filter(lambda url: len(url) <= 900),
+    st.from_regex(UNSUBSCRIBE_MAILTO, fullmatch=True).filter(lambda url: len(url) <= 900),
+)
+def test_every_target_that_is_accepted_can_be_sent(url: str, mailto: str) -> None:
+    assert max(map(len, unsubscribe_fields(url, mailto)[0].split(b"\r\n"))) <= 998
+
+
+def test_a_header_of_the_sender_and_the_field_are_not_combined() -> None:
+    with pytest.raises(Problem) as refused:
+        read(headers={"list-Unsubscribe": "<https://own.example/>"}, list_unsubscribe={})
+    assert [one.pointer for one in refused.value.faults] == ["#/list_unsubscribe"]

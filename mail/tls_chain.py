@@ -86,6 +86,12 @@ def _covers(pattern: str, name: str) -> bool:
     return pattern == name
 
 
+def read_chain(chain: Sequence[bytes]) -> list[x509.Certificate]:
+    """The certificates of a chain, as far as they can be read; empty if the server's cannot."""
+    found = list(_read(chain[:CERTIFICATES_MAX]))
+    return found if list(_read(chain[:1])) else []
+
+
 def _read(certificates: Sequence[bytes]) -> Iterator[x509.Certificate]:
     """The readable certificates; a chain can be valid without the others."""
     for one in certificates:

@@ -32,6 +32,7 @@ from kernel.table import ReplicatedTable
 from mail.reachable import address_policy, parse_networks
 from services.delivery.api.rpc import DeliveryServicer
 from services.delivery.api.sandbox import SandboxHandler, SandboxListener
+from services.delivery.clients.dane import DaneSource, validating_resolver
 from services.delivery.clients.dns import CachingResolver
 from services.delivery.clients.mta_sts import PolicySource
 from services.delivery.clients.mx_connector import MxConnector
@@ -246,12 +247,15 @@ def create_resolver(settings: Settings) -> Resolver:
 
 
 def create_tls_policies(deps: Dependencies, resolver: Resolver) -> TlsPolicies:
-    store = PolicyStore(deps.system_database)
-    if not deps.settings.mta_sts:
-        return TlsPolicies(None, store)
-    allowed = parse_networks(deps.settings.relay_allowed_networks)
-    addresses = AddressResolver(address_policy(allowed), resolver=resolver)
-    return TlsPolicies(PolicySource(resolver, Downloads(addresses)), store)
+    settings = deps.settings
+    source = dane = None
+    if settings.mta_sts:
+        allowed = parse_networks(settings.relay_allowed_networks)
+        addresses = AddressResolver(address_policy(allowed), resolver=resolver)
+        source = PolicySource(resolver, Downloads(addresses))
+    if settings.dnssec_nameservers:
+        dane = DaneSource(validating_resolver(settings.dnssec_nameservers))
+    return TlsPolicies(source, PolicyStore(deps.system_database), dane=dane)
 
 
 def create_connections(settings: Settings, resolver: Resolver) -> Connections:

@@ -38,6 +38,11 @@ class Settings(Shared):
         default_factory=list,
         description="Name servers, comma-separated: ip or ip:port; empty uses those of the system",
     )
+    dnssec_nameservers: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="Validating resolvers for DANE, comma-separated: ip or ip:port on loopback, or"
+        " tls://ip#name; empty disables DANE",
+    )
     mta_sts: bool = Field(
         True, description="Whether MTA-STS policies of recipient domains are looked up and enforced"
     )
@@ -123,7 +128,7 @@ class Settings(Shared):
         600.0, description="Timeout for the reply to end of data (RFC 5321 §4.5.3.2.6)"
     )
 
-    @field_validator("relay_allowed_networks", "nameservers", mode="before")
+    @field_validator("relay_allowed_networks", "nameservers", "dnssec_nameservers", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

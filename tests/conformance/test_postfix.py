@@ -25,7 +25,8 @@ from contracts.ingest.v1.content_pb2 import Attachment
 from kernel.embedded.folder import free_port
 from mail import address
 from mail.dkim import dkim_record
-from services.delivery.clients.smtp.dial import DialTarget, SmtpDialer
+from services.delivery.clients.smtp.dial import SmtpDialer
+from services.delivery.clients.smtp.dial_target import DialTarget
 from services.delivery.clients.smtp.timeouts import Timeouts
 from services.delivery.domain.rendering import WireMessage
 from tests.support.delivery import ED_KEY, Harness, make_content

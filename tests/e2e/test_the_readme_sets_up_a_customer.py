@@ -128,7 +128,7 @@ def test_four_messages_of_a_new_customer_arrive_signed(
             )
 
 
-def text_records(zone: Mapping[str, Mapping[str, list[str]] | str]) -> dict[str, bytes]:
+def text_records(zone: Mapping[str, Mapping[str, list[str] | str] | str]) -> dict[str, bytes]:
     """The value of each TXT record, its strings joined."""
     return {
         name: "".join(of["TXT"][0].split('"')[1::2]).encode()

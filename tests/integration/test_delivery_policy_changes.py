@@ -11,7 +11,7 @@ from services.delivery.loops import tls_policies
 from tests.support.delivery import Harness
 from tests.support.name_server import SERVFAIL
 from tests.support.policy_server import policy_text, response
-from tests.support.protected_domains import World, certificate_of, records_of, world_of
+from tests.support.protected_domains import Records, World, certificate_of, records_of, world_of
 from tests.support.smtp_peer import SmtpPeer
 from tests.support.stack import harness_fixture
 
@@ -46,7 +46,7 @@ def test_a_policy_stays_in_force_over_a_restart_while_it_cannot_be_had(
         async with peer(domain) as good, domain_with(harness, domain, policy, monkeypatch) as world:
             assert (await world.send(domain, good)).outcome == DELIVERED
         async with domain_with(harness, domain, LOST, monkeypatch) as world:
-            record: dict[str, dict[str, list[str]] | str] = {
+            record: Records = {
                 "missing": {},
                 "unknown": SERVFAIL,
                 "changed": {"TXT": ['"v=STSv1; id=2;"']},

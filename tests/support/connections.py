@@ -11,7 +11,8 @@ from mail.reachable import Address
 from mail.smtp_reply import Reply
 from services.delivery.clients.dns import NoSuchHost
 from services.delivery.clients.smtp.connections import Connections
-from services.delivery.clients.smtp.dial import ConnectFailed, DialTarget, SocketAddress
+from services.delivery.clients.smtp.dial import ConnectFailed
+from services.delivery.clients.smtp.dial_target import DialTarget, SocketAddress
 from services.delivery.clients.smtp.pool import ConnectionPool, ReadyQueueKey
 from services.delivery.clients.smtp.session import SmtpSession
 from services.delivery.domain.attempt_result import CONNECT, GREETING, AttemptResult, RemoteServer

@@ -1,7 +1,7 @@
 """A scripted name server on loopback."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import cast
 
@@ -17,12 +17,14 @@ SILENT = "SILENT"
 
 class NameServer(asyncio.DatagramProtocol):
     """records: `{"example.com": {"MX": ["10 mx.example.com."]}}`. A missing name does not exist,
-    the value SERVFAIL gets that response code, and SILENT gets no response. queried_names: one
-    entry per query."""
+    the value SERVFAIL, of a name or a type, gets that response code, and SILENT gets no response.
+    queried_names: one entry per query. is_secure: whether DNSSEC proves the answer for a name.
+    """
 
-    def __init__(self, records: Mapping[str, Mapping[str, list[str]] | str]) -> None:
+    def __init__(self, records: Mapping[str, Mapping[str, list[str] | str] | str]) -> None:
         self.records = records
         self.queried_names: list[str] = []
+        self.is_secure: Callable[[str], bool] = lambda _: False
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -35,14 +37,18 @@ class NameServer(asyncio.DatagramProtocol):
         self.queried_names.append(name)
         response = dns.message.make_response(query)
         response.flags |= dns.flags.AA
+        if self.is_secure(name):
+            response.flags |= dns.flags.AD
         records = self.records.get(name)
         if records == SILENT:
             return
+        kind = dns.rdatatype.to_text(question.rdtype)
+        found = records if isinstance(records, str) else (records or {}).get(kind)
         if records is None:
             response.set_rcode(dns.rcode.NXDOMAIN)
-        elif isinstance(records, str):
+        elif isinstance(found, str):
             response.set_rcode(dns.rcode.SERVFAIL)
-        elif found := records.get(dns.rdatatype.to_text(question.rdtype)):
+        elif found:
             rrset = dns.rrset.from_text_list(question.name, 300, "IN", question.rdtype, found)
             response.answer.append(rrset)
         assert self._transport is not None
@@ -51,7 +57,7 @@ class NameServer(asyncio.DatagramProtocol):
 
 @asynccontextmanager
 async def name_server(
-    records: Mapping[str, Mapping[str, list[str]] | str],
+    records: Mapping[str, Mapping[str, list[str] | str] | str],
 ) -> AsyncIterator[tuple[NameServer, str]]:
     """The server, and its address for ROUTER_NAMESERVERS."""
     loop = asyncio.get_running_loop()

@@ -1,6 +1,7 @@
 """delivery with recipient domains that have TLS policies: their DNS, policy hosts and servers."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -17,7 +18,7 @@ from tests.support.policy_server import PolicyServer, policy_server
 from tests.support.smtp_peer import SmtpPeer
 
 ROOT = Certified.root("root")
-Records: TypeAlias = dict[str, dict[str, list[str]] | str]
+Records: TypeAlias = dict[str, Mapping[str, list[str] | str] | str]
 
 
 def certificate_of(kind: str, host: str) -> Certified:
@@ -64,8 +65,10 @@ class World:
 
 
 def records_of(domain: str, *, policy_id: str = "1") -> Records:
-    address = {"A": ["127.0.0.1"]}
-    txt = {f"_mta-sts.{domain}": {"TXT": [f'"v=STSv1; id={policy_id};"']}} if policy_id else {}
+    address: Mapping[str, list[str] | str] = {"A": ["127.0.0.1"]}
+    txt: Records = (
+        {f"_mta-sts.{domain}": {"TXT": [f'"v=STSv1; id={policy_id};"']}} if policy_id else {}
+    )
     names = (f"mx.{domain}", f"mx2.{domain}", f"mta-sts.{domain}")
     return {**dict.fromkeys(names, address), **txt}
 
@@ -78,11 +81,15 @@ async def world_of(
     responses: dict[str, bytes | None],
     monkeypatch: pytest.MonkeyPatch,
     wrong: Sequence[str] = (),
+    more: Records | None = None,
+    insecure: AbstractSet[str] = frozenset(),
 ) -> AsyncIterator[World]:
-    """wrong: domains whose policy hosts have a wrong certificate."""
+    """wrong: domains whose policy hosts have a wrong certificate. more: records, with which DANE is
+    used. insecure: names that DNSSEC does not prove."""
     records: Records = {}
     for domain in domains:
         records |= records_of(domain, policy_id="1" if domain in responses else "")
+    records |= more or {}
     root = harness.folder / "root.pem"
     root.write_bytes(ROOT.certificate.public_bytes(Encoding.PEM))
     right = [one for one in domains if one not in wrong]
@@ -91,6 +98,9 @@ async def world_of(
         async with (
             name_server(records) as (names, address),
             policy_server(responses, ROOT, right, monkeypatch) as policies,
-            harness.running(nameservers=[address]) as running,
+            harness.running(
+                nameservers=[address], dnssec_nameservers=[address] if more else []
+            ) as running,
         ):
+            names.is_secure = lambda name: name not in insecure
             yield World(harness, records, names, policies, running)

@@ -18,7 +18,8 @@ from kernel import clock
 from kernel.bounded_dict import BoundedDict
 from mail.reachable import Network, may_connect
 from services.delivery.clients.dns import NEGATIVE_TTL_S, NoSuchHost, Resolver
-from services.delivery.clients.smtp.dial import ConnectFailed, DialTarget, SocketAddress
+from services.delivery.clients.smtp.dial import ConnectFailed
+from services.delivery.clients.smtp.dial_target import DialTarget, SocketAddress
 from services.delivery.clients.smtp.session import SmtpSession
 from services.delivery.domain.attempt_result import (
     CONNECT,

@@ -1,14 +1,19 @@
-"""What a connection must have for a message: MTA-STS (RFC 8461), the sender's demand, or nothing.
+"""What a connection must have for a message: DANE (RFC 7672), MTA-STS (RFC 8461), the sender's
+demand, or nothing.
 
 Connections are shared by all domains of a site. So a policy does not belong to a connection: each
 message takes only connections that meet its own.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
+from mail import tlsa
 from mail.mta_sts import Mode, Policy
 from mail.tls_chain import ChainFault
+from mail.tlsa import Tlsa
 from services.delivery.domain.attempt_result import (
+    DANE,
     ENFORCED,
     MTA_STS,
     STARTTLS,
@@ -18,66 +23,132 @@ from services.delivery.domain.attempt_result import (
 
 NOT_OFFERED = "4.7.4"  # enhanced status codes of RFC 3463: security features not supported
 NOT_AUTHENTICATED = "4.7.5"  # cryptographic failure
-
-
 SECURE_VERSIONS = frozenset(("TLSv1.2", "TLSv1.3"))  # RFC 8996
 
 
 @dataclass(frozen=True, slots=True)
 class TlsRequirement:
     """What a connection to a host must have. policy: which requires it; empty: TLS is
-    opportunistic, and clear text is allowed. verified: a certificate that is valid for the host."""
+    opportunistic, and clear text is allowed. verified: a certificate that is valid for the host.
+    tlsa: records, of which one must match. names: that a certificate under a trust anchor of these
+    can have."""
 
     policy: str = ""
     verified: bool = False
+    tlsa: tuple[Tlsa, ...] = ()
+    names: tuple[str, ...] = ()
 
     def is_met(self, peer: RemoteServer) -> bool:
         """Whether a connection to the server has it."""
         if not self.policy:
             return True
-        return peer.tls in SECURE_VERSIONS and (peer.verified or not self.verified)
+        is_authentic = peer.matched == (self.tlsa, self.names) if self.tlsa else True
+        return peer.tls in SECURE_VERSIONS and is_authentic and (peer.verified or not self.verified)
 
 
-OPPORTUNISTIC_TLS = TlsRequirement()
+OPPORTUNISTIC_TLS, ENCRYPTED = TlsRequirement(), TlsRequirement(DANE)
+VERIFIED = {name: TlsRequirement(name, verified=True) for name in (MTA_STS, ENFORCED)}
 # As in "does not offer STARTTLS, which … requires".
-NAMES = {MTA_STS: "its domain's MTA-STS policy", ENFORCED: "the sender"}
+NAMES = {
+    MTA_STS: "its domain's MTA-STS policy",
+    DANE: "its TLSA record",
+    ENFORCED: "the sender",
+}
 FAULTS = {
     ChainFault.EXPIRED: "the certificate of {} has expired, or is not valid yet",
     ChainFault.WRONG_NAME: "the certificate of {} is for another name",
     ChainFault.UNTRUSTED: "the certificate of {} is not signed by a trusted authority",
 }
-VERIFIED = {name: TlsRequirement(name, verified=True) for name in (MTA_STS, ENFORCED)}
+
+
+@dataclass(frozen=True, slots=True)
+class HostRecords:
+    """The TLSA records of a host; empty if it has none, or DNSSEC does not protect it. names: of
+    the host, after and before following aliases. problem: why the records are unknown."""
+
+    records: tuple[Tlsa, ...] = ()
+    names: tuple[str, ...] = ()
+    problem: str = ""
+
+    def requirement(self, domain: str) -> TlsRequirement | None:
+        """What its records require; None: nothing. If none is usable, TLS without authentication
+        (RFC 7672 §2.2)."""
+        if not self.records:
+            return None
+        usable = tuple(tlsa.usable_records(self.records))
+        if not usable:
+            return ENCRYPTED
+        anchored = any(one.usage == tlsa.TRUST_ANCHOR for one in usable)
+        return TlsRequirement(DANE, tlsa=usable, names=(*self.names, domain) if anchored else ())
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenHosts:
+    """The MX hosts of a domain that DNSSEC proves, at least one of them with TLSA records.
+    requirements: by host; None without records. problems: of hosts whose records are unknown.
+    problem: why the hosts are unknown."""
+
+    requirements: Mapping[str, TlsRequirement | None] = field(default_factory=dict)
+    problems: Mapping[str, str] = field(default_factory=dict)
+    problem: str = ""
+
+    @classmethod
+    def of(cls, domain: str, hosts: Mapping[str, HostRecords]) -> "ProvenHosts | None":
+        """None if no host has TLSA records, for certain."""
+        requirements = {name: one.requirement(domain) for name, one in hosts.items()}
+        problems = {name: one.problem for name, one in hosts.items() if one.problem}
+        return cls(requirements, problems) if problems or any(requirements.values()) else None
+
+    def problem_of(self, domain: str, host: str) -> str:
+        """Why a host cannot be used; empty if it can."""
+        if self.problem or host in self.requirements:
+            return self.problem or self.problems.get(host, "")
+        return f"DNSSEC does not prove that {host} is an MX host of {domain}"
 
 
 @dataclass(frozen=True, slots=True)
 class TlsPolicy:
     """The policy for messages to a domain. enforced: the sender requires verified TLS. mta_sts: the
-    domain's policy, None if it has none."""
+    domain's policy, None if it has none. dane: its hosts, None if it has no DANE."""
 
     domain: str = ""
     enforced: bool = False
     mta_sts: Policy | None = None
+    dane: ProvenHosts | None = None
 
     def requirement(self, host: str) -> TlsRequirement:
-        """What a connection to this MX host must have."""
+        """What a connection to this MX host must have. Records that authenticate the host take
+        precedence (RFC 8461 §2)."""
+        by_dane = self._by_dane(host)
+        if by_dane is not None and by_dane.tlsa:
+            return by_dane
         if self._enforces_mta_sts:
             return VERIFIED[MTA_STS]
-        return VERIFIED[ENFORCED] if self.enforced else OPPORTUNISTIC_TLS
+        return VERIFIED[ENFORCED] if self.enforced else by_dane or OPPORTUNISTIC_TLS
 
     def refusal(self, host: str) -> AttemptResult | None:
         """The result of an attempt at a host that the policy does not allow at all."""
+        if self.dane is not None and (
+            problem := self.dane.problem_of(self.domain, host.lower().rstrip("."))
+        ):
+            return _refusal(DANE, host, problem)
         if not self._enforces_mta_sts or self.mta_sts is None or self.mta_sts.allows(host):
             return None
-        problem = f"the MTA-STS policy of {self.domain} does not list {host}"
-        peer = RemoteServer(mx=host, policy=MTA_STS)
-        return AttemptResult(STARTTLS, problem=problem, enhanced=NOT_AUTHENTICATED, peer=peer)
+        if self.requirement(host).tlsa:
+            return None
+        return _refusal(MTA_STS, host, f"the MTA-STS policy of {self.domain} does not list {host}")
 
     def label(self, result: AttemptResult) -> AttemptResult:
         """The result with the name of the policy that applied to its host."""
-        if not result.peer.mx:
+        if not result.peer.mx or result.is_policy_failure:
             return result
         policy = self.requirement(result.peer.mx).policy
         return replace(result, peer=replace(result.peer, policy=policy))
+
+    def _by_dane(self, host: str) -> TlsRequirement | None:
+        if self.dane is None:
+            return None
+        return self.dane.requirements.get(host.lower().rstrip("."))
 
     @property
     def _enforces_mta_sts(self) -> bool:
@@ -86,6 +157,11 @@ class TlsPolicy:
 
 NO_POLICY = TlsPolicy()
 ENFORCED_ONLY = TlsPolicy(enforced=True)
+
+
+def _refusal(policy: str, host: str, problem: str) -> AttemptResult:
+    peer = RemoteServer(mx=host, policy=policy)
+    return AttemptResult(STARTTLS, problem=problem, enhanced=NOT_AUTHENTICATED, peer=peer)
 
 
 def starttls_missing(host: str, requirement: TlsRequirement, peer: RemoteServer) -> AttemptResult:
@@ -105,6 +181,8 @@ def handshake_failed(
 def not_authenticated(
     fault: ChainFault, host: str, *, requirement: TlsRequirement, peer: RemoteServer
 ) -> AttemptResult:
-    """The result of an attempt at a server without a valid certificate."""
+    """The result of an attempt at a server without the certificate that the policy requires."""
     problem = f"{FAULTS[fault].format(host)}; {NAMES[requirement.policy]} requires a valid one"
+    if requirement.tlsa:
+        problem = f"the certificate of {host} does not match its TLSA records"
     return AttemptResult(STARTTLS, problem=problem, enhanced=NOT_AUTHENTICATED, peer=peer)

@@ -15,7 +15,7 @@ from kernel.retry import retry_while_unavailable
 from kernel.telemetry import record_span
 from services.delivery.clients.mx_connector import NoConnection
 from services.delivery.clients.smtp.connections import Connections
-from services.delivery.clients.smtp.dial import SocketAddress
+from services.delivery.clients.smtp.dial_target import SocketAddress
 from services.delivery.clients.smtp.pool import AttemptReleased, ConnectionPool, ReadyQueueKey
 from services.delivery.clients.smtp.session import SmtpSession
 from services.delivery.domain.attempt_result import STALE, AttemptResult, attempted_event

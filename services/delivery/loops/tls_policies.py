@@ -1,7 +1,9 @@
 """The TLS policies of recipient domains, resolved before an attempt and cached."""
 
+import asyncio
 import logging
 from dataclasses import dataclass, replace
+from math import inf
 
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel import clock
@@ -9,8 +11,15 @@ from kernel.bounded_dict import BoundedDict
 from kernel.cache import Cache
 from kernel.group_commit import GroupCommit
 from mail.address import domain_of
+from mail.mta_sts import Policy
+from services.delivery.clients.dane import DaneSource
 from services.delivery.clients.mta_sts import FetchFailed, LookupFailed, PolicySource
-from services.delivery.domain.tls_policy import ENFORCED_ONLY, NO_POLICY, TlsPolicy
+from services.delivery.domain.tls_policy import (
+    ENFORCED_ONLY,
+    NO_POLICY,
+    ProvenHosts,
+    TlsPolicy,
+)
 from services.delivery.store.mta_sts import PolicyStore, StoredPolicy
 
 DOMAINS_MAX = 10_000  # with a policy, which has up to 64 KB
@@ -32,11 +41,14 @@ class _DomainPolicy:
 class TlsPolicies:
     """Resolves policies. One lookup per domain at a time, however many messages wait for it.
 
-    source: of MTA-STS policies; None disables them.
+    source: of MTA-STS policies; dane: of DANE's records. None disables either.
     """
 
-    def __init__(self, source: PolicySource | None, store: PolicyStore) -> None:
+    def __init__(
+        self, source: PolicySource | None, store: PolicyStore, *, dane: DaneSource | None = None
+    ) -> None:
         self._source = source
+        self._dane = dane
         self._store = store
         self._load: GroupCommit[str, StoredPolicy | None] = GroupCommit(store.load)
         self._absent_until_s: BoundedDict[str, float] = BoundedDict(ABSENT_MAX)
@@ -50,7 +62,7 @@ class TlsPolicies:
         context = assignment.context
         if context.test:
             return NO_POLICY
-        if assignment.static_route or self._source is None:
+        if assignment.static_route or not (self._source or self._dane):
             return ENFORCED_ONLY if context.tls_enforced else NO_POLICY
         domain = domain_of(context.recipient)
         if self._absent_until_s.get(domain, 0.0) > clock.monotonic_s():
@@ -74,20 +86,29 @@ class TlsPolicies:
 
     async def close(self) -> None:
         await self._cache.close()
-        if self._source is not None:
-            await self._source.close()
+        for source in (self._source, self._dane):
+            if source is not None:
+                await source.close()
 
     async def _fetch(self, domain: str) -> tuple[_DomainPolicy, float]:
-        stored = await self._load.submit(domain)
-        found, ttl_s = stored, RETRY_S
-        if self._source is not None:
-            found, ttl_s = await self._discover(self._source, domain, stored)
-        now_s = clock.monotonic_s()
-        if found is None:
+        (mta_sts, ttl_s), (dane, dane_ttl_s) = await asyncio.gather(
+            self._mta_sts(domain), self._proven_hosts(domain)
+        )
+        ttl_s, now_s = min(ttl_s, dane_ttl_s), clock.monotonic_s()
+        if mta_sts is None and dane is None:
             self._absent_until_s[domain] = now_s + ttl_s
             return _DomainPolicy(NO_POLICY, now_s), ttl_s
-        policy = TlsPolicy(domain, mta_sts=found.policy)
-        return _DomainPolicy(policy, now_s), min(ttl_s, found.left_s)
+        return _DomainPolicy(TlsPolicy(domain, mta_sts=mta_sts, dane=dane), now_s), ttl_s
+
+    async def _proven_hosts(self, domain: str) -> tuple[ProvenHosts | None, float]:
+        return (None, inf) if self._dane is None else await self._dane.look_up(domain)
+
+    async def _mta_sts(self, domain: str) -> tuple[Policy | None, float]:
+        if self._source is None:
+            return None, inf
+        stored = await self._load.submit(domain)
+        found, ttl_s = await self._discover(self._source, domain, stored)
+        return (None, ttl_s) if found is None else (found.policy, min(ttl_s, found.left_s))
 
     async def _discover(
         self, source: PolicySource, domain: str, stored: StoredPolicy | None

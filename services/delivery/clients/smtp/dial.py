@@ -11,7 +11,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from typing import cast
@@ -27,10 +27,11 @@ from aiosmtplib.protocol import SMTPProtocol
 from aiosmtplib.response import SMTPResponse
 
 from kernel import clock, metrics
-from kernel.bounded_dict import BoundedDict
 from kernel.errors import Unavailable
-from mail import smtp_reply, tls_chain
+from mail import smtp_reply, tls_chain, tlsa
+from services.delivery.clients.smtp.broken_features import BrokenFeatures
 from services.delivery.clients.smtp.certificates import CertificateVerifier, chain_of
+from services.delivery.clients.smtp.dial_target import DialTarget
 from services.delivery.clients.smtp.session import EhloExtensions, SmtpSession
 from services.delivery.clients.smtp.timeouts import Timeouts
 from services.delivery.clients.smtp.tls_contexts import lenient_context, strict_context
@@ -43,15 +44,12 @@ from services.delivery.domain.attempt_result import (
     RemoteServer,
 )
 from services.delivery.domain.tls_policy import (
-    OPPORTUNISTIC_TLS,
     TlsRequirement,
     handshake_failed,
     not_authenticated,
     starttls_missing,
 )
 
-BROKEN_TTL_S = 3600.0
-BROKEN_MAX = 10_000  # remembered hosts
 HAPPY_EYEBALLS_DELAY_S = 0.25  # RFC 8305 §5
 IP_BIND_ADDRESS_NO_PORT = 24  # Linux; Python names it from 3.12 on
 # This machine lacks resources; the server is not at fault.
@@ -61,50 +59,12 @@ NO_REPLY = -1  # aiosmtplib's code for data that is not a reply
 logger = logging.getLogger(__name__)
 
 
-SocketAddress = tuple[str, int]  # an address and a port
-
-
-@dataclass(frozen=True, slots=True)
-class DialTarget:
-    """An MX host with the addresses to dial: one, or one of each IP version. requirement: what the
-    connection must have."""
-
-    name: str
-    port: int
-    ips: tuple[str, ...]
-    requirement: TlsRequirement = OPPORTUNISTIC_TLS
-
-    @property
-    def socket_addresses(self) -> list[SocketAddress]:
-        return [(ip, self.port) for ip in self.ips]
-
-
 class ConnectFailed(Exception):
     """No session was opened; `result` has the step that failed."""
 
     def __init__(self, result: AttemptResult) -> None:
         super().__init__(result.problem)
         self.result = result
-
-
-class BrokenFeatures:
-    """Hosts that offer an extension which does not work; remembered for an hour."""
-
-    def __init__(self) -> None:
-        self._until: BoundedDict[DialTarget, float] = BoundedDict(BROKEN_MAX)
-
-    def __len__(self) -> int:
-        return len(self._until)
-
-    def __contains__(self, host: DialTarget) -> bool:
-        until_s = self._until.get(host)
-        if until_s is not None and until_s <= clock.monotonic_s():
-            del self._until[host]
-            until_s = None
-        return until_s is not None
-
-    def add(self, host: DialTarget) -> None:
-        self._until[host] = clock.monotonic_s() + BROKEN_TTL_S
 
 
 class SmtpDialer:
@@ -206,6 +166,10 @@ class _Handshake:
             raise ConnectFailed(self._result(EHLO, "the connection was closed"))
         return cast(asyncio.Transport, self._protocol.transport)
 
+    @property
+    def _ssl(self) -> ssl.SSLObject:
+        return cast(ssl.SSLObject, self.transport.get_extra_info("ssl_object"))
+
     def abort(self) -> None:
         if self._protocol.transport is not None:
             cast(asyncio.Transport, self._protocol.transport).abort()
@@ -274,30 +238,36 @@ class _Handshake:
             )
         except (SMTPException, ssl.SSLError, OSError, ValueError) as error:
             raise ConnectFailed(self._error_result(STARTTLS, error)) from error
-        tls: ssl.SSLObject = self.transport.get_extra_info("ssl_object")
+        tls = self._ssl
         name, _, _ = tls.cipher() or ("", "", 0)
         certificate = sha256(tls.getpeercert(binary_form=True) or b"").hexdigest()
         version = str(tls.version() or "")
         self.peer = replace(self.peer, tls=version, cipher=name, certificate=certificate)
 
     async def verify_certificate(self, certificates: CertificateVerifier) -> None:
-        tls: ssl.SSLObject = self.transport.get_extra_info("ssl_object")
-        verified = await certificates.verify(chain_of(tls), self.host.name)
+        verified = await certificates.verify(chain_of(self._ssl), self.host.name)
         self.peer = replace(self.peer, verified=verified)
 
     def check_requirement(self) -> None:
         """Raises ConnectFailed if the connection does not have what the target requires."""
         requirement = self.host.requirement
+        if requirement.tlsa and self.peer.tls and self._matches(requirement):
+            matched = (requirement.tlsa, requirement.names)
+            self.peer = replace(self.peer, matched=matched)
         if requirement.is_met(self.peer):
             return
         peer = replace(self.peer, policy=requirement.policy)
         if not peer.tls:
             raise ConnectFailed(starttls_missing(self.host.name, requirement, peer))
-        tls: ssl.SSLObject = self.transport.get_extra_info("ssl_object")
-        fault = tls_chain.fault_of(chain_of(tls), self.host.name, now=clock.now())
+        fault = tls_chain.fault_of(chain_of(self._ssl), self.host.name, now=clock.now())
         raise ConnectFailed(
             not_authenticated(fault, self.host.name, requirement=requirement, peer=peer)
         )
+
+    def _matches(self, requirement: TlsRequirement) -> bool:
+        """Whether the server's certificate is the one of a TLSA record."""
+        chain = tls_chain.read_chain(chain_of(self._ssl))
+        return tlsa.matches(requirement.tlsa, chain, requirement.names, now=clock.now())
 
     def _error_result(self, step: str, error: Exception) -> AttemptResult:
         if isinstance(error, SMTPResponseException) and error.code >= 200:

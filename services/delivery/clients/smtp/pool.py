@@ -17,7 +17,7 @@ from kernel import clock
 from mail import mx
 from services.delivery.clients.mx_connector import NoConnection, result_without_connection
 from services.delivery.clients.smtp.connections import Connections
-from services.delivery.clients.smtp.dial import SocketAddress
+from services.delivery.clients.smtp.dial_target import SocketAddress
 from services.delivery.clients.smtp.session import SmtpSession
 from services.delivery.clients.smtp.waiter import ConnectionWaiter
 from services.delivery.domain.attempt_result import (

@@ -5,7 +5,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from contracts.router.v1.events_pb2 import DeliveryAssigned
-from services.delivery.clients.smtp.dial import SocketAddress
+from services.delivery.clients.smtp.dial_target import SocketAddress
 from services.delivery.clients.smtp.session import SmtpSession
 from services.delivery.domain.attempt_result import AttemptResult
 from services.delivery.domain.host_policy import port_of

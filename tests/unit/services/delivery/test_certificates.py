@@ -11,7 +11,8 @@ from kernel import clock
 from mail import tls_chain
 from services.delivery.clients.smtp import certificates
 from services.delivery.clients.smtp.certificates import CertificateVerifier, system_roots
-from services.delivery.clients.smtp.dial import DialTarget, SmtpDialer
+from services.delivery.clients.smtp.dial import SmtpDialer
+from services.delivery.clients.smtp.dial_target import DialTarget
 from services.delivery.clients.smtp.timeouts import Timeouts
 from services.delivery.domain.attempt_result import RemoteServer
 from tests.support.authority import DAY, Certified

@@ -7,13 +7,9 @@ import pytest
 
 from kernel import clock
 from mail.smtp_reply import Reply
-from services.delivery.clients.smtp.dial import (
-    BROKEN_MAX,
-    BROKEN_TTL_S,
-    BrokenFeatures,
-    DialTarget,
-    is_tls_temporarily_unavailable,
-)
+from services.delivery.clients.smtp.broken_features import BROKEN_MAX, BROKEN_TTL_S, BrokenFeatures
+from services.delivery.clients.smtp.dial import is_tls_temporarily_unavailable
+from services.delivery.clients.smtp.dial_target import DialTarget
 from services.delivery.clients.smtp.tls_contexts import lenient_context
 from services.delivery.domain.attempt_result import STARTTLS, AttemptResult
 

@@ -9,7 +9,8 @@ import pytest
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MxHost
 from services.delivery.clients.mx_connector import MxConnector, NoConnection, by_preference
 from services.delivery.clients.smtp import dial
-from services.delivery.clients.smtp.dial import ConnectFailed, DialTarget, SmtpDialer
+from services.delivery.clients.smtp.dial import ConnectFailed, SmtpDialer
+from services.delivery.clients.smtp.dial_target import DialTarget
 from services.delivery.clients.smtp.timeouts import Timeouts
 from services.delivery.domain.attempt_result import CONNECT, EHLO, GREETING, AttemptResult
 from tests.support.connections import Records, UnlimitedSlots

@@ -1,0 +1,151 @@
+"""Looks up the DANE records of domains' MX hosts: RFC 7672 §2.2.
+
+Answers count only if a validating resolver says that DNSSEC proves them (the AD bit, RFC 6840
+§5.8), and only if nobody on the way can change what it says: over loopback, or over TLS.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+import dns.asyncresolver
+import dns.exception
+import dns.flags
+import dns.name
+import dns.nameserver
+import dns.rdata
+import dns.resolver
+from dns.rdtypes.ANY.MX import MX
+from dns.rdtypes.ANY.TLSA import TLSA
+
+from kernel.cache import Cache
+from kernel.errors import ConfigError
+from kernel.resolver import parse_name_server
+from mail import tlsa
+from mail.tlsa import Tlsa
+from services.delivery.domain.tls_policy import HostRecords, ProvenHosts
+
+TIMEOUT_S = 8.0
+TTL_MIN_S, TTL_MAX_S = 30.0, 3600.0
+FAILED_TTL_S = 30.0
+HOSTS_MAX = 10_000
+MX_MAX = 10  # hosts of a domain that are looked up
+PAYLOAD = 1232  # octets of a response over UDP (DNS flag day 2020)
+DOT_PORT = 853
+SETTING = "DELIVERY_DNSSEC_NAMESERVERS"
+
+
+class _Unproven(Exception):
+    """No answer: DNSSEC disproves it, or the resolver is unavailable."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """name: after following aliases."""
+
+    records: tuple[dns.rdata.Rdata, ...]
+    is_secure: bool
+    name: str
+    ttl_s: float
+
+
+class DaneSource:
+    """resolver: a validating one, see `validating_resolver`."""
+
+    def __init__(self, resolver: dns.asyncresolver.Resolver) -> None:
+        self._resolver = resolver
+        self._hosts: Cache[HostRecords] = Cache(self._fetch_host, entries_max=HOSTS_MAX)
+
+    async def look_up(self, domain: str) -> tuple[ProvenHosts | None, float]:
+        """The proven MX hosts of a domain with their records, and how long to rely on them. None:
+        DNSSEC does not protect the domain's MX records, or no host of it has TLSA records."""
+        try:
+            answer = await self._query(domain, "MX")
+        except _Unproven as error:
+            problem = f"the MX records of {domain} cannot be validated: {error}"
+            return ProvenHosts(problem=problem), FAILED_TTL_S
+        if not answer.is_secure:
+            return None, answer.ttl_s
+        found = [one for one in answer.records if isinstance(one, MX)]
+        names = [one.exchange.to_text(omit_final_dot=True).lower() for one in found] or [domain]
+        hosts = await asyncio.gather(*(self._hosts.get(name) for name in names[:MX_MAX]))
+        ttl_s = FAILED_TTL_S if any(one.problem for one in hosts) else answer.ttl_s
+        return ProvenHosts.of(domain, dict(zip(names, hosts, strict=False))), ttl_s
+
+    async def close(self) -> None:
+        await self._hosts.close()
+
+    async def _fetch_host(self, host: str) -> tuple[HostRecords, float]:
+        try:
+            return await self._records_of(host)
+        except _Unproven as error:
+            problem = f"the TLSA records of {host} cannot be validated: {error}"
+            return HostRecords(problem=problem), FAILED_TTL_S
+
+    async def _records_of(self, host: str) -> tuple[HostRecords, float]:
+        """Raises _Unproven. Without secure addresses, a host has no DANE (§2.2.2)."""
+        addresses = [await self._query(host, kind) for kind in ("A", "AAAA")]
+        ttl_s = min(one.ttl_s for one in addresses)
+        if not all(one.is_secure for one in addresses):
+            return HostRecords(), ttl_s
+        for base in dict.fromkeys((addresses[0].name, host)):
+            answer = await self._query(tlsa.record_name(base), "TLSA")
+            records = tuple(
+                Tlsa(one.usage, one.selector, one.mtype, one.cert)
+                for one in answer.records
+                if isinstance(one, TLSA)
+            )
+            ttl_s = min(ttl_s, answer.ttl_s)
+            if answer.is_secure and records:
+                return HostRecords(records, names=tuple(dict.fromkeys((base, host)))), ttl_s
+        return HostRecords(), ttl_s
+
+    async def _query(self, name: str, kind: str) -> _Answer:
+        """Raises _Unproven."""
+        absolute = dns.name.from_text(name)
+        try:
+            answer = await self._resolver.resolve(
+                absolute, kind, lifetime=TIMEOUT_S, raise_on_no_answer=False
+            )
+            response = answer.response
+        except dns.resolver.NXDOMAIN as error:
+            response = error.response(absolute)  # type: ignore[no-untyped-call]
+            answer = None
+        except (dns.exception.DNSException, OSError, UnicodeError) as error:
+            raise _Unproven(f"{error}"[:200]) from error
+        is_secure = bool(response.flags & dns.flags.AD)
+        if answer is None or answer.rrset is None:
+            return _Answer((), is_secure, name, TTL_MAX_S / 6)
+        ttl_s = min(max(float(answer.rrset.ttl), TTL_MIN_S), TTL_MAX_S)
+        alias = answer.canonical_name.to_text(omit_final_dot=True).lower()
+        return _Answer(tuple(answer.rrset), is_secure, alias, ttl_s)
+
+
+def validating_resolver(nameservers: Sequence[str]) -> dns.asyncresolver.Resolver:
+    """A resolver that sets DO and AD. nameservers: `ip` or `ip:port` on loopback, or
+    `tls://ip#name` or `tls://ip:port#name`, whose certificate must be for the name. Raises
+    ConfigError."""
+    resolver = dns.asyncresolver.Resolver(configure=False)
+    try:
+        resolver.nameservers = [parse_validating_server(text) for text in nameservers]
+    except ValueError as error:
+        raise ConfigError(f"{SETTING}: {error}") from error
+    resolver.use_edns(0, dns.flags.DO, PAYLOAD)
+    resolver.flags = dns.flags.RD | dns.flags.AD
+    return resolver
+
+
+def parse_validating_server(text: str) -> dns.nameserver.Nameserver:
+    """Raises ValueError."""
+    if not text.startswith("tls://"):
+        server = parse_name_server(text)
+        if not ip_address(server.answer_nameserver()).is_loopback:
+            raise ValueError(f"{text} is not on loopback. Use tls://{text}#name of the server.")
+        return server
+    address, separator, name = text.removeprefix("tls://").partition("#")
+    if not separator or not name:
+        raise ValueError(f"{text} has no name for its certificate. Use {text}#name.")
+    plain = parse_name_server(address)
+    port = plain.answer_port() if plain.answer_port() != 53 else DOT_PORT
+    return dns.nameserver.DoTNameserver(plain.answer_nameserver(), port, name)

@@ -1,0 +1,165 @@
+"""Which resolvers can prove TLSA records, and what the records of a domain's hosts require."""
+
+import asyncio
+import ssl
+import struct
+from pathlib import Path
+
+import dns.flags
+import dns.message
+import dns.rrset
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from kernel.errors import ConfigError
+from mail.mta_sts import Mode, Policy
+from mail.tlsa import Tlsa
+from services.delivery.clients.dane import DaneSource, validating_resolver
+from services.delivery.domain.attempt_result import DANE, ENFORCED, MTA_STS, RemoteServer
+from services.delivery.domain.tls_policy import (
+    ENCRYPTED,
+    OPPORTUNISTIC_TLS,
+    HostRecords,
+    ProvenHosts,
+    TlsPolicy,
+)
+from tests.support.authority import Certified
+
+DOMAIN, HOST = "receiver.example", "mx.receiver.example"
+LEAF, ANCHOR = Tlsa(3, 1, 1, b"l" * 32), Tlsa(2, 0, 1, b"a" * 32)
+UNUSABLE = Tlsa(0, 0, 1, b"u" * 32)
+STS = Policy(Mode.ENFORCE, ("mx.elsewhere.example",), 86_400)
+ROOT = Certified.root("root")
+
+
+def policy_with(*records: Tlsa, **more: object) -> TlsPolicy:
+    hosts = {HOST: HostRecords(records, (HOST,)), "mx2.receiver.example": HostRecords((LEAF,))}
+    return TlsPolicy(DOMAIN, dane=ProvenHosts.of(DOMAIN, hosts), **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "192.0.2.1",  # anybody on the way could set the AD bit
+        "192.0.2.1:53",
+        "[2001:db8::1]:53",
+        "tls://192.0.2.1",
+        "tls://192.0.2.1#",
+        "tls://dns.example#dns.example",
+        "dns.example",
+        "",
+    ],
+)
+def test_a_resolver_whose_answers_could_be_changed_on_the_way_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="DELIVERY_DNSSEC_NAMESERVERS"):
+        validating_resolver([text])
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "port"),
+    [
+        ("127.0.0.1", "Do53", 53),
+        ("127.0.0.53:5353", "Do53", 5353),
+        ("[::1]:5353", "Do53", 5353),
+        ("tls://192.0.2.1#dns.example", "DoT", 853),
+        ("tls://192.0.2.1:8853#dns.example", "DoT", 8853),
+        ("tls://[2001:db8::1]:8853#dns.example", "DoT", 8853),
+    ],
+)
+def test_a_resolver_on_loopback_or_over_tls_is_used(text: str, kind: str, port: int) -> None:
+    [server] = validating_resolver([text]).nameservers
+    assert not isinstance(server, str)
+    assert (server.kind(), server.answer_port()) == (kind, port)
+
+
+def test_records_for_the_certificate_need_no_name_and_those_for_an_authority_do() -> None:
+    found = policy_with(LEAF, UNUSABLE).requirement(HOST)
+    assert (found.policy, found.tlsa, found.names) == (DANE, (LEAF,), ())
+    found = policy_with(ANCHOR).requirement(HOST)
+    assert (found.tlsa, found.names) == ((ANCHOR,), (HOST, DOMAIN))
+
+
+def test_usable_records_take_precedence_over_mta_sts() -> None:
+    policy = policy_with(LEAF, mta_sts=STS, enforced=True)
+    assert policy.requirement(HOST).policy == DANE
+    assert policy.refusal(HOST) is None
+    assert policy.refusal(HOST.upper()) is None
+
+
+def test_without_a_usable_record_tls_is_required_and_what_else_applies() -> None:
+    assert policy_with(UNUSABLE).requirement(HOST) is ENCRYPTED
+    assert policy_with(UNUSABLE, enforced=True).requirement(HOST).policy == ENFORCED
+    strict = policy_with(UNUSABLE, mta_sts=STS)
+    assert strict.requirement(HOST).policy == MTA_STS
+    assert strict.refusal(HOST) is not None
+
+
+def test_a_host_without_records_beside_one_with_them_is_opportunistic() -> None:
+    assert policy_with().requirement(HOST) is OPPORTUNISTIC_TLS
+    assert policy_with().refusal(HOST) is None
+
+
+def test_a_host_that_is_not_proven_or_has_unknown_records_is_refused() -> None:
+    refusal = policy_with(LEAF).refusal("mx.attacker.example")
+    assert refusal is not None
+    assert (refusal.peer.policy, refusal.enhanced) == (DANE, "4.7.5")
+    hosts = {HOST: HostRecords(problem="SERVFAIL"), "mx2.receiver.example": HostRecords()}
+    policy = TlsPolicy(DOMAIN, dane=ProvenHosts.of(DOMAIN, hosts))
+    assert policy.refusal(HOST)
+    assert not policy.refusal("mx2.receiver.example")
+
+
+def test_a_domain_without_records_has_no_dane() -> None:
+    assert ProvenHosts.of(DOMAIN, {HOST: HostRecords(), "mx2.receiver.example": HostRecords()}) is (
+        None
+    )
+
+
+def test_a_connection_meets_only_the_records_that_it_was_opened_for() -> None:
+    requirement = policy_with(LEAF).requirement(HOST)
+    peer = RemoteServer(HOST, tls="TLSv1.3", verified=True)
+    assert not requirement.is_met(peer)
+    assert requirement.is_met(RemoteServer(HOST, tls="TLSv1.3", matched=((LEAF,), ())))
+    assert not requirement.is_met(RemoteServer(HOST, tls="TLSv1.3", matched=((ANCHOR,), ())))
+    assert not requirement.is_met(RemoteServer(HOST, tls="TLSv1.1", matched=((LEAF,), ())))
+    assert not requirement.is_met(RemoteServer(HOST, matched=((LEAF,), ())))
+
+
+async def answer_over_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer one query with an MX record that DNSSEC proves; all others with nothing."""
+    [size] = struct.unpack("!H", await reader.readexactly(2))
+    query = dns.message.from_wire(await reader.readexactly(size))
+    assert query.ednsflags & dns.flags.DO
+    response = dns.message.make_response(query)
+    response.flags |= dns.flags.AD
+    [question] = query.question
+    texts = {"MX": f"10 {HOST}.", "TLSA": f"3 1 1 {'61' * 32}"}
+    kind = question.rdtype.name
+    if kind in texts:
+        rrset = dns.rrset.from_text(question.name, 300, "IN", question.rdtype, texts[kind])
+        response.answer.append(rrset)
+    wire = response.to_wire()
+    writer.write(struct.pack("!H", len(wire)) + wire)
+    await writer.drain()
+    writer.close()
+
+
+@pytest.mark.parametrize(("name", "is_proven"), [("dns.example", True), ("other.example", False)])
+async def test_answers_over_tls_count_if_the_certificate_is_for_the_resolver(
+    name: str, is_proven: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "root.pem"
+    root.write_bytes(ROOT.certificate.public_bytes(Encoding.PEM))
+    monkeypatch.setenv("SSL_CERT_FILE", str(root))
+    monkeypatch.setattr("services.delivery.clients.dane.TIMEOUT_S", 3.0)
+    context: ssl.SSLContext = ROOT.server("dns.example").context()
+    server = await asyncio.start_server(answer_over_tls, "127.0.0.1", 0, ssl=context)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        source = DaneSource(validating_resolver([f"tls://127.0.0.1:{port}#{name}"]))
+        found, _ = await source.look_up(DOMAIN)
+        await source.close()
+    assert found is not None
+    assert bool(found.problem) == (not is_proven)
+    if is_proven:
+        assert found.requirements[HOST] is not None

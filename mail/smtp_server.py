@@ -1,4 +1,4 @@
-"""The server's side of an SMTP session, without I/O: RFC 5321, for submission RFC 6409.
+"""The server's side of an SMTP session, without I/O: RFC 5321, for submission also RFC 6409.
 
 Octets go in, events and replies come out. Only a client that has seen PIPELINING may send commands
 together (RFC 2920), and DATA ends a group, so that a message cannot be taken for commands.
@@ -55,14 +55,15 @@ class ServerSession:
         self._surplus = 0  # its recipients beyond the limit
         self._sasl: SaslExchange | None = None
         self._extended = self._greeted = False
-        self.authenticated = False
+        self.authenticated = not config.login
         self.lines = 0  # commands, responses and messages that were read
         self._errors = self._commands = self._failed_logins = 0
         self._verbs: dict[str, Callable[[str], Event | None]] = {
             "EHLO": self._ehlo, "HELO": self._helo, "STARTTLS": self._starttls,
             "AUTH": self._auth, "MAIL": self._mail, "RCPT": self._rcpt, "DATA": self._data,
-            "RSET": self._rset, "NOOP": self._noop, "QUIT": self._quit, "HELP": self._help,
-            "VRFY": self._vrfy,
+            "RSET": self._rset, "HELP": self._help, "VRFY": self._vrfy,
+            "NOOP": lambda _: self._reply("250 2.0.0 Ok"),
+            "QUIT": lambda _: self.close("221 2.0.0 Bye"),
         }  # fmt: skip
 
     # ── for the caller ──────────────────────────────────────────────────────────────────────────
@@ -75,6 +76,11 @@ class ServerSession:
     @property
     def unread_octets(self) -> int:
         return len(self._input)
+
+    @property
+    def expects_tls(self) -> bool:
+        """Whether the pending event is that the client waits to start TLS."""
+        return isinstance(self._pending, StartTls)
 
     @property
     def expects_message(self) -> bool:
@@ -215,9 +221,9 @@ class ServerSession:
         self._reset()
         self._extended = self._greeted = True
         lines = ["PIPELINING", f"SIZE {self._config.octets_max}", "8BITMIME", "SMTPUTF8"]
-        if self._secure:
+        if self._secure and self._config.login:
             lines.append("AUTH PLAIN LOGIN")
-        elif self._config.starttls:
+        if not self._secure and self._config.starttls:
             lines.append("STARTTLS")
         lines.append("ENHANCEDSTATUSCODES")
         for line in (self.hostname, *lines[:-1]):
@@ -298,18 +304,12 @@ class ServerSession:
         self._reset()
         self._reply("250 2.0.0 Ok")
 
-    def _noop(self, _: str) -> None:
-        self._reply("250 2.0.0 Ok")
-
     def _help(self, _: str) -> None:
         self._reply("214 2.0.0 See RFC 5321 and RFC 6409")
 
     def _vrfy(self, _: str) -> None:
         self._require_login()
         self._reply("252 2.5.0 Cannot verify an address; send the message")
-
-    def _quit(self, _: str) -> None:
-        self.close("221 2.0.0 Bye")
 
     def _unknown(self, _: str) -> None:
         raise CommandError("500 5.5.1 Command not recognized")
@@ -319,7 +319,7 @@ class ServerSession:
     def _require_greeting(self) -> None:
         if not self._greeted:
             raise CommandError("503 5.5.1 Send EHLO first")
-        if not self._secure:
+        if not self._secure and self._config.login:
             raise CommandError("530 5.7.0 Must issue a STARTTLS command first")
 
     def _require_login(self) -> None:

@@ -45,12 +45,16 @@ Event: TypeAlias = Login | StartTls | SenderGiven | RecipientGiven | MessageRece
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """hostname: in the greeting. octets_max: of a message. starttls: offered until TLS is on."""
+    """hostname: in the greeting. octets_max: of a message. starttls: offered until TLS is on.
+    login: clients must log in, over TLS (submission); else the server takes mail for its own
+    addresses from strangers (MX).
+    """
 
     hostname: str
     octets_max: int
     recipients_max: int = 1_000
     starttls: bool = True
+    login: bool = True
 
 
 @dataclass(frozen=True, slots=True)

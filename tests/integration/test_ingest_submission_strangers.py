@@ -8,8 +8,9 @@ from typing import TypeVar
 import pytest
 
 from contracts.ingest.v1.events_pb2 import MessageAccepted
+from kernel.session_connection import Deadlines
 from kernel.tls import CLOSE_S
-from services.ingest.api.submission import connection
+from services.ingest.api.submission import listeners
 from tests.support.ingest import DOMAIN, IngestHarness
 from tests.support.stack import harness_fixture
 from tests.support.submission import SECOND, SMUGGLED, RawClient
@@ -120,8 +121,7 @@ async def test_slow_clients_are_cut_off(
     harness: IngestHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     harness.serve_submission()
-    monkeypatch.setattr(connection, "LOGIN_S", 1.0)
-    monkeypatch.setattr(connection, "MESSAGE_S", 1.0)
+    monkeypatch.setattr(listeners, "DEADLINES", Deadlines(login_s=1.0, message_s=1.0))
 
     def send_slowly() -> list[str]:
         """An octet now and then, of a command and of a message."""

@@ -17,10 +17,10 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from kernel.brand import Brands
+from kernel.listener import Listener, bind, raise_open_files_limit, set_socket_options
 from kernel.tls import CLOSE_S, HANDSHAKE_S
 from services.ingest.api.http import RESPONSE_EXTENSION
 from services.ingest.api.http_app import App
-from services.ingest.api.listener import Listener, bind, raise_open_files_limit, set_socket_options
 from services.ingest.api.responses import problem_body
 from services.ingest.domain.problem import Problem
 

@@ -1,9 +1,9 @@
 """Slows down failed logins, by client address and by username."""
 
-from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple
 
 from kernel.bounded_dict import BoundedDict
+from kernel.connection_limit import network_of
 
 FREE = 3  # failures without a consequence
 FORGET_S = 900.0  # without a failure
@@ -74,14 +74,3 @@ class LoginThrottle:
     def _current(self, key: tuple[str, str], now_s: float) -> _Failures:
         found = self._failures.get(key)
         return found if found and now_s - found.last_s < FORGET_S else _Failures(0, now_s, now_s)
-
-
-def network_of(client: str) -> str:
-    """An IPv4 address, or the /64 of an IPv6 address, which one customer has."""
-    try:
-        address = ip_address(client)
-    except ValueError:
-        return client
-    if isinstance(address, IPv6Address):
-        return str(address.ipv4_mapped or IPv6Address(int(address) >> 64 << 64))
-    return str(address)

@@ -276,3 +276,68 @@ def test_a_message_does_not_depend_on_its_segments(lines: list[bytes], data: st.
     for start, end in zip([0, *cuts], [*cuts, len(wire)], strict=True):
         talk.send(wire[start:end])
     assert talk.messages == [body]
+
+
+MX = ServerConfig("mx.example.net", octets_max=10_000, recipients_max=5, login=False)
+
+
+def stranger() -> Conversation:
+    """At a server that takes mail for its own addresses."""
+    return Conversation(secure=False, config=MX)
+
+
+def test_a_stranger_needs_neither_a_login_nor_tls_at_an_mx() -> None:
+    talk = stranger()
+    offered = talk.send(b"EHLO client\r\n")
+    assert b"AUTH" not in offered
+    assert b"STARTTLS" in offered
+    assert talk.codes(LOGIN) == ["503 5.5.1"]
+    assert talk.codes(ENVELOPE + b"DATA\r\n") == ["250 2.0.0", "250 2.0.0", "354"]
+    assert talk.codes(MESSAGE + b".\r\n") == ["250 2.0.0"]
+    assert talk.codes(b"STARTTLS\r\n") == ["250 2.0.0"]
+    assert b"AUTH" not in talk.send(b"EHLO client\r\n")
+    assert talk.codes(ENVELOPE + b"DATA\r\n") == ["250 2.0.0", "250 2.0.0", "354"]
+    assert talk.codes(MESSAGE + b".\r\nQUIT\r\n") == ["250 2.0.0", "221 2.0.0"]
+    assert talk.messages == [MESSAGE, MESSAGE]
+
+
+@pytest.mark.parametrize("smuggled", SMUGGLED)
+def test_nothing_is_smuggled_to_an_mx(smuggled: bytes) -> None:
+    talk = stranger()
+    talk.send(b"EHLO client\r\n")
+    talk.send(ENVELOPE + b"DATA\r\n")
+    talk.send(MESSAGE + smuggled + SECOND)
+    talk.send(b"\r\n.\r\n")
+    assert len(talk.messages) == 1
+    assert b"smuggled" in talk.messages[0]
+
+
+def test_an_mx_refuses_commands_that_were_sent_together_without_permission() -> None:
+    for together in (b"HELO client\r\nMAIL FROM:<>\r\n", b"EHLO client\r\nMAIL FROM:<>\r\n"):
+        talk = stranger()
+        assert talk.codes(together) == ["554 5.5.0"]
+        assert talk.session.is_closed
+    talk = stranger()
+    talk.send(b"EHLO client\r\n")
+    assert talk.codes(ENVELOPE + b"DATA\r\n" + MESSAGE + b".\r\n")[-1] == "554 5.5.0"
+    assert talk.messages == []
+
+
+GROUPS = (b"EHLO client\r\n", ENVELOPE + b"DATA\r\n", MESSAGE + b"..\r\n.\r\n", b"QUIT\r\n")
+
+
+def test_a_session_means_the_same_wherever_it_is_cut() -> None:
+    """Into two segments; and if it ends there, there is no message before its end."""
+    whole = stranger()
+    replies = [whole.send(group) for group in GROUPS]
+    assert whole.messages == [MESSAGE + b".\r\n"]
+    for at, group in enumerate(GROUPS):
+        for cut in range(len(group)):
+            talk = stranger()
+            got = [talk.send(one) for one in GROUPS[:at]]
+            got.append(talk.send(group[:cut]))
+            assert len(talk.messages) == (at > 2)
+            got[-1] += talk.send(group[cut:])
+            got += [talk.send(one) for one in GROUPS[at + 1 :]]
+            assert got == replies
+            assert talk.messages == whole.messages

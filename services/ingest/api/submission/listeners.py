@@ -1,24 +1,28 @@
 """The listeners of submission, as the settings ask for them."""
 
+import ssl
+from functools import partial
 from typing import Protocol
 
 from kernel.brand import Brands
+from kernel.connection_limit import ConnectionLimit
 from kernel.service import Loop
+from kernel.session_connection import ConnectionConfig, Deadlines, SessionConnection
+from kernel.session_server import SessionServer
 from kernel.tls import Certificates
 from mail.reachable import parse_networks
-from mail.smtp_server_events import ServerConfig
+from mail.smtp_server import ServerSession
+from mail.smtp_server_events import Event, ServerConfig
 from services.ingest.api.acceptance import Acceptance
 from services.ingest.api.access import AccessControl
 from services.ingest.api.administration.mailboxes import SmtpHost
 from services.ingest.api.brand_resolver import BrandResolver
-from services.ingest.api.submission.server import (
-    ConnectionLimit,
-    SubmissionConfig,
-    SubmissionServer,
-)
-from services.ingest.api.submission.submitter import SubmissionDependencies
+from services.ingest.api.submission.proxy import client_behind
+from services.ingest.api.submission.submitter import SubmissionDependencies, Submitter
 from services.ingest.domain.login_throttle import LoginThrottle
 from services.ingest.domain.reserved import RecipientDomains
+
+DEADLINES = Deadlines(login_s=120.0)
 
 
 class SubmissionSettings(Protocol):
@@ -45,30 +49,35 @@ def create_submission(
     recipient_domains: RecipientDomains,
 ) -> list[Loop]:
     """The loops of the listeners that have an address. Raises ConfigError."""
-    listens = [(settings.submission_listen, False), (settings.submission_tls_listen, True)]
     if certificates is None:
         return []
     octets_max = settings.submission_message_mb_max * 1024 * 1024
-    config = SubmissionConfig(
-        lambda: ServerConfig(neutral_host(settings, brands.all), octets_max),
-        certificates.context(),
-        brands.smtp_host_at,
-        parse_networks(settings.submission_proxies),
-    )
+    context = certificates.context()
+    config = ConnectionConfig(context, brands.smtp_host_at, DEADLINES)
     dependencies = SubmissionDependencies(
         access, acceptance, LoginThrottle(), recipient_domains, brands
     )
+
+    def connect(client: str, *, secure: bool) -> SessionConnection[Event]:
+        server = ServerConfig(neutral_host(settings, brands.all), octets_max)
+        session = ServerSession(server, secure=secure)
+        return SessionConnection(session, Submitter(dependencies, client), config)
+
     limit = ConnectionLimit(
         settings.submission_connections_max, settings.submission_client_connections_max
     )
-    servers = [
-        SubmissionServer(
-            listen, config, dependencies=dependencies, limit=limit, implicit_tls=implicit_tls
-        )
-        for listen, implicit_tls in listens
+    client_of = client_behind(parse_networks(settings.submission_proxies))
+    listens: list[tuple[str, ssl.SSLContext | None]] = [
+        (settings.submission_listen, None),
+        (settings.submission_tls_listen, context),
+    ]
+    return [
+        SessionServer(
+            listen, partial(connect, secure=tls is not None), limit, tls=tls, client_of=client_of
+        ).run
+        for listen, tls in listens
         if listen
     ]
-    return [server.run for server in servers]
 
 
 def neutral_host(settings: SubmissionSettings, brands: Brands) -> str:

@@ -1,8 +1,13 @@
-"""Reads the PROXY header of a connection, and nothing after it, because TLS may follow."""
+"""The client behind a balancer: reads the PROXY header of a connection, and nothing after it,
+because TLS may follow."""
 
 import asyncio
+import logging
 import socket
+from collections.abc import Collection
 
+from kernel.session_server import ClientOf
+from mail.reachable import Network, canonical_ip, is_within
 from services.ingest.domain.proxy_protocol import (
     SIGNATURE,
     V1_MAX,
@@ -14,6 +19,23 @@ from services.ingest.domain.proxy_protocol import (
 )
 
 HEADER_S = 5.0
+logger = logging.getLogger(__name__)
+
+
+def client_behind(proxies: Collection[Network]) -> ClientOf:
+    """proxies: balancers that send the PROXY protocol."""
+
+    async def client_of(sock: socket.socket, peer: str) -> str:
+        if not is_within(canonical_ip(peer), proxies):
+            return peer
+        try:
+            return await read_proxy_header(sock) or peer
+        except (OSError, ProxyError) as error:
+            extra = {"peer": peer, "error": str(error)}
+            logger.warning("submission.no_proxy_header", extra=extra)
+            raise ConnectionError from error
+
+    return client_of
 
 
 async def read_proxy_header(sock: socket.socket) -> str:

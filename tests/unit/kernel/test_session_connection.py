@@ -1,13 +1,20 @@
-"""The connection around an SMTP session, without a network."""
+"""A connection around an SMTP session, without a network."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
 
+from kernel import session_connection
+from kernel.session_connection import (
+    UNREAD_MAX,
+    ConnectionConfig,
+    Deadlines,
+    SessionConnection,
+)
+from mail.smtp_server import ServerSession
 from mail.smtp_server_events import (
     Event,
     Login,
@@ -16,12 +23,10 @@ from mail.smtp_server_events import (
     SenderGiven,
     ServerConfig,
 )
-from services.ingest.api.submission import connection
-from services.ingest.api.submission.connection import UNREAD_MAX, SubmissionConnection
-from services.ingest.api.submission.submitter import Submitter
 from tests.support.submission import ENVELOPE, LOGIN
 
 MESSAGE = b"From: a@a.example\r\n\r\nhello\r\n.\r\n"
+DEADLINES = Deadlines()
 GROUP = b"250 Ok\r\n250 Ok\r\n354 End data with <CR><LF>.<CR><LF>\r\n"
 
 
@@ -87,15 +92,14 @@ class FakeSubmitter:
 class Client:
     """A client that has logged in."""
 
-    def __init__(self) -> None:
+    def __init__(self, deadlines: Deadlines) -> None:
         self.submitter = FakeSubmitter()
         self.transport = Transport()
-        self.connection = SubmissionConnection(
-            cast(Submitter, self.submitter),
-            ServerConfig("mx.example.net", octets_max=1_000_000),
-            context=cast(ssl.SSLContext, None),
-            name_of=lambda _: "",
-            secure=True,
+        config = ServerConfig("mx.example.net", octets_max=1_000_000)
+        self.connection: SessionConnection[Event] = SessionConnection(
+            ServerSession(config, secure=True),
+            self.submitter,
+            ConnectionConfig(None, deadlines=deadlines),
         )
         self.connection.connection_made(cast(Any, self.transport))
 
@@ -109,8 +113,8 @@ class Client:
 
 
 @asynccontextmanager
-async def logged_in() -> AsyncIterator[Client]:
-    client = Client()
+async def logged_in(deadlines: Deadlines = DEADLINES) -> AsyncIterator[Client]:
+    client = Client(deadlines)
     task = asyncio.create_task(client.connection.run())
     await client.send(b"EHLO client\r\n")
     [reply] = await client.send(LOGIN)
@@ -163,9 +167,9 @@ async def test_a_client_that_does_not_read_is_not_read() -> None:
         assert client.transport.written == [b"250 2.0.0 Ok\r\n"]
 
 
-async def test_a_client_that_is_too_slow_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "COMMAND_S", 0.05)
-    async with logged_in() as client:
+@pytest.mark.parametrize("deadlines", [Deadlines(command_s=0.05), Deadlines(session_s=0.05)])
+async def test_a_client_that_is_too_slow_is_cut_off(deadlines: Deadlines) -> None:
+    async with logged_in(deadlines) as client:
         async with asyncio.timeout(10):
             while not client.transport.is_closed:
                 await asyncio.sleep(0.01)
@@ -175,9 +179,8 @@ async def test_a_client_that_is_too_slow_is_cut_off(monkeypatch: pytest.MonkeyPa
 async def test_a_message_that_takes_long_to_accept_is_not_cut_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(connection, "MESSAGE_S", 0.05)
-    monkeypatch.setattr(connection, "BUSY_CHECK_S", 0.01)
-    async with logged_in() as client:
+    monkeypatch.setattr(session_connection, "BUSY_CHECK_S", 0.01)
+    async with logged_in(Deadlines(message_s=0.05)) as client:
         await client.send(ENVELOPE + b"DATA\r\n")
         client.submitter.accepting.clear()
         await client.send(MESSAGE)

@@ -38,6 +38,7 @@ class Ports:
     ingest_http_tls: int = 8443
     ingest_grpc_tls: int = 8444
     sandbox: int = 8027
+    return_path: int = 8029
     submission: int = 8587
     submission_tls: int = 8465
     router_rpc: int = 8031
@@ -80,6 +81,7 @@ SETTINGS = {
     "ingest_http_tls": "INGEST_HTTP_TLS_LISTEN",
     "ingest_grpc_tls": "INGEST_GRPC_TLS_LISTEN",
     "sandbox": "DELIVERY_SANDBOX_LISTEN",
+    "return_path": "DELIVERY_RETURN_PATH_LISTEN",
     "submission": "INGEST_SUBMISSION_LISTEN",
     "submission_tls": "INGEST_SUBMISSION_TLS_LISTEN",
     **{f"{name}_rpc": f"{name.upper()}_RPC_LISTEN" for name in SERVICES if name != "ingest"},
@@ -128,6 +130,8 @@ def environment(
     return {
         "INGEST_TLS_CERTIFICATE": str(certificate.absolute()),
         "INGEST_TLS_KEY": str(key.absolute()),
+        "DELIVERY_TLS_CERTIFICATE": str(certificate.absolute()),
+        "DELIVERY_TLS_KEY": str(key.absolute()),
         "OBM_KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap_servers,
         "OBM_KAFKA_PARTITIONS_MAX": os.environ.get("OBM_KAFKA_PARTITIONS_MAX", PARTITIONS_MAX),
         "OBM_KAFKA_SESSION_TIMEOUT_S": os.environ.get("OBM_KAFKA_SESSION_TIMEOUT_S", SESSION_S),
@@ -204,6 +208,7 @@ def listen_addresses(ports: Ports) -> dict[str, str]:
         "INGEST_SUBMISSION_LISTEN": at(ports.submission),
         "INGEST_SUBMISSION_TLS_LISTEN": at(ports.submission_tls),
         "DELIVERY_SANDBOX_LISTEN": at(ports.sandbox),
+        "DELIVERY_RETURN_PATH_LISTEN": at(ports.return_path),
         "ROUTER_SANDBOX_ADDRESS": at(ports.sandbox),
         **{f"{name.upper()}_RPC_LISTEN": address for name, address in rpc.items()},
         **{f"{name.upper()}_RPC_ADDRESS": address for name, address in rpc.items()},

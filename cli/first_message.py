@@ -122,6 +122,7 @@ class FirstMessage:
             "gRPC": f"{grpc} (TLS)" if tls else grpc,
             "SMTP submission": f"127.0.0.1:{ports.submission} (STARTTLS), "
             f"127.0.0.1:{ports.submission_tls} (TLS)",
+            "return path": f"127.0.0.1:{ports.return_path} (SMTP, for mail that comes back)",
             "Kafka": os.environ["OBM_KAFKA_BOOTSTRAP_SERVERS"],
             "sandbox messages": f"{api}/v1/sandbox/messages (requires the key)",
             **({"certificate": os.environ["INGEST_TLS_CERTIFICATE"]} if tls else {}),

@@ -77,6 +77,13 @@ in_progress = Gauge(
 smtp_connections_opened = Counter(
     "obm_smtp_connections_opened", "SMTP connections opened.", registry=registry
 )
+returned_mail = Counter(
+    "obm_returned_mail",
+    "Mail that came back, by result: bounce, complaint; without an effect: repeated, not_delivered,"
+    " unknown, unattributed; delay, delivered, auto_reply, other, unreadable, …",
+    ["result"],
+    registry=registry,
+)
 audit_repairs = Counter(
     "obm_audit_repairs",
     "Messages that the audit repaired, by action.",

@@ -23,6 +23,14 @@ AUTO_SUBJECT = re.compile(
     r"|自動(?:返信|応答)|自动(?:回复|答复)|자동 ?(?:회신|응답)|автоответ|автоматический ответ)",
     re.IGNORECASE,
 )
+# Of services that deliver a message only after its sender has confirmed it (BoxTrapper, TMDA, …).
+_CHALLENGE = re.compile(
+    r"please confirm (?:that you sent |your )?(?:this |the )?(?:message|e-?mail)"
+    r"|(?:e-?mail|message|sender) (?:address )?(?:requires?|needs|awaits) (?:\w{1,12} )?"
+    r"(?:verification|confirmation)"
+    r"|verify#|unconfirmed: |boxtrapper|spamarrest|boxbe|mailinblack|\btmda\b",
+    re.IGNORECASE,
+)
 _BOUNCE_FROM = re.compile(
     r"post_?master@|mail administrator|mail\.?daemon|system administrator|microsoft ?exchange"
     r"|bounce|<>",
@@ -118,6 +126,12 @@ def looks_like_bounce(entity: Entity) -> bool:
         or entity.content_type[0] == "multipart/report"
         or not entity.get("auto-submitted")
     )
+
+
+def is_challenge(entity: Entity) -> bool:
+    """Whether a message asks its recipient to confirm that a person sent the earlier one."""
+    about = f"{entity.get('subject')[:500]}\n{entity.get('from')}\n{entity.get('x-delivery-agent')}"
+    return bool(_CHALLENGE.search(about)) and not looks_like_bounce(entity)
 
 
 def failed_recipients(

@@ -32,7 +32,7 @@ OVERSIGNED = (
 IF_PRESENT = (
     b"sender", b"in-reply-to", b"references", b"content-transfer-encoding", b"content-id",
     b"content-description", b"list-id", b"list-help", b"list-subscribe", b"list-post",
-    b"list-owner", b"list-archive", b"auto-submitted", b"feedback-id",
+    b"list-owner", b"list-archive", b"auto-submitted", b"feedback-id", b"x-report-token",
 )  # fmt: skip
 _NAMED = frozenset(OVERSIGNED + IF_PRESENT)
 _FOLD = b"\r\n\t"

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mail import bounce, bounce_text, parser
+from mail import bounce, bounce_text, parser, verp
 from mail.parser import Entity
 from mail.smtp_reply import clean_text
 
@@ -16,6 +16,7 @@ MAX_RECIPIENTS = 100
 MAX_OCTETS = 1 << 20  # octets examined: the report precedes the returned message
 
 Fields = tuple[tuple[str, bytes], ...]
+_TOKEN_FIELD = verp.REPORT_FIELD.lower()
 
 
 class ReportKind(StrEnum):
@@ -26,6 +27,7 @@ class ReportKind(StrEnum):
     DELIVERED = "delivered"
     COMPLAINT = "complaint"
     AUTO_REPLY = "auto_reply"
+    CHALLENGE = "challenge"  # the sender shall confirm its message
     OTHER = "other"
 
 
@@ -80,9 +82,10 @@ class Complaint:
 class InboundReport:
     """A parsed report.
 
-    `original_message_id` (without angle brackets) and `original_return_path` are from the header of
-    the returned message; they identify it if the report was not sent to the return path. A
-    Message-ID that the sender chose can belong to several messages.
+    `original_message_id` (without angle brackets), `original_return_path` and `original_token` (of
+    a complaint) are from the header of the returned message; the latter two identify it if the
+    report was not sent to the return path. A Message-ID that the sender chose can belong to several
+    messages.
     """
 
     kind: ReportKind
@@ -91,6 +94,7 @@ class InboundReport:
     original_message_id: str = ""
     original_return_path: str = ""
     reporting_mta: str = ""
+    original_token: str = ""  # its verp.REPORT_FIELD
     original_envelope_id: str = ""  # the ENVID that we sent (RFC 3461), if the report repeats it
 
 
@@ -112,8 +116,8 @@ def _parse(entity: Entity, depth: int) -> InboundReport:
     found = _delivery_status(kinds, entity, inside, original=original)
     if found.failures:
         return found
-    if _is_auto_reply(entity):
-        return InboundReport(ReportKind.AUTO_REPLY, original_message_id=_id(entity, "in-reply-to"))
+    if (answer := _answer_kind(entity)) is not None:
+        return InboundReport(answer, original_message_id=_id(entity, "in-reply-to"))
     found = _text_bounce(entity, inside)
     forwarded = kinds.get("message/rfc822")
     if forwarded is not None and depth < 2 and not any(f.code or f.status for f in found.failures):
@@ -268,6 +272,7 @@ def _complaint(feedback: Entity, inside: list[Entity]) -> InboundReport:
         ),
         original_message_id=_id(original, "message-id"),
         original_return_path=_id(original, "return-path"),
+        original_token=_id(original, _TOKEN_FIELD),
         reporting_mta=_without_type(given.get("reporting-mta", b"")),
     )
 
@@ -283,6 +288,7 @@ def _jmrp_complaint(original: Entity) -> InboundReport | None:
         complaint=Complaint("abuse", "", recipient, _id(original, "return-path"), "JMRP"),
         original_message_id=_id(original, "message-id"),
         original_return_path=_id(original, "return-path"),
+        original_token=_id(original, _TOKEN_FIELD),
     )
 
 
@@ -301,6 +307,13 @@ def _original(inside: list[Entity]) -> Entity:
 
 def _id(entity: Entity, name: str) -> str:
     return clean_text(entity.get(name)).strip("<> ")
+
+
+def _answer_kind(entity: Entity) -> ReportKind | None:
+    """That of an answer by a program on behalf of the recipient."""
+    if bounce_text.is_challenge(entity):
+        return ReportKind.CHALLENGE
+    return ReportKind.AUTO_REPLY if _is_auto_reply(entity) else None
 
 
 def _is_auto_reply(entity: Entity) -> bool:

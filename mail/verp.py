@@ -15,6 +15,7 @@ from uuid import UUID
 from mail.address import Mailbox
 
 PREFIX = "bounce"
+REPORT_FIELD = "X-Report-Token"  # of the message, for reports without its return path
 _MAC_OCTETS = 9  # 72 bits
 _TOKEN_OCTETS = 16 + _MAC_OCTETS
 
@@ -31,23 +32,44 @@ def parse_return_path(local: str, *, keys: tuple[bytes, ...], prefix: str = PREF
     `keys`: the current key and earlier ones, so that a rotation loses no bounces. The part from the
     @ on is ignored.
     """
-    if (message_id := parse_return_path_unverified(local, prefix=prefix)) is None:
+    if parse_return_path_unverified(local, prefix=prefix) is None:
         return None
-    mac = _raw(local)[16:]
-    known = any(hmac.compare_digest(mac, _mac(message_id, key)) for key in keys)
-    return message_id if known else None
+    return parse_token(_token(local), keys=keys)
 
 
 def parse_return_path_unverified(local: str, *, prefix: str = PREFIX) -> UUID | None:
     """The message id in a return path, without verification: for callers that verify otherwise."""
     given, plus, _ = local.partition("@")[0].lower().rpartition("+")
-    raw = _raw(local)
+    raw = _octets(_token(local))
     return UUID(bytes=raw[:16]) if plus and given == prefix and raw else None
 
 
-def _raw(local: str) -> bytes:
-    """The octets of a token; empty if there is none."""
-    token = local.partition("@")[0].rpartition("+")[2]
+def token_of(return_path: str) -> str:
+    """The token in a return path, for REPORT_FIELD; empty if there is none."""
+    named = parse_return_path_unverified(return_path) is not None
+    return _token(return_path) if named else ""
+
+
+def is_token(text: str) -> bool:
+    """Whether it has the form of a token."""
+    return bool(_octets(text))
+
+
+def parse_token(token: str, *, keys: tuple[bytes, ...]) -> UUID | None:
+    """The message id in a token; None if none of the keys signed it."""
+    if not (raw := _octets(token)):
+        return None
+    message_id, mac = UUID(bytes=raw[:16]), raw[16:]
+    known = any(hmac.compare_digest(mac, _mac(message_id, key)) for key in keys)
+    return message_id if known else None
+
+
+def _token(local: str) -> str:
+    return local.partition("@")[0].rpartition("+")[2]
+
+
+def _octets(token: str) -> bytes:
+    """The octets of a token; empty if it is none."""
     try:
         raw = bytes.fromhex(token)
     except ValueError:

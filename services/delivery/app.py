@@ -12,7 +12,11 @@ from dns.asyncresolver import Resolver
 from contracts.delivery.v1.delivery_service_pb2_grpc import (
     add_DeliveryServiceServicer_to_server,
 )
-from contracts.delivery.v1.events_pb2 import ComplaintReceived, DeliveryAttempted
+from contracts.delivery.v1.events_pb2 import (
+    BounceReceived,
+    ComplaintReceived,
+    DeliveryAttempted,
+)
 from contracts.ingest.v1.directory_pb2 import Domain, Tenant
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel.addresses import AddressResolver
@@ -29,11 +33,15 @@ from kernel.resolver import system_resolver
 from kernel.rpc import RpcServer
 from kernel.service import Actions, Loop, Service, close_in_order, create_loops
 from kernel.table import ReplicatedTable
+from kernel.tls import Certificates
 from mail.reachable import address_policy, parse_networks
+from services.delivery.api.return_path.receiver import ReturnPathDependencies
+from services.delivery.api.return_path.server import create_return_path, return_addresses
 from services.delivery.api.rpc import DeliveryServicer
 from services.delivery.api.sandbox import SandboxHandler, SandboxListener
 from services.delivery.clients.dane import DaneSource, validating_resolver
 from services.delivery.clients.dns import CachingResolver
+from services.delivery.clients.mail_reader import MailReader
 from services.delivery.clients.mta_sts import PolicySource
 from services.delivery.clients.mx_connector import MxConnector
 from services.delivery.clients.smtp.connections import ConnectionConfig, Connections
@@ -81,11 +89,13 @@ class Dependencies:
     worker: WorkerRegistration
     days: JournalDayPartitions
     content: ContentStore
+    mail_reader: MailReader
 
     async def close(self) -> None:
         with suppress(Unavailable):  # then the lease expires by itself
             await self.worker.deregister()
         await close_in_order(
+            self.mail_reader.child.close,
             self.outbox.drain,
             self.kafka.close,
             self.tenant_database.close,
@@ -109,6 +119,7 @@ def create_service(settings: Settings) -> Service:
             deps.kafka.run,
             partial(become_ready, deps, tables),
             *create_servers(deps, SandboxStore(signing_keys.content_key)),
+            *create_return_path_loops(deps),
             *create_maintenance_loops(deps, dispatcher),
         ],
         close=partial(close, deps, dispatcher),
@@ -151,6 +162,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
         WorkerRegistration(database, socket.gethostname(), lease_s=settings.worker_lease_s),
         JournalDayPartitions(database, retention_days=settings.journal_retention_days),
         open_store(settings.content_store_url),
+        MailReader(),
     )
 
 
@@ -168,7 +180,7 @@ def register_consumers(deps: Dependencies, dispatcher: DeliveryDispatcher) -> No
         linger_s=deps.settings.linger_s,
     )
     deps.kafka.consume(stream, group="delivery")
-    deps.kafka.declare(DeliveryAttempted, ComplaintReceived)
+    deps.kafka.declare(DeliveryAttempted, ComplaintReceived, BounceReceived)
 
 
 def create_delivery_dispatcher(deps: Dependencies, signing_keys: SigningKeys) -> DeliveryDispatcher:
@@ -203,6 +215,22 @@ def create_servers(deps: Dependencies, store: SandboxStore) -> list[Loop]:
         reply_delay_s=settings.sandbox_reply_delay_s,
     )
     return [server.run, SandboxListener(settings.sandbox_listen, sandbox).run]
+
+
+def create_return_path_loops(deps: Dependencies) -> list[Loop]:
+    """Raises ConfigError."""
+    settings = deps.settings
+    if not settings.return_path_listen:
+        return []
+    files = settings.certificate()
+    certificates = Certificates(files) if files else None
+    dependencies = ReturnPathDependencies(
+        return_addresses(settings), deps.mail_reader, deps.system_database, deps.outbox, deps.health
+    )
+    return [
+        create_return_path(settings, dependencies, certificates).run,
+        *([certificates.watch] if certificates else []),
+    ]
 
 
 async def become_ready(deps: Dependencies, tables: Tables) -> None:

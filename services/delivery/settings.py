@@ -1,12 +1,15 @@
 """Settings of delivery."""
 
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from kernel.settings import Settings as Shared
+from kernel.tls import CertificateFiles
+from mail.address import AddressError, parse_mailbox
 
 
 class Settings(Shared):
@@ -29,6 +32,30 @@ class Settings(Shared):
         "127.0.0.1:8027",
         description="host:port of the sandbox SMTP server; empty disables it in this process",
     )
+    return_path_listen: str = Field(
+        "",
+        description="host:port of the SMTP server for mail that comes back, usually port 25; empty"
+        " disables it in this process",
+    )
+    return_path_hostname: str = Field(
+        "localhost", description="Name of that server in its greeting: the host of OBM_BOUNCE_MX"
+    )
+    return_path_connections_max: int = Field(
+        100, ge=1, description="Maximum number of its connections; further ones get 421"
+    )
+    return_path_client_connections_max: int = Field(
+        20, ge=1, description="Maximum number of its connections from an address"
+    )
+    feedback_addresses: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="Addresses to which feedback loops send complaints, comma-separated",
+    )
+    tls_certificate: str = Field(
+        "",
+        description="File of the certificate chain (PEM) for STARTTLS at the return path; it is"
+        " read again when it changes",
+    )
+    tls_key: str = Field("", description="File of the certificate's private key (PEM)")
     relay_allowed_networks: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
         description="Private networks that delivery may connect to, for your own relays;"
@@ -128,7 +155,39 @@ class Settings(Shared):
         600.0, description="Timeout for the reply to end of data (RFC 5321 §4.5.3.2.6)"
     )
 
-    @field_validator("relay_allowed_networks", "nameservers", "dnssec_nameservers", mode="before")
+    def uses_tls(self, name: str) -> bool:
+        """An MX takes mail from strangers, with TLS if they can."""
+        return name == "return_path_listen"
+
+    @model_validator(mode="after")
+    def _have_key(self) -> "Settings":
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            raise ValueError("set DELIVERY_TLS_CERTIFICATE and DELIVERY_TLS_KEY, or neither.")
+        return self
+
+    def certificate(self) -> CertificateFiles | None:
+        """None: no TLS at the return path."""
+        if not self.tls_certificate:
+            return None
+        return CertificateFiles(Path(self.tls_certificate), Path(self.tls_key))
+
+    @field_validator("feedback_addresses")
+    @classmethod
+    def _addresses(cls, addresses: list[str]) -> list[str]:
+        for address in addresses:
+            try:
+                parse_mailbox(address)
+            except AddressError as error:
+                raise ValueError(f"{address} is no address: {error}") from error
+        return addresses
+
+    @field_validator(
+        "relay_allowed_networks",
+        "nameservers",
+        "dnssec_nameservers",
+        "feedback_addresses",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.test_postfix import postfix
 from tests.support.engine import DOMAIN, Engine
 from tests.support.npm import node
+from tests.support.postfix import postfix
 from tests.support.programs import program
 from tests.support.sandbox import await_captured
 

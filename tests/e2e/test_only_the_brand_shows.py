@@ -75,6 +75,7 @@ def engine(
                 "OBM_BOUNCE_MX": "mx.zenith-mail.net",
                 "ROUTER_EHLO": "out.neutral.net",
                 "INGEST_SUBMISSION_HOSTNAME": "mail.neutral.net",
+                "DELIVERY_RETURN_PATH_HOSTNAME": "mx.neutral.net",
                 "EVENTS_WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
             },
         ) as running,
@@ -183,6 +184,18 @@ def test_smtp_before_a_login(customer: Customer) -> None:
     for host in (f"smtp.{customer.domain}", ""):
         with session_of(customer, host) as tls:
             tls.send("EHLO x.test", *STRANGE, *WRONG, "GET / HTTP/1.1")
+    assert customer.leaks() == []
+
+
+def test_smtp_at_the_return_path(customer: Customer) -> None:
+    """Its mail is of all brands."""
+    with SmtpSession(customer.saw, customer.engine.ports.return_path, tls=False) as session:
+        assert session.greeting == "220 mx.neutral.net ESMTP\r\n"
+        session.send("EHLO x.test", *STRANGE, "AUTH PLAIN AAAA", "STARTTLS")
+        session.start_tls()
+        recipients = ("postmaster@b.net", "bounce+00@b.net", "bad")
+        session.send("EHLO x.test", "MAIL FROM:<>", *(f"RCPT TO:<{one}>" for one in recipients))
+        session.send("DATA", "QUIT")
     assert customer.leaks() == []
 
 

@@ -13,11 +13,11 @@ import dkim
 import pytest
 
 from mail.dkim import zone_text
-from tests.conformance.test_postfix import postfix
 from tests.support.accounts import keys_of_callers
 from tests.support.engine import Engine, engine_of
 from tests.support.name_server import NameServer, name_server
 from tests.support.pages import ROOT
+from tests.support.postfix import postfix
 from tests.support.reader import Reader, exported_by_make_run
 from tests.support.stack import FreshDatabase
 

@@ -19,7 +19,7 @@ from kernel.rpc import RpcClient
 from mail import verp
 from services.router.domain import overrides
 from services.router.loops.scheduler import SOURCES_INTERVAL_S
-from tests.support.delivery import VERP_KEY, Harness, make_content, wait_until
+from tests.support.delivery import Harness, make_content, wait_until
 from tests.support.router import TOKEN, RouterHarness, context_of, screened
 from tests.support.smtp_peer import SmtpPeer
 from tests.support.sources import open_sources
@@ -105,7 +105,7 @@ class Pipeline:
                 content_ref=reference,
                 content_bytes=content.ByteSize(),
                 return_path=verp.return_path(
-                    UUID(message_id), "bounces.sender.example", key=VERP_KEY
+                    UUID(message_id), "bounces.sender.example", key=self.delivery.return_path_key
                 ).address,
             )
             contexts.append(context)

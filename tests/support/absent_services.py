@@ -31,5 +31,4 @@ def resources_alone(
             resume_waiting=NOTHING,
         ),
         domains=domains,
-        suppression_files=NOTHING,
     )  # fmt: skip

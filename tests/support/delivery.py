@@ -24,7 +24,7 @@ from contracts.ingest.v1.events_pb2 import MessageContext
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MxHost
 from kernel import clock, service
 from kernel.content import SealedContent, open_store
-from kernel.crypto import SecretKeyring, new_content_key, new_secret_key, seal
+from kernel.crypto import SecretKeyring, derived_key, new_content_key, new_secret_key, seal
 from kernel.ids import uuid7, uuid7_text
 from kernel.topics import contract_of, encode
 from mail import verp
@@ -33,7 +33,6 @@ from services.delivery.settings import Settings
 from tests.support.rsa_key import RSA_KEY
 from tests.support.stack import FreshDatabase
 
-VERP_KEY = b"the key of the return paths"
 WITHIN_S = 240.0  # it only bounds a hang: the machine may be busy
 ED_KEY = Ed25519PrivateKey.generate()
 
@@ -56,6 +55,10 @@ class Harness:
     @property
     def content_url(self) -> str:
         return (self.folder / "content").absolute().as_uri()
+
+    @property
+    def return_path_key(self) -> bytes:
+        return derived_key(self.secret_key, "return path")
 
     def tenant(self) -> Tenant:
         key = SecretKeyring([self.secret_key]).encrypt(self.content_key)
@@ -144,7 +147,7 @@ class Harness:
             content_ref=reference,
             content_bytes=content.ByteSize(),
             return_path=verp.return_path(
-                UUID(message_id), "bounces.sender.example", key=VERP_KEY
+                UUID(message_id), "bounces.sender.example", key=self.return_path_key
             ).address,
         )
 

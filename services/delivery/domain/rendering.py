@@ -10,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from contracts.ingest.v1.content_pb2 import Content, Unsubscribe
 from contracts.ingest.v1.events_pb2 import MessageContext
 from kernel import times
-from mail import address, headers, smtp, submission
+from mail import address, headers, smtp, submission, verp
 from mail.compose import Attachment, ComposedMessage, Email, compose
 from mail.dkim import PendingSignatures, Signer, body_hash, sign_all
 from mail.downgrade import downgrade
@@ -179,7 +179,9 @@ def prepare_message(
 
     Raises ValueError (of mail) when an address of the context is invalid.
     """
-    fields: tuple[bytes, ...] = () if composed.has_message_id else (_message_id(context, composed),)
+    fields = _report_token(context.return_path)
+    if not composed.has_message_id:
+        fields += (_message_id(context, composed),)
     body = FilledBody(b"", 0, composed.body_hash)
     if composed.unsubscribe is not None or composed.spliced is not None:
         tokens = MessageTokens(UUID(context.tenant_id), UUID(context.message_id), tracking_key)
@@ -201,6 +203,12 @@ def prepare_message(
 
 def _message_id(context: MessageContext, composed: ComposedEmail) -> bytes:
     return headers.message_id_field(f"{context.message_id}@{composed.domain}")
+
+
+def _report_token(return_path: str) -> tuple[bytes, ...]:
+    """A field, first in the header, that names the message in reports without its return path."""
+    token = verp.token_of(return_path)
+    return (f"{verp.REPORT_FIELD}: {token}\r\n".encode(),) if token else ()
 
 
 def sign_messages(messages: Sequence[UnsignedMessage]) -> list[WireMessage]:

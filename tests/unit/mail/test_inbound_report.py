@@ -115,6 +115,45 @@ def test_a_complaint_has_recipient_and_type() -> None:
     assert found.original_message_id == "42@a.example"
 
 
+def test_a_complaint_about_a_header_alone_names_the_message_by_its_token() -> None:
+    """As in reports that remove the body, and the addresses of sender and recipient."""
+    raw = b"""From: fbl@isp.example
+Content-Type: multipart/report; report-type=feedback-report; boundary="xx"
+
+--xx
+Content-Type: message/feedback-report
+
+Feedback-Type: abuse
+Version: 1
+--xx
+Content-Type: text/rfc822-headers
+
+X-Report-Token: abc
+DKIM-Signature: v=1
+Message-ID: <42@a.example>
+X-Report-Token: of-another
+
+--xx--
+"""
+    found = inbound_report.parse_report(raw)
+    assert found.kind is ReportKind.COMPLAINT
+    assert found.original_token == "abc"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"Subject: Please confirm your message",
+        b"Subject: Your email requires verification verify#0Xf3PqW9k1",
+        b"Subject: Re: hello\r\nX-Delivery-Agent: TMDA/1.1.12 (Macallan)",
+    ],
+)
+def test_a_challenge_is_neither_a_bounce_nor_a_reply(fields: bytes) -> None:
+    text = b"Click here to deliver it: http://b.example/550\r\n"
+    raw = b"From: u@b.example\r\nAuto-Submitted: auto-replied\r\n" + fields + b"\r\n\r\n" + text
+    assert inbound_report.parse_report(raw).kind is ReportKind.CHALLENGE
+
+
 def test_microsofts_complaints_have_no_report_part() -> None:
     raw = b"""From: staff@hotmail.com
 Subject: complaint about message from 192.0.2.1

@@ -35,6 +35,16 @@ def test_other_local_parts_are_not_return_paths(local: str) -> None:
     assert verp.parse_return_path(local, keys=(OLD,)) is None
 
 
+def test_the_token_alone_names_the_message_too() -> None:
+    path = verp.return_path(ONE, "b.a.example", key=OLD).address
+    token = verp.token_of(path)
+    assert len(token) == 50
+    assert verp.parse_token(token, keys=(NEW, OLD)) == ONE
+    assert verp.parse_token(token, keys=(NEW,)) is None
+    for other in ("", "bounce+abc@b.a.example", path.replace("bounce+", "fbl+"), f"{token}@x.net"):
+        assert verp.token_of(other) == ""
+
+
 def test_each_message_has_its_own_token() -> None:
     other = uuid5(ONE, "x")
     assert verp.return_path(other, "h.example", key=OLD) != verp.return_path(

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from uuid import UUID
 
 import dkim
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from contracts.ingest.v1.content_pb2 import Attachment, Content, Header
 from contracts.ingest.v1.events_pb2 import MessageContext
 from kernel.crypto import seal
+from mail import verp
 from mail.dkim import Signer, dkim_record
 from mail.smtp import dot_unstuff
 from services.delivery.domain.attempt_result import AttemptResult
@@ -134,6 +136,24 @@ def test_a_message_id_given_by_the_sender_is_kept_and_signed_in_every_message(na
             assert "message-id" in field.lower()
             verifier = dkim.DKIM(dot_unstuff(mail.wire))
             assert verifier.verify(idx=index, dnsfunc=lambda name, timeout=5: RECORDS[name])
+
+
+def test_a_signed_field_names_the_message_in_reports_without_its_return_path() -> None:
+    own = content(headers=[Header(name="X-Report-Token", value="of another message")])
+    for number in (1, 2):
+        to = context()
+        message_id = UUID(int=number)
+        to.return_path = verp.return_path(message_id, "b.sender.example", key=b"k" * 16).address
+        mail = render(own, to)
+        assert mail.size == len(dot_unstuff(mail.wire))
+        message = parse(mail)
+        first, *_ = message.get_all("X-Report-Token", [])
+        assert verp.parse_token(first, keys=(b"k" * 16,)) == message_id
+        assert len(first) == 50
+        for index in range(2):
+            verifier = dkim.DKIM(dot_unstuff(mail.wire))
+            assert verifier.verify(idx=index, dnsfunc=lambda name, timeout=5: RECORDS[name])
+            assert "x-report-token" in message.get_all("DKIM-Signature", [])[index].lower()
 
 
 def test_a_retry_renders_the_same_message_but_for_its_signature_time() -> None:

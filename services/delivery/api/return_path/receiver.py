@@ -1,0 +1,147 @@
+"""One SMTP client at the return path: which addresses it may write to, and what its mail reports.
+
+What is accepted is done with: a report is in the journal and in the outbox before the 250, other
+mail is counted and dropped. Nothing is ever answered by mail (RFC 3834 §2, RFC 5321 §4.5.5).
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+from uuid import UUID
+
+from kernel import clock, metrics
+from kernel.database import Database
+from kernel.errors import Unavailable
+from kernel.failpoint import failpoint
+from kernel.health import DependencyHealth
+from kernel.outbox import Outbox, OutboxEntry
+from kernel.topics import encode
+from mail import verp
+from mail.address import Mailbox, canonical
+from mail.smtp_server_events import Event, MessageReceived, RecipientGiven, SenderGiven
+from services.delivery.clients.mail_reader import MailReader
+from services.delivery.domain.returned_mail import ReturnedMail, SentMessage, event_of
+from services.delivery.store import reports
+
+READ_S = 60.0  # for mail before it, each of which may take seconds
+ACCEPTED = "250 2.0.0 Ok"
+SENDER_OK = "250 2.1.0 Ok"
+RECIPIENT_OK = "250 2.1.5 Ok"
+UNKNOWN = "550 5.1.1 No such address here"
+NO_FEEDBACK = "550 5.7.1 Only reports of complaints are accepted here"
+UNAVAILABLE = "451 4.3.0 Try again later"
+
+logger = logging.getLogger(__name__)
+
+
+class ReturnAddresses(NamedTuple):
+    """Which addresses are ours. keys: of return paths, the current one and earlier ones. feedback:
+    in lower case; complaints arrive there, without a token in the address."""
+
+    keys: tuple[bytes, ...]
+    feedback: frozenset[str]
+
+    def message_of(self, mailbox: Mailbox) -> UUID | None:
+        return verp.parse_return_path(mailbox.local, keys=self.keys)
+
+    def takes(self, mailbox: Mailbox) -> bool:
+        address = canonical(mailbox).address.lower()
+        return address in self.feedback or self.message_of(mailbox) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnPathDependencies:
+    """What the sessions share."""
+
+    addresses: ReturnAddresses
+    reader: MailReader
+    database: Database
+    outbox: Outbox
+    health: DependencyHealth
+
+
+class ReturnPathReceiver:
+    """client: its IP address."""
+
+    hostname = ""
+
+    def __init__(self, dependencies: ReturnPathDependencies, client: str) -> None:
+        self._deps = dependencies
+        self._client = client
+
+    def respond_now(self, event: Event) -> str:
+        """The reply to MAIL or RCPT. Senders other than <> write automatic replies."""
+        if isinstance(event, SenderGiven):
+            return SENDER_OK
+        if isinstance(event, RecipientGiven):
+            return RECIPIENT_OK if self._deps.addresses.takes(event.mailbox) else UNKNOWN
+        return ""
+
+    async def respond(self, event: Event) -> str:
+        """The reply to a message."""
+        if not isinstance(event, MessageReceived):
+            return UNAVAILABLE
+        try:
+            async with asyncio.timeout(READ_S):
+                mail = await self._deps.reader.read(event.content)
+            return await self._receive(mail, event)
+        except (Unavailable, TimeoutError) as error:
+            logger.warning("return_path.unavailable", extra={"error": repr(error)})
+            return UNAVAILABLE
+        except Exception:
+            logger.exception("return_path.failed")
+            return UNAVAILABLE
+
+    def reserve(self, octets: int) -> str:
+        """Connections and sizes bound the memory."""
+        return ""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    async def _receive(self, mail: ReturnedMail, event: MessageReceived) -> str:
+        """The reply. A person who writes to a feedback address shall know that nobody reads it."""
+        named = {one for box in event.recipients if (one := self._deps.addresses.message_of(box))}
+        ids = named or self._proved(mail)
+        found = await self._record(mail, ids) if mail.is_report and ids else {}
+        self._count(mail, found)
+        return ACCEPTED if named or mail.is_feedback else NO_FEEDBACK
+
+    def _proved(self, mail: ReturnedMail) -> set[UUID]:
+        """The message of a complaint to a feedback address, by the tokens inside it."""
+        keys = self._deps.addresses.keys
+        found = (verp.parse_token(token, keys=keys) for token in mail.tokens)
+        return {one for one in found if one is not None}
+
+    async def _record(self, mail: ReturnedMail, ids: set[UUID]) -> Mapping[str, SentMessage | str]:
+        """Make the events of a report durable."""
+        entry: OutboxEntry | None = None
+        async with self._deps.database.transaction() as tx:
+            found = await reports.record(tx, map(str, ids), mail.report)
+            new = [one for one in found.values() if isinstance(one, SentMessage)]
+            if new:
+                now, at_ms = clock.now(), clock.now_ms()
+                events = [encode(event_of(mail, one, at_ms=at_ms), now) for one in new]
+                entry = await self._deps.outbox.add(tx, events)
+                failpoint("delivery.return_path.recorded")
+        if entry is not None:
+            self._deps.outbox.publish_in_background(entry, self._deps.health)
+            failpoint("delivery.return_path.committed")
+        return found
+
+    def _count(self, mail: ReturnedMail, found: Mapping[str, SentMessage | str]) -> None:
+        results = [one if isinstance(one, str) else mail.kind for one in found.values()]
+        for result in results or ["unattributed" if mail.is_report else mail.kind]:
+            metrics.returned_mail.labels(result).inc()
+        logger.info(
+            "return_path.received",
+            extra={
+                "client": self._client,
+                "kind": mail.kind,
+                "report": mail.report if mail.is_report else "",
+                "reporter": mail.reporter,
+                "messages": dict(zip(found, results, strict=True)),
+            },
+        )

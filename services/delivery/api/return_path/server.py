@@ -1,0 +1,64 @@
+"""The listener of the return path, as the settings ask for it."""
+
+from typing import Protocol
+
+from kernel.connection_limit import ConnectionLimit
+from kernel.crypto import derived_key
+from kernel.session_connection import ConnectionConfig, Deadlines, SessionConnection
+from kernel.session_server import SessionServer
+from kernel.tls import Certificates
+from mail.smtp_server import ServerSession
+from mail.smtp_server_events import Event, ServerConfig
+from services.delivery.api.return_path.receiver import (
+    ReturnAddresses,
+    ReturnPathDependencies,
+    ReturnPathReceiver,
+)
+
+OCTETS_MAX = 1 << 20  # the report precedes the returned message
+RECIPIENTS_MAX = 10  # a report is about one message
+DEADLINES = Deadlines(command_s=300.0, message_s=300.0, session_s=900.0)
+
+
+class ReturnPathSettings(Protocol):
+    """The settings of the return path; see those of delivery."""
+
+    secret_keys: list[str]
+    return_path_listen: str
+    return_path_hostname: str
+    return_path_connections_max: int
+    return_path_client_connections_max: int
+    feedback_addresses: list[str]
+
+
+def return_addresses(settings: ReturnPathSettings) -> ReturnAddresses:
+    return ReturnAddresses(
+        tuple(derived_key(key, "return path") for key in settings.secret_keys),
+        frozenset(address.lower() for address in settings.feedback_addresses),
+    )
+
+
+def create_return_path(
+    settings: ReturnPathSettings,
+    dependencies: ReturnPathDependencies,
+    certificates: Certificates | None,
+) -> SessionServer[Event]:
+    """Raises ConfigError."""
+    server = ServerConfig(
+        settings.return_path_hostname,
+        OCTETS_MAX,
+        recipients_max=RECIPIENTS_MAX,
+        starttls=certificates is not None,
+        login=False,
+    )
+    context = certificates.context() if certificates is not None else None
+    config = ConnectionConfig(context, deadlines=DEADLINES)
+    limit = ConnectionLimit(
+        settings.return_path_connections_max, settings.return_path_client_connections_max
+    )
+
+    def connect(client: str) -> SessionConnection[Event]:
+        receiver = ReturnPathReceiver(dependencies, client)
+        return SessionConnection(ServerSession(server, secure=False), receiver, config)
+
+    return SessionServer(settings.return_path_listen, connect, limit)

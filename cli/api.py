@@ -3,8 +3,9 @@
 import json
 import os
 import ssl
-from collections.abc import Iterator, Mapping
-from http.client import HTTPException
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.error import HTTPError, URLError
@@ -18,6 +19,7 @@ from kernel.errors import ConfigError
 CREDENTIALS = "sandbox.json"  # in the data folder, readable by its owner only
 DEFAULT_URL = "http://127.0.0.1:8025/v1"
 TIMEOUT_S = 60.0
+PART_BYTES = 64 * 1024
 KEY_ERRORS = {"missing_api_key", "invalid_api_key", "restricted_api_key"}
 WHAT = {
     "accounts": "account", "tenants": "tenant", "domains": "domain", "mailboxes": "mailbox",
@@ -109,15 +111,44 @@ class Api:
     def _call(
         self, method: str, path: str, body: Mapping[str, object] | None, *, tenant_id: str = ""
     ) -> dict[str, Any]:
-        url, key, *_ = self._credentials
-        headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-        if tenant_id:
-            headers["X-Tenant-Id"] = tenant_id
         data = None if body is None else json.dumps(body).encode()
-        request = Request(url + path, data, headers, method=method)  # noqa: S310 - checked
+        headers = {"Content-Type": "application/json"}
+        with self._open(method, path, data, headers=headers, tenant_id=tenant_id) as response:
+            return self._decode(response.read())
+
+    def upload(
+        self, path: str, content: Iterable[bytes], media_type: str, *, tenant_id: str
+    ) -> dict[str, Any]:
+        """content: the body in parts."""
+        headers = {"Content-Type": media_type, "Transfer-Encoding": "chunked"}
+        with self._open("POST", path, content, headers=headers, tenant_id=tenant_id) as response:
+            return self._decode(response.read())
+
+    def download(self, path: str, media_type: str, *, tenant_id: str) -> Iterator[bytes]:
+        """The body in parts."""
+        headers = {"Accept": media_type}
+        with self._open("GET", path, None, headers=headers, tenant_id=tenant_id) as response:
+            while part := response.read(PART_BYTES):
+                yield part
+
+    @contextmanager
+    def _open(
+        self,
+        method: str,
+        path: str,
+        data: Iterable[bytes] | bytes | None,
+        *,
+        headers: Mapping[str, str],
+        tenant_id: str,
+    ) -> Iterator[HTTPResponse]:
+        """Raises ConfigError, also for what interrupts reading the response."""
+        url, key, *_ = self._credentials
+        named = {"X-Tenant-Id": tenant_id} if tenant_id else {}
+        given = {"Authorization": f"Bearer {key}", **headers, **named}
+        request = Request(url + path, data, given, method=method)  # noqa: S310 - checked
         try:
             with urlopen(request, timeout=TIMEOUT_S, context=self._tls) as response:  # noqa: S310
-                return self._decode(response.read())
+                yield response
         except HTTPError as error:
             raise self._refusal(self._decode(error.read())) from error
         except (URLError, HTTPException, OSError) as error:

@@ -39,14 +39,22 @@ _NEXT = re.compile(
     rf"|<(?:{_RAW_ELEMENTS})"
     rf")*+<{_LINK}({_ATTRIBUTES})>"
 )
-_ATTRIBUTE = re.compile(
-    rf"""([^\t\n\f\r />=]++)(?:{_SPACE}*+={_SPACE}*+"""
-    r"""(?:"([^"]*+)"|'([^']*+)'|([^\t\n\f\r >"'][^\t\n\f\r >]*+)))?+"""
-)
-UNQUOTED = 4  # the group of such a value
+
+
+def _first(name: str) -> re.Pattern[str]:
+    """Matches attributes up to the value of the first one of this name, which counts."""
+    return re.compile(
+        rf"(?:[\t\n\f\r /]*+(?!{_name(name)}(?=[\t\n\f\r />=]))[^\t\n\f\r />=]++"
+        rf"(?:{_SPACE}*+={_SPACE}*+{_VALUE})?+)*+"
+        rf"[\t\n\f\r /]*+{_name(name)}{_SPACE}*+={_SPACE}*+"
+        r"""(?:"([^"]*+)"|'([^']*+)'|([^\t\n\f\r >"'][^\t\n\f\r >]*+))"""
+    )
+
+
+_HREF, _DATA_TRACK = _first("href"), _first("data-track")
+UNQUOTED = 3  # the group of such a value
 _REFERENCE = re.compile(r"&(?:#(?:[0-9]++|[xX][0-9A-Fa-f]++)|([A-Za-z][A-Za-z0-9]*+));?+(=?)")
 _OFF = frozenset(("off", "false", "0", "no"))
-_BODY_END = re.compile(r"</body(?=[\t\n\f\r />])", re.IGNORECASE | re.ASCII)
 
 
 class Link(NamedTuple):
@@ -64,31 +72,22 @@ def find_links(html: str) -> Iterator[Link]:
     """The links to http and https, in order; not those with `data-track="off"`."""
     at = 0
     while found := _NEXT.match(html, at):
-        at = found.end()
-        href = _attribute(html, "href", found.span(1))
-        if href is None or href.lastindex == 1 or _is_off(html, found):
+        start, end = found.span(1)
+        at = end
+        href = _HREF.match(html, start, end)
+        if href is None or _is_off(html, start, end):
             continue
         number = href.lastindex or 0
         url = decode_attribute(href[number]).strip("\t\n\f\r ")
         if host := host_of(url):
-            yield Link(*href.span(number), url, host, quoted=number != UNQUOTED)
+            yield Link(*href.span(number), url, host, number != UNQUOTED)
 
 
-def _attribute(html: str, name: str, span: tuple[int, int]) -> re.Match[str] | None:
-    """The first attribute of this name, which counts."""
-    for attribute in _ATTRIBUTE.finditer(html, *span):
-        if attribute[1].lower() == name:
-            return attribute
-    return None
-
-
-def _is_off(html: str, link: re.Match[str]) -> bool:
-    if "data-track" not in link[1].lower():
+def _is_off(html: str, start: int, end: int) -> bool:
+    if "data-track" not in html[start:end].lower():
         return False
-    found = _attribute(html, "data-track", link.span(1))
-    if found is None or found.lastindex == 1:
-        return False
-    return found[found.lastindex or 0].strip().lower() in _OFF
+    found = _DATA_TRACK.match(html, start, end)
+    return found is not None and found[found.lastindex or 0].strip().lower() in _OFF
 
 
 def decode_attribute(value: str) -> str:
@@ -109,5 +108,5 @@ def _decoded(reference: re.Match[str]) -> str:
 
 def end_of_body(html: str) -> int:
     """Where the body ends: a pixel is inserted there."""
-    ends = [found.start() for found in _BODY_END.finditer(html)]
-    return ends[-1] if ends else len(html)
+    at = max(html.rfind("</body>"), html.rfind("</BODY>"))
+    return at if at >= 0 else len(html)

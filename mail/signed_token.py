@@ -6,6 +6,7 @@ changed. The payload is readable, so it must not contain secrets.
 
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import b2a_base64
 from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import sha256
@@ -13,6 +14,7 @@ from typing import Any
 
 MAC_OCTETS = 12  # 96 bits
 MAX_TOKEN = 8192
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _BLOCK = 64  # octets of SHA-256
 _INNER = bytes([octet ^ 0x36 for octet in range(256)])
 _OUTER = bytes([octet ^ 0x5C for octet in range(256)])
@@ -20,8 +22,8 @@ _OUTER = bytes([octet ^ 0x5C for octet in range(256)])
 
 def sign(purpose: bytes, payload: bytes, key: bytes) -> str:
     """A token for `payload`, valid only for `purpose`. `key`: at least 16 secret octets."""
-    coded = urlsafe_b64encode(_mac(purpose, payload, key) + payload)
-    return coded.rstrip(b"=").decode("ascii")
+    coded = b2a_base64(_mac(purpose, payload, key) + payload, newline=False)
+    return coded.translate(_URL_SAFE, b"=").decode("ascii")
 
 
 def verify(purpose: bytes, token: str, keys: Iterable[bytes]) -> bytes | None:
@@ -47,7 +49,8 @@ def verify(purpose: bytes, token: str, keys: Iterable[bytes]) -> bytes | None:
 def _mac(purpose: bytes, payload: bytes, key: bytes) -> bytes:
     if len(key) < 16:
         raise ValueError("a token key needs at least 16 octets")
-    inner, outer = (state.copy() for state in _states(key))
+    inner, outer = _states(key)
+    inner, outer = inner.copy(), outer.copy()
     inner.update(b"%c%b%b" % (len(purpose), purpose, payload))
     outer.update(inner.digest())
     mac: bytes = outer.digest()[:MAC_OCTETS]

@@ -19,6 +19,7 @@ from mail.mime import Part
 
 QUOTED_PRINTABLE = b"quoted-printable"
 _LINE = 72  # characters of a value in a line
+_BETWEEN, _CODED_BETWEEN = b"\n\1\n", b"\r\n=01\r\n"  # a line that hardly any text has
 _MARK = b"\0"  # in no body: NUL is encoded in text, and removed from submitted messages
 K = TypeVar("K")
 
@@ -129,14 +130,11 @@ def _part(subtype: str, text: SlottedText[Any] | None, own: str) -> Part:
 def encode_fixed(pieces: Sequence[bytes]) -> bytes:
     """The text around slots in quoted-printable, with a mark for each slot. pieces: with LF line
     ends."""
-    last = len(pieces) - 1
-    coded = []
-    for number, piece in enumerate(pieces):
-        octets = mime.encode_quoted_printable(piece)
-        if octets and number < last:
-            octets = mime.end_with_soft_break(octets)
-        coded.append(mime.SOFT_BREAK + octets if number else octets)
-    return _MARK.join(coded)
+    coded = mime.encode_quoted_printable(_BETWEEN.join(pieces)).split(_CODED_BETWEEN)
+    if len(coded) != len(pieces):  # the text itself has such a line
+        coded = [mime.encode_quoted_printable(piece) for piece in pieces]
+    before = [mime.end_with_soft_break(piece) if piece else b"" for piece in coded[:-1]]
+    return (_MARK + mime.SOFT_BREAK).join((*before, coded[-1]))
 
 
 def encode_value(value: str) -> bytes:

@@ -51,6 +51,9 @@ def both(engine: Engine) -> Iterator[KeyPair]:
         mailbox = live.post("/mailboxes", json={"address": f"a@{DOMAIN}"})
         ids["mailbox_id"] = mailbox.json()["id"]
         live.post("/suppressions", json={"email": ADDRESS})
+        csv = {"Content-Type": "text/csv"}
+        sent = live.post("/suppressions/imports", content=ADDRESS, headers=csv)
+        ids["import_id"] = sent.json()["id"]
         ids |= {"email": ADDRESS, "id_or_email": ADDRESS, "message_id": MISSING}
         ids["ip_id"] = live.get("/ips").json()["data"][0]["id"]
         ids["domain_id"] = live.get("/domains").json()["data"][0]["id"]

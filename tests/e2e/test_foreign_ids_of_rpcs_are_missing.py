@@ -30,7 +30,7 @@ NAMES = {
     "AccountService": "account_id", "TenantService": "tenant_id", "ApiKeyService": "key_id",
     "MailboxService": "mailbox_id", "BrandService": "brand_id", "DomainService": "domain_id",
     "EmailService": "email_id", "WebhookService": "webhook_id", "IpService": "ip_id",
-    "SandboxService": "message_id",
+    "SandboxService": "message_id", "SuppressionService": "import_id",
 }  # fmt: skip
 OF_LISTS = {"AddSuppression", "ListSuppressions"}  # whose email selects nothing
 

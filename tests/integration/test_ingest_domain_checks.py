@@ -1,10 +1,5 @@
 """Domains are checked by DNS until they are verified; live mail follows."""
 
-import asyncio
-import json
-import os
-import signal
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
@@ -15,10 +10,10 @@ import msgspec
 import pytest
 
 from contracts.ingest.v1.events_pb2 import DomainChanged
-from kernel.content import open_store
 from mail.dkim import zone_text
 from services.ingest.store.domains import decode
 from tests.support.ingest import IngestHarness, email, until
+from tests.support.killed_ingest import run_until_killed
 from tests.support.name_server import SERVFAIL, NameServer, name_server
 from tests.support.stack import FreshDatabase
 
@@ -150,24 +145,12 @@ def earlier(moment: datetime | None, by: timedelta) -> datetime | None:
     return None if moment is None else moment - by
 
 
-PROCESS = """
-import asyncio, json, sys
-from kernel.service import run_services
-from services.ingest.app import create_service
-from services.ingest.settings import Settings
-async def main():
-    await run_services([create_service(Settings(**json.loads(sys.argv[1])))])
-asyncio.run(main())
-"""
-
-
 @pytest.mark.parametrize("place", ["written", "in_transaction", "committed"])
 async def test_a_process_that_dies_during_a_check_leaves_nothing_half_done(
     start: Start, place: str
 ) -> None:
     async with name_server({}) as (server, address):
         harness = start(address)
-        await open_store(harness.settings().content_store_url).initialize()
         await harness.sign_up(test=False)
         async with harness.directory() as directory:
             added = await directory.add_domain(NAME, tenant=harness.tenant_id)
@@ -178,12 +161,7 @@ async def test_a_process_that_dies_during_a_check_leaves_nothing_half_done(
             await directory.domains.change(
                 added.domain_id, lambda _, check, now: replace(check, due_at=now)
             )
-        settings = harness.settings().model_dump(mode="json")
-        killed = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", PROCESS, json.dumps(settings),
-            env={**os.environ, "OBM_FAILPOINTS": f"ingest.domain.{place}=kill"},
-        )  # fmt: skip
-        assert await killed.wait() == -signal.SIGKILL
+        await run_until_killed(harness.settings(), f"ingest.domain.{place}=kill")
         async with harness.running():
 
             async def verified() -> bool:

@@ -31,4 +31,5 @@ def resources_alone(
             resume_waiting=NOTHING,
         ),
         domains=domains,
+        suppression_files=NOTHING,
     )  # fmt: skip

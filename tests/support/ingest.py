@@ -144,18 +144,25 @@ class IngestHarness:
     async def running(self, *more: Ports) -> AsyncIterator["IngestHarness"]:
         """Run one replica, and one more for each set of ports, with replacements for other
         services."""
-        servers = self._stand_ins()
-        await open_store(self.settings().content_store_url).initialize()
-        stop = asyncio.Event()
-        services = [create_service(self.settings(ports)) for ports in (self.ports, *more)]
-        tasks = [asyncio.create_task(server.run()) for server in servers]
-        engine = asyncio.create_task(run_services(services, stop=stop))
+        async with self.serving_others():
+            await open_store(self.settings().content_store_url).initialize()
+            stop = asyncio.Event()
+            services = [create_service(self.settings(ports)) for ports in (self.ports, *more)]
+            engine = asyncio.create_task(run_services(services, stop=stop))
+            try:
+                await until(lambda: _ready(services, engine))
+                yield self
+            finally:
+                stop.set()
+                await engine
+
+    @asynccontextmanager
+    async def serving_others(self) -> AsyncIterator[None]:
+        """Run the replacements for other services."""
+        tasks = [asyncio.create_task(server.run()) for server in self._stand_ins()]
         try:
-            await until(lambda: _ready(services, engine))
-            yield self
+            yield
         finally:
-            stop.set()
-            await engine
             for task in tasks:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
@@ -276,7 +283,9 @@ async def _ready(services: Sequence[Service], engine: "asyncio.Task[None]") -> b
 
 
 def _bytes(body: object) -> io.BytesIO | None:
-    return None if body is None else io.BytesIO(json.dumps(body).encode())
+    if body is None:
+        return None
+    return io.BytesIO(body if isinstance(body, bytes) else json.dumps(body).encode())
 
 
 def email(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON

@@ -74,6 +74,9 @@ def owner(engine: Engine) -> Iterator[OwnedObjects]:
         owned.ids["webhook_id"] = http.post("/webhooks", json=hook).json()["id"]
         http.post("/suppressions", json={"email": SUPPRESSED})
         owned.ids |= {"email": SUPPRESSED, "id_or_email": SUPPRESSED}
+        csv = {"Content-Type": "text/csv"}
+        sent = http.post("/suppressions/imports", content=SUPPRESSED, headers=csv)
+        owned.ids["import_id"] = sent.json()["id"]
         owned.ids["key_id"] = http.get("/api-keys").json()["data"][0]["id"]
         owned.ids["domain_id"] = http.get("/domains").json()["data"][0]["id"]
         owned.ids["brand_id"] = add_brand(engine.environment, account.account_id)
@@ -119,6 +122,7 @@ def check_unchanged(owner: OwnedObjects) -> None:
     for path in (
         f"/emails/{owner.ids['email_id']}", f"/webhooks/{owner.ids['webhook_id']}",
         f"/suppressions/{SUPPRESSED}", f"/mailboxes/{owner.ids['mailbox_id']}",
+        f"/suppressions/imports/{owner.ids['import_id']}",
         f"/sandbox/messages/{owner.ids['message_id']}",
     ):  # fmt: skip
         assert owner.http.get(path).status_code == 200

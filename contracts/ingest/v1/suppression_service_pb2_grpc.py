@@ -66,6 +66,36 @@ class SuppressionServiceStub:
                 request_serializer=contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.RemoveSuppressionsRequest.SerializeToString,
                 response_deserializer=contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.RemoveSuppressionsResponse.FromString,
                 _registered_method=True)
+        self.ExportSuppressions = channel.unary_stream(
+                '/contracts.ingest.v1.SuppressionService/ExportSuppressions',
+                request_serializer=contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.ExportSuppressionsRequest.SerializeToString,
+                response_deserializer=contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.ExportSuppressionsResponse.FromString,
+                _registered_method=True)
+        self.CreateSuppressionImport = channel.stream_unary(
+                '/contracts.ingest.v1.SuppressionService/CreateSuppressionImport',
+                request_serializer=contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.CreateSuppressionImportRequest.SerializeToString,
+                response_deserializer=contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.CreateSuppressionImportResponse.FromString,
+                _registered_method=True)
+        self.ListSuppressionImports = channel.unary_unary(
+                '/contracts.ingest.v1.SuppressionService/ListSuppressionImports',
+                request_serializer=contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.ListSuppressionImportsRequest.SerializeToString,
+                response_deserializer=contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.ListSuppressionImportsResponse.FromString,
+                _registered_method=True)
+        self.GetSuppressionImport = channel.unary_unary(
+                '/contracts.ingest.v1.SuppressionService/GetSuppressionImport',
+                request_serializer=contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.GetSuppressionImportRequest.SerializeToString,
+                response_deserializer=contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.GetSuppressionImportResponse.FromString,
+                _registered_method=True)
+        self.DeleteSuppressionImport = channel.unary_unary(
+                '/contracts.ingest.v1.SuppressionService/DeleteSuppressionImport',
+                request_serializer=contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.DeleteSuppressionImportRequest.SerializeToString,
+                response_deserializer=contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.DeleteSuppressionImportResponse.FromString,
+                _registered_method=True)
+        self.ListSuppressionImportResults = channel.unary_unary(
+                '/contracts.ingest.v1.SuppressionService/ListSuppressionImportResults',
+                request_serializer=contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.ListSuppressionImportResultsRequest.SerializeToString,
+                response_deserializer=contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.ListSuppressionImportResultsResponse.FromString,
+                _registered_method=True)
 
 
 class SuppressionServiceServicer:
@@ -111,6 +141,45 @@ class SuppressionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportSuppressions(self, request, context):
+        """All suppressions of the tenant as CSV, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateSuppressionImport(self, request_iterator, context):
+        """Suppresses the addresses of a CSV file in the background.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSuppressionImports(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSuppressionImport(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSuppressionImport(self, request, context):
+        """Stops the import. What it has added stays suppressed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSuppressionImportResults(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SuppressionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -143,6 +212,36 @@ def add_SuppressionServiceServicer_to_server(servicer, server):
                     servicer.RemoveSuppressions,
                     request_deserializer=contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.RemoveSuppressionsRequest.FromString,
                     response_serializer=contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.RemoveSuppressionsResponse.SerializeToString,
+            ),
+            'ExportSuppressions': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportSuppressions,
+                    request_deserializer=contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.ExportSuppressionsRequest.FromString,
+                    response_serializer=contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.ExportSuppressionsResponse.SerializeToString,
+            ),
+            'CreateSuppressionImport': grpc.stream_unary_rpc_method_handler(
+                    servicer.CreateSuppressionImport,
+                    request_deserializer=contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.CreateSuppressionImportRequest.FromString,
+                    response_serializer=contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.CreateSuppressionImportResponse.SerializeToString,
+            ),
+            'ListSuppressionImports': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSuppressionImports,
+                    request_deserializer=contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.ListSuppressionImportsRequest.FromString,
+                    response_serializer=contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.ListSuppressionImportsResponse.SerializeToString,
+            ),
+            'GetSuppressionImport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSuppressionImport,
+                    request_deserializer=contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.GetSuppressionImportRequest.FromString,
+                    response_serializer=contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.GetSuppressionImportResponse.SerializeToString,
+            ),
+            'DeleteSuppressionImport': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSuppressionImport,
+                    request_deserializer=contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.DeleteSuppressionImportRequest.FromString,
+                    response_serializer=contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.DeleteSuppressionImportResponse.SerializeToString,
+            ),
+            'ListSuppressionImportResults': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSuppressionImportResults,
+                    request_deserializer=contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.ListSuppressionImportResultsRequest.FromString,
+                    response_serializer=contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.ListSuppressionImportResultsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -309,6 +408,168 @@ class SuppressionService:
             '/contracts.ingest.v1.SuppressionService/RemoveSuppressions',
             contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.RemoveSuppressionsRequest.SerializeToString,
             contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.RemoveSuppressionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportSuppressions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/contracts.ingest.v1.SuppressionService/ExportSuppressions',
+            contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.ExportSuppressionsRequest.SerializeToString,
+            contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.ExportSuppressionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateSuppressionImport(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/contracts.ingest.v1.SuppressionService/CreateSuppressionImport',
+            contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.CreateSuppressionImportRequest.SerializeToString,
+            contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.CreateSuppressionImportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSuppressionImports(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.ingest.v1.SuppressionService/ListSuppressionImports',
+            contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.ListSuppressionImportsRequest.SerializeToString,
+            contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.ListSuppressionImportsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSuppressionImport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.ingest.v1.SuppressionService/GetSuppressionImport',
+            contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.GetSuppressionImportRequest.SerializeToString,
+            contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.GetSuppressionImportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSuppressionImport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.ingest.v1.SuppressionService/DeleteSuppressionImport',
+            contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.DeleteSuppressionImportRequest.SerializeToString,
+            contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.DeleteSuppressionImportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSuppressionImportResults(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.ingest.v1.SuppressionService/ListSuppressionImportResults',
+            contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.ListSuppressionImportResultsRequest.SerializeToString,
+            contracts_dot_ingest_dot_v1_dot_suppression__service__pb2.ListSuppressionImportResultsResponse.FromString,
             options,
             channel_credentials,
             insecure,

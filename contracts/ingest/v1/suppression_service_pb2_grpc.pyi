@@ -43,6 +43,15 @@ class SuppressionServiceStub:
     GetSuppression: _grpc.UnaryUnaryMultiCallable[_suppression_service_pb2.GetSuppressionRequest, _suppression_service_pb2.GetSuppressionResponse]
     DeleteSuppression: _grpc.UnaryUnaryMultiCallable[_suppression_service_pb2.DeleteSuppressionRequest, _suppression_service_pb2.DeleteSuppressionResponse]
     RemoveSuppressions: _grpc.UnaryUnaryMultiCallable[_suppression_service_pb2.RemoveSuppressionsRequest, _suppression_service_pb2.RemoveSuppressionsResponse]
+    ExportSuppressions: _grpc.UnaryStreamMultiCallable[_suppression_service_pb2.ExportSuppressionsRequest, _suppression_service_pb2.ExportSuppressionsResponse]
+    """All suppressions of the tenant as CSV, newest first."""
+    CreateSuppressionImport: _grpc.StreamUnaryMultiCallable[_suppression_service_pb2.CreateSuppressionImportRequest, _suppression_service_pb2.CreateSuppressionImportResponse]
+    """Suppresses the addresses of a CSV file in the background."""
+    ListSuppressionImports: _grpc.UnaryUnaryMultiCallable[_suppression_service_pb2.ListSuppressionImportsRequest, _suppression_service_pb2.ListSuppressionImportsResponse]
+    GetSuppressionImport: _grpc.UnaryUnaryMultiCallable[_suppression_service_pb2.GetSuppressionImportRequest, _suppression_service_pb2.GetSuppressionImportResponse]
+    DeleteSuppressionImport: _grpc.UnaryUnaryMultiCallable[_suppression_service_pb2.DeleteSuppressionImportRequest, _suppression_service_pb2.DeleteSuppressionImportResponse]
+    """Stops the import. What it has added stays suppressed."""
+    ListSuppressionImportResults: _grpc.UnaryUnaryMultiCallable[_suppression_service_pb2.ListSuppressionImportResultsRequest, _suppression_service_pb2.ListSuppressionImportResultsResponse]
 
 @_typing.type_check_only
 class SuppressionServiceAsyncStub(SuppressionServiceStub):
@@ -59,6 +68,15 @@ class SuppressionServiceAsyncStub(SuppressionServiceStub):
     GetSuppression: _aio.UnaryUnaryMultiCallable[_suppression_service_pb2.GetSuppressionRequest, _suppression_service_pb2.GetSuppressionResponse]  # type: ignore[assignment]
     DeleteSuppression: _aio.UnaryUnaryMultiCallable[_suppression_service_pb2.DeleteSuppressionRequest, _suppression_service_pb2.DeleteSuppressionResponse]  # type: ignore[assignment]
     RemoveSuppressions: _aio.UnaryUnaryMultiCallable[_suppression_service_pb2.RemoveSuppressionsRequest, _suppression_service_pb2.RemoveSuppressionsResponse]  # type: ignore[assignment]
+    ExportSuppressions: _aio.UnaryStreamMultiCallable[_suppression_service_pb2.ExportSuppressionsRequest, _suppression_service_pb2.ExportSuppressionsResponse]  # type: ignore[assignment]
+    """All suppressions of the tenant as CSV, newest first."""
+    CreateSuppressionImport: _aio.StreamUnaryMultiCallable[_suppression_service_pb2.CreateSuppressionImportRequest, _suppression_service_pb2.CreateSuppressionImportResponse]  # type: ignore[assignment]
+    """Suppresses the addresses of a CSV file in the background."""
+    ListSuppressionImports: _aio.UnaryUnaryMultiCallable[_suppression_service_pb2.ListSuppressionImportsRequest, _suppression_service_pb2.ListSuppressionImportsResponse]  # type: ignore[assignment]
+    GetSuppressionImport: _aio.UnaryUnaryMultiCallable[_suppression_service_pb2.GetSuppressionImportRequest, _suppression_service_pb2.GetSuppressionImportResponse]  # type: ignore[assignment]
+    DeleteSuppressionImport: _aio.UnaryUnaryMultiCallable[_suppression_service_pb2.DeleteSuppressionImportRequest, _suppression_service_pb2.DeleteSuppressionImportResponse]  # type: ignore[assignment]
+    """Stops the import. What it has added stays suppressed."""
+    ListSuppressionImportResults: _aio.UnaryUnaryMultiCallable[_suppression_service_pb2.ListSuppressionImportResultsRequest, _suppression_service_pb2.ListSuppressionImportResultsResponse]  # type: ignore[assignment]
 
 class SuppressionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Addresses that a tenant must not send live mail to. For keys of tenants; those of accounts name
@@ -108,5 +126,50 @@ class SuppressionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _suppression_service_pb2.RemoveSuppressionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_suppression_service_pb2.RemoveSuppressionsResponse, _abc.Awaitable[_suppression_service_pb2.RemoveSuppressionsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ExportSuppressions(
+        self,
+        request: _suppression_service_pb2.ExportSuppressionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_suppression_service_pb2.ExportSuppressionsResponse], _abc.AsyncIterator[_suppression_service_pb2.ExportSuppressionsResponse]]:
+        """All suppressions of the tenant as CSV, newest first."""
+
+    @_abc_1.abstractmethod
+    def CreateSuppressionImport(
+        self,
+        request_iterator: _MaybeAsyncIterator[_suppression_service_pb2.CreateSuppressionImportRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_suppression_service_pb2.CreateSuppressionImportResponse, _abc.Awaitable[_suppression_service_pb2.CreateSuppressionImportResponse]]:
+        """Suppresses the addresses of a CSV file in the background."""
+
+    @_abc_1.abstractmethod
+    def ListSuppressionImports(
+        self,
+        request: _suppression_service_pb2.ListSuppressionImportsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_suppression_service_pb2.ListSuppressionImportsResponse, _abc.Awaitable[_suppression_service_pb2.ListSuppressionImportsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetSuppressionImport(
+        self,
+        request: _suppression_service_pb2.GetSuppressionImportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_suppression_service_pb2.GetSuppressionImportResponse, _abc.Awaitable[_suppression_service_pb2.GetSuppressionImportResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def DeleteSuppressionImport(
+        self,
+        request: _suppression_service_pb2.DeleteSuppressionImportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_suppression_service_pb2.DeleteSuppressionImportResponse, _abc.Awaitable[_suppression_service_pb2.DeleteSuppressionImportResponse]]:
+        """Stops the import. What it has added stays suppressed."""
+
+    @_abc_1.abstractmethod
+    def ListSuppressionImportResults(
+        self,
+        request: _suppression_service_pb2.ListSuppressionImportResultsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_suppression_service_pb2.ListSuppressionImportResultsResponse, _abc.Awaitable[_suppression_service_pb2.ListSuppressionImportResultsResponse]]: ...
 
 def add_SuppressionServiceServicer_to_server(servicer: SuppressionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

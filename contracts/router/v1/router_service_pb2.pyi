@@ -653,12 +653,21 @@ class AddSuppressionsRequest(_message.Message):
     ADDRESSES_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    IDS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     origin: _builtins.str
     account_id: _builtins.str
     """of the tenant, which may be too new to be known here"""
     @_builtins.property
-    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """at most 1000"""
+
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of the new suppressions, one for each address, so that a caller recognizes what it has added
+        when it repeats the request. UUIDv7; the time of each is that of the suppression.
+        """
+
     def __init__(
         self,
         *,
@@ -666,10 +675,11 @@ class AddSuppressionsRequest(_message.Message):
         addresses: _abc.Iterable[_builtins.str] | None = ...,
         origin: _builtins.str = ...,
         account_id: _builtins.str = ...,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "addresses", b"addresses", "origin", b"origin", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "addresses", b"addresses", "ids", b"ids", "origin", b"origin", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -81,23 +81,23 @@ class Request:
 
     def check_json(self) -> None:
         """Raises Problem if the body is declared as anything but plain JSON."""
+        self.check_media_type("application/json", "JSON")
+
+    def check_media_type(self, media_type: str, name: str) -> None:
+        """Raises Problem if the body is declared as anything else, or as encoded."""
         if self.header(b"content-encoding").strip().lower() not in {"", "identity"}:
             detail = "The body has a Content-Encoding. Send it without one."
             raise Problem(415, "unsupported_content_encoding", detail=detail)
-        kind = self._headers.get(b"content-type", b"application/json")
-        if kind.partition(b";")[0].strip().lower() != b"application/json":
-            detail = "The body is not declared as JSON. Send it as application/json."
+        given = self.header(b"content-type") or media_type
+        if given.partition(";")[0].strip().lower() != media_type:
+            detail = f"The body is not declared as {name}. Send it as {media_type}."
             raise Problem(415, "unsupported_media_type", detail=detail)
 
 
 async def read_body(request: Request, receive: Receive, bytes_max: int = BODY_BYTES_MAX) -> bytes:
     """Read the whole body. Raises Problem 413 if it is too large, and 429 or 503 if the requests in
     progress use too much memory; the part already read is then freed."""
-    declared = request.header(b"content-length")
-    if declared.isdigit() and int(declared) > bytes_max:
-        if b"100-continue" not in request.header(b"expect").encode():
-            await _discard(receive)
-        raise too_large(bytes_max)
+    await _check_declared(request, receive, bytes_max)
     chunks: list[bytes] = []
     total, more = 0, True
     while more:
@@ -113,6 +113,37 @@ async def read_body(request: Request, receive: Receive, bytes_max: int = BODY_BY
                 await _discard(receive)
             raise
     return b"".join(chunks)
+
+
+async def pass_body(
+    request: Request,
+    receive: Receive,
+    consume: Callable[[bytes], Awaitable[None]],
+    *,
+    bytes_max: int,
+) -> None:
+    """Pass the body on as it arrives, without keeping it. Raises Problem 413 if it is declared to
+    be too large, and what consume raises."""
+    await _check_declared(request, receive, bytes_max)
+    more = True
+    while more:
+        message = await _chunk(receive)
+        more = message.get("more_body", False)
+        try:
+            await consume(message.get("body", b""))
+        except Problem:
+            if more:
+                await _discard(receive)
+            raise
+
+
+async def _check_declared(request: Request, receive: Receive, bytes_max: int) -> None:
+    """Raises Problem 413 by the Content-Length."""
+    declared = request.header(b"content-length")
+    if declared.isdigit() and int(declared) > bytes_max:
+        if b"100-continue" not in request.header(b"expect").encode():
+            await _discard(receive)
+        raise too_large(bytes_max)
 
 
 def _reserve(request: Request, octets: int, bytes_max: int) -> None:

@@ -274,9 +274,10 @@ def headers_of(rule: AccessRule) -> list[str]:
 
 
 def _content(operation: Operation) -> dict[str, Any]:
-    if operation.response is None:
-        return {"message/rfc822": {"schema": {"type": "string"}}}
-    return {JSON: {"schema": {"$ref": REF.format(name=operation.response.__name__)}}}
+    found: dict[str, Any] = {one: {"schema": {"type": "string"}} for one in operation.media_types}
+    if operation.response is not None:
+        found[JSON] = {"schema": {"$ref": REF.format(name=operation.response.__name__)}}
+    return found
 
 
 def _parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:
@@ -286,8 +287,9 @@ def _parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:
         return {"type": "string", "format": "uuid"}
     if name == "status":
         return {"type": "string", "enum": STATUSES}
-    text = {"pattern": NO_NUL} if bounded.get("type") == "string" else {}
-    return {**bounded, **PARAMETERS.get(name, text)}
+    if bounded.get("type") != "string":
+        return bounded
+    return {**bounded, **PARAMETERS.get(name, {"pattern": NO_NUL})}
 
 
 def with_rules(bodies: Mapping[str, dict[str, Any]]) -> dict[str, Any]:

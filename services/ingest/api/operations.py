@@ -13,6 +13,7 @@ from services.ingest.api.callers import (
 )
 from services.ingest.api.egress.operations import OPERATIONS as OF_EGRESS
 from services.ingest.api.operation import Operation
+from services.ingest.api.suppression_file_operations import OPERATIONS as OF_SUPPRESSION_FILES
 
 ID = "01890000-0000-7000-8000-000000000000"
 EXAMPLE_EMAIL = {
@@ -142,7 +143,9 @@ OPERATIONS = {
     "get /v1/sandbox/messages/{message_id}": Operation(
         "getSandboxMessage", response_schemas.RawSandboxMessage
     ),
-    "get /v1/sandbox/messages/{message_id}/raw": Operation("getRawSandboxMessage", None),
+    "get /v1/sandbox/messages/{message_id}/raw": Operation(
+        "getRawSandboxMessage", None, media_types=("message/rfc822",)
+    ),
     "get /v1/domains": Operation(
         "listDomains", response_schemas.list_of(response_schemas.DomainSummary), access=OF_ANYBODY
     ),
@@ -292,4 +295,5 @@ OPERATIONS = {
         "deleteApiKey", response_schemas.DeleteResponse, access=OF_ANYBODY
     ),
     **OF_EGRESS,
+    **OF_SUPPRESSION_FILES,
 }

@@ -13,6 +13,7 @@ from services.ingest.api.emails import Emails
 from services.ingest.api.queues import Queues
 from services.ingest.api.sandbox import Sandbox
 from services.ingest.api.scoring import Scoring
+from services.ingest.api.suppression_files import SuppressionFiles
 from services.ingest.api.suppressions import Suppressions
 from services.ingest.api.webhooks import Webhooks
 from services.ingest.clients import ServiceClients
@@ -26,6 +27,7 @@ class Resources:
     administration: Administration
     domains: Domains
     suppressions: Suppressions
+    suppression_files: SuppressionFiles
     webhooks: Webhooks
     queues: Queues
     sandbox: Sandbox
@@ -37,7 +39,12 @@ class Resources:
 
 
 def create_resources(
-    clients: ServiceClients, emails: Emails, *, administration: Administration, domains: Domains
+    clients: ServiceClients,
+    emails: Emails,
+    *,
+    administration: Administration,
+    domains: Domains,
+    suppression_files: SuppressionFiles,
 ) -> Resources:
     tenants, audit_log = administration.tenants, administration.audit_log
     router = EgressRouterClient(clients)
@@ -47,6 +54,7 @@ def create_resources(
         administration,
         domains=domains,
         suppressions=Suppressions(clients),
+        suppression_files=suppression_files,
         webhooks=Webhooks(clients),
         queues=Queues(clients, emails),
         sandbox=Sandbox(clients),

@@ -38,6 +38,7 @@ from services.ingest.app.listeners import (
     create_http_servers,
 )
 from services.ingest.app.message_audit import create_message_audit
+from services.ingest.app.suppressions import create_import_loops, create_suppression_files
 from services.ingest.domain.attachments import FETCH_DISABLED, FetchPolicy
 from services.ingest.domain.body_memory import BodyMemory
 from services.ingest.domain.priority import BulkClassifier
@@ -94,6 +95,7 @@ def create_service(settings: Settings) -> Service:
             *create_loops([(settings.key_usage_interval_s, usage.run_once)], DependencyHealth()),
             *create_maintenance_loops(deps, audits, backpressure),
             *create_domain_loops(deps, directory),
+            *create_import_loops(deps, directory_cache),
         ],
         close=deps.close,
         health=deps.health,
@@ -134,6 +136,7 @@ def create_servers(
         deps.clients, emails,
         administration=create_administration(deps, directory, brands),
         domains=create_domain_service(deps, emails, directory, brands=brands),
+        suppression_files=create_suppression_files(deps, access),
     )  # fmt: skip
     rest_deps = RestDependencies(RestAccess(access), send_handler, resources)
     app = HttpApp(access, send_handler, create_rest_app(rest_deps), brands=brands)

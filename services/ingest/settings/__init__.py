@@ -96,6 +96,9 @@ class Settings(ListenerSettings):
     tenant_mailboxes_max: int = Field(
         10_000, ge=1, description="Maximum number of mailboxes that a tenant can have"
     )
+    suppression_import_interval_s: float = Field(
+        1.0, gt=0, description="Interval in seconds between searches for imports of suppressions"
+    )
 
     message_lifetime_hours: int = Field(
         72,

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 from kernel import clock
 from kernel.database import Database
 from kernel.days import ClosedDays, DayTable, TablePartitions, days_to_create
-from services.ingest.store import audit_log
+from services.ingest.store import audit_log, suppression_imports
 
 TABLES = ("emails", "messages")
 DAYS_AHEAD = 3
@@ -58,6 +58,10 @@ class RetentionStore:
     async def expire_audit_log(self) -> int:
         """Delete old entries. Returns their number."""
         return await audit_log.expire(self._database)
+
+    async def expire_suppression_imports(self) -> int:
+        """Delete old imports. Returns their number."""
+        return await suppression_imports.expire(self._database)
 
     async def _expire(self, statement: str) -> int:
         """Delete in steps, each in its own transaction."""

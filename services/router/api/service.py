@@ -136,7 +136,7 @@ class RouterServicer(RouterServiceServicer):
     async def ListSuppressions(  # noqa: N802 - a name of the contract
         self, request: pb.ListSuppressionsRequest, _: Context
     ) -> pb.ListSuppressionsResponse:
-        owner, limit = owner_of(request), page_size(request.limit)
+        owner, limit = owner_of(request), min(request.limit or 20, IDS_MAX)
         parse_ids([cursor for cursor in (request.after, request.before) if cursor])
         async with self.tenant_database.transaction(**owner._asdict()) as tx:
             found = await suppressions.list_page(
@@ -165,6 +165,7 @@ class RouterServicer(RouterServiceServicer):
                 tenant_id,
                 [check_text(one, "addresses") for one in request.addresses[:IDS_MAX]],
                 origin=request.origin or "manual",
+                new_ids=ids_for(request),
             )
         return pb.AddSuppressionsResponse(suppressions=[to_proto.suppression(row) for row in rows])
 
@@ -220,6 +221,12 @@ def parse_ids(texts: Sequence[str]) -> list[str]:
     if len(texts) > IDS_MAX:
         raise RequestError(f"too many ids ({len(texts)}). Send at most {IDS_MAX} in one request.")
     return [parse_id(text, repr(text[:50])) for text in texts]
+
+
+def ids_for(request: pb.AddSuppressionsRequest) -> list[str]:
+    if request.ids and len(request.ids) != len(request.addresses):
+        raise RequestError("there are not as many ids as addresses", field="ids")
+    return parse_ids(request.ids)
 
 
 def parse_tenant_id(text: str) -> str:

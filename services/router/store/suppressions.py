@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+from uuid import UUID
 
 from google.protobuf.message import Message
 
@@ -137,9 +138,11 @@ COLUMNS = (
 )
 
 ADD = f"""
-INSERT INTO router.suppressions AS stored (tenant_id, address_hash, id, address, origin, source_id)
-SELECT DISTINCT ON (address_hash) %s::uuid, address_hash, id, address, %s, ''
-FROM unnest(%s::bytea[], %s::uuid[], %s::text[]) AS a (address_hash, id, address)
+INSERT INTO router.suppressions AS stored
+    (tenant_id, address_hash, id, address, origin, source_id, created_at)
+SELECT DISTINCT ON (address_hash) %s::uuid, address_hash, id, address, %s, '', created_at
+FROM unnest(%s::bytea[], %s::uuid[], %s::text[], %s::timestamptz[])
+    AS a (address_hash, id, address, created_at)
 ORDER BY address_hash
 ON CONFLICT (tenant_id, address_hash) DO UPDATE SET address = stored.address
 RETURNING {COLUMNS}
@@ -169,12 +172,19 @@ class Suppression(NamedTuple):
 
 
 async def add(
-    tx: Transaction, tenant_id: str, addresses: Sequence[str], *, origin: str
+    tx: Transaction,
+    tenant_id: str,
+    addresses: Sequence[str],
+    *,
+    origin: str,
+    new_ids: Sequence[str] = (),
 ) -> list[Suppression]:
-    """Add addresses; existing suppressions do not change. Returns the suppressions of all."""
+    """Add addresses; existing suppressions do not change. Returns the suppressions of all. new_ids:
+    UUIDv7s, one for each address, that have the times of the suppressions."""
     hashes = [address_hash(address) for address in addresses]
-    new_ids = [ids.uuid7_text() for _ in addresses]
-    rows = await tx.rows(ADD, (tenant_id, origin, hashes, new_ids, list(addresses)))
+    identifiers = [UUID(one) for one in new_ids] or [ids.uuid7() for _ in addresses]
+    times = [ids.creation_time_of(one) for one in identifiers]
+    rows = await tx.rows(ADD, (tenant_id, origin, hashes, identifiers, list(addresses), times))
     return [Suppression._make(row) for row in rows]
 
 

@@ -8,6 +8,7 @@ import msgspec
 from kernel import ids, times
 from services.ingest.domain import attachments, email, pointers, schedule
 from services.ingest.domain.problem import Problem
+from services.ingest.domain.suppression_file import SuppressionFile, read_line
 from services.ingest.domain.valid_email import validate
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
@@ -34,7 +35,16 @@ def body(text: str) -> object:
         raise ValueError(problem.detail) from None
 
 
+def suppressions(text: str) -> object:
+    """Parse a file, in two parts."""
+    file, octets = SuppressionFile(), text.encode(errors="surrogatepass")
+    middle = len(octets) // 2
+    lines = [*file.feed(octets[:middle]), *file.feed(octets[middle:]), *file.close()]
+    return [read_line(line, NOW) for line in lines]
+
+
 READERS = {
+    "suppressions": suppressions,
     "scheduled_at": lambda text: schedule.parse_time(text, NOW),
     "time": times.parse_time,
     "id": ids.canonical_uuid,

@@ -140,7 +140,7 @@ def test_four_megabytes_of_anything_are_read_in_linear_time(piece: str) -> None:
 
 
 def test_the_pixel_is_at_the_end_of_the_body() -> None:
-    page = "<body>x</body>y</BODY ></html>"
-    assert page[end_of_body(page) :] == "</BODY ></html>"
+    page = "<body>x</body>y</BODY></html>"
+    assert page[end_of_body(page) :] == "</BODY></html>"
     assert end_of_body("<p>x") == len("<p>x")
     assert end_of_body("</bodyguard>") == len("</bodyguard>")

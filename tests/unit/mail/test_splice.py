@@ -36,6 +36,7 @@ def spliced(html: SlottedText[str], plain: SlottedText[str]) -> SplicedBody[str]
 @given(TEXT, VALUE, TEXT, VALUE, TEXT)
 @example(".", "a", "", "-", "From me \n.")
 @example("", "a", " ", "b", "")
+@example("\x01", "a", "\n\x01\n", "b", "=01\n")
 @example("a  \n", "a", "\t \n\n", "b", "\n\n\n")
 def test_each_recipient_gets_their_own_values(a: str, v: str, b: str, w: str, c: str) -> None:
     html = SlottedText((a, b, c, ""), ("v", "w", "v"))

@@ -41,6 +41,7 @@ CODES_BY_NAME = {
     "concurrent_idempotent_requests": code_pb2.ABORTED,
 }
 PAGE_SIZE, PAGE_SIZE_MAX = 20, 100
+INVALID_TOKEN = "Invalid page_token. Use the next_page_token of a list."  # noqa: S105 - a text
 SELECTION = {"id", "page_size", "page_token"}  # fields of what is in REST's path and query
 RULES = {operation.id: operation.access for operation in OPERATIONS.values()}
 OPERATION_IDS = {"UpdateEmail": "rescheduleEmail"}  # of RPCs with another name than in REST
@@ -48,7 +49,7 @@ OPERATION_IDS = {"UpdateEmail": "rescheduleEmail"}  # of RPCs with another name 
 logger = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=Message)
-R = TypeVar("R", bound=Message)
+R = TypeVar("R", bound=Message | None)  # None: the method writes its responses
 T = TypeVar("T")
 
 
@@ -188,8 +189,7 @@ def cursor_of(token: str) -> str:
     try:
         return canonical_uuid(token) if token else ""
     except ValueError:
-        detail = "Invalid page_token. Use the next_page_token of a list."
-        raise invalid([Fault("#/page_token", "invalid", detail)]) from None
+        raise invalid([Fault("#/page_token", "invalid", INVALID_TOKEN)]) from None
 
 
 def next_page_token(resources: Sequence[Any], *, has_more: bool) -> str:

@@ -6,7 +6,7 @@ client can send no more than the flow control window of its stream, 64 KB."""
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import unquote
@@ -24,7 +24,7 @@ from kernel.health import DependencyHealth
 from kernel.rpc import IDENTITY_ONLY, GrpcServer, TlsListen
 from services.ingest.api.access import Principal
 from services.ingest.api.callers import ANY_KEY, AccessRule, Caller
-from services.ingest.api.http import BATCH_BYTES_MAX, BODY_BYTES_MAX, check_size
+from services.ingest.api.http import BATCH_BYTES_MAX, BODY_BYTES_MAX, DISCARD_S, check_size
 from services.ingest.domain.body_memory import BodyMemory, BodyReservation
 from services.ingest.domain.problem import Problem
 
@@ -40,6 +40,7 @@ BYTES_MAX = {
     "AddSuppressions": ADDRESSES_BYTES_MAX,
     "CreateMailboxes": ADDRESSES_BYTES_MAX,
     "RemoveSuppressions": ADDRESSES_BYTES_MAX,
+    "CreateSuppressionImport": 4 * 1024 * 1024,  # each of its messages
 }
 READ_S = 300.0  # timeout for reading a whole message, as in REST
 CHECK_S = 0.125  # a message that is incomplete at the second check counts as the largest
@@ -126,6 +127,15 @@ async def read_next(context: Context, reservation: BodyReservation) -> Any:  # n
         timer.cancel()
 
 
+async def discard_messages(messages: AsyncIterator[Any]) -> None:
+    """Read the rest of a stream: a client that is still sending would see a broken call instead of
+    the refusal."""
+    with suppress(Problem, TimeoutError):
+        async with asyncio.timeout(DISCARD_S):
+            async for _ in messages:
+                pass
+
+
 class _DeferredRead(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self,
@@ -133,15 +143,14 @@ class _DeferredRead(grpc.aio.ServerInterceptor):
         details: grpc.HandlerCallDetails,
     ) -> Any:  # noqa: ANN401 - grpc's own handler types
         handler = await continuation(details)
-        # a streaming method reads its messages itself
-        if handler is None or handler.unary_unary is None:
+        if handler is None or handler.stream_stream is not None:  # reads its messages itself
             return handler
         octets_max = BYTES_MAX.get(details.method.rpartition("/")[2], SMALL_BYTES_MAX)
         return defer_read(handler, octets_max)
 
 
 def defer_read(handler: Any, octets_max: int) -> Handler:  # noqa: ANN401 - of any messages
-    """Convert a unary method to one that reads its message itself."""
+    """Convert a method to one that reads its message itself; the first one, if it has many."""
 
     def parse(octets: bytes) -> ReceivedMessage:
         check_size(len(octets), octets_max)
@@ -151,9 +160,11 @@ def defer_read(handler: Any, octets_max: int) -> Handler:  # noqa: ANN401 - of a
             detail = "The message does not parse as the request of this method."
             raise Problem(400, "validation_error", detail=detail) from None
 
-    return grpc.stream_unary_rpc_method_handler(
-        handler.unary_unary, parse, handler.response_serializer
-    )
+    serialize = handler.response_serializer
+    if handler.response_streaming:
+        return grpc.stream_stream_rpc_method_handler(handler.unary_stream, parse, serialize)
+    method = handler.unary_unary or handler.stream_unary
+    return grpc.stream_unary_rpc_method_handler(method, parse, serialize)
 
 
 class Reflection(reflection.ReflectionServicer):  # type: ignore[misc]  # it has no types
@@ -181,8 +192,8 @@ class Reflection(reflection.ReflectionServicer):  # type: ignore[misc]  # it has
             await context.abort(code, problem.detail)
 
 
-async def read_messages(context: Context, reservation: BodyReservation) -> AsyncIterator[Message]:
-    """Iterate over the messages of a stream. Raises Problem."""
+async def read_messages(context: Context, reservation: BodyReservation) -> AsyncIterator[Any]:
+    """Iterate over the messages of a stream, as read_next returns them. Raises Problem."""
     while (message := await read_next(context, reservation)) is not grpc.aio.EOF:
         yield message
         reservation.resize(0)

@@ -77,7 +77,7 @@ def public_services(
         ),
         PublicService(
             name_in(suppression_service_pb2.DESCRIPTOR),
-            SuppressionServicer(access, resources.suppressions),
+            SuppressionServicer(access, resources.suppressions, resources.suppression_files),
             suppression_service_pb2_grpc.add_SuppressionServiceServicer_to_server,
         ),
         PublicService(

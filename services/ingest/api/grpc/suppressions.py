@@ -1,11 +1,14 @@
 """contracts.ingest.v1.SuppressionService."""
 
+from contextlib import closing
+
 from contracts.ingest.v1 import suppression_service_pb2 as pb
 from contracts.ingest.v1.suppression_service_pb2_grpc import SuppressionServiceServicer
 from contracts.router.v1.router_service_pb2 import Suppression
 from services.ingest.api.access import Principal
 from services.ingest.api.callers import Caller
 from services.ingest.api.grpc.base import (
+    INVALID_TOKEN,
     RpcAccess,
     authenticated,
     given_fields,
@@ -13,7 +16,12 @@ from services.ingest.api.grpc.base import (
     page_of,
     proto_from_json,
 )
-from services.ingest.api.grpc.server import Context
+from services.ingest.api.grpc.server import Context, discard_messages, read_messages
+from services.ingest.api.suppression_files import (
+    SuppressionFiles,
+    failure_to_json,
+    import_to_json,
+)
 from services.ingest.api.suppressions import (
     Addresses,
     NewSuppression,
@@ -21,12 +29,17 @@ from services.ingest.api.suppressions import (
     SuppressionSelector,
     to_json,
 )
+from services.ingest.domain.problem import Fault, Problem, invalid
+from services.ingest.store.suppression_imports import SuppressionImport
 
 
 class SuppressionServicer(SuppressionServiceServicer):
-    def __init__(self, access: RpcAccess, suppressions: Suppressions) -> None:
+    def __init__(
+        self, access: RpcAccess, suppressions: Suppressions, files: SuppressionFiles
+    ) -> None:
         self.access = access
         self._suppressions = suppressions
+        self._files = files
 
     @authenticated
     async def AddSuppression(
@@ -77,6 +90,81 @@ class SuppressionServicer(SuppressionServiceServicer):
         which = given_fields(request, SuppressionSelector)
         removed = await self._suppressions.remove(principal, which)
         return pb.RemoveSuppressionsResponse(ids=[one.id for one in removed])
+
+    @authenticated
+    async def ExportSuppressions(  # type: ignore[override]  # it writes its responses
+        self, _: pb.ExportSuppressionsRequest, principal: Principal, context: Context
+    ) -> None:
+        async for csv in await self._files.export(principal):
+            await context.write(pb.ExportSuppressionsResponse(csv=csv))
+
+    @authenticated
+    async def CreateSuppressionImport(
+        self, request: pb.CreateSuppressionImportRequest, principal: Principal, context: Context
+    ) -> pb.CreateSuppressionImportResponse:
+        with closing(self.access.bodies.reserve(principal.tenant_id)) as reservation:
+            messages = read_messages(context, reservation)
+            try:
+                async with self._files.upload(principal) as upload:
+                    await upload.feed(request.csv)
+                    async for received in messages:
+                        await upload.feed(received.message.csv)
+                    found = await upload.finish()
+            except Problem:
+                await discard_messages(messages)
+                raise
+        return pb.CreateSuppressionImportResponse(**{"import": import_to_proto(found)})
+
+    @authenticated
+    async def ListSuppressionImports(
+        self, request: pb.ListSuppressionImportsRequest, principal: Principal, _: Context
+    ) -> pb.ListSuppressionImportsResponse:
+        found, has_more = await self._files.page(principal, page_of(request))
+        imports = [import_to_proto(one) for one in found]
+        token = next_page_token(imports, has_more=has_more)
+        return pb.ListSuppressionImportsResponse(imports=imports, next_page_token=token)
+
+    @authenticated
+    async def GetSuppressionImport(
+        self, request: pb.GetSuppressionImportRequest, principal: Principal, _: Context
+    ) -> pb.GetSuppressionImportResponse:
+        found = import_to_proto(await self._files.get(principal, request.id))
+        return pb.GetSuppressionImportResponse(**{"import": found})
+
+    @authenticated
+    async def DeleteSuppressionImport(
+        self, request: pb.DeleteSuppressionImportRequest, principal: Principal, _: Context
+    ) -> pb.DeleteSuppressionImportResponse:
+        deleted = await self._files.delete(principal, request.id)
+        return pb.DeleteSuppressionImportResponse(id=deleted)
+
+    @authenticated
+    async def ListSuppressionImportResults(
+        self, request: pb.ListSuppressionImportResultsRequest, principal: Principal, _: Context
+    ) -> pb.ListSuppressionImportResultsResponse:
+        page = page_of(request, are_ids=False)
+        found, has_more = await self._files.failures(
+            principal, request.id, after=line_of(page.after), limit=page.limit
+        )
+        return pb.ListSuppressionImportResultsResponse(
+            results=[
+                proto_from_json(pb.SuppressionImportResult, failure_to_json(one)) for one in found
+            ],
+            next_page_token=str(found[-1].line) if has_more else "",
+        )
+
+
+def import_to_proto(one: SuppressionImport) -> pb.SuppressionImport:
+    return proto_from_json(pb.SuppressionImport, import_to_json(one))
+
+
+def line_of(token: str) -> int:
+    """The number of a line that a page_token is. Raises Problem."""
+    if not token:
+        return 0
+    if not (token.isascii() and token.isdigit() and len(token) < 10):
+        raise invalid([Fault("#/page_token", "invalid", INVALID_TOKEN)])
+    return int(token)
 
 
 def to_proto(one: Suppression) -> pb.SuppressionInfo:

@@ -34,6 +34,7 @@ from services.ingest.api.rest import (
     reference,
     sandbox,
     shield,
+    suppression_files,
     suppressions,
     tenants,
     webhooks,
@@ -83,6 +84,8 @@ def routers(dependencies: RestDependencies) -> Iterator[APIRouter]:
     administration = resources.administration
     yield emails.routes(access, dependencies.send_handler, resources.emails)
     yield webhooks.routes(access, resources.webhooks)
+    # before the routes of an address
+    yield suppression_files.routes(access, resources.suppression_files)
     yield suppressions.routes(access, resources.suppressions)
     yield queues.routes(access, resources.queues)
     yield shield.routes(access, dependencies.send_handler, resources.scoring)

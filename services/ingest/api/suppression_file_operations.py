@@ -1,0 +1,59 @@
+"""The operations on files of suppressions, for the OpenAPI document, and their responses."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from services.ingest.api.callers import NAMING_TENANT
+from services.ingest.api.operation import Operation
+from services.ingest.api.response_schemas import DeleteResponse, Id, Time, list_of
+
+
+class SuppressionImportResponse(Struct):
+    """An import of suppressions. lines: addresses in the file. added, existing, failed: of those so
+    far. ignored_columns: names of the first line that are no columns here."""
+
+    object: Literal["suppression_import"]
+    id: Id
+    tenant_id: Id
+    status: Literal["queued", "running", "completed"]
+    lines: int
+    added: int
+    existing: int
+    failed: int
+    ignored_columns: list[str]
+    created_at: Time
+    completed_at: Time | None
+
+
+class SuppressionImportResult(Struct):
+    """A line that was not added. line: its number in the file. email: as written there."""
+
+    line: int
+    email: str
+    problem: str
+
+
+OPERATIONS = {
+    "get /v1/suppressions/export": Operation(
+        "exportSuppressions", None, access=NAMING_TENANT, media_types=("text/csv",)
+    ),
+    "post /v1/suppressions/imports": Operation(
+        "createSuppressionImport", SuppressionImportResponse, access=NAMING_TENANT
+    ),
+    "get /v1/suppressions/imports": Operation(
+        "listSuppressionImports", list_of(SuppressionImportResponse), access=NAMING_TENANT
+    ),
+    "get /v1/suppressions/imports/{import_id}": Operation(
+        "getSuppressionImport", SuppressionImportResponse, access=NAMING_TENANT
+    ),
+    "delete /v1/suppressions/imports/{import_id}": Operation(
+        "deleteSuppressionImport", DeleteResponse, access=NAMING_TENANT
+    ),
+    "get /v1/suppressions/imports/{import_id}/results": Operation(
+        "listSuppressionImportResults",
+        list_of(SuppressionImportResult),
+        access=NAMING_TENANT,
+        media_types=("text/csv",),
+    ),
+}

@@ -1,0 +1,244 @@
+"""Files of suppressions, for REST and gRPC: uploads, the imports that add their lines, exports."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from uuid import UUID
+
+from contracts.router.v1.router_service_pb2 import ListSuppressionsRequest
+from kernel.errors import Unavailable
+from kernel.ids import creation_time_of, uuid7_text
+from services.ingest.api.access import Principal
+from services.ingest.api.administration.base import check_page, parse_id
+from services.ingest.api.callers import check_live
+from services.ingest.api.http import check_size
+from services.ingest.api.rest_base import format_time, query_or_503
+from services.ingest.api.suppressions import to_json
+from services.ingest.clients import ServiceClients
+from services.ingest.domain.csv_records import CsvError
+from services.ingest.domain.problem import Fault, Problem, invalid, not_found, unavailable
+from services.ingest.domain.suppression_file import (
+    COLUMNS,
+    FAILURE_COLUMNS,
+    FileLine,
+    LineFailure,
+    SuppressionFile,
+    write_rows,
+)
+from services.ingest.store.directory_lists import Page
+from services.ingest.store.suppression_imports import (
+    ImportId,
+    SuppressionImport,
+    SuppressionImportStore,
+)
+
+FILE_BYTES_MAX = 100 * 1024 * 1024
+UPLOAD_S = 300.0  # as for every request
+SLICE_BYTES = 64 * 1024  # is parsed at a time: some milliseconds
+PART_LINES, PART_CHARS = 1_000, 512 * 1024  # one statement of the router, one row here
+UPLOAD_BYTES = 4 * PART_CHARS  # memory of an upload
+INCOMPLETE_MAX = 5
+PAGE = 1_000  # rows of an export that are read at a time
+
+
+class SuppressionFiles:
+    """They exist for live mail only: a test key is refused with Problem 403. content_key: of the
+    principal's tenant."""
+
+    def __init__(
+        self,
+        clients: ServiceClients,
+        store: SuppressionImportStore,
+        content_key: Callable[[Principal], bytes],
+    ) -> None:
+        self._router = clients.router
+        self._store = store
+        self._content_key = content_key
+
+    @asynccontextmanager
+    async def upload(self, principal: Principal) -> AsyncIterator["Upload"]:
+        """A file that arrives in this block; what has arrived is deleted if it fails. Raises
+        Problem."""
+        check_live(principal.key, "suppressions")
+        new = ImportId(uuid7_text(), principal.tenant_id)
+        if not await query_or_503(self._store.begin(new, incomplete_max=INCOMPLETE_MAX)):
+            detail = f"{INCOMPLETE_MAX} imports of this tenant are in progress. Wait for one."
+            raise Problem(429, "rate_limit_exceeded", detail=detail, retry_after_s=30)
+        try:
+            async with asyncio.timeout(UPLOAD_S):
+                yield Upload(self._store, new, key=self._content_key(principal))
+        except BaseException as error:
+            with suppress(Unavailable):  # then the retention deletes it
+                await self._store.delete(new)
+            if isinstance(error, TimeoutError):
+                detail = f"The file did not arrive within {UPLOAD_S:.0f} s."
+                raise Problem(408, "request_timeout", detail=detail) from None
+            if isinstance(error, Unavailable):
+                raise unavailable() from error
+            raise
+
+    async def page(self, principal: Principal, page: Page) -> tuple[list[SuppressionImport], bool]:
+        """A page of imports, newest first, and whether more follows."""
+        check_live(principal.key, "suppressions")
+        return await query_or_503(self._store.page(principal.tenant_id, check_page(page)))
+
+    async def get(self, principal: Principal, import_id: str) -> SuppressionImport:
+        """Raises Problem 404."""
+        found = await query_or_503(self._store.find(import_of(principal, import_id)))
+        if found is None:
+            raise not_found("the import")
+        return found
+
+    async def delete(self, principal: Principal, import_id: str) -> str:
+        """The id. Stops the import; what it has added stays. Raises Problem 404."""
+        wanted = import_of(principal, import_id)
+        if not await query_or_503(self._store.delete(wanted)):
+            raise not_found("the import")
+        return wanted.import_id
+
+    async def failures(
+        self, principal: Principal, import_id: str, *, after: int, limit: int
+    ) -> tuple[list[LineFailure], bool]:
+        """The next lines of a file that were not added, and whether more follow. Raises Problem
+        404."""
+        await self.get(principal, import_id)
+        found = self._failures(principal, import_id, after)
+        listed = await query_or_503(first_of(found, limit + 1))
+        return listed[:limit], len(listed) > limit
+
+    def _failures(
+        self, principal: Principal, import_id: str, after: int = 0
+    ) -> AsyncIterator[list[LineFailure]]:
+        key = self._content_key(principal)
+        return self._store.failures(import_of(principal, import_id), key, after=after)
+
+    async def failures_as_csv(self, principal: Principal, import_id: str) -> AsyncIterator[bytes]:
+        """All lines of a file that were not added. Raises Problem 404."""
+        await self.get(principal, import_id)
+
+        async def written() -> AsyncIterator[bytes]:
+            yield write_rows([FAILURE_COLUMNS])
+            async for some in self._failures(principal, import_id):
+                yield write_rows((str(one.line), one.email, one.problem) for one in some)
+
+        return written()
+
+    async def export(self, principal: Principal) -> AsyncIterator[bytes]:
+        """All suppressions of the tenant as a file, newest first. Raises Problem before the first
+        part."""
+        check_live(principal.key, "suppressions")
+        first, more = await self._suppressions(principal, "")
+        return self._export(principal, first, more=more)
+
+    async def _export(
+        self, principal: Principal, rows: Sequence[dict[str, object]], *, more: bool
+    ) -> AsyncIterator[bytes]:
+        yield write_rows([COLUMNS])
+        while rows:
+            yield write_rows([str(one[column] or "") for column in COLUMNS] for one in rows)
+            after = str(rows[-1]["id"])
+            rows, more = await self._suppressions(principal, after) if more else ([], False)
+
+    async def _suppressions(
+        self, principal: Principal, after: str
+    ) -> tuple[list[dict[str, object]], bool]:
+        request = ListSuppressionsRequest(tenant_id=principal.tenant_id, limit=PAGE, after=after)
+        response = await self._router.call(self._router.stub.ListSuppressions, request)
+        return [to_json(one) for one in response.suppressions], response.has_more
+
+
+class Upload:
+    """A file that arrives; it is cut into parts, which are stored at once."""
+
+    def __init__(self, store: SuppressionImportStore, new: ImportId, *, key: bytes) -> None:
+        self._store = store
+        self._new = new
+        self._key = key
+        self._file = SuppressionFile()
+        self._octets = 0
+        self._parts = 0
+        self._lines: list[FileLine] = []  # of the next part
+        self._chars = 0
+
+    async def feed(self, octets: bytes) -> None:
+        """Raises Problem, Unavailable."""
+        self._octets += len(octets)
+        check_size(self._octets, FILE_BYTES_MAX)
+        for start in range(0, len(octets), SLICE_BYTES):
+            with csv_problems():
+                lines = self._file.feed(octets[start : start + SLICE_BYTES])
+            await self._add(lines)
+            await asyncio.sleep(0)  # other requests
+
+    async def finish(self) -> SuppressionImport:
+        """The import, durable. Raises Problem, Unavailable."""
+        with csv_problems():
+            lines = self._file.close()
+        await self._add(lines)
+        await self._store_part()
+        return await self._store.finish(
+            self._new, lines=self._file.lines, ignored_columns=self._file.ignored_columns
+        )
+
+    async def _add(self, lines: Sequence[FileLine]) -> None:
+        for line in lines:
+            self._lines.append(line)
+            self._chars += sum(map(len, line.values))
+            if len(self._lines) == PART_LINES or self._chars > PART_CHARS:
+                await self._store_part()
+
+    async def _store_part(self) -> None:
+        if self._lines:
+            await self._store.add_part(self._new, self._parts, self._lines, key=self._key)
+            self._parts += 1
+            self._lines, self._chars = [], 0
+
+
+@contextmanager
+def csv_problems() -> Iterator[None]:
+    """Raise Problem for CsvError, with a pointer to the line."""
+    try:
+        yield
+    except CsvError as error:
+        raise invalid([Fault(f"#/lines/{error.line}", "invalid_csv", str(error))]) from None
+
+
+async def first_of(found: AsyncIterator[list[LineFailure]], count: int) -> list[LineFailure]:
+    listed: list[LineFailure] = []
+    async for some in found:
+        listed += some
+        if len(listed) >= count:
+            break
+    return listed[:count]
+
+
+def import_of(principal: Principal, import_id: str) -> ImportId:
+    """Raises Problem 403 or 404."""
+    check_live(principal.key, "suppressions")
+    return ImportId(parse_id(import_id, "the import"), principal.tenant_id)
+
+
+def status_of(one: SuppressionImport) -> str:
+    if one.completed_at is not None:
+        return "completed"
+    return "running" if one.added or one.existing or one.failed else "queued"
+
+
+def import_to_json(one: SuppressionImport) -> dict[str, object]:
+    return {
+        "object": "suppression_import",
+        "id": one.import_id,
+        "tenant_id": one.tenant_id,
+        "status": status_of(one),
+        "lines": one.lines,
+        "added": one.added,
+        "existing": one.existing,
+        "failed": one.failed,
+        "ignored_columns": one.ignored_columns,
+        "created_at": format_time(creation_time_of(UUID(one.import_id))),
+        "completed_at": one.completed_at and format_time(one.completed_at),
+    }
+
+
+def failure_to_json(one: LineFailure) -> dict[str, object]:
+    return {"line": one.line, "email": one.email, "problem": one.problem}

@@ -1,0 +1,27 @@
+"""Wires the files of suppressions."""
+
+from kernel.health import DependencyHealth
+from kernel.service import Loop, create_loops
+from services.ingest.api.access import AccessControl
+from services.ingest.api.suppression_files import SuppressionFiles
+from services.ingest.app.dependencies import Dependencies
+from services.ingest.loops.suppression_imports import SuppressionImporter
+from services.ingest.store.directory_cache import DirectoryCache
+from services.ingest.store.suppression_imports import ImportQueue, SuppressionImportStore
+
+
+def create_suppression_files(deps: Dependencies, access: AccessControl) -> SuppressionFiles:
+    store = SuppressionImportStore(deps.tenant_database)
+    return SuppressionFiles(deps.clients, store, access.content_key)
+
+
+def create_import_loops(deps: Dependencies, directory: DirectoryCache) -> list[Loop]:
+    importer = SuppressionImporter(
+        ImportQueue(deps.system_database, deps.lease),
+        deps.clients,
+        deps.secrets,
+        deps.lease,
+        directory.tenant,
+    )
+    interval_s = deps.settings.suppression_import_interval_s
+    return create_loops([(interval_s, importer.run_once)], DependencyHealth())

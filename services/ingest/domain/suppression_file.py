@@ -1,0 +1,205 @@
+"""Suppressions as CSV: the columns, what a line may say, and how a spreadsheet is kept from running
+what a stranger has written."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from hashlib import sha256
+from typing import NamedTuple
+
+import msgspec
+
+from kernel import ids, times
+from mail import address
+from mail.address import AddressError
+from services.ingest.domain.csv_records import CsvError, CsvReader, CsvRecord
+
+LINES_MAX = 1_000_000
+COLUMNS = ("email", "origin", "created_at")
+FAILURE_COLUMNS = ("line", "email", "problem")
+# As other services name the column of addresses in their exports.
+EMAIL_NAMES = frozenset(
+    ("email", "e-mail", "email address", "email_address", "address", "recipient")
+)
+ORIGINS = {
+    "": "manual",
+    "manual": "manual",
+    "bounce": "hard_bounce",
+    "hard_bounce": "hard_bounce",
+    "complaint": "complaint",
+    "unsubscribe": "unsubscribe",
+}
+# A spreadsheet runs a field that begins with one of these as a formula. An apostrophe before it
+# prevents that; a field that begins with an apostrophe gets one too, so that it can be read back.
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
+EMAIL_CHARS_MAX = 320  # of an address in a result
+NO_HEADER = (
+    "It does not begin with an address, and does not name the columns either. Begin the file with "
+    f"a line of names: {', '.join(COLUMNS)}."
+)
+
+
+class FileLine(msgspec.Struct, array_like=True, frozen=True):
+    """A line of a file. values: in the order of COLUMNS, empty where the file has none. problem:
+    why it cannot be read."""
+
+    line: int
+    values: list[str]
+    problem: str = ""
+
+
+class NewSuppression(NamedTuple):
+    """What a line says, valid. origin: as the router names it. created_at: None for now."""
+
+    line: int
+    email: str
+    origin: str
+    created_at: datetime | None
+
+
+class LineFailure(msgspec.Struct, array_like=True, frozen=True):
+    """A line that was not added, and why."""
+
+    line: int
+    email: str
+    problem: str
+
+
+class SuppressionFile:
+    """Reads a file as it arrives. The first line may name the columns, in any order; without that
+    they are COLUMNS. Unknown columns are ignored."""
+
+    def __init__(self) -> None:
+        self._reader = CsvReader()
+        self._places: list[int | None] | None = None  # of COLUMNS in a record
+        self._width = 0
+        self.ignored_columns: list[str] = []
+        self.lines = 0
+
+    def feed(self, octets: bytes) -> list[FileLine]:
+        """Raises CsvError."""
+        return self._read(self._reader.feed(octets))
+
+    def close(self) -> list[FileLine]:
+        """Raises CsvError."""
+        found = self._read(self._reader.close())
+        if self._places is None:
+            raise CsvError(1, "The file is empty.")
+        return found
+
+    def _read(self, records: Sequence[CsvRecord]) -> list[FileLine]:
+        if records and self._places is None:
+            records = records[1:] if self._read_header(records[0]) else records
+        self.lines += len(records)
+        if self.lines > LINES_MAX:
+            extra = records[LINES_MAX - self.lines]
+            raise CsvError(extra.line, f"The file has more than {LINES_MAX:,} addresses. Split it.")
+        return [self._line(record) for record in records]
+
+    def _read_header(self, first: CsvRecord) -> bool:
+        """Whether the first record names the columns. Raises CsvError."""
+        names = [column_of(field) for field in first.fields]
+        if "email" not in names:
+            if not is_address(unguarded(first.fields[0])):
+                raise CsvError(first.line, NO_HEADER)
+            self._places, self._width = list(range(len(COLUMNS))), len(COLUMNS)
+            return False
+        known = [name for name in names if name in COLUMNS]
+        if len(set(known)) < len(known):
+            raise CsvError(first.line, "The first line names a column twice.")
+        self._places = [names.index(name) if name in names else None for name in COLUMNS]
+        self._width = len(names)
+        self.ignored_columns = [name[:100] for name in names if name and name not in COLUMNS][:50]
+        return True
+
+    def _line(self, record: CsvRecord) -> FileLine:
+        fields = [unguarded(field) for field in record.fields]
+        found = [
+            fields[place] if place is not None and place < len(fields) else ""
+            for place in self._places or ()
+        ]
+        problem = ""
+        if any(fields[self._width :]):
+            problem = f"The line has {len(fields)} fields, but there are {self._width} columns."
+        return FileLine(record.line, found, problem)
+
+
+def column_of(field: str) -> str:
+    name = unguarded(field).strip().lower()
+    return "email" if name in EMAIL_NAMES else name
+
+
+def read_line(line: FileLine, now: datetime) -> NewSuppression | LineFailure:
+    """What a line says, or why it cannot be added."""
+    given = dict(zip(COLUMNS, line.values, strict=True))
+    try:
+        if line.problem:
+            raise ValueError(line.problem)
+        return NewSuppression(
+            line.line,
+            canonical(given["email"]),
+            origin_of(given["origin"]),
+            past_time("created_at", given["created_at"], now),
+        )
+    except ValueError as error:
+        return LineFailure(line.line, given["email"][:EMAIL_CHARS_MAX], str(error))
+
+
+def is_address(text: str) -> bool:
+    try:
+        return bool(canonical(text))
+    except ValueError:
+        return False
+
+
+def canonical(email: str) -> str:
+    """Raises ValueError."""
+    try:
+        return address.canonical(address.parse_mailbox(email)).address
+    except AddressError as error:
+        raise ValueError(f"Invalid address: {error}.") from None
+
+
+def origin_of(text: str) -> str:
+    """Raises ValueError."""
+    if (origin := ORIGINS.get(text.strip().lower())) is None:
+        known = ", ".join(name for name in ORIGINS if name)
+        raise ValueError(f"Unknown origin {text[:50]}. Use one of {known}.")
+    return origin
+
+
+def past_time(column: str, text: str, now: datetime) -> datetime | None:
+    """None for an empty text. Raises ValueError."""
+    if not text.strip():
+        return None
+    try:
+        moment = times.parse_time(text.strip())
+    except ValueError as error:
+        raise ValueError(f"Invalid {column}: {error}.") from None
+    if moment > now:
+        raise ValueError(f"Invalid {column}: it is in the future.")
+    return moment
+
+
+def suppression_id(import_id: str, new: NewSuppression, default: datetime) -> str:
+    """The id of what a line adds: always the same, so that a repeat finds its own. Its time is that
+    of the suppression."""
+    moment = new.created_at or default
+    digest = sha256(f"{import_id} {new.line}".encode()).digest()
+    return str(ids.uuid7_of(int(moment.timestamp() * 1000), digest))
+
+
+def write_rows(rows: Iterable[Sequence[str]]) -> bytes:
+    """Lines of a file. Fields are kept from being formulas."""
+    written = io.StringIO()
+    csv.writer(written, lineterminator="\r\n").writerows(map(guarded, row) for row in rows)
+    return written.getvalue().encode()
+
+
+def guarded(field: str) -> str:
+    return f"'{field}" if field.startswith(FORMULA) else field
+
+
+def unguarded(field: str) -> str:
+    return field[1:] if field.startswith("'") and field[1:].startswith(FORMULA) else field

@@ -1,0 +1,266 @@
+"""Imports of suppressions: the lines of a file in sealed parts, and what became of them."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+
+from kernel.crypto import seal, unseal
+from kernel.database import Database
+from kernel.ids import MAX
+from kernel.lease import Lease
+from services.ingest.domain.suppression_file import FileLine, LineFailure
+from services.ingest.store.directory_lists import Page
+
+RETENTION = "interval '30 days'"  # of imports that are complete, with their results
+UPLOAD = "interval '1 hour'"  # an upload that has not ended by then never will
+DELETED_AT_ONCE = 20  # imports, each with up to some thousand parts or results
+RESULTS_AT_ONCE = 20  # rows of results, each with up to a thousand lines
+
+BEGIN = """
+INSERT INTO ingest.suppression_imports (id, tenant_id)
+SELECT %(import_id)s::uuid, %(tenant_id)s::uuid WHERE %(most)s > (
+    SELECT count(*) FROM (
+        SELECT FROM ingest.suppression_imports
+        WHERE tenant_id = %(tenant_id)s AND completed_at IS NULL LIMIT %(most)s
+    ) AS incomplete)
+"""
+ADD_PART = """
+INSERT INTO ingest.suppression_import_parts
+    (import_id, number, tenant_id, first_line, lines, body) VALUES (%s, %s, %s, %s, %s, %s)
+"""
+COLUMNS = """
+id::text, tenant_id::text, lines, added, existing, failed, ignored_columns, completed_at
+"""
+FINISH = f"""
+UPDATE ingest.suppression_imports SET lines = %(lines)s, ignored_columns = %(ignored)s,
+    turn_at = now(), completed_at = CASE WHEN %(lines)s = 0 THEN now() END
+WHERE id = %(import_id)s RETURNING {COLUMNS}
+"""  # noqa: S608 - constants only
+LIST = f"""
+SELECT {COLUMNS} FROM ingest.suppression_imports
+WHERE tenant_id = %(tenant_id)s AND lines IS NOT NULL"""  # noqa: S608 - constants only
+OLDER = f"{LIST} AND id < %(after)s ORDER BY id DESC LIMIT %(count)s"
+NEWER = f"{LIST} AND id > %(before)s ORDER BY id LIMIT %(count)s"
+ONE = f"{LIST} AND id = %(import_id)s"
+DELETE = """
+DELETE FROM ingest.suppression_imports WHERE id = %(import_id)s AND tenant_id = %(tenant_id)s
+"""
+RESULTS = """
+SELECT line, body FROM ingest.suppression_import_results
+WHERE import_id = %(import_id)s AND tenant_id = %(tenant_id)s AND line > %(after)s
+ORDER BY line LIMIT %(count)s
+"""
+
+# Imports take turns, part by part.
+NEXT = """
+SELECT i.id::text, i.tenant_id::text, i.tries, p.number, p.first_line, p.lines, p.body
+FROM ingest.suppression_imports AS i CROSS JOIN LATERAL (
+    SELECT * FROM ingest.suppression_import_parts WHERE import_id = i.id ORDER BY number LIMIT 1
+) AS p
+WHERE i.completed_at IS NULL AND i.lines IS NOT NULL AND i.turn_at <= now()
+ORDER BY i.turn_at LIMIT 1
+"""
+LOCK = "SELECT FROM ingest.suppression_imports WHERE id = %s FOR UPDATE"
+TAKE = "DELETE FROM ingest.suppression_import_parts WHERE import_id = %s AND number = %s"
+ADD_RESULTS = """
+INSERT INTO ingest.suppression_import_results (import_id, line, tenant_id, body)
+VALUES (%s, %s, %s, %s)
+"""
+COUNT = """
+UPDATE ingest.suppression_imports SET added = added + %(added)s, existing = existing + %(existing)s,
+    failed = failed + %(failed)s, turn_at = now(), tries = 0, completed_at = CASE WHEN NOT EXISTS (
+        SELECT FROM ingest.suppression_import_parts WHERE import_id = %(import_id)s) THEN now() END
+WHERE id = %(import_id)s
+"""
+POSTPONE = """
+UPDATE ingest.suppression_imports SET tries = least(tries + 1, 1000),
+    turn_at = now() + make_interval(secs => %s) WHERE id = %s
+"""
+EXPIRE = f"""
+DELETE FROM ingest.suppression_imports WHERE id = ANY(ARRAY(
+    SELECT id FROM ingest.suppression_imports
+    WHERE completed_at < now() - {RETENTION} LIMIT {DELETED_AT_ONCE}))
+"""  # noqa: S608 - constants only
+EXPIRE_UPLOADS = f"""
+DELETE FROM ingest.suppression_imports WHERE id = ANY(ARRAY(
+    SELECT id FROM ingest.suppression_imports
+    WHERE completed_at IS NULL AND lines IS NULL AND turn_at < now() - {UPLOAD}
+    LIMIT {DELETED_AT_ONCE}))
+"""  # noqa: S608 - constants only
+
+encode = msgspec.msgpack.Encoder().encode
+decode_lines = msgspec.msgpack.Decoder(list[FileLine]).decode
+decode_failures = msgspec.msgpack.Decoder(list[LineFailure]).decode
+
+
+class ImportId(NamedTuple):
+    """Of an import, and of its tenant."""
+
+    import_id: str
+    tenant_id: str
+
+    def associated(self, kind: str, number: int) -> bytes:
+        """Binds a sealed body to its row."""
+        return f"{self.tenant_id} {self.import_id} {kind} {number}".encode()
+
+
+class SuppressionImport(NamedTuple):
+    """lines: addresses in the file. added, existing, failed: of those so far."""
+
+    import_id: str
+    tenant_id: str
+    lines: int
+    added: int
+    existing: int
+    failed: int
+    ignored_columns: list[str]
+    completed_at: datetime | None
+
+
+class Part(NamedTuple):
+    """A part whose lines are to be added. tries: without success. first_line: its number in the
+    file."""
+
+    of: ImportId
+    tries: int
+    number: int
+    first_line: int
+    lines: int
+    body: bytes
+
+    def read(self, key: bytes) -> list[FileLine]:
+        """Raises SealBroken."""
+        return decode_lines(unseal(key, self.body, self.of.associated("part", self.number)))
+
+
+class PartOutcome(NamedTuple):
+    """What became of the lines of a part. failed: how many lines the failures stand for."""
+
+    added: int
+    existing: int
+    failed: int
+    failures: Sequence[LineFailure]
+
+
+class SuppressionImportStore:
+    """What a tenant sees of its imports: those whose file has arrived. database: with the role that
+    row-level security binds."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def begin(self, new: ImportId, *, incomplete_max: int) -> bool:
+        """False if the tenant has so many incomplete imports already."""
+        params = {**new._asdict(), "most": incomplete_max}
+        async with self._database.transaction(tenant_id=new.tenant_id) as tx:
+            return bool(await tx.execute(BEGIN, params))
+
+    async def add_part(
+        self, new: ImportId, number: int, lines: Sequence[FileLine], *, key: bytes
+    ) -> None:
+        body = seal(key, encode(lines), new.associated("part", number))
+        row = (new.import_id, number, new.tenant_id, lines[0].line, len(lines), body)
+        async with self._database.transaction(tenant_id=new.tenant_id) as tx:
+            await tx.execute(ADD_PART, row)
+
+    async def finish(
+        self, new: ImportId, *, lines: int, ignored_columns: Sequence[str]
+    ) -> SuppressionImport:
+        """The file has arrived."""
+        params = {**new._asdict(), "lines": lines, "ignored": list(ignored_columns)}
+        async with self._database.transaction(tenant_id=new.tenant_id) as tx:
+            [row] = await tx.rows(FINISH, params)
+        return SuppressionImport(*row)
+
+    async def page(self, tenant_id: str, page: Page) -> tuple[list[SuppressionImport], bool]:
+        """A page, newest first, and whether more follows."""
+        params = {
+            "tenant_id": tenant_id,
+            "after": page.after or MAX,
+            "before": page.before,
+            "count": page.limit + 1,
+        }
+        async with self._database.transaction(tenant_id=tenant_id) as tx:
+            rows = await tx.rows(NEWER if page.before else OLDER, params)
+        found = [SuppressionImport(*row) for row in rows[: page.limit]]
+        return found[::-1] if page.before else found, len(rows) > page.limit
+
+    async def find(self, wanted: ImportId) -> SuppressionImport | None:
+        async with self._database.transaction(tenant_id=wanted.tenant_id) as tx:
+            rows = await tx.rows(ONE, wanted._asdict())
+        return SuppressionImport(*rows[0]) if rows else None
+
+    async def delete(self, wanted: ImportId) -> bool:
+        """Whether it existed. What is left of its lines is not added."""
+        async with self._database.transaction(tenant_id=wanted.tenant_id) as tx:
+            return bool(await tx.execute(DELETE, wanted._asdict()))
+
+    async def failures(
+        self, wanted: ImportId, key: bytes, *, after: int
+    ) -> AsyncIterator[list[LineFailure]]:
+        """The lines after a line that were not added, in their order, in lists of up to a
+        thousand."""
+        start = after
+        while True:
+            params = {**wanted._asdict(), "after": start, "count": RESULTS_AT_ONCE}
+            async with self._database.transaction(tenant_id=wanted.tenant_id) as tx:
+                rows = await tx.rows(RESULTS, params)
+            for line, body in rows:
+                opened = unseal(key, bytes(body), wanted.associated("results", line))
+                yield [one for one in decode_failures(opened) if one.line > after]
+            if len(rows) < RESULTS_AT_ONCE:
+                return
+            start = rows[-1][0]
+
+
+class ImportQueue:
+    """The parts to add. Only the holder of the lease saves outcomes."""
+
+    def __init__(self, database: Database, lease: Lease) -> None:
+        self._database = database
+        self._lease = lease
+
+    async def next_part(self) -> Part | None:
+        """Of the import whose turn it is."""
+        rows = await self._database.execute_autocommit(NEXT)
+        if not rows:
+            return None
+        import_id, tenant_id, tries, number, first_line, lines, body = rows[0]
+        return Part(ImportId(import_id, tenant_id), tries, number, first_line, lines, bytes(body))
+
+    async def save(self, part: Part, outcome: PartOutcome, *, key: bytes) -> None:
+        """Do nothing if the part is no longer there. Raises Fenced."""
+        import_id, tenant_id = part.of
+        async with self._lease.transaction() as tx:
+            await tx.execute(LOCK, (import_id,))  # first, as in a deletion of the import
+            if not await tx.execute(TAKE, (import_id, part.number)):
+                return
+            if outcome.failures:
+                line = outcome.failures[-1].line
+                body = seal(key, encode(outcome.failures), part.of.associated("results", line))
+                await tx.execute(ADD_RESULTS, (import_id, line, tenant_id, body))
+            await tx.execute(COUNT, {**part.of._asdict(), **outcome._asdict()})
+
+    async def postpone(self, part: Part, *, delay_s: float) -> None:
+        """Raises Fenced."""
+        async with self._lease.transaction() as tx:
+            await tx.execute(POSTPONE, (delay_s, part.of.import_id))
+
+    async def delete(self, wanted: ImportId) -> None:
+        """Raises Fenced."""
+        async with self._lease.transaction() as tx:
+            await tx.execute(DELETE, wanted._asdict())
+
+
+async def expire(database: Database) -> int:
+    """Delete old imports and uploads that have not ended, in steps. Returns their number."""
+    total = 0
+    for statement in (EXPIRE, EXPIRE_UPLOADS):
+        deleted = DELETED_AT_ONCE
+        while deleted == DELETED_AT_ONCE:
+            async with database.transaction() as tx:
+                deleted = await tx.execute(statement)
+            total += deleted
+    return total

@@ -15,6 +15,7 @@ from kernel.ids import MAX, NIL, uuid7_text
 from kernel.tenant_accounts import page_of_account
 from services.events.domain.log_event import StatusRank
 from services.events.store import lists, webhooks
+from services.ingest.store import directory_lists
 from services.router.store import requests, suppressions
 from tests.support.stack import FreshDatabase
 
@@ -42,6 +43,13 @@ INSERT INTO events.tags (tenant_id, tag, email_id, account_id)
 SELECT tenant_id, 'tag', email_id, account_id
 FROM (SELECT *, row_number() OVER (ORDER BY email_id) AS n FROM events.emails) AS e
 WHERE account_id = %s AND n %% 10 = 0
+"""
+FILL_TENANTS = """
+WITH account AS (INSERT INTO ingest.accounts (id, name, version, record)
+    VALUES (%s, '', 1, '') RETURNING id)
+INSERT INTO ingest.tenants (id, account_id, name, version, record, pool_id)
+SELECT t.id, account.id, '', 1, '', CASE WHEN n %% 100 = 0 THEN t.id END
+FROM account, unnest(%s::uuid[]) WITH ORDINALITY AS t (id, n)
 """
 FILL_WEBHOOKS = """
 INSERT INTO events.webhooks (id, tenant_id, url, event_types, secret)
@@ -90,7 +98,7 @@ def account(
     """A connection that sees the rows of ACCOUNT."""
     with psycopg.connect(database.tenant(service)) as connection:
         connection.execute("SELECT set_config('app.account_id', %s, false)", (ACCOUNT,))
-        if service == "router":
+        if service != "events":
             for setting, value in PLANS.items():
                 connection.execute(f"SET {setting} = {value}".encode())
         yield connection
@@ -117,6 +125,7 @@ def test_pages_of_a_large_account_are_read_in_bounded_time(database: FreshDataba
             owner.execute(RECORD.format(service).encode(), (ACCOUNT, TENANTS))
         ids = [uuid7_text() for _ in range(EMAILS)]
         owner.execute(FILL_EMAILS, (ACCOUNT, ids, TENANTS))
+        owner.execute(FILL_TENANTS, (ACCOUNT, TENANTS))
         for fill in (FILL_STATE, FILL_TAGS):
             owner.execute(fill, (ACCOUNT,))
         for fill in (FILL_WEBHOOKS, FILL_SUPPRESSIONS, FILL_QUEUES):
@@ -134,6 +143,9 @@ def test_pages_of_a_large_account_are_read_in_bounded_time(database: FreshDataba
         took["suppressions"] = seconds(connection, sql, page, 101)
         queues = {"sandbox": "sandbox", "test_only": False, "after": "", "first_tenant": NIL}
         took["queues"] = seconds(connection, requests.QUEUES_OF_ACCOUNT, {**page, **queues}, 101)
+    with account(database, "ingest") as connection:
+        sql = directory_lists.POOLS.format(owned="account_id = %(account)s")
+        took["pools"] = seconds(connection, sql, page, 101)
     print({name: round(one, 4) for name, one in took.items()})
     assert max(took.values()) < WITHIN_S, took
     assert max(took[one] for one in EMAIL_FILTERS) < WITHIN_S / 10, took

@@ -26,7 +26,7 @@ from services.ingest.domain.pointers import decode_body
 from services.ingest.domain.problem import Problem, not_found
 from services.ingest.domain.rate_limiter import RateLimitStatus
 from services.ingest.store.directory import DirectoryChange
-from services.ingest.store.directory_lists import Page
+from services.ingest.store.directory_lists import Owner, Page
 from tests.support.absent_services import resources_alone
 
 ACME_SANDBOX = "acme-sandbox.test"
@@ -74,6 +74,12 @@ class EmptyDirectory(Directory):
 
     async def page(self, *_: object, **__: object) -> Any:  # noqa: ANN401 - it returns nothing
         raise KeyError("a bug of ours")
+
+    async def owner_of(self, *_: object) -> Owner:
+        return Owner()
+
+    async def owner_of_pool(self, _: str) -> Owner:
+        return Owner()
 
 
 class DomainService:

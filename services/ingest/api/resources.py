@@ -6,6 +6,7 @@ from services.ingest.api.administration import Administration
 from services.ingest.api.domains import Domains
 from services.ingest.api.egress.limits import Limits
 from services.ingest.api.egress.overrides import Overrides
+from services.ingest.api.egress.owners import Owners
 from services.ingest.api.egress.pools import Pools
 from services.ingest.api.egress.router_client import EgressRouterClient
 from services.ingest.api.egress.sources import EgressSources
@@ -46,9 +47,10 @@ def create_resources(
     domains: Domains,
     suppression_files: SuppressionFiles,
 ) -> Resources:
-    tenants, audit_log = administration.tenants, administration.audit_log
+    directory, audit_log = administration.directory, administration.audit_log
     router = EgressRouterClient(clients)
-    overrides = Overrides(router, tenants, audit_log)
+    owners = Owners(directory, router)
+    overrides = Overrides(router, directory, audit_log, owners=owners)
     return Resources(
         emails,
         administration,
@@ -59,8 +61,8 @@ def create_resources(
         queues=Queues(clients, emails),
         sandbox=Sandbox(clients),
         scoring=Scoring(clients),
-        limits=Limits(router, audit_log),
-        pools=Pools(router, tenants, audit_log),
+        limits=Limits(router, owners, audit_log),
+        pools=Pools(router, directory, audit_log, owners=owners),
         overrides=overrides,
-        sources=EgressSources(router, tenants, audit_log, overrides=overrides),
+        sources=EgressSources(router, directory, audit_log, overrides=overrides, owners=owners),
     )

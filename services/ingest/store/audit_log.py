@@ -71,10 +71,13 @@ def is_deletion(after: Any) -> bool:  # noqa: ANN401 - any entry, or None
 
 
 class Subject(NamedTuple):
-    """What is changed. resource: the name of its kind."""
+    """What is changed. resource: the name of its kind. account_id, tenant_id: whose it is, if the
+    entries do not say so."""
 
     resource: str
     id: str
+    account_id: str = ""
+    tenant_id: str = ""
 
 
 Change: TypeAlias = tuple[Subject, Any, Any]
@@ -96,10 +99,11 @@ def _row(subject: Subject, before: Any, after: Any, *, action: str) -> tuple[str
     shown = [visible_fields(before), None if is_deletion(after) else visible_fields(after)]
     return (
         uuid7_text(),
-        getattr(after, "account_id", ""),
-        getattr(after, "tenant_id", ""),
+        subject.account_id or getattr(after, "account_id", ""),
+        subject.tenant_id or getattr(after, "tenant_id", ""),
         f"{subject.resource}.{action or default_action(before, after)}",
-        *subject,
+        subject.resource,
+        subject.id,
         *(None if one is None else msgspec.json.encode(one).decode() for one in shown),
     )
 

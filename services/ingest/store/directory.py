@@ -245,7 +245,7 @@ def entry_columns(entry: DirectoryEntry) -> dict[str, object]:
         return {**found, "hosts": list(brand_of(entry).hosts)}
     if isinstance(entry, Tenant):
         own = {"account_id": entry.account_id, "external_id": entry.external_id}
-        return {**found, **own, "name": entry.name}
+        return {**found, **own, "name": entry.name, "pool_id": entry.pool_id or None}
     if isinstance(entry, ApiKey):
         owner = {"account_id": entry.account_id or None, "tenant_id": entry.tenant_id or None}
         owner["rotated_from"] = entry.rotated_from or None

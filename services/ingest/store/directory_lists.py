@@ -13,6 +13,15 @@ LAST_USED = """
 SELECT id::text, last_used_at FROM {table}
 WHERE id = ANY(%s::uuid[]) AND last_used_at IS NOT NULL
 """
+POOLS = "SELECT DISTINCT pool_id::text FROM ingest.tenants WHERE NOT deleted AND {owned}"
+AMONG = "SELECT id::text FROM ingest.tenants WHERE id = ANY(%s::uuid[]) AND NOT deleted"
+# The first and the last tenant of a pool, by account.
+USERS = """
+(SELECT account_id::text, id::text FROM ingest.tenants WHERE pool_id = %(pool)s AND NOT deleted
+ ORDER BY account_id, id LIMIT 1) UNION ALL
+(SELECT account_id::text, id::text FROM ingest.tenants WHERE pool_id = %(pool)s AND NOT deleted
+ ORDER BY account_id DESC, id DESC LIMIT 1)
+"""
 E = TypeVar("E", Account, ApiKey, Brand, Domain, Tenant, Mailbox)
 
 
@@ -60,6 +69,28 @@ class DirectoryLists:
         async with self._transaction(owner) as tx:
             rows = await tx.rows(LAST_USED.format(table=TABLES[kind]), (list(ids),))
         return dict(rows)
+
+    async def pools_of(self, owner: Owner) -> set[str | None]:
+        """The egress pools that its tenants send through; None is the default one."""
+        owned = "account_id = %(account_id)s" if owner.account_id else "true"
+        async with self._transaction(owner) as tx:
+            rows = await tx.rows(POOLS.format(owned=owned), owner._asdict())
+        return {pool_id for (pool_id,) in rows}
+
+    async def owner_of_pool(self, pool_id: str) -> Owner:
+        """The only account, and the only tenant, that sends through an egress pool."""
+        async with self._system.transaction() as tx:
+            rows = await tx.rows(USERS, {"pool": pool_id})
+        accounts, tenants = ({row[column] for row in rows} for column in (0, 1))
+        if len(accounts) != 1:
+            return Owner()
+        return Owner(accounts.pop(), tenants.pop() if len(tenants) == 1 else "")
+
+    async def tenants_among(self, owner: Owner, ids: Sequence[str]) -> set[str]:
+        """Those of these tenants that belong to it."""
+        async with self._transaction(owner) as tx:
+            rows = await tx.rows(AMONG, (list(ids),))
+        return {tenant_id for (tenant_id,) in rows}
 
     async def rows(
         self,

@@ -28,6 +28,7 @@ class Administration:
         resume_waiting: Callable[[str], Awaitable[None]],
         smtp: SmtpHost = SmtpHost(),  # noqa: B008 - immutable
     ) -> None:
+        self.directory = directory
         self.audit_log = audit_log
         self.accounts = Accounts(directory, brands.all)
         self.brands = BrandsAdministration(directory, brands.all)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
 
 from google.protobuf.message import Message
@@ -24,7 +25,10 @@ from services.ingest.store.directory_lists import DirectoryLists, Owner, Page
 E = TypeVar("E", Account, ApiKey, Brand, Domain, Tenant, Mailbox)
 N = TypeVar("N", Account, ApiKey, Domain, Tenant, Mailbox)  # what has an owner
 
+W = TypeVar("W", ApiKey, Tenant, Mailbox)  # what a limit scope names
+
 T = TypeVar("T")
+DEFAULT_POOL = "00000000-0000-7000-8000-000000000001"  # of tenants without another one
 
 # One line of printable text, without controls of its direction, which disguise a name. In Python
 # `$` also matches before a final line break.
@@ -99,11 +103,40 @@ class Directory:
             raise unavailable() from error
         return {one.name: one for one in found}
 
-    async def all_tenants(self) -> list[Tenant]:
+    async def pools_of(self, owner: Owner) -> set[str]:
+        """The egress pools that its tenants send through."""
         try:
-            return await self._store.list_all(Tenant)
+            found = await self._lists.pools_of(owner)
         except Unavailable as error:
             raise unavailable() from error
+        return {pool_id or DEFAULT_POOL for pool_id in found}
+
+    async def tenants_among(self, owner: Owner, ids: Sequence[str]) -> set[str]:
+        """Those of these tenants that belong to it."""
+        try:
+            return await self._lists.tenants_among(owner, ids)
+        except Unavailable as error:
+            raise unavailable() from error
+
+    async def owner_of_pool(self, pool_id: str) -> Owner:
+        """The only account, and the only tenant, that sends through an egress pool other than the
+        default one, which tenants have without choosing it."""
+        try:
+            return await self._lists.owner_of_pool(canonical_uuid(pool_id))
+        except ValueError:
+            return Owner()
+        except Unavailable as error:
+            raise unavailable() from error
+
+    async def owner_of(self, kind: type[W], entry_id: str) -> Owner:
+        """Nobody if there is no such entry."""
+        try:
+            found = await self.get(kind, Owner(), entry_id)
+        except Problem as problem:
+            if problem.status != HTTPStatus.NOT_FOUND:
+                raise
+            return Owner()
+        return Owner(found.account_id, found.tenant_id)
 
     @asynccontextmanager
     async def changing(self, caller: Caller) -> AsyncIterator[DirectoryChange]:

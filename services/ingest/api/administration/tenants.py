@@ -174,10 +174,6 @@ class Tenants:
             await self._resume_waiting(tenant.tenant_id)
         return tenant
 
-    async def pool_ids(self) -> set[str]:
-        """Of the pools that tenants send through."""
-        return {one.pool_id for one in await self._directory.all_tenants()}
-
     async def delete(self, caller: Caller, tenant_id: str) -> Tenant:
         """Only without keys, domains and mailboxes."""
         async with self._directory.changing(caller) as change:

@@ -15,6 +15,7 @@ from services.ingest.api.administration.audit_log import AuditLog
 from services.ingest.api.administration.base import LINE, paginate
 from services.ingest.api.callers import Caller
 from services.ingest.api.egress.overrides import operator_name
+from services.ingest.api.egress.owners import OF_SOURCES, Owners
 from services.ingest.api.egress.router_client import EgressRouterClient, pointing_to
 from services.ingest.api.egress.views import addresses_of, id_of_limit
 from services.ingest.domain.accepted_event import timestamp
@@ -29,7 +30,6 @@ PER_SECOND_MAX = 100_000
 KINDS = (
     "tenant", "tenant_site", "api_key", "mailbox", "pool", "egress_site", "warmup", "site", "engine"
 )  # fmt: skip
-OF_SOURCES = ("egress_site", "warmup")
 CHANGED_BY_MAX = 100
 RESOURCE, NAMESPACE = "limits", b"obm limit scopes"  # in the audit log, and of the ids there
 
@@ -53,8 +53,9 @@ class ScopeLimits(RequestModel):
 class Limits:
     """Raises Problem for everything that the router refuses."""
 
-    def __init__(self, router: EgressRouterClient, audit_log: AuditLog) -> None:
+    def __init__(self, router: EgressRouterClient, owners: Owners, audit_log: AuditLog) -> None:
         self._router = router
+        self._owners = owners
         self._audit_log = audit_log
 
     async def page(self, page: Page, *, scope: str) -> tuple[Sequence[LimitUsage], bool]:
@@ -80,10 +81,11 @@ class Limits:
             changed_at=now,
             changed_by=operator_name(caller)[:CHANGED_BY_MAX],
         )
+        owner = await self._owners.of_scope(change.scope)
+        subject = Subject(RESOURCE, uuid5_text(NAMESPACE, change.scope), *owner)
         with pointing_to("#/scope"):  # what else the router refuses
             response = await self._router.execute(PolicyCommand(set_limits=change))
         before = response.limits_before if response.HasField("limits_before") else None
-        subject = Subject(RESOURCE, uuid5_text(NAMESPACE, change.scope))
         await self._audit_log.record(caller, (subject, before, change), action="set")
         return change
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.router.v1.policies_pb2 import (
     OverrideRemoved,
     OverrideSet,
@@ -13,13 +14,18 @@ from contracts.router.v1.policies_pb2 import (
 )
 from kernel import clock
 from services.ingest.api.administration.audit_log import AuditLog
-from services.ingest.api.administration.base import check_id, paginate, parse_id
-from services.ingest.api.administration.tenants import Tenants
+from services.ingest.api.administration.base import (
+    Directory,
+    check_id,
+    paginate,
+    parse_id,
+)
 from services.ingest.api.callers import Caller
+from services.ingest.api.egress.owners import Owners
 from services.ingest.api.egress.requests import OverrideRequest
 from services.ingest.api.egress.router_client import EgressRouterClient, pointing_to
 from services.ingest.api.egress.views import id_of_override, id_of_standing
-from services.ingest.api.egress.visibility import VisibleResources
+from services.ingest.api.egress.visibility import check_sees_egress, visible_scopes
 from services.ingest.domain.accepted_event import timestamp
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
 from services.ingest.store.audit_log import Subject
@@ -38,22 +44,33 @@ SUSPENDS = {
 class Overrides:
     """Raises Problem for everything that the router refuses."""
 
-    def __init__(self, router: EgressRouterClient, tenants: Tenants, audit_log: AuditLog) -> None:
+    def __init__(
+        self,
+        router: EgressRouterClient,
+        directory: Directory,
+        audit_log: AuditLog,
+        *,
+        owners: Owners,
+    ) -> None:
         self._router = router
-        self._tenants = tenants
+        self._directory = directory
         self._audit_log = audit_log
+        self._owners = owners
 
     async def page(self, caller: Caller, page: Page) -> tuple[Sequence[OverrideSet], bool]:
         """Those in force: of the caller's tenants, or all for an operator. Newest first."""
-        visible = await VisibleResources.for_caller(caller, self._tenants)
-        found = [one for one in await self._router.overrides() if visible.scope(one.scope)]
-        return paginate(found, page, id_of=id_of_override)
+        check_sees_egress(caller)
+        found = await self._router.overrides()
+        visible = await visible_scopes(caller, self._directory, {one.scope for one in found})
+        shown = [one for one in found if one.scope in visible]
+        return paginate(shown, page, id_of=id_of_override)
 
     async def standings(self, caller: Caller, page: Page) -> tuple[Sequence[StandingChanged], bool]:
         """Of the caller's tenants, or all for an operator. Without those that are good."""
-        visible = await VisibleResources.for_caller(caller, self._tenants)
-        found = await self._router.standings()
-        shown = [one for one in found if visible.scope(id_of_standing(one))]
+        check_sees_egress(caller)
+        found = {id_of_standing(one): one for one in await self._router.standings()}
+        visible = await visible_scopes(caller, self._directory, found)
+        shown = [one for scope, one in found.items() if scope in visible]
         return paginate(shown, page, id_of=id_of_standing)
 
     async def add(self, caller: Caller, given: OverrideRequest) -> OverrideSet:
@@ -79,16 +96,18 @@ class Overrides:
         found = {id_of_override(one): one for one in await self._router.overrides()}.get(wanted)
         if found is None:
             raise not_found(WHAT)
+        owner = await self._owners.of_scope(found.scope)
         removed = OverrideRemoved(override_id=found.override_id, removed_by=operator_name(caller))
         await self._router.execute(PolicyCommand(remove_override=removed))
-        await self._audit_log.record(caller, (Subject(RESOURCE, wanted), found, None))
+        await self._audit_log.record(caller, (Subject(RESOURCE, wanted, *owner), found, None))
         return wanted
 
     async def _set(self, caller: Caller, override: OverrideSet) -> OverrideSet:
         """Raises Problem with the field that is wrong."""
+        owner = await self._owners.of_scope(override.scope)
         with pointing_to("#/site"):
             await self._router.execute(PolicyCommand(set_override=override))
-        subject = Subject(RESOURCE, id_of_override(override))
+        subject = Subject(RESOURCE, id_of_override(override), *owner)
         await self._audit_log.record(caller, (subject, None, override))
         return override
 
@@ -110,7 +129,7 @@ class Overrides:
         """Raises Problem."""
         tenant_id = check_id(text, "#/tenant_id")
         try:
-            return (await self._tenants.get(caller, tenant_id)).tenant_id
+            return (await self._directory.get(Tenant, caller.owner, tenant_id)).tenant_id
         except Problem as missing:
             if missing.status != 404:
                 raise

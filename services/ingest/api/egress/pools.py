@@ -9,14 +9,14 @@ from msgspec import Meta
 from contracts.router.v1 import policy_service_pb2 as pb
 from contracts.router.v1.directory_pb2 import Pool
 from services.ingest.api.administration.audit_log import AuditLog
-from services.ingest.api.administration.base import Name, paginate, parse_id
-from services.ingest.api.administration.tenants import Tenants
+from services.ingest.api.administration.base import Directory, Name, paginate, parse_id
 from services.ingest.api.callers import Caller
+from services.ingest.api.egress.owners import Owners
 from services.ingest.api.egress.router_client import EgressRouterClient, pointing_to
 from services.ingest.domain.email import RequestModel
 from services.ingest.domain.problem import not_found
 from services.ingest.store.audit_log import Subject
-from services.ingest.store.directory_lists import Page
+from services.ingest.store.directory_lists import Owner, Page
 
 WHAT = "the pool"
 RESOURCE = "pool"  # in the audit log
@@ -40,10 +40,18 @@ class UpdatePoolRequest(RequestModel):
 class Pools:
     """Raises Problem for everything that the router refuses."""
 
-    def __init__(self, router: EgressRouterClient, tenants: Tenants, audit_log: AuditLog) -> None:
+    def __init__(
+        self,
+        router: EgressRouterClient,
+        directory: Directory,
+        audit_log: AuditLog,
+        *,
+        owners: Owners,
+    ) -> None:
         self._router = router
-        self._tenants = tenants
+        self._directory = directory
         self._audit_log = audit_log
+        self._owners = owners
 
     async def page(self, page: Page, *, name: str) -> tuple[Sequence[Pool], bool]:
         """Newest first. name: only the pool of this name."""
@@ -52,31 +60,33 @@ class Pools:
 
     async def create(self, caller: Caller, given: CreatePoolRequest) -> Pool:
         """With `dedicated`, a pool of this name without a tenant is used again."""
-        used = await self._tenants.pool_ids() if given.dedicated else ()
+        used = await self._directory.pools_of(Owner()) if given.dedicated else ()
         request = pb.AddPoolRequest(
             name=given.name, dedicated=given.dedicated, ramp=given.warmup, used_pool_ids=used
         )
         with pointing_to("#/warmup" if given.warmup else "#/name"):
             pool = (await self._router.policy(self._router.policies.AddPool, request)).pool
-        await self._audit_log.record(caller, (_subject_of(pool), None, pool))
+        await self._audit_log.record(caller, (await self._subject_of(pool), None, pool))
         return pool
 
     async def update(self, caller: Caller, pool_id: str, given: UpdatePoolRequest) -> Pool:
         before = await self._get(pool_id)
+        subject = await self._subject_of(before)
         request = pb.SetOverflowRequest(
             pool_id=before.pool_id, overflow_pool_id=given.overflow_pool_id or ""
         )
         with pointing_to("#/overflow_pool_id"):
             pool = (await self._router.policy(self._router.policies.SetOverflow, request)).pool
-        await self._audit_log.record(caller, (_subject_of(pool), before, pool))
+        await self._audit_log.record(caller, (subject, before, pool))
         return pool
 
     async def delete(self, caller: Caller, pool_id: str) -> str:
         """Only without egress sources, and if no other pool overflows to it."""
         before = await self._get(pool_id)
+        subject = await self._subject_of(before)
         request = pb.RemovePoolRequest(pool_id=before.pool_id)
         await self._router.policy(self._router.policies.RemovePool, request)
-        await self._audit_log.record(caller, (_subject_of(before), before, None))
+        await self._audit_log.record(caller, (subject, before, None))
         return before.pool_id
 
     async def _get(self, pool_id: str) -> Pool:
@@ -87,6 +97,5 @@ class Pools:
                 return one
         raise not_found(WHAT)
 
-
-def _subject_of(pool: Pool) -> Subject:
-    return Subject(RESOURCE, pool.pool_id)
+    async def _subject_of(self, pool: Pool) -> Subject:
+        return Subject(RESOURCE, pool.pool_id, *await self._owners.of_pools(pool.pool_id))

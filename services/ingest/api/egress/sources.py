@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from msgspec import UNSET
@@ -14,14 +13,15 @@ from contracts.router.v1.policies_pb2 import PolicyCommand, WarmupCommand
 from kernel import clock
 from services.ingest.api.administration.audit_log import AuditLog
 from services.ingest.api.administration.base import (
+    Directory,
     check_id,
     conflict,
     paginate,
     parse_id,
 )
-from services.ingest.api.administration.tenants import Tenants
 from services.ingest.api.callers import Caller
 from services.ingest.api.egress.overrides import Overrides, operator_name
+from services.ingest.api.egress.owners import Owners
 from services.ingest.api.egress.requests import (
     AddIpRequest,
     ResumeIpRequest,
@@ -31,7 +31,7 @@ from services.ingest.api.egress.requests import (
 )
 from services.ingest.api.egress.router_client import EgressRouterClient, pointing_to
 from services.ingest.api.egress.views import addresses_of
-from services.ingest.api.egress.visibility import VisibleResources
+from services.ingest.api.egress.visibility import visible_pools
 from services.ingest.domain import schedule
 from services.ingest.domain.accepted_event import timestamp
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
@@ -50,15 +50,17 @@ class EgressSources:
     def __init__(
         self,
         router: EgressRouterClient,
-        tenants: Tenants,
+        directory: Directory,
         audit_log: AuditLog,
         *,
         overrides: Overrides,
+        owners: Owners,
     ) -> None:
         self._router = router
-        self._tenants = tenants
+        self._directory = directory
         self._audit_log = audit_log
         self._overrides = overrides
+        self._owners = owners
 
     async def page(
         self, caller: Caller, page: Page, *, address: str = "", pool_id: str = ""
@@ -71,11 +73,11 @@ class EgressSources:
         self, caller: Caller, *, address: str = "", pool_id: str = ""
     ) -> Sequence[pb.Source]:
         """Of the pools that the caller's tenants send through; all for an operator."""
-        visible = await VisibleResources.for_caller(caller, self._tenants)
+        visible = await visible_pools(caller, self._directory)
         return [
             one
             for one in await self._router.sources()
-            if visible.pool(one.source.pool_id)
+            if (visible is None or one.source.pool_id in visible)
             and pool_id in ("", one.source.pool_id)
             and (not address or address in addresses_of(one))
         ]
@@ -132,7 +134,8 @@ class EgressSources:
         await self._command(command)
         after = await self._get(command.egress_id)
         before_warmup = before.warmup.state if before.HasField("warmup") else None
-        subject = Subject(RESOURCE, command.egress_id)
+        owner = await self._owners.of_pools(before.source.pool_id)
+        subject = Subject(RESOURCE, command.egress_id, *owner)
         action = f"warmup_{given.action}"
         change = (subject, before_warmup, after.warmup.state)
         await self._audit_log.record(caller, change, action=action)
@@ -175,8 +178,9 @@ class EgressSources:
         *,
         action: str = "",
     ) -> None:
-        change: Any = (Subject(RESOURCE, after.egress_id), before, after)
-        await self._audit_log.record(caller, change, action=action)
+        pools = [one.pool_id for one in (before, after) if one is not None]
+        subject = Subject(RESOURCE, after.egress_id, *await self._owners.of_pools(*pools))
+        await self._audit_log.record(caller, (subject, before, after), action=action)
 
     async def _existing(self, ip_id: str) -> pb.Source:
         """To change it: not one that is removed and has messages in flight."""

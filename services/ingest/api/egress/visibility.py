@@ -1,50 +1,43 @@
-"""Which tenants a caller sees, and through them which pools and overrides."""
+"""Which pools and scopes a caller sees: those of its tenants. An operator sees all."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 
-from contracts.ingest.v1.directory_pb2 import Tenant
-from services.ingest.api.administration.tenants import Tenants
+from services.ingest.api.administration.base import DEFAULT_POOL, Directory
 from services.ingest.api.callers import Caller, CallerKind, check_live
-from services.ingest.store.directory_lists import Page
 
-DEFAULT_POOL = "00000000-0000-7000-8000-000000000001"  # of tenants without another one
-PAGE = 500
+OF_TENANTS = ("tenant", "tenant_site")
 
 
-class VisibleResources:
-    """What the tenants of a caller have. Without tenants, the caller is an operator, who sees
-    everything."""
-
-    def __init__(self, tenants: Sequence[Tenant] | None) -> None:
-        self._all = tenants is None
-        self._tenants = {one.tenant_id for one in tenants or ()}
-        self._pools = {one.pool_id or DEFAULT_POOL for one in tenants or ()}
-
-    def pool(self, pool_id: str) -> bool:
-        return self._all or pool_id in self._pools
-
-    def scope(self, key: str) -> bool:
-        """key: such as tenant_site/<id>/<site>."""
-        kind, _, rest = key.partition("/")
-        is_theirs = kind in {"tenant", "tenant_site"} and rest.partition("/")[0] in self._tenants
-        return self._all or is_theirs
-
-    @classmethod
-    async def for_caller(cls, caller: Caller, tenants: Tenants) -> "VisibleResources":
-        """Raises Problem, also for test keys: all of this is about live mail."""
-        check_live(caller.key, "egress sources")
-        if caller.tenant is not None:
-            return cls([caller.tenant])
-        if caller.kind == CallerKind.OPERATOR:
-            return cls(None)
-        return cls(await _all_of(caller, tenants))
+def check_sees_egress(caller: Caller) -> None:
+    """Raises Problem for test keys: all of this is about live mail."""
+    check_live(caller.key, "egress sources")
 
 
-async def _all_of(caller: Caller, tenants: Tenants) -> list[Tenant]:
-    found: list[Tenant] = []
-    has_more = True
-    while has_more:
-        page = Page(PAGE, after=found[-1].tenant_id if found else "")
-        some, has_more = await tenants.page(caller, page, external_id="", account_id="", name="")
-        found += some
-    return found
+async def visible_pools(caller: Caller, directory: Directory) -> set[str] | None:
+    """None: all. Raises Problem."""
+    check_sees_egress(caller)
+    if caller.tenant is not None:
+        return {caller.tenant.pool_id or DEFAULT_POOL}
+    if caller.kind == CallerKind.OPERATOR:
+        return None
+    return await directory.pools_of(caller.owner)
+
+
+async def visible_scopes(
+    caller: Caller, directory: Directory, scopes: Collection[str]
+) -> Collection[str]:
+    """Those of the scopes that concern the caller's tenants alone."""
+    if caller.kind == CallerKind.OPERATOR and caller.tenant is None:
+        return scopes
+    tenants = {one: tenant for one in scopes if (tenant := _tenant_of(one))}
+    if caller.tenant is not None:
+        own = {caller.tenant_id}
+    else:
+        own = await directory.tenants_among(caller.owner, sorted({*tenants.values()}))
+    return {scope for scope, tenant_id in tenants.items() if tenant_id in own}
+
+
+def _tenant_of(scope: str) -> str:
+    """The id of the tenant that a scope such as tenant_site/<id>/<site> limits; else empty."""
+    kind, _, rest = scope.partition("/")
+    return rest.partition("/")[0] if kind in OF_TENANTS else ""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,12 +15,13 @@ from contracts.router.v1 import policy_service_pb2 as pb
 from contracts.router.v1.directory_pb2 import EgressSource
 from contracts.router.v1.policies_pb2 import OverrideSet, StandingChanged, WarmupChanged
 from kernel.rpc import RpcError
+from services.ingest.api.administration.base import DEFAULT_POOL
 from services.ingest.api.callers import Caller
 from services.ingest.api.egress.views import id_of_override
-from services.ingest.api.egress.visibility import DEFAULT_POOL, PAGE, VisibleResources
+from services.ingest.api.egress.visibility import visible_pools, visible_scopes
 from services.ingest.clients import problem_of
 from services.ingest.domain.rate_limiter import RateLimitStatus
-from services.ingest.store.directory_lists import Page
+from services.ingest.store.directory_lists import Owner
 from tests.support.rest_api import ID, OpenAccess, application_with
 
 EGRESS, OTHER = "01890000-0000-7000-8000-00000000000a", "01890000-0000-7000-8000-00000000000b"
@@ -235,22 +237,25 @@ def test_a_tenant_sees_its_own_overrides_and_standing() -> None:
     assert len(listed("/v1/standings", "id", OPERATOR)) == 3
 
 
-def test_an_account_sees_the_pools_of_all_its_tenants() -> None:
-    tenants = [Tenant(tenant_id=str(n), pool_id=f"pool {n}") for n in range(PAGE + 1)]
+class TwoTenants:
+    """In place of the directory: an account with a tenant in a pool of its own, and another."""
 
-    class Pages:
-        async def page(self, _: Caller, page: Page, **__: object) -> tuple[list[Tenant], bool]:
-            first = int(page.after) + 1 if page.after else 0
-            found = tenants[first : first + page.limit]
-            return found, first + len(found) < len(tenants)
+    async def pools_of(self, owner: Owner) -> set[str]:
+        assert owner == Owner(ID)
+        return {POOL, DEFAULT_POOL}
 
+    async def tenants_among(self, owner: Owner, ids: Sequence[str]) -> set[str]:
+        assert owner == Owner(ID)
+        return {ID, OTHER} & {*ids}
+
+
+async def test_an_account_sees_the_pools_and_scopes_of_all_its_tenants() -> None:
     account = Caller(ApiKey(account_id=ID, kind=ApiKeyKind.API_KEY_KIND_ACCOUNT))
-    visible = asyncio.run(VisibleResources.for_caller(account, cast(Any, Pages())))
-    assert all(visible.pool(one.pool_id) for one in tenants)
-    assert visible.scope(f"tenant_site/{PAGE}/yahoo")
-    for other in ("tenant/x", "egress_site/1/yahoo", "site/1", "engine/"):
-        assert not visible.scope(other)
-    assert not visible.pool(DEFAULT_POOL)
+    directory = cast(Any, TwoTenants())
+    assert await visible_pools(account, directory) == {POOL, DEFAULT_POOL}
+    own = {f"tenant_site/{ID}/yahoo", f"tenant/{OTHER}"}
+    others = {f"tenant/{EGRESS}", f"egress_site/{ID}/yahoo", f"site/{ID}", "engine/"}
+    assert await visible_scopes(account, directory, own | others) == own
 
 
 @pytest.mark.parametrize("path", ["/v1/ips", IP, "/v1/overrides", "/v1/standings"])

@@ -3,13 +3,14 @@
 import gzip
 import json
 import re
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from mail import headers, mime
 from mail.address import AddressError, parse_mailbox
+from mail.mime import Attachment
 
 _URI = re.compile(r"(?:mailto:[^\s,;!]+|https://[^\s,;!]+)")
 
@@ -61,11 +62,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class PolicyResult:
-    """The sessions under one policy in the period of the report."""
+    """The sessions under one policy in the period of the report. failures: with their numbers."""
 
     policy: AppliedPolicy
     successes: int
-    failures: tuple[Failure, ...] = ()
+    failures: Mapping[Failure, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,54 @@ class ReportingOrganization:
 
     organization: str
     contact: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsReport:
+    """The report to a domain on a period. start, end: timezone-aware, in UTC."""
+
+    domain: str
+    reporter: ReportingOrganization
+    start: datetime
+    end: datetime
+    results: tuple[PolicyResult, ...]
+
+    @property
+    def submitter(self) -> str:
+        """The domain that sends the report."""
+        return self.reporter.contact.rpartition("@")[2]
+
+    @property
+    def identifier(self) -> str:
+        """The same for each copy, so that the recipient recognizes repeats."""
+        return f"{self.start:%Y-%m-%d}.{self.domain}@{self.submitter}"
+
+    def encode(self) -> bytes:
+        """The report as gzipped JSON."""
+        return encode_report(
+            self.results, self.reporter, start=self.start, end=self.end, report_id=self.identifier
+        )
+
+    def message(self, to: str, *, date: datetime) -> bytes:
+        """The report as mail (§5.3), unsigned. Raises AddressError."""
+        subject = f"Report Domain: {self.domain} Submitter: {self.submitter}"
+        filename = report_filename(self.submitter, self.domain, start=self.start, end=self.end)
+        file = Attachment(filename, self.encode(), "application/tlsrpt+gzip")
+        text = f"This is an aggregate TLS report from {self.submitter} for {self.domain}."
+        seed = b"tlsrpt"
+        parts = [mime.text_part("plain", text), mime.attachment_part(file, seed)]
+        root = mime.multipart('report; report-type="tlsrpt"', parts, seed)
+        fields = (
+            headers.date_field(date),
+            headers.address_list_field("From", [parse_mailbox(self.reporter.contact)]),
+            headers.address_list_field("To", [parse_mailbox(to)]),
+            headers.text_field("Subject", f"{subject} Report-ID: <{self.identifier}>"),
+            headers.message_id_field(self.identifier),
+            headers.encode_field("TLS-Report-Domain", self.domain),
+            headers.encode_field("TLS-Report-Submitter", self.submitter),
+            b"MIME-Version: 1.0\r\n",
+        )
+        return b"".join((*fields, *root.headers, b"\r\n", root.body))
 
 
 def record_name(domain: str) -> str:
@@ -143,26 +192,26 @@ def _policy(result: PolicyResult) -> dict[str, object]:
         policy["policy-string"] = list(result.policy.lines)
     if result.policy.mx:
         policy["mx-host"] = list(result.policy.mx)
-    counted = Counter(result.failures)
     entry: dict[str, object] = {
         "policy": policy,
         "summary": {
             "total-successful-session-count": result.successes,
-            "total-failure-session-count": len(result.failures),
+            "total-failure-session-count": sum(result.failures.values()),
         },
     }
-    if counted:
-        entry["failure-details"] = [_detail(item, count) for item, count in counted.items()]
+    if result.failures:
+        entry["failure-details"] = [_detail(one, count) for one, count in result.failures.items()]
     return entry
 
 
 def _detail(failure: Failure, count: int) -> dict[str, object]:
     detail: dict[str, object] = {
         "result-type": failure.result,
-        "sending-mta-ip": failure.sending_ip,
         "receiving-mx-hostname": failure.receiving_host,
         "failed-session-count": count,
     }
+    if failure.sending_ip:
+        detail["sending-mta-ip"] = failure.sending_ip
     if failure.receiving_ip:
         detail["receiving-ip"] = failure.receiving_ip
     if failure.reason_code:

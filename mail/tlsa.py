@@ -28,6 +28,10 @@ class Tlsa:
     matching: int
     data: bytes
 
+    def __str__(self) -> str:
+        """As in a zone file (RFC 6698 §2.2)."""
+        return f"{self.usage} {self.selector} {self.matching} {self.data.hex()}"
+
     @property
     def is_usable(self) -> bool:
         """Whether an SMTP client can use it (RFC 7672 §3.1)."""

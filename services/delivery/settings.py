@@ -73,6 +73,21 @@ class Settings(Shared):
     mta_sts: bool = Field(
         True, description="Whether MTA-STS policies of recipient domains are looked up and enforced"
     )
+    tls_report_from: str = Field(
+        "", description="Sender of daily TLS reports (RFC 8460) to recipient domains; empty: none"
+    )
+    tls_report_organization: str = Field(
+        "", description="Organization that TLS reports name; empty: the domain of their sender"
+    )
+    tls_report_api_url: str = Field(
+        "http://127.0.0.1:8025/v1", description="URL of the API through which reports are mailed"
+    )
+    tls_report_api_key: str = Field(
+        "",
+        repr=False,
+        description="API key of a tenant with the domain of the reports' sender; without it,"
+        " reports are sent over HTTPS only",
+    )
     linger_s: float = Field(
         0.15, ge=0, description="Maximum linger of a batch of assignments under load"
     )

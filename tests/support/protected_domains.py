@@ -83,9 +83,10 @@ async def world_of(
     wrong: Sequence[str] = (),
     more: Records | None = None,
     insecure: AbstractSet[str] = frozenset(),
+    **settings: Any,  # noqa: ANN401
 ) -> AsyncIterator[World]:
-    """wrong: domains whose policy hosts have a wrong certificate. more: records, with which DANE is
-    used. insecure: names that DNSSEC does not prove."""
+    """wrong: domains whose policy hosts have a wrong certificate. more: records. insecure: names
+    that DNSSEC does not prove; if there are some, DANE is used."""
     records: Records = {}
     for domain in domains:
         records |= records_of(domain, policy_id="1" if domain in responses else "")
@@ -99,7 +100,7 @@ async def world_of(
             name_server(records) as (names, address),
             policy_server(responses, ROOT, right, monkeypatch) as policies,
             harness.running(
-                nameservers=[address], dnssec_nameservers=[address] if more else []
+                nameservers=[address], dnssec_nameservers=[address] if insecure else [], **settings
             ) as running,
         ):
             names.is_secure = lambda name: name not in insecure

@@ -1,6 +1,7 @@
 """A scripted webhook endpoint that records the requests it receives."""
 
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -54,16 +55,16 @@ def respond_with(*statuses: int, headers: dict[str, str] | None = None) -> Behav
 
 
 @asynccontextmanager
-async def receiving() -> AsyncIterator[Receiver]:
+async def receiving(tls: ssl.SSLContext | None = None) -> AsyncIterator[Receiver]:
     receiver = Receiver()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", receiver.handle)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
     await site.start()
     [(host, port, *_)] = runner.addresses
-    receiver.url = f"http://{host}:{port}"
+    receiver.url = f"http{'s' if tls else ''}://{host}:{port}"
     try:
         yield receiver
     finally:

@@ -66,6 +66,14 @@ class HostSlots(Protocol):
     def free_slot(self, name: str) -> None: ...
 
 
+class SessionObserver(Protocol):
+    """Counts sessions for TLS reports."""
+
+    def count_opened(self, policy: TlsPolicy, peer: RemoteServer) -> None: ...
+
+    def count_failed(self, policy: TlsPolicy, result: AttemptResult) -> None: ...
+
+
 class NoConnection(Exception):
     """No host could be reached. retry_at_s: the earliest next try, on the monotonic clock. busy: a
     host is working, but accepts no more connections now."""
@@ -90,7 +98,7 @@ class HostBackoff:
 
 class MxConnector:
     """allowed: private networks that may be dialed. open_timeout_s: for one connection, from the
-    first packet to the reply to EHLO."""
+    first packet to the reply to EHLO. observer: of sessions under policies."""
 
     def __init__(
         self,
@@ -99,11 +107,13 @@ class MxConnector:
         *,
         allowed: Sequence[Network] = (),
         open_timeout_s: float = 120.0,
+        observer: SessionObserver | None = None,
     ) -> None:
         self._resolver = resolver
         self._dialer = dialer
         self._allowed = allowed
         self._open_timeout_s = open_timeout_s
+        self._observer = observer
         self._backoffs: BoundedDict[tuple[str, DialTarget], HostBackoff] = BoundedDict(HOSTS_MAX)
         self._backed_off_hosts: BoundedDict[_BackedOffHost, float] = BoundedDict(HOSTS_MAX)
 
@@ -136,6 +146,7 @@ class MxConnector:
         for mx_host in by_preference(assignment.mx_hosts):
             if (refusal := policy.refusal(mx_host.host)) is not None:
                 search.record_failure(refusal, inf)
+                self._observe_failure(policy, refusal)
                 continue
             requirement = policy.requirement(mx_host.host)
             host_search = _HostSearch()
@@ -150,7 +161,9 @@ class MxConnector:
                     ):
                         continue
                     target = replace(host, requirement=requirement)
-                    session = await self._dial(target, assignment, searches=(search, host_search))
+                    session = await self._dial(
+                        target, assignment, searches=(search, host_search), policy=policy
+                    )
                     if session is not None:
                         slot.transfer()
                         return session
@@ -196,7 +209,12 @@ class MxConnector:
         return [DialTarget(mx_host.host, port_of(mx_host), tuple(map(str, pair))) for pair in pairs]
 
     async def _dial(
-        self, host: DialTarget, assignment: DeliveryAssigned, *, searches: "tuple[_HostSearch, ...]"
+        self,
+        host: DialTarget,
+        assignment: DeliveryAssigned,
+        *,
+        searches: "tuple[_HostSearch, ...]",
+        policy: TlsPolicy,
     ) -> SmtpSession | None:
         key = (assignment.egress_id, host)
         backoff = self._backoffs.get(key)
@@ -208,6 +226,7 @@ class MxConnector:
             session = await self._open(host, assignment)
         except ConnectFailed as failure:
             until_s = self._back_off(key, failure.result)
+            self._observe_failure(policy, failure.result)
             for search in searches:
                 search.record_failure(failure.result, until_s)
                 search.dialed += len(host.ips)
@@ -215,7 +234,13 @@ class MxConnector:
         self._backoffs.pop(key, None)
         key_of_host = (assignment.egress_id, host.name, host.port, host.requirement)
         self._backed_off_hosts.pop(key_of_host, None)
+        if self._observer is not None and policy is not NO_POLICY:
+            self._observer.count_opened(policy, session.peer)
         return session
+
+    def _observe_failure(self, policy: TlsPolicy, result: AttemptResult) -> None:
+        if self._observer is not None and policy is not NO_POLICY:
+            self._observer.count_failed(policy, result)
 
     async def _open(self, host: DialTarget, assignment: DeliveryAssigned) -> SmtpSession:
         try:

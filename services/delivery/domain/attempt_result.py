@@ -6,6 +6,7 @@ from contracts.delivery.v1 import events_pb2 as events
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from mail import bounce
 from mail.smtp_reply import Reply, clean_text
+from mail.tls_chain import ChainFault
 from mail.tlsa import Tlsa
 
 # The steps of a session, in order.
@@ -29,6 +30,7 @@ class RemoteServer:
 
     tls: the version, empty for clear text. certificate: its SHA-256 in hex. verified: whether the
     certificate chain is valid for the host name. policy: what requires TLS; empty if nothing does.
+    fault: of a certificate that is not verified.
     matched: the TLSA records, of which one authenticates it, and the names for which it does.
     """
 
@@ -40,6 +42,7 @@ class RemoteServer:
     certificate: str = ""
     verified: bool = False
     policy: str = ""
+    fault: ChainFault | None = None
     matched: tuple[tuple[Tlsa, ...], tuple[str, ...]] | None = None
 
     @property

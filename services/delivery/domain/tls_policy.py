@@ -48,6 +48,7 @@ class TlsRequirement:
 
 OPPORTUNISTIC_TLS, ENCRYPTED = TlsRequirement(), TlsRequirement(DANE)
 VERIFIED = {name: TlsRequirement(name, verified=True) for name in (MTA_STS, ENFORCED)}
+VERIFIED_BY_MTA_STS = VERIFIED[MTA_STS]
 # As in "does not offer STARTTLS, which … requires".
 NAMES = {
     MTA_STS: "its domain's MTA-STS policy",
@@ -86,18 +87,24 @@ class HostRecords:
 class ProvenHosts:
     """The MX hosts of a domain that DNSSEC proves, at least one of them with TLSA records.
     requirements: by host; None without records. problems: of hosts whose records are unknown.
-    problem: why the hosts are unknown."""
+    problem: why the hosts are unknown. records: by host."""
 
     requirements: Mapping[str, TlsRequirement | None] = field(default_factory=dict)
     problems: Mapping[str, str] = field(default_factory=dict)
     problem: str = ""
+    records: Mapping[str, tuple[Tlsa, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, domain: str, hosts: Mapping[str, HostRecords]) -> "ProvenHosts | None":
         """None if no host has TLSA records, for certain."""
         requirements = {name: one.requirement(domain) for name, one in hosts.items()}
         problems = {name: one.problem for name, one in hosts.items() if one.problem}
-        return cls(requirements, problems) if problems or any(requirements.values()) else None
+        records = {name: one.records for name, one in hosts.items()}
+        is_used = bool(problems) or any(requirements.values())
+        return cls(requirements, problems, records=records) if is_used else None
+
+    def records_of(self, host: str) -> tuple[Tlsa, ...]:
+        return self.records.get(host.lower().rstrip("."), ())
 
     def problem_of(self, domain: str, host: str) -> str:
         """Why a host cannot be used; empty if it can."""

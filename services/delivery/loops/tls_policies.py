@@ -20,6 +20,7 @@ from services.delivery.domain.tls_policy import (
     ProvenHosts,
     TlsPolicy,
 )
+from services.delivery.loops.tls_reports import TlsSessionCounter
 from services.delivery.store.mta_sts import PolicyStore, StoredPolicy
 
 DOMAINS_MAX = 10_000  # with a policy, which has up to 64 KB
@@ -42,13 +43,22 @@ class TlsPolicies:
     """Resolves policies. One lookup per domain at a time, however many messages wait for it.
 
     source: of MTA-STS policies; dane: of DANE's records. None disables either.
+    exempt_sender: of TLS reports, which arrive although TLS fails (RFC 8460 §3).
     """
 
     def __init__(
-        self, source: PolicySource | None, store: PolicyStore, *, dane: DaneSource | None = None
+        self,
+        source: PolicySource | None,
+        store: PolicyStore,
+        *,
+        counter: TlsSessionCounter,
+        dane: DaneSource | None = None,
+        exempt_sender: str = "",
     ) -> None:
         self._source = source
         self._dane = dane
+        self._counter = counter
+        self._exempt_sender = exempt_sender
         self._store = store
         self._load: GroupCommit[str, StoredPolicy | None] = GroupCommit(store.load)
         self._absent_until_s: BoundedDict[str, float] = BoundedDict(ABSENT_MAX)
@@ -60,7 +70,7 @@ class TlsPolicies:
         Test mail has none. Hosts that an operator has chosen are not those of the domain's policy.
         """
         context = assignment.context
-        if context.test:
+        if context.test or (self._exempt_sender and context.sender == self._exempt_sender):
             return NO_POLICY
         if assignment.static_route or not (self._source or self._dane):
             return ENFORCED_ONLY if context.tls_enforced else NO_POLICY
@@ -129,6 +139,8 @@ class TlsPolicies:
         except FetchFailed as error:
             extra = {"domain": domain, "error": str(error)[:200], "result": error.result}
             logger.warning("delivery.mta_sts.fetch_failed", extra=extra)
+            in_force = TlsPolicy(domain, mta_sts=stored.policy if stored else None)
+            self._counter.count_fetch(in_force, error.result, str(error))
             return stored, min(record.ttl_s, REFETCH_S)
         await self._store.save(domain, record.policy_id, policy)
         return StoredPolicy(policy, record.policy_id, 0.0, float(policy.max_age_s)), record.ttl_s

@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from kernel import clock
 from kernel.addresses import AddressResolver
 from kernel.dial import Dialer, UrlTarget, parse_url_target
-from mail.reachable import Network, address_policy
-from services.events.clients.connection import (
+from kernel.http_connection import (
     IDLE_TIMEOUT_S,
     Disconnected,
     HttpConnection,
     HttpResponse,
 )
+from mail.reachable import Network, address_policy
 from services.events.domain.schedule import EndpointResponse, parse_http_date, retry_after_s
 
 ERROR_MAX = 500

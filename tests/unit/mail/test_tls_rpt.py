@@ -21,7 +21,7 @@ EXPIRED = Failure(ResultType.CERTIFICATE_EXPIRED, "192.0.2.1", "mx.b.example", "
 def test_equal_failures_are_one_entry_with_a_count() -> None:
     policy = AppliedPolicy(PolicyKind.STS, "b.example", ("version: STSv1",), ("mx.b.example",))
     days = [
-        PolicyResult(policy, 5, (EXPIRED, EXPIRED)),
+        PolicyResult(policy, 5, {EXPIRED: 2}),
         PolicyResult(AppliedPolicy(PolicyKind.NONE, "c.example"), 1),
     ]
     reporter = ReportingOrganization("Engine", "tls@a.example")

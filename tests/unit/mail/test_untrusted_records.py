@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from random import Random
@@ -118,7 +119,7 @@ def test_a_tls_report_counts_every_failure(
     failures: Sequence[tls_rpt.Failure], successes: int, text: str
 ) -> None:
     applied = tls_rpt.AppliedPolicy(tls_rpt.PolicyKind.STS, text, (text,), (text,))
-    day = tls_rpt.PolicyResult(applied, successes, tuple(failures))
+    day = tls_rpt.PolicyResult(applied, successes, Counter(failures))
     reporter = tls_rpt.ReportingOrganization(text, text)
     packed = tls_rpt.encode_report([day], reporter, start=NOW, end=NOW, report_id=text)
     policy = json.loads(gzip.decompress(packed))["policies"][0]

@@ -29,6 +29,7 @@ from aiosmtplib.response import SMTPResponse
 from kernel import clock, metrics
 from kernel.errors import Unavailable
 from mail import smtp_reply, tls_chain, tlsa
+from mail.tls_chain import ChainFault
 from services.delivery.clients.smtp.broken_features import BrokenFeatures
 from services.delivery.clients.smtp.certificates import CertificateVerifier, chain_of
 from services.delivery.clients.smtp.dial_target import DialTarget
@@ -245,8 +246,10 @@ class _Handshake:
         self.peer = replace(self.peer, tls=version, cipher=name, certificate=certificate)
 
     async def verify_certificate(self, certificates: CertificateVerifier) -> None:
-        verified = await certificates.verify(chain_of(self._ssl), self.host.name)
-        self.peer = replace(self.peer, verified=verified)
+        chain, name = chain_of(self._ssl), self.host.name
+        verified = await certificates.verify(chain, name)
+        fault = None if verified else tls_chain.fault_of(chain, name, now=clock.now())
+        self.peer = replace(self.peer, verified=verified, fault=fault)
 
     def check_requirement(self) -> None:
         """Raises ConnectFailed if the connection does not have what the target requires."""
@@ -259,7 +262,7 @@ class _Handshake:
         peer = replace(self.peer, policy=requirement.policy)
         if not peer.tls:
             raise ConnectFailed(starttls_missing(self.host.name, requirement, peer))
-        fault = tls_chain.fault_of(chain_of(self._ssl), self.host.name, now=clock.now())
+        fault = peer.fault or ChainFault.UNTRUSTED
         raise ConnectFailed(
             not_authenticated(fault, self.host.name, requirement=requirement, peer=peer)
         )

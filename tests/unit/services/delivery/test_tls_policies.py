@@ -21,6 +21,7 @@ from services.delivery.domain.attempt_result import ENFORCED, MTA_STS
 from services.delivery.domain.tls_policy import ENFORCED_ONLY, NO_POLICY
 from services.delivery.loops import tls_policies
 from services.delivery.loops.tls_policies import TlsPolicies
+from services.delivery.loops.tls_reports import TlsSessionCounter
 from services.delivery.store.mta_sts import PolicyStore, StoredPolicy
 
 DOMAIN = "receiver.example"
@@ -62,7 +63,12 @@ class Store:
 
 
 def policies_of(source: Source | None, store: Store | None = None) -> TlsPolicies:
-    return TlsPolicies(cast(PolicySource | None, source), cast(PolicyStore, store or Store()))
+    return TlsPolicies(
+        cast(PolicySource | None, source),
+        cast(PolicyStore, store or Store()),
+        counter=TlsSessionCounter(None),
+        exempt_sender="tls-reports@sender.example",
+    )
 
 
 def message(**context: object) -> DeliveryAssigned:
@@ -187,3 +193,5 @@ def test_test_mail_and_static_routes_need_no_lookup() -> None:
     static.context.tls_enforced = True
     assert policies.known(static) is ENFORCED_ONLY
     assert policies_of(None).known(message()) is NO_POLICY
+    report = message(sender="tls-reports@sender.example", tls_enforced=True)
+    assert policies.known(report) is NO_POLICY

@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection to an endpoint, one request at a time (RFC 9112)."""
+"""One HTTP/1.1 connection to a server, one request at a time (RFC 9112)."""
 
 import asyncio
 from dataclasses import dataclass

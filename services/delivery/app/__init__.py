@@ -3,6 +3,7 @@
 import asyncio
 import resource
 import socket
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -19,30 +20,26 @@ from contracts.delivery.v1.events_pb2 import (
 )
 from contracts.ingest.v1.directory_pb2 import Domain, Tenant
 from contracts.router.v1.events_pb2 import DeliveryAssigned
-from kernel.addresses import AddressResolver
 from kernel.content import MOUNT_CHECK_INTERVAL_S, ContentStore, check_mounted, open_store
 from kernel.crypto import SecretKeyring, derived_key
 from kernel.database import PLANS, Database, check_roles
-from kernel.downloads import Downloads
 from kernel.errors import Unavailable
 from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
 from kernel.outbox import Outbox
 from kernel.processor import DeadLetterGuard, StreamProcessor
-from kernel.resolver import system_resolver
 from kernel.rpc import RpcServer
-from kernel.service import Actions, Loop, Service, close_in_order, create_loops
+from kernel.service import Loop, Service, close_in_order, create_loops
 from kernel.table import ReplicatedTable
 from kernel.tls import Certificates
-from mail.reachable import address_policy, parse_networks
+from mail.reachable import parse_networks
 from services.delivery.api.return_path.receiver import ReturnPathDependencies
 from services.delivery.api.return_path.server import create_return_path, return_addresses
 from services.delivery.api.rpc import DeliveryServicer
 from services.delivery.api.sandbox import SandboxHandler, SandboxListener
-from services.delivery.clients.dane import DaneSource, validating_resolver
+from services.delivery.app.tls import create_resolver, create_tls_policies, create_tls_reporter
 from services.delivery.clients.dns import CachingResolver
 from services.delivery.clients.mail_reader import MailReader
-from services.delivery.clients.mta_sts import PolicySource
 from services.delivery.clients.mx_connector import MxConnector
 from services.delivery.clients.smtp.connections import ConnectionConfig, Connections
 from services.delivery.clients.smtp.dial import SmtpDialer
@@ -53,18 +50,18 @@ from services.delivery.loops.delivery_dispatcher import DeliveryDispatcher
 from services.delivery.loops.partition_maintenance import PartitionMaintenance
 from services.delivery.loops.recovery import Recovery
 from services.delivery.loops.rendering import Renderer, SigningKeys
-from services.delivery.loops.tls_policies import TlsPolicies
+from services.delivery.loops.tls_reports import TlsReporter, TlsSessionCounter
 from services.delivery.settings import Settings
 from services.delivery.store.days import JournalDayPartitions
 from services.delivery.store.journal import Journal
-from services.delivery.store.mta_sts import PolicyStore
 from services.delivery.store.sandbox import SandboxStore
+from services.delivery.store.tls_reports import ReportStore
 from services.delivery.store.workers import WorkerRegistration
 
 SWEEP_INTERVAL_S = 0.5
 CONNECTIONS_INTERVAL_S = 1.0
 MAINTENANCE_INTERVAL_S = 3600.0
-DNS_TIMEOUT_S = 10.0
+COUNTS_INTERVAL_S, REPORTS_INTERVAL_S = 60.0, 3600.0  # of TLS reports
 STOP_CONSUMING_TIMEOUT_S = 5.0  # a consumer without its broker may hang
 STARTING = "start"
 FILES_MAX = 65_536  # the most open files to request, if the hard limit allows it
@@ -90,12 +87,18 @@ class Dependencies:
     days: JournalDayPartitions
     content: ContentStore
     mail_reader: MailReader
+    resolver: Resolver
+    tls_counter: TlsSessionCounter
+    tls_reporter: TlsReporter | None
 
     async def close(self) -> None:
         with suppress(Unavailable):  # then the lease expires by itself
             await self.worker.deregister()
+        reporter = self.tls_reporter
         await close_in_order(
             self.mail_reader.child.close,
+            self.tls_counter.close,
+            *([] if reporter is None else [reporter.close]),
             self.outbox.drain,
             self.kafka.close,
             self.tenant_database.close,
@@ -151,6 +154,8 @@ def create_dependencies(settings: Settings) -> Dependencies:
     database = Database(
         settings.system_database_url, name="delivery system", session=SESSION_SETTINGS
     )
+    resolver = create_resolver(settings)
+    reporter = create_tls_reporter(settings, database, resolver)
     return Dependencies(
         settings,
         health,
@@ -163,6 +168,9 @@ def create_dependencies(settings: Settings) -> Dependencies:
         JournalDayPartitions(database, retention_days=settings.journal_retention_days),
         open_store(settings.content_store_url),
         MailReader(),
+        resolver,
+        TlsSessionCounter(None if reporter is None else ReportStore(database)),
+        reporter,
     )
 
 
@@ -185,7 +193,6 @@ def register_consumers(deps: Dependencies, dispatcher: DeliveryDispatcher) -> No
 
 def create_delivery_dispatcher(deps: Dependencies, signing_keys: SigningKeys) -> DeliveryDispatcher:
     settings = deps.settings
-    resolver = create_resolver(settings)
     return DeliveryDispatcher(
         JournalCommitter(
             deps.system_database,
@@ -195,8 +202,10 @@ def create_delivery_dispatcher(deps: Dependencies, signing_keys: SigningKeys) ->
             sweep_after_s=settings.outbox_sweep_after_s,
         ),
         Renderer(deps.content, signing_keys),
-        connections=create_connections(settings, resolver),
-        tls_policies=create_tls_policies(deps, resolver),
+        connections=create_connections(deps),
+        tls_policies=create_tls_policies(
+            settings, deps.system_database, deps.resolver, counter=deps.tls_counter
+        ),
         health=deps.health,
     )
 
@@ -257,7 +266,7 @@ def create_maintenance_loops(deps: Dependencies, dispatcher: DeliveryDispatcher)
         deps.days,
         sandbox_retention_days=settings.sandbox_retention_days,
     )
-    actions: Actions = [
+    actions: list[tuple[float, Callable[[], Awaitable[None]]]] = [
         *deps.outbox.loop_actions(SWEEP_INTERVAL_S),
         (settings.worker_lease_s / 3, deps.worker.register_or_renew),
         (settings.recovery_interval_s, recovery.run_once),
@@ -265,28 +274,17 @@ def create_maintenance_loops(deps: Dependencies, dispatcher: DeliveryDispatcher)
         (MAINTENANCE_INTERVAL_S, maintenance.run_once),
         (MOUNT_CHECK_INTERVAL_S, partial(check_mounted, deps.content)),
     ]
-    return create_loops(actions, deps.health)
+    if (reporter := deps.tls_reporter) is None:
+        return create_loops(actions, deps.health)
+    actions += [
+        (COUNTS_INTERVAL_S, deps.tls_counter.flush),
+        (REPORTS_INTERVAL_S, reporter.run_once),
+    ]
+    return [*create_loops(actions, deps.health), reporter.lease.maintain]
 
 
-def create_resolver(settings: Settings) -> Resolver:
-    return system_resolver(
-        settings.nameservers, timeout_s=DNS_TIMEOUT_S, setting="DELIVERY_NAMESERVERS"
-    )
-
-
-def create_tls_policies(deps: Dependencies, resolver: Resolver) -> TlsPolicies:
+def create_connections(deps: Dependencies) -> Connections:
     settings = deps.settings
-    source = dane = None
-    if settings.mta_sts:
-        allowed = parse_networks(settings.relay_allowed_networks)
-        addresses = AddressResolver(address_policy(allowed), resolver=resolver)
-        source = PolicySource(resolver, Downloads(addresses))
-    if settings.dnssec_nameservers:
-        dane = DaneSource(validating_resolver(settings.dnssec_nameservers))
-    return TlsPolicies(source, PolicyStore(deps.system_database), dane=dane)
-
-
-def create_connections(settings: Settings, resolver: Resolver) -> Connections:
     config = ConnectionConfig(
         settings.smtp_connections_max,
         settings.smtp_messages_per_connection_max,
@@ -295,7 +293,7 @@ def create_connections(settings: Settings, resolver: Resolver) -> Connections:
         wait_max_s=settings.connection_wait_max_s,
         connections_total_max=settings.smtp_connections_total_max or default_connections_total(),
     )
-    return Connections(create_mx_connector(settings, resolver), config)
+    return Connections(create_mx_connector(deps), config)
 
 
 def default_connections_total() -> int:
@@ -306,7 +304,8 @@ def default_connections_total() -> int:
     return max(limit - RESERVED_FILES, limit // 2)
 
 
-def create_mx_connector(settings: Settings, resolver: Resolver) -> MxConnector:
+def create_mx_connector(deps: Dependencies) -> MxConnector:
+    settings = deps.settings
     timeouts = Timeouts(
         **{
             name: getattr(settings, f"smtp_{name.removesuffix('_s')}_timeout_s")
@@ -315,8 +314,9 @@ def create_mx_connector(settings: Settings, resolver: Resolver) -> MxConnector:
         }
     )
     return MxConnector(
-        CachingResolver(resolver),
+        CachingResolver(deps.resolver),
         SmtpDialer(timeouts),
         allowed=parse_networks(settings.relay_allowed_networks),
         open_timeout_s=settings.smtp_session_open_timeout_s,
+        observer=deps.tls_counter,
     )

@@ -1,0 +1,87 @@
+"""Wiring of TLS policies and TLS reports."""
+
+from dns.asyncresolver import Resolver
+
+from kernel.addresses import AddressResolver
+from kernel.database import Database
+from kernel.dial import Dialer
+from kernel.downloads import Downloads
+from kernel.errors import ConfigError
+from kernel.lease import Lease
+from kernel.resolver import system_resolver
+from mail.address import AddressError, Mailbox, canonical, parse_mailbox
+from mail.reachable import address_policy, parse_networks
+from mail.tls_rpt import ReportingOrganization
+from services.delivery.clients.dane import DaneSource, validating_resolver
+from services.delivery.clients.mta_sts import PolicySource
+from services.delivery.clients.report_sender import ReportSender
+from services.delivery.loops.tls_policies import TlsPolicies
+from services.delivery.loops.tls_reports import TlsReporter, TlsSessionCounter
+from services.delivery.settings import Settings
+from services.delivery.store.mta_sts import PolicyStore
+from services.delivery.store.tls_reports import ReportStore
+
+DNS_TIMEOUT_S = 10.0
+
+
+def create_resolver(settings: Settings) -> Resolver:
+    return system_resolver(
+        settings.nameservers, timeout_s=DNS_TIMEOUT_S, setting="DELIVERY_NAMESERVERS"
+    )
+
+
+def create_tls_policies(
+    settings: Settings, database: Database, resolver: Resolver, *, counter: TlsSessionCounter
+) -> TlsPolicies:
+    """Raises ConfigError."""
+    sender = report_sender_of(settings)
+    source = dane = None
+    if settings.mta_sts:
+        source = PolicySource(resolver, Downloads(public_addresses(settings, resolver)))
+    if settings.dnssec_nameservers:
+        dane = DaneSource(validating_resolver(settings.dnssec_nameservers))
+    return TlsPolicies(
+        source,
+        PolicyStore(database),
+        counter=counter,
+        dane=dane,
+        exempt_sender=sender.address if sender is not None else "",
+    )
+
+
+def create_tls_reporter(
+    settings: Settings, database: Database, resolver: Resolver
+) -> TlsReporter | None:
+    """None if the operator sends no reports. Raises ConfigError."""
+    if (contact := report_sender_of(settings)) is None:
+        return None
+    sender = ReportSender(
+        resolver,
+        Dialer(public_addresses(settings, resolver)),
+        own=Dialer(AddressResolver(lambda *_: True)),
+        api_url=settings.tls_report_api_url,
+        api_key=settings.tls_report_api_key,
+    )
+    organization = settings.tls_report_organization or contact.domain
+    return TlsReporter(
+        ReportStore(database),
+        Lease(database, "delivery", "tls reports"),
+        sender,
+        reporter=ReportingOrganization(organization, contact.address),
+    )
+
+
+def report_sender_of(settings: Settings) -> Mailbox | None:
+    """Raises ConfigError."""
+    if not settings.tls_report_from:
+        return None
+    try:
+        return canonical(parse_mailbox(settings.tls_report_from))
+    except AddressError as error:
+        raise ConfigError(f"DELIVERY_TLS_REPORT_FROM: {error}") from error
+
+
+def public_addresses(settings: Settings, resolver: Resolver) -> AddressResolver:
+    """Resolves the hosts of strangers to public addresses, and those that the operator allows."""
+    allowed = parse_networks(settings.relay_allowed_networks)
+    return AddressResolver(address_policy(allowed), resolver=resolver)

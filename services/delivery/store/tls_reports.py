@@ -1,0 +1,99 @@
+"""Counts of sessions under TLS policies, per UTC day and domain, until they are reported."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from hashlib import sha256
+from typing import NamedTuple
+
+import msgspec
+
+from kernel.database import Database, Transaction
+from mail.tls_rpt import AppliedPolicy, Failure, PolicyResult
+
+PAGE = 100  # domains
+ROWS_MAX = 1_000  # of one domain and day that are reported
+
+ADD = """
+INSERT INTO delivery.tls_results (day, domain, digest, policy, failure, sessions)
+SELECT * FROM unnest(%s::date[], %s::text[], %b::bytea[], %s::text[], %s::text[], %s::bigint[])
+    AS g (day, domain, digest, policy, failure, sessions)
+ORDER BY day, domain, digest
+ON CONFLICT (day, domain, digest) DO UPDATE
+SET sessions = delivery.tls_results.sessions + excluded.sessions
+"""
+
+DUE = """
+SELECT day, domain FROM delivery.tls_results
+WHERE day < (now() AT TIME ZONE 'UTC')::date AND (day, domain) > (%s, %s)
+GROUP BY day, domain ORDER BY day, domain LIMIT %s
+"""
+
+RESULTS = """
+SELECT policy, failure, sessions FROM delivery.tls_results WHERE day = %s AND domain = %s
+ORDER BY digest LIMIT %s
+"""
+
+DELETE = "DELETE FROM delivery.tls_results WHERE day = %s AND domain = %s"
+
+
+class ResultKey(NamedTuple):
+    """What sessions are counted by. failure: None for successful ones."""
+
+    day: date
+    policy: AppliedPolicy
+    failure: Failure | None
+
+
+class DueReport(NamedTuple):
+    """A day of a domain that has not been reported."""
+
+    day: date
+    domain: str
+
+
+class ReportStore:
+    """Queries of the counts."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, counts: Mapping[ResultKey, int]) -> None:
+        """Add to the counts."""
+        policies = [msgspec.json.encode(key.policy) for key in counts]
+        failures = [msgspec.json.encode(key.failure) for key in counts]
+        pairs = zip(policies, failures, strict=True)
+        await self._database.execute_autocommit(
+            ADD,
+            (
+                [key.day for key in counts],
+                [key.policy.domain for key in counts],
+                [sha256(policy + b"\0" + failure).digest() for policy, failure in pairs],
+                [policy.decode() for policy in policies],
+                [failure.decode() for failure in failures],
+                list(counts.values()),
+            ),
+        )
+
+    async def due(self, after: DueReport) -> Sequence[DueReport]:
+        """Up to PAGE days and domains that have ended, in order."""
+        rows = await self._database.execute_autocommit(DUE, (*after, PAGE))
+        return [DueReport(*row) for row in rows]
+
+    async def results(self, report: DueReport) -> list[PolicyResult]:
+        """The results of a day and domain, by policy."""
+        found: dict[AppliedPolicy, tuple[int, dict[Failure, int]]] = {}
+        rows = await self._database.execute_autocommit(RESULTS, (*report, ROWS_MAX))
+        for policy_text, failure_text, sessions in rows:
+            policy = msgspec.json.decode(policy_text, type=AppliedPolicy)
+            failure = msgspec.json.decode(failure_text, type=Failure | None)
+            successes, failures = found.get(policy, (0, {}))
+            if failure is None:
+                found[policy] = (successes + sessions, failures)
+            else:
+                found[policy] = (successes, {**failures, failure: sessions})
+        return [PolicyResult(policy, *counted) for policy, counted in found.items()]
+
+
+async def delete(tx: Transaction, report: DueReport) -> None:
+    """Forget a day of a domain."""
+    await tx.execute(DELETE, report)

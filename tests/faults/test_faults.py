@@ -29,6 +29,8 @@ NOT_IN_SCENARIOS = {
     "ingest.domain.in_transaction",
     "ingest.domain.committed",
     "ingest.act.obeyed",  # in cli/test_egress
+    "delivery.return_path.recorded",  # in e2e/test_mail_that_comes_back
+    "delivery.return_path.committed",
 }
 SCENARIOS = quick_scenarios()
 

@@ -64,8 +64,10 @@ class Api:
     def put(self, path: str, body: Mapping[str, object]) -> dict[str, Any]:
         return self._call("PUT", path, body)
 
-    def patch(self, path: str, body: Mapping[str, object]) -> dict[str, Any]:
-        return self._call("PATCH", path, body)
+    def patch(
+        self, path: str, body: Mapping[str, object], *, tenant_id: str = ""
+    ) -> dict[str, Any]:
+        return self._call("PATCH", path, body, tenant_id=tenant_id)
 
     def delete(self, path: str, *, tenant_id: str = "") -> None:
         self._call("DELETE", path, None, tenant_id=tenant_id)

@@ -75,6 +75,36 @@ def verify(domain: Domain) -> None:
 
 
 @app.command()
+def track(
+    domain: Domain,
+    *,
+    opens: Annotated[bool | None, typer.Option(help="Track opens by a pixel")] = None,
+    clicks: Annotated[bool | None, typer.Option(help="Track the links of html")] = None,
+    untracked: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST", help="Do not track links to this host, repeated; '': none"),
+    ] = None,
+) -> None:
+    """Say what is tracked in the mail of a domain, and print it.
+
+    \b
+    obm domain track shop.example.net --opens --clicks --untracked bank.example
+    """
+    api = open_api()
+    found = api.find("domains", domain)
+    given = {"open_tracking": opens, "click_tracking": clicks}
+    changes: dict[str, object] = {name: value for name, value in given.items() if value is not None}
+    if untracked is not None:
+        changes["untracked_hosts"] = [host for host in untracked if host]
+    path = f"/domains/{found['id']}"
+    changed = api.patch(path, changes, tenant_id=found["tenant_id"])
+    console.print(f"opens: {'yes' if changed['open_tracking'] else 'no'}")
+    console.print(f"clicks: {'yes' if changed['click_tracking'] else 'no'}")
+    for host in changed["untracked_hosts"]:
+        console.print(f"not to: {host}", markup=False)
+
+
+@app.command()
 def rotate_dkim(domain: Domain) -> None:
     """Add new DKIM keys and print the records. The new keys sign once the engine has found their
     records in DNS; keep the old records for seven days more.

@@ -20,6 +20,7 @@ from mail import tracking, unsubscribe
 from tests.support.accounts import keys_of_callers
 from tests.support.engine import DOMAIN, Engine, engine_of
 from tests.support.sandbox import await_captured
+from tests.support.shell import Shell
 from tests.support.stack import FreshDatabase, temporary_database
 
 BRANDS = """
@@ -31,7 +32,7 @@ tracking_host = "links.own-brand.net"
 unsubscribe_host = "leave.own-brand.net"
 """
 URL = "https://shop.example.org/a?b=1&c=(2)|'3'#d"
-PAGE = f'<p>Grüße <a href="{URL}">see</a></p>'
+PAGE = f'<p>Grüße <a href="{URL}">see</a> <a href="https://my.bank.example/">pay</a></p>'
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,15 @@ def engine(
             },
         ) as running,
     ):
-        change_domain(running, open_tracking=True, click_tracking=True)
+        shell = Shell(
+            {
+                "OBM_API_URL": running.url,
+                "OBM_OPERATOR_KEY": keys_of_callers(running.environment)["accounts"],
+            }
+        )
+        on = ("--opens", "--clicks", "--untracked", "bank.example")
+        shown = shell.obm("domain", "track", running.account.domain_id, *on)
+        assert shown.split("\n") == ["opens: yes", "clicks: yes", "not to: bank.example"]
         yield running
 
 

@@ -32,6 +32,7 @@ name = "Zenith Mail"
 slug = "zenith"
 sandbox_domain = "zenith-sandbox.net"
 smtp_host = "smtp.zenith-mail.net"
+tracking_host = "links.zenith-mail.net"
 api_hosts = ["api.zenith-mail.net"]
 
 [default.certificates."smtp.reseller-post.net"]
@@ -44,6 +45,8 @@ slug = "partner"
 sandbox_domain = "partner-sandbox.net"
 api_hosts = ["api.partner-post.net"]
 smtp_host = "smtp.partner-post.net"
+tracking_host = "links.partner-post.net"
+unsubscribe_host = "leave.partner-post.net"
 bounce_mx = "mx.partner-post.net"
 
 [partner.certificates."smtp.partner-post.net"]
@@ -133,11 +136,12 @@ def send_and_wait(customer: Customer, key: str, receiver: Receiver) -> None:
     # a domain needs a live key of the same tenant
     [own] = customer.call("GET", "/api-keys", key).json()["data"]
     live = customer.new_key(name="Live", tenant_id=own["tenant_id"])
-    assert customer.call("POST", "/domains", live, name=domain).is_success
+    on = {"open_tracking": True, "click_tracking": True}
+    assert customer.call("POST", "/domains", live, name=domain, **on).is_success
     for local in ("delivered", "bounced"):
         sent = customer.call(
             "POST", "/emails", key, **{"from": f"Shop <shop@{domain}>"},
-            to=f"{local}@{customer.sandbox}", subject="Order", text="Hi", html="<p>Hi</p>",
+            to=f"{local}@{customer.sandbox}", subject="Order", text="Hi", html='<a href="https://own-lab.net/">Hi</a>',
             stream="broadcast" if local == "delivered" else "transactional",
         )  # fmt: skip
         assert sent.status_code == 202, sent.text
@@ -153,6 +157,9 @@ def send_and_wait(customer: Customer, key: str, receiver: Receiver) -> None:
         customer.call("GET", f"/sandbox/messages/{one['id']}", key)
         raw = customer.call("GET", f"/sandbox/messages/{one['id']}/raw", key)
         assert b"DKIM-Signature" in raw.content
+        assert raw.content.count(f"https://links.{customer.domain}/".encode()) == 2
+        if one["recipient"].startswith("delivered"):
+            assert f"<https://leave.{customer.domain}/u/".encode() in raw.content
 
 
 STRANGE = (

@@ -45,6 +45,7 @@ class Customer:
         made = self.call(
             "POST", "/brands", operator, name="Post", slug=self.slug, sandbox_domain=self.sandbox,
             api_hosts=[f"api.{self.domain}"], smtp_host=f"smtp.{self.domain}",
+            tracking_host=f"links.{self.domain}", unsubscribe_host=f"leave.{self.domain}",
             bounce_mx=f"mx.{self.domain}", selector_prefix=self.slug,
         )  # fmt: skip
         assert made.status_code == 201, made.text

@@ -106,20 +106,26 @@ class Tracking(_message.Message):
     HOST_FIELD_NUMBER: _builtins.int
     OPENS_FIELD_NUMBER: _builtins.int
     CLICKS_FIELD_NUMBER: _builtins.int
+    EXCLUDED_HOSTS_FIELD_NUMBER: _builtins.int
     host: _builtins.str
     """in their URLs"""
     opens: _builtins.bool
     clicks: _builtins.bool
+    @_builtins.property
+    def excluded_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """links to them and to hosts below them are not tracked"""
+
     def __init__(
         self,
         *,
         host: _builtins.str = ...,
         opens: _builtins.bool = ...,
         clicks: _builtins.bool = ...,
+        excluded_hosts: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clicks", b"clicks", "host", b"host", "opens", b"opens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clicks", b"clicks", "excluded_hosts", b"excluded_hosts", "host", b"host", "opens", b"opens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -99,6 +99,7 @@ class DomainInfo(_message.Message):
     NEXT_CHECK_AT_FIELD_NUMBER: _builtins.int
     ROTATION_FIELD_NUMBER: _builtins.int
     RECORDS_FIELD_NUMBER: _builtins.int
+    UNTRACKED_HOSTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     tenant_id: _builtins.str
     name: _builtins.str
@@ -130,6 +131,8 @@ class DomainInfo(_message.Message):
     def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___DomainRecordInfo]:
         """to publish"""
 
+    @_builtins.property
+    def untracked_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -151,10 +154,11 @@ class DomainInfo(_message.Message):
         next_check_at: _timestamp_pb2.Timestamp | None = ...,
         rotation: Global___DomainRotationInfo | None = ...,
         records: _abc.Iterable[Global___DomainRecordInfo] | None = ...,
+        untracked_hosts: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "created_at", b"created_at", "next_check_at", b"next_check_at", "rotation", b"rotation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "click_tracking", b"click_tracking", "created_at", b"created_at", "dkim_selectors", b"dkim_selectors", "id", b"id", "name", b"name", "next_check_at", b"next_check_at", "open_tracking", b"open_tracking", "paused", b"paused", "records", b"records", "region", b"region", "return_path", b"return_path", "rotation", b"rotation", "shared", b"shared", "status", b"status", "tenant_id", b"tenant_id", "tls", b"tls", "vouched", b"vouched"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "click_tracking", b"click_tracking", "created_at", b"created_at", "dkim_selectors", b"dkim_selectors", "id", b"id", "name", b"name", "next_check_at", b"next_check_at", "open_tracking", b"open_tracking", "paused", b"paused", "records", b"records", "region", b"region", "return_path", b"return_path", "rotation", b"rotation", "shared", b"shared", "status", b"status", "tenant_id", b"tenant_id", "tls", b"tls", "untracked_hosts", b"untracked_hosts", "vouched", b"vouched"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -256,6 +260,7 @@ class CreateDomainRequest(_message.Message):
     OPEN_TRACKING_FIELD_NUMBER: _builtins.int
     CLICK_TRACKING_FIELD_NUMBER: _builtins.int
     TLS_FIELD_NUMBER: _builtins.int
+    UNTRACKED_HOSTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     custom_return_path: _builtins.str
     """label of the return path's host"""
@@ -269,6 +274,10 @@ class CreateDomainRequest(_message.Message):
     """of links in html"""
     tls: _builtins.str
     """opportunistic (default) or enforced"""
+    @_builtins.property
+    def untracked_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """links to them and to hosts below them are not tracked"""
+
     def __init__(
         self,
         *,
@@ -279,10 +288,11 @@ class CreateDomainRequest(_message.Message):
         open_tracking: _builtins.bool | None = ...,
         click_tracking: _builtins.bool | None = ...,
         tls: _builtins.str | None = ...,
+        untracked_hosts: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_click_tracking", b"_click_tracking", "_custom_return_path", b"_custom_return_path", "_open_tracking", b"_open_tracking", "_tls", b"_tls", "click_tracking", b"click_tracking", "custom_return_path", b"custom_return_path", "open_tracking", b"open_tracking", "tls", b"tls"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_click_tracking", b"_click_tracking", "_custom_return_path", b"_custom_return_path", "_open_tracking", b"_open_tracking", "_tls", b"_tls", "click_tracking", b"click_tracking", "custom_return_path", b"custom_return_path", "name", b"name", "open_tracking", b"open_tracking", "shared", b"shared", "tls", b"tls", "vouched", b"vouched"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_click_tracking", b"_click_tracking", "_custom_return_path", b"_custom_return_path", "_open_tracking", b"_open_tracking", "_tls", b"_tls", "click_tracking", b"click_tracking", "custom_return_path", b"custom_return_path", "name", b"name", "open_tracking", b"open_tracking", "shared", b"shared", "tls", b"tls", "untracked_hosts", b"untracked_hosts", "vouched", b"vouched"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__click_tracking: _TypeAlias = _typing.Literal["click_tracking"]  # noqa: Y015
     _WhichOneofArgType__click_tracking: _TypeAlias = _typing.Literal["_click_tracking", b"_click_tracking"]  # noqa: Y015
@@ -422,11 +432,16 @@ class UpdateDomainRequest(_message.Message):
     OPEN_TRACKING_FIELD_NUMBER: _builtins.int
     CLICK_TRACKING_FIELD_NUMBER: _builtins.int
     TLS_FIELD_NUMBER: _builtins.int
+    UNTRACKED_HOSTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     open_tracking: _builtins.bool
     click_tracking: _builtins.bool
     tls: _builtins.str
     """opportunistic or enforced"""
+    @_builtins.property
+    def untracked_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """empty: unchanged"""
+
     def __init__(
         self,
         *,
@@ -434,10 +449,11 @@ class UpdateDomainRequest(_message.Message):
         open_tracking: _builtins.bool | None = ...,
         click_tracking: _builtins.bool | None = ...,
         tls: _builtins.str | None = ...,
+        untracked_hosts: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_click_tracking", b"_click_tracking", "_open_tracking", b"_open_tracking", "_tls", b"_tls", "click_tracking", b"click_tracking", "open_tracking", b"open_tracking", "tls", b"tls"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_click_tracking", b"_click_tracking", "_open_tracking", b"_open_tracking", "_tls", b"_tls", "click_tracking", b"click_tracking", "id", b"id", "open_tracking", b"open_tracking", "tls", b"tls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_click_tracking", b"_click_tracking", "_open_tracking", b"_open_tracking", "_tls", b"_tls", "click_tracking", b"click_tracking", "id", b"id", "open_tracking", b"open_tracking", "tls", b"tls", "untracked_hosts", b"untracked_hosts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__click_tracking: _TypeAlias = _typing.Literal["click_tracking"]  # noqa: Y015
     _WhichOneofArgType__click_tracking: _TypeAlias = _typing.Literal["_click_tracking", b"_click_tracking"]  # noqa: Y015

@@ -132,12 +132,15 @@ class RecipientLinks:
             at = text.find(URL_PLACEHOLDER, end)
 
     def _click_edits(self, html: str) -> Iterator[Edit[Slot]]:
-        """Of links that do not unsubscribe, or lead through the engine already."""
+        """Of links but those that unsubscribe, lead through the engine already, or are excluded."""
         before = _url(self.tracking.host, CLICK)
         hosts = {self.tracking.host, self.unsubscribe.host if self.unsubscribe else ""}
+        excluded = tuple([f".{one}" for one in self.tracking.excluded_hosts])
         own_url = self._own_url
         for start, end, url, host, quoted in islice(find_links(html), LINKS_MAX):
             if host in hosts or url == own_url or f"<{url}>" in self.own or URL_PLACEHOLDER in url:
+                continue
+            if excluded and f".{host}".endswith(excluded):
                 continue
             quote = "" if quoted else '"'
             yield Edit(start, end, quote + before, Slot(CLICK, url), quote)

@@ -38,6 +38,7 @@ def to_json(view: DomainView) -> dict[str, object]:
         **summary_to_json(view.domain),
         "open_tracking": view.domain.open_tracking,
         "click_tracking": view.domain.click_tracking,
+        "untracked_hosts": list(view.domain.untracked_hosts),
         "tls": "enforced" if view.domain.tls_enforced else "opportunistic",
         "checked_at": format_time(checked_at) if checked_at else None,
         "next_check_at": format_time(due_at) if due_at else None,

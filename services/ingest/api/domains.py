@@ -16,6 +16,7 @@ from mail.address import AddressError
 from mail.records import DnsRecord
 from services.ingest.api.access import Principal
 from services.ingest.api.administration.base import Directory, paginate
+from services.ingest.api.administration.brands import Host
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.callers import Caller, CallerKind, caller_kind_of, check_live
 from services.ingest.api.emails import Emails
@@ -41,6 +42,7 @@ from services.ingest.store.domains import (
 
 ENFORCED = "enforced"
 TRACKING = ("open_tracking", "click_tracking")
+UntrackedHosts = Annotated[list[Host], Meta(max_length=100)]
 WAITING_S = 3.0  # to look for mail that waits
 
 logger = logging.getLogger(__name__)
@@ -54,6 +56,7 @@ class UpdateDomainRequest(RequestModel):
     id: str = ""
     open_tracking: bool | None = None
     click_tracking: bool | None = None
+    untracked_hosts: UntrackedHosts | None = None
     tls: Tls | None = None
 
 
@@ -77,6 +80,7 @@ class CreateDomainRequest(RequestModel):
     region: Annotated[str, Meta(max_length=64)] | None = None
     open_tracking: bool | None = None
     click_tracking: bool | None = None
+    untracked_hosts: UntrackedHosts | None = None
     tls: Tls | None = None
 
 
@@ -154,6 +158,7 @@ class Domains:
         domain.tls_enforced = new.tls == ENFORCED
         domain.open_tracking = bool(new.open_tracking)
         domain.click_tracking = bool(new.click_tracking)
+        domain.untracked_hosts.extend(new.untracked_hosts or ())
         domain.status = verification.VERIFIED if new.vouched else verification.NOT_STARTED
         try:
             await query_or_503(self.store.add(domain, actor=principal.caller.actor))
@@ -203,7 +208,8 @@ class Domains:
         found = await self.find(principal, domain_id)
         _check_own(principal, found)
         self._check_tracking(principal, changes)
-        given: dict[str, object] = {name: getattr(changes, name) for name in TRACKING}
+        names = (*TRACKING, "untracked_hosts")
+        given: dict[str, object] = {name: getattr(changes, name) for name in names}
         if changes.tls is not None:
             given["tls_enforced"] = changes.tls == ENFORCED
         change = partial(set_fields, given)

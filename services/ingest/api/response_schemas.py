@@ -367,6 +367,7 @@ class DomainResponse(DomainSummary, kw_only=True):
 
     open_tracking: bool
     click_tracking: bool
+    untracked_hosts: list[str]
     tls: str
     checked_at: Time | None
     next_check_at: Time | None

@@ -1,5 +1,6 @@
 """Objects that several parts of ingest share."""
 
+import logging
 from dataclasses import dataclass
 from functools import partial
 
@@ -29,6 +30,8 @@ from services.ingest.store.directory import KINDS as DIRECTORY
 from services.ingest.store.directory import DirectoryStore
 from services.ingest.store.domain_keys import DomainKeys, PublishedHosts
 from services.ingest.store.domains import DomainStore
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,8 @@ def create_dependencies(settings: Settings) -> Dependencies:
     database = partial(Database, connections_max=settings.database_connections_max, session=PLANS)
     system = database(settings.system_database_url, name="ingest system")
     secrets, brands = SecretKeyring(settings.secret_keys), read_brands(settings.brands_file)
+    if not any(one.unsubscribe_host or one.tracking_host for one in brands):
+        logger.warning("brands.without_unsubscribe_host")  # broadcasts cannot be unsubscribed from
     hosts = PublishedHosts.of(settings.bounce_mx, settings.spf_include)
     return Dependencies(
         settings=settings,

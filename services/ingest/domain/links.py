@@ -32,6 +32,7 @@ def freeze_links(email: ValidEmail, domain: Domain, brand: Brand) -> None:
     if (opens or clicks) and brand.tracking_host:
         content.tracking.host = brand.tracking_host
         content.tracking.opens, content.tracking.clicks = opens, clicks
+        content.tracking.excluded_hosts[:] = domain.untracked_hosts
     if (found := _unsubscribe(email, brand.unsubscribe_host or brand.tracking_host)) is not None:
         content.unsubscribe.CopyFrom(found)
 

@@ -32,7 +32,9 @@ PARTIALLY_FAILED = DomainStatus.DOMAIN_STATUS_PARTIALLY_FAILED
 FAILED = DomainStatus.DOMAIN_STATUS_FAILED
 ESTABLISHED = frozenset((VERIFIED, PARTIALLY_FAILED, DomainStatus.DOMAIN_STATUS_UNSPECIFIED))
 # Of the record: a change of these is reported.
-REPORTED = ("rsa_selector", "tls_enforced", "open_tracking", "click_tracking")
+REPORTED = (
+    "rsa_selector", "tls_enforced", "open_tracking", "click_tracking", "untracked_hosts",
+)  # fmt: skip
 RIGHT = (CheckStatus.OK, CheckStatus.WEAK)
 
 

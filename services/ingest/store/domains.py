@@ -179,7 +179,9 @@ def set_fields(
 ) -> DomainCheck:
     """given: by name; None for those that stay."""
     for name, value in given.items():
-        if value is not None:
+        if isinstance(value, list):
+            getattr(domain, name)[:] = value
+        elif value is not None:
             setattr(domain, name, value)
     return check
 

@@ -278,6 +278,16 @@ def test_a_submitted_message_changes_only_in_its_html(cte: str) -> None:
     assert wire_of(content("", raw=raw, tracking=None)).endswith(raw)
 
 
+@pytest.mark.parametrize(
+    ("host", "is_tracked"),
+    [("bank.example", False), ("my.BANK.example", False), ("mybank.example", True)],
+)
+def test_links_to_excluded_hosts_and_below_are_not_tracked(host: str, is_tracked: bool) -> None:
+    on = Tracking(host="links.example", clicks=True, excluded_hosts=["bank.example"])
+    raw = wire_of(content(f'<a href="https://{host}/x">y</a>', tracking=on))
+    assert (hrefs_of(raw) != [f"https://{host}/x"]) is is_tracked
+
+
 def test_a_submitted_message_that_is_signed_is_not_changed() -> None:
     page = f'<a href="{URL}">y</a>'
     raw = submitted(lambda made: made.add_alternative(page, subtype="html"))

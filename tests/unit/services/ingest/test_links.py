@@ -70,8 +70,12 @@ def refusal(email: ValidEmail, domain: Domain = ON, brand: Brand = BRAND) -> tup
 def test_the_domain_decides_unless_the_email_does(
     fields: dict[str, bool], domain: Domain, opens: bool, clicks: bool
 ) -> None:
-    content = frozen(read(**fields), domain).content
-    expected = Tracking(host="links.example", opens=opens, clicks=clicks)
+    own = Domain(untracked_hosts=["bank.example"])
+    own.MergeFrom(domain)
+    content = frozen(read(**fields), own).content
+    expected = Tracking(
+        host="links.example", opens=opens, clicks=clicks, excluded_hosts=["bank.example"]
+    )
     assert content.HasField("tracking") is (opens or clicks)
     assert content.tracking == (expected if opens or clicks else Tracking())
 

@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from contracts.delivery.v1 import events_pb2 as events
+from services.delivery.clients import mta_sts as client
 from services.delivery.loops import tls_policies
-from tests.support.delivery import Harness
+from tests.support.delivery import Harness, wait_until
 from tests.support.name_server import SERVFAIL
 from tests.support.policy_server import policy_text, response
 from tests.support.protected_domains import Records, World, certificate_of, records_of, world_of
@@ -140,5 +141,38 @@ def test_a_connection_in_clear_text_is_not_used_for_mail_that_must_have_tls(
             result = await world.send(domain, server, tls_enforced=True)
             assert (result.reply.tls_policy, result.reply.tls_verified) == ("enforced", True)
             assert [one.tls for one in server.connections] == [False, False, True]
+
+    asyncio.run(scenario())
+
+
+def test_a_slow_policy_host_delays_only_its_own_domain_and_not_the_end_of_the_service(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, quick = "slow.example", "quick.example"
+    monkeypatch.setattr(client, "FETCH_TIMEOUT_S", 3600.0)
+
+    async def scenario() -> None:
+        domains: list[str] = [slow, quick]
+        async with SmtpPeer() as server:
+            async with world_of(
+                harness, domains, responses={slow: None}, monkeypatch=monkeypatch
+            ) as world:
+                many = [
+                    one
+                    for _ in range(30)  # more than the queue of a site has tasks
+                    for one in await world.assign(slow, server, site="provider", in_s=600.0)
+                ]
+                await world.running.topics.publish(many)
+                await wait_until(lambda: world.policies.requested)
+                others = await world.assign(quick, server, site="provider")
+                [result] = (await world.running.send(others)).values()
+                assert result.outcome == DELIVERED
+            policies: dict[str, bytes | None] = {slow: LOST}
+            async with world_of(
+                harness, domains, responses=policies, monkeypatch=monkeypatch
+            ) as world:
+                results = await world.running.topics.results(many)
+                assert {one.outcome for one in results} == {DELIVERED}
+        assert len(server.messages) == 31
 
     asyncio.run(scenario())

@@ -42,6 +42,7 @@ class World:
         self,
         domain: str,
         *peers: SmtpPeer,
+        site: str = "",
         **more: Any,  # noqa: ANN401 - fields of the contract
     ) -> list[DeliveryAssigned]:
         """A message to the MX hosts of a domain, best first: mx.DOMAIN, mx2.DOMAIN, …"""
@@ -52,7 +53,9 @@ class World:
             for number, one in enumerate(peers, 1)
         ]
         to = f"friend@{domain}"
-        return await self.harness.assign(to, hosts=hosts, static_route=False, site=domain, **more)
+        return await self.harness.assign(
+            to, hosts=hosts, static_route=False, site=site or domain, **more
+        )
 
     async def send(
         self,

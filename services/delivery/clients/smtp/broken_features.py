@@ -4,12 +4,12 @@ from kernel import clock
 from kernel.bounded_dict import BoundedDict
 from services.delivery.clients.smtp.dial_target import DialTarget
 
-BROKEN_TTL_S = 3600.0
+BROKEN_TTL_S = 900.0  # whoever breaks STARTTLS once gains no more than this
 BROKEN_MAX = 10_000  # remembered hosts
 
 
 class BrokenFeatures:
-    """Hosts that offer an extension which does not work; remembered for an hour."""
+    """Hosts that offer an extension which does not work; remembered for 15 minutes."""
 
     def __init__(self) -> None:
         self._until: BoundedDict[DialTarget, float] = BoundedDict(BROKEN_MAX)

@@ -69,7 +69,7 @@ class ConnectFailed(Exception):
 
 
 class SmtpDialer:
-    """Opens connections. Remembers for an hour the hosts whose TLS or DSN does not work."""
+    """Opens connections. Remembers for 15 minutes the hosts whose TLS or DSN does not work."""
 
     def __init__(self, timeouts: Timeouts, certificates: CertificateVerifier | None = None) -> None:
         self._timeouts = timeouts

@@ -22,7 +22,7 @@ def test_temporarily_unavailable_tls_is_not_remembered_as_broken() -> None:
     assert not is_tls_temporarily_unavailable(AttemptResult(STARTTLS, problem="handshake failed"))
 
 
-def test_broken_tls_is_forgotten_after_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_tls_is_forgotten_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr(clock, "monotonic_s", lambda: now[0])
     broken, host = BrokenFeatures(), DialTarget("mx.example", 25, ("192.0.2.1",))

@@ -9,6 +9,7 @@ import pytest
 from contracts.ingest.v1.events_pb2 import MessageContext
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel import clock
+from kernel.errors import Unavailable
 from mail.mta_sts import Mode, Policy
 from mail.tls_rpt import ResultType
 from services.delivery.clients.mta_sts import (
@@ -160,6 +161,18 @@ async def test_a_policy_that_could_not_be_had_is_tried_again_soon(now_s: list[fl
     assert policies.known(message()) is None
     assert await policies.resolve(message()) is NO_POLICY
     now_s[0] += tls_policies.REFETCH_S
+    assert policies.known(message()) is None
+
+
+async def test_without_the_database_a_policy_is_not_guessed() -> None:
+    class Away(Store):
+        async def load(self, domains: list[str]) -> list[StoredPolicy | None]:
+            raise Unavailable("the database")
+
+    policies = policies_of(Source(record=None), Away())
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await policies.resolve(message())
     assert policies.known(message()) is None
 
 

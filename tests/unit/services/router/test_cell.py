@@ -10,6 +10,7 @@ from services.router.domain.limits import NO_LIMITS, Limits
 from services.router.domain.message import DueMessage, ScheduledQueue, State
 from services.router.domain.policies import DEFAULT_POOL, TenantRouting, egress_site_scope
 from services.router.domain.results import InFlight
+from services.router.domain.routes import MxHost, Route
 from services.router.domain.shaping import SiteLimits
 from tests.support.memory_cell import (
     NOW_S,
@@ -43,6 +44,13 @@ def test_an_assignment_has_a_source_mx_hosts_and_a_deadline() -> None:
     assert (event.attempt, event.egress_id, event.site) == (1, "e1", "site")
     assert (event.ehlo, event.mx_hosts[0].host) == ("mail.test", "mx.site")
     assert event.not_after.seconds == NOW_S + 120
+
+
+@pytest.mark.parametrize("is_static", [False, True])
+def test_an_assignment_has_whether_its_hosts_are_those_of_mx_records(is_static: bool) -> None:
+    route = Route("site", (MxHost("mx.site", 10, 0),), is_static=is_static)
+    [assignment] = dispatched(due_message(), cell=memory_cell(route_of=lambda _: route)).assignments
+    assert assignment.event.static_route == is_static
 
 
 def test_an_assignment_has_both_addresses_of_its_egress_source() -> None:

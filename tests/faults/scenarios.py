@@ -20,6 +20,7 @@ from tests.faults.broker import (
     stop_kafka,
     wipe_kafka,
 )
+from tests.faults.complaints import kill_under_complaints
 from tests.faults.failpoints import FAILPOINTS, FREEZE_ROUNDS
 from tests.faults.parser_memory import exhaust_memory
 from tests.faults.replicas import LEASE_LOST_AFTER_S, new_replica, second_replica
@@ -235,6 +236,16 @@ def rounds(points: Sequence[str]) -> list[tuple[str, ...]]:
     ]
 
 
+def _kills() -> list[Scenario]:
+    return [
+        Scenario("kill services", partial(kill_services, names=SERVICES), times=20),
+        Scenario("kill ingest under submission", kill_under_submission, times=100),
+        Scenario("kill delivery under complaints", kill_under_complaints, times=50),
+        Scenario("kill kafka", kill_kafka, times=20),
+        Scenario("kill postgres", kill_postgres, times=20),
+    ]
+
+
 def _all() -> list[Scenario]:
     at_points = [
         Scenario(f"crash at {', '.join(points)}", partial(crash_at, points=points), times=20)
@@ -247,10 +258,7 @@ def _all() -> list[Scenario]:
     return [
         Scenario("no fault", no_fault, times=10),
         *at_points,
-        Scenario("kill services", partial(kill_services, names=SERVICES), times=20),
-        Scenario("kill ingest under submission", kill_under_submission, times=100),
-        Scenario("kill kafka", kill_kafka, times=20),
-        Scenario("kill postgres", kill_postgres, times=20),
+        *_kills(),
         Scenario("pause", partial(pause, names=("router", "delivery", "events")), times=5),
         *frozen_at,
         *(

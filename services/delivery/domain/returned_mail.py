@@ -10,10 +10,11 @@ from typing import NamedTuple
 import msgspec
 
 from contracts.delivery.v1 import events_pb2 as events
-from mail import inbound_report, verp
+from mail import bounce, inbound_report, verp
 from mail.inbound_report import Failure, InboundReport, ReportKind
 from mail.smtp_reply import clean_text
 
+ADDRESS_MAX = 320
 NAME_MAX = 255  # characters of a host, of a reporter
 STATUS_MAX = 16
 # The types of a feedback report (RFC 5965 §7.3) that are complaints; an unknown one is "other".
@@ -21,11 +22,15 @@ STATUS_MAX = 16
 COMPLAINTS = frozenset(("abuse", "fraud", "virus", "opt-out", "other"))
 NO_COMPLAINTS = frozenset(("not-spam", "auth-failure", "dmarc"))
 OTHER_COMPLAINT = "other"
+# Of a bounce that says nothing about our recipient, which a list or an alias has replaced.
+FORWARDED = bounce.class_by_name("routing_errors").name
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Why a message bounced. mx: the server that refused it. step: as in `Reply`."""
+    """Why a message bounced. recipient: that the report names, perhaps another one than ours. mx:
+    the server that refused it. step: as in `Reply`."""
 
+    recipient: str
     bounce_class: str
     code: int
     enhanced: str
@@ -109,6 +114,7 @@ def _refusal(report: InboundReport) -> Refusal | None:
 
 def _refusal_of(failure: Failure) -> Refusal:
     return Refusal(
+        clean_text(failure.recipient)[:ADDRESS_MAX],
         failure.bounce_class.name,
         failure.code,
         failure.status[:STATUS_MAX],
@@ -132,7 +138,7 @@ def event_of(
     if mail.refusal is None:
         event = events.ComplaintReceived(feedback_type=mail.feedback_type, source=mail.reporter)
     else:
-        event = _bounce(mail.refusal)
+        event = _bounce(mail.refusal, message.recipient)
     event.message_id, event.tenant_id = message.message_id, message.tenant_id
     event.email_id, event.recipient = message.email_id, message.recipient
     event.test = message.test
@@ -140,9 +146,17 @@ def event_of(
     return event
 
 
-def _bounce(refusal: Refusal) -> events.BounceReceived:
+def _bounce(refusal: Refusal, recipient: str) -> events.BounceReceived:
     reply = events.Reply(
         code=refusal.code, enhanced=refusal.enhanced, text=refusal.text, step=refusal.step,
         mx=refusal.mx,
     )  # fmt: skip
-    return events.BounceReceived(reply=reply, bounce_class=refusal.bounce_class)
+    return events.BounceReceived(reply=reply, bounce_class=_bounce_class(refusal, recipient))
+
+
+def _bounce_class(refusal: Refusal, recipient: str) -> str:
+    """That another address does not exist must not suppress ours: one member of a list is gone."""
+    named = refusal.recipient.lower()
+    is_ours = "@" not in named or named == recipient.lower()
+    suppresses = bounce.class_by_name(refusal.bounce_class).suppress_after
+    return FORWARDED if suppresses and not is_ours else refusal.bounce_class

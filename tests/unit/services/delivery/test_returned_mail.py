@@ -33,6 +33,23 @@ def test_a_bounce_has_the_reply_of_the_server_that_refused_the_message() -> None
 
 
 @pytest.mark.parametrize(
+    ("recipient", "expected"),
+    [
+        ("U@Receiver.example", "invalid_recipient"),
+        ("u", "invalid_recipient"),
+        ("member@receiver.example", "routing_errors"),
+        ("u@elsewhere.example", "routing_errors"),
+    ],
+)
+def test_a_bounce_of_the_member_of_a_list_does_not_suppress_the_list(
+    recipient: str, expected: str
+) -> None:
+    event = event_of(read(bounce(PATH, recipient)), SENT, at_ms=1)
+    assert isinstance(event, BounceReceived)
+    assert (event.bounce_class, event.recipient) == (expected, "u@receiver.example")
+
+
+@pytest.mark.parametrize(
     ("action", "status", "kind"),
     [
         ("delayed", "4.4.1", "delay"),

@@ -67,10 +67,12 @@ def _read(entity: Entity) -> tuple[str, str] | None:
 
 def replace_html(raw: bytes, part: HtmlPart, text: SlottedText[Any]) -> bytes:
     """The message with another text in its HTML part, with a mark for each slot."""
-    pieces = [piece.encode(part.charset) for piece in text.fixed]
-    lines = [one.replace(b"\r\n", b"\n").replace(b"\r", b"\n") for one in pieces]
+
+    def encode(piece: str) -> bytes:
+        return piece.encode(part.charset).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
     head = _with_encoding(raw[part.start : part.body])
-    return b"".join((raw[: part.start], head, encode_fixed(lines), raw[part.end :]))
+    return b"".join((raw[: part.start], head, encode_fixed(text.fixed, encode), raw[part.end :]))
 
 
 def _with_encoding(head: bytes) -> bytes:

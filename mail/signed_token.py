@@ -51,7 +51,7 @@ def _mac(purpose: bytes, payload: bytes, key: bytes) -> bytes:
         raise ValueError("a token key needs at least 16 octets")
     inner, outer = _states(key)
     inner, outer = inner.copy(), outer.copy()
-    inner.update(b"%c%b%b" % (len(purpose), purpose, payload))
+    inner.update(bytes([len(purpose)]) + purpose + payload)
     outer.update(inner.digest())
     mac: bytes = outer.digest()[:MAC_OCTETS]
     return mac

@@ -6,7 +6,7 @@ So each recipient costs the values, a join, and the hash from the first slot on.
 """
 
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import chain
@@ -19,20 +19,9 @@ from mail.mime import Part
 
 QUOTED_PRINTABLE = b"quoted-printable"
 _LINE = 72  # characters of a value in a line
-_BETWEEN, _CODED_BETWEEN = b"\n\1\n", b"\r\n=01\r\n"  # a line that hardly any text has
+_BETWEEN, _CODED_BETWEEN = "\n\1\n", b"\r\n=01\r\n"  # a line that hardly any text has
 _MARK = b"\0"  # in no body: NUL is encoded in text, and removed from submitted messages
 K = TypeVar("K")
-
-
-class Edit(NamedTuple, Generic[K]):
-    """Replaces a range of a text by other text, with a slot within it if it has a key. key: what
-    the value is found by."""
-
-    start: int
-    end: int
-    before: str
-    key: K | None = None
-    after: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,25 +30,6 @@ class SlottedText(Generic[K]):
 
     fixed: tuple[str, ...]
     keys: tuple[K, ...] = ()
-
-    @classmethod
-    def of(cls, text: str, edits: Sequence[Edit[K]]) -> "SlottedText[K]":
-        """edits: in order; one that overlaps with the one before is left out."""
-        fixed: list[str] = []
-        keys: list[K] = []
-        current: list[str] = []
-        done = 0
-        for edit in edits:
-            if edit.start < done:
-                continue
-            current += (text[done : edit.start], edit.before)
-            if edit.key is not None:
-                keys.append(edit.key)
-                fixed.append("".join(current))
-                current = [edit.after]
-            done = edit.end
-        fixed.append("".join((*current, text[done:])))
-        return cls(tuple(fixed), tuple(keys))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,18 +91,18 @@ def _part(subtype: str, text: SlottedText[Any] | None, own: str) -> Part:
     if text is None or not text.keys:
         return mime.text_part(subtype, text.fixed[0] if text else own)
     charset = b"us-ascii" if all(map(str.isascii, text.fixed)) else b"utf-8"
-    pieces = [mime.utf8_lines(piece) for piece in text.fixed]
-    if not pieces[-1].endswith(b"\n"):
-        pieces[-1] += b"\n"
-    return Part(mime.text_part_fields(subtype, charset, QUOTED_PRINTABLE), encode_fixed(pieces))
+    last = text.fixed[-1]
+    fixed = text.fixed if last.endswith("\n") else (*text.fixed[:-1], f"{last}\n")
+    body = encode_fixed(fixed, mime.utf8_lines)
+    return Part(mime.text_part_fields(subtype, charset, QUOTED_PRINTABLE), body)
 
 
-def encode_fixed(pieces: Sequence[bytes]) -> bytes:
-    """The text around slots in quoted-printable, with a mark for each slot. pieces: with LF line
-    ends."""
-    coded = mime.encode_quoted_printable(_BETWEEN.join(pieces)).split(_CODED_BETWEEN)
-    if len(coded) != len(pieces):  # the text itself has such a line
-        coded = [mime.encode_quoted_printable(piece) for piece in pieces]
+def encode_fixed(fixed: Sequence[str], encode: Callable[[str], bytes]) -> bytes:
+    """The text around slots in quoted-printable, with a mark for each slot. encode: to octets with
+    LF line ends."""
+    coded = mime.encode_quoted_printable(encode(_BETWEEN.join(fixed))).split(_CODED_BETWEEN)
+    if len(coded) != len(fixed):  # the text itself has such a line
+        coded = [mime.encode_quoted_printable(encode(piece)) for piece in fixed]
     before = [mime.end_with_soft_break(piece) if piece else b"" for piece in coded[:-1]]
     return (_MARK + mime.SOFT_BREAK).join((*before, coded[-1]))
 

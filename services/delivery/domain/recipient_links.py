@@ -1,11 +1,10 @@
 """What differs between the recipients of an email: tracking links, the pixel, and the URL to
 unsubscribe. Each has a token, in a slot of the body or in a field."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from itertools import islice
-from operator import attrgetter
+from itertools import islice, zip_longest
 from typing import NamedTuple
 from uuid import UUID
 
@@ -14,7 +13,7 @@ from mail import submission, tracking, unsubscribe
 from mail.compose import ComposedMessage, Email
 from mail.html_part import find_html, replace_html
 from mail.links import end_of_body, find_links
-from mail.splice import Edit, SlottedText, compose_slotted, encode_value
+from mail.splice import SlottedText, compose_slotted, encode_value
 from mail.unsubscribe import URL_PLACEHOLDER
 
 STAND_IN = "https://unsubscribe.invalid/url"  # for the placeholder, where only a URL is a target
@@ -101,49 +100,63 @@ class RecipientLinks:
         return submission.split_message(replace_html(raw, part, text)), text.keys
 
     def slot_text(self, text: str) -> SlottedText[Slot]:
-        return SlottedText.of(text, list(self._unsubscribe_edits(text, self._own_url)))
+        return self._with_unsubscribe([text], [], own_url=self._own_url)
 
     def slot_html(self, html: str) -> SlottedText[Slot]:
-        edits = list(self._unsubscribe_edits(html, escape(self._own_url)))
-        if self.tracking.clicks:
-            edits += self._click_edits(html)
+        fixed, slots = self._with_clicks(html) if self.tracking.clicks else ([html], [])
         if self.tracking.opens:
+            last = fixed.pop()
+            at = end_of_body(last)
             before = f'<img src="{_url(self.tracking.host, OPEN)}'
             after = '.gif" width="1" height="1" alt="" style="display:none">'
-            at = end_of_body(html)
-            edits.append(Edit(at, at, before, Slot(OPEN), after))
-        return SlottedText.of(html, sorted(edits, key=attrgetter("start")))
+            fixed += (last[:at] + before, after + last[at:])
+            slots.append(Slot(OPEN))
+        return self._with_unsubscribe(fixed, slots, own_url=escape(self._own_url))
+
+    def _with_clicks(self, html: str) -> tuple[list[str], list[Slot]]:
+        """With slots in links but those that unsubscribe, lead through the engine already, or are
+        excluded."""
+        before = _url(self.tracking.host, CLICK)
+        hosts = {self.tracking.host, self.unsubscribe.host if self.unsubscribe else ""}
+        excluded = tuple([f".{one}" for one in self.tracking.excluded_hosts])
+        own, own_url = self.own, self._own_url
+        fixed: list[str] = []
+        slots: list[Slot] = []
+        done, quote = 0, ""
+        for start, end, url, host, is_quoted in islice(find_links(html), LINKS_MAX):
+            if host in hosts or url == own_url or URL_PLACEHOLDER in url or f"<{url}>" in own:
+                continue
+            if excluded and f".{host}".endswith(excluded):
+                continue
+            opening = quote + html[done:start]
+            done, quote = end, "" if is_quoted else '"'
+            fixed.append(opening + quote + before)
+            slots.append(Slot(CLICK, url))
+        fixed.append(quote + html[done:])
+        return fixed, slots
 
     @property
     def _own_url(self) -> str:
         return self.unsubscribe.url if self.unsubscribe else ""
 
-    def _unsubscribe_edits(self, text: str, own_url: str) -> Iterator[Edit[Slot]]:
-        if (given := self.unsubscribe) is None:
-            return
-        at = text.find(URL_PLACEHOLDER)
-        while at >= 0:
-            end = at + len(URL_PLACEHOLDER)
-            if own_url:
-                yield Edit(at, end, own_url)
-            else:
-                slot = Slot(UNSUBSCRIBE, given.list)
-                yield Edit(at, end, _url(given.host, UNSUBSCRIBE), slot)
-            at = text.find(URL_PLACEHOLDER, end)
-
-    def _click_edits(self, html: str) -> Iterator[Edit[Slot]]:
-        """Of links but those that unsubscribe, lead through the engine already, or are excluded."""
-        before = _url(self.tracking.host, CLICK)
-        hosts = {self.tracking.host, self.unsubscribe.host if self.unsubscribe else ""}
-        excluded = tuple([f".{one}" for one in self.tracking.excluded_hosts])
-        own_url = self._own_url
-        for start, end, url, host, quoted in islice(find_links(html), LINKS_MAX):
-            if host in hosts or url == own_url or f"<{url}>" in self.own or URL_PLACEHOLDER in url:
-                continue
-            if excluded and f".{host}".endswith(excluded):
-                continue
-            quote = "" if quoted else '"'
-            yield Edit(start, end, quote + before, Slot(CLICK, url), quote)
+    def _with_unsubscribe(
+        self, fixed: Sequence[str], slots: Sequence[Slot], *, own_url: str
+    ) -> SlottedText[Slot]:
+        """With the URL in place of each placeholder. own_url: the sender's, if it is that."""
+        if (given := self.unsubscribe) is None or not any(URL_PLACEHOLDER in one for one in fixed):
+            return SlottedText(tuple(fixed), tuple(slots))
+        if own_url:
+            replaced = [one.replace(URL_PLACEHOLDER, own_url) for one in fixed]
+            return SlottedText(tuple(replaced), tuple(slots))
+        new_fixed: list[str] = []
+        new_slots: list[Slot] = []
+        before, slot = _url(given.host, UNSUBSCRIBE), Slot(UNSUBSCRIBE, given.list)
+        for one, following in zip_longest(fixed, slots):
+            pieces = one.split(URL_PLACEHOLDER)
+            new_fixed += [*[piece + before for piece in pieces[:-1]], pieces[-1]]
+            new_slots += [slot] * (len(pieces) - 1)
+            new_slots += [following] if following else []
+        return SlottedText(tuple(new_fixed), tuple(new_slots))
 
 
 def _url(host: str, kind: str) -> str:

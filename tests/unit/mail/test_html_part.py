@@ -8,7 +8,7 @@ import pytest
 
 from mail import smtp
 from mail.html_part import find_html, replace_html
-from mail.splice import Edit, SlottedText
+from mail.splice import SlottedText
 
 PAGE = '<p>Grüße  <a href="https://x.example/?a=1&amp;b=2">y</a></p>\n.\nFrom me \n'
 
@@ -35,7 +35,7 @@ def with_slot(raw: bytes) -> bytes:
     part = find_html(raw)
     assert part is not None
     at = part.html.index("https")
-    text = SlottedText.of(part.html, [Edit(at, at + 5, "http", "k", "s")])
+    text = SlottedText((f"{part.html[:at]}http", f"s{part.html[at + 5 :]}"), ("k",))
     return replace_html(raw, part, text)
 
 

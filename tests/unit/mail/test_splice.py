@@ -13,7 +13,7 @@ from mail.address import parse_mailbox
 from mail.compose import Email
 from mail.dkim_canonicalization import relaxed_body
 from mail.smtp import dot_unstuff
-from mail.splice import Edit, SlottedText, SplicedBody, compose_slotted, encode_value
+from mail.splice import SlottedText, SplicedBody, compose_slotted, encode_value
 
 WIRE = re.compile(rb"\A(?:[^\r\n\0]{0,76}\r\n)*\Z")
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), max_size=160)
@@ -64,13 +64,6 @@ def test_the_messages_of_two_recipients_differ_in_their_values_only(
     assert one.wire.count(ours) >= 1
     assert other.wire == theirs.join((body.wire[0], body.wire[1]))
     assert one.wire == ours.join((body.wire[0], body.wire[1]))
-
-
-def test_edits_replace_ranges_and_leave_out_what_overlaps() -> None:
-    edits = [
-        Edit(0, 1, "A"), Edit(2, 4, "<", "k", ">"), Edit(3, 5, "lost", "j"), Edit(5, 5, "!", "l"),
-    ]  # fmt: skip
-    assert SlottedText.of("abcdefg", edits) == SlottedText(("Ab<", ">e!", "fg"), ("k", "l"))
 
 
 def test_a_part_without_slots_is_composed_as_usual() -> None:

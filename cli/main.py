@@ -30,8 +30,8 @@ COMMANDS = {
     "egress": "Egress sources: source addresses with their EHLO names.",
     "warmup": "Warmups: the growth of what new egress sources may send.",
     "overrides": "Overrides: limits and suspensions that end by themselves.",
-    "suppressions": "Suppressions: addresses that a tenant must not send to.",
     "queues": "Scheduled queues: what waits, why, and how to cancel it.",
+    "suppressions": "Suppressions: addresses that mail must not be sent to.",
     "limits": "Limits: what each scope may use, and what it has used.",
 }
 IN_STACK = ("up", "migrate", "database-urls")

@@ -24,13 +24,15 @@ CREATE POLICY account ON {table} FOR SELECT TO {schema}_tenant USING (EXISTS (
 # Only the tenants with the first rows of all can have a row on the page.
 MERGE = """
 WITH owner AS (
-    SELECT candidate.tenant_id FROM {schema}.tenant_accounts AS candidate
-    CROSS JOIN LATERAL ({first}) AS first WHERE candidate.account_id = %(account)s
+    SELECT candidate.tenant_id FROM ({candidates}) AS candidate
+    CROSS JOIN LATERAL ({first}) AS first
     ORDER BY first.id {order} LIMIT %(limit)s
 )
 SELECT found.* FROM owner CROSS JOIN LATERAL ({page}) AS found
 ORDER BY found.id {order} LIMIT %(limit)s
 """
+TENANTS = "SELECT tenant_id FROM {schema}.tenant_accounts WHERE account_id = %(account)s"
+ACCOUNT = "SELECT %(account)s::uuid"
 LIMIT = "LIMIT %(limit)s"
 RECORD = """
 INSERT INTO {schema}.tenant_accounts (tenant_id, account_id)
@@ -58,15 +60,19 @@ def allow_account_reads(
     sql(POLICY.format(table=table, tenants=tenants, column=column, schema=schema()))
 
 
-def page_of_account(service: str, page: str, *, order: str) -> str:
+def page_of_account(service: str, page: str, *, order: str, with_account: bool = False) -> str:
     """The statement of a page of an account's rows by id. It takes time for each tenant, and for no
     more rows than those of the page and one of each tenant.
 
-    page: that of a tenant, with {tenant} for its id, in this order, and with LIMIT.
+    page: that of a tenant, with {tenant} for its id, in this order, and with LIMIT. with_account:
+    rows of the account itself are on it too, with its id in the place of a tenant's.
     """
+    candidates = TENANTS.format(schema=service)
+    if with_account:
+        candidates = f"{candidates} UNION ALL {ACCOUNT}"
     first = page.replace(LIMIT, "LIMIT 1").format(tenant="candidate.tenant_id")
     page = page.format(tenant="owner.tenant_id")
-    return MERGE.format(schema=service, first=first, page=page, order=order)
+    return MERGE.format(candidates=candidates, first=first, page=page, order=order)
 
 
 async def record_accounts(

@@ -8,7 +8,12 @@ from contracts.events.v1.events_pb2 import WebhookDisabled
 from contracts.events.v1.events_service_pb2_grpc import add_EventsServiceServicer_to_server
 from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.ingest.v1.events_pb2 import DomainChanged, MessageAccepted
-from contracts.router.v1.events_pb2 import DeliveryAssigned, MessageClosed, MessageDelayed
+from contracts.router.v1.events_pb2 import (
+    DeliveryAssigned,
+    MessageClosed,
+    MessageDelayed,
+    SuppressionChanged,
+)
 from contracts.shield.v1.events_pb2 import MessageScreened
 from kernel.brand import read_brands
 from kernel.crypto import SecretKeyring
@@ -46,6 +51,7 @@ ALL_EVENTS = (
     BounceReceived,
     WebhookDisabled,
     DomainChanged,
+    SuppressionChanged,
 )
 
 

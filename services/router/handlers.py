@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from contracts.delivery.v1.events_pb2 import (
     BounceReceived,
     ComplaintReceived,
     DeliveryAttempted,
 )
+from contracts.events.v1.events_pb2 import RecipientUnsubscribed
 from contracts.ingest.v1.directory_pb2 import Tenant
-from contracts.router.v1.events_pb2 import MessageClosed, MessageDelayed
+from contracts.router.v1.events_pb2 import MessageClosed, MessageDelayed, SuppressionChanged
 from contracts.router.v1.results_pb2 import Results
 from contracts.shield.v1.events_pb2 import MessageScreened
-from kernel import ids, metrics, tenant_accounts
+from kernel import metrics, tenant_accounts
 from kernel.database import Transaction
 from kernel.handler_result import Drop, Emit, HandlerResult
 from kernel.table import ReplicatedTable
@@ -21,6 +23,7 @@ from services.router.domain.admission import NewMessage, address_hash, admit, cl
 from services.router.domain.message import UNRESOLVED, State
 from services.router.domain.results import result_of_report
 from services.router.domain.retry import RetryPolicy
+from services.router.domain.suppressions import COMPLAINT, UNSUBSCRIBE
 from services.router.domain.transitions import (
     DUE_NOW_S,
     Strike,
@@ -31,9 +34,11 @@ from services.router.domain.transitions import (
     event_for,
     strike_of,
 )
-from services.router.store import admissions, attempts, results, suppressions
+from services.router.store import admissions, attempts, results, strikes
 from services.router.store.day_partitions import DayPartitions
 from services.router.store.notify import SchedulerNotifier
+
+Report: TypeAlias = BounceReceived | ComplaintReceived | RecipientUnsubscribed
 
 
 async def on_tenant(batch: Sequence[Tenant], tx: Transaction) -> list[HandlerResult]:
@@ -89,8 +94,10 @@ class Handlers:
         events = {
             transition.event.message_id: event_for(transition, row) for transition, row in applied
         }
-        await suppressions.record_transition_strikes(
-            tx, [(transition, events[row.message_id]) for transition, row in applied]
+        changes = by_source(
+            await strikes.record_transitions(
+                tx, [(transition, events[row.message_id]) for transition, row in applied]
+            )
         )
         if any(
             transition.state is State.QUEUED and transition.due_s == DUE_NOW_S
@@ -101,7 +108,11 @@ class Handlers:
             await self.notifier.notify_results(tx)
         states = {(row.message_id, row.attempt): transition.state for transition, row in applied}
         return [
-            result_of(states.get((event.message_id, event.attempt)), events.get(event.message_id))
+            result_of(
+                states.get((event.message_id, event.attempt)),
+                events.get(event.message_id),
+                changes.get(event.message_id, ()),
+            )
             for event in batch
         ]
 
@@ -129,25 +140,23 @@ class Handlers:
             ]
         return transitions
 
-    async def on_mail_report(
-        self, batch: Sequence[BounceReceived | ComplaintReceived], tx: Transaction
-    ) -> list[HandlerResult]:
-        """Count each bounce and complaint that arrives as mail once; ignore test mail."""
-        strikes = [(event, strike) for event in batch if (strike := strike_from_report(event))]
-        counted: list[BounceReceived | ComplaintReceived] = []
-        for origin in ("complaint", "hard_bounce"):
-            selected = [pair for pair in strikes if origin_of(pair[0]) == origin]
-            events = {event_id(event): event for event, _ in selected}
-            new = await suppressions.record_strikes(
-                tx,
-                [strike for _, strike in selected],
-                events=list(events),
-                ids=[ids.uuid7_text() for _ in selected],
-                origin=origin,
-            )
-            counted += [event for one, event in events.items() if one in new]
-        await self._append_feedback(tx, counted)
-        return [Emit() for _ in batch]
+    async def on_report(self, batch: Sequence[Report], tx: Transaction) -> list[HandlerResult]:
+        """Count each bounce and complaint that arrives as mail, and each unsubscribe, once; ignore
+        test mail."""
+        found = {
+            event_id(event): (event, strike)
+            for event in batch
+            if (strike := strike_from_report(event))
+        }
+        recorded = await strikes.record(
+            tx, [strike for _, strike in found.values()], events=list(found)
+        )
+        counted = [event for one, (event, _) in found.items() if one in recorded.counted]
+        await self._append_feedback(
+            tx, [event for event in counted if not isinstance(event, RecipientUnsubscribed)]
+        )
+        changes = by_source(recorded.changes)
+        return [Emit(*changes.pop(event.message_id, ())) for event in batch]
 
     @staticmethod
     async def _append_feedback(
@@ -161,29 +170,46 @@ class Handlers:
             await results.append(tx, Results(results=reported))
 
 
-def result_of(state: State | None, event: MessageClosed | MessageDelayed | None) -> HandlerResult:
+def by_source(
+    changes: Sequence[SuppressionChanged],
+) -> dict[str, list[SuppressionChanged]]:
+    """By the message that caused each."""
+    found: dict[str, list[SuppressionChanged]] = {}
+    for one in changes:
+        found.setdefault(one.source_id, []).append(one)
+    return found
+
+
+def result_of(
+    state: State | None,
+    event: MessageClosed | MessageDelayed | None,
+    changes: Sequence[SuppressionChanged] = (),
+) -> HandlerResult:
     """state: of the row after this attempt result; None if the result was not applied."""
     if state is None:
         return Drop("repeat")
     if state is not State.QUEUED:
         metrics.closed.labels(state).inc()
-    return Emit() if event is None else Emit(event)
+    return Emit(*changes) if event is None else Emit(event, *changes)
 
 
-def origin_of(event: BounceReceived | ComplaintReceived) -> str:
-    return "complaint" if isinstance(event, ComplaintReceived) else "hard_bounce"
-
-
-def strike_from_report(event: BounceReceived | ComplaintReceived) -> Strike | None:
+def strike_from_report(event: Report) -> Strike | None:
     if event.test:
         return None
     hash_ = address_hash(event.recipient)
+    if isinstance(event, BounceReceived):
+        return strike_of(
+            event.bounce_class,
+            tenant_id=event.tenant_id,
+            address_hash=hash_,
+            address=event.recipient,
+            message_id=event.message_id,
+        )
     if isinstance(event, ComplaintReceived):
-        return Strike(event.tenant_id, hash_, event.recipient, "complaint", 1, event.message_id)
-    return strike_of(
-        event.bounce_class,
-        tenant_id=event.tenant_id,
-        address_hash=hash_,
-        address=event.recipient,
-        message_id=event.message_id,
-    )
+        origin, reason, of_list = COMPLAINT, event.feedback_type, ""
+    else:
+        origin, reason, of_list = UNSUBSCRIBE, event.method, event.list
+    return Strike(
+        event.tenant_id, hash_, event.recipient, origin, 1, event.message_id,
+        origin=origin, reason=reason, list=of_list,
+    )  # fmt: skip

@@ -4,6 +4,8 @@ import json
 import os
 from pathlib import Path
 
+import httpx
+
 from tests.support.accounts import create_account
 from tests.support.engine import DOMAIN, Engine
 from tests.support.npm import node
@@ -49,3 +51,22 @@ def test_the_client_manages_domains_keys_and_webhooks(engine: Engine) -> None:
     assert results["hook"]["data"]["events"] == ["email.delivered"]
     updated = results["webhookUpdated"]["data"]
     assert (updated["events"], updated["status"]) == (["email.bounced"], "disabled")
+
+
+def test_the_client_manages_suppressions(engine: Engine) -> None:
+    key = create_account(engine.environment, "suppressed.example.net", test=False).api_key
+    angry = {"email": "angry@x.example", "origin": "complaint"}
+    headers = {"Authorization": f"Bearer {key}"}
+    assert httpx.post(f"{engine.url}/suppressions", json=angry, headers=headers).is_success
+    settings = {"KEY": key, "URL_V1": engine.url, "ANGRY": angry["email"]}
+    ran = node(SCRIPT.with_name("resend_suppressions.mjs"), env={**os.environ, **settings})
+
+    assert ran.returncode == 0, ran.stderr
+    results = json.loads(ran.stdout)
+    refused = results.pop("refused")["error"]
+    assert (refused["statusCode"], refused["name"]) == (409, "address_suppressed_by_complaint")
+    assert {name: one["error"] for name, one in results.items()} == dict.fromkeys(results)
+    added = results["added"]["data"]["id"]
+    assert results["got"]["data"]["id"] == results["removed"]["data"]["id"] == added
+    assert [one["id"] for one in results["listed"]["data"]["data"]] == [added]
+    assert len(results["batch"]["data"]["data"]) == 2

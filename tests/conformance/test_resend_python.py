@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import pytest
 import resend
 from resend.exceptions import MissingRequiredFieldsError, ResendError, ValidationError
@@ -106,6 +107,12 @@ def test_suppressions_have_the_clients_types(engine: Engine) -> None:
     added = resend.Suppressions.add({"email": "gone@x.example"})
     assert resend.Suppressions.get("gone@x.example")["id"] == added["id"]
     assert resend.Suppressions.remove("gone@x.example")["deleted"] is True
+    key = {"Authorization": f"Bearer {account.api_key}"}
+    angry = {"email": "angry@x.example", "origin": "complaint"}
+    assert httpx.post(f"{engine.url}/suppressions", json=angry, headers=key).status_code == 201
+    with pytest.raises(ResendError) as refused:
+        resend.Suppressions.remove("angry@x.example")
+    assert refused.value.error_type == "address_suppressed_by_complaint"
 
 
 def test_webhooks_have_the_clients_types() -> None:

@@ -12,7 +12,6 @@ import psycopg
 
 from kernel.database import PLANS, RowOwner, Transaction
 from kernel.ids import MAX, NIL, uuid7_text
-from kernel.tenant_accounts import page_of_account
 from services.events.domain.log_event import StatusRank
 from services.events.store import lists, webhooks
 from services.ingest.store import directory_lists
@@ -56,8 +55,8 @@ INSERT INTO events.webhooks (id, tenant_id, url, event_types, secret)
 SELECT gen_random_uuid(), id, '', '{}', '' FROM unnest(%s::uuid[]) AS id, generate_series(1, %s)
 """
 FILL_SUPPRESSIONS = """
-INSERT INTO router.suppressions (tenant_id, address_hash, id, address, origin, source_id)
-SELECT id, int4send(n), gen_random_uuid(), '', '', ''
+INSERT INTO router.suppressions (owner_id, address_hash, id, address, origin, source_id)
+SELECT id, int4send(n), gen_random_uuid(), 'a@x.example', '', ''
 FROM unnest(%s::uuid[]) AS id, generate_series(1, %s) AS n
 """
 FILL_QUEUES = """
@@ -139,8 +138,13 @@ def test_pages_of_a_large_account_are_read_in_bounded_time(database: FreshDataba
         sql = webhooks.list_sql(of_account=True, order="DESC")
         took["webhooks"] = seconds(connection, sql, {**page, "test_only": False}, 101)
     with account(database, "router") as connection:
-        sql = page_of_account("router", suppressions.OLDER, order="DESC")
-        took["suppressions"] = seconds(connection, sql, page, 101)
+        everything = suppressions.SuppressionFilter()
+        for name, wanted in (
+            ("suppressions", everything),
+            ("suppressions of a domain", everything._replace(domain="x.example")),
+        ):
+            sql = suppressions.page_statement(wanted, RowOwner(None, ACCOUNT))
+            took[name] = seconds(connection, sql, {**page, **wanted._asdict()}, 101)
         queues = {"sandbox": "sandbox", "test_only": False, "after": "", "first_tenant": NIL}
         took["queues"] = seconds(connection, requests.QUEUES_OF_ACCOUNT, {**page, **queues}, 101)
     with account(database, "ingest") as connection:

@@ -18,7 +18,7 @@ from contracts.events.v1.events_service_pb2 import (
     TestWebhookRequest as WebhookTest,
 )
 from contracts.ingest.v1.events_pb2 import DomainChanged
-from contracts.router.v1.events_pb2 import CLOSED_STATE_BOUNCED
+from contracts.router.v1.events_pb2 import CLOSED_STATE_BOUNCED, SuppressionChanged
 from kernel.rpc import RpcError
 from services.events.domain.schedule import CIRCUIT_FAILURES
 from tests.support.events import Running, ScenarioRunner, run_scenario, until
@@ -270,5 +270,42 @@ def test_a_change_of_a_domain_is_delivered_once_although_it_is_published_twice(
             assert body["type"] == "domain.verified"
             assert body["data"]["id"] == message.message_id
             assert body["data"]["status"] == "verified"
+
+    run_scenario(scenario)
+
+
+def test_changes_of_suppressions_are_delivered_to_their_tenant_alone(
+    run_scenario: ScenarioRunner,
+) -> None:
+    async def scenario(events: Running) -> None:
+        async with receiving() as receiver:
+            message = MessageEvents()
+            await create_webhook(
+                events, message, receiver.url, "suppression.added", "suppression.removed"
+            )
+            added = SuppressionChanged(
+                suppression_id=message.message_id, change="added", origin="bounce",
+                tenant_id=message.tenant_id, address="ann@example.net", reason="bad_domain",
+                source_id=message.message_id,
+            )  # fmt: skip
+            removed, of_account = SuppressionChanged(), SuppressionChanged()
+            for one in (removed, of_account):
+                one.CopyFrom(added)
+            removed.change, removed.changed_by = "removed", "key"
+            of_account.suppression_id = of_account.account_id = MessageEvents().email_id
+            of_account.tenant_id = ""
+            await events.publish(of_account, added, added)
+            await until(lambda: len(receiver.received) == 1)
+            await events.publish(removed, added)
+            await until(lambda: len(receiver.received) == 2)
+            bodies = [json.loads(one.body) for one in receiver.received]
+            assert [one["type"] for one in bodies] == ["suppression.added", "suppression.removed"]
+            assert bodies[0]["data"] == {
+                "id": message.message_id, "email": "ann@example.net", "origin": "bounce",
+                "source_id": message.message_id, "created_at": "1970-01-01T00:00:00.000Z",
+                "list": None, "reason": "bad_domain", "note": None, "expires_at": None,
+                "changed_by": None,
+            }  # fmt: skip
+            assert bodies[1]["data"]["changed_by"] == "key"
 
     run_scenario(scenario)

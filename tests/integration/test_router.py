@@ -181,7 +181,7 @@ async def test_a_complaint_suppresses_its_recipient(harness: RouterHarness) -> N
         )
         await harness.publish(complaint, complaint)
         with harness.database.connect() as connection:
-            query = "SELECT origin FROM router.suppressions WHERE tenant_id = %s"
+            query = "SELECT origin FROM router.suppressions WHERE owner_id = %s"
             await until(
                 lambda: (
                     connection.execute(query, (harness.tenant_id,)).fetchall() == [("complaint",)]
@@ -202,7 +202,7 @@ async def test_two_bounces_in_one_batch_count_as_two_strikes(harness: RouterHarn
         ]
         await harness.publish(*bounces)
         with harness.database.connect() as connection:
-            query = "SELECT count(*) FROM router.suppressions WHERE tenant_id = %s"
+            query = "SELECT count(*) FROM router.suppressions WHERE owner_id = %s"
             await until(
                 lambda: connection.execute(query, (harness.tenant_id,)).fetchall() == [(1,)]
             )

@@ -49,7 +49,10 @@ async def add_suppressions(call: Call, stub: Any) -> list[tuple[str, str]]:  # n
     for name in ("a", "b"):
         for tenant in (*TENANTS[MINE], TENANTS[OTHER][0]):
             request = pb.AddSuppressionsRequest(
-                tenant_id=tenant, addresses=[f"{name}@x.example", "same@x.example"]
+                tenant_id=tenant,
+                suppressions=[
+                    pb.NewSuppression(address=f"{one}@x.example") for one in (name, "same")
+                ],
             )
             [one, _] = (await call(stub.AddSuppressions, request)).suppressions
             added.append((one.id, one.tenant_id))
@@ -88,7 +91,9 @@ async def test_an_account_lists_the_suppression_of_a_tenant_that_is_new_here(
     async with harness.running(), harness.rpc() as (call, stub):
         account, tenant = str(uuid4()), str(uuid4())
         request = pb.AddSuppressionsRequest(
-            tenant_id=tenant, account_id=account, addresses=["a@x.example"]
+            tenant_id=tenant,
+            account_id=account,
+            suppressions=[pb.NewSuppression(address="a@x.example")],
         )
         await call(stub.AddSuppressions, request)
         listed = await call(stub.ListSuppressions, pb.ListSuppressionsRequest(account_id=account))
@@ -126,8 +131,8 @@ async def test_the_tenant_role_sees_an_account_without_any_condition(
         await record_tenants(harness)
         await add_suppressions(call, stub)
         database = Database(harness.database.tenant("router"))
-        for table in ("suppressions", "tenant_accounts"):
-            query = f"SELECT DISTINCT tenant_id::text FROM router.{table}"
+        for table, owner in (("suppressions", "owner_id"), ("tenant_accounts", "tenant_id")):
+            query = f"SELECT DISTINCT {owner}::text FROM router.{table}"
             async with database.transaction(account_id=MINE) as tx:
                 assert {tenant for (tenant,) in await tx.rows(query)} == set(TENANTS[MINE])
             async with database.transaction(account_id=str(uuid4())) as tx:

@@ -76,7 +76,7 @@ async def test_a_message_rescheduled_after_it_was_read_keeps_its_new_time(
 ) -> None:
     tenant, message_id = str(uuid4()), uuid7_text()
     queue = ScheduledQueue(tenant, "unresolved")
-    read = DueMessage(message_id, queue.queue_id, 1.0, 2.0, 0, 0, "", False, False, b"")
+    read = DueMessage(message_id, queue.queue_id, 1.0, 2.0, 0, 0, "", False, None, b"")
 
     async with opened(database.url) as scheduler:
         async with scheduler.transaction() as tx:

@@ -90,7 +90,7 @@ async def test_the_third_bounce_of_an_unroutable_address_suppresses_it(
 async def suppressed_addresses(harness: RouterHarness) -> list[str]:
     with harness.database.connect() as connection:
         rows = connection.execute(
-            "SELECT address FROM router.suppressions WHERE tenant_id = %s", (harness.tenant_id,)
+            "SELECT address FROM router.suppressions WHERE owner_id = %s", (harness.tenant_id,)
         ).fetchall()
     return [str(address) for (address,) in rows]
 

@@ -8,9 +8,9 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from kernel.database import PLANS
+from kernel.database import PLANS, RowOwner
 from kernel.days import day_of, first_day_bound
-from kernel.ids import MAX, NIL, uuid7_text
+from kernel.ids import NIL, uuid7_text
 from services.router.store.assignments import ASSIGN, REQUEUE
 from services.router.store.assignments import SELECT_DUE as SELECT_DUE_ROWS
 from services.router.store.attempts import APPLY, LOAD
@@ -18,7 +18,7 @@ from services.router.store.closings import CLOSE, REPUBLISH, SELECT_CLOSED, SELE
 from services.router.store.queues import ACTIVATE, ACTIVE_BY_TENANT, WAKE
 from services.router.store.requests import QUEUES as QUEUE_VIEWS
 from services.router.store.requests import RELEASE, SELECT_TO_RECONCILE, STATES
-from services.router.store.suppressions import BY_ADDRESS, OLDER, REMOVE
+from services.router.store.suppressions import REMOVE, SuppressionFilter, page_statement
 from services.router.store.tick import SNAPSHOT
 from services.router.store.unresolved import SELECT_DUE, SELECT_DUE_BY_TENANT, SELECT_DUE_MESSAGES
 from tests.support.stack import FreshDatabase
@@ -51,8 +51,8 @@ SELECT id || '/unresolved/d' || n, id, 'default', 'unresolved',
 FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, 100)) AS t, generate_series(1, 20) AS n
 """
 FILL_SUPPRESSIONS = """
-INSERT INTO router.suppressions (tenant_id, address_hash, id, address, origin, source_id)
-SELECT %s, uuid_send(id), id, '', '', '' FROM unnest(%s::uuid[]) AS id
+INSERT INTO router.suppressions (owner_id, address_hash, id, address, origin, source_id)
+SELECT %s, uuid_send(id), id, 'a@x.example', 'bounce', '' FROM unnest(%s::uuid[]) AS id
 """
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -103,7 +103,7 @@ def days(tree: Plan) -> set[str]:
 
 
 def test_select_due_reads_as_many_rows_as_it_returns(connection: Connection) -> None:
-    assert pages(plan(connection, SELECT_DUE_ROWS, ([f"{TENANT}/s1"], [10], [0.0]))) < 150
+    assert pages(plan(connection, SELECT_DUE_ROWS, ([f"{TENANT}/s1"], [10], [0.0], [TENANT]))) < 150
 
 
 def test_the_snapshot_reads_active_queues_alone(connection: Connection) -> None:
@@ -150,16 +150,28 @@ def test_due_messages_that_wait_for_dns_are_found_by_index(connection: Connectio
     assert pages(plan(connection, SELECT_DUE_MESSAGES, ([f"{TENANT}/s1"], 10))) < 150
 
 
-def test_suppressions_are_found_by_address_and_by_page(
-    connection: Connection, ids: list[str]
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        SuppressionFilter(),
+        SuppressionFilter(address="a@x.example"),
+        SuppressionFilter(origin="complaint"),
+        SuppressionFilter(domain="y.example"),
+        SuppressionFilter(list="news"),
+        SuppressionFilter(origin="bounce", domain="x.example", list=""),
+    ],
+)
+def test_a_page_of_suppressions_reads_no_others(
+    connection: Connection, ids: list[str], wanted: SuppressionFilter
 ) -> None:
-    params = {"tenant": TENANT, "after": MAX, "before": NIL, "hash": b"", "limit": 20}
-    assert pages(plan(connection, BY_ADDRESS.format(tenant="%(tenant)s"), params)) < 20
-    assert (
-        pages(plan(connection, OLDER.format(tenant="%(tenant)s"), params | {"after": ids[2500]}))
-        < 60
-    )
-    assert pages(plan(connection, REMOVE, (TENANT, [b"1"], ids[:5]))) < 100
+    params = {"tenant": TENANT, "after": ids[2500], "before": NIL, "hash": b"", "limit": 20}
+    sql = page_statement(wanted, RowOwner(TENANT, None))
+    assert pages(plan(connection, sql, {**params, **wanted._asdict()})) < 60
+
+
+def test_suppressions_are_removed_by_their_keys(connection: Connection, ids: list[str]) -> None:
+    params = {"owner": TENANT, "hashes": [b"1"], "list": "", "ids": ids[:5]}
+    assert pages(plan(connection, REMOVE, params)) < 100
 
 
 def test_rows_are_found_by_their_keys(connection: Connection, ids: list[str]) -> None:
@@ -232,6 +244,8 @@ def test_select_due_skips_what_has_left_a_queue(database: FreshDatabase) -> None
         ).fetchall()
         for setting, value in PLANS.items():
             connection.execute(f"SET {setting} = {value}".encode())
-        from_first = pages(plan(connection, SELECT_DUE_ROWS, ([queue_id], [5], [first_due_s])))
-        from_start = pages(plan(connection, SELECT_DUE_ROWS, ([queue_id], [5], [0.0])))
+        from_first = pages(
+            plan(connection, SELECT_DUE_ROWS, ([queue_id], [5], [first_due_s], [TENANT]))
+        )
+        from_start = pages(plan(connection, SELECT_DUE_ROWS, ([queue_id], [5], [0.0], [TENANT])))
         assert from_first < from_start / 4

@@ -1,9 +1,8 @@
 """router's RPCs on real PostgreSQL: the requests of tenants and of the audit."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from uuid import uuid4
 
-import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -17,9 +16,7 @@ from contracts.router.v1.events_pb2 import (
 )
 from contracts.shield.v1.events_pb2 import VERDICT_HOLD, Reason
 from kernel import clock
-from kernel.crypto import sha256
-from kernel.ids import lower_bound_at, uuid7_of, uuid7_text
-from kernel.rpc import RpcError
+from kernel.ids import lower_bound_at
 from services.router.domain.events import timestamp
 from services.router.store import waiting_messages
 from tests.support.router import RouterHarness, attempted, screened
@@ -145,67 +142,6 @@ async def test_a_tenant_cannot_see_or_change_the_messages_of_another(
         canceled = await call(stub.Cancel, pb.CancelRequest(tenant_id=other, contexts=[context]))
         assert list(canceled.too_late_ids) == ids
         assert harness.row(context.message_id) == "queued"
-
-
-async def test_suppressions_are_added_listed_and_removed(harness: RouterHarness) -> None:
-    async with harness.running(), harness.rpc() as (call, stub):
-        tenant = {"tenant_id": harness.tenant_id}
-        names = [f"n{n}@x.site-a.test" for n in range(5)]
-        added = await call(
-            stub.AddSuppressions, pb.AddSuppressionsRequest(**tenant, addresses=names)
-        )
-        assert len(added.suppressions) == 5
-        first = await call(stub.ListSuppressions, pb.ListSuppressionsRequest(**tenant, limit=3))
-        assert first.has_more
-        second = await call(
-            stub.ListSuppressions,
-            pb.ListSuppressionsRequest(**tenant, limit=3, after=first.suppressions[-1].id),
-        )
-        found = {s.address for s in [*first.suppressions, *second.suppressions]}
-        assert found == set(names)
-        back = await call(
-            stub.ListSuppressions,
-            pb.ListSuppressionsRequest(**tenant, limit=3, before=second.suppressions[0].id),
-        )
-        assert back.suppressions == first.suppressions
-        removed = await call(
-            stub.RemoveSuppressions,
-            pb.RemoveSuppressionsRequest(
-                **tenant, addresses=["N0@x.site-a.test", first.suppressions[0].id]
-            ),
-        )
-        assert len(removed.removed) == 2
-        assert {s.origin for s in removed.removed} == {"manual"}
-
-
-async def test_a_repeated_addition_finds_what_it_has_added(harness: RouterHarness) -> None:
-    async with harness.running(), harness.rpc() as (call, stub):
-        tenant = {"tenant_id": harness.tenant_id}
-        names = [f"again{n}@x.site-a.test" for n in range(1_000)]
-        moment = datetime(2020, 5, 17, 12, tzinfo=UTC)
-        ids = [str(uuid7_of(int(moment.timestamp()) * 1000, sha256(one))) for one in names]
-        request = pb.AddSuppressionsRequest(**tenant, addresses=names, ids=ids)
-        for _ in range(2):
-            added = await call(stub.AddSuppressions, request)
-            assert {one.id for one in added.suppressions} == set(ids)
-            assert {one.created_at.ToDatetime(UTC) for one in added.suppressions} == {moment}
-        others = [uuid7_text() for _ in names]
-        added = await call(
-            stub.AddSuppressions,
-            pb.AddSuppressionsRequest(**tenant, addresses=names[:1], ids=others[:1]),
-        )
-        assert [one.id for one in added.suppressions] == ids[:1]
-        listed = await call(
-            stub.ListSuppressions, pb.ListSuppressionsRequest(**tenant, limit=1_000)
-        )
-        assert len(listed.suppressions) == 1_000
-        for wrong in (ids[:1], ["x", *ids[1:]]):
-            with pytest.raises(RpcError) as refused:
-                await call(
-                    stub.AddSuppressions,
-                    pb.AddSuppressionsRequest(**tenant, addresses=names, ids=wrong),
-                )
-            assert refused.value.code == grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_the_audit_republishes_unknown_messages_and_closes_expired_ones(

@@ -306,7 +306,7 @@ def due_message(
         attempt_count=0,
         egress_id=egress_id,
         ambiguous=False,
-        is_suppressed=False,
+        suppressed_by=None,
         context=context.SerializeToString(),
     )
     return due._replace(**extra)  # type: ignore[arg-type]

@@ -34,16 +34,16 @@ class MemoryRouter(RouterServiceServicer):
     ) -> pb.AddSuppressionsResponse:
         if not self.is_available:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "postgresql is unavailable")
-        if any(self.refuses in address for address in request.addresses):
+        if any(self.refuses in one.address for one in request.suppressions):
             await context.abort(grpc.StatusCode.INTERNAL, "a bug")
-        self.calls.append(len(request.addresses))
+        self.calls.append(len(request.suppressions))
         found = {}
-        for address, identifier in zip(request.addresses, request.ids, strict=True):
-            key = (request.tenant_id, address.lower())
+        for one in request.suppressions:
+            key = (request.tenant_id, one.address.lower())
             new = pb.Suppression(
-                id=identifier, tenant_id=request.tenant_id, address=address, origin=request.origin
+                id=one.id, tenant_id=request.tenant_id, address=one.address, origin=one.origin
             )
-            new.created_at.FromDatetime(creation_time_of(UUID(identifier)))
+            new.created_at.FromDatetime(creation_time_of(UUID(one.id)))
             found[key] = self.suppressions.setdefault(key, new)
         return pb.AddSuppressionsResponse(suppressions=found.values())
 

@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from contracts.options.v1 import options_pb2 as contracts_dot_options_dot_v1_dot_options__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n contracts/events/v1/events.proto\x12\x13\x63ontracts.events.v1\x1a\"contracts/options/v1/options.proto\"\xb5\x01\n\x0fWebhookDisabled\x12\x13\n\x0b\x65ndpoint_id\x18\x01 \x01(\t\x12\x16\n\x0e\x64isabled_at_ms\x18\x02 \x01(\x03\x12\x11\n\ttenant_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t:R\x8a\xb5\x18N\n\x1a\x65vents.webhook-disabled.v1\x12\x0b\x65ndpoint_id\x1a\x0b\x65ndpoint_id\x1a\x0e\x64isabled_at_ms \x01\x32\x04\x08\x80\xf5$b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n contracts/events/v1/events.proto\x12\x13\x63ontracts.events.v1\x1a\"contracts/options/v1/options.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb5\x01\n\x0fWebhookDisabled\x12\x13\n\x0b\x65ndpoint_id\x18\x01 \x01(\t\x12\x16\n\x0e\x64isabled_at_ms\x18\x02 \x01(\x03\x12\x11\n\ttenant_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t:R\x8a\xb5\x18N\n\x1a\x65vents.webhook-disabled.v1\x12\x0b\x65ndpoint_id\x1a\x0b\x65ndpoint_id\x1a\x0e\x64isabled_at_ms \x01\x32\x04\x08\x80\xf5$\"\xb6\x02\n\x15RecipientUnsubscribed\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\r\n\x05scope\x18\x02 \x01(\t\x12\x11\n\ttenant_id\x18\x03 \x01(\t\x12\x12\n\naccount_id\x18\x04 \x01(\t\x12\x10\n\x08\x65mail_id\x18\x05 \x01(\t\x12\x11\n\trecipient\x18\x06 \x01(\t\x12\x0c\n\x04list\x18\x07 \x01(\t\x12\x0e\n\x06method\x18\x08 \x01(\t\x12\x33\n\x0funsubscribed_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04test\x18\n \x01(\x08:M\x8a\xb5\x18I\n events.recipient-unsubscribed.v1\x12\nmessage_id\x1a\nmessage_id\x1a\x05scope \x0c\x32\x04\x08\x80\xf5$b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,6 +35,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_WEBHOOKDISABLED']._loaded_options = None
   _globals['_WEBHOOKDISABLED']._serialized_options = b'\212\265\030N\n\032events.webhook-disabled.v1\022\013endpoint_id\032\013endpoint_id\032\016disabled_at_ms \0012\004\010\200\365$'
-  _globals['_WEBHOOKDISABLED']._serialized_start=94
-  _globals['_WEBHOOKDISABLED']._serialized_end=275
+  _globals['_RECIPIENTUNSUBSCRIBED']._loaded_options = None
+  _globals['_RECIPIENTUNSUBSCRIBED']._serialized_options = b'\212\265\030I\n events.recipient-unsubscribed.v1\022\nmessage_id\032\nmessage_id\032\005scope \0142\004\010\200\365$'
+  _globals['_WEBHOOKDISABLED']._serialized_start=127
+  _globals['_WEBHOOKDISABLED']._serialized_end=308
+  _globals['_RECIPIENTUNSUBSCRIBED']._serialized_start=311
+  _globals['_RECIPIENTUNSUBSCRIBED']._serialized_end=621
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ isort:skip_file
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -46,3 +47,55 @@ class WebhookDisabled(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WebhookDisabled: _TypeAlias = WebhookDisabled  # noqa: Y015
+
+@_typing.final
+class RecipientUnsubscribed(_message.Message):
+    """The recipient unsubscribed: by the button of the mail program (RFC 8058), or on the page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    EMAIL_ID_FIELD_NUMBER: _builtins.int
+    RECIPIENT_FIELD_NUMBER: _builtins.int
+    LIST_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    UNSUBSCRIBED_AT_FIELD_NUMBER: _builtins.int
+    TEST_FIELD_NUMBER: _builtins.int
+    message_id: _builtins.str
+    scope: _builtins.str
+    """all, or list and its name: list/offers"""
+    tenant_id: _builtins.str
+    account_id: _builtins.str
+    email_id: _builtins.str
+    recipient: _builtins.str
+    list: _builtins.str
+    """empty: all broadcast mail of the tenant"""
+    method: _builtins.str
+    """one_click or page"""
+    test: _builtins.bool
+    @_builtins.property
+    def unsubscribed_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        message_id: _builtins.str = ...,
+        scope: _builtins.str = ...,
+        tenant_id: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        email_id: _builtins.str = ...,
+        recipient: _builtins.str = ...,
+        list: _builtins.str = ...,
+        method: _builtins.str = ...,
+        unsubscribed_at: _timestamp_pb2.Timestamp | None = ...,
+        test: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["unsubscribed_at", b"unsubscribed_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "email_id", b"email_id", "list", b"list", "message_id", b"message_id", "method", b"method", "recipient", b"recipient", "scope", b"scope", "tenant_id", b"tenant_id", "test", b"test", "unsubscribed_at", b"unsubscribed_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecipientUnsubscribed: _TypeAlias = RecipientUnsubscribed  # noqa: Y015

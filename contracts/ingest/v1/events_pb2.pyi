@@ -82,6 +82,8 @@ class MessageContext(_message.Message):
     API_KEY_ID_FIELD_NUMBER: _builtins.int
     MAILBOX_ID_FIELD_NUMBER: _builtins.int
     TLS_ENFORCED_FIELD_NUMBER: _builtins.int
+    BROADCAST_FIELD_NUMBER: _builtins.int
+    LIST_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     """UUIDv7: one email to one recipient"""
     email_id: _builtins.str
@@ -109,6 +111,10 @@ class MessageContext(_message.Message):
     """that sent the email by SMTP, without an API key"""
     tls_enforced: _builtins.bool
     """send only to servers with TLS and a valid certificate"""
+    broadcast: _builtins.bool
+    """the stream; else transactional"""
+    list: _builtins.str
+    """that the mail is sent to"""
     @_builtins.property
     def accepted_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -141,10 +147,12 @@ class MessageContext(_message.Message):
         api_key_id: _builtins.str = ...,
         mailbox_id: _builtins.str = ...,
         tls_enforced: _builtins.bool = ...,
+        broadcast: _builtins.bool = ...,
+        list: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "due_at", b"due_at", "expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "api_key_id", b"api_key_id", "content_bytes", b"content_bytes", "content_ref", b"content_ref", "domain_id", b"domain_id", "due_at", b"due_at", "email_id", b"email_id", "expires_at", b"expires_at", "mailbox_id", b"mailbox_id", "message_id", b"message_id", "priority", b"priority", "recipient", b"recipient", "recipient_type", b"recipient_type", "return_path", b"return_path", "sender", b"sender", "tenant_id", b"tenant_id", "test", b"test", "tls_enforced", b"tls_enforced", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "api_key_id", b"api_key_id", "broadcast", b"broadcast", "content_bytes", b"content_bytes", "content_ref", b"content_ref", "domain_id", b"domain_id", "due_at", b"due_at", "email_id", b"email_id", "expires_at", b"expires_at", "list", b"list", "mailbox_id", b"mailbox_id", "message_id", b"message_id", "priority", b"priority", "recipient", b"recipient", "recipient_type", b"recipient_type", "return_path", b"return_path", "sender", b"sender", "tenant_id", b"tenant_id", "test", b"test", "tls_enforced", b"tls_enforced", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,8 +26,9 @@ if _version_not_supported:
 
 
 class SuppressionServiceStub:
-    """Addresses that a tenant must not send live mail to. For keys of tenants; those of accounts name
-    the tenant by metadata, `x-tenant-id`, except to list.
+    """Addresses that live mail must not be sent to. For keys of tenants; those of accounts and operators
+    name the tenant by metadata, `x-tenant-id`. Without it, an account lists the suppressions of all
+    its tenants, and adds, gets and removes its own, which hold for all of them.
     """
 
     def __init__(self, channel):
@@ -99,12 +100,14 @@ class SuppressionServiceStub:
 
 
 class SuppressionServiceServicer:
-    """Addresses that a tenant must not send live mail to. For keys of tenants; those of accounts name
-    the tenant by metadata, `x-tenant-id`, except to list.
+    """Addresses that live mail must not be sent to. For keys of tenants; those of accounts and operators
+    name the tenant by metadata, `x-tenant-id`. Without it, an account lists the suppressions of all
+    its tenants, and adds, gets and removes its own, which hold for all of them.
     """
 
     def AddSuppression(self, request, context):
-        """Suppressing an address again has no effect.
+        """Suppressing an address again keeps what is there, unless the new origin is stronger: complaint,
+        bounce, manual, unsubscribe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -117,8 +120,7 @@ class SuppressionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListSuppressions(self, request, context):
-        """Without x-tenant-id, an account lists the suppressions of all its tenants.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -130,7 +132,8 @@ class SuppressionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteSuppression(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Those of complaints are removed by force alone.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -252,8 +255,9 @@ def add_SuppressionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SuppressionService:
-    """Addresses that a tenant must not send live mail to. For keys of tenants; those of accounts name
-    the tenant by metadata, `x-tenant-id`, except to list.
+    """Addresses that live mail must not be sent to. For keys of tenants; those of accounts and operators
+    name the tenant by metadata, `x-tenant-id`. Without it, an account lists the suppressions of all
+    its tenants, and adds, gets and removes its own, which hold for all of them.
     """
 
     @staticmethod

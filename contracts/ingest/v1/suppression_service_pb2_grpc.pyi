@@ -27,8 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class SuppressionServiceStub:
-    """Addresses that a tenant must not send live mail to. For keys of tenants; those of accounts name
-    the tenant by metadata, `x-tenant-id`, except to list.
+    """Addresses that live mail must not be sent to. For keys of tenants; those of accounts and operators
+    name the tenant by metadata, `x-tenant-id`. Without it, an account lists the suppressions of all
+    its tenants, and adds, gets and removes its own, which hold for all of them.
     """
 
     @_typing.overload
@@ -36,12 +37,14 @@ class SuppressionServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SuppressionServiceAsyncStub: ...
     AddSuppression: _grpc.UnaryUnaryMultiCallable[_suppression_service_pb2.AddSuppressionRequest, _suppression_service_pb2.AddSuppressionResponse]
-    """Suppressing an address again has no effect."""
+    """Suppressing an address again keeps what is there, unless the new origin is stronger: complaint,
+    bounce, manual, unsubscribe.
+    """
     AddSuppressions: _grpc.UnaryUnaryMultiCallable[_suppression_service_pb2.AddSuppressionsRequest, _suppression_service_pb2.AddSuppressionsResponse]
     ListSuppressions: _grpc.UnaryUnaryMultiCallable[_suppression_service_pb2.ListSuppressionsRequest, _suppression_service_pb2.ListSuppressionsResponse]
-    """Without x-tenant-id, an account lists the suppressions of all its tenants."""
     GetSuppression: _grpc.UnaryUnaryMultiCallable[_suppression_service_pb2.GetSuppressionRequest, _suppression_service_pb2.GetSuppressionResponse]
     DeleteSuppression: _grpc.UnaryUnaryMultiCallable[_suppression_service_pb2.DeleteSuppressionRequest, _suppression_service_pb2.DeleteSuppressionResponse]
+    """Those of complaints are removed by force alone."""
     RemoveSuppressions: _grpc.UnaryUnaryMultiCallable[_suppression_service_pb2.RemoveSuppressionsRequest, _suppression_service_pb2.RemoveSuppressionsResponse]
     ExportSuppressions: _grpc.UnaryStreamMultiCallable[_suppression_service_pb2.ExportSuppressionsRequest, _suppression_service_pb2.ExportSuppressionsResponse]
     """All suppressions of the tenant as CSV, newest first."""
@@ -55,18 +58,21 @@ class SuppressionServiceStub:
 
 @_typing.type_check_only
 class SuppressionServiceAsyncStub(SuppressionServiceStub):
-    """Addresses that a tenant must not send live mail to. For keys of tenants; those of accounts name
-    the tenant by metadata, `x-tenant-id`, except to list.
+    """Addresses that live mail must not be sent to. For keys of tenants; those of accounts and operators
+    name the tenant by metadata, `x-tenant-id`. Without it, an account lists the suppressions of all
+    its tenants, and adds, gets and removes its own, which hold for all of them.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     AddSuppression: _aio.UnaryUnaryMultiCallable[_suppression_service_pb2.AddSuppressionRequest, _suppression_service_pb2.AddSuppressionResponse]  # type: ignore[assignment]
-    """Suppressing an address again has no effect."""
+    """Suppressing an address again keeps what is there, unless the new origin is stronger: complaint,
+    bounce, manual, unsubscribe.
+    """
     AddSuppressions: _aio.UnaryUnaryMultiCallable[_suppression_service_pb2.AddSuppressionsRequest, _suppression_service_pb2.AddSuppressionsResponse]  # type: ignore[assignment]
     ListSuppressions: _aio.UnaryUnaryMultiCallable[_suppression_service_pb2.ListSuppressionsRequest, _suppression_service_pb2.ListSuppressionsResponse]  # type: ignore[assignment]
-    """Without x-tenant-id, an account lists the suppressions of all its tenants."""
     GetSuppression: _aio.UnaryUnaryMultiCallable[_suppression_service_pb2.GetSuppressionRequest, _suppression_service_pb2.GetSuppressionResponse]  # type: ignore[assignment]
     DeleteSuppression: _aio.UnaryUnaryMultiCallable[_suppression_service_pb2.DeleteSuppressionRequest, _suppression_service_pb2.DeleteSuppressionResponse]  # type: ignore[assignment]
+    """Those of complaints are removed by force alone."""
     RemoveSuppressions: _aio.UnaryUnaryMultiCallable[_suppression_service_pb2.RemoveSuppressionsRequest, _suppression_service_pb2.RemoveSuppressionsResponse]  # type: ignore[assignment]
     ExportSuppressions: _aio.UnaryStreamMultiCallable[_suppression_service_pb2.ExportSuppressionsRequest, _suppression_service_pb2.ExportSuppressionsResponse]  # type: ignore[assignment]
     """All suppressions of the tenant as CSV, newest first."""
@@ -79,8 +85,9 @@ class SuppressionServiceAsyncStub(SuppressionServiceStub):
     ListSuppressionImportResults: _aio.UnaryUnaryMultiCallable[_suppression_service_pb2.ListSuppressionImportResultsRequest, _suppression_service_pb2.ListSuppressionImportResultsResponse]  # type: ignore[assignment]
 
 class SuppressionServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Addresses that a tenant must not send live mail to. For keys of tenants; those of accounts name
-    the tenant by metadata, `x-tenant-id`, except to list.
+    """Addresses that live mail must not be sent to. For keys of tenants; those of accounts and operators
+    name the tenant by metadata, `x-tenant-id`. Without it, an account lists the suppressions of all
+    its tenants, and adds, gets and removes its own, which hold for all of them.
     """
 
     @_abc_1.abstractmethod
@@ -89,7 +96,9 @@ class SuppressionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _suppression_service_pb2.AddSuppressionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_suppression_service_pb2.AddSuppressionResponse, _abc.Awaitable[_suppression_service_pb2.AddSuppressionResponse]]:
-        """Suppressing an address again has no effect."""
+        """Suppressing an address again keeps what is there, unless the new origin is stronger: complaint,
+        bounce, manual, unsubscribe.
+        """
 
     @_abc_1.abstractmethod
     def AddSuppressions(
@@ -103,8 +112,7 @@ class SuppressionServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _suppression_service_pb2.ListSuppressionsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_suppression_service_pb2.ListSuppressionsResponse, _abc.Awaitable[_suppression_service_pb2.ListSuppressionsResponse]]:
-        """Without x-tenant-id, an account lists the suppressions of all its tenants."""
+    ) -> _typing.Union[_suppression_service_pb2.ListSuppressionsResponse, _abc.Awaitable[_suppression_service_pb2.ListSuppressionsResponse]]: ...
 
     @_abc_1.abstractmethod
     def GetSuppression(
@@ -118,7 +126,8 @@ class SuppressionServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _suppression_service_pb2.DeleteSuppressionRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_suppression_service_pb2.DeleteSuppressionResponse, _abc.Awaitable[_suppression_service_pb2.DeleteSuppressionResponse]]: ...
+    ) -> _typing.Union[_suppression_service_pb2.DeleteSuppressionResponse, _abc.Awaitable[_suppression_service_pb2.DeleteSuppressionResponse]]:
+        """Those of complaints are removed by force alone."""
 
     @_abc_1.abstractmethod
     def RemoveSuppressions(

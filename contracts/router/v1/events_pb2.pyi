@@ -268,3 +268,76 @@ class MessageClosed(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MessageClosed: _TypeAlias = MessageClosed  # noqa: Y015
+
+@_typing.final
+class SuppressionChanged(_message.Message):
+    """An address was suppressed, or its suppression gives a stronger reason now, or was removed. One
+    that has expired is deleted without an event.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUPPRESSION_ID_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    LIST_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    SOURCE_ID_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    CHANGED_BY_FIELD_NUMBER: _builtins.int
+    suppression_id: _builtins.str
+    change: _builtins.str
+    """added or removed"""
+    origin: _builtins.str
+    """bounce, complaint, unsubscribe or manual"""
+    tenant_id: _builtins.str
+    """empty if it belongs to an account"""
+    account_id: _builtins.str
+    """empty if it belongs to a tenant"""
+    address: _builtins.str
+    list: _builtins.str
+    """whose broadcasts are suppressed; empty: all mail"""
+    reason: _builtins.str
+    """bounce class, type of the complaint, or how the recipient unsubscribed"""
+    note: _builtins.str
+    source_id: _builtins.str
+    """the message that caused it"""
+    changed_by: _builtins.str
+    """id of the API key; empty: the engine"""
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """of the suppression"""
+
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """unset: never"""
+
+    def __init__(
+        self,
+        *,
+        suppression_id: _builtins.str = ...,
+        change: _builtins.str = ...,
+        origin: _builtins.str = ...,
+        tenant_id: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        address: _builtins.str = ...,
+        list: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        note: _builtins.str = ...,
+        source_id: _builtins.str = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        changed_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "address", b"address", "change", b"change", "changed_by", b"changed_by", "created_at", b"created_at", "expires_at", b"expires_at", "list", b"list", "note", b"note", "origin", b"origin", "reason", b"reason", "source_id", b"source_id", "suppression_id", b"suppression_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SuppressionChanged: _TypeAlias = SuppressionChanged  # noqa: Y015

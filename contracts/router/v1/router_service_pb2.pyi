@@ -551,6 +551,8 @@ Global___ScheduledQueue: _TypeAlias = ScheduledQueue  # noqa: Y015
 
 @_typing.final
 class Suppression(_message.Message):
+    """What is suppressed belongs to a tenant, or to an account: then it holds for all its tenants."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ADDRESS_FIELD_NUMBER: _builtins.int
@@ -559,15 +561,32 @@ class Suppression(_message.Message):
     SOURCE_ID_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
     TENANT_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    LIST_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     origin: _builtins.str
-    """hard_bounce, complaint, unsubscribe, manual"""
+    """bounce, complaint, unsubscribe or manual"""
     source_id: _builtins.str
     """the message that caused it"""
     id: _builtins.str
     tenant_id: _builtins.str
+    """empty if it belongs to an account"""
+    account_id: _builtins.str
+    """empty if it belongs to a tenant"""
+    list: _builtins.str
+    """whose broadcasts are suppressed; empty: all mail"""
+    reason: _builtins.str
+    """bounce class, type of the complaint, or how the recipient unsubscribed"""
+    note: _builtins.str
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """unset: never"""
+
     def __init__(
         self,
         *,
@@ -577,10 +596,15 @@ class Suppression(_message.Message):
         source_id: _builtins.str = ...,
         id: _builtins.str = ...,
         tenant_id: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        list: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        note: _builtins.str = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "created_at", b"created_at", "id", b"id", "origin", b"origin", "source_id", b"source_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "address", b"address", "created_at", b"created_at", "expires_at", b"expires_at", "id", b"id", "list", b"list", "note", b"note", "origin", b"origin", "reason", b"reason", "source_id", b"source_id", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -596,14 +620,32 @@ class ListSuppressionsRequest(_message.Message):
     BEFORE_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    LIST_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    EXPIRED_FIELD_NUMBER: _builtins.int
+    ACCOUNT_WIDE_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     limit: _builtins.int
     after: _builtins.str
     """a suppression id"""
     before: _builtins.str
     address: _builtins.str
-    """exact match"""
+    """exact match, as of the others; empty fields do not restrict the list"""
     account_id: _builtins.str
+    origin: _builtins.str
+    domain: _builtins.str
+    list: _builtins.str
+    """empty: those of all mail"""
+    expired: _builtins.bool
+    """with those that have expired"""
+    account_wide: _builtins.bool
+    """of an account: without those of its tenants"""
+    id: _builtins.str
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
@@ -613,12 +655,21 @@ class ListSuppressionsRequest(_message.Message):
         before: _builtins.str = ...,
         address: _builtins.str = ...,
         account_id: _builtins.str = ...,
+        origin: _builtins.str = ...,
+        domain: _builtins.str = ...,
+        list: _builtins.str | None = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        expired: _builtins.bool = ...,
+        account_wide: _builtins.bool = ...,
+        id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_list", b"_list", "list", b"list", "since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "address", b"address", "after", b"after", "before", b"before", "limit", b"limit", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_list", b"_list", "account_id", b"account_id", "account_wide", b"account_wide", "address", b"address", "after", b"after", "before", b"before", "domain", b"domain", "expired", b"expired", "id", b"id", "limit", b"limit", "list", b"list", "origin", b"origin", "since", b"since", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__list: _TypeAlias = _typing.Literal["list"]  # noqa: Y015
+    _WhichOneofArgType__list: _TypeAlias = _typing.Literal["_list", b"_list"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__list) -> _WhichOneofReturnType__list | None: ...
 
 Global___ListSuppressionsRequest: _TypeAlias = ListSuppressionsRequest  # noqa: Y015
 
@@ -650,56 +701,106 @@ class AddSuppressionsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TENANT_ID_FIELD_NUMBER: _builtins.int
-    ADDRESSES_FIELD_NUMBER: _builtins.int
-    ORIGIN_FIELD_NUMBER: _builtins.int
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
-    IDS_FIELD_NUMBER: _builtins.int
+    SUPPRESSIONS_FIELD_NUMBER: _builtins.int
+    ADDED_BY_FIELD_NUMBER: _builtins.int
+    SILENT_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
-    origin: _builtins.str
+    """empty: they belong to the account"""
     account_id: _builtins.str
     """of the tenant, which may be too new to be known here"""
+    added_by: _builtins.str
+    """id of an API key"""
+    silent: _builtins.bool
+    """without events: for an import, whose many would delay all others"""
     @_builtins.property
-    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+    def suppressions(self) -> _containers.RepeatedCompositeFieldContainer[Global___NewSuppression]:
         """at most 1000"""
-
-    @_builtins.property
-    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Of the new suppressions, one for each address, so that a caller recognizes what it has added
-        when it repeats the request. UUIDv7; the time of each is that of the suppression.
-        """
 
     def __init__(
         self,
         *,
         tenant_id: _builtins.str = ...,
-        addresses: _abc.Iterable[_builtins.str] | None = ...,
-        origin: _builtins.str = ...,
         account_id: _builtins.str = ...,
-        ids: _abc.Iterable[_builtins.str] | None = ...,
+        suppressions: _abc.Iterable[Global___NewSuppression] | None = ...,
+        added_by: _builtins.str = ...,
+        silent: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "addresses", b"addresses", "ids", b"ids", "origin", b"origin", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "added_by", b"added_by", "silent", b"silent", "suppressions", b"suppressions", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AddSuppressionsRequest: _TypeAlias = AddSuppressionsRequest  # noqa: Y015
 
 @_typing.final
+class NewSuppression(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    LIST_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    origin: _builtins.str
+    """empty: manual"""
+    list: _builtins.str
+    reason: _builtins.str
+    note: _builtins.str
+    id: _builtins.str
+    """UUIDv7 of the suppression if it is new, so that a caller recognizes what it has added when it
+    repeats the request; its time is that of the suppression. Empty: one of now.
+    """
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """unset: never"""
+
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        origin: _builtins.str = ...,
+        list: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        note: _builtins.str = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "expires_at", b"expires_at", "id", b"id", "list", b"list", "note", b"note", "origin", b"origin", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NewSuppression: _TypeAlias = NewSuppression  # noqa: Y015
+
+@_typing.final
 class AddSuppressionsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SUPPRESSIONS_FIELD_NUMBER: _builtins.int
+    CHANGED_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def suppressions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Suppression]: ...
+    def suppressions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Suppression]:
+        """in the order of the request"""
+
+    @_builtins.property
+    def changed_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of those that this call has made, or made stronger"""
+
     def __init__(
         self,
         *,
         suppressions: _abc.Iterable[Global___Suppression] | None = ...,
+        changed_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["suppressions", b"suppressions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_ids", b"changed_ids", "suppressions", b"suppressions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -711,20 +812,36 @@ class RemoveSuppressionsRequest(_message.Message):
 
     TENANT_ID_FIELD_NUMBER: _builtins.int
     ADDRESSES_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    LIST_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    REMOVED_BY_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
+    """empty: they belong to the account"""
+    account_id: _builtins.str
+    list: _builtins.str
+    """of the suppressions of these addresses"""
+    force: _builtins.bool
+    """those of complaints too"""
+    removed_by: _builtins.str
+    """id of an API key"""
     @_builtins.property
     def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """addresses or suppression ids"""
+        """addresses or suppression ids; at most 1000"""
 
     def __init__(
         self,
         *,
         tenant_id: _builtins.str = ...,
         addresses: _abc.Iterable[_builtins.str] | None = ...,
+        account_id: _builtins.str = ...,
+        list: _builtins.str = ...,
+        force: _builtins.bool = ...,
+        removed_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "addresses", b"addresses", "force", b"force", "list", b"list", "removed_by", b"removed_by", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -735,16 +852,24 @@ class RemoveSuppressionsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REMOVED_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def removed(self) -> _containers.RepeatedCompositeFieldContainer[Global___Suppression]: ...
+    def removed(self) -> _containers.RepeatedCompositeFieldContainer[Global___Suppression]:
+        """none if some were refused"""
+
+    @_builtins.property
+    def refused(self) -> _containers.RepeatedCompositeFieldContainer[Global___Suppression]:
+        """those of complaints, without force"""
+
     def __init__(
         self,
         *,
         removed: _abc.Iterable[Global___Suppression] | None = ...,
+        refused: _abc.Iterable[Global___Suppression] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["removed", b"removed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["refused", b"refused", "removed", b"removed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

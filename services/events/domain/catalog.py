@@ -29,6 +29,7 @@ from contracts.router.v1.events_pb2 import (
     DeliveryAssigned,
     MessageClosed,
     MessageDelayed,
+    SuppressionChanged,
 )
 from contracts.shield.v1.events_pb2 import MessageScreened, Verdict
 from kernel import times
@@ -75,8 +76,15 @@ DOMAIN_TYPES = frozenset(
     f"domain.{change}"
     for change in ("created", "updated", "verified", "failed", "paused", "resumed", "deleted")
 )
+SUPPRESSION_TYPES = frozenset({"suppression.added", "suppression.removed"})
 EVENT_TYPES = frozenset(
-    {*CLOSED_TYPES.values(), *PUBLIC_TYPES.values(), *DOMAIN_TYPES, "email.scheduled"}
+    {
+        *CLOSED_TYPES.values(),
+        *PUBLIC_TYPES.values(),
+        *DOMAIN_TYPES,
+        *SUPPRESSION_TYPES,
+        "email.scheduled",
+    }
 )
 
 
@@ -87,6 +95,8 @@ def event_type_of(log_event: LogEvent, *, is_public: bool) -> str:
     if isinstance(log_event.payload, DomainChanged):
         known = log_event.payload.type in DOMAIN_TYPES  # a newer version of ingest may have more
         return log_event.payload.type if known else "domain.updated"
+    if isinstance(log_event.payload, SuppressionChanged):
+        return f"suppression.{log_event.payload.change}"
     if is_public and log_event.kind == EventKind.ACCEPTED:
         return "email.scheduled" if log_event.rank == StatusRank.SCHEDULED else "email.sent"
     return (
@@ -104,6 +114,8 @@ def event_data_of(
         return {"webhook_id": log_event.subject_id, "reason": log_event.payload.reason}
     if isinstance(log_event.payload, DomainChanged):
         return domain_data(log_event.payload)
+    if isinstance(log_event.payload, SuppressionChanged):
+        return suppression_data(log_event.payload)
     data = common_data(log_event, accepted)
     if public_seq:
         data["seq"] = public_seq
@@ -119,6 +131,23 @@ def domain_data(event: DomainChanged) -> EventData:
         "status": event.status,
         "changed_at": format_time_ms(milliseconds_of(event.changed_at)),
         "reason": event.reason,
+    }
+
+
+def suppression_data(event: SuppressionChanged) -> EventData:
+    """Resend's fields, and more. changed_by: id of the API key, if one added or removed it."""
+    expires = event.HasField("expires_at")
+    return {
+        "id": event.suppression_id,
+        "email": event.address,
+        "origin": event.origin,
+        "source_id": event.source_id or None,
+        "created_at": format_time_ms(milliseconds_of(event.created_at)),
+        "list": event.list or None,
+        "reason": event.reason or None,
+        "note": event.note or None,
+        "expires_at": format_time_ms(milliseconds_of(event.expires_at)) if expires else None,
+        "changed_by": event.changed_by or None,
     }
 
 
@@ -139,6 +168,8 @@ def common_data(log_event: LogEvent, accepted: MessageAccepted | None) -> EventD
     data["tags"] = dict(accepted.tags)
     data["metadata"] = dict(accepted.metadata)
     data["stream"] = accepted.stream or "transactional"
+    if context.list:
+        data["list"] = context.list
     data["test"] = context.test
     return data
 
@@ -199,7 +230,8 @@ def closed_data(event: MessageClosed) -> EventData:
         name = event.bounce_class or ("message_expired" if event.reason == "expired" else "")
         return {**smtp, **flag, "bounce": bounce_data(event.reply, name, reason=event.reason)}
     if event.state == CLOSED_STATE_SUPPRESSED:
-        return {"suppressed": SUPPRESSED_DATA}
+        _, _, origin = event.reason.partition(": ")
+        return {"suppressed": {**SUPPRESSED_DATA, **({"origin": origin} if origin else {})}}
     if event.state == CLOSED_STATE_CANCELED:
         return {"canceled": {"by": "api"}}
     code = event.reply.enhanced or (str(event.reply.code) if event.reply.code else event.reason)

@@ -9,7 +9,12 @@ from google.protobuf.message import Message
 from contracts.delivery.v1.events_pb2 import BounceReceived, ComplaintReceived, DeliveryAttempted
 from contracts.events.v1.events_pb2 import WebhookDisabled
 from contracts.ingest.v1.events_pb2 import DomainChanged, MessageAccepted
-from contracts.router.v1.events_pb2 import DeliveryAssigned, MessageClosed, MessageDelayed
+from contracts.router.v1.events_pb2 import (
+    DeliveryAssigned,
+    MessageClosed,
+    MessageDelayed,
+    SuppressionChanged,
+)
 from contracts.shield.v1.events_pb2 import VERDICT_HOLD, MessageScreened
 from kernel.topics import event_id
 
@@ -31,6 +36,7 @@ class EventKind(IntEnum):
     WEBHOOK_DISABLED = 9
     WEBHOOK_TEST = 10
     DOMAIN = 11
+    SUPPRESSION = 12
 
 
 class StatusRank(IntEnum):
@@ -72,8 +78,9 @@ PARTITIONED_KINDS = frozenset(
 
 
 class LogEvent(NamedTuple):
-    """subject_id: of the message, the webhook endpoint or the domain. email_id and recipient: empty
-    for the latter two. step: the position among the events of the message, in causal order."""
+    """subject_id: of the message, the webhook endpoint, the domain or the suppression. email_id and
+    recipient: empty for all but the first. step: the position among the events of the message, in
+    causal order."""
 
     payload: Message
     kind: EventKind
@@ -141,6 +148,7 @@ EVENT_CLASSES: dict[EventKind, type[Message]] = {
     EventKind.WEBHOOK_DISABLED: WebhookDisabled,
     EventKind.WEBHOOK_TEST: WebhookDisabled,  # only its ids are used
     EventKind.DOMAIN: DomainChanged,
+    EventKind.SUPPRESSION: SuppressionChanged,
 }
 
 
@@ -151,6 +159,8 @@ def log_event_of(event: Any) -> LogEvent:  # noqa: ANN401 - one of MESSAGE_EVENT
         return endpoint_log_event(event, EventKind.WEBHOOK_DISABLED, identifier)
     if type(event) is DomainChanged:
         return domain_log_event(event, identifier)
+    if type(event) is SuppressionChanged:
+        return suppression_log_event(event, identifier)
     kind, placement = MESSAGE_EVENTS[type(event)]
     context = event.context if kind in WITH_CONTEXT else event
     email_id = context.email_id
@@ -171,6 +181,14 @@ def domain_log_event(event: DomainChanged, identifier: str) -> LogEvent:
     return LogEvent(
         event, EventKind.DOMAIN, identifier, event.domain_id, event.tenant_id, "", "",
         StatusRank.UNKNOWN, 0,
+    )  # fmt: skip
+
+
+def suppression_log_event(event: SuppressionChanged, identifier: str) -> LogEvent:
+    """That of an account is kept as the account's, whose endpoints are those of no tenant."""
+    return LogEvent(
+        event, EventKind.SUPPRESSION, identifier, event.suppression_id,
+        event.tenant_id or event.account_id, "", "", StatusRank.UNKNOWN, 0,
     )  # fmt: skip
 
 

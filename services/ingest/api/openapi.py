@@ -33,8 +33,10 @@ ADDRESS = {"type": "string", "format": "email"}
 HOST_NAME = {"type": "string", "format": "hostname"}
 MAILBOXES = {"type": "array", "items": MAILBOX, "maxItems": RECIPIENTS_MAX}
 OPTIONAL_MAILBOXES = {"anyOf": [MAILBOX, MAILBOXES, {"type": "null"}], "default": None}
+CURSOR = {"type": "string", "format": "cursor"}
 ISO_TIME = {"type": "string", "format": "date-time", "pattern": "^(19[7-9][0-9]|[2-8][0-9]{3})-"}
 NULL = {"type": "null"}
+EXPIRY = {"expires_at": {"anyOf": [ISO_TIME, NULL]}}
 ADDRESSES = {
     "type": "array",
     "minItems": 1,
@@ -95,9 +97,7 @@ RULES: dict[str, dict[str, Any]] = {
     "SendEmailRequest": {
         "from": MAILBOX,
         "to": {"anyOf": [MAILBOX, {**MAILBOXES, "minItems": 1}]},
-        "cc": OPTIONAL_MAILBOXES,
-        "bcc": OPTIONAL_MAILBOXES,
-        "reply_to": OPTIONAL_MAILBOXES,
+        **dict.fromkeys(("cc", "bcc", "reply_to"), OPTIONAL_MAILBOXES),
         "subject": {"type": "string", "maxLength": 5_000, "pattern": "^[^\\r\\n\\u0000]*$"},
         "headers": {"anyOf": [CUSTOM_HEADERS, NULL], "default": None},
         "metadata": {"anyOf": [METADATA, NULL], "default": None},
@@ -121,8 +121,8 @@ RULES: dict[str, dict[str, Any]] = {
         "sender": {"anyOf": [ADDRESS, HOST_NAME, {"const": ""}]},
     },
     "CancelQueued": {"after": {"anyOf": [{"type": "string", "format": "uuid"}, {"const": ""}]}},
-    "NewSuppression": {"email": MAILBOX},
-    "Addresses": {"emails": {"type": "array", "items": MAILBOX, "minItems": 1, "maxItems": 500}},
+    "NewSuppression": {"email": MAILBOX, **EXPIRY},
+    "NewSuppressions": {"emails": {**MAILBOXES, "minItems": 1, "maxItems": 500}, **EXPIRY},
     "CreateDomainRequest": {
         "name": {"type": "string", "format": "domain", "minLength": 4, "maxLength": 253},
     },
@@ -130,7 +130,7 @@ RULES: dict[str, dict[str, Any]] = {
         **dict.fromkeys(("account_id", "tenant_id"), OPTIONAL_ID),
         "domain_id": {"anyOf": [*OPTIONAL_ID["anyOf"], {"const": ""}]},
         "cidrs": {"type": "array", "maxItems": 100, "items": {"type": "string", "format": "cidr"}},
-        "expires_at": {"anyOf": [ISO_TIME, NULL]},
+        **EXPIRY,
     },
     "CreateBrandRequest": BRAND,
     "UpdateBrandRequest": BRAND,
@@ -202,10 +202,8 @@ HEADERS: dict[str, dict[str, Any]] = {
     },
 }
 PARAMETERS: dict[str, dict[str, Any]] = {
-    "since": ISO_TIME,
-    "until": ISO_TIME,
-    "after": {"type": "string", "format": "cursor"},
-    "before": {"type": "string", "format": "cursor"},
+    **dict.fromkeys(("since", "until"), ISO_TIME),
+    **dict.fromkeys(("after", "before"), CURSOR),
     "email": {"type": "string", "format": "mailbox"},
 }
 SECURITY_SCHEMES = {
@@ -302,7 +300,9 @@ def with_rules(bodies: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
         for name, most in ITEMS_MAX.items():
             email["properties"][name] = _bounded(email["properties"][name], maxItems=most)
         email["anyOf"] = SOME_BODY
+        del email["properties"]["topic_id"]  # Resend's name of list
     if raw := found.get("SendRawRequest"):
+        del raw["properties"]["topic_id"]
         raw["properties"]["tags"] = _bounded(raw["properties"]["tags"], maxItems=PAIRS_MAX)
     if attachment := found.get("Attachment"):
         attachment["required"] = ["content", "filename"]

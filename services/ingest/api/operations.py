@@ -13,7 +13,7 @@ from services.ingest.api.callers import (
 )
 from services.ingest.api.egress.operations import OPERATIONS as OF_EGRESS
 from services.ingest.api.operation import Operation
-from services.ingest.api.suppression_file_operations import OPERATIONS as OF_SUPPRESSION_FILES
+from services.ingest.api.suppression_operations import OPERATIONS as OF_SUPPRESSIONS
 
 ID = "01890000-0000-7000-8000-000000000000"
 EXAMPLE_EMAIL = {
@@ -81,28 +81,6 @@ OPERATIONS = {
         "listWebhookDeliveries",
         response_schemas.list_of(response_schemas.WebhookDeliveryResponse),
         access=SPANNING,
-    ),
-    "post /v1/suppressions": Operation(
-        "addSuppression", response_schemas.SuppressionResponse, {"email": "ann@example.net"}
-    ),
-    "get /v1/suppressions": Operation(
-        "listSuppressions",
-        response_schemas.list_of(response_schemas.SuppressionResponse),
-        access=SPANNING,
-    ),
-    "get /v1/suppressions/{email}": Operation(
-        "getSuppression", response_schemas.SuppressionResponse
-    ),
-    "delete /v1/suppressions/{email}": Operation(
-        "deleteSuppression", response_schemas.DeleteResponse
-    ),
-    "post /v1/suppressions/batch/add": Operation(
-        "addSuppressions", response_schemas.AddSuppressionsResponse, {"emails": ["ann@example.net"]}
-    ),
-    "post /v1/suppressions/batch/remove": Operation(
-        "removeSuppressions",
-        response_schemas.RemoveSuppressionsResponse,
-        {"emails": ["ann@example.net"]},
     ),
     "get /v1/queues": Operation(
         "listQueues",
@@ -295,5 +273,5 @@ OPERATIONS = {
         "deleteApiKey", response_schemas.DeleteResponse, access=OF_ANYBODY
     ),
     **OF_EGRESS,
-    **OF_SUPPRESSION_FILES,
+    **OF_SUPPRESSIONS,
 }

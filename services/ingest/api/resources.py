@@ -55,7 +55,7 @@ def create_resources(
         emails,
         administration,
         domains=domains,
-        suppressions=Suppressions(clients),
+        suppressions=Suppressions(clients, audit_log),
         suppression_files=suppression_files,
         webhooks=Webhooks(clients),
         queues=Queues(clients, emails),

@@ -14,7 +14,8 @@ EventType = Literal[
     "email.sent", "email.scheduled", "email.held", "email.delivered", "email.delivery_delayed",
     "email.bounced", "email.failed", "email.suppressed", "email.canceled", "email.complained",
     "webhook.disabled", "webhook.test", "domain.created", "domain.updated", "domain.verified",
-    "domain.failed", "domain.paused", "domain.resumed", "domain.deleted",
+    "domain.failed", "domain.paused", "domain.resumed", "domain.deleted", "suppression.added",
+    "suppression.removed",
 ]  # fmt: skip
 Queued = Literal["queued", "scheduled"]
 
@@ -110,7 +111,7 @@ class RecipientResponse(Struct):
     queue_id: str | None
 
 
-class EmailResponse(Struct, rename={"from_": "from"}):
+class EmailResponse(Struct, rename={"from_": "from", "list_": "list"}):
     """An email with its recipients. unavailable: services that did not respond."""
 
     object: Literal["email"]
@@ -130,6 +131,7 @@ class EmailResponse(Struct, rename={"from_": "from"}):
     tags: list[TagResponse]
     metadata: dict[str, str]
     stream: Literal["transactional", "broadcast"]
+    list_: str | None
     test: bool
     recipients: list[RecipientResponse]
     unavailable: list[str]
@@ -211,15 +213,21 @@ class TestEvent(Struct):
 
 
 class SuppressionResponse(Struct):
-    """A suppressed address with the reason."""
+    """A suppressed address with the reason. tenant_id: null for all tenants of an account. list:
+    whose broadcasts are suppressed; null for all mail."""
 
     object: Literal["suppression"]
     id: Id
-    tenant_id: Id
+    tenant_id: Id | None
     email: str
+    scope: Literal["tenant", "list", "account"]
+    list: str | None
     origin: str
+    reason: str | None
+    note: str | None
     source_id: str | None
     created_at: Time | None
+    expires_at: Time | None
 
 
 class SuppressionReference(Struct):

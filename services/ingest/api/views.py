@@ -37,6 +37,7 @@ def to_json(found: EmailWithStates, content: Content | None) -> dict[str, object
         "tags": [{"name": name, "value": value} for name, value in sorted(first.tags.items())],
         "metadata": dict(first.metadata),
         "stream": first.stream,
+        "list": first.context.list or None,
         "test": first.context.test,
         "recipients": [_recipient(one, found) for one in email.messages],
         "unavailable": found.unavailable,

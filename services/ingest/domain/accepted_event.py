@@ -86,6 +86,8 @@ def _fill(
     context.priority = event.priority
     context.test = email.test
     context.tls_enforced = email.tls_enforced or origin.domain.tls_enforced
+    context.broadcast = email.stream == "broadcast"
+    context.list = email.list
     context.sender = email.sender.address
     context.traceparent = origin.traceparent
     context.return_path = return_path(ids.message_ids[0], origin)

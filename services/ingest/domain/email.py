@@ -25,6 +25,11 @@ UNSUBSCRIBE_MAILTO = explained(
     r"^[!#-+\--;=?-~]+@[!#-+\--;=?-~]+$(?!\n)",
     "Use an address, or a mailto URL, in ASCII without spaces and commas",
 )
+LIST = explained(
+    r"^[!-~]([ -~]{0,198}[!-~])?$(?!\n)",
+    "Use 1 to 200 printable ASCII characters, without spaces around them",
+)
+ListName = Annotated[str, Meta(max_length=200, pattern=LIST)]
 
 
 class RequestModel(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -60,9 +65,9 @@ class ListUnsubscribe(RequestModel):
     one_click: bool = True
 
 
-class SendEmailRequest(RequestModel, rename={"from_": "from"}):
-    """An email to send now or at `scheduled_at`. tls: enforced sends it only to servers with TLS
-    and a valid certificate."""
+class SendEmailRequest(RequestModel, rename={"from_": "from", "list_": "list"}):
+    """An email to send now or at `scheduled_at`. topic_id: Resend's name of `list`. tls: enforced
+    sends it only to servers with TLS and a valid certificate."""
 
     from_: str
     to: Addresses
@@ -82,10 +87,12 @@ class SendEmailRequest(RequestModel, rename={"from_": "from"}):
     track_opens: bool | None = None
     track_clicks: bool | None = None
     list_unsubscribe: ListUnsubscribe | None = None
+    list_: ListName | None = None
+    topic_id: ListName | None = None
     test: bool = False
 
 
-class SendRawRequest(RequestModel):
+class SendRawRequest(RequestModel, rename={"list_": "list"}):
     """A complete message (RFC 5322) in base64, sent as it is. Recipients are those of to, cc and
     bcc, or else those that its header names."""
 
@@ -101,6 +108,8 @@ class SendRawRequest(RequestModel):
     track_opens: bool | None = None
     track_clicks: bool | None = None
     list_unsubscribe: ListUnsubscribe | None = None
+    list_: ListName | None = None
+    topic_id: ListName | None = None
     test: bool = False
 
 

@@ -71,7 +71,9 @@ def _unsubscribe(email: ValidEmail, host: str) -> Unsubscribe | None:
         return None
     url, mailto, one_click = (given.url, given.mailto, given.one_click) if given else ("", "", True)
     if url or host:
-        return Unsubscribe(host=host, url=url or "", mailto=mailto or "", one_click=one_click)
+        return Unsubscribe(
+            host=host, list=email.list, url=url or "", mailto=mailto or "", one_click=one_click
+        )
     why = "this installation has no host for pages to unsubscribe"
     if given is not None:
         detail = f"list_unsubscribe needs a url, because {why}."

@@ -16,9 +16,12 @@ from services.ingest.domain.valid_email import (
     RECIPIENTS_MAX,
     ValidEmail,
     check_pairs,
+    list_faults,
+    list_of,
     parse_due_at,
     parse_mailboxes,
     reserved_faults,
+    stream_of,
 )
 
 
@@ -55,6 +58,7 @@ def validate_raw(
     tags = {tag.name: tag.value for tag in email.tags or ()}
     due_at = parse_due_at(email.scheduled_at, now, faults)
     faults += [*check_pairs("tags", tags), *check_pairs("metadata", email.metadata)]
+    faults += list_faults(email)
     test = test or email.test
     valid = None
     try:
@@ -68,7 +72,8 @@ def validate_raw(
         tags=tags,
         metadata=email.metadata or {},
         due_at=due_at,
-        stream=email.stream or "transactional",
+        stream=stream_of(email),
+        list=list_of(email),
         tls_enforced=email.tls == "enforced",
         track_opens=valid.track_opens if email.track_opens is None else email.track_opens,
         track_clicks=valid.track_clicks if email.track_clicks is None else email.track_clicks,

@@ -25,8 +25,8 @@ EMAIL_NAMES = frozenset(
 ORIGINS = {
     "": "manual",
     "manual": "manual",
-    "bounce": "hard_bounce",
-    "hard_bounce": "hard_bounce",
+    "bounce": "bounce",
+    "hard_bounce": "bounce",
     "complaint": "complaint",
     "unsubscribe": "unsubscribe",
 }

@@ -19,6 +19,7 @@ from services.ingest.domain.email import (
     Attachment,
     ListUnsubscribe,
     SendEmailRequest,
+    SendRawRequest,
 )
 from services.ingest.domain.problem import Fault, invalid
 from services.ingest.domain.reserved import RecipientDomains
@@ -49,7 +50,7 @@ class ValidEmail(NamedTuple):
     without the octets of attachments that must be fetched, which `to_fetch` lists by index.
     on_behalf: the field Sender, in a message that was submitted as a whole. tls_enforced: send it
     only to servers with TLS and a valid certificate. track_opens, track_clicks: None for what the
-    domain says."""
+    domain says. list: that it is sent to; empty for none."""
 
     sender: Mailbox
     recipients: tuple[Recipient, ...]
@@ -65,6 +66,7 @@ class ValidEmail(NamedTuple):
     track_opens: bool | None = None
     track_clicks: bool | None = None
     list_unsubscribe: ListUnsubscribe | None = None
+    list: str = ""
 
 
 def validate(
@@ -88,7 +90,7 @@ def validate(
     due_at = parse_due_at(email.scheduled_at, now, faults)
     faults += check_pairs("tags", tags)
     faults += check_pairs("metadata", email.metadata)
-    faults += _body(email)
+    faults += [*list_faults(email), *_body(email)]
     if faults or sender is None:
         raise invalid(faults)
     setattr(content, "from", sender.display)
@@ -99,7 +101,8 @@ def validate(
         tags=tags,
         metadata=email.metadata or {},
         due_at=due_at,
-        stream=email.stream or "transactional",
+        stream=stream_of(email),
+        list=list_of(email),
         test=test,
         tls_enforced=email.tls == "enforced",
         track_opens=email.track_opens,
@@ -107,6 +110,20 @@ def validate(
         list_unsubscribe=email.list_unsubscribe,
         to_fetch={i: one for i, one in enumerate(email.attachments or ()) if one.path is not None},
     )
+
+
+def list_of(email: SendEmailRequest | SendRawRequest) -> str:
+    return email.list_ or email.topic_id or ""
+
+
+def stream_of(email: SendEmailRequest | SendRawRequest) -> str:
+    """Mail to a list is broadcast, unless the request says otherwise."""
+    return email.stream or ("broadcast" if list_of(email) else "transactional")
+
+
+def list_faults(email: SendEmailRequest | SendRawRequest) -> Iterable[Fault]:
+    if email.list_ and email.topic_id and email.list_ != email.topic_id:
+        yield Fault("#/topic_id", "invalid", "list and topic_id differ. Use one of them.")
 
 
 def _content(

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.router.v1.router_service_pb2 import AddSuppressionsRequest
+from contracts.router.v1.router_service_pb2 import NewSuppression as RouterSuppression
 from kernel import clock
 from kernel.crypto import SecretKeyring
 from kernel.errors import Fenced, Unavailable
@@ -91,25 +92,21 @@ class SuppressionImporter:
     ) -> int:
         """Returns the number of new suppressions: those with the id of a line."""
         created_at = creation_time_of(UUID(part.of.import_id))
-        router, added = self.clients.router, 0
-        for origin in sorted({one.origin for one in valid}):
-            ids = {
-                suppression_id(part.of.import_id, one, created_at): one.email
-                for one in valid
-                if one.origin == origin
-            }
-            request = AddSuppressionsRequest(
-                tenant_id=tenant.tenant_id,
-                account_id=tenant.account_id,
-                addresses=ids.values(),
-                ids=ids,
-                origin=origin,
-            )
-            response = await router.call(
-                router.stub.AddSuppressions, request, deadline_s=ADD_DEADLINE_S
-            )
-            added += sum(one.id in ids for one in response.suppressions)
-        return added
+        new = {suppression_id(part.of.import_id, one, created_at): one for one in valid}
+        request = AddSuppressionsRequest(
+            tenant_id=tenant.tenant_id,
+            account_id=tenant.account_id,
+            suppressions=[
+                RouterSuppression(id=identifier, address=one.email, origin=one.origin)
+                for identifier, one in new.items()
+            ],
+            silent=True,
+        )
+        router = self.clients.router
+        response = await router.call(
+            router.stub.AddSuppressions, request, deadline_s=ADD_DEADLINE_S
+        )
+        return len({one.id for one in response.suppressions} & new.keys())
 
 
 def is_temporary(error: Exception) -> bool:

@@ -24,7 +24,7 @@ from services.router.domain.expiry import expire
 from services.router.domain.message import CLOSED, State
 from services.router.domain.retry import RetryPolicy
 from services.router.domain.transitions import attempt_policy_of, decide, event_for
-from services.router.store import attempts, closings, requests, suppressions
+from services.router.store import attempts, closings, requests, strikes
 from services.router.store.requests import MessageToReconcile
 
 DONE = "done"
@@ -171,8 +171,8 @@ class Reconciler:
             (transition, event_for(transition, row))
             for transition, row in await attempts.apply_transitions(tx, transitions)
         ]
-        await suppressions.record_transition_strikes(tx, applied)
-        return [event for _, event in applied if event]
+        changes = await strikes.record_transitions(tx, applied)
+        return [*(event for _, event in applied if event), *changes]
 
 
 def attempt_result_of(

@@ -17,6 +17,7 @@ from kernel.table import ReplicatedTable
 from kernel.topics import encode
 from services.router.api import to_proto
 from services.router.api.reconciler import Reconciler
+from services.router.api.suppressions import names_to_remove, new_suppressions, suppression_filter
 from services.router.clients.journal import JournalClient
 from services.router.domain.admission import new_message
 from services.router.domain.events import message_closed, unix_s
@@ -142,42 +143,49 @@ class RouterServicer(RouterServiceServicer):
             found = await suppressions.list_page(
                 tx,
                 owner,
+                suppression_filter(request),
                 after=request.after,
                 before=request.before,
-                address=request.address,
                 limit=limit + 1,
+                account_wide=request.account_wide,
             )
         listed = found[:limit][::-1] if request.before else found[:limit]
         return pb.ListSuppressionsResponse(
-            suppressions=[to_proto.suppression(row) for row in listed],
-            has_more=len(found) > limit,
+            suppressions=map(to_proto.suppression, listed), has_more=len(found) > limit
         )
 
     @map_errors
     async def AddSuppressions(  # noqa: N802 - a name of the contract
         self, request: pb.AddSuppressionsRequest, _: Context
     ) -> pb.AddSuppressionsResponse:
-        tenant_id = parse_tenant_id(request.tenant_id)
-        async with self.tenant_database.transaction(tenant_id=tenant_id) as tx:
-            await tenant_accounts.record_accounts(tx, "router", [(tenant_id, request.account_id)])
-            rows = await suppressions.add(
-                tx,
-                tenant_id,
-                [check_text(one, "addresses") for one in request.addresses[:IDS_MAX]],
-                origin=request.origin or "manual",
-                new_ids=ids_for(request),
-            )
-        return pb.AddSuppressionsResponse(suppressions=[to_proto.suppression(row) for row in rows])
+        owner, new = owner_of(request), new_suppressions(request)
+        async with self.tenant_database.transaction(**owner._asdict()) as tx:
+            if owner.tenant_id:
+                account = (owner.tenant_id, request.account_id)
+                await tenant_accounts.record_accounts(tx, "router", [account])
+            added = await suppressions.add(tx, owner, new)
+            events = [] if request.silent else added.events(request.added_by)
+            entry = await self._add_to_outbox(tx, events)
+        self.outbox.publish_in_background(entry, self.health)
+        return pb.AddSuppressionsResponse(
+            suppressions=map(to_proto.suppression, added.suppressions), changed_ids=added.changed
+        )
 
     @map_errors
     async def RemoveSuppressions(  # noqa: N802 - a name of the contract
         self, request: pb.RemoveSuppressionsRequest, _: Context
     ) -> pb.RemoveSuppressionsResponse:
-        async with self.tenant_database.transaction(
-            tenant_id=parse_tenant_id(request.tenant_id)
-        ) as tx:
-            rows = await suppressions.remove(tx, request.tenant_id, request.addresses[:IDS_MAX])
-        return pb.RemoveSuppressionsResponse(removed=[to_proto.suppression(row) for row in rows])
+        owner, names = owner_of(request), names_to_remove(request)
+        async with self.tenant_database.transaction(**owner._asdict()) as tx:
+            done = await suppressions.remove(
+                tx, owner, names, of_list=request.list, force=request.force
+            )
+            entry = await self._add_to_outbox(tx, done.events(request.removed_by))
+        self.outbox.publish_in_background(entry, self.health)
+        return pb.RemoveSuppressionsResponse(
+            removed=map(to_proto.suppression, done.removed),
+            refused=map(to_proto.suppression, done.refused),
+        )
 
     @map_errors
     async def Reconcile(  # noqa: N802 - a name of the contract
@@ -223,17 +231,17 @@ def parse_ids(texts: Sequence[str]) -> list[str]:
     return [parse_id(text, repr(text[:50])) for text in texts]
 
 
-def ids_for(request: pb.AddSuppressionsRequest) -> list[str]:
-    if request.ids and len(request.ids) != len(request.addresses):
-        raise RequestError("there are not as many ids as addresses", field="ids")
-    return parse_ids(request.ids)
-
-
 def parse_tenant_id(text: str) -> str:
     return parse_id(text, "tenant_id")
 
 
-def owner_of(request: pb.ListQueuesRequest | pb.ListSuppressionsRequest) -> RowOwner:
+def owner_of(
+    request: pb.ListQueuesRequest
+    | pb.ListSuppressionsRequest
+    | pb.AddSuppressionsRequest
+    | pb.RemoveSuppressionsRequest,
+) -> RowOwner:
+    """The tenant, or else the account."""
     if request.tenant_id or not request.account_id:
         return RowOwner(parse_tenant_id(request.tenant_id), None)
     return RowOwner(None, parse_id(request.account_id, "account_id"))

@@ -6,8 +6,8 @@ from contracts.router.v1 import router_service_pb2 as pb
 from services.router.domain.events import timestamp
 from services.router.domain.message import ScheduledQueue, State
 from services.router.domain.reasons import WaitReason
+from services.router.domain.suppressions import Suppression
 from services.router.store.requests import MessageView, QueueView
-from services.router.store.suppressions import Suppression
 from services.router.store.waiting_messages import WaitingMessage
 
 TRANSIENT = (State.EXPECTED, State.QUEUED, State.HELD)
@@ -56,6 +56,11 @@ def suppression(row: Suppression) -> pb.Suppression:
         source_id=row.source_id,
         id=row.suppression_id,
         tenant_id=row.tenant_id,
+        account_id=row.account_id,
+        list=row.list,
+        reason=row.reason,
+        note=row.note,
+        expires_at=timestamp(row.expires_s) if row.expires_s else None,
     )
 
 

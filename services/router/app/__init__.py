@@ -5,18 +5,8 @@ from dataclasses import replace
 from functools import partial
 
 from contracts.delivery.v1.events_pb2 import BounceReceived, ComplaintReceived, DeliveryAttempted
+from contracts.events.v1.events_pb2 import RecipientUnsubscribed
 from contracts.ingest.v1.directory_pb2 import Mailbox, Tenant
-from contracts.router.v1.directory_pb2 import EgressSource, Pool
-from contracts.router.v1.events_pb2 import DeliveryAssigned, MessageClosed, MessageDelayed
-from contracts.router.v1.policies_pb2 import (
-    LimitsChanged,
-    ListingChanged,
-    OverrideRemoved,
-    OverrideSet,
-    SourceChecked,
-    StandingChanged,
-    WarmupChanged,
-)
 from contracts.router.v1.router_service_pb2_grpc import add_RouterServiceServicer_to_server
 from contracts.shield.v1.events_pb2 import MessageScreened
 from kernel.database import PLANS, Database, check_roles
@@ -34,6 +24,7 @@ from services.router.app.policy_services import add_policy_services
 from services.router.app.routing import create_resolver, sandbox_route
 from services.router.app.rules import read_adaptation_rules, read_shaping, read_static_routes
 from services.router.app.source_checks import source_check_loops
+from services.router.app.topics import declare_topics
 from services.router.clients.dns import RouteResolver
 from services.router.clients.journal import JournalClient
 from services.router.domain.adaptation import AdaptivePolicies
@@ -42,7 +33,7 @@ from services.router.domain.dispatch import DispatchContext
 from services.router.domain.message import CELL
 from services.router.domain.policies import MailboxPolicies, TenantDirectory, configured_policies
 from services.router.domain.retry import RetryPolicy
-from services.router.handlers import Handlers, on_tenant
+from services.router.handlers import Handlers, Report, on_tenant
 from services.router.loops.maintenance import (
     EgressPublisher,
     PartitionMaintenance,
@@ -246,11 +237,12 @@ def register_consumers(deps: Dependencies) -> None:
         guard=guard(),
         linger_s=settings.attempted_linger_s,
     )
-    feedback: StreamProcessor[BounceReceived | ComplaintReceived] = stream(
+    feedback: StreamProcessor[Report] = stream(
         BounceReceived,
         ComplaintReceived,
+        RecipientUnsubscribed,
         name="router.feedback",
-        handler=handlers.on_mail_report,
+        handler=handlers.on_report,
         guard=guard(),
     )
     tenants: StreamProcessor[Tenant] = stream(Tenant, name="router.tenants", handler=on_tenant)
@@ -258,9 +250,7 @@ def register_consumers(deps: Dependencies) -> None:
     deps.kafka.consume(attempted, group="router-attempted")
     deps.kafka.consume(feedback, group="router-feedback")
     deps.kafka.consume(tenants, group="router-tenants")
-    deps.kafka.declare(DeliveryAssigned, MessageDelayed, MessageClosed, Pool, EgressSource)
-    deps.kafka.declare(WarmupChanged, OverrideSet, OverrideRemoved, StandingChanged, LimitsChanged)
-    deps.kafka.declare(ListingChanged, SourceChecked)
+    declare_topics(deps.kafka)
 
 
 def create_handlers(deps: Dependencies) -> Handlers:

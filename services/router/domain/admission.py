@@ -24,7 +24,7 @@ REASON_MAX = 500
 
 
 class NewMessage(NamedTuple):
-    """A row to insert, or the values for a row in state `expected`."""
+    """A row to insert, or the values for a row in state `expected`. list: of a broadcast."""
 
     message_id: str
     tenant_id: str
@@ -37,6 +37,7 @@ class NewMessage(NamedTuple):
     expires_s: float
     address_hash: bytes
     test: bool
+    list: str
     context: bytes
 
 
@@ -81,6 +82,7 @@ def new_message(
         expires_s=unix_s(context.expires_at) or accepted_s + LIFETIME_S,
         address_hash=address_hash(context.recipient),
         test=context.test,
+        list=context.list if context.broadcast else "",
         context=context.SerializeToString(),
     )
 

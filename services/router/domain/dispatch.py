@@ -23,6 +23,7 @@ from services.router.domain.message import (
 from services.router.domain.reasons import WaitReason
 from services.router.domain.routes import Route
 from services.router.domain.shaping import Shaping, SiteLimits
+from services.router.domain.suppressions import deciding_origin
 
 
 class LimitedSenders(NamedTuple):
@@ -110,8 +111,8 @@ def decide_before_assignment(
         context = MessageContext.FromString(row.context)
     except DecodeError:
         return close_transition(row, State.FAILED, reason="unreadable")
-    if is_suppressed(row, context):
-        return close_transition(row, State.SUPPRESSED, reason="suppressed")
+    if reason := suppression_reason(row, context):
+        return close_transition(row, State.SUPPRESSED, reason=reason)
     domain = domain_of(context.recipient)
     route = dispatch_context.sandbox if context.test else dispatch_context.route_of(domain)
     egress_id = "" if departed else queue.egress_id
@@ -143,11 +144,13 @@ def limited_sender(
     return (key_id, "") if key_id in limited.keys else ("", "")
 
 
-def is_suppressed(row: DueMessage, context: MessageContext) -> bool:
-    """Test mail ignores the suppression list; one test address always counts as suppressed."""
+def suppression_reason(row: DueMessage, context: MessageContext) -> str:
+    """Empty for a message that may be sent. Test mail ignores the suppression list; one test
+    address always counts as suppressed."""
     if context.test:
-        return user_without_detail(context.recipient) == "suppressed"
-    return row.is_suppressed
+        return "suppressed" * (user_without_detail(context.recipient) == "suppressed")
+    origin = deciding_origin(row.suppressed_by, broadcast=context.broadcast)
+    return f"suppressed: {origin}" if origin else ""
 
 
 def close_transition(row: DueMessage, state: State, *, reason: str) -> CloseTransition:

@@ -57,7 +57,7 @@ class DueMessage(NamedTuple):
     attempt_count: int
     egress_id: str  # of the previous attempt
     ambiguous: bool
-    is_suppressed: bool
+    suppressed_by: str | None  # origins of suppressions, see `deciding_origin`
     context: bytes
 
 

@@ -18,6 +18,7 @@ from services.router.domain.events import message_delayed, serialize_truncated, 
 from services.router.domain.message import CLOSED, AssignedMessage, State
 from services.router.domain.reasons import WaitReason
 from services.router.domain.retry import RetryPolicy
+from services.router.domain.suppressions import BOUNCE
 
 GREYLISTED = "greylisted"  # a bounce class
 # Steps before the envelope: a failure there does not use up the retry schedule.
@@ -27,7 +28,8 @@ DUE_NOW_S = 0.0  # due at the moment when the transition is saved
 
 
 class Strike(NamedTuple):
-    """A bounce that counts towards a suppression. suppress_after: strikes that suppress."""
+    """A bounce, complaint or unsubscribe that counts towards a suppression. suppress_after: strikes
+    of this kind that suppress. origin, reason, list: of the suppression."""
 
     tenant_id: str
     address_hash: bytes
@@ -35,6 +37,9 @@ class Strike(NamedTuple):
     kind: str
     suppress_after: int
     message_id: str
+    origin: str
+    reason: str
+    list: str = ""
 
 
 class Transition(NamedTuple):
@@ -219,7 +224,10 @@ def strike_of(
         return None
     if not suppress_after:
         return None
-    return Strike(tenant_id, address_hash, address, bounce_class, suppress_after, message_id)
+    return Strike(
+        tenant_id, address_hash, address, bounce_class, suppress_after, message_id,
+        origin=BOUNCE, reason=bounce_class,
+    )  # fmt: skip
 
 
 def stays_with_source(event: DeliveryAttempted) -> bool:

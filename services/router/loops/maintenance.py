@@ -1,4 +1,5 @@
-"""Periodic maintenance: day partitions, expired counters and strikes, the egress directory."""
+"""Periodic maintenance: day partitions, expired counters, strikes and suppressions, the egress
+directory."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -10,7 +11,7 @@ from kernel.database import Database, Transaction
 from kernel.days import days_to_create
 from kernel.kafka import Kafka
 from kernel.topics import encode
-from services.router.store import directory, policies, queues, suppressions, usage
+from services.router.store import directory, policies, queues, strikes, suppressions, usage
 from services.router.store.day_partitions import DayPartitions, closed_days
 
 logger = logging.getLogger(__name__)
@@ -50,7 +51,8 @@ class PartitionMaintenance:
         steps = (
             usage.delete_expired,
             queues.delete_idle,
-            suppressions.delete_old_strikes,
+            strikes.delete_old,
+            suppressions.delete_expired,
             policies.delete_old,
         )
         for step in steps:

@@ -13,7 +13,7 @@ from kernel.topics import encode
 from services.router.clients.dns import RouteResolver
 from services.router.domain.events import message_closed
 from services.router.domain.resolution import DnsResults, apply_answers, look_up
-from services.router.store import assignments, closings, suppressions, unresolved
+from services.router.store import assignments, closings, strikes, unresolved
 
 
 class RouteResolution:
@@ -79,14 +79,13 @@ class RouteResolution:
                 )
                 result = apply_answers(rows, answers)
                 closed_messages = await closings.close(tx, result.closings)
-                await suppressions.record_closed_strikes(tx, closed_messages)
+                changes = await strikes.record_closed(tx, closed_messages)
                 queues = [one.queue for one in (*results.answers, *results.failed)]
                 await assignments.requeue(tx, result.requeues, written=queues)
                 await unresolved.record_lookups(tx, next_lookups(results))
                 now = clock.now()
-                entry = await self._outbox.add(
-                    tx, [encode(message_closed(one), now) for one in closed_messages]
-                )
+                events = (*map(message_closed, closed_messages), *changes)
+                entry = await self._outbox.add(tx, [encode(one, now) for one in events])
         except Fenced:
             return False
         with self._lease.publishing():

@@ -11,18 +11,19 @@ from services.router.store.queues import ADD_WORK
 INSERT = f"""
 WITH inserted AS (
     INSERT INTO router.messages AS stored (message_id, tenant_id, email_id, cell, queue_id, state,
-        reason, due_at, expires_at, address_hash, test, context, closed_at)
+        reason, due_at, expires_at, address_hash, test, list, context, closed_at)
     SELECT message_id, tenant_id, email_id, %(cell)s, queue_id, state, reason, to_timestamp(due),
-        to_timestamp(expires), address_hash, test, context,
+        to_timestamp(expires), address_hash, test, list, context,
         CASE WHEN state = 'failed' THEN now() END
     FROM unnest(%(ids)s::uuid[], %(tenants)s::uuid[], %(emails)s::uuid[], %(queue_ids)s::text[],
         %(states)s::text[], %(reasons)s::text[], %(dues)s::float8[], %(expires)s::float8[],
-        %(hashes)s::bytea[], %(tests)s::bool[], %(contexts)s::bytea[])
+        %(hashes)s::bytea[], %(tests)s::bool[], %(lists)s::text[], %(contexts)s::bytea[])
         AS a (message_id, tenant_id, email_id, queue_id, state, reason, due, expires, address_hash,
-              test, context)
+              test, list, context)
     ORDER BY message_id
     ON CONFLICT (message_id) DO UPDATE SET queue_id = excluded.queue_id, state = excluded.state,
-        reason = excluded.reason, context = excluded.context, closed_at = excluded.closed_at
+        reason = excluded.reason, list = excluded.list, context = excluded.context,
+        closed_at = excluded.closed_at
         WHERE stored.state = 'expected' AND stored.tenant_id = excluded.tenant_id
     RETURNING message_id, tenant_id, queue_id, state, due_at
 ), activated AS (
@@ -53,6 +54,7 @@ async def insert(tx: Transaction, new_messages: Sequence[NewMessage]) -> dict[st
             "expires": [a.expires_s for a in new_messages],
             "hashes": [a.address_hash for a in new_messages],
             "tests": [a.test for a in new_messages],
+            "lists": [a.list for a in new_messages],
             "contexts": [a.context for a in new_messages],
         },
     )

@@ -12,19 +12,25 @@ from services.router.store.queues import QueueDueTime, lock_or_create, mark_queu
 # One row more than the quota, with any due time: it tells when the queue has work next. The scan
 # begins at the first due time, because before it are the index entries of rows that have left: they
 # stay as long as the oldest transaction of the server. Rows are not locked, because there is one
-# scheduler and every transition is guarded by the state read here.
+# scheduler and every transition is guarded by the state read here. The origins are those
+# of the suppressions of the account, of the tenant, and of the list; to sort them would cost more
+# than to find them.
 SELECT_DUE = """
 SELECT m.message_id::text, m.queue_id, extract(epoch FROM m.due_at)::float8,
     extract(epoch FROM m.expires_at)::float8, m.attempt, m.attempt_count, m.egress_id, m.ambiguous,
-    s.address_hash IS NOT NULL, m.context
-FROM unnest(%s::text[], %s::int[], %s::float8[]) AS open (queue_id, quota, first_due_s)
+    (SELECT string_agg(s.origin, ',')
+     FROM router.suppressions AS s
+     WHERE s.owner_id IN (m.tenant_id, owner.account_id) AND s.address_hash = m.address_hash
+        AND s.list IN ('', m.list) AND s.expires_at > now() AND NOT m.test),
+    m.context
+FROM unnest(%s::text[], %s::int[], %s::float8[], %s::uuid[])
+    AS open (queue_id, quota, first_due_s, tenant_id)
+LEFT JOIN router.tenant_accounts AS owner ON owner.tenant_id = open.tenant_id
 CROSS JOIN LATERAL (
     SELECT * FROM router.messages WHERE messages.queue_id = open.queue_id AND state = 'queued'
         AND due_at >= to_timestamp(open.first_due_s)
     ORDER BY due_at LIMIT open.quota + 1
 ) AS m
-LEFT JOIN router.suppressions AS s
-    ON s.tenant_id = m.tenant_id AND s.address_hash = m.address_hash AND NOT m.test
 """
 
 # `due_at`: a row that was rescheduled since it was read is not assigned.
@@ -61,6 +67,7 @@ async def select_due(tx: Transaction, reads: Sequence[QueueRead]) -> dict[str, l
             [one.queue_id for one in reads],
             [one.quota for one in reads],
             [one.first_due_s for one in reads],
+            [ScheduledQueue.of(one.queue_id).tenant_id for one in reads],
         )
         for row in await tx.rows(SELECT_DUE, params):
             due[row[1]].append(DueMessage._make(row))

@@ -1,230 +1,228 @@
-"""Suppressions: addresses that a tenant must not send to; and the strikes that led to them."""
+"""Suppressions of tenants and accounts, as their owners list, add and remove them."""
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from google.protobuf.message import Message
-
-from contracts.ingest.v1.events_pb2 import MessageContext
+from contracts.router.v1.events_pb2 import SuppressionChanged
 from kernel import ids
 from kernel.database import RowOwner, Transaction
 from kernel.tenant_accounts import page_of_account
-from kernel.topics import event_id
 from services.router.domain.admission import address_hash
-from services.router.domain.events import ClosedMessage, message_closed
-from services.router.domain.transitions import Strike, Transition, strike_from, strike_of
-
-STRIKE_WINDOW = "interval '30 days'"
-
-# A bounce counts once, by its event id. The strike that reaches the threshold suppresses.
-RECORD_STRIKES = f"""
-WITH struck AS (
-    SELECT * FROM unnest(%(events)s::uuid[], %(tenants)s::uuid[], %(hashes)s::bytea[],
-        %(addresses)s::text[], %(kinds)s::text[], %(thresholds)s::int[], %(sources)s::text[],
-        %(ids)s::uuid[], %(origins)s::text[])
-        AS s (event_id, tenant_id, address_hash, address, kind, threshold, source_id, id, origin)
-), counted AS (
-    INSERT INTO router.bounce_strikes (event_id, tenant_id, address_hash, kind)
-    SELECT event_id, tenant_id, address_hash, kind FROM struck ORDER BY event_id
-    ON CONFLICT DO NOTHING RETURNING event_id
-), numbered AS (
-    SELECT struck.*, row_number() OVER (
-        PARTITION BY tenant_id, address_hash, kind ORDER BY event_id) AS nth
-    FROM struck JOIN counted USING (event_id)
-), suppressed AS (
-INSERT INTO router.suppressions (tenant_id, address_hash, id, address, origin, source_id)
-SELECT DISTINCT ON (tenant_id, address_hash) tenant_id, address_hash, id, address, origin, source_id
-FROM numbered
-WHERE threshold <= nth + (
-    SELECT count(*) FROM (
-        SELECT FROM router.bounce_strikes AS before WHERE before.tenant_id = numbered.tenant_id
-          AND before.address_hash = numbered.address_hash AND before.kind = numbered.kind
-          AND before.created_at > now() - {STRIKE_WINDOW} LIMIT numbered.threshold
-    ) AS counted
-)
-ORDER BY tenant_id, address_hash, id
-ON CONFLICT (tenant_id, address_hash) DO NOTHING
-)
-SELECT event_id::text FROM counted
-"""  # noqa: S608 - constants only
-
-DELETE_OLD_STRIKES = f"""
-DELETE FROM router.bounce_strikes WHERE event_id = ANY(ARRAY(
-    SELECT event_id FROM router.bounce_strikes
-    WHERE created_at < now() - {STRIKE_WINDOW} - interval '1 day' LIMIT 1000))
-"""  # noqa: S608 - constants only
-
-
-async def record_strikes(
-    tx: Transaction,
-    strikes: Sequence[Strike],
-    *,
-    events: Sequence[str],
-    ids: Sequence[str],
-    origin: str,
-) -> set[str]:
-    """Count each event once, and suppress addresses that reach their threshold. Returns the events
-    that had not been counted.
-
-    events: event ids. ids: ids of new suppressions.
-    """
-    if not strikes:
-        return set()
-    rows = await tx.rows(
-        RECORD_STRIKES,
-        {
-            "events": events,
-            "tenants": [s.tenant_id for s in strikes],
-            "hashes": [s.address_hash for s in strikes],
-            "addresses": [s.address for s in strikes],
-            "kinds": [s.kind for s in strikes],
-            "thresholds": [s.suppress_after for s in strikes],
-            "sources": [s.message_id for s in strikes],
-            "ids": ids,
-            "origins": [origin] * len(strikes),
-        },
-    )
-    return {event for (event,) in rows}
-
-
-async def record_transition_strikes(
-    tx: Transaction, applied: Iterable[tuple[Transition, Message | None]]
-) -> None:
-    """Count bounces after an attempt, once per published event."""
-    strikes = [
-        (one, event) for transition, event in applied if event and (one := strike_from(transition))
-    ]
-    await record_strikes(
-        tx,
-        [one for one, _ in strikes],
-        events=[event_id(event) for _, event in strikes],
-        ids=[ids.uuid7_text() for _ in strikes],
-        origin="hard_bounce",
-    )
-
-
-async def record_closed_strikes(tx: Transaction, closed_messages: Sequence[ClosedMessage]) -> None:
-    """Count bounces without an attempt (for example, a domain that does not exist)."""
-    strikes = [
-        (one, message_closed(closed_message))
-        for closed_message in closed_messages
-        if (one := strike_from_closed(closed_message))
-    ]
-    await record_strikes(
-        tx,
-        [one for one, _ in strikes],
-        events=[event_id(event) for _, event in strikes],
-        ids=[ids.uuid7_text() for _ in strikes],
-        origin="hard_bounce",
-    )
-
-
-def strike_from_closed(closed_message: ClosedMessage) -> Strike | None:
-    context = MessageContext.FromString(closed_message.context)
-    if context.test or not closed_message.bounce_class:
-        return None
-    return strike_of(
-        closed_message.bounce_class,
-        tenant_id=context.tenant_id,
-        address_hash=address_hash(context.recipient),
-        address=context.recipient,
-        message_id=closed_message.message_id,
-    )
-
-
-COLUMNS = (
-    "id::text, address, origin, source_id, extract(epoch FROM created_at)::float8, tenant_id::text"
+from services.router.domain.suppressions import (
+    ORIGINS,
+    NewSuppression,
+    Suppression,
+    suppression_added,
+    suppression_removed,
 )
 
+COLUMNS = """id::text, address, origin, source_id, extract(epoch FROM created_at)::float8,
+    owner_id::text, account_wide, list, reason, note,
+    coalesce(extract(epoch FROM nullif(expires_at, 'infinity'))::float8, 0)"""
+
+EXPIRED = "stored.expires_at <= now()"
+STRENGTH = f"array_position(ARRAY[{', '.join(map(repr, ORIGINS))}], {{}})"
+WINS = f"({EXPIRED} OR {STRENGTH.format('excluded.origin')} > {STRENGTH.format('stored.origin')})"
+# An expired suppression gives way to any other; else the stronger origin wins, and the later
+# expiry. The row is returned if anything has changed.
+KEEP_STRONGER = f"""
+ON CONFLICT (owner_id, address_hash, list) DO UPDATE SET
+    id = CASE WHEN {EXPIRED} THEN excluded.id ELSE stored.id END,
+    created_at = CASE WHEN {EXPIRED} THEN excluded.created_at ELSE stored.created_at END,
+    expires_at = CASE WHEN {EXPIRED} THEN excluded.expires_at
+        ELSE greatest(stored.expires_at, excluded.expires_at) END,
+    note = CASE WHEN {EXPIRED} OR ({WINS} AND excluded.note <> '') THEN excluded.note
+        ELSE stored.note END,
+    origin = CASE WHEN {WINS} THEN excluded.origin ELSE stored.origin END,
+    reason = CASE WHEN {WINS} THEN excluded.reason ELSE stored.reason END,
+    source_id = CASE WHEN {WINS} THEN excluded.source_id ELSE stored.source_id END
+WHERE {WINS} OR excluded.expires_at > stored.expires_at
+"""
+
+# Of equal addresses, the strongest is inserted.
 ADD = f"""
-INSERT INTO router.suppressions AS stored
-    (tenant_id, address_hash, id, address, origin, source_id, created_at)
-SELECT DISTINCT ON (address_hash) %s::uuid, address_hash, id, address, %s, '', created_at
-FROM unnest(%s::bytea[], %s::uuid[], %s::text[], %s::timestamptz[])
-    AS a (address_hash, id, address, created_at)
-ORDER BY address_hash
-ON CONFLICT (tenant_id, address_hash) DO UPDATE SET address = stored.address
-RETURNING {COLUMNS}
+INSERT INTO router.suppressions AS stored (owner_id, account_wide, address_hash, list, id, address,
+    origin, reason, note, expires_at, created_at, source_id)
+SELECT DISTINCT ON (address_hash, list) %(owner)s::uuid, %(account_wide)s, address_hash, list, id,
+    address, origin, reason, note,
+    CASE WHEN expires = 0 THEN 'infinity' ELSE to_timestamp(expires) END, created_at, ''
+FROM unnest(%(hashes)s::bytea[], %(lists)s::text[], %(ids)s::uuid[], %(addresses)s::text[],
+    %(origins)s::text[], %(reasons)s::text[], %(notes)s::text[], %(expires)s::float8[],
+    %(times)s::timestamptz[])
+    AS given (address_hash, list, id, address, origin, reason, note, expires, created_at)
+ORDER BY address_hash, list, {STRENGTH.format("origin")} DESC
+{KEEP_STRONGER} RETURNING id::text
 """  # noqa: S608 - constants only
 
-LIST = f"SELECT {COLUMNS} FROM router.suppressions WHERE tenant_id = {{tenant}}"  # noqa: S608
-PAGE = f"{LIST} AND id < %(after)s AND id > %(before)s ORDER BY suppressions.id"
-OLDER, NEWER = (f"{PAGE} {order} LIMIT %(limit)s" for order in ("DESC", "ASC"))
+FIND = f"""
+SELECT {COLUMNS} FROM unnest(%(hashes)s::bytea[], %(lists)s::text[]) WITH ORDINALITY
+    AS wanted (hash, of_list, number)
+JOIN router.suppressions ON owner_id = %(owner)s AND address_hash = hash AND list = of_list
+ORDER BY number
+"""  # noqa: S608 - constants only
+
+PAGE = f"""SELECT {COLUMNS} FROM router.suppressions
+WHERE owner_id = {{tenant}} AND {{conditions}} ORDER BY suppressions.id {{order}} LIMIT %(limit)s"""  # noqa: S608
+BY_ID = ("id < %(after)s", "id > %(before)s")
 # IS TRUE prevents the use of the index by id, in which an address is slow to find.
-BY_ADDRESS = f"""{LIST} AND address_hash = %(hash)s
-    AND (id < %(after)s) IS TRUE AND (id > %(before)s) IS TRUE"""
+BY_ADDRESS = ("(id < %(after)s) IS TRUE", "(id > %(before)s) IS TRUE", "address_hash = %(hash)s")
+DOMAIN = "split_part(address, '@', -1)"
+OF_LIST = "list = %(list)s AND list <> ''"  # the condition of the index
+NOT_EXPIRED = "expires_at > now()"
 
-REMOVE = f"""
-DELETE FROM router.suppressions
-WHERE tenant_id = %s AND (address_hash = ANY(%s::bytea[]) OR id = ANY(%s::uuid[]))
-RETURNING {COLUMNS}
+SELECTED = f"""
+WHERE owner_id = %(owner)s AND (address_hash = ANY(%(hashes)s::bytea[]) AND list = %(list)s
+    OR id = ANY(%(ids)s::uuid[])) AND {NOT_EXPIRED}
+"""
+REFUSED = f"""
+SELECT {COLUMNS} FROM router.suppressions {SELECTED} AND origin = 'complaint' FOR UPDATE
 """  # noqa: S608 - constants only
+REMOVE = f"DELETE FROM router.suppressions {SELECTED} RETURNING {COLUMNS}"  # noqa: S608
+
+DELETE_EXPIRED = """
+WITH expired AS (
+    SELECT owner_id, id FROM router.suppressions
+    WHERE expires_at < now() AND expires_at < 'infinity' ORDER BY expires_at LIMIT 1000
+)
+DELETE FROM router.suppressions AS stored USING expired
+WHERE stored.owner_id = expired.owner_id AND stored.id = expired.id AND stored.expires_at < now()
+"""
+
+# The strikes stay, so that none of their events counts again.
+FORGIVE = """
+UPDATE router.bounce_strikes SET kind = 'forgiven'
+WHERE tenant_id = %s AND address_hash = ANY(%s::bytea[])
+"""
 
 
-class Suppression(NamedTuple):
-    suppression_id: str
-    address: str
-    origin: str
-    source_id: str
-    created_s: float
-    tenant_id: str
+class SuppressionFilter(NamedTuple):
+    """What is empty does not restrict the list. list: empty for those of all mail. since_id: the
+    least id. expired: with those that have expired."""
+
+    id: str = ""
+    address: str = ""
+    origin: str = ""
+    domain: str = ""
+    list: str | None = None
+    since_id: str = ""
+    expired: bool = False
+
+    def conditions(self) -> Sequence[str]:
+        chosen = {
+            "id = %(id)s": self.id,
+            "origin = %(origin)s": self.origin,
+            f"{DOMAIN} = %(domain)s": self.domain,
+            OF_LIST: self.list,
+            "list = ''": self.list == "",
+            NOT_EXPIRED: not self.expired,
+        }
+        paging = BY_ADDRESS if self.address else BY_ID
+        return [*paging, *(condition for condition, given in chosen.items() if given)]
 
 
-async def add(
-    tx: Transaction,
-    tenant_id: str,
-    addresses: Sequence[str],
-    *,
-    origin: str,
-    new_ids: Sequence[str] = (),
-) -> list[Suppression]:
-    """Add addresses; existing suppressions do not change. Returns the suppressions of all. new_ids:
-    UUIDv7s, one for each address, that have the times of the suppressions."""
-    hashes = [address_hash(address) for address in addresses]
-    identifiers = [UUID(one) for one in new_ids] or [ids.uuid7() for _ in addresses]
-    times = [ids.creation_time_of(one) for one in identifiers]
-    rows = await tx.rows(ADD, (tenant_id, origin, hashes, identifiers, list(addresses), times))
-    return [Suppression._make(row) for row in rows]
+class Added(NamedTuple):
+    """suppressions: of all addresses, in their order. changed: ids of those that are new or
+    stronger now."""
+
+    suppressions: Sequence[Suppression]
+    changed: set[str]
+
+    def events(self, added_by: str) -> list[SuppressionChanged]:
+        """added_by: id of an API key."""
+        found = {one.suppression_id: one for one in self.suppressions}
+        return [suppression_added(found[changed], added_by) for changed in sorted(self.changed)]
+
+
+class Removed(NamedTuple):
+    """Either is empty. refused: those of complaints, which only force removes."""
+
+    removed: Sequence[Suppression] = ()
+    refused: Sequence[Suppression] = ()
+
+    def events(self, removed_by: str) -> list[SuppressionChanged]:
+        return [suppression_removed(one, removed_by) for one in self.removed]
+
+
+async def add(tx: Transaction, owner: RowOwner, new: Sequence[NewSuppression]) -> Added:
+    identifiers = [UUID(one.id) if one.id else ids.uuid7() for one in new]
+    params = {
+        "owner": owner.tenant_id or owner.account_id,
+        "account_wide": owner.tenant_id is None,
+        "hashes": [address_hash(one.address) for one in new],
+        "lists": [one.list for one in new],
+        "ids": identifiers,
+        "times": [ids.creation_time_of(one) for one in identifiers],
+        "addresses": [one.address for one in new],
+        "origins": [one.origin for one in new],
+        "reasons": [one.reason for one in new],
+        "notes": [one.note for one in new],
+        "expires": [one.expires_s for one in new],
+    }
+    changed = {row_id for (row_id,) in await tx.rows(ADD, params)}
+    found = [Suppression._make(row) for row in await tx.rows(FIND, params)]
+    return Added(found, changed)
 
 
 async def list_page(
-    tx: Transaction, owner: RowOwner, *, after: str, before: str, address: str, limit: int
+    tx: Transaction,
+    owner: RowOwner,
+    wanted: SuppressionFilter,
+    *,
+    after: str,
+    before: str,
+    limit: int,
+    account_wide: bool = False,
 ) -> list[Suppression]:
-    """A page, newest first: older than the id `after`, or newer than the id `before`."""
-    page_sql = BY_ADDRESS if address else NEWER if before else OLDER
+    """A page, newest first: older than the id `after`, or newer than the id `before`. account_wide:
+    without those of the tenants of the account."""
     params = {
         "tenant": owner.tenant_id,
         "account": owner.account_id,
         "after": after or ids.MAX,
-        "before": before or ids.NIL,
-        "hash": address_hash(address),
+        "before": max(before.lower(), wanted.since_id) or ids.NIL,
+        "hash": address_hash(wanted.address),
         "limit": limit,
+        **wanted._asdict(),
     }
-    if owner.tenant_id is None:
-        page_sql = page_of_account("router", page_sql, order="ASC" if before else "DESC")
-    else:
-        page_sql = page_sql.format(tenant="%(tenant)s")
-    return [Suppression._make(row) for row in await tx.rows(page_sql, params)]
+    sql = page_statement(wanted, owner, newer=bool(before), account_wide=account_wide)
+    return [Suppression._make(row) for row in await tx.rows(sql, params)]
 
 
-async def remove(tx: Transaction, tenant_id: str, names: Sequence[str]) -> list[Suppression]:
-    """Remove suppressions by address or id, and the strikes that led to them."""
-    hashes = [address_hash(name) for name in names]
-    by_id = [name for name in names if is_uuid(name)]
-    removed = [Suppression._make(r) for r in await tx.rows(REMOVE, (tenant_id, hashes, by_id))]
-    removed_hashes = [address_hash(one.address) for one in removed]
-    await tx.execute(
-        "DELETE FROM router.bounce_strikes WHERE tenant_id = %s AND address_hash = ANY(%s::bytea[])"
-        " AND kind <> 'complaint'",
-        (tenant_id, removed_hashes),
-    )
-    return removed
+def page_statement(
+    wanted: SuppressionFilter, owner: RowOwner, *, newer: bool = False, account_wide: bool = False
+) -> str:
+    order = "ASC" if newer else "DESC"
+    conditions = " AND ".join(wanted.conditions())
+    page = PAGE.format(tenant="{tenant}", conditions=conditions, order=order)
+    if owner.tenant_id is None and not account_wide:
+        return page_of_account("router", page, order=order, with_account=True)
+    return page.format(tenant="%(account)s" if account_wide else "%(tenant)s")
 
 
-async def delete_old_strikes(tx: Transaction) -> int:
-    """Delete a batch of strikes that no longer count. Returns their number."""
-    return await tx.execute(DELETE_OLD_STRIKES)
+async def remove(
+    tx: Transaction, owner: RowOwner, names: Sequence[str], *, of_list: str = "", force: bool
+) -> Removed:
+    """Remove suppressions by address or id, so that earlier bounces no longer count. Without force,
+    none if one is of a complaint. of_list: of the suppressions of the addresses."""
+    params: Mapping[str, Any] = {
+        "owner": owner.tenant_id or owner.account_id,
+        "hashes": [address_hash(name) for name in names],
+        "list": of_list,
+        "ids": [name for name in names if is_uuid(name)],
+    }
+    if not force and (refused := await tx.rows(REFUSED, dict(params))):
+        return Removed(refused=[Suppression._make(row) for row in refused])
+    removed = [Suppression._make(row) for row in await tx.rows(REMOVE, dict(params))]
+    forgiven = [address_hash(one.address) for one in removed if not one.list]
+    if forgiven and owner.tenant_id is not None:
+        await tx.execute(FORGIVE, (owner.tenant_id, forgiven))
+    return Removed(removed)
+
+
+async def delete_expired(tx: Transaction) -> int:
+    """Delete a batch of expired suppressions. Returns their number."""
+    return await tx.execute(DELETE_EXPIRED)
 
 
 def is_uuid(text: str) -> bool:

@@ -1,54 +1,54 @@
-"""`obm suppressions import` and `export` in a shell: clients of the API."""
+"""Suppressions in a shell: `obm` is a client of the API."""
 
-import asyncio
-from pathlib import Path
+from collections.abc import Iterator
 
-from tests.support.ingest import IngestHarness
+import pytest
+
+from tests.support.accounts import add_account_key, keys_of_callers
+from tests.support.engine import Engine, engine_of
 from tests.support.shell import Shell
-from tests.support.suppressions import MemoryRouter, harness_with_imports, router
-
-__all__ = ["router"]
-
-harness = harness_with_imports()
+from tests.support.stack import FreshDatabase
 
 
-async def test_a_file_is_imported_and_exported(
-    harness: IngestHarness, router: MemoryRouter, tmp_path: Path
-) -> None:
-    async with harness.running():
-        async with harness.directory() as directory:
-            account = await directory.add_account("Acme")
-            await directory.add_tenant(account.account_id, "shop")
-        url = f"http://127.0.0.1:{harness.ports.ingest_http}/v1"
-        shell = Shell({"OBM_API_URL": url, "OBM_OPERATOR_KEY": await harness.operator_key()})
+@pytest.fixture(scope="module")
+def engine(
+    bootstrap_servers: str, topic_prefix: str, database: FreshDatabase,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Engine]:  # fmt: skip
+    with engine_of(
+        tmp_path_factory.mktemp("engine"),
+        bootstrap_servers=bootstrap_servers,
+        database=database,
+        settings={"OBM_KAFKA_TOPIC_PREFIX": topic_prefix},
+    ) as running:
+        yield running
 
-        async def obm(*arguments: str) -> str:
-            options = ("--tenant", "shop")
-            return await asyncio.to_thread(shell.obm, "suppressions", *arguments, *options)
 
-        gone = tmp_path / "gone.csv"
-        gone.write_text("email,why\n" + "".join(f"n{n}@x.example,\n" for n in range(3_000)))
-        printed = await obm("import", str(gone))
-        assert "ignored columns: why" in printed
-        assert "3,000 added, 0 were suppressed already, 0 failed" in printed
+def test_suppressions_are_added_listed_and_removed(engine: Engine) -> None:
+    operator = keys_of_callers(engine.environment)["accounts"]
+    shell = Shell({"OBM_API_URL": engine.url, "OBM_OPERATOR_KEY": operator})
+    account_id = shell.obm("account", "create", "Suppressing").split()[-1]
+    shell.obm("tenant", "create", "careful", "--account", "Suppressing")
+    of_tenant = ("--tenant", "careful")
+    shell.obm("suppressions", "add", "ann@x.example", "bob@y.example", *of_tenant)
+    shell.obm("suppressions", "add", "ann@x.example", *of_tenant, "--list", "news",
+              "--until", "2090-01-31", "--note", "by phone")  # fmt: skip
+    listed = shell.obm("suppressions", "list", *of_tenant)
+    assert listed.count("ann@x.example") == 2
+    assert "2090-01-31" in listed
+    only = shell.obm("suppressions", "list", *of_tenant, "--domain", "y.example")
+    assert ("bob@y.example" in only, "ann" in only) == (True, False)
+    shell.obm("suppressions", "remove", "ann@x.example", *of_tenant)
+    assert "not found" in shell.refused("suppressions", "remove", "ann@x.example", *of_tenant)
+    shell.obm("suppressions", "remove", "ann@x.example", *of_tenant, "--list", "news")
+    assert "--account-wide" in shell.refused("suppressions", "list")
+    refused = shell.refused("suppressions", "add", "ann@x.example", "--account-wide")
+    assert "key of an operator" in refused
 
-        gone.write_text("n1@x.example\n" + "wrong\n" * 25)
-        printed = await obm("import", str(gone))
-        assert "0 added, 1 were suppressed already, 25 failed" in printed
-        assert "There are more" in printed
-        wrong = tmp_path / "wrong.csv"
-        await obm("import", str(gone), "--failed", str(wrong))
-        assert len(wrong.read_text().splitlines()) == 26
-
-        exported = tmp_path / "exported.csv"
-        assert "3,000 suppressions written" in await obm("export", str(exported))
-        assert len(exported.read_text().splitlines()) == 3_001
-        assert "0 added, 3,000 were suppressed already" in await obm("import", str(exported))
-
-        gone.write_bytes(b"n1@x.example\n\0")
-        refused = await asyncio.to_thread(
-            shell.refused, "suppressions", "import", str(gone), "--tenant", "shop"
-        )
-        assert refused == "obm: Line 2: The line contains NUL.\n"
-        assert len(router.addresses()) == 3_000
-        assert not list(tmp_path.glob("*.part"))
+    key = add_account_key(engine.environment, account_id)
+    account = Shell({"OBM_API_URL": engine.url, "OBM_API_KEY": key})
+    account.obm("suppressions", "add", "ann@x.example", "--account-wide")
+    assert "account" in account.obm(
+        "suppressions", "list", "--account-wide", "--email", "ann@x.example"
+    )
+    account.obm("suppressions", "remove", "ann@x.example", "--account-wide")

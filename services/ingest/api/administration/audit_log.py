@@ -24,12 +24,12 @@ class AuditLog:
         self._lists = lists
         self._database = database
 
-    async def record(self, caller: Caller, change: Change, *, action: str = "") -> None:
-        """An act that another service has obeyed, before the response acknowledges it."""
+    async def record(self, caller: Caller, *changes: Change, action: str = "") -> None:
+        """Acts that another service has obeyed, before the response acknowledges them."""
         failpoint("ingest.act.obeyed")
         try:
             async with self._database.transaction() as tx:
-                await record_changes(tx, caller.actor, [change], action=action)
+                await record_changes(tx, caller.actor, changes, action=action)
         except Unavailable as error:
             raise unavailable() from error
 

@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from msgspec import UNSET, Meta, UnsetType
 
 from contracts.ingest.v1.directory_pb2 import (
@@ -16,7 +15,7 @@ from contracts.ingest.v1.directory_pb2 import (
     Tenant,
     TenantPause,
 )
-from kernel import clock, times
+from kernel import clock
 from kernel.crypto import SecretKeyring, new_content_key
 from kernel.ids import uuid7_text
 from services.ingest.api.administration.base import (
@@ -30,6 +29,7 @@ from services.ingest.api.administration.base import (
     find,
 )
 from services.ingest.api.callers import Caller, CallerKind
+from services.ingest.api.rest_base import parse_future_time
 from services.ingest.domain.email import RequestModel
 from services.ingest.domain.pause import is_paused
 from services.ingest.domain.problem import Fault, Problem, invalid
@@ -153,7 +153,7 @@ class Tenants:
 
     async def pause(self, caller: Caller, tenant_id: str, given: PauseTenantRequest) -> Tenant:
         """Its live mail is refused from now on. A tenant that the operator has paused stays so."""
-        until = parse_until(given.until)
+        until = parse_future_time(given.until, "until")
         async with self._directory.changing(caller) as change:
             tenant = await find(change, caller, Tenant, entry_id=tenant_id)
             _check_pause(caller, tenant)
@@ -242,16 +242,3 @@ def _check_pause(caller: Caller, tenant: Tenant) -> None:
     if paused and tenant.pause.by == CallerKind.OPERATOR and caller.kind != CallerKind.OPERATOR:
         detail = "The operator has paused this tenant, so only the operator can resume it."
         raise Problem(403, "restricted_api_key", detail=detail)
-
-
-def parse_until(text: str | None) -> Timestamp | None:
-    """Raises Problem."""
-    if text is None:
-        return None
-    try:
-        seconds = int(times.parse_time(text).timestamp())
-    except ValueError as error:
-        raise invalid([Fault("#/until", "invalid_time", f"Invalid until: {error}.")]) from None
-    if seconds <= clock.now().timestamp():
-        raise invalid([Fault("#/until", "invalid_time", "until is in the past.")])
-    return Timestamp(seconds=seconds)

@@ -187,6 +187,7 @@ def email_of(email: pb.Email) -> SendEmailRequest:
         "track_opens": email.track_opens if email.HasField("track_opens") else None,
         "track_clicks": email.track_clicks if email.HasField("track_clicks") else None,
         "list_unsubscribe": _list_unsubscribe(email),
+        "list": email.list or None,
     }
     try:
         converted = msgspec.convert(given, SendEmailRequest)

@@ -11,6 +11,7 @@ from services.ingest.api.grpc.base import (
     INVALID_TOKEN,
     RpcAccess,
     authenticated,
+    check_texts,
     given_fields,
     next_page_token,
     page_of,
@@ -23,8 +24,9 @@ from services.ingest.api.suppression_files import (
     import_to_json,
 )
 from services.ingest.api.suppressions import (
-    Addresses,
     NewSuppression,
+    NewSuppressions,
+    SuppressionFilter,
     Suppressions,
     SuppressionSelector,
     to_json,
@@ -43,52 +45,53 @@ class SuppressionServicer(SuppressionServiceServicer):
 
     @authenticated
     async def AddSuppression(
-        self, request: pb.AddSuppressionRequest, principal: Principal, _: Context
+        self, request: pb.AddSuppressionRequest, caller: Caller, _: Context
     ) -> pb.AddSuppressionResponse:
         new = given_fields(request, NewSuppression)
-        [added] = await self._suppressions.add(principal, [new.email], "#/email")
+        [added] = await self._suppressions.add(caller, [new.email], new, pointer="#/email")
         return pb.AddSuppressionResponse(suppression=to_proto(added))
 
     @authenticated
     async def AddSuppressions(
-        self, request: pb.AddSuppressionsRequest, principal: Principal, _: Context
+        self, request: pb.AddSuppressionsRequest, caller: Caller, _: Context
     ) -> pb.AddSuppressionsResponse:
-        new = given_fields(request, Addresses)
-        added = await self._suppressions.add(principal, new.emails, "#/emails")
+        new = given_fields(request, NewSuppressions)
+        added = await self._suppressions.add(caller, new.emails, new, pointer="#/emails")
         return pb.AddSuppressionsResponse(ids=[one.id for one in added])
 
     @authenticated
     async def ListSuppressions(
         self, request: pb.ListSuppressionsRequest, caller: Caller, _: Context
     ) -> pb.ListSuppressionsResponse:
-        found, has_more = await self._suppressions.page(
-            caller, page_of(request), email=request.email
-        )
+        wanted = given_fields(request, SuppressionFilter)
+        found, has_more = await self._suppressions.page(caller, page_of(request), wanted)
         token = next_page_token(found, has_more=has_more)
         return pb.ListSuppressionsResponse(suppressions=map(to_proto, found), next_page_token=token)
 
     @authenticated
     async def GetSuppression(
-        self, request: pb.GetSuppressionRequest, principal: Principal, _: Context
+        self, request: pb.GetSuppressionRequest, caller: Caller, _: Context
     ) -> pb.GetSuppressionResponse:
-        given = given_fields(request, NewSuppression)
-        found = await self._suppressions.get(principal, given.email)
+        check_texts({"email": request.email, "list": request.list})
+        found = await self._suppressions.get(caller, request.email, of_list=request.list)
         return pb.GetSuppressionResponse(suppression=to_proto(found))
 
     @authenticated
     async def DeleteSuppression(
-        self, request: pb.DeleteSuppressionRequest, principal: Principal, _: Context
+        self, request: pb.DeleteSuppressionRequest, caller: Caller, _: Context
     ) -> pb.DeleteSuppressionResponse:
-        given = given_fields(request, NewSuppression)
-        removed = await self._suppressions.remove_one(principal, given.email)
+        check_texts({"email": request.email, "list": request.list})
+        removed = await self._suppressions.remove_one(
+            caller, request.email, of_list=request.list, force=request.force
+        )
         return pb.DeleteSuppressionResponse(id=removed.id)
 
     @authenticated
     async def RemoveSuppressions(
-        self, request: pb.RemoveSuppressionsRequest, principal: Principal, _: Context
+        self, request: pb.RemoveSuppressionsRequest, caller: Caller, _: Context
     ) -> pb.RemoveSuppressionsResponse:
         which = given_fields(request, SuppressionSelector)
-        removed = await self._suppressions.remove(principal, which)
+        removed = await self._suppressions.remove(caller, which)
         return pb.RemoveSuppressionsResponse(ids=[one.id for one in removed])
 
     @authenticated

@@ -1,9 +1,9 @@
 """/v1/suppressions: suppressed addresses."""
 
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import msgspec
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 from fastapi import Request as Incoming
 
 from services.ingest.api.rest_base import (
@@ -18,15 +18,23 @@ from services.ingest.api.rest_base import (
     page_of,
 )
 from services.ingest.api.suppressions import (
-    Addresses,
     NewSuppression,
+    NewSuppressions,
+    Origin,
+    SuppressionFilter,
     Suppressions,
     SuppressionSelector,
     to_json,
 )
 
+Text: TypeAlias = Annotated[str, Query(max_length=400)]
+OfList: TypeAlias = Annotated[
+    str, Query(max_length=200, description="The suppression for this list")
+]
+Force: TypeAlias = Annotated[bool, Query(description="Also that of a complaint")]
+
 decode_one = msgspec.json.Decoder(NewSuppression).decode
-decode_many = msgspec.json.Decoder(Addresses).decode
+decode_many = msgspec.json.Decoder(NewSuppressions).decode
 decode_selector = msgspec.json.Decoder(SuppressionSelector).decode
 
 
@@ -34,9 +42,39 @@ def routes(access: RestAccess, suppressions: Suppressions) -> APIRouter:
     router = APIRouter(
         prefix="/v1/suppressions", tags=["suppressions"], responses=PROBLEM_RESPONSES
     )
+    _add_list(router, access, suppressions)
     _add_one(router, access, suppressions)
     _add_many(router, access, suppressions)
     return router
+
+
+def parse_filter(
+    *,
+    email: Text = "",
+    origin: Annotated[Origin | None, Query()] = None,
+    domain: Annotated[str, Query(max_length=400, description="Of the addresses")] = "",
+    list: Annotated[str, Query(max_length=200)] = "",  # noqa: A002 - the name in the API
+    since: str = "",
+    expired: Annotated[bool, Query(description="Also those that have expired lately")] = False,
+) -> SuppressionFilter:
+    """A dependency of the list."""
+    return SuppressionFilter(
+        email=email, origin=origin, domain=domain, list=list, since=since, expired=expired
+    )
+
+
+def _add_list(router: APIRouter, access: RestAccess, suppressions: Suppressions) -> None:
+    @router.get("", summary="List suppressions")
+    async def list_suppressions(
+        incoming: Incoming,
+        *,
+        requested_page: RequestedPage,
+        wanted: Annotated[SuppressionFilter, Depends(parse_filter)],
+    ) -> Response:
+        """Newest first; without `X-Tenant-Id`, those of an account and of all its tenants."""
+        caller = await access.authenticate_caller(incoming)
+        found, has_more = await suppressions.page(caller, page_of(requested_page), wanted)
+        return list_response(map(to_json, found), has_more=has_more)
 
 
 def _add_one(router: APIRouter, access: RestAccess, suppressions: Suppressions) -> None:
@@ -47,33 +85,36 @@ def _add_one(router: APIRouter, access: RestAccess, suppressions: Suppressions) 
         summary="Suppress an address",
     )
     async def add(incoming: Incoming) -> Response:
-        """Suppressing an address again has no effect."""
-        principal = await access.authenticate(incoming)
+        """If it is suppressed already, the stronger origin is kept: `complaint`, then `bounce`,
+        `manual`, `unsubscribe`. An unsubscribed address still gets transactional mail."""
+        caller = await access.authenticate_caller(incoming)
         new = await decode_request_body(incoming, decode_one)
-        [added] = await suppressions.add(principal, [new.email], "#/email")
+        [added] = await suppressions.add(caller, [new.email], new, pointer="#/email")
         return json_response(to_json(added), 201)
 
-    @router.get("", summary="List suppressions")
-    async def list_suppressions(
+    @router.get("/{email}", summary="Get a suppression, by address or id")
+    async def get(
         incoming: Incoming,
+        email: str,
         *,
-        requested_page: RequestedPage,
-        email: Annotated[str, Query(max_length=400)] = "",
+        list: OfList = "",  # noqa: A002 - the name in the API
     ) -> Response:
-        """Newest first; without `X-Tenant-Id`, those of all tenants of an account."""
+        """Without `X-Tenant-Id`, that of an account."""
         caller = await access.authenticate_caller(incoming)
-        found, has_more = await suppressions.page(caller, page_of(requested_page), email=email)
-        return list_response(map(to_json, found), has_more=has_more)
-
-    @router.get("/{email}", summary="Get the suppression of an address")
-    async def get(incoming: Incoming, email: str) -> Response:
-        principal = await access.authenticate(incoming)
-        return json_response(to_json(await suppressions.get(principal, email)))
+        return json_response(to_json(await suppressions.get(caller, email, of_list=list)))
 
     @router.delete("/{email}", summary="Remove a suppression, by address or id")
-    async def delete(incoming: Incoming, email: str) -> Response:
-        principal = await access.authenticate(incoming)
-        removed = await suppressions.remove_one(principal, email)
+    async def delete(
+        incoming: Incoming,
+        email: str,
+        *,
+        list: OfList = "",  # noqa: A002 - the name in the API
+        force: Force = False,
+    ) -> Response:
+        """That of a complaint is removed by `force` alone; otherwise the response is 409
+        `address_suppressed_by_complaint`. Without `X-Tenant-Id`, that of an account."""
+        caller = await access.authenticate_caller(incoming)
+        removed = await suppressions.remove_one(caller, email, of_list=list, force=force)
         return deleted_response("suppression", removed.id)
 
 
@@ -81,13 +122,13 @@ def _add_many(router: APIRouter, access: RestAccess, suppressions: Suppressions)
     @router.post(
         "/batch/add",
         status_code=201,
-        openapi_extra=body_schema(Addresses, "Up to 500 addresses"),
+        openapi_extra=body_schema(NewSuppressions, "Up to 500 addresses"),
         summary="Suppress addresses",
     )
     async def add_many(incoming: Incoming) -> Response:
-        principal = await access.authenticate(incoming)
+        caller = await access.authenticate_caller(incoming)
         new = await decode_request_body(incoming, decode_many)
-        added = await suppressions.add(principal, new.emails, "#/emails")
+        added = await suppressions.add(caller, new.emails, new, pointer="#/emails")
         return json_response(
             {"data": [{"object": "suppression", "id": one.id} for one in added]}, 201
         )
@@ -98,10 +139,11 @@ def _add_many(router: APIRouter, access: RestAccess, suppressions: Suppressions)
         summary="Remove suppressions",
     )
     async def remove_many(incoming: Incoming) -> Response:
-        """The response lists the addresses that were suppressed."""
-        principal = await access.authenticate(incoming)
+        """The response lists the addresses that were suppressed. If one is of a complaint, `force`
+        is needed, or none is removed."""
+        caller = await access.authenticate_caller(incoming)
         which = await decode_request_body(incoming, decode_selector)
-        removed = await suppressions.remove(principal, which)
+        removed = await suppressions.remove(caller, which)
         return json_response(
             {"data": [{"object": "suppression", "id": o.id, "deleted": True} for o in removed]}
         )

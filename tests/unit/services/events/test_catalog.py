@@ -88,6 +88,16 @@ def test_each_terminal_state_has_its_type_and_reason(
     assert name in EVENT_TYPES
 
 
+@pytest.mark.parametrize(
+    ("reason", "more"), [("suppressed: bounce", "bounce"), ("suppressed", None)]
+)
+def test_a_suppressed_message_has_the_origin_of_the_suppression(
+    reason: str, more: str | None
+) -> None:
+    found = data(MESSAGE.closed(CLOSED_STATE_SUPPRESSED, reason=reason))["suppressed"]
+    assert (found["type"], found.get("origin")) == ("OnAccountSuppressionList", more)
+
+
 def test_a_bounce_has_its_classes_and_the_reply() -> None:
     bounce = data(MESSAGE.closed(CLOSED_STATE_BOUNCED, reply=REFUSED))["bounce"]
 

@@ -110,6 +110,8 @@ def test_a_broadcast_has_a_url_to_unsubscribe_without_a_request() -> None:
     assert not frozen(read(), OFF).content.HasField("unsubscribe")
     raw = frozen(read_raw(stream="broadcast"), OFF)
     assert raw.content.unsubscribe.host == "leave.example"
+    to_list = frozen(read(list="news"), OFF)
+    assert to_list.content.unsubscribe.list == "news"
     shared = frozen(read(stream="broadcast"), OFF, Brand(tracking_host="links.example"))
     assert shared.content.unsubscribe.host == "links.example"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.ingest.api.suppressions import canonical_address, canonical_or_same
+from services.ingest.api.suppressions import canonical_addresses, canonical_or_same
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ from services.ingest.api.suppressions import canonical_address, canonical_or_sam
     ],
 )
 def test_an_address_is_looked_up_in_canonical_form(text: str) -> None:
-    assert [canonical_or_same(text)] == canonical_address([text], "#/email")
+    assert [canonical_or_same(text)] == canonical_addresses([text], "#/email")
 
 
 @pytest.mark.parametrize("text", ["", "019ab000-0000-7000-8000-000000000000", "@", "a@"])

@@ -164,3 +164,22 @@ def test_counts_are_checked_before_their_items() -> None:
 def test_a_tag_with_a_final_line_break_is_refused(tag: dict[str, str]) -> None:
     with pytest.raises(msgspec.ValidationError):
         read(tags=[tag])
+
+
+def test_mail_to_a_list_is_broadcast_unless_its_stream_is_given() -> None:
+    assert [(one.list, one.stream) for one in (
+        read(), read(list="news"), read(topic_id="news"), read(list="news", topic_id="news"),
+        read(list="news", stream="transactional"), read(list=None, stream="broadcast"),
+    )] == [
+        ("", "transactional"), ("news", "broadcast"), ("news", "broadcast"),
+        ("news", "broadcast"), ("news", "transactional"), ("", "broadcast"),
+    ]  # fmt: skip
+    assert faults_of(list="news", topic_id="offers") == [("#/topic_id", "invalid")]
+
+
+@pytest.mark.parametrize("name", ["", " ", " news", "news ", "ne\nws", "news\n", "né", "x" * 201])
+def test_a_list_has_a_printable_name(name: str) -> None:
+    for field in ("list", "topic_id"):
+        changes: Any = {field: name}
+        with pytest.raises(msgspec.ValidationError, match=field):
+            read(**changes)

@@ -82,7 +82,7 @@ def test_an_assignment_is_not_valid_after_its_message_expires() -> None:
 
 
 def test_a_suppressed_address_is_closed_before_an_attempt() -> None:
-    result = dispatched(due_message(is_suppressed=True))
+    result = dispatched(due_message(suppressed_by="bounce"))
     assert [one.state for one in result.closings] == [State.SUPPRESSED]
     assert not result.assignments
 
@@ -98,7 +98,7 @@ def test_one_address_of_test_mail_is_always_suppressed() -> None:
 def test_test_mail_is_assigned_to_the_sandbox_even_without_an_egress_source() -> None:
     cell = memory_cell(tenant_limits=Limits(per_day=1))
     cell.cell.replace_sources([], now_s=NOW_S)
-    rows = [due_message(number, site="sandbox", test=True, is_suppressed=True) for number in (1, 2)]
+    rows = [due_message(n, site="sandbox", test=True, suppressed_by="bounce") for n in (1, 2)]
     result = dispatched(*rows, cell=cell)
     assert [(one.egress_id, one.event.mx_hosts[0].port) for one in result.assignments] == [
         ("sandbox", 8027)

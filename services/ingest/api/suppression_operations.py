@@ -1,12 +1,21 @@
-"""The operations on files of suppressions, for the OpenAPI document, and their responses."""
+"""The operations on suppressions and on files of them, for the OpenAPI document, with the responses
+of the latter."""
 
 from typing import Literal
 
 from msgspec import Struct
 
-from services.ingest.api.callers import NAMING_TENANT
+from services.ingest.api.callers import NAMING_TENANT, SPANNING_UNLESS_OPERATOR
 from services.ingest.api.operation import Operation
-from services.ingest.api.response_schemas import DeleteResponse, Id, Time, list_of
+from services.ingest.api.response_schemas import (
+    AddSuppressionsResponse,
+    DeleteResponse,
+    Id,
+    RemoveSuppressionsResponse,
+    SuppressionResponse,
+    Time,
+    list_of,
+)
 
 
 class SuppressionImportResponse(Struct):
@@ -35,6 +44,35 @@ class SuppressionImportResult(Struct):
 
 
 OPERATIONS = {
+    "post /v1/suppressions": Operation(
+        "addSuppression",
+        SuppressionResponse,
+        {"email": "ann@example.net", "list": "news", "note": "asked by phone"},
+        access=SPANNING_UNLESS_OPERATOR,
+    ),
+    "get /v1/suppressions": Operation(
+        "listSuppressions",
+        list_of(SuppressionResponse),
+        access=SPANNING_UNLESS_OPERATOR,
+    ),
+    "get /v1/suppressions/{email}": Operation(
+        "getSuppression", SuppressionResponse, access=SPANNING_UNLESS_OPERATOR
+    ),
+    "delete /v1/suppressions/{email}": Operation(
+        "deleteSuppression", DeleteResponse, access=SPANNING_UNLESS_OPERATOR
+    ),
+    "post /v1/suppressions/batch/add": Operation(
+        "addSuppressions",
+        AddSuppressionsResponse,
+        {"emails": ["ann@example.net"]},
+        access=SPANNING_UNLESS_OPERATOR,
+    ),
+    "post /v1/suppressions/batch/remove": Operation(
+        "removeSuppressions",
+        RemoveSuppressionsResponse,
+        {"emails": ["ann@example.net"]},
+        access=SPANNING_UNLESS_OPERATOR,
+    ),
     "get /v1/suppressions/export": Operation(
         "exportSuppressions", None, access=NAMING_TENANT, media_types=("text/csv",)
     ),

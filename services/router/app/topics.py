@@ -1,0 +1,26 @@
+"""The topics that router writes."""
+
+from contracts.router.v1.directory_pb2 import EgressSource, Pool
+from contracts.router.v1.events_pb2 import (
+    DeliveryAssigned,
+    MessageClosed,
+    MessageDelayed,
+    SuppressionChanged,
+)
+from contracts.router.v1.policies_pb2 import (
+    LimitsChanged,
+    ListingChanged,
+    OverrideRemoved,
+    OverrideSet,
+    SourceChecked,
+    StandingChanged,
+    WarmupChanged,
+)
+from kernel.kafka import Kafka
+
+
+def declare_topics(kafka: Kafka) -> None:
+    kafka.declare(DeliveryAssigned, MessageDelayed, MessageClosed, SuppressionChanged)
+    kafka.declare(Pool, EgressSource)
+    kafka.declare(WarmupChanged, OverrideSet, OverrideRemoved, StandingChanged, LimitsChanged)
+    kafka.declare(ListingChanged, SourceChecked)

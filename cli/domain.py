@@ -104,6 +104,30 @@ def track(
         console.print(f"not to: {host}", markup=False)
 
 
+@app.command("tls")
+def change_tls(
+    domain: Domain,
+    *,
+    enforced: Annotated[
+        bool,
+        typer.Option(
+            "--enforced/--opportunistic",
+            help="Send only to servers with TLS and a valid certificate, or with any TLS or none",
+        ),
+    ],
+) -> None:
+    """Say what TLS the mail of a domain must have from now on.
+
+    \b
+    obm domain tls shop.example.net --enforced
+    """
+    api = open_api()
+    found = api.find("domains", domain)
+    changes = {"tls": "enforced" if enforced else "opportunistic"}
+    changed = api.patch(f"/domains/{found['id']}", changes, tenant_id=found["tenant_id"])
+    console.print(f"tls: {changed['tls']}")
+
+
 @app.command()
 def rotate_dkim(domain: Domain) -> None:
     """Add new DKIM keys and print the records. The new keys sign once the engine has found their

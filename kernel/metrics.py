@@ -77,6 +77,12 @@ in_progress = Gauge(
 smtp_connections_opened = Counter(
     "obm_smtp_connections_opened", "SMTP connections opened.", registry=registry
 )
+tls_refusals = Counter(
+    "obm_tls_refusals",
+    "Attempts for which no server had the required TLS, by policy: mta-sts, dane, enforced.",
+    ["policy"],
+    registry=registry,
+)
 returned_mail = Counter(
     "obm_returned_mail",
     "Mail that came back, by result: bounce, complaint; without an effect: repeated, not_delivered,"

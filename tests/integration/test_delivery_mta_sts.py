@@ -11,6 +11,7 @@ import pytest
 
 from contracts.delivery.v1 import events_pb2 as events
 from contracts.router.v1.events_pb2 import DeliveryAssigned
+from kernel import metrics
 from services.delivery.clients import mta_sts as client
 from tests.support.delivery import Harness
 from tests.support.policy_server import policy_text, response
@@ -188,3 +189,13 @@ def test_no_second_connection_in_clear_text_follows_broken_tls(
     case_results: dict[str, CaseResult],
 ) -> None:
     assert len(case_results["closes_in_the_handshake"].peer.connections) == 1
+
+
+@pytest.mark.parametrize("policy", ["mta-sts", "enforced"])
+def test_attempts_without_the_required_tls_are_counted(
+    policy: str, case_results: dict[str, CaseResult]
+) -> None:
+    refused = [one for one in CASES.values() if one.refused and one.protected_by == policy]
+    counted = metrics.registry.get_sample_value("obm_tls_refusals_total", {"policy": policy})
+    assert counted is not None
+    assert counted >= len(refused) > 0

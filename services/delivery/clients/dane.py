@@ -5,6 +5,7 @@ Answers count only if a validating resolver says that DNSSEC proves them (the AD
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -35,6 +36,8 @@ PAYLOAD = 1232  # octets of a response over UDP (DNS flag day 2020)
 DOT_PORT = 853
 SETTING = "DELIVERY_DNSSEC_NAMESERVERS"
 
+logger = logging.getLogger(__name__)
+
 
 class _Unproven(Exception):
     """No answer: DNSSEC disproves it, or the resolver is unavailable."""
@@ -64,6 +67,7 @@ class DaneSource:
             answer = await self._query(domain, "MX")
         except _Unproven as error:
             problem = f"the MX records of {domain} cannot be validated: {error}"
+            logger.warning("delivery.dane.lookup_failed", extra={"problem": problem[:300]})
             return ProvenHosts(problem=problem), FAILED_TTL_S
         if not answer.is_secure:
             return None, answer.ttl_s
@@ -81,6 +85,7 @@ class DaneSource:
             return await self._records_of(host)
         except _Unproven as error:
             problem = f"the TLSA records of {host} cannot be validated: {error}"
+            logger.warning("delivery.dane.lookup_failed", extra={"problem": problem[:300]})
             return HostRecords(problem=problem), FAILED_TTL_S
 
     async def _records_of(self, host: str) -> tuple[HostRecords, float]:

@@ -150,6 +150,7 @@ class DeliveryDispatcher:
         if attempt.policy is NO_POLICY:
             return result
         if result.is_policy_failure:
+            metrics.tls_refusals.labels(result.peer.policy).inc()
             self._tls_policies.recheck(attempt.assignment)
         return attempt.policy.label(result)
 

@@ -91,6 +91,9 @@ def test_adding_a_domain_prints_its_dns_records(shell: Shell) -> None:
     assert key.key_size == 2048
     assert (ed25519["k"], len(b64decode(ed25519["p"]))) == ("ed25519", 32)
     assert "bounce.records.example.net. IN MX 10 mx.example.net." in output
+    for policy in ("enforced", "opportunistic"):
+        shown = shell.obm("domain", "tls", "records.example.net", f"--{policy}")
+        assert shown == f"tls: {policy}"
     again = shell.obm("domain", "records", "records.example.net")
     assert output.partition("\n")[2].strip() == again
 

@@ -126,9 +126,9 @@ def import_file(
     obm suppressions import gone.csv --tenant shop
     obm suppressions import gone.csv --tenant shop --failed wrong.csv
 
-    The first line may name the columns: email, origin (manual, bounce, complaint or unsubscribe)
-    and created_at. Only email is needed; other columns are ignored. Addresses that are suppressed
-    already stay as they are, so a file can be imported again.
+    The first line may name the columns: email, origin (manual, bounce, complaint or unsubscribe),
+    reason, list, note, expires_at and created_at. Only email is needed; other columns are ignored.
+    A file can be imported again: each address is added once.
     """
     api = open_api()
     tenant_id = api.find("tenants", tenant)["id"]

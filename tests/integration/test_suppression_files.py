@@ -24,6 +24,7 @@ from tests.support.suppressions import (
 __all__ = ["router"]
 
 harness = harness_with_imports()
+ORIGINS = (b"manual", b"bounce", b"complaint", b"unsubscribe")
 
 
 async def test_an_export_is_read_back_by_another_tenant(
@@ -31,17 +32,20 @@ async def test_an_export_is_read_back_by_another_tenant(
 ) -> None:
     async with harness.running():
         await harness.sign_up(test=False)
-        first = b"email,origin,created_at\n" + b"".join(
-            b"%s%d@x.example,%s,2026-0%d-01T00:00:00.%03dZ\n"
-            % (b"=+-'n"[n % 5 : n % 5 + 1], n, (b"manual", b"bounce", b"complaint")[n % 3],
-               n % 9 + 1, n % 1000)
+        first = b"list,email,origin,created_at,note,expires_at,reason\n" + b"".join(
+            b'weekly %d,%s%d@x.example,%s,2026-0%d-01T00:00:00.%03dZ,"say ""hi"", %d",%s,r%d\n'
+            % (n % 3, b"=+-'n"[n % 5 : n % 5 + 1], n, ORIGINS[n % 4], n % 9 + 1, n % 1000, n,
+               b"" if n % 2 else b"2037-01-01T00:00:00.000Z", n % 7)
             for n in range(2_345)
         )  # fmt: skip
         assert counts(await completed(harness, await upload(harness, first)))[1] == 2_345
         exported = await harness.request("GET", "/v1/suppressions/export")
         assert exported.headers["content-type"] == "text/csv; charset=utf-8"
         lines = exported.raw.splitlines()
-        assert lines[0] == b"email,origin,created_at"
+        assert lines[0] == b"email,origin,reason,list,note,expires_at,created_at"
+        assert b'n4@x.example,manual,r4,weekly 1,"say ""hi"", 4",2037-01-01T00:00:00.000Z,' in (
+            exported.raw
+        )
         assert len(lines) == 2_346
         assert not [line for line in lines if line[:1] in b"=+-@"]
         await harness.sign_up(test=False)

@@ -24,7 +24,7 @@ class MemoryRouter(RouterServiceServicer):
     """Adds and lists suppressions as the router does. refuses: texts of addresses for which it
     fails."""
 
-    suppressions: dict[tuple[str, str], pb.Suppression] = field(default_factory=dict)
+    suppressions: dict[tuple[str, str, str], pb.Suppression] = field(default_factory=dict)
     calls: list[int] = field(default_factory=list)
     refuses: str = "nothing"
     is_available: bool = True
@@ -39,10 +39,12 @@ class MemoryRouter(RouterServiceServicer):
         self.calls.append(len(request.suppressions))
         found = {}
         for one in request.suppressions:
-            key = (request.tenant_id, one.address.lower())
+            key = (request.tenant_id, one.address.lower(), one.list)
             new = pb.Suppression(
-                id=one.id, tenant_id=request.tenant_id, address=one.address, origin=one.origin
-            )
+                id=one.id, tenant_id=request.tenant_id, address=one.address, origin=one.origin,
+                list=one.list, reason=one.reason, note=one.note,
+                expires_at=one.expires_at if one.HasField("expires_at") else None,
+            )  # fmt: skip
             new.created_at.FromDatetime(creation_time_of(UUID(one.id)))
             found[key] = self.suppressions.setdefault(key, new)
         return pb.AddSuppressionsResponse(suppressions=found.values())
@@ -50,7 +52,9 @@ class MemoryRouter(RouterServiceServicer):
     async def ListSuppressions(  # noqa: N802 - a name of the contract
         self, request: pb.ListSuppressionsRequest, _: object
     ) -> pb.ListSuppressionsResponse:
-        own = [one for (tenant, _), one in self.suppressions.items() if tenant == request.tenant_id]
+        own = [
+            one for (tenant, *_), one in self.suppressions.items() if tenant == request.tenant_id
+        ]
         older = [one for one in own if not request.after or one.id < request.after]
         newest = sorted(older, key=lambda one: one.id, reverse=True)
         return pb.ListSuppressionsResponse(
@@ -58,7 +62,7 @@ class MemoryRouter(RouterServiceServicer):
         )
 
     def addresses(self) -> set[str]:
-        return {address for _, address in self.suppressions}
+        return {address for _, address, _ in self.suppressions}
 
 
 def harness_with_imports() -> Any:  # noqa: ANN401 - pytest's fixture

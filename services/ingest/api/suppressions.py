@@ -16,7 +16,6 @@ from contracts.router.v1.router_service_pb2 import NewSuppression as RouterSuppr
 from mail import address
 from mail.address import AddressError
 from services.ingest.api.administration.audit_log import AuditLog
-from services.ingest.api.administration.base import LINE
 from services.ingest.api.callers import TENANT_HEADER, Caller, CallerKind, check_live
 from services.ingest.api.rest_base import (
     format_timestamp,
@@ -27,6 +26,7 @@ from services.ingest.api.rest_base import (
 from services.ingest.clients import ServiceClients
 from services.ingest.domain.email import ListName, RequestModel
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
+from services.ingest.domain.suppression_file import Note, Reason
 from services.ingest.store.audit_log import Subject
 from services.ingest.store.directory_lists import Owner, Page
 
@@ -45,8 +45,8 @@ class SuppressionFields(RequestModel):
     scope: Scope = "tenant"
     list: ListName | None = None
     origin: Origin = "manual"
-    reason: Annotated[str, Meta(max_length=100, pattern=LINE)] = ""
-    note: Annotated[str, Meta(max_length=1_000, pattern=LINE)] = ""
+    reason: Reason = ""
+    note: Note = ""
     expires_at: str | None = None
 
 

@@ -3,20 +3,24 @@ what a stranger has written."""
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
+from msgspec import Meta
 
 from kernel import ids, times
 from mail import address
 from mail.address import AddressError
 from services.ingest.domain.csv_records import CsvError, CsvReader, CsvRecord
+from services.ingest.domain.email import ListName
+from services.ingest.domain.patterns import LINE
+from services.ingest.domain.pointers import problem_of
 
 LINES_MAX = 1_000_000
-COLUMNS = ("email", "origin", "created_at")
+COLUMNS = ("email", "origin", "reason", "list", "note", "expires_at", "created_at")
 FAILURE_COLUMNS = ("line", "email", "problem")
 # As other services name the column of addresses in their exports.
 EMAIL_NAMES = frozenset(
@@ -33,6 +37,8 @@ ORIGINS = {
 # A spreadsheet runs a field that begins with one of these as a formula. An apostrophe before it
 # prevents that; a field that begins with an apostrophe gets one too, so that it can be read back.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
+Reason = Annotated[str, Meta(max_length=100, pattern=LINE)]
+Note = Annotated[str, Meta(max_length=1_000, pattern=LINE)]
 EMAIL_CHARS_MAX = 320  # of an address in a result
 NO_HEADER = (
     "It does not begin with an address, and does not name the columns either. Begin the file with "
@@ -49,13 +55,23 @@ class FileLine(msgspec.Struct, array_like=True, frozen=True):
     problem: str = ""
 
 
+class Texts(msgspec.Struct, frozen=True):
+    """The fields that are free text, within the bounds of the API."""
+
+    reason: Reason = ""
+    list: ListName | None = None
+    note: Note = ""
+
+
 class NewSuppression(NamedTuple):
-    """What a line says, valid. origin: as the router names it. created_at: None for now."""
+    """What a line says, valid. expires_at: None for never. created_at: None for now."""
 
     line: int
     email: str
     origin: str
-    created_at: datetime | None
+    texts: Texts = Texts()
+    expires_at: datetime | None = None
+    created_at: datetime | None = None
 
 
 class LineFailure(msgspec.Struct, array_like=True, frozen=True):
@@ -140,7 +156,9 @@ def read_line(line: FileLine, now: datetime) -> NewSuppression | LineFailure:
             line.line,
             canonical(given["email"]),
             origin_of(given["origin"]),
-            past_time("created_at", given["created_at"], now),
+            texts_of(given),
+            expires_at=time_of(given, "expires_at", after=now),
+            created_at=time_of(given, "created_at", until=now),
         )
     except ValueError as error:
         return LineFailure(line.line, given["email"][:EMAIL_CHARS_MAX], str(error))
@@ -169,16 +187,34 @@ def origin_of(text: str) -> str:
     return origin
 
 
-def past_time(column: str, text: str, now: datetime) -> datetime | None:
+def texts_of(given: Mapping[str, str]) -> Texts:
+    """Raises ValueError."""
+    found = {name: text for name in Texts.__struct_fields__ if (text := given[name].strip())}
+    try:
+        return msgspec.convert(found, Texts)
+    except msgspec.ValidationError as error:
+        raise ValueError(problem_of(error).detail) from None
+
+
+def time_of(
+    given: Mapping[str, str],
+    column: str,
+    *,
+    after: datetime = times.FIRST,
+    until: datetime = times.LAST,
+) -> datetime | None:
     """None for an empty text. Raises ValueError."""
-    if not text.strip():
+    text = given[column].strip()
+    if not text:
         return None
     try:
-        moment = times.parse_time(text.strip())
+        moment = times.parse_time(text)
     except ValueError as error:
         raise ValueError(f"Invalid {column}: {error}.") from None
-    if moment > now:
+    if moment > until:
         raise ValueError(f"Invalid {column}: it is in the future.")
+    if moment < after:
+        raise ValueError(f"Invalid {column}: it is in the past.")
     return moment
 
 

@@ -19,6 +19,7 @@ from kernel.failpoint import failpoint
 from kernel.ids import creation_time_of
 from kernel.lease import Lease
 from services.ingest.clients import ServiceClients
+from services.ingest.domain.accepted_event import timestamp
 from services.ingest.domain.problem import Problem
 from services.ingest.domain.suppression_file import (
     LineFailure,
@@ -96,10 +97,7 @@ class SuppressionImporter:
         request = AddSuppressionsRequest(
             tenant_id=tenant.tenant_id,
             account_id=tenant.account_id,
-            suppressions=[
-                RouterSuppression(id=identifier, address=one.email, origin=one.origin)
-                for identifier, one in new.items()
-            ],
+            suppressions=[requested(identifier, one) for identifier, one in new.items()],
             silent=True,
         )
         router = self.clients.router
@@ -107,6 +105,18 @@ class SuppressionImporter:
             router.stub.AddSuppressions, request, deadline_s=ADD_DEADLINE_S
         )
         return len({one.id for one in response.suppressions} & new.keys())
+
+
+def requested(identifier: str, new: NewSuppression) -> RouterSuppression:
+    return RouterSuppression(
+        id=identifier,
+        address=new.email,
+        origin=new.origin,
+        list=new.texts.list or "",
+        reason=new.texts.reason,
+        note=new.texts.note,
+        expires_at=timestamp(new.expires_at) if new.expires_at else None,
+    )
 
 
 def is_temporary(error: Exception) -> bool:

@@ -10,7 +10,6 @@ from contracts.ingest.v1.directory_pb2 import Account, AccountStatus, Tenant
 from kernel.brand import Brands
 from kernel.ids import uuid7_text
 from services.ingest.api.administration.base import (
-    LINE,
     Directory,
     Name,
     Reason,
@@ -21,6 +20,7 @@ from services.ingest.api.administration.base import (
 from services.ingest.api.administration.brands import check_brand
 from services.ingest.api.callers import Caller, CallerKind
 from services.ingest.domain.email import RequestModel
+from services.ingest.domain.patterns import LINE
 from services.ingest.domain.problem import not_found
 from services.ingest.store.directory_lists import Owner, Page
 

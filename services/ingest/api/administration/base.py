@@ -13,7 +13,7 @@ from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Brand, Domain, Ma
 from kernel.errors import Unavailable
 from kernel.ids import canonical_uuid
 from services.ingest.api.callers import Caller
-from services.ingest.domain.patterns import explained
+from services.ingest.domain.patterns import LINE
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found, unavailable
 from services.ingest.store.directory import (
     AlreadyExists,
@@ -30,12 +30,6 @@ W = TypeVar("W", ApiKey, Tenant, Mailbox)  # what a limit scope names
 T = TypeVar("T")
 DEFAULT_POOL = "00000000-0000-7000-8000-000000000001"  # of tenants without another one
 
-# One line of printable text, without controls of its direction, which disguise a name. In Python
-# `$` also matches before a final line break.
-LINE = explained(
-    r"^[^\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]*$(?!\n)",
-    "Use one line of text, without control characters",
-)
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=LINE)]
 Reason = Annotated[str, Meta(max_length=500, pattern=LINE)]
 WHAT = {

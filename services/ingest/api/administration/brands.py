@@ -14,7 +14,6 @@ from kernel.ids import uuid7_text
 from mail.mx import provider_domains
 from mail.suffix import is_public_suffix
 from services.ingest.api.administration.base import (
-    LINE,
     WHAT,
     Directory,
     conflict,
@@ -24,7 +23,7 @@ from services.ingest.api.administration.base import (
 )
 from services.ingest.api.callers import Caller, CallerKind
 from services.ingest.domain.email import RequestModel
-from services.ingest.domain.patterns import explained
+from services.ingest.domain.patterns import LINE, explained
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
 from services.ingest.store.brands import brands_with_hosts, is_named_by_account
 from services.ingest.store.directory import DirectoryChange

@@ -15,7 +15,6 @@ from kernel.ids import uuid7_text
 from mail.address import AddressError
 from services.ingest.api.administration.api_keys import DAY_S, GRACE_MAX_S, is_test
 from services.ingest.api.administration.base import (
-    LINE,
     WHAT,
     Directory,
     conflict,
@@ -26,6 +25,7 @@ from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.callers import Caller
 from services.ingest.domain.email import RequestModel
 from services.ingest.domain.mailbox import canonical_address, is_rotating
+from services.ingest.domain.patterns import LINE
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
 from services.ingest.domain.verification import may_send, missing_record
 from services.ingest.store.directory import DirectoryChange

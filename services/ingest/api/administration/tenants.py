@@ -19,7 +19,6 @@ from kernel import clock
 from kernel.crypto import SecretKeyring, new_content_key
 from kernel.ids import uuid7_text
 from services.ingest.api.administration.base import (
-    LINE,
     Directory,
     Name,
     Reason,
@@ -31,6 +30,7 @@ from services.ingest.api.administration.base import (
 from services.ingest.api.callers import Caller, CallerKind
 from services.ingest.api.rest_base import parse_future_time
 from services.ingest.domain.email import RequestModel
+from services.ingest.domain.patterns import LINE
 from services.ingest.domain.pause import is_paused
 from services.ingest.domain.problem import Fault, Problem, invalid
 from services.ingest.store.directory import DirectoryChange

@@ -12,7 +12,7 @@ from contracts.router.v1.policy_service_pb2 import LimitUsage
 from kernel import clock
 from kernel.ids import uuid5_text
 from services.ingest.api.administration.audit_log import AuditLog
-from services.ingest.api.administration.base import LINE, paginate
+from services.ingest.api.administration.base import paginate
 from services.ingest.api.callers import Caller
 from services.ingest.api.egress.overrides import operator_name
 from services.ingest.api.egress.owners import OF_SOURCES, Owners
@@ -20,6 +20,7 @@ from services.ingest.api.egress.router_client import EgressRouterClient, pointin
 from services.ingest.api.egress.views import addresses_of, id_of_limit
 from services.ingest.domain.accepted_event import timestamp
 from services.ingest.domain.email import RequestModel
+from services.ingest.domain.patterns import LINE
 from services.ingest.domain.problem import Fault, invalid
 from services.ingest.store.audit_log import Subject
 from services.ingest.store.directory_lists import Page

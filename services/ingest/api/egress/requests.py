@@ -4,9 +4,8 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from services.ingest.api.administration.base import LINE
 from services.ingest.domain.email import RequestModel
-from services.ingest.domain.patterns import explained
+from services.ingest.domain.patterns import LINE, explained
 
 Address = Annotated[str, Meta(min_length=2, max_length=100, pattern=LINE)]
 HostName = Annotated[str, Meta(max_length=253, pattern=LINE)]

@@ -68,9 +68,10 @@ def _add_transfers(router: APIRouter, access: RestAccess, files: SuppressionFile
         summary="Suppress the addresses of a CSV file",
     )
     async def create(incoming: Incoming) -> Response:
-        """The first line may name the columns: `email`, `origin`, `created_at`; without that they
-        have this order. Only `email` is needed. Other columns are ignored. The addresses are
-        suppressed after the response, in the order of the file."""
+        """The first line may name the columns: `email`, `origin`, `reason`, `list`, `note`,
+        `expires_at`, `created_at`; without that they have this order. Only `email` is needed. Other
+        columns are ignored. The addresses are suppressed after the response, in the order of the
+        file."""
         principal = await access.authenticate(incoming)
         check_no_key(incoming)
         request = request_of(incoming)

@@ -59,7 +59,8 @@ class DirectoryAdmin:
     def __init__(self, database: Database, secrets: SecretKeyring, brand: Brand) -> None:
         self._brand = brand
         self.store = DirectoryStore(database, actor=user())
-        self.domains = DomainStore(database, self.store, Outbox(database, "ingest", leave_to_sweep))
+        outbox = Outbox(database, "ingest", leave_to_sweep, sweep_after_s=0.0)
+        self.domains = DomainStore(database, self.store, outbox)
         self._secrets = secrets
         self._domain_keys = DomainKeys(secrets, PublishedHosts("", ""))
 
@@ -192,4 +193,4 @@ class DirectoryAdmin:
 
 
 async def leave_to_sweep(_: object) -> None:
-    """Commands do not publish: ingest publishes what they leave in its outbox."""
+    """Nothing is published here: ingest publishes what is left in its outbox, at once."""

@@ -1,34 +1,60 @@
 """Whether a key can send an email from its domain, and with what the domain allows."""
 
+import asyncio
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from contracts.ingest.v1.directory_pb2 import Domain
-from services.ingest.api.access import AccessControl, Principal
+from services.ingest.api.access import Principal
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.domain.links import freeze_links, may_have_links
 from services.ingest.domain.problem import Fault, Problem
 from services.ingest.domain.valid_email import ValidEmail
 
 
+class FindDomain(Protocol):
+    """`AccessControl.sending_domain_of`, or what has its results."""
+
+    async def __call__(self, principal: Principal, name: str, /, *, test: bool) -> Domain: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Senders:
     """brands: of accounts."""
 
-    access: AccessControl
+    find: FindDomain
     brands: BrandResolver
 
     async def domain_of(self, principal: Principal, email: ValidEmail) -> Domain:
         """The domain of an email, whose links are in its content then. Raises Problem: 403 if this
         key cannot send from it, 422 if it does not allow what the email has."""
-        find = self.access.sending_domain_of
-        domain = await find(principal, email.sender.domain, test=email.test)
+        domain = await self.find(principal, email.sender.domain, test=email.test)
         if email.on_behalf is not None:
-            await find(principal, email.on_behalf.domain, test=email.test)
+            await self.find(principal, email.on_behalf.domain, test=email.test)
         if may_have_links(email, domain):
             freeze_links(email, domain, self.brands.of(principal.tenant.account_id))
         return domain
+
+
+async def find_together(
+    find: FindDomain, principal: Principal, emails: Sequence[ValidEmail]
+) -> FindDomain:
+    """Look up the domains of a batch once and all at the same time, because each that is unknown
+    waits for a read of the directory."""
+    mailboxes = ((one, email.test) for email in emails for one in (email.sender, email.on_behalf))
+    names = list({(one.domain, test) for one, test in mailboxes if one is not None})
+    lookups = (find(principal, name, test=test) for name, test in names)
+    results = dict(zip(names, await asyncio.gather(*lookups, return_exceptions=True), strict=True))
+
+    async def result(_: Principal, name: str, *, test: bool) -> Domain:
+        found = results[name, test]
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    return result
 
 
 async def check_senders(
@@ -44,12 +70,13 @@ async def check_senders(
     `valid`."""
     faulty = {index_of(fault) for fault in faults}
     indexes = (index for index in itertools.count() if index not in faulty)
+    batch = replace(senders, find=await find_together(senders.find, principal, valid))
     own: list[ValidEmail] = []
     refused: list[Fault] = []
     first: Problem | None = None
     for one, index in zip(valid, indexes, strict=False):
         try:
-            await senders.domain_of(principal, one)
+            await batch.domain_of(principal, one)
             own.append(one)
         except Problem as problem:
             if problem.status not in {403, 422}:

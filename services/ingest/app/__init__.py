@@ -241,7 +241,7 @@ def create_acceptance(
             timedelta(days=settings.content_retention_margin_days),
         ),
         return_path_key=deps.return_path_key,
-        senders=Senders(access, brands),
+        senders=Senders(access.sending_domain_of, brands),
     )
 
 

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -156,6 +157,14 @@ def test_every_example_of_the_document_is_accepted(engine: Engine, authorized: A
                     known[created] = response.json()["id"]
 
 
+@pytest.fixture(scope="module")
+def connection() -> Iterator[requests.Session]:
+    """Kept alive, and without a look at the environment for proxies at each request."""
+    with requests.Session() as session:
+        session.trust_env = False
+        yield session
+
+
 @pytest.fixture
 def operations_of_the_api(request: pytest.FixtureRequest) -> Any:  # noqa: ANN401 - schemathesis's
     request.node._nodeid = request.node.nodeid  # schemathesis reads the attribute of older versions
@@ -173,10 +182,11 @@ def operations_of_the_api(request: pytest.FixtureRequest) -> Any:  # noqa: ANN40
     suppress_health_check=list(HealthCheck),
 )
 def test_the_api_conforms_to_its_document(
-    case: Case[Any], engine: Engine, authorized: Authorized
+    case: Case[Any], engine: Engine, authorized: Authorized, connection: requests.Session
 ) -> None:
     case.call_and_validate(
         engine.url.removesuffix("/v1"),
+        session=connection,
         headers=authorized(case.path),
         excluded_checks=list(beyond(case)),
         timeout=120,

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from functools import cache
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -66,19 +67,18 @@ LISTS = {
 
 
 class EgressRouterClient:
-    """Its lists; every command is refused. given: the commands."""
+    """Its lists; every command is refused. refusal: the next one."""
 
-    def __init__(self, refusal: RpcError) -> None:
-        self.given: list[Any] = []
-        self._refusal = refusal
+    refusal: RpcError
+
+    def __init__(self) -> None:
         names = (*LISTS, "Execute", "AddSource", "ChangeSource", "ResumeSource", "RemoveSource")
         self.stub = SimpleNamespace(**{name: name for name in names})
 
-    async def call(self, method: str, request: object, **_: object) -> object:
+    async def call(self, method: str, *_: object, **__: object) -> object:
         if method in LISTS:
             return LISTS[method]
-        self.given.append(request)
-        raise problem_of(self._refusal)
+        raise problem_of(self.refusal)
 
 
 class As(OpenAccess):
@@ -100,11 +100,8 @@ def call(
     method: str, path: str, body: object = None, *, key: ApiKey = OPERATOR,
     refusal: RpcError = refusal_of(),  # noqa: B008 - immutable
 ) -> httpx.Response:  # fmt: skip
-    router = EgressRouterClient(refusal)
-    clients = SimpleNamespace(
-        **dict.fromkeys(("router", "events", "delivery", "shield")), policies=router, egress=router
-    )
-    app = application_with.__wrapped__(As(key), "", clients)
+    app, router = rest_api(key.SerializeToString())
+    router.refusal = refusal
 
     async def scenario() -> httpx.Response:
         transport = httpx.ASGITransport(cast(Any, app))
@@ -114,6 +111,16 @@ def call(
             return await client.request(method, path, content=content, headers=fields)
 
     return asyncio.run(scenario())
+
+
+@cache
+def rest_api(key: bytes) -> tuple[object, EgressRouterClient]:
+    """Made once for each key: making the routes takes longer than a request."""
+    router = EgressRouterClient()
+    clients = SimpleNamespace(
+        **dict.fromkeys(("router", "events", "delivery", "shield")), policies=router, egress=router
+    )
+    return application_with.__wrapped__(As(ApiKey.FromString(key)), "", clients), router
 
 
 IP = f"/v1/ips/{EGRESS}"

@@ -68,8 +68,8 @@ async def checked_router(
                 while True:
                     request = pb.ListSourcesRequest()
                     found = await client.call(stub.ListSources, request, deadline_s=60.0)
-                    if is_reached(found.sources[-1]):
-                        return found.sources[-1]
+                    if is_reached(found.sources[0]):
+                        return found.sources[0]
                     await asyncio.sleep(0.05)
 
             try:

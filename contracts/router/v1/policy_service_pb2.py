@@ -27,7 +27,7 @@ from contracts.router.v1 import policies_pb2 as contracts_dot_router_dot_v1_dot_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(contracts/router/v1/policy_service.proto\x12\x13\x63ontracts.router.v1\x1a#contracts/router/v1/directory.proto\x1a\"contracts/router/v1/policies.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x14\n\x12ListWarmupsRequest\"C\n\x13ListWarmupsResponse\x12,\n\x07warmups\x18\x01 \x03(\x0b\x32\x1b.contracts.router.v1.Warmup\"\xd3\x01\n\x06Warmup\x12\x31\n\x05state\x18\x01 \x01(\x0b\x32\".contracts.router.v1.WarmupChanged\x12\x0e\n\x06stages\x18\x02 \x01(\r\x12\x0c\n\x04used\x18\x03 \x01(\x04\x12\x11\n\tdelivered\x18\x04 \x01(\x04\x12\x0f\n\x07refused\x18\x05 \x01(\x04\x12\x0f\n\x07\x62ounced\x18\x06 \x01(\x04\x12\x12\n\ncomplained\x18\x07 \x01(\x04\x12/\n\x0b\x61\x64vances_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x16\n\x14ListOverridesRequest\"L\n\x15ListOverridesResponse\x12\x33\n\toverrides\x18\x01 \x03(\x0b\x32 .contracts.router.v1.OverrideSet\"\x16\n\x14ListStandingsRequest\"P\n\x15ListStandingsResponse\x12\x37\n\tstandings\x18\x01 \x03(\x0b\x32$.contracts.router.v1.StandingChanged\"\x13\n\x11ListLimitsRequest\"E\n\x12ListLimitsResponse\x12/\n\x06limits\x18\x01 \x03(\x0b\x32\x1f.contracts.router.v1.LimitUsage\"\x9b\x01\n\nLimitUsage\x12\r\n\x05scope\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\t\x12\x0f\n\x07maximum\x18\x03 \x01(\x04\x12\x0c\n\x04used\x18\x04 \x01(\x04\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x30\n\x0c\x61vailable_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06set_by\x18\x07 \x01(\t\"\x14\n\x12ListSourcesRequest\"C\n\x13ListSourcesResponse\x12,\n\x07sources\x18\x01 \x03(\x0b\x32\x1b.contracts.router.v1.Source\"\xd7\x02\n\x06Source\x12\x31\n\x06source\x18\x01 \x01(\x0b\x32!.contracts.router.v1.EgressSource\x12\r\n\x05state\x18\x02 \x01(\t\x12+\n\x06warmup\x18\x03 \x01(\x0b\x32\x1b.contracts.router.v1.Warmup\x12\x33\n\x08problems\x18\x04 \x03(\x0b\x32!.contracts.router.v1.CheckOutcome\x12\x35\n\x08listings\x18\x05 \x03(\x0b\x32#.contracts.router.v1.ListingChanged\x12\x11\n\tin_flight\x18\x06 \x01(\x04\x12*\n\x05sites\x18\x07 \x03(\x0b\x32\x1b.contracts.router.v1.Warmup\x12\x33\n\toverrides\x18\x08 \x03(\x0b\x32 .contracts.router.v1.OverrideSet\"\x12\n\x10ListPoolsRequest\"=\n\x11ListPoolsResponse\x12(\n\x05pools\x18\x01 \x03(\x0b\x32\x19.contracts.router.v1.Pool\"V\n\x0e\x41\x64\x64PoolRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tdedicated\x18\x02 \x01(\r\x12\x0c\n\x04ramp\x18\x03 \x01(\t\x12\x15\n\rused_pool_ids\x18\x04 \x03(\t\":\n\x0f\x41\x64\x64PoolResponse\x12\'\n\x04pool\x18\x01 \x01(\x0b\x32\x19.contracts.router.v1.Pool\"?\n\x12SetOverflowRequest\x12\x0f\n\x07pool_id\x18\x01 \x01(\t\x12\x18\n\x10overflow_pool_id\x18\x02 \x01(\t\">\n\x13SetOverflowResponse\x12\'\n\x04pool\x18\x01 \x01(\x0b\x32\x19.contracts.router.v1.Pool\"$\n\x11RemovePoolRequest\x12\x0f\n\x07pool_id\x18\x01 \x01(\t\"\x14\n\x12RemovePoolResponse\"E\n\x0e\x45xecuteRequest\x12\x33\n\x07\x63ommand\x18\x01 \x01(\x0b\x32\".contracts.router.v1.PolicyCommand\"L\n\x0f\x45xecuteResponse\x12\x39\n\rlimits_before\x18\x01 \x01(\x0b\x32\".contracts.router.v1.LimitsChanged2\xcb\x07\n\rPolicyService\x12`\n\x0bListWarmups\x12\'.contracts.router.v1.ListWarmupsRequest\x1a(.contracts.router.v1.ListWarmupsResponse\x12\x66\n\rListOverrides\x12).contracts.router.v1.ListOverridesRequest\x1a*.contracts.router.v1.ListOverridesResponse\x12\x66\n\rListStandings\x12).contracts.router.v1.ListStandingsRequest\x1a*.contracts.router.v1.ListStandingsResponse\x12]\n\nListLimits\x12&.contracts.router.v1.ListLimitsRequest\x1a\'.contracts.router.v1.ListLimitsResponse\x12`\n\x0bListSources\x12\'.contracts.router.v1.ListSourcesRequest\x1a(.contracts.router.v1.ListSourcesResponse\x12Z\n\tListPools\x12%.contracts.router.v1.ListPoolsRequest\x1a&.contracts.router.v1.ListPoolsResponse\x12T\n\x07\x41\x64\x64Pool\x12#.contracts.router.v1.AddPoolRequest\x1a$.contracts.router.v1.AddPoolResponse\x12`\n\x0bSetOverflow\x12\'.contracts.router.v1.SetOverflowRequest\x1a(.contracts.router.v1.SetOverflowResponse\x12]\n\nRemovePool\x12&.contracts.router.v1.RemovePoolRequest\x1a\'.contracts.router.v1.RemovePoolResponse\x12T\n\x07\x45xecute\x12#.contracts.router.v1.ExecuteRequest\x1a$.contracts.router.v1.ExecuteResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(contracts/router/v1/policy_service.proto\x12\x13\x63ontracts.router.v1\x1a#contracts/router/v1/directory.proto\x1a\"contracts/router/v1/policies.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x14\n\x12ListWarmupsRequest\"C\n\x13ListWarmupsResponse\x12,\n\x07warmups\x18\x01 \x03(\x0b\x32\x1b.contracts.router.v1.Warmup\"\xd3\x01\n\x06Warmup\x12\x31\n\x05state\x18\x01 \x01(\x0b\x32\".contracts.router.v1.WarmupChanged\x12\x0e\n\x06stages\x18\x02 \x01(\r\x12\x0c\n\x04used\x18\x03 \x01(\x04\x12\x11\n\tdelivered\x18\x04 \x01(\x04\x12\x0f\n\x07refused\x18\x05 \x01(\x04\x12\x0f\n\x07\x62ounced\x18\x06 \x01(\x04\x12\x12\n\ncomplained\x18\x07 \x01(\x04\x12/\n\x0b\x61\x64vances_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x16\n\x14ListOverridesRequest\"L\n\x15ListOverridesResponse\x12\x33\n\toverrides\x18\x01 \x03(\x0b\x32 .contracts.router.v1.OverrideSet\"\x16\n\x14ListStandingsRequest\"P\n\x15ListStandingsResponse\x12\x37\n\tstandings\x18\x01 \x03(\x0b\x32$.contracts.router.v1.StandingChanged\"[\n\x11ListLimitsRequest\x12\r\n\x05scope\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\x12\x13\n\x0b\x61\x66ter_scope\x18\x03 \x01(\t\x12\x13\n\x0b\x61\x66ter_limit\x18\x04 \x01(\t\"W\n\x12ListLimitsResponse\x12/\n\x06limits\x18\x01 \x03(\x0b\x32\x1f.contracts.router.v1.LimitUsage\x12\x10\n\x08has_more\x18\x02 \x01(\x08\"\x9b\x01\n\nLimitUsage\x12\r\n\x05scope\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\t\x12\x0f\n\x07maximum\x18\x03 \x01(\x04\x12\x0c\n\x04used\x18\x04 \x01(\x04\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x30\n\x0c\x61vailable_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06set_by\x18\x07 \x01(\t\"h\n\x12ListSourcesRequest\x12\x10\n\x08pool_ids\x18\x01 \x03(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x11\n\tegress_id\x18\x03 \x01(\t\x12\r\n\x05limit\x18\x04 \x01(\r\x12\r\n\x05\x61\x66ter\x18\x05 \x01(\t\"U\n\x13ListSourcesResponse\x12,\n\x07sources\x18\x01 \x03(\x0b\x32\x1b.contracts.router.v1.Source\x12\x10\n\x08has_more\x18\x02 \x01(\x08\"\xd7\x02\n\x06Source\x12\x31\n\x06source\x18\x01 \x01(\x0b\x32!.contracts.router.v1.EgressSource\x12\r\n\x05state\x18\x02 \x01(\t\x12+\n\x06warmup\x18\x03 \x01(\x0b\x32\x1b.contracts.router.v1.Warmup\x12\x33\n\x08problems\x18\x04 \x03(\x0b\x32!.contracts.router.v1.CheckOutcome\x12\x35\n\x08listings\x18\x05 \x03(\x0b\x32#.contracts.router.v1.ListingChanged\x12\x11\n\tin_flight\x18\x06 \x01(\x04\x12*\n\x05sites\x18\x07 \x03(\x0b\x32\x1b.contracts.router.v1.Warmup\x12\x33\n\toverrides\x18\x08 \x03(\x0b\x32 .contracts.router.v1.OverrideSet\"\x12\n\x10ListPoolsRequest\"=\n\x11ListPoolsResponse\x12(\n\x05pools\x18\x01 \x03(\x0b\x32\x19.contracts.router.v1.Pool\"V\n\x0e\x41\x64\x64PoolRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tdedicated\x18\x02 \x01(\r\x12\x0c\n\x04ramp\x18\x03 \x01(\t\x12\x15\n\rused_pool_ids\x18\x04 \x03(\t\":\n\x0f\x41\x64\x64PoolResponse\x12\'\n\x04pool\x18\x01 \x01(\x0b\x32\x19.contracts.router.v1.Pool\"?\n\x12SetOverflowRequest\x12\x0f\n\x07pool_id\x18\x01 \x01(\t\x12\x18\n\x10overflow_pool_id\x18\x02 \x01(\t\">\n\x13SetOverflowResponse\x12\'\n\x04pool\x18\x01 \x01(\x0b\x32\x19.contracts.router.v1.Pool\"$\n\x11RemovePoolRequest\x12\x0f\n\x07pool_id\x18\x01 \x01(\t\"\x14\n\x12RemovePoolResponse\"E\n\x0e\x45xecuteRequest\x12\x33\n\x07\x63ommand\x18\x01 \x01(\x0b\x32\".contracts.router.v1.PolicyCommand\"L\n\x0f\x45xecuteResponse\x12\x39\n\rlimits_before\x18\x01 \x01(\x0b\x32\".contracts.router.v1.LimitsChanged2\xcb\x07\n\rPolicyService\x12`\n\x0bListWarmups\x12\'.contracts.router.v1.ListWarmupsRequest\x1a(.contracts.router.v1.ListWarmupsResponse\x12\x66\n\rListOverrides\x12).contracts.router.v1.ListOverridesRequest\x1a*.contracts.router.v1.ListOverridesResponse\x12\x66\n\rListStandings\x12).contracts.router.v1.ListStandingsRequest\x1a*.contracts.router.v1.ListStandingsResponse\x12]\n\nListLimits\x12&.contracts.router.v1.ListLimitsRequest\x1a\'.contracts.router.v1.ListLimitsResponse\x12`\n\x0bListSources\x12\'.contracts.router.v1.ListSourcesRequest\x1a(.contracts.router.v1.ListSourcesResponse\x12Z\n\tListPools\x12%.contracts.router.v1.ListPoolsRequest\x1a&.contracts.router.v1.ListPoolsResponse\x12T\n\x07\x41\x64\x64Pool\x12#.contracts.router.v1.AddPoolRequest\x1a$.contracts.router.v1.AddPoolResponse\x12`\n\x0bSetOverflow\x12\'.contracts.router.v1.SetOverflowRequest\x1a(.contracts.router.v1.SetOverflowResponse\x12]\n\nRemovePool\x12&.contracts.router.v1.RemovePoolRequest\x1a\'.contracts.router.v1.RemovePoolResponse\x12T\n\x07\x45xecute\x12#.contracts.router.v1.ExecuteRequest\x1a$.contracts.router.v1.ExecuteResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,37 +49,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTSTANDINGSRESPONSE']._serialized_start=602
   _globals['_LISTSTANDINGSRESPONSE']._serialized_end=682
   _globals['_LISTLIMITSREQUEST']._serialized_start=684
-  _globals['_LISTLIMITSREQUEST']._serialized_end=703
-  _globals['_LISTLIMITSRESPONSE']._serialized_start=705
-  _globals['_LISTLIMITSRESPONSE']._serialized_end=774
-  _globals['_LIMITUSAGE']._serialized_start=777
-  _globals['_LIMITUSAGE']._serialized_end=932
-  _globals['_LISTSOURCESREQUEST']._serialized_start=934
-  _globals['_LISTSOURCESREQUEST']._serialized_end=954
-  _globals['_LISTSOURCESRESPONSE']._serialized_start=956
-  _globals['_LISTSOURCESRESPONSE']._serialized_end=1023
-  _globals['_SOURCE']._serialized_start=1026
-  _globals['_SOURCE']._serialized_end=1369
-  _globals['_LISTPOOLSREQUEST']._serialized_start=1371
-  _globals['_LISTPOOLSREQUEST']._serialized_end=1389
-  _globals['_LISTPOOLSRESPONSE']._serialized_start=1391
-  _globals['_LISTPOOLSRESPONSE']._serialized_end=1452
-  _globals['_ADDPOOLREQUEST']._serialized_start=1454
-  _globals['_ADDPOOLREQUEST']._serialized_end=1540
-  _globals['_ADDPOOLRESPONSE']._serialized_start=1542
-  _globals['_ADDPOOLRESPONSE']._serialized_end=1600
-  _globals['_SETOVERFLOWREQUEST']._serialized_start=1602
-  _globals['_SETOVERFLOWREQUEST']._serialized_end=1665
-  _globals['_SETOVERFLOWRESPONSE']._serialized_start=1667
-  _globals['_SETOVERFLOWRESPONSE']._serialized_end=1729
-  _globals['_REMOVEPOOLREQUEST']._serialized_start=1731
-  _globals['_REMOVEPOOLREQUEST']._serialized_end=1767
-  _globals['_REMOVEPOOLRESPONSE']._serialized_start=1769
-  _globals['_REMOVEPOOLRESPONSE']._serialized_end=1789
-  _globals['_EXECUTEREQUEST']._serialized_start=1791
-  _globals['_EXECUTEREQUEST']._serialized_end=1860
-  _globals['_EXECUTERESPONSE']._serialized_start=1862
-  _globals['_EXECUTERESPONSE']._serialized_end=1938
-  _globals['_POLICYSERVICE']._serialized_start=1941
-  _globals['_POLICYSERVICE']._serialized_end=2912
+  _globals['_LISTLIMITSREQUEST']._serialized_end=775
+  _globals['_LISTLIMITSRESPONSE']._serialized_start=777
+  _globals['_LISTLIMITSRESPONSE']._serialized_end=864
+  _globals['_LIMITUSAGE']._serialized_start=867
+  _globals['_LIMITUSAGE']._serialized_end=1022
+  _globals['_LISTSOURCESREQUEST']._serialized_start=1024
+  _globals['_LISTSOURCESREQUEST']._serialized_end=1128
+  _globals['_LISTSOURCESRESPONSE']._serialized_start=1130
+  _globals['_LISTSOURCESRESPONSE']._serialized_end=1215
+  _globals['_SOURCE']._serialized_start=1218
+  _globals['_SOURCE']._serialized_end=1561
+  _globals['_LISTPOOLSREQUEST']._serialized_start=1563
+  _globals['_LISTPOOLSREQUEST']._serialized_end=1581
+  _globals['_LISTPOOLSRESPONSE']._serialized_start=1583
+  _globals['_LISTPOOLSRESPONSE']._serialized_end=1644
+  _globals['_ADDPOOLREQUEST']._serialized_start=1646
+  _globals['_ADDPOOLREQUEST']._serialized_end=1732
+  _globals['_ADDPOOLRESPONSE']._serialized_start=1734
+  _globals['_ADDPOOLRESPONSE']._serialized_end=1792
+  _globals['_SETOVERFLOWREQUEST']._serialized_start=1794
+  _globals['_SETOVERFLOWREQUEST']._serialized_end=1857
+  _globals['_SETOVERFLOWRESPONSE']._serialized_start=1859
+  _globals['_SETOVERFLOWRESPONSE']._serialized_end=1921
+  _globals['_REMOVEPOOLREQUEST']._serialized_start=1923
+  _globals['_REMOVEPOOLREQUEST']._serialized_end=1959
+  _globals['_REMOVEPOOLRESPONSE']._serialized_start=1961
+  _globals['_REMOVEPOOLRESPONSE']._serialized_end=1981
+  _globals['_EXECUTEREQUEST']._serialized_start=1983
+  _globals['_EXECUTEREQUEST']._serialized_end=2052
+  _globals['_EXECUTERESPONSE']._serialized_start=2054
+  _globals['_EXECUTERESPONSE']._serialized_end=2130
+  _globals['_POLICYSERVICE']._serialized_start=2133
+  _globals['_POLICYSERVICE']._serialized_end=3104
 # @@protoc_insertion_point(module_scope)

@@ -177,12 +177,28 @@ Global___ListStandingsResponse: _TypeAlias = ListStandingsResponse  # noqa: Y015
 class ListLimitsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    SCOPE_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    AFTER_SCOPE_FIELD_NUMBER: _builtins.int
+    AFTER_LIMIT_FIELD_NUMBER: _builtins.int
+    scope: _builtins.str
+    """only scopes that contain this"""
+    limit: _builtins.int
+    """0: 100"""
+    after_scope: _builtins.str
+    """with after_limit: the last of the page before; empty: the first page"""
+    after_limit: _builtins.str
     def __init__(
         self,
+        *,
+        scope: _builtins.str = ...,
+        limit: _builtins.int = ...,
+        after_scope: _builtins.str = ...,
+        after_limit: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_limit", b"after_limit", "after_scope", b"after_scope", "limit", b"limit", "scope", b"scope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -193,16 +209,21 @@ class ListLimitsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     LIMITS_FIELD_NUMBER: _builtins.int
+    HAS_MORE_FIELD_NUMBER: _builtins.int
+    has_more: _builtins.bool
     @_builtins.property
-    def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitUsage]: ...
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitUsage]:
+        """by scope and limit, backwards"""
+
     def __init__(
         self,
         *,
         limits: _abc.Iterable[Global___LimitUsage] | None = ...,
+        has_more: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_more", b"has_more", "limits", b"limits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -256,12 +277,35 @@ Global___LimitUsage: _TypeAlias = LimitUsage  # noqa: Y015
 class ListSourcesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    POOL_IDS_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    EGRESS_ID_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    """only the one with this address"""
+    egress_id: _builtins.str
+    """only this one"""
+    limit: _builtins.int
+    """0: 100"""
+    after: _builtins.str
+    """an egress_id: only older ones"""
+    @_builtins.property
+    def pool_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """only those of these pools; empty: all"""
+
     def __init__(
         self,
+        *,
+        pool_ids: _abc.Iterable[_builtins.str] | None = ...,
+        address: _builtins.str = ...,
+        egress_id: _builtins.str = ...,
+        limit: _builtins.int = ...,
+        after: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "after", b"after", "egress_id", b"egress_id", "limit", b"limit", "pool_ids", b"pool_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -272,16 +316,21 @@ class ListSourcesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SOURCES_FIELD_NUMBER: _builtins.int
+    HAS_MORE_FIELD_NUMBER: _builtins.int
+    has_more: _builtins.bool
     @_builtins.property
-    def sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___Source]: ...
+    def sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___Source]:
+        """newest first"""
+
     def __init__(
         self,
         *,
         sources: _abc.Iterable[Global___Source] | None = ...,
+        has_more: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["sources", b"sources"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_more", b"has_more", "sources", b"sources"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

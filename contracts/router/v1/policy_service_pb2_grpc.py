@@ -112,7 +112,7 @@ class PolicyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListLimits(self, request, context):
-        """The limits of all scopes that have used any.
+        """The limits of the scopes that have used any, and of those that operators have limited.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

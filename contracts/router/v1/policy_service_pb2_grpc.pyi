@@ -39,7 +39,7 @@ class PolicyServiceStub:
     ListStandings: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ListStandingsRequest, _policy_service_pb2.ListStandingsResponse]
     """Tenants and egress sources with a standing that is not good."""
     ListLimits: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ListLimitsRequest, _policy_service_pb2.ListLimitsResponse]
-    """The limits of all scopes that have used any."""
+    """The limits of the scopes that have used any, and of those that operators have limited."""
     ListSources: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ListSourcesRequest, _policy_service_pb2.ListSourcesResponse]
     """The egress sources with their state, and what is wrong with them."""
     ListPools: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ListPoolsRequest, _policy_service_pb2.ListPoolsResponse]
@@ -61,7 +61,7 @@ class PolicyServiceAsyncStub(PolicyServiceStub):
     ListStandings: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ListStandingsRequest, _policy_service_pb2.ListStandingsResponse]  # type: ignore[assignment]
     """Tenants and egress sources with a standing that is not good."""
     ListLimits: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ListLimitsRequest, _policy_service_pb2.ListLimitsResponse]  # type: ignore[assignment]
-    """The limits of all scopes that have used any."""
+    """The limits of the scopes that have used any, and of those that operators have limited."""
     ListSources: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ListSourcesRequest, _policy_service_pb2.ListSourcesResponse]  # type: ignore[assignment]
     """The egress sources with their state, and what is wrong with them."""
     ListPools: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ListPoolsRequest, _policy_service_pb2.ListPoolsResponse]  # type: ignore[assignment]
@@ -104,7 +104,7 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _policy_service_pb2.ListLimitsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_policy_service_pb2.ListLimitsResponse, _abc.Awaitable[_policy_service_pb2.ListLimitsResponse]]:
-        """The limits of all scopes that have used any."""
+        """The limits of the scopes that have used any, and of those that operators have limited."""
 
     @_abc_1.abstractmethod
     def ListSources(

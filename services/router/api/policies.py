@@ -1,9 +1,9 @@
 """What limits mail, as it is stored, and the commands of operators that change it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from math import isfinite
+from dataclasses import dataclass, replace
+from functools import partial
 
 from grpc import StatusCode
 
@@ -18,19 +18,20 @@ from contracts.router.v1.policy_service_pb2_grpc import PolicyServiceServicer
 from contracts.router.v1.results_pb2 import Results
 from kernel import clock
 from kernel.database import Database, Transaction
-from kernel.rpc import Context, RequestError, map_errors
+from kernel.rpc import Context, RequestError, map_errors, parse_id
+from services.router.api.limits import LimitsPage, list_limits
 from services.router.api.pools import PoolAdmin, PoolInUse
-from services.router.api.sources import describe_sources, warmup_of
+from services.router.api.sources import count_in_flight, describe_sources, warmup_of
 from services.router.domain import overrides, policy_events
 from services.router.domain.adaptation import AdaptationRules, AdaptivePolicies
-from services.router.domain.events import timestamp
-from services.router.domain.ledger import LimitUsage, Scope
+from services.router.domain.ledger import Scope
 from services.router.domain.policies import CombinedPolicies, PolicySource
 from services.router.domain.scopes import LimitScopes
-from services.router.store import policies, results
+from services.router.store import directory, policies, results
 from services.router.store.notify import SchedulerNotifier
 
 INVALID = StatusCode.INVALID_ARGUMENT
+PAGE_MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,17 @@ class StoredPolicies:
     pool_of: Callable[[str], str] = lambda _: ""
 
     async def load(self, tx: Transaction) -> AdaptivePolicies:
-        """As they will be when the scheduler has obeyed the commands that wait: operators see what
-        they have done. Commands are read first: one that is obeyed meanwhile is in both, and no
-        longer applies."""
+        """As they will be when the scheduler has obeyed the commands that wait."""
+        return await self._load(tx, policies.load)
+
+    async def _load(
+        self, tx: Transaction, read: Callable[[Transaction, AdaptivePolicies], Awaitable[None]]
+    ) -> AdaptivePolicies:
+        """With the commands that wait: operators see what they have done. Commands are read first:
+        one that is obeyed meanwhile is in both, and no longer applies."""
         waiting = await results.read_commands(tx)
         adaptive = AdaptivePolicies(self.rules)
-        await policies.load(tx, adaptive)
+        await read(tx, adaptive)
         for command in waiting:
             with suppress(ValueError):
                 adaptive.execute(command, clock.now().timestamp())
@@ -59,8 +65,14 @@ class StoredPolicies:
         found = (warmup_of(warmups, one.egress_id, one.site) for one in warmups.all_states())
         return [one for one in found if one]
 
-    async def sources(self, tx: Transaction) -> list[pb.Source]:
-        return await describe_sources(tx, await self.load(tx), now_s=clock.now().timestamp())
+    async def sources(self, tx: Transaction, page: directory.SourcesPage) -> list[pb.Source]:
+        """Reads only what concerns the sources of the page."""
+        in_flight = await count_in_flight(tx)
+        found = await directory.load_sources_page(tx, replace(page, in_flight=[*in_flight]))
+        egress_ids = [one.egress_id for one in found]
+        adaptive = await self._load(tx, partial(policies.load_of_sources, egress_ids=egress_ids))
+        now_s = clock.now().timestamp()
+        return await describe_sources(tx, adaptive, found, in_flight=in_flight, now_s=now_s)
 
     async def overrides(self, tx: Transaction) -> list[OverrideSet]:
         adaptive = await self.load(tx)
@@ -71,16 +83,17 @@ class StoredPolicies:
         found = (await self.load(tx)).reputation.standings()
         return [policy_events.standing_changed(one) for one in found]
 
-    async def limits(self, tx: Transaction) -> list[pb.LimitUsage]:
-        adaptive = await self.load(tx)
+    async def limits(self, tx: Transaction, page: LimitsPage) -> list[pb.LimitUsage]:
+        """The page, and one more if there is one."""
+        adaptive = await self._load(tx, policies.load_events)
         combined = CombinedPolicies([*self.configured, *adaptive.sources])
-        scopes = LimitScopes(combined, self.pool_of)
-        await policies.load_usage(tx, scopes)
-        for change in adaptive.limits.changes():
-            scopes.ledger.track(change.scope)
-        found = scopes.ledger.usage(now_s=clock.now().timestamp())
-        set_by = adaptive.limits.set_by
-        return [limit_usage(one, set_by(one.scope, one.limit, one.maximum)) for one in found]
+        return await list_limits(
+            tx,
+            page,
+            scopes=LimitScopes(combined, self.pool_of),
+            adaptive=adaptive,
+            now_s=clock.now().timestamp(),
+        )
 
     async def execute(self, tx: Transaction, command: PolicyCommand) -> pb.ExecuteResponse:
         """Give a command to the scheduler. Raises ValueError if it does not apply."""
@@ -115,18 +128,11 @@ def refuse_value_errors() -> Iterator[None]:
         raise RequestError(text[:1].upper() + text[1:], code) from error
 
 
-def limit_usage(one: LimitUsage, set_by: str = "") -> pb.LimitUsage:
-    capacity = one.capacity
-    waits = capacity.available <= 0 and isfinite(capacity.available_at_s)
-    return pb.LimitUsage(
-        scope=one.scope.key,
-        limit=capacity.limited_by,
-        maximum=one.maximum,
-        used=max(one.maximum - capacity.available, 0),
-        reason=one.reason if one.reason != capacity.limited_by else "",
-        available_at=timestamp(capacity.available_at_s) if waits else None,
-        set_by=set_by,
-    )
+def page_limit(limit: int) -> int:
+    """Raises RequestError."""
+    if limit > PAGE_MAX:
+        raise RequestError(f"limit must be at most {PAGE_MAX}")
+    return limit or PAGE_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,17 +165,29 @@ class PolicyServicer(PolicyServiceServicer):
 
     @map_errors
     async def ListLimits(  # noqa: N802 - a name of the contract
-        self, _: pb.ListLimitsRequest, __: Context
+        self, request: pb.ListLimitsRequest, _: Context
     ) -> pb.ListLimitsResponse:
+        limit = page_limit(request.limit)
+        page = LimitsPage(limit, request.scope, (request.after_scope, request.after_limit))
         async with self.database.transaction() as tx:
-            return pb.ListLimitsResponse(limits=await self.tables.limits(tx))
+            found = await self.tables.limits(tx, page)
+        return pb.ListLimitsResponse(limits=found[:limit], has_more=len(found) > limit)
 
     @map_errors
     async def ListSources(  # noqa: N802 - a name of the contract
-        self, _: pb.ListSourcesRequest, __: Context
+        self, request: pb.ListSourcesRequest, _: Context
     ) -> pb.ListSourcesResponse:
+        limit = page_limit(request.limit)
+        page = directory.SourcesPage(
+            limit + 1,
+            pool_ids=[parse_id(one, "pool_ids") for one in request.pool_ids] or None,
+            address=request.address,
+            egress_id=parse_id(request.egress_id, "egress_id") if request.egress_id else None,
+            after=parse_id(request.after, "after") if request.after else None,
+        )
         async with self.database.transaction() as tx:
-            return pb.ListSourcesResponse(sources=await self.tables.sources(tx))
+            found = await self.tables.sources(tx, page)
+        return pb.ListSourcesResponse(sources=found[:limit], has_more=len(found) > limit)
 
     @map_errors
     async def ListPools(  # noqa: N802 - a name of the contract

@@ -77,17 +77,27 @@ def warmup_of(warmups: Warmups, egress_id: str, site: str = "") -> pb.Warmup | N
 
 
 async def describe_sources(
-    tx: Transaction, adaptive: AdaptivePolicies, *, now_s: float
+    tx: Transaction,
+    adaptive: AdaptivePolicies,
+    sources: Sequence[EgressSource],
+    *,
+    in_flight: Counter[str],
+    now_s: float,
 ) -> list[pb.Source]:
-    """In the order of their ids, which is that in which they were added."""
+    """adaptive: with what concerns these sources. in_flight: messages by source."""
     adaptive.replace_sources(await directory.load_cell_sources(tx))
-    in_flight: Counter[str] = Counter()
-    for one in await results.read_in_flight(tx):
-        in_flight[one.egress_id] += one.number
     overrides: dict[str, list[Override]] = {}
     for override in adaptive.feedback.overrides(now_s):
         if override.scope.kind in OF_SOURCE:
             overrides.setdefault(override.scope.id.partition("/")[0], []).append(override)
     view = SourceView(adaptive, adaptive.listings.in_force(now_s), overrides, in_flight)
-    described = map(view.describe, await directory.load_all_sources(tx))
+    described = map(view.describe, sources)
     return [one for one in described if one]
+
+
+async def count_in_flight(tx: Transaction) -> Counter[str]:
+    """Messages that are assigned and have no result, by egress source."""
+    in_flight: Counter[str] = Counter()
+    for one in await results.read_in_flight(tx):
+        in_flight[one.egress_id] += one.number
+    return in_flight

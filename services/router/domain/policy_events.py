@@ -275,3 +275,10 @@ def to_stored(event: Message) -> tuple[str, bytes]:
     name, subject_of = STORED[type(event)]
     row = pb.PolicyEvent(**{name: event})  # type: ignore[arg-type]
     return subject_of(event), row.SerializeToString()
+
+
+def subjects_of_source(egress_id: str) -> list[str]:
+    """The subjects of events about an egress source, or their beginnings."""
+    scopes = [warmup_scope(egress_id).key, f"{ScopeKind.EGRESS_SITE}/{egress_id}"]
+    overrides = [f"override/{action}/{scope}" for action in Action for scope in scopes]
+    return [*scopes, *overrides, f"listing/{egress_id}", f"source_check/{egress_id}"]

@@ -1,6 +1,7 @@
 """Egress pools and egress sources."""
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 from contracts.router.v1.directory_pb2 import EgressSource, Pool
 from kernel.database import Transaction
@@ -32,6 +33,18 @@ WHERE egress_id = ANY(ARRAY(
     ORDER BY e.egress_id LIMIT %(limit)s FOR UPDATE OF e
 ))
 RETURNING egress_id::text, version, deleted, pool_id::text, source_ip, source_ipv6, ehlo, paused
+"""
+
+
+SOURCES_PAGE = """
+SELECT egress_id::text, version, deleted, pool_id::text, source_ip, source_ipv6, ehlo, paused
+FROM router.egress_sources
+WHERE (NOT deleted OR egress_id::text = ANY(%(in_flight)s))
+    AND (%(pool_ids)s::uuid[] IS NULL OR pool_id = ANY(%(pool_ids)s::uuid[]))
+    AND %(address)s IN ('', source_ip, source_ipv6)
+    AND egress_id = coalesce(%(egress_id)s::uuid, egress_id)
+    AND (%(after)s::uuid IS NULL OR egress_id < %(after)s::uuid)
+ORDER BY egress_id DESC LIMIT %(limit)s
 """
 
 
@@ -74,6 +87,24 @@ async def load_all_sources(tx: Transaction) -> list[EgressSource]:
         "SELECT egress_id::text, version, deleted, pool_id::text, source_ip, source_ipv6, ehlo,"
         " paused FROM router.egress_sources ORDER BY egress_id"
     )
+    return [source_from_row(row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class SourcesPage:
+    """Which sources to read, newest first. pool_ids: None: of all pools. after: an id. in_flight:
+    sources with messages in flight, which are shown also when they are removed."""
+
+    limit: int
+    pool_ids: Sequence[str] | None = None
+    address: str = ""
+    egress_id: str | None = None
+    after: str | None = None
+    in_flight: Sequence[str] = ()
+
+
+async def load_sources_page(tx: Transaction, page: SourcesPage) -> list[EgressSource]:
+    rows = await tx.rows(SOURCES_PAGE, asdict(page))
     return [source_from_row(row) for row in rows]
 
 

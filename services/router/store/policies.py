@@ -1,15 +1,12 @@
 """Events of warmups, overrides and standings, and the counts from which the next ones follow."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from contracts.router.v1.policies_pb2 import PolicyEvent
 from kernel.database import Transaction
 from services.router.domain.adaptation import AdaptivePolicies, PolicyChanges, SavedCounts
-from services.router.domain.ledger import ScopeKind
-from services.router.domain.message import CELL, ScheduledQueue
-from services.router.domain.policy_events import to_stored
-from services.router.domain.scopes import LimitScopes
-from services.router.store import results, usage
+from services.router.domain.message import CELL
+from services.router.domain.policy_events import subjects_of_source, to_stored
 
 PAGE_ROWS = 1_000
 DELETE_BATCH_ROWS = 1_000
@@ -32,6 +29,19 @@ ON CONFLICT (cell, subject) DO UPDATE SET counts = excluded.counts, updated_at =
 LATEST = """
 SELECT DISTINCT ON (subject) subject, event FROM router.policy_events
 WHERE cell = %s AND subject > %s ORDER BY subject, id DESC LIMIT %s
+"""
+
+# Of the subjects that are one of these prefixes or begin with one and a slash; 0 comes after it.
+LATEST_OF = """
+SELECT event FROM unnest(%(prefixes)s::text[]) AS prefix CROSS JOIN LATERAL (
+    SELECT DISTINCT ON (subject) event FROM router.policy_events
+    WHERE cell = %(cell)s AND subject >= prefix AND subject < prefix || '0'
+    ORDER BY subject, id DESC
+) AS latest
+"""
+COUNTS_OF = """
+SELECT subject, counts FROM unnest(%(prefixes)s::text[]) AS prefix
+JOIN router.policy_counts ON cell = %(cell)s AND subject >= prefix AND subject < prefix || '0'
 """
 
 COUNTS = """
@@ -85,26 +95,31 @@ async def read_counts_page(tx: Transaction, after: str) -> tuple[list[SavedCount
 
 async def load(tx: Transaction, adaptive: AdaptivePolicies) -> None:
     """All of them at once, for an operator."""
+    await load_events(tx, adaptive)
     after: str | None = ""
-    while after is not None:
-        events, after = await read_latest_events_page(tx, after)
-        adaptive.load(events)
-    after = ""
     while after is not None:
         counts, after = await read_counts_page(tx, after)
         adaptive.restore_counts(counts)
 
 
-async def load_usage(tx: Transaction, scopes: LimitScopes) -> None:
-    """The counters, and the messages in flight."""
-    for kind in ScopeKind:
-        after: usage.CounterKey | None = usage.first_key(kind)
-        while after is not None:
-            counters, after = await usage.read_counters_page(tx, kind, after)
-            scopes.ledger.load(counters)
-    for one in await results.read_in_flight(tx):
-        path = scopes.reservation_path(ScheduledQueue.of(one.queue_id), one.egress_id)
-        scopes.ledger.load_in_flight(path, one.number)
+async def load_events(tx: Transaction, adaptive: AdaptivePolicies) -> None:
+    """Without the counts, which no limit needs."""
+    after: str | None = ""
+    while after is not None:
+        events, after = await read_latest_events_page(tx, after)
+        adaptive.load(events)
+
+
+async def load_of_sources(
+    tx: Transaction, adaptive: AdaptivePolicies, egress_ids: Iterable[str]
+) -> None:
+    """What concerns these egress sources."""
+    prefixes = [prefix for one in egress_ids for prefix in subjects_of_source(one)]
+    params = {"cell": CELL, "prefixes": prefixes}
+    rows = await tx.rows(LATEST_OF, params)
+    adaptive.load(PolicyEvent.FromString(event) for (event,) in rows)
+    counts = await tx.rows(COUNTS_OF, params)
+    adaptive.restore_counts(SavedCounts._make(row) for row in counts)
 
 
 def last_of(rows: Sequence[tuple[str, object]]) -> str | None:

@@ -44,6 +44,16 @@ async def read_counters_of(tx: Transaction, scopes: Iterable[Scope]) -> list[Cou
     return [CounterRow._make(row) for row in rows]
 
 
+async def scopes_below(tx: Transaction, high: str, count: int) -> list[str]:
+    """The last scopes with counters that come before a scope, backwards."""
+    rows = await tx.rows(
+        "SELECT DISTINCT scope FROM router.counters WHERE cell = %s AND scope < %s"
+        " AND expires_at > now() ORDER BY scope DESC LIMIT %s",
+        (CELL, high, count),
+    )
+    return [scope for (scope,) in rows]
+
+
 async def delete_expired(tx: Transaction) -> int:
     """Delete a batch of counters that no longer count. Returns their number."""
     return await tx.execute(

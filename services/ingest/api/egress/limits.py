@@ -8,16 +8,14 @@ from zoneinfo import ZoneInfo
 from msgspec import Meta
 
 from contracts.router.v1.policies_pb2 import LimitsChanged, PolicyCommand
-from contracts.router.v1.policy_service_pb2 import LimitUsage
+from contracts.router.v1.policy_service_pb2 import LimitUsage, ListLimitsRequest
 from kernel import clock
 from kernel.ids import uuid5_text
 from services.ingest.api.administration.audit_log import AuditLog
-from services.ingest.api.administration.base import paginate
 from services.ingest.api.callers import Caller
 from services.ingest.api.egress.overrides import operator_name
 from services.ingest.api.egress.owners import OF_SOURCES, Owners
 from services.ingest.api.egress.router_client import EgressRouterClient, pointing_to
-from services.ingest.api.egress.views import addresses_of, id_of_limit
 from services.ingest.domain.accepted_event import timestamp
 from services.ingest.domain.email import RequestModel
 from services.ingest.domain.patterns import LINE
@@ -62,8 +60,11 @@ class Limits:
     async def page(self, page: Page, *, scope: str) -> tuple[Sequence[LimitUsage], bool]:
         """Of the scopes that have sent lately, and those that operators have set. scope: only those
         that contain this."""
-        found = [one for one in await self._router.limits() if scope in one.scope]
-        return paginate(found, page, id_of=id_of_limit)
+        after_scope, _, after_limit = page.after.rpartition("/")
+        request = ListLimitsRequest(
+            scope=scope, limit=page.limit, after_scope=after_scope, after_limit=after_limit
+        )
+        return await self._router.limits(request)
 
     async def set(self, caller: Caller, given: ScopeLimits) -> LimitsChanged:
         """They replace those of an operator; without any, they are removed."""
@@ -96,9 +97,9 @@ class Limits:
         subject, slash, site = rest.partition("/")
         if kind not in OF_SOURCES or not _is_address(subject):
             return scope
-        for one in await self._router.sources():
-            if not one.source.deleted and subject in addresses_of(one):
-                return f"{kind}/{one.source.egress_id}{slash}{site}"
+        found = await self._router.source(address=subject)
+        if found is not None and not found.source.deleted:
+            return f"{kind}/{found.source.egress_id}{slash}{site}"
         detail = f"There is no egress source {subject}."
         raise invalid([Fault("#/scope", "invalid", detail)])
 

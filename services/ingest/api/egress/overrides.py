@@ -115,7 +115,7 @@ class Overrides:
         """Raises Problem."""
         if given.egress_id is not None and given.tenant_id is None and given.site:
             egress_id = check_id(given.egress_id, "#/egress_id")
-            if all(one.source.egress_id != egress_id for one in await self._router.sources()):
+            if await self._router.source(egress_id) is None:
                 detail = "There is no such egress source. See GET /v1/ips."
                 raise invalid([Fault("#/egress_id", "invalid", detail)])
             return f"egress_site/{egress_id}/{given.site}"

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from contracts.ingest.v1.directory_pb2 import ApiKey, Mailbox, Tenant
+from kernel.ids import canonical_uuid
 from services.ingest.api.administration.base import Directory
 from services.ingest.api.egress.router_client import EgressRouterClient
 from services.ingest.store.directory_lists import Owner
@@ -35,9 +36,15 @@ class Owners:
         if kind == "pool":
             return await self.of_pools(subject_id)
         if kind in OF_SOURCES:
-            found = (one.source for one in await self._router.sources())
-            return await self.of_pools(*(o.pool_id for o in found if o.egress_id == subject_id))
+            return await self._of_source(subject_id)
         return NOBODY
+
+    async def _of_source(self, egress_id: str) -> Owner:
+        try:
+            found = await self._router.source(canonical_uuid(egress_id))
+        except ValueError:
+            return NOBODY
+        return await self.of_pools(found.source.pool_id) if found is not None else NOBODY
 
     async def of_pools(self, *pool_ids: str) -> Owner:
         """Of the first one that has an owner."""

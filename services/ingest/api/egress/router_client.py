@@ -25,14 +25,24 @@ class EgressRouterClient:
         self.stub = clients.egress.stub
         self.policies = clients.policies.stub
 
-    async def sources(self) -> Sequence[pb.Source]:
-        return (await self.policy(self.policies.ListSources, pb.ListSourcesRequest())).sources
+    async def sources(self, request: pb.ListSourcesRequest) -> tuple[Sequence[pb.Source], bool]:
+        """A page, and whether more follows."""
+        response = await self.policy(self.policies.ListSources, request)
+        return response.sources, response.has_more
+
+    async def source(self, egress_id: str = "", *, address: str = "") -> pb.Source | None:
+        """The source with this id or address; it may be removed and have messages in flight."""
+        request = pb.ListSourcesRequest(egress_id=egress_id, address=address)
+        found, _ = await self.sources(request)
+        return next(iter(found), None)
 
     async def pools(self) -> Sequence[Pool]:
         return (await self.policy(self.policies.ListPools, pb.ListPoolsRequest())).pools
 
-    async def limits(self) -> Sequence[pb.LimitUsage]:
-        return (await self.policy(self.policies.ListLimits, pb.ListLimitsRequest())).limits
+    async def limits(self, request: pb.ListLimitsRequest) -> tuple[Sequence[pb.LimitUsage], bool]:
+        """A page, and whether more follows."""
+        response = await self.policy(self.policies.ListLimits, request)
+        return response.limits, response.has_more
 
     async def overrides(self) -> Sequence[OverrideSet]:
         """Those in force."""

@@ -1,7 +1,6 @@
 """Egress sources, as callers see them and operators change them."""
 
 from collections.abc import Sequence
-from operator import attrgetter
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from msgspec import UNSET
@@ -15,8 +14,8 @@ from services.ingest.api.administration.audit_log import AuditLog
 from services.ingest.api.administration.base import (
     Directory,
     check_id,
+    check_page,
     conflict,
-    paginate,
     parse_id,
 )
 from services.ingest.api.callers import Caller
@@ -30,7 +29,6 @@ from services.ingest.api.egress.requests import (
     WarmupRequest,
 )
 from services.ingest.api.egress.router_client import EgressRouterClient, pointing_to
-from services.ingest.api.egress.views import addresses_of
 from services.ingest.api.egress.visibility import visible_pools
 from services.ingest.domain import schedule
 from services.ingest.domain.accepted_event import timestamp
@@ -65,26 +63,26 @@ class EgressSources:
     async def page(
         self, caller: Caller, page: Page, *, address: str = "", pool_id: str = ""
     ) -> tuple[Sequence[pb.Source], bool]:
-        """Newest first."""
-        found = await self._visible_to(caller, address=address, pool_id=pool_id)
-        return paginate(found, page, id_of=attrgetter("source.egress_id"))
-
-    async def _visible_to(
-        self, caller: Caller, *, address: str = "", pool_id: str = ""
-    ) -> Sequence[pb.Source]:
-        """Of the pools that the caller's tenants send through; all for an operator."""
-        visible = await visible_pools(caller, self._directory)
-        return [
-            one
-            for one in await self._router.sources()
-            if (visible is None or one.source.pool_id in visible)
-            and pool_id in ("", one.source.pool_id)
-            and (not address or address in addresses_of(one))
-        ]
+        """Of the pools that the caller's tenants send through; all for an operator. Newest
+        first."""
+        check_page(page)
+        pools = await visible_pools(caller, self._directory)
+        if pool_id:
+            pools = {pool_id} if pools is None or pool_id in pools else set()
+        if pools is not None and not pools:
+            return [], False
+        request = pb.ListSourcesRequest(
+            pool_ids=sorted(pools or ()), address=address, limit=page.limit, after=page.after
+        )
+        return await self._router.sources(request)
 
     async def get(self, caller: Caller, ip_id: str) -> pb.Source:
         """404 for a source of a pool that the caller does not use."""
-        return _with_id(await self._visible_to(caller), ip_id)
+        pools = await visible_pools(caller, self._directory)
+        found = await self._get(ip_id)
+        if pools is not None and found.source.pool_id not in pools:
+            raise not_found(WHAT)
+        return found
 
     async def add(self, caller: Caller, given: AddIpRequest) -> pb.Source:
         request = egress_pb.AddSourceRequest(
@@ -184,22 +182,17 @@ class EgressSources:
 
     async def _existing(self, ip_id: str) -> pb.Source:
         """To change it: not one that is removed and has messages in flight."""
-        found = _with_id(await self._router.sources(), ip_id)
+        found = await self._get(ip_id)
         if found.source.deleted:
             raise not_found(WHAT)
         return found
 
     async def _get(self, ip_id: str) -> pb.Source:
-        return _with_id(await self._router.sources(), ip_id)
-
-
-def _with_id(sources: Sequence[pb.Source], text: str) -> pb.Source:
-    """Raises Problem 404."""
-    wanted = parse_id(text, WHAT)
-    for one in sources:
-        if one.source.egress_id == wanted:
-            return one
-    raise not_found(WHAT)
+        """Raises Problem 404."""
+        found = await self._router.source(parse_id(ip_id, WHAT))
+        if found is None:
+            raise not_found(WHAT)
+        return found
 
 
 def _until(text: str) -> Timestamp:

@@ -60,10 +60,23 @@ STANDINGS = [
     for kind, subject in (("tenant", ID), ("tenant", OTHER), ("egress", EGRESS))
 ]
 LISTS = {
-    "ListSources": pb.ListSourcesResponse(sources=SOURCES),
+    "ListSources": pb.ListSourcesResponse(),
     "ListOverrides": pb.ListOverridesResponse(overrides=OVERRIDES),
     "ListStandings": pb.ListStandingsResponse(standings=STANDINGS),
 }
+
+
+def sources_of(request: pb.ListSourcesRequest) -> list[pb.Source]:
+    """As the router selects them."""
+    wanted = [
+        one
+        for one in SOURCES
+        if request.egress_id in {"", one.source.egress_id}
+        and request.address in {"", one.source.source_ip}
+        and (not request.pool_ids or one.source.pool_id in request.pool_ids)
+        and (not request.after or one.source.egress_id < request.after)
+    ]
+    return sorted(wanted, key=lambda one: one.source.egress_id, reverse=True)
 
 
 class EgressRouterClient:
@@ -75,7 +88,9 @@ class EgressRouterClient:
         names = (*LISTS, "Execute", "AddSource", "ChangeSource", "ResumeSource", "RemoveSource")
         self.stub = SimpleNamespace(**{name: name for name in names})
 
-    async def call(self, method: str, *_: object, **__: object) -> object:
+    async def call(self, method: str, request: Any, **_: object) -> object:  # noqa: ANN401
+        if method == "ListSources":
+            return pb.ListSourcesResponse(sources=sources_of(request))
         if method in LISTS:
             return LISTS[method]
         raise problem_of(self.refusal)

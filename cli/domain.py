@@ -80,6 +80,10 @@ def track(
     *,
     opens: Annotated[bool | None, typer.Option(help="Track opens by a pixel")] = None,
     clicks: Annotated[bool | None, typer.Option(help="Track the links of html")] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(help="What is kept: anonymous, pseudonymous, identified or full"),
+    ] = None,
     untracked: Annotated[
         list[str] | None,
         typer.Option(metavar="HOST", help="Do not track links to this host, repeated; '': none"),
@@ -92,7 +96,7 @@ def track(
     """
     api = open_api()
     found = api.find("domains", domain)
-    given = {"open_tracking": opens, "click_tracking": clicks}
+    given = {"open_tracking": opens, "click_tracking": clicks, "tracking_mode": mode}
     changes: dict[str, object] = {name: value for name, value in given.items() if value is not None}
     if untracked is not None:
         changes["untracked_hosts"] = [host for host in untracked if host]
@@ -100,6 +104,7 @@ def track(
     changed = api.patch(path, changes, tenant_id=found["tenant_id"])
     console.print(f"opens: {'yes' if changed['open_tracking'] else 'no'}")
     console.print(f"clicks: {'yes' if changed['click_tracking'] else 'no'}")
+    console.print(f"mode: {changed['tracking_mode']}")
     for host in changed["untracked_hosts"]:
         console.print(f"not to: {host}", markup=False)
 

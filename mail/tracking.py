@@ -1,24 +1,40 @@
 """Tokens of tracking links and of the open tracking pixel: RFC 3986.
 
-A tracking link contains its target and an HMAC over tenant, message and target, so it is not an
+A tracking link contains its target and an HMAC over mode, tenant, message and target, so it is no
 open redirect. Tokens of one link have the same length in the messages of all recipients.
 """
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import IntEnum
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from mail import signed_token
 
 _CLICK, _OPEN = b"click", b"open"
+_NAMED = 33  # octets of a payload before the target
 MAX_URL = 4096  # octets in UTF-8
 # The usual URL, whose host needs no closer look.
 _PLAIN = re.compile(
     r"[hH][tT]{2}[pP][sS]?://([A-Za-z0-9.-]+)(?::[0-9]{1,5})?(?:[/?#][!-[\]-~]*+)?+"
 )
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\\u0080-\u009f\u2028\u2029\ud800-\udfff]")
+
+
+class TrackingMode(IntEnum):
+    """What is kept of an open or a click, from nothing to everything. It is an octet of each token,
+    so that no other source decides what may be kept."""
+
+    OFF = 0  # no token has it
+    ANONYMOUS = 1  # that somebody has opened the email
+    PSEUDONYMOUS = 2  # which message, without its recipient
+    IDENTIFIED = 3  # the recipient, the client's program and its network
+    FULL = 4  # User-Agent and IP address as they are
+
+
+_MODES = {int(mode): mode for mode in TrackingMode if mode is not TrackingMode.OFF}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +44,7 @@ class Click:
     tenant_id: UUID
     message_id: UUID
     url: str
+    mode: TrackingMode = TrackingMode.IDENTIFIED
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +53,7 @@ class PixelOpen:
 
     tenant_id: UUID
     message_id: UUID
+    mode: TrackingMode = TrackingMode.IDENTIFIED
 
 
 def is_trackable(url: str) -> bool:
@@ -62,26 +80,31 @@ def click_token(click: Click, key: bytes) -> str:
     """The token of a link. Raises ValueError for a target that cannot be tracked."""
     if not is_trackable(click.url):
         raise ValueError(f"{click.url[:80]!r} is not an http(s) URL")
-    return click_tokens(click.tenant_id, click.message_id, [click.url], key=key)[0]
+    return click_tokens(click.tenant_id, click.message_id, [click.url], key=key, mode=click.mode)[0]
 
 
 def click_tokens(
-    tenant_id: UUID, message_id: UUID, urls: Iterable[str], *, key: bytes
+    tenant_id: UUID,
+    message_id: UUID,
+    urls: Iterable[str],
+    *,
+    key: bytes,
+    mode: TrackingMode = TrackingMode.IDENTIFIED,
 ) -> list[str]:
     """The tokens of links of one message. urls: that can be tracked."""
-    owner = tenant_id.bytes + message_id.bytes
+    owner = _named(mode, tenant_id, message_id)
     return [signed_token.sign(_CLICK, owner + url.encode("utf-8"), key) for url in urls]
 
 
 def read_click(text: str, keys: Iterable[bytes]) -> Click | None:
     """The click that a token stands for; None if it is forged: respond 404."""
     payload = signed_token.verify(_CLICK, text, keys)
-    if payload is None or len(payload) < 33:
+    if payload is None or len(payload) <= _NAMED or payload[0] not in _MODES:
         return None
-    url = payload[32:].decode("utf-8", "replace")
+    url = payload[_NAMED:].decode("utf-8", "replace")
     if not is_trackable(url):
         return None
-    return Click(UUID(bytes=payload[:16]), UUID(bytes=payload[16:32]), url)
+    return Click(UUID(bytes=payload[1:17]), UUID(bytes=payload[17:33]), url, _MODES[payload[0]])
 
 
 def redirect_location(click: Click) -> str:
@@ -95,12 +118,17 @@ def _percent(char: str) -> str:
 
 def open_token(opened: PixelOpen, key: bytes) -> str:
     """The token of a pixel."""
-    return signed_token.sign(_OPEN, opened.tenant_id.bytes + opened.message_id.bytes, key)
+    return signed_token.sign(_OPEN, _named(opened.mode, opened.tenant_id, opened.message_id), key)
 
 
 def read_open(text: str, keys: Iterable[bytes]) -> PixelOpen | None:
     """The open that a token stands for; None if it is forged."""
     payload = signed_token.verify(_OPEN, text, keys)
-    if payload is None or len(payload) != 32:
+    if payload is None or len(payload) != _NAMED or payload[0] not in _MODES:
         return None
-    return PixelOpen(UUID(bytes=payload[:16]), UUID(bytes=payload[16:]))
+    return PixelOpen(UUID(bytes=payload[1:17]), UUID(bytes=payload[17:]), _MODES[payload[0]])
+
+
+def _named(mode: TrackingMode, tenant_id: UUID, message_id: UUID) -> bytes:
+    """The beginning of a payload, 33 octets."""
+    return bytes((mode,)) + tenant_id.bytes + message_id.bytes

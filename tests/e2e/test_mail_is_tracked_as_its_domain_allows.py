@@ -64,7 +64,9 @@ def engine(
         )
         on = ("--opens", "--clicks", "--untracked", "bank.example")
         shown = shell.obm("domain", "track", running.account.domain_id, *on)
-        assert shown.split("\n") == ["opens: yes", "clicks: yes", "not to: bank.example"]
+        assert shown.split("\n") == [
+            "opens: yes", "clicks: yes", "mode: identified", "not to: bank.example"
+        ]  # fmt: skip
         yield running
 
 
@@ -135,6 +137,21 @@ def test_an_email_is_less_tracked_on_request_by_rest_and_grpc(engine: Engine) ->
     assert (page_of(less).count("/c/"), page_of(less).count("/o/")) == (1, 0)
     assert page_of(none).strip() == PAGE
     assert header_of(none, "List-Unsubscribe").endswith(", <mailto:leave@shop.example.org>")
+
+
+def test_an_email_keeps_less_than_its_domain_and_not_more(engine: Engine) -> None:
+    to = "delivered+mode@obm-sandbox.net"
+    refused = send(engine, to=to, tracking_mode="full")
+    assert (refused.status_code, refused.json()["name"]) == (422, "tracking_not_allowed")
+    assert refused.json()["errors"][0]["pointer"] == "#/tracking_mode"
+    assert send(engine, to=to, tracking_mode="anonymous").status_code == 202
+    page = page_of(await_captured(engine, to))
+    [click] = clicks_of(engine, page)
+    [token] = re.findall(r"https://links\.own-brand\.net/o/([\w-]+)\.gif", page)
+    opened = tracking.read_open(token, [key_of(engine)])
+    assert click is not None
+    assert opened is not None
+    assert click.mode == opened.mode == tracking.TrackingMode.ANONYMOUS
 
 
 def test_more_than_the_domain_allows_is_refused_in_a_batch_too(engine: Engine) -> None:

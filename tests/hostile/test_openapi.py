@@ -36,7 +36,7 @@ EXAMPLES = 4
 UNKNOWN_HERE = (
     "domain_id", "expires_at", "until", "account_id", "tenant_id", "brand", "overflow_pool_id",
     "warmup", "dedicated", "weight", "pool_id", "egress_id", "site", "ramp", "track_opens",
-    "track_clicks", "list_unsubscribe", "open_tracking", "click_tracking",
+    "track_clicks", "tracking_mode", "list_unsubscribe", "open_tracking", "click_tracking",
 )  # fmt: skip
 # Paths that other methods read as the id of an email, a mailbox or a suppression.
 LIKE_IDS = {

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -17,6 +18,38 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _TrackingMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TrackingModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TrackingMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TRACKING_MODE_UNSPECIFIED: _TrackingMode.ValueType  # 0
+    """identified"""
+    TRACKING_MODE_ANONYMOUS: _TrackingMode.ValueType  # 1
+    """counts of the email"""
+    TRACKING_MODE_PSEUDONYMOUS: _TrackingMode.ValueType  # 2
+    """the message, without its recipient"""
+    TRACKING_MODE_IDENTIFIED: _TrackingMode.ValueType  # 3
+    """the recipient, the client's program and its network"""
+    TRACKING_MODE_FULL: _TrackingMode.ValueType  # 4
+    """User-Agent and IP address as they are"""
+
+class TrackingMode(_TrackingMode, metaclass=_TrackingModeEnumTypeWrapper):
+    """What is kept of an open or a click."""
+
+TRACKING_MODE_UNSPECIFIED: TrackingMode.ValueType  # 0
+"""identified"""
+TRACKING_MODE_ANONYMOUS: TrackingMode.ValueType  # 1
+"""counts of the email"""
+TRACKING_MODE_PSEUDONYMOUS: TrackingMode.ValueType  # 2
+"""the message, without its recipient"""
+TRACKING_MODE_IDENTIFIED: TrackingMode.ValueType  # 3
+"""the recipient, the client's program and its network"""
+TRACKING_MODE_FULL: TrackingMode.ValueType  # 4
+"""User-Agent and IP address as they are"""
+Global___TrackingMode: _TypeAlias = TrackingMode  # noqa: Y015
 
 @_typing.final
 class Content(_message.Message):
@@ -107,10 +140,12 @@ class Tracking(_message.Message):
     OPENS_FIELD_NUMBER: _builtins.int
     CLICKS_FIELD_NUMBER: _builtins.int
     EXCLUDED_HOSTS_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
     host: _builtins.str
     """in their URLs"""
     opens: _builtins.bool
     clicks: _builtins.bool
+    mode: Global___TrackingMode.ValueType
     @_builtins.property
     def excluded_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """links to them and to hosts below them are not tracked"""
@@ -122,10 +157,11 @@ class Tracking(_message.Message):
         opens: _builtins.bool = ...,
         clicks: _builtins.bool = ...,
         excluded_hosts: _abc.Iterable[_builtins.str] | None = ...,
+        mode: Global___TrackingMode.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clicks", b"clicks", "excluded_hosts", b"excluded_hosts", "host", b"host", "opens", b"opens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clicks", b"clicks", "excluded_hosts", b"excluded_hosts", "host", b"host", "mode", b"mode", "opens", b"opens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from contracts.ingest.v1 import content_pb2 as _content_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -520,6 +521,7 @@ class Domain(_message.Message):
     OPEN_TRACKING_FIELD_NUMBER: _builtins.int
     CLICK_TRACKING_FIELD_NUMBER: _builtins.int
     UNTRACKED_HOSTS_FIELD_NUMBER: _builtins.int
+    TRACKING_MODE_FIELD_NUMBER: _builtins.int
     domain_id: _builtins.str
     version: _builtins.int
     deleted: _builtins.bool
@@ -555,6 +557,8 @@ class Domain(_message.Message):
     """its emails have a pixel, unless they say otherwise"""
     click_tracking: _builtins.bool
     """their links lead through the tracking host of the brand"""
+    tracking_mode: _content_pb2.TrackingMode.ValueType
+    """the most that is kept of an open or a click"""
     @_builtins.property
     def pending_keys(self) -> Global___DkimKeys:
         """sign as soon as DNS publishes them"""
@@ -595,10 +599,11 @@ class Domain(_message.Message):
         open_tracking: _builtins.bool = ...,
         click_tracking: _builtins.bool = ...,
         untracked_hosts: _abc.Iterable[_builtins.str] | None = ...,
+        tracking_mode: _content_pb2.TrackingMode.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["pending_keys", b"pending_keys", "retired_keys", b"retired_keys"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "bounce_mx", b"bounce_mx", "brand", b"brand", "click_tracking", b"click_tracking", "deleted", b"deleted", "domain_id", b"domain_id", "ed25519_private_key", b"ed25519_private_key", "ed25519_selector", b"ed25519_selector", "missing_record", b"missing_record", "name", b"name", "open_tracking", b"open_tracking", "paused", b"paused", "pending_keys", b"pending_keys", "retired_keys", b"retired_keys", "return_path_host", b"return_path_host", "rsa_private_key", b"rsa_private_key", "rsa_selector", b"rsa_selector", "shared", b"shared", "spf_include", b"spf_include", "status", b"status", "tenant_id", b"tenant_id", "tls_enforced", b"tls_enforced", "untracked_hosts", b"untracked_hosts", "version", b"version", "vouched", b"vouched"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "bounce_mx", b"bounce_mx", "brand", b"brand", "click_tracking", b"click_tracking", "deleted", b"deleted", "domain_id", b"domain_id", "ed25519_private_key", b"ed25519_private_key", "ed25519_selector", b"ed25519_selector", "missing_record", b"missing_record", "name", b"name", "open_tracking", b"open_tracking", "paused", b"paused", "pending_keys", b"pending_keys", "retired_keys", b"retired_keys", "return_path_host", b"return_path_host", "rsa_private_key", b"rsa_private_key", "rsa_selector", b"rsa_selector", "shared", b"shared", "spf_include", b"spf_include", "status", b"status", "tenant_id", b"tenant_id", "tls_enforced", b"tls_enforced", "tracking_mode", b"tracking_mode", "untracked_hosts", b"untracked_hosts", "version", b"version", "vouched", b"vouched"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -100,6 +100,7 @@ class DomainInfo(_message.Message):
     ROTATION_FIELD_NUMBER: _builtins.int
     RECORDS_FIELD_NUMBER: _builtins.int
     UNTRACKED_HOSTS_FIELD_NUMBER: _builtins.int
+    TRACKING_MODE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     tenant_id: _builtins.str
     name: _builtins.str
@@ -115,6 +116,8 @@ class DomainInfo(_message.Message):
     open_tracking: _builtins.bool
     click_tracking: _builtins.bool
     tls: _builtins.str
+    tracking_mode: _builtins.str
+    """anonymous, pseudonymous, identified or full"""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -155,10 +158,11 @@ class DomainInfo(_message.Message):
         rotation: Global___DomainRotationInfo | None = ...,
         records: _abc.Iterable[Global___DomainRecordInfo] | None = ...,
         untracked_hosts: _abc.Iterable[_builtins.str] | None = ...,
+        tracking_mode: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "created_at", b"created_at", "next_check_at", b"next_check_at", "rotation", b"rotation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "click_tracking", b"click_tracking", "created_at", b"created_at", "dkim_selectors", b"dkim_selectors", "id", b"id", "name", b"name", "next_check_at", b"next_check_at", "open_tracking", b"open_tracking", "paused", b"paused", "records", b"records", "region", b"region", "return_path", b"return_path", "rotation", b"rotation", "shared", b"shared", "status", b"status", "tenant_id", b"tenant_id", "tls", b"tls", "untracked_hosts", b"untracked_hosts", "vouched", b"vouched"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "click_tracking", b"click_tracking", "created_at", b"created_at", "dkim_selectors", b"dkim_selectors", "id", b"id", "name", b"name", "next_check_at", b"next_check_at", "open_tracking", b"open_tracking", "paused", b"paused", "records", b"records", "region", b"region", "return_path", b"return_path", "rotation", b"rotation", "shared", b"shared", "status", b"status", "tenant_id", b"tenant_id", "tls", b"tls", "tracking_mode", b"tracking_mode", "untracked_hosts", b"untracked_hosts", "vouched", b"vouched"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -261,6 +265,7 @@ class CreateDomainRequest(_message.Message):
     CLICK_TRACKING_FIELD_NUMBER: _builtins.int
     TLS_FIELD_NUMBER: _builtins.int
     UNTRACKED_HOSTS_FIELD_NUMBER: _builtins.int
+    TRACKING_MODE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     custom_return_path: _builtins.str
     """label of the return path's host"""
@@ -274,6 +279,8 @@ class CreateDomainRequest(_message.Message):
     """of links in html"""
     tls: _builtins.str
     """opportunistic (default) or enforced"""
+    tracking_mode: _builtins.str
+    """by default identified"""
     @_builtins.property
     def untracked_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """links to them and to hosts below them are not tracked"""
@@ -289,10 +296,11 @@ class CreateDomainRequest(_message.Message):
         click_tracking: _builtins.bool | None = ...,
         tls: _builtins.str | None = ...,
         untracked_hosts: _abc.Iterable[_builtins.str] | None = ...,
+        tracking_mode: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_click_tracking", b"_click_tracking", "_custom_return_path", b"_custom_return_path", "_open_tracking", b"_open_tracking", "_tls", b"_tls", "click_tracking", b"click_tracking", "custom_return_path", b"custom_return_path", "open_tracking", b"open_tracking", "tls", b"tls"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_click_tracking", b"_click_tracking", "_custom_return_path", b"_custom_return_path", "_open_tracking", b"_open_tracking", "_tls", b"_tls", "_tracking_mode", b"_tracking_mode", "click_tracking", b"click_tracking", "custom_return_path", b"custom_return_path", "open_tracking", b"open_tracking", "tls", b"tls", "tracking_mode", b"tracking_mode"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_click_tracking", b"_click_tracking", "_custom_return_path", b"_custom_return_path", "_open_tracking", b"_open_tracking", "_tls", b"_tls", "click_tracking", b"click_tracking", "custom_return_path", b"custom_return_path", "name", b"name", "open_tracking", b"open_tracking", "shared", b"shared", "tls", b"tls", "untracked_hosts", b"untracked_hosts", "vouched", b"vouched"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_click_tracking", b"_click_tracking", "_custom_return_path", b"_custom_return_path", "_open_tracking", b"_open_tracking", "_tls", b"_tls", "_tracking_mode", b"_tracking_mode", "click_tracking", b"click_tracking", "custom_return_path", b"custom_return_path", "name", b"name", "open_tracking", b"open_tracking", "shared", b"shared", "tls", b"tls", "tracking_mode", b"tracking_mode", "untracked_hosts", b"untracked_hosts", "vouched", b"vouched"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__click_tracking: _TypeAlias = _typing.Literal["click_tracking"]  # noqa: Y015
     _WhichOneofArgType__click_tracking: _TypeAlias = _typing.Literal["_click_tracking", b"_click_tracking"]  # noqa: Y015
@@ -302,6 +310,8 @@ class CreateDomainRequest(_message.Message):
     _WhichOneofArgType__open_tracking: _TypeAlias = _typing.Literal["_open_tracking", b"_open_tracking"]  # noqa: Y015
     _WhichOneofReturnType__tls: _TypeAlias = _typing.Literal["tls"]  # noqa: Y015
     _WhichOneofArgType__tls: _TypeAlias = _typing.Literal["_tls", b"_tls"]  # noqa: Y015
+    _WhichOneofReturnType__tracking_mode: _TypeAlias = _typing.Literal["tracking_mode"]  # noqa: Y015
+    _WhichOneofArgType__tracking_mode: _TypeAlias = _typing.Literal["_tracking_mode", b"_tracking_mode"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__click_tracking) -> _WhichOneofReturnType__click_tracking | None: ...
     @_typing.overload
@@ -310,6 +320,8 @@ class CreateDomainRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__open_tracking) -> _WhichOneofReturnType__open_tracking | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__tls) -> _WhichOneofReturnType__tls | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tracking_mode) -> _WhichOneofReturnType__tracking_mode | None: ...
 
 Global___CreateDomainRequest: _TypeAlias = CreateDomainRequest  # noqa: Y015
 
@@ -433,11 +445,13 @@ class UpdateDomainRequest(_message.Message):
     CLICK_TRACKING_FIELD_NUMBER: _builtins.int
     TLS_FIELD_NUMBER: _builtins.int
     UNTRACKED_HOSTS_FIELD_NUMBER: _builtins.int
+    TRACKING_MODE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     open_tracking: _builtins.bool
     click_tracking: _builtins.bool
     tls: _builtins.str
     """opportunistic or enforced"""
+    tracking_mode: _builtins.str
     @_builtins.property
     def untracked_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """empty: unchanged"""
@@ -450,10 +464,11 @@ class UpdateDomainRequest(_message.Message):
         click_tracking: _builtins.bool | None = ...,
         tls: _builtins.str | None = ...,
         untracked_hosts: _abc.Iterable[_builtins.str] | None = ...,
+        tracking_mode: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_click_tracking", b"_click_tracking", "_open_tracking", b"_open_tracking", "_tls", b"_tls", "click_tracking", b"click_tracking", "open_tracking", b"open_tracking", "tls", b"tls"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_click_tracking", b"_click_tracking", "_open_tracking", b"_open_tracking", "_tls", b"_tls", "_tracking_mode", b"_tracking_mode", "click_tracking", b"click_tracking", "open_tracking", b"open_tracking", "tls", b"tls", "tracking_mode", b"tracking_mode"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_click_tracking", b"_click_tracking", "_open_tracking", b"_open_tracking", "_tls", b"_tls", "click_tracking", b"click_tracking", "id", b"id", "open_tracking", b"open_tracking", "tls", b"tls", "untracked_hosts", b"untracked_hosts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_click_tracking", b"_click_tracking", "_open_tracking", b"_open_tracking", "_tls", b"_tls", "_tracking_mode", b"_tracking_mode", "click_tracking", b"click_tracking", "id", b"id", "open_tracking", b"open_tracking", "tls", b"tls", "tracking_mode", b"tracking_mode", "untracked_hosts", b"untracked_hosts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__click_tracking: _TypeAlias = _typing.Literal["click_tracking"]  # noqa: Y015
     _WhichOneofArgType__click_tracking: _TypeAlias = _typing.Literal["_click_tracking", b"_click_tracking"]  # noqa: Y015
@@ -461,12 +476,16 @@ class UpdateDomainRequest(_message.Message):
     _WhichOneofArgType__open_tracking: _TypeAlias = _typing.Literal["_open_tracking", b"_open_tracking"]  # noqa: Y015
     _WhichOneofReturnType__tls: _TypeAlias = _typing.Literal["tls"]  # noqa: Y015
     _WhichOneofArgType__tls: _TypeAlias = _typing.Literal["_tls", b"_tls"]  # noqa: Y015
+    _WhichOneofReturnType__tracking_mode: _TypeAlias = _typing.Literal["tracking_mode"]  # noqa: Y015
+    _WhichOneofArgType__tracking_mode: _TypeAlias = _typing.Literal["_tracking_mode", b"_tracking_mode"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__click_tracking) -> _WhichOneofReturnType__click_tracking | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__open_tracking) -> _WhichOneofReturnType__open_tracking | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__tls) -> _WhichOneofReturnType__tls | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tracking_mode) -> _WhichOneofReturnType__tracking_mode | None: ...
 
 Global___UpdateDomainRequest: _TypeAlias = UpdateDomainRequest  # noqa: Y015
 

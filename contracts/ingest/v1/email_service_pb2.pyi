@@ -104,6 +104,7 @@ class Email(_message.Message):
     TRACK_CLICKS_FIELD_NUMBER: _builtins.int
     LIST_UNSUBSCRIBE_FIELD_NUMBER: _builtins.int
     LIST_FIELD_NUMBER: _builtins.int
+    TRACKING_MODE_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
     html: _builtins.str
     text: _builtins.str
@@ -117,6 +118,8 @@ class Email(_message.Message):
     track_clicks: _builtins.bool
     list: _builtins.str
     """that the mail is sent to, and that recipients unsubscribe from"""
+    tracking_mode: _builtins.str
+    """anonymous, pseudonymous, identified or full; unset: as the domain says"""
     @_builtins.property
     def to(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -164,10 +167,11 @@ class Email(_message.Message):
         track_clicks: _builtins.bool | None = ...,
         list_unsubscribe: Global___ListUnsubscribe | None = ...,
         list: _builtins.str = ...,
+        tracking_mode: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_text", b"_text", "_track_clicks", b"_track_clicks", "_track_opens", b"_track_opens", "list_unsubscribe", b"list_unsubscribe", "scheduled_at", b"scheduled_at", "text", b"text", "track_clicks", b"track_clicks", "track_opens", b"track_opens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_text", b"_text", "_track_clicks", b"_track_clicks", "_track_opens", b"_track_opens", "attachments", b"attachments", "bcc", b"bcc", "cc", b"cc", "from", b"from", "headers", b"headers", "html", b"html", "list", b"list", "list_unsubscribe", b"list_unsubscribe", "metadata", b"metadata", "reply_to", b"reply_to", "scheduled_at", b"scheduled_at", "stream", b"stream", "subject", b"subject", "tags", b"tags", "text", b"text", "tls", b"tls", "to", b"to", "track_clicks", b"track_clicks", "track_opens", b"track_opens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_text", b"_text", "_track_clicks", b"_track_clicks", "_track_opens", b"_track_opens", "attachments", b"attachments", "bcc", b"bcc", "cc", b"cc", "from", b"from", "headers", b"headers", "html", b"html", "list", b"list", "list_unsubscribe", b"list_unsubscribe", "metadata", b"metadata", "reply_to", b"reply_to", "scheduled_at", b"scheduled_at", "stream", b"stream", "subject", b"subject", "tags", b"tags", "text", b"text", "tls", b"tls", "to", b"to", "track_clicks", b"track_clicks", "track_opens", b"track_opens", "tracking_mode", b"tracking_mode"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__text: _TypeAlias = _typing.Literal["text"]  # noqa: Y015
     _WhichOneofArgType__text: _TypeAlias = _typing.Literal["_text", b"_text"]  # noqa: Y015

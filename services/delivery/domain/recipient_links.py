@@ -14,6 +14,7 @@ from mail.compose import ComposedMessage, Email
 from mail.html_part import find_html, replace_html
 from mail.links import end_of_body, find_links
 from mail.splice import SlottedText, compose_slotted, encode_value
+from mail.tracking import TrackingMode
 from mail.unsubscribe import URL_PLACEHOLDER
 
 STAND_IN = "https://unsubscribe.invalid/url"  # for the placeholder, where only a URL is a target
@@ -30,25 +31,27 @@ class Slot(NamedTuple):
 
 
 class MessageTokens(NamedTuple):
-    """The tokens of one message. key: the derived key for tracking."""
+    """The tokens of one message. key: the derived key for tracking. mode: of opens and clicks."""
 
     tenant_id: UUID
     message_id: UUID
     key: bytes
+    mode: TrackingMode
 
     def token(self, slot: Slot) -> str:
         """Of any slot but a click."""
-        tenant_id, message_id, key = self
+        tenant_id, message_id, key, mode = self
         if slot.kind == OPEN:
-            return tracking.open_token(tracking.PixelOpen(tenant_id, message_id), key)
+            return tracking.open_token(tracking.PixelOpen(tenant_id, message_id, mode), key)
         subscription = unsubscribe.Subscription(tenant_id, message_id, slot.target)
         return unsubscribe.sign(subscription, key)
 
     def values(self, slots: Sequence[Slot]) -> dict[Slot, bytes]:
         """The encoded tokens."""
         clicks = [slot for slot in dict.fromkeys(slots) if slot.kind == CLICK]
+        urls = [slot.target for slot in clicks]
         tokens = tracking.click_tokens(
-            self.tenant_id, self.message_id, [slot.target for slot in clicks], key=self.key
+            self.tenant_id, self.message_id, urls, key=self.key, mode=self.mode
         )
         found = dict(zip(clicks, map(encode_value, tokens), strict=True))
         for slot in slots:
@@ -61,6 +64,10 @@ def unsubscribe_fields(given: Unsubscribe, tokens: MessageTokens) -> tuple[bytes
     """The fields of one message (RFC 2369, RFC 8058)."""
     url = given.url or _url(given.host, UNSUBSCRIBE) + tokens.token(Slot(UNSUBSCRIBE, given.list))
     return unsubscribe.unsubscribe_fields(url, given.mailto or None, one_click=given.one_click)
+
+
+def mode_of(content: Content) -> TrackingMode:
+    return TrackingMode(content.tracking.mode or TrackingMode.IDENTIFIED)
 
 
 def has_recipient_links(content: Content) -> bool:

@@ -16,6 +16,7 @@ from mail.dkim import PendingSignatures, Signer, body_hash, sign_all
 from mail.downgrade import downgrade
 from mail.html import to_text
 from mail.splice import FilledBody, SplicedBody
+from mail.tracking import TrackingMode
 from mail.unsubscribe import URL_PLACEHOLDER, is_field
 from services.delivery.domain.recipient_links import (
     STAND_IN,
@@ -23,6 +24,7 @@ from services.delivery.domain.recipient_links import (
     RecipientLinks,
     Slot,
     has_recipient_links,
+    mode_of,
     unsubscribe_fields,
 )
 
@@ -65,6 +67,7 @@ class ComposedEmail:
     has_message_id: bool
     unsubscribe: Unsubscribe | None = None
     spliced: SplicedBody[Slot] | None = None
+    tracking_mode: TrackingMode = TrackingMode.IDENTIFIED
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,7 @@ def compose_email(content: Content) -> ComposedEmail:
         has_message_id=submission.has_field(composed, b"message-id"),
         unsubscribe=_fields_to_add(content, composed),
         spliced=spliced,
+        tracking_mode=mode_of(content) if spliced else TrackingMode.IDENTIFIED,
     )
 
 
@@ -184,7 +188,9 @@ def prepare_message(
         fields += (_message_id(context, composed),)
     body = FilledBody(b"", 0, composed.body_hash)
     if composed.unsubscribe is not None or composed.spliced is not None:
-        tokens = MessageTokens(UUID(context.tenant_id), UUID(context.message_id), tracking_key)
+        tokens = MessageTokens(
+            UUID(context.tenant_id), UUID(context.message_id), tracking_key, composed.tracking_mode
+        )
         if composed.unsubscribe is not None:
             fields += unsubscribe_fields(composed.unsubscribe, tokens)
         if composed.spliced is not None:

@@ -7,6 +7,7 @@ from kernel.ids import creation_time_of
 from mail.records import DnsRecord, Purpose
 from services.ingest.api.domains import DomainView
 from services.ingest.api.rest_base import format_time, format_timestamp
+from services.ingest.domain.links import name_of_mode
 from services.ingest.domain.verification import STATUSES, FoundRecord, RecordStatus
 
 KINDS = {Purpose.RETURN_PATH: "SPF"}  # Resend's word for both records of the return path
@@ -39,6 +40,7 @@ def to_json(view: DomainView) -> dict[str, object]:
         "open_tracking": view.domain.open_tracking,
         "click_tracking": view.domain.click_tracking,
         "untracked_hosts": list(view.domain.untracked_hosts),
+        "tracking_mode": name_of_mode(view.domain.tracking_mode),
         "tls": "enforced" if view.domain.tls_enforced else "opportunistic",
         "checked_at": format_time(checked_at) if checked_at else None,
         "next_check_at": format_time(due_at) if due_at else None,

@@ -24,8 +24,8 @@ from services.ingest.api.rest_base import query_or_503
 from services.ingest.domain import verification
 from services.ingest.domain.dkim_rotation import is_rotating
 from services.ingest.domain.domain_name import sending_domain
-from services.ingest.domain.email import RequestModel, Tls
-from services.ingest.domain.links import check_tracking_host
+from services.ingest.domain.email import RequestModel, Tls, TrackingMode
+from services.ingest.domain.links import check_tracking_host, mode_named
 from services.ingest.domain.patterns import explained
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
 from services.ingest.store.directory import DirectoryStore, DomainConflict
@@ -57,6 +57,7 @@ class UpdateDomainRequest(RequestModel):
     open_tracking: bool | None = None
     click_tracking: bool | None = None
     untracked_hosts: UntrackedHosts | None = None
+    tracking_mode: TrackingMode | None = None
     tls: Tls | None = None
 
 
@@ -81,6 +82,7 @@ class CreateDomainRequest(RequestModel):
     open_tracking: bool | None = None
     click_tracking: bool | None = None
     untracked_hosts: UntrackedHosts | None = None
+    tracking_mode: TrackingMode | None = None
     tls: Tls | None = None
 
 
@@ -159,6 +161,7 @@ class Domains:
         domain.open_tracking = bool(new.open_tracking)
         domain.click_tracking = bool(new.click_tracking)
         domain.untracked_hosts.extend(new.untracked_hosts or ())
+        domain.tracking_mode = mode_named(new.tracking_mode or "identified")
         domain.status = verification.VERIFIED if new.vouched else verification.NOT_STARTED
         try:
             await query_or_503(self.store.add(domain, actor=principal.caller.actor))
@@ -210,6 +213,8 @@ class Domains:
         self._check_tracking(principal, changes)
         names = (*TRACKING, "untracked_hosts")
         given: dict[str, object] = {name: getattr(changes, name) for name in names}
+        if changes.tracking_mode is not None:
+            given["tracking_mode"] = mode_named(changes.tracking_mode)
         if changes.tls is not None:
             given["tls_enforced"] = changes.tls == ENFORCED
         change = partial(set_fields, given)

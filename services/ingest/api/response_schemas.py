@@ -376,6 +376,7 @@ class DomainResponse(DomainSummary, kw_only=True):
     open_tracking: bool
     click_tracking: bool
     untracked_hosts: list[str]
+    tracking_mode: Literal["anonymous", "pseudonymous", "identified", "full"]
     tls: str
     checked_at: Time | None
     next_check_at: Time | None

@@ -10,6 +10,7 @@ from services.ingest.domain.patterns import explained
 Addresses = str | list[str]
 Stream = Literal["transactional", "broadcast"]
 Tls = Literal["opportunistic", "enforced"]
+TrackingMode = Literal["anonymous", "pseudonymous", "identified", "full"]
 
 
 _TAG_CHARACTERS = "ASCII letters, digits, hyphens and underscores, at most 256"
@@ -86,6 +87,7 @@ class SendEmailRequest(RequestModel, rename={"from_": "from", "list_": "list"}):
     tls: Tls | None = None
     track_opens: bool | None = None
     track_clicks: bool | None = None
+    tracking_mode: TrackingMode | None = None
     list_unsubscribe: ListUnsubscribe | None = None
     list_: ListName | None = None
     topic_id: ListName | None = None
@@ -107,6 +109,7 @@ class SendRawRequest(RequestModel, rename={"list_": "list"}):
     tls: Tls | None = None
     track_opens: bool | None = None
     track_clicks: bool | None = None
+    tracking_mode: TrackingMode | None = None
     list_unsubscribe: ListUnsubscribe | None = None
     list_: ListName | None = None
     topic_id: ListName | None = None

@@ -1,7 +1,7 @@
 """What is tracked in an email, and how its recipients unsubscribe: what was requested, within what
 its domain allows. Written into the content when the email is accepted."""
 
-from contracts.ingest.v1.content_pb2 import Content, Unsubscribe
+from contracts.ingest.v1.content_pb2 import Content, TrackingMode, Unsubscribe
 from contracts.ingest.v1.directory_pb2 import Domain
 from kernel.brand import Brand
 from mail.unsubscribe import URL_PLACEHOLDER
@@ -33,6 +33,7 @@ def freeze_links(email: ValidEmail, domain: Domain, brand: Brand) -> None:
         content.tracking.host = brand.tracking_host
         content.tracking.opens, content.tracking.clicks = opens, clicks
         content.tracking.excluded_hosts[:] = domain.untracked_hosts
+        content.tracking.mode = _mode(email, domain)
     if (found := _unsubscribe(email, brand.unsubscribe_host or brand.tracking_host)) is not None:
         content.unsubscribe.CopyFrom(found)
 
@@ -49,6 +50,29 @@ def _is_tracked(email: ValidEmail, domain: Domain, what: str) -> bool:
             " domain first.",
         )
     return allowed and not email.content.raw if requested is None else requested
+
+
+def _mode(email: ValidEmail, domain: Domain) -> TrackingMode.ValueType:
+    """The email's, which keeps no more than its domain's. Raises Problem."""
+    most = domain.tracking_mode or TrackingMode.TRACKING_MODE_IDENTIFIED
+    if email.tracking_mode is None:
+        return most
+    mode = mode_named(email.tracking_mode)
+    if mode > most:
+        raise tracking_not_allowed(
+            "#/tracking_mode",
+            f"The tracking_mode of {domain.name} is {name_of_mode(most)}. Use it or a lower one.",
+        )
+    return mode
+
+
+def mode_named(name: str) -> TrackingMode.ValueType:
+    return TrackingMode.Value(f"TRACKING_MODE_{name.upper()}")
+
+
+def name_of_mode(mode: TrackingMode.ValueType) -> str:
+    known = mode or TrackingMode.TRACKING_MODE_IDENTIFIED
+    return TrackingMode.Name(known).removeprefix("TRACKING_MODE_").lower()
 
 
 def check_tracking_host(brand: Brand, **wanted: bool | None) -> None:

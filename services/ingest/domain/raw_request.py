@@ -77,6 +77,7 @@ def validate_raw(
         tls_enforced=email.tls == "enforced",
         track_opens=valid.track_opens if email.track_opens is None else email.track_opens,
         track_clicks=valid.track_clicks if email.track_clicks is None else email.track_clicks,
+        tracking_mode=email.tracking_mode,
         list_unsubscribe=email.list_unsubscribe,
     )
 

@@ -20,6 +20,7 @@ from services.ingest.domain.email import (
     ListUnsubscribe,
     SendEmailRequest,
     SendRawRequest,
+    TrackingMode,
 )
 from services.ingest.domain.problem import Fault, invalid
 from services.ingest.domain.reserved import RecipientDomains
@@ -49,8 +50,8 @@ class ValidEmail(NamedTuple):
     """due_at: None for now. content: without email_id and date_s, which acceptance sets, and
     without the octets of attachments that must be fetched, which `to_fetch` lists by index.
     on_behalf: the field Sender, in a message that was submitted as a whole. tls_enforced: send it
-    only to servers with TLS and a valid certificate. track_opens, track_clicks: None for what the
-    domain says. list: that it is sent to; empty for none."""
+    only to servers with TLS and a valid certificate. track_opens, track_clicks, tracking_mode: None
+    for what the domain says. list: that it is sent to; empty for none."""
 
     sender: Mailbox
     recipients: tuple[Recipient, ...]
@@ -65,6 +66,7 @@ class ValidEmail(NamedTuple):
     tls_enforced: bool = False
     track_opens: bool | None = None
     track_clicks: bool | None = None
+    tracking_mode: TrackingMode | None = None
     list_unsubscribe: ListUnsubscribe | None = None
     list: str = ""
 
@@ -88,8 +90,7 @@ def validate(
     content = _content(email, named, faults, reply_to=reply_to, fetch_policy=fetch_policy)
     tags = {tag.name: tag.value for tag in email.tags} if email.tags else {}
     due_at = parse_due_at(email.scheduled_at, now, faults)
-    faults += check_pairs("tags", tags)
-    faults += check_pairs("metadata", email.metadata)
+    faults += [*check_pairs("tags", tags), *check_pairs("metadata", email.metadata)]
     faults += [*list_faults(email), *_body(email)]
     if faults or sender is None:
         raise invalid(faults)
@@ -107,6 +108,7 @@ def validate(
         tls_enforced=email.tls == "enforced",
         track_opens=email.track_opens,
         track_clicks=email.track_clicks,
+        tracking_mode=email.tracking_mode,
         list_unsubscribe=email.list_unsubscribe,
         to_fetch={i: one for i, one in enumerate(email.attachments or ()) if one.path is not None},
     )

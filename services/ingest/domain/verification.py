@@ -34,6 +34,7 @@ ESTABLISHED = frozenset((VERIFIED, PARTIALLY_FAILED, DomainStatus.DOMAIN_STATUS_
 # Of the record: a change of these is reported.
 REPORTED = (
     "rsa_selector", "tls_enforced", "open_tracking", "click_tracking", "untracked_hosts",
+    "tracking_mode",
 )  # fmt: skip
 RIGHT = (CheckStatus.OK, CheckStatus.WEAK)
 

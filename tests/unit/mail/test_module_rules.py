@@ -19,9 +19,10 @@ OUTSIDE = {
     "perf_counter", "uuid1", "uuid4", "token_bytes", "urandom", "getenv", "environ", "urlopen",
     "connect", "getaddrinfo", "gethostname", "write_text", "write_bytes", "read_bytes",
 }  # fmt: skip
-# Bytes in, replies or commands out; rules; SPF lookups; an enumeration.
+# Bytes in, replies or commands out; rules; SPF lookups; enumerations.
 STATEFUL = {
     "ReplyParser", "SmtpInput", "ServerSession", "Classifier", "_Evaluation", "Mode",
+    "TrackingMode",
 }  # fmt: skip
 NOT_PURE = {"os", "io", "sys", "random", "secrets", "socket", "ssl", "time", "threading",
             "subprocess", "pathlib", "logging", "asyncio", "email", "smtplib", "dkim"}  # fmt: skip

@@ -186,6 +186,7 @@ def email_of(email: pb.Email) -> SendEmailRequest:
         "tls": email.tls or None,
         "track_opens": email.track_opens if email.HasField("track_opens") else None,
         "track_clicks": email.track_clicks if email.HasField("track_clicks") else None,
+        "tracking_mode": email.tracking_mode or None,
         "list_unsubscribe": _list_unsubscribe(email),
         "list": email.list or None,
     }

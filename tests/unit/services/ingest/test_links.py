@@ -21,7 +21,13 @@ from services.ingest.domain.email import (
     decode_email,
     decode_raw,
 )
-from services.ingest.domain.links import check_tracking_host, freeze_links, may_have_links
+from services.ingest.domain.links import (
+    check_tracking_host,
+    freeze_links,
+    may_have_links,
+    mode_named,
+    name_of_mode,
+)
 from services.ingest.domain.pointers import decode_body
 from services.ingest.domain.problem import Problem
 from services.ingest.domain.raw_request import validate_raw
@@ -74,10 +80,34 @@ def test_the_domain_decides_unless_the_email_does(
     own.MergeFrom(domain)
     content = frozen(read(**fields), own).content
     expected = Tracking(
-        host="links.example", opens=opens, clicks=clicks, excluded_hosts=["bank.example"]
+        host="links.example",
+        opens=opens,
+        clicks=clicks,
+        excluded_hosts=["bank.example"],
+        mode=mode_named("identified"),
     )
     assert content.HasField("tracking") is (opens or clicks)
     assert content.tracking == (expected if opens or clicks else Tracking())
+
+
+@pytest.mark.parametrize(
+    ("most", "given", "kept"),
+    [("", None, "identified"), ("full", None, "full"), ("full", "anonymous", "anonymous"),
+     ("pseudonymous", "pseudonymous", "pseudonymous"), ("", "full", None),
+     ("anonymous", "pseudonymous", None)],
+)  # fmt: skip
+def test_an_email_keeps_what_its_domain_keeps_or_less(
+    most: str, given: str | None, kept: str | None
+) -> None:
+    domain = Domain(click_tracking=True)
+    if most:
+        domain.tracking_mode = mode_named(most)
+    if kept is None:
+        pointer = "#/tracking_mode"
+        assert refusal(read(tracking_mode=given), domain) == ("tracking_not_allowed", pointer)
+    else:
+        content = frozen(read(tracking_mode=given), domain).content
+        assert name_of_mode(content.tracking.mode) == kept
 
 
 @pytest.mark.parametrize("name", ["track_opens", "track_clicks"])
@@ -89,7 +119,9 @@ def test_what_the_domain_does_not_allow_is_refused(name: str) -> None:
 def test_a_submitted_message_is_tracked_on_request_only() -> None:
     assert not frozen(read_raw()).content.HasField("tracking")
     content = frozen(read_raw(track_clicks=True)).content
-    assert content.tracking == Tracking(host="links.example", clicks=True)
+    assert content.tracking == Tracking(
+        host="links.example", clicks=True, mode=mode_named("identified")
+    )
 
 
 def test_without_a_host_nothing_is_tracked() -> None:

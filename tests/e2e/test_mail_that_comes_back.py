@@ -25,6 +25,7 @@ from tests.support.stack import FreshDatabase, temporary_database
 DOMAIN = "bakery-lab.net"
 FEEDBACK = "fbl@mx.bakery-lab.net"
 WITHIN_S = 240.0
+BOUNCED, COMPLAINED = 3, 5  # their places among the counts of a tenant
 ROUTES = """
 [[route]]
 domain = "*"
@@ -50,6 +51,8 @@ class World(NamedTuple):
     """api: with a live key. port: of the return path. inbox: of Postfix."""
 
     engine: Engine
+    database: FreshDatabase
+    tenant_id: str
     api: httpx.Client
     port: int
     inbox: Path
@@ -86,6 +89,18 @@ class World(NamedTuple):
             time.sleep(0.05)
         pytest.fail("the message did not arrive")
 
+    def await_rated(self, what: int) -> None:
+        """Wait for one in the counts by which the tenant is warned and paused."""
+        query = "SELECT counts FROM router.policy_counts WHERE subject = %s"
+        until_s, found = time.monotonic() + WITHIN_S, 0
+        with self.database.connect() as owner:
+            while found != 1:
+                assert time.monotonic() < until_s, found
+                time.sleep(0.1)
+                for (counts,) in owner.execute(query, (f"tenant/{self.tenant_id}",)).fetchall():
+                    assert isinstance(counts, list)
+                    found = sum(counts[what::5])
+
     def suppression(self, address: str) -> httpx.Response:
         return self.api.get(f"/suppressions/{address}")
 
@@ -118,10 +133,11 @@ def world(
                 "EVENTS_WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
             },
         ) as engine:
+            database = FreshDatabase(url)
             account = create_account(engine.environment, DOMAIN)
             headers = {"Authorization": f"Bearer {account.api_key}"}
             with httpx.Client(base_url=engine.url, headers=headers, timeout=60) as api:
-                yield World(engine, api, port, inbox)
+                yield World(engine, database, account.tenant_id, api, port, inbox)
 
 
 def test_a_server_returns_what_it_had_accepted(world: World) -> None:
@@ -143,6 +159,7 @@ def return_and_check(world: World, receiver: Receiver) -> None:
     again = world.send("Ann@gone-lab.net")
     world.await_event(again, "email.suppressed")
     assert world.suppression("ann@gone-lab.net").json()["origin"] == "bounce"
+    world.await_rated(BOUNCED)
     until_s = time.monotonic() + WITHIN_S
     while time.monotonic() < until_s:
         hooks = [one.json for one in receiver.at("/hook") if one.json["type"] == "email.bounced"]
@@ -166,6 +183,7 @@ def test_a_complaint_suppresses_its_recipient(world: World) -> None:
     assert event["data"]["complaint"]["feedback_type"] == "abuse"
     world.await_event(world.send("bob@receiver-lab.net"), "email.suppressed")
     assert world.suppression("bob@receiver-lab.net").json()["origin"] == "complaint"
+    world.await_rated(COMPLAINED)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from fastapi import Request as Incoming
 from fastapi.dependencies.models import Dependant
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from kernel import clock, times
+from kernel import times
 from kernel.errors import Unavailable
 from kernel.ids import canonical_uuid
 from services.ingest.api import responses
@@ -224,20 +224,6 @@ def parse_time_parameter(text: str, name: str) -> Timestamp | None:
         fault = Fault(f"#/{name}", "invalid_time", f"Invalid {name}: {error}.")
         raise invalid([fault]) from None
     return Timestamp(seconds=int(moment.timestamp()))
-
-
-def parse_future_time(text: str | None, name: str) -> Timestamp | None:
-    """Parse a time in a body. Raises Problem, also for one that has passed."""
-    if text is None:
-        return None
-    try:
-        seconds = int(times.parse_time(text).timestamp())
-    except ValueError as error:
-        fault = Fault(f"#/{name}", "invalid_time", f"Invalid {name}: {error}.")
-        raise invalid([fault]) from None
-    if seconds <= clock.now().timestamp():
-        raise invalid([Fault(f"#/{name}", "invalid_time", f"{name} is in the past.")])
-    return Timestamp(seconds=seconds)
 
 
 def body_schema(

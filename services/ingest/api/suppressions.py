@@ -17,20 +17,22 @@ from mail import address
 from mail.address import AddressError
 from services.ingest.api.administration.audit_log import AuditLog
 from services.ingest.api.callers import TENANT_HEADER, Caller, CallerKind, check_live
+from services.ingest.api.future_time import parse_future_time
 from services.ingest.api.rest_base import (
     format_timestamp,
-    parse_future_time,
     parse_id,
     parse_time_parameter,
 )
 from services.ingest.clients import ServiceClients
 from services.ingest.domain.email import ListName, RequestModel
+from services.ingest.domain.patterns import LINE
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
 from services.ingest.domain.suppression_file import Note, Reason
 from services.ingest.store.audit_log import Subject
 from services.ingest.store.directory_lists import Owner, Page
 
 Many = Annotated[list[str], Meta(min_length=1, max_length=500)]
+ManyLines = Annotated[list[Annotated[str, Meta(pattern=LINE)]], Meta(min_length=1, max_length=500)]
 Scope = Literal["tenant", "list", "account"]
 Origin = Literal["bounce", "complaint", "manual", "unsubscribe"]
 WHAT = "the suppression"
@@ -66,8 +68,8 @@ class SuppressionSelector(RequestModel):
     """Suppressions, by address or by id. list: those of these addresses for a list. force: also
     those of complaints."""
 
-    emails: Many | None = None
-    ids: Many | None = None
+    emails: ManyLines | None = None
+    ids: ManyLines | None = None
     list: ListName | None = None
     force: bool = False
 

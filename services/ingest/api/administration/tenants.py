@@ -28,7 +28,7 @@ from services.ingest.api.administration.base import (
     find,
 )
 from services.ingest.api.callers import Caller, CallerKind
-from services.ingest.api.rest_base import parse_future_time
+from services.ingest.api.future_time import parse_future_time
 from services.ingest.domain.email import RequestModel
 from services.ingest.domain.patterns import LINE
 from services.ingest.domain.pause import is_paused

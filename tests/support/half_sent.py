@@ -29,22 +29,25 @@ class HalfSent:
         self._windows: defaultdict[int, int] = defaultdict(lambda: self._window)
         self._windows[0] = 65_535
         self._more = asyncio.Event()
+        self._streams: range = range(0)
         self.ended: set[int] = set()
 
-    async def call(
-        self, path: str, authorization: str, *, calls: int, declared: int, sent: int
-    ) -> None:
-        """Start this many calls, and send this many octets of each message. Returns when all are
-        sent or wait for the flow control window."""
+    def call(self, path: str, authorization: str, *, calls: int, declared: int) -> None:
+        """Start this many calls. declared: the octets of each message."""
         fields = {":method": "POST", ":scheme": "http", ":path": path, ":authority": "x",
                   "content-type": "application/grpc", "te": "trailers",
                   "authorization": authorization}  # fmt: skip
         block = b"".join(literal(*field) for field in fields.items())
-        left = dict.fromkeys(range(1, 2 * calls, 2), sent)
+        self._streams = range(1, 2 * calls, 2)
         self._writer.write(PREFACE + frame(SETTINGS, 0, 0))
-        for stream in left:
+        for stream in self._streams:
             self._writer.write(frame(HEADERS, END_HEADERS, stream, block))
             self._send(stream, b"\0" + declared.to_bytes(4, "big"))
+
+    async def send(self, octets: int) -> None:
+        """Send this many octets more of each message whose call has not ended. Returns when all are
+        sent."""
+        left = dict.fromkeys(self._streams, octets)
         while True:
             left = {one: n for one, n in left.items() if n > 0 and one not in self.ended}
             if not left:

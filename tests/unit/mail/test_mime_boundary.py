@@ -5,8 +5,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[3]
 ROOMS = ("kernel", "services", "cli")
 SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
@@ -21,8 +19,9 @@ MIME = re.compile(
 
 
 def offences(tree: ast.AST) -> Iterator[str]:
-    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    for node in ast.walk(tree):
+    nodes = list(ast.walk(tree))
+    docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    for node in nodes:
         if isinstance(node, ast.Import | ast.ImportFrom):
             module = node.module if isinstance(node, ast.ImportFrom) else None
             names = [module or "", *(alias.name for alias in node.names)]
@@ -37,9 +36,10 @@ def offences(tree: ast.AST) -> Iterator[str]:
                 yield repr(value)
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_only_mail_handles_mime(path: Path) -> None:
-    assert list(offences(ast.parse(path.read_text()))) == []
+def test_only_mail_handles_mime() -> None:
+    found = {path: list(offences(ast.parse(path.read_text()))) for path in SOURCES}
+    assert len(found) > 200
+    assert {str(path): names for path, names in found.items() if names} == {}
 
 
 def test_the_check_finds_violations() -> None:

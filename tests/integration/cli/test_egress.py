@@ -43,6 +43,7 @@ def engine(
     (folder / "ramps.toml").write_text(RAMPS)
     settings = {
         "OBM_KAFKA_TOPIC_PREFIX": topic_prefix,
+        "OBM_LEASE_S": "3",  # services are killed, and their successors wait for it
         "ROUTER_RAMPS_FILE": str(folder / "ramps.toml"),
         "ROUTER_WARMUP_RAMP": "tiny",
     }

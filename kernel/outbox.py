@@ -29,6 +29,7 @@ SWEEP_BYTES_MAX = 4 * 1024 * 1024
 SWEEP_ROWS_MAX = 1_000
 STEP = 100  # records packed at a time, about 5 ms
 POSTPONE_FACTOR = 6  # times sweep_after_s
+DRAIN_TIMEOUT_S = 5.0  # for publishes in progress at a shutdown; what is left is published later
 
 
 class OutboxRow(NamedTuple):
@@ -209,7 +210,7 @@ class Outbox:
     async def drain(self) -> None:
         """At shutdown: wait for publishes in progress, then delete acknowledged rows."""
         if self._background:
-            await asyncio.wait(self._background, timeout=5)
+            await asyncio.wait(self._background, timeout=DRAIN_TIMEOUT_S)
         with suppress(Unavailable):  # the rows stay and are published again
             await self.delete_acknowledged()
 

@@ -11,6 +11,7 @@ from contracts.delivery.v1.events_pb2 import (
     ATTEMPT_OUTCOME_TEMPORARY,
 )
 from kernel.embedded.folder import free_port
+from services.delivery import app
 from tests.support.delivery import Harness, make_content
 from tests.support.stack import FreshDatabase
 
@@ -29,7 +30,10 @@ def harness(
     )
 
 
-async def test_mail_waits_while_the_content_volume_is_not_mounted(harness: Harness) -> None:
+async def test_mail_waits_while_the_content_volume_is_not_mounted(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "MOUNT_CHECK_INTERVAL_S", 0.2)
     content, volume = harness.folder / "content", harness.folder / "volume"
 
     at = harness.settings["sandbox_listen"]

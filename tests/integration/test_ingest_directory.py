@@ -8,6 +8,7 @@ import pytest
 
 from cli.environment import Ports
 from contracts.ingest.v1.directory_pb2 import Domain, Tenant
+from kernel import outbox
 from kernel.database import PLANS
 from kernel.health import DependencyHealth
 from services.ingest.store.directory import CHANGES, HOLDERS, LOCK, DirectoryStore, DomainConflict
@@ -21,8 +22,13 @@ RACED = "raced.example.net"
 
 @pytest.fixture
 def harness(
-    bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
+    bootstrap_servers: str,
+    topic_prefix: str,
+    database: FreshDatabase,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> IngestHarness:
+    monkeypatch.setattr(outbox, "DRAIN_TIMEOUT_S", 0.1)  # in vain without a broker
     nowhere = f"127.0.0.1:{Ports.find_free().sandbox}"
     return IngestHarness(
         bootstrap_servers,

@@ -5,12 +5,13 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 from cli.environment import Ports
 from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Tenant
 from contracts.ingest.v1.events_pb2 import MessageAccepted
-from kernel import clock
+from kernel import clock, outbox
 from kernel.ids import lower_bound_at
 from kernel.outbox import ENTRY_BYTES_MAX, ROW_BYTES_MAX
 from kernel.topics import contract_of
@@ -24,6 +25,13 @@ DIRECTORY = (Account, Tenant, ApiKey, Domain)
 harness = harness_fixture(IngestHarness, scope="function")
 
 
+@pytest.fixture
+def nothing_is_drained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a broker it would wait in vain."""
+    monkeypatch.setattr(outbox, "DRAIN_TIMEOUT_S", 0.1)
+
+
+@pytest.mark.usefixtures("nothing_is_drained")
 async def test_mail_is_accepted_without_kafka_until_the_outbox_is_full_and_published_later(
     harness: IngestHarness,
 ) -> None:
@@ -54,6 +62,7 @@ async def test_mail_is_accepted_without_kafka_until_the_outbox_is_full_and_publi
         assert (await harness.send()).status == 202
 
 
+@pytest.mark.usefixtures("nothing_is_drained")
 async def test_the_largest_batch_is_split_into_small_outbox_rows(harness: IngestHarness) -> None:
     """A batch larger than one transaction keeps in memory, with and without an Idempotency-Key."""
 

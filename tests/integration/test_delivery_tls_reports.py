@@ -18,11 +18,14 @@ from kernel.dial import Dialer
 from kernel.lease import Lease
 from kernel.resolver import system_resolver
 from mail import parser
+from mail.mta_sts import Mode, Policy
 from mail.tls_rpt import AppliedPolicy, Failure, PolicyKind, ReportingOrganization, ResultType
 from services.delivery import app
 from services.delivery.clients.report_sender import ReportSender
 from services.delivery.loops import tls_reports
 from services.delivery.loops.tls_reports import TlsReporter
+from services.delivery.store import mta_sts
+from services.delivery.store import tls_reports as tls_results
 from services.delivery.store.tls_reports import ReportStore, ResultKey
 from tests.support.delivery import Harness, wait_until
 from tests.support.name_server import SERVFAIL, name_server
@@ -34,6 +37,7 @@ from tests.support.stack import harness_fixture
 
 FROM = "tls-reports@sender.example"
 YESTERDAY = "UPDATE delivery.tls_results SET day = day - 1"
+AGE_POLICIES = "UPDATE delivery.mta_sts_policies SET expires_at = expires_at -"
 COUNTS = "SELECT domain, failure, sessions FROM delivery.tls_results ORDER BY domain, failure"
 GOOD, BAD, LOST, CLEAR = "good.example", "bad.example", "lost.example", "clear.example"
 
@@ -189,7 +193,7 @@ def die(_: str) -> None:
     raise Died
 
 
-class Died(Exception):
+class Died(BaseException):
     """In place of the end of the process."""
 
 
@@ -248,4 +252,39 @@ async def test_counts_of_several_processes_are_added_up(harness: Harness) -> Non
     await asyncio.gather(*(store.add({key: 2, key._replace(failure=None): 1}) for _ in range(5)))
     assert sorted(sessions for _, _, sessions in await query(harness, COUNTS)) == [5, 10]
     await query(harness, "DELETE FROM delivery.tls_results")
+    await database.close()
+
+
+def test_counts_that_cannot_be_read_affect_their_report_alone(harness: Harness) -> None:
+    async def scenario() -> None:
+        records: Records = {
+            f"_smtp._tls.{n}.example": record(f"mailto:t@{n}.example") for n in "ab"
+        }
+        async with reporter_with(harness, records) as (reporter, api, store):
+            await store.add({result(f"{name}.example"): 1 for name in "ab"})
+            await query(harness, YESTERDAY)
+            await query(harness, "UPDATE delivery.tls_results SET policy = '?' WHERE domain ~ '^a'")
+            await reporter.run_once()
+            assert [one.json["to"] for one in api.received] == ["t@b.example"]
+            assert [domain for domain, _, _ in await query(harness, COUNTS)] == ["a.example"]
+            await query(harness, "DELETE FROM delivery.tls_results")
+
+    asyncio.run(scenario())
+
+
+async def test_counts_that_nobody_reports_and_old_policies_are_deleted(harness: Harness) -> None:
+    database = Database(harness.database.system("delivery"), name="test")
+    await ReportStore(database).add({result("old.example"): 1})
+    policies = mta_sts.PolicyStore(database)
+    await policies.save("old.example", "1", Policy(Mode.ENFORCE, ("mx.old.example",), 60))
+    for days, left in ((tls_results.RETENTION_DAYS, 1), (1, 0)):
+        await query(harness, f"UPDATE delivery.tls_results SET day = day - {days}")
+        async with database.transaction() as tx:
+            await tls_results.expire(tx)
+        assert len(await query(harness, COUNTS)) == left
+    for seconds, deleted in ((0, 0), (61, 1)):
+        await query(harness, f"{AGE_POLICIES} interval '{seconds}s'")
+        async with database.transaction() as tx:
+            assert await mta_sts.expire(tx) == deleted
+    assert await policies.load(["old.example"]) == [None]
     await database.close()

@@ -108,8 +108,8 @@ class DaneSource:
 
     async def _query(self, name: str, kind: str) -> _Answer:
         """Raises _Unproven."""
-        absolute = dns.name.from_text(name)
         try:
+            absolute = dns.name.from_text(name)
             answer = await self._resolver.resolve(
                 absolute, kind, lifetime=TIMEOUT_S, raise_on_no_answer=False
             )

@@ -93,6 +93,9 @@ class DeliveryDispatcher:
             policy = await self._tls_policies.resolve(attempt.assignment)
         except Unavailable as error:
             self._postpone(attempt, error)
+        except Exception:  # the attempt is open in the journal, so recovery finishes it
+            logger.exception("delivery.attempt.crashed", extra=log_fields(attempt))
+            self._release(attempt)
         except BaseException:
             self._release(attempt)
             raise

@@ -3,7 +3,7 @@
 from functools import partial
 
 from kernel.database import Database
-from services.delivery.store import mta_sts, sandbox
+from services.delivery.store import mta_sts, sandbox, tls_reports
 from services.delivery.store.days import JournalDayPartitions
 
 
@@ -22,7 +22,7 @@ class PartitionMaintenance:
         await self._days.create_partitions()
         await self._days.drop_expired()
         expire_captured = partial(sandbox.expire, retention_days=self._sandbox_retention_days)
-        for expire in (expire_captured, mta_sts.expire):
+        for expire in (expire_captured, mta_sts.expire, tls_reports.expire):
             deleted = 1
             while deleted:
                 async with self._database.transaction() as tx:

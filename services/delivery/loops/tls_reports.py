@@ -65,10 +65,12 @@ class TlsSessionCounter:
                 del self._counts[key]
             try:
                 await self._store.add(page)
-            except BaseException:
+            except Unavailable:
                 for key, sessions in page.items():
                     self._counts[key] = self._counts.get(key, 0) + sessions
                 raise
+            except Exception:  # these counts cannot be stored
+                logger.exception("delivery.tls_report.counts_lost")
 
     async def close(self) -> None:
         """Add what is left. What the database does not take now is lost."""
@@ -101,6 +103,11 @@ class TlsReporter:
                     await self._send(report)
                 except Fenced:
                     return
+                except Unavailable:
+                    raise
+                except Exception:  # affects this report alone
+                    extra = {"domain": report.domain, "day": str(report.day)}
+                    logger.exception("delivery.tls_report.crashed", extra=extra)
             after = due[-1]
 
     async def close(self) -> None:

@@ -11,6 +11,7 @@ from kernel.database import Database, Transaction
 from mail.tls_rpt import AppliedPolicy, Failure, PolicyResult
 
 PAGE = 100  # domains
+RETENTION_DAYS = 7  # of counts that are not reported
 ROWS_MAX = 1_000  # of one domain and day that are reported
 
 ADD = """
@@ -31,6 +32,12 @@ GROUP BY day, domain ORDER BY day, domain LIMIT %s
 RESULTS = """
 SELECT policy, failure, sessions FROM delivery.tls_results WHERE day = %s AND domain = %s
 ORDER BY digest LIMIT %s
+"""
+
+EXPIRE = """
+DELETE FROM delivery.tls_results WHERE (day, domain, digest) IN (
+    SELECT day, domain, digest FROM delivery.tls_results
+    WHERE day < (now() AT TIME ZONE 'UTC')::date - %s ORDER BY day, domain, digest LIMIT 500)
 """
 
 DELETE = "DELETE FROM delivery.tls_results WHERE day = %s AND domain = %s"
@@ -92,6 +99,11 @@ class ReportStore:
             else:
                 found[policy] = (successes, {**failures, failure: sessions})
         return [PolicyResult(policy, *counted) for policy, counted in found.items()]
+
+
+async def expire(tx: Transaction) -> int:
+    """Delete up to 500 counts that nobody has reported; returns how many."""
+    return await tx.execute(EXPIRE, (RETENTION_DAYS,))
 
 
 async def delete(tx: Transaction, report: DueReport) -> None:

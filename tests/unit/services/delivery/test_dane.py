@@ -125,6 +125,14 @@ def test_a_connection_meets_only_the_records_that_it_was_opened_for() -> None:
     assert not requirement.is_met(RemoteServer(HOST, matched=((LEAF,), ())))
 
 
+async def test_a_name_that_dns_cannot_have_is_no_error() -> None:
+    source = DaneSource(validating_resolver(["127.0.0.1:1"]))
+    found, _ = await source.look_up(f"{'a' * 64}.example")
+    assert found is not None
+    assert "cannot be validated" in found.problem
+    await source.close()
+
+
 async def answer_over_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Answer one query with an MX record that DNSSEC proves; all others with nothing."""
     [size] = struct.unpack("!H", await reader.readexactly(2))

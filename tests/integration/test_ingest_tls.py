@@ -17,7 +17,7 @@ import pytest
 
 from contracts.ingest.v1 import email_service_pb2 as pb
 from contracts.ingest.v1.email_service_pb2_grpc import EmailServiceStub
-from services.ingest.api import server
+from kernel import http_server as server
 from tests.support.authority import Certified
 from tests.support.ingest import DOMAIN, IngestHarness, email
 from tests.support.stack import harness_fixture

@@ -11,12 +11,13 @@ import httpx
 
 from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Tenant
 from kernel.brand import Brand, Brands
+from kernel.http_server import Receive
 from services.ingest.api.access import Principal
 from services.ingest.api.administration.base import Directory, paginate
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.callers import Caller
 from services.ingest.api.cors import with_cors
-from services.ingest.api.http import Receive, Request, read_body
+from services.ingest.api.http import Request, read_body
 from services.ingest.api.http_app import HttpApp
 from services.ingest.api.rest import RestDependencies, create_rest_app
 from services.ingest.api.rest_base import RestAccess

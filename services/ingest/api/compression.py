@@ -4,7 +4,7 @@ import gzip
 from collections.abc import MutableMapping
 from typing import Any
 
-from services.ingest.api.http import Send
+from kernel.http_server import Send
 
 # A smaller body gains nothing; a larger one would block the event loop.
 OCTETS = range(1024, 512 * 1024)

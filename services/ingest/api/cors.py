@@ -2,8 +2,7 @@
 
 from starlette.middleware.cors import CORSMiddleware
 
-from services.ingest.api.http import Receive, Scope, Send
-from services.ingest.api.http_app import App
+from kernel.http_server import App, Receive, Scope, Send
 
 EXPOSED = [
     "location", "retry-after", "x-request-id", "idempotent-replayed",

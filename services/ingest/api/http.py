@@ -3,24 +3,20 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 from kernel.brand import Brand, Brands
+from kernel.http_server import RESPONSE_EXTENSION, Receive, Scope, Send
 from kernel.ids import random_octets
 from kernel.telemetry import traceparent_or_new
 from services.ingest.domain.body_memory import BodyReservation
 from services.ingest.domain.problem import Problem
-
-Scope: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 BODY_BYTES_MAX = 40 * 1024 * 1024
 BATCH_BYTES_MAX = 50 * 1024 * 1024
 # a refused body is read up to this size, so that the client reads its 413
 DISCARD_BYTES_MAX = 256 * 1024 * 1024
 DISCARD_S = 30.0
-RESPONSE_EXTENSION = "obm.response"  # the ASGI extension that sends a response in one write
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,256}")
 

@@ -1,11 +1,12 @@
 """The ASGI application: POST /v1/emails is handled here, every other route by FastAPI."""
 
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, TypeAlias
+from collections.abc import MutableMapping
+from typing import Any
 
 from kernel import clock, metrics
 from kernel.errors import Unavailable
+from kernel.http_server import App, Receive, Scope, Send
 from services.ingest.api import responses
 from services.ingest.api.access import AccessControl, raise_if_rate_limited
 from services.ingest.api.brand_resolver import BrandResolver
@@ -13,17 +14,13 @@ from services.ingest.api.callers import SENDING
 from services.ingest.api.compression import compress_responses
 from services.ingest.api.http import (
     Disconnected,
-    Receive,
     Request,
-    Scope,
-    Send,
     send_accepted,
     send_response,
 )
 from services.ingest.api.sending import SendHandler
 from services.ingest.domain.problem import Problem, unavailable
 
-App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 EMAILS = "/v1/emails"
 
 observe = metrics.accept_duration.labels("rest").observe

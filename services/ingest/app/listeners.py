@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Sequence
 
+from kernel.http_server import HttpServer
 from kernel.rpc import TlsListen
 from kernel.service import Loop
 from kernel.tls import Certificates
@@ -10,7 +11,7 @@ from services.ingest.api.cors import with_cors
 from services.ingest.api.grpc.base import RpcAccess
 from services.ingest.api.grpc.server import PublicGrpcServer, PublicService
 from services.ingest.api.http_app import HttpApp
-from services.ingest.api.server import HttpServer
+from services.ingest.api.refusals import refusal_of
 from services.ingest.app.dependencies import Dependencies
 
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
@@ -35,7 +36,7 @@ def create_http_servers(
         return HttpServer(
             with_cors(app, origins),
             listen,
-            brands=deps.brands,
+            refusal=refusal_of(deps.brands),
             trusted_proxies=settings.trusted_proxies,
             connections_max=settings.http_connections_max,
             tls=tls,

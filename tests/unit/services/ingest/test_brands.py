@@ -8,9 +8,10 @@ import pytest
 
 from kernel.brand import Brand, Brands
 from kernel.errors import Unavailable
+from kernel.http_server import Send
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.grpc.base import status_of
-from services.ingest.api.http import Send, send_response
+from services.ingest.api.http import send_response
 from services.ingest.api.http_app import HttpApp
 from services.ingest.domain.problem import Problem
 from services.ingest.domain.reserved import RecipientDomains

@@ -9,19 +9,16 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from kernel.brand import Brands
+from kernel.http_server import HEAD_S, REQUEST_S, App, HttpProtocol, Receive, Scope, Send
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.http import (
     BODY_BYTES_MAX,
-    Receive,
     Request,
-    Scope,
-    Send,
     read_body,
     send_accepted,
     send_response,
 )
-from services.ingest.api.http_app import App, HttpApp, send_problem
-from services.ingest.api.server import HEAD_S, REQUEST_S, HttpProtocol
+from services.ingest.api.http_app import HttpApp, send_problem
 from services.ingest.domain.problem import Problem
 
 READ_BYTES = 64 * 1024

@@ -1,13 +1,14 @@
-"""uvicorn inside the service's event loop; the kernel handles signals."""
+"""HTTP/1.1 for strangers: uvicorn inside the service's event loop, with limits; the kernel handles
+signals."""
 
 import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import (
@@ -16,13 +17,13 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from kernel.brand import Brands
 from kernel.listener import Listener, bind, raise_open_files_limit, set_socket_options
 from kernel.tls import CLOSE_S, HANDSHAKE_S
-from services.ingest.api.http import RESPONSE_EXTENSION
-from services.ingest.api.http_app import App
-from services.ingest.api.responses import problem_body
-from services.ingest.domain.problem import Problem
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 HEAD_BYTES_MAX = 64 * 1024  # request line and header, or the trailer of a chunked body
 URL_BYTES_MAX = 8 * 1024
@@ -30,17 +31,14 @@ HEADERS_MAX = 100
 UNREAD_BYTES_MAX = 1024 * 1024  # of a body that arrives after its response
 HEAD_S = 20.0  # timeout for request line and header, from the connection or the first octet
 REQUEST_S = 300.0  # timeout for a whole request
-PROBLEMS = {
-    400: ("bad_request", "The request is not HTTP/1.1 with one Host field."),
-    501: ("not_implemented", "Unsupported transfer coding. Use chunked."),
-    408: ("request_timeout", "The request did not arrive in time."),
-    503: ("service_unavailable", "Too many connections. Retry the request."),
-    414: ("uri_too_long", f"The URL is longer than {URL_BYTES_MAX} octets."),
-    431: (
-        "header_too_large",
-        f"The header has more than {HEADERS_MAX} fields or {HEAD_BYTES_MAX} octets.",
-    ),
-}
+RESPONSE_EXTENSION = "obm.response"  # the ASGI extension that sends a response in one write
+
+
+class Refusal(NamedTuple):
+    """The body of a refused request. Its status is 400, 408, 414, 431, 501 or 503."""
+
+    content_type: bytes = b"text/plain"
+    body: bytes = b""
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -51,7 +49,7 @@ class HttpProtocol(HttpToolsProtocol):
     is complete."""
 
     connections_max = 2_000
-    brands = Brands()
+    refusal: Callable[[int], Refusal] = staticmethod(lambda _: Refusal())
     url = b"/"  # before the first request, which empty lines may precede
     _status = 400  # status of the refusal when the parser stops
     _head_bytes = 0  # octets since the parser last completed a header or read body data
@@ -162,13 +160,13 @@ class HttpProtocol(HttpToolsProtocol):
             self._disconnect()
             self.transport.abort()
             return
-        name, detail = PROBLEMS[status]
-        problem = Problem(status, name, detail=detail)
-        body = problem_body(problem, brand=self.brands.neutral, path="", request_id="")
-        head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n"
+        refusal = self.refusal(status)
+        head = b"content-type: %b\r\nconnection: close\r\ncontent-length: %d\r\n"
         retry_after = b"retry-after: 2\r\n" if status == 503 else b""
-        parts = (STATUS_LINE[status], head % len(body), retry_after, b"\r\n", body)
-        self.transport.write(b"".join(parts))
+        fields = head % (refusal.content_type, len(refusal.body))
+        self.transport.write(
+            b"".join((STATUS_LINE[status], fields, retry_after, b"\r\n", refusal.body))
+        )
         self.transport.close()
 
     def _start_asgi_task(
@@ -206,21 +204,21 @@ class _Server(uvicorn.Server):
 
 
 class HttpServer:
-    """listen: host:port; port 0 picks a free port, see `port`. brands: their neutral one has the
-    requests that are refused before their host is known. tls: without it the listener is plain."""
+    """listen: host:port; port 0 picks a free port, see `port`. refusal: what a request gets that is
+    refused before the app has it, by status. tls: without it the listener is plain."""
 
     def __init__(
         self,
         app: App,
         listen: str,
         *,
-        brands: Brands,
+        refusal: Callable[[int], Refusal],
         trusted_proxies: str = "",
         connections_max: int,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         raise_open_files_limit()
-        limited = {"connections_max": connections_max, "brands": brands}
+        limited = {"connections_max": connections_max, "refusal": staticmethod(refusal)}
         self._config = uvicorn.Config(
             cast(Any, app),
             http=type("Limited", (HttpProtocol,), limited),

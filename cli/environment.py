@@ -43,6 +43,7 @@ class Ports:
     submission_tls: int = 8465
     router_rpc: int = 8031
     delivery_rpc: int = 8032
+    events_tracking: int = 8029
     events_rpc: int = 8033
     shield_rpc: int = 8034
     ingest_health: int = 8041
@@ -84,6 +85,7 @@ SETTINGS = {
     "return_path": "DELIVERY_RETURN_PATH_LISTEN",
     "submission": "INGEST_SUBMISSION_LISTEN",
     "submission_tls": "INGEST_SUBMISSION_TLS_LISTEN",
+    "events_tracking": "EVENTS_TRACKING_LISTEN",
     **{f"{name}_rpc": f"{name.upper()}_RPC_LISTEN" for name in SERVICES if name != "ingest"},
     **{f"{name}_health": f"{name.upper()}_HEALTH_LISTEN" for name in SERVICES},
 }
@@ -136,6 +138,7 @@ def environment(
         "OBM_KAFKA_PARTITIONS_MAX": os.environ.get("OBM_KAFKA_PARTITIONS_MAX", PARTITIONS_MAX),
         "OBM_KAFKA_SESSION_TIMEOUT_S": os.environ.get("OBM_KAFKA_SESSION_TIMEOUT_S", SESSION_S),
         "OBM_CONTENT_STORE_URL": (folder / "content").absolute().as_uri(),
+        "EVENTS_TRACKING_SPOOL": str((folder / "tracking").absolute()),
         "OBM_SECRET_KEYS": own.secret_key,
         "OBM_RPC_TOKEN": own.rpc_token,
         "OBM_BOUNCE_MX": os.environ.get("OBM_BOUNCE_MX", LOCAL_BOUNCE_MX),
@@ -210,6 +213,7 @@ def listen_addresses(ports: Ports) -> dict[str, str]:
         "DELIVERY_SANDBOX_LISTEN": at(ports.sandbox),
         "DELIVERY_RETURN_PATH_LISTEN": at(ports.return_path),
         "ROUTER_SANDBOX_ADDRESS": at(ports.sandbox),
+        "EVENTS_TRACKING_LISTEN": at(ports.events_tracking),
         **{f"{name.upper()}_RPC_LISTEN": address for name, address in rpc.items()},
         **{f"{name.upper()}_RPC_ADDRESS": address for name, address in rpc.items()},
         **{

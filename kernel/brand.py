@@ -162,7 +162,7 @@ class Brands:
         """host: of a request, with or without a port."""
         if not self._by_host:
             return None
-        return self._by_host.get(host) or self._by_host.get(_without_port(host))
+        return self._by_host.get(host) or self._by_host.get(without_port(host))
 
     def of_host(self, host: str) -> Brand:
         """The neutral brand if no brand has the host and the default one has other hosts."""
@@ -171,18 +171,18 @@ class Brands:
     def refuses(self, host: str) -> bool:
         """Whether no brand has the host of a request, and it is no name at all: health checks and
         calls within a cluster use addresses."""
-        return self.knows_all_hosts and self.find_host(host) is None and not _is_local(host)
+        return self.knows_all_hosts and self.find_host(host) is None and not is_local(host)
 
 
-def _without_port(host: str) -> str:
+def without_port(host: str) -> str:
     name, colon, port = host.rpartition(":")
     return (name if colon and (port.isdigit() or not port) else host).lower().rstrip(".")
 
 
 @lru_cache(1_000)  # it takes 7 µs
-def _is_local(host: str) -> bool:
+def is_local(host: str) -> bool:
     """Whether it is absent, localhost or an address."""
-    name = _without_port(host)
+    name = without_port(host)
     if name in {"", "localhost"}:
         return True
     try:

@@ -54,7 +54,8 @@ def keyed_hash(key: bytes, text: str) -> bytes:
 def derived_key(secret: str, purpose: str) -> bytes:
     """A key for one purpose, derived from a key of OBM_SECRET_KEYS; equal in all services.
 
-    Purposes: "return path" (mail.verp), "tracking" (mail.tracking, mail.unsubscribe).
+    Purposes: "return path" (mail.verp), "tracking" (mail.tracking, mail.unsubscribe), "tracking
+    source" (hashes of clients).
     """
     return keyed_hash(secret.encode(), purpose)
 

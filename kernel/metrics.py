@@ -102,6 +102,21 @@ webhook_attempts = Counter(
     ["outcome"],
     registry=registry,
 )
+tracking_hits = Counter(
+    "obm_tracking_hits",
+    "Requests for links in mail, by kind (open, click, unsubscribe).",
+    ["kind"],
+    registry=registry,
+)
+tracking_hits_lost = Counter(
+    "obm_tracking_hits_lost",
+    "Hits that were answered and are not in the log, by reason (full, disk, slow, unknown).",
+    ["reason"],
+    registry=registry,
+)
+tracking_spool_bytes = Gauge(
+    "obm_tracking_spool_bytes", "Size of the spool of hits.", registry=registry
+)
 
 
 def render() -> bytes:

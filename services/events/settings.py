@@ -1,11 +1,13 @@
 """Settings of events."""
 
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from kernel import settings as kernel_settings
+from kernel.tls import CertificateFiles
 from mail.reachable import parse_networks
 from services.events.domain.schedule import SCHEDULE_S
 
@@ -53,6 +55,63 @@ class Settings(kernel_settings.Settings):
     log_retention_days: int = Field(
         30, description="Days that a day of the log is retained after its last message has closed"
     )
+
+    tracking_listen: str = Field(
+        "",
+        description="Address of the listener for tracking and unsubscribe links, host:port; empty:"
+        " none",
+    )
+    tracking_tls_listen: str = Field(
+        "", description="The same with TLS, host:port; it requires a certificate"
+    )
+    tls_certificate: str = Field(
+        "", description="File of the certificate chain (PEM); it is read again when it changes"
+    )
+    tls_key: str = Field("", description="File of the certificate's private key (PEM)")
+    tracking_trusted_proxies: str = Field(
+        "", description="Addresses of proxies whose X-Forwarded-For is trusted, comma-separated"
+    )
+    tracking_connections_max: int = Field(
+        5_000, ge=1, description="Maximum number of connections per listener; further ones get 503"
+    )
+    tracking_spool: str = Field(
+        "/var/lib/obm/tracking",
+        description="Folder on a durable disk for hits that are not in the log yet; its own for"
+        " each process",
+    )
+    tracking_spool_mb_max: int = Field(
+        1_024,
+        ge=1,
+        description="Maximum size in MB of that folder; beyond it links lead on, and hits are lost",
+    )
+    tracking_linger_s: float = Field(
+        1.2, ge=0, description="Age in seconds from which hits are read, to see bursts as a whole"
+    )
+    tracking_unknown_wait_s: float = Field(
+        300.0, ge=0, description="Maximum time that hits wait until the log has their message"
+    )
+    tracking_machines_file: str = Field(
+        "",
+        description="TOML file with more rules that tell machines, such as the networks of link"
+        " scanners",
+    )
+
+    @model_validator(mode="after")
+    def _have_certificate(self) -> "Settings":
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            raise ValueError("set EVENTS_TLS_CERTIFICATE and EVENTS_TLS_KEY, or neither.")
+        if self.tracking_tls_listen and not self.tls_certificate:
+            raise ValueError(
+                "EVENTS_TRACKING_TLS_LISTEN requires EVENTS_TLS_CERTIFICATE and EVENTS_TLS_KEY."
+            )
+        return self
+
+    def uses_tls(self, name: str) -> bool:
+        return name.endswith("_tls_listen")
+
+    def certificate(self) -> CertificateFiles:
+        """For clients that name no other host."""
+        return CertificateFiles(Path(self.tls_certificate), Path(self.tls_key))
 
     @field_validator("webhook_allowed_networks", "webhook_retry_schedule_s", mode="before")
     @classmethod

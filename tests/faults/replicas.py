@@ -26,5 +26,6 @@ def new_replica(world: World, name: str) -> Process:
     """A second process of a service, which listens on its own ports."""
     own = {**world.environment, **listen_addresses(Ports.find_free())}
     peers = {key: value for key, value in world.environment.items() if key.endswith("_ADDRESS")}
+    own["EVENTS_TRACKING_SPOOL"] = str(world.folder / "tracking-second")
     process = type(world.processes[name])
     return process(name, {**own, **peers}, world.folder / "logs" / f"{name}-second.log")

@@ -34,6 +34,9 @@ NOT_IN_SCENARIOS = {
     "ingest.suppressions.added",  # in test_suppression_imports_kept
     "ingest.suppressions.part_saved",
     "delivery.tls_report.sent",  # in test_delivery_tls_reports
+    "events.tracking.synced",  # in test_events_tracking_faults
+    "events.tracking.in_transaction",
+    "events.tracking.committed",
 }
 SCENARIOS = quick_scenarios()
 

@@ -6,6 +6,7 @@ isort:skip_file
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -16,6 +17,28 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _MachineCertainty:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MachineCertaintyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MachineCertainty.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MACHINE_CERTAINTY_UNSPECIFIED: _MachineCertainty.ValueType  # 0
+    """a person, as far as is known"""
+    MACHINE_CERTAINTY_PROBABLE: _MachineCertainty.ValueType  # 1
+    MACHINE_CERTAINTY_CERTAIN: _MachineCertainty.ValueType  # 2
+
+class MachineCertainty(_MachineCertainty, metaclass=_MachineCertaintyEnumTypeWrapper):
+    """How likely it is that a machine, and not a person, opened or clicked. What is certain is left out
+    of figures.
+    """
+
+MACHINE_CERTAINTY_UNSPECIFIED: MachineCertainty.ValueType  # 0
+"""a person, as far as is known"""
+MACHINE_CERTAINTY_PROBABLE: MachineCertainty.ValueType  # 1
+MACHINE_CERTAINTY_CERTAIN: MachineCertainty.ValueType  # 2
+Global___MachineCertainty: _TypeAlias = MachineCertainty  # noqa: Y015
 
 @_typing.final
 class WebhookDisabled(_message.Message):
@@ -47,6 +70,160 @@ class WebhookDisabled(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WebhookDisabled: _TypeAlias = WebhookDisabled  # noqa: Y015
+
+@_typing.final
+class TrackingHit(_message.Message):
+    """One request for a pixel or a link, as far as the tracking mode allows to keep it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_FIELD_NUMBER: _builtins.int
+    IP_FIELD_NUMBER: _builtins.int
+    USER_AGENT_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    MACHINE_FIELD_NUMBER: _builtins.int
+    MACHINE_REASON_FIELD_NUMBER: _builtins.int
+    ip: _builtins.str
+    """its /24 or /48 unless the mode is full; empty below identified"""
+    user_agent: _builtins.str
+    """reduced unless the mode is full; empty below identified"""
+    method: _builtins.str
+    """GET or HEAD"""
+    machine: Global___MachineCertainty.ValueType
+    machine_reason: _builtins.str
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        ip: _builtins.str = ...,
+        user_agent: _builtins.str = ...,
+        method: _builtins.str = ...,
+        machine: Global___MachineCertainty.ValueType = ...,
+        machine_reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "ip", b"ip", "machine", b"machine", "machine_reason", b"machine_reason", "method", b"method", "user_agent", b"user_agent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrackingHit: _TypeAlias = TrackingHit  # noqa: Y015
+
+@_typing.final
+class MessageOpened(_message.Message):
+    """The recipient, or a machine, fetched the pixel of a message. Repeats within a minute are one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    MINUTE_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    EMAIL_ID_FIELD_NUMBER: _builtins.int
+    RECIPIENT_FIELD_NUMBER: _builtins.int
+    HIT_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    TEST_FIELD_NUMBER: _builtins.int
+    message_id: _builtins.str
+    minute: _builtins.int
+    """Unix time in minutes"""
+    source: _builtins.str
+    """keyed hash of network and User-Agent"""
+    tenant_id: _builtins.str
+    account_id: _builtins.str
+    email_id: _builtins.str
+    recipient: _builtins.str
+    """empty below identified"""
+    first: _builtins.bool
+    """of the message"""
+    test: _builtins.bool
+    @_builtins.property
+    def hit(self) -> Global___TrackingHit: ...
+    def __init__(
+        self,
+        *,
+        message_id: _builtins.str = ...,
+        minute: _builtins.int = ...,
+        source: _builtins.str = ...,
+        tenant_id: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        email_id: _builtins.str = ...,
+        recipient: _builtins.str = ...,
+        hit: Global___TrackingHit | None = ...,
+        first: _builtins.bool = ...,
+        test: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hit", b"hit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "email_id", b"email_id", "first", b"first", "hit", b"hit", "message_id", b"message_id", "minute", b"minute", "recipient", b"recipient", "source", b"source", "tenant_id", b"tenant_id", "test", b"test"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MessageOpened: _TypeAlias = MessageOpened  # noqa: Y015
+
+@_typing.final
+class LinkClicked(_message.Message):
+    """The recipient, or a machine, followed a link of a message. Repeats within a minute are one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    LINK_ID_FIELD_NUMBER: _builtins.int
+    MINUTE_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    EMAIL_ID_FIELD_NUMBER: _builtins.int
+    RECIPIENT_FIELD_NUMBER: _builtins.int
+    LINK_FIELD_NUMBER: _builtins.int
+    HIT_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    TEST_FIELD_NUMBER: _builtins.int
+    message_id: _builtins.str
+    link_id: _builtins.str
+    """hash of the link"""
+    minute: _builtins.int
+    """Unix time in minutes"""
+    source: _builtins.str
+    """keyed hash of network and User-Agent"""
+    tenant_id: _builtins.str
+    account_id: _builtins.str
+    email_id: _builtins.str
+    recipient: _builtins.str
+    """empty below identified"""
+    link: _builtins.str
+    """as it was in the email"""
+    first: _builtins.bool
+    """of this link in the message"""
+    test: _builtins.bool
+    @_builtins.property
+    def hit(self) -> Global___TrackingHit: ...
+    def __init__(
+        self,
+        *,
+        message_id: _builtins.str = ...,
+        link_id: _builtins.str = ...,
+        minute: _builtins.int = ...,
+        source: _builtins.str = ...,
+        tenant_id: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        email_id: _builtins.str = ...,
+        recipient: _builtins.str = ...,
+        link: _builtins.str = ...,
+        hit: Global___TrackingHit | None = ...,
+        first: _builtins.bool = ...,
+        test: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hit", b"hit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "email_id", b"email_id", "first", b"first", "hit", b"hit", "link", b"link", "link_id", b"link_id", "message_id", b"message_id", "minute", b"minute", "recipient", b"recipient", "source", b"source", "tenant_id", b"tenant_id", "test", b"test"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LinkClicked: _TypeAlias = LinkClicked  # noqa: Y015
 
 @_typing.final
 class RecipientUnsubscribed(_message.Message):

@@ -141,6 +141,7 @@ class LoggedEmail(_message.Message):
     LAST_EVENT_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     TENANT_ID_FIELD_NUMBER: _builtins.int
+    ENGAGEMENT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     subject: _builtins.str
     last_event: _builtins.str
@@ -155,6 +156,10 @@ class LoggedEmail(_message.Message):
 
     @_builtins.property
     def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def engagement(self) -> Global___Engagement:
+        """only in requests by id"""
+
     def __init__(
         self,
         *,
@@ -166,14 +171,59 @@ class LoggedEmail(_message.Message):
         last_event: _builtins.str = ...,
         tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         tenant_id: _builtins.str = ...,
+        engagement: Global___Engagement | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "scheduled_at", b"scheduled_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "engagement", b"engagement", "scheduled_at", b"scheduled_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "from", b"from", "id", b"id", "last_event", b"last_event", "scheduled_at", b"scheduled_at", "subject", b"subject", "tags", b"tags", "tenant_id", b"tenant_id", "to", b"to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "engagement", b"engagement", "from", b"from", "id", b"id", "last_event", b"last_event", "scheduled_at", b"scheduled_at", "subject", b"subject", "tags", b"tags", "tenant_id", b"tenant_id", "to", b"to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LoggedEmail: _TypeAlias = LoggedEmail  # noqa: Y015
+
+@_typing.final
+class Engagement(_message.Message):
+    """What recipients did with an email. Hits that are certainly a machine's are counted apart."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPENS_FIELD_NUMBER: _builtins.int
+    CLICKS_FIELD_NUMBER: _builtins.int
+    MACHINE_OPENS_FIELD_NUMBER: _builtins.int
+    MACHINE_CLICKS_FIELD_NUMBER: _builtins.int
+    FIRST_OPENED_AT_FIELD_NUMBER: _builtins.int
+    FIRST_CLICKED_AT_FIELD_NUMBER: _builtins.int
+    UNSUBSCRIBED_AT_FIELD_NUMBER: _builtins.int
+    opens: _builtins.int
+    clicks: _builtins.int
+    machine_opens: _builtins.int
+    machine_clicks: _builtins.int
+    @_builtins.property
+    def first_opened_at(self) -> _timestamp_pb2.Timestamp:
+        """unset: never"""
+
+    @_builtins.property
+    def first_clicked_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def unsubscribed_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        opens: _builtins.int = ...,
+        clicks: _builtins.int = ...,
+        machine_opens: _builtins.int = ...,
+        machine_clicks: _builtins.int = ...,
+        first_opened_at: _timestamp_pb2.Timestamp | None = ...,
+        first_clicked_at: _timestamp_pb2.Timestamp | None = ...,
+        unsubscribed_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_clicked_at", b"first_clicked_at", "first_opened_at", b"first_opened_at", "unsubscribed_at", b"unsubscribed_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clicks", b"clicks", "first_clicked_at", b"first_clicked_at", "first_opened_at", b"first_opened_at", "machine_clicks", b"machine_clicks", "machine_opens", b"machine_opens", "opens", b"opens", "unsubscribed_at", b"unsubscribed_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Engagement: _TypeAlias = Engagement  # noqa: Y015
 
 @_typing.final
 class ListEventsRequest(_message.Message):

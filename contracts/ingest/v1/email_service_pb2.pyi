@@ -399,6 +399,7 @@ class EmailStatus(_message.Message):
     RECIPIENTS_FIELD_NUMBER: _builtins.int
     UNAVAILABLE_FIELD_NUMBER: _builtins.int
     TENANT_ID_FIELD_NUMBER: _builtins.int
+    ENGAGEMENT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     subject: _builtins.str
     last_event: _builtins.str
@@ -415,6 +416,10 @@ class EmailStatus(_message.Message):
     def unavailable(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """services that did not respond"""
 
+    @_builtins.property
+    def engagement(self) -> Global___EmailEngagement:
+        """only of one email"""
+
     def __init__(
         self,
         *,
@@ -427,14 +432,59 @@ class EmailStatus(_message.Message):
         recipients: _abc.Iterable[Global___RecipientStatus] | None = ...,
         unavailable: _abc.Iterable[_builtins.str] | None = ...,
         tenant_id: _builtins.str = ...,
+        engagement: Global___EmailEngagement | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "scheduled_at", b"scheduled_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "engagement", b"engagement", "scheduled_at", b"scheduled_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "from", b"from", "id", b"id", "last_event", b"last_event", "recipients", b"recipients", "scheduled_at", b"scheduled_at", "subject", b"subject", "tenant_id", b"tenant_id", "to", b"to", "unavailable", b"unavailable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "engagement", b"engagement", "from", b"from", "id", b"id", "last_event", b"last_event", "recipients", b"recipients", "scheduled_at", b"scheduled_at", "subject", b"subject", "tenant_id", b"tenant_id", "to", b"to", "unavailable", b"unavailable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EmailStatus: _TypeAlias = EmailStatus  # noqa: Y015
+
+@_typing.final
+class EmailEngagement(_message.Message):
+    """What recipients did with an email. Hits that are certainly a machine's are counted apart."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPENS_FIELD_NUMBER: _builtins.int
+    CLICKS_FIELD_NUMBER: _builtins.int
+    MACHINE_OPENS_FIELD_NUMBER: _builtins.int
+    MACHINE_CLICKS_FIELD_NUMBER: _builtins.int
+    FIRST_OPENED_AT_FIELD_NUMBER: _builtins.int
+    FIRST_CLICKED_AT_FIELD_NUMBER: _builtins.int
+    UNSUBSCRIBED_AT_FIELD_NUMBER: _builtins.int
+    opens: _builtins.int
+    clicks: _builtins.int
+    machine_opens: _builtins.int
+    machine_clicks: _builtins.int
+    @_builtins.property
+    def first_opened_at(self) -> _timestamp_pb2.Timestamp:
+        """unset: never"""
+
+    @_builtins.property
+    def first_clicked_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def unsubscribed_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        opens: _builtins.int = ...,
+        clicks: _builtins.int = ...,
+        machine_opens: _builtins.int = ...,
+        machine_clicks: _builtins.int = ...,
+        first_opened_at: _timestamp_pb2.Timestamp | None = ...,
+        first_clicked_at: _timestamp_pb2.Timestamp | None = ...,
+        unsubscribed_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_clicked_at", b"first_clicked_at", "first_opened_at", b"first_opened_at", "unsubscribed_at", b"unsubscribed_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clicks", b"clicks", "first_clicked_at", b"first_clicked_at", "first_opened_at", b"first_opened_at", "machine_clicks", b"machine_clicks", "machine_opens", b"machine_opens", "opens", b"opens", "unsubscribed_at", b"unsubscribed_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmailEngagement: _TypeAlias = EmailEngagement  # noqa: Y015
 
 @_typing.final
 class RecipientStatus(_message.Message):

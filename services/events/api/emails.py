@@ -6,6 +6,7 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from contracts.events.v1.events_service_pb2 import (
+    Engagement,
     FindOpenRequest,
     FindOpenResponse,
     ListEmailsRequest,
@@ -16,7 +17,7 @@ from contracts.events.v1.events_service_pb2 import (
     LoggedEvent,
 )
 from contracts.ingest.v1.events_pb2 import MessageAccepted
-from kernel.database import Database
+from kernel.database import Database, Transaction
 from kernel.rpc import Context, RequestError, check_text, map_errors, parse_id
 from services.events.api.requests import (
     owner_of,
@@ -30,7 +31,7 @@ from services.events.domain.catalog import event_data_of, event_type_of
 from services.events.domain.log_event import EventKind, StatusRank, is_scheduled
 from services.events.domain.timeline import TimelineEntry, order_timeline
 from services.events.domain.webhook_attempt import public_event_id
-from services.events.store import lists, log
+from services.events.store import engagement, lists, log
 
 STATUSES = {rank.name.lower(): rank for rank in StatusRank} | {
     "delivery_delayed": StatusRank.DELAYED
@@ -39,6 +40,7 @@ LAST_EVENTS = {rank: rank.name.lower() for rank in StatusRank} | {
     StatusRank.DELAYED: "delivery_delayed"
 }
 IDS_MAX = 10_000
+COUNTS = ("opens", "clicks", "machine_opens", "machine_clicks")
 
 
 class EmailRpcs:
@@ -54,8 +56,12 @@ class EmailRpcs:
             raise RequestError("name a tenant to filter by id")
         async with self.tenant_database.transaction(**owner._asdict()) as tx:
             rows = await lists.list_emails(tx, owner, email_filter=email_filter, limit=size + 1)
+            engaged = [await _engagement_of(tx, row) for row in rows] if request.id else []
         page = rows[-size:] if email_filter.before else rows[:size]
-        return ListEmailsResponse(emails=[to_proto(row) for row in page], has_more=len(rows) > size)
+        emails = [to_proto(row) for row in page]
+        for email, found in zip(emails, engaged, strict=False):
+            email.engagement.CopyFrom(found)
+        return ListEmailsResponse(emails=emails, has_more=len(rows) > size)
 
     @map_errors
     async def ListEvents(self, request: ListEventsRequest, _: Context) -> ListEventsResponse:  # noqa: N802
@@ -105,6 +111,23 @@ def email_filter_of(request: ListEmailsRequest) -> lists.EmailFilter:
         since=time_of(request, "since"),
         until=time_of(request, "until"),
     )
+
+
+async def _engagement_of(tx: Transaction, row: lists.ListedEmail) -> Engagement:
+    found = await engagement.engagement_of_email(tx, row.tenant_id, row.email_id)
+    counts = {name: getattr(found, name) for name in COUNTS}
+    return Engagement(
+        **counts,
+        first_opened_at=_time_or_none(found.first_opened_ms),
+        first_clicked_at=_time_or_none(found.first_clicked_ms),
+        unsubscribed_at=_time_or_none(found.unsubscribed_ms),
+    )
+
+
+def _time_or_none(moment_ms: int) -> Timestamp | None:
+    stamp = Timestamp()
+    stamp.FromMilliseconds(moment_ms)
+    return stamp if moment_ms else None
 
 
 def to_proto(row: lists.ListedEmail) -> LoggedEmail:

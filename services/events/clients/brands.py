@@ -33,5 +33,9 @@ class TenantBrands:
             await self._records.wait_for([brand_id])
         return self._brands.named(brand_id)
 
+    def are_known(self) -> bool:
+        """Whether the records have arrived."""
+        return self._records.replayed.is_set()
+
     def _put(self, record: BrandRecord) -> None:
         self._brands.put(record.brand_id, None if record.deleted else brand_of(record))

@@ -18,7 +18,14 @@ from contracts.delivery.v1.events_pb2 import (
     DeliveryAttempted,
     Reply,
 )
-from contracts.events.v1.events_pb2 import WebhookDisabled
+from contracts.events.v1.events_pb2 import (
+    LinkClicked,
+    MachineCertainty,
+    MessageOpened,
+    RecipientUnsubscribed,
+    TrackingHit,
+    WebhookDisabled,
+)
 from contracts.ingest.v1.events_pb2 import DomainChanged, MessageAccepted, RecipientType
 from contracts.router.v1.events_pb2 import (
     CLOSED_STATE_BOUNCED,
@@ -59,6 +66,9 @@ PUBLIC_TYPES = {
     EventKind.DELAYED: "email.delivery_delayed",
     EventKind.COMPLAINT: "email.complained",
     EventKind.BOUNCE: "email.bounced",
+    EventKind.OPENED: "email.opened",
+    EventKind.CLICKED: "email.clicked",
+    EventKind.UNSUBSCRIBED: "email.unsubscribed",
     EventKind.WEBHOOK_DISABLED: "webhook.disabled",
     EventKind.WEBHOOK_TEST: "webhook.test",
 }
@@ -193,7 +203,30 @@ def data_of_kind(log_event: LogEvent) -> EventData:
         return {"complaint": {"feedback_type": event.feedback_type, "source": event.source}}
     if isinstance(event, BounceReceived):
         return {"bounce": bounce_data(event.reply, event.bounce_class, late=True)}
-    return internal_data(event)
+    return engagement_data(event) or internal_data(event)
+
+
+def engagement_data(event: Any) -> EventData:  # noqa: ANN401 - one of several events
+    """What a recipient, or a machine, did with a message. Resend's names, with additions."""
+    if isinstance(event, MessageOpened):
+        return {"open": hit_data(event.hit), "first": event.first}
+    if isinstance(event, LinkClicked):
+        return {"click": {"link": event.link, **hit_data(event.hit)}, "first": event.first}
+    if isinstance(event, RecipientUnsubscribed):
+        return {"unsubscribe": {"method": event.method, "list": event.list or None}}
+    return {}
+
+
+def hit_data(hit: TrackingHit) -> EventData:
+    certainty = MachineCertainty.Name(hit.machine).rpartition("_")[2].lower()
+    return {
+        "ipAddress": hit.ip or None,
+        "userAgent": hit.user_agent or None,
+        "timestamp": format_time_ms(milliseconds_of(hit.at)),
+        "machine": hit.machine != 0,
+        "machine_reason": hit.machine_reason or None,
+        "machine_certainty": certainty if hit.machine else None,
+    }
 
 
 def internal_data(event: Any) -> EventData:  # noqa: ANN401 - one of several events

@@ -7,7 +7,12 @@ from typing import Any, NamedTuple, TypeAlias
 from google.protobuf.message import Message
 
 from contracts.delivery.v1.events_pb2 import BounceReceived, ComplaintReceived, DeliveryAttempted
-from contracts.events.v1.events_pb2 import WebhookDisabled
+from contracts.events.v1.events_pb2 import (
+    LinkClicked,
+    MessageOpened,
+    RecipientUnsubscribed,
+    WebhookDisabled,
+)
 from contracts.ingest.v1.events_pb2 import DomainChanged, MessageAccepted
 from contracts.router.v1.events_pb2 import (
     DeliveryAssigned,
@@ -37,6 +42,9 @@ class EventKind(IntEnum):
     WEBHOOK_TEST = 10
     DOMAIN = 11
     SUPPRESSION = 12
+    OPENED = 13
+    CLICKED = 14
+    UNSUBSCRIBED = 15
 
 
 class StatusRank(IntEnum):
@@ -64,6 +72,7 @@ CLOSED_RANKS = {
     4: StatusRank.SUPPRESSED,
     5: StatusRank.CANCELED,
 }
+ENGAGEMENT_KINDS = frozenset({EventKind.OPENED, EventKind.CLICKED, EventKind.UNSUBSCRIBED})
 # Events after the close of a message, or without a message, go to `unpartitioned_log`.
 PARTITIONED_KINDS = frozenset(
     {
@@ -131,6 +140,11 @@ def _bounce(_: BounceReceived) -> tuple[StatusRank, int]:
     return StatusRank.BOUNCED, LAST_STEP + 1
 
 
+def _engaged(_: Message) -> tuple[StatusRank, int]:
+    """What a recipient does with a message does not change its status."""
+    return StatusRank.UNKNOWN, LAST_STEP + 3
+
+
 Placement: TypeAlias = Callable[[Any], tuple[StatusRank, int]]
 MESSAGE_EVENTS: dict[type[Message], tuple[EventKind, Placement]] = {
     MessageAccepted: (EventKind.ACCEPTED, _accepted),
@@ -141,6 +155,9 @@ MESSAGE_EVENTS: dict[type[Message], tuple[EventKind, Placement]] = {
     MessageClosed: (EventKind.CLOSED, _closed),
     ComplaintReceived: (EventKind.COMPLAINT, _complaint),
     BounceReceived: (EventKind.BOUNCE, _bounce),
+    MessageOpened: (EventKind.OPENED, _engaged),
+    LinkClicked: (EventKind.CLICKED, _engaged),
+    RecipientUnsubscribed: (EventKind.UNSUBSCRIBED, _engaged),
 }
 WITH_CONTEXT = frozenset({EventKind.ACCEPTED, EventKind.SCREENED, EventKind.ASSIGNED})
 EVENT_CLASSES: dict[EventKind, type[Message]] = {

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from contracts.router.v1.events_pb2 import CLOSED_STATE_FAILED, MessageClosed
 from kernel import times
-from services.events.domain.log_event import EventKind, LogEvent, StatusRank
+from services.events.domain.log_event import ENGAGEMENT_KINDS, EventKind, LogEvent, StatusRank
 
 # A tenant receives the first delay of a message, then at most one per 4 hours.
 DELAY_NOTICE_INTERVAL = timedelta(hours=4)
-ALWAYS_PUBLIC = frozenset({EventKind.CLOSED, EventKind.COMPLAINT, EventKind.BOUNCE})
+ALWAYS_PUBLIC = ENGAGEMENT_KINDS | {EventKind.CLOSED, EventKind.COMPLAINT, EventKind.BOUNCE}
 NEVER_PUBLIC = frozenset({EventKind.ATTEMPTED})
 ONCE_PER_EMAIL = frozenset({EventKind.ACCEPTED, EventKind.ASSIGNED})
 SENDING_KINDS = frozenset({EventKind.ASSIGNED, EventKind.ATTEMPTED})

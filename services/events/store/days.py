@@ -19,6 +19,8 @@ DELETE_EXPIRED = (
     " WHERE deleted_at < now() - make_interval(days => %s)"
     " AND NOT EXISTS (SELECT FROM events.webhook_deliveries WHERE endpoint_id = w.id)"
     " LIMIT 1000))",
+    "DELETE FROM events.hit_spools WHERE spool_id = ANY(ARRAY(SELECT spool_id"
+    " FROM events.hit_spools WHERE read_at < now() - make_interval(days => %s) LIMIT 1000))",
 )
 
 
@@ -30,6 +32,7 @@ class LogDayPartitions:
     def __init__(self) -> None:
         self._messages = TablePartitions("events", "log", "state")
         self._emails = TablePartitions("events", "emails", "tags")
+        self._engagement = TablePartitions("events", "engagement")
 
     async def ensure(self, tx: Transaction, days: Iterable[date], *, today: date) -> set[date]:
         """Create missing partitions of recent days; returns the days that were dropped."""
@@ -41,7 +44,12 @@ class LogDayPartitions:
         new = {day for day in missing if may_create_partition(day, today)}
         await self._messages.ensure(tx, new)
         await self._emails.ensure(tx, new | {day - timedelta(days=1) for day in new})
+        await self._engagement.ensure(tx, new)
         return dropped
+
+    async def ensure_engagement(self, tx: Transaction, days: Iterable[date]) -> None:
+        """Create missing partitions of days that the log has: older versions had no such table."""
+        await self._engagement.ensure(tx, days)
 
     async def existing(self, tx: Transaction) -> list[date]:
         """Oldest first."""
@@ -49,6 +57,7 @@ class LogDayPartitions:
 
     async def drop(self, tx: Transaction, day: date) -> bool:
         await self._emails.drop(tx, day - timedelta(days=1))
+        await self._engagement.drop(tx, day - timedelta(days=1))
         return await self._messages.drop(tx, day)
 
 

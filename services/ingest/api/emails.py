@@ -37,7 +37,7 @@ from services.ingest.clients import STATES_DEADLINE_S, ServiceClients
 from services.ingest.domain.accepted_event import timestamp
 from services.ingest.domain.problem import Fault, Problem, not_found, unavailable
 from services.ingest.domain.schedule import AHEAD_MAX, InvalidTime, parse_time
-from services.ingest.domain.status import RecipientState, last_event
+from services.ingest.domain.status import CLICKED, OPENED, RecipientState, last_event
 from services.ingest.domain.waiting_filter import WaitingFilter
 from services.ingest.store.emails import EmailStore, StoredEmail, StoredMessage
 
@@ -47,12 +47,12 @@ CANCELLATIONS_MAX = 4  # at a time, in each process
 
 @dataclass(frozen=True, slots=True)
 class EmailWithStates:
-    """An email with the router's states of its messages and its last event in the log (empty if
-    there is none). unavailable: services that did not respond."""
+    """An email with the router's states of its messages and what the log has of it (empty if
+    nothing). unavailable: services that did not respond."""
 
     email: StoredEmail
     states: dict[str, MessageState]
-    logged: str
+    logged: LoggedEmail
     unavailable: list[str]
 
     def state_of(self, one: StoredMessage) -> MessageState:
@@ -67,7 +67,13 @@ class EmailWithStates:
             for one, state in found
         ]
         scheduled = self.email.scheduled_at is not None
-        return last_event(states, scheduled=scheduled, logged=self.logged)
+        engagement = self.logged.engagement
+        logged = [
+            self.logged.last_event,
+            *([OPENED] if engagement.opens else []),
+            *([CLICKED] if engagement.clicks else []),
+        ]
+        return last_event(states, scheduled=scheduled, logged=logged)
 
 
 class Emails:
@@ -113,13 +119,13 @@ class Emails:
 
     async def get(self, principal: Principal, email_id: str) -> EmailWithStates:
         """The email from ingest's own database, so that it is there right after the POST, with the
-        router's states and the last event of the log if those services respond."""
+        router's states and what the log has of it if those services respond."""
         email = await self.find(principal, email_id)
         states, logged = await asyncio.gather(
-            self._fetch_states(principal, email), self._fetch_last_event(principal, email)
+            self._fetch_states(principal, email), self._fetch_logged(principal, email)
         )
         missing = [name for name, one in (("router", states), ("events", logged)) if one is None]
-        return EmailWithStates(email, states or {}, logged or "", missing)
+        return EmailWithStates(email, states or {}, logged or LoggedEmail(), missing)
 
     async def _fetch_states(
         self, principal: Principal, email: StoredEmail
@@ -136,7 +142,7 @@ class Emails:
             return None
         return {one.message_id: one for one in response.states}
 
-    async def _fetch_last_event(self, principal: Principal, email: StoredEmail) -> str | None:
+    async def _fetch_logged(self, principal: Principal, email: StoredEmail) -> LoggedEmail | None:
         request = ListEmailsRequest(
             tenant_id=principal.tenant_id, id=email.first.context.email_id, limit=1
         )
@@ -147,7 +153,7 @@ class Emails:
             )
         except Problem:
             return None
-        return response.emails[0].last_event if response.emails else ""
+        return response.emails[0] if response.emails else LoggedEmail()
 
     async def content(self, principal: Principal, email: StoredEmail) -> Content | None:
         """The content as accepted; None if it has expired or cannot be read now."""

@@ -7,12 +7,14 @@ from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
 Id = Annotated[str, Meta(extra_json_schema={"format": "uuid"})]
 Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 Status = Literal[
-    "queued", "scheduled", "sent", "held", "delivery_delayed", "delivered", "canceled",
-    "suppressed", "failed", "bounced", "complained",
+    "queued", "scheduled", "sent", "held", "delivery_delayed", "delivered",
+    "canceled", "suppressed", "failed", "bounced", "complained",
 ]  # fmt: skip
+LastEvent = Literal[Status, "opened", "clicked"]
 EventType = Literal[
     "email.sent", "email.scheduled", "email.held", "email.delivered", "email.delivery_delayed",
     "email.bounced", "email.failed", "email.suppressed", "email.canceled", "email.complained",
+    "email.opened", "email.clicked", "email.unsubscribed",
     "webhook.disabled", "webhook.test", "domain.created", "domain.updated", "domain.verified",
     "domain.failed", "domain.paused", "domain.resumed", "domain.deleted", "suppression.added",
     "suppression.removed",
@@ -111,6 +113,18 @@ class RecipientResponse(Struct):
     queue_id: str | None
 
 
+class EngagementResponse(Struct):
+    """What recipients did. Hits that are certainly a machine's are counted apart."""
+
+    opens: int
+    clicks: int
+    machine_opens: int
+    machine_clicks: int
+    first_opened_at: Time | None
+    first_clicked_at: Time | None
+    unsubscribed_at: Time | None
+
+
 class EmailResponse(Struct, rename={"from_": "from", "list_": "list"}):
     """An email with its recipients. unavailable: services that did not respond."""
 
@@ -127,13 +141,14 @@ class EmailResponse(Struct, rename={"from_": "from", "list_": "list"}):
     text: str | None
     created_at: Time
     scheduled_at: Time | None
-    last_event: Status
+    last_event: LastEvent
     tags: list[TagResponse]
     metadata: dict[str, str]
     stream: Literal["transactional", "broadcast"]
     list_: str | None
     test: bool
     recipients: list[RecipientResponse]
+    engagement: EngagementResponse | None
     unavailable: list[str]
 
 
@@ -210,49 +225,6 @@ class TestEvent(Struct):
 
     object: Literal["event"]
     id: str
-
-
-class SuppressionResponse(Struct):
-    """A suppressed address with the reason. tenant_id: null for all tenants of an account. list:
-    whose broadcasts are suppressed; null for all mail."""
-
-    object: Literal["suppression"]
-    id: Id
-    tenant_id: Id | None
-    email: str
-    scope: Literal["tenant", "list", "account"]
-    list: str | None
-    origin: str
-    reason: str | None
-    note: str | None
-    source_id: str | None
-    created_at: Time | None
-    expires_at: Time | None
-
-
-class SuppressionReference(Struct):
-    """A suppressed address."""
-
-    object: Literal["suppression"]
-    id: Id
-
-
-class RemovedSuppression(SuppressionReference):
-    """An address that is no longer suppressed."""
-
-    deleted: bool
-
-
-class AddSuppressionsResponse(Struct):
-    """The suppressions, in the order of the request."""
-
-    data: list[SuppressionReference]
-
-
-class RemoveSuppressionsResponse(Struct):
-    """The addresses that were suppressed."""
-
-    data: list[RemovedSuppression]
 
 
 class QueueResponse(Struct):

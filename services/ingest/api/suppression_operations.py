@@ -7,14 +7,11 @@ from msgspec import Struct
 
 from services.ingest.api.callers import NAMING_TENANT, SPANNING_UNLESS_OPERATOR
 from services.ingest.api.operation import Operation
-from services.ingest.api.response_schemas import (
+from services.ingest.api.response_schemas import DeleteResponse, Id, Time, list_of
+from services.ingest.api.suppression_schemas import (
     AddSuppressionsResponse,
-    DeleteResponse,
-    Id,
     RemoveSuppressionsResponse,
     SuppressionResponse,
-    Time,
-    list_of,
 )
 
 

@@ -40,7 +40,21 @@ def to_json(found: EmailWithStates, content: Content | None) -> dict[str, object
         "list": first.context.list or None,
         "test": first.context.test,
         "recipients": [_recipient(one, found) for one in email.messages],
+        "engagement": None if "events" in found.unavailable else _engagement(found.logged),
         "unavailable": found.unavailable,
+    }
+
+
+def _engagement(logged: LoggedEmail) -> dict[str, object]:
+    found = logged.engagement
+    return {
+        "opens": found.opens,
+        "clicks": found.clicks,
+        "machine_opens": found.machine_opens,
+        "machine_clicks": found.machine_clicks,
+        "first_opened_at": format_timestamp(found.first_opened_at),
+        "first_clicked_at": format_timestamp(found.first_clicked_at),
+        "unsubscribed_at": format_timestamp(found.unsubscribed_at),
     }
 
 

@@ -38,4 +38,5 @@ def test_the_linter_reports_empty_and_shadowed_rules() -> None:
 def test_hits_of_machines_are_distinguished_from_those_of_people(
     hit: TrackingHit, reason: str | None
 ) -> None:
-    assert bot_hits.bot_reason(hit) == reason
+    rule = bot_hits.matching_rule(hit)
+    assert (rule.reason if rule else None) == reason

@@ -28,4 +28,4 @@ PEOPLE = (
 @pytest.mark.parametrize("agent", PEOPLE)
 def test_a_mail_client_is_not_a_machine(agent: str) -> None:
     for kind in (bot_hits.OPEN, bot_hits.CLICK):
-        assert bot_hits.bot_reason(TrackingHit(kind, "GET", agent, after_s=60.0)) is None
+        assert bot_hits.matching_rule(TrackingHit(kind, "GET", agent, after_s=60.0)) is None

@@ -151,7 +151,7 @@ def test_the_case_of_a_host_and_its_last_dot_do_not_matter(hosts: list[str]) -> 
 @given(EVIL, st.sampled_from(["GET", "HEAD", "POST", ""]), st.floats(0, 10))
 def test_any_hit_is_classified(agent: str, method: str, after: float) -> None:
     for kind in (bot_hits.OPEN, bot_hits.CLICK):
-        found = bot_hits.bot_reason(TrackingHit(kind, method, agent, after))
+        found = bot_hits.matching_rule(TrackingHit(kind, method, agent, after))
         assert found is not None or (agent and method != "HEAD")
 
 

@@ -4,6 +4,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from contracts.events.v1.events_service_pb2 import LoggedEmail, LoggedEvent
 from contracts.ingest.v1.email_service_pb2 import (
+    EmailEngagement,
     EmailEventInfo,
     EmailStatus,
     RecipientStatus,
@@ -31,10 +32,16 @@ def to_proto(found: EmailWithStates) -> EmailStatus:
         scheduled_at=timestamp(scheduled) if scheduled else None,
         last_event=found.last_event,
         recipients=[_recipient(one, found) for one in found.email.messages],
+        engagement=_engagement(found.logged),
         unavailable=found.unavailable,
     )
     setattr(status, "from", getattr(first, "from"))
     return status
+
+
+def _engagement(logged: LoggedEmail) -> EmailEngagement:
+    """Both messages have the same fields."""
+    return EmailEngagement.FromString(logged.engagement.SerializeToString())
 
 
 def _recipient(one: StoredMessage, found: EmailWithStates) -> RecipientStatus:

@@ -1,7 +1,6 @@
 """The HTTP server: responses in one write, limits, RFC 9112."""
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
@@ -19,39 +18,15 @@ from services.ingest.api.http import (
     send_response,
 )
 from services.ingest.api.http_app import HttpApp, send_problem
+from services.ingest.api.refusals import refusal_of
 from services.ingest.domain.problem import Problem
+from tests.support.fake_transport import FakeTransport
 
 READ_BYTES = 64 * 1024
+Refusing = type("Refusing", (HttpProtocol,), {"refusal": staticmethod(refusal_of(Brands()))})
 BODY = b'{"id":"1"}'
 POST = b"POST /v1/emails HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
 CLOSING = POST.replace(b"Host: x", b"Host: x\r\nConnection: close")
-
-
-class FakeTransport(asyncio.Transport):
-    """Records what is written."""
-
-    def __init__(self, writes: Sequence[bytes] = (), *, closed: bool = False) -> None:
-        super().__init__({"peername": ("192.0.2.1", 5), "sockname": ("192.0.2.2", 80)})
-        self.writes = list(writes)
-        self.closed = closed
-
-    def write(self, data: Any) -> None:  # noqa: ANN401 - bytes of any kind
-        self.writes.append(bytes(data))
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def close(self) -> None:
-        self.closed = True
-
-    def abort(self) -> None:
-        self.closed = True
-
-    def pause_reading(self) -> None:
-        pass
-
-    def resume_reading(self) -> None:
-        pass
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,11 +47,11 @@ def exchange(
 
     async def scenario() -> FakeTransport:
         config = uvicorn.Config(
-            cast(Any, application), http=HttpProtocol, ws="none", lifespan="off", log_config=None
+            cast(Any, application), http=Refusing, ws="none", lifespan="off", log_config=None
         )
         config.load()
         transport = FakeTransport()
-        protocol = HttpProtocol(config, ServerState(), {})
+        protocol = Refusing(config, ServerState(), {})
         protocol.connection_made(transport)
         if not reads:
             protocol.pause_writing()

@@ -4,7 +4,7 @@ import pytest
 
 from services.events.api.emails import LAST_EVENTS
 from services.events.domain.log_event import StatusRank
-from services.ingest.domain.status import PROGRESS, RecipientState, last_event
+from services.ingest.domain.status import CLICKED, OPENED, PROGRESS, RecipientState, last_event
 
 
 @pytest.mark.parametrize(
@@ -35,15 +35,25 @@ def test_a_scheduled_email_is_scheduled_until_it_is_sent() -> None:
 
 
 def test_a_complaint_is_read_from_the_log() -> None:
-    assert (
-        last_event([RecipientState("delivered")], scheduled=False, logged="complained")
-        == "complained"
-    )
+    logged = ["complained", "opened"]
+    found = last_event([RecipientState("delivered")], scheduled=False, logged=logged)
+    assert found == "complained"
+
+
+def test_what_the_recipient_did_is_the_status_of_a_delivered_email() -> None:
+    states = [RecipientState("delivered")]
+    assert last_event(states, scheduled=False, logged=["delivered", "opened"]) == "opened"
+    assert last_event(states, scheduled=False, logged=["opened", "clicked"]) == "clicked"
+    bounced = [RecipientState("bounced"), *states]
+    assert last_event(bounced, scheduled=False, logged=["clicked"]) == "bounced"
 
 
 def test_a_lagging_log_does_not_delay_the_status() -> None:
-    assert last_event([RecipientState("delivered")], scheduled=False, logged="sent") == "delivered"
+    assert (
+        last_event([RecipientState("delivered")], scheduled=False, logged=["sent"]) == "delivered"
+    )
 
 
 def test_lists_and_single_emails_have_the_same_statuses() -> None:
-    assert [LAST_EVENTS[rank] for rank in sorted(StatusRank)] == list(PROGRESS)
+    both = [name for name in PROGRESS if name not in {OPENED, CLICKED}]
+    assert [LAST_EVENTS[rank] for rank in sorted(StatusRank)] == both

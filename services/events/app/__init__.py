@@ -4,7 +4,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from contracts.delivery.v1.events_pb2 import BounceReceived, ComplaintReceived, DeliveryAttempted
-from contracts.events.v1.events_pb2 import WebhookDisabled
+from contracts.events.v1.events_pb2 import (
+    LinkClicked,
+    MessageOpened,
+    RecipientUnsubscribed,
+    WebhookDisabled,
+)
 from contracts.events.v1.events_service_pb2_grpc import add_EventsServiceServicer_to_server
 from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.ingest.v1.events_pb2 import DomainChanged, MessageAccepted
@@ -26,7 +31,9 @@ from kernel.rpc import RpcServer
 from kernel.service import Loop, Service, close_in_order, create_loops
 from mail.reachable import parse_networks
 from services.events.api import EventsServicer
+from services.events.api.tracking.hosts import TrackingHosts
 from services.events.api.webhooks import WebhookDependencies
+from services.events.app.tracking import Tracking, create_tracking
 from services.events.clients import WebhookClient
 from services.events.clients.brands import TenantBrands
 from services.events.handlers import Handlers, on_tenant
@@ -52,6 +59,9 @@ ALL_EVENTS = (
     WebhookDisabled,
     DomainChanged,
     SuppressionChanged,
+    MessageOpened,
+    LinkClicked,
+    RecipientUnsubscribed,
 )
 
 
@@ -68,10 +78,12 @@ class Dependencies:
     secrets: SecretKeyring
     client: WebhookClient
     webhooks: WebhookDispatcher
+    tracking: Tracking | None
 
     async def close(self) -> None:
         await close_in_order(
             self.webhooks.drain,
+            *([self.tracking.close] if self.tracking is not None else []),
             self.outbox.drain,
             self.kafka.close,
             self.client.close,
@@ -92,6 +104,7 @@ def create_service(settings: Settings) -> Service:
             create_rpc_server(deps).run,
             deps.webhooks.run,
             *create_maintenance_loops(deps),
+            *(deps.tracking.loops if deps.tracking is not None else []),
         ],
         close=deps.close,
         health=deps.health,
@@ -110,7 +123,8 @@ def create_dependencies(settings: Settings) -> Dependencies:
     outbox = Outbox(database, "events", kafka.publish, sweep_after_s=settings.outbox_sweep_after_s)
     secrets = SecretKeyring(settings.secret_keys)
     allowed = parse_networks(settings.webhook_allowed_networks)
-    brands = TenantBrands(read_brands(settings.brands_file), kafka)
+    known = read_brands(settings.brands_file)
+    brands = TenantBrands(known, kafka)
     client = WebhookClient(allowed, timeout_s=settings.webhook_timeout_s)
     config = webhook_config(settings)
     return Dependencies(
@@ -130,6 +144,14 @@ def create_dependencies(settings: Settings) -> Dependencies:
             secrets=secrets,
             health=health,
             config=config,
+        ),
+        create_tracking(
+            settings,
+            database=database,
+            outbox=outbox,
+            health=health,
+            hosts=TrackingHosts(known, brands.are_known),
+            certificates=known.certificates,
         ),
     )
 

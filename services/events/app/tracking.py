@@ -1,0 +1,97 @@
+"""Wires the listener of links in mail."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kernel.crypto import derived_key
+from kernel.database import Database
+from kernel.errors import ConfigError
+from kernel.health import DependencyHealth
+from kernel.http_server import HttpServer, Refusal
+from kernel.outbox import Outbox
+from kernel.service import Loop, create_loops
+from kernel.tls import CertificateFiles, Certificates
+from mail.bot_hits import Rule, default_rules, parse_rules
+from services.events.api.tracking.app import TrackingApp
+from services.events.api.tracking.hosts import TrackingHosts
+from services.events.api.tracking.recorder import HitRecorder
+from services.events.domain.hit import ClientReducer
+from services.events.loops.tracking_hits import TrackingHits
+from services.events.settings import Settings
+from services.events.store.hit_spool import HitSpool
+
+INTERVAL_S = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Tracking:
+    loops: Sequence[Loop]
+    recorder: HitRecorder
+
+    async def close(self) -> None:
+        await self.recorder.close()
+
+
+def create_tracking(
+    settings: Settings,
+    *,
+    database: Database,
+    outbox: Outbox,
+    health: DependencyHealth,
+    hosts: TrackingHosts,
+    certificates: Mapping[str, CertificateFiles],
+) -> Tracking | None:
+    """None without an address. Raises ConfigError. certificates: by host."""
+    if not settings.tracking_listen and not settings.tracking_tls_listen:
+        return None
+    rules = default_rules() + read_rules(settings.tracking_machines_file)
+    spool = HitSpool(
+        Path(settings.tracking_spool), bytes_max=settings.tracking_spool_mb_max * 1_000_000
+    )
+    recorder = HitRecorder(spool)
+    keys = [derived_key(key, "tracking") for key in settings.secret_keys]
+    clients = ClientReducer(derived_key(settings.secret_keys[0], "tracking source"), rules)
+    app = TrackingApp(keys, recorder, clients, hosts=hosts)
+    hits = TrackingHits(
+        database, outbox, spool, rules, health,
+        linger_s=settings.tracking_linger_s, unknown_wait_s=settings.tracking_unknown_wait_s,
+    )  # fmt: skip
+    loops = [
+        *create_servers(settings, app, certificates),
+        *create_loops([(INTERVAL_S, hits.run_once)], health),
+    ]
+    return Tracking(loops, recorder)
+
+
+def create_servers(
+    settings: Settings, app: TrackingApp, certificates: Mapping[str, CertificateFiles]
+) -> list[Loop]:
+    loops: list[Loop] = []
+    tls = None
+    if settings.tracking_tls_listen:
+        found = Certificates(settings.certificate(), certificates)
+        tls = found.context(alpn=["http/1.1"])
+        loops.append(found.watch)
+    for listen, context in ((settings.tracking_listen, None), (settings.tracking_tls_listen, tls)):
+        if listen:
+            server = HttpServer(
+                app,
+                listen,
+                refusal=lambda _: Refusal(),
+                trusted_proxies=settings.tracking_trusted_proxies,
+                connections_max=settings.tracking_connections_max,
+                tls=context,
+            )
+            loops.append(server.run)
+    return loops
+
+
+def read_rules(path: str) -> tuple[Rule, ...]:
+    """The operator's rules. Raises ConfigError."""
+    if not path:
+        return ()
+    try:
+        return parse_rules(Path(path).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"EVENTS_TRACKING_MACHINES_FILE: {error}") from error

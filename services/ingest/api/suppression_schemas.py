@@ -1,0 +1,50 @@
+"""Schemas of responses about suppressions, for the OpenAPI document."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from services.ingest.api.response_schemas import Id, Time
+
+
+class SuppressionResponse(Struct):
+    """A suppressed address with the reason. tenant_id: null for all tenants of an account. list:
+    whose broadcasts are suppressed; null for all mail."""
+
+    object: Literal["suppression"]
+    id: Id
+    tenant_id: Id | None
+    email: str
+    scope: Literal["tenant", "list", "account"]
+    list: str | None
+    origin: str
+    reason: str | None
+    note: str | None
+    source_id: str | None
+    created_at: Time | None
+    expires_at: Time | None
+
+
+class SuppressionReference(Struct):
+    """A suppressed address."""
+
+    object: Literal["suppression"]
+    id: Id
+
+
+class RemovedSuppression(SuppressionReference):
+    """An address that is no longer suppressed."""
+
+    deleted: bool
+
+
+class AddSuppressionsResponse(Struct):
+    """The suppressions, in the order of the request."""
+
+    data: list[SuppressionReference]
+
+
+class RemoveSuppressionsResponse(Struct):
+    """The addresses that were suppressed."""
+
+    data: list[RemovedSuppression]

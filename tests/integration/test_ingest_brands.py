@@ -59,6 +59,7 @@ async def seconds_until(read: Callable[[], Awaitable[str]], value: str) -> float
     began_s = time.monotonic()
     while await read() != value:
         assert time.monotonic() < began_s + 20
+        await asyncio.sleep(0.02)
     return time.monotonic() - began_s
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from mail import parser
 from mail.body_parts import is_attachment
 from mail.parser import Entity
-from mail.splice import QUOTED_PRINTABLE, SlottedText, encode_fixed
+from mail.splice import QUOTED_PRINTABLE, SlottedText, encode_fixed, end_with_newline
 
 # In these, every octet of ASCII is this character. Others may have shifts, or two octets for each.
 _CHARSET = re.compile(r"us-ascii|utf-8|iso-8859-\d{1,2}|windows-125\d", re.IGNORECASE)
@@ -66,13 +66,15 @@ def _read(entity: Entity) -> tuple[str, str] | None:
 
 
 def replace_html(raw: bytes, part: HtmlPart, text: SlottedText[Any]) -> bytes:
-    """The message with another text in its HTML part, with a mark for each slot."""
+    """The message with another text in its HTML part, with a mark for each slot. It ends in a line
+    end also if the part ends the message and its text has none, as base64 can."""
 
     def encode(piece: str) -> bytes:
         return piece.encode(part.charset).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     head = _with_encoding(raw[part.start : part.body])
-    return b"".join((raw[: part.start], head, encode_fixed(text.fixed, encode), raw[part.end :]))
+    fixed = text.fixed if part.end < len(raw) else end_with_newline(text.fixed)
+    return b"".join((raw[: part.start], head, encode_fixed(fixed, encode), raw[part.end :]))
 
 
 def _with_encoding(head: bytes) -> bytes:

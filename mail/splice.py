@@ -91,10 +91,14 @@ def _part(subtype: str, text: SlottedText[Any] | None, own: str) -> Part:
     if text is None or not text.keys:
         return mime.text_part(subtype, text.fixed[0] if text else own)
     charset = b"us-ascii" if all(map(str.isascii, text.fixed)) else b"utf-8"
-    last = text.fixed[-1]
-    fixed = text.fixed if last.endswith("\n") else (*text.fixed[:-1], f"{last}\n")
-    body = encode_fixed(fixed, mime.utf8_lines)
+    body = encode_fixed(end_with_newline(text.fixed), mime.utf8_lines)
     return Part(mime.text_part_fields(subtype, charset, QUOTED_PRINTABLE), body)
+
+
+def end_with_newline(fixed: tuple[str, ...]) -> tuple[str, ...]:
+    """The text around slots with a line end after it."""
+    last = fixed[-1]
+    return fixed if last.endswith("\n") else (*fixed[:-1], f"{last}\n")
 
 
 def encode_fixed(fixed: Sequence[str], encode: Callable[[str], bytes]) -> bytes:

@@ -1,6 +1,8 @@
 """Tracking links, pixels and unsubscribe URLs in the messages of several recipients."""
 
+import base64
 import re
+from binascii import b2a_qp
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
@@ -12,7 +14,7 @@ from uuid import UUID
 import dkim
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from selectolax.lexbor import LexborHTMLParser
 
@@ -20,7 +22,7 @@ from contracts.ingest.v1.content_pb2 import Content, Header, Tracking, Unsubscri
 from contracts.ingest.v1.events_pb2 import MessageContext
 from mail import tracking, unsubscribe
 from mail.dkim import Signer, dkim_record
-from mail.smtp import dot_unstuff
+from mail.smtp import dot_unstuff, normalize_line_endings
 from mail.tracking import Click, PixelOpen
 from mail.unsubscribe import Subscription
 from services.delivery.domain.recipient_links import LINKS_MAX
@@ -84,7 +86,11 @@ def body_of(raw: bytes, kind: str = "html") -> str:
 
 
 def hrefs_of(raw: bytes) -> list[str]:
-    nodes = LexborHTMLParser(body_of(raw)).css("a,area")
+    return hrefs_in(body_of(raw))
+
+
+def hrefs_in(page: str) -> list[str]:
+    nodes = LexborHTMLParser(page).css("a,area")
     return [node.attrs.get("href") or "" for node in nodes]
 
 
@@ -276,6 +282,48 @@ def test_a_submitted_message_changes_only_in_its_html(cte: str) -> None:
     assert kept in sent
     assert sent.endswith(raw[raw.rindex(b"\r\n--") :])
     assert wire_of(content("", raw=raw, tracking=None)).endswith(raw)
+
+
+SUBMITTED_AS = {
+    "alone": b"%b",
+    "in a multipart": b"Content-Type: multipart/mixed; boundary=b\n\n--b\n%b\n--b--\n",
+    "in a multipart without end": b"Content-Type: multipart/mixed; boundary=b\n\n--b\n%b",
+}
+ENCODED: dict[bytes, Callable[[bytes], bytes]] = {
+    b"base64": base64.encodebytes,
+    b"quoted-printable": lambda html: b2a_qp(html, istext=False),
+    b"Quoted-Printable": lambda html: b2a_qp(html, istext=True) + b"=\n",
+    b"8bit": bytes,
+}
+
+
+@given(
+    st.sampled_from(sorted(SUBMITTED_AS)),
+    st.sampled_from(sorted(ENCODED)),
+    st.text("\r\n\t =.-é\1", max_size=8),
+)
+@example("alone", b"base64", "")
+@example("alone", b"Quoted-Printable", "")
+def test_submitted_html_can_be_sent_however_it_ends(where: str, cte: bytes, rest: str) -> None:
+    page = f'<a href="{escape(URL)}">y</a>{rest}'
+    part = b"Content-Type: text/html; charset=utf-8\nContent-Transfer-Encoding: %b\n\n%b" % (
+        cte, ENCODED[cte](page.encode())
+    )  # fmt: skip
+    raw = normalize_line_endings(b"From: news@sender.example\n" + SUBMITTED_AS[where] % part)
+    sent = wire_of(content("", raw=raw, tracking=Tracking(host="links.example", clicks=True)))
+    found = re.sub(r"https://links\.example/c/[\w-]+", escape(URL), html_lines_of(sent))
+    expected, end = html_lines_of(raw), "" if where == "in a multipart" else "\n"
+    assert {found, f"{found}{end}"} & {expected, f"{expected}{end}"}
+    assert [read_link(href) for href in hrefs_in(html_lines_of(sent))] == [Click(TENANT, ANN, URL)]
+    check_signatures(sent)
+
+
+def html_lines_of(raw: bytes) -> str:
+    """The decoded html, with LF for every line end."""
+    [part] = [one for one in parsed(raw).walk() if one.get_content_type() == "text/html"]
+    octets = part.get_payload(decode=True)
+    assert isinstance(octets, bytes)
+    return octets.decode().replace("\r\n", "\n").replace("\r", "\n")
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,15 @@ QUEUES_PER_MESSAGE = 2  # more than one, because some of the queues turn out to 
 QUEUES_MIN = 200  # a tick that reads all active queues need not move them
 # While mail is assigned that has just become due, ticks are shorter, so that it does not wait for
 # the backlog of others. A backlog alone is cheaper in long ticks.
-PROMPT_PART = 1 / 3
+PROMPT_PART = 4 / 9
 PROMPT_S = 5.0  # after the last such mail
 
 
 @dataclass(slots=True)
 class BatchSize:
     """As many messages as a tick of target_s can assign, so that mail that becomes due meanwhile
-    waits no longer than that, however many tenants and sources there are; a third of that while
-    there is such mail."""
+    waits no longer than that, however many tenants and sources there are; less than half of that
+    while there is such mail."""
 
     size_max: int
     target_s: float

@@ -110,7 +110,7 @@ class Email(_message.Message):
     text: _builtins.str
     """unset: generated from html; empty: html only"""
     stream: _builtins.str
-    """transactional or broadcast; by default broadcast if list is set"""
+    """transactional, without a list, or broadcast; the default with a list"""
     tls: _builtins.str
     """opportunistic (default) or enforced"""
     track_opens: _builtins.bool
@@ -198,7 +198,7 @@ class ListUnsubscribe(_message.Message):
     MAILTO_FIELD_NUMBER: _builtins.int
     ONE_CLICK_FIELD_NUMBER: _builtins.int
     url: _builtins.str
-    """https; empty: a page of the engine, which suppresses the recipient"""
+    """https; empty, not in transactional mail: a page of the engine"""
     mailto: _builtins.str
     one_click: _builtins.bool
     """true; with a url of your own, it must take the POST of RFC 8058"""

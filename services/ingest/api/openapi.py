@@ -37,12 +37,8 @@ CURSOR = {"type": "string", "format": "cursor"}
 ISO_TIME = {"type": "string", "format": "date-time", "pattern": "^(19[7-9][0-9]|[2-8][0-9]{3})-"}
 NULL = {"type": "null"}
 EXPIRY = {"expires_at": {"anyOf": [ISO_TIME, NULL]}}
-ADDRESSES = {
-    "type": "array",
-    "minItems": 1,
-    "maxItems": 2,
-    "items": {"type": "string", "format": "ip-address"},
-}
+IP_ADDRESS = {"type": "string", "format": "ip-address"}
+ADDRESSES = {"type": "array", "minItems": 1, "maxItems": 2, "items": IP_ADDRESS}
 EHLO = {"anyOf": [HOST_NAME, {"const": ""}]}
 SOON = {
     "type": "string",
@@ -165,6 +161,8 @@ ONE_OF_TWO = [
 ]
 ITEMS_MAX = {"attachments": ATTACHMENTS_MAX, "tags": PAIRS_MAX}
 TEXT = {"type": "string", "minLength": 1}
+BOTH: dict[str, Any] = {"stream": {"const": "transactional"}, "list": {"type": "string"}}
+TRANSACTIONAL_TO_LIST = {"required": [*BOTH], "properties": BOTH}  # is refused
 SOME_BODY = [
     {"required": [name], "properties": {name: TEXT}} for name in ("html", "text")
 ]  # at least one of them
@@ -299,9 +297,10 @@ def with_rules(bodies: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     if email := found.get("SendEmailRequest"):
         for name, most in ITEMS_MAX.items():
             email["properties"][name] = _bounded(email["properties"][name], maxItems=most)
-        email["anyOf"] = SOME_BODY
+        email["anyOf"], email["not"] = SOME_BODY, TRANSACTIONAL_TO_LIST
         del email["properties"]["topic_id"]  # Resend's name of list
     if raw := found.get("SendRawRequest"):
+        raw["not"] = TRANSACTIONAL_TO_LIST
         del raw["properties"]["topic_id"]
         raw["properties"]["tags"] = _bounded(raw["properties"]["tags"], maxItems=PAIRS_MAX)
     if attachment := found.get("Attachment"):

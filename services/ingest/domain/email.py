@@ -58,8 +58,8 @@ class Attachment(RequestModel):
 
 class ListUnsubscribe(RequestModel):
     """The fields List-Unsubscribe and List-Unsubscribe-Post. url: of the sender's own, which must
-    take the POST of RFC 8058 if one_click; by default one of the engine. The characters are those
-    of `mail.unsubscribe`."""
+    take the POST of RFC 8058 if one_click; by default one of the engine, which only a broadcast can
+    have. The characters are those of `mail.unsubscribe`."""
 
     url: Annotated[str, Meta(max_length=900, pattern=UNSUBSCRIBE_URL)] | None = None
     mailto: Annotated[str, Meta(max_length=900, pattern=UNSUBSCRIBE_MAILTO)] | None = None

@@ -119,13 +119,30 @@ def list_of(email: SendEmailRequest | SendRawRequest) -> str:
 
 
 def stream_of(email: SendEmailRequest | SendRawRequest) -> str:
-    """Mail to a list is broadcast, unless the request says otherwise."""
+    """Mail to a list is broadcast."""
     return email.stream or ("broadcast" if list_of(email) else "transactional")
 
 
 def list_faults(email: SendEmailRequest | SendRawRequest) -> Iterable[Fault]:
     if email.list_ and email.topic_id and email.list_ != email.topic_id:
         yield Fault("#/topic_id", "invalid", "list and topic_id differ. Use one of them.")
+    if stream_of(email) == "transactional":
+        yield from _transactional_faults(email)
+
+
+def _transactional_faults(email: SendEmailRequest | SendRawRequest) -> Iterator[Fault]:
+    """Transactional mail ignores who has unsubscribed, so the engine's link would have no effect on
+    it (RFC 8058 §3.2)."""
+    if list_of(email):
+        name = "list" if email.list_ else "topic_id"
+        detail = f'Mail with {name} is broadcast. Send stream "broadcast", or no {name}.'
+        yield Fault(f"#/{name}", "invalid", detail)
+    elif email.list_unsubscribe is not None and email.list_unsubscribe.url is None:
+        detail = (
+            "Transactional mail ignores who has unsubscribed. Send list_unsubscribe with a url of "
+            'your own, or stream "broadcast", or a list.'
+        )
+        yield Fault("#/list_unsubscribe", "invalid", detail)
 
 
 def _content(

@@ -1,6 +1,7 @@
 """What an email has of tracking and unsubscribing: its request, its domain, its brand."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -148,9 +149,23 @@ def test_a_broadcast_has_a_url_to_unsubscribe_without_a_request() -> None:
     assert shared.content.unsubscribe.host == "links.example"
 
 
-def test_other_mail_has_it_on_request() -> None:
+@pytest.mark.parametrize("given", [{}, {"mailto": "leave@shop.example"}, {"one_click": False}])
+@pytest.mark.parametrize("stream", [{}, {"stream": "transactional"}])
+@pytest.mark.parametrize("request_of", [read, read_raw])
+def test_transactional_mail_cannot_have_a_url_that_does_not_stop_it(
+    request_of: Callable[..., ValidEmail], stream: dict[str, str], given: dict[str, object]
+) -> None:
+    with pytest.raises(Problem) as refused:
+        request_of(list_unsubscribe=given, **stream)
+    assert (refused.value.status, refused.value.name) == (422, "validation_error")
+    assert [one.pointer for one in refused.value.faults] == ["#/list_unsubscribe"]
+    own = {**given, "url": "https://own.example/l"}
+    assert request_of(list_unsubscribe=own, **stream).stream == "transactional"
+
+
+def test_the_fields_are_as_requested() -> None:
     given = {"mailto": "leave@shop.example", "one_click": False}
-    email = frozen(read(list_unsubscribe=given), OFF)
+    email = frozen(read(list_unsubscribe=given, stream="broadcast"), OFF)
     assert email.content.unsubscribe == Unsubscribe(
         host="leave.example", mailto="leave@shop.example"
     )
@@ -164,7 +179,7 @@ def test_without_a_host_a_broadcast_goes_without_the_url_but_not_with_a_placehol
     for name in ("html", "text"):
         email = read(stream="broadcast", **{name: "<{{unsubscribe_url}}>"})
         assert refusal(email, OFF, Brand()) == ("validation_error", f"#/{name}")
-    assert refusal(read(list_unsubscribe={}), OFF, Brand()) == (
+    assert refusal(read(list_unsubscribe={}, list="news"), OFF, Brand()) == (
         "missing_required_field",
         "#/list_unsubscribe/url",
     )
@@ -201,5 +216,9 @@ def test_every_target_that_is_accepted_can_be_sent(url: str, mailto: str) -> Non
 
 def test_a_header_of_the_sender_and_the_field_are_not_combined() -> None:
     with pytest.raises(Problem) as refused:
-        read(headers={"list-Unsubscribe": "<https://own.example/>"}, list_unsubscribe={})
+        read(
+            headers={"list-Unsubscribe": "<https://own.example/>"},
+            list_unsubscribe={},
+            stream="broadcast",
+        )
     assert [one.pointer for one in refused.value.faults] == ["#/list_unsubscribe"]

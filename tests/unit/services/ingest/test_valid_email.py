@@ -166,15 +166,18 @@ def test_a_tag_with_a_final_line_break_is_refused(tag: dict[str, str]) -> None:
         read(tags=[tag])
 
 
-def test_mail_to_a_list_is_broadcast_unless_its_stream_is_given() -> None:
+def test_mail_to_a_list_is_broadcast() -> None:
     assert [(one.list, one.stream) for one in (
         read(), read(list="news"), read(topic_id="news"), read(list="news", topic_id="news"),
-        read(list="news", stream="transactional"), read(list=None, stream="broadcast"),
+        read(list="news", stream="broadcast"), read(list=None, stream="broadcast"),
     )] == [
         ("", "transactional"), ("news", "broadcast"), ("news", "broadcast"),
-        ("news", "broadcast"), ("news", "transactional"), ("", "broadcast"),
+        ("news", "broadcast"), ("news", "broadcast"), ("", "broadcast"),
     ]  # fmt: skip
     assert faults_of(list="news", topic_id="offers") == [("#/topic_id", "invalid")]
+    for name in ("list", "topic_id"):
+        given: Any = {name: "news"}
+        assert faults_of(stream="transactional", **given) == [(f"#/{name}", "invalid")]
 
 
 @pytest.mark.parametrize("name", ["", " ", " news", "news ", "ne\nws", "news\n", "né", "x" * 201])

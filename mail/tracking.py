@@ -8,10 +8,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from mail import signed_token
+from mail.address import AddressError, to_ascii
 
 _CLICK, _OPEN = b"click", b"open"
 _NAMED = 33  # octets of a payload before the target
@@ -20,6 +22,8 @@ MAX_URL = 4096  # octets in UTF-8
 _PLAIN = re.compile(
     r"[hH][tT]{2}[pP][sS]?://([A-Za-z0-9.-]+)(?::[0-9]{1,5})?(?:[/?#][!-[\]-~]*+)?+"
 )
+_HOST_CHARS = 253  # RFC 1035 §2.3.4, in text
+_DOTS = ".\u3002\uff0e\uff61"  # for browsers too: UTS 46 §2.3
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\\u0080-\u009f\u2028\u2029\ud800-\udfff]")
 
 
@@ -74,6 +78,19 @@ def host_of(url: str) -> str:
         return (parts.hostname or "") if parts.scheme.lower() in ("http", "https") else ""
     except ValueError:
         return ""
+
+
+@lru_cache(maxsize=10_000)  # a host that is not ASCII costs a hundred times as much
+def in_a_labels(host: str) -> str:
+    """A host of `host_of` as lists of hosts have it: in A-labels, without the dot of the root. The
+    same host if it is no domain name."""
+    bare = host.rstrip(_DOTS)
+    if bare.isascii() or len(bare) > _HOST_CHARS:
+        return bare
+    try:
+        return to_ascii(bare)
+    except AddressError:
+        return bare
 
 
 def click_token(click: Click, key: bytes) -> str:

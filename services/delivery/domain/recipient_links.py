@@ -131,9 +131,10 @@ class RecipientLinks:
         slots: list[Slot] = []
         done, quote = 0, ""
         for start, end, url, host, is_quoted in islice(find_links(html), LINKS_MAX):
-            if host in hosts or url == own_url or URL_PLACEHOLDER in url or f"<{url}>" in own:
+            named = tracking.in_a_labels(host)
+            if named in hosts or url == own_url or URL_PLACEHOLDER in url or f"<{url}>" in own:
                 continue
-            if excluded and f".{host}".endswith(excluded):
+            if excluded and f".{named}".endswith(excluded):
                 continue
             opening = quote + html[done:start]
             done, quote = end, "" if is_quoted else '"'

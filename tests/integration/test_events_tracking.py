@@ -13,7 +13,9 @@ from contracts.delivery.v1.events_pb2 import DeliveryAttempted
 from contracts.events.v1.events_pb2 import RecipientUnsubscribed
 from contracts.events.v1.events_service_pb2 import Engagement, ListEmailsRequest, ListEventsRequest
 from kernel import clock
+from kernel.days import DAY_MS
 from kernel.embedded.folder import free_port
+from kernel.ids import uuid7_of
 from mail.tracking import TrackingMode
 from services.events.domain.engagement import STORED_MAX
 from tests.support.events import Running, ScenarioRunner, run_scenario, until
@@ -175,6 +177,19 @@ def test_a_hit_waits_for_its_message_and_no_longer_than_allowed(run: Callable[..
         assert events.count(never) == 0
 
     run(scenario, tracking_unknown_wait_s=3.0)
+
+
+def test_hits_of_mail_that_the_log_has_dropped_hold_up_no_others(run: Callable[..., None]) -> None:
+    async def scenario(events: Running, client: LinkClient) -> None:
+        old = MessageEvents()
+        old.message_id = str(uuid7_of(clock.now_ms() - 35 * DAY_MS, bytes(10)))
+        await client.request(click_path(old, URL))
+        message = await publish_delivered(events)
+        await client.request(click_path(message, URL))
+        await events.wait_recorded(message, 6)
+        assert events.count(old) == 0
+
+    run(scenario, tracking_unknown_wait_s=100_000.0)
 
 
 def test_modes_below_identified_reveal_no_recipient(run: Callable[..., None]) -> None:

@@ -9,3 +9,9 @@ WINDOW = timedelta(days=41)
 def may_create_partition(day: date, today: date) -> bool:
     """Whether a missing partition was not created yet; otherwise it was dropped."""
     return today - WINDOW <= day <= today + timedelta(days=2)
+
+
+def may_be_logged_soon(day: date, today: date) -> bool:
+    """Whether a message of this day that the log does not have may only be late. An older one was
+    dropped with its day, long before no partition of that day may be created any more."""
+    return today - timedelta(days=1) <= day <= today + timedelta(days=2)

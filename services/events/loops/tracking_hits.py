@@ -18,7 +18,7 @@ from kernel.health import DependencyHealth
 from kernel.outbox import Outbox
 from kernel.topics import encode
 from mail.bot_hits import Rule
-from services.events.domain.days import may_create_partition
+from services.events.domain.days import may_be_logged_soon
 from services.events.domain.engagement import (
     DeliveredMessage,
     Engagement,
@@ -49,7 +49,7 @@ class TrackingHits:
     hits, so that each is counted once.
 
     linger_s: age from which hits are read, so that a burst of clicks is seen as a whole.
-    unknown_wait_s: how long hits wait for the log to have their message.
+    unknown_wait_s: how long hits wait for the log to have their message, if it is young.
     """
 
     database: Database
@@ -128,7 +128,7 @@ class TrackingHits:
     def _still_expected(self, missing: Collection[str]) -> set[str]:
         """The messages that may be in the log soon. The time counts while the log can be read."""
         now_s, today = clock.monotonic_s(), clock.now().date()
-        expected = {one for one in missing if may_create_partition(day_of(one), today)}
+        expected = {one for one in missing if may_be_logged_soon(day_of(one), today)}
         for one in expected - self._missing_since.keys():
             self._missing_since[one] = now_s
         return {

@@ -86,7 +86,10 @@ def is_one_click(content_type: str, body: bytes) -> bool:
     if kind == "multipart/form-data":
         head = b"Content-Type: " + content_type.encode("latin-1", "replace").replace(b"\n", b" ")
         return any(_is_one_click_part(part) for part in _form(head, body))
-    given = parse_qsl(body.decode("latin-1"), keep_blank_values=True, max_num_fields=100)
+    try:
+        given = parse_qsl(body.decode("latin-1"), keep_blank_values=True, max_num_fields=100)
+    except ValueError:  # more fields
+        return False
     return ("List-Unsubscribe", "One-Click") in given
 
 

@@ -70,6 +70,7 @@ FORM = PART + b"One-Click\r\n--xx--\r\n"
         ("application/x-www-form-urlencoded", b"List-Unsubscribe=no", False),
         ("application/x-www-form-urlencoded", b"", False),
         ("application/x-www-form-urlencoded", b"a" * 70_000, False),
+        ("application/x-www-form-urlencoded", b"a=1&" * 101 + b"List-Unsubscribe=One-Click", False),
     ],
 )
 def test_a_one_click_post_is_recognized_in_both_encodings(

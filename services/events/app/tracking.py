@@ -59,7 +59,8 @@ def create_tracking(
     )  # fmt: skip
     loops = [
         *create_servers(settings, app, certificates),
-        *create_loops([(INTERVAL_S, hits.run_once)], health),
+        # Of its own health: a spool that cannot be read must not make the rest of events not ready.
+        *create_loops([(INTERVAL_S, hits.run_once)], DependencyHealth()),
     ]
     return Tracking(loops, recorder)
 

@@ -11,12 +11,12 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
 
-from kernel.errors import ConfigError
+from kernel.errors import ConfigError, Unavailable
 from kernel.failpoint import failpoint
 
 SEGMENT_BYTES = 8 * 1024 * 1024
@@ -117,12 +117,13 @@ class HitSpool:
             self._written = -1
 
     def read(self, position: SpoolPosition, count: int) -> list[SpooledRecord]:
-        """Up to `count` durable records of one segment. Without any, see `skip_ended`."""
+        """Up to `count` durable records of one segment. Without any, see `skip_ended`. Raises
+        Unavailable."""
         limit = self._sizes.get(position.segment, 0)
         if position.offset >= limit:
             return []
         path = _path(self._folder, position.segment)
-        with path.open("rb") as segment:
+        with _unavailable_on_error(), path.open("rb") as segment:
             segment.seek(position.offset)
             data = segment.read(min(limit - position.offset, READ_BYTES + RECORD_MAX))
         found = []
@@ -151,14 +152,24 @@ class HitSpool:
         return SpoolPosition(min(following)) if following else position
 
     def remove_before(self, position: SpoolPosition) -> None:
-        """Remove the segments that are read. Raises OSError."""
+        """Remove the segments that are read. Raises Unavailable; the next call removes the rest."""
         for number in [one for one in list(self._sizes) if one < position.segment]:
-            _path(self._folder, number).unlink(missing_ok=True)
+            with _unavailable_on_error():
+                _path(self._folder, number).unlink(missing_ok=True)
             del self._sizes[number]
 
     def close(self) -> None:
         self._end_segment()
         os.close(self._lock)
+
+
+@contextmanager
+def _unavailable_on_error() -> Iterator[None]:
+    """A disk that fails is retried, and does not end the process."""
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable("spool of tracking hits") from error
 
 
 def _records(data: bytes) -> Iterator[tuple[bytes, int]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel.errors import ConfigError
+from kernel.errors import ConfigError, Unavailable
 from services.events.store.hit_spool import HitSpool, SpoolPosition
 
 START = SpoolPosition()
@@ -114,4 +114,28 @@ def test_a_position_of_files_that_are_gone_begins_again(tmp_path: Path) -> None:
     spool.append([b"one"])
     assert spool.known(SpoolPosition(1, 11)) == SpoolPosition(1, 11)
     assert spool.known(SpoolPosition(7, 11)) == START
+    spool.close()
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EROFS])
+def test_a_disk_that_fails_is_retried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    spool = open_spool(tmp_path, segment_bytes=1)
+    spool.append([b"one"])
+    spool.append([b"two"])
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", fail)
+        patch.setattr(Path, "unlink", fail)
+        with pytest.raises(Unavailable):
+            spool.read(SpoolPosition(1), 3)
+        with pytest.raises(Unavailable):
+            spool.remove_before(SpoolPosition(2))
+    assert read_all(spool, SpoolPosition(1)) == [b"one", b"two"]
+    spool.remove_before(SpoolPosition(2))
+    assert [path.name for path in tmp_path.glob("*.hits")] == ["000000000002.hits"]
     spool.close()

@@ -51,7 +51,11 @@ class Listener:
         self.recorder = recorder or MemoryRecorder()
         hosts = TrackingHosts(brands or Brands(), lambda: True)
         reducer = ClientReducer(b"s" * 32, default_rules())
-        self.app = TrackingApp([KEY, OLD], cast(Any, self.recorder), reducer, hosts=hosts)
+        self.dropped: set[str] = set()  # ids of messages of which the log no longer has the day
+        self.app = TrackingApp(
+            [KEY, OLD], cast(Any, self.recorder), reducer, hosts=hosts,
+            is_dropped=self.dropped.__contains__,
+        )  # fmt: skip
         self.config = uvicorn.Config(
             cast(Any, self.app), http=HttpProtocol, ws="none", lifespan="off", log_config=None,
             server_header=False,

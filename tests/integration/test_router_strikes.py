@@ -29,7 +29,12 @@ async def test_strikes_publish_what_they_suppress(harness: RouterHarness) -> Non
             BounceReceived(**about, recipient="late@x.test", bounce_class="invalid_recipient"),
             ComplaintReceived(**about, recipient="angry@x.test", feedback_type="abuse"),
             RecipientUnsubscribed(
-                **about, recipient="bored@x.test", scope="list/news", list="news", method="page"
+                **about,
+                recipient="bored@x.test",
+                scope="list/news",
+                list="news",
+                method="page",
+                day=20_000,
             ),
         )
         await harness.publish(bounced, *reports, *reports)
@@ -56,7 +61,9 @@ async def test_a_repeated_event_does_not_suppress_again_what_was_removed(
         message_id = harness.context().message_id
         events = (
             BounceReceived(**about, message_id=message_id, bounce_class="invalid_recipient"),
-            RecipientUnsubscribed(**about, message_id=message_id, scope="all", method="one_click"),
+            RecipientUnsubscribed(
+                **about, message_id=message_id, scope="all", method="one_click", day=20_000
+            ),
         )
         for event in events:
             await harness.publish(event)
@@ -70,3 +77,8 @@ async def test_a_repeated_event_does_not_suppress_again_what_was_removed(
         await harness.publish(*events, other)
         await until(lambda: published(harness))
         assert [one.address for one in await mine.listed()] == ["last@x.test"]
+        harness.events.clear()
+        events[1].day += 1
+        await harness.publish(events[1])
+        await until(lambda: published(harness))
+        assert {one.address for one in await mine.listed()} == {"last@x.test", ADDRESS}

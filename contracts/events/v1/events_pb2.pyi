@@ -241,6 +241,7 @@ class RecipientUnsubscribed(_message.Message):
     METHOD_FIELD_NUMBER: _builtins.int
     UNSUBSCRIBED_AT_FIELD_NUMBER: _builtins.int
     TEST_FIELD_NUMBER: _builtins.int
+    DAY_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     scope: _builtins.str
     """all, or list and its name: list/offers"""
@@ -253,6 +254,8 @@ class RecipientUnsubscribed(_message.Message):
     method: _builtins.str
     """one_click or page"""
     test: _builtins.bool
+    day: _builtins.int
+    """of unsubscribed_at in UTC, since 1970-01-01: on another day it counts anew"""
     @_builtins.property
     def unsubscribed_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -268,10 +271,11 @@ class RecipientUnsubscribed(_message.Message):
         method: _builtins.str = ...,
         unsubscribed_at: _timestamp_pb2.Timestamp | None = ...,
         test: _builtins.bool = ...,
+        day: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["unsubscribed_at", b"unsubscribed_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "email_id", b"email_id", "list", b"list", "message_id", b"message_id", "method", b"method", "recipient", b"recipient", "scope", b"scope", "tenant_id", b"tenant_id", "test", b"test", "unsubscribed_at", b"unsubscribed_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "day", b"day", "email_id", b"email_id", "list", b"list", "message_id", b"message_id", "method", b"method", "recipient", b"recipient", "scope", b"scope", "tenant_id", b"tenant_id", "test", b"test", "unsubscribed_at", b"unsubscribed_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

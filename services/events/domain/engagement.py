@@ -221,6 +221,7 @@ def unsubscribed_event(hit: Hit, message: DeliveredMessage) -> RecipientUnsubscr
         list=hit.target,
         method=hit.method,
         test=message.test,
+        day=hit.day,
     )
     event.unsubscribed_at.FromMilliseconds(hit.at_ms)
     return event

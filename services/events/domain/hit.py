@@ -17,6 +17,7 @@ from mail.tracking import TrackingMode
 from mail.user_agent import reduce_user_agent
 
 USER_AGENT_MAX = 1_000
+MINUTES_OF_DAY = 1_440
 ID_OCTETS = 8  # of the hashes of links and sources
 
 
@@ -59,10 +60,15 @@ class Hit(msgspec.Struct, frozen=True, array_like=True):
         return self.at_ms // 60_000
 
     @property
+    def day(self) -> int:
+        """Days since 1970-01-01: repeats of an unsubscription within one are one event."""
+        return self.minute // MINUTES_OF_DAY
+
+    @property
     def key(self) -> tuple[object, ...]:
         """What makes a hit a repeat of another."""
-        minute = 0 if self.kind == HitKind.UNSUBSCRIBE else self.minute
-        return self.kind, self.message_id, self.target, minute, self.source
+        time = self.day if self.kind == HitKind.UNSUBSCRIBE else self.minute
+        return self.kind, self.message_id, self.target, time, self.source
 
 
 _encoder, _decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(Hit)

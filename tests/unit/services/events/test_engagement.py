@@ -15,6 +15,7 @@ from contracts.events.v1.events_pb2 import (
     MessageOpened,
     RecipientUnsubscribed,
 )
+from kernel.days import DAY_MS
 from kernel.topics import event_id
 from mail.bot_hits import default_rules, parse_rules
 from mail.tracking import TrackingMode
@@ -172,18 +173,22 @@ def test_an_open_and_a_click_at_once_are_a_persons() -> None:
     assert isinstance(events[0], MessageOpened)
 
 
-def test_unsubscribing_twice_is_one_event_id() -> None:
+def test_unsubscribing_twice_is_one_event_id_per_day() -> None:
+    first_ms = 20_000 * DAY_MS + 1
     leaves = Hit(
-        HitKind.UNSUBSCRIBE, TrackingMode.IDENTIFIED, TENANT_ID, MESSAGE_ID, LATER_MS,
+        HitKind.UNSUBSCRIBE, TrackingMode.IDENTIFIED, TENANT_ID, MESSAGE_ID, first_ms,
         target="offers", method="one_click",
     )  # fmt: skip
-    after, events = record(leaves, msgspec.structs.replace(leaves, at_ms=LATER_MS + 9_000_000))
-    assert {event_id(event) for event in events} == {event_id(events[0])}
+    repeat = msgspec.structs.replace(leaves, at_ms=first_ms + DAY_MS - 2)
+    anew = msgspec.structs.replace(leaves, at_ms=first_ms + DAY_MS)
+    after, events = record(leaves, repeat, anew)
+    assert leaves.key == repeat.key != anew.key
+    assert event_id(events[0]) == event_id(events[1]) != event_id(events[2])
     assert isinstance(events[0], RecipientUnsubscribed)
     assert (events[0].scope, events[0].list, events[0].method) == (
         "list/offers", "offers", "one_click",
     )  # fmt: skip
-    assert after == replace(NONE_YET, unsubscribed_ms=LATER_MS)
+    assert after == replace(NONE_YET, unsubscribed_ms=first_ms)
 
 
 @given(st.text(max_size=50), st.text(max_size=50), st.sampled_from(list(TrackingMode)[1:]))

@@ -15,7 +15,7 @@ from cryptography.x509.verification import PolicyBuilder, Store, VerificationErr
 CERTIFICATES_MAX = 10  # of a chain
 
 # Errors of the parser for malformed certificates; the last if warnings are errors.
-_UNREADABLE = (
+UNREADABLE = (
     ValueError,
     TypeError,
     UnsupportedAlgorithm,
@@ -53,7 +53,7 @@ def is_valid_chain(
         leaf = x509.load_der_x509_certificate(chain[0])
         verifier = PolicyBuilder().store(trusted).time(now).build_server_verifier(_subject(name))
         verifier.verify(leaf, list(_read(chain[1:])))
-    except (VerificationError, *_UNREADABLE):
+    except (VerificationError, *UNREADABLE):
         return False
     return True
 
@@ -72,7 +72,7 @@ def is_named(certificate: x509.Certificate, names: Iterable[str]) -> bool:
     """Whether a certificate is for one of the names: host names, or addresses."""
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except (x509.ExtensionNotFound, *_UNREADABLE):
+    except (x509.ExtensionNotFound, *UNREADABLE):
         return False
     given = [name.lower() for name in extension.value.get_values_for_type(x509.DNSName)]
     given += map(str, extension.value.get_values_for_type(x509.IPAddress))
@@ -95,7 +95,7 @@ def read_chain(chain: Sequence[bytes]) -> list[x509.Certificate]:
 def _read(certificates: Sequence[bytes]) -> Iterator[x509.Certificate]:
     """The readable certificates; a chain can be valid without the others."""
     for one in certificates:
-        with suppress(*_UNREADABLE):
+        with suppress(*UNREADABLE):
             yield x509.load_der_x509_certificate(one)
 
 

@@ -4,16 +4,17 @@ Senders use certificate usages 2 (trust anchor) and 3 (end entity). Usages 0 and
 SMTP (RFC 7672 §3.1.3) and make a record unusable.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256, sha512
+from itertools import pairwise
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from mail.tls_chain import is_named
+from mail.tls_chain import UNREADABLE, is_named
 
 TRUST_ANCHOR, END_ENTITY = 2, 3
 _LENGTHS = {0: 0, 1: 32, 2: 64}  # octets of the data by matching type; 0: any length
@@ -65,50 +66,57 @@ def matches(
     """Whether a record authenticates the server. `chain`: as sent, its own certificate first.
 
     `names`: DNS names in lower case that a certificate under a trust anchor can have (the MX host
-    and the domain). With usage 3 neither names nor dates are checked (§3.1.1). `now`:
-    timezone-aware.
+    and the domain). The chain is verified once, however many records there are, and a certificate
+    that cannot be read matches none. With usage 3 neither names nor dates are checked (§3.1.1).
+    `now`: timezone-aware.
     """
     if not chain:
         return False
-    for record in usable_records(records):
-        if record.usage == END_ENTITY and _matches(record, chain[0]):
-            return True
-        if (
-            record.usage == TRUST_ANCHOR
-            and _is_anchored(record, chain, now)
-            and is_named(chain[0], names)
-        ):
-            return True
-    return False
+    usable = usable_records(records)
+    if _is_listed([one for one in usable if one.usage == END_ENTITY], chain[0]):
+        return True
+    anchors = [one for one in usable if one.usage == TRUST_ANCHOR]
+    if not anchors or not is_named(chain[0], names):
+        return False
+    return any(_is_listed(anchors, issuer) for issuer in _issuers(chain, now))
 
 
-def _matches(record: Tlsa, certificate: x509.Certificate) -> bool:
-    if record.selector == 0:
-        data = certificate.public_bytes(Encoding.DER)
-    else:
-        key = certificate.public_key()
-        data = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    if record.matching:
-        data = (sha256 if record.matching == 1 else sha512)(data).digest()
-    return data == record.data
+def _is_listed(records: Sequence[Tlsa], certificate: x509.Certificate) -> bool:
+    """Whether one of the records is for the certificate."""
+    listed = {(one.selector, one.matching, one.data) for one in records}
+    kinds = {(selector, matching) for selector, matching, _ in listed}
+    return any((*kind, _data_of(certificate, *kind)) in listed for kind in kinds)
 
 
-def _is_anchored(record: Tlsa, chain: Sequence[x509.Certificate], now: datetime) -> bool:
-    """Whether an issuer in the chain is the anchor and each certificate was issued by the next.
+def _data_of(certificate: x509.Certificate, selector: int, matching: int) -> bytes:
+    """What a record for the certificate has as its data; empty if its key cannot be read."""
+    try:
+        if selector == 0:
+            data = certificate.public_bytes(Encoding.DER)
+        else:
+            key = certificate.public_key()
+            data = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    except UNREADABLE:
+        return b""  # no usable record has empty data
+    if matching:
+        data = (sha256 if matching == 1 else sha512)(data).digest()
+    return data
+
+
+def _issuers(chain: Sequence[x509.Certificate], now: datetime) -> Iterator[x509.Certificate]:
+    """The certificates that can be the anchor: each issued the one before it.
 
     All must be in their validity period, and intermediate ones must be CAs (RFC 5280 §6.1.4):
     otherwise the owner of any certificate under the anchor could issue more.
     """
     if not _is_in_time(chain[0], now):
-        return False
-    for index, issuer in enumerate(chain[1:], 1):
-        if not (_issued(chain[index - 1], issuer) and _is_in_time(issuer, now)):
-            return False
-        if _matches(record, issuer):
-            return True
+        return
+    for certificate, issuer in pairwise(chain):
+        if not (_issued(certificate, issuer) and _is_in_time(issuer, now)):
+            return
+        yield issuer
         if not _is_authority(issuer):
-            return False
-    return False
+            return
 
 
 def _is_in_time(certificate: x509.Certificate, now: datetime) -> bool:
@@ -118,7 +126,7 @@ def _is_in_time(certificate: x509.Certificate, now: datetime) -> bool:
 def _is_authority(certificate: x509.Certificate) -> bool:
     try:
         found = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, *UNREADABLE):
         return False
     return found.value.ca
 
@@ -126,6 +134,6 @@ def _is_authority(certificate: x509.Certificate) -> bool:
 def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature):
+    except (InvalidSignature, *UNREADABLE):
         return False
     return True

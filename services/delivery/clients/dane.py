@@ -32,6 +32,7 @@ TTL_MIN_S, TTL_MAX_S = 30.0, 3600.0
 FAILED_TTL_S = 30.0
 HOSTS_MAX = 10_000
 MX_MAX = 10  # hosts of a domain that are looked up
+TLSA_MAX = 20  # records of a host
 PAYLOAD = 1232  # octets of a response over UDP (DNS flag day 2020)
 DOT_PORT = 853
 SETTING = "DELIVERY_DNSSEC_NAMESERVERS"
@@ -96,11 +97,10 @@ class DaneSource:
             return HostRecords(), ttl_s
         for base in dict.fromkeys((addresses[0].name, host)):
             answer = await self._query(tlsa.record_name(base), "TLSA")
-            records = tuple(
-                Tlsa(one.usage, one.selector, one.mtype, one.cert)
-                for one in answer.records
-                if isinstance(one, TLSA)
-            )
+            found = [one for one in answer.records if isinstance(one, TLSA)]
+            if len(found) > TLSA_MAX:  # a record set has no duplicates
+                raise _Unproven(f"there are more than {TLSA_MAX}")
+            records = tuple(Tlsa(one.usage, one.selector, one.mtype, one.cert) for one in found)
             ttl_s = min(ttl_s, answer.ttl_s)
             if answer.is_secure and records:
                 return HostRecords(records, names=tuple(dict.fromkeys((base, host)))), ttl_s

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from mail import tlsa
+from mail.tls_chain import read_chain
 from mail.tlsa import Tlsa
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -97,3 +98,47 @@ def test_unusable_records_are_ignored(record: Tlsa) -> None:
 
 def test_the_record_name_contains_the_port() -> None:
     assert tlsa.record_name("mx.b.example") == "_25._tcp.mx.b.example"
+
+
+def test_a_chain_is_verified_once_for_all_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    verified: list[x509.Certificate] = []
+    issued = tlsa._issued
+
+    def counted(subject: x509.Certificate, issuer: x509.Certificate) -> bool:
+        verified.append(subject)
+        return issued(subject, issuer)
+
+    monkeypatch.setattr(tlsa, "_issued", counted)
+    others = [Tlsa(2, 0, 1, sha256(bytes([n])).digest()) for n in range(100)]
+    assert not tlsa.matches(others, CHAIN, ["mx.b.example"], now=NOW)
+    assert len(verified) == 1
+    assert tlsa.matches([*others, ANCHOR], CHAIN, ["mx.b.example"], now=NOW)
+    assert len(verified) == 2
+
+
+KEY_RECORDS = [ANCHOR, Tlsa(2, 1, 1, b"x" * 32), Tlsa(3, 1, 1, b"x" * 32)]
+EC_KEY, ECDSA_SHA256 = bytes.fromhex("06072a8648ce3d0201"), bytes.fromhex("06082a8648ce3d040302")
+
+
+@pytest.mark.parametrize("known", [EC_KEY, ECDSA_SHA256], ids=["key", "signature"])
+@pytest.mark.parametrize("unknown_of", [LEAF, CA], ids=["server", "authority"])
+def test_an_unknown_algorithm_does_not_match(known: bytes, unknown_of: x509.Certificate) -> None:
+    ders = [
+        one.public_bytes(Encoding.DER).replace(known, known[:-1] + b"\x77")
+        if one is unknown_of
+        else one.public_bytes(Encoding.DER)
+        for one in CHAIN
+    ]
+    records = KEY_RECORDS[1:]
+    assert not tlsa.matches(records, read_chain(ders), ["mx.b.example"], now=NOW)
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["server", "authority"])
+def test_a_changed_certificate_is_no_error(place: int) -> None:
+    ders = [one.public_bytes(Encoding.DER) for one in CHAIN]
+    for at in range(len(ders[place])):
+        for bits in (0x01, 0x80, 0xFF):
+            changed = bytearray(ders[place])
+            changed[at] ^= bits
+            sent = [*ders[:place], bytes(changed), *ders[place + 1 :]]
+            tlsa.matches(KEY_RECORDS, read_chain(sent), ["mx.b.example"], now=NOW)

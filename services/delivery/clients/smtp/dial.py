@@ -112,7 +112,7 @@ class SmtpDialer:
                 required = host.requirement.policy
                 await handshake.start_tls(self._strict_tls if required else self._lenient_tls)
                 await handshake.verify_certificate(self._certificates)
-            handshake.check_requirement()
+            await handshake.check_requirement()
             if handshake.peer.tls:
                 extensions = await handshake.send_ehlo(ehlo)
         except BaseException:
@@ -251,10 +251,10 @@ class _Handshake:
         fault = None if verified else tls_chain.fault_of(chain, name, now=clock.now())
         self.peer = replace(self.peer, verified=verified, fault=fault)
 
-    def check_requirement(self) -> None:
+    async def check_requirement(self) -> None:
         """Raises ConnectFailed if the connection does not have what the target requires."""
         requirement = self.host.requirement
-        if requirement.tlsa and self.peer.tls and self._matches(requirement):
+        if requirement.tlsa and self.peer.tls and await self._matches(requirement):
             matched = (requirement.tlsa, requirement.names)
             self.peer = replace(self.peer, matched=matched)
         if requirement.is_met(self.peer):
@@ -267,10 +267,10 @@ class _Handshake:
             not_authenticated(fault, self.host.name, requirement=requirement, peer=peer)
         )
 
-    def _matches(self, requirement: TlsRequirement) -> bool:
-        """Whether the server's certificate is the one of a TLSA record."""
-        chain = tls_chain.read_chain(chain_of(self._ssl))
-        return tlsa.matches(requirement.tlsa, chain, requirement.names, now=clock.now())
+    async def _matches(self, requirement: TlsRequirement) -> bool:
+        """Whether the server's certificate is the one of a TLSA record. In a thread, because
+        signatures of strangers can take long to verify."""
+        return await asyncio.to_thread(_is_matched, chain_of(self._ssl), requirement)
 
     def _error_result(self, step: str, error: Exception) -> AttemptResult:
         if isinstance(error, SMTPResponseException) and error.code >= 200:
@@ -292,6 +292,11 @@ class _Handshake:
         if peer.policy:
             return handshake_failed(problem, self.host.name, requirement=requirement, peer=peer)
         return AttemptResult(step, problem=problem, peer=peer)
+
+
+def _is_matched(chain: Sequence[bytes], requirement: TlsRequirement) -> bool:
+    found = tls_chain.read_chain(chain)
+    return tlsa.matches(requirement.tlsa, found, requirement.names, now=clock.now())
 
 
 def address_info(ip: str, port: int) -> AddrInfoType:

@@ -2,19 +2,22 @@
 
 import asyncio
 import ssl
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from kernel import clock
-from mail import tls_chain
+from mail import tls_chain, tlsa
+from mail.tlsa import Tlsa
 from services.delivery.clients.smtp import certificates
 from services.delivery.clients.smtp.certificates import CertificateVerifier, system_roots
 from services.delivery.clients.smtp.dial import SmtpDialer
 from services.delivery.clients.smtp.dial_target import DialTarget
 from services.delivery.clients.smtp.timeouts import Timeouts
-from services.delivery.domain.attempt_result import RemoteServer
+from services.delivery.domain.attempt_result import DANE, RemoteServer
+from services.delivery.domain.tls_policy import TlsRequirement
 from tests.support.authority import DAY, Certified
 from tests.support.smtp_peer import SmtpPeer, self_signed
 
@@ -138,3 +141,21 @@ async def test_a_canceled_caller_does_not_cancel_the_verification_for_others() -
 def test_the_certificate_authorities_of_the_machine_can_be_read() -> None:
     roots = system_roots()
     assert tls_chain.create_trust_store(roots) is not None or not roots
+
+
+async def test_records_are_matched_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[threading.Thread] = []
+
+    def matches(*_: object, **__: object) -> bool:
+        threads.append(threading.current_thread())
+        return True
+
+    monkeypatch.setattr(tlsa, "matches", matches)
+    requirement = TlsRequirement(DANE, tlsa=(Tlsa(3, 1, 1, b"x" * 32),))
+    async with SmtpPeer(tls=GOOD.context()) as peer:
+        dialer = SmtpDialer(Timeouts(), CertificateVerifier(lambda: [ROOT.der]))
+        host = DialTarget(NAME, peer.port, ("127.0.0.1",), requirement=requirement)
+        session = await dialer.dial(host, sources=(), ehlo="out.sender.example")
+        session.abort()
+    assert threads
+    assert threading.main_thread() not in threads

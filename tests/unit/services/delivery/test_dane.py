@@ -7,6 +7,8 @@ from pathlib import Path
 
 import dns.flags
 import dns.message
+import dns.name
+import dns.resolver
 import dns.rrset
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -171,3 +173,31 @@ async def test_answers_over_tls_count_if_the_certificate_is_for_the_resolver(
     assert bool(found.problem) == (not is_proven)
     if is_proven:
         assert found.requirements[HOST] is not None
+
+
+class ProvenZone:
+    """A resolver that proves each answer. zone: records by type."""
+
+    def __init__(self, zone: dict[str, list[str]]) -> None:
+        self.zone = zone
+
+    async def resolve(self, name: dns.name.Name, kind: str, **_: object) -> dns.resolver.Answer:
+        response = dns.message.make_response(dns.message.make_query(name, kind))
+        response.flags |= dns.flags.AD
+        if self.zone.get(kind):
+            response.answer.append(dns.rrset.from_text(name, 300, "IN", kind, *self.zone[kind]))
+        read = dns.message.from_wire(response.to_wire())
+        assert isinstance(read, dns.message.QueryMessage)
+        [question] = read.question
+        return dns.resolver.Answer(name, question.rdtype, question.rdclass, read)
+
+
+@pytest.mark.parametrize(("count", "is_refused"), [(20, False), (21, True)])
+async def test_a_host_with_too_many_records_has_a_problem(count: int, is_refused: bool) -> None:
+    records = [f"2 0 1 {n:064x}" for n in range(count)]
+    zone = ProvenZone({"MX": [f"10 {HOST}."], "A": ["192.0.2.1"], "TLSA": records})
+    source = DaneSource(zone)  # type: ignore[arg-type]
+    found, _ = await source.look_up(DOMAIN)
+    await source.close()
+    assert found is not None
+    assert (TlsPolicy(DOMAIN, dane=found).refusal(HOST) is not None) == is_refused

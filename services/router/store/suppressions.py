@@ -40,18 +40,22 @@ ON CONFLICT (owner_id, address_hash, list) DO UPDATE SET
 WHERE {WINS} OR excluded.expires_at > stored.expires_at
 """
 
-# Of equal addresses, the strongest is inserted.
+# Equal addresses are merged as KEEP_STRONGER merges them one after another, so that it does not
+# matter how additions are cut into batches; only the note is that of the strongest, even if empty.
 ADD = f"""
 INSERT INTO router.suppressions AS stored (owner_id, account_wide, address_hash, list, id, address,
     origin, reason, note, expires_at, created_at, source_id)
-SELECT DISTINCT ON (address_hash, list) %(owner)s::uuid, %(account_wide)s, address_hash, list, id,
-    address, origin, reason, note,
-    CASE WHEN expires = 0 THEN 'infinity' ELSE to_timestamp(expires) END, created_at, ''
+SELECT DISTINCT ON (address_hash, list) %(owner)s::uuid, %(account_wide)s, address_hash, list,
+    first_value(id) OVER equal, first_value(address) OVER equal, origin, reason, note,
+    max(CASE WHEN expires = 0 THEN 'infinity' ELSE to_timestamp(expires) END) OVER equal,
+    first_value(created_at) OVER equal, ''
 FROM unnest(%(hashes)s::bytea[], %(lists)s::text[], %(ids)s::uuid[], %(addresses)s::text[],
     %(origins)s::text[], %(reasons)s::text[], %(notes)s::text[], %(expires)s::float8[],
-    %(times)s::timestamptz[])
-    AS given (address_hash, list, id, address, origin, reason, note, expires, created_at)
-ORDER BY address_hash, list, {STRENGTH.format("origin")} DESC
+    %(times)s::timestamptz[]) WITH ORDINALITY
+    AS given (address_hash, list, id, address, origin, reason, note, expires, created_at, number)
+WINDOW equal AS (PARTITION BY address_hash, list ORDER BY number
+    ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
+ORDER BY address_hash, list, {STRENGTH.format("origin")} DESC, number
 {KEEP_STRONGER} RETURNING id::text
 """  # noqa: S608 - constants only
 

@@ -1,5 +1,7 @@
-"""Additions of the same address, on real PostgreSQL."""
+"""Additions of the same address, and changes of a suppression while it is removed, on real
+PostgreSQL."""
 
+import asyncio
 from collections.abc import Sequence
 from itertools import combinations, pairwise, permutations
 from uuid import uuid4
@@ -11,6 +13,7 @@ from services.router.store import suppressions
 from tests.support.stack import FreshDatabase, opened
 
 ADDRESS = "ann@x.site-a.test"
+WAITING = "SELECT 1 FROM pg_locks WHERE NOT granted AND pid <> %s"
 IN_2090 = 3_786_912_000.0
 
 
@@ -49,3 +52,22 @@ async def test_it_does_not_matter_how_additions_are_cut(database: FreshDatabase)
             for cut in cuts:
                 batches = [given[a:b] for a, b in pairwise((0, *cut, len(given)))]
                 assert await rows_of(router, batches) == alone, (given, cut)
+
+
+async def test_what_becomes_a_complaint_meanwhile_is_not_removed(database: FreshDatabase) -> None:
+    owner = RowOwner(str(uuid4()), None)
+
+    async def remove(router: Database, *, force: bool) -> Sequence[Suppression]:
+        async with router.transaction() as tx:
+            return (await suppressions.remove(tx, owner, [ADDRESS], force=force)).removed
+
+    async with opened(database.url) as router, opened(database.url) as other:
+        async with other.transaction() as tx:
+            await suppressions.add(tx, owner, [addition("manual", "")])
+        async with other.transaction() as tx:
+            await suppressions.add(tx, owner, [addition("complaint", "")])
+            removing = asyncio.create_task(remove(router, force=False))
+            while not await tx.rows(WAITING, (tx.connection.info.backend_pid,)):
+                await asyncio.sleep(0)
+        assert await removing == []
+        assert [one.origin for one in await remove(router, force=True)] == ["complaint"]

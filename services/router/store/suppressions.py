@@ -82,7 +82,11 @@ WHERE owner_id = %(owner)s AND (address_hash = ANY(%(hashes)s::bytea[]) AND list
 REFUSED = f"""
 SELECT {COLUMNS} FROM router.suppressions {SELECTED} AND origin = 'complaint' FOR UPDATE
 """  # noqa: S608 - constants only
-REMOVE = f"DELETE FROM router.suppressions {SELECTED} RETURNING {COLUMNS}"  # noqa: S608
+# A suppression may become one of a complaint after REFUSED has found none.
+REMOVE = f"""
+DELETE FROM router.suppressions {SELECTED} AND (%(force)s OR origin <> 'complaint')
+RETURNING {COLUMNS}
+"""  # noqa: S608 - constants only
 
 DELETE_EXPIRED = """
 WITH expired AS (
@@ -214,6 +218,7 @@ async def remove(
         "hashes": [address_hash(name) for name in names],
         "list": of_list,
         "ids": [name for name in names if is_uuid(name)],
+        "force": force,
     }
     if not force and (refused := await tx.rows(REFUSED, dict(params))):
         return Removed(refused=[Suppression._make(row) for row in refused])

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 MAX_POLICY = 65536  # octets (§3.2 suggests limits)
+MX_MAX = 100  # patterns of a policy
+HOST_MAX = 255  # octets of a pattern: of a name, and `*.`
 MAX_AGE = 31_557_600  # seconds, one year: the maximum of `max_age` (§3.2)
 _VERSION = re.compile(r"v=STSv1\s*;")
 _ID = re.compile(r"[A-Za-z0-9]{1,32}")
@@ -100,7 +102,11 @@ def _policy(given: dict[str, str], hosts: list[str]) -> Policy:
     if not re.fullmatch(r"[0-9]{1,10}", age):
         raise PolicyError("the policy has no max_age in seconds")
     mode = Mode(given["mode"])
-    wrong = [host for host in hosts if not _HOST.fullmatch(host)]
+    if len(hosts) > MX_MAX:
+        raise PolicyError(f"the policy has more than {MX_MAX} mx")
+    wrong = [host for host in hosts if len(host) > HOST_MAX or not _HOST.fullmatch(host)]
     if wrong or (not hosts and mode is not Mode.NONE):
-        raise PolicyError(f"{wrong[0]!r} is not an MX host" if wrong else "the policy has no mx")
+        raise PolicyError(
+            f"{wrong[0][:HOST_MAX]!r} is not an MX host" if wrong else "the policy has no mx"
+        )
     return Policy(mode, tuple(hosts), min(int(age), MAX_AGE))

@@ -13,7 +13,12 @@ from kernel.group_commit import GroupCommit
 from mail.address import domain_of
 from mail.mta_sts import Policy
 from services.delivery.clients.dane import DaneSource
-from services.delivery.clients.mta_sts import FetchFailed, LookupFailed, PolicySource
+from services.delivery.clients.mta_sts import (
+    TTL_MIN_S,
+    FetchFailed,
+    LookupFailed,
+    PolicySource,
+)
 from services.delivery.domain.tls_policy import (
     ENFORCED_ONLY,
     NO_POLICY,
@@ -143,7 +148,8 @@ class TlsPolicies:
             self._counter.count_fetch(in_force, error.result, str(error))
             return stored, min(record.ttl_s, REFETCH_S)
         await self._store.save(domain, record.policy_id, policy)
-        return StoredPolicy(policy, record.policy_id, 0.0, float(policy.max_age_s)), record.ttl_s
+        left_s = max(float(policy.max_age_s), TTL_MIN_S)  # not one fetch for each message
+        return StoredPolicy(policy, record.policy_id, 0.0, left_s), record.ttl_s
 
 
 def _for_message(policy: TlsPolicy, assignment: DeliveryAssigned) -> TlsPolicy:

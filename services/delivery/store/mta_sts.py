@@ -1,10 +1,11 @@
 """The MTA-STS policies of domains, kept for their max_age, also over restarts (RFC 8461 §3.2)."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kernel.database import Database, Transaction
-from mail.mta_sts import Policy, parse_policy
+from mail.mta_sts import Policy, PolicyError, parse_policy
 
 LOAD = """
 SELECT domain, policy_id, policy, extract(epoch FROM now() - fetched_at)::float8,
@@ -25,6 +26,9 @@ DELETE FROM delivery.mta_sts_policies WHERE domain = ANY(ARRAY(
 """
 
 
+logger = logging.getLogger(__name__)
+
+
 @dataclass(frozen=True, slots=True)
 class StoredPolicy:
     """A policy within its max_age. policy_id: of the TXT record when it was fetched. age_s: since
@@ -43,11 +47,13 @@ class PolicyStore:
         self._database = database
 
     async def load(self, domains: Sequence[str]) -> list[StoredPolicy | None]:
-        """The policies of domains, in their order; None without one that has not expired."""
+        """The policies of domains, in their order; None without one that has not expired,
+        and for one that is not valid under the present bounds: it is fetched again."""
         rows = await self._database.execute_autocommit(LOAD, (list(domains),))
         found = {
-            domain: StoredPolicy(parse_policy(policy.encode()), policy_id, age_s, left_s)
-            for domain, policy_id, policy, age_s, left_s in rows
+            domain: StoredPolicy(policy, policy_id, age_s, left_s)
+            for domain, policy_id, text, age_s, left_s in rows
+            if (policy := _parsed(domain, text)) is not None
         }
         return [found.get(domain) for domain in domains]
 
@@ -57,6 +63,15 @@ class PolicyStore:
         await self._database.execute_autocommit(
             SAVE, (domain, policy_id, text, float(policy.max_age_s))
         )
+
+
+def _parsed(domain: str, text: str) -> Policy | None:
+    try:
+        return parse_policy(text.encode())
+    except PolicyError as error:
+        extra = {"domain": domain, "error": str(error)[:200]}
+        logger.warning("delivery.mta_sts.stored_policy_invalid", extra=extra)
+        return None
 
 
 async def expire(tx: Transaction) -> int:

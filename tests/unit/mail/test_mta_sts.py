@@ -39,6 +39,8 @@ def test_a_wildcard_is_one_label(host: str, allowed: bool) -> None:
         (GOOD.replace(b"mx:", b"nx:"), "has no mx"),
         (GOOD.replace(b"*.b", b"*.*"), "not an MX host"),
         (GOOD + b"x" * 70_000, "longer"),
+        (GOOD + b"mx: mail.b.example\r\n" * 99, "more than 100 mx"),
+        (GOOD + b"mx: " + b"a." * 130 + b"example\r\n", "not an MX host"),
     ],
 )
 def test_an_invalid_policy_is_rejected_with_a_reason(body: bytes, reason: str) -> None:

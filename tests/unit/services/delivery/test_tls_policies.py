@@ -9,6 +9,7 @@ import pytest
 from contracts.ingest.v1.events_pb2 import MessageContext
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel import clock
+from kernel.database import Database
 from kernel.errors import Unavailable
 from mail.mta_sts import Mode, Policy
 from mail.tls_rpt import ResultType
@@ -208,3 +209,29 @@ def test_test_mail_and_static_routes_need_no_lookup() -> None:
     assert policies_of(None).known(message()) is NO_POLICY
     report = message(sender="tls-reports@sender.example", tls_enforced=True)
     assert policies.known(report) is NO_POLICY
+
+
+async def test_a_policy_without_an_age_is_not_fetched_for_each_message(
+    now_s: list[float],
+) -> None:
+    source = Source(policy=Policy(Mode.ENFORCE, ("mx.receiver.example",), 0))
+    policies = policies_of(source)
+    found = await policies.resolve(message())
+    now_s[0] += 59
+    assert policies.known(message()) == found
+    now_s[0] += 1
+    assert policies.known(message()) is None
+
+
+class Rows:
+    """A database with one row that is valid, and one that is not."""
+
+    async def execute_autocommit(self, *_: object) -> list[tuple[object, ...]]:
+        text = "\n".join(POLICY.lines())
+        return [(DOMAIN, "1", text, 1.0, 9.0), ("b.example", "1", "mode: enforce", 1.0, 9.0)]
+
+
+async def test_a_stored_policy_that_is_not_valid_counts_as_absent() -> None:
+    store = PolicyStore(cast(Database, Rows()))
+    found = await store.load(["b.example", DOMAIN])
+    assert found == [None, StoredPolicy(POLICY, "1", 1.0, 9.0)]

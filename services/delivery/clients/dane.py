@@ -73,10 +73,12 @@ class DaneSource:
         if not answer.is_secure:
             return None, answer.ttl_s
         found = [one for one in answer.records if isinstance(one, MX)]
-        names = [one.exchange.to_text(omit_final_dot=True).lower() for one in found] or [domain]
-        hosts = await asyncio.gather(*(self._hosts.get(name) for name in names[:MX_MAX]))
+        found.sort(key=lambda one: one.preference)
+        given = [one.exchange.to_text(omit_final_dot=True).lower() for one in found] or [domain]
+        names = list(dict.fromkeys(given))[:MX_MAX]
+        hosts = await asyncio.gather(*(self._hosts.get(name) for name in names))
         ttl_s = FAILED_TTL_S if any(one.problem for one in hosts) else answer.ttl_s
-        return ProvenHosts.of(domain, dict(zip(names, hosts, strict=False))), ttl_s
+        return ProvenHosts.of(domain, dict(zip(names, hosts, strict=True))), ttl_s
 
     async def close(self) -> None:
         await self._hosts.close()

@@ -201,3 +201,14 @@ async def test_a_host_with_too_many_records_has_a_problem(count: int, is_refused
     await source.close()
     assert found is not None
     assert (TlsPolicy(DOMAIN, dane=found).refusal(HOST) is not None) == is_refused
+
+
+async def test_the_most_preferred_hosts_are_looked_up() -> None:
+    backups = [f"{20 + n} backup{n}.receiver.example." for n in range(12)]
+    records = [*backups, f"5 {HOST}.", f"10 {HOST}."]
+    zone = ProvenZone({"MX": records, "A": ["192.0.2.1"], "TLSA": [f"2 0 1 {1:064x}"]})
+    source = DaneSource(zone)  # type: ignore[arg-type]
+    found, _ = await source.look_up(DOMAIN)
+    await source.close()
+    assert found is not None
+    assert set(found.records) == {HOST, *(f"backup{n}.receiver.example" for n in range(9))}

@@ -13,8 +13,8 @@ app = noun("Brands: the names by which customers know the installation.")
 
 FIELDS = (
     "id", "name", "slug", "sandbox_domain", "api_hosts", "smtp_host", "docs_host", "tracking_host",
-    "unsubscribe_host", "bounce_mx", "spf_include", "selector_prefix", "problem_type", "user_agent",
-    "source", "created_at",
+    "unsubscribe_host", "bounce_mx", "spf_include", "selector_prefix", "dkim_zone", "problem_type",
+    "user_agent", "source", "created_at",
 )  # fmt: skip
 
 BrandArgument = Annotated[str, typer.Argument(metavar="BRAND", help="Brand, by id or name")]
@@ -28,6 +28,9 @@ SmtpHost = Annotated[str | None, typer.Option(help="Name of the SMTP server")]
 BounceMx = Annotated[str | None, typer.Option(help="MX in the DNS records of new domains")]
 SpfInclude = Annotated[str | None, typer.Option(help="SPF in the DNS records of new domains")]
 SelectorPrefix = Annotated[str | None, typer.Option(help="Of the DKIM selectors of new keys")]
+DkimZone = Annotated[
+    str | None, typer.Option(help="A DNS zone of yours with the DKIM keys of new domains")
+]
 DocsHost = Annotated[str | None, typer.Option(help="Host of the API reference")]
 TrackingHost = Annotated[str | None, typer.Option(help="Host of tracked links")]
 UnsubscribeHost = Annotated[str | None, typer.Option(help="Host of unsubscribe pages")]
@@ -46,6 +49,7 @@ def create(  # noqa: PLR0913 - an option for each field
     bounce_mx: BounceMx = None,
     spf_include: SpfInclude = None,
     selector_prefix: SelectorPrefix = None,
+    dkim_zone: DkimZone = None,
     docs_host: DocsHost = None,
     tracking_host: TrackingHost = None,
     unsubscribe_host: UnsubscribeHost = None,
@@ -77,6 +81,7 @@ def update(  # noqa: PLR0913 - an option for each field
     bounce_mx: BounceMx = None,
     spf_include: SpfInclude = None,
     selector_prefix: SelectorPrefix = None,
+    dkim_zone: DkimZone = None,
     docs_host: DocsHost = None,
     tracking_host: TrackingHost = None,
     unsubscribe_host: UnsubscribeHost = None,

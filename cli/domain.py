@@ -146,6 +146,19 @@ def rotate_dkim(domain: Domain) -> None:
     print_records(api.post(f"/domains/{found['id']}/rotate-dkim", tenant_id=found["tenant_id"]))
 
 
+@app.command()
+def zone(name: Annotated[str, typer.Argument(help="The DKIM zone of a brand")]) -> None:
+    """Print the TXT records that a DKIM zone has to publish, as lines of a zone file (RFC 1035).
+
+    \b
+    obm domain zone dkim.mail.example
+    """
+    for entry in open_api().items("/dkim-zone", zone=name):
+        for one in entry["records"]:
+            record = DnsRecord(Purpose.DKIM, one["name"], one["type"], one["value"])
+            console.print(record.zone_line, markup=False)
+
+
 @app.command("list")
 def list_domains() -> None:
     """List the domains."""

@@ -26,7 +26,7 @@ from kernel.tls import CertificateFiles
 DEFAULT_ID = "default"
 HOSTS = {
     "sandbox_domain", "smtp_host", "bounce_mx", "spf_include", "api_hosts", "docs_host",
-    "tracking_host", "unsubscribe_host",
+    "tracking_host", "unsubscribe_host", "dkim_zone",
 }  # fmt: skip
 SLUG = re.compile(r"[a-z]{2,20}")  # part of an API key, which has letters only
 HOST = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+")
@@ -42,8 +42,9 @@ class Brand:
     """slug: lower-case letters: the prefix of API keys, the domain of gRPC errors. problem_type:
     prefix of the `type` of a problem (RFC 9457). sandbox_domain: accepts test mail only. smtp_host:
     name of the SMTP server. bounce_mx, spf_include, selector_prefix: in the DNS records of new
-    domains. api_hosts, docs_host, tracking_host, unsubscribe_host: host names that belong to this
-    brand. certificates: for TLS, by host.
+    domains. dkim_zone: a DNS zone of the installation that has their DKIM keys. api_hosts,
+    docs_host, tracking_host, unsubscribe_host: host names that belong to this brand. certificates:
+    for TLS, by host.
     """
 
     name: str = "OBM Engine"
@@ -59,6 +60,7 @@ class Brand:
     tracking_host: str = ""
     unsubscribe_host: str = ""
     selector_prefix: str = ""
+    dkim_zone: str = ""
     certificates: tuple[tuple[str, CertificateFiles], ...] = field(default=())
 
     def __post_init__(self) -> None:

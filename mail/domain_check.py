@@ -63,7 +63,7 @@ def is_ready_to_send(checks: Sequence[RecordCheck]) -> bool:
 
 
 def _check_record(record: DnsRecord, published: Published) -> RecordCheck:
-    values = published.get((record.name, record.type), ())
+    values = published.get((record.name, record.queried_type), ())
     if values is None:
         return RecordCheck(
             record, Status.UNKNOWN, f"DNS lookup of {record.name} failed. Try again."
@@ -83,6 +83,8 @@ def appended_names(name: str, domain: str, zone: str) -> tuple[str, ...]:
 def _mistake(record: DnsRecord, values: Sequence[str], published: Published) -> str:
     """A common mistake in words; empty if there is none of these."""
     assess = _CHECKS[record.purpose]
+    if record.key:
+        return _mistaken_alias(record, values, published)
     if target := next(iter(published.get((record.name, "CNAME")) or ()), ""):
         return (
             f"{record.name} is a CNAME to {target}, and beside a CNAME no other record counts"
@@ -104,6 +106,19 @@ def _mistake(record: DnsRecord, values: Sequence[str], published: Published) -> 
                 f"{record.name} has the key split over two TXT records. It must be one record with"
                 " several strings."
             )
+    return ""
+
+
+def _mistaken_alias(record: DnsRecord, values: Sequence[str], published: Published) -> str:
+    """A mistake in the alias of a key in words; empty if there is none."""
+    target = next(iter(published.get((record.name, "CNAME")) or ()), "").lower().rstrip(".")
+    if target and target != record.value.lower():
+        return f"{record.name} is a CNAME to {target}. It must lead to {record.value}."
+    if target and not values:
+        return (
+            f"{record.name} leads to {target}, which has no key yet. That is not your mistake: ask"
+            " for support if it lasts."
+        )
     return ""
 
 
@@ -140,7 +155,7 @@ def _spf_ending(text: str, terms: list[str], expected: str) -> Assessment:
 
 def _dkim(record: DnsRecord, values: Sequence[str]) -> Assessment:
     if not values:
-        return Status.MISSING, f"publish a TXT record at {record.name}: {record.value}"
+        return Status.MISSING, f"publish a {record.type} record at {record.name}: {record.value}"
     if len(values) > 1:
         return Status.WRONG, f"{record.name} has {len(values)} TXT records. Keep only the key."
     return _dkim_key(record, values[0])
@@ -148,7 +163,7 @@ def _dkim(record: DnsRecord, values: Sequence[str]) -> Assessment:
 
 def _dkim_key(record: DnsRecord, value: str) -> Assessment:
     """Check that the key is ours and that verifiers accept the record."""
-    expected, found = parse_tags(record.value), parse_tags(value)
+    expected, found = parse_tags(record.key or record.value), parse_tags(value)
     key = re.sub(r"\s", "", found.get("p", ""))
     if key and key != expected["p"]:
         cut = (

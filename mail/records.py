@@ -20,7 +20,8 @@ class Purpose(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DnsRecord:
-    """One record to publish. `value`: unquoted. `priority`: for MX. `required`: to send mail."""
+    """One record to publish. `value`: unquoted. `priority`: for MX. `required`: to send mail.
+    `key`: of a CNAME, the DKIM record that its target must have."""
 
     purpose: Purpose
     name: str
@@ -28,6 +29,12 @@ class DnsRecord:
     value: str
     priority: int | None = None
     required: bool = True
+    key: str = ""
+
+    @property
+    def queried_type(self) -> str:
+        """What to look up: a resolver follows the alias of a key."""
+        return "TXT" if self.key else self.type
 
     @property
     def zone_line(self) -> str:
@@ -39,10 +46,21 @@ class DnsRecord:
         return f"{self.name}. IN {self.type} {value}"
 
 
+def key_record(
+    domain: str, selector: str, value: str, *, target: str = "", required: bool = True
+) -> DnsRecord:
+    """The record of a DKIM key (RFC 6376 §3.6.2.1). target: the name that has it in another zone;
+    then the domain has an alias; empty: the domain has it."""
+    name = f"{selector}._domainkey.{domain}"
+    if target:
+        return DnsRecord(Purpose.DKIM, name, "CNAME", target, required=required, key=value)
+    return DnsRecord(Purpose.DKIM, name, "TXT", value, required=required)
+
+
 def expected_records(
     domain: str,
     *,
-    dkim: Sequence[tuple[str, str]],
+    dkim: Sequence[DnsRecord],
     return_path_host: str,
     bounce_mx: str,
     spf_include: str,
@@ -50,18 +68,14 @@ def expected_records(
 ) -> tuple[DnsRecord, ...]:
     """The records that `domain` should publish.
 
-    `dkim`: (selector, record value) for each key. `return_path_host`: the host of our return path,
+    `dkim`: of each key, see `key_record`. `return_path_host`: the host of our return path,
     a subdomain so that SPF aligns (RFC 9989 §4.4: relaxed); `bounce_mx` receives its mail.
     `spf_include`: the host whose SPF record lists our source addresses. `dmarc_report`: an address
     for aggregate reports. The domain itself needs no SPF record, because it is not in the envelope.
     """
-    keys = tuple(
-        DnsRecord(Purpose.DKIM, f"{selector}._domainkey.{domain}", "TXT", value)
-        for selector, value in dkim
-    )
     dmarc = "v=DMARC1; p=none" + (f"; rua=mailto:{dmarc_report}" if dmarc_report else "")
     return (
-        *keys,
+        *dkim,
         DnsRecord(Purpose.SPF, return_path_host, "TXT", f"v=spf1 include:{spf_include} -all"),
         DnsRecord(Purpose.RETURN_PATH, return_path_host, "MX", bounce_mx, priority=10),
         DnsRecord(Purpose.DMARC, f"_dmarc.{domain}", "TXT", dmarc, required=False),

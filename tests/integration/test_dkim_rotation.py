@@ -3,19 +3,18 @@ it is signed, and when it arrives days later."""
 
 import asyncio
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import dkim as dkimpy
 import dns.asyncresolver
+import pytest
 
 from contracts.ingest.v1.directory_pb2 import Domain
+from kernel.brand import Brand, Brands
 from kernel.crypto import SecretKeyring, new_secret_key
 from kernel.resolver import AuthoritativeResolver, system_resolver
-from mail.dkim import zone_text
 from mail.domain_check import check_records
-from mail.records import DnsRecord
 from services.delivery.loops.rendering import signer_of
 from services.ingest.clients.domain_dns import look_up_records
 from services.ingest.domain.dkim_rotation import RETIRED_FOR
@@ -48,10 +47,12 @@ class Simulation:
     versions: list[Domain] = field(default_factory=list)
     in_transit: list[bytes] = field(default_factory=list)
 
-    def publish(self, records: Sequence[DnsRecord]) -> None:
+    def publish(self) -> None:
+        """The customer's zone, and that of the installation."""
+        records = (*self.keys.records(self.domain), *self.keys.zone_records(self.domain))
         zone: dict[str, dict[str, list[str]]] = {}
         for one in records:
-            text = zone_text(one.value) if one.type == "TXT" else f"{one.priority} {one.value}."
+            text = one.zone_line.partition(f" IN {one.type} ")[2]
             zone.setdefault(one.name, {})[one.type] = [text]
         self.server.records = zone
 
@@ -88,18 +89,24 @@ class Simulation:
             assert checker.verify(index, dnsfunc=lambda name, timeout=5: answers[name.decode()])
 
 
-async def test_every_message_verifies_at_every_instant_of_a_rotation() -> None:
+@pytest.mark.parametrize("zone", ["", "dkim.mail.platform.org"])
+async def test_every_message_verifies_at_every_instant_of_a_rotation(zone: str) -> None:
+    """zone: of the installation, to which the customer's records lead."""
     keyring = SecretKeyring([new_secret_key()])
-    keys = DomainKeys(keyring, PublishedHosts.of("mx.platform.org"))
+    brands = Brands({"default": Brand(dkim_zone=zone)})
+    keys = DomainKeys(keyring, PublishedHosts.of("mx.platform.org"), brands)
     async with name_server({}) as (server, address):
         lookup = system_resolver((address,), timeout_s=5.0)
         lookup.cache = None
         domain = await keys.new_domain(NAME, tenant_id="t", account_id="a")
         authority = AuthoritativeResolver(lookup, is_allowed=lambda _: True)
         simulation = Simulation(server, authority, lookup, keyring, keys, domain, new_check(domain))
-        simulation.publish(keys.records(domain))
+        simulation.publish()
         await simulation.check_dns()
         assert simulation.domain.status == VERIFIED
+        aliases = [one for one in keys.records(domain) if one.type == "CNAME"]
+        assert len(aliases) == (2 if zone else 0)
+        assert all(one.value.endswith(f".{zone}") for one in aliases)
         for _ in range(ROTATIONS):
             await rotate(simulation)
         assert simulation.domain.status == VERIFIED
@@ -114,7 +121,7 @@ async def rotate(simulation: Simulation) -> None:
     for _ in range(2):  # not published yet: nothing changes
         await asyncio.gather(simulation.send(), simulation.check_dns())
         assert simulation.domain.rsa_selector == first
-    simulation.publish(simulation.keys.records(simulation.domain))
+    simulation.publish()
     await asyncio.gather(simulation.send(), simulation.check_dns())
     assert simulation.domain.rsa_selector != first
     await simulation.send()
@@ -125,7 +132,7 @@ async def rotate(simulation: Simulation) -> None:
     simulation.now += timedelta(hours=2)
     await simulation.check_dns()
     assert not simulation.domain.HasField("retired_keys")
-    simulation.publish(simulation.keys.records(simulation.domain))  # the old records are gone
+    simulation.publish()  # the old records are gone
     for _ in range(LAG):
         await simulation.check_dns()
     await simulation.send()

@@ -39,8 +39,9 @@ def start(
 def publish(server: NameServer, records: list[dict[str, Any]]) -> None:
     zone: dict[str, Any] = {}
     for one in records:
-        text = one["type"] == "TXT"
-        value = zone_text(one["value"]) if text else f"{one['priority']} {one['value']}."
+        value = zone_text(one["value"]) if one["type"] == "TXT" else f"{one['value']}."
+        if one["type"] == "MX":
+            value = f"{one['priority']} {value}"
         zone.setdefault(one["name"], {})[one["type"]] = [value]
     server.records = zone
 

@@ -43,7 +43,8 @@ class NameServer(asyncio.DatagramProtocol):
         if records == SILENT:
             return
         kind = dns.rdatatype.to_text(question.rdtype)
-        found = records if isinstance(records, str) else (records or {}).get(kind)
+        by_kind = {} if isinstance(records, str | None) else records
+        found = records if isinstance(records, str) else by_kind.get(kind)
         if records is None:
             response.set_rcode(dns.rcode.NXDOMAIN)
         elif isinstance(found, str):
@@ -51,8 +52,20 @@ class NameServer(asyncio.DatagramProtocol):
         elif found:
             rrset = dns.rrset.from_text_list(question.name, 300, "IN", question.rdtype, found)
             response.answer.append(rrset)
+        elif alias := by_kind.get("CNAME"):
+            rrset = dns.rrset.from_text_list(question.name, 300, "IN", "CNAME", alias)
+            response.answer.append(rrset)
+            response.answer += self._of_alias(alias[0].rstrip("."), kind)
         assert self._transport is not None
         self._transport.sendto(response.to_wire(), addr)
+
+    def _of_alias(self, name: str, kind: str) -> list[dns.rrset.RRset]:
+        """The records of an alias's target, as a server that has both zones adds them."""
+        records = self.records.get(name, {})
+        found = records if isinstance(records, str) else records.get(kind, "")
+        if isinstance(found, str):
+            return []
+        return [dns.rrset.from_text_list(f"{name}.", 300, "IN", kind, found)]
 
 
 @asynccontextmanager

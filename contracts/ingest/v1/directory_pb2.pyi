@@ -252,6 +252,7 @@ class Brand(_message.Message):
     TRACKING_HOST_FIELD_NUMBER: _builtins.int
     UNSUBSCRIBE_HOST_FIELD_NUMBER: _builtins.int
     SELECTOR_PREFIX_FIELD_NUMBER: _builtins.int
+    DKIM_ZONE_FIELD_NUMBER: _builtins.int
     brand_id: _builtins.str
     version: _builtins.int
     deleted: _builtins.bool
@@ -275,6 +276,8 @@ class Brand(_message.Message):
     unsubscribe_host: _builtins.str
     selector_prefix: _builtins.str
     """of the DKIM selectors of new keys"""
+    dkim_zone: _builtins.str
+    """DNS zone with the DKIM keys of new domains; empty: they publish them"""
     @_builtins.property
     def api_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """whose requests have this brand"""
@@ -298,10 +301,11 @@ class Brand(_message.Message):
         tracking_host: _builtins.str = ...,
         unsubscribe_host: _builtins.str = ...,
         selector_prefix: _builtins.str = ...,
+        dkim_zone: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_hosts", b"api_hosts", "bounce_mx", b"bounce_mx", "brand_id", b"brand_id", "deleted", b"deleted", "docs_host", b"docs_host", "name", b"name", "problem_type", b"problem_type", "sandbox_domain", b"sandbox_domain", "selector_prefix", b"selector_prefix", "slug", b"slug", "smtp_host", b"smtp_host", "spf_include", b"spf_include", "tracking_host", b"tracking_host", "unsubscribe_host", b"unsubscribe_host", "user_agent", b"user_agent", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_hosts", b"api_hosts", "bounce_mx", b"bounce_mx", "brand_id", b"brand_id", "deleted", b"deleted", "dkim_zone", b"dkim_zone", "docs_host", b"docs_host", "name", b"name", "problem_type", b"problem_type", "sandbox_domain", b"sandbox_domain", "selector_prefix", b"selector_prefix", "slug", b"slug", "smtp_host", b"smtp_host", "spf_include", b"spf_include", "tracking_host", b"tracking_host", "unsubscribe_host", b"unsubscribe_host", "user_agent", b"user_agent", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -522,6 +526,7 @@ class Domain(_message.Message):
     CLICK_TRACKING_FIELD_NUMBER: _builtins.int
     UNTRACKED_HOSTS_FIELD_NUMBER: _builtins.int
     TRACKING_MODE_FIELD_NUMBER: _builtins.int
+    DKIM_ZONE_FIELD_NUMBER: _builtins.int
     domain_id: _builtins.str
     version: _builtins.int
     deleted: _builtins.bool
@@ -559,6 +564,8 @@ class Domain(_message.Message):
     """their links lead through the tracking host of the brand"""
     tracking_mode: _content_pb2.TrackingMode.ValueType
     """the most that is kept of an open or a click"""
+    dkim_zone: _builtins.str
+    """DNS zone of the installation that has its DKIM keys; its own records are aliases. Empty: none."""
     @_builtins.property
     def pending_keys(self) -> Global___DkimKeys:
         """sign as soon as DNS publishes them"""
@@ -600,10 +607,11 @@ class Domain(_message.Message):
         click_tracking: _builtins.bool = ...,
         untracked_hosts: _abc.Iterable[_builtins.str] | None = ...,
         tracking_mode: _content_pb2.TrackingMode.ValueType = ...,
+        dkim_zone: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["pending_keys", b"pending_keys", "retired_keys", b"retired_keys"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "bounce_mx", b"bounce_mx", "brand", b"brand", "click_tracking", b"click_tracking", "deleted", b"deleted", "domain_id", b"domain_id", "ed25519_private_key", b"ed25519_private_key", "ed25519_selector", b"ed25519_selector", "missing_record", b"missing_record", "name", b"name", "open_tracking", b"open_tracking", "paused", b"paused", "pending_keys", b"pending_keys", "retired_keys", b"retired_keys", "return_path_host", b"return_path_host", "rsa_private_key", b"rsa_private_key", "rsa_selector", b"rsa_selector", "shared", b"shared", "spf_include", b"spf_include", "status", b"status", "tenant_id", b"tenant_id", "tls_enforced", b"tls_enforced", "tracking_mode", b"tracking_mode", "untracked_hosts", b"untracked_hosts", "version", b"version", "vouched", b"vouched"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "bounce_mx", b"bounce_mx", "brand", b"brand", "click_tracking", b"click_tracking", "deleted", b"deleted", "dkim_zone", b"dkim_zone", "domain_id", b"domain_id", "ed25519_private_key", b"ed25519_private_key", "ed25519_selector", b"ed25519_selector", "missing_record", b"missing_record", "name", b"name", "open_tracking", b"open_tracking", "paused", b"paused", "pending_keys", b"pending_keys", "retired_keys", b"retired_keys", "return_path_host", b"return_path_host", "rsa_private_key", b"rsa_private_key", "rsa_selector", b"rsa_selector", "shared", b"shared", "spf_include", b"spf_include", "status", b"status", "tenant_id", b"tenant_id", "tls_enforced", b"tls_enforced", "tracking_mode", b"tracking_mode", "untracked_hosts", b"untracked_hosts", "version", b"version", "vouched", b"vouched"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

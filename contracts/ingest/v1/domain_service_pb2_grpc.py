@@ -71,6 +71,11 @@ class DomainServiceStub:
                 request_serializer=contracts_dot_ingest_dot_v1_dot_domain__service__pb2.RotateDkimRequest.SerializeToString,
                 response_deserializer=contracts_dot_ingest_dot_v1_dot_domain__service__pb2.RotateDkimResponse.FromString,
                 _registered_method=True)
+        self.ListDkimZone = channel.unary_unary(
+                '/contracts.ingest.v1.DomainService/ListDkimZone',
+                request_serializer=contracts_dot_ingest_dot_v1_dot_domain__service__pb2.ListDkimZoneRequest.SerializeToString,
+                response_deserializer=contracts_dot_ingest_dot_v1_dot_domain__service__pb2.ListDkimZoneResponse.FromString,
+                _registered_method=True)
 
 
 class DomainServiceServicer:
@@ -125,6 +130,13 @@ class DomainServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDkimZone(self, request, context):
+        """The TXT records that the dkim_zone of a brand has to publish. For the operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DomainServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -162,6 +174,11 @@ def add_DomainServiceServicer_to_server(servicer, server):
                     servicer.RotateDkim,
                     request_deserializer=contracts_dot_ingest_dot_v1_dot_domain__service__pb2.RotateDkimRequest.FromString,
                     response_serializer=contracts_dot_ingest_dot_v1_dot_domain__service__pb2.RotateDkimResponse.SerializeToString,
+            ),
+            'ListDkimZone': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDkimZone,
+                    request_deserializer=contracts_dot_ingest_dot_v1_dot_domain__service__pb2.ListDkimZoneRequest.FromString,
+                    response_serializer=contracts_dot_ingest_dot_v1_dot_domain__service__pb2.ListDkimZoneResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -355,6 +372,33 @@ class DomainService:
             '/contracts.ingest.v1.DomainService/RotateDkim',
             contracts_dot_ingest_dot_v1_dot_domain__service__pb2.RotateDkimRequest.SerializeToString,
             contracts_dot_ingest_dot_v1_dot_domain__service__pb2.RotateDkimResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDkimZone(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.ingest.v1.DomainService/ListDkimZone',
+            contracts_dot_ingest_dot_v1_dot_domain__service__pb2.ListDkimZoneRequest.SerializeToString,
+            contracts_dot_ingest_dot_v1_dot_domain__service__pb2.ListDkimZoneResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,8 @@ class DomainServiceStub:
     """Checks the records some seconds later."""
     RotateDkim: _grpc.UnaryUnaryMultiCallable[_domain_service_pb2.RotateDkimRequest, _domain_service_pb2.RotateDkimResponse]
     """Adds DKIM keys, which sign as soon as DNS has their records."""
+    ListDkimZone: _grpc.UnaryUnaryMultiCallable[_domain_service_pb2.ListDkimZoneRequest, _domain_service_pb2.ListDkimZoneResponse]
+    """The TXT records that the dkim_zone of a brand has to publish. For the operator."""
 
 @_typing.type_check_only
 class DomainServiceAsyncStub(DomainServiceStub):
@@ -67,6 +69,8 @@ class DomainServiceAsyncStub(DomainServiceStub):
     """Checks the records some seconds later."""
     RotateDkim: _aio.UnaryUnaryMultiCallable[_domain_service_pb2.RotateDkimRequest, _domain_service_pb2.RotateDkimResponse]  # type: ignore[assignment]
     """Adds DKIM keys, which sign as soon as DNS has their records."""
+    ListDkimZone: _aio.UnaryUnaryMultiCallable[_domain_service_pb2.ListDkimZoneRequest, _domain_service_pb2.ListDkimZoneResponse]  # type: ignore[assignment]
+    """The TXT records that the dkim_zone of a brand has to publish. For the operator."""
 
 class DomainServiceServicer(metaclass=_abc_1.ABCMeta):
     """The domains that a tenant can send from. For keys of tenants; those of accounts and operators name
@@ -126,5 +130,13 @@ class DomainServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_domain_service_pb2.RotateDkimResponse, _abc.Awaitable[_domain_service_pb2.RotateDkimResponse]]:
         """Adds DKIM keys, which sign as soon as DNS has their records."""
+
+    @_abc_1.abstractmethod
+    def ListDkimZone(
+        self,
+        request: _domain_service_pb2.ListDkimZoneRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_domain_service_pb2.ListDkimZoneResponse, _abc.Awaitable[_domain_service_pb2.ListDkimZoneResponse]]:
+        """The TXT records that the dkim_zone of a brand has to publish. For the operator."""
 
 def add_DomainServiceServicer_to_server(servicer: DomainServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

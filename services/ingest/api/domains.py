@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from operator import attrgetter
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from msgspec import Meta
 
@@ -29,7 +29,7 @@ from services.ingest.domain.links import check_tracking_host, mode_named
 from services.ingest.domain.patterns import explained
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
 from services.ingest.store.directory import DirectoryStore, DomainConflict
-from services.ingest.store.directory_lists import Page
+from services.ingest.store.directory_lists import Owner, Page
 from services.ingest.store.domain_keys import RETURN_PATH_LABEL, DomainKeys
 from services.ingest.store.domains import (
     DomainCheck,
@@ -95,6 +95,13 @@ class DomainView:
     records: tuple[DnsRecord, ...]
 
 
+class ZoneEntry(NamedTuple):
+    """A domain, and the records of its keys in a zone of the installation."""
+
+    domain: Domain
+    records: tuple[DnsRecord, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Domains:
     """lists: across tenants. count_max: domains of a tenant. brands: of accounts."""
@@ -123,6 +130,17 @@ class Domains:
         found = await self.list_all(Principal.of(caller, caller.tenant))
         named = [one for one in found if name in {"", one.name}]
         return paginate(named, page, id_of=attrgetter("domain_id"))
+
+    async def zone_page(self, page: Page, *, zone: str) -> tuple[Sequence[ZoneEntry], bool]:
+        """The records of a zone of the installation, by domain, newest first. Raises Problem."""
+        if not zone:
+            fault = Fault(
+                "#/query/zone", "missing_required_field", "The parameter zone is missing."
+            )
+            raise invalid([fault])
+        equal = {"dkim_zone": zone.lower().rstrip(".")}
+        found, has_more = await self.lists.page(Domain, Owner(), page, equal=equal)
+        return [ZoneEntry(one, self.keys.zone_records(one)) for one in found], has_more
 
     async def find(self, principal: Principal, domain_id: str) -> Domain:
         """Raises Problem 404."""

@@ -80,7 +80,7 @@ WEBHOOK = {
 }
 BRAND_HOST = {"type": "string", "format": "brand-host"}
 BRAND = {
-    **dict.fromkeys(("sandbox_domain", "bounce_mx", "spf_include"), HOST_NAME),
+    **dict.fromkeys(("sandbox_domain", "bounce_mx", "spf_include", "dkim_zone"), HOST_NAME),
     **dict.fromkeys(("smtp_host", "docs_host", "tracking_host", "unsubscribe_host"), BRAND_HOST),
     "api_hosts": {"type": "array", "items": BRAND_HOST, "maxItems": 20},
 }

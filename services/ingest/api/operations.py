@@ -127,6 +127,11 @@ OPERATIONS = {
     "get /v1/domains": Operation(
         "listDomains", response_schemas.list_of(response_schemas.DomainSummary), access=OF_ANYBODY
     ),
+    "get /v1/dkim-zone": Operation(
+        "listDkimZone",
+        response_schemas.list_of(schemas.DkimZoneEntryResponse),
+        access=OF_OPERATOR,
+    ),
     "post /v1/domains": Operation(
         "createDomain",
         response_schemas.DomainResponse,

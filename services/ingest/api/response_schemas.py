@@ -306,7 +306,7 @@ class DomainRecord(Struct):
 
     record: Literal["DKIM", "SPF", "DMARC"]
     name: str
-    type: Literal["TXT", "MX"]
+    type: Literal["TXT", "MX", "CNAME"]
     ttl: str
     status: RecordStatus
     value: str

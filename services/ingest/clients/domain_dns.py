@@ -24,13 +24,13 @@ async def look_up_records(
         async with asyncio.timeout(timeout_s):
             return await _look_up_all(resolver, domain, records)
     except TimeoutError:
-        return {(one.name, one.type): None for one in records}
+        return {(one.name, one.queried_type): None for one in records}
 
 
 async def _look_up_all(
     resolver: AuthoritativeResolver, domain: str, records: Sequence[DnsRecord]
 ) -> Published:
-    wanted = [(one.name, one.type) for one in records]
+    wanted = [(one.name, one.queried_type) for one in records]
     published: dict[tuple[str, str], Values] = {}
     for found in await asyncio.gather(*(_look_up(resolver, *one) for one in wanted)):
         published |= found

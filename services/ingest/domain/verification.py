@@ -99,7 +99,8 @@ def may_send(domain: Domain) -> bool:
 
 def missing_record(domain: Domain) -> str:
     """The record that keeps the domain from being verified, in words."""
-    own = f"the TXT record at {domain.rsa_selector}._domainkey.{domain.name}"
+    kind = "CNAME" if domain.dkim_zone else "TXT"
+    own = f"the {kind} record at {domain.rsa_selector}._domainkey.{domain.name}"
     return domain.missing_record or own
 
 

@@ -253,7 +253,8 @@ def entry_columns(entry: DirectoryEntry) -> dict[str, object]:
     owners = {"account_id": entry.account_id, "tenant_id": entry.tenant_id}
     if isinstance(entry, Mailbox):
         return {**found, **owners, "address": entry.address, "test": entry.test}
-    return {**found, **owners, "name": entry.name, "shared": entry.shared}
+    domain = {"name": entry.name, "shared": entry.shared, "dkim_zone": entry.dkim_zone}
+    return {**found, **owners, **domain}
 
 
 async def _raise_if_taken(tx: Transaction, domain: Domain) -> None:

@@ -19,7 +19,7 @@ from kernel.crypto import SecretKeyring
 from kernel.errors import ConfigError
 from kernel.ids import uuid7_text
 from mail.dkim import dkim_record
-from mail.records import DnsRecord, Purpose, expected_records
+from mail.records import DnsRecord, Purpose, expected_records, key_record
 
 RSA_BITS = 2048
 RETURN_PATH_LABEL = "bounce"
@@ -91,6 +91,7 @@ class DomainKeys:
             return_path_host=f"{label}.{name}",
             bounce_mx=own.bounce_mx if own else "",
             spf_include=own.spf_include if own else "",
+            dkim_zone=names.dkim_zone,
         )
 
     async def new_keys(self, brand: str = "") -> DkimKeys:
@@ -115,7 +116,7 @@ class DomainKeys:
             return ()
         records = expected_records(
             domain.name,
-            dkim=self._key_records(domain),
+            dkim=self._key_records(domain, domain),
             return_path_host=domain.return_path_host,
             bounce_mx=hosts.bounce_mx,
             spf_include=hosts.spf_include,
@@ -140,19 +141,30 @@ class DomainKeys:
             )
             if domain.HasField(name)  # type: ignore[arg-type]
         ]
-        return [
-            DnsRecord(
-                Purpose.DKIM, f"{selector}._domainkey.{domain.name}", "TXT", value, required=False
-            )
-            for keys in others
-            for selector, value in self._key_records(keys)
-        ]
+        return [one for keys in others for one in self._key_records(domain, keys, required=False)]
 
-    def _key_records(self, keys: Domain | DkimKeys) -> list[tuple[str, str]]:
+    def zone_records(self, domain: Domain) -> tuple[DnsRecord, ...]:
+        """What the zone of the installation publishes for the aliases of a domain."""
+        return tuple(
+            DnsRecord(Purpose.DKIM, one.value, "TXT", one.key)
+            for one in self.records(domain)
+            if one.key
+        )
+
+    def _key_records(
+        self, domain: Domain, keys: Domain | DkimKeys, *, required: bool = True
+    ) -> list[DnsRecord]:
+        sealed = (
+            (keys.rsa_selector, keys.rsa_private_key),
+            (keys.ed25519_selector, keys.ed25519_private_key),
+        )
         return [
-            (keys.rsa_selector, self._record_of(keys.rsa_private_key)),
-            (keys.ed25519_selector, self._record_of(keys.ed25519_private_key)),
-        ]
+            key_record(
+                domain.name, selector, self._record_of(key),
+                target=_target(domain, selector), required=required,
+            )
+            for selector, key in sealed
+        ]  # fmt: skip
 
     def _sealed(self, key: RSAPrivateKey | Ed25519PrivateKey) -> bytes:
         plain = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
@@ -165,3 +177,10 @@ class DomainKeys:
         if not isinstance(key, RSAPrivateKey | Ed25519PrivateKey):
             raise ConfigError("A DKIM key is neither RSA nor Ed25519.")
         return dkim_record(key.public_key())
+
+
+def _target(domain: Domain, selector: str) -> str:
+    """Where the zone of the installation has a key: selectors of two domains may be equal. Empty:
+    the domain has its keys itself."""
+    unique = domain.domain_id.replace("-", "")
+    return f"{selector}.{unique}.{domain.dkim_zone}" if domain.dkim_zone else ""

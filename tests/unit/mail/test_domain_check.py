@@ -15,7 +15,7 @@ ED = dkim_record(ed25519.Ed25519PrivateKey.generate().public_key())
 KEY = RSA.partition("p=")[2]
 WANTED = records.expected_records(
     "a.example",
-    dkim=[("r1", RSA), ("e1", ED)],
+    dkim=[records.key_record("a.example", *one) for one in (("r1", RSA), ("e1", ED))],
     return_path_host="b.a.example",
     bounce_mx="mx.engine.example",
     spf_include="spf.engine.example",
@@ -209,3 +209,27 @@ def test_an_alias_to_the_right_record_is_right() -> None:
     key = next(one for one in WANTED if one.purpose is Purpose.DKIM)
     published = {(key.name, "TXT"): [key.value], (key.name, "CNAME"): ["keys.platform.example"]}
     assert check_of(key, published).status is Status.OK
+
+
+TARGET = "r1.0123.dkim.engine.example"
+ALIAS = records.key_record("a.example", "r1", RSA, target=TARGET)
+
+
+@pytest.mark.parametrize(
+    ("published", "status", "reason"),
+    [
+        ({"TXT": [RSA], "CNAME": [TARGET]}, Status.OK, ""),
+        ({"TXT": [RSA], "CNAME": [f"{TARGET.upper()}."]}, Status.OK, ""),
+        ({"TXT": [], "CNAME": []}, Status.MISSING, f"publish a CNAME record at {ALIAS.name}"),
+        ({"TXT": [ED], "CNAME": ["x.example"]}, Status.WRONG, f"must lead to {TARGET}"),
+        ({"TXT": [], "CNAME": [TARGET]}, Status.WRONG, "has no key yet"),
+        ({"TXT": None}, Status.UNKNOWN, "failed"),
+    ],
+)
+def test_an_alias_must_lead_to_the_key(
+    published: dict[str, list[str] | None], status: Status, reason: str
+) -> None:
+    found = {(ALIAS.name, kind): values for kind, values in published.items()}
+    [check] = domain_check.check_records([ALIAS], found)
+    assert (check.status, reason in check.reason) == (status, True)
+    assert ALIAS.zone_line == f"r1._domainkey.a.example. IN CNAME {TARGET}."

@@ -5,7 +5,10 @@ from mail.records import Purpose
 def test_a_domain_publishes_keys_return_path_and_dmarc() -> None:
     wanted = records.expected_records(
         "a.example",
-        dkim=[("r1", "v=DKIM1; k=rsa; p=" + "A" * 400), ("e1", "v=DKIM1; k=ed25519; p=BB")],
+        dkim=[
+            records.key_record("a.example", "r1", "v=DKIM1; k=rsa; p=" + "A" * 400),
+            records.key_record("a.example", "e1", "v=DKIM1; k=ed25519; p=BB"),
+        ],
         return_path_host="bounce.a.example",
         bounce_mx="mx.engine.example",
         spf_include="spf.engine.example",

@@ -180,7 +180,7 @@ DKIM_KEY = dkim.dkim_record(RSA_KEY.public_key())
 def test_a_domain_with_the_expected_records_is_ready_to_send(domain: str, other: str) -> None:
     wanted = records.expected_records(
         domain,
-        dkim=[("s", DKIM_KEY)],
+        dkim=[records.key_record(domain, "s", DKIM_KEY)],
         return_path_host=f"b.{domain}",
         bounce_mx=other,
         spf_include=other,

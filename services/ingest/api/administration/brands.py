@@ -30,6 +30,7 @@ from services.ingest.store.directory import DirectoryChange
 from services.ingest.store.directory_lists import Owner, Page
 
 END = r"$(?!\n)"
+ZONE_MAX = 170  # the names of keys in it have two labels more
 Name = Annotated[str, Meta(min_length=1, max_length=100, pattern=LINE)]
 HOST_NAME = "Use a host name in lower case, such as api.example.com"
 SLUG_PATTERN = explained(f"^{SLUG.pattern}{END}", "Use 2 to 20 letters from a to z")
@@ -43,6 +44,7 @@ VISIBLE_PATTERN = explained(f"^[!-~]*{END}", "Use visible ASCII characters, with
 Slug = Annotated[str, Meta(max_length=20, pattern=SLUG_PATTERN)]
 Host = Annotated[str, Meta(max_length=HOST_MAX, pattern=HOST_PATTERN)]
 OptionalHost = Annotated[str, Meta(max_length=HOST_MAX, pattern=OPTIONAL_HOST_PATTERN)]
+Zone = Annotated[str, Meta(max_length=ZONE_MAX, pattern=OPTIONAL_HOST_PATTERN)]
 SpfHost = Annotated[str, Meta(max_length=HOST_MAX, pattern=SPF_PATTERN)]
 Hosts = Annotated[list[Host], Meta(max_length=20)]
 SelectorPrefix = Annotated[str, Meta(max_length=20, pattern=SELECTOR_PATTERN)]
@@ -54,7 +56,7 @@ class CreateBrandRequest(RequestModel):
     """slug: 2 to 20 lower-case letters; what is left out or empty follows from it, or is that of
     the installation. sandbox_domain: accepts test mail only. api_hosts: requests to these hosts
     have the names of this brand. bounce_mx, spf_include, selector_prefix: in the DNS records of new
-    domains."""
+    domains. dkim_zone: a zone that you run, with their DKIM keys: GET /v1/dkim-zone."""
 
     name: Name
     slug: Slug
@@ -69,6 +71,7 @@ class CreateBrandRequest(RequestModel):
     tracking_host: OptionalHost = ""
     unsubscribe_host: OptionalHost = ""
     selector_prefix: SelectorPrefix = ""
+    dkim_zone: Zone = ""
 
 
 class UpdateBrandRequest(RequestModel):
@@ -88,6 +91,7 @@ class UpdateBrandRequest(RequestModel):
     tracking_host: OptionalHost | UnsetType = UNSET
     unsubscribe_host: OptionalHost | UnsetType = UNSET
     selector_prefix: SelectorPrefix | UnsetType = UNSET
+    dkim_zone: Zone | UnsetType = UNSET
 
 
 class BrandEntry(NamedTuple):

@@ -40,6 +40,7 @@ class BrandResponse(Struct):
     tracking_host: str | None
     unsubscribe_host: str | None
     selector_prefix: str | None
+    dkim_zone: str | None
     source: Literal["api", "file"]
     created_at: Time | None
 
@@ -222,3 +223,20 @@ class AuditEntryResponse(Struct):
     after: dict[str, Any] | None
     request_id: str | None
     client: str | None
+
+
+class DkimZoneRecord(Struct):
+    """A record of a zone of the installation. value: unquoted."""
+
+    name: str
+    type: Literal["TXT"]
+    value: str
+
+
+class DkimZoneEntryResponse(Struct):
+    """The records of a domain's keys. id: of the domain."""
+
+    object: Literal["dkim_zone_entry"]
+    id: Id
+    domain: str
+    records: list[DkimZoneRecord]

@@ -53,6 +53,7 @@ def brand_to_json(entry: BrandEntry) -> dict[str, object]:
         "tracking_host": brand.tracking_host or None,
         "unsubscribe_host": brand.unsubscribe_host or None,
         "selector_prefix": brand.selector_prefix or None,
+        "dkim_zone": brand.dkim_zone or None,
         "source": "api" if entry.is_record else "file",
         "created_at": format_time(creation_time_of(UUID(entry.id))) if entry.is_record else None,
     }

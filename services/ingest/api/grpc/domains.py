@@ -4,7 +4,7 @@ from contracts.ingest.v1 import domain_service_pb2 as pb
 from contracts.ingest.v1.domain_service_pb2_grpc import DomainServiceServicer
 from services.ingest.api.access import Principal
 from services.ingest.api.callers import Caller
-from services.ingest.api.domain_views import summary_to_json, to_json
+from services.ingest.api.domain_views import summary_to_json, to_json, zone_entry_to_json
 from services.ingest.api.domains import (
     CreateDomainRequest,
     Domains,
@@ -81,6 +81,15 @@ class DomainServicer(DomainServiceServicer):
     ) -> pb.RotateDkimResponse:
         view = await self._domains.rotate(principal, domain_id(request.id))
         return pb.RotateDkimResponse(domain=to_proto(view))
+
+    @authenticated
+    async def ListDkimZone(
+        self, request: pb.ListDkimZoneRequest, _: Caller, __: Context
+    ) -> pb.ListDkimZoneResponse:
+        found, has_more = await self._domains.zone_page(page_of(request), zone=request.zone)
+        entries = [proto_from_json(pb.DkimZoneEntry, zone_entry_to_json(one)) for one in found]
+        token = next_page_token(entries, has_more=has_more)
+        return pb.ListDkimZoneResponse(entries=entries, next_page_token=token)
 
 
 def domain_id(text: str) -> str:

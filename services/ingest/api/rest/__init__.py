@@ -23,6 +23,7 @@ from services.ingest.api.rest import (
     api_keys,
     audit,
     brands,
+    dkim_zone,
     domains,
     emails,
     ips,
@@ -91,6 +92,7 @@ def routers(dependencies: RestDependencies) -> Iterator[APIRouter]:
     yield shield.routes(access, dependencies.send_handler, resources.scoring)
     yield sandbox.routes(access, resources.sandbox)
     yield domains.routes(access, resources.domains)
+    yield dkim_zone.routes(access, resources.domains)
     yield accounts.routes(access, administration.accounts)
     yield brands.routes(access, administration.brands)
     yield tenants.routes(access, administration.tenants)

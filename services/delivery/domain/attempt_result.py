@@ -137,7 +137,8 @@ def attempted_event(
         outcome=outcome,
         reply=reply_of(result),
         bounce_class=bounce_class_of(result),
-        connected=result.peer.connected,
+        # A receiver that never saw the message has refused nothing: capacity and warmup come back.
+        connected=result.peer.connected and not result.is_policy_failure,
         ambiguous=outcome == events.ATTEMPT_OUTCOME_AMBIGUOUS,
         egress_id=assignment.egress_id,
         site=assignment.site,

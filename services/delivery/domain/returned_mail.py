@@ -61,8 +61,9 @@ class ReturnedMail(msgspec.Struct, frozen=True):
 
     @property
     def report(self) -> str:
-        """Its name in the journal: each is counted once per message."""
-        return f"complaint/{self.feedback_type}" if self.feedback_type else "bounce"
+        """Its name in the journal: each is counted once per message. Complaints of all types are
+        one, or whoever has a message could complain about it five times."""
+        return "complaint" if self.feedback_type else "bounce"
 
 
 class SentMessage(NamedTuple):

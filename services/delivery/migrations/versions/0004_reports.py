@@ -1,4 +1,4 @@
-"""Which reports about a message arrived as mail: `bounce`, `complaint/abuse`, …"""
+"""Which reports about a message arrived as mail: `bounce`, `complaint`."""
 
 from kernel.migrate import sql
 

@@ -152,3 +152,12 @@ def assignment() -> DeliveryAssigned:
 def test_the_event_has_what_protected_the_message(peer: RemoteServer, policy: str) -> None:
     event = attempted_event(assignment(), AttemptResult("mail", peer=peer), at_ms=1)
     assert event.reply.tls_policy == policy
+
+
+@pytest.mark.parametrize(("step", "connected"), [("starttls", False), ("mail", True)])
+def test_a_refusal_by_our_own_requirement_of_tls_uses_no_capacity(
+    step: str, connected: bool
+) -> None:
+    peer = RemoteServer("mx.example", "192.0.2.1", "192.0.2.2", policy="enforced")
+    event = attempted_event(assignment(), AttemptResult(step, peer=peer), at_ms=1)
+    assert event.connected is connected

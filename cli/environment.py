@@ -43,7 +43,7 @@ class Ports:
     submission_tls: int = 8465
     router_rpc: int = 8031
     delivery_rpc: int = 8032
-    events_tracking: int = 8029
+    events_tracking: int = 8028
     events_rpc: int = 8033
     shield_rpc: int = 8034
     ingest_health: int = 8041

@@ -123,6 +123,7 @@ class FirstMessage:
             "SMTP submission": f"127.0.0.1:{ports.submission} (STARTTLS), "
             f"127.0.0.1:{ports.submission_tls} (TLS)",
             "return path": f"127.0.0.1:{ports.return_path} (SMTP, for mail that comes back)",
+            "links in mail": f"http://127.0.0.1:{ports.events_tracking}",
             "Kafka": os.environ["OBM_KAFKA_BOOTSTRAP_SERVERS"],
             "sandbox messages": f"{api}/v1/sandbox/messages (requires the key)",
             **({"certificate": os.environ["INGEST_TLS_CERTIFICATE"]} if tls else {}),

@@ -143,9 +143,14 @@ async def _send_first_message(
 def check_ports_free(ports: Ports, *, tls: bool) -> None:
     """Check the ports before anything starts. Raises ConfigError."""
     unused = set() if tls else {"ingest_http_tls", "ingest_grpc_tls"}
+    names: dict[int, str] = {}
     for name, port in asdict(ports).items():
         if name in unused:
             continue
+        if port in names:
+            both = f"{names[port]} and {name}".replace("_", " ")
+            raise ConfigError(f"Port {port} is that of {both}. Each needs its own.")
+        names[port] = name
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

@@ -33,7 +33,6 @@ class Listener:
 
     async def run(self) -> None:
         """A loop: accept until canceled."""
-        self._socket.listen(BACKLOG)
         try:
             while True:
                 await self._accept()
@@ -63,13 +62,15 @@ class Listener:
 
 
 def bind(listen: str) -> socket.socket:
-    """Raises ConfigError when the port is taken."""
+    """A socket that listens. Raises ConfigError when the port is taken, which is certain only now:
+    two sockets may be bound to a port while neither listens, and uvloop hides it later."""
     host, port = split_address(listen)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, int(port)))
+        bound.listen(BACKLOG)
     except (OSError, ValueError) as error:
         bound.close()
         raise ConfigError(f"Cannot listen on {listen}: {error}.") from error

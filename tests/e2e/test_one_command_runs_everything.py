@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from cli.environment import Ports
 from tests.support.stack import FreshDatabase
 from tests.support.tls import client_context, misbehave, shake_hands
 
@@ -115,6 +117,9 @@ def test_obm_run_delivers_a_first_message_and_finds_it_after_a_restart(tmp_path:
         steps = ["email.sent", "message.screened", "message.assigned", "message.attempted"]
         assert all(step in output for step in [*steps, "email.delivered"]), output
         assert re.search(r"Kafka +127\.0\.0\.1:\d+", output)
+        [links] = re.findall(r"links in mail +(http://\S+)", output)
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"{links}/c/forged", timeout=10)
         email_id = send(exported_variables(output))
         assert add_domain(tmp_path, exported_variables(output)) == "shop.example.net"
         code, rest = end(process)
@@ -158,6 +163,15 @@ def test_a_port_in_use_is_a_one_line_error(tmp_path: Path) -> None:
     assert process.returncode == 2
     assert f"Port {port} (ingest http) is in use" in " ".join(output.split())
     assert "Traceback" not in output
+
+
+def test_one_port_for_two_listeners_is_a_one_line_error(tmp_path: Path) -> None:
+    port = str(Ports().submission)
+    with obm_run(tmp_path, f"--port={port}") as process:
+        output, _ = process.communicate()
+
+    assert process.returncode == 2
+    assert f"Port {port} is that of ingest http and submission" in " ".join(output.split())
 
 
 def test_an_invalid_setting_is_a_one_line_error(

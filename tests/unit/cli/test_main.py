@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 
 import pytest
 import typer
@@ -15,6 +16,11 @@ from cli.stack import up
 from kernel.errors import ConfigError
 
 HEAVY = ("aiokafka", "grpc", "psycopg", "sqlalchemy", "services", "contracts")
+
+
+def test_each_listener_has_a_port_of_its_own() -> None:
+    ports = asdict(Ports())
+    assert len({*ports.values()}) == len(ports)
 
 
 def test_help_is_printed_without_heavy_imports() -> None:

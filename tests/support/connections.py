@@ -72,7 +72,7 @@ class FakeNetwork:
             peer = replace(peer, tls="TLSv1.3", verified=True)
         if not host.requirement.is_met(peer):
             peer = replace(peer, local_ip="192.0.2.9", policy=host.requirement.policy)
-            raise ConnectFailed(starttls_missing(host.name, host.requirement, peer))
+            raise ConnectFailed(starttls_missing(peer))
         return cast(SmtpSession, FakeSession(peer))
 
 

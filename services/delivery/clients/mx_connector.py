@@ -46,8 +46,7 @@ BACKOFF_S, BACKOFF_MAX_S = 1.0, 300.0
 HOSTS_MAX = 10_000  # hosts with a backoff
 NO_SLOT_RETRY_S = 1.0  # delay before the next try at a host without a free slot
 
-
-_BackedOffHost = tuple[str, str, int, TlsRequirement]  # source, name, port
+_BackedOffHost = tuple[str, str, int, TlsRequirement]  # source, name, port, requirement
 
 
 class Dialer(Protocol):

@@ -86,31 +86,36 @@ class HostRecords:
 @dataclass(frozen=True, slots=True)
 class ProvenHosts:
     """The MX hosts of a domain that DNSSEC proves, at least one of them with TLSA records.
-    requirements: by host; None without records. problems: of hosts whose records are unknown.
-    problem: why the hosts are unknown. records: by host."""
+    requirements: of each host; None without records. problem: why the hosts are unknown."""
 
+    hosts: Mapping[str, HostRecords] = field(default_factory=dict)
     requirements: Mapping[str, TlsRequirement | None] = field(default_factory=dict)
-    problems: Mapping[str, str] = field(default_factory=dict)
     problem: str = ""
-    records: Mapping[str, tuple[Tlsa, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, domain: str, hosts: Mapping[str, HostRecords]) -> "ProvenHosts | None":
         """None if no host has TLSA records, for certain."""
-        requirements = {name: one.requirement(domain) for name, one in hosts.items()}
-        problems = {name: one.problem for name, one in hosts.items() if one.problem}
-        records = {name: one.records for name, one in hosts.items()}
-        is_used = bool(problems) or any(requirements.values())
-        return cls(requirements, problems, records=records) if is_used else None
+        if not any(one.records or one.problem for one in hosts.values()):
+            return None
+        return cls(hosts, {name: one.requirement(domain) for name, one in hosts.items()})
 
     def records_of(self, host: str) -> tuple[Tlsa, ...]:
-        return self.records.get(host.lower().rstrip("."), ())
+        found = self.hosts.get(_normal(host))
+        return found.records if found is not None else ()
+
+    def requirement_of(self, host: str) -> TlsRequirement | None:
+        return self.requirements.get(_normal(host))
 
     def problem_of(self, domain: str, host: str) -> str:
         """Why a host cannot be used; empty if it can."""
-        if self.problem or host in self.requirements:
-            return self.problem or self.problems.get(host, "")
-        return f"DNSSEC does not prove that {host} is an MX host of {domain}"
+        name = _normal(host)
+        if self.problem or name in self.hosts:
+            return self.problem or self.hosts[name].problem
+        return f"DNSSEC does not prove that {name} is an MX host of {domain}"
+
+
+def _normal(host: str) -> str:
+    return host.lower().rstrip(".")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +131,7 @@ class TlsPolicy:
     def requirement(self, host: str) -> TlsRequirement:
         """What a connection to this MX host must have. Records that authenticate the host take
         precedence (RFC 8461 §2)."""
-        by_dane = self._by_dane(host)
+        by_dane = self.dane.requirement_of(host) if self.dane is not None else None
         if by_dane is not None and by_dane.tlsa:
             return by_dane
         if self._enforces_mta_sts:
@@ -135,9 +140,7 @@ class TlsPolicy:
 
     def refusal(self, host: str) -> AttemptResult | None:
         """The result of an attempt at a host that the policy does not allow at all."""
-        if self.dane is not None and (
-            problem := self.dane.problem_of(self.domain, host.lower().rstrip("."))
-        ):
+        if self.dane is not None and (problem := self.dane.problem_of(self.domain, host)):
             return _refusal(DANE, host, problem)
         if not self._enforces_mta_sts or self.mta_sts is None or self.mta_sts.allows(host):
             return None
@@ -152,11 +155,6 @@ class TlsPolicy:
         policy = self.requirement(result.peer.mx).policy
         return replace(result, peer=replace(result.peer, policy=policy))
 
-    def _by_dane(self, host: str) -> TlsRequirement | None:
-        if self.dane is None:
-            return None
-        return self.dane.requirements.get(host.lower().rstrip("."))
-
     @property
     def _enforces_mta_sts(self) -> bool:
         return self.mta_sts is not None and self.mta_sts.mode is Mode.ENFORCE
@@ -167,29 +165,30 @@ ENFORCED_ONLY = TlsPolicy(enforced=True)
 
 
 def _refusal(policy: str, host: str, problem: str) -> AttemptResult:
-    peer = RemoteServer(mx=host, policy=policy)
-    return AttemptResult(STARTTLS, problem=problem, enhanced=NOT_AUTHENTICATED, peer=peer)
+    return _failure(problem, RemoteServer(mx=host, policy=policy))
 
 
-def starttls_missing(host: str, requirement: TlsRequirement, peer: RemoteServer) -> AttemptResult:
-    """The result of an attempt at a server without STARTTLS."""
-    problem = f"{host} does not offer STARTTLS, which {NAMES[requirement.policy]} requires"
-    return AttemptResult(STARTTLS, problem=problem, enhanced=NOT_OFFERED, peer=peer)
+def starttls_missing(peer: RemoteServer) -> AttemptResult:
+    """The result of an attempt at a server without STARTTLS. peer: with the policy that requires
+    it, as below."""
+    problem = f"{peer.mx} does not offer STARTTLS, which {NAMES[peer.policy]} requires"
+    return _failure(problem, peer, NOT_OFFERED)
 
 
-def handshake_failed(
-    problem: str, host: str, *, requirement: TlsRequirement, peer: RemoteServer
-) -> AttemptResult:
+def handshake_failed(problem: str, peer: RemoteServer) -> AttemptResult:
     """The result of an attempt at a server whose TLS does not work."""
-    problem = f"TLS with {host} failed ({problem}); {NAMES[requirement.policy]} requires it"
-    return AttemptResult(STARTTLS, problem=problem, enhanced=NOT_AUTHENTICATED, peer=peer)
+    problem = f"TLS with {peer.mx} failed ({problem}); {NAMES[peer.policy]} requires it"
+    return _failure(problem, peer)
 
 
-def not_authenticated(
-    fault: ChainFault, host: str, *, requirement: TlsRequirement, peer: RemoteServer
-) -> AttemptResult:
-    """The result of an attempt at a server without the certificate that the policy requires."""
-    problem = f"{FAULTS[fault].format(host)}; {NAMES[requirement.policy]} requires a valid one"
-    if requirement.tlsa:
-        problem = f"the certificate of {host} does not match its TLSA records"
-    return AttemptResult(STARTTLS, problem=problem, enhanced=NOT_AUTHENTICATED, peer=peer)
+def not_authenticated(peer: RemoteServer, *, by_records: bool) -> AttemptResult:
+    """The result of an attempt at a server without the certificate that the policy requires.
+    by_records: one that matches TLSA records."""
+    if by_records:
+        return _failure(f"the certificate of {peer.mx} does not match its TLSA records", peer)
+    fault = FAULTS[peer.fault or ChainFault.UNTRUSTED].format(peer.mx)
+    return _failure(f"{fault}; {NAMES[peer.policy]} requires a valid one", peer)
+
+
+def _failure(problem: str, peer: RemoteServer, enhanced: str = NOT_AUTHENTICATED) -> AttemptResult:
+    return AttemptResult(STARTTLS, problem=problem, enhanced=enhanced, peer=peer)

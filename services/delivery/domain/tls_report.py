@@ -82,11 +82,7 @@ def _fault_of(policy: TlsPolicy, peer: RemoteServer) -> ResultType | None:
         return ResultType.VALIDATION_FAILURE
     if VERIFIED_BY_MTA_STS.is_met(peer):
         return None
-    return (
-        FAULTS.get(peer.fault, ResultType.VALIDATION_FAILURE)
-        if peer.fault
-        else (ResultType.VALIDATION_FAILURE)
-    )
+    return FAULTS[peer.fault] if peer.fault else ResultType.VALIDATION_FAILURE
 
 
 def _failure(kind: ResultType | None, peer: RemoteServer, reason: str = "") -> Failure | None:

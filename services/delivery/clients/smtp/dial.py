@@ -29,7 +29,6 @@ from aiosmtplib.response import SMTPResponse
 from kernel import clock, metrics
 from kernel.errors import Unavailable
 from mail import smtp_reply, tls_chain, tlsa
-from mail.tls_chain import ChainFault
 from services.delivery.clients.smtp.broken_features import BrokenFeatures
 from services.delivery.clients.smtp.certificates import CertificateVerifier, chain_of
 from services.delivery.clients.smtp.dial_target import DialTarget
@@ -259,12 +258,9 @@ class _Handshake:
             self.peer = replace(self.peer, matched=matched)
         if requirement.is_met(self.peer):
             return
-        peer = replace(self.peer, policy=requirement.policy)
-        if not peer.tls:
-            raise ConnectFailed(starttls_missing(self.host.name, requirement, peer))
-        fault = peer.fault or ChainFault.UNTRUSTED
+        peer, by_records = self._peer_at(STARTTLS), bool(requirement.tlsa)
         raise ConnectFailed(
-            not_authenticated(fault, self.host.name, requirement=requirement, peer=peer)
+            not_authenticated(peer, by_records=by_records) if peer.tls else starttls_missing(peer)
         )
 
     async def _matches(self, requirement: TlsRequirement) -> bool:
@@ -288,9 +284,9 @@ class _Handshake:
         return replace(self.peer, policy=policy)
 
     def _result(self, step: str, problem: str) -> AttemptResult:
-        peer, requirement = self._peer_at(step), self.host.requirement
+        peer = self._peer_at(step)
         if peer.policy:
-            return handshake_failed(problem, self.host.name, requirement=requirement, peer=peer)
+            return handshake_failed(problem, peer)
         return AttemptResult(step, problem=problem, peer=peer)
 
 

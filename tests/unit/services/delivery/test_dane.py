@@ -211,4 +211,4 @@ async def test_the_most_preferred_hosts_are_looked_up() -> None:
     found, _ = await source.look_up(DOMAIN)
     await source.close()
     assert found is not None
-    assert set(found.records) == {HOST, *(f"backup{n}.receiver.example" for n in range(9))}
+    assert set(found.hosts) == {HOST, *(f"backup{n}.receiver.example" for n in range(9))}

@@ -74,7 +74,7 @@ def test_a_session_that_failed_before_tls_is_not_reported() -> None:
     ("result", "failure", "reason"),
     [
         (
-            starttls_missing(HOST, STS.requirement(HOST), RemoteServer(HOST, policy=MTA_STS)),
+            starttls_missing(RemoteServer(HOST, policy=MTA_STS)),
             ResultType.STARTTLS_NOT_SUPPORTED,
             "",
         ),

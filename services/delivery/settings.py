@@ -9,7 +9,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from kernel.settings import Settings as Shared
 from kernel.tls import CertificateFiles
-from mail.address import AddressError, parse_mailbox
+from mail.address import AddressError, canonical, parse_mailbox
 
 
 class Settings(Shared):
@@ -189,12 +189,7 @@ class Settings(Shared):
     @field_validator("feedback_addresses")
     @classmethod
     def _addresses(cls, addresses: list[str]) -> list[str]:
-        for address in addresses:
-            try:
-                parse_mailbox(address)
-            except AddressError as error:
-                raise ValueError(f"{address} is no address: {error}") from error
-        return addresses
+        return [_comparable(one) for one in addresses]
 
     @field_validator(
         "relay_allowed_networks",
@@ -215,3 +210,11 @@ class Settings(Shared):
         for network in networks:
             ip_network(network)
         return networks
+
+
+def _comparable(address: str) -> str:
+    """An address as that of a recipient is compared with. Raises ValueError."""
+    try:
+        return canonical(parse_mailbox(address)).address.lower()
+    except AddressError as error:
+        raise ValueError(f"{address} is no address: {error}") from error

@@ -19,6 +19,8 @@ from kernel.embedded.folder import free_port
 from kernel.ids import uuid7
 from kernel.topics import contract_of
 from mail import verp
+from mail.address import parse_mailbox
+from services.delivery.api.return_path.server import return_addresses
 from tests.support.delivery import Harness, Running, wait_until
 from tests.support.records import all_of
 from tests.support.returned_mail import bounce, complaint, hand_in
@@ -268,6 +270,14 @@ async def test_a_bounce_arrives_over_starttls(harness: Harness, tmp_path: Path) 
 def test_a_feedback_address_that_is_none_is_refused(harness: Harness, address: str) -> None:
     with pytest.raises(ValueError, match="is no address"):
         harness.create_settings(feedback_addresses=address)
+
+
+@pytest.mark.parametrize("address", ["FBL@Bücher.Example", "Reports <fbl@bücher.example>"])
+def test_a_feedback_address_is_found_however_it_is_written(harness: Harness, address: str) -> None:
+    ours = return_addresses(harness.create_settings(feedback_addresses=address))
+    assert ours.takes(parse_mailbox("fbl@xn--bcher-kva.example"))
+    assert ours.takes(parse_mailbox("Fbl@bücher.example"))
+    assert not ours.takes(parse_mailbox("fbl@example.com"))
 
 
 def test_a_certificate_needs_its_key(harness: Harness) -> None:

@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 class ReturnAddresses(NamedTuple):
     """Which addresses are ours. keys: of return paths, the current one and earlier ones. feedback:
-    in lower case; complaints arrive there, without a token in the address."""
+    in lower case and A-labels; complaints arrive there, without a token in the address."""
 
     keys: tuple[bytes, ...]
     feedback: frozenset[str]

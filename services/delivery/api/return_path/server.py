@@ -34,7 +34,7 @@ class ReturnPathSettings(Protocol):
 def return_addresses(settings: ReturnPathSettings) -> ReturnAddresses:
     return ReturnAddresses(
         tuple(derived_key(key, "return path") for key in settings.secret_keys),
-        frozenset(address.lower() for address in settings.feedback_addresses),
+        frozenset(settings.feedback_addresses),
     )
 
 

@@ -88,8 +88,8 @@ def _covers(pattern: str, name: str) -> bool:
 
 def read_chain(chain: Sequence[bytes]) -> list[x509.Certificate]:
     """The certificates of a chain, as far as they can be read; empty if the server's cannot."""
-    found = list(_read(chain[:CERTIFICATES_MAX]))
-    return found if list(_read(chain[:1])) else []
+    leaf = list(_read(chain[:1]))
+    return leaf and [*leaf, *_read(chain[1:CERTIFICATES_MAX])]
 
 
 def _read(certificates: Sequence[bytes]) -> Iterator[x509.Certificate]:

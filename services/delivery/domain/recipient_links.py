@@ -47,14 +47,15 @@ class MessageTokens(NamedTuple):
         return unsubscribe.sign(subscription, key)
 
     def values(self, slots: Sequence[Slot]) -> dict[Slot, bytes]:
-        """The encoded tokens."""
-        clicks = [slot for slot in dict.fromkeys(slots) if slot.kind == CLICK]
+        """The encoded tokens, each signed once."""
+        distinct = dict.fromkeys(slots)
+        clicks = [slot for slot in distinct if slot.kind == CLICK]
         urls = [slot.target for slot in clicks]
         tokens = tracking.click_tokens(
             self.tenant_id, self.message_id, urls, key=self.key, mode=self.mode
         )
         found = dict(zip(clicks, map(encode_value, tokens), strict=True))
-        for slot in slots:
+        for slot in distinct:
             if slot.kind != CLICK:
                 found[slot] = encode_value(self.token(slot))
         return found

@@ -2,6 +2,7 @@
 
 import sys
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
@@ -9,6 +10,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from kernel.errors import ConfigError
+from kernel.tls import CertificateFiles
 
 PORT_MAX = 65_535
 Level = Annotated[
@@ -138,6 +140,28 @@ class Settings(BaseSettings):
                     with_tls = name.replace("_listen", "_tls_listen")
                     _check_loopback(variable, address, has_tls=with_tls in type(self).model_fields)
         return self
+
+
+class TlsSettings(Settings):
+    """Settings of a service whose listeners may have TLS."""
+
+    tls_certificate: str = Field(
+        "", description="File of the certificate chain (PEM); it is read again when it changes"
+    )
+    tls_key: str = Field("", description="File of the certificate's private key (PEM)")
+
+    @model_validator(mode="after")
+    def _check_certificate(self) -> "TlsSettings":
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            prefix = self.model_config.get("env_prefix", "")
+            raise ValueError(f"set {prefix}TLS_CERTIFICATE and {prefix}TLS_KEY, or neither.")
+        return self
+
+    def certificate(self) -> CertificateFiles | None:
+        """The files of the certificate for clients that name no other host; None: no TLS."""
+        if not self.tls_certificate:
+            return None
+        return CertificateFiles(Path(self.tls_certificate), Path(self.tls_key))
 
 
 def split_address(address: str) -> tuple[str, str]:

@@ -1,18 +1,16 @@
 """Settings of delivery."""
 
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from kernel.settings import Settings as Shared
-from kernel.tls import CertificateFiles
+from kernel.settings import TlsSettings
 from mail.address import AddressError, canonical, parse_mailbox
 
 
-class Settings(Shared):
+class Settings(TlsSettings):
     """delivery: sends mail by SMTP, and runs the sandbox."""
 
     model_config = SettingsConfigDict(
@@ -34,8 +32,8 @@ class Settings(Shared):
     )
     return_path_listen: str = Field(
         "",
-        description="host:port of the SMTP server for mail that comes back, usually port 25; empty"
-        " disables it in this process",
+        description="host:port of the SMTP server for mail that comes back, usually port 25, with"
+        " STARTTLS if there is a certificate; empty disables it in this process",
     )
     return_path_hostname: str = Field(
         "localhost", description="Name of that server in its greeting: the host of OBM_BOUNCE_MX"
@@ -50,12 +48,6 @@ class Settings(Shared):
         default_factory=list,
         description="Addresses to which feedback loops send complaints, comma-separated",
     )
-    tls_certificate: str = Field(
-        "",
-        description="File of the certificate chain (PEM) for STARTTLS at the return path; it is"
-        " read again when it changes",
-    )
-    tls_key: str = Field("", description="File of the certificate's private key (PEM)")
     relay_allowed_networks: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
         description="Private networks that delivery may connect to, for your own relays;"
@@ -173,18 +165,6 @@ class Settings(Shared):
     def uses_tls(self, name: str) -> bool:
         """An MX takes mail from strangers, with TLS if they can."""
         return name == "return_path_listen"
-
-    @model_validator(mode="after")
-    def _have_key(self) -> "Settings":
-        if bool(self.tls_certificate) != bool(self.tls_key):
-            raise ValueError("set DELIVERY_TLS_CERTIFICATE and DELIVERY_TLS_KEY, or neither.")
-        return self
-
-    def certificate(self) -> CertificateFiles | None:
-        """None: no TLS at the return path."""
-        if not self.tls_certificate:
-            return None
-        return CertificateFiles(Path(self.tls_certificate), Path(self.tls_key))
 
     @field_validator("feedback_addresses")
     @classmethod

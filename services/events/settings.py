@@ -1,18 +1,16 @@
 """Settings of events."""
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from kernel import settings as kernel_settings
-from kernel.tls import CertificateFiles
+from kernel.settings import TlsSettings
 from mail.reachable import parse_networks
 from services.events.domain.schedule import SCHEDULE_S
 
 
-class Settings(kernel_settings.Settings):
+class Settings(TlsSettings):
     """events: the log, lists and webhooks."""
 
     model_config = SettingsConfigDict(
@@ -64,10 +62,6 @@ class Settings(kernel_settings.Settings):
     tracking_tls_listen: str = Field(
         "", description="The same with TLS, host:port; it requires a certificate"
     )
-    tls_certificate: str = Field(
-        "", description="File of the certificate chain (PEM); it is read again when it changes"
-    )
-    tls_key: str = Field("", description="File of the certificate's private key (PEM)")
     tracking_trusted_proxies: str = Field(
         "", description="Addresses of proxies whose X-Forwarded-For is trusted, comma-separated"
     )
@@ -98,8 +92,6 @@ class Settings(kernel_settings.Settings):
 
     @model_validator(mode="after")
     def _have_certificate(self) -> "Settings":
-        if bool(self.tls_certificate) != bool(self.tls_key):
-            raise ValueError("set EVENTS_TLS_CERTIFICATE and EVENTS_TLS_KEY, or neither.")
         if self.tracking_tls_listen and not self.tls_certificate:
             raise ValueError(
                 "EVENTS_TRACKING_TLS_LISTEN requires EVENTS_TLS_CERTIFICATE and EVENTS_TLS_KEY."
@@ -108,10 +100,6 @@ class Settings(kernel_settings.Settings):
 
     def uses_tls(self, name: str) -> bool:
         return name.endswith("_tls_listen")
-
-    def certificate(self) -> CertificateFiles:
-        """For clients that name no other host."""
-        return CertificateFiles(Path(self.tls_certificate), Path(self.tls_key))
 
     @field_validator("webhook_allowed_networks", "webhook_retry_schedule_s", mode="before")
     @classmethod

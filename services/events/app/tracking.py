@@ -75,8 +75,8 @@ def create_servers(
 ) -> list[Loop]:
     loops: list[Loop] = []
     tls = None
-    if settings.tracking_tls_listen:
-        found = Certificates(settings.certificate(), certificates)
+    if settings.tracking_tls_listen and (files := settings.certificate()) is not None:
+        found = Certificates(files, certificates)
         tls = found.context(alpn=["http/1.1"])
         loops.append(found.watch)
     for listen, context in ((settings.tracking_listen, None), (settings.tracking_tls_listen, tls)):

@@ -1,19 +1,17 @@
 """Settings of the listeners for clients."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from kernel.settings import Settings
-from kernel.tls import CertificateFiles
+from kernel.settings import TlsSettings
 from mail.reachable import parse_networks
 
 TLS_LISTENS = ("http_tls_listen", "grpc_tls_listen", "submission_listen", "submission_tls_listen")
 
 
-class ListenerSettings(Settings):
+class ListenerSettings(TlsSettings):
     """The REST and gRPC APIs, and submission by SMTP."""
 
     model_config = SettingsConfigDict(
@@ -39,10 +37,6 @@ class ListenerSettings(Settings):
     grpc_connections_max: int = Field(
         500, ge=1, description="Maximum number of gRPC connections; further ones are closed"
     )
-    tls_certificate: str = Field(
-        "", description="File of the certificate chain (PEM); it is read again when it changes"
-    )
-    tls_key: str = Field("", description="File of the certificate's private key (PEM)")
     submission_listen: str = Field(
         "",
         description="Address of SMTP submission with STARTTLS, host:port, usually port 587; it "
@@ -92,20 +86,12 @@ class ListenerSettings(Settings):
 
     @model_validator(mode="after")
     def _have_certificate(self) -> "ListenerSettings":
-        if bool(self.tls_certificate) != bool(self.tls_key):
-            raise ValueError("set INGEST_TLS_CERTIFICATE and INGEST_TLS_KEY, or neither.")
         for name in TLS_LISTENS:
             if getattr(self, name) and not self.tls_certificate:
                 raise ValueError(
                     f"INGEST_{name.upper()} requires INGEST_TLS_CERTIFICATE and INGEST_TLS_KEY."
                 )
         return self
-
-    def certificate(self) -> CertificateFiles | None:
-        """The files of the certificate for clients that name no other host; None: no TLS."""
-        if not self.tls_certificate:
-            return None
-        return CertificateFiles(Path(self.tls_certificate), Path(self.tls_key))
 
     @field_validator("submission_proxies", mode="before")
     @classmethod

@@ -56,8 +56,8 @@ def run(run_scenario: ScenarioRunner, tmp_path: Path) -> Callable[..., None]:
     return start
 
 
-async def publish_delivered(events: Running) -> MessageEvents:
-    message = MessageEvents()
+async def publish_delivered(events: Running, message: MessageEvents | None = None) -> MessageEvents:
+    message = message or MessageEvents()
     await events.publish(*delivered_earlier(message))
     await events.wait_recorded(message, 5)
     return message
@@ -214,3 +214,29 @@ def test_modes_below_identified_reveal_no_recipient(run: Callable[..., None]) ->
         assert events.count(nobody) == 5
 
     run(scenario)
+
+
+def test_recipients_of_an_anonymous_email_are_no_burst_of_one(run: Callable[..., None]) -> None:
+    async def scenario(events: Running, client: LinkClient) -> None:
+        first = await publish_delivered(events)
+        others = [
+            MessageEvents(tenant_id=first.tenant_id, email_id=first.email_id) for _ in range(2)
+        ]
+        for message in others:
+            await publish_delivered(events, message)
+        for number, message in enumerate([first, *others]):
+            link = f"https://shop.example/{number}"
+            await client.request(click_path(message, link, TrackingMode.ANONYMOUS))
+
+        def counted() -> bool:
+            rows = events.rows(
+                "SELECT clicks, machine_clicks FROM events.engagement WHERE subject_id = %s",
+                (first.email_id,),
+            )
+            return sum(sum(row) for row in rows) == 3
+
+        await until(counted, within_s=60)
+        found = await engagement_of(events, first)
+        assert (found.clicks, found.machine_clicks) == (3, 0)
+
+    run(scenario, tracking_linger_s=1.0)

@@ -96,7 +96,7 @@ def record_hits(
     message: DeliveredMessage,
     rules: Sequence[Rule],
 ) -> tuple[Engagement, list[Message]]:
-    """The engagement after these hits of its message, and the events of those that are new."""
+    """The engagement after these hits of one message, and the events of those that are new."""
     seen = {one.event_id for one in engagement.stored}
     events: list[Message] = []
     clicks = [_stored(hit, NO_LINK) for hit in hits if hit.kind == HitKind.CLICK]
@@ -133,11 +133,11 @@ def _count(engagement: Engagement, hit: Hit, *, machine: bool) -> Engagement:
     if hit.kind == HitKind.OPEN:
         if machine:
             return replace(engagement, machine_opens=engagement.machine_opens + 1)
-        first = engagement.first_opened_ms or hit.at_ms
+        first = min(engagement.first_opened_ms or hit.at_ms, hit.at_ms)
         return replace(engagement, opens=engagement.opens + 1, first_opened_ms=first)
     if machine:
         return replace(engagement, machine_clicks=engagement.machine_clicks + 1)
-    first = engagement.first_clicked_ms or hit.at_ms
+    first = min(engagement.first_clicked_ms or hit.at_ms, hit.at_ms)
     return replace(engagement, clicks=engagement.clicks + 1, first_clicked_ms=first)
 
 

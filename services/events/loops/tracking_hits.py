@@ -105,24 +105,25 @@ class TrackingHits:
     async def _record(
         self, tx: Transaction, hits: Sequence[Hit], messages: Mapping[str, DeliveredMessage]
     ) -> list[Message]:
-        by_subject: dict[str, list[Hit]] = defaultdict(list)
+        """By message, because the hits of others say nothing about who makes them: the messages of
+        an email share an engagement in mode anonymous."""
+        groups: dict[tuple[str, str], list[Hit]] = defaultdict(list)
         for hit in hits:
-            by_subject[subject_of(hit, messages[hit.message_id])].append(hit)
-        if not by_subject:
+            groups[subject_of(hit, messages[hit.message_id]), hit.message_id].append(hit)
+        if not groups:
             return []
-        await self.days.ensure_engagement(tx, {day_of(one) for one in by_subject})
-        owners = {one: messages[some[0].message_id] for one, some in by_subject.items()}
-        locked = await engagement.lock_engagement(
+        owners = {subject: messages[message_id] for subject, message_id in groups}
+        await self.days.ensure_engagement(tx, {day_of(one) for one in owners})
+        found = await engagement.lock_engagement(
             tx, [Engagement(one, owner.email_id, owner.tenant_id) for one, owner in owners.items()]
         )
-        changed, events = [], []
-        for subject, some in by_subject.items():
-            after, new = record_hits(
-                locked[subject], some, message=owners[subject], rules=self.rules
+        events: list[Message] = []
+        for (subject, message_id), some in groups.items():
+            found[subject], new = record_hits(
+                found[subject], some, message=messages[message_id], rules=self.rules
             )
-            changed.append(after)
             events += new
-        await engagement.update_engagement(tx, changed)
+        await engagement.update_engagement(tx, found.values())
         return events
 
     def _still_expected(self, missing: Collection[str]) -> set[str]:

@@ -78,12 +78,12 @@ class Dependencies:
     secrets: SecretKeyring
     client: WebhookClient
     webhooks: WebhookDispatcher
-    tracking: Tracking | None
+    tracking: Tracking
 
     async def close(self) -> None:
         await close_in_order(
             self.webhooks.drain,
-            *([self.tracking.close] if self.tracking is not None else []),
+            *self.tracking.parts,
             self.outbox.drain,
             self.kafka.close,
             self.client.close,
@@ -104,7 +104,7 @@ def create_service(settings: Settings) -> Service:
             create_rpc_server(deps).run,
             deps.webhooks.run,
             *create_maintenance_loops(deps),
-            *(deps.tracking.loops if deps.tracking is not None else []),
+            *deps.tracking.loops,
         ],
         close=deps.close,
         health=deps.health,

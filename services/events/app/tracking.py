@@ -1,8 +1,8 @@
 """Wires the listener of links in mail."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from kernel.crypto import derived_key
 from kernel.database import Database
@@ -10,7 +10,7 @@ from kernel.errors import ConfigError
 from kernel.health import DependencyHealth
 from kernel.http_server import HttpServer, Refusal
 from kernel.outbox import Outbox
-from kernel.service import Loop, create_loops
+from kernel.service import Close, Loop, create_loops
 from kernel.tls import CertificateFiles, Certificates
 from mail.bot_hits import Rule, default_rules, parse_rules
 from services.events.api.tracking.app import TrackingApp
@@ -26,13 +26,11 @@ INTERVAL_S = 0.3
 DAYS_INTERVAL_S = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Tracking:
-    loops: Sequence[Loop]
-    recorder: HitRecorder
+class Tracking(NamedTuple):
+    """Nothing without an address."""
 
-    async def close(self) -> None:
-        await self.recorder.close()
+    loops: Sequence[Loop] = ()
+    parts: Sequence[Close] = ()  # to close
 
 
 def create_tracking(
@@ -43,10 +41,10 @@ def create_tracking(
     health: DependencyHealth,
     hosts: TrackingHosts,
     certificates: Mapping[str, CertificateFiles],
-) -> Tracking | None:
-    """None without an address. Raises ConfigError. certificates: by host."""
+) -> Tracking:
+    """Raises ConfigError. certificates: by host."""
     if not settings.tracking_listen and not settings.tracking_tls_listen:
-        return None
+        return Tracking()
     rules = default_rules() + read_rules(settings.tracking_machines_file)
     spool = HitSpool(
         Path(settings.tracking_spool), bytes_max=settings.tracking_spool_mb_max * 1_000_000
@@ -67,7 +65,7 @@ def create_tracking(
             [(INTERVAL_S, hits.run_once), (DAYS_INTERVAL_S, oldest.run_once)], DependencyHealth()
         ),
     ]
-    return Tracking(loops, recorder)
+    return Tracking(loops, [recorder.close])
 
 
 def create_servers(

@@ -12,7 +12,6 @@ from services.events.store.hit_spool import HitSpool
 
 REPEATS_MAX = 50_000
 COMMIT_TIMEOUT_S = 2.0  # a reader does not wait longer for a link because of our disk
-NAMES = {HitKind.OPEN: "open", HitKind.CLICK: "click", HitKind.UNSUBSCRIBE: "unsubscribe"}
 RESERVED = 0.1  # share of the spool that is left to unsubscriptions
 
 logger = logging.getLogger(__name__)
@@ -28,7 +27,7 @@ class HitRecorder:
 
     async def record(self, hit: Hit) -> bool:
         """Whether the hit is durable. A repeat of a recent one is already."""
-        metrics.tracking_hits.labels(NAMES[hit.kind]).inc()
+        metrics.tracking_hits.labels(hit.kind.name.lower()).inc()
         if hit.key in self._recent:
             return True
         record = encode_hit(hit)

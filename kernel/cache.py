@@ -37,6 +37,10 @@ class Cache(Generic[V]):
         """The cached entry, even if it has expired; starts no fetch."""
         return self._entries.get(key)
 
+    def put(self, key: str, value: V, ttl_s: float) -> None:
+        """Replace the entry. 0 seconds: the next `get` fetches it."""
+        self._entries[key] = CacheEntry(value, clock.monotonic_s() + ttl_s)
+
     def discard(self, key: str) -> None:
         """Remove the entry, if there is one; the next `get` fetches it."""
         self._entries.pop(key, None)
@@ -45,6 +49,9 @@ class Cache(Generic[V]):
     def fetches_in_progress(self) -> int:
         """Number of fetches in progress."""
         return len(self._fetches)
+
+    def is_fetching(self, key: str) -> bool:
+        return key in self._fetches
 
     def refresh(self, key: str, *arguments: object) -> "asyncio.Task[V]":
         """The task that fetches the key. It continues if one of its waiters is cancelled."""
@@ -66,7 +73,7 @@ class Cache(Generic[V]):
 
     async def _fetch_and_store(self, key: str, arguments: tuple[object, ...]) -> V:
         value, ttl_s = await self._fetch(key, *arguments)
-        self._entries[key] = CacheEntry(value, clock.monotonic_s() + ttl_s)
+        self.put(key, value, ttl_s)
         return value
 
     def _on_fetched(self, key: str, task: "asyncio.Task[V]") -> None:

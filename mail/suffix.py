@@ -17,3 +17,9 @@ def _suffix_list() -> PublicSuffixList:
 def is_public_suffix(domain: str) -> bool:
     """Whether a domain is a public suffix. domain: A-labels, lower case."""
     return _suffix_list().is_public(domain)
+
+
+def registrable_domain(domain: str) -> str:
+    """The public suffix of a domain with one more label, which has one owner; the domain itself if
+    it is a public suffix. domain: A-labels, lower case."""
+    return _suffix_list().privatesuffix(domain) or domain

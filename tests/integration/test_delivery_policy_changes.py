@@ -57,6 +57,8 @@ def test_a_policy_stays_in_force_over_a_restart_while_it_cannot_be_had(
                 result = await world.send(domain, clear)
             assert (result.outcome, result.reply.tls_policy) == (TEMPORARY, "mta-sts")
             assert clear.messages == []
+            if txt == "changed":  # it is fetched while the stored one is in force
+                await wait_until(lambda: world.policies.requested)
             assert world.policies.requested == ([domain] if txt == "changed" else [])
 
     asyncio.run(scenario())

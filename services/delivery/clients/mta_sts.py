@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 import dns.asyncresolver
 import dns.exception
@@ -12,11 +13,13 @@ from kernel.downloads import DownloadFailed, Downloads
 from kernel.resolver import text_of
 from mail import mta_sts
 from mail.mta_sts import Policy, PolicyError
+from mail.suffix import registrable_domain
 from mail.tls_rpt import ResultType
 
 LOOKUP_TIMEOUT_S = 5.0
 FETCH_TIMEOUT_S = 10.0
 FETCHES_MAX = 50  # at once
+OWNER_FETCHES_MAX = 2  # of domains under one registrable domain, whose hosts may all be silent
 TTL_MIN_S, TTL_MAX_S = 60.0, 3600.0
 ABSENT_TTL_S = 3600.0
 USER_AGENT = "MTA-STS/1"
@@ -49,7 +52,8 @@ class PolicySource:
     def __init__(self, resolver: dns.asyncresolver.Resolver, downloads: Downloads) -> None:
         self._resolver = resolver
         self._downloads = downloads
-        self._fetches = asyncio.Semaphore(FETCHES_MAX)
+        self._slots = asyncio.Semaphore(FETCHES_MAX)
+        self._slots_of_owner: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def look_up(self, domain: str) -> PolicyRecord:
         """Raises LookupFailed."""
@@ -65,10 +69,22 @@ class PolicySource:
         policy_id = mta_sts.policy_id(tuple(map(text_of, found)))
         return PolicyRecord(policy_id, min(max(ttl_s, TTL_MIN_S), TTL_MAX_S))
 
+    def has_slot(self, domain: str) -> bool:
+        """Whether a fetch would begin at once."""
+        slots = self._slots_of_owner.get(registrable_domain(domain))
+        return not self._slots.locked() and (slots is None or not slots.locked())
+
     async def fetch(self, domain: str) -> Policy:
+        """Raises FetchFailed, but never because it has to wait for others first."""
+        owner = registrable_domain(domain)
+        slots = self._slots_of_owner.setdefault(owner, asyncio.Semaphore(OWNER_FETCHES_MAX))
+        async with slots, self._slots:  # in this order: who waits for its owner holds up no other
+            return await self._fetch(domain)
+
+    async def _fetch(self, domain: str) -> Policy:
         """Raises FetchFailed. Redirects are not followed (§3.3)."""
         try:
-            async with self._fetches, asyncio.timeout(FETCH_TIMEOUT_S):
+            async with asyncio.timeout(FETCH_TIMEOUT_S):
                 file = await self._downloads.get(
                     mta_sts.policy_url(domain),
                     octets_max=mta_sts.MAX_POLICY,

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from dataclasses import dataclass, replace
+from functools import partial
 from math import inf
 
 from contracts.router.v1.events_pb2 import DeliveryAssigned
@@ -40,12 +41,34 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _DomainPolicy:
+    """refused: whether it has refused a host, so that a newer one is waited for."""
+
     policy: TlsPolicy
     resolved_at_s: float
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Announced:
+    """A policy that a domain announces by its id, and the one in force until it is fetched."""
+
+    source: PolicySource
+    policy_id: str
+    stored: StoredPolicy | None
+
+
+@dataclass(frozen=True, slots=True)
+class _InForce:
+    """The MTA-STS policy of a domain, and how long to rely on it. next: to fetch meanwhile."""
+
+    policy: Policy | None = None
+    ttl_s: float = inf
+    next: _Announced | None = None
 
 
 class TlsPolicies:
-    """Resolves policies. One lookup per domain at a time, however many messages wait for it.
+    """Resolves policies. One lookup per domain at a time, however many messages wait for it. A
+    stored policy is in force at once while another one is fetched.
 
     source: of MTA-STS policies; dane: of DANE's records. None disables either.
     exempt_sender: of TLS reports, which arrive although TLS fails (RFC 8460 §3).
@@ -68,6 +91,8 @@ class TlsPolicies:
         self._load: GroupCommit[str, StoredPolicy | None] = GroupCommit(store.load)
         self._absent_until_s: BoundedDict[str, float] = BoundedDict(ABSENT_MAX)
         self._cache: Cache[_DomainPolicy] = Cache(self._fetch, entries_max=DOMAINS_MAX)
+        # One fetch per domain at a time; what is fetched is kept by the other cache.
+        self._fetches: Cache[StoredPolicy | None] = Cache(self._fetch_policy, entries_max=1)
 
     def known(self, assignment: DeliveryAssigned) -> TlsPolicy | None:
         """The policy for a message, if it is known; None if it must be resolved.
@@ -93,63 +118,117 @@ class TlsPolicies:
         return _for_message(found.policy, assignment)
 
     def recheck(self, assignment: DeliveryAssigned) -> None:
-        """Resolve the policy again before the next attempt: the domain may have changed it."""
+        """Resolve the policy again before the next attempt, which waits for one that is fetched:
+        the domain may have changed it."""
         domain = domain_of(assignment.context.recipient)
-        cached = self._cache.peek(domain)
-        if cached and clock.monotonic_s() - cached.value.resolved_at_s > RECHECK_S:
-            self._cache.discard(domain)
+        if (cached := self._cache.peek(domain)) is None:
+            return
+        is_due = clock.monotonic_s() - cached.value.resolved_at_s > RECHECK_S
+        if is_due or self._fetches.is_fetching(domain):
+            self._cache.put(domain, replace(cached.value, refused=True), 0.0)
 
     async def close(self) -> None:
         await self._cache.close()
+        await self._fetches.close()
         for source in (self._source, self._dane):
             if source is not None:
                 await source.close()
 
     async def _fetch(self, domain: str) -> tuple[_DomainPolicy, float]:
-        (mta_sts, ttl_s), (dane, dane_ttl_s) = await asyncio.gather(
+        mta_sts, (dane, dane_ttl_s) = await asyncio.gather(
             self._mta_sts(domain), self._proven_hosts(domain)
         )
-        ttl_s, now_s = min(ttl_s, dane_ttl_s), clock.monotonic_s()
-        if mta_sts is None and dane is None:
+        ttl_s, now_s = min(mta_sts.ttl_s, dane_ttl_s), clock.monotonic_s()
+        if mta_sts.policy is None and dane is None:
             self._absent_until_s[domain] = now_s + ttl_s
             return _DomainPolicy(NO_POLICY, now_s), ttl_s
-        return _DomainPolicy(TlsPolicy(domain, mta_sts=mta_sts, dane=dane), now_s), ttl_s
+        found = _DomainPolicy(TlsPolicy(domain, mta_sts=mta_sts.policy, dane=dane), now_s)
+        if mta_sts.next is not None:
+            # It ends after the outdated policy is cached, because nothing is awaited until then.
+            fetch = self._fetches.refresh(domain, mta_sts.next)
+            fetch.add_done_callback(partial(self._on_fetched, found))
+        return found, ttl_s
 
     async def _proven_hosts(self, domain: str) -> tuple[ProvenHosts | None, float]:
         return (None, inf) if self._dane is None else await self._dane.look_up(domain)
 
-    async def _mta_sts(self, domain: str) -> tuple[Policy | None, float]:
+    async def _mta_sts(self, domain: str) -> _InForce:
         if self._source is None:
-            return None, inf
+            return _InForce()
         stored = await self._load.submit(domain)
-        found, ttl_s = await self._discover(self._source, domain, stored)
-        return (None, ttl_s) if found is None else (found.policy, min(ttl_s, found.left_s))
+        found = await self._discover(self._source, domain, stored)
+        left_s = inf if stored is None or found.policy is not stored.policy else stored.left_s
+        return replace(found, ttl_s=min(found.ttl_s, left_s))
 
     async def _discover(
         self, source: PolicySource, domain: str, stored: StoredPolicy | None
-    ) -> tuple[StoredPolicy | None, float]:
-        """The policy in force, and how long to rely on that. A stored policy stays in force until
-        it expires, whatever fails or is missing meanwhile (RFC 8461 §5.1)."""
+    ) -> _InForce:
+        """A stored policy stays in force until it expires, whatever fails or is missing meanwhile
+        (RFC 8461 §5.1)."""
+        policy = stored.policy if stored else None
         try:
             record = await source.look_up(domain)
         except LookupFailed as error:
             logger.warning("delivery.mta_sts.lookup_failed", extra={"error": str(error)[:200]})
-            return stored, RETRY_S
+            return _InForce(policy, RETRY_S)
         if record.policy_id is None:
-            return stored, record.ttl_s
+            return _InForce(policy, record.ttl_s)
         if stored and stored.policy_id == record.policy_id and stored.age_s < REFRESH_S:
-            return stored, record.ttl_s
+            return _InForce(policy, record.ttl_s)
+        announced = _Announced(source, record.policy_id, stored)
+        return await self._replace(domain, announced, record.ttl_s)
+
+    async def _replace(self, domain: str, announced: _Announced, ttl_s: float) -> _InForce:
+        """What is in force while a policy that the domain announces is fetched, or after that."""
+        policy = announced.stored.policy if announced.stored else None
+        soon_s = min(ttl_s, REFETCH_S)
+        if policy and not self._has_refused(domain):
+            if not announced.source.has_slot(domain):
+                return _InForce(policy, min(soon_s, RETRY_S))
+            return _InForce(policy, soon_s, announced)
+        fetched = await asyncio.shield(self._fetches.refresh(domain, announced))
+        if fetched is None:
+            return _InForce(policy, soon_s)
+        return _InForce(fetched.policy, min(ttl_s, fetched.left_s))
+
+    def _has_refused(self, domain: str) -> bool:
+        cached = self._cache.peek(domain)
+        return cached is not None and cached.value.refused
+
+    async def _fetch_policy(
+        self, domain: str, announced: _Announced
+    ) -> tuple[StoredPolicy | None, float]:
+        """None if it cannot be had."""
         try:
-            policy = await source.fetch(domain)
+            policy = await announced.source.fetch(domain)
         except FetchFailed as error:
             extra = {"domain": domain, "error": str(error)[:200], "result": error.result}
             logger.warning("delivery.mta_sts.fetch_failed", extra=extra)
+            stored = announced.stored
             in_force = TlsPolicy(domain, mta_sts=stored.policy if stored else None)
             self._counter.count_fetch(in_force, error.result, str(error))
-            return stored, min(record.ttl_s, REFETCH_S)
-        await self._store.save(domain, record.policy_id, policy)
+            return None, 0.0
+        await self._store.save(domain, announced.policy_id, policy)
         left_s = max(float(policy.max_age_s), TTL_MIN_S)  # not one fetch for each message
-        return StoredPolicy(policy, record.policy_id, 0.0, left_s), record.ttl_s
+        return StoredPolicy(policy, announced.policy_id, 0.0, left_s), 0.0
+
+    def _on_fetched(
+        self, outdated: _DomainPolicy, fetch: "asyncio.Task[StoredPolicy | None]"
+    ) -> None:
+        """Put a policy in force in place of the one that it replaces, until the same time."""
+        if fetch.cancelled():
+            return
+        domain = outdated.policy.domain
+        if (error := fetch.exception()) is not None:
+            logger.error("delivery.mta_sts.refetch_failed", exc_info=error)
+            return
+        fetched, cached = fetch.result(), self._cache.peek(domain)
+        if fetched is None or cached is None or cached.value is not outdated:
+            return
+        now_s = clock.monotonic_s()
+        policy = replace(outdated.policy, mta_sts=fetched.policy)
+        ttl_s = min(cached.expires_at_s - now_s, fetched.left_s)
+        self._cache.put(domain, _DomainPolicy(policy, now_s), ttl_s)
 
 
 def _for_message(policy: TlsPolicy, assignment: DeliveryAssigned) -> TlsPolicy:

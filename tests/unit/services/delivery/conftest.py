@@ -1,4 +1,4 @@
-"""A pool of connections to receiving servers in memory."""
+"""A pool of connections to receiving servers in memory, and a clock that a test moves."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,6 +13,14 @@ from services.delivery.clients.smtp.connections import ConnectionConfig, Connect
 from tests.support.connections import FakeNetwork, PoolEnvironment
 
 Scenario = Callable[[PoolEnvironment], Awaitable[None]]
+
+
+@pytest.fixture
+def now_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The monotonic clock."""
+    now = [1000.0]
+    monkeypatch.setattr(clock, "monotonic_s", lambda: now[0])
+    return now
 
 
 @pytest.fixture

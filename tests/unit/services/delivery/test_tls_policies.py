@@ -1,14 +1,10 @@
 """TLS policies of domains: resolved once, cached, and kept while they cannot be had."""
 
 import asyncio
-from dataclasses import dataclass, field
 from typing import cast
 
 import pytest
 
-from contracts.ingest.v1.events_pb2 import MessageContext
-from contracts.router.v1.events_pb2 import DeliveryAssigned
-from kernel import clock
 from kernel.database import Database
 from kernel.errors import Unavailable
 from mail.mta_sts import Mode, Policy
@@ -16,74 +12,21 @@ from mail.tls_rpt import ResultType
 from services.delivery.clients.mta_sts import (
     FetchFailed,
     LookupFailed,
-    PolicyRecord,
-    PolicySource,
 )
 from services.delivery.domain.attempt_result import ENFORCED, MTA_STS
 from services.delivery.domain.tls_policy import ENFORCED_ONLY, NO_POLICY
 from services.delivery.loops import tls_policies
-from services.delivery.loops.tls_policies import TlsPolicies
-from services.delivery.loops.tls_reports import TlsSessionCounter
 from services.delivery.store.mta_sts import PolicyStore, StoredPolicy
-
-DOMAIN = "receiver.example"
-POLICY = Policy(Mode.ENFORCE, ("mx.receiver.example",), 86_400)
-TTL_S = 600.0
-
-
-@dataclass
-class Source:
-    """The record and the policy of a domain; an exception in place of one that fails."""
-
-    record: str | Exception | None = "1"
-    policy: Policy | Exception = POLICY
-    requests: list[str] = field(default_factory=list)
-
-    async def look_up(self, domain: str) -> PolicyRecord:
-        self.requests.append(f"look up {domain}")
-        await asyncio.sleep(0)
-        if isinstance(self.record, Exception):
-            raise self.record
-        return PolicyRecord(self.record, TTL_S)
-
-    async def fetch(self, domain: str) -> Policy:
-        self.requests.append(f"fetch {domain}")
-        if isinstance(self.policy, Exception):
-            raise self.policy
-        return self.policy
-
-
-@dataclass
-class Store:
-    stored: dict[str, StoredPolicy] = field(default_factory=dict)
-
-    async def load(self, domains: list[str]) -> list[StoredPolicy | None]:
-        return [self.stored.get(domain) for domain in domains]
-
-    async def save(self, domain: str, policy_id: str, policy: Policy) -> None:
-        self.stored[domain] = StoredPolicy(policy, policy_id, 0.0, 86_400.0)
-
-
-def policies_of(source: Source | None, store: Store | None = None) -> TlsPolicies:
-    return TlsPolicies(
-        cast(PolicySource | None, source),
-        cast(PolicyStore, store or Store()),
-        counter=TlsSessionCounter(None),
-        exempt_sender="tls-reports@sender.example",
-    )
-
-
-def message(**context: object) -> DeliveryAssigned:
-    context.setdefault("recipient", f"friend@{DOMAIN}")
-    return DeliveryAssigned(context=MessageContext(**context))  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def now_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The monotonic clock."""
-    now = [1000.0]
-    monkeypatch.setattr(clock, "monotonic_s", lambda: now[0])
-    return now
+from tests.support.tls_policies import (
+    DOMAIN,
+    POLICY,
+    TTL_S,
+    Source,
+    Store,
+    all_done,
+    message,
+    policies_of,
+)
 
 
 async def test_simultaneous_messages_to_a_domain_share_one_lookup() -> None:
@@ -149,6 +92,7 @@ async def test_a_policy_is_fetched_if_its_id_is_new_or_it_is_old(
 ) -> None:
     source, store = Source(), Store({DOMAIN: stored})
     await policies_of(source, store).resolve(message())
+    await all_done()
     assert source.requests.count(f"fetch {DOMAIN}") == fetches
     assert store.stored[DOMAIN].policy_id == ("1" if fetches else stored.policy_id)
 

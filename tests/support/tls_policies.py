@@ -1,0 +1,103 @@
+"""The MTA-STS policies of a domain, as a source and a store of the test give them."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import cast
+
+from contracts.ingest.v1.events_pb2 import MessageContext
+from contracts.router.v1.events_pb2 import DeliveryAssigned
+from mail.mta_sts import Mode, Policy
+from services.delivery.clients.dane import DaneSource
+from services.delivery.clients.mta_sts import PolicyRecord, PolicySource
+from services.delivery.loops.tls_policies import TlsPolicies
+from services.delivery.loops.tls_reports import TlsSessionCounter
+from services.delivery.store.mta_sts import PolicyStore, StoredPolicy
+
+DOMAIN = "receiver.example"
+POLICY = Policy(Mode.ENFORCE, ("mx.receiver.example",), 86_400)
+OLD = Policy(Mode.ENFORCE, ("old.receiver.example",), 86_400)
+TTL_S = 600.0
+
+
+@dataclass
+class Source:
+    """The record and the policy of a domain; an exception in place of one that fails."""
+
+    record: str | Exception | None = "1"
+    policy: Policy | Exception = POLICY
+    requests: list[str] = field(default_factory=list)
+    released: asyncio.Event | None = None  # of fetches, if they wait
+    has_slots: bool = True
+
+    def has_slot(self, _: str) -> bool:
+        return self.has_slots
+
+    async def close(self) -> None:
+        pass
+
+    async def look_up(self, domain: str) -> PolicyRecord:
+        self.requests.append(f"look up {domain}")
+        await asyncio.sleep(0)
+        if isinstance(self.record, Exception):
+            raise self.record
+        return PolicyRecord(self.record, TTL_S)
+
+    async def fetch(self, domain: str) -> Policy:
+        self.requests.append(f"fetch {domain}")
+        if self.released is not None:
+            await self.released.wait()
+        if isinstance(self.policy, Exception):
+            raise self.policy
+        return self.policy
+
+
+@dataclass
+class Store:
+    stored: dict[str, StoredPolicy] = field(default_factory=dict)
+
+    async def load(self, domains: list[str]) -> list[StoredPolicy | None]:
+        return [self.stored.get(domain) for domain in domains]
+
+    async def save(self, domain: str, policy_id: str, policy: Policy) -> None:
+        self.stored[domain] = StoredPolicy(policy, policy_id, 0.0, 86_400.0)
+
+
+@dataclass
+class Dane:
+    """No domain has DANE, which is known once `released` is set."""
+
+    released: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def look_up(self, _: str) -> tuple[None, float]:
+        await self.released.wait()
+        return None, TTL_S
+
+
+async def all_done() -> None:
+    """Wait for what the policies do in the background."""
+    while others := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(others)
+
+
+async def until(is_reached: Callable[[], object]) -> None:
+    async with asyncio.timeout(60):
+        while not is_reached():
+            await asyncio.sleep(0)
+
+
+def policies_of(
+    source: Source | None, store: Store | None = None, dane: Dane | None = None
+) -> TlsPolicies:
+    return TlsPolicies(
+        cast(PolicySource | None, source),
+        cast(PolicyStore, store or Store()),
+        counter=TlsSessionCounter(None),
+        dane=cast(DaneSource | None, dane),
+        exempt_sender="tls-reports@sender.example",
+    )
+
+
+def message(**context: object) -> DeliveryAssigned:
+    context.setdefault("recipient", f"friend@{DOMAIN}")
+    return DeliveryAssigned(context=MessageContext(**context))  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ import json
 from base64 import b64decode
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,7 +27,7 @@ from services.delivery.loops import tls_reports
 from services.delivery.loops.tls_reports import TlsReporter
 from services.delivery.store import mta_sts
 from services.delivery.store import tls_reports as tls_results
-from services.delivery.store.tls_reports import ReportStore, ResultKey
+from services.delivery.store.tls_reports import DueReport, ReportStore, ResultKey
 from tests.support.delivery import Harness, wait_until
 from tests.support.name_server import SERVFAIL, name_server
 from tests.support.policy_server import policy_text, response
@@ -209,14 +210,34 @@ def test_a_report_that_was_sent_before_a_crash_is_sent_again_as_the_same(
                 patch.setattr(tls_reports, "failpoint", die)
                 with pytest.raises(Died):
                     await reporter.run_once()
+            later = clock.now() + timedelta(hours=1)
+            monkeypatch.setattr(clock, "now", lambda: later)
             await reporter.run_once()
             await reporter.run_once()
+            assert len({one.body for one in api.received}) == 1  # or the API refuses the key
             keys = [one.headers["idempotency-key"] for one in api.received]
             assert len(keys) == 2
             assert len(set(keys)) == 1
             assert await query(harness, COUNTS) == []
 
     asyncio.run(scenario())
+
+
+async def test_a_day_is_reported_once_all_processes_have_added_to_it(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(harness.database.system("delivery"), name="test")
+    store = ReportStore(database)
+    ended = datetime(2026, 11, 23, tzinfo=UTC)
+    day = (ended - timedelta(days=1)).date()
+    await store.add({result("ended.example")._replace(day=day): 1})
+    due = [DueReport(day, "ended.example")]
+    for minutes, found in ((-1, []), (0, []), (9, []), (10, due)):
+        now = ended + timedelta(minutes=minutes)
+        monkeypatch.setattr(clock, "now", lambda now=now: now)
+        assert await store.due(tls_reports.FIRST) == found
+    await query(harness, "DELETE FROM delivery.tls_results")
+    await database.close()
 
 
 def test_a_report_that_cannot_be_sent_delays_no_other_and_is_sent_later(

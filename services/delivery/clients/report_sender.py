@@ -9,7 +9,6 @@ import dns.exception
 import dns.resolver
 import msgspec
 
-from kernel import clock
 from kernel.dial import Dialer, parse_url_target
 from kernel.http_connection import HttpConnection
 from kernel.resolver import text_of
@@ -84,7 +83,7 @@ class ReportSender:
             await post(self._dialer, uri, report.encode(), fields=fields)
             return
         to = uri.removeprefix("mailto:")
-        raw = report.message(to, date=clock.now())
+        raw = report.message(to, date=report.end)  # repeats must not differ
         body = {"raw": b64encode(raw).decode(), "to": to, "tags": [{"name": "tls-report"}]}
         fields = {
             "Content-Type": "application/json",

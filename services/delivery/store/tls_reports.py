@@ -1,16 +1,18 @@
 """Counts of sessions under TLS policies, per UTC day and domain, until they are reported."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from hashlib import sha256
 from typing import NamedTuple
 
 import msgspec
 
+from kernel import clock
 from kernel.database import Database, Transaction
 from mail.tls_rpt import AppliedPolicy, Failure, PolicyResult
 
 PAGE = 100  # domains
+SETTLED_AFTER = timedelta(minutes=10)  # from the end of a day, when all processes have added to it
 RETENTION_DAYS = 7  # of counts that are not reported
 ROWS_MAX = 1_000  # of one domain and day that are reported
 
@@ -25,7 +27,7 @@ SET sessions = delivery.tls_results.sessions + excluded.sessions
 
 DUE = """
 SELECT day, domain FROM delivery.tls_results
-WHERE day < (now() AT TIME ZONE 'UTC')::date AND (day, domain) > (%s, %s)
+WHERE day < %s AND (day, domain) > (%s, %s)
 GROUP BY day, domain ORDER BY day, domain LIMIT %s
 """
 
@@ -82,8 +84,9 @@ class ReportStore:
         )
 
     async def due(self, after: DueReport) -> Sequence[DueReport]:
-        """Up to PAGE days and domains that have ended, in order."""
-        rows = await self._database.execute_autocommit(DUE, (*after, PAGE))
+        """Up to PAGE days and domains whose counts are complete, in order."""
+        before = (clock.now() - SETTLED_AFTER).date()
+        rows = await self._database.execute_autocommit(DUE, (before, *after, PAGE))
         return [DueReport(*row) for row in rows]
 
     async def results(self, report: DueReport) -> list[PolicyResult]:

@@ -20,6 +20,7 @@ import dns.resolver
 from dns.rdtypes.ANY.MX import MX
 from dns.rdtypes.ANY.TLSA import TLSA
 
+from kernel import clock
 from kernel.cache import Cache
 from kernel.errors import ConfigError
 from kernel.resolver import parse_name_server
@@ -27,7 +28,7 @@ from mail import tlsa
 from mail.tlsa import Tlsa
 from services.delivery.domain.tls_policy import HostRecords, ProvenHosts
 
-TIMEOUT_S = 8.0
+TIMEOUT_S = 8.0  # of a domain's MX records, and of all lookups for a host
 TTL_MIN_S, TTL_MAX_S = 30.0, 3600.0
 FAILED_TTL_S = 30.0
 HOSTS_MAX = 10_000
@@ -54,12 +55,18 @@ class _Answer:
     ttl_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Host:
+    records: HostRecords
+    until_s: float  # by the monotonic clock
+
+
 class DaneSource:
     """resolver: a validating one, see `validating_resolver`."""
 
     def __init__(self, resolver: dns.asyncresolver.Resolver) -> None:
         self._resolver = resolver
-        self._hosts: Cache[HostRecords] = Cache(self._fetch_host, entries_max=HOSTS_MAX)
+        self._hosts: Cache[_Host] = Cache(self._fetch_host, entries_max=HOSTS_MAX)
 
     async def look_up(self, domain: str) -> tuple[ProvenHosts | None, float]:
         """The proven MX hosts of a domain with their records, and how long to rely on them. None:
@@ -77,23 +84,28 @@ class DaneSource:
         given = [one.exchange.to_text(omit_final_dot=True).lower() for one in found] or [domain]
         names = list(dict.fromkeys(given))[:MX_MAX]
         hosts = await asyncio.gather(*(self._hosts.get(name) for name in names))
-        ttl_s = FAILED_TTL_S if any(one.problem for one in hosts) else answer.ttl_s
-        return ProvenHosts.of(domain, dict(zip(names, hosts, strict=True))), ttl_s
+        until_s = min(one.until_s for one in hosts)
+        ttl_s = min(answer.ttl_s, until_s - clock.monotonic_s())
+        records = {name: one.records for name, one in zip(names, hosts, strict=True)}
+        return ProvenHosts.of(domain, records), ttl_s
 
     async def close(self) -> None:
         await self._hosts.close()
 
-    async def _fetch_host(self, host: str) -> tuple[HostRecords, float]:
+    async def _fetch_host(self, host: str) -> tuple[_Host, float]:
         try:
-            return await self._records_of(host)
-        except _Unproven as error:
-            problem = f"the TLSA records of {host} cannot be validated: {error}"
+            async with asyncio.timeout(TIMEOUT_S):
+                records, ttl_s = await self._records_of(host)
+        except (_Unproven, TimeoutError) as error:
+            why = str(error) or f"no answer within {TIMEOUT_S:g} s"
+            problem = f"the TLSA records of {host} cannot be validated: {why}"
             logger.warning("delivery.dane.lookup_failed", extra={"problem": problem[:300]})
-            return HostRecords(problem=problem), FAILED_TTL_S
+            records, ttl_s = HostRecords(problem=problem), FAILED_TTL_S
+        return _Host(records, clock.monotonic_s() + ttl_s), ttl_s
 
     async def _records_of(self, host: str) -> tuple[HostRecords, float]:
         """Raises _Unproven. Without secure addresses, a host has no DANE (§2.2.2)."""
-        addresses = [await self._query(host, kind) for kind in ("A", "AAAA")]
+        addresses = await asyncio.gather(*(self._query(host, kind) for kind in ("A", "AAAA")))
         ttl_s = min(one.ttl_s for one in addresses)
         if not all(one.is_secure for one in addresses):
             return HostRecords(), ttl_s

@@ -13,10 +13,11 @@ import dns.rrset
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from kernel import clock
 from kernel.errors import ConfigError
 from mail.mta_sts import Mode, Policy
 from mail.tlsa import Tlsa
-from services.delivery.clients.dane import DaneSource, validating_resolver
+from services.delivery.clients.dane import FAILED_TTL_S, DaneSource, validating_resolver
 from services.delivery.domain.attempt_result import DANE, ENFORCED, MTA_STS, RemoteServer
 from services.delivery.domain.tls_policy import (
     ENCRYPTED,
@@ -176,16 +177,18 @@ async def test_answers_over_tls_count_if_the_certificate_is_for_the_resolver(
 
 
 class ProvenZone:
-    """A resolver that proves each answer. zone: records by type."""
+    """A resolver that proves each answer. zone: records by type. ttls: of them, if not 300."""
 
-    def __init__(self, zone: dict[str, list[str]]) -> None:
+    def __init__(self, zone: dict[str, list[str]], ttls: dict[str, int] | None = None) -> None:
         self.zone = zone
+        self.ttls = ttls or {}
 
     async def resolve(self, name: dns.name.Name, kind: str, **_: object) -> dns.resolver.Answer:
         response = dns.message.make_response(dns.message.make_query(name, kind))
         response.flags |= dns.flags.AD
         if self.zone.get(kind):
-            response.answer.append(dns.rrset.from_text(name, 300, "IN", kind, *self.zone[kind]))
+            ttl = self.ttls.get(kind, 300)
+            response.answer.append(dns.rrset.from_text(name, ttl, "IN", kind, *self.zone[kind]))
         read = dns.message.from_wire(response.to_wire())
         assert isinstance(read, dns.message.QueryMessage)
         [question] = read.question
@@ -212,3 +215,61 @@ async def test_the_most_preferred_hosts_are_looked_up() -> None:
     await source.close()
     assert found is not None
     assert set(found.hosts) == {HOST, *(f"backup{n}.receiver.example" for n in range(9))}
+
+
+ZONE = {
+    "MX": [f"10 {HOST}."],
+    "A": ["192.0.2.1"],
+    "AAAA": ["2001:db8::1"],
+    "TLSA": [f"3 1 1 {1:064x}"],
+}
+
+
+async def test_what_is_known_of_hosts_is_relied_on_no_longer_than_for_the_shortest_ttl(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now_s = [1000.0]
+    monkeypatch.setattr(clock, "monotonic_s", lambda: now_s[0])
+    zone = ProvenZone(ZONE, ttls={"MX": 3600, "TLSA": 60})
+    source = DaneSource(zone)  # type: ignore[arg-type]
+    assert (await source.look_up(DOMAIN))[1] == 60.0
+    now_s[0] += 45.0  # another domain with the same host
+    assert (await source.look_up("another.example"))[1] == 15.0
+    await source.close()
+
+
+async def test_both_kinds_of_addresses_are_looked_up_at_once() -> None:
+    class Paired(ProvenZone):
+        both = asyncio.Barrier(2)
+
+        async def resolve(self, name: dns.name.Name, kind: str, **_: object) -> dns.resolver.Answer:
+            if kind in {"A", "AAAA"}:
+                await self.both.wait()
+            return await super().resolve(name, kind)
+
+    source = DaneSource(Paired(ZONE))  # type: ignore[arg-type]
+    async with asyncio.timeout(60):
+        found, _ = await source.look_up(DOMAIN)
+    await source.close()
+    assert found is not None
+    assert not found.hosts[HOST].problem
+
+
+@pytest.mark.parametrize("silent", ["A", "AAAA", "TLSA"])
+async def test_a_host_has_one_timeout_for_all_its_records(
+    silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Silent(ProvenZone):
+        async def resolve(self, name: dns.name.Name, kind: str, **_: object) -> dns.resolver.Answer:
+            if kind == silent:
+                await asyncio.Event().wait()
+            return await super().resolve(name, kind)
+
+    monkeypatch.setattr("services.delivery.clients.dane.TIMEOUT_S", 0.05)
+    source = DaneSource(Silent(ZONE))  # type: ignore[arg-type]
+    async with asyncio.timeout(60):
+        found, ttl_s = await source.look_up(DOMAIN)
+    await source.close()
+    assert found is not None
+    assert "no answer within 0.05 s" in found.hosts[HOST].problem
+    assert ttl_s <= FAILED_TTL_S

@@ -17,7 +17,7 @@ from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel import metrics
 from kernel.embedded.folder import free_port
 from kernel.ids import uuid7
-from kernel.topics import contract_of
+from kernel.topics import contract_of, event_id
 from mail import verp
 from mail.address import parse_mailbox
 from services.delivery.api.return_path.server import return_addresses
@@ -126,6 +126,22 @@ async def test_a_complaint_at_the_feedback_address_names_its_message_by_the_sign
         assert isinstance(event, ComplaintReceived)
         assert (event.feedback_type, event.source) == ("abuse", "SomeGenerator/1.0")
         assert (event.tenant_id, event.recipient) == (harness.tenant_id, "ann@receiver.example")
+
+
+async def test_complaints_of_two_types_about_a_message_are_one_event(harness: Harness) -> None:
+    async with world_of(harness) as world:
+        sent = await world.deliver()
+        path = sent.context.return_path
+        before = counted("repeated")
+        for kind in ("fraud", "abuse"):
+            mail = complaint(path, "Subject: x", feedback_type=kind)
+            assert (await world.hand_in(mail, path))[0] == 250
+        assert counted("repeated") == before + 1
+        [event] = await world.await_reports(sent, 1)
+        assert isinstance(event, ComplaintReceived)
+        assert event.feedback_type == "fraud"
+        other = ComplaintReceived(message_id=sent.message_id, feedback_type="abuse")
+        assert event_id(event) == event_id(other)  # so consumers count it once, whoever reports
 
 
 async def test_mail_that_reports_nothing_is_accepted_and_counted(harness: Harness) -> None:

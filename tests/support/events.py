@@ -20,7 +20,8 @@ from kernel.retry import retry_while_unavailable
 from kernel.rpc import RpcClient
 from kernel.service import run_services
 from kernel.topics import encode
-from services.events.app import ALL_EVENTS, create_service
+from services.events.app import create_service
+from services.events.domain.log_event import ALL_EVENTS
 from services.events.settings import Settings
 from tests.support.message_events import MessageEvents
 from tests.support.stack import FreshDatabase

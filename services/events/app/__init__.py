@@ -3,23 +3,8 @@
 from dataclasses import dataclass
 from functools import partial
 
-from contracts.delivery.v1.events_pb2 import BounceReceived, ComplaintReceived, DeliveryAttempted
-from contracts.events.v1.events_pb2 import (
-    LinkClicked,
-    MessageOpened,
-    RecipientUnsubscribed,
-    WebhookDisabled,
-)
 from contracts.events.v1.events_service_pb2_grpc import add_EventsServiceServicer_to_server
 from contracts.ingest.v1.directory_pb2 import Tenant
-from contracts.ingest.v1.events_pb2 import DomainChanged, MessageAccepted
-from contracts.router.v1.events_pb2 import (
-    DeliveryAssigned,
-    MessageClosed,
-    MessageDelayed,
-    SuppressionChanged,
-)
-from contracts.shield.v1.events_pb2 import MessageScreened
 from kernel.brand import read_brands
 from kernel.crypto import SecretKeyring
 from kernel.database import Database, check_roles
@@ -36,6 +21,7 @@ from services.events.api.webhooks import WebhookDependencies
 from services.events.app.tracking import Tracking, create_tracking
 from services.events.clients import WebhookClient
 from services.events.clients.brands import TenantBrands
+from services.events.domain.log_event import ALL_EVENTS
 from services.events.handlers import Handlers, on_tenant
 from services.events.loops.account_backfill import AccountBackfill
 from services.events.loops.partition_maintenance import PartitionMaintenance
@@ -47,22 +33,6 @@ DAY_S = 86_400.0
 ACCOUNTS_INTERVAL_S = 600.0
 # To plan a batch statement over day partitions each time would cost more than to run it.
 SESSION_SETTINGS = {"plan_cache_mode": "force_generic_plan"}
-ALL_EVENTS = (
-    MessageAccepted,
-    MessageScreened,
-    DeliveryAssigned,
-    DeliveryAttempted,
-    MessageDelayed,
-    MessageClosed,
-    ComplaintReceived,
-    BounceReceived,
-    WebhookDisabled,
-    DomainChanged,
-    SuppressionChanged,
-    MessageOpened,
-    LinkClicked,
-    RecipientUnsubscribed,
-)
 
 
 @dataclass(frozen=True, slots=True)

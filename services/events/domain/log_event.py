@@ -167,6 +167,7 @@ EVENT_CLASSES: dict[EventKind, type[Message]] = {
     EventKind.DOMAIN: DomainChanged,
     EventKind.SUPPRESSION: SuppressionChanged,
 }
+ALL_EVENTS = tuple(dict.fromkeys(EVENT_CLASSES.values()))
 
 
 def log_event_of(event: Any) -> LogEvent:  # noqa: ANN401 - one of MESSAGE_EVENTS, or one without a message

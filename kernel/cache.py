@@ -1,12 +1,13 @@
 """A bounded cache with a TTL per entry. Concurrent callers of one key share one fetch."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from math import inf
 from typing import Generic, TypeVar
 
 from kernel import clock
-from kernel.bounded_dict import BoundedDict
 
 V = TypeVar("V")
 
@@ -15,6 +16,7 @@ V = TypeVar("V")
 class CacheEntry(Generic[V]):
     value: V
     expires_at_s: float
+    octets: int = 0
 
     @property
     def is_fresh(self) -> bool:
@@ -24,13 +26,21 @@ class CacheEntry(Generic[V]):
 class Cache(Generic[V]):
     """fetch: returns the value for a key and its TTL in seconds; if it raises, nothing is cached.
     It receives the key and the arguments of the `get` or `refresh` that started it.
-    entries_max: beyond it the oldest entry is evicted."""
+    entries_max, octets_max: beyond them the oldest entries are evicted. octets_of: of a value,
+    about what it takes in memory."""
 
     def __init__(
-        self, fetch: Callable[..., Awaitable[tuple[V, float]]], *, entries_max: int
+        self,
+        fetch: Callable[..., Awaitable[tuple[V, float]]],
+        *,
+        entries_max: int,
+        octets_max: float = inf,
+        octets_of: Callable[[V], int] = lambda _: 0,
     ) -> None:
         self._fetch = fetch
-        self._entries: BoundedDict[str, CacheEntry[V]] = BoundedDict(entries_max)
+        self._entries_max = entries_max
+        self._octets_max, self._octets_of, self._octets = octets_max, octets_of, 0
+        self._entries: OrderedDict[str, CacheEntry[V]] = OrderedDict()
         self._fetches: dict[str, asyncio.Task[V]] = {}
 
     def peek(self, key: str) -> CacheEntry[V] | None:
@@ -39,11 +49,17 @@ class Cache(Generic[V]):
 
     def put(self, key: str, value: V, ttl_s: float) -> None:
         """Replace the entry. 0 seconds: the next `get` fetches it."""
-        self._entries[key] = CacheEntry(value, clock.monotonic_s() + ttl_s)
+        self.discard(key)  # so that it becomes the newest
+        entry = CacheEntry(value, clock.monotonic_s() + ttl_s, self._octets_of(value))
+        self._entries[key] = entry
+        self._octets += entry.octets
+        while len(self._entries) > self._entries_max or self._octets > self._octets_max:
+            self.discard(next(iter(self._entries)))
 
     def discard(self, key: str) -> None:
         """Remove the entry, if there is one; the next `get` fetches it."""
-        self._entries.pop(key, None)
+        if (entry := self._entries.pop(key, None)) is not None:
+            self._octets -= entry.octets
 
     @property
     def fetches_in_progress(self) -> int:

@@ -32,6 +32,7 @@ TIMEOUT_S = 8.0  # of a domain's MX records, and of all lookups for a host
 TTL_MIN_S, TTL_MAX_S = 30.0, 3600.0
 FAILED_TTL_S = 30.0
 HOSTS_MAX = 10_000
+OCTETS_MAX = 32 * 1024 * 1024  # of their records
 MX_MAX = 10  # hosts of a domain that are looked up
 TLSA_MAX = 20  # records of a host
 PAYLOAD = 1232  # octets of a response over UDP (DNS flag day 2020)
@@ -66,7 +67,12 @@ class DaneSource:
 
     def __init__(self, resolver: dns.asyncresolver.Resolver) -> None:
         self._resolver = resolver
-        self._hosts: Cache[_Host] = Cache(self._fetch_host, entries_max=HOSTS_MAX)
+        self._hosts: Cache[_Host] = Cache(
+            self._fetch_host,
+            entries_max=HOSTS_MAX,
+            octets_max=OCTETS_MAX,
+            octets_of=lambda one: one.records.octets,
+        )
 
     async def look_up(self, domain: str) -> tuple[ProvenHosts | None, float]:
         """The proven MX hosts of a domain with their records, and how long to rely on them. None:

@@ -23,6 +23,7 @@ from services.delivery.domain.attempt_result import (
 
 NOT_OFFERED = "4.7.4"  # enhanced status codes of RFC 3463: security features not supported
 NOT_AUTHENTICATED = "4.7.5"  # cryptographic failure
+OBJECT_OCTETS = 200  # in memory, besides its bytes
 SECURE_VERSIONS = frozenset(("TLSv1.2", "TLSv1.3"))  # RFC 8996
 
 
@@ -70,6 +71,11 @@ class HostRecords:
     records: tuple[Tlsa, ...] = ()
     names: tuple[str, ...] = ()
     problem: str = ""
+
+    @property
+    def octets(self) -> int:
+        """About what it takes in memory."""
+        return OBJECT_OCTETS + sum(OBJECT_OCTETS + len(one.data) for one in self.records)
 
     def requirement(self, domain: str) -> TlsRequirement | None:
         """What its records require; None: nothing. If none is usable, TLS without authentication
@@ -127,6 +133,14 @@ class TlsPolicy:
     enforced: bool = False
     mta_sts: Policy | None = None
     dane: ProvenHosts | None = None
+
+    @property
+    def octets(self) -> int:
+        """About what it takes in memory."""
+        patterns = self.mta_sts.mx if self.mta_sts is not None else ()
+        hosts = self.dane.hosts.values() if self.dane is not None else ()
+        by_pattern = sum(OBJECT_OCTETS + len(pattern) for pattern in patterns)
+        return OBJECT_OCTETS + by_pattern + sum(one.octets for one in hosts)
 
     def requirement(self, host: str) -> TlsRequirement:
         """What a connection to this MX host must have. Records that authenticate the host take

@@ -29,7 +29,8 @@ from services.delivery.domain.tls_policy import (
 from services.delivery.loops.tls_reports import TlsSessionCounter
 from services.delivery.store.mta_sts import PolicyStore, StoredPolicy
 
-DOMAINS_MAX = 10_000  # with a policy, which has up to 64 KB
+DOMAINS_MAX = 100_000  # with a policy
+OCTETS_MAX = 64 * 1024 * 1024  # of them: one has up to 64 KB, and up to as much for each host
 ABSENT_MAX = 200_000  # domains without one
 RETRY_S = 60.0  # after DNS has not answered
 REFETCH_S = 300.0  # after a policy could not be fetched (RFC 8461 §3.3)
@@ -90,7 +91,12 @@ class TlsPolicies:
         self._store = store
         self._load: GroupCommit[str, StoredPolicy | None] = GroupCommit(store.load)
         self._absent_until_s: BoundedDict[str, float] = BoundedDict(ABSENT_MAX)
-        self._cache: Cache[_DomainPolicy] = Cache(self._fetch, entries_max=DOMAINS_MAX)
+        self._cache: Cache[_DomainPolicy] = Cache(
+            self._fetch,
+            entries_max=DOMAINS_MAX,
+            octets_max=OCTETS_MAX,
+            octets_of=lambda one: one.policy.octets,
+        )
         # One fetch per domain at a time; what is fetched is kept by the other cache.
         self._fetches: Cache[StoredPolicy | None] = Cache(self._fetch_policy, entries_max=1)
 

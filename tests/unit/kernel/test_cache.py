@@ -84,3 +84,19 @@ async def test_closing_cancels_all_fetches() -> None:
     await cache.close()
     assert task.cancelled()
     assert cache.fetches_in_progress == 0
+
+
+async def test_the_oldest_entries_are_evicted_when_all_together_are_too_large() -> None:
+    async def fetch(key: str) -> tuple[bytes, float]:
+        return bytes(int(key)), 60.0
+
+    cache = Cache(fetch, entries_max=10, octets_max=100, octets_of=len)
+    for key in ("50", "40", "10", "30"):
+        await cache.get(key)
+    assert [key for key in ("50", "40", "10", "30") if cache.peek(key)] == ["40", "10", "30"]
+    await cache.refresh("40")  # again, and no longer the oldest
+    cache.discard("30")
+    await cache.get("60")
+    assert [key for key in ("40", "10", "30", "60") if cache.peek(key)] == ["40", "60"]
+    assert await cache.get("101") == bytes(101)  # never kept
+    assert cache.peek("101") is None

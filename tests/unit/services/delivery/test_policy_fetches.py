@@ -3,7 +3,7 @@
 import asyncio
 
 from kernel.errors import Unavailable
-from mail.mta_sts import Policy
+from mail.mta_sts import Mode, Policy
 from mail.tls_rpt import ResultType
 from services.delivery.clients.mta_sts import FetchFailed
 from services.delivery.domain.tls_policy import TlsPolicy
@@ -129,3 +129,14 @@ async def test_a_fetch_in_the_background_ends_with_the_policies() -> None:
     await until(lambda: f"fetch {DOMAIN}" in source.requests)
     await policies.close()
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_policies_in_memory_are_bounded_by_their_octets() -> None:
+    hosts = tuple(f"{n:0>240}.example" for n in range(100))
+    policies = policies_of(Source(policy=Policy(Mode.ENFORCE, hosts, 86_400)))
+    domains = [f"d{n}.example" for n in range(2 * tls_policies.OCTETS_MAX // 45_000)]
+    for domain in domains:
+        await policies.resolve(message(recipient=f"friend@{domain}"))
+    kept = [one for one in domains if policies.known(message(recipient=f"friend@{one}"))]
+    assert kept == domains[-len(kept) :]
+    assert len(kept) * 25_000 < tls_policies.OCTETS_MAX < len(kept) * 60_000

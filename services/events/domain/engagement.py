@@ -160,7 +160,7 @@ def _request_of(
     since_ms = [
         hit.at_ms - one.at_ms
         for one in others
-        if one.link == own.link and one.source != own.source and one.at_ms <= hit.at_ms
+        if one.link == own.link and one.source != own.source and one.at_ms < hit.at_ms
     ]
     after_other_s = min(since_ms) / 1000 if since_ms else None
     return bot_hits.TrackingHit(

@@ -167,6 +167,11 @@ def test_head_and_get_of_the_same_client_are_two_hits() -> None:
     assert (after.clicks, after.machine_clicks, len(events)) == (1, 1, 2)
 
 
+def test_of_two_clicks_in_one_millisecond_neither_came_after_the_other() -> None:
+    _, [first, second] = record(click(), click(method="HEAD"))
+    assert (first.hit.machine, second.hit.machine_reason) == (0, "head_request")
+
+
 def test_an_open_and_a_click_at_once_are_a_persons() -> None:
     after, events = record(opened(), click(at_ms=LATER_MS + 3))
     assert (after.opens, after.clicks) == (1, 1)

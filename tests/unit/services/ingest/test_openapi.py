@@ -50,6 +50,20 @@ def test_an_example_matches_its_schema(name: str) -> None:
     jsonschema_rs.validate(schema, content["example"])
 
 
+@pytest.mark.parametrize("name", ["post /v1/suppressions", "post /v1/suppressions/batch/add"])
+def test_a_suppression_of_a_list_names_it(name: str) -> None:
+    content = dict(EVERY)[name]["requestBody"]["content"]["application/json"]
+    schema = {**content["schema"], "components": DOCUMENT["components"]}
+    validator = jsonschema_rs.validator_for(schema)
+    unnamed = {key: value for key, value in content["example"].items() if key != "list"}
+    assert validator.is_valid({**unnamed, "scope": "list", "list": "news"})
+    assert not validator.is_valid({**unnamed, "scope": "list"})
+    assert not validator.is_valid({**unnamed, "scope": "list", "list": None})
+    for scope in ({}, {"scope": "tenant"}, {"scope": "account"}):
+        assert validator.is_valid({**unnamed, **scope})
+        assert validator.is_valid({**unnamed, **scope, "list": "news"})
+
+
 def test_both_send_routes_accept_an_idempotency_key() -> None:
     for name in ("post /v1/emails", "post /v1/emails/batch"):
         named = [(p["in"], p["name"]) for p in dict(EVERY)[name]["parameters"]]

@@ -165,6 +165,29 @@ def test_a_complaint_is_removed_by_force_and_the_audit_log_has_it(callers: Calle
     assert entry["actor"] == {"kind": "tenant", "id": key}
 
 
+def test_an_address_is_shown_and_removed_with_its_unsubscribe(callers: Callers) -> None:
+    path = "/suppressions/away@x.example"
+
+    def add(**fields: object) -> Any:  # noqa: ANN401 - JSON
+        given = {"email": "away@x.example", **fields}
+        return callers.tenant.post("/suppressions", json=given).json()
+
+    for origins in (("manual", "unsubscribe"), ("unsubscribe", "bounce")):
+        added = [add(origin=one, expires_at=SOON) for one in origins]
+        shown, left = sorted(added, key=lambda one: bool(one["origin"] == "unsubscribe"))
+        assert callers.tenant.get(path).json() == shown
+        assert callers.tenant.get(f"/suppressions/{left['id']}").json() == left
+        request = pb.GetSuppressionRequest(email="away@x.example")
+        found = callers.rpc(callers.tenant, "GetSuppression", request).suppression
+        assert found.id == shown["id"]
+        assert callers.tenant.delete(f"/suppressions/{left['id']}").json()["id"] == left["id"]
+        assert callers.tenant.get(path).json() == shown
+        left = add(origin="unsubscribe")
+        assert callers.tenant.delete(path).json()["id"] == shown["id"]
+        for one in (path, f"/suppressions/{left['id']}"):
+            assert callers.tenant.get(one).status_code == 404
+
+
 def test_an_account_suppresses_for_all_its_tenants(callers: Callers) -> None:
     path = "/suppressions/everywhere@reached.net"
     given = {"email": "everywhere@reached.net", "scope": "account", "note": "a court order"}

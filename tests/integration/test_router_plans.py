@@ -3,7 +3,7 @@ and no day partitions before those of their messages."""
 
 from collections.abc import Iterator
 from typing import Any, cast
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -18,7 +18,7 @@ from services.router.store.closings import CLOSE, REPUBLISH, SELECT_CLOSED, SELE
 from services.router.store.queues import ACTIVATE, ACTIVE_BY_TENANT, WAKE
 from services.router.store.requests import QUEUES as QUEUE_VIEWS
 from services.router.store.requests import RELEASE, SELECT_TO_RECONCILE, STATES
-from services.router.store.suppressions import REMOVE, SuppressionFilter, page_statement
+from services.router.store.suppressions import FIND, REMOVE, SuppressionFilter, page_statement
 from services.router.store.tick import SNAPSHOT
 from services.router.store.unresolved import SELECT_DUE, SELECT_DUE_BY_TENANT, SELECT_DUE_MESSAGES
 from tests.support.stack import FreshDatabase
@@ -167,6 +167,14 @@ def test_a_page_of_suppressions_reads_no_others(
     params = {"tenant": TENANT, "after": ids[2500], "before": NIL, "hash": b"", "limit": 20}
     sql = page_statement(wanted, RowOwner(TENANT, None))
     assert pages(plan(connection, sql, {**params, **wanted._asdict()})) < 60
+
+
+def test_suppressions_are_found_by_their_keys(connection: Connection, ids: list[str]) -> None:
+    hashes = [UUID(one).bytes for one in ids[100:110]]
+    params = {"owner": TENANT, "hashes": hashes, "lists": [""] * 10, "origins": ["bounce"] * 10}
+    found = plan(connection, FIND, params)
+    assert found["Actual Rows"] == 10
+    assert pages(found) < 100
 
 
 def test_suppressions_are_removed_by_their_keys(connection: Connection, ids: list[str]) -> None:

@@ -52,6 +52,20 @@ async def test_strikes_publish_what_they_suppress(harness: RouterHarness) -> Non
         }
 
 
+async def test_an_unsubscribe_is_kept_beside_a_bounce(harness: RouterHarness) -> None:
+    async with harness.running(), harness.rpc() as (call, stub):
+        mine = Suppressions(call, stub, tenant_id=harness.tenant_id)
+        about: dict[str, Any] = {"tenant_id": harness.tenant_id, "recipient": ADDRESS}
+        about |= {"message_id": harness.context().message_id}
+        await harness.publish(
+            BounceReceived(**about, bounce_class="invalid_recipient"),
+            RecipientUnsubscribed(**about, scope="all", method="page", day=20_000),
+        )
+        await until(lambda: len(published(harness)) == 2)
+        found = {one.origin: one.reason for one in await mine.listed()}
+        assert found == {"bounce": "invalid_recipient", "unsubscribe": "page"}
+
+
 async def test_a_repeated_event_does_not_suppress_again_what_was_removed(
     harness: RouterHarness,
 ) -> None:

@@ -156,14 +156,61 @@ async def test_what_has_expired_and_is_not_deleted_yet_stops_and_shows_nothing(
 async def test_the_stronger_origin_is_kept(harness: RouterHarness) -> None:
     async with harness.running(), harness.rpc() as (call, stub):
         mine = Suppressions(call, stub, tenant_id=harness.tenant_id)
-        origins = ["unsubscribe", "manual", "bounce", "complaint"]
-        ids = {(await mine.add_one(origin=one, reason=one, note="kept")).id for one in origins}
+        origins = ["manual", "bounce", "complaint"]
+        ids = {(await mine.add_one(origin=one, reason=one, note=f"of {one}")).id for one in origins}
         assert len(ids) == 1
         for one in origins:
             kept = await mine.add_one(origin=one, reason=one)
-            assert (kept.origin, kept.reason, kept.note) == ("complaint", "complaint", "kept")
+            assert (kept.origin, kept.reason) == ("complaint", "complaint")
+            assert kept.note == "of complaint"
         await until(lambda: len(published(harness)) == len(origins))
         assert {*published(harness)} == {(ADDRESS, "added", one) for one in origins}
+
+
+@pytest.mark.parametrize("origins", [("manual", "unsubscribe"), ("unsubscribe", "manual")])
+async def test_an_unsubscribe_does_not_prolong_what_stops_all_mail(
+    harness: RouterHarness, origins: Sequence[str]
+) -> None:
+    later = timestamp(clock.now().timestamp() + 3600)
+    given: dict[str, dict[str, Any]] = {
+        "manual": {"expires_at": later, "note": "on holiday"},
+        "unsubscribe": {"reason": "page"},
+    }
+    async with harness.running(), harness.rpc() as (call, stub):
+        mine = Suppressions(call, stub, tenant_id=harness.tenant_id)
+        added = {one: await mine.add_one(origin=one, **given[one]) for one in origins}
+        assert {one.origin: one for one in await mine.listed()} == added
+        assert await fate(harness) == "suppressed: manual"
+        assert await fate(harness, broadcast=True) == "suppressed: manual"
+        with harness.database.connect() as connection:
+            expire = "UPDATE router.suppressions SET expires_at = now() WHERE id = %s"
+            connection.execute(expire, (added["manual"].id,))
+        assert await fate(harness) == "assigned"
+        assert await fate(harness, broadcast=True) == "suppressed: unsubscribe"
+        await until(lambda: len(published(harness)) == len(origins))
+        assert {*published(harness)} == {(ADDRESS, "added", one) for one in origins}
+
+
+async def test_an_address_is_removed_with_its_unsubscribe_and_an_id_alone(
+    harness: RouterHarness,
+) -> None:
+    async with harness.running(), harness.rpc() as (call, stub):
+        mine = Suppressions(call, stub, tenant_id=harness.tenant_id)
+
+        async def both(origin: str) -> list[str]:
+            return [(await mine.add_one(origin=one)).id for one in (origin, "unsubscribe")]
+
+        for index in (0, 1):
+            ids = await both("manual")
+            assert [one.id for one in (await mine.remove(ids[index])).removed] == [ids[index]]
+            assert [one.id for one in await mine.listed()] == [ids[1 - index]]
+            left = await both("manual")
+            assert {one.id for one in (await mine.remove(ADDRESS)).removed} == {*left}
+        ids = await both("complaint")
+        done = await mine.remove(ADDRESS)
+        assert ([one.id for one in done.refused], [*done.removed]) == (ids[:1], [])
+        assert {one.id for one in await mine.listed()} == {*ids}
+        assert {one.id for one in (await mine.remove(ADDRESS, force=True)).removed} == {*ids}
 
 
 async def test_a_complaint_is_removed_by_force_alone(harness: RouterHarness) -> None:

@@ -24,7 +24,7 @@ class MemoryRouter(RouterServiceServicer):
     """Adds and lists suppressions as the router does. refuses: texts of addresses for which it
     fails."""
 
-    suppressions: dict[tuple[str, str, str], pb.Suppression] = field(default_factory=dict)
+    suppressions: dict[tuple[str, str, str, bool], pb.Suppression] = field(default_factory=dict)
     calls: list[int] = field(default_factory=list)
     refuses: str = "nothing"
     is_available: bool = True
@@ -39,7 +39,8 @@ class MemoryRouter(RouterServiceServicer):
         self.calls.append(len(request.suppressions))
         found = {}
         for one in request.suppressions:
-            key = (request.tenant_id, one.address.lower(), one.list)
+            unsubscribe = one.origin == "unsubscribe"
+            key = (request.tenant_id, one.address.lower(), one.list, unsubscribe)
             new = pb.Suppression(
                 id=one.id, tenant_id=request.tenant_id, address=one.address, origin=one.origin,
                 list=one.list, reason=one.reason, note=one.note,
@@ -62,7 +63,7 @@ class MemoryRouter(RouterServiceServicer):
         )
 
     def addresses(self) -> set[str]:
-        return {address for _, address, _ in self.suppressions}
+        return {address for _, address, *_ in self.suppressions}
 
 
 def harness_with_imports() -> Any:  # noqa: ANN401 - pytest's fixture

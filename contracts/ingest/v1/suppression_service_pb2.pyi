@@ -408,7 +408,7 @@ class RemoveSuppressionsResponse(_message.Message):
     IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """of those that were suppressed"""
+        """of those that were removed"""
 
     def __init__(
         self,

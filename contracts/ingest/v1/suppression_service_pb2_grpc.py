@@ -107,7 +107,7 @@ class SuppressionServiceServicer:
 
     def AddSuppression(self, request, context):
         """Suppressing an address again keeps what is there, unless the new origin is stronger: complaint,
-        bounce, manual, unsubscribe.
+        bounce, manual. An unsubscribe is kept beside them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,13 +126,14 @@ class SuppressionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetSuppression(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """By email, the one that is no unsubscribe if there are two.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteSuppression(self, request, context):
-        """Those of complaints are removed by force alone.
+        """Those of complaints are removed by force alone. By email, an unsubscribe is removed too.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

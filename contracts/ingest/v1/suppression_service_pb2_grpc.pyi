@@ -38,13 +38,14 @@ class SuppressionServiceStub:
     def __new__(cls, channel: _aio.Channel) -> SuppressionServiceAsyncStub: ...
     AddSuppression: _grpc.UnaryUnaryMultiCallable[_suppression_service_pb2.AddSuppressionRequest, _suppression_service_pb2.AddSuppressionResponse]
     """Suppressing an address again keeps what is there, unless the new origin is stronger: complaint,
-    bounce, manual, unsubscribe.
+    bounce, manual. An unsubscribe is kept beside them.
     """
     AddSuppressions: _grpc.UnaryUnaryMultiCallable[_suppression_service_pb2.AddSuppressionsRequest, _suppression_service_pb2.AddSuppressionsResponse]
     ListSuppressions: _grpc.UnaryUnaryMultiCallable[_suppression_service_pb2.ListSuppressionsRequest, _suppression_service_pb2.ListSuppressionsResponse]
     GetSuppression: _grpc.UnaryUnaryMultiCallable[_suppression_service_pb2.GetSuppressionRequest, _suppression_service_pb2.GetSuppressionResponse]
+    """By email, the one that is no unsubscribe if there are two."""
     DeleteSuppression: _grpc.UnaryUnaryMultiCallable[_suppression_service_pb2.DeleteSuppressionRequest, _suppression_service_pb2.DeleteSuppressionResponse]
-    """Those of complaints are removed by force alone."""
+    """Those of complaints are removed by force alone. By email, an unsubscribe is removed too."""
     RemoveSuppressions: _grpc.UnaryUnaryMultiCallable[_suppression_service_pb2.RemoveSuppressionsRequest, _suppression_service_pb2.RemoveSuppressionsResponse]
     ExportSuppressions: _grpc.UnaryStreamMultiCallable[_suppression_service_pb2.ExportSuppressionsRequest, _suppression_service_pb2.ExportSuppressionsResponse]
     """All suppressions of the tenant as CSV, newest first."""
@@ -66,13 +67,14 @@ class SuppressionServiceAsyncStub(SuppressionServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     AddSuppression: _aio.UnaryUnaryMultiCallable[_suppression_service_pb2.AddSuppressionRequest, _suppression_service_pb2.AddSuppressionResponse]  # type: ignore[assignment]
     """Suppressing an address again keeps what is there, unless the new origin is stronger: complaint,
-    bounce, manual, unsubscribe.
+    bounce, manual. An unsubscribe is kept beside them.
     """
     AddSuppressions: _aio.UnaryUnaryMultiCallable[_suppression_service_pb2.AddSuppressionsRequest, _suppression_service_pb2.AddSuppressionsResponse]  # type: ignore[assignment]
     ListSuppressions: _aio.UnaryUnaryMultiCallable[_suppression_service_pb2.ListSuppressionsRequest, _suppression_service_pb2.ListSuppressionsResponse]  # type: ignore[assignment]
     GetSuppression: _aio.UnaryUnaryMultiCallable[_suppression_service_pb2.GetSuppressionRequest, _suppression_service_pb2.GetSuppressionResponse]  # type: ignore[assignment]
+    """By email, the one that is no unsubscribe if there are two."""
     DeleteSuppression: _aio.UnaryUnaryMultiCallable[_suppression_service_pb2.DeleteSuppressionRequest, _suppression_service_pb2.DeleteSuppressionResponse]  # type: ignore[assignment]
-    """Those of complaints are removed by force alone."""
+    """Those of complaints are removed by force alone. By email, an unsubscribe is removed too."""
     RemoveSuppressions: _aio.UnaryUnaryMultiCallable[_suppression_service_pb2.RemoveSuppressionsRequest, _suppression_service_pb2.RemoveSuppressionsResponse]  # type: ignore[assignment]
     ExportSuppressions: _aio.UnaryStreamMultiCallable[_suppression_service_pb2.ExportSuppressionsRequest, _suppression_service_pb2.ExportSuppressionsResponse]  # type: ignore[assignment]
     """All suppressions of the tenant as CSV, newest first."""
@@ -97,7 +99,7 @@ class SuppressionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_suppression_service_pb2.AddSuppressionResponse, _abc.Awaitable[_suppression_service_pb2.AddSuppressionResponse]]:
         """Suppressing an address again keeps what is there, unless the new origin is stronger: complaint,
-        bounce, manual, unsubscribe.
+        bounce, manual. An unsubscribe is kept beside them.
         """
 
     @_abc_1.abstractmethod
@@ -119,7 +121,8 @@ class SuppressionServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _suppression_service_pb2.GetSuppressionRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_suppression_service_pb2.GetSuppressionResponse, _abc.Awaitable[_suppression_service_pb2.GetSuppressionResponse]]: ...
+    ) -> _typing.Union[_suppression_service_pb2.GetSuppressionResponse, _abc.Awaitable[_suppression_service_pb2.GetSuppressionResponse]]:
+        """By email, the one that is no unsubscribe if there are two."""
 
     @_abc_1.abstractmethod
     def DeleteSuppression(
@@ -127,7 +130,7 @@ class SuppressionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _suppression_service_pb2.DeleteSuppressionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_suppression_service_pb2.DeleteSuppressionResponse, _abc.Awaitable[_suppression_service_pb2.DeleteSuppressionResponse]]:
-        """Those of complaints are removed by force alone."""
+        """Those of complaints are removed by force alone. By email, an unsubscribe is removed too."""
 
     @_abc_1.abstractmethod
     def RemoveSuppressions(

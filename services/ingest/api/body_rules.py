@@ -39,8 +39,8 @@ OPTIONAL_ID = {"anyOf": [{"type": "string", "format": "uuid"}, NULL]}
 CUSTOM_HEADERS = {
     "type": "object",
     "description": "Custom headers, except those that the engine writes: From, Date, "
-"Content-…, signatures. A Message-ID of your own, <unique@host.example>, "
-"must be short; every recipient's message has it",
+        "Content-…, signatures. A Message-ID of your own, <unique@host.example>, "
+        "must be short; every recipient's message has it",
     "maxProperties": HEADERS_MAX,
     "propertyNames": {"pattern": "^[!-9;-~]{1,76}$"},
     "additionalProperties": {

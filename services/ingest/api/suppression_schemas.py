@@ -33,7 +33,7 @@ class SuppressionReference(Struct):
 
 
 class RemovedSuppression(SuppressionReference):
-    """An address that is no longer suppressed."""
+    """A suppression that was removed."""
 
     deleted: bool
 
@@ -45,6 +45,6 @@ class AddSuppressionsResponse(Struct):
 
 
 class RemoveSuppressionsResponse(Struct):
-    """The addresses that were suppressed."""
+    """The suppressions that were removed."""
 
     data: list[RemovedSuppression]

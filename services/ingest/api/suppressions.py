@@ -37,7 +37,8 @@ Scope = Literal["tenant", "list", "account"]
 Origin = Literal["bounce", "complaint", "manual", "unsubscribe"]
 WHAT = "the suppression"
 RESOURCE = "suppression"  # in the audit log
-COMPLAINT = "complaint"
+SAME_MAX = 2  # of an address, for a list or for all mail: an unsubscribe is kept beside another
+COMPLAINT, UNSUBSCRIBE = "complaint", "unsubscribe"
 
 
 class SuppressionFields(RequestModel):
@@ -142,31 +143,28 @@ class Suppressions:
         return list(response.suppressions), response.has_more
 
     async def get(self, caller: Caller, identifier: str, *, of_list: str = "") -> Suppression:
-        """identifier: the address or the id. Raises Problem 404."""
+        """identifier: the address, for the strongest of its suppressions, or the id. Raises Problem
+        404."""
         check_live(caller.key, "suppressions")
         request = ListSuppressionsRequest(
-            **caller.owner._asdict(), limit=1, account_wide=not caller.tenant_id
+            **caller.owner._asdict(), limit=SAME_MAX, account_wide=not caller.tenant_id
         )
         if "@" in identifier:
             request.address, request.list = canonical_or_same(identifier), of_list
         else:
             request.id = parse_id(identifier, WHAT)
         response = await self._router.call(self._router.stub.ListSuppressions, request)
-        if not response.suppressions:
-            raise not_found(WHAT)
-        return response.suppressions[0]
+        return strongest_of(response.suppressions)
 
     async def remove_one(
         self, caller: Caller, identifier: str, *, of_list: str = "", force: bool
     ) -> Suppression:
-        """identifier: the address or the id. Raises Problem 404 or 409."""
-        removed = await self._remove(caller, [identifier], of_list=of_list, force=force)
-        if not removed:
-            raise not_found(WHAT)
-        return removed[0]
+        """identifier: the address, for all its suppressions, or the id. Returns the strongest.
+        Raises Problem 404 or 409."""
+        return strongest_of(await self._remove(caller, [identifier], of_list=of_list, force=force))
 
     async def remove(self, caller: Caller, which: SuppressionSelector) -> list[Suppression]:
-        """Those that were suppressed. Raises Problem."""
+        """Returns the removed ones. Raises Problem."""
         given = [*(which.emails or ()), *(which.ids or ())]
         if not given or (which.emails and which.ids):
             detail = "The request has neither emails nor ids, or both. Use one of them."
@@ -195,6 +193,13 @@ class Suppressions:
         """Record what holds for a whole account, and the removal of complaints."""
         if changes:
             await self._audit_log.record(caller, *changes)
+
+
+def strongest_of(found: Sequence[Suppression]) -> Suppression:
+    """Of those of an address. Raises Problem 404 if there is none."""
+    if not found:
+        raise not_found(WHAT)
+    return min(found, key=lambda one: one.origin == UNSUBSCRIBE)
 
 
 def subject_of(caller: Caller, one: Suppression) -> Subject:

@@ -7,7 +7,8 @@ from contracts.router.v1.events_pb2 import SuppressionChanged
 from services.router.domain.events import timestamp
 
 UNSUBSCRIBE, MANUAL, BOUNCE, COMPLAINT = ORIGINS = ("unsubscribe", "manual", "bounce", "complaint")
-"""The later is the stronger: it replaces the earlier."""
+"""The later is the stronger: it replaces the earlier, except an unsubscribe, which is kept beside
+the others because it stops broadcasts alone."""
 
 
 class NewSuppression(NamedTuple):

@@ -15,7 +15,7 @@ from services.router.domain.admission import address_hash
 from services.router.domain.events import ClosedMessage, message_closed
 from services.router.domain.suppressions import Suppression, suppression_added
 from services.router.domain.transitions import Strike, Transition, strike_from, strike_of
-from services.router.store.suppressions import COLUMNS, KEEP_STRONGER, STRENGTH
+from services.router.store.suppressions import COLUMNS, KEEP_STRONGER, KEY, STRENGTH
 
 STRIKE_WINDOW = "interval '30 days'"
 
@@ -38,8 +38,8 @@ WITH struck AS (
 ), suppressed AS (
 INSERT INTO router.suppressions AS stored
     (owner_id, address_hash, list, id, address, origin, reason, source_id)
-SELECT DISTINCT ON (tenant_id, address_hash, list) tenant_id, address_hash, list, id, address,
-    origin, reason, source_id
+SELECT DISTINCT ON (tenant_id, {KEY}) tenant_id, address_hash, list, id, address, origin, reason,
+    source_id
 FROM numbered
 WHERE threshold <= nth + (
     SELECT count(*) FROM (
@@ -48,7 +48,7 @@ WHERE threshold <= nth + (
           AND before.created_at > now() - {STRIKE_WINDOW} LIMIT numbered.threshold
     ) AS counted
 )
-ORDER BY tenant_id, address_hash, list, {STRENGTH.format("origin")} DESC, id
+ORDER BY tenant_id, {KEY}, {STRENGTH.format("origin")} DESC, id
 {KEEP_STRONGER} RETURNING stored.*
 )
 SELECT ARRAY(SELECT event_id::text FROM counted),

@@ -21,48 +21,60 @@ COLUMNS = """id::text, address, origin, source_id, extract(epoch FROM created_at
     owner_id::text, account_wide, list, reason, note,
     coalesce(extract(epoch FROM nullif(expires_at, 'infinity'))::float8, 0)"""
 
+# Of an address and a list there are two rows at most: an unsubscribe, which stops broadcasts alone,
+# does not change what stops all mail, nor the reverse.
+KEY = "address_hash, list, (origin = 'unsubscribe')"
 EXPIRED = "stored.expires_at <= now()"
 STRENGTH = f"array_position(ARRAY[{', '.join(map(repr, ORIGINS))}], {{}})"
 WINS = f"({EXPIRED} OR {STRENGTH.format('excluded.origin')} > {STRENGTH.format('stored.origin')})"
-# An expired suppression gives way to any other; else the stronger origin wins, and the later
-# expiry. The row is returned if anything has changed.
+LASTING = "({0}.origin IN ('bounce', 'complaint') AND {0}.expires_at = 'infinity')"
+LATER = f"""(excluded.expires_at > stored.expires_at
+    AND (excluded.origin = stored.origin OR {LASTING.format("excluded")}))"""
+# An expired suppression gives way to any other; else the stronger origin wins, with its note and
+# its end. Of equal origins the later end is kept, and that of a bounce or a complaint that has none
+# in any case. The row is returned if anything has changed.
 KEEP_STRONGER = f"""
-ON CONFLICT (owner_id, address_hash, list) DO UPDATE SET
+ON CONFLICT (owner_id, {KEY}) DO UPDATE SET
     id = CASE WHEN {EXPIRED} THEN excluded.id ELSE stored.id END,
     created_at = CASE WHEN {EXPIRED} THEN excluded.created_at ELSE stored.created_at END,
-    expires_at = CASE WHEN {EXPIRED} THEN excluded.expires_at
-        ELSE greatest(stored.expires_at, excluded.expires_at) END,
-    note = CASE WHEN {EXPIRED} OR ({WINS} AND excluded.note <> '') THEN excluded.note
-        ELSE stored.note END,
+    expires_at = CASE WHEN {LATER} OR ({WINS} AND NOT {LASTING.format("stored")})
+        THEN excluded.expires_at ELSE stored.expires_at END,
+    note = CASE WHEN {WINS} THEN excluded.note ELSE stored.note END,
     origin = CASE WHEN {WINS} THEN excluded.origin ELSE stored.origin END,
     reason = CASE WHEN {WINS} THEN excluded.reason ELSE stored.reason END,
     source_id = CASE WHEN {WINS} THEN excluded.source_id ELSE stored.source_id END
-WHERE {WINS} OR excluded.expires_at > stored.expires_at
+WHERE {WINS} OR {LATER}
 """
 
 # Equal addresses are merged as KEEP_STRONGER merges them one after another, so that it does not
-# matter how additions are cut into batches; only the note is that of the strongest, even if empty.
+# matter how additions are cut into batches.
 ADD = f"""
 INSERT INTO router.suppressions AS stored (owner_id, account_wide, address_hash, list, id, address,
     origin, reason, note, expires_at, created_at, source_id)
-SELECT DISTINCT ON (address_hash, list) %(owner)s::uuid, %(account_wide)s, address_hash, list,
+SELECT DISTINCT ON ({KEY}) %(owner)s::uuid, %(account_wide)s, address_hash, list,
     first_value(id) OVER equal, first_value(address) OVER equal, origin, reason, note,
-    max(CASE WHEN expires = 0 THEN 'infinity' ELSE to_timestamp(expires) END) OVER equal,
+    greatest(max(expires_at) OVER alike,
+        max(expires_at) FILTER (WHERE {LASTING.format("given")}) OVER equal),
     first_value(created_at) OVER equal, ''
-FROM unnest(%(hashes)s::bytea[], %(lists)s::text[], %(ids)s::uuid[], %(addresses)s::text[],
-    %(origins)s::text[], %(reasons)s::text[], %(notes)s::text[], %(expires)s::float8[],
-    %(times)s::timestamptz[]) WITH ORDINALITY
-    AS given (address_hash, list, id, address, origin, reason, note, expires, created_at, number)
-WINDOW equal AS (PARTITION BY address_hash, list ORDER BY number
-    ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
-ORDER BY address_hash, list, {STRENGTH.format("origin")} DESC, number
+FROM (
+    SELECT *, CASE WHEN expires = 0 THEN 'infinity' ELSE to_timestamp(expires) END AS expires_at
+    FROM unnest(%(hashes)s::bytea[], %(lists)s::text[], %(ids)s::uuid[], %(addresses)s::text[],
+        %(origins)s::text[], %(reasons)s::text[], %(notes)s::text[], %(expires)s::float8[],
+        %(times)s::timestamptz[]) WITH ORDINALITY
+        AS one (address_hash, list, id, address, origin, reason, note, expires, created_at, number)
+) AS given
+WINDOW equal AS (PARTITION BY {KEY} ORDER BY number
+    ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING),
+    alike AS (PARTITION BY address_hash, list, origin)
+ORDER BY {KEY}, {STRENGTH.format("origin")} DESC, number
 {KEEP_STRONGER} RETURNING id::text
 """  # noqa: S608 - constants only
 
 FIND = f"""
-SELECT {COLUMNS} FROM unnest(%(hashes)s::bytea[], %(lists)s::text[]) WITH ORDINALITY
-    AS wanted (hash, of_list, number)
+SELECT {COLUMNS} FROM unnest(%(hashes)s::bytea[], %(lists)s::text[], %(origins)s::text[])
+    WITH ORDINALITY AS wanted (hash, of_list, added, number)
 JOIN router.suppressions ON owner_id = %(owner)s AND address_hash = hash AND list = of_list
+    AND (origin = 'unsubscribe') = (added = 'unsubscribe')
 ORDER BY number
 """  # noqa: S608 - constants only
 

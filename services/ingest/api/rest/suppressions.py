@@ -44,6 +44,7 @@ def routes(access: RestAccess, suppressions: Suppressions) -> APIRouter:
     )
     _add_list(router, access, suppressions)
     _add_one(router, access, suppressions)
+    _get_or_delete(router, access, suppressions)
     _add_many(router, access, suppressions)
     return router
 
@@ -86,12 +87,15 @@ def _add_one(router: APIRouter, access: RestAccess, suppressions: Suppressions) 
     )
     async def add(incoming: Incoming) -> Response:
         """If it is suppressed already, the stronger origin is kept: `complaint`, then `bounce`,
-        `manual`, `unsubscribe`. An unsubscribed address still gets transactional mail."""
+        `manual`. An `unsubscribe` is kept beside them; the address still gets transactional
+        mail."""
         caller = await access.authenticate_caller(incoming)
         new = await decode_request_body(incoming, decode_one)
         [added] = await suppressions.add(caller, [new.email], new, pointer="#/email")
         return json_response(to_json(added), 201)
 
+
+def _get_or_delete(router: APIRouter, access: RestAccess, suppressions: Suppressions) -> None:
     @router.get("/{email}", summary="Get a suppression, by address or id")
     async def get(
         incoming: Incoming,
@@ -99,7 +103,8 @@ def _add_one(router: APIRouter, access: RestAccess, suppressions: Suppressions) 
         *,
         list: OfList = "",  # noqa: A002 - the name in the API
     ) -> Response:
-        """Without `X-Tenant-Id`, that of an account."""
+        """Without `X-Tenant-Id`, that of an account. If an address has two, the one that is no
+        `unsubscribe`."""
         caller = await access.authenticate_caller(incoming)
         return json_response(to_json(await suppressions.get(caller, email, of_list=list)))
 
@@ -112,7 +117,8 @@ def _add_one(router: APIRouter, access: RestAccess, suppressions: Suppressions) 
         force: Force = False,
     ) -> Response:
         """That of a complaint is removed by `force` alone; otherwise the response is 409
-        `address_suppressed_by_complaint`. Without `X-Tenant-Id`, that of an account."""
+        `address_suppressed_by_complaint`. Without `X-Tenant-Id`, that of an account. By address,
+        its `unsubscribe` is removed too; by id, that suppression alone."""
         caller = await access.authenticate_caller(incoming)
         removed = await suppressions.remove_one(caller, email, of_list=list, force=force)
         return deleted_response("suppression", removed.id)
@@ -139,8 +145,8 @@ def _add_many(router: APIRouter, access: RestAccess, suppressions: Suppressions)
         summary="Remove suppressions",
     )
     async def remove_many(incoming: Incoming) -> Response:
-        """The response lists the addresses that were suppressed. If one is of a complaint, `force`
-        is needed, or none is removed."""
+        """The response lists the suppressions that were removed: two of an address that has also
+        unsubscribed. If one is of a complaint, `force` is needed, or none is removed."""
         caller = await access.authenticate_caller(incoming)
         which = await decode_request_body(incoming, decode_selector)
         removed = await suppressions.remove(caller, which)

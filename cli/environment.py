@@ -75,6 +75,8 @@ class Ports:
 
 LOCAL_BOUNCE_MX = "mx.example.net"  # to try the API; a real installation names a host of its own
 
+WITH_RPC = [name for name in SERVICES if name != "ingest"]
+API_TLS = {"ingest_http_tls", "ingest_grpc_tls"}
 # The settings of listeners, by port.
 SETTINGS = {
     "ingest_http": "INGEST_HTTP_LISTEN",
@@ -86,7 +88,7 @@ SETTINGS = {
     "submission": "INGEST_SUBMISSION_LISTEN",
     "submission_tls": "INGEST_SUBMISSION_TLS_LISTEN",
     "events_tracking": "EVENTS_TRACKING_LISTEN",
-    **{f"{name}_rpc": f"{name.upper()}_RPC_LISTEN" for name in SERVICES if name != "ingest"},
+    **{f"{name}_rpc": f"{name.upper()}_RPC_LISTEN" for name in WITH_RPC},
     **{f"{name}_health": f"{name.upper()}_HEALTH_LISTEN" for name in SERVICES},
 }
 
@@ -143,8 +145,7 @@ def environment(
         "OBM_RPC_TOKEN": own.rpc_token,
         "OBM_BOUNCE_MX": os.environ.get("OBM_BOUNCE_MX", LOCAL_BOUNCE_MX),
         **database_urls(database_url),
-        **listen_addresses(ports),
-        **(tls_addresses(ports) if tls else {}),
+        **listen_addresses(ports, tls=tls),
     }
 
 
@@ -193,33 +194,17 @@ def database_role_secret() -> str:
     return os.environ.get("DATABASE_ROLE_SECRET", "")
 
 
-def tls_addresses(ports: Ports) -> dict[str, str]:
+def listen_addresses(ports: Ports, *, tls: bool = False) -> dict[str, str]:
+    """The addresses of the listeners, and those by which the services find each other. tls: with
+    the listeners of the APIs with TLS."""
+
+    def at(field: str) -> str:
+        return f"127.0.0.1:{getattr(ports, field)}"
+
     return {
-        "INGEST_HTTP_TLS_LISTEN": f"127.0.0.1:{ports.ingest_http_tls}",
-        "INGEST_GRPC_TLS_LISTEN": f"127.0.0.1:{ports.ingest_grpc_tls}",
-    }
-
-
-def listen_addresses(ports: Ports) -> dict[str, str]:
-    def at(port: int) -> str:
-        return f"127.0.0.1:{port}"
-
-    rpc = {name: at(getattr(ports, f"{name}_rpc")) for name in SERVICES if name != "ingest"}
-    return {
-        "INGEST_HTTP_LISTEN": at(ports.ingest_http),
-        "INGEST_GRPC_LISTEN": at(ports.ingest_grpc),
-        "INGEST_SUBMISSION_LISTEN": at(ports.submission),
-        "INGEST_SUBMISSION_TLS_LISTEN": at(ports.submission_tls),
-        "DELIVERY_SANDBOX_LISTEN": at(ports.sandbox),
-        "DELIVERY_RETURN_PATH_LISTEN": at(ports.return_path),
-        "ROUTER_SANDBOX_ADDRESS": at(ports.sandbox),
-        "EVENTS_TRACKING_LISTEN": at(ports.events_tracking),
-        **{f"{name.upper()}_RPC_LISTEN": address for name, address in rpc.items()},
-        **{f"{name.upper()}_RPC_ADDRESS": address for name, address in rpc.items()},
-        **{
-            f"{name.upper()}_HEALTH_LISTEN": at(getattr(ports, f"{name}_health"))
-            for name in SERVICES
-        },
+        **{name: at(field) for field, name in SETTINGS.items() if tls or field not in API_TLS},
+        **{f"{name.upper()}_RPC_ADDRESS": at(f"{name}_rpc") for name in WITH_RPC},
+        "ROUTER_SANDBOX_ADDRESS": at("sandbox"),
     }
 
 

@@ -15,12 +15,11 @@ from kernel import clock
 from mail.address import AddressError
 from mail.records import DnsRecord
 from services.ingest.api.access import Principal
-from services.ingest.api.administration.base import Directory, paginate
+from services.ingest.api.administration.base import Directory, paginate, query_or_503
 from services.ingest.api.administration.brands import Host
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.callers import Caller, CallerKind, caller_kind_of, check_live
 from services.ingest.api.emails import Emails
-from services.ingest.api.rest_base import query_or_503
 from services.ingest.domain import verification
 from services.ingest.domain.dkim_rotation import is_rotating
 from services.ingest.domain.domain_name import sending_domain

@@ -28,9 +28,10 @@ from kernel.crypto import SealBroken, unseal
 from kernel.errors import Unavailable
 from mail.body_parts import read_parts
 from services.ingest.api.access import AccessControl, Principal
+from services.ingest.api.administration.base import parse_id
 from services.ingest.api.callers import Caller
 from services.ingest.api.cancellation import CancellationPage, cancel_matching
-from services.ingest.api.rest_base import PageRequest, parse_id
+from services.ingest.api.rest_base import PageRequest
 from services.ingest.api.sending import in_thread_if_large
 from services.ingest.api.tenant_slots import TenantSlots
 from services.ingest.clients import STATES_DEADLINE_S, ServiceClients

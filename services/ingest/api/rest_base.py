@@ -1,6 +1,6 @@
 """Shared by the REST resources: access, decoded bodies, pages of lists, JSON responses."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeAlias, TypeVar
@@ -12,15 +12,13 @@ from fastapi.dependencies.models import Dependant
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from kernel import times
-from kernel.errors import Unavailable
-from kernel.ids import canonical_uuid
 from services.ingest.api import responses
 from services.ingest.api.access import AccessControl, Principal, raise_if_rate_limited
 from services.ingest.api.callers import AccessRule, Caller
 from services.ingest.api.http import Request, read_body
 from services.ingest.api.operations import OPERATIONS
 from services.ingest.domain.pointers import decode_body
-from services.ingest.domain.problem import Fault, Problem, invalid, not_found, unavailable
+from services.ingest.domain.problem import Fault, Problem, invalid
 from services.ingest.domain.rate_limiter import RateLimitStatus
 from services.ingest.store.directory_lists import Page
 
@@ -170,14 +168,6 @@ def check_no_key(incoming: Incoming) -> None:
         raise Problem(400, "invalid_idempotency_key", detail=detail)
 
 
-async def query_or_503(query: Awaitable[T]) -> T:
-    """Await a query of ingest's own database. Raises Problem 503 when it is unavailable."""
-    try:
-        return await query
-    except Unavailable as error:
-        raise unavailable() from error
-
-
 def json_response(
     value: object, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
@@ -193,14 +183,6 @@ def list_response(data: Iterable[object], *, has_more: bool) -> Response:
 
 def deleted_response(kind: str, identifier: str) -> Response:
     return json_response({"object": kind, "id": identifier, "deleted": True})
-
-
-def parse_id(text: str, what: str) -> str:
-    """A UUID in canonical form. Raises Problem 404 for any other text."""
-    try:
-        return canonical_uuid(text)
-    except ValueError:
-        raise not_found(what) from None
 
 
 def format_timestamp(stamp: Timestamp) -> str | None:

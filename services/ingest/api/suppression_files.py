@@ -9,10 +9,10 @@ from contracts.router.v1.router_service_pb2 import ListSuppressionsRequest
 from kernel.errors import Unavailable
 from kernel.ids import creation_time_of, uuid7_text
 from services.ingest.api.access import Principal
-from services.ingest.api.administration.base import check_page, parse_id
+from services.ingest.api.administration.base import check_page, parse_id, query_or_503
 from services.ingest.api.callers import check_live
 from services.ingest.api.http import check_size
-from services.ingest.api.rest_base import format_time, query_or_503
+from services.ingest.api.rest_base import format_time
 from services.ingest.api.suppressions import to_json
 from services.ingest.clients import ServiceClients
 from services.ingest.domain.csv_records import CsvError

@@ -19,8 +19,9 @@ from contracts.events.v1.events_service_pb2 import (
     WebhookDelivery,
 )
 from services.ingest.api.access import Principal
+from services.ingest.api.administration.base import parse_id
 from services.ingest.api.callers import Caller
-from services.ingest.api.rest_base import format_timestamp, parse_id
+from services.ingest.api.rest_base import format_timestamp
 from services.ingest.clients import ServiceClients
 from services.ingest.domain.email import RequestModel
 from services.ingest.domain.patterns import explained

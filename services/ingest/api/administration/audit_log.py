@@ -9,7 +9,7 @@ from kernel.database import Database
 from kernel.errors import Unavailable
 from kernel.failpoint import failpoint
 from kernel.ids import lower_bound_at
-from services.ingest.api.administration.base import check_page
+from services.ingest.api.administration.base import check_page, query_or_503
 from services.ingest.api.callers import Caller
 from services.ingest.domain.problem import unavailable
 from services.ingest.store.audit_log import Change, record_changes
@@ -39,9 +39,6 @@ class AuditLog:
         """Newest first. equal: values by column; those that are empty do not restrict the list."""
         given = {column: value for column, value in equal.items() if value}
         first = str(lower_bound_at(times.clamp_timestamp(since))) if since is not None else ""
-        try:
-            return await list_entries(
-                self._lists, caller.owner, check_page(page), equal=given, first_id=first
-            )
-        except Unavailable as error:
-            raise unavailable() from error
+        return await query_or_503(
+            list_entries(self._lists, caller.owner, check_page(page), equal=given, first_id=first)
+        )

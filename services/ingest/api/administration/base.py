@@ -1,6 +1,6 @@
 """Reads and changes of the directory by a caller."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from http import HTTPStatus
@@ -54,17 +54,11 @@ class Directory:
     ) -> tuple[Sequence[E], bool]:
         """Newest first. equal: values by column; those that are empty do not restrict the list."""
         given = {column: value for column, value in equal.items() if value != ""}
-        try:
-            return await self._lists.page(kind, owner, check_page(page), equal=given)
-        except Unavailable as error:
-            raise unavailable() from error
+        return await query_or_503(self._lists.page(kind, owner, check_page(page), equal=given))
 
     async def get(self, kind: type[E], owner: Owner, entry_id: str) -> E:
         """404 for an entry that does not exist, and for one of another owner."""
-        try:
-            found = await self._lists.find(kind, owner, parse_id(entry_id, WHAT[kind]))
-        except Unavailable as error:
-            raise unavailable() from error
+        found = await query_or_503(self._lists.find(kind, owner, parse_id(entry_id, WHAT[kind])))
         if found is None:
             raise not_found(WHAT[kind])
         return found
@@ -73,17 +67,11 @@ class Directory:
         self, owner: Owner, ids: Sequence[str], *, kind: type[ApiKey | Mailbox] = ApiKey
     ) -> dict[str, datetime]:
         """When credentials were last used, by id."""
-        try:
-            return await self._lists.last_used(owner, ids, kind=kind)
-        except Unavailable as error:
-            raise unavailable() from error
+        return await query_or_503(self._lists.last_used(owner, ids, kind=kind))
 
     async def brands(self) -> list[Brand]:
         """All that are records."""
-        try:
-            return await self._store.list_all(Brand)
-        except Unavailable as error:
-            raise unavailable() from error
+        return await query_or_503(self._store.list_all(Brand))
 
     async def domain_ids(self, tenant_id: str, account_id: str) -> set[str]:
         """The domains that a tenant can send from."""
@@ -91,36 +79,26 @@ class Directory:
 
     async def domains(self, tenant_id: str, account_id: str) -> dict[str, Domain]:
         """The domains that a tenant can send from, by name."""
-        try:
-            found = await self._store.list_domains(tenant_id, account_id)
-        except Unavailable as error:
-            raise unavailable() from error
+        found = await query_or_503(self._store.list_domains(tenant_id, account_id))
         return {one.name: one for one in found}
 
     async def pools_of(self, owner: Owner) -> set[str]:
         """The egress pools that its tenants send through."""
-        try:
-            found = await self._lists.pools_of(owner)
-        except Unavailable as error:
-            raise unavailable() from error
+        found = await query_or_503(self._lists.pools_of(owner))
         return {pool_id or DEFAULT_POOL for pool_id in found}
 
     async def tenants_among(self, owner: Owner, ids: Sequence[str]) -> set[str]:
         """Those of these tenants that belong to it."""
-        try:
-            return await self._lists.tenants_among(owner, ids)
-        except Unavailable as error:
-            raise unavailable() from error
+        return await query_or_503(self._lists.tenants_among(owner, ids))
 
     async def owner_of_pool(self, pool_id: str) -> Owner:
         """The only account, and the only tenant, that sends through an egress pool other than the
         default one, which tenants have without choosing it."""
         try:
-            return await self._lists.owner_of_pool(canonical_uuid(pool_id))
+            wanted = canonical_uuid(pool_id)
         except ValueError:
             return Owner()
-        except Unavailable as error:
-            raise unavailable() from error
+        return await query_or_503(self._lists.owner_of_pool(wanted))
 
     async def owner_of(self, kind: type[W], entry_id: str) -> Owner:
         """Nobody if there is no such entry."""
@@ -143,6 +121,14 @@ class Directory:
             detail = "The account has a tenant with this external_id already."
             fault = Fault("#/external_id", "already_exists", detail)
             raise Problem(409, "already_exists", detail=detail, faults=[fault]) from None
+
+
+async def query_or_503(query: Awaitable[T]) -> T:
+    """Await a query of ingest's own database. Raises Problem 503 when it is unavailable."""
+    try:
+        return await query
+    except Unavailable as error:
+        raise unavailable() from error
 
 
 async def find(change: DirectoryChange, caller: Caller, kind: type[N], *, entry_id: str) -> N:

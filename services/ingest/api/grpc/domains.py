@@ -3,6 +3,7 @@
 from contracts.ingest.v1 import domain_service_pb2 as pb
 from contracts.ingest.v1.domain_service_pb2_grpc import DomainServiceServicer
 from services.ingest.api.access import Principal
+from services.ingest.api.administration.base import parse_id
 from services.ingest.api.callers import Caller
 from services.ingest.api.domain_views import summary_to_json, to_json, zone_entry_to_json
 from services.ingest.api.domains import (
@@ -20,7 +21,6 @@ from services.ingest.api.grpc.base import (
     proto_from_json,
 )
 from services.ingest.api.grpc.server import Context
-from services.ingest.api.rest_base import parse_id
 
 
 class DomainServicer(DomainServiceServicer):

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi import Request as Incoming
 from pydantic import BeforeValidator
 
+from services.ingest.api.administration.base import parse_id
 from services.ingest.api.domain_views import summary_to_json, to_json
 from services.ingest.api.domains import CreateDomainRequest, Domains, UpdateDomainRequest
 from services.ingest.api.rest_base import (
@@ -20,7 +21,6 @@ from services.ingest.api.rest_base import (
     json_response,
     list_response,
     page_of,
-    parse_id,
 )
 
 decode_create = msgspec.json.Decoder(CreateDomainRequest).decode

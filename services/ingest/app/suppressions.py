@@ -7,11 +7,13 @@ from services.ingest.api.suppression_files import SuppressionFiles
 from services.ingest.app.dependencies import Dependencies
 from services.ingest.loops.suppression_imports import SuppressionImporter
 from services.ingest.store.directory_cache import DirectoryCache
+from services.ingest.store.directory_lists import DirectoryLists
 from services.ingest.store.suppression_imports import ImportQueue, SuppressionImportStore
 
 
 def create_suppression_files(deps: Dependencies, access: AccessControl) -> SuppressionFiles:
-    store = SuppressionImportStore(deps.tenant_database)
+    lists = DirectoryLists(deps.system_database, deps.tenant_database)
+    store = SuppressionImportStore(deps.tenant_database, lists)
     return SuppressionFiles(deps.clients, store, access.content_key)
 
 

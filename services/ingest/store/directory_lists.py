@@ -1,4 +1,4 @@
-"""Lists of the directory and of the audit log: row-level security shows each caller its own."""
+"""Lists of the directory, audit log and imports: row-level security shows each caller its own."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager

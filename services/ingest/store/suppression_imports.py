@@ -8,10 +8,9 @@ import msgspec
 
 from kernel.crypto import seal, unseal
 from kernel.database import Database
-from kernel.ids import MAX
 from kernel.lease import Lease
 from services.ingest.domain.suppression_file import FileLine, LineFailure
-from services.ingest.store.directory_lists import Page
+from services.ingest.store.directory_lists import DirectoryLists, Owner, Page
 
 RETENTION = "interval '30 days'"  # of imports that are complete, with their results
 UPLOAD = "interval '1 hour'"  # an upload that has not ended by then never will
@@ -38,12 +37,8 @@ UPDATE ingest.suppression_imports SET lines = %(lines)s, ignored_columns = %(ign
     turn_at = now(), completed_at = CASE WHEN %(lines)s = 0 THEN now() END
 WHERE id = %(import_id)s RETURNING {COLUMNS}
 """  # noqa: S608 - constants only
-LIST = f"""
-SELECT {COLUMNS} FROM ingest.suppression_imports
-WHERE tenant_id = %(tenant_id)s AND lines IS NOT NULL"""  # noqa: S608 - constants only
-OLDER = f"{LIST} AND id < %(after)s ORDER BY id DESC LIMIT %(count)s"
-NEWER = f"{LIST} AND id > %(before)s ORDER BY id LIMIT %(count)s"
-ONE = f"{LIST} AND id = %(import_id)s"
+SELECT = f"SELECT {COLUMNS} FROM ingest.suppression_imports"  # noqa: S608 - constants only
+ARRIVED = ("tenant_id = %(tenant_id)s", "lines IS NOT NULL")
 DELETE = """
 DELETE FROM ingest.suppression_imports WHERE id = %(import_id)s AND tenant_id = %(tenant_id)s
 """
@@ -148,8 +143,9 @@ class SuppressionImportStore:
     """What a tenant sees of its imports: those whose file has arrived. database: with the role that
     row-level security binds."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, lists: DirectoryLists) -> None:
         self._database = database
+        self._lists = lists
 
     async def begin(self, new: ImportId, *, incomplete_max: int) -> bool:
         """False if the tenant has so many incomplete imports already."""
@@ -174,23 +170,22 @@ class SuppressionImportStore:
             [row] = await tx.rows(FINISH, params)
         return SuppressionImport(*row)
 
-    async def page(self, tenant_id: str, page: Page) -> tuple[list[SuppressionImport], bool]:
-        """A page, newest first, and whether more follows."""
-        params = {
-            "tenant_id": tenant_id,
-            "after": page.after or MAX,
-            "before": page.before,
-            "count": page.limit + 1,
-        }
-        async with self._database.transaction(tenant_id=tenant_id) as tx:
-            rows = await tx.rows(NEWER if page.before else OLDER, params)
-        found = [SuppressionImport(*row) for row in rows[: page.limit]]
-        return found[::-1] if page.before else found, len(rows) > page.limit
+    async def page(
+        self, tenant_id: str, page: Page, *, import_id: str = ""
+    ) -> tuple[list[SuppressionImport], bool]:
+        """A page, newest first, and whether more follows. import_id: only this one."""
+        rows, more = await self._lists.rows(
+            SELECT,
+            Owner(tenant_id=tenant_id),
+            page,
+            conditions=[*ARRIVED, *(["id = %(import_id)s"] if import_id else [])],
+            values={"tenant_id": tenant_id, "import_id": import_id},
+        )
+        return [SuppressionImport(*row) for row in rows], more
 
     async def find(self, wanted: ImportId) -> SuppressionImport | None:
-        async with self._database.transaction(tenant_id=wanted.tenant_id) as tx:
-            rows = await tx.rows(ONE, wanted._asdict())
-        return SuppressionImport(*rows[0]) if rows else None
+        found, _ = await self.page(wanted.tenant_id, Page(1), import_id=wanted.import_id)
+        return found[0] if found else None
 
     async def delete(self, wanted: ImportId) -> bool:
         """Whether it existed. What is left of its lines is not added."""

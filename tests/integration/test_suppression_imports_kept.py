@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from cli.environment import Ports
-from services.ingest.store.suppression_imports import expire
+from services.ingest.store.retention import RetentionStore
 from tests.support.ingest import IngestHarness
 from tests.support.killed_ingest import run_until_killed
 from tests.support.stack import FreshDatabase, opened
@@ -135,8 +135,9 @@ async def test_old_imports_and_uploads_that_never_ended_are_deleted(
                     (str(uuid4()), harness.tenant_id, minutes),
                 )
         async with opened(database.system("ingest")) as system:
-            assert await expire(system) == 2
-            assert await expire(system) == 0
+            store = RetentionStore(system, retention_days=30)
+            assert await store.expire_suppression_imports() == 2
+            assert await store.expire_suppression_imports() == 0
         listed = (await harness.request("GET", IMPORTS)).json["data"]
         assert [one["id"] for one in listed] == [ids[1]]
 

@@ -11,9 +11,9 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from kernel import clock, times
-from kernel.database import Database, Transaction
-from kernel.ids import lower_bound_at, uuid7_text
+from kernel import times
+from kernel.database import Transaction
+from kernel.ids import uuid7_text
 
 RETENTION = timedelta(days=400)
 UNLOGGED = {"version", "deleted"}
@@ -31,7 +31,6 @@ EXPIRE = """
 DELETE FROM ingest.audit_log WHERE id = ANY(ARRAY(
     SELECT id FROM ingest.audit_log WHERE id < %s ORDER BY id LIMIT %s))
 """
-STEP_ROWS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +105,3 @@ def _row(subject: Subject, before: Any, after: Any, *, action: str) -> tuple[str
         subject.id,
         *(None if one is None else msgspec.json.encode(one).decode() for one in shown),
     )
-
-
-async def expire(database: Database) -> int:
-    """Delete the entries that are older than RETENTION, in steps. Returns their number."""
-    oldest = lower_bound_at(clock.now() - RETENTION)
-    total = 0
-    while True:
-        async with database.transaction() as tx:
-            gone = await tx.execute(EXPIRE, (oldest, STEP_ROWS))
-        total += gone
-        if gone < STEP_ROWS:
-            return total

@@ -5,6 +5,7 @@ from datetime import date, timedelta
 from kernel import clock
 from kernel.database import Database
 from kernel.days import ClosedDays, DayTable, TablePartitions, days_to_create
+from kernel.ids import lower_bound_at
 from services.ingest.store import audit_log, suppression_imports
 
 TABLES = ("emails", "messages")
@@ -57,20 +58,23 @@ class RetentionStore:
 
     async def expire_audit_log(self) -> int:
         """Delete old entries. Returns their number."""
-        return await audit_log.expire(self._database)
+        oldest = lower_bound_at(clock.now() - audit_log.RETENTION)
+        return await self._expire(audit_log.EXPIRE, oldest)
 
     async def expire_suppression_imports(self) -> int:
-        """Delete old imports. Returns their number."""
-        return await suppression_imports.expire(self._database)
+        """Delete old imports, and uploads that have not ended. Returns their number."""
+        step = suppression_imports.DELETED_AT_ONCE
+        completed = await self._expire(suppression_imports.EXPIRE, step=step)
+        return completed + await self._expire(suppression_imports.EXPIRE_UPLOADS, step=step)
 
-    async def _expire(self, statement: str) -> int:
-        """Delete in steps, each in its own transaction."""
+    async def _expire(self, statement: str, *params: object, step: int = STEP_ROWS) -> int:
+        """Delete in steps, each in its own transaction. step: rows, the last parameter."""
         total = 0
         while True:
             async with self._database.transaction() as tx:
-                gone = await tx.execute(statement, (STEP_ROWS,))
+                gone = await tx.execute(statement, (*params, step))
             total += gone
-            if gone < STEP_ROWS:
+            if gone < step:
                 return total
 
     async def drop_days(self) -> list[date]:

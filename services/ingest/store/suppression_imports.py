@@ -76,13 +76,13 @@ UPDATE ingest.suppression_imports SET tries = least(tries + 1, 1000),
 EXPIRE = f"""
 DELETE FROM ingest.suppression_imports WHERE id = ANY(ARRAY(
     SELECT id FROM ingest.suppression_imports
-    WHERE completed_at < now() - {RETENTION} LIMIT {DELETED_AT_ONCE}))
+    WHERE completed_at < now() - {RETENTION} LIMIT %s))
 """  # noqa: S608 - constants only
 EXPIRE_UPLOADS = f"""
 DELETE FROM ingest.suppression_imports WHERE id = ANY(ARRAY(
     SELECT id FROM ingest.suppression_imports
     WHERE completed_at IS NULL AND lines IS NULL AND turn_at < now() - {UPLOAD}
-    LIMIT {DELETED_AT_ONCE}))
+    LIMIT %s))
 """  # noqa: S608 - constants only
 
 encode = msgspec.msgpack.Encoder().encode
@@ -247,15 +247,3 @@ class ImportQueue:
         """Raises Fenced."""
         async with self._lease.transaction() as tx:
             await tx.execute(DELETE, wanted._asdict())
-
-
-async def expire(database: Database) -> int:
-    """Delete old imports and uploads that have not ended, in steps. Returns their number."""
-    total = 0
-    for statement in (EXPIRE, EXPIRE_UPLOADS):
-        deleted = DELETED_AT_ONCE
-        while deleted == DELETED_AT_ONCE:
-            async with database.transaction() as tx:
-                deleted = await tx.execute(statement)
-            total += deleted
-    return total

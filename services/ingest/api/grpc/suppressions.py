@@ -11,7 +11,7 @@ from services.ingest.api.grpc.base import (
     INVALID_TOKEN,
     RpcAccess,
     authenticated,
-    check_texts,
+    checked_json,
     given_fields,
     next_page_token,
     page_of,
@@ -72,7 +72,7 @@ class SuppressionServicer(SuppressionServiceServicer):
     async def GetSuppression(
         self, request: pb.GetSuppressionRequest, caller: Caller, _: Context
     ) -> pb.GetSuppressionResponse:
-        check_texts({"email": request.email, "list": request.list})
+        checked_json(request)
         found = await self._suppressions.get(caller, request.email, of_list=request.list)
         return pb.GetSuppressionResponse(suppression=to_proto(found))
 
@@ -80,7 +80,7 @@ class SuppressionServicer(SuppressionServiceServicer):
     async def DeleteSuppression(
         self, request: pb.DeleteSuppressionRequest, caller: Caller, _: Context
     ) -> pb.DeleteSuppressionResponse:
-        check_texts({"email": request.email, "list": request.list})
+        checked_json(request)
         removed = await self._suppressions.remove_one(
             caller, request.email, of_list=request.list, force=request.force
         )

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.api import Api, open_api
-from cli.options import noun
+from cli.options import TenantOption, noun
 from cli.printing import console, id_column, print_table
 from mail.records import DnsRecord, Purpose
 
@@ -19,7 +19,7 @@ Domain = Annotated[str, typer.Argument(help="Domain, by id or name")]
 def add(
     name: str,
     *,
-    tenant: Annotated[str, typer.Option(help="Tenant, by id or name")],
+    tenant: TenantOption,
     shared: Annotated[
         bool, typer.Option(help="Allow all tenants of the account to use it")
     ] = False,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.api import Api, open_api
-from cli.options import noun
+from cli.options import TenantOption, noun
 from cli.printing import console, id_column, print_table
 from kernel import clock
 from kernel.errors import ConfigError
@@ -20,7 +20,7 @@ DAYS_MAX = 36_500
 @app.command()
 def create(
     *,
-    tenant: Annotated[str, typer.Option(help="Tenant, by id or name")],
+    tenant: TenantOption,
     test: Annotated[
         bool, typer.Option("--test/--live", help="Mail of test keys goes to the sandbox")
     ],

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.api import Api, open_api
-from cli.options import noun
+from cli.options import TenantOption, noun
 from cli.printing import console, id_column, print_table
 from cli.tenant import given
 
@@ -33,7 +33,7 @@ AnyAddress = Annotated[
 def create(  # noqa: PLR0913 - an option for each
     address: Annotated[str, typer.Argument(help="Address, which is the username too")],
     *,
-    tenant: Annotated[str, typer.Option(help="Tenant, by id or name")],
+    tenant: TenantOption,
     test: Annotated[
         bool, typer.Option("--test/--live", help="Mail of test mailboxes goes to the sandbox")
     ],

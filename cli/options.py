@@ -7,6 +7,7 @@ import typer
 
 Data = Annotated[Path, typer.Option(envvar="OBM_DATA", help="Data folder of the installation")]
 DATA = Path("data")
+TenantOption = Annotated[str, typer.Option("--tenant", help="Tenant, by id or name")]
 
 
 def noun(about: str) -> typer.Typer:

@@ -9,7 +9,7 @@ from rich.table import Column
 
 from cli.api import open_api
 from cli.egress import find_source
-from cli.options import noun
+from cli.options import TenantOption, noun
 from cli.printing import console, print_table, utc_time
 from kernel.errors import ConfigError
 
@@ -71,7 +71,7 @@ def remove(override: Annotated[str, typer.Argument(help="As listed")]) -> None:
 def set_override(
     *,
     egress: Annotated[str, typer.Option(help="Egress source, by id or address")] = "",
-    tenant: Annotated[str, typer.Option(help="Tenant, by id or name")] = "",
+    tenant: TenantOption = "",
     site: Annotated[str, typer.Option(help="Site; empty, with --tenant: all")] = "",
     per_minute: Annotated[
         int, typer.Option(min=0, max=PER_MINUTE_MAX, help="Messages; 0 suspends")

@@ -6,11 +6,9 @@ from typing import Annotated
 import typer
 
 from cli.api import open_api
-from cli.options import noun
+from cli.options import TenantOption, noun
 from cli.printing import console, print_table
 from kernel.errors import ConfigError
-
-TenantOption = Annotated[str, typer.Option("--tenant", help="Tenant, by id or name")]
 
 app = noun("Scheduled queues: what waits, why, and how to cancel it.")
 

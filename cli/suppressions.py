@@ -7,12 +7,17 @@ from urllib.parse import quote, urlencode
 import typer
 
 from cli.api import Api, open_api
-from cli.options import noun
+from cli.options import TenantOption, noun
 from cli.printing import console, id_column, print_table, utc_time
-from cli.suppression_files import download_export, print_outcome, upload_file, wait_for_import
+from cli.suppression_files import (
+    STANDARD_OUTPUT,
+    download_export,
+    print_outcome,
+    upload_file,
+    wait_for_import,
+)
 from kernel.errors import ConfigError
 
-TenantOption = Annotated[str, typer.Option("--tenant", help="Tenant, by id or name")]
 AccountOption = Annotated[
     bool, typer.Option("--account-wide", help="For all tenants, with OBM_API_KEY of an account")
 ]
@@ -150,7 +155,7 @@ def export_file(
     """
     api = open_api()
     count = download_export(api, file, api.find("tenants", tenant)["id"])
-    if file != Path("-"):
+    if file != STANDARD_OUTPUT:
         console.print(f"{count:,} suppressions written to {file}", markup=False)
 
 

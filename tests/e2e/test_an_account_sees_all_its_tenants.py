@@ -1,7 +1,6 @@
 """The key of an account without X-Tenant-Id lists and uses what all its tenants have, by REST and
 by gRPC; each item names its tenant."""
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,9 +20,8 @@ from contracts.ingest.v1.email_service_pb2_grpc import EmailServiceStub
 from contracts.ingest.v1.suppression_service_pb2_grpc import SuppressionServiceStub
 from contracts.ingest.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from tests.support.accounts import add_account_key, create_account
-from tests.support.engine import Engine
+from tests.support.engine import Engine, until
 
-WITHIN_S = 240.0
 DOMAIN = "account.obm-sandbox.net"
 
 
@@ -76,15 +74,8 @@ def account(engine: Engine) -> Iterator[Account]:
             sent = http.post("/emails", json=email, headers=named)
             assert sent.status_code == 202, sent.text
             found.emails.insert(0, sent.json()["id"])
-        wait_for(lambda: len(found.rows("/emails", status="delivered")) == 2)
+        until(lambda: len(found.rows("/emails", status="delivered")) == 2)
         yield found
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WITHIN_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to that in time"
-        time.sleep(0.2)
 
 
 def test_lists_span_the_account(account: Account) -> None:

@@ -1,8 +1,7 @@
 """Suppressions by the API of a running engine: of tenants, of lists and of accounts, with what they
 stop, what the audit log has of them, and what webhooks tell."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +12,9 @@ import pytest
 from contracts.ingest.v1 import suppression_service_pb2 as pb
 from contracts.ingest.v1.suppression_service_pb2_grpc import SuppressionServiceStub
 from tests.support.accounts import add_account_key, create_account
-from tests.support.engine import Engine, engine_of
+from tests.support.engine import Engine, engine_of, until
 from tests.support.stack import FreshDatabase
 
-WITHIN_S = 240.0
 DOMAIN = "suppressing.obm-sandbox.net"
 SOON = "2090-01-31T00:00:00.000Z"
 
@@ -81,13 +79,6 @@ def callers(engine: Engine) -> Iterator[Callers]:
 def refusal(response: httpx.Response) -> tuple[int, str, str]:
     found = response.json()
     return response.status_code, found["name"], found["errors"][0]["pointer"]
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WITHIN_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to that in time"
-        time.sleep(0.2)
 
 
 def test_a_suppression_has_all_its_fields(callers: Callers) -> None:
@@ -204,7 +195,7 @@ def test_an_account_suppresses_for_all_its_tenants(callers: Callers) -> None:
 
     email = {"from": f"a@{DOMAIN}", "to": given["email"], "subject": "Hi", "text": "x"}
     sent = send(callers, **email)
-    wait_for(lambda: last_event(callers, sent) == "suppressed")
+    until(lambda: last_event(callers, sent) == "suppressed")
     assert callers.account.delete(path).status_code == 200
     found = callers.account.get("/audit", params={"resource": "suppression"}).json()["data"][:2]
     assert [one["action"] for one in found] == ["suppression.delete", "suppression.create"]
@@ -225,7 +216,7 @@ def test_mail_to_a_list_that_was_left_is_suppressed(callers: Callers) -> None:
     assert callers.tenant.post("/suppressions", json=gone).status_code == 201
     email = {"from": f"a@{DOMAIN}", "to": gone["email"], "subject": "Hi", "text": "x"}
     sent = send(callers, **email, topic_id="news")
-    wait_for(lambda: last_event(callers, sent) == "suppressed")
+    until(lambda: last_event(callers, sent) == "suppressed")
     shown = callers.tenant.get(f"/emails/{sent}").json()
     assert (shown["list"], shown["stream"]) == ("news", "broadcast")
     events = callers.tenant.get(f"/emails/{sent}/events").json()["data"]

@@ -1,7 +1,8 @@
 """The whole engine, five processes, for clients of the public API."""
 
+import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.support.forked_process import ForkedProcess
 from tests.support.stack import FreshDatabase, temporary_database
 
 DOMAIN = "shop.obm-sandbox.net"
+WITHIN_S = 240.0  # it only bounds a hang: the machine may be busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,13 @@ def engine_of(
     finally:
         for process in processes.all():
             process.kill()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + WITHIN_S
+    while not holds():
+        assert time.monotonic() < deadline_s, "it did not come to that in time"
+        time.sleep(0.2)
 
 
 @dataclass
@@ -114,6 +123,22 @@ def shared_engine(
 def engine(shared_engine: SharedEngine) -> Engine:
     """The shared engine."""
     return shared_engine.start()
+
+
+@pytest.fixture(scope="module")
+def own_engine(
+    bootstrap_servers: str, topic_prefix: str, database: FreshDatabase,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Engine]:  # fmt: skip
+    """An engine of the module, because other tests use the same names, or because it ends
+    services."""
+    with engine_of(
+        tmp_path_factory.mktemp("engine"),
+        bootstrap_servers=bootstrap_servers,
+        database=database,
+        settings={"OBM_KAFKA_TOPIC_PREFIX": topic_prefix},
+    ) as running:
+        yield running
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -2,7 +2,6 @@
 
 import re
 from base64 import b64decode
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,24 +12,13 @@ from cli.api import Api, find_credentials
 from cli.first_message import create_sandbox_key
 from mail.dkim_verify import parse_tags
 from tests.support.accounts import keys_of_callers
-from tests.support.engine import Engine, engine_of
+from tests.support.engine import Engine
 from tests.support.shell import Shell, run_obm
-from tests.support.stack import FreshDatabase
 
 
 @pytest.fixture(scope="module")
-def engine(
-    bootstrap_servers: str, topic_prefix: str, database: FreshDatabase,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Engine]:  # fmt: skip
-    """One of its own, because other tests use the same names."""
-    with engine_of(
-        tmp_path_factory.mktemp("engine"),
-        bootstrap_servers=bootstrap_servers,
-        database=database,
-        settings={"OBM_KAFKA_TOPIC_PREFIX": topic_prefix},
-    ) as running:
-        yield running
+def engine(own_engine: Engine) -> Engine:
+    return own_engine
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,11 +20,10 @@ from kernel.database import Database
 from services.router.domain.events import timestamp
 from services.router.store import results
 from tests.support.accounts import keys_of_callers
-from tests.support.engine import Engine, engine_of
+from tests.support.engine import Engine, engine_of, until
 from tests.support.shell import Shell
 from tests.support.stack import FreshDatabase
 
-WITHIN_S = 60.0
 RAMPS = """
 [[ramp]]
 name = "tiny"
@@ -71,13 +70,6 @@ def api(shell: Shell) -> Api:
 def line_of(text: str, part: str) -> str:
     [line] = [line for line in text.splitlines() if part in line]
     return line
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + WITHIN_S
-    while not holds():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.2)
 
 
 def test_an_egress_source_has_at_most_one_address_per_family(shell: Shell) -> None:

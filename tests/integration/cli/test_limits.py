@@ -1,31 +1,18 @@
 """Limits, pools and queues in a shell: `obm` is a client of the API."""
 
 import re
-import time
-from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.support.accounts import keys_of_callers
-from tests.support.engine import Engine, engine_of
+from tests.support.engine import Engine, until
 from tests.support.shell import Shell
 from tests.support.stack import FreshDatabase
 
-WITHIN_S = 60.0
-
 
 @pytest.fixture(scope="module")
-def engine(
-    bootstrap_servers: str, topic_prefix: str, database: FreshDatabase,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Engine]:  # fmt: skip
-    with engine_of(
-        tmp_path_factory.mktemp("engine"),
-        bootstrap_servers=bootstrap_servers,
-        database=database,
-        settings={"OBM_KAFKA_TOPIC_PREFIX": topic_prefix},
-    ) as running:
-        yield running
+def engine(own_engine: Engine) -> Engine:
+    return own_engine
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +22,6 @@ def shell(engine: Engine) -> Shell:
     made.obm("account", "create", "Limited")
     made.obm("tenant", "create", "careful", "--account", "Limited", "--per-hour", "100")
     return made
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + WITHIN_S
-    while not holds():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.2)
 
 
 def is_shown(shell: Shell, scope: str, limit: str) -> bool:

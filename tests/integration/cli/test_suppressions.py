@@ -1,7 +1,5 @@
 """Suppressions in a shell: `obm` is a client of the API."""
 
-import time
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import cast
 
@@ -12,25 +10,14 @@ from contracts.router.v1.events_pb2 import SuppressionChanged
 from kernel.errors import ConfigError
 from services.events.domain.log_event import EventKind
 from tests.support.accounts import add_account_key, create_account, keys_of_callers
-from tests.support.engine import Engine, engine_of
+from tests.support.engine import WITHIN_S, Engine, until
 from tests.support.shell import Shell
 from tests.support.stack import FreshDatabase
 
-WITHIN_S = 120.0
-
 
 @pytest.fixture(scope="module")
-def engine(
-    bootstrap_servers: str, topic_prefix: str, database: FreshDatabase,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Engine]:  # fmt: skip
-    with engine_of(
-        tmp_path_factory.mktemp("engine"),
-        bootstrap_servers=bootstrap_servers,
-        database=database,
-        settings={"OBM_KAFKA_TOPIC_PREFIX": topic_prefix},
-    ) as running:
-        yield running
+def engine(own_engine: Engine) -> Engine:
+    return own_engine
 
 
 def test_suppressions_are_added_listed_and_removed(engine: Engine) -> None:
@@ -67,13 +54,6 @@ def restart(engine: Engine, service: str, **settings: str) -> None:
     engine.processes[service].kill()
     engine.processes[service].start(**settings)
     engine.processes[service].await_ready()
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + WITHIN_S
-    while not holds():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.2)
 
 
 def test_a_change_is_published_although_router_dies(

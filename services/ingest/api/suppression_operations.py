@@ -1,44 +1,15 @@
-"""The operations on suppressions and on files of them, for the OpenAPI document, with the responses
-of the latter."""
-
-from typing import Literal
-
-from msgspec import Struct
+"""The operations on suppressions and on files of them, for the OpenAPI document."""
 
 from services.ingest.api.callers import NAMING_TENANT, SPANNING_UNLESS_OPERATOR
 from services.ingest.api.operation import Operation
-from services.ingest.api.response_schemas import DeleteResponse, Id, Time, list_of
+from services.ingest.api.response_schemas import DeleteResponse, list_of
 from services.ingest.api.suppression_schemas import (
     AddSuppressionsResponse,
     RemoveSuppressionsResponse,
+    SuppressionImportResponse,
+    SuppressionImportResult,
     SuppressionResponse,
 )
-
-
-class SuppressionImportResponse(Struct):
-    """An import of suppressions. lines: addresses in the file. added, existing, failed: of those so
-    far. ignored_columns: names of the first line that are no columns here."""
-
-    object: Literal["suppression_import"]
-    id: Id
-    tenant_id: Id
-    status: Literal["queued", "running", "completed"]
-    lines: int
-    added: int
-    existing: int
-    failed: int
-    ignored_columns: list[str]
-    created_at: Time
-    completed_at: Time | None
-
-
-class SuppressionImportResult(Struct):
-    """A line that was not added. line: its number in the file. email: as written there."""
-
-    line: int
-    email: str
-    problem: str
-
 
 OPERATIONS = {
     "post /v1/suppressions": Operation(

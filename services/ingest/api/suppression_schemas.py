@@ -48,3 +48,28 @@ class RemoveSuppressionsResponse(Struct):
     """The suppressions that were removed."""
 
     data: list[RemovedSuppression]
+
+
+class SuppressionImportResponse(Struct):
+    """An import of suppressions. lines: addresses in the file. added, existing, failed: of those so
+    far. ignored_columns: names of the first line that are no columns here."""
+
+    object: Literal["suppression_import"]
+    id: Id
+    tenant_id: Id
+    status: Literal["queued", "running", "completed"]
+    lines: int
+    added: int
+    existing: int
+    failed: int
+    ignored_columns: list[str]
+    created_at: Time
+    completed_at: Time | None
+
+
+class SuppressionImportResult(Struct):
+    """A line that was not added. line: its number in the file. email: as written there."""
+
+    line: int
+    email: str
+    problem: str

@@ -49,6 +49,8 @@ BUGS = (
     Bug("journal_after_end_of_data", CRASH_AT_END_OF_DATA, UNFLAGGED_COPIES),
     Bug("ambiguous_flag_dropped", CRASH_AT_END_OF_DATA, UNFLAGGED_COPIES),
     Bug("webhook_id_changes", "crash at ingest.closed.committed", "have several ids"),
+    Bug("report_recorded_early", "crash under reactions", "0 in the log"),
+    Bug("hits_skipped", "crash under reactions", "0 in the log"),
 )
 
 

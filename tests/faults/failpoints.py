@@ -39,3 +39,12 @@ FREEZE_ROUNDS = (
     ("router.screened.in_transaction",),
     ("delivery.data_sent",),
 )
+
+# Those that only what comes back from recipients passes.
+REACTION_FAILPOINTS = (
+    "delivery.return_path.recorded",
+    "delivery.return_path.committed",
+    "events.tracking.synced",
+    "events.tracking.in_transaction",
+    "events.tracking.committed",
+)

@@ -7,7 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from contracts.delivery.v1.events_pb2 import DeliveryAttempted
-from contracts.router.v1.events_pb2 import CLOSED_STATE_DELIVERED, MessageClosed
+from contracts.router.v1.events_pb2 import (
+    CLOSED_STATE_DELIVERED,
+    CLOSED_STATE_SUPPRESSED,
+    MessageClosed,
+)
 from services.events.domain.log_event import EventKind
 from tests.faults.world import World, read_json_lines
 
@@ -18,7 +22,11 @@ EVENTS_SQL = (
 TERMINAL = {
     "email.delivered", "email.bounced", "email.failed", "email.suppressed", "email.canceled",
 }  # fmt: skip
-DELAYED = "email.delivery_delayed"  # a message may have several such events
+DELIVERED, SUPPRESSED = "email.delivered", "email.suppressed"
+# A message may have several such events.
+REPEATABLE = {"email.delivery_delayed", "email.opened", "email.clicked"}
+# After these its recipient is suppressed, and a flagged attempt is not repeated.
+RETURNED = {"email.bounced", "email.complained"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +35,8 @@ class Observations:
 
     accepted: the response was 202. refused: the response was an error. copies: at the sink.
     closed: states of MessageClosed in the log. flagged: ambiguous attempts in the log.
-    webhooks: ids and types of received webhooks.
+    webhooks: ids and types of received webhooks. reacted: the webhook that tells of the recipient's
+    reaction, if there was one.
     """
 
     accepted: frozenset[str]
@@ -38,6 +47,7 @@ class Observations:
     webhooks: Mapping[str, set[tuple[str, str]]]
     flags_allowed: int
     open_rows: int = 0
+    reacted: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -78,13 +88,18 @@ def _check_message(recipient: str, observations: Observations, report: Report) -
     webhooks = observations.webhooks.get(recipient, set())
     report.expect(copies >= 1, f"{recipient}: lost")
     report.expect(copies <= 1 + flagged, f"{recipient}: {copies} copies, {flagged} flagged")
-    report.expect(closed == [CLOSED_STATE_DELIVERED], f"{recipient}: closed {closed}")
-    kinds = Counter(kind for _, kind in webhooks)
+    reaction = observations.reacted.get(recipient, "")
+    is_suppressed = closed == [CLOSED_STATE_SUPPRESSED] and flagged > 0 and reaction in RETURNED
     report.expect(
-        [kind for kind in kinds if kind in TERMINAL] == ["email.delivered"],
+        closed == [CLOSED_STATE_DELIVERED] or is_suppressed, f"{recipient}: closed {closed}"
+    )
+    kinds = Counter(kind for _, kind in webhooks)
+    expected = {SUPPRESSED if is_suppressed else DELIVERED, *filter(None, [reaction])}
+    report.expect(
+        {kind for kind in kinds if kind in TERMINAL or kind == reaction} == expected,
         f"{recipient}: webhooks received {sorted(webhooks)}",
     )
-    repeated = [kind for kind, ids in kinds.items() if ids > 1 and kind != DELAYED]
+    repeated = [kind for kind, ids in kinds.items() if ids > 1 and kind not in REPEATABLE]
     report.expect(not repeated, f"{recipient}: webhooks {repeated} have several ids")
 
 
@@ -112,6 +127,7 @@ def collect(world: World) -> Observations:
         webhooks=read_webhooks(world),
         flags_allowed=world.data_sent_count,
         open_rows=world.count("SELECT count(*) FROM ingest.messages WHERE closed_state IS NULL"),
+        reacted=dict(world.reacted),
     )
 
 

@@ -17,8 +17,10 @@ def second_replica(world: World, name: str) -> Iterator[Process]:
     replica.start()
     try:
         replica.await_ready()
+        world.replicas.append(replica)
         yield replica
     finally:
+        world.replicas[:] = []
         replica.terminate()
 
 

@@ -20,9 +20,9 @@ from tests.faults.broker import (
     stop_kafka,
     wipe_kafka,
 )
-from tests.faults.complaints import kill_under_complaints
-from tests.faults.failpoints import FAILPOINTS, FREEZE_ROUNDS
+from tests.faults.failpoints import FAILPOINTS, FREEZE_ROUNDS, REACTION_FAILPOINTS
 from tests.faults.parser_memory import exhaust_memory
+from tests.faults.reactions import HITS, RETURNED, Act, stop_servers, under_reactions
 from tests.faults.replicas import LEASE_LOST_AFTER_S, new_replica, second_replica
 from tests.faults.scheduler_changes import scheduler_changes
 from tests.faults.shutdown import stop_in_turn, stop_together
@@ -39,6 +39,7 @@ from tests.support.accounts import add_webhook, change_tenant, create_account
 
 DAILY_LIMIT = 50
 QUICK_OUTAGE_S = 5.0
+STOP_SERVERS = "stop postgres and kafka under reactions"
 
 InjectFault: TypeAlias = Callable[[World, int], None]
 
@@ -240,9 +241,36 @@ def _kills() -> list[Scenario]:
     return [
         Scenario("kill services", partial(kill_services, names=SERVICES), times=20),
         Scenario("kill ingest under submission", kill_under_submission, times=100),
-        Scenario("kill delivery under complaints", kill_under_complaints, times=50),
         Scenario("kill kafka", kill_kafka, times=20),
         Scenario("kill postgres", kill_postgres, times=20),
+    ]
+
+
+def _under_reactions() -> list[Scenario]:
+    """Bounces, complaints, opens, clicks and unsubscriptions arrive meanwhile."""
+
+    def under(fault: InjectFault, *acts: Act) -> InjectFault:
+        return partial(under_reactions, inject_fault=fault, acts=acts or tuple(Act))
+
+    recorded, counted = "delivery.return_path.recorded", "events.tracking.in_transaction"
+    kill_delivery = under(partial(kill_services, names=("delivery",)), *RETURNED)
+    kill_events = under(partial(kill_services, names=("events",)), *HITS)
+    crash = under(partial(crash_at, points=REACTION_FAILPOINTS))
+    return [
+        Scenario("kill delivery under reports", kill_delivery, times=50),
+        Scenario("kill events under hits", kill_events, times=50),
+        Scenario("crash under reactions", crash, times=10),
+        *(
+            Scenario(f"freeze at {point}", under(partial(freeze_at, points=(point,))), times=5)
+            for point in (recorded, counted)
+        ),
+        *(
+            Scenario(f"failover at {point}", under(partial(failover, point=point)), times=3)
+            for point in (recorded, counted)
+        ),
+        Scenario("kill postgres under reactions", under(kill_postgres), times=20),
+        Scenario("stop kafka under reactions", under(stop_kafka), times=6),
+        Scenario(STOP_SERVERS, stop_servers, times=6),
     ]
 
 
@@ -265,6 +293,7 @@ def _all() -> list[Scenario]:
             Scenario(f"failover at {point}", partial(failover, point=point), times=3)
             for point in ("router.tick.in_transaction", "delivery.body_sent")
         ),
+        *_under_reactions(),
         Scenario("daily limit at failover", daily_limit_at_failover, times=5),
         Scenario("scheduler changes", scheduler_changes, times=100, rate_per_s=20.0),
         Scenario("rewind offsets", rewind_offsets, times=5),
@@ -288,15 +317,19 @@ def _all() -> list[Scenario]:
 SCENARIOS = {scenario.name: scenario for scenario in _all()}
 
 
-# Other quick scenarios cover these faults: crash everywhere, freeze at, stop kafka, stop together,
-# daily limit at failover.
-COVERED_BY_OTHERS = {"kill services", "pause", "kill kafka", "stop in turn", "scheduler changes"}
+# Other quick scenarios cover these faults: crash everywhere, crash under reactions, freeze at,
+# failover, stop kafka, stop servers, stop together, daily limit at failover.
+COVERED_BY_OTHERS = {
+    "kill services", "pause", "kill kafka", "stop in turn", "scheduler changes",
+    *(one.name for one in _under_reactions()),
+} - {"crash under reactions", STOP_SERVERS}  # fmt: skip
 
 
 # As the full run, but for shorter: still longer than a session, a lease and a sweep.
 QUICK = {
     "slow directory": partial(slow_directory, replay_s=QUICK_OUTAGE_S),
     "stop kafka": partial(stop_kafka, outage_s=QUICK_OUTAGE_S),
+    STOP_SERVERS: partial(stop_servers, outage_s=QUICK_OUTAGE_S),
 }
 
 

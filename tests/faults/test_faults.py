@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.bugs import BUGS, Bug
-from tests.faults.failpoints import FAILPOINTS
+from tests.faults.failpoints import FAILPOINTS, REACTION_FAILPOINTS
 from tests.faults.oracle import Observations, check
 from tests.faults.run import run_in_world
 from tests.faults.scenarios import quick_scenarios
@@ -29,14 +29,9 @@ NOT_IN_SCENARIOS = {
     "ingest.domain.in_transaction",
     "ingest.domain.committed",
     "ingest.act.obeyed",  # in cli/test_egress
-    "delivery.return_path.recorded",  # in e2e/test_mail_that_comes_back
-    "delivery.return_path.committed",
     "ingest.suppressions.added",  # in test_suppression_imports_kept
     "ingest.suppressions.part_saved",
     "delivery.tls_report.sent",  # in test_delivery_tls_reports
-    "events.tracking.synced",  # in test_events_tracking_faults
-    "events.tracking.in_transaction",
-    "events.tracking.committed",
 }
 SCENARIOS = quick_scenarios()
 
@@ -63,7 +58,10 @@ def test_every_message_is_delivered_once_and_every_copy_is_flagged(world: World,
 
 
 def test_a_scenario_passes_every_failpoint_in_the_code() -> None:
-    assert failpoints_in(ROOT / "services") - NOT_IN_SCENARIOS <= set(FAILPOINTS)
+    assert failpoints_in(ROOT / "services") - NOT_IN_SCENARIOS <= {
+        *FAILPOINTS,
+        *REACTION_FAILPOINTS,
+    }
 
 
 def failpoints_in(folder: Path) -> set[str]:
@@ -107,6 +105,18 @@ def test_the_oracle_reports_no_problem_if_all_copies_are_flagged() -> None:
     assert check(observations(copies={"a": 2}, flagged={"a": 1}, flags_allowed=1)).problems == []
 
 
+def test_a_flagged_message_may_be_suppressed_once_its_recipient_has_complained() -> None:
+    received = {("1", "email.suppressed"), ("2", "email.complained")}
+    flagged = {
+        "closed": {"a": [4]},
+        "flagged": {"a": 1},
+        "flags_allowed": 1,
+        "webhooks": {"a": received},
+    }
+    assert check(observations(reacted={"a": "email.complained"}, **flagged)).problems == []
+    assert check(observations(reacted={"a": "email.clicked"}, **flagged)).problems
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -120,6 +130,7 @@ def test_the_oracle_reports_no_problem_if_all_copies_are_flagged() -> None:
         ({"copies": {"a": 1, "b": 1}}, "never accepted"),
         ({"flagged": {"a": 1}}, "are ambiguous"),
         ({"open_rows": 1}, "still open"),
+        ({"reacted": {"a": "email.bounced"}}, "webhooks received"),
     ],
 )
 def test_the_oracle_reports_what_is_wrong(changes: dict[str, object], expected: str) -> None:

@@ -60,8 +60,9 @@ AUDIT_INTERVALS = {
 
 @dataclass
 class World:
-    """folder: contains all data and logs. data_sent_count: attempts that may be ambiguous. notes:
-    what a scenario has measured."""
+    """folder: contains all data and logs. tenant_id: whose mail the client sends. data_sent_count:
+    attempts that may be ambiguous. reacted: the webhook that tells of the reaction of a recipient.
+    replicas: second processes of services. notes: what a scenario has measured."""
 
     folder: Path
     stack: Embedded
@@ -70,10 +71,17 @@ class World:
     sink: RunningSink
     webhook_url: str
     client: Client
+    tenant_id: str
     seed: int = 0
     data_sent_count: int = 0
     faults: int = 0
+    reacted: dict[str, str] = field(default_factory=dict)
+    replicas: list[Process] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def listens(self, setting: str) -> list[str]:
+        """The addresses of a listener, one per replica."""
+        return [self.environment[setting], *(one.environment[setting] for one in self.replicas)]
 
     def database(self) -> "psycopg.Connection[tuple[object, ...]]":
         return psycopg.connect(self.stack.database_url, autocommit=True, connect_timeout=10)
@@ -194,7 +202,10 @@ def start_world(
         )
         stack.callback(client.stop)
         client.start()
-        yield World(folder, servers, processes, settings, sites, webhook_url, client, seed)
+        yield World(
+            folder, servers, processes, settings, sites, webhook_url, client,
+            customer.tenant_id, seed,
+        )  # fmt: skip
 
 
 def settings_of(folder: Path, servers: Embedded, ports: Ports, *, audited: bool) -> dict[str, str]:
@@ -207,6 +218,7 @@ def settings_of(folder: Path, servers: Embedded, ports: Ports, *, audited: bool)
         ),
         **SHORT_TIMEOUTS,
         **(AUDIT_INTERVALS if audited else {}),
+        "ROUTER_REPUTATION_POLICY": "none",  # many bounces and complaints must not pause the tenant
         "DELIVERY_RELAY_ALLOWED_NETWORKS": "127.0.0.0/8",
         "EVENTS_WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
     }

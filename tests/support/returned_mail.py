@@ -78,10 +78,12 @@ def complaint(to: str, header: str, *, feedback_type: str = "abuse", fields: str
     return text.encode().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
 
 
-def hand_in(port: int, mail: bytes, *to: str, sender: str = "") -> tuple[int, str]:
+def hand_in(
+    port: int, mail: bytes, *to: str, sender: str = "", timeout_s: float = 120.0
+) -> tuple[int, str]:
     """The reply that decides: to the message, or to the first recipient that is refused."""
     with smtplib.SMTP(
-        "127.0.0.1", port, local_hostname="mx.receiver.example", timeout=120
+        "127.0.0.1", port, local_hostname="mx.receiver.example", timeout=timeout_s
     ) as client:
         client.ehlo()
         client.mail(sender)

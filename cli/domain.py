@@ -88,15 +88,23 @@ def track(
         list[str] | None,
         typer.Option(metavar="HOST", help="Do not track links to this host, repeated; '': none"),
     ] = None,
+    subdomain: Annotated[
+        str | None,
+        typer.Option(metavar="LABEL", help="Lead links over a host below the domain; '': none"),
+    ] = None,
 ) -> None:
     """Say what is tracked in the mail of a domain, and print it.
 
     \b
     obm domain track shop.example.net --opens --clicks --untracked bank.example
+    obm domain track shop.example.net --subdomain links
     """
     api = open_api()
     found = api.find("domains", domain)
-    given = {"open_tracking": opens, "click_tracking": clicks, "tracking_mode": mode}
+    given = {
+        "open_tracking": opens, "click_tracking": clicks, "tracking_mode": mode,
+        "tracking_subdomain": subdomain,
+    }  # fmt: skip
     changes: dict[str, object] = {name: value for name, value in given.items() if value is not None}
     if untracked is not None:
         changes["untracked_hosts"] = [host for host in untracked if host]
@@ -107,6 +115,10 @@ def track(
     console.print(f"mode: {changed['tracking_mode']}")
     for host in changed["untracked_hosts"]:
         console.print(f"not to: {host}", markup=False)
+    for one in changed["records"] if changed["tracking_subdomain"] else ():
+        if one["record"] == "Tracking":
+            console.print(f"over: {one['name']} ({one['status']})")
+            console.print(f"publish: {record_of(one).zone_line}", markup=False)
 
 
 @app.command("tls")
@@ -207,9 +219,14 @@ def status_of(domain: Mapping[str, Any]) -> str:
 def print_records(domain: Mapping[str, Any]) -> None:
     console.print(f"\nPublish for {domain['name']}:\n")
     for one in domain["records"]:
-        record = DnsRecord(
-            Purpose(one["record"].lower()), one["name"], one["type"], one["value"],
-            priority=one.get("priority"), required=one["required"],
-        )  # fmt: skip
+        record = record_of(one)
         note = "" if record.required else "   ; recommended"
         console.print(f"{record.zone_line}{note}", markup=False)
+
+
+def record_of(one: Mapping[str, Any]) -> DnsRecord:
+    """A record of the API."""
+    return DnsRecord(
+        Purpose(one["record"].lower()), one["name"], one["type"], one["value"],
+        priority=one.get("priority"), required=one["required"],
+    )  # fmt: skip

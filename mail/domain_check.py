@@ -85,7 +85,8 @@ def _mistake(record: DnsRecord, values: Sequence[str], published: Published) -> 
     assess = _CHECKS[record.purpose]
     if record.key:
         return _mistaken_alias(record, values, published)
-    if target := next(iter(published.get((record.name, "CNAME")) or ()), ""):
+    target = next(iter(published.get((record.name, "CNAME")) or ()), "")
+    if target and record.type != "CNAME":
         return (
             f"{record.name} is a CNAME to {target}, and beside a CNAME no other record counts"
             f" (RFC 1034 §3.6.2): remove it, then publish {record.type} {record.value}"
@@ -225,9 +226,26 @@ def _return_path(record: DnsRecord, values: Sequence[str]) -> Assessment:
     return _OK
 
 
+def _tracking(record: DnsRecord, values: Sequence[str]) -> Assessment:
+    targets = [value.lower().rstrip(".") for value in values]
+    if not targets:
+        return (
+            Status.MISSING,
+            f"publish a CNAME record at {record.name}: {record.value}. If your DNS provider has a"
+            " proxy for the name, switch it off: only a CNAME is found.",
+        )
+    if record.value.lower() not in targets:
+        return (
+            Status.WRONG,
+            f"{record.name} is a CNAME to {targets[0]}. It must lead to {record.value}.",
+        )
+    return _OK
+
+
 _CHECKS: Mapping[Purpose, Callable[[DnsRecord, Sequence[str]], Assessment]] = {
     Purpose.SPF: _spf,
     Purpose.DKIM: _dkim,
     Purpose.DMARC: _dmarc,
     Purpose.RETURN_PATH: _return_path,
+    Purpose.TRACKING: _tracking,
 }

@@ -16,6 +16,7 @@ class Purpose(StrEnum):
     DKIM = "dkim"
     DMARC = "dmarc"
     RETURN_PATH = "return_path"
+    TRACKING = "tracking"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,11 @@ def key_record(
     if target:
         return DnsRecord(Purpose.DKIM, name, "CNAME", target, required=required, key=value)
     return DnsRecord(Purpose.DKIM, name, "TXT", value, required=required)
+
+
+def tracking_record(host: str, target: str) -> DnsRecord:
+    """The alias of a domain's own host for links in mail. Mail can be sent without it."""
+    return DnsRecord(Purpose.TRACKING, host, "CNAME", target, required=False)
 
 
 def expected_records(

@@ -35,7 +35,7 @@ async def test_an_accepted_email_is_encrypted_stored_and_published(harness: Inge
         assert all(one.test and one.tenant_id == harness.tenant_id for one in contexts)
         assert list(accepted[0].to) == ["a@one.example", "Bé <b@two.example>"]
         assert dict(accepted[0].tags) == {"kind": "order"}
-        content = await _content(harness, accepted[0])
+        content = await content_of(harness, accepted[0])
         assert content.attachments[0].content == "17 €".encode()
         assert content.subject == "Your order"
         key = derived_key(harness.secret_key, "return path")
@@ -44,7 +44,7 @@ async def test_an_accepted_email_is_encrypted_stored_and_published(harness: Inge
             assert str(named) == one.message_id
 
 
-async def _content(harness: IngestHarness, accepted: MessageAccepted) -> Content:
+async def content_of(harness: IngestHarness, accepted: MessageAccepted) -> Content:
     context = accepted.context
     [tenant] = [
         one for one in await harness.read_events(Tenant) if one.tenant_id == context.tenant_id

@@ -8,6 +8,7 @@ from uuid import UUID
 import uvicorn
 from uvicorn.server import ServerState
 
+from contracts.ingest.v1.directory_pb2 import TrackingHost
 from kernel.brand import Brands
 from kernel.http_server import HttpProtocol
 from mail import tracking, unsubscribe
@@ -17,6 +18,7 @@ from mail.unsubscribe import Subscription
 from services.events.api.tracking.app import TrackingApp
 from services.events.api.tracking.hosts import TrackingHosts
 from services.events.api.tracking.recorder import HitRecorder
+from services.events.clients.tracking_hosts import DomainHosts
 from services.events.domain.hit import ClientReducer, Hit
 from tests.support.fake_transport import FakeTransport
 
@@ -49,7 +51,8 @@ class Listener:
         self, recorder: MemoryRecorder | HitRecorder | None = None, brands: Brands | None = None
     ) -> None:
         self.recorder = recorder or MemoryRecorder()
-        hosts = TrackingHosts(brands or Brands(), lambda: True)
+        self.own_hosts = DomainHosts(None)
+        hosts = TrackingHosts(brands or Brands(), self.own_hosts.target_of, lambda: True)
         reducer = ClientReducer(b"s" * 32, default_rules())
         self.dropped: set[str] = set()  # ids of messages of which the log no longer has the day
         self.app = TrackingApp(
@@ -61,6 +64,11 @@ class Listener:
             server_header=False,
         )  # fmt: skip
         self.config.load()
+
+    def put_host(self, host: str, target: str) -> None:
+        """A host of a domain, as its record has it."""
+        record = TrackingHost(tracking_host_id=host, version=1, host=host, target=target)
+        self.own_hosts.table.put(record)
 
     @property
     def hits(self) -> list[Hit]:

@@ -16,6 +16,7 @@ from tests.support.message_events import MessageEvents
 SIGNING_KEY = derived_key(KEY, "tracking")
 IDENTIFIED = TrackingMode.IDENTIFIED
 SAFARI = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15"
+HOST = "t.example"
 FORM_TYPE = "application/x-www-form-urlencoded"
 ONE_CLICK = b"List-Unsubscribe=One-Click"
 
@@ -44,7 +45,10 @@ def unsubscribe_path(message: MessageEvents, list_name: str = "") -> str:
 class LinkClient:
     """One connection."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, host: str = HOST
+    ) -> None:
+        self._host = host
         self._reader = reader
         self._writer = writer
 
@@ -53,7 +57,7 @@ class LinkClient:
     ) -> LinkResponse:
         """Raises OSError or IncompleteReadError if the server ends."""
         head = (
-            f"{method} {path} HTTP/1.1\r\nHost: t.example\r\nUser-Agent: {agent}\r\n"
+            f"{method} {path} HTTP/1.1\r\nHost: {self._host}\r\nUser-Agent: {agent}\r\n"
             f"Content-Type: {FORM_TYPE}\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         self._writer.write(head.encode() + body)
@@ -68,11 +72,11 @@ class LinkClient:
 
 
 @asynccontextmanager
-async def link_client(port: int) -> AsyncIterator[LinkClient]:
+async def link_client(port: int, *, host: str = HOST) -> AsyncIterator[LinkClient]:
     """Waits for the listener."""
     while True:
         try:
-            client = LinkClient(*await asyncio.open_connection("127.0.0.1", port))
+            client = LinkClient(*await asyncio.open_connection("127.0.0.1", port), host=host)
             break
         except OSError:
             await asyncio.sleep(0.05)

@@ -527,6 +527,9 @@ class Domain(_message.Message):
     UNTRACKED_HOSTS_FIELD_NUMBER: _builtins.int
     TRACKING_MODE_FIELD_NUMBER: _builtins.int
     DKIM_ZONE_FIELD_NUMBER: _builtins.int
+    TRACKING_HOST_FIELD_NUMBER: _builtins.int
+    TRACKING_TARGET_FIELD_NUMBER: _builtins.int
+    TRACKING_VERIFIED_FIELD_NUMBER: _builtins.int
     domain_id: _builtins.str
     version: _builtins.int
     deleted: _builtins.bool
@@ -566,6 +569,12 @@ class Domain(_message.Message):
     """the most that is kept of an open or a click"""
     dkim_zone: _builtins.str
     """DNS zone of the installation that has its DKIM keys; its own records are aliases. Empty: none."""
+    tracking_host: _builtins.str
+    """below its name, in place of the brand's in links; empty: none"""
+    tracking_target: _builtins.str
+    """host of the brand to which the CNAME of tracking_host must lead"""
+    tracking_verified: _builtins.bool
+    """the last answer of DNS had this CNAME"""
     @_builtins.property
     def pending_keys(self) -> Global___DkimKeys:
         """sign as soon as DNS publishes them"""
@@ -608,14 +617,69 @@ class Domain(_message.Message):
         untracked_hosts: _abc.Iterable[_builtins.str] | None = ...,
         tracking_mode: _content_pb2.TrackingMode.ValueType = ...,
         dkim_zone: _builtins.str = ...,
+        tracking_host: _builtins.str = ...,
+        tracking_target: _builtins.str = ...,
+        tracking_verified: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["pending_keys", b"pending_keys", "retired_keys", b"retired_keys"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "bounce_mx", b"bounce_mx", "brand", b"brand", "click_tracking", b"click_tracking", "deleted", b"deleted", "dkim_zone", b"dkim_zone", "domain_id", b"domain_id", "ed25519_private_key", b"ed25519_private_key", "ed25519_selector", b"ed25519_selector", "missing_record", b"missing_record", "name", b"name", "open_tracking", b"open_tracking", "paused", b"paused", "pending_keys", b"pending_keys", "retired_keys", b"retired_keys", "return_path_host", b"return_path_host", "rsa_private_key", b"rsa_private_key", "rsa_selector", b"rsa_selector", "shared", b"shared", "spf_include", b"spf_include", "status", b"status", "tenant_id", b"tenant_id", "tls_enforced", b"tls_enforced", "tracking_mode", b"tracking_mode", "untracked_hosts", b"untracked_hosts", "version", b"version", "vouched", b"vouched"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "bounce_mx", b"bounce_mx", "brand", b"brand", "click_tracking", b"click_tracking", "deleted", b"deleted", "dkim_zone", b"dkim_zone", "domain_id", b"domain_id", "ed25519_private_key", b"ed25519_private_key", "ed25519_selector", b"ed25519_selector", "missing_record", b"missing_record", "name", b"name", "open_tracking", b"open_tracking", "paused", b"paused", "pending_keys", b"pending_keys", "retired_keys", b"retired_keys", "return_path_host", b"return_path_host", "rsa_private_key", b"rsa_private_key", "rsa_selector", b"rsa_selector", "shared", b"shared", "spf_include", b"spf_include", "status", b"status", "tenant_id", b"tenant_id", "tls_enforced", b"tls_enforced", "tracking_host", b"tracking_host", "tracking_mode", b"tracking_mode", "tracking_target", b"tracking_target", "tracking_verified", b"tracking_verified", "untracked_hosts", b"untracked_hosts", "version", b"version", "vouched", b"vouched"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Domain: _TypeAlias = Domain  # noqa: Y015
+
+@_typing.final
+class TrackingHost(_message.Message):
+    """A host of links in mail that leads to the installation by the CNAME of a domain. It stays when the
+    domain no longer uses it: old links go on working.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRACKING_HOST_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    DELETED_FIELD_NUMBER: _builtins.int
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    DOMAIN_ID_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    ACTIVE_FIELD_NUMBER: _builtins.int
+    tracking_host_id: _builtins.str
+    """uuid5 of the host"""
+    version: _builtins.int
+    deleted: _builtins.bool
+    tenant_id: _builtins.str
+    account_id: _builtins.str
+    domain_id: _builtins.str
+    """whose check has found the CNAME"""
+    host: _builtins.str
+    """A-label, lower case"""
+    target: _builtins.str
+    """host of the brand to which it leads"""
+    active: _builtins.bool
+    """it still leads there"""
+    def __init__(
+        self,
+        *,
+        tracking_host_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        deleted: _builtins.bool = ...,
+        tenant_id: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        domain_id: _builtins.str = ...,
+        host: _builtins.str = ...,
+        target: _builtins.str = ...,
+        active: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "active", b"active", "deleted", b"deleted", "domain_id", b"domain_id", "host", b"host", "target", b"target", "tenant_id", b"tenant_id", "tracking_host_id", b"tracking_host_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrackingHost: _TypeAlias = TrackingHost  # noqa: Y015
 
 @_typing.final
 class DkimKeys(_message.Message):

@@ -101,6 +101,7 @@ class DomainInfo(_message.Message):
     RECORDS_FIELD_NUMBER: _builtins.int
     UNTRACKED_HOSTS_FIELD_NUMBER: _builtins.int
     TRACKING_MODE_FIELD_NUMBER: _builtins.int
+    TRACKING_SUBDOMAIN_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     tenant_id: _builtins.str
     name: _builtins.str
@@ -118,6 +119,8 @@ class DomainInfo(_message.Message):
     tls: _builtins.str
     tracking_mode: _builtins.str
     """anonymous, pseudonymous, identified or full"""
+    tracking_subdomain: _builtins.str
+    """label of its own host for links; empty: none"""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -159,10 +162,11 @@ class DomainInfo(_message.Message):
         records: _abc.Iterable[Global___DomainRecordInfo] | None = ...,
         untracked_hosts: _abc.Iterable[_builtins.str] | None = ...,
         tracking_mode: _builtins.str = ...,
+        tracking_subdomain: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "created_at", b"created_at", "next_check_at", b"next_check_at", "rotation", b"rotation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "click_tracking", b"click_tracking", "created_at", b"created_at", "dkim_selectors", b"dkim_selectors", "id", b"id", "name", b"name", "next_check_at", b"next_check_at", "open_tracking", b"open_tracking", "paused", b"paused", "records", b"records", "region", b"region", "return_path", b"return_path", "rotation", b"rotation", "shared", b"shared", "status", b"status", "tenant_id", b"tenant_id", "tls", b"tls", "tracking_mode", b"tracking_mode", "untracked_hosts", b"untracked_hosts", "vouched", b"vouched"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "click_tracking", b"click_tracking", "created_at", b"created_at", "dkim_selectors", b"dkim_selectors", "id", b"id", "name", b"name", "next_check_at", b"next_check_at", "open_tracking", b"open_tracking", "paused", b"paused", "records", b"records", "region", b"region", "return_path", b"return_path", "rotation", b"rotation", "shared", b"shared", "status", b"status", "tenant_id", b"tenant_id", "tls", b"tls", "tracking_mode", b"tracking_mode", "tracking_subdomain", b"tracking_subdomain", "untracked_hosts", b"untracked_hosts", "vouched", b"vouched"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -215,10 +219,10 @@ class DomainRecordInfo(_message.Message):
     PROBLEM_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     record: _builtins.str
-    """DKIM, SPF or DMARC"""
+    """DKIM, SPF, DMARC or Tracking"""
     name: _builtins.str
     type: _builtins.str
-    """TXT or MX"""
+    """TXT, MX or CNAME"""
     ttl: _builtins.str
     status: _builtins.str
     value: _builtins.str
@@ -266,6 +270,7 @@ class CreateDomainRequest(_message.Message):
     TLS_FIELD_NUMBER: _builtins.int
     UNTRACKED_HOSTS_FIELD_NUMBER: _builtins.int
     TRACKING_MODE_FIELD_NUMBER: _builtins.int
+    TRACKING_SUBDOMAIN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     custom_return_path: _builtins.str
     """label of the return path's host"""
@@ -281,6 +286,8 @@ class CreateDomainRequest(_message.Message):
     """opportunistic (default) or enforced"""
     tracking_mode: _builtins.str
     """by default identified"""
+    tracking_subdomain: _builtins.str
+    """label of a host for links below the domain"""
     @_builtins.property
     def untracked_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """links to them and to hosts below them are not tracked"""
@@ -297,10 +304,11 @@ class CreateDomainRequest(_message.Message):
         tls: _builtins.str | None = ...,
         untracked_hosts: _abc.Iterable[_builtins.str] | None = ...,
         tracking_mode: _builtins.str | None = ...,
+        tracking_subdomain: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_click_tracking", b"_click_tracking", "_custom_return_path", b"_custom_return_path", "_open_tracking", b"_open_tracking", "_tls", b"_tls", "_tracking_mode", b"_tracking_mode", "click_tracking", b"click_tracking", "custom_return_path", b"custom_return_path", "open_tracking", b"open_tracking", "tls", b"tls", "tracking_mode", b"tracking_mode"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_click_tracking", b"_click_tracking", "_custom_return_path", b"_custom_return_path", "_open_tracking", b"_open_tracking", "_tls", b"_tls", "_tracking_mode", b"_tracking_mode", "_tracking_subdomain", b"_tracking_subdomain", "click_tracking", b"click_tracking", "custom_return_path", b"custom_return_path", "open_tracking", b"open_tracking", "tls", b"tls", "tracking_mode", b"tracking_mode", "tracking_subdomain", b"tracking_subdomain"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_click_tracking", b"_click_tracking", "_custom_return_path", b"_custom_return_path", "_open_tracking", b"_open_tracking", "_tls", b"_tls", "_tracking_mode", b"_tracking_mode", "click_tracking", b"click_tracking", "custom_return_path", b"custom_return_path", "name", b"name", "open_tracking", b"open_tracking", "shared", b"shared", "tls", b"tls", "tracking_mode", b"tracking_mode", "untracked_hosts", b"untracked_hosts", "vouched", b"vouched"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_click_tracking", b"_click_tracking", "_custom_return_path", b"_custom_return_path", "_open_tracking", b"_open_tracking", "_tls", b"_tls", "_tracking_mode", b"_tracking_mode", "_tracking_subdomain", b"_tracking_subdomain", "click_tracking", b"click_tracking", "custom_return_path", b"custom_return_path", "name", b"name", "open_tracking", b"open_tracking", "shared", b"shared", "tls", b"tls", "tracking_mode", b"tracking_mode", "tracking_subdomain", b"tracking_subdomain", "untracked_hosts", b"untracked_hosts", "vouched", b"vouched"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__click_tracking: _TypeAlias = _typing.Literal["click_tracking"]  # noqa: Y015
     _WhichOneofArgType__click_tracking: _TypeAlias = _typing.Literal["_click_tracking", b"_click_tracking"]  # noqa: Y015
@@ -312,6 +320,8 @@ class CreateDomainRequest(_message.Message):
     _WhichOneofArgType__tls: _TypeAlias = _typing.Literal["_tls", b"_tls"]  # noqa: Y015
     _WhichOneofReturnType__tracking_mode: _TypeAlias = _typing.Literal["tracking_mode"]  # noqa: Y015
     _WhichOneofArgType__tracking_mode: _TypeAlias = _typing.Literal["_tracking_mode", b"_tracking_mode"]  # noqa: Y015
+    _WhichOneofReturnType__tracking_subdomain: _TypeAlias = _typing.Literal["tracking_subdomain"]  # noqa: Y015
+    _WhichOneofArgType__tracking_subdomain: _TypeAlias = _typing.Literal["_tracking_subdomain", b"_tracking_subdomain"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__click_tracking) -> _WhichOneofReturnType__click_tracking | None: ...
     @_typing.overload
@@ -322,6 +332,8 @@ class CreateDomainRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__tls) -> _WhichOneofReturnType__tls | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__tracking_mode) -> _WhichOneofReturnType__tracking_mode | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tracking_subdomain) -> _WhichOneofReturnType__tracking_subdomain | None: ...
 
 Global___CreateDomainRequest: _TypeAlias = CreateDomainRequest  # noqa: Y015
 
@@ -446,12 +458,15 @@ class UpdateDomainRequest(_message.Message):
     TLS_FIELD_NUMBER: _builtins.int
     UNTRACKED_HOSTS_FIELD_NUMBER: _builtins.int
     TRACKING_MODE_FIELD_NUMBER: _builtins.int
+    TRACKING_SUBDOMAIN_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     open_tracking: _builtins.bool
     click_tracking: _builtins.bool
     tls: _builtins.str
     """opportunistic or enforced"""
     tracking_mode: _builtins.str
+    tracking_subdomain: _builtins.str
+    """empty: none"""
     @_builtins.property
     def untracked_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """empty: unchanged"""
@@ -465,10 +480,11 @@ class UpdateDomainRequest(_message.Message):
         tls: _builtins.str | None = ...,
         untracked_hosts: _abc.Iterable[_builtins.str] | None = ...,
         tracking_mode: _builtins.str | None = ...,
+        tracking_subdomain: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_click_tracking", b"_click_tracking", "_open_tracking", b"_open_tracking", "_tls", b"_tls", "_tracking_mode", b"_tracking_mode", "click_tracking", b"click_tracking", "open_tracking", b"open_tracking", "tls", b"tls", "tracking_mode", b"tracking_mode"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_click_tracking", b"_click_tracking", "_open_tracking", b"_open_tracking", "_tls", b"_tls", "_tracking_mode", b"_tracking_mode", "_tracking_subdomain", b"_tracking_subdomain", "click_tracking", b"click_tracking", "open_tracking", b"open_tracking", "tls", b"tls", "tracking_mode", b"tracking_mode", "tracking_subdomain", b"tracking_subdomain"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_click_tracking", b"_click_tracking", "_open_tracking", b"_open_tracking", "_tls", b"_tls", "_tracking_mode", b"_tracking_mode", "click_tracking", b"click_tracking", "id", b"id", "open_tracking", b"open_tracking", "tls", b"tls", "tracking_mode", b"tracking_mode", "untracked_hosts", b"untracked_hosts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_click_tracking", b"_click_tracking", "_open_tracking", b"_open_tracking", "_tls", b"_tls", "_tracking_mode", b"_tracking_mode", "_tracking_subdomain", b"_tracking_subdomain", "click_tracking", b"click_tracking", "id", b"id", "open_tracking", b"open_tracking", "tls", b"tls", "tracking_mode", b"tracking_mode", "tracking_subdomain", b"tracking_subdomain", "untracked_hosts", b"untracked_hosts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__click_tracking: _TypeAlias = _typing.Literal["click_tracking"]  # noqa: Y015
     _WhichOneofArgType__click_tracking: _TypeAlias = _typing.Literal["_click_tracking", b"_click_tracking"]  # noqa: Y015
@@ -478,6 +494,8 @@ class UpdateDomainRequest(_message.Message):
     _WhichOneofArgType__tls: _TypeAlias = _typing.Literal["_tls", b"_tls"]  # noqa: Y015
     _WhichOneofReturnType__tracking_mode: _TypeAlias = _typing.Literal["tracking_mode"]  # noqa: Y015
     _WhichOneofArgType__tracking_mode: _TypeAlias = _typing.Literal["_tracking_mode", b"_tracking_mode"]  # noqa: Y015
+    _WhichOneofReturnType__tracking_subdomain: _TypeAlias = _typing.Literal["tracking_subdomain"]  # noqa: Y015
+    _WhichOneofArgType__tracking_subdomain: _TypeAlias = _typing.Literal["_tracking_subdomain", b"_tracking_subdomain"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__click_tracking) -> _WhichOneofReturnType__click_tracking | None: ...
     @_typing.overload
@@ -486,6 +504,8 @@ class UpdateDomainRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__tls) -> _WhichOneofReturnType__tls | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__tracking_mode) -> _WhichOneofReturnType__tracking_mode | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tracking_subdomain) -> _WhichOneofReturnType__tracking_subdomain | None: ...
 
 Global___UpdateDomainRequest: _TypeAlias = UpdateDomainRequest  # noqa: Y015
 

@@ -5,7 +5,7 @@ from functools import partial
 
 from contracts.events.v1.events_service_pb2_grpc import add_EventsServiceServicer_to_server
 from contracts.ingest.v1.directory_pb2 import Tenant
-from kernel.brand import read_brands
+from kernel.brand import Brands, read_brands
 from kernel.crypto import SecretKeyring
 from kernel.database import Database, check_roles
 from kernel.health import DependencyHealth
@@ -21,6 +21,7 @@ from services.events.api.webhooks import WebhookDependencies
 from services.events.app.tracking import Tracking, create_tracking
 from services.events.clients import WebhookClient
 from services.events.clients.brands import TenantBrands
+from services.events.clients.tracking_hosts import DomainHosts
 from services.events.domain.log_event import ALL_EVENTS
 from services.events.handlers import Handlers, on_tenant
 from services.events.loops.account_backfill import AccountBackfill
@@ -120,10 +121,15 @@ def create_dependencies(settings: Settings) -> Dependencies:
             database=database,
             outbox=outbox,
             health=health,
-            hosts=TrackingHosts(known, brands.are_known),
+            hosts=create_hosts(kafka, known, brands),
             certificates=known.certificates,
         ),
     )
+
+
+def create_hosts(kafka: Kafka, known: Brands, brands: TenantBrands) -> TrackingHosts:
+    own = DomainHosts(kafka)
+    return TrackingHosts(known, own.target_of, lambda: brands.are_known() and own.are_known())
 
 
 def register_consumers(deps: Dependencies) -> None:

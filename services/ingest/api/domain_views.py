@@ -8,9 +8,11 @@ from mail.records import DnsRecord, Purpose
 from services.ingest.api.domains import DomainView, ZoneEntry
 from services.ingest.api.rest_base import format_time, format_timestamp
 from services.ingest.domain.links import name_of_mode
+from services.ingest.domain.tracking_host import label_of
 from services.ingest.domain.verification import STATUSES, FoundRecord, RecordStatus
 
-KINDS = {Purpose.RETURN_PATH: "SPF"}  # Resend's word for both records of the return path
+# Resend's words: both records of the return path are named SPF.
+KINDS = {Purpose.RETURN_PATH: "SPF", Purpose.TRACKING: "Tracking"}
 REGION = "self-hosted"
 
 
@@ -41,6 +43,7 @@ def to_json(view: DomainView) -> dict[str, object]:
         "click_tracking": view.domain.click_tracking,
         "untracked_hosts": list(view.domain.untracked_hosts),
         "tracking_mode": name_of_mode(view.domain.tracking_mode),
+        "tracking_subdomain": label_of(view.domain) or None,
         "tls": "enforced" if view.domain.tls_enforced else "opportunistic",
         "checked_at": format_time(checked_at) if checked_at else None,
         "next_check_at": format_time(due_at) if due_at else None,

@@ -6,30 +6,27 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from operator import attrgetter
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
-from msgspec import Meta
-
-from contracts.ingest.v1.directory_pb2 import Domain
+from contracts.ingest.v1.directory_pb2 import Domain, TrackingHost
 from kernel import clock
 from mail.address import AddressError
 from mail.records import DnsRecord
 from services.ingest.api.access import Principal
 from services.ingest.api.administration.base import Directory, paginate, query_or_503
-from services.ingest.api.administration.brands import Host
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.callers import Caller, CallerKind, caller_kind_of, check_live
+from services.ingest.api.domain_requests import CreateDomainRequest, UpdateDomainRequest
 from services.ingest.api.emails import Emails
 from services.ingest.domain import verification
 from services.ingest.domain.dkim_rotation import is_rotating
 from services.ingest.domain.domain_name import sending_domain
-from services.ingest.domain.email import RequestModel, Tls, TrackingMode
 from services.ingest.domain.links import check_tracking_host, mode_named
-from services.ingest.domain.patterns import explained
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
+from services.ingest.domain.tracking_host import check_host, host_below, too_many_hosts
 from services.ingest.store.directory import DirectoryStore, DomainConflict
 from services.ingest.store.directory_lists import Owner, Page
-from services.ingest.store.domain_keys import RETURN_PATH_LABEL, DomainKeys
+from services.ingest.store.domain_keys import DomainKeys
 from services.ingest.store.domains import (
     DomainCheck,
     DomainInUse,
@@ -41,48 +38,11 @@ from services.ingest.store.domains import (
 
 ENFORCED = "enforced"
 TRACKING = ("open_tracking", "click_tracking")
-UntrackedHosts = Annotated[list[Host], Meta(max_length=100)]
+TRACKING_HOST = ("tracking_host", "tracking_target")
+HOSTS_PER_DOMAIN = 2  # tracking hosts that a tenant can have had, for each domain it can have
 WAITING_S = 3.0  # to look for mail that waits
 
 logger = logging.getLogger(__name__)
-
-
-class UpdateDomainRequest(RequestModel):
-    """Resend's fields, with the values that the engine supports. id: Resend's clients repeat it.
-    tls: of mail that is accepted from now on; enforced: only to servers with TLS and a valid
-    certificate."""
-
-    id: str = ""
-    open_tracking: bool | None = None
-    click_tracking: bool | None = None
-    untracked_hosts: UntrackedHosts | None = None
-    tracking_mode: TrackingMode | None = None
-    tls: Tls | None = None
-
-
-class CreateDomainRequest(RequestModel):
-    """custom_return_path: the label of the return path's host. shared: every tenant of the account
-    can use the domain; not by keys of tenants. vouched: live mail can be sent without a check of
-    its records; for operators. region: ignored."""
-
-    name: Annotated[str, Meta(min_length=1, max_length=253)]
-    custom_return_path: Annotated[
-        str,
-        Meta(
-            pattern=explained(
-                r"^[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?$(?!\n)",
-                "Use one label of a host name: letters, digits and inner hyphens, at most 63",
-            )
-        ),
-    ] = RETURN_PATH_LABEL
-    shared: bool = False
-    vouched: bool = False
-    region: Annotated[str, Meta(max_length=64)] | None = None
-    open_tracking: bool | None = None
-    click_tracking: bool | None = None
-    untracked_hosts: UntrackedHosts | None = None
-    tracking_mode: TrackingMode | None = None
-    tls: Tls | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +139,7 @@ class Domains:
         domain.click_tracking = bool(new.click_tracking)
         domain.untracked_hosts.extend(new.untracked_hosts or ())
         domain.tracking_mode = mode_named(new.tracking_mode or "identified")
+        await self._set_tracking_host(principal, domain, new.tracking_subdomain or "")
         domain.status = verification.VERIFIED if new.vouched else verification.NOT_STARTED
         try:
             await query_or_503(self.store.add(domain, actor=principal.caller.actor))
@@ -230,11 +191,14 @@ class Domains:
         self._check_tracking(principal, changes)
         names = (*TRACKING, "untracked_hosts")
         given: dict[str, object] = {name: getattr(changes, name) for name in names}
+        if changes.tracking_subdomain is not None:
+            await self._set_tracking_host(principal, found, changes.tracking_subdomain)
+            given |= {name: getattr(found, name) for name in TRACKING_HOST}
         if changes.tracking_mode is not None:
             given["tracking_mode"] = mode_named(changes.tracking_mode)
         if changes.tls is not None:
             given["tls_enforced"] = changes.tls == ENFORCED
-        change = partial(set_fields, given)
+        change = partial(set_fields, given=given)
         changed = await query_or_503(
             self.store.change(domain_id, change, actor=principal.caller.actor)
         )
@@ -249,6 +213,17 @@ class Domains:
         wanted = {name: getattr(given, name) for name in TRACKING}
         if any(wanted.values()):
             check_tracking_host(self.brands.of(principal.tenant.account_id), **wanted)
+
+    async def _set_tracking_host(self, principal: Principal, domain: Domain, label: str) -> None:
+        """Raises Problem."""
+        host, brand = host_below(domain.name, label), self.brands.of(principal.tenant.account_id)
+        if host and host != domain.tracking_host:
+            check_tracking_host(brand, tracking_subdomain=True)
+            check_host(host, return_path_host=domain.return_path_host, brands=self.brands.all)
+            before = self.directory.list_of_tenant(TrackingHost, principal.tenant_id)
+            if (count := len(await query_or_503(before))) >= HOSTS_PER_DOMAIN * self.count_max:
+                raise too_many_hosts(count)
+        domain.tracking_host, domain.tracking_target = host, brand.tracking_host if host else ""
 
     async def remove(self, principal: Principal, domain_id: str, *, force: bool) -> None:
         """Raises Problem 409 while mail from the domain waits or it has mailboxes, unless force."""

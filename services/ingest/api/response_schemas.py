@@ -349,6 +349,7 @@ class DomainResponse(DomainSummary, kw_only=True):
     click_tracking: bool
     untracked_hosts: list[str]
     tracking_mode: Literal["anonymous", "pseudonymous", "identified", "full"]
+    tracking_subdomain: str | None
     tls: str
     checked_at: Time | None
     next_check_at: Time | None

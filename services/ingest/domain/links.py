@@ -6,6 +6,7 @@ from contracts.ingest.v1.directory_pb2 import Domain
 from kernel.brand import Brand
 from mail.unsubscribe import URL_PLACEHOLDER
 from services.ingest.domain.problem import Fault, Problem, invalid
+from services.ingest.domain.tracking_host import own_links_host
 from services.ingest.domain.valid_email import ValidEmail
 
 BROADCAST = "broadcast"
@@ -29,12 +30,14 @@ def freeze_links(email: ValidEmail, domain: Domain, brand: Brand) -> None:
     opens, clicks = _is_tracked(email, domain, "open"), _is_tracked(email, domain, "click")
     if email.track_opens or email.track_clicks:
         check_tracking_host(brand, track_opens=email.track_opens, track_clicks=email.track_clicks)
-    if (opens or clicks) and brand.tracking_host:
-        content.tracking.host = brand.tracking_host
+    own = own_links_host(domain)
+    if (opens or clicks) and (host := own or brand.tracking_host):
+        content.tracking.host = host
         content.tracking.opens, content.tracking.clicks = opens, clicks
         content.tracking.excluded_hosts[:] = domain.untracked_hosts
         content.tracking.mode = _mode(email, domain)
-    if (found := _unsubscribe(email, brand.unsubscribe_host or brand.tracking_host)) is not None:
+    pages_host = own or brand.unsubscribe_host or brand.tracking_host
+    if (found := _unsubscribe(email, pages_host)) is not None:
         content.unsubscribe.CopyFrom(found)
 
 

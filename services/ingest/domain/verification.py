@@ -34,7 +34,7 @@ ESTABLISHED = frozenset((VERIFIED, PARTIALLY_FAILED, DomainStatus.DOMAIN_STATUS_
 # Of the record: a change of these is reported.
 REPORTED = (
     "rsa_selector", "tls_enforced", "open_tracking", "click_tracking", "untracked_hosts",
-    "tracking_mode",
+    "tracking_mode", "tracking_host", "tracking_verified",
 )  # fmt: skip
 RIGHT = (CheckStatus.OK, CheckStatus.WEAK)
 
@@ -138,12 +138,12 @@ def _fail(before: Verification, found: Findings, now: datetime) -> Verification:
     )
 
 
-def delay_to_next(state: Verification, *, rotating: bool = False) -> timedelta | None:
+def delay_to_next(state: Verification, *, waiting: bool = False) -> timedelta | None:
     """The time until the next check; None if there is none before the customer wants one.
-    rotating: new DKIM keys wait for DNS."""
+    waiting: new DKIM keys or a tracking host wait for DNS."""
     if state.status == FAILED:
         return None
-    if (state.status in ESTABLISHED and not rotating) or not 0 <= state.checks < len(DELAYS):
+    if (state.status in ESTABLISHED and not waiting) or not 0 <= state.checks < len(DELAYS):
         return HOUR
     return DELAYS[state.checks]
 

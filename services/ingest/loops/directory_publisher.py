@@ -7,7 +7,15 @@ from typing import Any, Protocol
 
 from google.protobuf.message import Message
 
-from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Brand, Domain, Mailbox, Tenant
+from contracts.ingest.v1.directory_pb2 import (
+    Account,
+    ApiKey,
+    Brand,
+    Domain,
+    Mailbox,
+    Tenant,
+    TrackingHost,
+)
 from contracts.kernel.v1.outbox_pb2 import Outgoing
 from kernel import clock
 from kernel.errors import Fenced
@@ -17,7 +25,7 @@ from kernel.retry import retry_while_unavailable
 from kernel.topics import encode
 from services.ingest.store.directory import UnpublishedEntries
 
-KINDS: Sequence[Any] = (Brand, Account, Tenant, Domain, ApiKey, Mailbox)
+KINDS: Sequence[Any] = (Brand, Account, Tenant, Domain, ApiKey, Mailbox, TrackingHost)
 BATCH = 500
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from kernel.lease import Lease
 from kernel.resolver import AuthoritativeResolver
 from mail.domain_check import RecordCheck, check_records
 from services.ingest.clients.domain_dns import look_up_records
-from services.ingest.domain import dkim_rotation, verification
+from services.ingest.domain import dkim_rotation, tracking_host, verification
 from services.ingest.domain.verification import HOUR
 from services.ingest.store.domain_keys import DomainKeys
 from services.ingest.store.domains import DomainCheck, DomainStore
@@ -81,10 +81,13 @@ def apply_checks(
     vouches for stays."""
     state = verification.decide(before.verification, verification.findings_of(checks), now)
     dkim_rotation.advance_rotation(domain, checks, now)
-    delay = verification.delay_to_next(state, rotating=domain.HasField("pending_keys"))
+    tracking_host.apply_checks(domain, checks)
+    waiting = domain.HasField("pending_keys") or tracking_host.is_pending(domain)
+    delay = verification.delay_to_next(state, waiting=waiting)
     if domain.vouched:
         state = replace(before.verification, checks=state.checks)
-        delay = delay if dkim_rotation.is_rotating(domain) else None
+        has_checks = dkim_rotation.is_rotating(domain) or domain.tracking_host
+        delay = delay if has_checks else None
     else:
         domain.status, domain.paused = state.status, state.paused  # type: ignore[assignment]
         if verification.is_conclusive(checks):

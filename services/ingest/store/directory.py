@@ -7,14 +7,22 @@ from uuid import UUID
 
 from google.protobuf.message import Message
 
-from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Brand, Domain, Mailbox, Tenant
+from contracts.ingest.v1.directory_pb2 import (
+    Account,
+    ApiKey,
+    Brand,
+    Domain,
+    Mailbox,
+    Tenant,
+    TrackingHost,
+)
 from kernel.brand import brand_of
 from kernel.database import Database, Transaction
 from kernel.lease import Lease
 from services.ingest.store.audit_log import Actor, Subject, record_changes
 
-DirectoryEntry: TypeAlias = Account | ApiKey | Brand | Domain | Tenant | Mailbox
-E = TypeVar("E", Account, ApiKey, Brand, Domain, Tenant, Mailbox)
+DirectoryEntry: TypeAlias = Account | ApiKey | Brand | Domain | Tenant | Mailbox | TrackingHost
+E = TypeVar("E", Account, ApiKey, Brand, Domain, Tenant, Mailbox, TrackingHost)
 
 TABLES: Mapping[type[Message], str] = {
     Account: "ingest.accounts",
@@ -23,6 +31,7 @@ TABLES: Mapping[type[Message], str] = {
     Domain: "ingest.domains",
     Mailbox: "ingest.mailboxes",
     Brand: "ingest.brands",
+    TrackingHost: "ingest.tracking_hosts",
 }
 IDS = {
     Account: "account_id",
@@ -31,6 +40,7 @@ IDS = {
     Domain: "domain_id",
     Mailbox: "mailbox_id",
     Brand: "brand_id",
+    TrackingHost: "tracking_host_id",
 }
 
 # Held until the commit, so that versions become visible in order: a reader that has seen one has
@@ -47,7 +57,9 @@ RESOURCES = {
     Brand: "brand",
 }
 
-KINDS: Sequence[type[DirectoryEntry]] = (Tenant, ApiKey, Domain, Account, Mailbox, Brand)
+KINDS: Sequence[type[DirectoryEntry]] = (
+    Tenant, ApiKey, Domain, Account, Mailbox, Brand, TrackingHost
+)  # fmt: skip
 _CHANGED = [
     f"(SELECT {number} AS kind, version, record FROM {TABLES[kind]}"  # noqa: S608 - our own words
     " WHERE version > %(after)s ORDER BY version LIMIT %(count)s)"
@@ -251,10 +263,12 @@ def entry_columns(entry: DirectoryEntry) -> dict[str, object]:
         owner["rotated_from"] = entry.rotated_from or None
         return {**found, **owner, "test": entry.test, "secret_sha256": entry.secret_sha256}
     owners = {"account_id": entry.account_id, "tenant_id": entry.tenant_id}
+    found |= owners
     if isinstance(entry, Mailbox):
-        return {**found, **owners, "address": entry.address, "test": entry.test}
-    domain = {"name": entry.name, "shared": entry.shared, "dkim_zone": entry.dkim_zone}
-    return {**found, **owners, **domain}
+        found |= {"address": entry.address, "test": entry.test}
+    elif isinstance(entry, Domain):
+        found |= {"name": entry.name, "shared": entry.shared, "dkim_zone": entry.dkim_zone}
+    return found
 
 
 async def _raise_if_taken(tx: Transaction, domain: Domain) -> None:

@@ -19,7 +19,7 @@ from kernel.crypto import SecretKeyring
 from kernel.errors import ConfigError
 from kernel.ids import uuid7_text
 from mail.dkim import dkim_record
-from mail.records import DnsRecord, Purpose, expected_records, key_record
+from mail.records import DnsRecord, Purpose, expected_records, key_record, tracking_record
 
 RSA_BITS = 2048
 RETURN_PATH_LABEL = "bounce"
@@ -121,7 +121,9 @@ class DomainKeys:
             bounce_mx=hosts.bounce_mx,
             spf_include=hosts.spf_include,
         )
-        return (*records, *self._records_of_rotation(domain))
+        host, target = domain.tracking_host, domain.tracking_target
+        links = (tracking_record(host, target),) if host else ()
+        return (*records, *links, *self._records_of_rotation(domain))
 
     def _hosts_of(self, domain: Domain) -> PublishedHosts:
         """Those that it was added with: its owner has published them."""

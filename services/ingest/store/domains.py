@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from contracts.ingest.v1.directory_pb2 import DkimKeys, Domain, Mailbox
+from contracts.ingest.v1.directory_pb2 import DkimKeys, Domain, Mailbox, TrackingHost
 from contracts.ingest.v1.events_pb2 import DomainChanged
 from kernel.database import Database, Transaction
 from kernel.failpoint import failpoint
@@ -17,6 +17,7 @@ from kernel.ids import creation_time_of
 from kernel.outbox import Outbox
 from kernel.topics import encode
 from services.ingest.domain.accepted_event import timestamp
+from services.ingest.domain.tracking_host import id_of_host, record_of_host
 from services.ingest.domain.verification import (
     DELAYS,
     STATUSES,
@@ -28,7 +29,7 @@ from services.ingest.domain.verification import (
     restart_schedule,
 )
 from services.ingest.store.audit_log import Actor
-from services.ingest.store.directory import LOCK, DirectoryStore, write_entry
+from services.ingest.store.directory import LOCK, DirectoryStore, read_entries, write_entry
 from services.ingest.store.mailboxes import delete_mailboxes, mailboxes_of
 
 ONE = """
@@ -90,7 +91,8 @@ class DomainStore:
         """Add a domain, to be checked unless an operator vouches for it. Raises DomainConflict."""
         actor = actor or self._directory.actor
         check = new_check(domain)
-        due_at = None if domain.vouched else check.verification.started_at + DELAYS[0]
+        is_checked = not domain.vouched or domain.tracking_host
+        due_at = check.verification.started_at + DELAYS[0] if is_checked else None
         async with self._database.transaction() as tx:
             await tx.execute(LOCK)
             await write_entry(tx, domain, actor=actor)
@@ -120,6 +122,7 @@ class DomainStore:
             if domain.SerializeToString() != bytes(record):
                 await write_entry(tx, domain, actor=actor)
                 failpoint("ingest.domain.written")
+            await _write_tracking_host(tx, domain)
             await _write_check(tx, domain_id, check)
             await self._add_event(tx, Domain.FromString(bytes(record)), domain, now=now)
             failpoint("ingest.domain.in_transaction")
@@ -175,15 +178,19 @@ class DomainStore:
 
 
 def set_fields(
-    given: Mapping[str, object], domain: Domain, check: DomainCheck, _: datetime
+    domain: Domain, check: DomainCheck, now: datetime, *, given: Mapping[str, object]
 ) -> DomainCheck:
-    """given: by name; None for those that stay."""
+    """given: by name; None for those that stay. A new tracking host is looked for in DNS soon."""
+    before = domain.tracking_host, domain.tracking_target
     for name, value in given.items():
         if isinstance(value, list):
             getattr(domain, name)[:] = value
         elif value is not None:
             setattr(domain, name, value)
-    return check
+    if before == (domain.tracking_host, domain.tracking_target):
+        return check
+    domain.tracking_verified = False
+    return check_soon(domain, check, now) if domain.tracking_host else check
 
 
 def mark_deleted(domain: Domain, check: DomainCheck, _: datetime) -> DomainCheck:
@@ -204,6 +211,11 @@ def begin_rotation(
 ) -> DomainCheck:
     """Add pending keys, and look for them in DNS soon."""
     domain.pending_keys.CopyFrom(keys)
+    return check_soon(domain, check, now)
+
+
+def check_soon(domain: Domain, check: DomainCheck, now: datetime) -> DomainCheck:
+    """Begin the schedule again: the records to find have only now been named."""
     return replace(begin_checks(domain, check, now), due_at=now + DELAYS[0])
 
 
@@ -213,6 +225,15 @@ def new_check(domain: Domain) -> DomainCheck:
 
 def _check_of(domain: Domain, state: bytes | None) -> DomainCheck:
     return new_check(domain) if state is None else decode(bytes(state))
+
+
+async def _write_tracking_host(tx: Transaction, domain: Domain) -> None:
+    if not domain.tracking_host or domain.deleted:
+        return
+    params = (id_of_host(domain.tracking_host),)
+    known = next(iter(await read_entries(tx, TrackingHost, "id = %s", params=params)), None)
+    if (record := record_of_host(domain, known)) is not None:
+        await write_entry(tx, record)
 
 
 async def _write_check(tx: Transaction, domain_id: str, check: DomainCheck) -> None:

@@ -13,13 +13,16 @@ from tests.support.rsa_key import RSA_KEY
 RSA = dkim_record(RSA_KEY.public_key())
 ED = dkim_record(ed25519.Ed25519PrivateKey.generate().public_key())
 KEY = RSA.partition("p=")[2]
-WANTED = records.expected_records(
-    "a.example",
-    dkim=[records.key_record("a.example", *one) for one in (("r1", RSA), ("e1", ED))],
-    return_path_host="b.a.example",
-    bounce_mx="mx.engine.example",
-    spf_include="spf.engine.example",
-    dmarc_report="r@a.example",
+WANTED = (
+    *records.expected_records(
+        "a.example",
+        dkim=[records.key_record("a.example", *one) for one in (("r1", RSA), ("e1", ED))],
+        return_path_host="b.a.example",
+        bounce_mx="mx.engine.example",
+        spf_include="spf.engine.example",
+        dmarc_report="r@a.example",
+    ),
+    records.tracking_record("links.a.example", "links.engine.example"),
 )
 GOOD: dict[tuple[str, str], list[str] | None] = {
     (r.name, r.type): [f"{r.priority} {r.value}" if r.type == "MX" else r.value] for r in WANTED
@@ -29,6 +32,7 @@ NAMES = {
     Purpose.DKIM: ("r1._domainkey.a.example", "TXT"),
     Purpose.DMARC: ("_dmarc.a.example", "TXT"),
     Purpose.RETURN_PATH: ("b.a.example", "MX"),
+    Purpose.TRACKING: ("links.a.example", "CNAME"),
 }
 
 
@@ -134,6 +138,9 @@ def test_a_failed_lookup_is_unknown_and_not_ready_to_send() -> None:
             Status.WEAK,
             "are lost",
         ),
+        (Purpose.TRACKING, ["Links.engine.example."], Status.OK, ""),
+        (Purpose.TRACKING, [], Status.MISSING, "publish a CNAME record at links.a.example"),
+        (Purpose.TRACKING, ["links.old.example."], Status.WRONG, "is a CNAME to links.old.example"),
     ],
 )
 def test_each_problem_has_a_reason(

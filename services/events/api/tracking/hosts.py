@@ -6,22 +6,28 @@ from kernel.brand import Brand, Brands, is_local, without_port
 
 
 class TrackingHosts:
-    """The tracking and unsubscribe hosts of brands. While no brand has any, every host is one.
+    """The tracking and unsubscribe hosts of brands, and the hosts of domains that lead to them.
+    While no brand has any, every host is one.
 
-    are_known: whether the brands of the directory have arrived; until then no host is refused.
+    target_of: the host of a brand that the host of a domain leads to; empty for other hosts.
+    are_known: whether all of them have arrived; until then no host is refused.
     """
 
-    def __init__(self, brands: Brands, are_known: Callable[[], bool]) -> None:
+    def __init__(
+        self, brands: Brands, target_of: Callable[[str], str], are_known: Callable[[], bool]
+    ) -> None:
         self._brands = brands
+        self._target_of = target_of
         self._are_known = are_known
 
     def brand_of(self, host: str) -> Brand:
-        return self._brands.of_host(host)
+        """Of a request, with or without a port."""
+        return self._brands.of_host(self._target_of(without_port(host)) or host)
 
     def refuses(self, host: str) -> bool:
         """Whether no link leads to the host of a request, and it is no address or localhost."""
-        brand = self._brands.find_host(host)
-        if brand is not None and without_port(host) in _hosts_of(brand):
+        name, brand = without_port(host), self._brands.find_host(host)
+        if self._target_of(name) or (brand is not None and name in _hosts_of(brand)):
             return False
         limited = self._are_known() and any(_hosts_of(one) for one in self._brands)
         return limited and not is_local(host)

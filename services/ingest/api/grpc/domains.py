@@ -5,13 +5,9 @@ from contracts.ingest.v1.domain_service_pb2_grpc import DomainServiceServicer
 from services.ingest.api.access import Principal
 from services.ingest.api.administration.base import parse_id
 from services.ingest.api.callers import Caller
+from services.ingest.api.domain_requests import CreateDomainRequest, UpdateDomainRequest
 from services.ingest.api.domain_views import summary_to_json, to_json, zone_entry_to_json
-from services.ingest.api.domains import (
-    CreateDomainRequest,
-    Domains,
-    DomainView,
-    UpdateDomainRequest,
-)
+from services.ingest.api.domains import Domains, DomainView
 from services.ingest.api.grpc.base import (
     RpcAccess,
     authenticated,

@@ -235,9 +235,19 @@ async def test_only_hosts_of_links_are_served(host: str, status: int) -> None:
     assert await status_of(Listener(brands=BRANDS), f"/c/{CLICK}", host=host) == status
 
 
+@pytest.mark.parametrize("host", ["links.shop.test", "LINKS.shop.test.:80"])
+async def test_the_host_of_a_domain_is_served_in_its_brand(host: str) -> None:
+    listener = Listener(brands=BRANDS)
+    listener.put_host("links.shop.test", "t.acme.test")
+    assert await status_of(listener, f"/c/{CLICK}", host=host) == 302
+    page = await listener.exchange(request(f"/u/{LEAVE}", host=host))
+    assert b"<footer>Acme</footer>" in page
+    assert await status_of(listener, f"/c/{CLICK}", host="x.links.shop.test") == 421
+
+
 async def test_no_host_is_refused_before_the_brands_are_known() -> None:
     listener = Listener(brands=BRANDS)
-    listener.app._hosts = TrackingHosts(BRANDS, lambda: False)
+    listener.app._hosts = TrackingHosts(BRANDS, lambda _: "", lambda: False)
     assert await status_of(listener, f"/c/{CLICK}", host="unknown.test") == 302
 
 

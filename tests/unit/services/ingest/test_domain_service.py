@@ -7,7 +7,8 @@ import pytest
 from contracts.ingest.v1.directory_pb2 import ApiKey, Domain, Tenant
 from contracts.ingest.v1.events_pb2 import MessageContext
 from services.ingest.api.access import Principal
-from services.ingest.api.domains import CreateDomainRequest, Domains
+from services.ingest.api.domain_requests import CreateDomainRequest
+from services.ingest.api.domains import Domains
 from services.ingest.domain.problem import Problem
 
 DOMAIN = Domain(domain_id="d1", tenant_id="t1", name="shop.customer.org")

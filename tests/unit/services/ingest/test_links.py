@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.ingest.v1.content_pb2 import Tracking, Unsubscribe
-from contracts.ingest.v1.directory_pb2 import Domain
+from contracts.ingest.v1.directory_pb2 import Domain, DomainStatus
 from kernel.brand import Brand
 from mail.unsubscribe import unsubscribe_fields
 from services.ingest.domain.email import (
@@ -89,6 +89,30 @@ def test_the_domain_decides_unless_the_email_does(
     )
     assert content.HasField("tracking") is (opens or clicks)
     assert content.tracking == (expected if opens or clicks else Tracking())
+
+
+@pytest.mark.parametrize(
+    ("changes", "own"),
+    [
+        ({}, True),
+        ({"tracking_verified": False}, False),
+        ({"tracking_host": ""}, False),
+        ({"status": DomainStatus.DOMAIN_STATUS_PENDING}, False),
+        ({"paused": True}, False),
+    ],
+)
+def test_the_hosts_are_the_domains_own_once_it_is_proven(
+    changes: dict[str, Any], own: bool
+) -> None:
+    fields: dict[str, Any] = {
+        "status": DomainStatus.DOMAIN_STATUS_VERIFIED,
+        "tracking_host": "links.shop.example",
+        "tracking_verified": True,
+    }
+    domain = Domain(name="shop.example", click_tracking=True, **fields | changes)
+    content = frozen(read(stream="broadcast"), domain).content
+    found = content.tracking.host, content.unsubscribe.host
+    assert found == (("links.shop.example",) * 2 if own else ("links.example", "leave.example"))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,92 @@
+"""A domain's own host for links in mail."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from contracts.ingest.v1.directory_pb2 import Domain, DomainStatus, TrackingHost
+from kernel.brand import Brand, Brands
+from mail.domain_check import RecordCheck, Status
+from mail.records import tracking_record
+from services.ingest.domain.problem import Problem
+from services.ingest.domain.tracking_host import (
+    apply_checks,
+    check_host,
+    host_below,
+    label_of,
+    record_of_host,
+)
+from services.ingest.domain.verification import Verification, delay_to_next
+from services.ingest.store.domains import DomainCheck, set_fields
+
+NOW = datetime(2030, 1, 31, 12, 0, tzinfo=UTC)
+HOST, TARGET = "links.shop.example", "links.brand.example"
+
+
+def domain(name: str = "a", **fields: object) -> Domain:
+    given = {"tracking_host": HOST, "tracking_target": TARGET, "tracking_verified": True}
+    return Domain(domain_id=name, name="shop.example", **given | fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("status", "before", "verified"),
+    [
+        (Status.OK, False, True),
+        (Status.MISSING, True, False),
+        (Status.WRONG, True, False),
+        (Status.UNKNOWN, True, True),
+        (Status.UNKNOWN, False, False),
+    ],
+)
+def test_what_dns_answers_counts_and_a_failed_lookup_changes_nothing(
+    status: Status, before: bool, verified: bool
+) -> None:
+    checked = domain(tracking_verified=before)
+    apply_checks(checked, [RecordCheck(tracking_record(HOST, TARGET), status)])
+    assert checked.tracking_verified is verified
+
+
+def test_a_record_follows_the_domain_that_has_found_the_alias() -> None:
+    assert record_of_host(domain(tracking_verified=False), None) is None
+    first = record_of_host(domain(), None)
+    assert first is not None
+    assert (first.host, first.target, first.active) == (HOST, TARGET, True)
+    first.version = 7
+    assert record_of_host(domain(), first) is None, "nothing has changed"
+    other = domain("b", tracking_target="links.other.example", tracking_verified=False)
+    assert record_of_host(other, first) is None, "it has not found the alias"
+    lost = record_of_host(domain(tracking_verified=False), first)
+    assert lost == TrackingHost(
+        tracking_host_id=first.tracking_host_id, version=7, domain_id="a",
+        host=HOST, target=TARGET, active=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("host", ["bounce.shop.example", "links.brand.example"])
+def test_a_host_that_is_used_otherwise_is_refused(host: str) -> None:
+    brands = Brands({"brand": Brand(tracking_host=TARGET)})
+    with pytest.raises(Problem) as refused:
+        check_host(host, return_path_host="bounce.shop.example", brands=brands)
+    assert refused.value.faults[0].pointer == "#/tracking_subdomain"
+    check_host(HOST, return_path_host="bounce.shop.example", brands=brands)
+
+
+def test_a_label_makes_a_host() -> None:
+    assert host_below("shop.example", "Links") == HOST
+    assert host_below("shop.example", "") == ""
+    assert label_of(domain()) == "links"
+    assert label_of(Domain(name="shop.example")) == ""
+
+
+def test_a_new_host_is_looked_for_soon_and_is_not_verified_yet() -> None:
+    changed = domain(status=DomainStatus.DOMAIN_STATUS_VERIFIED)
+    check = DomainCheck(Verification(changed.status, NOW - timedelta(days=9), checks=80))
+    again = set_fields(changed, check, NOW, given={"tracking_host": HOST, "tls_enforced": True})
+    assert (again, changed.tracking_verified) == (check, True)
+    new = set_fields(changed, check, NOW, given={"tracking_host": "t.shop.example"})
+    assert (new.due_at, changed.tracking_verified) == (NOW + timedelta(minutes=1), False)
+    assert changed.status == DomainStatus.DOMAIN_STATUS_VERIFIED
+    assert delay_to_next(new.verification, waiting=True) == timedelta(minutes=1)
+    assert delay_to_next(new.verification) == timedelta(hours=1)
+    none = set_fields(changed, check, NOW, given={"tracking_host": "", "tracking_target": ""})
+    assert none == check

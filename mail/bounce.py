@@ -20,7 +20,7 @@ from typing import Any
 
 import re2
 
-_ADDRESS = re.compile(r"<?[^\s<>@\[(:;,]{1,64}@[^\s<>@,;:\])]{1,255}>?")
+_ADDRESS = re.compile(r"<?[^\s<>@\[(:;,]{1,64}@(?:[^\s<>@,;:\]).]|\.(?!\.)){1,255}>?")
 _QUOTED = re.compile(r"\bhost \S{1,255} said: ")  # a relay that quotes another server
 MAX_TEXT = 2048  # characters that are examined
 

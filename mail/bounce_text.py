@@ -48,6 +48,7 @@ _BOUNCE_SUBJECT = re.compile(
 # The line that separates the explanation from the returned message.
 _RETURNED = re.compile(
     r"^(?:[ \t]{0,9}[-=_*]{2,80}[^\n]{0,80}?(?:message|mail|header|copy|original|below)[^\n]{0,120}"
+    r"|[ \t]{0,9}(?:below|here) is a copy[^\n]{0,80}"
     r"|[ \t]{0,9}(?:message|your (?:original )?(?:message|mail)|original (?:message|mail)"
     r"|the message|the headers?)(?: headers?)?(?: (?:follows?|is|are|was))?"
     r"(?: (?:below|attached|follows?))?"
@@ -67,6 +68,14 @@ _CODE = re.compile(
     r"(?<![\d.@-])(?<!\d:)([45]\d\d)[-:, \t][-:, \t]{0,4}"
     r"(?:#?([245]\.\d{1,3}\.\d{1,3})(?![\d.]))?"
 )
+# Exchange and others repeat the header of the message before they name the recipient.
+_QUOTED_HEADER = re.compile(r"^[ \t]*(?:to|cc|subject|sent|date):", re.IGNORECASE | re.MULTILINE)
+_QUOTED_SUBJECT = re.compile(r"^[ \t]*(?:with )?subject:? [^\n]*\n", re.IGNORECASE | re.MULTILINE)
+_INTRODUCTION = re.compile(
+    r"(?:did not reach|could not be|not (?:been )?delivered|cannot be)[^:]{0,80}"
+    r"(?:recipients?|address(?:es)?)(?:\(s\)|\(es\))?(?: could not be \w{1,12})?:",
+    re.IGNORECASE,
+)
 _SENDMAIL = re.compile(
     r"^[45]\d\d (?:[245]\.\d+\.\d+ )?(<?[^\s<>@]{1,64}@[^\s<>]{1,255}>?)\.\.\. [^\n]*", re.MULTILINE
 )
@@ -76,13 +85,25 @@ _REPLY_MARK = re.compile(
 )
 _STATUS = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.])")
 _COMMAND = re.compile(
-    r"in reply to (?:the )?(?:end of )?([a-z]{4})|\bafter (?:end of )?(rcpt|mail|data)\b"
-    r"|\[(rcpt|mail|data)[_ ]?|>>> (rcpt|mail|data|ehlo|helo|quit)\b"
+    r"in reply to (?:the )?(?:end of )?([a-z]{4})|(does not like recipient)"
+    r"|\bsent(?::| <<<) ([a-z]{4})|\bafter (?:end of )?(rcpt|mail|data)\b"
+    r"|\[(rcpt|mail|data)(?:[_ ](?:to|from))?\]|>>> (rcpt|mail|data|ehlo|helo|quit)\b"
     r"|sender( was rejected)|(after i sent the message)|my name( was rejected)"
     r"|(after initial connection)"
 )
 # Every match of the pattern contains one of these; finding them is cheaper.
-_HINTS = ("in reply to", "after ", "[rcpt", "[mail", "[data", ">>> ", " was rejected")
+_HINTS = (
+    "in reply to",
+    "does not like",
+    "sent: ",
+    "sent <<<",
+    "after ",
+    "[rcpt",
+    "[mail",
+    "[data",
+    ">>> ",
+    " was rejected",
+)
 
 
 def report_explanation(inside: Sequence[Entity]) -> str:
@@ -121,11 +142,24 @@ def looks_like_bounce(entity: Entity) -> bool:
     if entity.get("x-failed-recipients") or _DAEMON.search(entity.get("from")):
         return True
     by_machine = bool(_BOUNCE_FROM.search(entity.get("from"))) or entity.get("return-path") == "<>"
-    return by_machine and (
-        bool(_BOUNCE_SUBJECT.search(entity.get("subject")[:500]))
-        or entity.content_type[0] == "multipart/report"
-        or not entity.get("auto-submitted")
+    return by_machine and (_is_titled(entity) or not entity.get("auto-submitted"))
+
+
+def has_null_sender_only(entity: Entity) -> bool:
+    """Whether nothing but its null return path lets a message look like a bounce; automatic replies
+    have one too."""
+    return not _is_titled(entity) and not any(
+        (
+            entity.get("x-failed-recipients"),
+            _DAEMON.search(entity.get("from")),
+            _BOUNCE_FROM.search(entity.get("from")),
+        )
     )
+
+
+def _is_titled(entity: Entity) -> bool:
+    subject = entity.get("subject")[:500]
+    return entity.content_type[0] == "multipart/report" or bool(_BOUNCE_SUBJECT.search(subject))
 
 
 def is_challenge(entity: Entity) -> bool:
@@ -142,7 +176,7 @@ def failed_recipients(
     A bounce that names no recipient has one failure with an empty recipient; the return path
     identifies it.
     """
-    explained = report_explanation(inside)
+    explained = _without_quoted_header(report_explanation(inside))
     transcript = _transcript(explained)
     if len(transcript) > 1:
         return transcript
@@ -156,6 +190,15 @@ def failed_recipients(
         (one, split_codes(diagnostic), refused_command(diagnostic))
         for one, diagnostic in diagnostics
     ]
+
+
+def _without_quoted_header(explained: str) -> str:
+    """The text from the recipients on, if the header of the returned message precedes them."""
+    match = _INTRODUCTION.search(explained)
+    names_recipient = match is not None and _ADDRESS.search(explained, match.end())
+    if match and names_recipient and _QUOTED_HEADER.search(explained[: match.start()]):
+        explained = explained[match.end() :]
+    return _QUOTED_SUBJECT.sub("", explained)
 
 
 def _transcript(explained: str) -> list[tuple[str, Diagnostic, str]]:
@@ -260,6 +303,7 @@ def refused_command(diagnostic: str) -> str:
     found = next(group for group in match.groups() if group).upper()
     return {
         "END ": "DATA",
+        "DOES NOT LIKE RECIPIENT": "RCPT",
         " WAS REJECTED": "MAIL",
         "AFTER I SENT THE MESSAGE": "DATA",
         "AFTER INITIAL CONNECTION": "CONN",

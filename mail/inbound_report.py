@@ -15,6 +15,8 @@ from mail.smtp_reply import clean_text
 MAX_RECIPIENTS = 100
 MAX_OCTETS = 1 << 20  # octets examined: the report precedes the returned message
 
+_CODES = re.compile(r"^[45]\d\d[ -](?:#?[45]\.\d{1,3}\.\d{1,3}\b ?)?")
+_FILTER_WORDS = re.compile("user unknown|unknown user|unknown recipient")
 Fields = tuple[tuple[str, bytes], ...]
 _TOKEN_FIELD = verp.REPORT_FIELD.lower()
 
@@ -50,21 +52,24 @@ class Failure:
     def bounce_class(self) -> bounce.BounceClass:
         """The class of this failure.
 
-        "User unknown" suppresses only if the report has 5.1.y, says that RCPT was refused, or names
-        the address. Otherwise a filter may have replied this for an existing recipient.
+        After end of data a filter may have refused an existing recipient with these words, so they
+        suppress only if the report has 5.1.y, names the address, or says that RCPT was refused. If
+        it does not say what was refused, all words count but those that filters use most.
         """
-        found = bounce.classify(self.code, self.status, self.diagnostic, command=self.command)
+        text = _CODES.sub("", self.diagnostic)
+        found = bounce.classify(self.code, self.status, text, command=self.command)
         if found.name != "invalid_recipient" or self.command == "RCPT" or self._is_specific:
             return found
         return bounce.class_by_name("recipient_filter")
 
     @property
     def _is_specific(self) -> bool:
-        if self.status.startswith("5.1."):
+        if self.status.startswith("5.1.") or self.status == "5.4.1":
             return True
         lowered = self.diagnostic.lower()
-        phrases = ("@", "unrouteable address", "not recognized")
-        return self.status == "5.4.1" or any(phrase in lowered for phrase in phrases)
+        if any(phrase in lowered for phrase in ("@", "unrouteable address", "not recognized")):
+            return True
+        return not self.command and not (self.code and _FILTER_WORDS.search(lowered))
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,6 +343,8 @@ def _text_bounce(entity: Entity, inside: list[Entity]) -> InboundReport:
             entity, inside
         )[:MAX_RECIPIENTS]
     )
+    if bounce_text.has_null_sender_only(entity):
+        failures = tuple(one for one in failures if _is_evident(one))
     kind = ReportKind.BOUNCE if failures else ReportKind.OTHER
     original = _original(inside)
     return InboundReport(
@@ -346,3 +353,9 @@ def _text_bounce(entity: Entity, inside: list[Entity]) -> InboundReport:
         original_message_id=_id(original, "message-id"),
         original_return_path=_id(original, "return-path"),
     )
+
+
+def _is_evident(failure: Failure) -> bool:
+    """Whether a text says that it is a refusal."""
+    known = failure.bounce_class.name not in ("uncategorized", "auto_reply")
+    return known or bool(failure.code or failure.status)

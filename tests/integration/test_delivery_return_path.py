@@ -111,6 +111,23 @@ async def test_a_bounce_after_the_delivery_is_an_event_once(harness: Harness) ->
         assert len(await world.await_reports(sent, 2)) == 2
 
 
+async def test_a_bounce_in_words_is_known_by_its_null_sender(harness: Harness) -> None:
+    async with world_of(harness) as world:
+        sent = await world.deliver()
+        path = sent.context.return_path
+        mail = (
+            b"From: postoffice@receiver.example\r\nSubject: Warning\r\n\r\n"
+            b"ann@receiver.example - no such user here.\r\n"
+        )
+        before = counted("other")
+        assert (await world.hand_in(mail, path, sender="postoffice@receiver.example"))[0] == 250
+        assert counted("other") == before + 1
+        assert (await world.hand_in(mail, path))[0] == 250
+        [event] = await world.await_reports(sent, 1)
+        assert isinstance(event, BounceReceived)
+        assert event.bounce_class == "invalid_recipient"
+
+
 async def test_a_complaint_at_the_feedback_address_names_its_message_by_the_signed_field(
     harness: Harness,
 ) -> None:

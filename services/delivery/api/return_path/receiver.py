@@ -85,7 +85,7 @@ class ReturnPathReceiver:
             return UNAVAILABLE
         try:
             async with asyncio.timeout(READ_S):
-                mail = await self._deps.reader.read(event.content)
+                mail = await self._deps.reader.read(with_return_path(event))
             return await self._receive(mail, event)
         except (Unavailable, TimeoutError) as error:
             logger.warning("return_path.unavailable", extra={"error": repr(error)})
@@ -145,3 +145,10 @@ class ReturnPathReceiver:
                 "messages": dict(zip(found, results, strict=True)),
             },
         )
+
+
+def with_return_path(event: MessageReceived) -> bytes:
+    """The message as final delivery leaves it (RFC 5321 §4.4): <> as sender tells a report from
+    what people write."""
+    sender = event.sender.address if event.sender else ""
+    return b"Return-Path: <%b>\r\n%b" % (sender.encode(), event.content)

@@ -17,6 +17,7 @@ _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~]+))?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DOMAIN = re.compile(r"[A-Za-z0-9_\[\]:.\u0080-\U0010ffff-]{1,255}")
 _SIZE = re.compile(r"[0-9]{1,20}")
+_POSTMASTER = "TO:<POSTMASTER>"
 
 
 class CommandError(ValueError):
@@ -125,8 +126,12 @@ def parse_mail_parameters(path: Path, *, octets_max: int) -> MailParameters:
     return MailParameters(None if size is None else int(size), utf8 is not None)
 
 
-def recipient_of(path: Path, *, utf8: bool) -> Mailbox:
-    """Raises CommandError."""
+def parse_recipient(argument: str, *, utf8: bool, host: str) -> Mailbox:
+    """The argument of RCPT. host: whose postmaster needs no domain (RFC 5321 §4.1.1.3); empty:
+    none. Raises CommandError."""
+    if host and argument.upper().startswith(_POSTMASTER):
+        argument = f"TO:<postmaster@{host}>{argument[len(_POSTMASTER) :]}"
+    path = parse_path(argument, "TO:")
     if path.parameters:
         raise CommandError(f"555 5.5.4 Parameter {next(iter(path.parameters))} not recognized")
     if path.mailbox is None:

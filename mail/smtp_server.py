@@ -13,7 +13,7 @@ from mail.smtp_command import (
     parse_command,
     parse_mail_parameters,
     parse_path,
-    recipient_of,
+    parse_recipient,
 )
 from mail.smtp_input import SmtpInput
 from mail.smtp_reply import encode_reply
@@ -279,7 +279,7 @@ class ServerSession:
         self._require_login()
         if self._transaction is None:
             raise CommandError("503 5.5.1 Send MAIL first")
-        mailbox = recipient_of(parse_path(argument, "TO:"), utf8=self._transaction.utf8)
+        mailbox = parse_recipient(argument, utf8=self._transaction.utf8, host=self._config.mx_host)
         if len(self._transaction.recipients) < (most := self._config.recipients_max):
             return RecipientGiven(mailbox)
         # More are no error (RFC 5321 §4.5.3.1.10), and may be as many again in one group.

@@ -56,6 +56,11 @@ class ServerConfig:
     starttls: bool = True
     login: bool = True
 
+    @property
+    def mx_host(self) -> str:
+        """Whose postmaster needs no domain: an MX has one (RFC 5321 §4.1.1.3)."""
+        return "" if self.login else self.hostname
+
 
 @dataclass(frozen=True, slots=True)
 class MailTransaction:

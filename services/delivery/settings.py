@@ -1,9 +1,9 @@
 """Settings of delivery."""
 
 from ipaddress import ip_network
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from kernel.settings import TlsSettings
@@ -48,6 +48,17 @@ class Settings(TlsSettings):
         default_factory=list,
         description="Addresses to which feedback loops send complaints, comma-separated",
     )
+    operator_mail_to: str = Field(
+        "",
+        description="Address to which mail to postmaster and abuse at the hosts of return paths is"
+        " forwarded; empty: abuse is refused, and mail to postmaster is counted and dropped",
+    )
+    operator_mail_from: str = Field(
+        "", description="Sender of what is forwarded, at a domain of the tenant of the API key"
+    )
+    operator_mail_per_hour_max: int = Field(
+        100, ge=1, description="Maximum number of mails that a process forwards per hour"
+    )
     relay_allowed_networks: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
         description="Private networks that delivery may connect to, for your own relays;"
@@ -71,14 +82,15 @@ class Settings(TlsSettings):
     tls_report_organization: str = Field(
         "", description="Organization that TLS reports name; empty: the domain of their sender"
     )
-    tls_report_api_url: str = Field(
-        "http://127.0.0.1:8025/v1", description="URL of the API through which reports are mailed"
+    api_url: str = Field(
+        "http://127.0.0.1:8025/v1",
+        description="URL of the API through which delivery sends mail of its own",
     )
-    tls_report_api_key: str = Field(
+    api_key: str = Field(
         "",
         repr=False,
-        description="API key of a tenant with the domain of the reports' sender; without it,"
-        " reports are sent over HTTPS only",
+        description="API key of a tenant with the domains of its senders; without it, TLS reports"
+        " are sent over HTTPS only",
     )
     linger_s: float = Field(
         0.15, ge=0, description="Maximum linger of a batch of assignments under load"
@@ -165,6 +177,21 @@ class Settings(TlsSettings):
     def uses_tls(self, name: str) -> bool:
         """An MX takes mail from strangers, with TLS if they can."""
         return name == "return_path_listen"
+
+    @field_validator("operator_mail_to", "operator_mail_from")
+    @classmethod
+    def _address(cls, address: str) -> str:
+        return _comparable(address) if address else ""
+
+    @model_validator(mode="after")
+    def _forwarding(self) -> Self:
+        if self.operator_mail_to and not (self.operator_mail_from and self.api_key):
+            raise ValueError(
+                "DELIVERY_OPERATOR_MAIL_TO needs DELIVERY_OPERATOR_MAIL_FROM and DELIVERY_API_KEY"
+            )
+        if self.operator_mail_to.endswith(f"@{self.return_path_hostname.lower()}"):
+            raise ValueError("DELIVERY_OPERATOR_MAIL_TO leads back to this server")
+        return self
 
     @field_validator("feedback_addresses")
     @classmethod

@@ -226,3 +226,32 @@ def test_a_bounce_survives_the_end_of_the_process(
         assert time.monotonic() < until_s
         time.sleep(0.1)
     assert [one["type"] for one in world.events(sent)].count("email.bounced") == 1
+
+
+def test_mail_to_abuse_reaches_the_operator_once(world: World) -> None:
+    """The process ends after it has forwarded the mail and before its reply, so it comes again."""
+    settings = {
+        "DELIVERY_API_URL": f"{world.engine.url}",
+        "DELIVERY_API_KEY": world.api.headers["Authorization"].removeprefix("Bearer "),
+        "DELIVERY_OPERATOR_MAIL_TO": "ops@receiver-lab.net",
+        "DELIVERY_OPERATOR_MAIL_FROM": f"engine@{DOMAIN}",
+    }
+    delivery = world.engine.processes["delivery"]
+    delivery.terminate()
+    delivery.start(**settings, OBM_FAILPOINTS="delivery.return_path.forwarded=kill")
+    delivery.await_ready()
+    subject, to = f"Spam {uuid.uuid4().hex[:8]}", f"abuse@bounce.{DOMAIN}"
+    mail = f"From: a@receiver-lab.net\r\nSubject: {subject}\r\n\r\nStop.\r\n".encode()
+    with pytest.raises((smtplib.SMTPException, OSError)):
+        hand_in(world.port, mail, to, sender="a@receiver-lab.net")
+    assert delivery.wait() == -signal.SIGKILL
+    delivery.start(**settings)
+    delivery.await_ready()
+    assert hand_in(world.port, mail, to, sender="a@receiver-lab.net")[0] == 250
+    arrived = message_from_bytes(world.arrived(f"[{to}] {subject}"))
+    assert arrived["From"] == f"engine@{DOMAIN}"
+    emails = world.api.get("/emails").raise_for_status().json()["data"]
+    assert len([one for one in emails if subject in one["subject"]]) == 1
+    delivery.terminate()
+    delivery.start()
+    delivery.await_ready()

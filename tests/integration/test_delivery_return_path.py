@@ -3,86 +3,25 @@
 import asyncio
 import smtplib
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import pytest
 
 from contracts.delivery.v1.events_pb2 import BounceReceived, ComplaintReceived
-from contracts.router.v1.events_pb2 import DeliveryAssigned
-from kernel import metrics
-from kernel.embedded.folder import free_port
 from kernel.ids import uuid7
-from kernel.topics import contract_of, event_id
+from kernel.topics import event_id
 from mail import verp
 from mail.address import parse_mailbox
 from services.delivery.api.return_path.server import return_addresses
-from tests.support.delivery import Harness, Running, wait_until
-from tests.support.records import all_of
-from tests.support.returned_mail import bounce, complaint, hand_in
+from tests.support.delivery import Harness, wait_until
+from tests.support.return_path import FEEDBACK, HOST, counted, world_of
+from tests.support.returned_mail import bounce, complaint
 from tests.support.smtp_peer import Act, SmtpPeer
 from tests.support.stack import harness_fixture
 from tests.support.submission import SECOND, SMUGGLED, RawClient, write_certificate
 
-FEEDBACK = "fbl@mx.sender.example"
-HOST = "bounces.sender.example"
-Report = BounceReceived | ComplaintReceived
-
 harness = harness_fixture(Harness, scope="module")
-
-
-@dataclass
-class World:
-    """Delivery with its return path, and a mail server that takes everything."""
-
-    harness: Harness
-    running: Running
-    peer: SmtpPeer
-    port: int
-
-    async def deliver(self, recipient: str = "ann@receiver.example") -> DeliveryAssigned:
-        [sent] = await self.harness.assign(recipient, at=self.peer.address)
-        await self.running.send([sent])
-        return sent
-
-    async def hand_in(self, mail: bytes, *to: str, sender: str = "") -> tuple[int, str]:
-        return await asyncio.to_thread(hand_in, self.port, mail, *to, sender=sender)
-
-    async def reports_on(self, sent: DeliveryAssigned) -> list[Report]:
-        """Those that are on the topics now."""
-        found: list[Report] = []
-        for kind in (BounceReceived, ComplaintReceived):
-            topic = self.harness.prefix + contract_of(kind.DESCRIPTOR).topic.name
-            records = await all_of(topic, self.harness.bootstrap_servers)
-            found += [kind.FromString(one.value) for one in records]
-        return [one for one in found if one.message_id == sent.message_id]
-
-    async def await_reports(self, sent: DeliveryAssigned, number: int) -> list[Report]:
-        async with asyncio.timeout(120):
-            while len(found := await self.reports_on(sent)) < number:
-                await asyncio.sleep(0.1)
-        return found
-
-
-@asynccontextmanager
-async def world_of(harness: Harness, **settings: Any) -> AsyncIterator[World]:  # noqa: ANN401
-    port = free_port()
-    more = {
-        "return_path_listen": f"127.0.0.1:{port}",
-        "return_path_hostname": "mx.sender.example",
-        "feedback_addresses": [FEEDBACK],
-        **settings,
-    }
-    async with SmtpPeer() as peer, harness.running(**more) as running:
-        yield World(harness, running, peer, port)
-
-
-def counted(result: str) -> float:
-    return float(metrics.returned_mail.labels(result)._value.get())
 
 
 async def test_a_bounce_after_the_delivery_is_an_event_once(harness: Harness) -> None:

@@ -22,6 +22,7 @@ from mail import parser
 from mail.mta_sts import Mode, Policy
 from mail.tls_rpt import AppliedPolicy, Failure, PolicyKind, ReportingOrganization, ResultType
 from services.delivery import app
+from services.delivery.clients.email_api import EmailApi
 from services.delivery.clients.report_sender import ReportSender
 from services.delivery.loops import tls_reports
 from services.delivery.loops.tls_reports import TlsReporter
@@ -114,8 +115,8 @@ def domains_that_want_reports(
             "reports.bad.example": {"A": ["127.0.0.1"]},
         },
         tls_report_from=FROM,
-        tls_report_api_url=f"{api.url}/v1",
-        tls_report_api_key="key",
+        api_url=f"{api.url}/v1",
+        api_key="key",
     )
 
 
@@ -176,9 +177,7 @@ async def reporter_with(
         sender = ReportSender(
             system_resolver([address], timeout_s=5.0),
             dialers[0],
-            own=dialers[1],
-            api_url=f"{api.url}/v1",
-            api_key="key",
+            api=EmailApi(dialers[1], f"{api.url}/v1", "key"),
         )
         lease = Lease(database, "delivery", "tls reports")
         await lease.try_acquire()

@@ -31,16 +31,15 @@ from kernel.processor import DeadLetterGuard, StreamProcessor
 from kernel.rpc import RpcServer
 from kernel.service import Loop, Service, close_in_order, create_loops
 from kernel.table import ReplicatedTable
-from kernel.tls import Certificates
 from mail.reachable import parse_networks
-from services.delivery.api.return_path.receiver import ReturnPathDependencies
-from services.delivery.api.return_path.server import create_return_path, return_addresses
 from services.delivery.api.rpc import DeliveryServicer
 from services.delivery.api.sandbox import SandboxHandler, SandboxListener
+from services.delivery.app.return_path import create_operator_mail, create_return_path_loops
 from services.delivery.app.tls import create_resolver, create_tls_policies, create_tls_reporter
 from services.delivery.clients.dns import CachingResolver
 from services.delivery.clients.mail_reader import MailReader
 from services.delivery.clients.mx_connector import MxConnector
+from services.delivery.clients.operator_mail import OperatorMail
 from services.delivery.clients.smtp.connections import ConnectionConfig, Connections
 from services.delivery.clients.smtp.dial import SmtpDialer
 from services.delivery.clients.smtp.timeouts import Timeouts
@@ -87,6 +86,7 @@ class Dependencies:
     days: JournalDayPartitions
     content: ContentStore
     mail_reader: MailReader
+    operator_mail: OperatorMail | None
     resolver: Resolver
     tls_counter: TlsSessionCounter
     tls_reporter: TlsReporter | None
@@ -94,11 +94,11 @@ class Dependencies:
     async def close(self) -> None:
         with suppress(Unavailable):  # then the lease expires by itself
             await self.worker.deregister()
-        reporter = self.tls_reporter
+        optional = (self.tls_reporter, self.operator_mail)
         await close_in_order(
             self.mail_reader.child.close,
             self.tls_counter.close,
-            *([] if reporter is None else [reporter.close]),
+            *(one.close for one in optional if one is not None),
             self.outbox.drain,
             self.kafka.close,
             self.tenant_database.close,
@@ -122,7 +122,7 @@ def create_service(settings: Settings) -> Service:
             deps.kafka.run,
             partial(become_ready, deps, tables),
             *create_servers(deps, SandboxStore(signing_keys.content_key)),
-            *create_return_path_loops(deps),
+            *create_return_path_loops(deps, tables[1]),
             *create_maintenance_loops(deps, dispatcher),
         ],
         close=partial(close, deps, dispatcher),
@@ -168,6 +168,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
         JournalDayPartitions(database, retention_days=settings.journal_retention_days),
         open_store(settings.content_store_url),
         MailReader(),
+        create_operator_mail(settings),
         resolver,
         TlsSessionCounter(None if reporter is None else ReportStore(database)),
         reporter,
@@ -224,22 +225,6 @@ def create_servers(deps: Dependencies, store: SandboxStore) -> list[Loop]:
         reply_delay_s=settings.sandbox_reply_delay_s,
     )
     return [server.run, SandboxListener(settings.sandbox_listen, sandbox).run]
-
-
-def create_return_path_loops(deps: Dependencies) -> list[Loop]:
-    """Raises ConfigError."""
-    settings = deps.settings
-    if not settings.return_path_listen:
-        return []
-    files = settings.certificate()
-    certificates = Certificates(files) if files else None
-    dependencies = ReturnPathDependencies(
-        return_addresses(settings), deps.mail_reader, deps.system_database, deps.outbox, deps.health
-    )
-    return [
-        create_return_path(settings, dependencies, certificates).run,
-        *([certificates.watch] if certificates else []),
-    ]
 
 
 async def become_ready(deps: Dependencies, tables: Tables) -> None:

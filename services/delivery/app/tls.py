@@ -13,6 +13,7 @@ from mail.address import AddressError, Mailbox, canonical, parse_mailbox
 from mail.reachable import address_policy, parse_networks
 from mail.tls_rpt import ReportingOrganization
 from services.delivery.clients.dane import DaneSource, validating_resolver
+from services.delivery.clients.email_api import EmailApi
 from services.delivery.clients.mta_sts import PolicySource
 from services.delivery.clients.report_sender import ReportSender
 from services.delivery.loops.tls_policies import TlsPolicies
@@ -55,13 +56,8 @@ def create_tls_reporter(
     """None if the operator sends no reports. Raises ConfigError."""
     if (contact := report_sender_of(settings)) is None:
         return None
-    sender = ReportSender(
-        resolver,
-        Dialer(public_addresses(settings, resolver)),
-        own=Dialer(AddressResolver(lambda *_: True)),
-        api_url=settings.tls_report_api_url,
-        api_key=settings.tls_report_api_key,
-    )
+    dialer = Dialer(public_addresses(settings, resolver))
+    sender = ReportSender(resolver, dialer, api=create_email_api(settings))
     organization = settings.tls_report_organization or contact.domain
     return TlsReporter(
         ReportStore(database),
@@ -69,6 +65,13 @@ def create_tls_reporter(
         sender,
         reporter=ReportingOrganization(organization, contact.address),
     )
+
+
+def create_email_api(settings: Settings) -> EmailApi | None:
+    """None without a key."""
+    if not settings.api_key:
+        return None
+    return EmailApi(Dialer(AddressResolver(lambda *_: True)), settings.api_url, settings.api_key)
 
 
 def report_sender_of(settings: Settings) -> Mailbox | None:

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import msgspec
 
 from contracts.delivery.v1 import events_pb2 as events
-from mail import bounce, inbound_report, verp
+from mail import bounce, forwarding, inbound_report, verp
+from mail.forwarding import Trace
 from mail.inbound_report import Failure, InboundReport, ReportKind
 from mail.smtp_reply import clean_text
 
@@ -41,13 +42,15 @@ class Refusal(msgspec.Struct, frozen=True):
 
 class ReturnedMail(msgspec.Struct, frozen=True):
     """kind: a ReportKind. refusal: of a bounce. feedback_type: of a complaint, one of COMPLAINTS;
-    reporter: who sent it; tokens: of the message that it is about, unverified."""
+    reporter: who sent it; tokens: of the message that it is about, unverified. trace: None if the
+    mail could not be read."""
 
     kind: str
     refusal: Refusal | None = None
     feedback_type: str = ""
     reporter: str = ""
     tokens: tuple[str, ...] = ()
+    trace: Trace | None = None
 
     @property
     def is_report(self) -> bool:
@@ -91,6 +94,10 @@ def decode(result: bytes) -> ReturnedMail:
 
 def read(raw: bytes) -> ReturnedMail:
     """Never raises; what is not recognized is of the kind "other"."""
+    return msgspec.structs.replace(_report(raw), trace=forwarding.trace_of(raw))
+
+
+def _report(raw: bytes) -> ReturnedMail:
     found = inbound_report.parse_report(raw)
     if found.kind is ReportKind.BOUNCE:
         return ReturnedMail(found.kind, refusal=_refusal(found))

@@ -1,7 +1,8 @@
 """One SMTP client at the return path: which addresses it may write to, and what its mail reports.
 
-What is accepted is done with: a report is in the journal and in the outbox before the 250, other
-mail is counted and dropped. Nothing is ever answered by mail (RFC 3834 §2, RFC 5321 §4.5.5).
+What is accepted is done with: a report is in the journal and in the outbox before the 250, mail to
+people is in the API, other mail is counted and dropped. Nothing is ever answered by mail (RFC 3834
+§2, RFC 5321 §4.5.5).
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from kernel.topics import encode
 from mail import verp
 from mail.address import Mailbox, canonical
 from mail.smtp_server_events import Event, MessageReceived, RecipientGiven, SenderGiven
+from services.delivery.api.return_path.people import People
 from services.delivery.clients.mail_reader import MailReader
 from services.delivery.domain.returned_mail import ReturnedMail, SentMessage, event_of
 from services.delivery.store import reports
@@ -56,6 +58,7 @@ class ReturnPathDependencies:
     """What the sessions share."""
 
     addresses: ReturnAddresses
+    people: People
     reader: MailReader
     database: Database
     outbox: Outbox
@@ -76,8 +79,13 @@ class ReturnPathReceiver:
         if isinstance(event, SenderGiven):
             return SENDER_OK
         if isinstance(event, RecipientGiven):
-            return RECIPIENT_OK if self._deps.addresses.takes(event.mailbox) else UNKNOWN
+            return self._reply_to_recipient(event.mailbox)
         return ""
+
+    def _reply_to_recipient(self, mailbox: Mailbox) -> str:
+        if self._deps.addresses.takes(mailbox) or self._deps.people.takes(mailbox):
+            return RECIPIENT_OK
+        return UNAVAILABLE if self._deps.people.may_take(mailbox) else UNKNOWN
 
     async def respond(self, event: Event) -> str:
         """The reply to a message."""
@@ -102,12 +110,16 @@ class ReturnPathReceiver:
         """Nothing is held."""
 
     async def _receive(self, mail: ReturnedMail, event: MessageReceived) -> str:
-        """The reply. A person who writes to a feedback address shall know that nobody reads it."""
+        """The reply. A person who writes to a feedback address shall know that nobody reads it.
+        Complaints that people get count too, if they prove their message."""
+        if problem := await self._deps.people.receive(event, mail.trace, self._client):
+            return problem
+        has_people = any(map(self._deps.people.takes, event.recipients))
         named = {one for box in event.recipients if (one := self._deps.addresses.message_of(box))}
         ids = named or self._proved(mail)
         found = await self._record(mail, ids) if mail.is_report and ids else {}
         self._count(mail, found)
-        return ACCEPTED if named or mail.is_feedback else NO_FEEDBACK
+        return ACCEPTED if named or has_people or mail.is_feedback else NO_FEEDBACK
 
     def _proved(self, mail: ReturnedMail) -> set[UUID]:
         """The message of a complaint to a feedback address, by the tokens inside it."""

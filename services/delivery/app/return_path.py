@@ -1,0 +1,57 @@
+"""Wiring of the return path."""
+
+from typing import TYPE_CHECKING
+
+from contracts.ingest.v1.directory_pb2 import Domain
+from kernel.service import Loop
+from kernel.table import ReplicatedTable
+from kernel.tls import Certificates
+from mail.address import parse_mailbox
+from services.delivery.api.return_path.people import People
+from services.delivery.api.return_path.receiver import ReturnPathDependencies
+from services.delivery.api.return_path.server import create_return_path, return_addresses
+from services.delivery.app.tls import create_email_api
+from services.delivery.clients.operator_mail import OperatorMail
+from services.delivery.domain.hourly_allowance import HourlyAllowance
+from services.delivery.domain.return_path_hosts import ReturnPathHosts
+from services.delivery.settings import Settings
+
+if TYPE_CHECKING:
+    from services.delivery.app import Dependencies
+
+
+def create_return_path_loops(deps: "Dependencies", domains: ReplicatedTable[Domain]) -> list[Loop]:
+    """Raises ConfigError."""
+    settings = deps.settings
+    if not settings.return_path_listen:
+        return []
+    files = settings.certificate()
+    certificates = Certificates(files) if files else None
+    hosts = ReturnPathHosts(settings.return_path_hostname.lower())
+    domains.on_change(hosts.put)
+    people = People(
+        hosts,
+        domains.replayed,
+        deps.operator_mail,
+        HourlyAllowance(settings.operator_mail_per_hour_max),
+    )
+    dependencies = ReturnPathDependencies(
+        return_addresses(settings), people, deps.mail_reader, deps.system_database, deps.outbox,
+        deps.health,
+    )  # fmt: skip
+    return [
+        create_return_path(settings, dependencies, certificates).run,
+        *([certificates.watch] if certificates else []),
+    ]
+
+
+def create_operator_mail(settings: Settings) -> OperatorMail | None:
+    """None if the operator named no address."""
+    api = create_email_api(settings)
+    if not settings.operator_mail_to or api is None:
+        return None
+    return OperatorMail(
+        api,
+        sender=parse_mailbox(settings.operator_mail_from),
+        to=parse_mailbox(settings.operator_mail_to),
+    )

@@ -3,12 +3,13 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Generic, TypeAlias, TypeVar
+from typing import Generic, TypeVar
 
 from kernel.connection_limit import ConnectionLimit
 from kernel.listener import Listener, set_socket_options
+from kernel.proxy_protocol import ClientOf
 from kernel.session_connection import SessionConnection
 from kernel.tls import CLOSE_S, HANDSHAKE_S
 
@@ -16,7 +17,6 @@ GRACE_S = 5.0  # at a stop, for messages that are arriving
 FULL = b"421 4.3.2 Too many connections\r\n"
 
 E = TypeVar("E")
-ClientOf: TypeAlias = Callable[[socket.socket, str], Awaitable[str]]
 
 
 async def peer_itself(_: socket.socket, peer: str) -> str:

@@ -46,6 +46,12 @@ def is_within(address: Address, among: Iterable[Network]) -> bool:
     return any(address.version == net.version and address in net for net in among)
 
 
+def membership(networks: Iterable[Network]) -> Callable[[str], bool]:
+    """A function that tells whether an address, in words, is in one of the networks."""
+    among = tuple(networks)
+    return lambda text: is_within(canonical_ip(text), among)
+
+
 @lru_cache(maxsize=4096)
 def is_public(address: Address) -> bool:
     """Whether an address is on the public internet."""

@@ -44,6 +44,11 @@ class Settings(TlsSettings):
     return_path_client_connections_max: int = Field(
         20, ge=1, description="Maximum number of its connections from an address"
     )
+    return_path_proxies: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="CIDR ranges of balancers that begin these connections with the PROXY protocol,"
+        " comma-separated",
+    )
     feedback_addresses: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
         description="Addresses to which feedback loops send complaints, comma-separated",
@@ -203,6 +208,7 @@ class Settings(TlsSettings):
         "nameservers",
         "dnssec_nameservers",
         "feedback_addresses",
+        "return_path_proxies",
         mode="before",
     )
     @classmethod
@@ -211,7 +217,7 @@ class Settings(TlsSettings):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value
 
-    @field_validator("relay_allowed_networks")
+    @field_validator("relay_allowed_networks", "return_path_proxies")
     @classmethod
     def _networks(cls, networks: list[str]) -> list[str]:
         for network in networks:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from contracts.ingest.v1.directory_pb2 import Domain
+from kernel.brand import read_brands
 from kernel.service import Loop
 from kernel.table import ReplicatedTable
 from kernel.tls import Certificates
@@ -25,8 +26,10 @@ def create_return_path_loops(deps: "Dependencies", domains: ReplicatedTable[Doma
     settings = deps.settings
     if not settings.return_path_listen:
         return []
+    brands = read_brands(settings.brands_file)
+    mx_hosts = {one.bounce_mx: one.bounce_mx for one in brands}
     files = settings.certificate()
-    certificates = Certificates(files) if files else None
+    certificates = Certificates(files, brands.certificates) if files else None
     hosts = ReturnPathHosts(settings.return_path_hostname.lower())
     domains.on_change(hosts.put)
     people = People(
@@ -40,7 +43,9 @@ def create_return_path_loops(deps: "Dependencies", domains: ReplicatedTable[Doma
         deps.health,
     )  # fmt: skip
     return [
-        create_return_path(settings, dependencies, certificates).run,
+        create_return_path(
+            settings, dependencies, certificates, name_of=lambda host: mx_hosts.get(host, "")
+        ).run,
         *([certificates.watch] if certificates else []),
     ]
 

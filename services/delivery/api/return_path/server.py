@@ -1,12 +1,15 @@
 """The listener of the return path, as the settings ask for it."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from kernel.connection_limit import ConnectionLimit
 from kernel.crypto import derived_key
+from kernel.proxy_protocol import client_behind
 from kernel.session_connection import ConnectionConfig, Deadlines, SessionConnection
 from kernel.session_server import SessionServer
 from kernel.tls import Certificates
+from mail.reachable import membership, parse_networks
 from mail.smtp_server import ServerSession
 from mail.smtp_server_events import Event, ServerConfig
 from services.delivery.api.return_path.receiver import (
@@ -28,6 +31,7 @@ class ReturnPathSettings(Protocol):
     return_path_hostname: str
     return_path_connections_max: int
     return_path_client_connections_max: int
+    return_path_proxies: list[str]
     feedback_addresses: list[str]
 
 
@@ -42,8 +46,10 @@ def create_return_path(
     settings: ReturnPathSettings,
     dependencies: ReturnPathDependencies,
     certificates: Certificates | None,
+    *,
+    name_of: Callable[[str], str],
 ) -> SessionServer[Event]:
-    """Raises ConfigError."""
+    """name_of: the server's name, by the host that the client names in TLS. Raises ConfigError."""
     server = ServerConfig(
         settings.return_path_hostname,
         OCTETS_MAX,
@@ -52,7 +58,7 @@ def create_return_path(
         login=False,
     )
     context = certificates.context() if certificates is not None else None
-    config = ConnectionConfig(context, deadlines=DEADLINES)
+    config = ConnectionConfig(context, name_of, DEADLINES)
     limit = ConnectionLimit(
         settings.return_path_connections_max, settings.return_path_client_connections_max
     )
@@ -61,4 +67,5 @@ def create_return_path(
         receiver = ReturnPathReceiver(dependencies, client)
         return SessionConnection(ServerSession(server, secure=False), receiver, config)
 
-    return SessionServer(settings.return_path_listen, connect, limit)
+    client_of = client_behind(membership(parse_networks(settings.return_path_proxies)))
+    return SessionServer(settings.return_path_listen, connect, limit, client_of=client_of)

@@ -6,18 +6,18 @@ from typing import Protocol
 
 from kernel.brand import Brands
 from kernel.connection_limit import ConnectionLimit
+from kernel.proxy_protocol import client_behind
 from kernel.service import Loop
 from kernel.session_connection import ConnectionConfig, Deadlines, SessionConnection
 from kernel.session_server import SessionServer
 from kernel.tls import Certificates
-from mail.reachable import parse_networks
+from mail.reachable import membership, parse_networks
 from mail.smtp_server import ServerSession
 from mail.smtp_server_events import Event, ServerConfig
 from services.ingest.api.acceptance import Acceptance
 from services.ingest.api.access import AccessControl
 from services.ingest.api.administration.mailboxes import SmtpHost
 from services.ingest.api.brand_resolver import BrandResolver
-from services.ingest.api.submission.proxy import client_behind
 from services.ingest.api.submission.submitter import SubmissionDependencies, Submitter
 from services.ingest.domain.login_throttle import LoginThrottle
 from services.ingest.domain.reserved import RecipientDomains
@@ -66,7 +66,7 @@ def create_submission(
     limit = ConnectionLimit(
         settings.submission_connections_max, settings.submission_client_connections_max
     )
-    client_of = client_behind(parse_networks(settings.submission_proxies))
+    client_of = client_behind(membership(parse_networks(settings.submission_proxies)))
     listens: list[tuple[str, ssl.SSLContext | None]] = [
         (settings.submission_listen, None),
         (settings.submission_tls_listen, context),

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.domain.proxy_protocol import (
+from kernel.proxy_protocol import (
     SIGNATURE,
     ProxyError,
     parse_v1,

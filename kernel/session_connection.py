@@ -263,5 +263,6 @@ class SessionConnection(asyncio.Protocol, Generic[E]):
                 self._session.hostname = name
 
     def _flush(self) -> None:
-        if (data := self._session.take_replies()) and self._transport is not None:
-            self._transport.write(data)
+        data, transport = self._session.take_replies(), self._transport
+        if data and transport is not None and not transport.is_closing():
+            transport.write(data)

@@ -21,6 +21,7 @@ from contracts.options.v1.options_pb2 import Topic
 from kernel.errors import Unavailable
 from kernel.health import DependencyHealth
 from kernel.kafka.cancellation import finish_despite_cancel
+from kernel.kafka.connections import handle_resets
 from kernel.kafka.consumer import BATCH_RECORDS_MAX, ConsumerWorker
 from kernel.kafka.groups import has_consumed, partitions_of, unassigned_partitions
 from kernel.kafka.producer import BatchingProducer
@@ -40,6 +41,7 @@ HEARTBEAT_INTERVAL_S = 5.0
 UNASSIGNED_CHECKS = 3  # heartbeats; longer than a rebalance
 
 logger = logging.getLogger(__name__)
+handle_resets()
 
 
 class Kafka:

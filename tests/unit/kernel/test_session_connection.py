@@ -39,7 +39,12 @@ class Transport:
         self.is_closed = False
 
     def write(self, data: bytes) -> None:
+        if self.is_closed:
+            raise RuntimeError("the handler is closed")  # as uvloop
         self.written.append(data)
+
+    def is_closing(self) -> bool:
+        return self.is_closed
 
     def pause_reading(self) -> None:
         assert self.is_reading
@@ -209,3 +214,13 @@ async def test_a_lost_connection_ends_even_if_the_client_did_not_read() -> None:
     async with logged_in() as client:
         client.connection.pause_writing()
         await client.send(b"NOOP\r\n")
+
+
+async def test_a_client_that_is_gone_gets_no_reply() -> None:
+    async with logged_in() as client:
+        client.submitter.accepting.clear()
+        client.connection.data_received(ENVELOPE + b"DATA\r\n")
+        await client.send(MESSAGE)
+        client.transport.is_closed = True
+        client.submitter.accepting.set()
+        assert await client.send(b"") == []

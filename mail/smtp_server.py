@@ -46,7 +46,7 @@ class ServerSession:
         self._config = config
         self._secure = secure
         self.hostname = config.hostname
-        self._input = SmtpInput(config.octets_max)
+        self._input = SmtpInput(config.octets_max, config.kept_max)
         self._replies: list[bytes] = []
         self._mode = Mode.COMMAND
         self._pending: Event | None = None
@@ -181,7 +181,7 @@ class ServerSession:
         elif (transaction := self._transaction) is not None:
             recipients = tuple(transaction.recipients.values())
             self._pending = MessageReceived(
-                transaction.sender, recipients, transaction.utf8, content
+                transaction.sender, recipients, transaction.utf8, content, self._input.is_cut
             )
         return True
 

@@ -32,12 +32,14 @@ class RecipientGiven(NamedTuple):
 
 
 class MessageReceived(NamedTuple):
-    """content: without dot-stuffing and end of data, otherwise as sent."""
+    """content: without dot-stuffing and end of data, otherwise as sent. is_cut: it is only the
+    begin, because the message has more octets than the server keeps."""
 
     sender: Mailbox | None
     recipients: tuple[Mailbox, ...]
     utf8: bool
     content: bytes
+    is_cut: bool = False
 
 
 Event: TypeAlias = Login | StartTls | SenderGiven | RecipientGiven | MessageReceived
@@ -45,13 +47,15 @@ Event: TypeAlias = Login | StartTls | SenderGiven | RecipientGiven | MessageRece
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """hostname: in the greeting. octets_max: of a message. starttls: offered until TLS is on.
+    """hostname: in the greeting. octets_max: of a message. kept_max: octets from its begin that are
+    kept; 0: all. starttls: offered until TLS is on.
     login: clients must log in, over TLS (submission); else the server takes mail for its own
     addresses from strangers (MX).
     """
 
     hostname: str
     octets_max: int
+    kept_max: int = 0
     recipients_max: int = 1_000
     starttls: bool = True
     login: bool = True

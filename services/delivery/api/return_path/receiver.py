@@ -33,6 +33,7 @@ SENDER_OK = "250 2.1.0 Ok"
 RECIPIENT_OK = "250 2.1.5 Ok"
 UNKNOWN = "550 5.1.1 No such address here"
 NO_FEEDBACK = "550 5.7.1 Only reports of complaints are accepted here"
+TOO_LARGE = "552 5.3.4 The message is too large to be forwarded"
 UNAVAILABLE = "451 4.3.0 Try again later"
 
 logger = logging.getLogger(__name__)
@@ -112,9 +113,11 @@ class ReturnPathReceiver:
     async def _receive(self, mail: ReturnedMail, event: MessageReceived) -> str:
         """The reply. A person who writes to a feedback address shall know that nobody reads it.
         Complaints that people get count too, if they prove their message."""
+        has_people = any(map(self._deps.people.takes, event.recipients))
+        if has_people and event.is_cut:
+            return TOO_LARGE
         if problem := await self._deps.people.receive(event, mail.trace, self._client):
             return problem
-        has_people = any(map(self._deps.people.takes, event.recipients))
         named = {one for box in event.recipients if (one := self._deps.addresses.message_of(box))}
         ids = named or self._proved(mail)
         found = await self._record(mail, ids) if mail.is_report and ids else {}

@@ -18,7 +18,8 @@ from services.delivery.api.return_path.receiver import (
     ReturnPathReceiver,
 )
 
-OCTETS_MAX = 1 << 20  # the report precedes the returned message
+OCTETS_MAX = 100 << 20  # a server may return the message that it could not deliver, whole
+KEPT_MAX = 1 << 20  # of each: the report precedes the returned message
 RECIPIENTS_MAX = 10  # a report is about one message
 DEADLINES = Deadlines(command_s=300.0, message_s=300.0, session_s=900.0)
 
@@ -53,6 +54,7 @@ def create_return_path(
     server = ServerConfig(
         settings.return_path_hostname,
         OCTETS_MAX,
+        KEPT_MAX,
         recipients_max=RECIPIENTS_MAX,
         starttls=certificates is not None,
         login=False,

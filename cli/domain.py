@@ -6,11 +6,13 @@ from typing import Annotated, Any
 import typer
 
 from cli.api import Api, open_api
+from cli.domain_reports import add_commands
 from cli.options import TenantOption, noun
 from cli.printing import console, id_column, print_table
 from mail.records import DnsRecord, Purpose
 
 app = noun("Sending domains.")
+add_commands(app)
 
 Domain = Annotated[str, typer.Argument(help="Domain, by id or name")]
 

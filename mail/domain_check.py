@@ -1,4 +1,5 @@
-"""Checks the DNS records of a sending domain: SPF RFC 7208, DKIM RFC 6376, DMARC RFC 9989.
+"""Checks the DNS records of a sending domain: SPF RFC 7208, DKIM RFC 6376, DMARC RFC 9989,
+TLS-RPT RFC 8460.
 
 One check per expected record, with a reason that says what to do. The caller does the lookups; a
 failed lookup has its own status.
@@ -24,6 +25,7 @@ _LOOKUPS = re.compile(
     r"(?:^|\s)[+?~-]?(?:include:|a(?:[:/\s]|$)|mx(?:[:/\s]|$)|ptr|exists:)|redirect="
 )
 _DMARC = re.compile(r"\s*v\s*=\s*DMARC1\s*(?:;|$)")  # RFC 9989 §4.7: first, and in this case
+_TLS_RPT = re.compile(r"v=TLSRPTv1\s*;")  # RFC 8460 §3
 _POLICIES = frozenset(("none", "quarantine", "reject"))
 
 
@@ -206,7 +208,27 @@ def _dmarc(record: DnsRecord, values: Sequence[str]) -> Assessment:
         return Status.WEAK, "aspf=s: our return path is under your domain, so only DKIM aligns"
     if "rua" not in tags:
         return Status.WEAK, "the DMARC record has no rua=, so no reports arrive"
+    return _reports_arrive(record, tags["rua"])
+
+
+def _reports_arrive(record: DnsRecord, addresses: str) -> Assessment:
+    """addresses: the value of `rua=`."""
+    ours = parse_tags(record.value).get("rua", "")
+    if ours.lower() not in addresses.lower():
+        return Status.WEAK, f"reports go elsewhere: to see them here too, add {ours} to rua="
     return _OK
+
+
+def _tls_rpt(record: DnsRecord, values: Sequence[str]) -> Assessment:
+    found = [value for value in values if _TLS_RPT.match(value)]
+    if not found:
+        return Status.MISSING, f"publish a TXT record at {record.name}: {record.value}"
+    if len(found) > 1:
+        return (
+            Status.WRONG,
+            f"{record.name} has {len(found)} TLS-RPT records, so senders ignore all of them",
+        )
+    return _reports_arrive(record, parse_tags(found[0]).get("rua", ""))
 
 
 def _return_path(record: DnsRecord, values: Sequence[str]) -> Assessment:
@@ -247,5 +269,6 @@ _CHECKS: Mapping[Purpose, Callable[[DnsRecord, Sequence[str]], Assessment]] = {
     Purpose.DKIM: _dkim,
     Purpose.DMARC: _dmarc,
     Purpose.RETURN_PATH: _return_path,
+    Purpose.TLS_RPT: _tls_rpt,
     Purpose.TRACKING: _tracking,
 }

@@ -1,11 +1,12 @@
 """The DNS records that a sending domain should publish: SPF RFC 7208, DKIM RFC 6376, DMARC RFC 9989
-(before: RFC 7489), the return path's own host RFC 5321 §4.4 and its MX.
+(before: RFC 7489), the return path's own host RFC 5321 §4.4 and its MX, TLS-RPT RFC 8460.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mail import tls_rpt
 from mail.dkim import zone_text
 
 
@@ -16,6 +17,7 @@ class Purpose(StrEnum):
     DKIM = "dkim"
     DMARC = "dmarc"
     RETURN_PATH = "return_path"
+    TLS_RPT = "tls-rpt"
     TRACKING = "tracking"
 
 
@@ -70,19 +72,26 @@ def expected_records(
     return_path_host: str,
     bounce_mx: str,
     spf_include: str,
-    dmarc_report: str | None = None,
+    dmarc_report: str = "",
+    tls_report: str = "",
 ) -> tuple[DnsRecord, ...]:
     """The records that `domain` should publish.
 
     `dkim`: of each key, see `key_record`. `return_path_host`: the host of our return path,
     a subdomain so that SPF aligns (RFC 9989 §4.4: relaxed); `bounce_mx` receives its mail.
-    `spf_include`: the host whose SPF record lists our source addresses. `dmarc_report`: an address
-    for aggregate reports. The domain itself needs no SPF record, because it is not in the envelope.
+    `spf_include`: the host whose SPF record lists our source addresses. `dmarc_report`,
+    `tls_report`: addresses for reports about it; empty: none. The domain itself needs no SPF
+    record, because it is not in the envelope.
     """
     dmarc = "v=DMARC1; p=none" + (f"; rua=mailto:{dmarc_report}" if dmarc_report else "")
+    tls = DnsRecord(
+        Purpose.TLS_RPT, tls_rpt.record_name(domain), "TXT",
+        f"v=TLSRPTv1; rua=mailto:{tls_report}", required=False,
+    )  # fmt: skip
     return (
         *dkim,
         DnsRecord(Purpose.SPF, return_path_host, "TXT", f"v=spf1 include:{spf_include} -all"),
         DnsRecord(Purpose.RETURN_PATH, return_path_host, "MX", bounce_mx, priority=10),
         DnsRecord(Purpose.DMARC, f"_dmarc.{domain}", "TXT", dmarc, required=False),
+        *([tls] if tls_report else []),
     )

@@ -15,6 +15,8 @@ from uuid import UUID
 from mail.address import Mailbox
 
 PREFIX = "bounce"
+DMARC_PREFIX, TLS_PREFIX = "rua", "tls"  # of addresses for reports about a domain
+REPORT_PREFIXES = (DMARC_PREFIX, TLS_PREFIX)
 REPORT_FIELD = "X-Report-Token"  # of the message, for reports without its return path
 _MAC_OCTETS = 9  # 72 bits
 _TOKEN_OCTETS = 16 + _MAC_OCTETS

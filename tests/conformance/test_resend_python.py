@@ -140,6 +140,7 @@ def test_domains_have_the_clients_types(engine: Engine) -> None:
         "SPF",
         "SPF",
         "DMARC",
+        "TLS-RPT",
     ]
     assert made["id"] in [one["id"] for one in resend.Domains.list()["data"]]
     assert resend.Domains.verify(made["id"])["id"] == made["id"]

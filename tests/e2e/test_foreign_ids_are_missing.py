@@ -8,7 +8,7 @@ an unknown kind of id fails the test until it is added here.
 import asyncio
 import pkgutil
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -40,7 +40,9 @@ REFUSALS = {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT}
 CURSORS = ("after", "before")
 OWN_LISTS = {f"/v1/{own}" for own in ("domains", "api-keys", "audit", "tenants", "accounts", "ips")}
 NAMES_ONE = re.compile(r"(^|_)ids?$")
-OWN_IDS_OF_REQUESTS = {"tenant_id", "account_id", "email_id", "message_ids", "id", "ids"}
+OWN_IDS_OF_REQUESTS = {
+    "tenant_id", "account_id", "domain_id", "email_id", "message_ids", "id", "ids",
+}  # fmt: skip
 
 
 def internal_services() -> Iterator[tuple[str, ServiceDescriptor]]:
@@ -153,6 +155,13 @@ def test_no_internal_rpc_reads_or_changes_another_tenants_objects(
     check_unchanged(owner)
 
 
+def reports_of(ids: Mapping[str, str], fields: Container[str]) -> dict[str, str]:
+    """Of a domain, if the request is for them."""
+    day = "2026-01-01"
+    given = {"domain_id": ids["domain_id"], "kind": "dmarc", "since": day, "until": day}
+    return given if "domain_id" in fields else {}
+
+
 def requests(
     method: MethodDescriptor, ids: Mapping[str, str], other: OwnedObjects
 ) -> Iterator[Message]:
@@ -161,7 +170,7 @@ def requests(
     fields = method.input_type.fields_by_name
     unknown = {name for name in fields if NAMES_ONE.search(name)} - OWN_IDS_OF_REQUESTS
     assert not unknown, f"whose id is {unknown} of {method.name}?"
-    given: dict[str, Any] = {"tenant_id": other.tenant_id}
+    given: dict[str, Any] = {"tenant_id": other.tenant_id, **reports_of(ids, fields)}
     if "message_ids" in fields:
         given["message_ids"] = [ids["engine_message_id"]]
     if "email_id" in fields:

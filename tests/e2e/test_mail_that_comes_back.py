@@ -16,6 +16,7 @@ import pytest
 from kernel.embedded.folder import free_port
 from mail import verp
 from tests.support.accounts import create_account
+from tests.support.domain_reports import Row, dmarc, gzipped, mail, tls
 from tests.support.engine import Engine, engine_of
 from tests.support.postfix import postfix
 from tests.support.receiver import Receiver, receiving
@@ -255,3 +256,62 @@ def test_mail_to_abuse_reaches_the_operator_once(world: World) -> None:
     delivery.terminate()
     delivery.start()
     delivery.await_ready()
+
+
+def test_a_dmarc_report_shows_who_sends_as_the_domain(world: World) -> None:
+    """It goes to the address that the domain's records name."""
+    [domain] = world.api.get("/domains").raise_for_status().json()["data"]
+    path = f"/domains/{domain['id']}"
+    records = {one["record"]: one for one in world.api.get(path).json()["records"]}
+    rua, tls_rua = (records[one]["value"].partition("mailto:")[2] for one in ("DMARC", "TLS-RPT"))
+    assert rua.startswith("rua+")
+    assert rua.endswith(f"@{domain['return_path']}")
+    ours = Row("192.0.2.1", 90, dkim_domain=DOMAIN, selector=domain["dkim_selectors"][0])
+    theirs = Row("203.0.113.9", 10, "fail", "fail", "reject", dkim_domain="spam.example")
+    report = mail(gzipped(dmarc(ours, theirs, domain=DOMAIN)))
+    assert hand_in(world.port, report, rua, sender="d@receiver-lab.net") == (250, "2.0.0 Ok")
+    found = world.api.get(f"{path}/dmarc").raise_for_status().json()
+    assert (found["messages"], found["aligned"], found["reports"]) == (100, 90, 1)
+    assert [(one["source_ip"], one["own"]) for one in found["sources"]] == [
+        ("192.0.2.1", True),
+        ("203.0.113.9", False),
+    ]
+    report = mail(gzipped(tls(domain=DOMAIN, failures=[("certificate-expired", 2)])))
+    assert hand_in(world.port, report, tls_rua)[0] == 250
+    found = world.api.get(f"{path}/tls-reports").raise_for_status().json()
+    assert (found["sessions"], found["successful"]) == (12, 10)
+    assert [one["result"] for one in found["results"]] == ["success", "certificate-expired"]
+    for query, pointer in (
+        ("since=yesterday", "#/query/since"),
+        ("since=2026-01-01&until=2026-03-01", "#/query/since"),
+        ("since=2026-01-02&until=2026-01-01", "#/query/since"),
+        ("until=0001-01-01", ""),
+    ):
+        response = world.api.get(f"{path}/dmarc?{query}")
+        assert response.status_code == (422 if pointer else 200), query
+        assert [one["pointer"] for one in response.json().get("errors", [])] == [pointer] * bool(
+            pointer
+        )
+    missing = world.api.get(f"/domains/{uuid.uuid4()}/dmarc")
+    assert missing.status_code == 404
+
+
+def test_a_report_survives_the_end_of_the_process(world: World) -> None:
+    """The process ends after it has counted the report and before its reply, so it comes again."""
+    [domain] = world.api.get("/domains").raise_for_status().json()["data"]
+    path = f"/domains/{domain['id']}"
+    records = {one["record"]: one for one in world.api.get(path).json()["records"]}
+    rua = records["DMARC"]["value"].partition("mailto:")[2]
+    before = world.api.get(f"{path}/dmarc").json()["reports"]
+    delivery = world.engine.processes["delivery"]
+    delivery.terminate()
+    delivery.start(OBM_FAILPOINTS="delivery.domain_report.added=kill")
+    delivery.await_ready()
+    report = mail(gzipped(dmarc(Row("192.0.2.3"), domain=DOMAIN, report_id="killed")))
+    with pytest.raises((smtplib.SMTPException, OSError)):
+        hand_in(world.port, report, rua)
+    assert delivery.wait() == -signal.SIGKILL
+    delivery.start()
+    delivery.await_ready()
+    assert hand_in(world.port, report, rua)[0] == 250
+    assert world.api.get(f"{path}/dmarc").json()["reports"] == before + 1

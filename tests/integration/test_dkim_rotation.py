@@ -94,7 +94,7 @@ async def test_every_message_verifies_at_every_instant_of_a_rotation(zone: str) 
     """zone: of the installation, to which the customer's records lead."""
     keyring = SecretKeyring([new_secret_key()])
     brands = Brands({"default": Brand(dkim_zone=zone)})
-    keys = DomainKeys(keyring, PublishedHosts.of("mx.platform.org"), brands)
+    keys = DomainKeys(keyring, PublishedHosts.of("mx.platform.org"), brands, report_key=bytes(16))
     async with name_server({}) as (server, address):
         lookup = system_resolver((address,), timeout_s=5.0)
         lookup.cache = None

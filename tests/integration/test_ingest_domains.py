@@ -73,7 +73,11 @@ async def test_the_records_to_publish_are_in_the_answer(harness: IngestHarness) 
             ("SPF", "TXT", "not_started"),
             ("SPF", "MX", "not_started"),
             ("DMARC", "TXT", "not_started"),
+            ("TLS-RPT", "TXT", "not_started"),
         ]
+        for one, prefix in zip(made["records"][4:], ("rua", "tls"), strict=True):
+            assert f"; rua=mailto:{prefix}+" in one["value"]
+            assert one["value"].endswith(f"@send.{NAME}")
         assert {one["name"] for one in made["records"][2:4]} == {f"send.{NAME}"}
         got = await harness.request("GET", f"/v1/domains/{made['id']}")
         assert got.json == made

@@ -91,6 +91,9 @@ class FakeJournal(DeliveryServiceServicer):
         ids = [key.message_id for key in request.keys if key.message_id in self.records]
         return journal_pb.GetAttemptsResponse(attempts=[self.records[one] for one in ids])
 
+    async def GetDomainReports(self, request: object, context: object) -> Any:  # noqa: ANN401, N802
+        raise NotImplementedError
+
     async def ListSandboxMessages(self, request: object, context: object) -> Any:  # noqa: ANN401, N802
         raise NotImplementedError
 

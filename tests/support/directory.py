@@ -62,7 +62,7 @@ class DirectoryAdmin:
         outbox = Outbox(database, "ingest", leave_to_sweep, sweep_after_s=0.0)
         self.domains = DomainStore(database, self.store, outbox)
         self._secrets = secrets
-        self._domain_keys = DomainKeys(secrets, PublishedHosts("", ""))
+        self._domain_keys = DomainKeys(secrets, PublishedHosts("", ""), report_key=bytes(16))
 
     async def add_account(self, name: str) -> Account:
         account = Account(account_id=uuid7_text(), name=name)
@@ -171,7 +171,9 @@ class DirectoryAdmin:
         self, domain: Domain, *, bounce_mx: str, spf_include: str
     ) -> tuple[records.DnsRecord, ...]:
         """The DNS records that the domain's owner should publish."""
-        return DomainKeys(self._secrets, PublishedHosts(bounce_mx, spf_include)).records(domain)
+        return DomainKeys(
+            self._secrets, PublishedHosts(bounce_mx, spf_include), report_key=bytes(16)
+        ).records(domain)
 
     async def _domains(self, owner: Tenant) -> list[Domain]:
         return await self.store.list_domains(owner.tenant_id, owner.account_id)

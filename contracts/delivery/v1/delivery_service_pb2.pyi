@@ -264,3 +264,188 @@ class GetSandboxMessageResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetSandboxMessageResponse: _TypeAlias = GetSandboxMessageResponse  # noqa: Y015
+
+@_typing.final
+class GetDomainReportsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    DOMAIN_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    domain_id: _builtins.str
+    kind: _builtins.str
+    """dmarc, tls"""
+    since: _builtins.str
+    """YYYY-MM-DD, in UTC"""
+    until: _builtins.str
+    """this day too; at most 31 days"""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        domain_id: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        since: _builtins.str = ...,
+        until: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain_id", b"domain_id", "kind", b"kind", "since", b"since", "tenant_id", b"tenant_id", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDomainReportsRequest: _TypeAlias = GetDomainReportsRequest  # noqa: Y015
+
+@_typing.final
+class GetDomainReportsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAYS_FIELD_NUMBER: _builtins.int
+    SOURCES_FIELD_NUMBER: _builtins.int
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def days(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReportDay]:
+        """with reports, in order"""
+
+    @_builtins.property
+    def sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___DmarcSourceCount]:
+        """of dmarc: the largest"""
+
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___TlsResultCount]:
+        """of tls: the largest"""
+
+    def __init__(
+        self,
+        *,
+        days: _abc.Iterable[Global___ReportDay] | None = ...,
+        sources: _abc.Iterable[Global___DmarcSourceCount] | None = ...,
+        results: _abc.Iterable[Global___TlsResultCount] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "results", b"results", "sources", b"sources"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDomainReportsResponse: _TypeAlias = GetDomainReportsResponse  # noqa: Y015
+
+@_typing.final
+class ReportDay(_message.Message):
+    """The reports that begin on a day."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAY_FIELD_NUMBER: _builtins.int
+    REPORTS_FIELD_NUMBER: _builtins.int
+    PASSED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    day: _builtins.str
+    """YYYY-MM-DD"""
+    reports: _builtins.int
+    passed: _builtins.int
+    """messages, or sessions"""
+    failed: _builtins.int
+    def __init__(
+        self,
+        *,
+        day: _builtins.str = ...,
+        reports: _builtins.int = ...,
+        passed: _builtins.int = ...,
+        failed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["day", b"day", "failed", b"failed", "passed", b"passed", "reports", b"reports"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportDay: _TypeAlias = ReportDay  # noqa: Y015
+
+@_typing.final
+class DmarcSourceCount(_message.Message):
+    """Messages that claim to be from a domain, as receivers saw them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_IP_FIELD_NUMBER: _builtins.int
+    HEADER_FROM_FIELD_NUMBER: _builtins.int
+    DISPOSITION_FIELD_NUMBER: _builtins.int
+    DKIM_ALIGNED_FIELD_NUMBER: _builtins.int
+    SPF_ALIGNED_FIELD_NUMBER: _builtins.int
+    DKIM_DOMAIN_FIELD_NUMBER: _builtins.int
+    DKIM_SELECTOR_FIELD_NUMBER: _builtins.int
+    SPF_DOMAIN_FIELD_NUMBER: _builtins.int
+    OWN_FIELD_NUMBER: _builtins.int
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    source_ip: _builtins.str
+    header_from: _builtins.str
+    disposition: _builtins.str
+    """none, quarantine or reject"""
+    dkim_aligned: _builtins.bool
+    spf_aligned: _builtins.bool
+    dkim_domain: _builtins.str
+    dkim_selector: _builtins.str
+    spf_domain: _builtins.str
+    own: _builtins.bool
+    """this engine has sent them"""
+    messages: _builtins.int
+    def __init__(
+        self,
+        *,
+        source_ip: _builtins.str = ...,
+        header_from: _builtins.str = ...,
+        disposition: _builtins.str = ...,
+        dkim_aligned: _builtins.bool = ...,
+        spf_aligned: _builtins.bool = ...,
+        dkim_domain: _builtins.str = ...,
+        dkim_selector: _builtins.str = ...,
+        spf_domain: _builtins.str = ...,
+        own: _builtins.bool = ...,
+        messages: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disposition", b"disposition", "dkim_aligned", b"dkim_aligned", "dkim_domain", b"dkim_domain", "dkim_selector", b"dkim_selector", "header_from", b"header_from", "messages", b"messages", "own", b"own", "source_ip", b"source_ip", "spf_aligned", b"spf_aligned", "spf_domain", b"spf_domain"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DmarcSourceCount: _TypeAlias = DmarcSourceCount  # noqa: Y015
+
+@_typing.final
+class TlsResultCount(_message.Message):
+    """Sessions with the servers of a domain."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    SENDING_IP_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    SESSIONS_FIELD_NUMBER: _builtins.int
+    policy: _builtins.str
+    """sts, tlsa, no-policy-found or other"""
+    result: _builtins.str
+    """of RFC 8460 §4.3; empty: success"""
+    sending_ip: _builtins.str
+    host: _builtins.str
+    sessions: _builtins.int
+    def __init__(
+        self,
+        *,
+        policy: _builtins.str = ...,
+        result: _builtins.str = ...,
+        sending_ip: _builtins.str = ...,
+        host: _builtins.str = ...,
+        sessions: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "policy", b"policy", "result", b"result", "sending_ip", b"sending_ip", "sessions", b"sessions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TlsResultCount: _TypeAlias = TlsResultCount  # noqa: Y015

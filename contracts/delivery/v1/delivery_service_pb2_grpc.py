@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class DeliveryServiceStub:
-    """Internal: the journal, for the audit; the sandbox, for ingest.
+    """Internal: the journal, for the audit; the sandbox and the figures of reports, for ingest.
     """
 
     def __init__(self, channel):
@@ -50,10 +50,15 @@ class DeliveryServiceStub:
                 request_serializer=contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.GetSandboxMessageRequest.SerializeToString,
                 response_deserializer=contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.GetSandboxMessageResponse.FromString,
                 _registered_method=True)
+        self.GetDomainReports = channel.unary_unary(
+                '/contracts.delivery.v1.DeliveryService/GetDomainReports',
+                request_serializer=contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.GetDomainReportsRequest.SerializeToString,
+                response_deserializer=contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.GetDomainReportsResponse.FromString,
+                _registered_method=True)
 
 
 class DeliveryServiceServicer:
-    """Internal: the journal, for the audit; the sandbox, for ingest.
+    """Internal: the journal, for the audit; the sandbox and the figures of reports, for ingest.
     """
 
     def GetAttempts(self, request, context):
@@ -71,6 +76,13 @@ class DeliveryServiceServicer:
 
     def GetSandboxMessage(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDomainReports(self, request, context):
+        """What reports say about a domain.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -93,6 +105,11 @@ def add_DeliveryServiceServicer_to_server(servicer, server):
                     request_deserializer=contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.GetSandboxMessageRequest.FromString,
                     response_serializer=contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.GetSandboxMessageResponse.SerializeToString,
             ),
+            'GetDomainReports': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDomainReports,
+                    request_deserializer=contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.GetDomainReportsRequest.FromString,
+                    response_serializer=contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.GetDomainReportsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'contracts.delivery.v1.DeliveryService', rpc_method_handlers)
@@ -102,7 +119,7 @@ def add_DeliveryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DeliveryService:
-    """Internal: the journal, for the audit; the sandbox, for ingest.
+    """Internal: the journal, for the audit; the sandbox and the figures of reports, for ingest.
     """
 
     @staticmethod
@@ -176,6 +193,33 @@ class DeliveryService:
             '/contracts.delivery.v1.DeliveryService/GetSandboxMessage',
             contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.GetSandboxMessageRequest.SerializeToString,
             contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.GetSandboxMessageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDomainReports(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.delivery.v1.DeliveryService/GetDomainReports',
+            contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.GetDomainReportsRequest.SerializeToString,
+            contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.GetDomainReportsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class DeliveryServiceStub:
-    """Internal: the journal, for the audit; the sandbox, for ingest."""
+    """Internal: the journal, for the audit; the sandbox and the figures of reports, for ingest."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -37,19 +37,23 @@ class DeliveryServiceStub:
     """Returns the journal's records of assignments without a result."""
     ListSandboxMessages: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.ListSandboxMessagesRequest, _delivery_service_pb2.ListSandboxMessagesResponse]
     GetSandboxMessage: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.GetSandboxMessageRequest, _delivery_service_pb2.GetSandboxMessageResponse]
+    GetDomainReports: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.GetDomainReportsRequest, _delivery_service_pb2.GetDomainReportsResponse]
+    """What reports say about a domain."""
 
 @_typing.type_check_only
 class DeliveryServiceAsyncStub(DeliveryServiceStub):
-    """Internal: the journal, for the audit; the sandbox, for ingest."""
+    """Internal: the journal, for the audit; the sandbox and the figures of reports, for ingest."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetAttempts: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.GetAttemptsRequest, _delivery_service_pb2.GetAttemptsResponse]  # type: ignore[assignment]
     """Returns the journal's records of assignments without a result."""
     ListSandboxMessages: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.ListSandboxMessagesRequest, _delivery_service_pb2.ListSandboxMessagesResponse]  # type: ignore[assignment]
     GetSandboxMessage: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.GetSandboxMessageRequest, _delivery_service_pb2.GetSandboxMessageResponse]  # type: ignore[assignment]
+    GetDomainReports: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.GetDomainReportsRequest, _delivery_service_pb2.GetDomainReportsResponse]  # type: ignore[assignment]
+    """What reports say about a domain."""
 
 class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Internal: the journal, for the audit; the sandbox, for ingest."""
+    """Internal: the journal, for the audit; the sandbox and the figures of reports, for ingest."""
 
     @_abc_1.abstractmethod
     def GetAttempts(
@@ -72,5 +76,13 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _delivery_service_pb2.GetSandboxMessageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_delivery_service_pb2.GetSandboxMessageResponse, _abc.Awaitable[_delivery_service_pb2.GetSandboxMessageResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetDomainReports(
+        self,
+        request: _delivery_service_pb2.GetDomainReportsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_delivery_service_pb2.GetDomainReportsResponse, _abc.Awaitable[_delivery_service_pb2.GetDomainReportsResponse]]:
+        """What reports say about a domain."""
 
 def add_DeliveryServiceServicer_to_server(servicer: DeliveryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -219,7 +219,7 @@ class DomainRecordInfo(_message.Message):
     PROBLEM_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     record: _builtins.str
-    """DKIM, SPF, DMARC or Tracking"""
+    """DKIM, SPF, DMARC, TLS-RPT or Tracking"""
     name: _builtins.str
     type: _builtins.str
     """TXT, MX or CNAME"""
@@ -755,3 +755,336 @@ class DkimZoneRecord(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DkimZoneRecord: _TypeAlias = DkimZoneRecord  # noqa: Y015
+
+@_typing.final
+class GetDomainDmarcRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    since: _builtins.str
+    """YYYY-MM-DD, in UTC; by default six days before until"""
+    until: _builtins.str
+    """this day too; by default today"""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        since: _builtins.str = ...,
+        until: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "since", b"since", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDomainDmarcRequest: _TypeAlias = GetDomainDmarcRequest  # noqa: Y015
+
+@_typing.final
+class GetDomainDmarcResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DMARC_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def dmarc(self) -> Global___DomainDmarc: ...
+    def __init__(
+        self,
+        *,
+        dmarc: Global___DomainDmarc | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dmarc", b"dmarc"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dmarc", b"dmarc"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDomainDmarcResponse: _TypeAlias = GetDomainDmarcResponse  # noqa: Y015
+
+@_typing.final
+class DomainDmarc(_message.Message):
+    """The DMARC reports about a domain in a period."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOMAIN_ID_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    REPORTS_FIELD_NUMBER: _builtins.int
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    ALIGNED_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    SOURCES_FIELD_NUMBER: _builtins.int
+    domain_id: _builtins.str
+    since: _builtins.str
+    until: _builtins.str
+    reports: _builtins.int
+    messages: _builtins.int
+    aligned: _builtins.int
+    """that passed DMARC"""
+    @_builtins.property
+    def days(self) -> _containers.RepeatedCompositeFieldContainer[Global___DmarcDay]:
+        """with reports"""
+
+    @_builtins.property
+    def sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___DmarcSource]:
+        """at most 100, the largest first"""
+
+    def __init__(
+        self,
+        *,
+        domain_id: _builtins.str = ...,
+        since: _builtins.str = ...,
+        until: _builtins.str = ...,
+        reports: _builtins.int = ...,
+        messages: _builtins.int = ...,
+        aligned: _builtins.int = ...,
+        days: _abc.Iterable[Global___DmarcDay] | None = ...,
+        sources: _abc.Iterable[Global___DmarcSource] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligned", b"aligned", "days", b"days", "domain_id", b"domain_id", "messages", b"messages", "reports", b"reports", "since", b"since", "sources", b"sources", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DomainDmarc: _TypeAlias = DomainDmarc  # noqa: Y015
+
+@_typing.final
+class DmarcDay(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAY_FIELD_NUMBER: _builtins.int
+    REPORTS_FIELD_NUMBER: _builtins.int
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    ALIGNED_FIELD_NUMBER: _builtins.int
+    day: _builtins.str
+    reports: _builtins.int
+    messages: _builtins.int
+    aligned: _builtins.int
+    def __init__(
+        self,
+        *,
+        day: _builtins.str = ...,
+        reports: _builtins.int = ...,
+        messages: _builtins.int = ...,
+        aligned: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aligned", b"aligned", "day", b"day", "messages", b"messages", "reports", b"reports"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DmarcDay: _TypeAlias = DmarcDay  # noqa: Y015
+
+@_typing.final
+class DmarcSource(_message.Message):
+    """Messages from one source that claim to be from the domain."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_IP_FIELD_NUMBER: _builtins.int
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    OWN_FIELD_NUMBER: _builtins.int
+    DKIM_ALIGNED_FIELD_NUMBER: _builtins.int
+    SPF_ALIGNED_FIELD_NUMBER: _builtins.int
+    DISPOSITION_FIELD_NUMBER: _builtins.int
+    HEADER_FROM_FIELD_NUMBER: _builtins.int
+    DKIM_DOMAIN_FIELD_NUMBER: _builtins.int
+    DKIM_SELECTOR_FIELD_NUMBER: _builtins.int
+    SPF_DOMAIN_FIELD_NUMBER: _builtins.int
+    source_ip: _builtins.str
+    """empty: the reporter did not say"""
+    messages: _builtins.int
+    own: _builtins.bool
+    """sent by this engine"""
+    dkim_aligned: _builtins.bool
+    spf_aligned: _builtins.bool
+    disposition: _builtins.str
+    """what receivers did: none, quarantine or reject"""
+    header_from: _builtins.str
+    dkim_domain: _builtins.str
+    dkim_selector: _builtins.str
+    spf_domain: _builtins.str
+    def __init__(
+        self,
+        *,
+        source_ip: _builtins.str = ...,
+        messages: _builtins.int = ...,
+        own: _builtins.bool = ...,
+        dkim_aligned: _builtins.bool = ...,
+        spf_aligned: _builtins.bool = ...,
+        disposition: _builtins.str = ...,
+        header_from: _builtins.str = ...,
+        dkim_domain: _builtins.str = ...,
+        dkim_selector: _builtins.str = ...,
+        spf_domain: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disposition", b"disposition", "dkim_aligned", b"dkim_aligned", "dkim_domain", b"dkim_domain", "dkim_selector", b"dkim_selector", "header_from", b"header_from", "messages", b"messages", "own", b"own", "source_ip", b"source_ip", "spf_aligned", b"spf_aligned", "spf_domain", b"spf_domain"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DmarcSource: _TypeAlias = DmarcSource  # noqa: Y015
+
+@_typing.final
+class GetDomainTlsReportsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    since: _builtins.str
+    """as in GetDomainDmarcRequest"""
+    until: _builtins.str
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        since: _builtins.str = ...,
+        until: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "since", b"since", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDomainTlsReportsRequest: _TypeAlias = GetDomainTlsReportsRequest  # noqa: Y015
+
+@_typing.final
+class GetDomainTlsReportsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TLS_REPORTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tls_reports(self) -> Global___DomainTlsReports: ...
+    def __init__(
+        self,
+        *,
+        tls_reports: Global___DomainTlsReports | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["tls_reports", b"tls_reports"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tls_reports", b"tls_reports"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDomainTlsReportsResponse: _TypeAlias = GetDomainTlsReportsResponse  # noqa: Y015
+
+@_typing.final
+class DomainTlsReports(_message.Message):
+    """The TLS reports about a domain in a period."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOMAIN_ID_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    REPORTS_FIELD_NUMBER: _builtins.int
+    SESSIONS_FIELD_NUMBER: _builtins.int
+    SUCCESSFUL_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    RESULTS_FIELD_NUMBER: _builtins.int
+    domain_id: _builtins.str
+    since: _builtins.str
+    until: _builtins.str
+    reports: _builtins.int
+    sessions: _builtins.int
+    successful: _builtins.int
+    @_builtins.property
+    def days(self) -> _containers.RepeatedCompositeFieldContainer[Global___TlsReportsDay]:
+        """with reports"""
+
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___TlsSessionResult]:
+        """at most 100, the largest first"""
+
+    def __init__(
+        self,
+        *,
+        domain_id: _builtins.str = ...,
+        since: _builtins.str = ...,
+        until: _builtins.str = ...,
+        reports: _builtins.int = ...,
+        sessions: _builtins.int = ...,
+        successful: _builtins.int = ...,
+        days: _abc.Iterable[Global___TlsReportsDay] | None = ...,
+        results: _abc.Iterable[Global___TlsSessionResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "domain_id", b"domain_id", "reports", b"reports", "results", b"results", "sessions", b"sessions", "since", b"since", "successful", b"successful", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DomainTlsReports: _TypeAlias = DomainTlsReports  # noqa: Y015
+
+@_typing.final
+class TlsReportsDay(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAY_FIELD_NUMBER: _builtins.int
+    REPORTS_FIELD_NUMBER: _builtins.int
+    SESSIONS_FIELD_NUMBER: _builtins.int
+    SUCCESSFUL_FIELD_NUMBER: _builtins.int
+    day: _builtins.str
+    reports: _builtins.int
+    sessions: _builtins.int
+    successful: _builtins.int
+    def __init__(
+        self,
+        *,
+        day: _builtins.str = ...,
+        reports: _builtins.int = ...,
+        sessions: _builtins.int = ...,
+        successful: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["day", b"day", "reports", b"reports", "sessions", b"sessions", "successful", b"successful"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TlsReportsDay: _TypeAlias = TlsReportsDay  # noqa: Y015
+
+@_typing.final
+class TlsSessionResult(_message.Message):
+    """Sessions of others with the servers of the domain."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    SENDING_IP_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    SESSIONS_FIELD_NUMBER: _builtins.int
+    policy: _builtins.str
+    """sts, tlsa, no-policy-found or other"""
+    result: _builtins.str
+    """success, or the failure by its name in RFC 8460"""
+    sending_ip: _builtins.str
+    host: _builtins.str
+    """of the domain"""
+    sessions: _builtins.int
+    def __init__(
+        self,
+        *,
+        policy: _builtins.str = ...,
+        result: _builtins.str = ...,
+        sending_ip: _builtins.str = ...,
+        host: _builtins.str = ...,
+        sessions: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "policy", b"policy", "result", b"result", "sending_ip", b"sending_ip", "sessions", b"sessions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TlsSessionResult: _TypeAlias = TlsSessionResult  # noqa: Y015

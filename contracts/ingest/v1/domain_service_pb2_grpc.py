@@ -71,6 +71,16 @@ class DomainServiceStub:
                 request_serializer=contracts_dot_ingest_dot_v1_dot_domain__service__pb2.RotateDkimRequest.SerializeToString,
                 response_deserializer=contracts_dot_ingest_dot_v1_dot_domain__service__pb2.RotateDkimResponse.FromString,
                 _registered_method=True)
+        self.GetDomainDmarc = channel.unary_unary(
+                '/contracts.ingest.v1.DomainService/GetDomainDmarc',
+                request_serializer=contracts_dot_ingest_dot_v1_dot_domain__service__pb2.GetDomainDmarcRequest.SerializeToString,
+                response_deserializer=contracts_dot_ingest_dot_v1_dot_domain__service__pb2.GetDomainDmarcResponse.FromString,
+                _registered_method=True)
+        self.GetDomainTlsReports = channel.unary_unary(
+                '/contracts.ingest.v1.DomainService/GetDomainTlsReports',
+                request_serializer=contracts_dot_ingest_dot_v1_dot_domain__service__pb2.GetDomainTlsReportsRequest.SerializeToString,
+                response_deserializer=contracts_dot_ingest_dot_v1_dot_domain__service__pb2.GetDomainTlsReportsResponse.FromString,
+                _registered_method=True)
         self.ListDkimZone = channel.unary_unary(
                 '/contracts.ingest.v1.DomainService/ListDkimZone',
                 request_serializer=contracts_dot_ingest_dot_v1_dot_domain__service__pb2.ListDkimZoneRequest.SerializeToString,
@@ -130,6 +140,20 @@ class DomainServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetDomainDmarc(self, request, context):
+        """Who sends as the domain, by the DMARC reports of receivers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDomainTlsReports(self, request, context):
+        """How other servers reach the domain's own servers, by their TLS reports.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListDkimZone(self, request, context):
         """The TXT records that the dkim_zone of a brand has to publish. For the operator.
         """
@@ -174,6 +198,16 @@ def add_DomainServiceServicer_to_server(servicer, server):
                     servicer.RotateDkim,
                     request_deserializer=contracts_dot_ingest_dot_v1_dot_domain__service__pb2.RotateDkimRequest.FromString,
                     response_serializer=contracts_dot_ingest_dot_v1_dot_domain__service__pb2.RotateDkimResponse.SerializeToString,
+            ),
+            'GetDomainDmarc': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDomainDmarc,
+                    request_deserializer=contracts_dot_ingest_dot_v1_dot_domain__service__pb2.GetDomainDmarcRequest.FromString,
+                    response_serializer=contracts_dot_ingest_dot_v1_dot_domain__service__pb2.GetDomainDmarcResponse.SerializeToString,
+            ),
+            'GetDomainTlsReports': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDomainTlsReports,
+                    request_deserializer=contracts_dot_ingest_dot_v1_dot_domain__service__pb2.GetDomainTlsReportsRequest.FromString,
+                    response_serializer=contracts_dot_ingest_dot_v1_dot_domain__service__pb2.GetDomainTlsReportsResponse.SerializeToString,
             ),
             'ListDkimZone': grpc.unary_unary_rpc_method_handler(
                     servicer.ListDkimZone,
@@ -372,6 +406,60 @@ class DomainService:
             '/contracts.ingest.v1.DomainService/RotateDkim',
             contracts_dot_ingest_dot_v1_dot_domain__service__pb2.RotateDkimRequest.SerializeToString,
             contracts_dot_ingest_dot_v1_dot_domain__service__pb2.RotateDkimResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDomainDmarc(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.ingest.v1.DomainService/GetDomainDmarc',
+            contracts_dot_ingest_dot_v1_dot_domain__service__pb2.GetDomainDmarcRequest.SerializeToString,
+            contracts_dot_ingest_dot_v1_dot_domain__service__pb2.GetDomainDmarcResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDomainTlsReports(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.ingest.v1.DomainService/GetDomainTlsReports',
+            contracts_dot_ingest_dot_v1_dot_domain__service__pb2.GetDomainTlsReportsRequest.SerializeToString,
+            contracts_dot_ingest_dot_v1_dot_domain__service__pb2.GetDomainTlsReportsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,10 @@ class DomainServiceStub:
     """Checks the records some seconds later."""
     RotateDkim: _grpc.UnaryUnaryMultiCallable[_domain_service_pb2.RotateDkimRequest, _domain_service_pb2.RotateDkimResponse]
     """Adds DKIM keys, which sign as soon as DNS has their records."""
+    GetDomainDmarc: _grpc.UnaryUnaryMultiCallable[_domain_service_pb2.GetDomainDmarcRequest, _domain_service_pb2.GetDomainDmarcResponse]
+    """Who sends as the domain, by the DMARC reports of receivers."""
+    GetDomainTlsReports: _grpc.UnaryUnaryMultiCallable[_domain_service_pb2.GetDomainTlsReportsRequest, _domain_service_pb2.GetDomainTlsReportsResponse]
+    """How other servers reach the domain's own servers, by their TLS reports."""
     ListDkimZone: _grpc.UnaryUnaryMultiCallable[_domain_service_pb2.ListDkimZoneRequest, _domain_service_pb2.ListDkimZoneResponse]
     """The TXT records that the dkim_zone of a brand has to publish. For the operator."""
 
@@ -69,6 +73,10 @@ class DomainServiceAsyncStub(DomainServiceStub):
     """Checks the records some seconds later."""
     RotateDkim: _aio.UnaryUnaryMultiCallable[_domain_service_pb2.RotateDkimRequest, _domain_service_pb2.RotateDkimResponse]  # type: ignore[assignment]
     """Adds DKIM keys, which sign as soon as DNS has their records."""
+    GetDomainDmarc: _aio.UnaryUnaryMultiCallable[_domain_service_pb2.GetDomainDmarcRequest, _domain_service_pb2.GetDomainDmarcResponse]  # type: ignore[assignment]
+    """Who sends as the domain, by the DMARC reports of receivers."""
+    GetDomainTlsReports: _aio.UnaryUnaryMultiCallable[_domain_service_pb2.GetDomainTlsReportsRequest, _domain_service_pb2.GetDomainTlsReportsResponse]  # type: ignore[assignment]
+    """How other servers reach the domain's own servers, by their TLS reports."""
     ListDkimZone: _aio.UnaryUnaryMultiCallable[_domain_service_pb2.ListDkimZoneRequest, _domain_service_pb2.ListDkimZoneResponse]  # type: ignore[assignment]
     """The TXT records that the dkim_zone of a brand has to publish. For the operator."""
 
@@ -130,6 +138,22 @@ class DomainServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_domain_service_pb2.RotateDkimResponse, _abc.Awaitable[_domain_service_pb2.RotateDkimResponse]]:
         """Adds DKIM keys, which sign as soon as DNS has their records."""
+
+    @_abc_1.abstractmethod
+    def GetDomainDmarc(
+        self,
+        request: _domain_service_pb2.GetDomainDmarcRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_domain_service_pb2.GetDomainDmarcResponse, _abc.Awaitable[_domain_service_pb2.GetDomainDmarcResponse]]:
+        """Who sends as the domain, by the DMARC reports of receivers."""
+
+    @_abc_1.abstractmethod
+    def GetDomainTlsReports(
+        self,
+        request: _domain_service_pb2.GetDomainTlsReportsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_domain_service_pb2.GetDomainTlsReportsResponse, _abc.Awaitable[_domain_service_pb2.GetDomainTlsReportsResponse]]:
+        """How other servers reach the domain's own servers, by their TLS reports."""
 
     @_abc_1.abstractmethod
     def ListDkimZone(

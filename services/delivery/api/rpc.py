@@ -1,12 +1,20 @@
-"""The gRPC API for the other services: attempts from the journal, and captured test mail."""
+"""The gRPC API for the other services: attempts from the journal, captured test mail, and
+figures of reports about domains."""
+
+from collections.abc import Sequence
+from datetime import date
 
 import grpc
+import msgspec
 
 from contracts.delivery.v1 import delivery_service_pb2 as pb
 from contracts.delivery.v1.delivery_service_pb2_grpc import DeliveryServiceServicer
 from kernel.database import Database
 from kernel.rpc import Context, RequestError, check_text, map_errors, parse_id
+from services.delivery.domain.domain_reports import Detail, DmarcSource
 from services.delivery.domain.owned_attempt import AttemptKey
+from services.delivery.store import domain_reports
+from services.delivery.store.domain_reports import Day, Period
 from services.delivery.store.journal import Journal
 from services.delivery.store.sandbox import SandboxStore
 
@@ -65,3 +73,44 @@ class DeliveryServicer(DeliveryServiceServicer):
         if found is None:
             raise RequestError("sandbox message not found", grpc.StatusCode.NOT_FOUND)
         return pb.GetSandboxMessageResponse(message=found)
+
+    @map_errors
+    async def GetDomainReports(  # noqa: N802
+        self, request: pb.GetDomainReportsRequest, context: Context
+    ) -> pb.GetDomainReportsResponse:
+        tenant_id = parse_id(request.tenant_id, "tenant_id")
+        domain_id = parse_id(request.domain_id, "domain_id")
+        kind = check_text(request.kind, "kind")
+        period = Period(parse_day(request.since, "since"), parse_day(request.until, "until"))
+        async with self._tenant_database.transaction(tenant_id=tenant_id) as tx:
+            days = await domain_reports.days(tx, domain_id, kind=kind, period=period)
+            rows = await domain_reports.rows(tx, domain_id, kind=kind, period=period)
+        return to_response(days, rows)
+
+
+def parse_day(text: str, name: str) -> date:
+    """Raises RequestError."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise RequestError(f"{name} is no date: YYYY-MM-DD") from None
+
+
+def to_response(
+    days: Sequence[Day], rows: Sequence[tuple[Detail, int]]
+) -> pb.GetDomainReportsResponse:
+    response = pb.GetDomainReportsResponse(
+        days=[
+            pb.ReportDay(
+                day=str(one.day), reports=one.reports, passed=one.passed, failed=one.failed
+            )
+            for one in days
+        ]
+    )
+    for detail, count in rows:
+        fields = msgspec.structs.asdict(detail)
+        if isinstance(detail, DmarcSource):
+            response.sources.add(messages=count, **fields)
+        else:
+            response.results.add(sessions=count, **fields)
+    return response

@@ -37,12 +37,18 @@ from services.delivery.api.sandbox import SandboxHandler, SandboxListener
 from services.delivery.app.return_path import create_operator_mail, create_return_path_loops
 from services.delivery.app.tls import create_resolver, create_tls_policies, create_tls_reporter
 from services.delivery.clients.dns import CachingResolver
-from services.delivery.clients.mail_reader import MailReader
+from services.delivery.clients.mail_reader import (
+    ChildReader,
+    mail_reader,
+    report_reader,
+)
 from services.delivery.clients.mx_connector import MxConnector
 from services.delivery.clients.operator_mail import OperatorMail
 from services.delivery.clients.smtp.connections import ConnectionConfig, Connections
 from services.delivery.clients.smtp.dial import SmtpDialer
 from services.delivery.clients.smtp.timeouts import Timeouts
+from services.delivery.domain.domain_reports import ReportFigures
+from services.delivery.domain.returned_mail import ReturnedMail
 from services.delivery.handlers import Handlers
 from services.delivery.loops.committer import JournalCommitter
 from services.delivery.loops.delivery_dispatcher import DeliveryDispatcher
@@ -85,7 +91,8 @@ class Dependencies:
     worker: WorkerRegistration
     days: JournalDayPartitions
     content: ContentStore
-    mail_reader: MailReader
+    mail_reader: ChildReader[ReturnedMail]
+    report_reader: ChildReader[ReportFigures]
     operator_mail: OperatorMail | None
     resolver: Resolver
     tls_counter: TlsSessionCounter
@@ -97,6 +104,7 @@ class Dependencies:
         optional = (self.tls_reporter, self.operator_mail)
         await close_in_order(
             self.mail_reader.child.close,
+            self.report_reader.child.close,
             self.tls_counter.close,
             *(one.close for one in optional if one is not None),
             self.outbox.drain,
@@ -167,7 +175,8 @@ def create_dependencies(settings: Settings) -> Dependencies:
         WorkerRegistration(database, socket.gethostname(), lease_s=settings.worker_lease_s),
         JournalDayPartitions(database, retention_days=settings.journal_retention_days),
         open_store(settings.content_store_url),
-        MailReader(),
+        mail_reader(),
+        report_reader(),
         create_operator_mail(settings),
         resolver,
         TlsSessionCounter(None if reporter is None else ReportStore(database)),

@@ -4,10 +4,12 @@ from typing import TYPE_CHECKING
 
 from contracts.ingest.v1.directory_pb2 import Domain
 from kernel.brand import read_brands
+from kernel.crypto import derived_key
 from kernel.service import Loop
 from kernel.table import ReplicatedTable
 from kernel.tls import Certificates
 from mail.address import parse_mailbox
+from services.delivery.api.return_path.domain_reports import DomainReports
 from services.delivery.api.return_path.people import People
 from services.delivery.api.return_path.receiver import ReturnPathDependencies
 from services.delivery.api.return_path.server import create_return_path, return_addresses
@@ -38,9 +40,15 @@ def create_return_path_loops(deps: "Dependencies", domains: ReplicatedTable[Doma
         deps.operator_mail,
         HourlyAllowance(settings.operator_mail_per_hour_max),
     )
+    reports = DomainReports(
+        tuple(derived_key(key, "domain reports") for key in settings.secret_keys),
+        domains,
+        deps.report_reader,
+        deps.system_database,
+    )
     dependencies = ReturnPathDependencies(
-        return_addresses(settings), people, deps.mail_reader, deps.system_database, deps.outbox,
-        deps.health,
+        return_addresses(settings), people, reports, deps.mail_reader, deps.system_database,
+        deps.outbox, deps.health,
     )  # fmt: skip
     return [
         create_return_path(

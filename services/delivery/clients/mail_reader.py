@@ -1,34 +1,51 @@
-"""Client of the child process that reads mail from strangers: hostile mail can crash it."""
+"""Clients of the child processes that read mail from strangers: hostile mail can crash them."""
 
 import logging
+from collections.abc import Callable
+from typing import Generic, TypeVar
 
 import msgspec
 
 from kernel.child import Child, ChildKilled, ChildLimits, ChildRaised
-from services.delivery.domain import returned_mail
+from services.delivery.domain import domain_reports, returned_mail
+from services.delivery.domain.domain_reports import ReportFigures
 from services.delivery.domain.returned_mail import UNREADABLE, ReturnedMail
 
 LIMITS = ChildLimits(cpu_s=2.0, memory_bytes=256 << 20)  # for one mail of at most 1 MiB
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
 
-class MailReader:
-    """One child, which starts with the first mail; mail is read one by one."""
+class ChildReader(Generic[T]):
+    """One child, which starts with the first mail; mail is read one by one. create: the name of the
+    function that creates its work. decode: its result. unreadable: what is beyond LIMITS."""
 
-    def __init__(self) -> None:
-        function = f"{returned_mail.__name__}:{returned_mail.create_reader.__name__}"
-        self.child = Child("delivery.return_path", function, b"", limits=LIMITS)
+    def __init__(self, create: str, decode: Callable[[bytes], T], *, unreadable: T) -> None:
+        self.child = Child("delivery.return_path", create, b"", limits=LIMITS)
+        self._decode = decode
+        self._unreadable = unreadable
 
-    async def read(self, raw: bytes) -> ReturnedMail:
-        """UNREADABLE if it cannot be read within LIMITS. Raises Unavailable."""
+    async def read(self, raw: bytes) -> T:
+        """Raises Unavailable."""
         [result] = await self.child.process([raw])
         if isinstance(result, ChildKilled):
-            return UNREADABLE
+            return self._unreadable
         if isinstance(result, ChildRaised):
             logger.error("return_path.reader_failed", extra={"error": result.error})
-            return UNREADABLE
+            return self._unreadable
         try:
-            return returned_mail.decode(result)
+            return self._decode(result)
         except (msgspec.ValidationError, msgspec.DecodeError):
-            return UNREADABLE
+            return self._unreadable
+
+
+def mail_reader() -> ChildReader[ReturnedMail]:
+    create = f"{returned_mail.__name__}:{returned_mail.create_reader.__name__}"
+    return ChildReader(create, returned_mail.decode, unreadable=UNREADABLE)
+
+
+def report_reader() -> ChildReader[ReportFigures]:
+    create = f"{domain_reports.__name__}:{domain_reports.create_reader.__name__}"
+    unreadable = ReportFigures("", "it is too much to read")
+    return ChildReader(create, domain_reports.decode, unreadable=unreadable)

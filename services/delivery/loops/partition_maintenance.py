@@ -2,8 +2,9 @@
 
 from functools import partial
 
+from kernel import clock
 from kernel.database import Database
-from services.delivery.store import mta_sts, sandbox, tls_reports
+from services.delivery.store import domain_reports, mta_sts, sandbox, tls_reports
 from services.delivery.store.days import JournalDayPartitions
 
 
@@ -22,7 +23,8 @@ class PartitionMaintenance:
         await self._days.create_partitions()
         await self._days.drop_expired()
         expire_captured = partial(sandbox.expire, retention_days=self._sandbox_retention_days)
-        for expire in (expire_captured, mta_sts.expire, tls_reports.expire):
+        expire_figures = partial(domain_reports.expire, today=clock.now().date())
+        for expire in (expire_captured, mta_sts.expire, tls_reports.expire, expire_figures):
             deleted = 1
             while deleted:
                 async with self._database.transaction() as tx:

@@ -1,6 +1,6 @@
 """The operations of the OpenAPI document: their ids, responses and examples."""
 
-from services.ingest.api import response_schemas
+from services.ingest.api import domain_report_schemas, response_schemas
 from services.ingest.api.administration import schemas
 from services.ingest.api.callers import (
     NAMING_TENANT,
@@ -155,6 +155,12 @@ OPERATIONS = {
     ),
     "post /v1/domains/{domain_id}/verify": Operation(
         "verifyDomain", response_schemas.DomainReference, access=NAMING_TENANT
+    ),
+    "get /v1/domains/{domain_id}/dmarc": Operation(
+        "getDomainDmarc", domain_report_schemas.DomainDmarc, access=NAMING_TENANT
+    ),
+    "get /v1/domains/{domain_id}/tls-reports": Operation(
+        "getDomainTlsReports", domain_report_schemas.DomainTlsReports, access=NAMING_TENANT
     ),
     "post /v1/accounts": Operation(
         "createAccount",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from services.ingest.api.administration import Administration
+from services.ingest.api.domain_reports import DomainReports
 from services.ingest.api.domains import Domains
 from services.ingest.api.egress.limits import Limits
 from services.ingest.api.egress.overrides import Overrides
@@ -27,6 +28,7 @@ class Resources:
     emails: Emails
     administration: Administration
     domains: Domains
+    domain_reports: DomainReports
     suppressions: Suppressions
     suppression_files: SuppressionFiles
     webhooks: Webhooks
@@ -55,6 +57,7 @@ def create_resources(
         emails,
         administration,
         domains=domains,
+        domain_reports=DomainReports(clients, domains),
         suppressions=Suppressions(clients, audit_log),
         suppression_files=suppression_files,
         webhooks=Webhooks(clients),

@@ -304,7 +304,7 @@ class DomainRecord(Struct):
     """A DNS record to publish. found: the values that the last check found. problem: what is wrong
     and what to do; empty if nothing is."""
 
-    record: Literal["DKIM", "SPF", "DMARC"]
+    record: Literal["DKIM", "SPF", "DMARC", "TLS-RPT", "Tracking"]
     name: str
     type: Literal["TXT", "MX", "CNAME"]
     ttl: str

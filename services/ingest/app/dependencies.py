@@ -33,6 +33,8 @@ from services.ingest.store.domains import DomainStore
 
 logger = logging.getLogger(__name__)
 
+REPORTS = "domain reports"
+
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
@@ -90,7 +92,9 @@ def create_dependencies(settings: Settings) -> Dependencies:
         content=open_store(settings.content_store_url),
         secrets=secrets,
         return_path_key=derived_key(settings.secret_keys[0], "return path"),
-        domain_keys=DomainKeys(secrets, hosts, brands),
+        domain_keys=DomainKeys(
+            secrets, hosts, brands, report_key=derived_key(settings.secret_keys[0], REPORTS)
+        ),
         clients=create_clients(settings),
         downloads=create_downloads(settings) if settings.attachment_fetch else None,
         lease=Lease(system, "ingest", "owner", lease_s=settings.lease_s),

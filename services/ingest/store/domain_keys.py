@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from dataclasses import dataclass
+from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
@@ -18,6 +19,7 @@ from kernel.brand import Brand, Brands
 from kernel.crypto import SecretKeyring
 from kernel.errors import ConfigError
 from kernel.ids import uuid7_text
+from mail import verp
 from mail.dkim import dkim_record
 from mail.records import DnsRecord, Purpose, expected_records, key_record, tracking_record
 
@@ -51,14 +53,17 @@ class PublishedHosts:
 
 class DomainKeys:
     """Generates and reads DKIM keys: RSA-2048 and Ed25519 (RFC 8463). hosts: false if the
-    installation has none. brands: may name others."""
+    installation has none. brands: may name others. report_key: of the addresses for reports."""
 
     def __init__(
         self,
         keyring: SecretKeyring,
         hosts: PublishedHosts,
         brands: Brands | None = None,
+        *,
+        report_key: bytes,
     ) -> None:
+        self._report_key = report_key
         self.hosts = hosts
         self._brands = brands or Brands()
         self._keyring = keyring
@@ -120,10 +125,18 @@ class DomainKeys:
             return_path_host=domain.return_path_host,
             bounce_mx=hosts.bounce_mx,
             spf_include=hosts.spf_include,
+            dmarc_report=self._report_address(domain, verp.DMARC_PREFIX),
+            tls_report=self._report_address(domain, verp.TLS_PREFIX),
         )
         host, target = domain.tracking_host, domain.tracking_target
         links = (tracking_record(host, target),) if host else ()
         return (*records, *links, *self._records_of_rotation(domain))
+
+    def _report_address(self, domain: Domain, prefix: str) -> str:
+        """At the domain's own return path, which needs no consent of another domain to get reports
+        (RFC 9990 §4)."""
+        identifier, host = UUID(domain.domain_id), domain.return_path_host
+        return verp.return_path(identifier, host, key=self._report_key, prefix=prefix).address
 
     def _hosts_of(self, domain: Domain) -> PublishedHosts:
         """Those that it was added with: its owner has published them."""

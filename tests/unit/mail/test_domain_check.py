@@ -12,6 +12,7 @@ from tests.support.rsa_key import RSA_KEY
 
 RSA = dkim_record(RSA_KEY.public_key())
 ED = dkim_record(ed25519.Ed25519PrivateKey.generate().public_key())
+TLS_REPORT = "t@a.example"
 KEY = RSA.partition("p=")[2]
 WANTED = (
     *records.expected_records(
@@ -21,6 +22,7 @@ WANTED = (
         bounce_mx="mx.engine.example",
         spf_include="spf.engine.example",
         dmarc_report="r@a.example",
+        tls_report=TLS_REPORT,
     ),
     records.tracking_record("links.a.example", "links.engine.example"),
 )
@@ -32,6 +34,7 @@ NAMES = {
     Purpose.DKIM: ("r1._domainkey.a.example", "TXT"),
     Purpose.DMARC: ("_dmarc.a.example", "TXT"),
     Purpose.RETURN_PATH: ("b.a.example", "MX"),
+    Purpose.TLS_RPT: ("_smtp._tls.a.example", "TXT"),
     Purpose.TRACKING: ("links.a.example", "CNAME"),
 }
 
@@ -130,7 +133,11 @@ def test_a_failed_lookup_is_unknown_and_not_ready_to_send() -> None:
             "ignore all of them",
         ),
         (Purpose.DMARC, ["v=DMARC1; p=reject; aspf=s; rua=mailto:a@b"], Status.WEAK, "aspf=s"),
-        (Purpose.DMARC, ["v=DMARC1; p=reject; rua=mailto:a@b.example"], Status.OK, ""),
+        (Purpose.DMARC, ["v=DMARC1; p=reject; rua=mailto:a@b.example"], Status.WEAK, "elsewhere"),
+        (Purpose.TLS_RPT, [], Status.MISSING, "publish"),
+        (Purpose.TLS_RPT, ["v=TLSRPTv1; rua=https://a.example"], Status.WEAK, "elsewhere"),
+        (Purpose.TLS_RPT, [f"v=TLSRPTv1;rua=mailto:x@y,mailto:{TLS_REPORT}"], Status.OK, ""),
+        (Purpose.TLS_RPT, ["v=TLSRPTv1; rua=a", "v=TLSRPTv1; rua=b"], Status.WRONG, "2 TLS-RPT"),
         (Purpose.RETURN_PATH, ["10 mx.other.example."], Status.WRONG, "It must be"),
         (
             Purpose.RETURN_PATH,

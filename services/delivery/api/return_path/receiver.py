@@ -1,8 +1,8 @@
 """One SMTP client at the return path: which addresses it may write to, and what its mail reports.
 
-What is accepted is done with: a report is in the journal and in the outbox before the 250, mail to
-people is in the API, other mail is counted and dropped. Nothing is ever answered by mail (RFC 3834
-§2, RFC 5321 §4.5.5).
+What is accepted is done with: before the 250, a report is in the journal and in the outbox, or in
+the figures of its domain, and mail to people is in the API; other mail is counted and dropped.
+Nothing is ever answered by mail (RFC 3834 §2, RFC 5321 §4.5.5).
 """
 
 import asyncio
@@ -22,8 +22,9 @@ from kernel.topics import encode
 from mail import verp
 from mail.address import Mailbox, canonical
 from mail.smtp_server_events import Event, MessageReceived, RecipientGiven, SenderGiven
+from services.delivery.api.return_path.domain_reports import DomainReports
 from services.delivery.api.return_path.people import People
-from services.delivery.clients.mail_reader import MailReader
+from services.delivery.clients.mail_reader import ChildReader
 from services.delivery.domain.returned_mail import ReturnedMail, SentMessage, event_of
 from services.delivery.store import reports
 
@@ -33,7 +34,7 @@ SENDER_OK = "250 2.1.0 Ok"
 RECIPIENT_OK = "250 2.1.5 Ok"
 UNKNOWN = "550 5.1.1 No such address here"
 NO_FEEDBACK = "550 5.7.1 Only reports of complaints are accepted here"
-TOO_LARGE = "552 5.3.4 The message is too large to be forwarded"
+TOO_LARGE = "552 5.3.4 The message is too large"
 UNAVAILABLE = "451 4.3.0 Try again later"
 
 logger = logging.getLogger(__name__)
@@ -60,7 +61,8 @@ class ReturnPathDependencies:
 
     addresses: ReturnAddresses
     people: People
-    reader: MailReader
+    domain_reports: DomainReports
+    reader: ChildReader[ReturnedMail]
     database: Database
     outbox: Outbox
     health: DependencyHealth
@@ -84,7 +86,8 @@ class ReturnPathReceiver:
         return ""
 
     def _reply_to_recipient(self, mailbox: Mailbox) -> str:
-        if self._deps.addresses.takes(mailbox) or self._deps.people.takes(mailbox):
+        deps = self._deps
+        if any(one.takes(mailbox) for one in (deps.addresses, deps.people, deps.domain_reports)):
             return RECIPIENT_OK
         return UNAVAILABLE if self._deps.people.may_take(mailbox) else UNKNOWN
 
@@ -113,16 +116,19 @@ class ReturnPathReceiver:
     async def _receive(self, mail: ReturnedMail, event: MessageReceived) -> str:
         """The reply. A person who writes to a feedback address shall know that nobody reads it.
         Complaints that people get count too, if they prove their message."""
-        has_people = any(map(self._deps.people.takes, event.recipients))
-        if has_people and event.is_cut:
+        others = (self._deps.people, self._deps.domain_reports)
+        is_whole = any(one.takes(box) for one in others for box in event.recipients)
+        if is_whole and event.is_cut:
             return TOO_LARGE
         if problem := await self._deps.people.receive(event, mail.trace, self._client):
+            return problem
+        if problem := await self._deps.domain_reports.receive(event):
             return problem
         named = {one for box in event.recipients if (one := self._deps.addresses.message_of(box))}
         ids = named or self._proved(mail)
         found = await self._record(mail, ids) if mail.is_report and ids else {}
         self._count(mail, found)
-        return ACCEPTED if named or has_people or mail.is_feedback else NO_FEEDBACK
+        return ACCEPTED if named or is_whole or mail.is_feedback else NO_FEEDBACK
 
     def _proved(self, mail: ReturnedMail) -> set[UUID]:
         """The message of a complaint to a feedback address, by the tokens inside it."""

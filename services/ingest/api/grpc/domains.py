@@ -5,12 +5,22 @@ from contracts.ingest.v1.domain_service_pb2_grpc import DomainServiceServicer
 from services.ingest.api.access import Principal
 from services.ingest.api.administration.base import parse_id
 from services.ingest.api.callers import Caller
+from services.ingest.api.domain_reports import (
+    DMARC,
+    TLS,
+    DomainReports,
+    Period,
+    dmarc_to_json,
+    parse_period,
+    tls_to_json,
+)
 from services.ingest.api.domain_requests import CreateDomainRequest, UpdateDomainRequest
 from services.ingest.api.domain_views import summary_to_json, to_json, zone_entry_to_json
 from services.ingest.api.domains import Domains, DomainView
 from services.ingest.api.grpc.base import (
     RpcAccess,
     authenticated,
+    checked_json,
     given_fields,
     next_page_token,
     page_of,
@@ -20,9 +30,10 @@ from services.ingest.api.grpc.server import Context
 
 
 class DomainServicer(DomainServiceServicer):
-    def __init__(self, access: RpcAccess, domains: Domains) -> None:
+    def __init__(self, access: RpcAccess, domains: Domains, reports: DomainReports) -> None:
         self.access = access
         self._domains = domains
+        self._reports = reports
 
     @authenticated
     async def CreateDomain(
@@ -79,6 +90,24 @@ class DomainServicer(DomainServiceServicer):
         return pb.RotateDkimResponse(domain=to_proto(view))
 
     @authenticated
+    async def GetDomainDmarc(
+        self, request: pb.GetDomainDmarcRequest, principal: Principal, _: Context
+    ) -> pb.GetDomainDmarcResponse:
+        identifier, period = domain_id(request.id), period_of(request)
+        found = await self._reports.get(principal, identifier, kind=DMARC, period=period)
+        dmarc = proto_from_json(pb.DomainDmarc, dmarc_to_json(found))
+        return pb.GetDomainDmarcResponse(dmarc=dmarc)
+
+    @authenticated
+    async def GetDomainTlsReports(
+        self, request: pb.GetDomainTlsReportsRequest, principal: Principal, _: Context
+    ) -> pb.GetDomainTlsReportsResponse:
+        identifier, period = domain_id(request.id), period_of(request)
+        found = await self._reports.get(principal, identifier, kind=TLS, period=period)
+        reports = proto_from_json(pb.DomainTlsReports, tls_to_json(found))
+        return pb.GetDomainTlsReportsResponse(tls_reports=reports)
+
+    @authenticated
     async def ListDkimZone(
         self, request: pb.ListDkimZoneRequest, _: Caller, __: Context
     ) -> pb.ListDkimZoneResponse:
@@ -91,6 +120,12 @@ class DomainServicer(DomainServiceServicer):
 def domain_id(text: str) -> str:
     """Raises Problem 404."""
     return parse_id(text, "the domain")
+
+
+def period_of(request: pb.GetDomainDmarcRequest | pb.GetDomainTlsReportsRequest) -> Period:
+    """Raises Problem."""
+    checked_json(request)
+    return parse_period(request.since, request.until)
 
 
 def to_proto(view: DomainView) -> pb.DomainInfo:

@@ -72,7 +72,7 @@ def public_services(
         *administrative_services(access, resources.administration),
         PublicService(
             name_in(domain_service_pb2.DESCRIPTOR),
-            DomainServicer(access, resources.domains),
+            DomainServicer(access, resources.domains, resources.domain_reports),
             domain_service_pb2_grpc.add_DomainServiceServicer_to_server,
         ),
         PublicService(

@@ -24,6 +24,7 @@ from services.ingest.api.rest import (
     audit,
     brands,
     dkim_zone,
+    domain_reports,
     domains,
     emails,
     ips,
@@ -90,6 +91,7 @@ def routers(dependencies: RestDependencies) -> Iterator[APIRouter]:
     yield suppressions.routes(access, resources.suppressions)
     yield queues.routes(access, resources.queues)
     yield shield.routes(access, dependencies.send_handler, resources.scoring)
+    yield domain_reports.routes(access, resources.domain_reports)
     yield sandbox.routes(access, resources.sandbox)
     yield domains.routes(access, resources.domains)
     yield dkim_zone.routes(access, resources.domains)

@@ -4,7 +4,7 @@ import gzip
 
 import pytest
 
-from services.delivery.clients.mail_reader import MailReader
+from services.delivery.clients.mail_reader import mail_reader
 from services.delivery.domain.returned_mail import UNREADABLE
 from tests.support.returned_mail import bounce
 
@@ -39,7 +39,7 @@ HOSTILE = {
 
 
 async def test_hostile_mail_is_read_or_given_up_and_the_next_one_is_read() -> None:
-    reader = MailReader()
+    reader = mail_reader()
     try:
         for name, raw in HOSTILE.items():
             mail = await reader.read(raw[:MIB])
@@ -51,7 +51,7 @@ async def test_hostile_mail_is_read_or_given_up_and_the_next_one_is_read() -> No
 
 @pytest.mark.parametrize("raw", [b"", b"\r\n", b"\0" * 100])
 async def test_empty_mail_is_no_report(raw: bytes) -> None:
-    reader = MailReader()
+    reader = mail_reader()
     try:
         assert not (await reader.read(raw)).is_report
     finally:

@@ -48,6 +48,11 @@ class AppliedPolicy:
     lines: tuple[str, ...] = ()
     mx: tuple[str, ...] = ()
 
+    @property
+    def octets(self) -> int:
+        """About how many it has in a report."""
+        return sum(map(len, (*self.lines, *self.mx)))
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:

@@ -17,7 +17,7 @@ from tests.support.authority import DAY, Certified
 from tests.support.delivery import Harness
 from tests.support.name_server import SERVFAIL
 from tests.support.policy_server import policy_text, response
-from tests.support.protected_domains import ROOT, Records, world_of
+from tests.support.protected_domains import ROOT, Records, reported_failures, world_of
 from tests.support.smtp_peer import Act, Acts, SmtpPeer
 from tests.support.stack import harness_fixture
 
@@ -98,6 +98,16 @@ CASES = {
     ),
 }  # fmt: skip
 
+REPORTED = {
+    "has_an_authority_and_another_name": "validation-failure",
+    "has_another_certificate": "validation-failure",
+    "offers_no_starttls": "starttls-not-supported",
+    "closes_in_the_handshake": "validation-failure",
+    "has_unusable_records_and_no_tls": "starttls-not-supported",
+    "has_bogus_records": "dnssec-invalid",
+    "is_not_the_proven_host": "dnssec-invalid",
+}
+
 
 harness = harness_fixture(Harness, scope="module")
 
@@ -142,7 +152,7 @@ async def run_all(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> dict[str
     async with (
         world_of(
             harness, list(domains.values()), responses=responses, monkeypatch=monkeypatch,
-            more=records, insecure=insecure,
+            more=records, insecure=insecure, tls_report_from="tls@sender.example",
         ) as world,
         AsyncExitStack() as stack,
     ):  # fmt: skip
@@ -158,6 +168,16 @@ async def run_all(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> dict[str
             name: CaseResult(results[one.message_id], peers[name])
             for name, one in zip(CASES, batch, strict=True)
         }
+
+
+def test_the_report_to_the_domain_has_the_reason_of_each_refusal(
+    harness: Harness, case_results: dict[str, CaseResult]
+) -> None:
+    assert len(case_results) == len(CASES)
+    found = reported_failures(harness)
+    assert {name: found.get(domain_of(name)) for name in REPORTED} == REPORTED
+    accepted = {name for name, one in CASES.items() if not one.refused}
+    assert not {domain_of(name) for name in accepted} & found.keys()
 
 
 @pytest.mark.parametrize("name", CASES)

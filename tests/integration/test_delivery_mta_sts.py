@@ -15,7 +15,7 @@ from kernel import metrics
 from services.delivery.clients import mta_sts as client
 from tests.support.delivery import Harness
 from tests.support.policy_server import policy_text, response
-from tests.support.protected_domains import certificate_of, world_of
+from tests.support.protected_domains import certificate_of, reported_failures, world_of
 from tests.support.smtp_peer import Act, Acts, SmtpPeer
 from tests.support.stack import harness_fixture
 
@@ -59,6 +59,9 @@ CASES = {
     "has_an_expired_certificate": enforce(certificate="expired", refused="has expired"),
     "has_a_certificate_of_another": enforce(certificate="other", refused=OTHER_NAME),
     "has_an_unknown_authority": enforce(certificate="unknown", refused="a trusted authority"),
+    "has_a_self_signed_certificate": enforce(
+        certificate="self-signed", refused="a trusted authority"
+    ),
     "offers_no_starttls": enforce(
         certificate=None, refused="does not offer STARTTLS", code="4.7.4"
     ),
@@ -100,6 +103,18 @@ CASES = {
     "is_wanted_by_both": enforce(enforced=True),
 }  # fmt: skip
 
+REPORTED = {
+    "is_not_in_the_policy": "validation-failure",
+    "has_an_expired_certificate": "certificate-expired",
+    "has_a_certificate_of_another": "certificate-host-mismatch",
+    "has_an_unknown_authority": "certificate-not-trusted",
+    "has_a_self_signed_certificate": "certificate-not-trusted",
+    "offers_no_starttls": "starttls-not-supported",
+    "closes_in_the_handshake": "validation-failure",
+    "replies_454_to_starttls": "validation-failure",
+    "has_a_policy_in_testing": "certificate-host-mismatch",
+}
+
 
 def name_of(case: str) -> str:
     return f"{case.replace('_', '-')}.example"
@@ -135,7 +150,12 @@ async def run_all(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> dict[str
     wrong = [name_of("has_a_policy_host_with_a_wrong_certificate")]
     async with (
         world_of(
-            harness, domains, responses=responses, monkeypatch=monkeypatch, wrong=wrong
+            harness,
+            domains,
+            responses=responses,
+            monkeypatch=monkeypatch,
+            wrong=wrong,
+            tls_report_from="tls@sender.example",
         ) as world,
         AsyncExitStack() as stack,
     ):
@@ -157,6 +177,17 @@ def peer_of(name: str) -> SmtpPeer:
         return SmtpPeer(case.acts)
     tls = certificate_of(case.certificate, f"mx.{name_of(name)}").context()
     return SmtpPeer(case.acts, tls=tls)
+
+
+def test_the_report_to_the_domain_has_the_reason_of_each_refusal(
+    harness: Harness, case_results: dict[str, CaseResult]
+) -> None:
+    assert len(case_results) == len(CASES)
+    found = reported_failures(harness)
+    assert {name: found.get(name_of(name)) for name in REPORTED} == REPORTED
+    under_policy = {name for name, one in CASES.items() if one.protected_by == "mta-sts"}
+    assert {name for name in under_policy if CASES[name].refused} <= REPORTED.keys()
+    assert not {name_of(name) for name in under_policy - REPORTED.keys()} & found.keys()
 
 
 @pytest.mark.parametrize("name", CASES)

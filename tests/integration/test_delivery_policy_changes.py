@@ -8,6 +8,7 @@ import pytest
 
 from contracts.delivery.v1 import events_pb2 as events
 from services.delivery.clients import mta_sts as client
+from services.delivery.clients import mx_connector
 from services.delivery.loops import tls_policies
 from tests.support.delivery import Harness, wait_until
 from tests.support.name_server import SERVFAIL
@@ -121,6 +122,32 @@ def test_the_next_host_is_tried_if_a_host_has_no_valid_certificate(
             result = await world.send(domain, first, second)
             assert (result.outcome, result.reply.mx) == (DELIVERED, f"mx2.{domain}")
             assert (len(first.messages), len(second.messages)) == (0, 1)
+
+    asyncio.run(scenario())
+
+
+def test_much_mail_to_a_host_that_the_policy_refuses_dials_it_once_per_backoff(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such attempts use no limit of the scheduler, so nothing else bounds the connections."""
+    domain = "many.example"
+    policy = response(policy_text(f"mx.{domain}"))
+    monkeypatch.setattr(mx_connector, "BACKOFF_S", 3_600.0)
+    monkeypatch.setattr(mx_connector, "BACKOFF_MAX_S", 3_600.0)
+
+    async def scenario() -> None:
+        async with (
+            peer(domain, kind="expired") as server,
+            domain_with(harness, domain, policy, monkeypatch) as world,
+        ):
+            for _ in range(3):
+                batch = [one for _ in range(40) for one in await world.assign(domain, server)]
+                await world.running.topics.publish(batch)
+                results = await world.running.topics.results(batch)
+                assert {one.outcome for one in results} == {TEMPORARY}
+                assert {one.reply.enhanced for one in results} == {"4.7.5"}
+            assert len(server.connections) == 1
+            assert server.messages == []
 
     asyncio.run(scenario())
 

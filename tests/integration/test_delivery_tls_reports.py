@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import json
 from base64 import b64decode
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,8 +24,9 @@ from mail.tls_rpt import AppliedPolicy, Failure, PolicyKind, ReportingOrganizati
 from services.delivery import app
 from services.delivery.clients.email_api import EmailApi
 from services.delivery.clients.report_sender import ReportSender
+from services.delivery.domain.tls_policy import TlsPolicy
 from services.delivery.loops import tls_reports
-from services.delivery.loops.tls_reports import TlsReporter
+from services.delivery.loops.tls_reports import FIRST, PAGE_OCTETS, TlsReporter, TlsSessionCounter
 from services.delivery.store import mta_sts
 from services.delivery.store import tls_reports as tls_results
 from services.delivery.store.tls_reports import DueReport, ReportStore, ResultKey
@@ -273,6 +274,38 @@ async def test_counts_of_several_processes_are_added_up(harness: Harness) -> Non
     assert sorted(sessions for _, _, sessions in await query(harness, COUNTS)) == [5, 10]
     await query(harness, "DELETE FROM delivery.tls_results")
     await database.close()
+
+
+async def test_large_policies_are_stored_and_read_in_bounded_statements(harness: Harness) -> None:
+    database = Database(harness.database.system("delivery"), name="test")
+    store = RecordingStore(database)
+    counter = TlsSessionCounter(store)
+    for number in range(100):
+        sts = Policy(Mode.ENFORCE, tuple(f"{n}.{'x' * 60}.example" for n in range(900)), number)
+        counter.count_fetch(
+            TlsPolicy(domain="large.example", mta_sts=sts), ResultType.STS_POLICY_INVALID, ""
+        )
+    await counter.flush()
+    policies = [key.policy for page in store.pages for key in page]
+    assert len(policies) == len(set(policies)) == 100
+    assert max(sum(key.policy.octets for key in page) for page in store.pages) <= PAGE_OCTETS
+    await query(harness, YESTERDAY)
+    [due] = await store.due(FIRST)
+    read = await store.results(due)
+    assert 10 < len(read) < 100
+    assert sum(one.policy.octets for one in read) <= tls_results.OCTETS_MAX
+    await query(harness, "DELETE FROM delivery.tls_results")
+    await database.close()
+
+
+class RecordingStore(ReportStore):
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.pages: list[Mapping[ResultKey, int]] = []
+
+    async def add(self, counts: Mapping[ResultKey, int]) -> None:
+        self.pages.append(counts)
+        await super().add(counts)
 
 
 def test_counts_that_cannot_be_read_affect_their_report_alone(harness: Harness) -> None:

@@ -42,6 +42,12 @@ class Certified:
         key = ec.generate_private_key(ec.SECP256R1())
         return cls(key, certificate(name, key, issuer=name, by=key, authority=True))
 
+    @classmethod
+    def self_signed(cls, *names: str) -> Self:
+        """A server without an authority."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        return cls(key, certificate("server", key, issuer="server", by=key, names=names))
+
     @property
     def der(self) -> bytes:
         return self.certificate.public_bytes(Encoding.DER)

@@ -22,10 +22,20 @@ Records: TypeAlias = dict[str, Mapping[str, list[str] | str] | str]
 
 
 def certificate_of(kind: str, host: str) -> Certified:
+    if kind == "self-signed":
+        return Certified.self_signed(host)
     authority = Certified.root("unknown") if kind == "unknown" else ROOT
     if kind == "expired":
         return authority.server(host, since=-3 * DAY, until=-DAY)
     return authority.server("mx.other.example" if kind == "other" else host)
+
+
+def reported_failures(harness: Harness) -> dict[str, str]:
+    """What the TLS reports of the day will call the failed session of each domain."""
+    with harness.database.connect() as owner:
+        query = "SELECT domain, failure::jsonb ->> 'result' FROM delivery.tls_results"
+        rows = owner.execute(query).fetchall()
+    return {str(domain): str(kind) for domain, kind in rows if kind}
 
 
 @dataclass(frozen=True)

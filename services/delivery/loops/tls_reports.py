@@ -4,6 +4,7 @@ A day later, those of each domain are sent to the addresses that it names."""
 import logging
 from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import islice
 
 from kernel import clock
 from kernel.errors import Fenced, Unavailable
@@ -23,7 +24,7 @@ from services.delivery.store import tls_reports as store
 from services.delivery.store.tls_reports import DueReport, ReportStore, ResultKey
 
 KEYS_MAX = 10_000  # counts in memory; further kinds of results are left out
-PAGE = 500
+PAGE, PAGE_OCTETS = 500, 1 << 20  # of one statement: a policy has up to 64 KB
 GIVE_UP_AFTER = timedelta(days=2)  # from the end of the day
 FIRST = DueReport(date.min, "")
 
@@ -60,7 +61,7 @@ class TlsSessionCounter:
     async def flush(self) -> None:
         """Add what was counted to the database; after a failure, later. Raises Unavailable."""
         while self._store is not None and self._counts:
-            page = dict(list(self._counts.items())[:PAGE])
+            page = self._next_page()
             for key in page:
                 del self._counts[key]
             try:
@@ -71,6 +72,16 @@ class TlsSessionCounter:
                 raise
             except Exception:  # these counts cannot be stored
                 logger.exception("delivery.tls_report.counts_lost")
+
+    def _next_page(self) -> dict[ResultKey, int]:
+        page: dict[ResultKey, int] = {}
+        octets = 0
+        for key, sessions in islice(self._counts.items(), PAGE):
+            octets += key.policy.octets
+            if page and octets > PAGE_OCTETS:
+                break
+            page[key] = sessions
+        return page
 
     async def close(self) -> None:
         """Add what is left. What the database does not take now is lost."""

@@ -15,6 +15,7 @@ PAGE = 100  # domains
 SETTLED_AFTER = timedelta(minutes=10)  # from the end of a day, when all processes have added to it
 RETENTION_DAYS = 7  # of counts that are not reported
 ROWS_MAX = 1_000  # of one domain and day that are reported
+OCTETS_MAX = 4 << 20  # of them: each has a policy of up to 64 KB
 
 ADD = """
 INSERT INTO delivery.tls_results (day, domain, digest, policy, failure, sessions)
@@ -32,8 +33,13 @@ GROUP BY day, domain ORDER BY day, domain LIMIT %s
 """
 
 RESULTS = """
-SELECT policy, failure, sessions FROM delivery.tls_results WHERE day = %s AND domain = %s
-ORDER BY digest LIMIT %s
+SELECT policy, failure, sessions FROM (
+    SELECT *, sum(octet_length(policy) + octet_length(failure)) OVER (ORDER BY digest) AS octets
+    FROM (
+        SELECT policy, failure, sessions, digest FROM delivery.tls_results
+        WHERE day = %s AND domain = %s ORDER BY digest LIMIT %s
+    ) AS first_rows
+) AS summed WHERE octets <= %s ORDER BY digest
 """
 
 EXPIRE = """
@@ -92,7 +98,7 @@ class ReportStore:
     async def results(self, report: DueReport) -> list[PolicyResult]:
         """The results of a day and domain, by policy."""
         found: dict[AppliedPolicy, tuple[int, dict[Failure, int]]] = {}
-        rows = await self._database.execute_autocommit(RESULTS, (*report, ROWS_MAX))
+        rows = await self._database.execute_autocommit(RESULTS, (*report, ROWS_MAX, OCTETS_MAX))
         for policy_text, failure_text, sessions in rows:
             policy = msgspec.json.decode(policy_text, type=AppliedPolicy)
             failure = msgspec.json.decode(failure_text, type=Failure | None)

@@ -95,6 +95,12 @@ class Api:
             )
         return found[0]
 
+    def owner_id(self, tenant: str, *, account_wide: bool) -> str:
+        """The id of the tenant; empty for what belongs to an account."""
+        if bool(tenant) == account_wide:
+            raise ConfigError("Name a tenant by --tenant, or use --account-wide.")
+        return "" if account_wide else str(self.find("tenants", tenant)["id"])
+
     def _by_id(self, noun: str, identifier: str) -> list[dict[str, Any]]:
         try:
             UUID(identifier)

@@ -7,6 +7,9 @@ import typer
 
 Data = Annotated[Path, typer.Option(envvar="OBM_DATA", help="Data folder of the installation")]
 DATA = Path("data")
+AccountOption = Annotated[
+    bool, typer.Option("--account-wide", help="For all tenants, with OBM_API_KEY of an account")
+]
 TenantOption = Annotated[str, typer.Option("--tenant", help="Tenant, by id or name")]
 
 

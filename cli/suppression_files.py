@@ -28,7 +28,7 @@ def progress_bar() -> Progress:
 
 
 def upload_file(api: Api, file: Path, tenant_id: str) -> dict[str, Any]:
-    """Returns the import. Raises ConfigError."""
+    """Returns the import. tenant_id: empty for the whole account. Raises ConfigError."""
     with progress_bar() as bar, file.open("rb") as opened:
         task = bar.add_task("sending", total=os.fstat(opened.fileno()).st_size)
 
@@ -37,7 +37,8 @@ def upload_file(api: Api, file: Path, tenant_id: str) -> dict[str, Any]:
                 yield part
                 bar.advance(task, len(part))
 
-        return api.upload(IMPORTS, parts(), CSV, tenant_id=tenant_id)
+        path = IMPORTS if tenant_id else f"{IMPORTS}?scope=account"
+        return api.upload(path, parts(), CSV, tenant_id=tenant_id)
 
 
 def wait_for_import(api: Api, created: dict[str, Any], tenant_id: str) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from urllib.parse import quote, urlencode
 
 import typer
 
-from cli.api import Api, open_api
-from cli.options import TenantOption, noun
+from cli.api import open_api
+from cli.options import AccountOption, TenantOption, noun
 from cli.printing import console, id_column, print_table, utc_time
 from cli.suppression_files import (
     STANDARD_OUTPUT,
@@ -16,11 +16,7 @@ from cli.suppression_files import (
     upload_file,
     wait_for_import,
 )
-from kernel.errors import ConfigError
 
-AccountOption = Annotated[
-    bool, typer.Option("--account-wide", help="For all tenants, with OBM_API_KEY of an account")
-]
 ListOption = Annotated[str, typer.Option("--list", help="Only for broadcasts to this list")]
 BATCH_MAX = 500  # addresses in a request
 
@@ -60,7 +56,7 @@ def list_suppressions(
                 utc_time(one["expires_at"] or ""),
             )
             for one in api.items(
-                "/suppressions", tenant_id=tenant_of(api, tenant, account_wide), **wanted
+                "/suppressions", tenant_id=api.owner_id(tenant, account_wide=account_wide), **wanted
             )
         ),
     )
@@ -83,7 +79,7 @@ def add(
     obm suppressions add ann@example.net bob@example.net --tenant shop --list weekly
     """
     api = open_api()
-    tenant_id = tenant_of(api, tenant, account_wide)
+    tenant_id = api.owner_id(tenant, account_wide=account_wide)
     fields = {
         "scope": "account" if account_wide else "tenant",
         "list": of_list or None,
@@ -113,14 +109,15 @@ def remove(
     api = open_api()
     query = urlencode({"list": of_list, "force": "true" if force else "false"})
     path = f"/suppressions/{quote(address, safe='')}?{query}"
-    api.delete(path, tenant_id=tenant_of(api, tenant, account_wide))
+    api.delete(path, tenant_id=api.owner_id(tenant, account_wide=account_wide))
 
 
 @app.command("import")
 def import_file(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV file")],
     *,
-    tenant: TenantOption,
+    tenant: TenantOption = "",
+    account_wide: AccountOption = False,
     failed: Annotated[
         Path | None, typer.Option(help="CSV file to write the lines to that cannot be added")
     ] = None,
@@ -136,7 +133,7 @@ def import_file(
     A file can be imported again: each address is added once.
     """
     api = open_api()
-    tenant_id = api.find("tenants", tenant)["id"]
+    tenant_id = api.owner_id(tenant, account_wide=account_wide)
     created = upload_file(api, file, tenant_id)
     done = wait_for_import(api, created, tenant_id)
     print_outcome(api, done, tenant_id, failed=failed)
@@ -146,21 +143,16 @@ def import_file(
 def export_file(
     file: Annotated[Path, typer.Argument(dir_okay=False, help="CSV file to write; - prints it")],
     *,
-    tenant: TenantOption,
+    tenant: TenantOption = "",
+    account_wide: AccountOption = False,
 ) -> None:
-    """Write the suppressions of a tenant to a CSV file, which `import` reads.
+    """Write the suppressions of a tenant to a CSV file, which `import` reads; with --account-wide,
+    those that hold for all tenants.
 
     \b
     obm suppressions export suppressions.csv --tenant shop
     """
     api = open_api()
-    count = download_export(api, file, api.find("tenants", tenant)["id"])
+    count = download_export(api, file, api.owner_id(tenant, account_wide=account_wide))
     if file != STANDARD_OUTPUT:
         console.print(f"{count:,} suppressions written to {file}", markup=False)
-
-
-def tenant_of(api: Api, tenant: str, account_wide: bool) -> str:
-    """The id of the tenant; empty for those of an account. Raises ConfigError."""
-    if bool(tenant) == account_wide:
-        raise ConfigError("Name a tenant by --tenant, or use --account-wide.")
-    return "" if account_wide else str(api.find("tenants", tenant)["id"])

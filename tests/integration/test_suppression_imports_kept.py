@@ -130,8 +130,8 @@ async def test_old_imports_and_uploads_that_never_ended_are_deleted(
             )  # fmt: skip
             for minutes in (59, 61):
                 owner.execute(
-                    "INSERT INTO ingest.suppression_imports (id, tenant_id, turn_at)"
-                    " VALUES (%s, %s, now() - make_interval(mins => %s))",
+                    "INSERT INTO ingest.suppression_imports (id, account_id, tenant_id, turn_at)"
+                    " VALUES (%s, gen_random_uuid(), %s, now() - make_interval(mins => %s))",
                     (str(uuid4()), harness.tenant_id, minutes),
                 )
         async with opened(database.system("ingest")) as system:

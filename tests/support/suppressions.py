@@ -40,9 +40,16 @@ class MemoryRouter(RouterServiceServicer):
         found = {}
         for one in request.suppressions:
             unsubscribe = one.origin == "unsubscribe"
-            key = (request.tenant_id, one.address.lower(), one.list, unsubscribe)
+            key = (
+                request.tenant_id or request.account_id,
+                one.address.lower(),
+                one.list,
+                unsubscribe,
+            )
             new = pb.Suppression(
-                id=one.id, tenant_id=request.tenant_id, address=one.address, origin=one.origin,
+                id=one.id, tenant_id=request.tenant_id,
+                account_id="" if request.tenant_id else request.account_id,
+                address=one.address, origin=one.origin,
                 list=one.list, reason=one.reason, note=one.note,
                 expires_at=one.expires_at if one.HasField("expires_at") else None,
             )  # fmt: skip
@@ -53,9 +60,9 @@ class MemoryRouter(RouterServiceServicer):
     async def ListSuppressions(  # noqa: N802 - a name of the contract
         self, request: pb.ListSuppressionsRequest, _: object
     ) -> pb.ListSuppressionsResponse:
-        own = [
-            one for (tenant, *_), one in self.suppressions.items() if tenant == request.tenant_id
-        ]
+        assert request.account_wide == (not request.tenant_id)
+        owner_id = request.tenant_id or request.account_id
+        own = [one for (owner, *_), one in self.suppressions.items() if owner == owner_id]
         older = [one for one in own if not request.after or one.id < request.after]
         newest = sorted(older, key=lambda one: one.id, reverse=True)
         return pb.ListSuppressionsResponse(

@@ -466,16 +466,20 @@ class CreateSuppressionImportRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CSV_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
     csv: _builtins.bytes
     """at most 4 MB; in all messages together 100 MB and 1,000,000 addresses"""
+    scope: _builtins.str
+    """in the first message: tenant (default), or account for keys of accounts"""
     def __init__(
         self,
         *,
         csv: _builtins.bytes = ...,
+        scope: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["csv", b"csv"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["csv", b"csv", "scope", b"scope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -511,8 +515,10 @@ class SuppressionImport(_message.Message):
     IGNORED_COLUMNS_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     COMPLETED_AT_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     tenant_id: _builtins.str
+    """unset: for all tenants of the account"""
     status: _builtins.str
     """queued, running or completed"""
     lines: _builtins.int
@@ -522,6 +528,8 @@ class SuppressionImport(_message.Message):
     existing: _builtins.int
     """were suppressed already, also by an earlier line"""
     failed: _builtins.int
+    scope: _builtins.str
+    """tenant or account"""
     @_builtins.property
     def ignored_columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -541,10 +549,11 @@ class SuppressionImport(_message.Message):
         ignored_columns: _abc.Iterable[_builtins.str] | None = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         completed_at: _timestamp_pb2.Timestamp | None = ...,
+        scope: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["completed_at", b"completed_at", "created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "completed_at", b"completed_at", "created_at", b"created_at", "existing", b"existing", "failed", b"failed", "id", b"id", "ignored_columns", b"ignored_columns", "lines", b"lines", "status", b"status", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "completed_at", b"completed_at", "created_at", b"created_at", "existing", b"existing", "failed", b"failed", "id", b"id", "ignored_columns", b"ignored_columns", "lines", b"lines", "scope", b"scope", "status", b"status", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,8 +27,9 @@ if _version_not_supported:
 
 class SuppressionServiceStub:
     """Addresses that live mail must not be sent to. For keys of tenants; those of accounts and operators
-    name the tenant by metadata, `x-tenant-id`. Without it, an account lists the suppressions of all
-    its tenants, and adds, gets and removes its own, which hold for all of them.
+    name the tenant by metadata, `x-tenant-id`. Without it, an account lists the suppressions and
+    imports of all its tenants, and adds, gets, removes and exports its own suppressions, which hold
+    for all of them.
     """
 
     def __init__(self, channel):
@@ -101,8 +102,9 @@ class SuppressionServiceStub:
 
 class SuppressionServiceServicer:
     """Addresses that live mail must not be sent to. For keys of tenants; those of accounts and operators
-    name the tenant by metadata, `x-tenant-id`. Without it, an account lists the suppressions of all
-    its tenants, and adds, gets and removes its own, which hold for all of them.
+    name the tenant by metadata, `x-tenant-id`. Without it, an account lists the suppressions and
+    imports of all its tenants, and adds, gets, removes and exports its own suppressions, which hold
+    for all of them.
     """
 
     def AddSuppression(self, request, context):
@@ -257,8 +259,9 @@ def add_SuppressionServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class SuppressionService:
     """Addresses that live mail must not be sent to. For keys of tenants; those of accounts and operators
-    name the tenant by metadata, `x-tenant-id`. Without it, an account lists the suppressions of all
-    its tenants, and adds, gets and removes its own, which hold for all of them.
+    name the tenant by metadata, `x-tenant-id`. Without it, an account lists the suppressions and
+    imports of all its tenants, and adds, gets, removes and exports its own suppressions, which hold
+    for all of them.
     """
 
     @staticmethod

@@ -28,8 +28,9 @@ GRPC_VERSION: str
 
 class SuppressionServiceStub:
     """Addresses that live mail must not be sent to. For keys of tenants; those of accounts and operators
-    name the tenant by metadata, `x-tenant-id`. Without it, an account lists the suppressions of all
-    its tenants, and adds, gets and removes its own, which hold for all of them.
+    name the tenant by metadata, `x-tenant-id`. Without it, an account lists the suppressions and
+    imports of all its tenants, and adds, gets, removes and exports its own suppressions, which hold
+    for all of them.
     """
 
     @_typing.overload
@@ -60,8 +61,9 @@ class SuppressionServiceStub:
 @_typing.type_check_only
 class SuppressionServiceAsyncStub(SuppressionServiceStub):
     """Addresses that live mail must not be sent to. For keys of tenants; those of accounts and operators
-    name the tenant by metadata, `x-tenant-id`. Without it, an account lists the suppressions of all
-    its tenants, and adds, gets and removes its own, which hold for all of them.
+    name the tenant by metadata, `x-tenant-id`. Without it, an account lists the suppressions and
+    imports of all its tenants, and adds, gets, removes and exports its own suppressions, which hold
+    for all of them.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -88,8 +90,9 @@ class SuppressionServiceAsyncStub(SuppressionServiceStub):
 
 class SuppressionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Addresses that live mail must not be sent to. For keys of tenants; those of accounts and operators
-    name the tenant by metadata, `x-tenant-id`. Without it, an account lists the suppressions of all
-    its tenants, and adds, gets and removes its own, which hold for all of them.
+    name the tenant by metadata, `x-tenant-id`. Without it, an account lists the suppressions and
+    imports of all its tenants, and adds, gets, removes and exports its own suppressions, which hold
+    for all of them.
     """
 
     @_abc_1.abstractmethod

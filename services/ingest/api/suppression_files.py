@@ -1,21 +1,28 @@
 """Files of suppressions, for REST and gRPC: uploads, the imports that add their lines, exports."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Literal
 from uuid import UUID
 
+from google.protobuf.json_format import ParseDict
+
+from contracts.ingest.v1 import suppression_service_pb2 as pb
 from contracts.router.v1.router_service_pb2 import ListSuppressionsRequest
+from kernel.crypto import SecretKeyring, new_content_key
 from kernel.errors import Unavailable
 from kernel.ids import creation_time_of, uuid7_text
-from services.ingest.api.access import Principal
+from services.ingest.api.access import AccessControl
+from services.ingest.api.administration.audit_log import AuditLog
 from services.ingest.api.administration.base import check_page, parse_id, query_or_503
-from services.ingest.api.callers import check_live
+from services.ingest.api.callers import Caller, check_live
 from services.ingest.api.http import check_size
 from services.ingest.api.rest_base import format_time
-from services.ingest.api.suppressions import to_json
+from services.ingest.api.suppressions import Scope, owner_by_scope, to_json
 from services.ingest.clients import ServiceClients
 from services.ingest.domain.csv_records import CsvError
+from services.ingest.domain.email import RequestModel
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found, unavailable
 from services.ingest.domain.suppression_file import (
     COLUMNS,
@@ -25,7 +32,8 @@ from services.ingest.domain.suppression_file import (
     SuppressionFile,
     write_rows,
 )
-from services.ingest.store.directory_lists import Page
+from services.ingest.store.audit_log import Subject
+from services.ingest.store.directory_lists import Owner, Page
 from services.ingest.store.suppression_imports import (
     ImportId,
     SuppressionImport,
@@ -39,34 +47,50 @@ PART_LINES, PART_CHARS = 1_000, 512 * 1024  # one statement of the router, one r
 UPLOAD_BYTES = 4 * PART_CHARS  # memory of an upload
 INCOMPLETE_MAX = 5
 PAGE = 1_000  # rows of an export that are read at a time
+WHAT = "the import"
+RESOURCE = "suppression_import"  # in the audit log
+
+
+class FileScope(RequestModel):
+    """Whose suppressions a file has."""
+
+    scope: Literal["tenant", "account"] = "tenant"
 
 
 class SuppressionFiles:
-    """They exist for live mail only: a test key is refused with Problem 403. content_key: of the
-    principal's tenant."""
+    """Those of a tenant, and those of an account. They exist for live mail only: a test key is
+    refused with Problem 403."""
 
     def __init__(
         self,
         clients: ServiceClients,
         store: SuppressionImportStore,
-        content_key: Callable[[Principal], bytes],
+        audit_log: AuditLog,
+        *,
+        secrets: SecretKeyring,
+        access: AccessControl,
     ) -> None:
         self._router = clients.router
         self._store = store
-        self._content_key = content_key
+        self._audit_log = audit_log
+        self._secrets = secrets
+        self._access = access
 
     @asynccontextmanager
-    async def upload(self, principal: Principal) -> AsyncIterator["Upload"]:
+    async def upload(self, caller: Caller, scope: Scope) -> AsyncIterator["Upload"]:
         """A file that arrives in this block; what has arrived is deleted if it fails. Raises
         Problem."""
-        check_live(principal.key, "suppressions")
-        new = ImportId(uuid7_text(), principal.tenant_id)
-        if not await query_or_503(self._store.begin(new, incomplete_max=INCOMPLETE_MAX)):
-            detail = f"{INCOMPLETE_MAX} imports of this tenant are in progress. Wait for one."
+        check_live(caller.key, "suppressions")
+        new = ImportId(uuid7_text(), *owner_by_scope(caller, scope))
+        own = None if new.tenant_id else self._secrets.encrypt(new_content_key())
+        begun = self._store.begin(new, sealed_key=own, incomplete_max=INCOMPLETE_MAX)
+        if not await query_or_503(begun):
+            whose = "tenant" if new.tenant_id else "account"
+            detail = f"{INCOMPLETE_MAX} imports of this {whose} are in progress. Wait for one."
             raise Problem(429, "rate_limit_exceeded", detail=detail, retry_after_s=30)
         try:
             async with asyncio.timeout(UPLOAD_S):
-                yield Upload(self._store, new, key=self._content_key(principal))
+                yield Upload(self._store, new, key=await self._key(caller, new, own))
         except BaseException as error:
             with suppress(Unavailable):  # then the retention deletes it
                 await self._store.delete(new)
@@ -77,72 +101,90 @@ class SuppressionFiles:
                 raise unavailable() from error
             raise
 
-    async def page(self, principal: Principal, page: Page) -> tuple[list[SuppressionImport], bool]:
-        """A page of imports, newest first, and whether more follows."""
-        check_live(principal.key, "suppressions")
-        return await query_or_503(self._store.page(principal.tenant_id, check_page(page)))
-
-    async def get(self, principal: Principal, import_id: str) -> SuppressionImport:
-        """Raises Problem 404."""
-        found = await query_or_503(self._store.find(import_of(principal, import_id)))
-        if found is None:
-            raise not_found("the import")
+    async def finish(self, caller: Caller, upload: "Upload") -> SuppressionImport:
+        """The import, durable; one for a whole account is in the audit log. Raises Problem,
+        Unavailable."""
+        found = await upload.finish()
+        if not found.tenant_id:
+            await self._audit_log.record(caller, (subject_of(found), None, import_to_proto(found)))
         return found
 
-    async def delete(self, principal: Principal, import_id: str) -> str:
+    async def page(self, caller: Caller, page: Page) -> tuple[list[SuppressionImport], bool]:
+        """A page of imports, newest first, and whether more follows."""
+        check_live(caller.key, "suppressions")
+        return await query_or_503(self._store.page(caller.owner, check_page(page)))
+
+    async def get(self, caller: Caller, import_id: str) -> SuppressionImport:
+        """Raises Problem 404."""
+        check_live(caller.key, "suppressions")
+        found = await query_or_503(self._store.find(caller.owner, parse_id(import_id, WHAT)))
+        if found is None:
+            raise not_found(WHAT)
+        return found
+
+    async def delete(self, caller: Caller, import_id: str) -> str:
         """The id. Stops the import; what it has added stays. Raises Problem 404."""
-        wanted = import_of(principal, import_id)
-        if not await query_or_503(self._store.delete(wanted)):
-            raise not_found("the import")
-        return wanted.import_id
+        found = await self.get(caller, import_id)
+        if not await query_or_503(self._store.delete(found.of)):
+            raise not_found(WHAT)
+        if not found.tenant_id:
+            await self._audit_log.record(caller, (subject_of(found), import_to_proto(found), None))
+        return found.import_id
 
     async def failures(
-        self, principal: Principal, import_id: str, *, after: int, limit: int
+        self, caller: Caller, import_id: str, *, after: int, limit: int
     ) -> tuple[list[LineFailure], bool]:
         """The next lines of a file that were not added, and whether more follow. Raises Problem
         404."""
-        await self.get(principal, import_id)
-        found = self._failures(principal, import_id, after)
+        found = await self._failures(caller, import_id, after)
         listed = await query_or_503(first_of(found, limit + 1))
         return listed[:limit], len(listed) > limit
 
-    def _failures(
-        self, principal: Principal, import_id: str, after: int = 0
+    async def _failures(
+        self, caller: Caller, import_id: str, after: int = 0
     ) -> AsyncIterator[list[LineFailure]]:
-        key = self._content_key(principal)
-        return self._store.failures(import_of(principal, import_id), key, after=after)
+        found = await self.get(caller, import_id)
+        key = await self._key(caller, found.of, found.key)
+        return self._store.failures(found.of, key, after=after)
 
-    async def failures_as_csv(self, principal: Principal, import_id: str) -> AsyncIterator[bytes]:
+    async def failures_as_csv(self, caller: Caller, import_id: str) -> AsyncIterator[bytes]:
         """All lines of a file that were not added. Raises Problem 404."""
-        await self.get(principal, import_id)
+        found = await self._failures(caller, import_id)
 
         async def written() -> AsyncIterator[bytes]:
             yield write_rows([FAILURE_COLUMNS])
-            async for some in self._failures(principal, import_id):
+            async for some in found:
                 yield write_rows((str(one.line), one.email, one.problem) for one in some)
 
         return written()
 
-    async def export(self, principal: Principal) -> AsyncIterator[bytes]:
-        """All suppressions of the tenant as a file, newest first. Raises Problem before the first
-        part."""
-        check_live(principal.key, "suppressions")
-        first, more = await self._suppressions(principal, "")
-        return self._export(principal, first, more=more)
+    async def _key(self, caller: Caller, of: ImportId, own: bytes | None) -> bytes:
+        """own: the import's, encrypted. Raises Problem 404."""
+        if own is not None:
+            return self._secrets.decrypt(own)
+        principal = await self._access.principal_of(caller, of.tenant_id, WHAT)
+        return self._access.content_key(principal)
+
+    async def export(self, caller: Caller) -> AsyncIterator[bytes]:
+        """All suppressions of the tenant as a file, newest first; without a tenant, those that hold
+        for the whole account. Raises Problem before the first part."""
+        check_live(caller.key, "suppressions")
+        first, more = await self._suppressions(caller.owner, "")
+        return self._export(caller.owner, first, more=more)
 
     async def _export(
-        self, principal: Principal, rows: Sequence[dict[str, object]], *, more: bool
+        self, owner: Owner, rows: Sequence[dict[str, object]], *, more: bool
     ) -> AsyncIterator[bytes]:
         yield write_rows([COLUMNS])
         while rows:
             yield write_rows([str(one[column] or "") for column in COLUMNS] for one in rows)
             after = str(rows[-1]["id"])
-            rows, more = await self._suppressions(principal, after) if more else ([], False)
+            rows, more = await self._suppressions(owner, after) if more else ([], False)
 
-    async def _suppressions(
-        self, principal: Principal, after: str
-    ) -> tuple[list[dict[str, object]], bool]:
-        request = ListSuppressionsRequest(tenant_id=principal.tenant_id, limit=PAGE, after=after)
+    async def _suppressions(self, owner: Owner, after: str) -> tuple[list[dict[str, object]], bool]:
+        request = ListSuppressionsRequest(
+            **owner._asdict(), limit=PAGE, after=after, account_wide=not owner.tenant_id
+        )
         response = await self._router.call(self._router.stub.ListSuppressions, request)
         return [to_json(one) for one in response.suppressions], response.has_more
 
@@ -212,10 +254,8 @@ async def first_of(found: AsyncIterator[list[LineFailure]], count: int) -> list[
     return listed[:count]
 
 
-def import_of(principal: Principal, import_id: str) -> ImportId:
-    """Raises Problem 403 or 404."""
-    check_live(principal.key, "suppressions")
-    return ImportId(parse_id(import_id, "the import"), principal.tenant_id)
+def subject_of(one: SuppressionImport) -> Subject:
+    return Subject(RESOURCE, one.import_id, one.account_id, one.tenant_id)
 
 
 def status_of(one: SuppressionImport) -> str:
@@ -228,7 +268,8 @@ def import_to_json(one: SuppressionImport) -> dict[str, object]:
     return {
         "object": "suppression_import",
         "id": one.import_id,
-        "tenant_id": one.tenant_id,
+        "tenant_id": one.tenant_id or None,
+        "scope": "tenant" if one.tenant_id else "account",
         "status": status_of(one),
         "lines": one.lines,
         "added": one.added,
@@ -238,6 +279,10 @@ def import_to_json(one: SuppressionImport) -> dict[str, object]:
         "created_at": format_time(creation_time_of(UUID(one.import_id))),
         "completed_at": one.completed_at and format_time(one.completed_at),
     }
+
+
+def import_to_proto(one: SuppressionImport) -> pb.SuppressionImport:
+    return ParseDict(import_to_json(one), pb.SuppressionImport(), ignore_unknown_fields=True)
 
 
 def failure_to_json(one: LineFailure) -> dict[str, object]:

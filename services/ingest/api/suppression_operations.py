@@ -1,6 +1,6 @@
 """The operations on suppressions and on files of them, for the OpenAPI document."""
 
-from services.ingest.api.callers import NAMING_TENANT, SPANNING_UNLESS_OPERATOR
+from services.ingest.api.callers import SPANNING_UNLESS_OPERATOR
 from services.ingest.api.operation import Operation
 from services.ingest.api.response_schemas import DeleteResponse, list_of
 from services.ingest.api.suppression_schemas import (
@@ -42,24 +42,26 @@ OPERATIONS = {
         access=SPANNING_UNLESS_OPERATOR,
     ),
     "get /v1/suppressions/export": Operation(
-        "exportSuppressions", None, access=NAMING_TENANT, media_types=("text/csv",)
+        "exportSuppressions", None, access=SPANNING_UNLESS_OPERATOR, media_types=("text/csv",)
     ),
     "post /v1/suppressions/imports": Operation(
-        "createSuppressionImport", SuppressionImportResponse, access=NAMING_TENANT
+        "createSuppressionImport", SuppressionImportResponse, access=SPANNING_UNLESS_OPERATOR
     ),
     "get /v1/suppressions/imports": Operation(
-        "listSuppressionImports", list_of(SuppressionImportResponse), access=NAMING_TENANT
+        "listSuppressionImports",
+        list_of(SuppressionImportResponse),
+        access=SPANNING_UNLESS_OPERATOR,
     ),
     "get /v1/suppressions/imports/{import_id}": Operation(
-        "getSuppressionImport", SuppressionImportResponse, access=NAMING_TENANT
+        "getSuppressionImport", SuppressionImportResponse, access=SPANNING_UNLESS_OPERATOR
     ),
     "delete /v1/suppressions/imports/{import_id}": Operation(
-        "deleteSuppressionImport", DeleteResponse, access=NAMING_TENANT
+        "deleteSuppressionImport", DeleteResponse, access=SPANNING_UNLESS_OPERATOR
     ),
     "get /v1/suppressions/imports/{import_id}/results": Operation(
         "listSuppressionImportResults",
         list_of(SuppressionImportResult),
-        access=NAMING_TENANT,
+        access=SPANNING_UNLESS_OPERATOR,
         media_types=("text/csv",),
     ),
 }

@@ -51,12 +51,14 @@ class RemoveSuppressionsResponse(Struct):
 
 
 class SuppressionImportResponse(Struct):
-    """An import of suppressions. lines: addresses in the file. added, existing, failed: of those so
-    far. ignored_columns: names of the first line that are no columns here."""
+    """An import of suppressions. tenant_id: null for all tenants of an account. lines: addresses in
+    the file. added, existing, failed: of those so far. ignored_columns: names of the first line
+    that are no columns here."""
 
     object: Literal["suppression_import"]
     id: Id
-    tenant_id: Id
+    tenant_id: Id | None
+    scope: Literal["tenant", "account"]
     status: Literal["queued", "running", "completed"]
     lines: int
     added: int

@@ -97,7 +97,7 @@ class Suppressions:
     ) -> list[Suppression]:
         """In the order of the addresses."""
         check_live(caller.key, "suppressions")
-        owner = owner_by_scope(caller, given)
+        owner = owner_by_scope(caller, given.scope, of_list=given.list)
         expires_at = parse_future_time(given.expires_at, "expires_at")
         request = AddSuppressionsRequest(
             **owner._asdict(),
@@ -205,12 +205,12 @@ def subject_of(caller: Caller, one: Suppression) -> Subject:
     return Subject(RESOURCE, one.id, account_id, one.tenant_id)
 
 
-def owner_by_scope(caller: Caller, given: SuppressionFields) -> Owner:
+def owner_by_scope(caller: Caller, scope: Scope, *, of_list: str | None = None) -> Owner:
     """The tenant with its account, or the account alone. Raises Problem."""
-    if given.scope == "list" and not given.list:
+    if scope == "list" and not of_list:
         detail = "The scope is a list, but the field list is missing. Name the list."
         raise invalid([Fault("#/list", "missing_required_field", detail)])
-    if given.scope == "account":
+    if scope == "account":
         if caller.kind != CallerKind.ACCOUNT:
             detail = "The scope account needs the key of an account. Use scope tenant."
             raise Problem(403, "restricted_api_key", detail=detail)

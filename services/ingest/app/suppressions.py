@@ -3,6 +3,7 @@
 from kernel.health import DependencyHealth
 from kernel.service import Loop, create_loops
 from services.ingest.api.access import AccessControl
+from services.ingest.api.administration.audit_log import AuditLog
 from services.ingest.api.suppression_files import SuppressionFiles
 from services.ingest.app.dependencies import Dependencies
 from services.ingest.loops.suppression_imports import SuppressionImporter
@@ -14,7 +15,8 @@ from services.ingest.store.suppression_imports import ImportQueue, SuppressionIm
 def create_suppression_files(deps: Dependencies, access: AccessControl) -> SuppressionFiles:
     lists = DirectoryLists(deps.system_database, deps.tenant_database)
     store = SuppressionImportStore(deps.tenant_database, lists)
-    return SuppressionFiles(deps.clients, store, access.content_key)
+    audit_log = AuditLog(lists, deps.system_database)
+    return SuppressionFiles(deps.clients, store, audit_log, secrets=deps.secrets, access=access)
 
 
 def create_import_loops(deps: Dependencies, directory: DirectoryCache) -> list[Loop]:
@@ -23,7 +25,8 @@ def create_import_loops(deps: Dependencies, directory: DirectoryCache) -> list[L
         deps.clients,
         deps.secrets,
         deps.lease,
-        directory.tenant,
+        tenant_of=directory.tenant,
+        account_of=directory.account,
     )
     interval_s = deps.settings.suppression_import_interval_s
     return create_loops([(interval_s, importer.run_once)], DependencyHealth())

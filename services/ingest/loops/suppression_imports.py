@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from contracts.ingest.v1.directory_pb2 import Tenant
+from contracts.ingest.v1.directory_pb2 import Account, Tenant
 from contracts.router.v1.router_service_pb2 import AddSuppressionsRequest
 from contracts.router.v1.router_service_pb2 import NewSuppression as RouterSuppression
 from kernel import clock
@@ -38,13 +38,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SuppressionImporter:
-    """tenant_of: the tenant with an id; None if it is closed."""
+    """tenant_of, account_of: the one with an id; None if it is closed."""
 
     queue: ImportQueue
     clients: ServiceClients
     secrets: SecretKeyring
     lease: Lease
     tenant_of: Callable[[str], Awaitable[Tenant | None]]
+    account_of: Callable[[str], Awaitable[Account | None]]
 
     async def run_once(self) -> None:
         """Add all parts that wait, of each import in turn. Only the holder of the lease does, and
@@ -59,13 +60,13 @@ class SuppressionImporter:
 
     async def _add_part(self, part: Part) -> None:
         """Raises Fenced, Problem 503, Unavailable."""
-        tenant = await self.tenant_of(part.of.tenant_id)
-        if tenant is None:  # nobody can see the import any more
+        sealed_key = await self._sealed_key(part)
+        if sealed_key is None:  # nobody can see the import any more
             await self.queue.delete(part.of)
             return
         try:
-            key = self.secrets.decrypt(tenant.content_key)
-            outcome = await self._add_lines(part, tenant, key)
+            key = self.secrets.decrypt(sealed_key)
+            outcome = await self._add_lines(part, key)
         except Exception as error:
             if is_temporary(error):
                 raise
@@ -76,7 +77,15 @@ class SuppressionImporter:
         await self.queue.save(part, outcome, key=key)
         failpoint("ingest.suppressions.part_saved")
 
-    async def _add_lines(self, part: Part, tenant: Tenant, key: bytes) -> PartOutcome:
+    async def _sealed_key(self, part: Part) -> bytes | None:
+        """The encrypted key of its body; None if its tenant or account is closed."""
+        if part.sealed_key is not None:
+            account = await self.account_of(part.of.account_id)
+            return None if account is None else part.sealed_key
+        tenant = await self.tenant_of(part.of.tenant_id)
+        return None if tenant is None else tenant.content_key
+
+    async def _add_lines(self, part: Part, key: bytes) -> PartOutcome:
         """Raises Problem."""
         if part.tries >= TRIES_MAX:
             problem = f"This line and the following, {part.lines} in all, could not be added."
@@ -85,18 +94,15 @@ class SuppressionImporter:
         read = [read_line(line, now) for line in part.read(key)]
         failures = [one for one in read if isinstance(one, LineFailure)]
         valid = [one for one in read if isinstance(one, NewSuppression)]
-        added = await self._call_router(part, tenant, valid)
+        added = await self._call_router(part, valid)
         return PartOutcome(added, len(valid) - added, len(failures), failures)
 
-    async def _call_router(
-        self, part: Part, tenant: Tenant, valid: Sequence[NewSuppression]
-    ) -> int:
+    async def _call_router(self, part: Part, valid: Sequence[NewSuppression]) -> int:
         """Returns the number of new suppressions: those with the id of a line."""
         created_at = creation_time_of(UUID(part.of.import_id))
         new = {suppression_id(part.of.import_id, one, created_at): one for one in valid}
         request = AddSuppressionsRequest(
-            tenant_id=tenant.tenant_id,
-            account_id=tenant.account_id,
+            **part.of.owner._asdict(),
             suppressions=[requested(identifier, one) for identifier, one in new.items()],
             silent=True,
         )

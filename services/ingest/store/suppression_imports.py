@@ -1,13 +1,14 @@
 """Imports of suppressions: the lines of a file in sealed parts, and what became of them."""
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
 
 from kernel.crypto import seal, unseal
-from kernel.database import Database
+from kernel.database import Database, Transaction
 from kernel.lease import Lease
 from services.ingest.domain.suppression_file import FileLine, LineFailure
 from services.ingest.store.directory_lists import DirectoryLists, Owner, Page
@@ -18,19 +19,24 @@ DELETED_AT_ONCE = 20  # imports, each with up to some thousand parts or results
 RESULTS_AT_ONCE = 20  # rows of results, each with up to a thousand lines
 
 BEGIN = """
-INSERT INTO ingest.suppression_imports (id, tenant_id)
-SELECT %(import_id)s::uuid, %(tenant_id)s::uuid WHERE %(most)s > (
+INSERT INTO ingest.suppression_imports (id, account_id, tenant_id, key)
+SELECT %(import_id)s::uuid, %(account_id)s::uuid, nullif(%(tenant_id)s, '')::uuid, %(sealed_key)s
+WHERE %(most)s > (
     SELECT count(*) FROM (
         SELECT FROM ingest.suppression_imports
-        WHERE tenant_id = %(tenant_id)s AND completed_at IS NULL LIMIT %(most)s
+        WHERE coalesce(tenant_id, account_id) = %(owner_id)s AND completed_at IS NULL
+        LIMIT %(most)s
     ) AS incomplete)
 """
 ADD_PART = """
 INSERT INTO ingest.suppression_import_parts
-    (import_id, number, tenant_id, first_line, lines, body) VALUES (%s, %s, %s, %s, %s, %s)
+    (import_id, number, account_id, tenant_id, first_line, lines, body)
+VALUES (%(import_id)s, %(number)s, %(account_id)s, nullif(%(tenant_id)s, '')::uuid,
+    %(first_line)s, %(lines)s, %(body)s)
 """
 COLUMNS = """
-id::text, tenant_id::text, lines, added, existing, failed, ignored_columns, completed_at
+id::text, account_id::text, coalesce(tenant_id::text, ''), lines, added, existing, failed,
+ignored_columns, completed_at, key
 """
 FINISH = f"""
 UPDATE ingest.suppression_imports SET lines = %(lines)s, ignored_columns = %(ignored)s,
@@ -38,19 +44,22 @@ UPDATE ingest.suppression_imports SET lines = %(lines)s, ignored_columns = %(ign
 WHERE id = %(import_id)s RETURNING {COLUMNS}
 """  # noqa: S608 - constants only
 SELECT = f"SELECT {COLUMNS} FROM ingest.suppression_imports"  # noqa: S608 - constants only
-ARRIVED = ("tenant_id = %(tenant_id)s", "lines IS NOT NULL")
+ARRIVED = "lines IS NOT NULL"
 DELETE = """
-DELETE FROM ingest.suppression_imports WHERE id = %(import_id)s AND tenant_id = %(tenant_id)s
+DELETE FROM ingest.suppression_imports
+WHERE id = %(import_id)s AND coalesce(tenant_id, account_id) = %(owner_id)s
 """
 RESULTS = """
 SELECT line, body FROM ingest.suppression_import_results
-WHERE import_id = %(import_id)s AND tenant_id = %(tenant_id)s AND line > %(after)s
+WHERE import_id = %(import_id)s AND coalesce(tenant_id, account_id) = %(owner_id)s
+    AND line > %(after)s
 ORDER BY line LIMIT %(count)s
 """
 
 # Imports take turns, part by part.
 NEXT = """
-SELECT i.id::text, i.tenant_id::text, i.tries, p.number, p.first_line, p.lines, p.body
+SELECT i.id::text, i.account_id::text, coalesce(i.tenant_id::text, ''), i.key, i.tries, p.number,
+    p.first_line, p.lines, p.body
 FROM ingest.suppression_imports AS i CROSS JOIN LATERAL (
     SELECT * FROM ingest.suppression_import_parts WHERE import_id = i.id ORDER BY number LIMIT 1
 ) AS p
@@ -60,8 +69,8 @@ ORDER BY i.turn_at LIMIT 1
 LOCK = "SELECT FROM ingest.suppression_imports WHERE id = %s FOR UPDATE"
 TAKE = "DELETE FROM ingest.suppression_import_parts WHERE import_id = %s AND number = %s"
 ADD_RESULTS = """
-INSERT INTO ingest.suppression_import_results (import_id, line, tenant_id, body)
-VALUES (%s, %s, %s, %s)
+INSERT INTO ingest.suppression_import_results (import_id, line, account_id, tenant_id, body)
+VALUES (%(import_id)s, %(line)s, %(account_id)s, nullif(%(tenant_id)s, '')::uuid, %(body)s)
 """
 COUNT = """
 UPDATE ingest.suppression_imports SET added = added + %(added)s, existing = existing + %(existing)s,
@@ -91,20 +100,31 @@ decode_failures = msgspec.msgpack.Decoder(list[LineFailure]).decode
 
 
 class ImportId(NamedTuple):
-    """Of an import, and of its tenant."""
+    """Of an import, and of its account and tenant. Without a tenant it is for the whole account."""
 
     import_id: str
-    tenant_id: str
+    account_id: str
+    tenant_id: str = ""
+
+    @property
+    def owner(self) -> Owner:
+        return Owner(self.account_id, self.tenant_id)
+
+    @property
+    def params(self) -> dict[str, object]:
+        return {**self._asdict(), "owner_id": self.tenant_id or self.account_id}
 
     def associated(self, kind: str, number: int) -> bytes:
         """Binds a sealed body to its row."""
-        return f"{self.tenant_id} {self.import_id} {kind} {number}".encode()
+        return f"{self.tenant_id or self.account_id} {self.import_id} {kind} {number}".encode()
 
 
 class SuppressionImport(NamedTuple):
-    """lines: addresses in the file. added, existing, failed: of those so far."""
+    """lines: addresses in the file. added, existing, failed: of those so far. key: encrypted, of
+    an import for a whole account; others are sealed with the content key of their tenant."""
 
     import_id: str
+    account_id: str
     tenant_id: str
     lines: int
     added: int
@@ -112,13 +132,19 @@ class SuppressionImport(NamedTuple):
     failed: int
     ignored_columns: list[str]
     completed_at: datetime | None
+    key: bytes | None = None
+
+    @property
+    def of(self) -> ImportId:
+        return ImportId(self.import_id, self.account_id, self.tenant_id)
 
 
 class Part(NamedTuple):
-    """A part whose lines are to be added. tries: without success. first_line: its number in the
-    file."""
+    """A part whose lines are to be added. sealed_key: that of the import, if it has one. tries:
+    without success. first_line: its number in the file."""
 
     of: ImportId
+    sealed_key: bytes | None
     tries: int
     number: int
     first_line: int
@@ -140,57 +166,61 @@ class PartOutcome(NamedTuple):
 
 
 class SuppressionImportStore:
-    """What a tenant sees of its imports: those whose file has arrived. database: with the role that
-    row-level security binds."""
+    """What a tenant or an account sees of its imports: those whose file has arrived. database: with
+    the role that row-level security binds."""
 
     def __init__(self, database: Database, lists: DirectoryLists) -> None:
         self._database = database
         self._lists = lists
 
-    async def begin(self, new: ImportId, *, incomplete_max: int) -> bool:
-        """False if the tenant has so many incomplete imports already."""
-        params = {**new._asdict(), "most": incomplete_max}
-        async with self._database.transaction(tenant_id=new.tenant_id) as tx:
+    async def begin(self, new: ImportId, *, sealed_key: bytes | None, incomplete_max: int) -> bool:
+        """False if the owner has so many incomplete imports already. sealed_key: the import's own,
+        encrypted."""
+        params = {**new.params, "sealed_key": sealed_key, "most": incomplete_max}
+        async with self._transaction(new) as tx:
             return bool(await tx.execute(BEGIN, params))
 
     async def add_part(
         self, new: ImportId, number: int, lines: Sequence[FileLine], *, key: bytes
     ) -> None:
         body = seal(key, encode(lines), new.associated("part", number))
-        row = (new.import_id, number, new.tenant_id, lines[0].line, len(lines), body)
-        async with self._database.transaction(tenant_id=new.tenant_id) as tx:
-            await tx.execute(ADD_PART, row)
+        size = {"first_line": lines[0].line, "lines": len(lines)}
+        async with self._transaction(new) as tx:
+            await tx.execute(ADD_PART, {**new.params, **size, "number": number, "body": body})
 
     async def finish(
         self, new: ImportId, *, lines: int, ignored_columns: Sequence[str]
     ) -> SuppressionImport:
         """The file has arrived."""
-        params = {**new._asdict(), "lines": lines, "ignored": list(ignored_columns)}
-        async with self._database.transaction(tenant_id=new.tenant_id) as tx:
+        params = {**new.params, "lines": lines, "ignored": list(ignored_columns)}
+        async with self._transaction(new) as tx:
             [row] = await tx.rows(FINISH, params)
         return SuppressionImport(*row)
 
     async def page(
-        self, tenant_id: str, page: Page, *, import_id: str = ""
+        self, owner: Owner, page: Page, *, import_id: str = ""
     ) -> tuple[list[SuppressionImport], bool]:
-        """A page, newest first, and whether more follows. import_id: only this one."""
+        """A page, newest first, and whether more follows. Without a tenant: of the account and all
+        its tenants. import_id: only this one."""
+        column = "tenant_id" if owner.tenant_id else "account_id"
+        only = ["id = %(import_id)s"] if import_id else []
         rows, more = await self._lists.rows(
             SELECT,
-            Owner(tenant_id=tenant_id),
+            owner,
             page,
-            conditions=[*ARRIVED, *(["id = %(import_id)s"] if import_id else [])],
-            values={"tenant_id": tenant_id, "import_id": import_id},
+            conditions=[f"{column} = %({column})s", ARRIVED, *only],
+            values={**owner._asdict(), "import_id": import_id},
         )
         return [SuppressionImport(*row) for row in rows], more
 
-    async def find(self, wanted: ImportId) -> SuppressionImport | None:
-        found, _ = await self.page(wanted.tenant_id, Page(1), import_id=wanted.import_id)
+    async def find(self, owner: Owner, import_id: str) -> SuppressionImport | None:
+        found, _ = await self.page(owner, Page(1), import_id=import_id)
         return found[0] if found else None
 
     async def delete(self, wanted: ImportId) -> bool:
         """Whether it existed. What is left of its lines is not added."""
-        async with self._database.transaction(tenant_id=wanted.tenant_id) as tx:
-            return bool(await tx.execute(DELETE, wanted._asdict()))
+        async with self._transaction(wanted) as tx:
+            return bool(await tx.execute(DELETE, wanted.params))
 
     async def failures(
         self, wanted: ImportId, key: bytes, *, after: int
@@ -199,8 +229,8 @@ class SuppressionImportStore:
         thousand."""
         start = after
         while True:
-            params = {**wanted._asdict(), "after": start, "count": RESULTS_AT_ONCE}
-            async with self._database.transaction(tenant_id=wanted.tenant_id) as tx:
+            params = {**wanted.params, "after": start, "count": RESULTS_AT_ONCE}
+            async with self._transaction(wanted) as tx:
                 rows = await tx.rows(RESULTS, params)
             for line, body in rows:
                 opened = unseal(key, bytes(body), wanted.associated("results", line))
@@ -208,6 +238,11 @@ class SuppressionImportStore:
             if len(rows) < RESULTS_AT_ONCE:
                 return
             start = rows[-1][0]
+
+    def _transaction(self, of: ImportId) -> AbstractAsyncContextManager[Transaction]:
+        if of.tenant_id:
+            return self._database.transaction(tenant_id=of.tenant_id)
+        return self._database.transaction(account_id=of.account_id)
 
 
 class ImportQueue:
@@ -222,12 +257,12 @@ class ImportQueue:
         rows = await self._database.execute_autocommit(NEXT)
         if not rows:
             return None
-        import_id, tenant_id, tries, number, first_line, lines, body = rows[0]
-        return Part(ImportId(import_id, tenant_id), tries, number, first_line, lines, bytes(body))
+        row = rows[0]
+        return Part(ImportId(*row[:3]), *row[3:])
 
     async def save(self, part: Part, outcome: PartOutcome, *, key: bytes) -> None:
         """Do nothing if the part is no longer there. Raises Fenced."""
-        import_id, tenant_id = part.of
+        import_id = part.of.import_id
         async with self._lease.transaction() as tx:
             await tx.execute(LOCK, (import_id,))  # first, as in a deletion of the import
             if not await tx.execute(TAKE, (import_id, part.number)):
@@ -235,8 +270,8 @@ class ImportQueue:
             if outcome.failures:
                 line = outcome.failures[-1].line
                 body = seal(key, encode(outcome.failures), part.of.associated("results", line))
-                await tx.execute(ADD_RESULTS, (import_id, line, tenant_id, body))
-            await tx.execute(COUNT, {**part.of._asdict(), **outcome._asdict()})
+                await tx.execute(ADD_RESULTS, {**part.of.params, "line": line, "body": body})
+            await tx.execute(COUNT, {**part.of.params, **outcome._asdict()})
 
     async def postpone(self, part: Part, *, delay_s: float) -> None:
         """Raises Fenced."""
@@ -246,4 +281,4 @@ class ImportQueue:
     async def delete(self, wanted: ImportId) -> None:
         """Raises Fenced."""
         async with self._lease.transaction() as tx:
-            await tx.execute(DELETE, wanted._asdict())
+            await tx.execute(DELETE, wanted.params)

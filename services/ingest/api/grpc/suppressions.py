@@ -5,7 +5,6 @@ from contextlib import closing
 from contracts.ingest.v1 import suppression_service_pb2 as pb
 from contracts.ingest.v1.suppression_service_pb2_grpc import SuppressionServiceServicer
 from contracts.router.v1.router_service_pb2 import Suppression
-from services.ingest.api.access import Principal
 from services.ingest.api.callers import Caller
 from services.ingest.api.grpc.base import (
     INVALID_TOKEN,
@@ -19,9 +18,10 @@ from services.ingest.api.grpc.base import (
 )
 from services.ingest.api.grpc.server import Context, discard_messages, read_messages
 from services.ingest.api.suppression_files import (
+    FileScope,
     SuppressionFiles,
     failure_to_json,
-    import_to_json,
+    import_to_proto,
 )
 from services.ingest.api.suppressions import (
     NewSuppression,
@@ -32,7 +32,6 @@ from services.ingest.api.suppressions import (
     to_json,
 )
 from services.ingest.domain.problem import Fault, Problem, invalid
-from services.ingest.store.suppression_imports import SuppressionImport
 
 
 class SuppressionServicer(SuppressionServiceServicer):
@@ -96,23 +95,27 @@ class SuppressionServicer(SuppressionServiceServicer):
 
     @authenticated
     async def ExportSuppressions(  # type: ignore[override]  # it writes its responses
-        self, _: pb.ExportSuppressionsRequest, principal: Principal, context: Context
+        self, _: pb.ExportSuppressionsRequest, caller: Caller, context: Context
     ) -> None:
-        async for csv in await self._files.export(principal):
+        async for csv in await self._files.export(caller):
             await context.write(pb.ExportSuppressionsResponse(csv=csv))
 
     @authenticated
     async def CreateSuppressionImport(
-        self, request: pb.CreateSuppressionImportRequest, principal: Principal, context: Context
+        self, request: pb.CreateSuppressionImportRequest, caller: Caller, context: Context
     ) -> pb.CreateSuppressionImportResponse:
-        with closing(self.access.bodies.reserve(principal.tenant_id)) as reservation:
+        with closing(
+            self.access.bodies.reserve(caller.tenant_id or caller.account_id)
+        ) as reservation:
+            first = pb.CreateSuppressionImportRequest(scope=request.scope)
+            scope = given_fields(first, FileScope).scope
             messages = read_messages(context, reservation)
             try:
-                async with self._files.upload(principal) as upload:
+                async with self._files.upload(caller, scope) as upload:
                     await upload.feed(request.csv)
                     async for received in messages:
                         await upload.feed(received.message.csv)
-                    found = await upload.finish()
+                    found = await self._files.finish(caller, upload)
             except Problem:
                 await discard_messages(messages)
                 raise
@@ -120,34 +123,34 @@ class SuppressionServicer(SuppressionServiceServicer):
 
     @authenticated
     async def ListSuppressionImports(
-        self, request: pb.ListSuppressionImportsRequest, principal: Principal, _: Context
+        self, request: pb.ListSuppressionImportsRequest, caller: Caller, _: Context
     ) -> pb.ListSuppressionImportsResponse:
-        found, has_more = await self._files.page(principal, page_of(request))
+        found, has_more = await self._files.page(caller, page_of(request))
         imports = [import_to_proto(one) for one in found]
         token = next_page_token(imports, has_more=has_more)
         return pb.ListSuppressionImportsResponse(imports=imports, next_page_token=token)
 
     @authenticated
     async def GetSuppressionImport(
-        self, request: pb.GetSuppressionImportRequest, principal: Principal, _: Context
+        self, request: pb.GetSuppressionImportRequest, caller: Caller, _: Context
     ) -> pb.GetSuppressionImportResponse:
-        found = import_to_proto(await self._files.get(principal, request.id))
+        found = import_to_proto(await self._files.get(caller, request.id))
         return pb.GetSuppressionImportResponse(**{"import": found})
 
     @authenticated
     async def DeleteSuppressionImport(
-        self, request: pb.DeleteSuppressionImportRequest, principal: Principal, _: Context
+        self, request: pb.DeleteSuppressionImportRequest, caller: Caller, _: Context
     ) -> pb.DeleteSuppressionImportResponse:
-        deleted = await self._files.delete(principal, request.id)
+        deleted = await self._files.delete(caller, request.id)
         return pb.DeleteSuppressionImportResponse(id=deleted)
 
     @authenticated
     async def ListSuppressionImportResults(
-        self, request: pb.ListSuppressionImportResultsRequest, principal: Principal, _: Context
+        self, request: pb.ListSuppressionImportResultsRequest, caller: Caller, _: Context
     ) -> pb.ListSuppressionImportResultsResponse:
         page = page_of(request, are_ids=False)
         found, has_more = await self._files.failures(
-            principal, request.id, after=line_of(page.after), limit=page.limit
+            caller, request.id, after=line_of(page.after), limit=page.limit
         )
         return pb.ListSuppressionImportResultsResponse(
             results=[
@@ -155,10 +158,6 @@ class SuppressionServicer(SuppressionServiceServicer):
             ],
             next_page_token=str(found[-1].line) if has_more else "",
         )
-
-
-def import_to_proto(one: SuppressionImport) -> pb.SuppressionImport:
-    return proto_from_json(pb.SuppressionImport, import_to_json(one))
 
 
 def line_of(token: str) -> int:

@@ -116,6 +116,8 @@ def test_obm_run_delivers_a_first_message_and_finds_it_after_a_restart(tmp_path:
         output = read_until(process, LAST_LINE)
         steps = ["email.sent", "message.screened", "message.assigned", "message.attempted"]
         assert all(step in output for step in [*steps, "email.delivered"]), output
+        [brands] = [line for line in output.splitlines() if "brands." in line]
+        assert "set unsubscribe_host in the file OBM_BRANDS_FILE" in brands
         assert re.search(r"Kafka +127\.0\.0\.1:\d+", output)
         [links] = re.findall(r"links in mail +(http://\S+)", output)
         with pytest.raises(urllib.error.HTTPError, match="404"):

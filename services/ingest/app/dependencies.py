@@ -31,6 +31,11 @@ from services.ingest.store.directory import DirectoryStore
 from services.ingest.store.domain_keys import DomainKeys, PublishedHosts
 from services.ingest.store.domains import DomainStore
 
+WITHOUT_UNSUBSCRIBE_HOST = (
+    "broadcasts have no link to unsubscribe. Before you send newsletters, set unsubscribe_host in "
+    "the file OBM_BRANDS_FILE, see docs/run-it-for-real.md. Other mail does not need it."
+)
+
 logger = logging.getLogger(__name__)
 
 REPORTS = "domain reports"
@@ -79,7 +84,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
     system = database(settings.system_database_url, name="ingest system")
     secrets, brands = SecretKeyring(settings.secret_keys), read_brands(settings.brands_file)
     if not any(one.unsubscribe_host or one.tracking_host for one in brands):
-        logger.warning("brands.without_unsubscribe_host")  # broadcasts cannot be unsubscribed from
+        logger.warning("brands.without_unsubscribe_host: %s", WITHOUT_UNSUBSCRIBE_HOST)
     hosts = PublishedHosts.of(settings.bounce_mx, settings.spf_include)
     return Dependencies(
         settings=settings,

@@ -23,5 +23,8 @@ const got = await resend.emails.get(sent.data?.id);
 const scheduled = await resend.emails.send(email({ scheduledAt: "in 20 min" }));
 const moved = await resend.emails.update({ id: scheduled.data?.id, scheduledAt: "in 30 min" });
 const canceled = await resend.emails.cancel(scheduled.data?.id);
+const listed = await resend.emails.list({ limit: 5 });
 const refused = await resend.emails.send(email({ to: "nobody" }));
-console.log(JSON.stringify({ sent, again, batch, got, scheduled, moved, canceled, refused }));
+console.log(
+  JSON.stringify({ sent, again, batch, got, scheduled, moved, canceled, listed, refused }),
+);

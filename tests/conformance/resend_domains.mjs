@@ -15,6 +15,7 @@ const key = await resend.apiKeys.create({
   name: "restricted",
   permission: "sending_access",
 });
+const keyUpdated = await resend.apiKeys.update(key.data?.id, { name: "renamed" });
 const keys = await resend.apiKeys.list();
 const keyRemoved = await resend.apiKeys.remove(key.data?.id);
 
@@ -32,6 +33,6 @@ const webhookRemoved = await resend.webhooks.remove(webhook.data?.id);
 console.log(
   JSON.stringify({
     created, verified, got, updated, listed, removed, gone,
-    key, keys, keyRemoved, webhook, webhooks, hook, webhookUpdated, webhookRemoved,
+    key, keyUpdated, keys, keyRemoved, webhook, webhooks, hook, webhookUpdated, webhookRemoved,
   }),
 );

@@ -1,6 +1,9 @@
-"""The working methods of the official `resend` package are those listed in docs/api.md."""
+"""The working methods of the official `resend` packages are those listed in docs/api.md, and each
+is called against a running engine."""
 
 import inspect
+import json
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,9 +16,11 @@ import resend
 
 from kernel import clock
 from services.events.domain.signature import SECRET_BYTES, secret_text, signature_headers
+from tests.support.npm import node
 from tests.support.rest_api import ID, call_api
 
-PAGE = Path(__file__).parents[2] / "docs" / "api.md"
+FOLDER = Path(__file__).parent
+PAGE = FOLDER.parents[1] / "docs" / "api.md"
 SECRET = bytes(range(SECRET_BYTES))
 NAMES = ("id", "name", "email_id", "contact_id", "webhook_id", "audience_id", "ids")
 
@@ -98,6 +103,33 @@ def test_the_working_methods_are_those_of_the_table(recorder: RequestRecorder) -
             if recorder.seen and all(is_routed(document, *one) for one in recorder.seen):
                 work.add(name)
     assert work == documented_methods()
+
+
+def of_node(name: str) -> str:
+    """The method of the table as the package of npm spells it."""
+    owner, _, method = name.partition(".")
+    nested = {"SuppressionsBatch": "suppressions.batch"}
+    return f"{nested.get(owner, owner[0].lower() + owner[1:])}.{method}"
+
+
+def test_the_working_methods_of_node_are_the_same() -> None:
+    ran = node(FOLDER / "resend_methods.mjs", env={**os.environ, "ID": ID})
+    assert ran.returncode == 0, ran.stderr
+    document = call_api("GET", "/openapi.json").json()
+    work = {
+        name
+        for name, requests in json.loads(ran.stdout).items()
+        if requests and all(is_routed(document, *one) for one in requests)
+    }
+    assert work - {"emails.create", "batch.create"} == set(map(of_node, documented_methods()))
+
+
+def test_each_working_method_is_called_against_an_engine() -> None:
+    python = (FOLDER / "test_resend_python.py").read_text()
+    scripts = "".join(one.read_text() for one in FOLDER.glob("resend*.mjs"))
+    for name in documented_methods():
+        assert f"resend.{name}(" in python
+        assert f"resend.{of_node(name)}(" in scripts
 
 
 def test_the_client_verifies_our_webhook_signatures() -> None:

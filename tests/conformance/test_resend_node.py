@@ -19,7 +19,7 @@ def test_the_client_sends_batches_retrieves_reschedules_and_cancels(engine: Engi
 
     assert ran.returncode == 0, ran.stderr
     results = json.loads(ran.stdout)
-    done = ("sent", "batch", "got", "scheduled", "moved", "canceled")
+    done = ("sent", "batch", "got", "scheduled", "moved", "canceled", "listed")
     assert {name: results[name]["error"] for name in done} == dict.fromkeys(done)
     sent = results["sent"]["data"]["id"]
     assert results["got"]["data"]["id"] == sent
@@ -48,6 +48,8 @@ def test_the_client_manages_domains_keys_and_webhooks(engine: Engine) -> None:
     assert results["removed"]["data"]["deleted"] is True
     assert name in {one["name"] for one in results["listed"]["data"]["data"]}
     assert results["key"]["data"]["token"]
+    renamed = {one["id"]: one["name"] for one in results["keys"]["data"]["data"]}
+    assert renamed[results["key"]["data"]["id"]] == "renamed"
     assert results["hook"]["data"]["events"] == ["email.delivered"]
     updated = results["webhookUpdated"]["data"]
     assert (updated["events"], updated["status"]) == (["email.bounced"], "disabled")
@@ -69,4 +71,8 @@ def test_the_client_manages_suppressions(engine: Engine) -> None:
     added = results["added"]["data"]["id"]
     assert results["got"]["data"]["id"] == results["removed"]["data"]["id"] == added
     assert [one["id"] for one in results["listed"]["data"]["data"]] == [added]
-    assert len(results["batch"]["data"]["data"]) == 2
+    added_ids, removed_ids = (
+        [one["id"] for one in results[name]["data"]["data"]] for name in ("batch", "removedBatch")
+    )
+    assert len(added_ids) == 2
+    assert removed_ids == added_ids

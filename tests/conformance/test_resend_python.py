@@ -71,6 +71,11 @@ def test_a_batch_is_sent_and_its_errors_are_reported() -> None:
     assert permissive["errors"][0]["index"] == 1
 
 
+def test_sent_emails_are_listed() -> None:
+    sent = resend.Emails.send(params(subject="Listed"))
+    wait(lambda: sent["id"] in [one["id"] for one in resend.Emails.list()["data"]])
+
+
 def test_a_repeated_key_sends_once() -> None:
     options: Any = {"idempotency_key": "order-17"}
     first = resend.Emails.send(params(), options)
@@ -106,13 +111,29 @@ def test_suppressions_have_the_clients_types(engine: Engine) -> None:
     resend.api_key = account.api_key
     added = resend.Suppressions.add({"email": "gone@x.example"})
     assert resend.Suppressions.get("gone@x.example")["id"] == added["id"]
+    assert [one["id"] for one in resend.Suppressions.list()["data"]] == [added["id"]]
     assert resend.Suppressions.remove("gone@x.example")["deleted"] is True
+    emails = ["a@x.example", "b@x.example"]
+    many = resend.SuppressionsBatch.add({"emails": emails})["data"]
+    removed = resend.SuppressionsBatch.remove({"emails": emails})["data"]
+    assert {one["id"] for one in removed} == {one["id"] for one in many}
+    assert not resend.Suppressions.list()["data"]
     key = {"Authorization": f"Bearer {account.api_key}"}
     angry = {"email": "angry@x.example", "origin": "complaint"}
     assert httpx.post(f"{engine.url}/suppressions", json=angry, headers=key).status_code == 201
     with pytest.raises(ResendError) as refused:
         resend.Suppressions.remove("angry@x.example")
     assert refused.value.error_type == "address_suppressed_by_complaint"
+
+
+def test_keys_have_the_clients_types() -> None:
+    made = resend.ApiKeys.create({"name": "shop", "permission": "sending_access"})
+    assert made["token"]
+    assert resend.ApiKeys.update({"id": made["id"], "name": "blog"})["id"] == made["id"]
+    names = {one["id"]: one["name"] for one in resend.ApiKeys.list()["data"]}
+    assert names[made["id"]] == "blog"
+    resend.ApiKeys.remove(made["id"])
+    assert made["id"] not in [one["id"] for one in resend.ApiKeys.list()["data"]]
 
 
 def test_webhooks_have_the_clients_types() -> None:

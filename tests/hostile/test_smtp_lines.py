@@ -1,7 +1,10 @@
+import pytest
+
 from tests.hostile.smtp_lines import Client
 
 
-def test_generated_sessions_crash_nothing_and_accept_nothing_stray() -> None:
-    client = Client(seed=7)
-    client.run(30_000)
-    assert client.accepted > 100
+@pytest.mark.parametrize("seed", range(4))
+def test_a_million_generated_lines_crash_nothing_and_accept_nothing_stray(seed: int) -> None:
+    client = Client(seed=seed)
+    client.run(250_000)
+    assert client.accepted > 1_000

@@ -32,6 +32,7 @@ COMMANDS = {
     "overrides": "Overrides: limits and suspensions that end by themselves.",
     "queues": "Scheduled queues: what waits, why, and how to cancel it.",
     "suppressions": "Suppressions: addresses that mail must not be sent to.",
+    "webhooks": "Webhooks: endpoints that receive events.",
     "limits": "Limits: what each scope may use, and what it has used.",
 }
 IN_STACK = ("up", "migrate", "database-urls")

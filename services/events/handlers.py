@@ -87,8 +87,7 @@ class Handlers:
             for log_event in log_events
             if log_event.email_id and log_event.subject_id not in dropped
         ]
-        tenants = {log_event.tenant_id for log_event in log_events}
-        recorded, endpoints = await record_all(tx, live, tenants=tenants)
+        recorded, endpoints = await record_all(tx, live, accounts=accounts_of(log_events))
         entries = recorded.entries + await new_endpoint_entries(
             tx, [log_event for log_event in log_events if not log_event.email_id]
         )
@@ -118,18 +117,16 @@ class Handlers:
     def _plan_deliveries(
         self,
         entries: Iterable[LogEntry],
-        endpoints: Iterable[Endpoint],
+        endpoints: Mapping[str, Sequence[Endpoint]],
         *,
         positions: Mapping[str, str],
     ) -> tuple[list[NewWebhookDelivery], list[WebhookAttempt]]:
-        """A delivery per public event and endpoint, claimed if the queue has capacity."""
-        by_tenant: dict[str, list[Endpoint]] = defaultdict(list)
-        for endpoint in endpoints:
-            by_tenant[endpoint.tenant_id].append(endpoint)
-        with_endpoints = [entry for entry in entries if entry.event.tenant_id in by_tenant]
+        """A delivery per public event and endpoint, claimed if the queue has capacity. endpoints:
+        by tenant."""
+        with_endpoints = [entry for entry in entries if entry.event.tenant_id in endpoints]
         self.accepts.add(entry.event for entry in with_endpoints)
         token = str(uuid4())
-        capacities = {e.id: self.capacity(e) for some in by_tenant.values() for e in some}
+        capacities = {e.id: self.capacity(e) for some in endpoints.values() for e in some}
         deliveries: list[NewWebhookDelivery] = []
         attempts: list[WebhookAttempt] = []
         for entry in with_endpoints:
@@ -139,14 +136,12 @@ class Handlers:
             position = positions[entry.event.event_id]
             accepted = self.accepts.get(entry.event)
             complete = accepted is not None or not entry.event.email_id
-            for endpoint in by_tenant[entry.event.tenant_id]:
+            for endpoint in endpoints[entry.event.tenant_id]:
                 if not is_subscribed(endpoint, entry.event, name):
                     continue
                 claim = token if complete and capacities[endpoint.id] > 0 else None
                 deliveries.append(
-                    new_webhook_delivery(
-                        entry.event, endpoint.id, name=name, at=position, token=claim
-                    )
+                    new_webhook_delivery(entry.event, endpoint, name=name, at=position, token=claim)
                 )
                 if claim:
                     capacities[endpoint.id] -= 1
@@ -166,11 +161,21 @@ def is_subscribed(endpoint: Endpoint, log_event: LogEvent, name: str) -> bool:
 
 
 def new_webhook_delivery(
-    log_event: LogEvent, endpoint_id: str, *, name: str, at: str, token: str | None
+    log_event: LogEvent, endpoint: Endpoint, *, name: str, at: str, token: str | None
 ) -> NewWebhookDelivery:
     return NewWebhookDelivery(
-        endpoint_id, at, log_event.event_id, log_event.subject_id, log_event.tenant_id, name, token
+        endpoint.id, at, log_event.event_id, log_event.subject_id, endpoint.owner_id, name, token
     )
+
+
+def accounts_of(log_events: Iterable[LogEvent]) -> dict[str, str]:
+    """The account of each tenant with events, where an event tells it: a tenant may be so new that
+    events does not know it."""
+    found: dict[str, str] = {}
+    for log_event in log_events:
+        account_id = getattr(log_event.payload, "account_id", "")
+        found[log_event.tenant_id] = account_id or found.get(log_event.tenant_id, "")
+    return found
 
 
 def result_for(
@@ -192,10 +197,11 @@ async def new_endpoint_entries(tx: Transaction, log_events: Sequence[LogEvent]) 
 
 
 async def record_all(
-    tx: Transaction, log_events: Sequence[LogEvent], *, tenants: Collection[str]
-) -> tuple[BatchChanges, Sequence[Endpoint]]:
+    tx: Transaction, log_events: Sequence[LogEvent], *, accounts: Mapping[str, str]
+) -> tuple[BatchChanges, Mapping[str, Sequence[Endpoint]]]:
     """Insert every message as if it were new; most are, if their accept is in the batch. This locks
-    the existing ones, whose states are then read and updated."""
+    the existing ones, whose states are then read and updated. accounts: by tenant. The endpoints
+    are those of each tenant."""
     by_subject: dict[str, list[LogEvent]] = defaultdict(list)
     for log_event in log_events:
         by_subject[log_event.subject_id].append(log_event)
@@ -207,7 +213,7 @@ async def record_all(
     arrivals = initial_states({one: by_subject[one] for one in arrived}, first, now=now)
     others = [new_message_state(some[0]) for one, some in by_subject.items() if one not in arrived]
     states = [*(state for state, _ in arrivals.values()), *others]
-    new = await log.insert_new(tx, emails=accepted.values(), states=states, tenants=tenants)
+    new = await log.insert_new(tx, emails=accepted.values(), states=states, accounts=accounts)
     await emails.insert_tags(tx, [one for one in accepted.values() if one.email_id in new.emails])
     first = sent | {accepted[one].accepted_event_id for one in new.emails}
     # First messages here of emails that exist already: they were inserted as the first of all.

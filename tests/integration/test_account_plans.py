@@ -51,7 +51,7 @@ SELECT t.id, account.id, '', 1, '', CASE WHEN n %% 100 = 0 THEN t.id END
 FROM account, unnest(%s::uuid[]) WITH ORDINALITY AS t (id, n)
 """
 FILL_WEBHOOKS = """
-INSERT INTO events.webhooks (id, tenant_id, url, event_types, secret)
+INSERT INTO events.webhooks (id, owner_id, url, event_types, secret)
 SELECT gen_random_uuid(), id, '', '{}', '' FROM unnest(%s::uuid[]) AS id, generate_series(1, %s)
 """
 FILL_SUPPRESSIONS = """

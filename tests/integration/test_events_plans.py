@@ -10,19 +10,24 @@ import psycopg
 
 from kernel.database import RowOwner, Transaction
 from kernel.ids import uuid7_text
-from services.events.store import lists
+from services.events.store import lists, log
 from services.events.store.webhook_deliveries import CLAIM
 from tests.support.stack import FreshDatabase
 
 ENDPOINTS = """
-INSERT INTO events.webhooks (id, tenant_id, url, event_types, secret)
+INSERT INTO events.webhooks (id, owner_id, url, event_types, secret)
 SELECT gen_random_uuid(), gen_random_uuid(), '', '{}', '' FROM generate_series(1, 5000)
 """
 DELIVERIES = """
-INSERT INTO events.webhook_deliveries (endpoint_id, position, event_id, subject_id, tenant_id, type,
+INSERT INTO events.webhook_deliveries (endpoint_id, position, event_id, subject_id, owner_id, type,
     due_at)
-SELECT w.id, %s, %s, %s, w.tenant_id, '', now() - interval '1 s'
+SELECT w.id, %s, %s, %s, w.owner_id, '', now() - interval '1 s'
 FROM (SELECT * FROM events.webhooks LIMIT 3) AS w
+"""
+ACCOUNTS = """
+INSERT INTO events.tenant_accounts (tenant_id, account_id)
+SELECT gen_random_uuid(), gen_random_uuid() FROM generate_series(1, 20000)
+UNION ALL SELECT id, gen_random_uuid() FROM unnest(%s::uuid[]) AS id
 """
 EMAILS = """
 INSERT INTO events.emails (tenant_id, email_id, message_id, rank, sent)
@@ -71,6 +76,29 @@ def test_due_deliveries_are_found_without_reading_every_endpoint(database: Fresh
         ).fetchall()
     assert claimed == 3
     assert pages_read(found) < 300
+
+
+def test_the_endpoints_of_a_batch_are_read_by_an_index(database: FreshDatabase) -> None:
+    """Those of 100 tenants and of their accounts, among 5,000 endpoints and 20,000 tenants."""
+    seen: list[tuple[str, Any]] = []
+
+    async def rows(sql: str, params: Any) -> list[Any]:  # noqa: ANN401 - of psycopg
+        seen.append((sql, params))
+        return [([], [], None, None)]
+
+    tenants = [str(uuid4()) for _ in range(100)]
+    tx = cast(Transaction, SimpleNamespace(rows=rows))
+    asyncio.run(log.insert_new(tx, emails=[], states=[], accounts=dict.fromkeys(tenants, "")))
+    [(sql, params)] = seen
+    with database.connect() as connection:
+        connection.execute("SET plan_cache_mode = force_generic_plan")
+        connection.execute(ENDPOINTS)
+        connection.execute(ACCOUNTS, (tenants,))
+        connection.execute("ANALYZE events.webhooks, events.tenant_accounts")
+        [(found,)] = connection.execute(explain(sql), params, prepare=True).fetchall()
+        plan = str(found)
+    assert "Seq Scan" not in plan
+    assert pages_read(found) < 1_000
 
 
 def pages_of_list(

@@ -1,7 +1,7 @@
 """Objects of an account, and the callers who have nothing to do with them, on a running engine."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -25,12 +25,23 @@ SUPPRESSED = "gone@owner.example"
 
 @dataclass
 class OwnedObjects:
-    """The owner's objects, by the names of routes and requests."""
+    """The owner's objects, by the names of routes and requests. of_account: those of the whole
+    account instead of the tenant."""
 
     http: httpx.Client
     tenant_id: str
     account_id: str = ""
     ids: dict[str, str] = field(default_factory=dict)
+    of_account: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def all_ids(self) -> set[str]:
+        return {*self.ids.values(), *self.of_account.values()}
+
+    def ids_of(self, names: Collection[str]) -> list[dict[str, str]]:
+        """Of each object with these names."""
+        own = {name: self.ids[name] for name in names}
+        return [own, {**own, **self.of_account}] if {*names} & {*self.of_account} else [own]
 
 
 class Caller(NamedTuple):
@@ -77,6 +88,7 @@ def owner(engine: Engine) -> Iterator[OwnedObjects]:
         csv = {"Content-Type": "text/csv"}
         sent = http.post("/suppressions/imports", content=SUPPRESSED, headers=csv)
         owned.ids["import_id"] = sent.json()["id"]
+        owned.of_account = objects_of_account(engine, owned)
         owned.ids["key_id"] = http.get("/api-keys").json()["data"][0]["id"]
         owned.ids["domain_id"] = http.get("/domains").json()["data"][0]["id"]
         owned.ids["brand_id"] = add_brand(engine.environment, account.account_id)
@@ -85,6 +97,17 @@ def owner(engine: Engine) -> Iterator[OwnedObjects]:
         owned.ids["ip_id"] = add_unused_source(engine)
         owned.ids["message_id"], owned.ids["engine_message_id"] = wait_for_capture(http)
         yield owned
+
+
+def objects_of_account(engine: Engine, owned: OwnedObjects) -> dict[str, str]:
+    with client(engine, add_account_key(engine.environment, owned.account_id)) as http:
+        hook = {"endpoint": "https://hooks.example.com/all"}
+        csv = {"Content-Type": "text/csv"}
+        path = "/suppressions/imports?scope=account"
+        return {
+            "webhook_id": http.post("/webhooks", json=hook).json()["id"],
+            "import_id": http.post(path, content=SUPPRESSED, headers=csv).json()["id"],
+        }
 
 
 def wait_for_capture(http: httpx.Client) -> tuple[str, str]:

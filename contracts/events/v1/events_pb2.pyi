@@ -54,6 +54,7 @@ class WebhookDisabled(_message.Message):
     disabled_at_ms: _builtins.int
     """Unix time"""
     tenant_id: _builtins.str
+    """or id of the account that the endpoint belongs to"""
     reason: _builtins.str
     def __init__(
         self,

@@ -374,6 +374,7 @@ class Webhook(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     SIGNING_SECRET_FIELD_NUMBER: _builtins.int
     TENANT_ID_FIELD_NUMBER: _builtins.int
+    TENANT_IDS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     url: _builtins.str
     enabled: _builtins.bool
@@ -381,12 +382,17 @@ class Webhook(_message.Message):
     signing_secret: _builtins.str
     """only on creation and in requests by id"""
     tenant_id: _builtins.str
+    """empty if it belongs to an account"""
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """empty: all"""
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def tenant_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of an account: whose events; empty: all"""
+
     def __init__(
         self,
         *,
@@ -398,10 +404,11 @@ class Webhook(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         signing_secret: _builtins.str = ...,
         tenant_id: _builtins.str = ...,
+        tenant_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "disabled_reason", b"disabled_reason", "enabled", b"enabled", "event_types", b"event_types", "id", b"id", "signing_secret", b"signing_secret", "tenant_id", b"tenant_id", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "disabled_reason", b"disabled_reason", "enabled", b"enabled", "event_types", b"event_types", "id", b"id", "signing_secret", b"signing_secret", "tenant_id", b"tenant_id", "tenant_ids", b"tenant_ids", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -416,14 +423,20 @@ class CreateWebhookRequest(_message.Message):
     EVENT_TYPES_FIELD_NUMBER: _builtins.int
     TEST_FIELD_NUMBER: _builtins.int
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    TENANT_IDS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
+    """empty: the webhook belongs to the account"""
     url: _builtins.str
     test: _builtins.bool
     """receives events of test mail only"""
     account_id: _builtins.str
-    """of the tenant, which may be too new to be known here"""
+    """of the tenant, which may be too new to be known here; or the owner"""
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def tenant_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """for an account: tenants of it, whose events; empty: all"""
+
     def __init__(
         self,
         *,
@@ -432,10 +445,11 @@ class CreateWebhookRequest(_message.Message):
         event_types: _abc.Iterable[_builtins.str] | None = ...,
         test: _builtins.bool = ...,
         account_id: _builtins.str = ...,
+        tenant_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "event_types", b"event_types", "tenant_id", b"tenant_id", "test", b"test", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "event_types", b"event_types", "tenant_id", b"tenant_id", "tenant_ids", b"tenant_ids", "test", b"test", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -581,6 +595,7 @@ class UpdateWebhookRequest(_message.Message):
     URL_FIELD_NUMBER: _builtins.int
     EVENT_TYPES_FIELD_NUMBER: _builtins.int
     ENABLED_FIELD_NUMBER: _builtins.int
+    TENANT_IDS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     account_id: _builtins.str
     id: _builtins.str
@@ -590,6 +605,10 @@ class UpdateWebhookRequest(_message.Message):
     enabled: _builtins.bool
     @_builtins.property
     def event_types(self) -> Global___EventTypes: ...
+    @_builtins.property
+    def tenant_ids(self) -> Global___TenantIds:
+        """only of a webhook of an account"""
+
     def __init__(
         self,
         *,
@@ -600,10 +619,11 @@ class UpdateWebhookRequest(_message.Message):
         url: _builtins.str | None = ...,
         event_types: Global___EventTypes | None = ...,
         enabled: _builtins.bool | None = ...,
+        tenant_ids: Global___TenantIds | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "_url", b"_url", "enabled", b"enabled", "event_types", b"event_types", "url", b"url"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "_url", b"_url", "enabled", b"enabled", "event_types", b"event_types", "tenant_ids", b"tenant_ids", "url", b"url"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "_url", b"_url", "account_id", b"account_id", "enabled", b"enabled", "event_types", b"event_types", "id", b"id", "tenant_id", b"tenant_id", "test_only", b"test_only", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "_url", b"_url", "account_id", b"account_id", "enabled", b"enabled", "event_types", b"event_types", "id", b"id", "tenant_id", b"tenant_id", "tenant_ids", b"tenant_ids", "test_only", b"test_only", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__enabled: _TypeAlias = _typing.Literal["enabled"]  # noqa: Y015
     _WhichOneofArgType__enabled: _TypeAlias = _typing.Literal["_enabled", b"_enabled"]  # noqa: Y015
@@ -615,6 +635,28 @@ class UpdateWebhookRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__url) -> _WhichOneofReturnType__url | None: ...
 
 Global___UpdateWebhookRequest: _TypeAlias = UpdateWebhookRequest  # noqa: Y015
+
+@_typing.final
+class TenantIds(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """empty: all"""
+
+    def __init__(
+        self,
+        *,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ids", b"ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TenantIds: _TypeAlias = TenantIds  # noqa: Y015
 
 @_typing.final
 class EventTypes(_message.Message):

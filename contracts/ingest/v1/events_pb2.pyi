@@ -269,6 +269,7 @@ class DomainChanged(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     CHANGED_AT_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     domain_id: _builtins.str
     version: _builtins.int
     """of the domain's record"""
@@ -279,6 +280,7 @@ class DomainChanged(_message.Message):
     status: _builtins.str
     reason: _builtins.str
     """the record that is missing or wrong"""
+    account_id: _builtins.str
     @_builtins.property
     def changed_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -292,10 +294,11 @@ class DomainChanged(_message.Message):
         status: _builtins.str = ...,
         reason: _builtins.str = ...,
         changed_at: _timestamp_pb2.Timestamp | None = ...,
+        account_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at", "domain_id", b"domain_id", "name", b"name", "reason", b"reason", "status", b"status", "tenant_id", b"tenant_id", "type", b"type", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "changed_at", b"changed_at", "domain_id", b"domain_id", "name", b"name", "reason", b"reason", "status", b"status", "tenant_id", b"tenant_id", "type", b"type", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

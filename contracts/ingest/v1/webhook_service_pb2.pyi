@@ -31,6 +31,7 @@ class WebhookInfo(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     SIGNING_SECRET_FIELD_NUMBER: _builtins.int
     TENANT_ID_FIELD_NUMBER: _builtins.int
+    TENANT_IDS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     endpoint: _builtins.str
     status: _builtins.str
@@ -39,12 +40,17 @@ class WebhookInfo(_message.Message):
     signing_secret: _builtins.str
     """only on creation and by GetWebhook"""
     tenant_id: _builtins.str
+    """unset: it belongs to the account"""
     @_builtins.property
     def events(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """empty: all"""
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def tenant_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of an account: whose events; empty: all"""
+
     def __init__(
         self,
         *,
@@ -56,10 +62,11 @@ class WebhookInfo(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         signing_secret: _builtins.str = ...,
         tenant_id: _builtins.str = ...,
+        tenant_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "disabled_reason", b"disabled_reason", "endpoint", b"endpoint", "events", b"events", "id", b"id", "signing_secret", b"signing_secret", "status", b"status", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "disabled_reason", b"disabled_reason", "endpoint", b"endpoint", "events", b"events", "id", b"id", "signing_secret", b"signing_secret", "status", b"status", "tenant_id", b"tenant_id", "tenant_ids", b"tenant_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -71,21 +78,27 @@ class CreateWebhookRequest(_message.Message):
 
     ENDPOINT_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
+    TENANT_IDS_FIELD_NUMBER: _builtins.int
     endpoint: _builtins.str
     """https URL"""
     @_builtins.property
     def events(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """empty: all"""
 
+    @_builtins.property
+    def tenant_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """for an account, at most 100; empty: all"""
+
     def __init__(
         self,
         *,
         endpoint: _builtins.str = ...,
         events: _abc.Iterable[_builtins.str] | None = ...,
+        tenant_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "events", b"events"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "events", b"events", "tenant_ids", b"tenant_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -207,6 +220,7 @@ class UpdateWebhookRequest(_message.Message):
     ENDPOINT_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    TENANT_IDS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     endpoint: _builtins.str
     """https URL"""
@@ -216,6 +230,10 @@ class UpdateWebhookRequest(_message.Message):
     def events(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """empty: unchanged"""
 
+    @_builtins.property
+    def tenant_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """empty: unchanged"""
+
     def __init__(
         self,
         *,
@@ -223,10 +241,11 @@ class UpdateWebhookRequest(_message.Message):
         endpoint: _builtins.str | None = ...,
         events: _abc.Iterable[_builtins.str] | None = ...,
         status: _builtins.str | None = ...,
+        tenant_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_endpoint", b"_endpoint", "_status", b"_status", "endpoint", b"endpoint", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_endpoint", b"_endpoint", "_status", b"_status", "endpoint", b"endpoint", "events", b"events", "id", b"id", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_endpoint", b"_endpoint", "_status", b"_status", "endpoint", b"endpoint", "events", b"events", "id", b"id", "status", b"status", "tenant_ids", b"tenant_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__endpoint: _TypeAlias = _typing.Literal["endpoint"]  # noqa: Y015
     _WhichOneofArgType__endpoint: _TypeAlias = _typing.Literal["_endpoint", b"_endpoint"]  # noqa: Y015

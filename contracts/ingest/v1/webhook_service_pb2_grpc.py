@@ -79,14 +79,15 @@ class WebhookServiceServicer:
     """
 
     def CreateWebhook(self, request, context):
-        """Keys of accounts name the tenant by metadata, `x-tenant-id`.
+        """Keys of accounts name the tenant by metadata, `x-tenant-id`. Without it, the webhook belongs to
+        the account, and receives the events of all its tenants and of the account itself.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListWebhooks(self, request, context):
-        """Without x-tenant-id, an account lists the webhooks of all its tenants.
+        """Without x-tenant-id, an account lists its own webhooks and those of all its tenants.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

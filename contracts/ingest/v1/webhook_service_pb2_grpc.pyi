@@ -36,9 +36,11 @@ class WebhookServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> WebhookServiceAsyncStub: ...
     CreateWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.CreateWebhookRequest, _webhook_service_pb2.CreateWebhookResponse]
-    """Keys of accounts name the tenant by metadata, `x-tenant-id`."""
+    """Keys of accounts name the tenant by metadata, `x-tenant-id`. Without it, the webhook belongs to
+    the account, and receives the events of all its tenants and of the account itself.
+    """
     ListWebhooks: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.ListWebhooksRequest, _webhook_service_pb2.ListWebhooksResponse]
-    """Without x-tenant-id, an account lists the webhooks of all its tenants."""
+    """Without x-tenant-id, an account lists its own webhooks and those of all its tenants."""
     GetWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.GetWebhookRequest, _webhook_service_pb2.GetWebhookResponse]
     """With the signing secret."""
     UpdateWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.UpdateWebhookRequest, _webhook_service_pb2.UpdateWebhookResponse]
@@ -58,9 +60,11 @@ class WebhookServiceAsyncStub(WebhookServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.CreateWebhookRequest, _webhook_service_pb2.CreateWebhookResponse]  # type: ignore[assignment]
-    """Keys of accounts name the tenant by metadata, `x-tenant-id`."""
+    """Keys of accounts name the tenant by metadata, `x-tenant-id`. Without it, the webhook belongs to
+    the account, and receives the events of all its tenants and of the account itself.
+    """
     ListWebhooks: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.ListWebhooksRequest, _webhook_service_pb2.ListWebhooksResponse]  # type: ignore[assignment]
-    """Without x-tenant-id, an account lists the webhooks of all its tenants."""
+    """Without x-tenant-id, an account lists its own webhooks and those of all its tenants."""
     GetWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.GetWebhookRequest, _webhook_service_pb2.GetWebhookResponse]  # type: ignore[assignment]
     """With the signing secret."""
     UpdateWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.UpdateWebhookRequest, _webhook_service_pb2.UpdateWebhookResponse]  # type: ignore[assignment]
@@ -83,7 +87,9 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _webhook_service_pb2.CreateWebhookRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_webhook_service_pb2.CreateWebhookResponse, _abc.Awaitable[_webhook_service_pb2.CreateWebhookResponse]]:
-        """Keys of accounts name the tenant by metadata, `x-tenant-id`."""
+        """Keys of accounts name the tenant by metadata, `x-tenant-id`. Without it, the webhook belongs to
+        the account, and receives the events of all its tenants and of the account itself.
+        """
 
     @_abc_1.abstractmethod
     def ListWebhooks(
@@ -91,7 +97,7 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _webhook_service_pb2.ListWebhooksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_webhook_service_pb2.ListWebhooksResponse, _abc.Awaitable[_webhook_service_pb2.ListWebhooksResponse]]:
-        """Without x-tenant-id, an account lists the webhooks of all its tenants."""
+        """Without x-tenant-id, an account lists its own webhooks and those of all its tenants."""
 
     @_abc_1.abstractmethod
     def GetWebhook(

@@ -1,7 +1,7 @@
 """Webhook endpoints: create, list, show, delete, test, and the results of their deliveries."""
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -41,7 +41,6 @@ from services.events.api.requests import (
     page_limit,
     parse_cursor,
     parse_resource_id,
-    tenant_id_of,
 )
 from services.events.domain.catalog import EVENT_TYPES
 from services.events.domain.endpoint import Endpoint, endpoint_problem
@@ -52,7 +51,7 @@ from services.events.domain.webhook_attempt import public_event_id
 from services.events.store import log, webhook_deliveries, webhooks
 
 ENDPOINTS_MAX = 50
-ENABLED, TENANT_ID = 3, 6  # columns of a row
+ENABLED, OWNER_ID, ACCOUNT_WIDE = 3, 6, 7  # columns of a row
 STATES = {
     webhook_deliveries.QUEUED: "queued",
     webhook_deliveries.DELIVERED: "delivered",
@@ -79,23 +78,30 @@ class WebhookRpcs:
         self, request: CreateWebhookRequest, _: Context
     ) -> CreateWebhookResponse:
         """Create an endpoint. Only this response and that of GetWebhook contain the secret."""
-        tenant_id = tenant_id_of(request)
+        tenant_id, account_id = owner_of(request)
         self._check(request.url, request.event_types)
+        owner_id = tenant_id or account_id or ""
         secret = os.urandom(SECRET_BYTES)
         endpoint = Endpoint(
             uuid7_text(),
-            tenant_id,
+            owner_id,
             request.url,
             self.webhooks.secrets.encrypt(secret),
             list(dict.fromkeys(request.event_types)),
             test=request.test,
+            account_wide=tenant_id is None,
+            tenant_ids=list(dict.fromkeys(request.tenant_ids)),
         )
-        async with self.tenant_database.transaction(tenant_id=tenant_id) as tx:
-            await tenant_accounts.record_accounts(tx, "events", [(tenant_id, request.account_id)])
+        self._check_tenants(endpoint.tenant_ids, account_wide=endpoint.account_wide)
+        async with self.tenant_database.transaction(tenant_id=owner_id) as tx:
+            if tenant_id:
+                accounts = [(tenant_id, request.account_id)]
+                await tenant_accounts.record_accounts(tx, "events", accounts)
             row = await webhooks.insert(tx, endpoint, limit=ENDPOINTS_MAX)
         if row is None:
+            whose = "tenant" if tenant_id else "account"
             raise RequestError(
-                f"the tenant has the maximum of {ENDPOINTS_MAX} webhooks. Delete one first."
+                f"the {whose} has the maximum of {ENDPOINTS_MAX} webhooks. Delete one first."
             )
         return CreateWebhookResponse(webhook=to_proto(row, secret=secret_text(secret)))
 
@@ -129,12 +135,15 @@ class WebhookRpcs:
         row = await self._get(request)
         url = request.url if request.HasField("url") else None
         types = list(dict.fromkeys(request.event_types.names))
+        tenant_ids = list(dict.fromkeys(request.tenant_ids.ids))
         self._check(url, types)
-        async with self.tenant_database.transaction(tenant_id=row[TENANT_ID]) as tx:
+        self._check_tenants(tenant_ids, account_wide=row[ACCOUNT_WIDE])
+        async with self.tenant_database.transaction(tenant_id=row[OWNER_ID]) as tx:
             changed = await webhooks.update(
                 tx, row[0], url=url,
                 event_types=types if request.HasField("event_types") else None,
                 enabled=request.enabled if request.HasField("enabled") else None,
+                tenant_ids=tenant_ids if request.HasField("tenant_ids") else None,
             )  # fmt: skip
             tx.after_commit(self.webhooks.on_delivery_added)
         if changed is None:
@@ -146,9 +155,9 @@ class WebhookRpcs:
         self, request: DeleteWebhookRequest, _: Context
     ) -> DeleteWebhookResponse:
         row = await self._get(request)
-        endpoint_id, tenant_id = row[0], row[TENANT_ID]
-        async with self.tenant_database.transaction(tenant_id=tenant_id) as tx:
-            if not await webhooks.remove(tx, tenant_id, endpoint_id=endpoint_id):
+        endpoint_id, owner_id = row[0], row[OWNER_ID]
+        async with self.tenant_database.transaction(tenant_id=owner_id) as tx:
+            if not await webhooks.remove(tx, owner_id, endpoint_id=endpoint_id):
                 raise not_found("webhook")
         return DeleteWebhookResponse(id=endpoint_id)
 
@@ -156,21 +165,21 @@ class WebhookRpcs:
     async def TestWebhook(self, request: TestWebhookRequest, _: Context) -> TestWebhookResponse:  # noqa: N802
         """Send a webhook.test event, regardless of the endpoint's filter."""
         row = await self._get(request)
-        endpoint_id, tenant_id = row[0], row[TENANT_ID]
+        endpoint_id, owner_id = row[0], row[OWNER_ID]
         if not row[ENABLED]:
             raise RequestError("the webhook is disabled", grpc.StatusCode.FAILED_PRECONDITION)
-        event = WebhookDisabled(endpoint_id=endpoint_id, tenant_id=tenant_id, reason="test")
+        event = WebhookDisabled(endpoint_id=endpoint_id, tenant_id=owner_id, reason="test")
         log_event, position = (
             endpoint_log_event(event, EventKind.WEBHOOK_TEST, str(uuid4())),
             uuid7_text(),
         )
-        async with self.tenant_database.transaction(tenant_id=tenant_id) as tx:
+        async with self.tenant_database.transaction(tenant_id=owner_id) as tx:
             delivery = webhook_deliveries.NewWebhookDelivery(
                 endpoint_id,
                 position,
                 log_event.event_id,
                 endpoint_id,
-                tenant_id,
+                owner_id,
                 "webhook.test",
                 None,
             )
@@ -187,7 +196,7 @@ class WebhookRpcs:
     ) -> ListWebhookDeliveriesResponse:
         """Newest first."""
         size, row = page_limit(request), await self._get(request)
-        async with self.tenant_database.transaction(tenant_id=row[TENANT_ID]) as tx:
+        async with self.tenant_database.transaction(tenant_id=row[OWNER_ID]) as tx:
             rows = await webhook_deliveries.list_deliveries(
                 tx, row[0], after=parse_cursor(request.after, "after"), limit=size + 1
             )
@@ -202,6 +211,12 @@ class WebhookRpcs:
         if unknown := sorted(set(event_types) - EVENT_TYPES):
             raise RequestError(f"events: {unknown[0]!r} is not an event type")
 
+    def _check_tenants(self, tenant_ids: Sequence[str], *, account_wide: bool) -> None:
+        """Raises RequestError."""
+        if tenant_ids and not account_wide:
+            detail = "only a webhook of an account has tenant_ids. This one belongs to a tenant."
+            raise RequestError(detail, field="tenant_ids")
+
     async def _get(self, request: Any) -> Row:  # noqa: ANN401 - any request with an id
         owner, endpoint_id = owner_of(request), parse_resource_id(request.id, "webhook")
         async with self.tenant_database.transaction(**owner._asdict()) as tx:
@@ -214,10 +229,11 @@ class WebhookRpcs:
 
 
 def to_proto(row: Row, *, secret: str = "") -> Webhook:
-    endpoint_id, url, event_types, enabled, reason, created_at, tenant_id = row
+    endpoint_id, url, event_types, enabled, reason, created_at, owner_id, wide, tenant_ids = row
     return Webhook(
         id=endpoint_id,
-        tenant_id=tenant_id,
+        tenant_id="" if wide else owner_id,
+        tenant_ids=tenant_ids,
         url=url,
         event_types=event_types,
         enabled=enabled,

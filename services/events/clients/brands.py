@@ -22,12 +22,17 @@ class TenantBrands:
         await self._records.replayed.wait()
         if self._brands.is_one:
             return self._brands.default
-        for table in (self._accounts, self._tenants):
-            await table.replayed.wait()
+        await self._tenants.replayed.wait()
         tenant = (await self._tenants.wait_for([tenant_id])).get(tenant_id)
-        if tenant is None:
+        return self._brands.default if tenant is None else await self.of_account(tenant.account_id)
+
+    async def of_account(self, account_id: str) -> Brand:
+        """Waits a few seconds for new records."""
+        await self._records.replayed.wait()
+        if self._brands.is_one:
             return self._brands.default
-        account = (await self._accounts.wait_for([tenant.account_id])).get(tenant.account_id)
+        await self._accounts.replayed.wait()
+        account = (await self._accounts.wait_for([account_id])).get(account_id)
         brand_id = account.brand if account is not None else ""
         if is_record_id(brand_id):
             await self._records.wait_for([brand_id])

@@ -4,11 +4,9 @@ The data of an event has its own recipient and the To field, so it never reveals
 recipient.
 """
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
-import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from contracts.delivery.v1.events_pb2 import (
@@ -43,7 +41,6 @@ from kernel import times
 from mail import bounce
 from services.events.domain.log_event import EventKind, LogEvent, StatusRank
 
-API_VERSION = "2026-11-01"
 EventData: TypeAlias = dict[str, Any]
 
 CLOSED_TYPES = {
@@ -306,22 +303,6 @@ def bounce_data(reply: Reply, name: str, *, reason: str = "", late: bool = False
         "message": reply.text or reason,
         "async": late,
     }
-
-
-def webhook_payload(
-    identifier: str, name: str, *, created_at: str, data: Mapping[str, Any]
-) -> bytes:
-    """The body of a webhook request."""
-    return msgspec.json.encode(
-        {
-            "id": identifier,
-            "type": name,
-            "created_at": created_at,
-            "timestamp": created_at,
-            "api_version": API_VERSION,
-            "data": data,
-        }
-    )
 
 
 def format_time_ms(moment_ms: int) -> str:

@@ -1,6 +1,7 @@
 """Webhook endpoints: the events they subscribe to, and the addresses that may be called."""
 
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mail.reachable import Network, url_problem
@@ -8,15 +9,41 @@ from mail.reachable import Network, url_problem
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """secret: encrypted. failures: since the last success. test: for test mail only."""
+    """owner_id: of its tenant, or of its account if it is account_wide: then it receives the events
+    of the account and of all its tenants, or only those of tenant_ids. secret: encrypted. failures:
+    since the last success. test: for test mail only."""
 
     id: str
-    tenant_id: str
+    owner_id: str
     url: str
     secret: bytes
     event_types: Sequence[str] = ()
     failures: int = 0
     test: bool = False
+    account_wide: bool = False
+    tenant_ids: Sequence[str] = ()
+
+    def owners_among(self, tenants: Collection[str]) -> Collection[str]:
+        """Whose events it receives. tenants: of its account."""
+        if not self.account_wide:
+            return [self.owner_id]
+        if self.tenant_ids:
+            return {*self.tenant_ids} & {*tenants}
+        return {self.owner_id, *tenants}
+
+
+def endpoints_by_owner(
+    endpoints: Iterable[Endpoint], accounts: Mapping[str, str]
+) -> dict[str, list[Endpoint]]:
+    """The endpoints of each tenant and account. accounts: those of tenants."""
+    tenants: dict[str, list[str]] = defaultdict(list)
+    for tenant_id, account_id in accounts.items():
+        tenants[account_id].append(tenant_id)
+    found: dict[str, list[Endpoint]] = defaultdict(list)
+    for endpoint in endpoints:
+        for owner_id in endpoint.owners_among(tenants[endpoint.owner_id]):
+            found[owner_id].append(endpoint)
+    return found
 
 
 def subscribes_to(event_types: Collection[str], name: str) -> bool:

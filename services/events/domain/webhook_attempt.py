@@ -1,7 +1,9 @@
 """One attempt to deliver an event to an endpoint, with its request body."""
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
 
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from kernel.bounded_dict import BoundedDict
@@ -9,12 +11,12 @@ from services.events.domain.catalog import (
     event_data_of,
     event_type_of,
     format_time_ms,
-    webhook_payload,
 )
 from services.events.domain.endpoint import Endpoint
 from services.events.domain.log_event import LogEvent
 from services.events.domain.state import LogEntry
 
+API_VERSION = "2026-11-01"
 ACCEPTS_MAX = 20_000
 
 
@@ -47,9 +49,39 @@ def webhook_attempt_of(
         public_event_id(position),
         event_type_of(entry.event, is_public=True),
         created_at=recorded_at(position),
+        tenant_id=tenant_of(entry.event, endpoint),
         data=event_data_of(entry.event, accepted, public_seq=entry.public_seq),
     )
     return WebhookAttempt(endpoint, position, token, body, attempt_count)
+
+
+def webhook_payload(
+    identifier: str,
+    name: str,
+    *,
+    created_at: str,
+    tenant_id: str | None,
+    data: Mapping[str, Any],
+) -> bytes:
+    """The body of a webhook request. tenant_id: None for an event of the whole account."""
+    return msgspec.json.encode(
+        {
+            "id": identifier,
+            "type": name,
+            "created_at": created_at,
+            "timestamp": created_at,
+            "api_version": API_VERSION,
+            "tenant_id": tenant_id,
+            "data": data,
+        }
+    )
+
+
+def tenant_of(log_event: LogEvent, endpoint: Endpoint) -> str | None:
+    """Whose event it is; None for one of the endpoint's account itself."""
+    if endpoint.account_wide and log_event.tenant_id == endpoint.owner_id:
+        return None
+    return log_event.tenant_id
 
 
 def public_event_id(position: str) -> str:

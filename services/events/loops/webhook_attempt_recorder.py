@@ -131,12 +131,12 @@ class WebhookAttemptRecorder:
         found = await webhooks.disable(tx, endpoint_id, reason=reason)
         if found is None:
             return None
-        tenant_id, now = found
+        owner_id, now = found
         logger.warning("webhook.disabled", extra={"endpoint_id": endpoint_id, "reason": reason})
         event = WebhookDisabled(
             endpoint_id=endpoint_id,
             disabled_at_ms=int(now.timestamp() * 1000),
-            tenant_id=tenant_id,
+            tenant_id=owner_id,
             reason=reason,
         )
         return encode(event, clock.now())

@@ -220,7 +220,8 @@ class WebhookDispatcher:
     async def _attempt(self, attempt: WebhookAttempt) -> bool:
         """Send one POST; returns False when no more should follow for now."""
         endpoint = attempt.endpoint
-        brand = await self._brands.of(endpoint.tenant_id)
+        brand_of = self._brands.of_account if endpoint.account_wide else self._brands.of
+        brand = await brand_of(endpoint.owner_id)
         try:
             signed = signature_headers(
                 self._secrets.decrypt(endpoint.secret),

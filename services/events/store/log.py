@@ -15,7 +15,7 @@ from kernel.database import Transaction
 from kernel.days import first_day_bound
 from kernel.ids import uuid7_text
 from kernel.topics import event_id
-from services.events.domain.endpoint import Endpoint
+from services.events.domain.endpoint import Endpoint, endpoints_by_owner
 from services.events.domain.log_event import PARTITIONED_KINDS, LogEvent, StatusRank
 from services.events.domain.state import LogEntry, MessageState
 from services.events.store.emails import NewEmail
@@ -24,7 +24,8 @@ from services.events.store.webhook_deliveries import NewWebhookDelivery
 # The first day of the ids excludes partitions; an array of ids does not.
 # Existing emails and states are not changed, but a state is locked until the commit, so that the
 # events in the log can be read afterwards. The account of a message whose accept is in
-# another batch is that of the directory, if it is known already.
+# another batch is that of the directory, if it is known already. That of a tenant that is not known
+# yet is kept for the next batch.
 INSERT_NEW = """
     WITH email AS (
         INSERT INTO events.emails (tenant_id, email_id, message_id, rank, sent, test, account_id)
@@ -46,12 +47,22 @@ INSERT_NEW = """
                 closed, closed_at, delayed_at)
         ON CONFLICT (email_id, subject_id) DO UPDATE SET seq = existing.seq WHERE false
         RETURNING subject_id
+    ), account AS (
+        SELECT tenant_id, account_id FROM events.tenant_accounts WHERE tenant_id = ANY(%s::uuid[])
+    ), new_tenant AS (
+        INSERT INTO events.tenant_accounts (tenant_id, account_id)
+        SELECT v.tenant_id, v.account_id
+        FROM unnest(%s::uuid[], %s::uuid[]) AS v(tenant_id, account_id)
+        WHERE NOT EXISTS (SELECT FROM account WHERE account.tenant_id = v.tenant_id)
+        ON CONFLICT DO NOTHING
     )
     SELECT ARRAY(SELECT email_id::text FROM email), ARRAY(SELECT subject_id::text FROM state),
-        (SELECT json_agg(json_build_array(id, tenant_id, url, convert_from(secret, 'UTF8'),
-            event_types, failures, test))
+        (SELECT json_agg(json_build_array(id, owner_id, url, convert_from(secret, 'UTF8'),
+            event_types, failures, test, account_wide, tenant_ids))
          FROM events.webhooks
-         WHERE tenant_id = ANY(%s::uuid[]) AND deleted_at IS NULL AND enabled)
+         WHERE owner_id = ANY(%s::uuid[] || ARRAY(SELECT account_id FROM account))
+            AND deleted_at IS NULL AND enabled),
+        (SELECT json_object_agg(tenant_id, account_id) FROM account)
 """
 STATES_OF = """
     SELECT subject_id::text, tenant_id::text, email_id::text, recipient, seq, public_seq, rank,
@@ -101,20 +112,21 @@ RANKS = """
 """
 DELIVERIES = """
         INSERT INTO events.webhook_deliveries
-            (endpoint_id, position, event_id, subject_id, tenant_id, type, token, due_at)
+            (endpoint_id, position, event_id, subject_id, owner_id, type, token, due_at)
         SELECT v.*, now() + make_interval(secs => CASE WHEN token IS NULL THEN 0 ELSE %s END)
         FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::text[],
-            %s::uuid[]) AS v(endpoint_id, position, event_id, subject_id, tenant_id, type, token)
+            %s::uuid[]) AS v(endpoint_id, position, event_id, subject_id, owner_id, type, token)
 """
 
 
 @dataclass(frozen=True, slots=True)
 class NewRows:
-    """The new emails and messages of a batch, and the enabled endpoints of its tenants."""
+    """The new emails and messages of a batch, and the enabled endpoints of each tenant and account
+    that has events in it."""
 
     emails: set[str]
     states: set[str]
-    endpoints: Sequence[Endpoint]
+    endpoints: Mapping[str, Sequence[Endpoint]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +148,16 @@ async def insert_new(
     *,
     emails: Iterable[NewEmail],
     states: Iterable[MessageState],
-    tenants: Iterable[str],
+    accounts: Mapping[str, str],
 ) -> NewRows:
-    """Insert new emails and states, sorted so that replicas do not deadlock."""
+    """Insert new emails and states, sorted so that replicas do not deadlock. accounts: of all
+    tenants with events, empty where no event tells it; an account's own events have its id in the
+    place of a tenant's."""
     ordered_emails = sorted(emails, key=attrgetter("email_id"))
     ordered = sorted(states, key=attrgetter("subject_id"))
-    accounts = {e.tenant_id: e.account_id for e in ordered_emails}
-    [(new_emails, new_states, endpoints)] = await tx.rows(
+    owners = {*accounts, *accounts.values()} - {""}
+    named = sorted(one for one in accounts.items() if one[1] not in {"", one[0]})
+    [(new_emails, new_states, endpoints, known)] = await tx.rows(
         INSERT_NEW,
         [
             [e.tenant_id for e in ordered_emails],
@@ -159,13 +174,15 @@ async def insert_new(
             [s.recipient.rpartition("@")[2] for s in ordered],
             [accounts.get(s.tenant_id, "") for s in ordered],
             *_mutable_columns(ordered),
-            list(tenants),
+            list(accounts),
+            [tenant_id for tenant_id, _ in named],
+            [account_id for _, account_id in named],
+            list(owners),
         ],
     )
-    endpoints_of_tenants = [
-        Endpoint(one[0], one[1], one[2], one[3].encode(), *one[4:]) for one in endpoints or ()
-    ]
-    return NewRows(set(new_emails), set(new_states), endpoints_of_tenants)
+    found = [Endpoint(one[0], one[1], one[2], one[3].encode(), *one[4:]) for one in endpoints or ()]
+    by_owner = endpoints_by_owner(found, {**accounts, **(known or {})})
+    return NewRows(set(new_emails), set(new_states), by_owner)
 
 
 async def load_states_and_repeats(

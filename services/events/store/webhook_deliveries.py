@@ -46,18 +46,20 @@ CLAIM = """
     WHERE t.endpoint_id = due.endpoint_id AND t.position = due.position
     RETURNING t.event_id::text, t.subject_id::text, t.position::text, t.type, t.attempt_count,
         extract(epoch FROM now() - t.created_at)::float8,
-        w.id::text, w.tenant_id::text, w.url, w.secret, w.event_types, w.failures
+        w.id::text, w.owner_id::text, w.url, w.secret, w.event_types, w.failures, w.test,
+        w.account_wide
 """
 
 
 class NewWebhookDelivery(NamedTuple):
-    """token: of the first claim; None for an unclaimed delivery that is due now."""
+    """owner_id: of the endpoint. token: of the first claim; None for an unclaimed delivery that is
+    due now."""
 
     endpoint_id: str
     position: str
     event_id: str
     subject_id: str
-    tenant_id: str
+    owner_id: str
     type: str
     token: str | None
 

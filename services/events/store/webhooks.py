@@ -10,10 +10,11 @@ from services.events.domain.endpoint import Endpoint
 from services.events.domain.schedule import CIRCUIT_FAILURES
 
 PUBLIC_COLUMNS = (
-    "id::text, url, event_types, enabled, disabled_reason, created_at, webhooks.tenant_id::text"
+    "id::text, url, event_types, enabled, disabled_reason, created_at, webhooks.owner_id::text,"
+    " account_wide, tenant_ids::text[]"
 )
 PAGE = (
-    f"SELECT {PUBLIC_COLUMNS} FROM events.webhooks WHERE webhooks.tenant_id = {{tenant}}"  # noqa: S608
+    f"SELECT {PUBLIC_COLUMNS} FROM events.webhooks WHERE webhooks.owner_id = {{tenant}}"  # noqa: S608
     " AND deleted_at IS NULL AND test >= %(test_only)s AND id < %(after)s AND id > %(before)s"
     " ORDER BY webhooks.id {order} LIMIT %(limit)s"
 )
@@ -46,29 +47,32 @@ async def count_failures(
 
 
 async def disable(tx: Transaction, endpoint_id: str, *, reason: str) -> tuple[str, datetime] | None:
-    """Disable an endpoint; returns its tenant and the time, or None if it was disabled already."""
+    """Disable an endpoint; returns its owner and the time, or None if it was disabled already."""
     rows = await tx.rows(
         "UPDATE events.webhooks SET enabled = false, disabled_reason = %s"
-        " WHERE id = %s AND enabled RETURNING tenant_id::text, now()",
+        " WHERE id = %s AND enabled RETURNING owner_id::text, now()",
         (reason, endpoint_id),
     )
     return (rows[0][0], rows[0][1]) if rows else None
 
 
 async def insert(tx: Transaction, endpoint: Endpoint, *, limit: int) -> Row | None:
-    """Insert an endpoint; returns its public columns, or None if the tenant is at the limit."""
+    """Insert an endpoint; returns its public columns, or None if the owner is at the limit."""
     rows = await tx.rows(
-        "INSERT INTO events.webhooks (id, tenant_id, url, event_types, secret, test)"  # noqa: S608
-        " SELECT %s, %s, %s, %s::text[], %s, %s WHERE (SELECT count(*) FROM events.webhooks"
-        f" WHERE tenant_id = %s AND deleted_at IS NULL) < %s RETURNING {PUBLIC_COLUMNS}",
+        "INSERT INTO events.webhooks (id, owner_id, url, event_types, secret, test, account_wide,"  # noqa: S608
+        " tenant_ids) SELECT %s, %s, %s, %s::text[], %s, %s, %s, %s::uuid[]"
+        " WHERE (SELECT count(*) FROM events.webhooks"
+        f" WHERE owner_id = %s AND deleted_at IS NULL) < %s RETURNING {PUBLIC_COLUMNS}",
         (
             endpoint.id,
-            endpoint.tenant_id,
+            endpoint.owner_id,
             endpoint.url,
             list(endpoint.event_types),
             endpoint.secret,
             endpoint.test,
-            endpoint.tenant_id,
+            endpoint.account_wide,
+            list(endpoint.tenant_ids),
+            endpoint.owner_id,
             limit,
         ),
     )
@@ -78,11 +82,11 @@ async def insert(tx: Transaction, endpoint: Endpoint, *, limit: int) -> Row | No
 async def load_endpoint(
     tx: Transaction, tenant_id: str | None, *, endpoint_id: str, test_only: bool
 ) -> Row | None:
-    """The public columns and the encrypted secret. tenant_id: None for any tenant of the
-    transaction's account. test_only: None if it is for live mail."""
+    """The public columns and the encrypted secret. tenant_id: None for the transaction's account
+    and any of its tenants. test_only: None if it is for live mail."""
     rows = await tx.rows(
         f"SELECT {PUBLIC_COLUMNS}, secret FROM events.webhooks"  # noqa: S608
-        " WHERE tenant_id = coalesce(%s::uuid, tenant_id) AND id = %s AND deleted_at IS NULL"
+        " WHERE owner_id = coalesce(%s::uuid, owner_id) AND id = %s AND deleted_at IS NULL"
         " AND test >= %s",
         (tenant_id, endpoint_id, test_only),
     )
@@ -117,10 +121,10 @@ async def list_endpoints(
 
 
 def list_sql(*, of_account: bool, order: str) -> str:
-    """A page of a tenant or of an account."""
+    """A page of a tenant, or of an account and all its tenants."""
     page = PAGE.replace("{order}", order)
     if of_account:
-        return page_of_account("events", page, order=order)
+        return page_of_account("events", page, order=order, with_account=True)
     return page.format(tenant="%(tenant)s")
 
 
@@ -131,6 +135,7 @@ async def update(
     url: str | None,
     event_types: Sequence[str] | None,
     enabled: bool | None,
+    tenant_ids: Sequence[str] | None,
 ) -> Row | None:
     """Change what is not None; returns the public columns, or None if it was deleted. Its failures
     are forgotten, so that it receives what waits for it at once."""
@@ -138,6 +143,7 @@ async def update(
         "UPDATE events.webhooks SET url = coalesce(%(url)s, url),"  # noqa: S608
         " event_types = coalesce(%(types)s::text[], event_types),"
         " enabled = coalesce(%(enabled)s, enabled),"
+        " tenant_ids = coalesce(%(tenants)s::uuid[], tenant_ids),"
         " disabled_reason = CASE WHEN %(enabled)s::bool IS NULL THEN disabled_reason ELSE '' END,"
         " failures = 0, failing_since = NULL, probe_at = NULL"
         f" WHERE id = %(id)s AND deleted_at IS NULL RETURNING {PUBLIC_COLUMNS}",
@@ -146,16 +152,17 @@ async def update(
             "url": url,
             "types": None if event_types is None else list(event_types),
             "enabled": enabled,
+            "tenants": None if tenant_ids is None else list(tenant_ids),
         },
     )
     return rows[0] if rows else None
 
 
-async def remove(tx: Transaction, tenant_id: str, *, endpoint_id: str) -> bool:
+async def remove(tx: Transaction, owner_id: str, *, endpoint_id: str) -> bool:
     return bool(
         await tx.execute(
             "UPDATE events.webhooks SET deleted_at = now(), enabled = false"
-            " WHERE tenant_id = %s AND id = %s AND deleted_at IS NULL",
-            (tenant_id, endpoint_id),
+            " WHERE owner_id = %s AND id = %s AND deleted_at IS NULL",
+            (owner_id, endpoint_id),
         )
     )

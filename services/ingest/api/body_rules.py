@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from services.ingest.api import response_schemas
 from services.ingest.domain.valid_email import (
     ATTACHMENTS_MAX,
     HEADER_CHARS_MAX,
@@ -12,7 +11,6 @@ from services.ingest.domain.valid_email import (
     RECIPIENTS_MAX,
 )
 
-EVENT_TYPES = list(response_schemas.EventType.__args__)  # type: ignore[attr-defined]
 MAILBOX = {
     "type": "string",
     "format": "mailbox",
@@ -65,7 +63,6 @@ BUFFER = {
 }
 WEBHOOK = {
     "endpoint": {"type": "string", "format": "iri", "pattern": "^https://", "maxLength": 2000},
-    "events": {"type": "array", "maxItems": 100, "items": {"enum": EVENT_TYPES}},
 }
 BRAND_HOST = {"type": "string", "format": "brand-host"}
 BRAND = {

@@ -61,6 +61,7 @@ OPERATIONS = {
         "createWebhook",
         response_schemas.WebhookResponse,
         {"endpoint": "https://hooks.example.com/mail", "events": ["email.delivered"]},
+        access=SPANNING,
     ),
     "get /v1/webhooks": Operation(
         "listWebhooks", response_schemas.list_of(response_schemas.WebhookResponse), access=SPANNING

@@ -60,7 +60,7 @@ def create_resources(
         domain_reports=DomainReports(clients, domains),
         suppressions=Suppressions(clients, audit_log),
         suppression_files=suppression_files,
-        webhooks=Webhooks(clients),
+        webhooks=Webhooks(clients, directory),
         queues=Queues(clients, emails),
         sandbox=Sandbox(clients),
         scoring=Scoring(clients),

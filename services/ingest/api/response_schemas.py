@@ -195,11 +195,14 @@ class EventResponse(Struct):
 
 
 class WebhookResponse(Struct):
-    """A webhook endpoint. signing_secret: in the responses to create and get only."""
+    """A webhook endpoint. tenant_id: null if it belongs to an account; tenant_ids are then those
+    whose events it receives, all if empty. signing_secret: in the responses to create and get
+    only."""
 
     object: Literal["webhook"]
     id: Id
-    tenant_id: Id
+    tenant_id: Id | None
+    tenant_ids: list[Id]
     endpoint: str
     events: list[str]
     status: Literal["enabled", "disabled"]

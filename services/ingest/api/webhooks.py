@@ -18,29 +18,30 @@ from contracts.events.v1.events_service_pb2 import (
     Webhook,
     WebhookDelivery,
 )
-from services.ingest.api.access import Principal
-from services.ingest.api.administration.base import parse_id
+from contracts.events.v1.events_service_pb2 import TenantIds as EventTenants
+from kernel.ids import NIL, canonical_uuid
+from services.ingest.api.administration.base import Directory, parse_id
 from services.ingest.api.callers import Caller
+from services.ingest.api.response_schemas import EventType
 from services.ingest.api.rest_base import format_timestamp
 from services.ingest.clients import ServiceClients
 from services.ingest.domain.email import RequestModel
-from services.ingest.domain.patterns import explained
+from services.ingest.domain.problem import Fault, invalid
 from services.ingest.store.directory_lists import Page
 
-EVENT_NAME = explained(
-    r"^[a-z_]+\.[a-z_]+$(?!\n)", "Use the type of an event, such as email.delivered"
-)
-EventName = Annotated[str, Meta(pattern=EVENT_NAME, max_length=60)]
 Endpoint = Annotated[str, Meta(min_length=1, max_length=2000)]
-Events = Annotated[list[EventName], Meta(max_length=100)]
+Events = Annotated[list[EventType], Meta(max_length=100)]
+TenantIds = Annotated[list[str], Meta(max_length=100)]
 
 
 class NewWebhook(RequestModel):
-    """endpoint: https URL. events: event types; all if empty or absent. An endpoint created with a
-    test key receives events of test mail only."""
+    """endpoint: https URL. events: event types; all if empty or absent. tenant_ids: of a webhook of
+    an account, the tenants whose events it receives; all if empty or absent. An endpoint created
+    with a test key receives events of test mail only."""
 
     endpoint: Endpoint
     events: Events = msgspec.field(default_factory=list)
+    tenant_ids: TenantIds = msgspec.field(default_factory=list)
 
 
 class UpdateWebhook(RequestModel):
@@ -50,26 +51,32 @@ class UpdateWebhook(RequestModel):
     webhook_id: str = ""
     endpoint: Endpoint | UnsetType = UNSET
     events: Events | UnsetType = UNSET
+    tenant_ids: TenantIds | UnsetType = UNSET
     status: Literal["enabled", "disabled"] | UnsetType = UNSET
 
 
 class Webhooks:
-    """A test key has no access to live webhooks."""
+    """Those of a tenant, and those of an account, which receive the events of all its tenants. A
+    test key has no access to live webhooks."""
 
-    def __init__(self, clients: ServiceClients) -> None:
+    def __init__(self, clients: ServiceClients, directory: Directory) -> None:
         self._events = clients.events
+        self._directory = directory
 
-    async def create(self, principal: Principal, given: NewWebhook) -> Webhook:
+    async def create(self, caller: Caller, given: NewWebhook) -> Webhook:
+        """It belongs to the caller's tenant, or to the account of a key that names none."""
+        account_id = caller.tenant.account_id if caller.tenant else caller.account_id
         request = CreateWebhookRequest(
-            tenant_id=principal.tenant_id, test=principal.test,
-            url=given.endpoint, event_types=given.events, account_id=principal.tenant.account_id,
+            tenant_id=caller.tenant_id, account_id=account_id, test=caller.test,
+            url=given.endpoint, event_types=given.events,
+            tenant_ids=await self._own_tenants(caller, given.tenant_ids),
         )  # fmt: skip
         stub = self._events.stub
         return (await self._events.call(stub.CreateWebhook, request, deadline_s=2.0)).webhook
 
     async def page(self, caller: Caller, page: Page) -> tuple[Sequence[Webhook], bool]:
-        """Newest first, without the signing secrets; those of a tenant, or of all tenants of an
-        account."""
+        """Newest first, without the signing secrets; those of a tenant, or of an account and all
+        its tenants."""
         request = ListWebhooksRequest(
             **caller.owner._asdict(), test_only=caller.test, **page._asdict()
         )
@@ -82,10 +89,14 @@ class Webhooks:
 
     async def update(self, caller: Caller, webhook_id: str, given: UpdateWebhook) -> Webhook:
         events = None if given.events is UNSET else EventTypes(names=given.events)
+        tenants = None
+        if given.tenant_ids is not UNSET:
+            tenants = EventTenants(ids=await self._own_tenants(caller, given.tenant_ids))
         request = UpdateWebhookRequest(
             **_selector(caller, webhook_id),
             url=None if given.endpoint is UNSET else given.endpoint,
             event_types=events,
+            tenant_ids=tenants,
             enabled=None if given.status is UNSET else given.status == "enabled",
         )
         stub = self._events.stub
@@ -112,6 +123,28 @@ class Webhooks:
         response = await self._events.call(self._events.stub.ListWebhookDeliveries, request)
         return response.deliveries, response.has_more
 
+    async def _own_tenants(self, caller: Caller, tenant_ids: Sequence[str]) -> list[str]:
+        """In their canonical form. Raises Problem 422 for those that the caller does not see."""
+        ids = [canonical_or_nil(one) for one in tenant_ids]
+        found = await self._directory.tenants_among(caller.owner, ids) if ids else set()
+        detail = "There is no such tenant. Use the id of a tenant of this account."
+        faults = [
+            Fault(f"#/tenant_ids/{index}", "invalid", detail)
+            for index, one in enumerate(ids)
+            if one not in found
+        ]
+        if faults:
+            raise invalid(faults)
+        return ids
+
+
+def canonical_or_nil(text: str) -> str:
+    """An id; that of nothing for other texts."""
+    try:
+        return canonical_uuid(text)
+    except ValueError:
+        return str(NIL)
+
 
 def _selector(caller: Caller, webhook_id: str) -> dict[str, Any]:
     """Raises Problem."""
@@ -124,7 +157,8 @@ def to_json(webhook: Webhook) -> dict[str, object]:
     found: dict[str, object] = {
         "object": "webhook",
         "id": webhook.id,
-        "tenant_id": webhook.tenant_id,
+        "tenant_id": webhook.tenant_id or None,
+        "tenant_ids": list(webhook.tenant_ids),
         "endpoint": webhook.url,
         "events": list(webhook.event_types),
         "status": "enabled" if webhook.enabled else "disabled",

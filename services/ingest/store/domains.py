@@ -159,6 +159,7 @@ class DomainStore:
             version=after.version,
             type=kind,
             tenant_id=after.tenant_id,
+            account_id=after.account_id,
             name=after.name,
             status=STATUSES[after.status],
             reason="" if may_send(after) and not after.missing_record else missing_record(after),

@@ -3,7 +3,6 @@
 from contracts.events.v1.events_service_pb2 import Webhook
 from contracts.ingest.v1 import webhook_service_pb2 as pb
 from contracts.ingest.v1.webhook_service_pb2_grpc import WebhookServiceServicer
-from services.ingest.api.access import Principal
 from services.ingest.api.callers import Caller
 from services.ingest.api.grpc.base import (
     RpcAccess,
@@ -30,11 +29,11 @@ class WebhookServicer(WebhookServiceServicer):
 
     @authenticated
     async def CreateWebhook(
-        self, request: pb.CreateWebhookRequest, principal: Principal, _: Context
+        self, request: pb.CreateWebhookRequest, caller: Caller, _: Context
     ) -> pb.CreateWebhookResponse:
         given = given_fields(request, NewWebhook)
         return pb.CreateWebhookResponse(
-            webhook=to_proto(await self._webhooks.create(principal, given))
+            webhook=to_proto(await self._webhooks.create(caller, given))
         )
 
     @authenticated

@@ -42,10 +42,12 @@ def _add_one(router: APIRouter, access: RestAccess, webhooks: Webhooks) -> None:
         "", status_code=201, openapi_extra=body_schema(NewWebhook, "a URL"), summary="Add a webhook"
     )
     async def create(incoming: Incoming) -> Response:
-        """`signing_secret` verifies the requests that the endpoint receives (Standard Webhooks)."""
-        principal = await access.authenticate(incoming)
+        """`signing_secret` verifies the requests that the endpoint receives (Standard Webhooks).
+        With the key of an account and without `X-Tenant-Id`, it receives the events of all tenants
+        of the account, or of `tenant_ids`, and those of the account itself."""
+        caller = await access.authenticate_caller(incoming)
         given = await decode_creation_body(incoming, decode)
-        return json_response(to_json(await webhooks.create(principal, given)), 201)
+        return json_response(to_json(await webhooks.create(caller, given)), 201)
 
     @router.get("/{webhook_id}", summary="Get a webhook with its signing secret")
     async def get(incoming: Incoming, webhook_id: str) -> Response:
@@ -80,7 +82,7 @@ def _add_one(router: APIRouter, access: RestAccess, webhooks: Webhooks) -> None:
 def _add_lists(router: APIRouter, access: RestAccess, webhooks: Webhooks) -> None:
     @router.get("", summary="List webhooks")
     async def list_webhooks(incoming: Incoming, *, requested_page: RequestedPage) -> Response:
-        """Newest first; without `X-Tenant-Id`, those of all tenants of an account."""
+        """Newest first; without `X-Tenant-Id`, those of an account and all its tenants."""
         caller = await access.authenticate_caller(incoming)
         found, has_more = await webhooks.page(caller, page_of(requested_page))
         return list_response(map(to_json, found), has_more=has_more)

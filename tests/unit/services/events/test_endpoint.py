@@ -3,7 +3,12 @@
 import pytest
 
 from mail.reachable import is_allowed_target, parse_networks
-from services.events.domain.endpoint import endpoint_problem, subscribes_to
+from services.events.domain.endpoint import (
+    Endpoint,
+    endpoint_problem,
+    endpoints_by_owner,
+    subscribes_to,
+)
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])
 
@@ -139,3 +144,31 @@ def test_an_empty_filter_subscribes_to_all_events() -> None:
     assert subscribes_to([], "email.bounced")
     assert subscribes_to(["email.bounced"], "email.bounced")
     assert not subscribes_to(["email.sent"], "email.bounced")
+
+
+def ids_by_owner(*endpoints: Endpoint, **accounts: str) -> dict[str, list[str]]:
+    found = endpoints_by_owner(endpoints, accounts)
+    return {owner: [one.id for one in some] for owner, some in found.items()}
+
+
+def endpoint(name: str, owner: str, *tenant_ids: str, account_wide: bool = True) -> Endpoint:
+    return Endpoint(
+        name, owner, "https://x.example/", b"", account_wide=account_wide, tenant_ids=tenant_ids
+    )
+
+
+def test_a_tenant_has_its_own_endpoints_and_those_of_its_account() -> None:
+    found = ids_by_owner(
+        endpoint("own", "t1", account_wide=False),
+        endpoint("all", "a"),
+        endpoint("some", "a", "t2", "foreign"),
+        endpoint("other", "b"),
+        t1="a", t2="a", t3="b", t4="",
+    )  # fmt: skip
+    assert found == {
+        "t1": ["own", "all"], "t2": ["all", "some"], "t3": ["other"], "a": ["all"], "b": ["other"],
+    }  # fmt: skip
+
+
+def test_a_filter_by_tenants_reaches_no_tenant_of_another_account() -> None:
+    assert ids_by_owner(endpoint("some", "a", "t1"), t1="b", a="a") == {}

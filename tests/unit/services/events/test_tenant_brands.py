@@ -52,6 +52,7 @@ async def test_the_brand_follows_its_record() -> None:
     )
     assert (await brands.of("ta")).user_agent == "PARTNER"
     assert (await brands.of("tb")).user_agent == "OBM"
+    assert (await brands.of_account("a")).user_agent == "PARTNER"
     directory.publish(partner(6, user_agent="Partner-Post"))
     assert (await brands.of("ta")).user_agent == "Partner-Post"
     directory.publish(partner(1))  # again

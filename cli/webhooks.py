@@ -1,0 +1,149 @@
+"""`obm webhooks`: endpoints that receive events."""
+
+from typing import Annotated
+
+import typer
+
+from cli.api import Api, open_api
+from cli.options import AccountOption, TenantOption, noun
+from cli.printing import console, id_column, print_table, utc_time
+
+EventOption = Annotated[
+    list[str] | None, typer.Option("--event", help="Only events of this type; repeatable")
+]
+OnlyTenantOption = Annotated[
+    list[str] | None,
+    typer.Option("--only-tenant", help="Only events of this tenant, by id or name; repeatable"),
+]
+WebhookArgument = Annotated[str, typer.Argument(help="Id of the webhook")]
+
+app = noun(
+    "Webhooks: endpoints that receive events. They need OBM_API_KEY of an account or tenant."
+)
+
+
+@app.command("list")
+def list_webhooks(*, tenant: TenantOption = "", account_wide: AccountOption = False) -> None:
+    """List the webhooks of a tenant, newest first; with --account-wide, those of the account and of
+    all its tenants. Times are UTC.
+
+    \b
+    obm webhooks list --tenant shop
+    """
+    api = open_api()
+    found = api.items("/webhooks", tenant_id=api.owner_id(tenant, account_wide=account_wide))
+    print_table(
+        (id_column("id"), "endpoint", id_column("tenant"), "events", "status", "since"),
+        (
+            (
+                one["id"],
+                one["endpoint"],
+                one["tenant_id"] or "all",
+                ", ".join(one["events"]) or "all",
+                one["disabled_reason"] or one["status"],
+                utc_time(one["created_at"]),
+            )
+            for one in found
+        ),
+    )
+
+
+@app.command()
+def create(
+    endpoint: Annotated[str, typer.Argument(help="https URL")],
+    *,
+    tenant: TenantOption = "",
+    account_wide: AccountOption = False,
+    event: EventOption = None,
+    only_tenant: OnlyTenantOption = None,
+) -> None:
+    """Add a webhook, and print its id and its signing secret.
+
+    \b
+    obm webhooks create https://hooks.example.com/mail --tenant shop --event email.bounced
+    obm webhooks create https://hooks.example.com/mail --account-wide
+    """
+    api = open_api()
+    given = {
+        "endpoint": endpoint,
+        "events": event or [],
+        "tenant_ids": ids_of(api, only_tenant or []),
+    }
+    tenant_id = api.owner_id(tenant, account_wide=account_wide)
+    made = api.post("/webhooks", given, tenant_id=tenant_id)
+    console.print(made["id"], made["signing_secret"])
+
+
+@app.command()
+def update(
+    webhook: WebhookArgument,
+    *,
+    endpoint: Annotated[str, typer.Option(help="New https URL")] = "",
+    event: EventOption = None,
+    only_tenant: OnlyTenantOption = None,
+    enabled: Annotated[
+        bool | None, typer.Option("--enable/--disable", help="What waits for it is then sent")
+    ] = None,
+) -> None:
+    """Change a webhook; what is not given does not change.
+
+    \b
+    obm webhooks update 01a21f53-9e27-7000-9aa0-821cb95b7018 --enable
+    """
+    api = open_api()
+    given: dict[str, object] = {
+        "endpoint": endpoint,
+        "events": event,
+        "tenant_ids": ids_of(api, only_tenant or []),
+        "status": {True: "enabled", False: "disabled", None: ""}[enabled],
+    }
+    api.patch(f"/webhooks/{webhook}", {name: value for name, value in given.items() if value})
+
+
+@app.command()
+def test(webhook: WebhookArgument) -> None:
+    """Send webhook.test to a webhook, and print the id of the event.
+
+    \b
+    obm webhooks test 01a21f53-9e27-7000-9aa0-821cb95b7018
+    """
+    console.print(open_api().post(f"/webhooks/{webhook}/test")["id"])
+
+
+@app.command()
+def deliveries(webhook: WebhookArgument) -> None:
+    """List the latest deliveries of a webhook, newest first.
+
+    \b
+    obm webhooks deliveries 01a21f53-9e27-7000-9aa0-821cb95b7018
+    """
+    found = open_api().get(f"/webhooks/{webhook}/deliveries", limit="100")["data"]
+    print_table(
+        (id_column("event"), "type", "state", "attempts", "status", "error"),
+        (
+            (
+                one["event_id"],
+                one["type"],
+                one["state"],
+                str(one["attempt_count"]),
+                str(one["status"] or ""),
+                one["error"] or "",
+            )
+            for one in found
+        ),
+    )
+
+
+@app.command()
+def delete(webhook: WebhookArgument) -> None:
+    """Delete a webhook. What waits for it is not sent.
+
+    \b
+    obm webhooks delete 01a21f53-9e27-7000-9aa0-821cb95b7018
+    """
+    open_api().delete(f"/webhooks/{webhook}")
+
+
+def ids_of(api: Api, tenants: list[str]) -> list[str]:
+    """Raises ConfigError."""
+    return [str(api.find("tenants", one)["id"]) for one in tenants]

@@ -144,7 +144,7 @@ def given_fields(
         body = {name: value for name, value in given.items() if name not in SELECTION}
         return msgspec.convert({**empty, **body}, kind)
     except msgspec.ValidationError as error:
-        raise problem_of(error) from None
+        raise problem_of(error, kind=kind) from None
 
 
 def checked_json(request: Message) -> dict[str, Any]:

@@ -196,7 +196,7 @@ def email_of(email: pb.Email) -> SendEmailRequest:
         few = email.attachments[: ATTACHMENTS_MAX + 1]
         converted.attachments = [_attachment(one) for one in few]
     except msgspec.ValidationError as error:
-        raise problem_of(error) from None
+        raise problem_of(error, kind=SendEmailRequest) from None
     return converted
 
 

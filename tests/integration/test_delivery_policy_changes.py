@@ -7,9 +7,12 @@ from contextlib import asynccontextmanager
 import pytest
 
 from contracts.delivery.v1 import events_pb2 as events
+from kernel.database import Database
+from mail.mta_sts import Mode, Policy
 from services.delivery.clients import mta_sts as client
 from services.delivery.clients import mx_connector
 from services.delivery.loops import tls_policies
+from services.delivery.store.mta_sts import UNUSED_DAYS, PolicyStore, expire
 from tests.support.delivery import Harness, wait_until
 from tests.support.name_server import SERVFAIL
 from tests.support.policy_server import policy_text, response
@@ -18,6 +21,9 @@ from tests.support.smtp_peer import SmtpPeer
 from tests.support.stack import harness_fixture
 
 DELIVERED, TEMPORARY = events.ATTEMPT_OUTCOME_DELIVERED, events.ATTEMPT_OUTCOME_TEMPORARY
+AGE_USE = (
+    "UPDATE delivery.mta_sts_policies SET used_at = now() - make_interval(days => %s, secs => 1)"
+)
 LOST = response(b"", status="404 Not Found")
 
 harness = harness_fixture(Harness, scope="module")
@@ -105,6 +111,22 @@ def test_a_changed_policy_is_in_force_for_the_attempt_after_the_one_that_it_refu
             assert (await world.send(domain, moved)).outcome == DELIVERED
 
     asyncio.run(scenario())
+
+
+async def test_a_policy_that_no_mail_has_needed_for_a_month_is_forgotten(harness: Harness) -> None:
+    database = Database(harness.database.system("delivery"), name="test")
+    policies = PolicyStore(database)
+    policy = Policy(Mode.ENFORCE, ("mx.example",), 31_557_600)
+    for domain in ("used.example", "unused.example"):
+        await policies.save(domain, "1", policy)
+    await database.execute_autocommit(AGE_USE, (UNUSED_DAYS,))
+    [used] = await policies.load(["used.example"])
+    assert used is not None
+    async with database.transaction() as tx:
+        assert await expire(tx) >= 1
+    found = await policies.load(["used.example", "unused.example"])
+    assert [one and one.policy for one in found] == [policy, None]
+    await database.close()
 
 
 def test_the_next_host_is_tried_if_a_host_has_no_valid_certificate(

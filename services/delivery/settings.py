@@ -8,6 +8,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from kernel.settings import TlsSettings
 from mail.address import AddressError, canonical, parse_mailbox
+from mail.feedback_id import SENDER
 
 
 class Settings(TlsSettings):
@@ -52,6 +53,12 @@ class Settings(TlsSettings):
     feedback_addresses: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
         description="Addresses to which feedback loops send complaints, comma-separated",
+    )
+    feedback_sender_id: str = Field(
+        "",
+        pattern=rf"^(?:{SENDER.pattern})?$",
+        description="Your identifier at the end of Feedback-ID, 5 to 15 characters; empty: a digest"
+        " of the first secret key",
     )
     operator_mail_to: str = Field(
         "",

@@ -48,6 +48,7 @@ from services.delivery.clients.smtp.connections import ConnectionConfig, Connect
 from services.delivery.clients.smtp.dial import SmtpDialer
 from services.delivery.clients.smtp.timeouts import Timeouts
 from services.delivery.domain.domain_reports import ReportFigures
+from services.delivery.domain.feedback_ids import FeedbackIds
 from services.delivery.domain.returned_mail import ReturnedMail
 from services.delivery.handlers import Handlers
 from services.delivery.loops.committer import JournalCommitter
@@ -120,7 +121,14 @@ def create_service(settings: Settings) -> Service:
     tables = (ReplicatedTable(Tenant, deps.kafka), ReplicatedTable(Domain, deps.kafka))
     tracking_key = derived_key(settings.secret_keys[0], "tracking")
     secrets = SecretKeyring(settings.secret_keys)
-    signing_keys = SigningKeys(*tables, secrets, tracking_key=tracking_key)
+    signing_keys = SigningKeys(
+        *tables,
+        secrets,
+        tracking_key=tracking_key,
+        feedback_ids=FeedbackIds(
+            derived_key(settings.secret_keys[0], "feedback id"), settings.feedback_sender_id
+        ),
+    )
     dispatcher = create_delivery_dispatcher(deps, signing_keys)
     register_consumers(deps, dispatcher)
     return Service(

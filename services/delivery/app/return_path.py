@@ -32,7 +32,7 @@ def create_return_path_loops(deps: "Dependencies", domains: ReplicatedTable[Doma
     mx_hosts = {one.bounce_mx: one.bounce_mx for one in brands}
     files = settings.certificate()
     certificates = Certificates(files, brands.certificates) if files else None
-    hosts = ReturnPathHosts(settings.return_path_hostname.lower())
+    hosts = ReturnPathHosts(*map(str.lower, (settings.return_path_hostname, *mx_hosts)))
     domains.on_change(hosts.put)
     people = People(
         hosts,

@@ -10,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from contracts.ingest.v1.content_pb2 import Content, Unsubscribe
 from contracts.ingest.v1.events_pb2 import MessageContext
 from kernel import times
-from mail import address, headers, smtp, submission, verp
+from mail import address, feedback_id, headers, smtp, submission, verp
 from mail.compose import Attachment, ComposedMessage, Email, compose
 from mail.dkim import PendingSignatures, Signer, body_hash, sign_all
 from mail.downgrade import downgrade
@@ -53,9 +53,9 @@ class ComposedEmail:
     """The part that all recipients of an email share.
 
     wire: headers and body, dot-stuffed. size: octets before stuffing. utf8: it has headers that are
-    not ASCII. body_hash: for `bh=`. has_message_id: the sender gave a Message-ID. unsubscribe: for
-    fields that each message gets. spliced: the body, if recipients have different links; then wire
-    is the header, and size lacks the tokens.
+    not ASCII. body_hash: for `bh=`. has_message_id, has_feedback_id: the sender gave such a field.
+    unsubscribe: for fields that each message gets. spliced: the body, if recipients have different
+    links; then wire is the header, and size lacks the tokens.
     """
 
     headers: tuple[bytes, ...]
@@ -65,6 +65,7 @@ class ComposedEmail:
     body_hash: bytes
     domain: str
     has_message_id: bool
+    has_feedback_id: bool = False
     unsubscribe: Unsubscribe | None = None
     spliced: SplicedBody[Slot] | None = None
     tracking_mode: TrackingMode = TrackingMode.IDENTIFIED
@@ -98,6 +99,7 @@ def compose_email(content: Content) -> ComposedEmail:
         body_hash=b"" if spliced else body_hash(composed.body),
         domain=address.ascii_domain(sender),
         has_message_id=submission.has_field(composed, b"message-id"),
+        has_feedback_id=submission.has_field(composed, feedback_id.NAME),
         unsubscribe=_fields_to_add(content, composed),
         spliced=spliced,
         tracking_mode=mode_of(content) if spliced else TrackingMode.IDENTIFIED,
@@ -176,16 +178,19 @@ def prepare_message(
     signer: Signer,
     now: datetime,
     tracking_key: bytes = b"",
+    feedback_field: bytes = b"",
 ) -> UnsignedMessage:
     """The message to one recipient. Its Message-ID is the same on every attempt: the one that the
     sender gave, which all recipients get, or a generated one for this recipient. tracking_key:
-    signs the tokens in links.
+    signs the tokens in links. feedback_field: added unless the sender gave one.
 
     Raises ValueError (of mail) when an address of the context is invalid.
     """
     fields = _report_token(context.return_path)
     if not composed.has_message_id:
         fields += (_message_id(context, composed),)
+    if feedback_field and not composed.has_feedback_id:
+        fields += (feedback_field,)
     body = FilledBody(b"", 0, composed.body_hash)
     if composed.unsubscribe is not None or composed.spliced is not None:
         tokens = MessageTokens(

@@ -4,11 +4,11 @@ from contracts.ingest.v1.directory_pb2 import Domain
 
 
 class ReturnPathHosts:
-    """The listener's own name, and the hosts of the return paths of all domains: several domains
+    """The listener's own names, and the hosts of the return paths of all domains: several domains
     may have the same. own: in lower case."""
 
-    def __init__(self, own: str) -> None:
-        self._own = own
+    def __init__(self, *own: str) -> None:
+        self._own = frozenset(own)
         self._domains: dict[str, frozenset[str]] = {}  # their ids, by host
 
     def put(self, domain: Domain) -> None:
@@ -24,4 +24,4 @@ class ReturnPathHosts:
             self._domains[host] = left
 
     def __contains__(self, host: str) -> bool:
-        return host == self._own or host in self._domains
+        return host in self._own or host in self._domains

@@ -24,6 +24,7 @@ from kernel.group_commit import GroupCommit
 from kernel.table import ReplicatedTable
 from mail.dkim import Signer
 from services.delivery.domain.attempt_result import AttemptResult, local_refusal
+from services.delivery.domain.feedback_ids import FeedbackIds
 from services.delivery.domain.rendering import (
     ComposedEmail,
     UnsignedMessage,
@@ -50,7 +51,7 @@ R = TypeVar("R")
 @dataclass(frozen=True, slots=True)
 class RenderJob:
     """One message to render. composed: its email, if that is composed already. tracking_key: signs
-    the tokens in its links."""
+    the tokens in its links. feedback_field: its Feedback-ID."""
 
     key: "_EmailKey"
     context: MessageContext
@@ -59,6 +60,7 @@ class RenderJob:
     sealed: bytes
     composed: ComposedEmail | None
     tracking_key: bytes = b""
+    feedback_field: bytes = b""
 
 
 # The tenant is part of the key: a composed email must never be used for another tenant.
@@ -79,7 +81,9 @@ class SigningKeys:
         secrets: SecretKeyring,
         *,
         tracking_key: bytes,
+        feedback_ids: FeedbackIds,
     ) -> None:
+        self._feedback_ids = feedback_ids
         self.tracking_key = tracking_key
         self._tenants = tenants
         self._domains = domains
@@ -98,6 +102,11 @@ class SigningKeys:
     def content_key(self, tenant_id: str) -> bytes | None:
         tenant = self._tenants.get(tenant_id)
         return self._secrets.decrypt(tenant.content_key) if tenant is not None else None
+
+    def feedback_field(self, context: MessageContext) -> bytes:
+        """Empty for an unknown tenant."""
+        tenant = self._tenants.get(context.tenant_id)
+        return self._feedback_ids.field(context, tenant.account_id) if tenant else b""
 
     def signer(self, domain_id: str) -> Signer | None:
         domain = self._domains.get(domain_id)
@@ -216,7 +225,7 @@ class Renderer:
             return CONTENT_UNAVAILABLE
         return RenderJob(
             key, context, content_key, signer, sealed or b"", composed,
-            self._signing_keys.tracking_key,
+            self._signing_keys.tracking_key, self._signing_keys.feedback_field(context),
         )  # fmt: skip
 
     def _cache(self, composed_emails: _ComposedEmails) -> None:
@@ -254,6 +263,7 @@ def _prepare(
     prepare = partial(
         prepare_message,
         context=job.context, signer=job.signer, now=now, tracking_key=job.tracking_key,
+        feedback_field=job.feedback_field,
     )  # fmt: skip
     return run_render_step(prepare, job.composed or composed[job.key])
 

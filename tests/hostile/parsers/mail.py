@@ -4,6 +4,7 @@ from mail import (
     address,
     bounce,
     dkim_verify,
+    dmarc_report,
     encoded_words,
     forwarding,
     headers,
@@ -14,6 +15,8 @@ from mail import (
     normalized_text,
     parser,
     smtp_reply,
+    tls_rpt_inbound,
+    unpack,
 )
 
 READERS = {
@@ -27,6 +30,10 @@ READERS = {
     "bounce": lambda text: bounce.classify(550, "", text),
     "trace": lambda text: forwarding.trace_of(text.encode()),
     "report": lambda text: inbound_report.parse_report(text.encode()),
+    "dmarc_report": lambda text: dmarc_report.parse(text.encode()),
+    "dmarc_text": lambda text: dmarc_report.parse(f"<feedback><a>{text}</a></feedback>".encode()),
+    "tls_report": lambda text: tls_rpt_inbound.parse(text.encode()),
+    "file": lambda text: unpack.unpack(text.encode()),
     "tags": dkim_verify.parse_tags,
     "html": html.read_html,
     "html_text": html.to_text,

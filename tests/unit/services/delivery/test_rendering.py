@@ -18,6 +18,7 @@ from mail import verp
 from mail.dkim import Signer, dkim_record
 from mail.smtp import dot_unstuff
 from services.delivery.domain.attempt_result import AttemptResult
+from services.delivery.domain.feedback_ids import FeedbackIds
 from services.delivery.domain.rendering import (
     HTML_TO_TEXT_CHARS_MAX,
     WireMessage,
@@ -282,3 +283,31 @@ def test_a_submitted_message_keeps_its_date_and_message_id() -> None:
     sent = dot_unstuff(render(content(raw=raw, text=None, html="")).wire)
     assert sent.endswith(b"\r\n" + raw)
     assert sent.lower().count(b"\r\nmessage-id") == 1
+
+
+FIELD = FeedbackIds(bytes(16)).field(MessageContext(tenant_id="t", broadcast=True), "a")
+
+
+def rendered_with(mail_content: Content) -> bytes:
+    composed = compose_email(mail_content)
+    one = prepare_message(composed, context(), signer=SIGNER, now=NOW, feedback_field=FIELD)
+    return dot_unstuff(sign_messages([one])[0].wire)
+
+
+def test_feedback_id_is_signed_by_both_keys() -> None:
+    message = rendered_with(content())
+    assert message.count(FIELD) == 1
+    for index in (0, 1):
+        assert dkim.DKIM(message).verify(idx=index, dnsfunc=lambda name, **_: RECORDS[name])
+        changed = message.replace(b"Feedback-ID: broadcast", b"Feedback-ID: broadcart")
+        assert not dkim.DKIM(changed).verify(idx=index, dnsfunc=lambda name, **_: RECORDS[name])
+
+
+def test_the_senders_own_feedback_id_stays_the_only_one() -> None:
+    given = [Header(name="Feedback-ID", value="spring:shop:news:acme1")]
+    for one in (
+        content(headers=given),
+        content(raw=b"From: a@sender.example\r\nfeedback-id: spring:shop:news:acme1\r\n\r\nHi\r\n"),
+    ):
+        message = message_from_bytes(rendered_with(one))
+        assert message.get_all("Feedback-ID") == ["spring:shop:news:acme1"]

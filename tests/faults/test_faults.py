@@ -31,6 +31,8 @@ NOT_IN_SCENARIOS = {
     "ingest.act.obeyed",  # in cli/test_egress
     "ingest.suppressions.added",  # in test_suppression_imports_kept
     "ingest.suppressions.part_saved",
+    "delivery.return_path.forwarded",  # in e2e/test_mail_that_comes_back
+    "delivery.domain_report.added",
     "delivery.tls_report.sent",  # in test_delivery_tls_reports
 }
 SCENARIOS = quick_scenarios()

@@ -28,8 +28,8 @@ def show_dmarc(domain: Domain, *, since: Since = "", until: Until = "") -> None:
     """
     found = reports_of(domain, "dmarc", since=since, until=until)
     console.print(
-        f"{found['since']} to {found['until']}: {found['messages']:,} messages in"
-        f" {found['reports']:,} reports, {found['aligned']:,} passed DMARC"
+        f"{found['since']} to {found['until']}: reports: {found['reports']:,},"
+        f" messages: {found['messages']:,}, passed DMARC: {found['aligned']:,}"
     )
     print_table(
         ("source", "messages", "sent by", "DKIM", "SPF", "receivers did"),
@@ -55,8 +55,8 @@ def show_tls_reports(domain: Domain, *, since: Since = "", until: Until = "") ->
     """
     found = reports_of(domain, "tls-reports", since=since, until=until)
     console.print(
-        f"{found['since']} to {found['until']}: {found['sessions']:,} sessions in"
-        f" {found['reports']:,} reports, {found['successful']:,} successful"
+        f"{found['since']} to {found['until']}: reports: {found['reports']:,},"
+        f" sessions: {found['sessions']:,}, successful: {found['successful']:,}"
     )
     print_table(
         ("result", "sessions", "policy", "to", "from"),

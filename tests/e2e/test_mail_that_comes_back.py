@@ -7,103 +7,21 @@ import time
 import uuid
 from collections.abc import Iterator
 from email import message_from_bytes
-from pathlib import Path
-from typing import Any, NamedTuple
 
-import httpx
 import pytest
 
-from kernel.embedded.folder import free_port
 from mail import verp
-from tests.support.accounts import create_account
-from tests.support.domain_reports import Row, dmarc, gzipped, mail, tls
-from tests.support.engine import Engine, engine_of
-from tests.support.postfix import postfix
 from tests.support.receiver import Receiver, receiving
 from tests.support.returned_mail import bounce, complaint, hand_in
-from tests.support.stack import FreshDatabase, temporary_database
-
-DOMAIN = "bakery-lab.net"
-FEEDBACK = "fbl@mx.bakery-lab.net"
-WITHIN_S = 240.0
-BOUNCED, COMPLAINED = 3, 5  # their places among the counts of a tenant
-ROUTES = """
-[[route]]
-domain = "*"
-mx_hosts = ["127.0.0.1:{port}"]
-"""
-# It takes mail for gone-lab.net, and learns only from the next server that nobody is there.
-SETTINGS = """
-virtual_mailbox_domains = receiver-lab.net, gone-lab.net
-transport_maps = inline:{{gone-lab.net=smtp:[127.0.0.1]:{inner},
-  bounce.{domain}=smtp:[127.0.0.1]:{port}}}
-smtp_tls_security_level = may
-"""
-SERVICES = """\
-127.0.0.1:{inner} inet n - n - - smtpd
-  -o myhostname=in.receiver-lab.net
-  -o virtual_mailbox_maps=inline:{{a@gone-lab.net=x/}}
-smtp      unix  - - n -   - smtp
-retry     unix  - - n -   - error
-"""
-
-
-class World(NamedTuple):
-    """api: with a live key. port: of the return path. inbox: of Postfix."""
-
-    engine: Engine
-    database: FreshDatabase
-    tenant_id: str
-    api: httpx.Client
-    port: int
-    inbox: Path
-
-    def send(self, recipient: str, subject: str = "Order") -> str:
-        email = {"from": f"shop@{DOMAIN}", "to": recipient, "subject": subject, "text": "Hi"}
-        return str(self.api.post("/emails", json=email).raise_for_status().json()["id"])
-
-    def events(self, email_id: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.api.get(f"/emails/{email_id}/events").json()["data"]
-        return found
-
-    def await_event(self, email_id: str, kind: str, *, late: bool = False) -> dict[str, Any]:
-        """late: a bounce that arrived as mail."""
-        until_s = time.monotonic() + WITHIN_S
-        while True:
-            events = self.events(email_id)
-            for one in events:
-                if (
-                    one["type"] == kind
-                    and (one["data"].get("bounce") or {}).get("async", False) == late
-                ):
-                    return one
-            assert time.monotonic() < until_s, [one["type"] for one in events]
-            time.sleep(0.1)
-
-    def arrived(self, subject: str) -> bytes:
-        """The message in the inbox, with the fields that Postfix adds."""
-        until_s = time.monotonic() + WITHIN_S
-        while time.monotonic() < until_s:
-            for path in (self.inbox / "new").glob("*"):
-                if f"\nSubject: {subject}\n".encode() in (content := path.read_bytes()):
-                    return content
-            time.sleep(0.05)
-        pytest.fail("the message did not arrive")
-
-    def await_rated(self, what: int) -> None:
-        """Wait for one in the counts by which the tenant is warned and paused."""
-        query = "SELECT counts FROM router.policy_counts WHERE subject = %s"
-        until_s, found = time.monotonic() + WITHIN_S, 0
-        with self.database.connect() as owner:
-            while found != 1:
-                assert time.monotonic() < until_s, found
-                time.sleep(0.1)
-                for (counts,) in owner.execute(query, (f"tenant/{self.tenant_id}",)).fetchall():
-                    assert isinstance(counts, list)
-                    found = sum(counts[what::5])
-
-    def suppression(self, address: str) -> httpx.Response:
-        return self.api.get(f"/suppressions/{address}")
+from tests.support.returning_engine import (
+    BOUNCED,
+    COMPLAINED,
+    DOMAIN,
+    FEEDBACK,
+    WITHIN_S,
+    World,
+    returning_world,
+)
 
 
 @pytest.fixture(scope="module")
@@ -111,34 +29,11 @@ def world(
     bootstrap_servers: str, database_url: str, migrated_template: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[World]:  # fmt: skip
-    folder = tmp_path_factory.mktemp("returns")
-    port, inner = free_port(), free_port()
-    settings = SETTINGS.format(inner=inner, port=port, domain=DOMAIN)
-    with (
-        postfix(settings=settings, services=SERVICES.format(inner=inner)) as (mx, inbox),
-        temporary_database(database_url, template=migrated_template) as url,
-    ):
-        routes = folder / "routes.toml"
-        routes.write_text(ROUTES.format(port=mx))
-        with engine_of(
-            folder / "engine",
-            bootstrap_servers=bootstrap_servers,
-            database=FreshDatabase(url),
-            settings={
-                "OBM_KAFKA_TOPIC_PREFIX": f"t{uuid.uuid4().hex[:8]}.",
-                "ROUTER_ROUTES_FILE": str(routes),
-                "DELIVERY_RELAY_ALLOWED_NETWORKS": "127.0.0.0/8",
-                "DELIVERY_RETURN_PATH_LISTEN": f"127.0.0.1:{port}",
-                "DELIVERY_RETURN_PATH_HOSTNAME": "mx.bakery-lab.net",
-                "DELIVERY_FEEDBACK_ADDRESSES": FEEDBACK,
-                "EVENTS_WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
-            },
-        ) as engine:
-            database = FreshDatabase(url)
-            account = create_account(engine.environment, DOMAIN)
-            headers = {"Authorization": f"Bearer {account.api_key}"}
-            with httpx.Client(base_url=engine.url, headers=headers, timeout=60) as api:
-                yield World(engine, database, account.tenant_id, api, port, inbox)
+    with returning_world(
+        tmp_path_factory.mktemp("returns"), bootstrap_servers=bootstrap_servers,
+        database_url=database_url, template=migrated_template,
+    ) as found:  # fmt: skip
+        yield found
 
 
 def test_a_server_returns_what_it_had_accepted(world: World) -> None:
@@ -256,62 +151,3 @@ def test_mail_to_abuse_reaches_the_operator_once(world: World) -> None:
     delivery.terminate()
     delivery.start()
     delivery.await_ready()
-
-
-def test_a_dmarc_report_shows_who_sends_as_the_domain(world: World) -> None:
-    """It goes to the address that the domain's records name."""
-    [domain] = world.api.get("/domains").raise_for_status().json()["data"]
-    path = f"/domains/{domain['id']}"
-    records = {one["record"]: one for one in world.api.get(path).json()["records"]}
-    rua, tls_rua = (records[one]["value"].partition("mailto:")[2] for one in ("DMARC", "TLS-RPT"))
-    assert rua.startswith("rua+")
-    assert rua.endswith(f"@{domain['return_path']}")
-    ours = Row("192.0.2.1", 90, dkim_domain=DOMAIN, selector=domain["dkim_selectors"][0])
-    theirs = Row("203.0.113.9", 10, "fail", "fail", "reject", dkim_domain="spam.example")
-    report = mail(gzipped(dmarc(ours, theirs, domain=DOMAIN)))
-    assert hand_in(world.port, report, rua, sender="d@receiver-lab.net") == (250, "2.0.0 Ok")
-    found = world.api.get(f"{path}/dmarc").raise_for_status().json()
-    assert (found["messages"], found["aligned"], found["reports"]) == (100, 90, 1)
-    assert [(one["source_ip"], one["own"]) for one in found["sources"]] == [
-        ("192.0.2.1", True),
-        ("203.0.113.9", False),
-    ]
-    report = mail(gzipped(tls(domain=DOMAIN, failures=[("certificate-expired", 2)])))
-    assert hand_in(world.port, report, tls_rua)[0] == 250
-    found = world.api.get(f"{path}/tls-reports").raise_for_status().json()
-    assert (found["sessions"], found["successful"]) == (12, 10)
-    assert [one["result"] for one in found["results"]] == ["success", "certificate-expired"]
-    for query, pointer in (
-        ("since=yesterday", "#/query/since"),
-        ("since=2026-01-01&until=2026-03-01", "#/query/since"),
-        ("since=2026-01-02&until=2026-01-01", "#/query/since"),
-        ("until=0001-01-01", ""),
-    ):
-        response = world.api.get(f"{path}/dmarc?{query}")
-        assert response.status_code == (422 if pointer else 200), query
-        assert [one["pointer"] for one in response.json().get("errors", [])] == [pointer] * bool(
-            pointer
-        )
-    missing = world.api.get(f"/domains/{uuid.uuid4()}/dmarc")
-    assert missing.status_code == 404
-
-
-def test_a_report_survives_the_end_of_the_process(world: World) -> None:
-    """The process ends after it has counted the report and before its reply, so it comes again."""
-    [domain] = world.api.get("/domains").raise_for_status().json()["data"]
-    path = f"/domains/{domain['id']}"
-    records = {one["record"]: one for one in world.api.get(path).json()["records"]}
-    rua = records["DMARC"]["value"].partition("mailto:")[2]
-    before = world.api.get(f"{path}/dmarc").json()["reports"]
-    delivery = world.engine.processes["delivery"]
-    delivery.terminate()
-    delivery.start(OBM_FAILPOINTS="delivery.domain_report.added=kill")
-    delivery.await_ready()
-    report = mail(gzipped(dmarc(Row("192.0.2.3"), domain=DOMAIN, report_id="killed")))
-    with pytest.raises((smtplib.SMTPException, OSError)):
-        hand_in(world.port, report, rua)
-    assert delivery.wait() == -signal.SIGKILL
-    delivery.start()
-    delivery.await_ready()
-    assert hand_in(world.port, report, rua)[0] == 250
-    assert world.api.get(f"{path}/dmarc").json()["reports"] == before + 1

@@ -32,7 +32,7 @@ NOT_IN_SCENARIOS = {
     "ingest.suppressions.added",  # in test_suppression_imports_kept
     "ingest.suppressions.part_saved",
     "delivery.return_path.forwarded",  # in e2e/test_mail_that_comes_back
-    "delivery.domain_report.added",
+    "delivery.domain_report.added",  # in e2e/test_reports_about_domains
     "delivery.tls_report.sent",  # in test_delivery_tls_reports
 }
 SCENARIOS = quick_scenarios()

@@ -5,12 +5,11 @@ Only `CR LF . CR LF` ends a message; other line ends around a dot are part of it
 discarded as they arrive.
 """
 
-import sys
-
 from mail import smtp
 
 LINE_MAX = 12_288  # octets with CRLF, for AUTH (RFC 4954 §4.5); other commands have a lower limit
 SKIPPED_MAX = 64 * 1024  # octets of one line
+UNBOUNDED = 1 << 62  # octets
 DISCARDED_PARTS = 4  # of a message: this many times the limit
 _END = b"\r\n.\r\n"
 
@@ -21,7 +20,7 @@ class SmtpInput:
 
     def __init__(self, octets_max: int, kept_max: int = 0) -> None:
         self._octets_max = octets_max
-        self._kept_max = kept_max or sys.maxsize
+        self._kept_max = kept_max or UNBOUNDED
         self._buffer = bytearray()
         self._head = 0  # octets of the buffer after which others were discarded
         self._searched = 0  # octets of the buffer in which the end was not found

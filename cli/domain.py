@@ -58,6 +58,9 @@ def show(domain: Domain) -> None:
     found = find(open_api(), domain)
     vouched = " (vouched for)" if found["vouched"] else ""
     console.print(f"{found['name']}: {status_of(found)}{vouched}")
+    if certificate := found["tracking_certificate"]:
+        problem = f" ({certificate['problem']})" if certificate["problem"] else ""
+        console.print(f"certificate for links: {certificate['status']}{problem}", markup=False)
     for one in found["records"] if found["checked_at"] else ():
         console.print(f"{one['status']:<18} {one['type']:<4} {one['name']}", markup=False)
         if one["problem"]:

@@ -114,6 +114,12 @@ tracking_hits_lost = Counter(
     ["reason"],
     registry=registry,
 )
+certificate_orders = Counter(
+    "obm_certificate_orders",
+    "Orders of certificates for hosts of links, by outcome (issued, failed).",
+    ["outcome"],
+    registry=registry,
+)
 tracking_spool_bytes = Gauge(
     "obm_tracking_spool_bytes", "Size of the spool of hits.", registry=registry
 )

@@ -13,6 +13,9 @@ from kernel.errors import ConfigError
 from kernel.tls import CertificateFiles
 
 PORT_MAX = 65_535
+# Listeners without TLS that others must reach, and that show no key and no mail: the health server,
+# and the answers to an authority's challenges.
+WITHOUT_SECRETS = frozenset(("health_listen", "acme_listen"))
 Level = Annotated[
     Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(str.upper)
 ]
@@ -60,6 +63,12 @@ class Settings(BaseSettings):
         "",
         validation_alias="OBM_BRANDS_FILE",
         description="TOML file of brands; empty: the engine's own names",
+    )
+    acme_directory: str = Field(
+        "",
+        validation_alias="OBM_ACME_DIRECTORY",
+        description="URL of the directory of a certificate authority (ACME, RFC 8555), which issues"
+        " the certificates of customers' own tracking hosts; its use is agreement with its terms",
     )
     rpc_token: str = Field(
         "",
@@ -134,8 +143,7 @@ class Settings(BaseSettings):
             if name.endswith("_listen") and isinstance(address, str) and address:
                 variable = env_name(type(self), name, field)
                 _check_port(variable, address)
-                # The health server never has TLS, shows no mail, and is probed from elsewhere.
-                plain = name != "health_listen" and not self.uses_tls(name)
+                plain = name not in WITHOUT_SECRETS and not self.uses_tls(name)
                 if plain and not self.plain_listen:
                     with_tls = name.replace("_listen", "_tls_listen")
                     _check_loopback(variable, address, has_tls=with_tls in type(self).model_fields)

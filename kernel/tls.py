@@ -2,17 +2,21 @@
 
 import asyncio
 import logging
+import os
 import ssl
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
+from kernel.bounded_dict import BoundedDict
 from kernel.errors import ConfigError
 
 CHECK_INTERVAL_S = 5.0
 HANDSHAKE_S = 20.0  # timeout for the handshake of a client
 CLOSE_S = 5.0  # timeout for its end of TLS; until then all it sends is decrypted
+FOUND_MAX = 1_000  # contexts of found pairs that a listener keeps, of some 30 KB each
 
 Stamp: TypeAlias = tuple[tuple[int, int, int], ...]
 
@@ -33,6 +37,9 @@ class PemPair(NamedTuple):
     certificate: bytes
 
 
+FindPair: TypeAlias = Callable[[str], PemPair | None]
+
+
 class Certificates:
     """The certificates of a server: one for each host name that a client can name (SNI, RFC 6066),
     and one for all other clients.
@@ -41,10 +48,16 @@ class Certificates:
     """
 
     def __init__(
-        self, default: CertificateFiles, by_host: Mapping[str, CertificateFiles] | None = None
+        self,
+        default: CertificateFiles,
+        by_host: Mapping[str, CertificateFiles] | None = None,
+        *,
+        find: FindPair = lambda _: None,
     ) -> None:
-        """by_host: by lower-case name. Raises ConfigError if files are missing, or do not fit
+        """by_host: by lower-case name. find: the pair of another host, now; it is called in
+        handshakes, so from memory. Raises ConfigError if files are missing, or do not fit
         together."""
+        self._find = find
         self._files = {"": default, **(by_host or {})}
         self._listeners: list[_Listener] = []
         self._pairs: dict[str, PemPair] = {}
@@ -63,7 +76,7 @@ class Certificates:
         self, minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2, *, alpn: Sequence[str] = ()
     ) -> ssl.SSLContext:
         """A context for a listener."""
-        listener = _Listener(minimum, alpn)
+        listener = _Listener(minimum, alpn, find=self._find)
         for host, files in self._files.items():
             listener.contexts[host] = listener.new_context(files)
         self._listeners.append(listener)
@@ -114,13 +127,18 @@ class Certificates:
 class _Listener:
     """The contexts of one listener, by host."""
 
-    def __init__(self, minimum: ssl.TLSVersion, alpn: Sequence[str]) -> None:
+    def __init__(self, minimum: ssl.TLSVersion, alpn: Sequence[str], *, find: FindPair) -> None:
         self._minimum = minimum
         self._alpn = list(alpn)
+        self._find = find
         self.contexts: dict[str, ssl.SSLContext] = {}
+        # of found pairs, each with its pair
+        self._found: BoundedDict[str, tuple[PemPair, ssl.SSLContext]] = BoundedDict(FOUND_MAX)
 
     def new_context(self, files: CertificateFiles) -> ssl.SSLContext:
-        context = _new_context(files)
+        return self._with_options(_new_context(files))
+
+    def _with_options(self, context: ssl.SSLContext) -> ssl.SSLContext:
         context.minimum_version = self._minimum
         if self._alpn:
             context.set_alpn_protocols(self._alpn)
@@ -129,9 +147,25 @@ class _Listener:
     def select(self, connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
         """Called during each handshake. The version stays that of the listener's first context."""
         host = (name or "").lower()
-        connection.context = self.contexts.get(host) or self.contexts[""]
+        context = self.contexts.get(host) or self._find_context(host)
+        connection.context = context or self.contexts[""]
         if host:
             _server_names[connection] = host
+
+    def _find_context(self, host: str) -> ssl.SSLContext | None:
+        try:
+            pair = self._find(host)
+            if pair is None:
+                return None
+            known = self._found.get(host)
+            if known is None or known[0] != pair:
+                known = pair, self._with_options(_context_of_pair(pair))
+            self._found[host] = known
+            return known[1]
+        except (OSError, ValueError, ConfigError) as error:  # others must not fail with it
+            extra = {"host": host, "error": repr(error)}
+            logger.error("tls.certificate_unusable", extra=extra)
+            return None
 
 
 _server_names: WeakKeyDictionary[ssl.SSLObject, str] = WeakKeyDictionary()
@@ -146,6 +180,20 @@ def _new_context(files: CertificateFiles) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(files.certificate, files.key)
     return context
+
+
+def _context_of_pair(pair: PemPair) -> ssl.SSLContext:
+    """OpenSSL's API in Python reads files only. Raises OSError or ValueError."""
+    if hasattr(os, "memfd_create"):
+        with os.fdopen(os.memfd_create("certificate"), "wb") as memory:
+            memory.write(pair.key + pair.certificate)
+            memory.flush()
+            path = Path(f"/proc/self/fd/{memory.fileno()}")
+            return _new_context(CertificateFiles(path, path))
+    with tempfile.NamedTemporaryFile() as file:  # which only its owner can read
+        file.write(pair.key + pair.certificate)
+        file.flush()
+        return _new_context(CertificateFiles(Path(file.name), Path(file.name)))
 
 
 def _stamp_of(files: CertificateFiles) -> Stamp:

@@ -90,6 +90,34 @@ class Settings(TlsSettings):
         " scanners",
     )
 
+    acme_listen: str = Field(
+        "",
+        description="Address of the listener that answers the challenges of OBM_ACME_DIRECTORY,"
+        " host:port: the port 80 of the hosts of links; it redirects all else to HTTPS",
+    )
+    acme_contact: str = Field(
+        "", description="Email address for the account at OBM_ACME_DIRECTORY; empty: none"
+    )
+    acme_ca_file: str = Field(
+        "",
+        description="File of the authorities (PEM) that may certify the server of"
+        " OBM_ACME_DIRECTORY; empty: those that are trusted by default",
+    )
+    acme_orders_per_hour: int = Field(
+        90,
+        ge=1,
+        description="Maximum number of orders in an hour; Let's Encrypt allows 300 in three hours",
+    )
+
+    @model_validator(mode="after")
+    def _can_have_certificates(self) -> "Settings":
+        if self.acme_directory and not (self.acme_listen and self.tracking_tls_listen):
+            raise ValueError(
+                "OBM_ACME_DIRECTORY requires EVENTS_ACME_LISTEN, for its challenges, and"
+                " EVENTS_TRACKING_TLS_LISTEN, for the certificates."
+            )
+        return self
+
     @model_validator(mode="after")
     def _have_certificate(self) -> "Settings":
         if self.tracking_tls_listen and not self.tls_certificate:

@@ -1,11 +1,14 @@
-"""Kafka consumer: MessageClosed ends the audit of a message."""
+"""Kafka consumers: MessageClosed ends the audit of a message, CertificateChanged says whether a
+tracking host can be used."""
 
 from collections.abc import Sequence
 
+from contracts.events.v1.events_pb2 import CertificateChanged
 from contracts.router.v1.events_pb2 import MessageClosed
 from kernel.database import Transaction
 from kernel.handler_result import Drop, HandlerResult
 from services.ingest.store.message_audit import MessageAuditStore
+from services.ingest.store.tracking_hosts import save_certificates
 
 
 class Handlers:
@@ -20,3 +23,12 @@ class Handlers:
         return [
             Drop("closed" if event.message_id in moved else "repeat or unknown") for event in batch
         ]
+
+
+async def on_certificate(
+    batch: Sequence[CertificateChanged], tx: Transaction
+) -> list[HandlerResult]:
+    """Keep what is new in the directory: then new mail has the host, and the API shows it."""
+    newest = {one.host: one for one in sorted(batch, key=lambda one: one.version)}
+    saved = await save_certificates(tx, newest)
+    return [Drop("saved" if one.host in saved else "repeat or unknown") for one in batch]

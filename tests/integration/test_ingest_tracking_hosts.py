@@ -1,12 +1,15 @@
 """A domain's own host for links in mail: verified by DNS, used by new mail, and kept."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from contracts.events.v1.events_pb2 import CertificateChanged
 from contracts.ingest.v1.content_pb2 import Content
 from contracts.ingest.v1.directory_pb2 import TrackingHost
+from kernel import clock
 from tests.integration.test_ingest import content_of
 from tests.integration.test_ingest_domain_checks import Start, get, publish, start, verify
 from tests.support.ingest import IngestHarness, email, until
@@ -38,9 +41,9 @@ def of_links(found: Any) -> Any:  # noqa: ANN401 - JSON
     return record
 
 
-async def frozen_hosts(harness: IngestHarness) -> tuple[str, str]:
+async def frozen_hosts(harness: IngestHarness, name: str = NAME) -> tuple[str, str]:
     """Of links and of pages to unsubscribe, in a broadcast that is accepted now."""
-    live = {"from": f"a@{NAME}", "to": "ann@recipient.org", "stream": "broadcast"}
+    live = {"from": f"a@{name}", "to": "ann@recipient.org", "stream": "broadcast"}
     sent = await harness.request("POST", "/v1/emails", email(**live))
     assert sent.status == 202, sent.json
     [accepted] = await harness.accepted(sent.json["id"])
@@ -110,6 +113,51 @@ async def test_links_lead_over_the_domains_own_host_while_dns_has_it(
             await change(harness, made["id"], tracking_subdomain="")
             assert await frozen_hosts(harness) == (TARGET, "leave.own-brand.net")
             await until_known(harness, (HOST, TARGET, False), (f"t.{NAME}", TARGET, True))
+
+
+async def test_with_an_authority_a_host_is_used_once_it_is_certified(
+    start: Start, brands: str
+) -> None:
+    name = "certified.customer.org"
+    host = f"links.{name}"
+    async with name_server({host: {"CNAME": [f"{TARGET}."]}}) as (server, address):
+        harness = start(address)
+        harness.extra |= {"brands_file": brands, "acme_directory": "https://ca.example/dir"}
+        async with harness.running():
+            await harness.sign_up(test=False)
+            new = {"name": name, "click_tracking": True, "tracking_subdomain": "links"}
+            made = (await harness.request("POST", "/v1/domains", new)).json
+            publish(server, made["records"])
+            found = await verify(harness, made["id"])
+            assert of_links(found)["status"] == "verified"
+            assert found["tracking_certificate"] == {
+                "status": "pending", "problem": "", "expires_at": None, "retry_at": None,
+            }  # fmt: skip
+            assert await frozen_hosts(harness, name) == (TARGET, "leave.own-brand.net")
+
+            failed = CertificateChanged(host=host, version=1, problem="caa: forbidden")
+            failed.retry_at.FromDatetime(clock.now())
+            await harness.publish(failed)
+            await until_certificate(harness, made["id"], "failed")
+            found = (await get(harness, made["id"]))["tracking_certificate"]
+            assert (found["problem"], found["retry_at"] is None) == ("caa: forbidden", False)
+            issued = CertificateChanged(host=host, version=2)
+            issued.expires_at.FromDatetime(clock.now() + timedelta(days=90))
+            await harness.publish(
+                issued, failed, CertificateChanged(host="none.example", version=9)
+            )
+            await until_certificate(harness, made["id"], "issued")
+            assert await frozen_hosts(harness, name) == (host, host)
+            await verify(harness, made["id"])
+            assert await frozen_hosts(harness, name) == (host, host), "a check keeps it"
+
+
+async def until_certificate(harness: IngestHarness, domain_id: str, status: str) -> None:
+    async def reached() -> bool:
+        found = await get(harness, domain_id)
+        return bool(found["tracking_certificate"]["status"] == status)
+
+    await until(reached)
 
 
 async def change(harness: IngestHarness, domain_id: str, **fields: object) -> Any:  # noqa: ANN401

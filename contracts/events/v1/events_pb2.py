@@ -26,7 +26,7 @@ from contracts.options.v1 import options_pb2 as contracts_dot_options_dot_v1_dot
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n contracts/events/v1/events.proto\x12\x13\x63ontracts.events.v1\x1a\"contracts/options/v1/options.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb5\x01\n\x0fWebhookDisabled\x12\x13\n\x0b\x65ndpoint_id\x18\x01 \x01(\t\x12\x16\n\x0e\x64isabled_at_ms\x18\x02 \x01(\x03\x12\x11\n\ttenant_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t:R\x8a\xb5\x18N\n\x1a\x65vents.webhook-disabled.v1\x12\x0b\x65ndpoint_id\x1a\x0b\x65ndpoint_id\x1a\x0e\x64isabled_at_ms \x01\x32\x04\x08\x80\xf5$\"\xb5\x01\n\x0bTrackingHit\x12&\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02ip\x18\x02 \x01(\t\x12\x12\n\nuser_agent\x18\x03 \x01(\t\x12\x0e\n\x06method\x18\x04 \x01(\t\x12\x36\n\x07machine\x18\x05 \x01(\x0e\x32%.contracts.events.v1.MachineCertainty\x12\x16\n\x0emachine_reason\x18\x06 \x01(\t\"\xab\x02\n\rMessageOpened\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x0e\n\x06minute\x18\x02 \x01(\x03\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x11\n\ttenant_id\x18\x04 \x01(\t\x12\x12\n\naccount_id\x18\x05 \x01(\t\x12\x10\n\x08\x65mail_id\x18\x06 \x01(\t\x12\x11\n\trecipient\x18\x07 \x01(\t\x12-\n\x03hit\x18\x08 \x01(\x0b\x32 .contracts.events.v1.TrackingHit\x12\r\n\x05\x66irst\x18\t \x01(\x08\x12\x0c\n\x04test\x18\n \x01(\x08:N\x8a\xb5\x18J\n\x18\x65vents.message-opened.v1\x12\nmessage_id\x1a\nmessage_id\x1a\x06minute\x1a\x06source \x0c\x32\x04\x08\x80\xf5$\"\xcf\x02\n\x0bLinkClicked\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x0f\n\x07link_id\x18\x02 \x01(\t\x12\x0e\n\x06minute\x18\x03 \x01(\x03\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x11\n\ttenant_id\x18\x05 \x01(\t\x12\x12\n\naccount_id\x18\x06 \x01(\t\x12\x10\n\x08\x65mail_id\x18\x07 \x01(\t\x12\x11\n\trecipient\x18\x08 \x01(\t\x12\x0c\n\x04link\x18\t \x01(\t\x12-\n\x03hit\x18\n \x01(\x0b\x32 .contracts.events.v1.TrackingHit\x12\r\n\x05\x66irst\x18\x0b \x01(\x08\x12\x0c\n\x04test\x18\x0c \x01(\x08:U\x8a\xb5\x18Q\n\x16\x65vents.link-clicked.v1\x12\nmessage_id\x1a\nmessage_id\x1a\x07link_id\x1a\x06minute\x1a\x06source \x0c\x32\x04\x08\x80\xf5$\"\xc8\x02\n\x15RecipientUnsubscribed\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\r\n\x05scope\x18\x02 \x01(\t\x12\x11\n\ttenant_id\x18\x03 \x01(\t\x12\x12\n\naccount_id\x18\x04 \x01(\t\x12\x10\n\x08\x65mail_id\x18\x05 \x01(\t\x12\x11\n\trecipient\x18\x06 \x01(\t\x12\x0c\n\x04list\x18\x07 \x01(\t\x12\x0e\n\x06method\x18\x08 \x01(\t\x12\x33\n\x0funsubscribed_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04test\x18\n \x01(\x08\x12\x0b\n\x03\x64\x61y\x18\x0b \x01(\x03:R\x8a\xb5\x18N\n events.recipient-unsubscribed.v1\x12\nmessage_id\x1a\nmessage_id\x1a\x05scope\x1a\x03\x64\x61y \x0c\x32\x04\x08\x80\xf5$*t\n\x10MachineCertainty\x12!\n\x1dMACHINE_CERTAINTY_UNSPECIFIED\x10\x00\x12\x1e\n\x1aMACHINE_CERTAINTY_PROBABLE\x10\x01\x12\x1d\n\x19MACHINE_CERTAINTY_CERTAIN\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n contracts/events/v1/events.proto\x12\x13\x63ontracts.events.v1\x1a\"contracts/options/v1/options.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb5\x01\n\x0fWebhookDisabled\x12\x13\n\x0b\x65ndpoint_id\x18\x01 \x01(\t\x12\x16\n\x0e\x64isabled_at_ms\x18\x02 \x01(\x03\x12\x11\n\ttenant_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t:R\x8a\xb5\x18N\n\x1a\x65vents.webhook-disabled.v1\x12\x0b\x65ndpoint_id\x1a\x0b\x65ndpoint_id\x1a\x0e\x64isabled_at_ms \x01\x32\x04\x08\x80\xf5$\"\xe4\x01\n\x12\x43\x65rtificateChanged\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07problem\x18\x04 \x01(\t\x12,\n\x08retry_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp:@\x8a\xb5\x18<\n\x1d\x65vents.certificate-changed.v1\x12\x04host\x1a\x04host\x1a\x07version \x01\x32\x04\x08\x80\xf5$\"\xb5\x01\n\x0bTrackingHit\x12&\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02ip\x18\x02 \x01(\t\x12\x12\n\nuser_agent\x18\x03 \x01(\t\x12\x0e\n\x06method\x18\x04 \x01(\t\x12\x36\n\x07machine\x18\x05 \x01(\x0e\x32%.contracts.events.v1.MachineCertainty\x12\x16\n\x0emachine_reason\x18\x06 \x01(\t\"\xab\x02\n\rMessageOpened\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x0e\n\x06minute\x18\x02 \x01(\x03\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x11\n\ttenant_id\x18\x04 \x01(\t\x12\x12\n\naccount_id\x18\x05 \x01(\t\x12\x10\n\x08\x65mail_id\x18\x06 \x01(\t\x12\x11\n\trecipient\x18\x07 \x01(\t\x12-\n\x03hit\x18\x08 \x01(\x0b\x32 .contracts.events.v1.TrackingHit\x12\r\n\x05\x66irst\x18\t \x01(\x08\x12\x0c\n\x04test\x18\n \x01(\x08:N\x8a\xb5\x18J\n\x18\x65vents.message-opened.v1\x12\nmessage_id\x1a\nmessage_id\x1a\x06minute\x1a\x06source \x0c\x32\x04\x08\x80\xf5$\"\xcf\x02\n\x0bLinkClicked\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x0f\n\x07link_id\x18\x02 \x01(\t\x12\x0e\n\x06minute\x18\x03 \x01(\x03\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x11\n\ttenant_id\x18\x05 \x01(\t\x12\x12\n\naccount_id\x18\x06 \x01(\t\x12\x10\n\x08\x65mail_id\x18\x07 \x01(\t\x12\x11\n\trecipient\x18\x08 \x01(\t\x12\x0c\n\x04link\x18\t \x01(\t\x12-\n\x03hit\x18\n \x01(\x0b\x32 .contracts.events.v1.TrackingHit\x12\r\n\x05\x66irst\x18\x0b \x01(\x08\x12\x0c\n\x04test\x18\x0c \x01(\x08:U\x8a\xb5\x18Q\n\x16\x65vents.link-clicked.v1\x12\nmessage_id\x1a\nmessage_id\x1a\x07link_id\x1a\x06minute\x1a\x06source \x0c\x32\x04\x08\x80\xf5$\"\xc8\x02\n\x15RecipientUnsubscribed\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\r\n\x05scope\x18\x02 \x01(\t\x12\x11\n\ttenant_id\x18\x03 \x01(\t\x12\x12\n\naccount_id\x18\x04 \x01(\t\x12\x10\n\x08\x65mail_id\x18\x05 \x01(\t\x12\x11\n\trecipient\x18\x06 \x01(\t\x12\x0c\n\x04list\x18\x07 \x01(\t\x12\x0e\n\x06method\x18\x08 \x01(\t\x12\x33\n\x0funsubscribed_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04test\x18\n \x01(\x08\x12\x0b\n\x03\x64\x61y\x18\x0b \x01(\x03:R\x8a\xb5\x18N\n events.recipient-unsubscribed.v1\x12\nmessage_id\x1a\nmessage_id\x1a\x05scope\x1a\x03\x64\x61y \x0c\x32\x04\x08\x80\xf5$*t\n\x10MachineCertainty\x12!\n\x1dMACHINE_CERTAINTY_UNSPECIFIED\x10\x00\x12\x1e\n\x1aMACHINE_CERTAINTY_PROBABLE\x10\x01\x12\x1d\n\x19MACHINE_CERTAINTY_CERTAIN\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,22 +35,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_WEBHOOKDISABLED']._loaded_options = None
   _globals['_WEBHOOKDISABLED']._serialized_options = b'\212\265\030N\n\032events.webhook-disabled.v1\022\013endpoint_id\032\013endpoint_id\032\016disabled_at_ms \0012\004\010\200\365$'
+  _globals['_CERTIFICATECHANGED']._loaded_options = None
+  _globals['_CERTIFICATECHANGED']._serialized_options = b'\212\265\030<\n\035events.certificate-changed.v1\022\004host\032\004host\032\007version \0012\004\010\200\365$'
   _globals['_MESSAGEOPENED']._loaded_options = None
   _globals['_MESSAGEOPENED']._serialized_options = b'\212\265\030J\n\030events.message-opened.v1\022\nmessage_id\032\nmessage_id\032\006minute\032\006source \0142\004\010\200\365$'
   _globals['_LINKCLICKED']._loaded_options = None
   _globals['_LINKCLICKED']._serialized_options = b'\212\265\030Q\n\026events.link-clicked.v1\022\nmessage_id\032\nmessage_id\032\007link_id\032\006minute\032\006source \0142\004\010\200\365$'
   _globals['_RECIPIENTUNSUBSCRIBED']._loaded_options = None
   _globals['_RECIPIENTUNSUBSCRIBED']._serialized_options = b'\212\265\030N\n events.recipient-unsubscribed.v1\022\nmessage_id\032\nmessage_id\032\005scope\032\003day \0142\004\010\200\365$'
-  _globals['_MACHINECERTAINTY']._serialized_start=1465
-  _globals['_MACHINECERTAINTY']._serialized_end=1581
+  _globals['_MACHINECERTAINTY']._serialized_start=1696
+  _globals['_MACHINECERTAINTY']._serialized_end=1812
   _globals['_WEBHOOKDISABLED']._serialized_start=127
   _globals['_WEBHOOKDISABLED']._serialized_end=308
-  _globals['_TRACKINGHIT']._serialized_start=311
-  _globals['_TRACKINGHIT']._serialized_end=492
-  _globals['_MESSAGEOPENED']._serialized_start=495
-  _globals['_MESSAGEOPENED']._serialized_end=794
-  _globals['_LINKCLICKED']._serialized_start=797
-  _globals['_LINKCLICKED']._serialized_end=1132
-  _globals['_RECIPIENTUNSUBSCRIBED']._serialized_start=1135
-  _globals['_RECIPIENTUNSUBSCRIBED']._serialized_end=1463
+  _globals['_CERTIFICATECHANGED']._serialized_start=311
+  _globals['_CERTIFICATECHANGED']._serialized_end=539
+  _globals['_TRACKINGHIT']._serialized_start=542
+  _globals['_TRACKINGHIT']._serialized_end=723
+  _globals['_MESSAGEOPENED']._serialized_start=726
+  _globals['_MESSAGEOPENED']._serialized_end=1025
+  _globals['_LINKCLICKED']._serialized_start=1028
+  _globals['_LINKCLICKED']._serialized_end=1363
+  _globals['_RECIPIENTUNSUBSCRIBED']._serialized_start=1366
+  _globals['_RECIPIENTUNSUBSCRIBED']._serialized_end=1694
 # @@protoc_insertion_point(module_scope)

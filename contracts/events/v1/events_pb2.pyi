@@ -73,6 +73,46 @@ class WebhookDisabled(_message.Message):
 Global___WebhookDisabled: _TypeAlias = WebhookDisabled  # noqa: Y015
 
 @_typing.final
+class CertificateChanged(_message.Message):
+    """Whether the listener of links has a certificate for the host of a domain."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    RETRY_AT_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    version: _builtins.int
+    problem: _builtins.str
+    """why the last order failed; empty: it did not"""
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """unset: there is none yet"""
+
+    @_builtins.property
+    def retry_at(self) -> _timestamp_pb2.Timestamp:
+        """when it is ordered again; unset: after a change only"""
+
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        version: _builtins.int = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        problem: _builtins.str = ...,
+        retry_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "retry_at", b"retry_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "host", b"host", "problem", b"problem", "retry_at", b"retry_at", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CertificateChanged: _TypeAlias = CertificateChanged  # noqa: Y015
+
+@_typing.final
 class TrackingHit(_message.Message):
     """One request for a pixel or a link, as far as the tracking mode allows to keep it."""
 

@@ -646,6 +646,7 @@ class TrackingHost(_message.Message):
     HOST_FIELD_NUMBER: _builtins.int
     TARGET_FIELD_NUMBER: _builtins.int
     ACTIVE_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
     tracking_host_id: _builtins.str
     """uuid5 of the host"""
     version: _builtins.int
@@ -660,6 +661,10 @@ class TrackingHost(_message.Message):
     """host of the brand to which it leads"""
     active: _builtins.bool
     """it still leads there"""
+    @_builtins.property
+    def certificate(self) -> Global___HostCertificate:
+        """unset: none was ordered"""
+
     def __init__(
         self,
         *,
@@ -672,14 +677,52 @@ class TrackingHost(_message.Message):
         host: _builtins.str = ...,
         target: _builtins.str = ...,
         active: _builtins.bool = ...,
+        certificate: Global___HostCertificate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "active", b"active", "deleted", b"deleted", "domain_id", b"domain_id", "host", b"host", "target", b"target", "tenant_id", b"tenant_id", "tracking_host_id", b"tracking_host_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "active", b"active", "certificate", b"certificate", "deleted", b"deleted", "domain_id", b"domain_id", "host", b"host", "target", b"target", "tenant_id", b"tenant_id", "tracking_host_id", b"tracking_host_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TrackingHost: _TypeAlias = TrackingHost  # noqa: Y015
+
+@_typing.final
+class HostCertificate(_message.Message):
+    """What events has made known of the certificate of a tracking host."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    RETRY_AT_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    problem: _builtins.str
+    """why the last order failed; empty: it did not"""
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """unset: there is none yet"""
+
+    @_builtins.property
+    def retry_at(self) -> _timestamp_pb2.Timestamp:
+        """unset: after a change only"""
+
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        problem: _builtins.str = ...,
+        retry_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "retry_at", b"retry_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "problem", b"problem", "retry_at", b"retry_at", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HostCertificate: _TypeAlias = HostCertificate  # noqa: Y015
 
 @_typing.final
 class DkimKeys(_message.Message):

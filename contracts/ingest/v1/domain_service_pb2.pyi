@@ -102,6 +102,7 @@ class DomainInfo(_message.Message):
     UNTRACKED_HOSTS_FIELD_NUMBER: _builtins.int
     TRACKING_MODE_FIELD_NUMBER: _builtins.int
     TRACKING_SUBDOMAIN_FIELD_NUMBER: _builtins.int
+    TRACKING_CERTIFICATE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     tenant_id: _builtins.str
     name: _builtins.str
@@ -139,6 +140,10 @@ class DomainInfo(_message.Message):
 
     @_builtins.property
     def untracked_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def tracking_certificate(self) -> Global___TrackingCertificateInfo:
+        """of this host; unset: the engine orders none"""
+
     def __init__(
         self,
         *,
@@ -163,14 +168,49 @@ class DomainInfo(_message.Message):
         untracked_hosts: _abc.Iterable[_builtins.str] | None = ...,
         tracking_mode: _builtins.str = ...,
         tracking_subdomain: _builtins.str = ...,
+        tracking_certificate: Global___TrackingCertificateInfo | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "created_at", b"created_at", "next_check_at", b"next_check_at", "rotation", b"rotation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "created_at", b"created_at", "next_check_at", b"next_check_at", "rotation", b"rotation", "tracking_certificate", b"tracking_certificate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "click_tracking", b"click_tracking", "created_at", b"created_at", "dkim_selectors", b"dkim_selectors", "id", b"id", "name", b"name", "next_check_at", b"next_check_at", "open_tracking", b"open_tracking", "paused", b"paused", "records", b"records", "region", b"region", "return_path", b"return_path", "rotation", b"rotation", "shared", b"shared", "status", b"status", "tenant_id", b"tenant_id", "tls", b"tls", "tracking_mode", b"tracking_mode", "tracking_subdomain", b"tracking_subdomain", "untracked_hosts", b"untracked_hosts", "vouched", b"vouched"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "click_tracking", b"click_tracking", "created_at", b"created_at", "dkim_selectors", b"dkim_selectors", "id", b"id", "name", b"name", "next_check_at", b"next_check_at", "open_tracking", b"open_tracking", "paused", b"paused", "records", b"records", "region", b"region", "return_path", b"return_path", "rotation", b"rotation", "shared", b"shared", "status", b"status", "tenant_id", b"tenant_id", "tls", b"tls", "tracking_certificate", b"tracking_certificate", "tracking_mode", b"tracking_mode", "tracking_subdomain", b"tracking_subdomain", "untracked_hosts", b"untracked_hosts", "vouched", b"vouched"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DomainInfo: _TypeAlias = DomainInfo  # noqa: Y015
+
+@_typing.final
+class TrackingCertificateInfo(_message.Message):
+    """The certificate of a domain's own host for links."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    RETRY_AT_FIELD_NUMBER: _builtins.int
+    status: _builtins.str
+    """pending, issued, failed or expired"""
+    problem: _builtins.str
+    """why the last order failed"""
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def retry_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        status: _builtins.str = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        problem: _builtins.str = ...,
+        retry_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "retry_at", b"retry_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "problem", b"problem", "retry_at", b"retry_at", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrackingCertificateInfo: _TypeAlias = TrackingCertificateInfo  # noqa: Y015
 
 @_typing.final
 class DomainRotationInfo(_message.Message):

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from functools import partial
 
+from contracts.events.v1.events_pb2 import CertificateChanged
 from contracts.events.v1.events_service_pb2_grpc import add_EventsServiceServicer_to_server
 from contracts.ingest.v1.directory_pb2 import Tenant
-from kernel.brand import Brands, read_brands
+from kernel.brand import read_brands
 from kernel.crypto import SecretKeyring
 from kernel.database import Database, check_roles
 from kernel.health import DependencyHealth
@@ -18,6 +19,7 @@ from mail.reachable import parse_networks
 from services.events.api import EventsServicer
 from services.events.api.tracking.hosts import TrackingHosts
 from services.events.api.webhooks import WebhookDependencies
+from services.events.app.certificates import create_host_tls
 from services.events.app.tracking import Tracking, create_tracking
 from services.events.clients import WebhookClient
 from services.events.clients.brands import TenantBrands
@@ -94,8 +96,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
     outbox = Outbox(database, "events", kafka.publish, sweep_after_s=settings.outbox_sweep_after_s)
     secrets = SecretKeyring(settings.secret_keys)
     allowed = parse_networks(settings.webhook_allowed_networks)
-    known = read_brands(settings.brands_file)
-    brands = TenantBrands(known, kafka)
+    brands = TenantBrands(read_brands(settings.brands_file), kafka)
     client = WebhookClient(allowed, timeout_s=settings.webhook_timeout_s)
     config = webhook_config(settings)
     return Dependencies(
@@ -116,20 +117,33 @@ def create_dependencies(settings: Settings) -> Dependencies:
             health=health,
             config=config,
         ),
-        create_tracking(
-            settings,
-            database=database,
-            outbox=outbox,
-            health=health,
-            hosts=create_hosts(kafka, known, brands),
-            certificates=known.certificates,
+        create_links(
+            settings, kafka, database=database, outbox=outbox, health=health, brands=brands
         ),
     )
 
 
-def create_hosts(kafka: Kafka, known: Brands, brands: TenantBrands) -> TrackingHosts:
-    own = DomainHosts(kafka)
-    return TrackingHosts(known, own.target_of, lambda: brands.are_known() and own.are_known())
+def create_links(
+    settings: Settings,
+    kafka: Kafka,
+    *,
+    database: Database,
+    outbox: Outbox,
+    health: DependencyHealth,
+    brands: TenantBrands,
+) -> Tracking:
+    """Raises ConfigError."""
+    own, known = DomainHosts(kafka), brands.brands
+    hosts = TrackingHosts(known, own.target_of, lambda: brands.are_known() and own.are_known())
+    kafka.declare(CertificateChanged)
+    host_tls = create_host_tls(
+        settings, database=database, outbox=outbox, hosts=hosts, records=own.table,
+        secrets=SecretKeyring(settings.secret_keys),
+    )  # fmt: skip
+    return create_tracking(
+        settings, database=database, outbox=outbox, health=health, hosts=hosts,
+        certificates=known.certificates, host_tls=host_tls,
+    )  # fmt: skip
 
 
 def register_consumers(deps: Dependencies) -> None:

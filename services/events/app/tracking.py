@@ -11,11 +11,12 @@ from kernel.health import DependencyHealth
 from kernel.http_server import HttpServer, Refusal
 from kernel.outbox import Outbox
 from kernel.service import Close, Loop, create_loops
-from kernel.tls import CertificateFiles, Certificates
+from kernel.tls import CertificateFiles, Certificates, FindPair
 from mail.bot_hits import Rule, default_rules, parse_rules
 from services.events.api.tracking.app import TrackingApp
 from services.events.api.tracking.hosts import TrackingHosts
 from services.events.api.tracking.recorder import HitRecorder
+from services.events.app.certificates import HostTls
 from services.events.domain.hit import ClientReducer
 from services.events.loops.oldest_log_day import OldestLogDay
 from services.events.loops.tracking_hits import TrackingHits
@@ -41,8 +42,9 @@ def create_tracking(
     health: DependencyHealth,
     hosts: TrackingHosts,
     certificates: Mapping[str, CertificateFiles],
+    host_tls: HostTls,
 ) -> Tracking:
-    """Raises ConfigError. certificates: by host."""
+    """Raises ConfigError. certificates: by host. host_tls: of the hosts of domains."""
     if not settings.tracking_listen and not settings.tracking_tls_listen:
         return Tracking()
     rules = default_rules() + read_rules(settings.tracking_machines_file)
@@ -59,22 +61,27 @@ def create_tracking(
         linger_s=settings.tracking_linger_s, unknown_wait_s=settings.tracking_unknown_wait_s,
     )  # fmt: skip
     loops = [
-        *create_servers(settings, app, certificates),
+        *create_servers(settings, app, certificates, find=host_tls.find),
+        *host_tls.loops,
         # Of its own health: a spool that cannot be read must not make the rest of events not ready.
         *create_loops(
             [(INTERVAL_S, hits.run_once), (DAYS_INTERVAL_S, oldest.run_once)], DependencyHealth()
         ),
     ]
-    return Tracking(loops, [recorder.close])
+    return Tracking(loops, [recorder.close, *host_tls.parts])
 
 
 def create_servers(
-    settings: Settings, app: TrackingApp, certificates: Mapping[str, CertificateFiles]
+    settings: Settings,
+    app: TrackingApp,
+    certificates: Mapping[str, CertificateFiles],
+    *,
+    find: FindPair,
 ) -> list[Loop]:
     loops: list[Loop] = []
     tls = None
     if settings.tracking_tls_listen and (files := settings.certificate()) is not None:
-        found = Certificates(files, certificates)
+        found = Certificates(files, certificates, find=find)
         tls = found.context(alpn=["http/1.1"])
         loops.append(found.watch)
     for listen, context in ((settings.tracking_listen, None), (settings.tracking_tls_listen, tls)):

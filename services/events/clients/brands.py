@@ -11,7 +11,7 @@ class TenantBrands:
     matter."""
 
     def __init__(self, brands: Brands, kafka: TopicReplayer) -> None:
-        self._brands = brands
+        self.brands = brands
         self._records = ReplicatedTable(BrandRecord, kafka)
         self._records.on_change(self._put)
         self._accounts = ReplicatedTable(Account, kafka)
@@ -20,27 +20,27 @@ class TenantBrands:
     async def of(self, tenant_id: str) -> Brand:
         """Waits a few seconds for new records."""
         await self._records.replayed.wait()
-        if self._brands.is_one:
-            return self._brands.default
+        if self.brands.is_one:
+            return self.brands.default
         await self._tenants.replayed.wait()
         tenant = (await self._tenants.wait_for([tenant_id])).get(tenant_id)
-        return self._brands.default if tenant is None else await self.of_account(tenant.account_id)
+        return self.brands.default if tenant is None else await self.of_account(tenant.account_id)
 
     async def of_account(self, account_id: str) -> Brand:
         """Waits a few seconds for new records."""
         await self._records.replayed.wait()
-        if self._brands.is_one:
-            return self._brands.default
+        if self.brands.is_one:
+            return self.brands.default
         await self._accounts.replayed.wait()
         account = (await self._accounts.wait_for([account_id])).get(account_id)
         brand_id = account.brand if account is not None else ""
         if is_record_id(brand_id):
             await self._records.wait_for([brand_id])
-        return self._brands.named(brand_id)
+        return self.brands.named(brand_id)
 
     def are_known(self) -> bool:
         """Whether the records have arrived."""
         return self._records.replayed.is_set()
 
     def _put(self, record: BrandRecord) -> None:
-        self._brands.put(record.brand_id, None if record.deleted else brand_of(record))
+        self.brands.put(record.brand_id, None if record.deleted else brand_of(record))

@@ -8,7 +8,7 @@ from mail.records import DnsRecord, Purpose
 from services.ingest.api.domains import DomainView, ZoneEntry
 from services.ingest.api.rest_base import format_time, format_timestamp
 from services.ingest.domain.links import name_of_mode
-from services.ingest.domain.tracking_host import label_of
+from services.ingest.domain.tracking_host import CertificateStatus, label_of
 from services.ingest.domain.verification import STATUSES, FoundRecord, RecordStatus
 
 # Resend's words: both records of the return path are named SPF.
@@ -44,6 +44,7 @@ def to_json(view: DomainView) -> dict[str, object]:
         "untracked_hosts": list(view.domain.untracked_hosts),
         "tracking_mode": name_of_mode(view.domain.tracking_mode),
         "tracking_subdomain": label_of(view.domain) or None,
+        "tracking_certificate": _certificate(view.certificate),
         "tls": "enforced" if view.domain.tls_enforced else "opportunistic",
         "checked_at": format_time(checked_at) if checked_at else None,
         "next_check_at": format_time(due_at) if due_at else None,
@@ -62,6 +63,17 @@ def _rotation(domain: Domain) -> dict[str, object] | None:
     selectors = [keys.rsa_selector, keys.ed25519_selector]
     retire_at = format_timestamp(keys.retire_at)
     return {"status": status, "dkim_selectors": selectors, "retire_at": retire_at}
+
+
+def _certificate(found: CertificateStatus | None) -> dict[str, object] | None:
+    if found is None:
+        return None
+    certificate = found.certificate
+    times = {
+        name: format_timestamp(getattr(certificate, name)) if certificate.HasField(name) else None
+        for name in ("expires_at", "retry_at")
+    }
+    return {"status": found.status, "problem": certificate.problem, **times}
 
 
 def _record(record: DnsRecord, found: FoundRecord | None) -> dict[str, object]:

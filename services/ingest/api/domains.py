@@ -23,7 +23,13 @@ from services.ingest.domain.dkim_rotation import is_rotating
 from services.ingest.domain.domain_name import sending_domain
 from services.ingest.domain.links import check_tracking_host, mode_named
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
-from services.ingest.domain.tracking_host import check_host, host_below, too_many_hosts
+from services.ingest.domain.tracking_host import (
+    CertificateStatus,
+    LinkHosts,
+    check_host,
+    host_below,
+    too_many_hosts,
+)
 from services.ingest.store.directory import DirectoryStore, DomainConflict
 from services.ingest.store.directory_lists import Owner, Page
 from services.ingest.store.domain_keys import DomainKeys
@@ -47,11 +53,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class DomainView:
-    """A domain, the state of its checks, and the records to publish."""
+    """A domain, the state of its checks, the records to publish, and the certificate of its own
+    host for links."""
 
     domain: Domain
     check: DomainCheck
     records: tuple[DnsRecord, ...]
+    certificate: CertificateStatus | None
 
 
 class ZoneEntry(NamedTuple):
@@ -63,7 +71,8 @@ class ZoneEntry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Domains:
-    """lists: across tenants. count_max: domains of a tenant. brands: of accounts."""
+    """lists: across tenants. count_max: domains of a tenant. brands: of accounts. hosts: of
+    domains."""
 
     directory: DirectoryStore
     lists: Directory
@@ -72,6 +81,7 @@ class Domains:
     emails: Emails
     count_max: int
     brands: BrandResolver
+    hosts: LinkHosts
 
     async def list_all(self, principal: Principal) -> list[Domain]:
         """The domains that the tenant can send from."""
@@ -252,7 +262,8 @@ class Domains:
         return True
 
     def _view(self, domain: Domain, check: DomainCheck) -> DomainView:
-        return DomainView(domain, check, self.keys.records(domain))
+        certificate = self.hosts.certificate_status(domain, clock.now())
+        return DomainView(domain, check, self.keys.records(domain), certificate)
 
 
 def raise_if_rotating(domain: Domain) -> None:

@@ -345,6 +345,16 @@ class DomainRotation(Struct):
     retire_at: Time | None
 
 
+class TrackingCertificate(Struct):
+    """Of the domain's own host for links. problem: why the last order failed. retry_at: null if it
+    is not ordered again."""
+
+    status: Literal["pending", "issued", "failed", "expired"]
+    problem: str
+    expires_at: Time | None
+    retry_at: Time | None
+
+
 class DomainResponse(DomainSummary, kw_only=True):
     """A domain that the tenant can send from."""
 
@@ -353,6 +363,7 @@ class DomainResponse(DomainSummary, kw_only=True):
     untracked_hosts: list[str]
     tracking_mode: Literal["anonymous", "pseudonymous", "identified", "full"]
     tracking_subdomain: str | None
+    tracking_certificate: TrackingCertificate | None
     tls: str
     checked_at: Time | None
     next_check_at: Time | None

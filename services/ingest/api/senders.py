@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from contracts.ingest.v1.directory_pb2 import Domain
+from kernel import clock
 from services.ingest.api.access import Principal
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.domain.links import freeze_links, may_have_links
 from services.ingest.domain.problem import Fault, Problem
+from services.ingest.domain.tracking_host import LinkHosts
 from services.ingest.domain.valid_email import ValidEmail
 
 
@@ -22,10 +24,11 @@ class FindDomain(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Senders:
-    """brands: of accounts."""
+    """brands: of accounts. hosts: of domains."""
 
     find: FindDomain
     brands: BrandResolver
+    hosts: LinkHosts
 
     async def domain_of(self, principal: Principal, email: ValidEmail) -> Domain:
         """The domain of an email, whose links are in its content then. Raises Problem: 403 if this
@@ -34,7 +37,9 @@ class Senders:
         if email.on_behalf is not None:
             await self.find(principal, email.on_behalf.domain, test=email.test)
         if may_have_links(email, domain):
-            freeze_links(email, domain, self.brands.of(principal.tenant.account_id))
+            own_host = self.hosts.own_host(domain, clock.now())
+            brand = self.brands.of(principal.tenant.account_id)
+            freeze_links(email, domain, brand, own_host=own_host)
         return domain
 
 

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from functools import partial
 
+from contracts.events.v1.events_pb2 import CertificateChanged
 from contracts.router.v1.events_pb2 import MessageClosed
 from kernel.content import MOUNT_CHECK_INTERVAL_S
 from kernel.database import check_roles
@@ -45,7 +46,8 @@ from services.ingest.domain.priority import BulkClassifier
 from services.ingest.domain.rate_limiter import RateLimiter
 from services.ingest.domain.reserved import RecipientDomains
 from services.ingest.domain.schedule import RetentionConfig
-from services.ingest.handlers import Handlers
+from services.ingest.domain.tracking_host import LinkHosts
+from services.ingest.handlers import Handlers, on_certificate
 from services.ingest.loops.directory_publisher import DirectoryPublisher
 from services.ingest.loops.partition_maintenance import PartitionMaintenance
 from services.ingest.settings import Settings
@@ -79,18 +81,18 @@ def create_service(settings: Settings) -> Service:
     brands = BrandResolver(deps.brands, directory_cache.cached_account, directory_cache.refresh)
     usage = CredentialUsage(deps.system_database, limiter.take_used)
     access = AccessControl(directory_cache, limiter, deps.secrets, bodies=bodies)
-    acceptance = create_acceptance(deps, access=access, backpressure=backpressure, brands=brands)
-    audits = MessageAuditStore(
-        deps.system_database,
-        closed_after_s=settings.audit_closed_after_s,
-        return_path_key=deps.return_path_key,
-    )
+    hosts = LinkHosts(directory_cache.tracking_host, is_certified=bool(settings.acme_directory))
+    senders = Senders(access.sending_domain_of, brands, hosts)
+    acceptance = create_acceptance(deps, access=access, backpressure=backpressure, senders=senders)
+    audits = create_audit_store(deps)
     register_consumers(deps, Handlers(audits))
     return Service(
         "ingest",
         loops=[
             partial(check_roles, (deps.system_database, deps.tenant_database), deps.health),
-            *create_servers(deps, directory, access=access, acceptance=acceptance, brands=brands),
+            *create_servers(
+                deps, directory, access=access, acceptance=acceptance, brands=brands, hosts=hosts
+            ),
             directory_cache.run,
             *create_loops([(settings.key_usage_interval_s, usage.run_once)], DependencyHealth()),
             *create_maintenance_loops(deps, audits, backpressure),
@@ -102,6 +104,14 @@ def create_service(settings: Settings) -> Service:
         drain=acceptance.wait_idle,
         shutdown_timeout_s=settings.shutdown_timeout_s,
         health_listen=settings.health_listen,
+    )
+
+
+def create_audit_store(deps: Dependencies) -> MessageAuditStore:
+    return MessageAuditStore(
+        deps.system_database,
+        closed_after_s=deps.settings.audit_closed_after_s,
+        return_path_key=deps.return_path_key,
     )
 
 
@@ -118,6 +128,18 @@ def register_consumers(deps: Dependencies, handlers: Handlers) -> None:
         linger_s=CLOSED_LINGER_S,
     )
     deps.kafka.consume(stream, group="ingest")
+    if not deps.settings.acme_directory:
+        return
+    certificates = StreamProcessor(
+        CertificateChanged,
+        name="ingest.certificates",
+        handler=on_certificate,
+        health=deps.kafka_health,
+        send=deps.kafka.publish,
+        database=deps.system_database,
+        outbox=deps.outbox,
+    )
+    deps.kafka.consume(certificates, group="ingest-certificates")
 
 
 def create_servers(
@@ -127,6 +149,7 @@ def create_servers(
     access: AccessControl,
     acceptance: Acceptance,
     brands: BrandResolver,
+    hosts: LinkHosts,
 ) -> list[Loop]:
     settings, emails = deps.settings, create_emails(deps, access)
     domains = create_recipient_domains(deps)
@@ -135,7 +158,7 @@ def create_servers(
     resources = create_resources(
         deps.clients, emails,
         administration=create_administration(deps, directory, brands),
-        domains=create_domain_service(deps, emails, directory, brands=brands),
+        domains=create_domain_service(deps, emails, directory, brands=brands, hosts=hosts),
         suppression_files=create_suppression_files(deps, access),
     )  # fmt: skip
     rest_deps = RestDependencies(RestAccess(access), send_handler, resources)
@@ -220,7 +243,7 @@ def create_acceptance(
     *,
     access: AccessControl,
     backpressure: Backpressure,
-    brands: BrandResolver,
+    senders: Senders,
 ) -> Acceptance:
     settings = deps.settings
     return Acceptance(
@@ -241,7 +264,7 @@ def create_acceptance(
             timedelta(days=settings.content_retention_margin_days),
         ),
         return_path_key=deps.return_path_key,
-        senders=Senders(access.sending_domain_of, brands),
+        senders=senders,
     )
 
 

@@ -11,6 +11,7 @@ from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.domains import Domains
 from services.ingest.api.emails import Emails
 from services.ingest.app.dependencies import Dependencies
+from services.ingest.domain.tracking_host import LinkHosts
 from services.ingest.loops.domain_checks import DomainChecks
 from services.ingest.store.directory import DirectoryStore
 from services.ingest.store.directory_lists import DirectoryLists
@@ -42,6 +43,7 @@ def create_domain_service(
     directory: DirectoryStore,
     *,
     brands: BrandResolver,
+    hosts: LinkHosts,
 ) -> Domains:
     return Domains(
         directory,
@@ -51,6 +53,7 @@ def create_domain_service(
         emails,
         deps.settings.tenant_domains_max,
         brands,
+        hosts,
     )
 
 

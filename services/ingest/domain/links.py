@@ -6,7 +6,6 @@ from contracts.ingest.v1.directory_pb2 import Domain
 from kernel.brand import Brand
 from mail.unsubscribe import URL_PLACEHOLDER
 from services.ingest.domain.problem import Fault, Problem, invalid
-from services.ingest.domain.tracking_host import own_links_host
 from services.ingest.domain.valid_email import ValidEmail
 
 BROADCAST = "broadcast"
@@ -24,19 +23,19 @@ def may_have_links(email: ValidEmail, domain: Domain) -> bool:
     )
 
 
-def freeze_links(email: ValidEmail, domain: Domain, brand: Brand) -> None:
-    """Write it into the content. brand: with the hosts. Raises Problem 422."""
+def freeze_links(email: ValidEmail, domain: Domain, brand: Brand, *, own_host: str = "") -> None:
+    """Write it into the content. own_host: of the domain, in place of the hosts of the brand.
+    Raises Problem 422."""
     content = email.content
     opens, clicks = _is_tracked(email, domain, "open"), _is_tracked(email, domain, "click")
     if email.track_opens or email.track_clicks:
         check_tracking_host(brand, track_opens=email.track_opens, track_clicks=email.track_clicks)
-    own = own_links_host(domain)
-    if (opens or clicks) and (host := own or brand.tracking_host):
+    if (opens or clicks) and (host := own_host or brand.tracking_host):
         content.tracking.host = host
         content.tracking.opens, content.tracking.clicks = opens, clicks
         content.tracking.excluded_hosts[:] = domain.untracked_hosts
         content.tracking.mode = _mode(email, domain)
-    pages_host = own or brand.unsubscribe_host or brand.tracking_host
+    pages_host = own_host or brand.unsubscribe_host or brand.tracking_host
     if (found := _unsubscribe(email, pages_host)) is not None:
         content.unsubscribe.CopyFrom(found)
 

@@ -1,10 +1,12 @@
 """A domain's own host for links in mail: a name below it, whose CNAME leads to the tracking host of
 its account's brand."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import NamedTuple
 from uuid import NAMESPACE_DNS, uuid5
 
-from contracts.ingest.v1.directory_pb2 import Domain, TrackingHost
+from contracts.ingest.v1.directory_pb2 import Domain, HostCertificate, TrackingHost
 from kernel.brand import Brands
 from mail.domain_check import RecordCheck, Status
 from mail.records import Purpose
@@ -14,10 +16,46 @@ from services.ingest.domain.verification import RIGHT, may_send
 POINTER = "#/tracking_subdomain"
 
 
-def own_links_host(domain: Domain) -> str:
-    """The domain's own host for links in new mail; empty without one that is verified. A domain
-    that is not proven could name the host of another account."""
-    return domain.tracking_host if domain.tracking_verified and may_send(domain) else ""
+class CertificateStatus(NamedTuple):
+    """status: pending, issued, failed or expired."""
+
+    status: str
+    certificate: HostCertificate
+
+
+class LinkHosts:
+    """The hosts of domains that links in new mail can have. find: the record of a host.
+    is_certified: whether a certificate of the installation is needed."""
+
+    def __init__(self, find: Callable[[str], TrackingHost | None], *, is_certified: bool) -> None:
+        self._find = find
+        self._is_certified = is_certified
+
+    def own_host(self, domain: Domain, now: datetime) -> str:
+        """The domain's own; empty without one that works. A domain that is not proven could name
+        the host of another account."""
+        if not (domain.tracking_verified and may_send(domain)):
+            return ""
+        host = domain.tracking_host
+        return host if not self._is_certified or self._has_certificate(host, now) else ""
+
+    def _has_certificate(self, host: str, now: datetime) -> bool:
+        record = self._find(host)
+        return record is not None and record.certificate.expires_at.ToSeconds() > now.timestamp()
+
+    def certificate_status(self, domain: Domain, now: datetime) -> CertificateStatus | None:
+        """None if the domain has no host, or the installation orders no certificates."""
+        if not domain.tracking_host or not self._is_certified:
+            return None
+        record = self._find(domain.tracking_host)
+        certificate = record.certificate if record is not None else HostCertificate()
+        return CertificateStatus(_status_word(certificate, now), certificate)
+
+
+def _status_word(certificate: HostCertificate, now: datetime) -> str:
+    if certificate.HasField("expires_at"):
+        return "issued" if certificate.expires_at.ToSeconds() > now.timestamp() else "expired"
+    return "failed" if certificate.problem else "pending"
 
 
 def host_below(domain: str, label: str) -> str:
@@ -77,4 +115,6 @@ def record_of_host(domain: Domain, known: TrackingHost | None) -> TrackingHost |
     if not found.active and known.domain_id != found.domain_id:
         return None
     found.version = known.version
+    if known.HasField("certificate"):
+        found.certificate.CopyFrom(known.certificate)
     return None if found == known else found

@@ -16,6 +16,7 @@ from contracts.ingest.v1.directory_pb2 import (
     Domain,
     Mailbox,
     Tenant,
+    TrackingHost,
 )
 from kernel import clock
 from kernel.brand import Brands, brand_of
@@ -82,6 +83,7 @@ class DirectoryCache:
         # Ids of suspended accounts and paused tenants: a request without any costs no lookup.
         self.stopped: set[str] = set()
         self._accounts.on_change(self._set_account)
+        self._hosts = ReplicatedTable(TrackingHost, index=lambda one: one.host)
         self._brands = ReplicatedTable(Brand)
         if brands is not None:
             self._brands.on_change(partial(_put_brand, brands))
@@ -95,6 +97,7 @@ class DirectoryCache:
             Domain: self._domains,
             Mailbox: self._mailboxes,
             Brand: self._brands,
+            TrackingHost: self._hosts,
         }
 
     def key(self, secret_sha256: bytes) -> ApiKey | None:
@@ -143,6 +146,10 @@ class DirectoryCache:
         """`domain` without waiting: None also if it is unknown, or the cache is too old."""
         by = self._domains.get_by_index
         return (by((tenant_id, name)) or by((account_id, name))) if self._is_fresh else None
+
+    def tracking_host(self, host: str) -> TrackingHost | None:
+        """None also if it has not been read yet."""
+        return self._hosts.get_by_index(host)
 
     async def refresh(self) -> None:
         """Read what has been committed before this call. Raises Unavailable."""

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from contracts.ingest.v1.directory_pb2 import DkimKeys, Domain, Mailbox, TrackingHost
+from contracts.ingest.v1.directory_pb2 import DkimKeys, Domain, Mailbox
 from contracts.ingest.v1.events_pb2 import DomainChanged
 from kernel.database import Database, Transaction
 from kernel.failpoint import failpoint
@@ -17,7 +17,6 @@ from kernel.ids import creation_time_of
 from kernel.outbox import Outbox
 from kernel.topics import encode
 from services.ingest.domain.accepted_event import timestamp
-from services.ingest.domain.tracking_host import id_of_host, record_of_host
 from services.ingest.domain.verification import (
     DELAYS,
     STATUSES,
@@ -29,8 +28,9 @@ from services.ingest.domain.verification import (
     restart_schedule,
 )
 from services.ingest.store.audit_log import Actor
-from services.ingest.store.directory import LOCK, DirectoryStore, read_entries, write_entry
+from services.ingest.store.directory import LOCK, DirectoryStore, write_entry
 from services.ingest.store.mailboxes import delete_mailboxes, mailboxes_of
+from services.ingest.store.tracking_hosts import write_tracking_host
 
 ONE = """
 SELECT d.record, c.state, now() FROM ingest.domains AS d
@@ -122,7 +122,7 @@ class DomainStore:
             if domain.SerializeToString() != bytes(record):
                 await write_entry(tx, domain, actor=actor)
                 failpoint("ingest.domain.written")
-            await _write_tracking_host(tx, domain)
+            await write_tracking_host(tx, domain)
             await _write_check(tx, domain_id, check)
             await self._add_event(tx, Domain.FromString(bytes(record)), domain, now=now)
             failpoint("ingest.domain.in_transaction")
@@ -226,15 +226,6 @@ def new_check(domain: Domain) -> DomainCheck:
 
 def _check_of(domain: Domain, state: bytes | None) -> DomainCheck:
     return new_check(domain) if state is None else decode(bytes(state))
-
-
-async def _write_tracking_host(tx: Transaction, domain: Domain) -> None:
-    if not domain.tracking_host or domain.deleted:
-        return
-    params = (id_of_host(domain.tracking_host),)
-    known = next(iter(await read_entries(tx, TrackingHost, "id = %s", params=params)), None)
-    if (record := record_of_host(domain, known)) is not None:
-        await write_entry(tx, record)
 
 
 async def _write_check(tx: Transaction, domain_id: str, check: DomainCheck) -> None:

@@ -1,6 +1,7 @@
 """Certificates: by host name, and read again when their files change."""
 
 import asyncio
+import os
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -8,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from kernel import tls
 from kernel.errors import ConfigError
-from kernel.tls import CertificateFiles, Certificates, server_name
+from kernel.tls import CertificateFiles, Certificates, PemPair, server_name
 from tests.support.tls import certificate_files, client_context
 
 VERSION_12, VERSION_13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
@@ -140,3 +142,54 @@ def test_connections_that_end_are_forgotten(tmp_path: Path) -> None:
         _, connection, _ = handshake(certificates.context(), "api.acme.test")
         assert server_name(connection)
         assert server_name(None) == ""
+
+
+def pair_of(files: CertificateFiles) -> PemPair:
+    return PemPair(files.key.read_bytes(), files.certificate.read_bytes())
+
+
+def test_a_host_without_a_file_has_the_pair_that_is_found_now(tmp_path: Path) -> None:
+    default, first, second = (
+        certificate_files(tmp_path / name, name) for name in ("default.test", "a.test", "b.test")
+    )
+    pairs: dict[str, PemPair] = {}
+    context = Certificates(default, find=pairs.get).context(VERSION_12)
+    assert handshake(context, "links.test")[0] == der(default)
+    for files in (first, second, second):
+        pairs["links.test"] = pair_of(files)
+        found, ours, _ = handshake(context, "LINKS.test")
+        assert (found, ours.version()) == (der(files), "TLSv1.3")
+    del pairs["links.test"]
+    assert handshake(context, "links.test")[0] == der(default)
+
+
+def test_a_found_pair_that_is_unusable_does_not_break_the_listener(tmp_path: Path) -> None:
+    default, other = (
+        certificate_files(tmp_path / name, name) for name in ("default.test", "a.test")
+    )
+    mixed = PemPair(default.key.read_bytes(), other.certificate.read_bytes())
+
+    def find(host: str) -> PemPair | None:
+        if host == "sealed.test":
+            raise ConfigError("its key is gone")
+        return {"mixed.test": mixed, "empty.test": PemPair(b"", b"")}.get(host)
+
+    context = Certificates(default, find=find).context(VERSION_12)
+    for host in ("sealed.test", "mixed.test", "empty.test", "unknown.test"):
+        assert handshake(context, host)[0] == der(default)
+
+
+def test_a_listener_keeps_a_bounded_number_of_found_contexts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls, "FOUND_MAX", 2)
+    monkeypatch.delattr(os, "memfd_create", raising=False)  # as on other systems
+    default, other = (
+        certificate_files(tmp_path / name, name) for name in ("default.test", "a.test")
+    )
+    found = Certificates(default, find=lambda _: pair_of(other))
+    context = found.context(VERSION_12)
+    for number in range(5):
+        assert handshake(context, f"host{number}.test")[0] == der(other)
+    [listener] = found._listeners
+    assert [*listener._found] == ["host3.test", "host4.test"]

@@ -32,6 +32,7 @@ from services.ingest.domain.links import (
 from services.ingest.domain.pointers import decode_body
 from services.ingest.domain.problem import Problem
 from services.ingest.domain.raw_request import validate_raw
+from services.ingest.domain.tracking_host import LinkHosts
 from services.ingest.domain.valid_email import ValidEmail, validate
 
 NOW = datetime(2030, 1, 31, 12, 0, tzinfo=UTC)
@@ -110,7 +111,10 @@ def test_the_hosts_are_the_domains_own_once_it_is_proven(
         "tracking_verified": True,
     }
     domain = Domain(name="shop.example", click_tracking=True, **fields | changes)
-    content = frozen(read(stream="broadcast"), domain).content
+    email = read(stream="broadcast")
+    hosts = LinkHosts(lambda _: None, is_certified=False)
+    freeze_links(email, domain, BRAND, own_host=hosts.own_host(domain, NOW))
+    content = email.content
     found = content.tracking.host, content.unsubscribe.host
     assert found == (("links.shop.example",) * 2 if own else ("links.example", "leave.example"))
 

@@ -13,11 +13,13 @@ from services.ingest.api.senders import Senders, check_senders
 from services.ingest.domain.email import decode_email
 from services.ingest.domain.pointers import decode_body
 from services.ingest.domain.problem import Problem
+from services.ingest.domain.tracking_host import LinkHosts
 from services.ingest.domain.valid_email import ValidEmail, validate
 from tests.support.rest_api import TENANT
 
 OWN = "shop.example"
 PRINCIPAL = Principal(ApiKey(), TENANT)
+NO_HOSTS = LinkHosts(lambda _: None, is_certified=False)
 
 
 class SlowDirectory:
@@ -46,7 +48,7 @@ def email(domain: str) -> ValidEmail:
 
 async def check(directory: SlowDirectory, *domains: str) -> tuple[int, list[str]]:
     """How many emails are left of a batch, and the pointers of its faults."""
-    senders = Senders(directory.find, BrandResolver(Brands(), lambda _: None))
+    senders = Senders(directory.find, BrandResolver(Brands(), lambda _: None), NO_HOSTS)
     emails = [email(one) for one in domains]
     own, faults = await check_senders(senders, PRINCIPAL, emails, faults=[], permissive=True)
     return len(own), [one.pointer for one in faults]

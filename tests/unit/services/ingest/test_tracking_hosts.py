@@ -4,12 +4,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from contracts.ingest.v1.directory_pb2 import Domain, DomainStatus, TrackingHost
+from contracts.ingest.v1.directory_pb2 import (
+    Domain,
+    DomainStatus,
+    HostCertificate,
+    TrackingHost,
+)
 from kernel.brand import Brand, Brands
 from mail.domain_check import RecordCheck, Status
 from mail.records import tracking_record
 from services.ingest.domain.problem import Problem
 from services.ingest.domain.tracking_host import (
+    LinkHosts,
     apply_checks,
     check_host,
     host_below,
@@ -46,19 +52,47 @@ def test_what_dns_answers_counts_and_a_failed_lookup_changes_nothing(
     assert checked.tracking_verified is verified
 
 
+@pytest.mark.parametrize(
+    ("expires_in_s", "problem", "status"),
+    [(None, "", "pending"), (None, "caa", "failed"), (60, "away", "issued"), (0, "", "expired")],
+)
+def test_a_host_is_used_while_it_has_a_certificate(
+    expires_in_s: int | None, problem: str, status: str
+) -> None:
+    record = TrackingHost(host=HOST, certificate=HostCertificate(problem=problem))
+    if expires_in_s is not None:
+        record.certificate.expires_at.FromDatetime(NOW + timedelta(seconds=expires_in_s))
+    hosts = LinkHosts({HOST: record}.get, is_certified=True)
+    proven = domain(status=DomainStatus.DOMAIN_STATUS_VERIFIED)
+    assert hosts.own_host(proven, NOW) == (HOST if status == "issued" else "")
+    found = hosts.certificate_status(proven, NOW)
+    assert found is not None
+    assert (found.status, found.certificate.problem) == (status, problem)
+
+
+def test_without_an_authority_a_host_is_used_once_it_is_verified() -> None:
+    hosts = LinkHosts(lambda _: None, is_certified=False)
+    proven = domain(status=DomainStatus.DOMAIN_STATUS_VERIFIED)
+    assert (hosts.own_host(proven, NOW), hosts.certificate_status(proven, NOW)) == (HOST, None)
+    unknown = LinkHosts(lambda _: None, is_certified=True)
+    assert unknown.own_host(proven, NOW) == ""
+    assert unknown.certificate_status(Domain(name="shop.example"), NOW) is None
+
+
 def test_a_record_follows_the_domain_that_has_found_the_alias() -> None:
     assert record_of_host(domain(tracking_verified=False), None) is None
     first = record_of_host(domain(), None)
     assert first is not None
     assert (first.host, first.target, first.active) == (HOST, TARGET, True)
     first.version = 7
+    first.certificate.version = 3
     assert record_of_host(domain(), first) is None, "nothing has changed"
     other = domain("b", tracking_target="links.other.example", tracking_verified=False)
     assert record_of_host(other, first) is None, "it has not found the alias"
     lost = record_of_host(domain(tracking_verified=False), first)
     assert lost == TrackingHost(
         tracking_host_id=first.tracking_host_id, version=7, domain_id="a",
-        host=HOST, target=TARGET, active=False,
+        host=HOST, target=TARGET, active=False, certificate=HostCertificate(version=3),
     )  # fmt: skip
 
 

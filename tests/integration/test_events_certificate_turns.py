@@ -1,0 +1,64 @@
+"""The order in which certificates are ordered."""
+
+from uuid import uuid4
+
+from contracts.ingest.v1.directory_pb2 import TrackingHost
+from kernel.database import Database
+from services.events.store.certificates import claim, due_hosts, put_hosts
+from tests.support.stack import FreshDatabase, opened
+
+MANY = 300
+
+
+def hosts_of(tenant: str, count: int) -> list[TrackingHost]:
+    return [
+        TrackingHost(host=f"h{number}.{tenant}.net", tenant_id=tenant, active=True)
+        for number in range(count)
+    ]
+
+
+async def put(database: Database, records: list[TrackingHost]) -> None:
+    async with database.transaction() as tx:
+        await put_hosts(tx, records)
+
+
+async def test_a_tenant_with_many_hosts_does_not_keep_others_from_being_certified(
+    database: FreshDatabase,
+) -> None:
+    busy, late = str(uuid4()), str(uuid4())
+    async with opened(database.system("events")) as engine:
+        await put(engine, hosts_of(busy, MANY))
+        await put(engine, hosts_of(late, 1))
+        first = [one.host for one in await due_hosts(engine, 4, tenant_max=3)]
+        assert [late in host for host in first] == [False, True, False, False]
+        async with engine.transaction() as tx:
+            for host in first[:1] + first[2:]:
+                await claim(tx, host, retry_in=None)
+        rest = [one.host for one in await due_hosts(engine, 4, tenant_max=3)]
+        assert rest == [first[1]], "the other has had its share of the hour"
+        assert len(await due_hosts(engine, 4, tenant_max=4)) == 4
+
+
+async def test_a_host_that_is_active_again_begins_anew(database: FreshDatabase) -> None:
+    tenant = str(uuid4())
+    [record] = hosts_of(tenant, 1)
+    async with opened(database.system("events")) as engine:
+        await put(engine, [record])
+        with database.connect() as connection:
+            connection.execute(
+                "UPDATE events.certificates SET failures = 20, due_at = NULL WHERE host = %s",
+                (record.host,),
+            )
+
+        async def failures() -> list[int]:
+            due = await due_hosts(engine, 1_000, tenant_max=1_000)
+            return [one.failures for one in due if one.host == record.host]
+
+        await put(engine, [record])
+        assert await failures() == [], "its record has changed otherwise"
+        record.active = False
+        await put(engine, [record])
+        assert await failures() == []
+        record.active = True
+        await put(engine, [record])
+        assert await failures() == [0]

@@ -13,8 +13,8 @@ app = noun("Brands: the names by which customers know the installation.")
 
 FIELDS = (
     "id", "name", "slug", "sandbox_domain", "api_hosts", "smtp_host", "docs_host", "tracking_host",
-    "unsubscribe_host", "bounce_mx", "spf_include", "selector_prefix", "dkim_zone", "problem_type",
-    "user_agent", "source", "created_at",
+    "unsubscribe_host", "bounce_mx", "spf_include", "selector_prefix", "dkim_zone", "logo_url",
+    "color", "problem_type", "user_agent", "source", "created_at",
 )  # fmt: skip
 
 BrandArgument = Annotated[str, typer.Argument(metavar="BRAND", help="Brand, by id or name")]
@@ -31,6 +31,8 @@ SelectorPrefix = Annotated[str | None, typer.Option(help="Of the DKIM selectors 
 DkimZone = Annotated[
     str | None, typer.Option(help="A DNS zone of yours with the DKIM keys of new domains")
 ]
+LogoUrl = Annotated[str | None, typer.Option(help="https, on the pages that recipients see")]
+Color = Annotated[str | None, typer.Option(help="Of these pages, such as #0a66c2")]
 DocsHost = Annotated[str | None, typer.Option(help="Host of the API reference")]
 TrackingHost = Annotated[str | None, typer.Option(help="Host of tracked links")]
 UnsubscribeHost = Annotated[str | None, typer.Option(help="Host of unsubscribe pages")]
@@ -50,6 +52,8 @@ def create(  # noqa: PLR0913 - an option for each field
     spf_include: SpfInclude = None,
     selector_prefix: SelectorPrefix = None,
     dkim_zone: DkimZone = None,
+    logo_url: LogoUrl = None,
+    color: Color = None,
     docs_host: DocsHost = None,
     tracking_host: TrackingHost = None,
     unsubscribe_host: UnsubscribeHost = None,
@@ -82,6 +86,8 @@ def update(  # noqa: PLR0913 - an option for each field
     spf_include: SpfInclude = None,
     selector_prefix: SelectorPrefix = None,
     dkim_zone: DkimZone = None,
+    logo_url: LogoUrl = None,
+    color: Color = None,
     docs_host: DocsHost = None,
     tracking_host: TrackingHost = None,
     unsubscribe_host: UnsubscribeHost = None,

@@ -32,9 +32,15 @@ SLUG = re.compile(r"[a-z]{2,20}")  # part of an API key, which has letters only
 HOST = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+")
 HOST_MAX = 253
 SELECTOR_PREFIX = re.compile(r"[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?")
+# No character that ends an attribute in HTML, or a source in a Content-Security-Policy.
+LOGO_URL = re.compile(rf"(https://{HOST.pattern}(:[0-9]{{1,5}})?)/[A-Za-z0-9._~/%?&=+-]*")
+LOGO_URL_MAX = 500
+COLOR = re.compile(r"#[0-9a-f]{6}")
 _ID = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _FILES = "certificates"
-_PATTERNS = {"slug": SLUG, "selector_prefix": SELECTOR_PREFIX}
+_PATTERNS = {
+    "slug": SLUG, "selector_prefix": SELECTOR_PREFIX, "logo_url": LOGO_URL, "color": COLOR,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +49,8 @@ class Brand:
     prefix of the `type` of a problem (RFC 9457). sandbox_domain: accepts test mail only. smtp_host:
     name of the SMTP server. bounce_mx, spf_include, selector_prefix: in the DNS records of new
     domains. dkim_zone: a DNS zone of the installation that has their DKIM keys. api_hosts,
-    docs_host, tracking_host, unsubscribe_host: host names that belong to this brand. certificates:
-    for TLS, by host.
+    docs_host, tracking_host, unsubscribe_host: host names that belong to this brand. logo_url,
+    color: https, and #rrggbb, of pages that recipients see. certificates: for TLS, by host.
     """
 
     name: str = "OBM Engine"
@@ -61,6 +67,8 @@ class Brand:
     unsubscribe_host: str = ""
     selector_prefix: str = ""
     dkim_zone: str = ""
+    logo_url: str = ""
+    color: str = ""
     certificates: tuple[tuple[str, CertificateFiles], ...] = field(default=())
 
     def __post_init__(self) -> None:

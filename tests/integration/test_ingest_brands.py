@@ -146,12 +146,19 @@ async def test_a_wrong_field_is_refused_with_its_pointer(harness: IngestHarness)
             ({"user_agent": "two words"}, "#/user_agent"),
             ({"selector_prefix": "-a"}, "#/selector_prefix"),
             ({"colour": "red"}, "#/colour"),
+            ({"color": "red"}, "#/color"),
+            ({"color": "#0A66C2"}, "#/color"),
+            ({"color": "#0a66c2;}"}, "#/color"),
+            ({"logo_url": "http://acme-wrong.example/logo.png"}, "#/logo_url"),
+            ({"logo_url": 'https://acme-wrong.example/"><script>'}, "#/logo_url"),
         ]
         for fields, pointer in wrong:
             given = {**acme("acme-wrong"), **fields}
             refused = await harness.request("POST", "/v1/brands", given, key=operator)
             assert (refused.status, refused.json["errors"][0]["pointer"]) == (422, pointer)
-        made = await harness.make("/v1/brands", operator, **acme("acme-wrong"))
+        looks = {"color": "#0a66c2", "logo_url": "https://img.acme.example/logo.svg?v=2"}
+        made = await harness.make("/v1/brands", operator, **acme("acme-wrong"), **looks)
+        assert looks.items() <= made.items()
         for name in ("co.jp", "outlook.com", "yahoo.co.uk"):
             change = {"sandbox_domain": name}
             path = f"/v1/brands/{made['id']}"

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'contracts/ingest/v1/brand_service.proto\x12\x13\x63ontracts.ingest.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf3\x02\n\tBrandInfo\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04slug\x18\x03 \x01(\t\x12\x16\n\x0esandbox_domain\x18\x04 \x01(\t\x12\x14\n\x0cproblem_type\x18\x05 \x01(\t\x12\x12\n\nuser_agent\x18\x06 \x01(\t\x12\x11\n\tsmtp_host\x18\x07 \x01(\t\x12\x11\n\tbounce_mx\x18\x08 \x01(\t\x12\x13\n\x0bspf_include\x18\t \x01(\t\x12\x11\n\tapi_hosts\x18\n \x03(\t\x12\x11\n\tdocs_host\x18\x0b \x01(\t\x12\x15\n\rtracking_host\x18\x0c \x01(\t\x12\x18\n\x10unsubscribe_host\x18\r \x01(\t\x12\x17\n\x0fselector_prefix\x18\x0e \x01(\t\x12\x0e\n\x06source\x18\x0f \x01(\t\x12.\n\ncreated_at\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tdkim_zone\x18\x11 \x01(\t\"\xb0\x02\n\x12\x43reateBrandRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04slug\x18\x02 \x01(\t\x12\x16\n\x0esandbox_domain\x18\x03 \x01(\t\x12\x14\n\x0cproblem_type\x18\x04 \x01(\t\x12\x12\n\nuser_agent\x18\x05 \x01(\t\x12\x11\n\tsmtp_host\x18\x06 \x01(\t\x12\x11\n\tbounce_mx\x18\x07 \x01(\t\x12\x13\n\x0bspf_include\x18\x08 \x01(\t\x12\x11\n\tapi_hosts\x18\t \x03(\t\x12\x11\n\tdocs_host\x18\n \x01(\t\x12\x15\n\rtracking_host\x18\x0b \x01(\t\x12\x18\n\x10unsubscribe_host\x18\x0c \x01(\t\x12\x17\n\x0fselector_prefix\x18\r \x01(\t\x12\x11\n\tdkim_zone\x18\x0e \x01(\t\"D\n\x13\x43reateBrandResponse\x12-\n\x05\x62rand\x18\x01 \x01(\x0b\x32\x1e.contracts.ingest.v1.BrandInfo\"H\n\x11ListBrandsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"]\n\x12ListBrandsResponse\x12.\n\x06\x62rands\x18\x01 \x03(\x0b\x32\x1e.contracts.ingest.v1.BrandInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1d\n\x0fGetBrandRequest\x12\n\n\x02id\x18\x01 \x01(\t\"A\n\x10GetBrandResponse\x12-\n\x05\x62rand\x18\x01 \x01(\x0b\x32\x1e.contracts.ingest.v1.BrandInfo\"\xc5\x04\n\x12UpdateBrandRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\x04name\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x11\n\x04slug\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x1b\n\x0esandbox_domain\x18\x04 \x01(\tH\x02\x88\x01\x01\x12\x19\n\x0cproblem_type\x18\x05 \x01(\tH\x03\x88\x01\x01\x12\x17\n\nuser_agent\x18\x06 \x01(\tH\x04\x88\x01\x01\x12\x16\n\tsmtp_host\x18\x07 \x01(\tH\x05\x88\x01\x01\x12\x16\n\tbounce_mx\x18\x08 \x01(\tH\x06\x88\x01\x01\x12\x18\n\x0bspf_include\x18\t \x01(\tH\x07\x88\x01\x01\x12\x11\n\tapi_hosts\x18\n \x03(\t\x12\x16\n\tdocs_host\x18\x0b \x01(\tH\x08\x88\x01\x01\x12\x1a\n\rtracking_host\x18\x0c \x01(\tH\t\x88\x01\x01\x12\x1d\n\x10unsubscribe_host\x18\r \x01(\tH\n\x88\x01\x01\x12\x1c\n\x0fselector_prefix\x18\x0e \x01(\tH\x0b\x88\x01\x01\x12\x16\n\tdkim_zone\x18\x0f \x01(\tH\x0c\x88\x01\x01\x42\x07\n\x05_nameB\x07\n\x05_slugB\x11\n\x0f_sandbox_domainB\x0f\n\r_problem_typeB\r\n\x0b_user_agentB\x0c\n\n_smtp_hostB\x0c\n\n_bounce_mxB\x0e\n\x0c_spf_includeB\x0c\n\n_docs_hostB\x10\n\x0e_tracking_hostB\x13\n\x11_unsubscribe_hostB\x12\n\x10_selector_prefixB\x0c\n\n_dkim_zone\"D\n\x13UpdateBrandResponse\x12-\n\x05\x62rand\x18\x01 \x01(\x0b\x32\x1e.contracts.ingest.v1.BrandInfo\" \n\x12\x44\x65leteBrandRequest\x12\n\n\x02id\x18\x01 \x01(\t\"!\n\x13\x44\x65leteBrandResponse\x12\n\n\x02id\x18\x01 \x01(\t2\xec\x03\n\x0c\x42randService\x12`\n\x0b\x43reateBrand\x12\'.contracts.ingest.v1.CreateBrandRequest\x1a(.contracts.ingest.v1.CreateBrandResponse\x12]\n\nListBrands\x12&.contracts.ingest.v1.ListBrandsRequest\x1a\'.contracts.ingest.v1.ListBrandsResponse\x12W\n\x08GetBrand\x12$.contracts.ingest.v1.GetBrandRequest\x1a%.contracts.ingest.v1.GetBrandResponse\x12`\n\x0bUpdateBrand\x12\'.contracts.ingest.v1.UpdateBrandRequest\x1a(.contracts.ingest.v1.UpdateBrandResponse\x12`\n\x0b\x44\x65leteBrand\x12\'.contracts.ingest.v1.DeleteBrandRequest\x1a(.contracts.ingest.v1.DeleteBrandResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'contracts/ingest/v1/brand_service.proto\x12\x13\x63ontracts.ingest.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x94\x03\n\tBrandInfo\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04slug\x18\x03 \x01(\t\x12\x16\n\x0esandbox_domain\x18\x04 \x01(\t\x12\x14\n\x0cproblem_type\x18\x05 \x01(\t\x12\x12\n\nuser_agent\x18\x06 \x01(\t\x12\x11\n\tsmtp_host\x18\x07 \x01(\t\x12\x11\n\tbounce_mx\x18\x08 \x01(\t\x12\x13\n\x0bspf_include\x18\t \x01(\t\x12\x11\n\tapi_hosts\x18\n \x03(\t\x12\x11\n\tdocs_host\x18\x0b \x01(\t\x12\x15\n\rtracking_host\x18\x0c \x01(\t\x12\x18\n\x10unsubscribe_host\x18\r \x01(\t\x12\x17\n\x0fselector_prefix\x18\x0e \x01(\t\x12\x0e\n\x06source\x18\x0f \x01(\t\x12.\n\ncreated_at\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tdkim_zone\x18\x11 \x01(\t\x12\x10\n\x08logo_url\x18\x12 \x01(\t\x12\r\n\x05\x63olor\x18\x13 \x01(\t\"\xd1\x02\n\x12\x43reateBrandRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04slug\x18\x02 \x01(\t\x12\x16\n\x0esandbox_domain\x18\x03 \x01(\t\x12\x14\n\x0cproblem_type\x18\x04 \x01(\t\x12\x12\n\nuser_agent\x18\x05 \x01(\t\x12\x11\n\tsmtp_host\x18\x06 \x01(\t\x12\x11\n\tbounce_mx\x18\x07 \x01(\t\x12\x13\n\x0bspf_include\x18\x08 \x01(\t\x12\x11\n\tapi_hosts\x18\t \x03(\t\x12\x11\n\tdocs_host\x18\n \x01(\t\x12\x15\n\rtracking_host\x18\x0b \x01(\t\x12\x18\n\x10unsubscribe_host\x18\x0c \x01(\t\x12\x17\n\x0fselector_prefix\x18\r \x01(\t\x12\x11\n\tdkim_zone\x18\x0e \x01(\t\x12\x10\n\x08logo_url\x18\x0f \x01(\t\x12\r\n\x05\x63olor\x18\x10 \x01(\t\"D\n\x13\x43reateBrandResponse\x12-\n\x05\x62rand\x18\x01 \x01(\x0b\x32\x1e.contracts.ingest.v1.BrandInfo\"H\n\x11ListBrandsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"]\n\x12ListBrandsResponse\x12.\n\x06\x62rands\x18\x01 \x03(\x0b\x32\x1e.contracts.ingest.v1.BrandInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1d\n\x0fGetBrandRequest\x12\n\n\x02id\x18\x01 \x01(\t\"A\n\x10GetBrandResponse\x12-\n\x05\x62rand\x18\x01 \x01(\x0b\x32\x1e.contracts.ingest.v1.BrandInfo\"\x87\x05\n\x12UpdateBrandRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\x04name\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x11\n\x04slug\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x1b\n\x0esandbox_domain\x18\x04 \x01(\tH\x02\x88\x01\x01\x12\x19\n\x0cproblem_type\x18\x05 \x01(\tH\x03\x88\x01\x01\x12\x17\n\nuser_agent\x18\x06 \x01(\tH\x04\x88\x01\x01\x12\x16\n\tsmtp_host\x18\x07 \x01(\tH\x05\x88\x01\x01\x12\x16\n\tbounce_mx\x18\x08 \x01(\tH\x06\x88\x01\x01\x12\x18\n\x0bspf_include\x18\t \x01(\tH\x07\x88\x01\x01\x12\x11\n\tapi_hosts\x18\n \x03(\t\x12\x16\n\tdocs_host\x18\x0b \x01(\tH\x08\x88\x01\x01\x12\x1a\n\rtracking_host\x18\x0c \x01(\tH\t\x88\x01\x01\x12\x1d\n\x10unsubscribe_host\x18\r \x01(\tH\n\x88\x01\x01\x12\x1c\n\x0fselector_prefix\x18\x0e \x01(\tH\x0b\x88\x01\x01\x12\x16\n\tdkim_zone\x18\x0f \x01(\tH\x0c\x88\x01\x01\x12\x15\n\x08logo_url\x18\x10 \x01(\tH\r\x88\x01\x01\x12\x12\n\x05\x63olor\x18\x11 \x01(\tH\x0e\x88\x01\x01\x42\x07\n\x05_nameB\x07\n\x05_slugB\x11\n\x0f_sandbox_domainB\x0f\n\r_problem_typeB\r\n\x0b_user_agentB\x0c\n\n_smtp_hostB\x0c\n\n_bounce_mxB\x0e\n\x0c_spf_includeB\x0c\n\n_docs_hostB\x10\n\x0e_tracking_hostB\x13\n\x11_unsubscribe_hostB\x12\n\x10_selector_prefixB\x0c\n\n_dkim_zoneB\x0b\n\t_logo_urlB\x08\n\x06_color\"D\n\x13UpdateBrandResponse\x12-\n\x05\x62rand\x18\x01 \x01(\x0b\x32\x1e.contracts.ingest.v1.BrandInfo\" \n\x12\x44\x65leteBrandRequest\x12\n\n\x02id\x18\x01 \x01(\t\"!\n\x13\x44\x65leteBrandResponse\x12\n\n\x02id\x18\x01 \x01(\t2\xec\x03\n\x0c\x42randService\x12`\n\x0b\x43reateBrand\x12\'.contracts.ingest.v1.CreateBrandRequest\x1a(.contracts.ingest.v1.CreateBrandResponse\x12]\n\nListBrands\x12&.contracts.ingest.v1.ListBrandsRequest\x1a\'.contracts.ingest.v1.ListBrandsResponse\x12W\n\x08GetBrand\x12$.contracts.ingest.v1.GetBrandRequest\x1a%.contracts.ingest.v1.GetBrandResponse\x12`\n\x0bUpdateBrand\x12\'.contracts.ingest.v1.UpdateBrandRequest\x1a(.contracts.ingest.v1.UpdateBrandResponse\x12`\n\x0b\x44\x65leteBrand\x12\'.contracts.ingest.v1.DeleteBrandRequest\x1a(.contracts.ingest.v1.DeleteBrandResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,27 +33,27 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'contracts.ingest.v1.brand_s
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_BRANDINFO']._serialized_start=98
-  _globals['_BRANDINFO']._serialized_end=469
-  _globals['_CREATEBRANDREQUEST']._serialized_start=472
-  _globals['_CREATEBRANDREQUEST']._serialized_end=776
-  _globals['_CREATEBRANDRESPONSE']._serialized_start=778
-  _globals['_CREATEBRANDRESPONSE']._serialized_end=846
-  _globals['_LISTBRANDSREQUEST']._serialized_start=848
-  _globals['_LISTBRANDSREQUEST']._serialized_end=920
-  _globals['_LISTBRANDSRESPONSE']._serialized_start=922
-  _globals['_LISTBRANDSRESPONSE']._serialized_end=1015
-  _globals['_GETBRANDREQUEST']._serialized_start=1017
-  _globals['_GETBRANDREQUEST']._serialized_end=1046
-  _globals['_GETBRANDRESPONSE']._serialized_start=1048
-  _globals['_GETBRANDRESPONSE']._serialized_end=1113
-  _globals['_UPDATEBRANDREQUEST']._serialized_start=1116
-  _globals['_UPDATEBRANDREQUEST']._serialized_end=1697
-  _globals['_UPDATEBRANDRESPONSE']._serialized_start=1699
-  _globals['_UPDATEBRANDRESPONSE']._serialized_end=1767
-  _globals['_DELETEBRANDREQUEST']._serialized_start=1769
-  _globals['_DELETEBRANDREQUEST']._serialized_end=1801
-  _globals['_DELETEBRANDRESPONSE']._serialized_start=1803
-  _globals['_DELETEBRANDRESPONSE']._serialized_end=1836
-  _globals['_BRANDSERVICE']._serialized_start=1839
-  _globals['_BRANDSERVICE']._serialized_end=2331
+  _globals['_BRANDINFO']._serialized_end=502
+  _globals['_CREATEBRANDREQUEST']._serialized_start=505
+  _globals['_CREATEBRANDREQUEST']._serialized_end=842
+  _globals['_CREATEBRANDRESPONSE']._serialized_start=844
+  _globals['_CREATEBRANDRESPONSE']._serialized_end=912
+  _globals['_LISTBRANDSREQUEST']._serialized_start=914
+  _globals['_LISTBRANDSREQUEST']._serialized_end=986
+  _globals['_LISTBRANDSRESPONSE']._serialized_start=988
+  _globals['_LISTBRANDSRESPONSE']._serialized_end=1081
+  _globals['_GETBRANDREQUEST']._serialized_start=1083
+  _globals['_GETBRANDREQUEST']._serialized_end=1112
+  _globals['_GETBRANDRESPONSE']._serialized_start=1114
+  _globals['_GETBRANDRESPONSE']._serialized_end=1179
+  _globals['_UPDATEBRANDREQUEST']._serialized_start=1182
+  _globals['_UPDATEBRANDREQUEST']._serialized_end=1829
+  _globals['_UPDATEBRANDRESPONSE']._serialized_start=1831
+  _globals['_UPDATEBRANDRESPONSE']._serialized_end=1899
+  _globals['_DELETEBRANDREQUEST']._serialized_start=1901
+  _globals['_DELETEBRANDREQUEST']._serialized_end=1933
+  _globals['_DELETEBRANDRESPONSE']._serialized_start=1935
+  _globals['_DELETEBRANDRESPONSE']._serialized_end=1968
+  _globals['_BRANDSERVICE']._serialized_start=1971
+  _globals['_BRANDSERVICE']._serialized_end=2463
 # @@protoc_insertion_point(module_scope)

@@ -40,6 +40,8 @@ class BrandInfo(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     DKIM_ZONE_FIELD_NUMBER: _builtins.int
+    LOGO_URL_FIELD_NUMBER: _builtins.int
+    COLOR_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     slug: _builtins.str
@@ -65,6 +67,10 @@ class BrandInfo(_message.Message):
     """api or file"""
     dkim_zone: _builtins.str
     """DNS zone with the DKIM keys of new domains; empty: they publish them"""
+    logo_url: _builtins.str
+    """https; on the pages that recipients see"""
+    color: _builtins.str
+    """of these pages: #rrggbb"""
     @_builtins.property
     def api_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """requests to these hosts have the brand"""
@@ -93,10 +99,12 @@ class BrandInfo(_message.Message):
         source: _builtins.str = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         dkim_zone: _builtins.str = ...,
+        logo_url: _builtins.str = ...,
+        color: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_hosts", b"api_hosts", "bounce_mx", b"bounce_mx", "created_at", b"created_at", "dkim_zone", b"dkim_zone", "docs_host", b"docs_host", "id", b"id", "name", b"name", "problem_type", b"problem_type", "sandbox_domain", b"sandbox_domain", "selector_prefix", b"selector_prefix", "slug", b"slug", "smtp_host", b"smtp_host", "source", b"source", "spf_include", b"spf_include", "tracking_host", b"tracking_host", "unsubscribe_host", b"unsubscribe_host", "user_agent", b"user_agent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_hosts", b"api_hosts", "bounce_mx", b"bounce_mx", "color", b"color", "created_at", b"created_at", "dkim_zone", b"dkim_zone", "docs_host", b"docs_host", "id", b"id", "logo_url", b"logo_url", "name", b"name", "problem_type", b"problem_type", "sandbox_domain", b"sandbox_domain", "selector_prefix", b"selector_prefix", "slug", b"slug", "smtp_host", b"smtp_host", "source", b"source", "spf_include", b"spf_include", "tracking_host", b"tracking_host", "unsubscribe_host", b"unsubscribe_host", "user_agent", b"user_agent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -120,6 +128,8 @@ class CreateBrandRequest(_message.Message):
     UNSUBSCRIBE_HOST_FIELD_NUMBER: _builtins.int
     SELECTOR_PREFIX_FIELD_NUMBER: _builtins.int
     DKIM_ZONE_FIELD_NUMBER: _builtins.int
+    LOGO_URL_FIELD_NUMBER: _builtins.int
+    COLOR_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     slug: _builtins.str
     """2 to 20 lower-case letters"""
@@ -134,6 +144,8 @@ class CreateBrandRequest(_message.Message):
     unsubscribe_host: _builtins.str
     selector_prefix: _builtins.str
     dkim_zone: _builtins.str
+    logo_url: _builtins.str
+    color: _builtins.str
     @_builtins.property
     def api_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -153,10 +165,12 @@ class CreateBrandRequest(_message.Message):
         unsubscribe_host: _builtins.str = ...,
         selector_prefix: _builtins.str = ...,
         dkim_zone: _builtins.str = ...,
+        logo_url: _builtins.str = ...,
+        color: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_hosts", b"api_hosts", "bounce_mx", b"bounce_mx", "dkim_zone", b"dkim_zone", "docs_host", b"docs_host", "name", b"name", "problem_type", b"problem_type", "sandbox_domain", b"sandbox_domain", "selector_prefix", b"selector_prefix", "slug", b"slug", "smtp_host", b"smtp_host", "spf_include", b"spf_include", "tracking_host", b"tracking_host", "unsubscribe_host", b"unsubscribe_host", "user_agent", b"user_agent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_hosts", b"api_hosts", "bounce_mx", b"bounce_mx", "color", b"color", "dkim_zone", b"dkim_zone", "docs_host", b"docs_host", "logo_url", b"logo_url", "name", b"name", "problem_type", b"problem_type", "sandbox_domain", b"sandbox_domain", "selector_prefix", b"selector_prefix", "slug", b"slug", "smtp_host", b"smtp_host", "spf_include", b"spf_include", "tracking_host", b"tracking_host", "unsubscribe_host", b"unsubscribe_host", "user_agent", b"user_agent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -294,6 +308,8 @@ class UpdateBrandRequest(_message.Message):
     UNSUBSCRIBE_HOST_FIELD_NUMBER: _builtins.int
     SELECTOR_PREFIX_FIELD_NUMBER: _builtins.int
     DKIM_ZONE_FIELD_NUMBER: _builtins.int
+    LOGO_URL_FIELD_NUMBER: _builtins.int
+    COLOR_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     slug: _builtins.str
@@ -308,6 +324,8 @@ class UpdateBrandRequest(_message.Message):
     unsubscribe_host: _builtins.str
     selector_prefix: _builtins.str
     dkim_zone: _builtins.str
+    logo_url: _builtins.str
+    color: _builtins.str
     @_builtins.property
     def api_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """empty: unchanged"""
@@ -330,17 +348,23 @@ class UpdateBrandRequest(_message.Message):
         unsubscribe_host: _builtins.str | None = ...,
         selector_prefix: _builtins.str | None = ...,
         dkim_zone: _builtins.str | None = ...,
+        logo_url: _builtins.str | None = ...,
+        color: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_bounce_mx", b"_bounce_mx", "_dkim_zone", b"_dkim_zone", "_docs_host", b"_docs_host", "_name", b"_name", "_problem_type", b"_problem_type", "_sandbox_domain", b"_sandbox_domain", "_selector_prefix", b"_selector_prefix", "_slug", b"_slug", "_smtp_host", b"_smtp_host", "_spf_include", b"_spf_include", "_tracking_host", b"_tracking_host", "_unsubscribe_host", b"_unsubscribe_host", "_user_agent", b"_user_agent", "bounce_mx", b"bounce_mx", "dkim_zone", b"dkim_zone", "docs_host", b"docs_host", "name", b"name", "problem_type", b"problem_type", "sandbox_domain", b"sandbox_domain", "selector_prefix", b"selector_prefix", "slug", b"slug", "smtp_host", b"smtp_host", "spf_include", b"spf_include", "tracking_host", b"tracking_host", "unsubscribe_host", b"unsubscribe_host", "user_agent", b"user_agent"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bounce_mx", b"_bounce_mx", "_color", b"_color", "_dkim_zone", b"_dkim_zone", "_docs_host", b"_docs_host", "_logo_url", b"_logo_url", "_name", b"_name", "_problem_type", b"_problem_type", "_sandbox_domain", b"_sandbox_domain", "_selector_prefix", b"_selector_prefix", "_slug", b"_slug", "_smtp_host", b"_smtp_host", "_spf_include", b"_spf_include", "_tracking_host", b"_tracking_host", "_unsubscribe_host", b"_unsubscribe_host", "_user_agent", b"_user_agent", "bounce_mx", b"bounce_mx", "color", b"color", "dkim_zone", b"dkim_zone", "docs_host", b"docs_host", "logo_url", b"logo_url", "name", b"name", "problem_type", b"problem_type", "sandbox_domain", b"sandbox_domain", "selector_prefix", b"selector_prefix", "slug", b"slug", "smtp_host", b"smtp_host", "spf_include", b"spf_include", "tracking_host", b"tracking_host", "unsubscribe_host", b"unsubscribe_host", "user_agent", b"user_agent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bounce_mx", b"_bounce_mx", "_dkim_zone", b"_dkim_zone", "_docs_host", b"_docs_host", "_name", b"_name", "_problem_type", b"_problem_type", "_sandbox_domain", b"_sandbox_domain", "_selector_prefix", b"_selector_prefix", "_slug", b"_slug", "_smtp_host", b"_smtp_host", "_spf_include", b"_spf_include", "_tracking_host", b"_tracking_host", "_unsubscribe_host", b"_unsubscribe_host", "_user_agent", b"_user_agent", "api_hosts", b"api_hosts", "bounce_mx", b"bounce_mx", "dkim_zone", b"dkim_zone", "docs_host", b"docs_host", "id", b"id", "name", b"name", "problem_type", b"problem_type", "sandbox_domain", b"sandbox_domain", "selector_prefix", b"selector_prefix", "slug", b"slug", "smtp_host", b"smtp_host", "spf_include", b"spf_include", "tracking_host", b"tracking_host", "unsubscribe_host", b"unsubscribe_host", "user_agent", b"user_agent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bounce_mx", b"_bounce_mx", "_color", b"_color", "_dkim_zone", b"_dkim_zone", "_docs_host", b"_docs_host", "_logo_url", b"_logo_url", "_name", b"_name", "_problem_type", b"_problem_type", "_sandbox_domain", b"_sandbox_domain", "_selector_prefix", b"_selector_prefix", "_slug", b"_slug", "_smtp_host", b"_smtp_host", "_spf_include", b"_spf_include", "_tracking_host", b"_tracking_host", "_unsubscribe_host", b"_unsubscribe_host", "_user_agent", b"_user_agent", "api_hosts", b"api_hosts", "bounce_mx", b"bounce_mx", "color", b"color", "dkim_zone", b"dkim_zone", "docs_host", b"docs_host", "id", b"id", "logo_url", b"logo_url", "name", b"name", "problem_type", b"problem_type", "sandbox_domain", b"sandbox_domain", "selector_prefix", b"selector_prefix", "slug", b"slug", "smtp_host", b"smtp_host", "spf_include", b"spf_include", "tracking_host", b"tracking_host", "unsubscribe_host", b"unsubscribe_host", "user_agent", b"user_agent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bounce_mx: _TypeAlias = _typing.Literal["bounce_mx"]  # noqa: Y015
     _WhichOneofArgType__bounce_mx: _TypeAlias = _typing.Literal["_bounce_mx", b"_bounce_mx"]  # noqa: Y015
+    _WhichOneofReturnType__color: _TypeAlias = _typing.Literal["color"]  # noqa: Y015
+    _WhichOneofArgType__color: _TypeAlias = _typing.Literal["_color", b"_color"]  # noqa: Y015
     _WhichOneofReturnType__dkim_zone: _TypeAlias = _typing.Literal["dkim_zone"]  # noqa: Y015
     _WhichOneofArgType__dkim_zone: _TypeAlias = _typing.Literal["_dkim_zone", b"_dkim_zone"]  # noqa: Y015
     _WhichOneofReturnType__docs_host: _TypeAlias = _typing.Literal["docs_host"]  # noqa: Y015
     _WhichOneofArgType__docs_host: _TypeAlias = _typing.Literal["_docs_host", b"_docs_host"]  # noqa: Y015
+    _WhichOneofReturnType__logo_url: _TypeAlias = _typing.Literal["logo_url"]  # noqa: Y015
+    _WhichOneofArgType__logo_url: _TypeAlias = _typing.Literal["_logo_url", b"_logo_url"]  # noqa: Y015
     _WhichOneofReturnType__name: _TypeAlias = _typing.Literal["name"]  # noqa: Y015
     _WhichOneofArgType__name: _TypeAlias = _typing.Literal["_name", b"_name"]  # noqa: Y015
     _WhichOneofReturnType__problem_type: _TypeAlias = _typing.Literal["problem_type"]  # noqa: Y015
@@ -364,9 +388,13 @@ class UpdateBrandRequest(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__bounce_mx) -> _WhichOneofReturnType__bounce_mx | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__color) -> _WhichOneofReturnType__color | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__dkim_zone) -> _WhichOneofReturnType__dkim_zone | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__docs_host) -> _WhichOneofReturnType__docs_host | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__logo_url) -> _WhichOneofReturnType__logo_url | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__name) -> _WhichOneofReturnType__name | None: ...
     @_typing.overload

@@ -253,6 +253,8 @@ class Brand(_message.Message):
     UNSUBSCRIBE_HOST_FIELD_NUMBER: _builtins.int
     SELECTOR_PREFIX_FIELD_NUMBER: _builtins.int
     DKIM_ZONE_FIELD_NUMBER: _builtins.int
+    LOGO_URL_FIELD_NUMBER: _builtins.int
+    COLOR_FIELD_NUMBER: _builtins.int
     brand_id: _builtins.str
     version: _builtins.int
     deleted: _builtins.bool
@@ -278,6 +280,10 @@ class Brand(_message.Message):
     """of the DKIM selectors of new keys"""
     dkim_zone: _builtins.str
     """DNS zone with the DKIM keys of new domains; empty: they publish them"""
+    logo_url: _builtins.str
+    """https; on the pages that recipients see"""
+    color: _builtins.str
+    """of these pages: #rrggbb"""
     @_builtins.property
     def api_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """whose requests have this brand"""
@@ -302,10 +308,12 @@ class Brand(_message.Message):
         unsubscribe_host: _builtins.str = ...,
         selector_prefix: _builtins.str = ...,
         dkim_zone: _builtins.str = ...,
+        logo_url: _builtins.str = ...,
+        color: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_hosts", b"api_hosts", "bounce_mx", b"bounce_mx", "brand_id", b"brand_id", "deleted", b"deleted", "dkim_zone", b"dkim_zone", "docs_host", b"docs_host", "name", b"name", "problem_type", b"problem_type", "sandbox_domain", b"sandbox_domain", "selector_prefix", b"selector_prefix", "slug", b"slug", "smtp_host", b"smtp_host", "spf_include", b"spf_include", "tracking_host", b"tracking_host", "unsubscribe_host", b"unsubscribe_host", "user_agent", b"user_agent", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_hosts", b"api_hosts", "bounce_mx", b"bounce_mx", "brand_id", b"brand_id", "color", b"color", "deleted", b"deleted", "dkim_zone", b"dkim_zone", "docs_host", b"docs_host", "logo_url", b"logo_url", "name", b"name", "problem_type", b"problem_type", "sandbox_domain", b"sandbox_domain", "selector_prefix", b"selector_prefix", "slug", b"slug", "smtp_host", b"smtp_host", "spf_include", b"spf_include", "tracking_host", b"tracking_host", "unsubscribe_host", b"unsubscribe_host", "user_agent", b"user_agent", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,10 +26,6 @@ ALWAYS: Headers = [
     (b"x-robots-tag", b"noindex"),
 ]
 HTML = (b"content-type", b"text/html; charset=utf-8")
-POLICY = (
-    b"content-security-policy",
-    b"default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'",
-)
 GONE = "This link is not valid", "It may be cut off or changed. Open it from the message again."
 MISDIRECTED = "Wrong host", "No link in mail leads to this host."
 EXPIRED = (
@@ -148,7 +144,7 @@ class TrackingApp:
         if self._is_dropped(str(subscription.message_id)):
             return _problem(410, EXPIRED, request.brand)
         if request.method in READ:
-            return _page(200, pages.unsubscribe_page(subscription, request.brand))
+            return _page(200, pages.unsubscribe_page(subscription, request.brand), request.brand)
         one_click = unsubscribe.is_one_click(request.content_type, request.body)
         if not one_click and request.body.strip() != pages.CONFIRMED:
             return _problem(400, INVALID, request.brand)
@@ -163,7 +159,7 @@ class TrackingApp:
         )
         if not await self._recorder.record(hit):
             return _problem(503, BUSY, request.brand, headers=[(b"retry-after", b"60")])
-        return _page(200, pages.unsubscribed_page(request.brand))
+        return _page(200, pages.unsubscribed_page(request.brand), request.brand)
 
 
 def _hit(kind: HitKind, named: tracking.Click | tracking.PixelOpen, *, target: str = "") -> Hit:
@@ -172,8 +168,11 @@ def _hit(kind: HitKind, named: tracking.Click | tracking.PixelOpen, *, target: s
     )
 
 
-def _page(status: int, body: bytes, headers: Sequence[tuple[bytes, bytes]] = ()) -> Answer:
-    return Answer(status, body, [HTML, POLICY, *headers])
+def _page(
+    status: int, body: bytes, brand: Brand, *, headers: Sequence[tuple[bytes, bytes]] = ()
+) -> Answer:
+    policy = (b"content-security-policy", pages.content_policy(brand))
+    return Answer(status, body, [HTML, policy, *headers])
 
 
 def _problem(
@@ -183,7 +182,7 @@ def _problem(
     *,
     headers: Sequence[tuple[bytes, bytes]] = (),
 ) -> Answer:
-    return _page(status, pages.problem_page(*words, brand), headers)
+    return _page(status, pages.problem_page(*words, brand), brand, headers=headers)
 
 
 async def _read_body(receive: Receive) -> bytes | None:

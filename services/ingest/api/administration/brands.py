@@ -9,7 +9,19 @@ from msgspec import UNSET, Meta, UnsetType
 
 from contracts.ingest.v1.directory_pb2 import Account
 from contracts.ingest.v1.directory_pb2 import Brand as BrandRecord
-from kernel.brand import DEFAULT_ID, HOST, HOST_MAX, SELECTOR_PREFIX, SLUG, Brand, Brands, brand_of
+from kernel.brand import (
+    COLOR,
+    DEFAULT_ID,
+    HOST,
+    HOST_MAX,
+    LOGO_URL,
+    LOGO_URL_MAX,
+    SELECTOR_PREFIX,
+    SLUG,
+    Brand,
+    Brands,
+    brand_of,
+)
 from kernel.ids import uuid7_text
 from mail.mx import provider_domains
 from mail.suffix import is_public_suffix
@@ -41,6 +53,12 @@ SELECTOR_PATTERN = explained(
     f"^({SELECTOR_PREFIX.pattern})?{END}", "Use letters from a to z, digits and inner hyphens"
 )
 VISIBLE_PATTERN = explained(f"^[!-~]*{END}", "Use visible ASCII characters, without spaces")
+LOGO_PATTERN = explained(
+    f"^({LOGO_URL.pattern})?{END}", "Use an https URL without quotes, spaces and fragment"
+)
+COLOR_PATTERN = explained(
+    f"^({COLOR.pattern})?{END}", "Use a colour in lower case, such as #0a66c2"
+)
 Slug = Annotated[str, Meta(max_length=20, pattern=SLUG_PATTERN)]
 Host = Annotated[str, Meta(max_length=HOST_MAX, pattern=HOST_PATTERN)]
 OptionalHost = Annotated[str, Meta(max_length=HOST_MAX, pattern=OPTIONAL_HOST_PATTERN)]
@@ -49,6 +67,8 @@ SpfHost = Annotated[str, Meta(max_length=HOST_MAX, pattern=SPF_PATTERN)]
 Hosts = Annotated[list[Host], Meta(max_length=20)]
 SelectorPrefix = Annotated[str, Meta(max_length=20, pattern=SELECTOR_PATTERN)]
 Visible = Annotated[str, Meta(max_length=100, pattern=VISIBLE_PATTERN)]
+LogoUrl = Annotated[str, Meta(max_length=LOGO_URL_MAX, pattern=LOGO_PATTERN)]
+Color = Annotated[str, Meta(max_length=7, pattern=COLOR_PATTERN)]
 OF_CLIENTS = ("smtp_host", "docs_host", "tracking_host", "unsubscribe_host")
 
 
@@ -56,7 +76,8 @@ class CreateBrandRequest(RequestModel):
     """slug: 2 to 20 lower-case letters; what is left out or empty follows from it, or is that of
     the installation. sandbox_domain: accepts test mail only. api_hosts: requests to these hosts
     have the names of this brand. bounce_mx, spf_include, selector_prefix: in the DNS records of new
-    domains. dkim_zone: a zone that you run, with their DKIM keys: GET /v1/dkim-zone."""
+    domains. dkim_zone: a zone that you run, with their DKIM keys: GET /v1/dkim-zone. logo_url,
+    color: of the pages that recipients see, such as those to unsubscribe."""
 
     name: Name
     slug: Slug
@@ -72,6 +93,8 @@ class CreateBrandRequest(RequestModel):
     unsubscribe_host: OptionalHost = ""
     selector_prefix: SelectorPrefix = ""
     dkim_zone: Zone = ""
+    logo_url: LogoUrl = ""
+    color: Color = ""
 
 
 class UpdateBrandRequest(RequestModel):
@@ -92,6 +115,8 @@ class UpdateBrandRequest(RequestModel):
     unsubscribe_host: OptionalHost | UnsetType = UNSET
     selector_prefix: SelectorPrefix | UnsetType = UNSET
     dkim_zone: Zone | UnsetType = UNSET
+    logo_url: LogoUrl | UnsetType = UNSET
+    color: Color | UnsetType = UNSET
 
 
 class BrandEntry(NamedTuple):

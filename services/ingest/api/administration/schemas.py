@@ -41,6 +41,8 @@ class BrandResponse(Struct):
     unsubscribe_host: str | None
     selector_prefix: str | None
     dkim_zone: str | None
+    logo_url: str | None
+    color: str | None
     source: Literal["api", "file"]
     created_at: Time | None
 

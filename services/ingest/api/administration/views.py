@@ -54,6 +54,8 @@ def brand_to_json(entry: BrandEntry) -> dict[str, object]:
         "unsubscribe_host": brand.unsubscribe_host or None,
         "selector_prefix": brand.selector_prefix or None,
         "dkim_zone": brand.dkim_zone or None,
+        "logo_url": brand.logo_url or None,
+        "color": brand.color or None,
         "source": "api" if entry.is_record else "file",
         "created_at": format_time(creation_time_of(UUID(entry.id))) if entry.is_record else None,
     }

@@ -1,5 +1,6 @@
 """Domains are checked by DNS until they are verified; live mail follows."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
@@ -123,6 +124,20 @@ async def test_dkim_that_is_gone_for_a_day_pauses_the_domain(
         again = await verify(harness, made["id"])
         assert (again["status"], again["paused"]) == ("verified", False)
         assert (await harness.request("POST", "/v1/emails", live)).status == 202
+
+
+async def test_a_check_is_logged(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with name_server({}) as (_, address), start(address).running() as harness:
+        await harness.sign_up(test=False)
+        made = await create(harness)
+        checked = await verify(harness, made["id"])
+        logged = [one for one in caplog.records if one.message == "domain.checked"]
+        assert made["id"] in {vars(one)["domain"] for one in logged}
+        minutes = datetime.fromisoformat(checked["next_check_at"]) - datetime.fromisoformat(
+            checked["checked_at"]
+        )
+        assert minutes == timedelta(minutes=2), "the schedule goes on"
 
 
 def age(database: FreshDatabase, by: timedelta) -> None:

@@ -71,7 +71,7 @@ class DomainChecks:
             return apply_checks(now_domain, before, checks, now=now)
 
         await self.store.change(domain.domain_id, record, transaction=self.lease.transaction)
-        logger.info("domain.checked", extra={"domain": domain.domain_id, "name": domain.name})
+        logger.info("domain.checked", extra={"domain": domain.domain_id})
 
 
 def apply_checks(

@@ -16,6 +16,8 @@ LONGEST = (
     "faults/test_faults.py",
     "hostile/test_openapi.py",
     "e2e/test_the_examples_of_the_docs_work.py",
+    "integration/test_events_certificates.py",
+    "integration/test_suppression_imports_kept.py",
 )
 LONG = (
     "e2e/test_one_command_runs_everything.py",

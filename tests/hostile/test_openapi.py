@@ -33,8 +33,10 @@ Authorized: TypeAlias = Callable[[str], dict[str, str]]
 
 DOMAIN = "store.example.net"  # among the document's examples
 EXAMPLES = 4
+REPORTS = {"/v1/domains/{domain_id}/dmarc", "/v1/domains/{domain_id}/tls-reports"}
 UNKNOWN_HERE = (
-    "domain_id", "expires_at", "until", "account_id", "tenant_id", "brand", "overflow_pool_id",
+    "domain_id", "expires_at", "until", "account_id", "tenant_id", "tenant_ids", "brand",
+    "overflow_pool_id",
     "warmup", "dedicated", "weight", "pool_id", "egress_id", "site", "ramp", "track_opens",
     "track_clicks", "tracking_mode", "list_unsubscribe", "open_tracking", "click_tracking",
 )  # fmt: skip
@@ -194,15 +196,16 @@ def test_the_api_conforms_to_its_document(
 
 
 def beyond(case: Case[Any]) -> Iterator[Any]:
-    """Constraints that the document cannot express: exclusive parameters, the owner of an object,
-    the current time, addresses that may be in a batch once, the state and the families of addresses
-    of an egress source, and `batch` not being an id."""
+    """Constraints that the document cannot express: exclusive parameters, days of one month, the
+    owner of an object, the current time, addresses that may be in a batch once, the state and the
+    families of addresses of an egress source, and `batch` not being an id."""
     query, body = case.query or {}, case.body if isinstance(case.body, dict) else {}
     both = query.get("after") and query.get("before")
     addresses = body.get("addresses")
     of_source = body.get("action") or (isinstance(addresses, list) and len(addresses) > 1)
     is_override = case.operation.path == "/v1/overrides"
     unknown = has_unknown(case.body) or of_source or is_override
+    both = both or (query.keys() & {"since", "until"} and case.operation.path in REPORTS)
     if both or unknown or has_repeated_addresses(case.body):
         yield positive_data_acceptance
     if "" in query.values():

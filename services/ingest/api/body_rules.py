@@ -61,8 +61,10 @@ BUFFER = {
     "additionalProperties": False,
     "properties": {"type": {"enum": ["Buffer"]}, "data": OCTETS},
 }
+TENANT_ID = {"type": "string", "format": "uuid"}
 WEBHOOK = {
     "endpoint": {"type": "string", "format": "iri", "pattern": "^https://", "maxLength": 2000},
+    "tenant_ids": {"type": "array", "maxItems": 100, "items": TENANT_ID},
 }
 BRAND_HOST = {"type": "string", "format": "brand-host"}
 BRAND = {

@@ -130,6 +130,6 @@ def _parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:
         return {"type": "string", "format": "uuid"}
     if name == "status":
         return {"type": "string", "enum": STATUSES}
-    if bounded.get("type") != "string":
+    if bounded.get("type") != "string" or "format" in bounded:
         return bounded
     return {**bounded, **PARAMETERS.get(name, {"pattern": NO_NUL})}

@@ -4,6 +4,7 @@ from typing import Annotated, TypeAlias
 
 from fastapi import APIRouter, Query, Response
 from fastapi import Request as Incoming
+from pydantic import JsonValue
 
 from services.ingest.api.administration.base import parse_id
 from services.ingest.api.domain_reports import (
@@ -16,11 +17,17 @@ from services.ingest.api.domain_reports import (
 )
 from services.ingest.api.rest_base import PROBLEM_RESPONSES, RestAccess, json_response
 
+DATE: dict[str, JsonValue] = {"format": "date"}
 Since: TypeAlias = Annotated[
-    str, Query(description="First day in UTC, `2026-01-25`; by default six days before `until`")
+    str,
+    Query(
+        description="First day in UTC, `2026-01-25`; by default six days before `until`",
+        json_schema_extra=DATE,
+    ),
 ]
 Until: TypeAlias = Annotated[
-    str, Query(description="Last day in UTC, `2026-01-31`; by default today")
+    str,
+    Query(description="Last day in UTC, `2026-01-31`; by default today", json_schema_extra=DATE),
 ]
 
 

@@ -114,7 +114,9 @@ def test_bombs_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "file", [b"PK\x03\x04", zipped(REPORT)[:40], gzipped(REPORT)[:20], b"\x1f\x8b", b"PK\x05\x06"]
+    "file",
+    [b"PK\x03\x04", zipped(REPORT)[:40], gzipped(REPORT)[:20], b"\x1f\x8b", b"PK\x05\x06"],
+    ids=["zip, 4 octets", "zip, 40 octets", "gzip, 20 octets", "gzip, 2 octets", "end of a zip"],
 )
 def test_damaged_files_are_refused(file: bytes) -> None:
     with pytest.raises(ReportError):

@@ -34,6 +34,9 @@ NOT_IN_SCENARIOS = {
     "delivery.return_path.forwarded",  # in e2e/test_mail_that_comes_back
     "delivery.domain_report.added",  # in e2e/test_reports_about_domains
     "delivery.tls_report.sent",  # in test_delivery_tls_reports
+    "events.certificate.claimed",  # in test_events_certificates
+    "events.certificate.in_transaction",
+    "events.certificate.issued",
 }
 SCENARIOS = quick_scenarios()
 

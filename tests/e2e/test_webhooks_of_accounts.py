@@ -66,6 +66,8 @@ def test_an_account_hears_of_all_its_tenants_and_of_itself(
     platform.account.post("/suppressions", json=everywhere)
     domain = platform.tenant.post("/domains", json={"name": "new.platform.example.net"})
     assert domain.status_code == 201
+    # From then on events knows whose tenant it is.
+    until(lambda: "domain.created" in platform.types(only["id"]))
     platform.tenant.post("/suppressions", json={"email": "bob@x.example"})
     platform.account.delete("/suppressions/ann@x.example")
     until(

@@ -14,18 +14,16 @@ import pytest
 from bench.shield_corpus import rows
 from mail import inbound_report
 from tests.conformance.test_shield_corpus import FOLDER
+from tests.support.sisimai import is_gone_by_its_text
 
 FILE = FOLDER / "bounces_sisimai.jsonl.zst"
 PRECISION_MIN, RECALL_MIN = 0.99, 0.92
 GONE = {"userunknown", "hostunknown", "hasmoved", "notaccept"}
 SUPPRESSING = {"invalid_recipient", "bad_domain"}
-# Sisimai calls them filtered, but they say that the address does not exist.
-GONE_BY_THEIR_TEXT = ("lhost-exchange2003-04", "lhost-x2-01", "rfc3464-42")
 
 
 def is_gone(row: dict[str, Any]) -> bool:
-    named = any(name in row["id"] for name in GONE_BY_THEIR_TEXT)
-    return named or row["expect"][0]["reason"] in GONE
+    return is_gone_by_its_text(row["id"]) or row["expect"][0]["reason"] in GONE
 
 
 def is_suppressed(row: dict[str, Any]) -> bool:

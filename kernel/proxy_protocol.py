@@ -12,7 +12,7 @@ from struct import Struct
 from typing import TypeAlias
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"  # of version 2
-V1_MAX = 107  # octets with CRLF
+V1_MIN, V1_MAX = len(b"PROXY UNKNOWN\r\n"), 107  # octets with CRLF
 V2_HEAD = 16
 V2_MAX = 4_096  # octets after the head; TLVs are skipped
 _V2 = Struct("!12sBBH")
@@ -82,8 +82,9 @@ async def read_proxy_header(sock: socket.socket) -> str:
     """The client's address; empty if the balancer itself is the client. Raises ProxyError or
     OSError."""
     async with asyncio.timeout(HEADER_S):
-        head = await _read(sock, V2_HEAD)
+        head = await _read(sock, V1_MIN)  # no more: the client may wait for the server
         if head.startswith(SIGNATURE):
+            head += await _read(sock, V2_HEAD - V1_MIN)
             return parse_v2(head, await _read(sock, v2_length(head)))
         while not head.endswith(b"\r\n"):
             if len(head) >= V1_MAX:

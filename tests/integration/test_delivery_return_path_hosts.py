@@ -68,6 +68,21 @@ async def test_a_balancer_names_the_client(harness: Harness) -> None:
     assert [one[:3] for one in replies] == ["220", "220", "421", ""]
 
 
+async def test_a_balancer_checks_the_server(harness: Harness) -> None:
+    checks = (b"PROXY UNKNOWN\r\n", b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00")
+
+    def replies_of(port: int) -> list[str]:
+        found = []
+        for first in checks:
+            with RawClient(port, tls=False, first=first) as one:
+                found += [one.reply(), *one.send(b"NOOP\r\n")]
+        return found
+
+    async with world_of(harness, return_path_proxies="127.0.0.0/8") as world:
+        replies = await asyncio.to_thread(replies_of, world.port)
+    assert [one[:3] for one in replies] == ["220", "250", "220", "250"]
+
+
 async def test_only_a_balancer_names_the_client(harness: Harness) -> None:
     async with world_of(harness, return_path_proxies="192.0.2.0/24") as world:
 

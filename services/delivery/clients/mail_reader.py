@@ -1,5 +1,6 @@
 """Clients of the child processes that read mail from strangers: hostile mail can crash them."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -12,6 +13,7 @@ from services.delivery.domain.domain_reports import ReportFigures
 from services.delivery.domain.returned_mail import UNREADABLE, ReturnedMail
 
 LIMITS = ChildLimits(cpu_s=2.0, memory_bytes=256 << 20)  # for one mail of at most 1 MiB
+READ_S = 60.0  # for mail before it too, each of which may take seconds
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
@@ -27,8 +29,9 @@ class ChildReader(Generic[T]):
         self._unreadable = unreadable
 
     async def read(self, raw: bytes) -> T:
-        """Raises Unavailable."""
-        [result] = await self.child.process([raw])
+        """Raises Unavailable, or TimeoutError after READ_S."""
+        async with asyncio.timeout(READ_S):
+            [result] = await self.child.process([raw])
         if isinstance(result, ChildKilled):
             return self._unreadable
         if isinstance(result, ChildRaised):

@@ -46,7 +46,7 @@ class DomainReports:
 
     async def receive(self, event: MessageReceived) -> str:
         """Why a report cannot be taken; empty if there is none, or it is taken. Raises
-        Unavailable."""
+        Unavailable or TimeoutError."""
         named = sorted({str(one) for box in event.recipients if (one := self._domain_of(box))})
         if not named:
             return ""

@@ -5,7 +5,6 @@ the figures of its domain, and mail to people is in the API; other mail is count
 Nothing is ever answered by mail (RFC 3834 §2, RFC 5321 §4.5.5).
 """
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +27,6 @@ from services.delivery.clients.mail_reader import ChildReader
 from services.delivery.domain.returned_mail import ReturnedMail, SentMessage, event_of
 from services.delivery.store import reports
 
-READ_S = 60.0  # for mail before it, each of which may take seconds
 ACCEPTED = "250 2.0.0 Ok"
 SENDER_OK = "250 2.1.0 Ok"
 RECIPIENT_OK = "250 2.1.5 Ok"
@@ -96,8 +94,7 @@ class ReturnPathReceiver:
         if not isinstance(event, MessageReceived):
             return UNAVAILABLE
         try:
-            async with asyncio.timeout(READ_S):
-                mail = await self._deps.reader.read(with_return_path(event))
+            mail = await self._deps.reader.read(with_return_path(event))
             return await self._receive(mail, event)
         except (Unavailable, TimeoutError) as error:
             logger.warning("return_path.unavailable", extra={"error": repr(error)})

@@ -1,10 +1,13 @@
 """Hostile mail is read in a child process, within its limits."""
 
+import asyncio
 import gzip
+from collections.abc import Callable
 
 import pytest
 
-from services.delivery.clients.mail_reader import mail_reader
+from services.delivery.clients import mail_reader as clients
+from services.delivery.clients.mail_reader import ChildReader, mail_reader, report_reader
 from services.delivery.domain.returned_mail import UNREADABLE
 from tests.support.returned_mail import bounce
 
@@ -56,3 +59,19 @@ async def test_empty_mail_is_no_report(raw: bytes) -> None:
         assert not (await reader.read(raw)).is_report
     finally:
         await reader.child.close()
+
+
+@pytest.mark.parametrize("create", [mail_reader, report_reader])
+async def test_mail_that_waits_too_long_for_others_is_given_up(
+    create: Callable[[], ChildReader[object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = create()
+
+    async def process(_: object) -> list[bytes]:
+        await asyncio.Event().wait()
+        return []
+
+    monkeypatch.setattr(clients, "READ_S", 0.0)
+    monkeypatch.setattr(reader.child, "process", process)
+    with pytest.raises(TimeoutError):
+        await reader.read(b"")

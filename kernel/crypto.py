@@ -54,8 +54,9 @@ def keyed_hash(key: bytes, text: str) -> bytes:
 def derived_key(secret: str, purpose: str) -> bytes:
     """A key for one purpose, derived from a key of OBM_SECRET_KEYS; equal in all services.
 
-    Purposes: "return path" (mail.verp), "tracking" (mail.tracking, mail.unsubscribe), "tracking
-    source" (hashes of clients), "acme account" (the account at a certificate authority).
+    Purposes: "return path" (mail.verp), "domain reports" (mail.verp), "tracking" (mail.tracking,
+    mail.unsubscribe), "tracking source" (hashes of clients), "feedback id" (digests in
+    Feedback-ID), "acme account" (the account at a certificate authority).
     """
     return keyed_hash(secret.encode(), purpose)
 

@@ -99,8 +99,8 @@ def id_of_host(host: str) -> str:
 
 def record_of_host(domain: Domain, known: TrackingHost | None) -> TrackingHost | None:
     """The record of a domain's host after a check; None if it stays as it is. known: the one before
-    the check. Two accounts may have one name, so a domain that has not found the CNAME does not
-    change what another one has found."""
+    the check. Two accounts may have one name, so a domain that has not found the CNAME, or is not
+    proven, does not change what another one has found."""
     found = TrackingHost(
         tracking_host_id=id_of_host(domain.tracking_host),
         tenant_id=domain.tenant_id,
@@ -112,7 +112,7 @@ def record_of_host(domain: Domain, known: TrackingHost | None) -> TrackingHost |
     )
     if known is None:
         return found if found.active else None
-    if not found.active and known.domain_id != found.domain_id:
+    if known.domain_id != found.domain_id and not (found.active and may_send(domain)):
         return None
     found.version = known.version
     if known.HasField("certificate"):

@@ -96,6 +96,17 @@ def test_a_record_follows_the_domain_that_has_found_the_alias() -> None:
     )  # fmt: skip
 
 
+def test_only_a_proven_domain_takes_over_the_record_of_another_one() -> None:
+    first = record_of_host(domain(), None)
+    stranger = domain("b", status=DomainStatus.DOMAIN_STATUS_NOT_STARTED)
+    assert record_of_host(stranger, first) is None, "anybody can add a name with an alias of others"
+    successor = domain("b", status=DomainStatus.DOMAIN_STATUS_VERIFIED)
+    taken = record_of_host(successor, first)
+    assert taken is not None
+    assert taken.domain_id == "b"
+    assert record_of_host(domain(tracking_verified=False), taken) is None
+
+
 @pytest.mark.parametrize("host", ["bounce.shop.example", "links.brand.example"])
 def test_a_host_that_is_used_otherwise_is_refused(host: str) -> None:
     brands = Brands({"brand": Brand(tracking_host=TARGET)})

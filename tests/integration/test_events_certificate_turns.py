@@ -12,7 +12,9 @@ MANY = 300
 
 def hosts_of(tenant: str, count: int) -> list[TrackingHost]:
     return [
-        TrackingHost(host=f"h{number}.{tenant}.net", tenant_id=tenant, active=True)
+        TrackingHost(
+            host=f"h{number}.{tenant}.net", tenant_id=tenant, domain_id=tenant, active=True
+        )
         for number in range(count)
     ]
 
@@ -62,3 +64,29 @@ async def test_a_host_that_is_active_again_begins_anew(database: FreshDatabase) 
         record.active = True
         await put(engine, [record])
         assert await failures() == [0]
+
+
+async def test_a_host_of_another_domain_is_ordered_again_and_counts_as_one_of_its_tenant(
+    database: FreshDatabase,
+) -> None:
+    """That of a deleted domain stays active, so that its old links work."""
+    before, after = str(uuid4()), str(uuid4())
+    given_up, failing = hosts_of(before, 2)
+    async with opened(database.system("events")) as engine:
+        await put(engine, [given_up, failing])
+        with database.connect() as connection:
+            connection.execute(
+                "UPDATE events.certificates SET failures = 20, ordered_at = now(),"
+                " due_at = CASE WHEN host = %s THEN now() - interval '1 minute' END"
+                " WHERE tenant_id = %s",
+                (failing.host, before),
+            )
+        for record in (given_up, failing):
+            record.tenant_id = record.domain_id = after
+        await put(engine, [given_up, failing])
+        due = {one.host: one.failures for one in await due_hosts(engine, 1_000, tenant_max=1_000)}
+        assert (due.get(given_up.host), due.get(failing.host)) == (0, 20)
+        await put(engine, hosts_of(before, 3)[2:])
+        due = {one.host: one.failures for one in await due_hosts(engine, 1_000, tenant_max=2)}
+        assert f"h2.{before}.net" in due, "the orders of others are not its own"
+        assert given_up.host not in due

@@ -32,6 +32,7 @@ from tests.support.tls import certificate_files
 __all__ = ["run_scenario"]
 TARGET = "links.own-brand.net"
 TENANT = "01a21f52-e4bb-7000-95e3-2bb59aad0dca"
+DOMAIN = "01a21f52-e4bb-7000-95e3-2bb59aad0dcb"
 URL = "https://shop.example/a"
 HERE = {"A": ["127.0.0.1"]}
 BRANDS = """
@@ -117,6 +118,7 @@ def record(host: str, *, version: int = 1, active: bool = True) -> TrackingHost:
         target=TARGET,
         active=active,
         tenant_id=TENANT,
+        domain_id=DOMAIN,
     )
 
 

@@ -9,13 +9,17 @@ from kernel.database import Database, Transaction
 from services.events.domain.certificates import IssuedCertificate
 
 PUT_HOSTS = """
-    INSERT INTO events.certificates AS c (host, tenant_id, active, due_at)
-    SELECT host, tenant_id, active, now()
-    FROM unnest(%s::text[], %s::uuid[], %s::boolean[]) AS given (host, tenant_id, active)
+    INSERT INTO events.certificates AS c (host, tenant_id, domain_id, active, due_at)
+    SELECT given.*, now()
+    FROM unnest(%s::text[], %s::uuid[], %s::uuid[], %s::boolean[])
+        AS given (host, tenant_id, domain_id, active)
     ON CONFLICT (host) DO UPDATE SET active = excluded.active,
-        failures = CASE WHEN excluded.active THEN 0 ELSE c.failures END,
+        tenant_id = excluded.tenant_id, domain_id = excluded.domain_id,
+        failures = CASE WHEN excluded.active AND (NOT c.active OR c.due_at IS NULL)
+            THEN 0 ELSE c.failures END,
         due_at = CASE WHEN excluded.active THEN coalesce(c.due_at, now()) ELSE c.due_at END
-    WHERE c.active <> excluded.active
+    WHERE (c.active, c.tenant_id, c.domain_id)
+        IS DISTINCT FROM (excluded.active, excluded.tenant_id, excluded.domain_id)
 """
 # Tenants take turns, and none uses up the orders of an hour: a tenant can have a thousand hosts by
 # one wildcard in DNS.
@@ -74,9 +78,10 @@ class StoredCertificate(NamedTuple):
 
 async def put_hosts(tx: Transaction, records: Sequence[TrackingHost]) -> None:
     """Certificates are ordered of active hosts. One that becomes active again begins anew, but
-    keeps the certificate that it has."""
-    rows = [(one.host, one.tenant_id, one.active) for one in records]
-    await tx.execute(PUT_HOSTS, tuple([row[n] for row in rows] for n in range(3)))
+    keeps the certificate that it has; so does one without a next order that is of another domain
+    now: the host of a domain that was deleted stays active."""
+    rows = [(one.host, one.tenant_id, one.domain_id, one.active) for one in records]
+    await tx.execute(PUT_HOSTS, tuple([row[n] for row in rows] for n in range(4)))
 
 
 async def due_hosts(database: Database, count: int, *, tenant_max: int) -> list[DueHost]:

@@ -70,10 +70,8 @@ def show_tls_reports(domain: Domain, *, since: Since = "", until: Until = "") ->
 def reports_of(domain: str, kind: str, *, since: str, until: str) -> dict[str, Any]:
     api = open_api()
     found = api.find("domains", domain)
-    given = {"since": since, "until": until}
-    query = "&".join(f"{name}={value}" for name, value in given.items() if value)
-    path = f"/domains/{found['id']}/{kind}{'?' * bool(query)}{query}"
-    return api.get(path, tenant_id=found["tenant_id"])
+    path = f"/domains/{found['id']}/{kind}"
+    return api.get(path, tenant_id=found["tenant_id"], since=since, until=until)
 
 
 def outcome(domain: str, *, passed: bool) -> str:

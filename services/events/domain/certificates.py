@@ -57,6 +57,12 @@ def retry_delay(failures: int) -> timedelta | None:
     return min(RETRY_MIN * (1 << (failures - 1)), RETRY_MAX)
 
 
+def claim_delay(failures: int) -> timedelta:
+    """The time from an order that was never answered, because its process has ended, to the next
+    one. There always is one. failures: in a row before it."""
+    return retry_delay(failures + 1) or RETRY_MAX
+
+
 def account_key(secret: bytes) -> ec.EllipticCurvePrivateKey:
     """The key of the account at the authority, from 32 octets that all processes know: so each can
     answer challenges without a database. P-256, as RFC 8555 §6.2 requires for ES256."""

@@ -22,7 +22,12 @@ from kernel.outbox import Outbox
 from kernel.table import ReplicatedTable
 from kernel.tls import PemPair
 from kernel.topics import encode
-from services.events.domain.certificates import IssuedCertificate, OrderFailed, retry_delay
+from services.events.domain.certificates import (
+    IssuedCertificate,
+    OrderFailed,
+    claim_delay,
+    retry_delay,
+)
 from services.events.store import certificates as store
 from services.events.store.certificates import DueHost, StoredCertificate
 
@@ -98,9 +103,8 @@ class CertificateOrders:
             await self._order(due)
 
     async def _order(self, due: DueHost) -> None:
-        failures = due.failures + 1
         async with self.lease.transaction() as tx:
-            await store.claim(tx, due.host, retry_in=retry_delay(failures))
+            await store.claim(tx, due.host, retry_in=claim_delay(due.failures))
         failpoint("events.certificate.claimed")
         try:
             if self._authority is None:

@@ -27,6 +27,7 @@ from services.events.domain.certificates import (
     IssuedCertificate,
     OrderFailed,
     account_key,
+    claim_delay,
     retry_delay,
     thumbprint,
 )
@@ -58,6 +59,11 @@ def test_orders_that_fail_are_repeated_less_and_less_and_then_not_at_all() -> No
         in_an_hour += at < timedelta(hours=1)
     assert in_an_hour == 4
     assert retry_delay(FAILURES_MAX) is None
+
+
+def test_an_order_whose_process_has_ended_is_always_repeated() -> None:
+    assert claim_delay(0) == retry_delay(1)
+    assert claim_delay(FAILURES_MAX - 1) == timedelta(hours=24)
 
 
 def test_a_certificate_is_renewed_when_a_third_of_its_life_is_left() -> None:

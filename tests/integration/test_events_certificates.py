@@ -160,7 +160,7 @@ def test_a_certificate_is_renewed_before_it_expires(
 ) -> None:
     async def main() -> None:
         async with (
-            world(tmp_path, "renewed.customer.org", validity_s=60) as around,
+            world(tmp_path, "renewed.customer.org", validity_s=30) as around,
             run_scenario.service(**around.settings()) as events,
         ):
             await events.publish(record(around.host))
@@ -193,8 +193,20 @@ def test_an_order_that_fails_has_a_reason_and_does_not_keep_others_from_being_ce
                 record("nowhere.customer.org", version=2, active=False),
                 record("nowhere.customer.org", version=3),
             )
-            make_due(events)
+            make_due(events, "nowhere.customer.org")
             await around.until_trusted(0, "nowhere.customer.org")
+
+    asyncio.run(main())
+
+
+def test_refused_nonces_do_not_fail_an_order(run_scenario: ScenarioRunner, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with (
+            world(tmp_path, "nonces.customer.org", refused_nonces_percent=50) as around,
+            run_scenario.service(**around.settings()) as events,
+        ):
+            await events.publish(record(around.host))
+            await around.until_trusted(0)
 
     asyncio.run(main())
 
@@ -205,9 +217,9 @@ def has_failed(events: Running, host: str) -> bool:
     )
 
 
-def make_due(events: Running) -> None:
+def make_due(events: Running, host: str) -> None:
     with events.database.connect() as connection:
-        connection.execute("UPDATE events.certificates SET due_at = now()")
+        connection.execute("UPDATE events.certificates SET due_at = now() WHERE host = %s", (host,))
 
 
 @pytest.mark.parametrize("place", ["claimed", "issued", "in_transaction"])
@@ -241,7 +253,7 @@ def test_a_process_that_dies_during_an_order_leaves_the_host_to_its_successor(
             await until(lambda: not killed.running)
             assert stored(events, host)[0] == 0
             assert stored(events, host)[3], "not at once: a crash must not order in a loop"
-            make_due(events)
+            make_due(events, host)
             async with run_scenario.service(**around.settings()):
                 await around.until_trusted(0, host)
 

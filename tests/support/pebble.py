@@ -32,9 +32,15 @@ class Pebble:
 
 @contextmanager
 def pebble(
-    folder: Path, *, challenge_port: int, name_server: str, validity_s: int = 90 * 86_400
+    folder: Path,
+    *,
+    challenge_port: int,
+    name_server: str,
+    validity_s: int = 90 * 86_400,
+    refused_nonces_percent: int = 5,
 ) -> Iterator[Pebble]:
-    """An authority that sends its challenges to a port of the addresses of name_server."""
+    """An authority that sends its challenges to a port of the addresses of name_server, and refuses
+    a share of the good nonces, as any authority may."""
     folder.mkdir(exist_ok=True)
     root = Certified.root("pebble")
     pair = certificate_files(folder, "localhost", "127.0.0.1", issuer=root)
@@ -52,11 +58,12 @@ def pebble(
     }
     file = folder / "pebble.json"
     file.write_text(json.dumps({"pebble": settings}))
+    refused = {"PEBBLE_WFE_NONCEREJECT": str(refused_nonces_percent)}
     log = folder / "pebble.log"
     with log.open("w") as output:
         process = subprocess.Popen(
             [program("pebble"), "-config", str(file), "-dnsserver", name_server],
-            stdout=output, stderr=output, env={**os.environ, "PEBBLE_VA_NOSLEEP": "1"},
+            stdout=output, stderr=output, env={**os.environ, "PEBBLE_VA_NOSLEEP": "1", **refused},
         )  # fmt: skip
     try:
         found = folder / "issuer.pem"

@@ -19,6 +19,9 @@ REQUEST_S = 20
 LIMITED_S = 3600.0  # wait after a refusal for too many orders that names no time
 AWAY_S = 60.0
 LIMITED = "rateLimited"
+# Of the authority, whichever host is ordered for (RFC 8555 §6.7).
+AWAY = {"badNonce", "serverInternal"}
+NONCE_TURNS = 5  # of two requests each
 
 T = TypeVar("T")
 
@@ -51,11 +54,10 @@ class AcmeClient:
         try:
             return self._issue(host)
         except messages.Error as error:
-            wait_s = (self._retry_after_s or LIMITED_S) if error.code == LIMITED else 0.0
-            raise OrderFailed(_words(error), wait_s=wait_s) from error
+            raise OrderFailed(_words(error), wait_s=self._wait_s(error)) from error
         except errors.ValidationError as error:
             raise OrderFailed(_validation_problem(error)) from error
-        except (errors.ClientError, requests.RequestException) as error:
+        except (errors.ClientError, errors.TimeoutError, requests.RequestException) as error:
             self._client = None
             raise OrderFailed(f"The authority is away: {error}", wait_s=AWAY_S) from error
         except OrderFailed:
@@ -85,7 +87,7 @@ class AcmeClient:
 
     def _connect(self) -> client.ClientV2:
         verify: Any = self._ca_file or True  # a path too, as requests has it
-        net = client.ClientNetwork(self._key, alg=ES256, verify_ssl=verify, timeout=REQUEST_S)
+        net = _Network(self._key, alg=ES256, verify_ssl=verify, timeout=REQUEST_S)
         net.session.hooks["response"].append(self._keep_retry_after)
         acme = client.ClientV2(client.ClientV2.get_directory(self._directory, net), net)
         new = messages.NewRegistration.from_data(
@@ -99,10 +101,29 @@ class AcmeClient:
             )
         return acme
 
+    def _wait_s(self, error: messages.Error) -> float:
+        if error.code == LIMITED:
+            return self._retry_after_s or LIMITED_S
+        return AWAY_S if error.code in AWAY else 0.0
+
     def _keep_retry_after(self, response: requests.Response, **_: object) -> None:
         """The error of the library does not have it. A date is not read: then a default holds."""
         given = response.headers.get("Retry-After", "")
         self._retry_after_s = float(given) if given.isdecimal() else None
+
+
+class _Network(client.ClientNetwork):
+    """A nonce that is refused is no failure: the client takes the next one (RFC 8555 §6.5). The
+    library does so once."""
+
+    def post(self, *args: Any, **kwargs: Any) -> requests.Response:  # noqa: ANN401
+        for turn in range(1, NONCE_TURNS + 1):
+            try:
+                return super().post(*args, **kwargs)
+            except messages.Error as error:
+                if error.code != "badNonce" or turn == NONCE_TURNS:
+                    raise
+        raise AssertionError("unreachable")
 
 
 def _words(error: messages.Error) -> str:

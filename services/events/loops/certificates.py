@@ -6,7 +6,7 @@ One process at a time orders, by a lease; all read what it has stored.
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from contracts.events.v1.events_pb2 import CertificateChanged
@@ -126,10 +126,11 @@ class CertificateOrders:
         logger.info("certificate.issued", extra={"host": due.host})
 
     async def _fail(self, due: DueHost, error: OrderFailed) -> None:
-        """An order that failed for a reason of the authority does not count as one of the host."""
+        """An order that failed for a reason of the authority does not count as one of the host,
+        which is due again when the authority is asked again."""
         self._wait_until_s = clock.monotonic_s() + error.wait_s
         failures = due.failures + (0 if error.wait_s else 1)
-        delay = retry_delay(max(failures, 1))
+        delay = timedelta(seconds=error.wait_s) if error.wait_s else retry_delay(failures)
         async with self.lease.transaction() as tx:
             version, due_at = await store.save_failure(
                 tx, due.host, failures=failures, problem=error.problem, retry_in=delay

@@ -51,15 +51,44 @@ def set_overflow(
     api.patch(f"/pools/{api.find('pools', pool)['id']}", {"overflow_pool_id": overflow_id})
 
 
+@app.command("set-feedback-domain")
+def set_feedback_domain(
+    pool: Annotated[str, typer.Argument(help="Pool, by id or name")],
+    domain: Annotated[
+        str, typer.Argument(help="Domain of yours, by id or name; without it, none")
+    ] = "",
+) -> None:
+    """Let a domain of yours sign mail to providers that know senders by their DKIM domain.
+
+    Yahoo sends complaints to whoever has enrolled the domain of a DKIM signature in its feedback
+    loop. With a second signature, of a domain that you have enrolled once, the complaints about all
+    customers of the pool arrive without an enrolment of each. Mail to other sites is signed as
+    before. Add the domain first, and publish its DKIM record.
+
+    \b
+    obm pool set-feedback-domain default feedback.example.com
+    obm pool set-feedback-domain default             # no longer
+    """
+    api = open_api()
+    domain_id = api.find("domains", domain)["id"] if domain else None
+    api.patch(f"/pools/{api.find('pools', pool)['id']}", {"feedback_domain_id": domain_id})
+
+
 @app.command("list")
 def list_pools() -> None:
-    """List the pools, and to which pool each overflows."""
+    """List the pools, to which pool each overflows, and the id of its feedback domain."""
     pools = list(open_api().items("/pools"))
     names = {one["id"]: one["name"] for one in pools}
     print_table(
-        (id_column("pool"), "name", "overflow", "cell"),
+        (id_column("pool"), "name", "overflow", "cell", id_column("feedback domain")),
         (
-            (one["id"], one["name"], names.get(one["overflow_pool_id"], ""), one["cell"])
+            (
+                one["id"],
+                one["name"],
+                names.get(one["overflow_pool_id"], ""),
+                one["cell"],
+                one["feedback_domain_id"] or "",
+            )
             for one in pools
         ),
     )

@@ -114,6 +114,13 @@ tracking_hits_lost = Counter(
     ["reason"],
     registry=registry,
 )
+feedback_unsigned = Counter(
+    "obm_delivery_feedback_unsigned",
+    "Messages without the signature of their pool's feedback domain, by reason (removed, paused,"
+    " unverified).",
+    ["reason"],
+    registry=registry,
+)
 certificate_orders = Counter(
     "obm_certificate_orders",
     "Orders of certificates for hosts of links, by outcome (issued, failed).",

@@ -1,6 +1,7 @@
 """What limits mail, what waits, test mail and scores: by gRPC as by REST."""
 
 import time
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -73,7 +74,10 @@ def test_a_pool_and_its_egress_source_are_made_changed_and_removed(operator: Cli
     default = operator.rest("/pools?name=default")["data"][0]["id"]
     changed = operator.call("UpdatePool", id=pool.id, overflow_pool_id=default).pool
     assert changed.overflow_pool_id == default
-    assert operator.code("UpdatePool", id=pool.id) == grpc.StatusCode.INVALID_ARGUMENT
+    assert operator.call("UpdatePool", id=pool.id).pool == changed
+    nobody = str(uuid.uuid4())
+    for given in ({"overflow_pool_id": nobody}, {"feedback_domain_id": nobody}):
+        assert operator.code("UpdatePool", id=pool.id, **given) == grpc.StatusCode.INVALID_ARGUMENT
     assert operator.call("UpdatePool", id=pool.id, overflow_pool_id="").pool == pool
 
     ip = operator.call("AddIp", addresses=[ADDRESS], pool_id=pool.id, warmup="default").ip

@@ -36,7 +36,7 @@ EXAMPLES = 4
 REPORTS = {"/v1/domains/{domain_id}/dmarc", "/v1/domains/{domain_id}/tls-reports"}
 UNKNOWN_HERE = (
     "domain_id", "expires_at", "until", "account_id", "tenant_id", "tenant_ids", "brand",
-    "overflow_pool_id",
+    "overflow_pool_id", "feedback_domain_id",
     "warmup", "dedicated", "weight", "pool_id", "egress_id", "site", "ramp", "track_opens",
     "track_clicks", "tracking_mode", "list_unsubscribe", "open_tracking", "click_tracking",
 )  # fmt: skip

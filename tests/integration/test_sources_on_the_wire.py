@@ -66,7 +66,7 @@ class Pipeline:
             await sources.remove_all()
             if overflow:
                 await sources.pools.add("shared")
-                await sources.pools.set_overflow("default", "shared")
+                await sources.pools.change("default", overflow_id="shared")
             for address in (OLD, NEW, OTHER):
                 added = await sources.add(
                     [address],
@@ -176,7 +176,7 @@ async def test_mail_overflows_to_warm_sources_of_another_pool(
             peer.refused_sources.clear()  # each is tried again from the overflow source
             await pipeline.wait_for_messages(35)
             async with open_sources(pipeline.router.settings) as sources:
-                await sources.pools.set_overflow("default", "")
+                await sources.pools.change("default", overflow_id="")
             await asyncio.sleep(SOURCES_INTERVAL_S + 1)
             await pipeline.send(5)
             while (await pipeline.reasons()) != {"warmup"}:

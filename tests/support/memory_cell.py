@@ -238,6 +238,7 @@ def create_cell(
         ehlo="mail.test",
         valid_s=120.0,
         limits_mailbox=limits_mailbox,
+        feedback_sites=rules.complaint_domain_sites if rules else (),
     )
     combined: list[PolicySource] = [TenantPolicies(routing_of), ShapingPolicies(shaping)]
     return Cell(

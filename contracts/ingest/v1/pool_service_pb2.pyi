@@ -26,11 +26,14 @@ class PoolInfo(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     OVERFLOW_POOL_ID_FIELD_NUMBER: _builtins.int
     CELL_FIELD_NUMBER: _builtins.int
+    FEEDBACK_DOMAIN_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     overflow_pool_id: _builtins.str
     """empty: none"""
     cell: _builtins.str
+    feedback_domain_id: _builtins.str
+    """empty: none"""
     def __init__(
         self,
         *,
@@ -38,10 +41,11 @@ class PoolInfo(_message.Message):
         name: _builtins.str = ...,
         overflow_pool_id: _builtins.str = ...,
         cell: _builtins.str = ...,
+        feedback_domain_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cell", b"cell", "id", b"id", "name", b"name", "overflow_pool_id", b"overflow_pool_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cell", b"cell", "feedback_domain_id", b"feedback_domain_id", "id", b"id", "name", b"name", "overflow_pool_id", b"overflow_pool_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -152,21 +156,30 @@ class UpdatePoolRequest(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     OVERFLOW_POOL_ID_FIELD_NUMBER: _builtins.int
+    FEEDBACK_DOMAIN_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     overflow_pool_id: _builtins.str
     """of the pool whose warm sources help; empty: none"""
+    feedback_domain_id: _builtins.str
+    """of the domain that also signs for feedback loops; empty: none"""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         overflow_pool_id: _builtins.str | None = ...,
+        feedback_domain_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_overflow_pool_id", b"_overflow_pool_id", "overflow_pool_id", b"overflow_pool_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_feedback_domain_id", b"_feedback_domain_id", "_overflow_pool_id", b"_overflow_pool_id", "feedback_domain_id", b"feedback_domain_id", "overflow_pool_id", b"overflow_pool_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_overflow_pool_id", b"_overflow_pool_id", "id", b"id", "overflow_pool_id", b"overflow_pool_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_feedback_domain_id", b"_feedback_domain_id", "_overflow_pool_id", b"_overflow_pool_id", "feedback_domain_id", b"feedback_domain_id", "id", b"id", "overflow_pool_id", b"overflow_pool_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__feedback_domain_id: _TypeAlias = _typing.Literal["feedback_domain_id"]  # noqa: Y015
+    _WhichOneofArgType__feedback_domain_id: _TypeAlias = _typing.Literal["_feedback_domain_id", b"_feedback_domain_id"]  # noqa: Y015
     _WhichOneofReturnType__overflow_pool_id: _TypeAlias = _typing.Literal["overflow_pool_id"]  # noqa: Y015
     _WhichOneofArgType__overflow_pool_id: _TypeAlias = _typing.Literal["_overflow_pool_id", b"_overflow_pool_id"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__feedback_domain_id) -> _WhichOneofReturnType__feedback_domain_id | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__overflow_pool_id) -> _WhichOneofReturnType__overflow_pool_id | None: ...
 
 Global___UpdatePoolRequest: _TypeAlias = UpdatePoolRequest  # noqa: Y015

@@ -75,7 +75,7 @@ class PoolServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdatePool(self, request, context):
-        """Its mail at a site overflows while its own sources cannot send more there.
+        """Only the given fields are changed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

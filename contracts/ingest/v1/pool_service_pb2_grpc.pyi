@@ -37,7 +37,7 @@ class PoolServiceStub:
     """With dedicated, a pool of this name without a tenant is used again."""
     ListPools: _grpc.UnaryUnaryMultiCallable[_pool_service_pb2.ListPoolsRequest, _pool_service_pb2.ListPoolsResponse]
     UpdatePool: _grpc.UnaryUnaryMultiCallable[_pool_service_pb2.UpdatePoolRequest, _pool_service_pb2.UpdatePoolResponse]
-    """Its mail at a site overflows while its own sources cannot send more there."""
+    """Only the given fields are changed."""
     DeletePool: _grpc.UnaryUnaryMultiCallable[_pool_service_pb2.DeletePoolRequest, _pool_service_pb2.DeletePoolResponse]
     """Only without egress sources, and if no other pool overflows to it."""
 
@@ -50,7 +50,7 @@ class PoolServiceAsyncStub(PoolServiceStub):
     """With dedicated, a pool of this name without a tenant is used again."""
     ListPools: _aio.UnaryUnaryMultiCallable[_pool_service_pb2.ListPoolsRequest, _pool_service_pb2.ListPoolsResponse]  # type: ignore[assignment]
     UpdatePool: _aio.UnaryUnaryMultiCallable[_pool_service_pb2.UpdatePoolRequest, _pool_service_pb2.UpdatePoolResponse]  # type: ignore[assignment]
-    """Its mail at a site overflows while its own sources cannot send more there."""
+    """Only the given fields are changed."""
     DeletePool: _aio.UnaryUnaryMultiCallable[_pool_service_pb2.DeletePoolRequest, _pool_service_pb2.DeletePoolResponse]  # type: ignore[assignment]
     """Only without egress sources, and if no other pool overflows to it."""
 
@@ -78,7 +78,7 @@ class PoolServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _pool_service_pb2.UpdatePoolRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_pool_service_pb2.UpdatePoolResponse, _abc.Awaitable[_pool_service_pb2.UpdatePoolResponse]]:
-        """Its mail at a site overflows while its own sources cannot send more there."""
+        """Only the given fields are changed."""
 
     @_abc_1.abstractmethod
     def DeletePool(

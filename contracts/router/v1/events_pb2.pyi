@@ -74,6 +74,7 @@ class DeliveryAssigned(_message.Message):
     SOURCE_IPV6_FIELD_NUMBER: _builtins.int
     PER_SECOND_MAX_FIELD_NUMBER: _builtins.int
     STATIC_ROUTE_FIELD_NUMBER: _builtins.int
+    FEEDBACK_DOMAIN_ID_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     attempt: _builtins.int
     """1, 2, …: number of the assignment"""
@@ -95,6 +96,8 @@ class DeliveryAssigned(_message.Message):
     """messages per second from this source to the site; 0: no limit"""
     static_route: _builtins.bool
     """the hosts are the operator's, not those of the domain's MX records"""
+    feedback_domain_id: _builtins.str
+    """domain that signs the message too, for the feedback loop of the site; empty: none"""
     @_builtins.property
     def context(self) -> _events_pb2.MessageContext: ...
     @_builtins.property
@@ -124,10 +127,11 @@ class DeliveryAssigned(_message.Message):
         source_ipv6: _builtins.str = ...,
         per_second_max: _builtins.float = ...,
         static_route: _builtins.bool = ...,
+        feedback_domain_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "not_after", b"not_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous", b"ambiguous", "attempt", b"attempt", "attempt_count", b"attempt_count", "connections_max", b"connections_max", "context", b"context", "egress_id", b"egress_id", "ehlo", b"ehlo", "message_id", b"message_id", "messages_per_connection_max", b"messages_per_connection_max", "mx_hosts", b"mx_hosts", "not_after", b"not_after", "per_second_max", b"per_second_max", "site", b"site", "source_ip", b"source_ip", "source_ipv6", b"source_ipv6", "static_route", b"static_route"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous", b"ambiguous", "attempt", b"attempt", "attempt_count", b"attempt_count", "connections_max", b"connections_max", "context", b"context", "egress_id", b"egress_id", "ehlo", b"ehlo", "feedback_domain_id", b"feedback_domain_id", "message_id", b"message_id", "messages_per_connection_max", b"messages_per_connection_max", "mx_hosts", b"mx_hosts", "not_after", b"not_after", "per_second_max", b"per_second_max", "site", b"site", "source_ip", b"source_ip", "source_ipv6", b"source_ipv6", "static_route", b"static_route"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -479,30 +479,43 @@ class AddPoolResponse(_message.Message):
 Global___AddPoolResponse: _TypeAlias = AddPoolResponse  # noqa: Y015
 
 @_typing.final
-class SetOverflowRequest(_message.Message):
+class ChangePoolRequest(_message.Message):
+    """What is absent stays as it is."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     POOL_ID_FIELD_NUMBER: _builtins.int
     OVERFLOW_POOL_ID_FIELD_NUMBER: _builtins.int
+    FEEDBACK_DOMAIN_ID_FIELD_NUMBER: _builtins.int
     pool_id: _builtins.str
     overflow_pool_id: _builtins.str
+    """empty: none"""
+    feedback_domain_id: _builtins.str
     """empty: none"""
     def __init__(
         self,
         *,
         pool_id: _builtins.str = ...,
-        overflow_pool_id: _builtins.str = ...,
+        overflow_pool_id: _builtins.str | None = ...,
+        feedback_domain_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_feedback_domain_id", b"_feedback_domain_id", "_overflow_pool_id", b"_overflow_pool_id", "feedback_domain_id", b"feedback_domain_id", "overflow_pool_id", b"overflow_pool_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["overflow_pool_id", b"overflow_pool_id", "pool_id", b"pool_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_feedback_domain_id", b"_feedback_domain_id", "_overflow_pool_id", b"_overflow_pool_id", "feedback_domain_id", b"feedback_domain_id", "overflow_pool_id", b"overflow_pool_id", "pool_id", b"pool_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__feedback_domain_id: _TypeAlias = _typing.Literal["feedback_domain_id"]  # noqa: Y015
+    _WhichOneofArgType__feedback_domain_id: _TypeAlias = _typing.Literal["_feedback_domain_id", b"_feedback_domain_id"]  # noqa: Y015
+    _WhichOneofReturnType__overflow_pool_id: _TypeAlias = _typing.Literal["overflow_pool_id"]  # noqa: Y015
+    _WhichOneofArgType__overflow_pool_id: _TypeAlias = _typing.Literal["_overflow_pool_id", b"_overflow_pool_id"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__feedback_domain_id) -> _WhichOneofReturnType__feedback_domain_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__overflow_pool_id) -> _WhichOneofReturnType__overflow_pool_id | None: ...
 
-Global___SetOverflowRequest: _TypeAlias = SetOverflowRequest  # noqa: Y015
+Global___ChangePoolRequest: _TypeAlias = ChangePoolRequest  # noqa: Y015
 
 @_typing.final
-class SetOverflowResponse(_message.Message):
+class ChangePoolResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     POOL_FIELD_NUMBER: _builtins.int
@@ -519,7 +532,7 @@ class SetOverflowResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___SetOverflowResponse: _TypeAlias = SetOverflowResponse  # noqa: Y015
+Global___ChangePoolResponse: _TypeAlias = ChangePoolResponse  # noqa: Y015
 
 @_typing.final
 class RemovePoolRequest(_message.Message):

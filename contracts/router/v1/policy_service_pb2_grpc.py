@@ -70,10 +70,10 @@ class PolicyServiceStub:
                 request_serializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.AddPoolRequest.SerializeToString,
                 response_deserializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.AddPoolResponse.FromString,
                 _registered_method=True)
-        self.SetOverflow = channel.unary_unary(
-                '/contracts.router.v1.PolicyService/SetOverflow',
-                request_serializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.SetOverflowRequest.SerializeToString,
-                response_deserializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.SetOverflowResponse.FromString,
+        self.ChangePool = channel.unary_unary(
+                '/contracts.router.v1.PolicyService/ChangePool',
+                request_serializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.ChangePoolRequest.SerializeToString,
+                response_deserializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.ChangePoolResponse.FromString,
                 _registered_method=True)
         self.RemovePool = channel.unary_unary(
                 '/contracts.router.v1.PolicyService/RemovePool',
@@ -137,7 +137,7 @@ class PolicyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def SetOverflow(self, request, context):
+    def ChangePool(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -195,10 +195,10 @@ def add_PolicyServiceServicer_to_server(servicer, server):
                     request_deserializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.AddPoolRequest.FromString,
                     response_serializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.AddPoolResponse.SerializeToString,
             ),
-            'SetOverflow': grpc.unary_unary_rpc_method_handler(
-                    servicer.SetOverflow,
-                    request_deserializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.SetOverflowRequest.FromString,
-                    response_serializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.SetOverflowResponse.SerializeToString,
+            'ChangePool': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangePool,
+                    request_deserializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.ChangePoolRequest.FromString,
+                    response_serializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.ChangePoolResponse.SerializeToString,
             ),
             'RemovePool': grpc.unary_unary_rpc_method_handler(
                     servicer.RemovePool,
@@ -412,7 +412,7 @@ class PolicyService:
             _registered_method=True)
 
     @staticmethod
-    def SetOverflow(request,
+    def ChangePool(request,
             target,
             options=(),
             channel_credentials=None,
@@ -425,9 +425,9 @@ class PolicyService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/contracts.router.v1.PolicyService/SetOverflow',
-            contracts_dot_router_dot_v1_dot_policy__service__pb2.SetOverflowRequest.SerializeToString,
-            contracts_dot_router_dot_v1_dot_policy__service__pb2.SetOverflowResponse.FromString,
+            '/contracts.router.v1.PolicyService/ChangePool',
+            contracts_dot_router_dot_v1_dot_policy__service__pb2.ChangePoolRequest.SerializeToString,
+            contracts_dot_router_dot_v1_dot_policy__service__pb2.ChangePoolResponse.FromString,
             options,
             channel_credentials,
             insecure,

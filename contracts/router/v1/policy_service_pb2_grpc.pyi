@@ -44,7 +44,7 @@ class PolicyServiceStub:
     """The egress sources with their state, and what is wrong with them."""
     ListPools: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ListPoolsRequest, _policy_service_pb2.ListPoolsResponse]
     AddPool: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.AddPoolRequest, _policy_service_pb2.AddPoolResponse]
-    SetOverflow: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.SetOverflowRequest, _policy_service_pb2.SetOverflowResponse]
+    ChangePool: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ChangePoolRequest, _policy_service_pb2.ChangePoolResponse]
     RemovePool: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.RemovePoolRequest, _policy_service_pb2.RemovePoolResponse]
     """Fails while the pool has egress sources, or another one overflows to it."""
     Execute: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ExecuteRequest, _policy_service_pb2.ExecuteResponse]
@@ -66,7 +66,7 @@ class PolicyServiceAsyncStub(PolicyServiceStub):
     """The egress sources with their state, and what is wrong with them."""
     ListPools: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ListPoolsRequest, _policy_service_pb2.ListPoolsResponse]  # type: ignore[assignment]
     AddPool: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.AddPoolRequest, _policy_service_pb2.AddPoolResponse]  # type: ignore[assignment]
-    SetOverflow: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.SetOverflowRequest, _policy_service_pb2.SetOverflowResponse]  # type: ignore[assignment]
+    ChangePool: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ChangePoolRequest, _policy_service_pb2.ChangePoolResponse]  # type: ignore[assignment]
     RemovePool: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.RemovePoolRequest, _policy_service_pb2.RemovePoolResponse]  # type: ignore[assignment]
     """Fails while the pool has egress sources, or another one overflows to it."""
     Execute: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ExecuteRequest, _policy_service_pb2.ExecuteResponse]  # type: ignore[assignment]
@@ -129,11 +129,11 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_policy_service_pb2.AddPoolResponse, _abc.Awaitable[_policy_service_pb2.AddPoolResponse]]: ...
 
     @_abc_1.abstractmethod
-    def SetOverflow(
+    def ChangePool(
         self,
-        request: _policy_service_pb2.SetOverflowRequest,
+        request: _policy_service_pb2.ChangePoolRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_policy_service_pb2.SetOverflowResponse, _abc.Awaitable[_policy_service_pb2.SetOverflowResponse]]: ...
+    ) -> _typing.Union[_policy_service_pb2.ChangePoolResponse, _abc.Awaitable[_policy_service_pb2.ChangePoolResponse]]: ...
 
     @_abc_1.abstractmethod
     def RemovePool(

@@ -55,7 +55,8 @@ from services.delivery.loops.committer import JournalCommitter
 from services.delivery.loops.delivery_dispatcher import DeliveryDispatcher
 from services.delivery.loops.partition_maintenance import PartitionMaintenance
 from services.delivery.loops.recovery import Recovery
-from services.delivery.loops.rendering import Renderer, SigningKeys
+from services.delivery.loops.rendering import Renderer
+from services.delivery.loops.signing_keys import SigningKeys
 from services.delivery.loops.tls_reports import TlsReporter, TlsSessionCounter
 from services.delivery.settings import Settings
 from services.delivery.store.days import JournalDayPartitions

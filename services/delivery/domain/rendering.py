@@ -82,6 +82,7 @@ class UnsignedMessage:
     recipient: address.Mailbox
     sender: address.Mailbox | None
     signatures: PendingSignatures
+    feedback_signature: PendingSignatures | None
     envelope_id: str
 
 
@@ -179,10 +180,12 @@ def prepare_message(
     now: datetime,
     tracking_key: bytes = b"",
     feedback_field: bytes = b"",
+    feedback_signer: Signer | None = None,
 ) -> UnsignedMessage:
     """The message to one recipient. Its Message-ID is the same on every attempt: the one that the
     sender gave, which all recipients get, or a generated one for this recipient. tracking_key:
-    signs the tokens in links. feedback_field: added unless the sender gave one.
+    signs the tokens in links. feedback_field: added unless the sender gave one. feedback_signer:
+    signs too, for the feedback loop of the receiver.
 
     Raises ValueError (of mail) when an address of the context is invalid.
     """
@@ -200,14 +203,17 @@ def prepare_message(
             fields += unsubscribe_fields(composed.unsubscribe, tokens)
         if composed.spliced is not None:
             body = composed.spliced.fill(tokens.values(composed.spliced.keys))
-    return_path = context.return_path
+    return_path, signed = context.return_path, (*fields, *composed.headers)
     return UnsignedMessage(
         composed,
         b"".join(fields),
         body,
         recipient=address.parse_mailbox(context.recipient),
         sender=address.parse_mailbox(return_path) if return_path else None,
-        signatures=signer.prepare((*fields, *composed.headers), body.body_hash, now),
+        signatures=signer.prepare(signed, body.body_hash, now),
+        feedback_signature=(
+            feedback_signer.prepare(signed, body.body_hash, now) if feedback_signer else None
+        ),
         envelope_id=context.message_id,
     )
 
@@ -223,8 +229,13 @@ def _report_token(return_path: str) -> tuple[bytes, ...]:
 
 
 def sign_messages(messages: Sequence[UnsignedMessage]) -> list[WireMessage]:
-    """Sign messages together, which is faster than one by one."""
+    """Sign messages together, which is faster than one by one. The signature of a feedback domain
+    comes below that of the sender, because some verifiers check only the first."""
     signatures = sign_all([one.signatures for one in messages])
+    twice = [at for at, one in enumerate(messages) if one.feedback_signature]
+    seconds = sign_all([one for at in twice if (one := messages[at].feedback_signature)])
+    for at, second in zip(twice, seconds, strict=True):
+        signatures[at] += second
     return [_wire(one, signature) for one, signature in zip(messages, signatures, strict=True)]
 
 

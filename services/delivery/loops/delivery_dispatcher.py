@@ -146,7 +146,7 @@ class DeliveryDispatcher:
             return STALE
         if (refusal := routing_error(attempt.assignment)) is not None:
             return refusal
-        message = await self._renderer.render(attempt.assignment.context)
+        message = await self._renderer.render(attempt.assignment)
         if isinstance(message, AttemptResult):
             return message
         result = await self._try_hosts(queue, attempt, message)

@@ -7,24 +7,19 @@ from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import load_der_private_key
 from google.protobuf.message import DecodeError
 
 from contracts.ingest.v1.content_pb2 import Content
-from contracts.ingest.v1.directory_pb2 import Domain, Tenant
 from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, MessageContext
+from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel import clock
 from kernel.bounded_dict import BoundedDict
 from kernel.content import ContentNotFound, ContentStore, ReadResult
-from kernel.crypto import SealBroken, SecretKeyring, unseal
+from kernel.crypto import SealBroken, unseal
 from kernel.errors import Unavailable
 from kernel.group_commit import GroupCommit
-from kernel.table import ReplicatedTable
 from mail.dkim import Signer
 from services.delivery.domain.attempt_result import AttemptResult, local_refusal
-from services.delivery.domain.feedback_ids import FeedbackIds
 from services.delivery.domain.rendering import (
     ComposedEmail,
     UnsignedMessage,
@@ -33,12 +28,12 @@ from services.delivery.domain.rendering import (
     prepare_message,
     sign_messages,
 )
+from services.delivery.loops.signing_keys import SigningKeys
 
 COMPOSED_MAX = 256  # emails that are cached, for their other recipients
 COMPOSED_BYTES_MAX = 256 * 1024  # a larger email is not cached
 INLINE_BYTES_MAX = 256 * 1024  # larger content is rendered alone, in a thread
 RENDER_BYTES_MAX = 4 * 1024 * 1024  # of content, in one batch
-SIGNERS_MAX = 10_000
 SLICE = 8  # messages rendered before the event loop runs again: some 5 ms
 
 # A temporary failure of this message alone, such as a 4yz reply.
@@ -51,7 +46,8 @@ R = TypeVar("R")
 @dataclass(frozen=True, slots=True)
 class RenderJob:
     """One message to render. composed: its email, if that is composed already. tracking_key: signs
-    the tokens in its links. feedback_field: its Feedback-ID."""
+    the tokens in its links. feedback_field: its Feedback-ID. feedback_signer: of the domain that
+    also signs it."""
 
     key: "_EmailKey"
     context: MessageContext
@@ -61,6 +57,7 @@ class RenderJob:
     composed: ComposedEmail | None
     tracking_key: bytes = b""
     feedback_field: bytes = b""
+    feedback_signer: Signer | None = None
 
 
 # The tenant is part of the key: a composed email must never be used for another tenant.
@@ -68,71 +65,7 @@ _EmailKey = tuple[str, str, str]
 _ComposedEmails = dict[_EmailKey, ComposedEmail]
 _Jobs = Sequence[RenderJob | AttemptResult]
 _Rendered = tuple[list[WireMessage | AttemptResult], _ComposedEmails]
-RenderGroup = GroupCommit[MessageContext, WireMessage | AttemptResult]
-
-
-class SigningKeys:
-    """The keys of tenants and domains, decrypted from the directory. Signers are cached."""
-
-    def __init__(
-        self,
-        tenants: ReplicatedTable[Tenant],
-        domains: ReplicatedTable[Domain],
-        secrets: SecretKeyring,
-        *,
-        tracking_key: bytes,
-        feedback_ids: FeedbackIds,
-    ) -> None:
-        self._feedback_ids = feedback_ids
-        self.tracking_key = tracking_key
-        self._tenants = tenants
-        self._domains = domains
-        self._secrets = secrets
-        self._signers: BoundedDict[tuple[str, int], Signer] = BoundedDict(SIGNERS_MAX)
-
-    def check(self, context: MessageContext) -> None:
-        """Raises Unavailable until the directory has records of the tenant and the domain. They may
-        not have arrived yet; a deleted one has a record."""
-        if not (
-            self._tenants.has_record(context.tenant_id)
-            and self._domains.has_record(context.domain_id)
-        ):
-            raise Unavailable("the directory")
-
-    def content_key(self, tenant_id: str) -> bytes | None:
-        tenant = self._tenants.get(tenant_id)
-        return self._secrets.decrypt(tenant.content_key) if tenant is not None else None
-
-    def feedback_field(self, context: MessageContext) -> bytes:
-        """Empty for an unknown tenant."""
-        tenant = self._tenants.get(context.tenant_id)
-        return self._feedback_ids.field(context, tenant.account_id) if tenant else b""
-
-    def signer(self, domain_id: str) -> Signer | None:
-        domain = self._domains.get(domain_id)
-        if domain is None:
-            return None
-        key = (domain.domain_id, domain.version)
-        if key not in self._signers:
-            self._signers[key] = signer_of(domain, self._secrets)
-        return self._signers[key]
-
-
-def signer_of(domain: Domain, secrets: SecretKeyring) -> Signer:
-    """A signer with both keys of a domain, unvalidated: that takes 0.1 s for an RSA key."""
-    rsa = ed25519 = None
-    if domain.rsa_private_key:
-        der = secrets.decrypt(domain.rsa_private_key)
-        rsa = load_der_private_key(der, None, unsafe_skip_rsa_key_validation=True)
-    if domain.ed25519_private_key:
-        ed25519 = load_der_private_key(secrets.decrypt(domain.ed25519_private_key), None)
-    return Signer(
-        domain.name,
-        domain.rsa_selector or None,
-        rsa if isinstance(rsa, RSAPrivateKey) else None,
-        domain.ed25519_selector or None,
-        ed25519 if isinstance(ed25519, Ed25519PrivateKey) else None,
-    )
+RenderGroup = GroupCommit[DeliveryAssigned, WireMessage | AttemptResult]
 
 
 class Renderer:
@@ -156,26 +89,28 @@ class Renderer:
             is_bulk: RenderGroup(self._render_in_thread, items_max=1) for is_bulk in (False, True)
         }
 
-    async def render(self, context: MessageContext) -> WireMessage | AttemptResult:
-        """Render the message; an AttemptResult is the reason why it cannot be rendered.
+    async def render(self, assignment: DeliveryAssigned) -> WireMessage | AttemptResult:
+        """Render a message; an AttemptResult is the reason why it cannot be rendered.
 
         Raises Unavailable when the store is unavailable, or the directory has no record of the
         tenant or the domain yet.
         """
+        context = assignment.context
         self._signing_keys.check(context)
         size = context.content_bytes
         groups = self._inline if size <= INLINE_BYTES_MAX else self._threaded
-        return await groups[context.priority == PRIORITY_BULK].submit(context, size=size)
+        return await groups[context.priority == PRIORITY_BULK].submit(assignment, size=size)
 
     async def _render(
-        self, contexts: Sequence[MessageContext]
+        self, assignments: Sequence[DeliveryAssigned]
     ) -> list[WireMessage | AttemptResult]:
-        keys = [_email_key(one) for one in contexts]
+        keys = [_email_key(one.context) for one in assignments]
         cached = {key: self._composed_emails[key] for key in keys if key in self._composed_emails}
         sealed = await self._read_contents([key for key in keys if key not in cached])
         rendered: list[WireMessage | AttemptResult] = []
         for start in range(0, len(keys), SLICE):
-            part = zip(contexts[start : start + SLICE], keys[start : start + SLICE], strict=True)
+            end = start + SLICE
+            part = zip(assignments[start:end], keys[start:end], strict=True)
             jobs = [
                 self._create_job(one, key, sealed.get(key), composed=cached.get(key))
                 for one, key in part
@@ -188,12 +123,12 @@ class Renderer:
         return rendered
 
     async def _render_in_thread(
-        self, contexts: Sequence[MessageContext]
+        self, assignments: Sequence[DeliveryAssigned]
     ) -> list[WireMessage | AttemptResult]:
         """Render in a thread: most work on large content releases the interpreter lock."""
-        keys = [_email_key(one) for one in contexts]
+        keys = [_email_key(one.context) for one in assignments]
         sealed = await self._read_contents(keys)
-        pairs = zip(contexts, keys, strict=True)
+        pairs = zip(assignments, keys, strict=True)
         jobs = [self._create_job(one, key, sealed[key], composed=None) for one, key in pairs]
         rendered, _ = await asyncio.to_thread(render_all, jobs, clock.now())
         return rendered
@@ -207,14 +142,15 @@ class Renderer:
 
     def _create_job(
         self,
-        context: MessageContext,
+        assignment: DeliveryAssigned,
         key: _EmailKey,
         sealed: ReadResult | None,
         *,
         composed: ComposedEmail | None,
     ) -> RenderJob | AttemptResult:
-        content_key = self._signing_keys.content_key(context.tenant_id)
-        signer = self._signing_keys.signer(context.domain_id)
+        context, signing_keys = assignment.context, self._signing_keys
+        content_key = signing_keys.content_key(context.tenant_id)
+        signer = signing_keys.signer(context.domain_id)
         if content_key is None:
             return local_refusal("content_unavailable", "the tenant no longer exists")
         if signer is None:
@@ -225,7 +161,8 @@ class Renderer:
             return CONTENT_UNAVAILABLE
         return RenderJob(
             key, context, content_key, signer, sealed or b"", composed,
-            self._signing_keys.tracking_key, self._signing_keys.feedback_field(context),
+            signing_keys.tracking_key, signing_keys.feedback_field(context),
+            signing_keys.feedback_signer(assignment),
         )  # fmt: skip
 
     def _cache(self, composed_emails: _ComposedEmails) -> None:
@@ -263,7 +200,7 @@ def _prepare(
     prepare = partial(
         prepare_message,
         context=job.context, signer=job.signer, now=now, tracking_key=job.tracking_key,
-        feedback_field=job.feedback_field,
+        feedback_field=job.feedback_field, feedback_signer=job.feedback_signer,
     )  # fmt: skip
     return run_render_step(prepare, job.composed or composed[job.key])
 

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Literal
 
 from grpc import StatusCode
 
@@ -32,6 +33,9 @@ from services.router.store.notify import SchedulerNotifier
 
 INVALID = StatusCode.INVALID_ARGUMENT
 PAGE_MAX = 100
+POOL_FIELDS: tuple[Literal["overflow_pool_id", "feedback_domain_id"], ...] = (
+    "overflow_pool_id", "feedback_domain_id",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,12 +213,20 @@ class PolicyServicer(PolicyServiceServicer):
         return pb.AddPoolResponse(pool=pool)
 
     @map_errors
-    async def SetOverflow(  # noqa: N802 - a name of the contract
-        self, request: pb.SetOverflowRequest, _: Context
-    ) -> pb.SetOverflowResponse:
+    async def ChangePool(  # noqa: N802 - a name of the contract
+        self, request: pb.ChangePoolRequest, _: Context
+    ) -> pb.ChangePoolResponse:
+        given = {name for name in POOL_FIELDS if request.HasField(name)}
+        feedback_domain_id = request.feedback_domain_id
+        if feedback_domain_id:
+            feedback_domain_id = parse_id(feedback_domain_id, "feedback_domain_id")
         with refuse_value_errors():
-            pool = await self.pools.set_overflow(request.pool_id, request.overflow_pool_id)
-        return pb.SetOverflowResponse(pool=pool)
+            pool = await self.pools.change(
+                request.pool_id,
+                overflow_id=request.overflow_pool_id if "overflow_pool_id" in given else None,
+                feedback_domain_id=feedback_domain_id if "feedback_domain_id" in given else None,
+            )
+        return pb.ChangePoolResponse(pool=pool)
 
     @map_errors
     async def RemovePool(  # noqa: N802 - a name of the contract

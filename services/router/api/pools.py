@@ -86,19 +86,26 @@ class PoolAdmin:
             await self._publish(tx, removed)
         return removed
 
-    async def set_overflow(self, pool_id: str, overflow_id: str) -> Pool:
-        """overflow_id: empty for none."""
+    async def change(
+        self, pool_id: str, *, overflow_id: str | None = None, feedback_domain_id: str | None = None
+    ) -> Pool:
+        """None: it stays as it is; empty: none."""
         async with self.database.transaction() as tx:
             pools = await directory.load_pools(tx, lock=True)
             found = find_pool(pools, pool_id)
             if overflow_id:
                 overflow_id = find_pool(pools, overflow_id).pool_id
-            if found.pool_id in overflow_chain(pools, overflow_id):
+            if found.pool_id in overflow_chain(pools, overflow_id or ""):
                 raise ValueError(
                     f"Mail of {found.name} would overflow to {found.name} itself. Choose a pool"
                     " that does not overflow to it."
                 )
-            changed = await directory.set_overflow_pool(tx, found.pool_id, overflow_id)
+            changed = await directory.change_pool(
+                tx,
+                found.pool_id,
+                overflow_pool_id=overflow_id,
+                feedback_domain_id=feedback_domain_id,
+            )
             await self._publish(tx, changed)
         return changed
 

@@ -275,6 +275,7 @@ def create_scheduler(deps: Dependencies) -> Scheduler:
             ehlo=deps.ehlo,
             valid_s=settings.assignment_valid_s,
             limits_mailbox=deps.mailbox_policies.is_limited,
+            feedback_sites=deps.rules.complaint_domain_sites,
         )
         return Cell(
             deps.policies,

@@ -1,12 +1,11 @@
 """Read the files of rules: the engine's own, and those that settings name."""
 
-import tomllib
 from importlib.resources import files
 from pathlib import Path
 
 from kernel.errors import ConfigError
 from services.router.domain.adaptation import AdaptationRules
-from services.router.domain.feedback_rules import parse_feedback_rules
+from services.router.domain.feedback_rules import parse_complaint_sites, parse_feedback_rules
 from services.router.domain.ramps import parse_ramps
 from services.router.domain.reputation import ReputationPolicy
 from services.router.domain.routes import StaticRoutes
@@ -47,7 +46,7 @@ def read_adaptation_rules(settings: Settings) -> AdaptationRules:
     try:
         text = read_file(settings.feedback_file) or read_shipped("feedback.toml")
         feedback = parse_feedback_rules(text)
-        complaint_sites = frozenset(tomllib.loads(text).get("complaint_sites", ()))
+        complaint_sites, complaint_domain_sites = parse_complaint_sites(text)
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(f"ROUTER_FEEDBACK_FILE: {error}") from error
     return AdaptationRules(
@@ -55,6 +54,7 @@ def read_adaptation_rules(settings: Settings) -> AdaptationRules:
         feedback=feedback,
         big_sites=provider_sites(),
         complaint_sites=complaint_sites,
+        complaint_domain_sites=complaint_domain_sites,
         policy=ReputationPolicy(settings.reputation_policy),
         checks_required=settings.source_checks == "require",
         listings_suspend=settings.dnsbl_suspends,

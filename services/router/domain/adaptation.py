@@ -47,15 +47,16 @@ RAISING = (Change.STARTED, Change.ADVANCED, Change.RESUMED, Change.FINISHED)
 @dataclass(frozen=True, slots=True)
 class AdaptationRules:
     """big_sites: with a warmup of their own. complaint_sites: those that report complaints.
-    policy: of tenants without one of their own. policy_of: that of a tenant; None: it has none.
-    checks_required: a source must pass its self-checks before it sends. listings_suspend: a source
-    in a DNSBL sends nothing. default_ramp: of warmups without another one. static_sites: those of
-    static routes."""
+    complaint_domain_sites: of these, those that know senders by a DKIM domain. policy: of tenants
+    without one of their own. policy_of: that of a tenant; None: it has none. checks_required: a
+    source must pass its self-checks before it sends. listings_suspend: a source in a DNSBL sends
+    nothing. default_ramp: of warmups without another one. static_sites: those of static routes."""
 
     ramps: Mapping[str, Ramp] = field(default_factory=dict)
     feedback: Sequence[FeedbackRule] = ()
     big_sites: Collection[str] = ()
     complaint_sites: Collection[str] = ()
+    complaint_domain_sites: Collection[str] = ()
     policy: ReputationPolicy = ReputationPolicy.STANDARD
     policy_of: Callable[[str], ReputationPolicy | None] = lambda _: None
     checks_required: bool = False

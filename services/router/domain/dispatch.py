@@ -74,7 +74,8 @@ class DispatchContext:
     """The inputs of every dispatch decision, besides the row.
 
     route_of: the known route of a domain, or None. pool_of: the pool of a tenant.
-    valid_s: time from an assignment to `not_after`. limits_mailbox: whether the tenant of a mailbox
+    valid_s: time from an assignment to `not_after`. feedback_sites: those that know senders by a
+    DKIM domain, in their feedback loop. limits_mailbox: whether the tenant of a mailbox
     has limited it.
     """
 
@@ -85,6 +86,7 @@ class DispatchContext:
     ehlo: str
     valid_s: float
     limits_mailbox: Callable[[str], bool] = lambda _: False
+    feedback_sites: Collection[str] = ()
 
 
 class ReadyMessage(NamedTuple):
@@ -180,6 +182,7 @@ def assign(
         egress,
         route,
         ehlo=dispatch_context.ehlo,
+        signs_for_feedback=route.site in dispatch_context.feedback_sites,
         site_limits=dispatch_context.shaping.of(route.site),
         per_second_max=per_second_max,
     ) + not_after_field(not_after_s)
@@ -204,6 +207,7 @@ def assignment_template(
     route: Route,
     *,
     ehlo: str,
+    signs_for_feedback: bool,
     site_limits: SiteLimits,
     per_second_max: float,
 ) -> bytes:
@@ -222,6 +226,7 @@ def assignment_template(
         messages_per_connection_max=site_limits.messages_per_connection_max,
         per_second_max=per_second_max,
         static_route=route.is_static,
+        feedback_domain_id=egress.feedback_domain_id if signs_for_feedback else "",
     ).SerializeToString()
 
 

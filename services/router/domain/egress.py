@@ -28,7 +28,8 @@ CapacityOf = Callable[["EgressSource"], Capacity]
 
 @dataclass(frozen=True, slots=True)
 class EgressSource:
-    """A source IP with its EHLO name. If source_ip is empty, the host's default route is used."""
+    """A source IP with its EHLO name. If source_ip is empty, the host's default route is used.
+    feedback_domain_id: of its pool."""
 
     egress_id: str
     pool_id: str
@@ -36,6 +37,7 @@ class EgressSource:
     ehlo: str
     source_ipv6: str = ""
     paused: bool = False
+    feedback_domain_id: str = ""
 
 
 SANDBOX_SOURCE = EgressSource(SANDBOX, "", "", "")

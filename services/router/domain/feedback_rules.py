@@ -64,6 +64,19 @@ def parse_feedback_rules(text: str) -> tuple[FeedbackRule, ...]:
     return rules
 
 
+def parse_complaint_sites(text: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The sites that report complaints, and those of them that know senders by a DKIM domain.
+    Raises ValueError."""
+    rules = tomllib.loads(text)
+    sites = frozenset(rules.get("complaint_sites", ()))
+    by_domain = frozenset(rules.get("complaint_domain_sites", ()))
+    if unknown := sorted(by_domain - sites):
+        raise ValueError(
+            f"complaint_domain_sites names {', '.join(unknown)}. Add it to complaint_sites, too."
+        )
+    return sites, by_domain
+
+
 def parse_rule(entry: Mapping[str, Any]) -> FeedbackRule:
     return FeedbackRule(
         name=str(entry.get("name", "")),

@@ -8,7 +8,10 @@ from kernel.database import Transaction
 from services.router.domain.egress import EgressSource as RoutingSource
 from services.router.domain.message import CELL
 
-POOL_COLUMNS = "pool_id::text, version, deleted, name, cell, coalesce(overflow_pool_id::text, '')"
+POOL_COLUMNS = (
+    "pool_id::text, version, deleted, name, cell, coalesce(overflow_pool_id::text, ''),"
+    " coalesce(feedback_domain_id::text, '')"
+)
 
 LOAD_POOLS = f"SELECT {POOL_COLUMNS} FROM router.pools ORDER BY pool_id"  # noqa: S608 - constants
 
@@ -20,8 +23,10 @@ WHERE pool_id = %s AND NOT EXISTS (
 RETURNING {POOL_COLUMNS}
 """  # noqa: S608 - constants only
 
-SET_OVERFLOW_POOL = f"""
-UPDATE router.pools SET version = version + 1, overflow_pool_id = nullif(%s, '')::uuid
+CHANGE_POOL = f"""
+UPDATE router.pools SET version = version + 1,
+    overflow_pool_id = nullif(coalesce(%s, overflow_pool_id::text), '')::uuid,
+    feedback_domain_id = nullif(coalesce(%s, feedback_domain_id::text), '')::uuid
 WHERE pool_id = %s RETURNING {POOL_COLUMNS}
 """  # noqa: S608 - constants only
 
@@ -51,7 +56,8 @@ ORDER BY egress_id DESC LIMIT %(limit)s
 async def load_cell_sources(tx: Transaction) -> list[RoutingSource]:
     """The sources of the cell, including paused ones."""
     rows = await tx.rows(
-        "SELECT egress_id::text, pool_id::text, source_ip, ehlo, source_ipv6, paused"
+        "SELECT egress_id::text, pool_id::text, source_ip, ehlo, source_ipv6, paused,"
+        " coalesce(feedback_domain_id::text, '')"
         " FROM router.egress_sources"
         " JOIN router.pools USING (pool_id)"
         " WHERE cell = %s AND NOT egress_sources.deleted AND NOT pools.deleted"
@@ -78,7 +84,10 @@ async def load_pools(tx: Transaction, *, lock: bool = False) -> list[Pool]:
 
 
 def pool_from_row(row: Sequence[object]) -> Pool:
-    names = ("pool_id", "version", "deleted", "name", "cell", "overflow_pool_id")
+    names = (
+        *("pool_id", "version", "deleted", "name", "cell"),
+        *("overflow_pool_id", "feedback_domain_id"),
+    )
     return Pool(**dict(zip(names, row, strict=True)))  # type: ignore[arg-type]
 
 
@@ -132,9 +141,15 @@ async def remove_pool(tx: Transaction, pool_id: str) -> Pool | None:
     return pool_from_row(rows[0]) if rows else None
 
 
-async def set_overflow_pool(tx: Transaction, pool_id: str, overflow_pool_id: str) -> Pool:
-    """The pool with its next version. overflow_pool_id: empty for none."""
-    [row] = await tx.rows(SET_OVERFLOW_POOL, (overflow_pool_id, pool_id))
+async def change_pool(
+    tx: Transaction,
+    pool_id: str,
+    *,
+    overflow_pool_id: str | None = None,
+    feedback_domain_id: str | None = None,
+) -> Pool:
+    """The pool with its next version. None: it stays as it is; empty: none."""
+    [row] = await tx.rows(CHANGE_POOL, (overflow_pool_id, feedback_domain_id, pool_id))
     return pool_from_row(row)
 
 

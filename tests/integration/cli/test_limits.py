@@ -63,6 +63,7 @@ def test_limits_are_set_shown_and_removed(shell: Shell) -> None:
         ("pool set-overflow default default", "would overflow to default itself"),
         ("pool set-overflow default nowhere", "There is no pool 'nowhere'"),
         ("pool add default", "There is a pool default already"),
+        ("pool set-feedback-domain default nowhere.net", "There is no domain 'nowhere.net'"),
         ("queues cancel --tenant careful", "Name what to cancel"),
         ("queues cancel --tenant careful --sender @", "is not a valid"),
     ],

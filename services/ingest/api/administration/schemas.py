@@ -122,6 +122,7 @@ class PoolResponse(Struct):
     id: Id
     name: str
     overflow_pool_id: Id | None
+    feedback_domain_id: Id | None
     cell: str
 
 

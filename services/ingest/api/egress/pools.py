@@ -1,20 +1,28 @@
 """Egress pools, for operators. The router owns them."""
 
 from collections.abc import Sequence
+from http import HTTPStatus
 from operator import attrgetter
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
+from contracts.ingest.v1.directory_pb2 import Domain
 from contracts.router.v1 import policy_service_pb2 as pb
 from contracts.router.v1.directory_pb2 import Pool
 from services.ingest.api.administration.audit_log import AuditLog
-from services.ingest.api.administration.base import Directory, Name, paginate, parse_id
+from services.ingest.api.administration.base import (
+    Directory,
+    Name,
+    check_id,
+    paginate,
+    parse_id,
+)
 from services.ingest.api.callers import Caller
 from services.ingest.api.egress.owners import Owners
 from services.ingest.api.egress.router_client import EgressRouterClient, pointing_to
 from services.ingest.domain.email import RequestModel
-from services.ingest.domain.problem import not_found
+from services.ingest.domain.problem import Fault, Problem, invalid, not_found
 from services.ingest.store.audit_log import Subject
 from services.ingest.store.directory_lists import Owner, Page
 
@@ -32,9 +40,12 @@ class CreatePoolRequest(RequestModel):
 
 
 class UpdatePoolRequest(RequestModel):
-    """overflow_pool_id: of the pool whose warm sources help; null for none."""
+    """Only the given fields are changed. overflow_pool_id: of the pool whose warm sources help;
+    feedback_domain_id: of the domain whose DKIM keys also sign mail to sites with a feedback loop
+    by domain, such as Yahoo. null: none."""
 
-    overflow_pool_id: str | None
+    overflow_pool_id: str | UnsetType | None = UNSET
+    feedback_domain_id: str | UnsetType | None = UNSET
 
 
 class Pools:
@@ -72,11 +83,13 @@ class Pools:
     async def update(self, caller: Caller, pool_id: str, given: UpdatePoolRequest) -> Pool:
         before = await self._get(pool_id)
         subject = await self._subject_of(before)
-        request = pb.SetOverflowRequest(
-            pool_id=before.pool_id, overflow_pool_id=given.overflow_pool_id or ""
-        )
+        request = pb.ChangePoolRequest(pool_id=before.pool_id)
+        if given.overflow_pool_id is not UNSET:
+            request.overflow_pool_id = given.overflow_pool_id or ""
+        if given.feedback_domain_id is not UNSET:
+            request.feedback_domain_id = await self._domain_id(given.feedback_domain_id or "")
         with pointing_to("#/overflow_pool_id"):
-            pool = (await self._router.policy(self._router.policies.SetOverflow, request)).pool
+            pool = (await self._router.policy(self._router.policies.ChangePool, request)).pool
         await self._audit_log.record(caller, (subject, before, pool))
         return pool
 
@@ -88,6 +101,20 @@ class Pools:
         await self._router.policy(self._router.policies.RemovePool, request)
         await self._audit_log.record(caller, (subject, before, None))
         return before.pool_id
+
+    async def _domain_id(self, domain_id: str) -> str:
+        """The id of a domain of the directory; empty for none. Raises Problem 422."""
+        if not domain_id:
+            return ""
+        pointer = "#/feedback_domain_id"
+        wanted = check_id(domain_id, pointer)
+        try:
+            return (await self._directory.get(Domain, Owner(), wanted)).domain_id
+        except Problem as problem:
+            if problem.status != HTTPStatus.NOT_FOUND:
+                raise
+            detail = "There is no domain with this id. Add the domain first."
+            raise invalid([Fault(pointer, "not_found", detail)]) from problem
 
     async def _get(self, pool_id: str) -> Pool:
         """Raises Problem 404."""

@@ -62,6 +62,7 @@ def pool_to_json(pool: Pool) -> dict[str, object]:
         "id": pool.pool_id,
         "name": pool.name,
         "overflow_pool_id": pool.overflow_pool_id or None,
+        "feedback_domain_id": pool.feedback_domain_id or None,
         "cell": pool.cell,
     }
 

@@ -60,11 +60,12 @@ def _add_changes(router: APIRouter, access: RestAccess, pools: Pools) -> None:
 
     @router.patch(
         "/{pool_id}",
-        openapi_extra=body_schema(UpdatePoolRequest, "the overflow pool"),
-        summary="Change the overflow of an egress pool",
+        openapi_extra=body_schema(UpdatePoolRequest, "changes of a pool"),
+        summary="Change an egress pool",
     )
     async def update(incoming: Incoming, pool_id: str) -> Response:
-        """Its mail at a site overflows while its own sources cannot send more there."""
+        """Its mail at a site overflows while its own sources cannot send more there. Its feedback
+        domain signs mail to sites whose feedback loop knows senders by their DKIM domain."""
         caller = await access.authenticate_caller(incoming)
         given = await decode_request_body(incoming, decode_update)
         return json_response(pool_to_json(await pools.update(caller, pool_id, given)))

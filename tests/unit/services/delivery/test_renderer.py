@@ -7,8 +7,10 @@ from typing import cast
 import pytest
 
 from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, PRIORITY_EXPRESS, MessageContext, Priority
+from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel.content import ContentNotFound, ContentStore
-from services.delivery.loops.rendering import INLINE_BYTES_MAX, Renderer, SigningKeys
+from services.delivery.loops.rendering import INLINE_BYTES_MAX, Renderer
+from services.delivery.loops.signing_keys import SigningKeys
 
 
 class EmptyStore:
@@ -38,7 +40,7 @@ async def test_express_mail_does_not_wait_for_all_bulk_mail(size: int) -> None:
         context = MessageContext(
             email_id=name, content_ref=name, content_bytes=size, priority=priority
         )
-        await renderer.render(context)
+        await renderer.render(DeliveryAssigned(context=context))
         done.append(name)
 
     async with asyncio.TaskGroup() as tasks:

@@ -1,5 +1,6 @@
 """Rendering a message for one recipient."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -92,6 +93,29 @@ def test_both_signatures_verify_with_another_implementation() -> None:
     for index in range(2):
         verifier = dkim.DKIM(message)
         assert verifier.verify(idx=index, dnsfunc=lambda name, timeout=5: RECORDS[name])
+
+
+def test_a_feedback_domain_signs_below_the_sender() -> None:
+    feedback = Signer("feedback.example", "r2", RSA, "e2", ED)
+    records = RECORDS | {
+        b"r2._domainkey.feedback.example.": dkim_record(RSA.public_key()).encode(),
+        b"e2._domainkey.feedback.example.": dkim_record(ED.public_key()).encode(),
+    }
+    job = create_job(content())
+    twice = replace(job, feedback_signer=feedback)
+    [once, both, again], _ = render_all([job, twice, job], NOW)
+    assert isinstance(both, WireMessage)
+    assert once == again == render(content())
+    message = dot_unstuff(both.wire)
+    for index in range(4):
+        assert dkim.DKIM(message).verify(idx=index, dnsfunc=lambda name, timeout=5: records[name])
+    fields = parse(both).get_all("DKIM-Signature", [])
+    assert [one.split("d=")[1].split(";")[0] for one in fields] == [
+        *["sender.example"] * 2,
+        *["feedback.example"] * 2,
+    ]
+    assert fields[:2] == parse(once).get_all("DKIM-Signature", [])
+    assert both.size == len(message)
 
 
 def test_the_message_has_the_fields_of_the_request() -> None:

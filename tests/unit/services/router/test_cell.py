@@ -1,8 +1,11 @@
 """Due rows are assigned, suppressed, requeued or left in their queue."""
 
+from dataclasses import replace
+
 import pytest
 
 from contracts.router.v1.events_pb2 import DeliveryAssigned
+from services.router.domain.adaptation import AdaptationRules
 from services.router.domain.dispatch import Assignment, DispatchResult
 from services.router.domain.events import UnansweredAssignment, delivery_assigned
 from services.router.domain.ledger import Scope, ScopeKind, Suspension
@@ -64,6 +67,19 @@ def test_an_assignment_has_both_addresses_of_its_egress_source() -> None:
         "2001:db8::1",
     )
     assert assignment.event.ehlo == "out.test"
+
+
+@pytest.mark.parametrize(("sites", "signed_by"), [(("site",), "d1"), (("yahoo",), ""), ((), "")])
+def test_the_feedback_domain_of_a_pool_signs_for_sites_with_a_loop_by_domain(
+    sites: tuple[str, ...], signed_by: str
+) -> None:
+    cell = memory_cell(rules=AdaptationRules(complaint_domain_sites=sites))
+    [source] = sources("e1")
+    cell.cell.replace_sources([replace(source, feedback_domain_id="d1")], now_s=NOW_S)
+    [assignment] = dispatched(due_message(), cell=cell).assignments
+    assert assignment.event.feedback_domain_id == signed_by
+    row = UnansweredAssignment("m1", 1, 0, False, assignment.stored_event, b"")
+    assert delivery_assigned(row).feedback_domain_id == signed_by
 
 
 def test_an_assignment_is_republished_byte_for_byte_from_its_row() -> None:

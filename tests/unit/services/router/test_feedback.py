@@ -19,6 +19,7 @@ from services.router.domain.feedback import (
 from services.router.domain.feedback_rules import (
     Action,
     lint_feedback_rules,
+    parse_complaint_sites,
     parse_feedback_rules,
 )
 from services.router.domain.ledger import Scope, ScopeKind
@@ -27,6 +28,7 @@ from services.router.domain.overrides import RESTORE_SHARES, Overrides, Override
 from services.router.domain.policies import egress_site_scope
 from services.router.domain.reasons import WaitReason
 from services.router.domain.results import AttemptResult
+from services.router.domain.shaping import provider_sites
 
 RULES = parse_feedback_rules((files("services.router") / "feedback.toml").read_text("utf-8"))
 TSS04 = "[TSS04] Messages from 192.0.2.1 temporarily deferred due to unexpected volume"
@@ -224,6 +226,16 @@ def test_an_operator_removes_an_override() -> None:
     assert feedback.suspension_of(YAHOO, 1002.0) is None
     with pytest.raises(KeyError):
         feedback.remove(override.override_id, removed_by="ann", now_s=1003.0)
+
+
+def test_sites_with_a_loop_by_domain_report_complaints() -> None:
+    shipped = (files("services.router") / "feedback.toml").read_text("utf-8")
+    sites, by_domain = parse_complaint_sites(shipped)
+    assert by_domain == {"yahoo"}
+    assert by_domain < sites <= provider_sites()
+    assert parse_complaint_sites("") == (frozenset(), frozenset())
+    with pytest.raises(ValueError, match="complaint_domain_sites names google"):
+        parse_complaint_sites('complaint_domain_sites = ["google"]')
 
 
 def test_the_linter_reports_rules_that_never_match_or_never_end() -> None:

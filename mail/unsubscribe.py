@@ -1,14 +1,20 @@
 """Unsubscribing: List-Unsubscribe (RFC 2369) and one click (RFC 8058).
 
 A mail client's POST has no cookie and no login, so its URL contains a signed token. A GET must not
-change anything, because scanners follow every link.
+change anything, because scanners follow every link. The token has the recipient, encrypted: it is
+valid for as long as its key, whatever is still known of the message.
 """
 
+import hmac
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import parse_qsl
 from uuid import UUID
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from mail import headers, parser, signed_token
 
@@ -22,11 +28,14 @@ URL_PLACEHOLDER = "{{unsubscribe_url}}"  # stands for the URL of each message, i
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """The subscription to end: the message, its tenant, and the list ("" for all mail)."""
+    """The subscription to end: the message, its tenant, the list ("" for all mail), and the
+    recipient. test: of test mail."""
 
     tenant_id: UUID
     message_id: UUID
     list_name: str = ""
+    recipient: str = ""
+    test: bool = False
 
 
 def unsubscribe_fields(
@@ -57,10 +66,16 @@ def is_field(name: str) -> bool:
 
 def sign(subscription: Subscription, key: bytes) -> str:
     """The token for the URL. `key`: at least 16 secret octets."""
+    message = subscription.message_id.bytes
+    sealed = _cipher(key).encrypt(
+        _nonce(message), bytes((subscription.test,)) + subscription.recipient.encode("utf-8"), None
+    )
     return signed_token.sign(
         _PURPOSE,
         subscription.tenant_id.bytes
-        + subscription.message_id.bytes
+        + message
+        + len(sealed).to_bytes(2, "big")
+        + sealed
         + subscription.list_name.encode("utf-8"),
         key,
     )
@@ -68,14 +83,38 @@ def sign(subscription: Subscription, key: bytes) -> str:
 
 def verify(text: str, keys: Iterable[bytes]) -> Subscription | None:
     """The subscription that a token stands for; None if it is forged: respond 404."""
-    payload = signed_token.verify(_PURPOSE, text, keys)
-    if payload is None or len(payload) < 32:
+    for key in keys:
+        if (payload := signed_token.verify(_PURPOSE, text, [key])) is not None:
+            return _read(payload, key)
+    return None
+
+
+def _read(payload: bytes, key: bytes) -> Subscription | None:
+    tenant, message, rest = payload[:16], payload[16:32], payload[34:]
+    size = int.from_bytes(payload[32:34], "big")
+    try:
+        opened = _cipher(key).decrypt(_nonce(message), rest[:size], None)
+        return Subscription(
+            UUID(bytes=tenant),
+            UUID(bytes=message),
+            rest[size:].decode("utf-8"),
+            opened[1:].decode("utf-8"),
+            test=bool(opened[0]),
+        )
+    except (InvalidTag, ValueError, IndexError):
         return None
-    return Subscription(
-        UUID(bytes=payload[:16]),
-        UUID(bytes=payload[16:32]),
-        payload[32:].decode("utf-8", "replace"),
-    )
+
+
+@lru_cache(maxsize=64)
+def _cipher(key: bytes) -> AESGCM:
+    """With a key of its own, derived from that of the signature."""
+    return AESGCM(hmac.digest(key, b"unsubscribe recipient", "sha256"))
+
+
+def _nonce(message_id: bytes) -> bytes:
+    """12 octets of which 74 bits are random (RFC 9562 §5.7). A message has one recipient, so that
+    no nonce is used for two plaintexts, and its token is the same on every attempt."""
+    return message_id[4:]
 
 
 def is_one_click(content_type: str, body: bytes) -> bool:

@@ -79,7 +79,7 @@ class Handlers:
     async def on_event(self, batch: Sequence[Message], tx: Transaction) -> list[HandlerResult]:
         """Record events by message, and the few events of endpoints separately."""
         log_events = [log_event_of(event) for event in batch]
-        dropped = await self._dropped_subjects(
+        dropped = subjects_of_links(log_events) | await self._dropped_subjects(
             tx, {log_event.subject_id for log_event in log_events if log_event.email_id}
         )
         live = [
@@ -89,7 +89,12 @@ class Handlers:
         ]
         recorded, endpoints = await record_all(tx, live, accounts=accounts_of(log_events))
         entries = recorded.entries + await new_endpoint_entries(
-            tx, [log_event for log_event in log_events if not log_event.email_id]
+            tx,
+            [
+                log_event
+                for log_event in log_events
+                if not log_event.email_id and log_event.subject_id not in dropped
+            ],
         )
         positions = log.positions_of(entries)
         deliveries, attempts = self._plan_deliveries(entries, endpoints, positions=positions)
@@ -151,6 +156,15 @@ class Handlers:
                         )
                     )
         return deliveries, attempts
+
+
+def subjects_of_links(log_events: Iterable[LogEvent]) -> set[str]:
+    """Messages that the log no longer has, whose recipients unsubscribed by a link in them."""
+    return {
+        one.subject_id
+        for one in log_events
+        if one.kind == EventKind.UNSUBSCRIBED and not one.email_id
+    }
 
 
 def is_subscribed(endpoint: Endpoint, log_event: LogEvent, name: str) -> bool:

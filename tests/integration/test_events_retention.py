@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from contracts.events.v1.events_pb2 import RecipientUnsubscribed
 from kernel import ids
 from kernel.database import Database
 from kernel.handler_result import HandlerResult
@@ -95,6 +96,27 @@ def test_only_events_older_than_the_window_are_dropped(
             results = await handlers.on_event([ancient.accepted(), fresh.accepted()], tx)
         assert results[0] == TOO_OLD
         assert results[1] != TOO_OLD
+
+    run_scenario(database, scenario)
+
+
+def test_who_unsubscribes_by_a_link_that_outlived_the_log_is_not_logged(
+    database: FreshDatabase,
+) -> None:
+    fresh = MessageEvents()
+    gone = RecipientUnsubscribed(
+        message_id=message_of_day(TODAY - timedelta(days=60)).message_id,
+        tenant_id=fresh.tenant_id, recipient="ann@example.net", scope="all", method="page", day=1,
+    )  # fmt: skip
+
+    async def scenario(system: Database) -> None:
+        handlers = Handlers(lambda _: 0, lambda _: None, 60.0)
+        async with system.transaction() as tx:
+            results = await handlers.on_event([gone, fresh.accepted()], tx)
+        assert results == [TOO_OLD, LOGGED]
+        with database.connect() as owner:
+            query = "SELECT count(*) FROM events.unpartitioned_log WHERE subject_id = %s"
+            assert owner.execute(query, (gone.message_id,)).fetchone() == (0,)
 
     run_scenario(database, scenario)
 

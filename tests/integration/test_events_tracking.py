@@ -192,6 +192,36 @@ def test_hits_of_mail_that_the_log_has_dropped_hold_up_no_others(run: Callable[.
     run(scenario, tracking_unknown_wait_s=100_000.0)
 
 
+def test_links_outlive_the_log(
+    run: Callable[..., None], bootstrap_servers: str, topic_prefix: str
+) -> None:
+    """Whoever still has the mail can leave by the button of the mail program."""
+
+    async def scenario(events: Running, client: LinkClient) -> None:
+        old = MessageEvents()
+        old.message_id = str(uuid7_of(clock.now_ms() - 700 * DAY_MS, bytes(10)))
+        assert (await client.request(click_path(old, URL))).headers["location"] == URL
+        for body in (ONE_CLICK, ONE_CLICK):
+            leave = unsubscribe_path(old, "offers")
+            assert (await client.request(leave, "POST", body=body)).status == 200
+        message = await publish_delivered(events)
+        await client.request(click_path(message, URL))
+        await events.wait_recorded(message, 6)
+        topic = f"{topic_prefix}events.recipient-unsubscribed.v1"
+        found: set[tuple[str, ...]] = set()
+        while not found:
+            found = {
+                (event.scope, event.list, event.recipient, event.tenant_id, event.method)
+                for one in await all_of(topic, bootstrap_servers)
+                if (event := RecipientUnsubscribed.FromString(one.value)).message_id
+                == old.message_id
+            }
+        assert found == {("list/offers", "offers", "ann@example.net", old.tenant_id, "one_click")}
+        assert events.count(old) == 0
+
+    run(scenario, tracking_unknown_wait_s=100_000.0)
+
+
 def test_modes_below_identified_reveal_no_recipient(run: Callable[..., None]) -> None:
     async def scenario(events: Running, client: LinkClient) -> None:
         known, nobody = await publish_delivered(events), await publish_delivered(events)

@@ -27,7 +27,7 @@ TENANT, MESSAGE = UUID(int=1), UUID("01a21f53-9e27-7000-9aa0-821cb95b7018")
 URL = "https://shop.example/a?b=1&c=(2)|3,'4'!@#d"
 CLICK = tracking.click_token(Click(TENANT, MESSAGE, URL), KEY)
 OPEN = tracking.open_token(PixelOpen(TENANT, MESSAGE), KEY)
-LEAVE = unsubscribe.sign(Subscription(TENANT, MESSAGE, "offers & more"), KEY)
+LEAVE = unsubscribe.sign(Subscription(TENANT, MESSAGE, "offers & more", "ann@example.net"), KEY)
 URLENCODED = b"application/x-www-form-urlencoded"
 
 
@@ -54,11 +54,7 @@ class Listener:
         self.own_hosts = DomainHosts(None)
         hosts = TrackingHosts(brands or Brands(), self.own_hosts.target_of, lambda: True)
         reducer = ClientReducer(b"s" * 32, default_rules())
-        self.dropped: set[str] = set()  # ids of messages of which the log no longer has the day
-        self.app = TrackingApp(
-            [KEY, OLD], cast(Any, self.recorder), reducer, hosts=hosts,
-            is_dropped=self.dropped.__contains__,
-        )  # fmt: skip
+        self.app = TrackingApp([KEY, OLD], cast(Any, self.recorder), reducer, hosts=hosts)
         self.config = uvicorn.Config(
             cast(Any, self.app), http=HttpProtocol, ws="none", lifespan="off", log_config=None,
             server_header=False,

@@ -38,7 +38,9 @@ def open_path(message: MessageEvents, mode: TrackingMode = IDENTIFIED) -> str:
 
 
 def unsubscribe_path(message: MessageEvents, list_name: str = "") -> str:
-    leaves = Subscription(UUID(message.tenant_id), UUID(message.message_id), list_name)
+    leaves = Subscription(
+        UUID(message.tenant_id), UUID(message.message_id), list_name, "ann@example.net"
+    )
     return f"/u/{unsubscribe.sign(leaves, SIGNING_KEY)}"
 
 

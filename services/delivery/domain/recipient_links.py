@@ -31,19 +31,24 @@ class Slot(NamedTuple):
 
 
 class MessageTokens(NamedTuple):
-    """The tokens of one message. key: the derived key for tracking. mode: of opens and clicks."""
+    """The tokens of one message. key: the derived key for tracking. mode: of opens and clicks.
+    recipient, test: for the token to unsubscribe."""
 
     tenant_id: UUID
     message_id: UUID
     key: bytes
     mode: TrackingMode
+    recipient: str
+    test: bool
 
     def token(self, slot: Slot) -> str:
         """Of any slot but a click."""
-        tenant_id, message_id, key, mode = self
+        tenant_id, message_id, key, mode, recipient, test = self
         if slot.kind == OPEN:
             return tracking.open_token(tracking.PixelOpen(tenant_id, message_id, mode), key)
-        subscription = unsubscribe.Subscription(tenant_id, message_id, slot.target)
+        subscription = unsubscribe.Subscription(
+            tenant_id, message_id, slot.target, recipient, test=test
+        )
         return unsubscribe.sign(subscription, key)
 
     def values(self, slots: Sequence[Slot]) -> dict[Slot, bytes]:

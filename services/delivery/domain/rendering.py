@@ -197,8 +197,9 @@ def prepare_message(
     body = FilledBody(b"", 0, composed.body_hash)
     if composed.unsubscribe is not None or composed.spliced is not None:
         tokens = MessageTokens(
-            UUID(context.tenant_id), UUID(context.message_id), tracking_key, composed.tracking_mode
-        )
+            UUID(context.tenant_id), UUID(context.message_id), tracking_key, composed.tracking_mode,
+            context.recipient, context.test,
+        )  # fmt: skip
         if composed.unsubscribe is not None:
             fields += unsubscribe_fields(composed.unsubscribe, tokens)
         if composed.spliced is not None:

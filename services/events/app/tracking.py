@@ -18,13 +18,11 @@ from services.events.api.tracking.hosts import TrackingHosts
 from services.events.api.tracking.recorder import HitRecorder
 from services.events.app.certificates import HostTls
 from services.events.domain.hit import ClientReducer
-from services.events.loops.oldest_log_day import OldestLogDay
 from services.events.loops.tracking_hits import TrackingHits
 from services.events.settings import Settings
 from services.events.store.hit_spool import HitSpool
 
 INTERVAL_S = 0.3
-DAYS_INTERVAL_S = 60.0
 
 
 class Tracking(NamedTuple):
@@ -54,8 +52,7 @@ def create_tracking(
     recorder = HitRecorder(spool)
     keys = [derived_key(key, "tracking") for key in settings.secret_keys]
     clients = ClientReducer(derived_key(settings.secret_keys[0], "tracking source"), rules)
-    oldest = OldestLogDay(database, retention_days=settings.log_retention_days)
-    app = TrackingApp(keys, recorder, clients, hosts=hosts, is_dropped=oldest.is_dropped)
+    app = TrackingApp(keys, recorder, clients, hosts=hosts)
     hits = TrackingHits(
         database, outbox, spool, rules, health,
         linger_s=settings.tracking_linger_s, unknown_wait_s=settings.tracking_unknown_wait_s,
@@ -64,9 +61,7 @@ def create_tracking(
         *create_servers(settings, app, certificates, find=host_tls.find),
         *host_tls.loops,
         # Of its own health: a spool that cannot be read must not make the rest of events not ready.
-        *create_loops(
-            [(INTERVAL_S, hits.run_once), (DAYS_INTERVAL_S, oldest.run_once)], DependencyHealth()
-        ),
+        *create_loops([(INTERVAL_S, hits.run_once)], DependencyHealth()),
     ]
     return Tracking(loops, [recorder.close, *host_tls.parts])
 

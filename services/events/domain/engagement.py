@@ -37,7 +37,8 @@ _CERTAINTIES = {
 
 
 class DeliveredMessage(NamedTuple):
-    """A message of the log. delivered_ms: 0 if that is not known yet."""
+    """A message of the log. delivered_ms: 0 if that is not known yet. email_id, account_id: empty
+    for a message that only a link still names."""
 
     message_id: str
     email_id: str
@@ -208,6 +209,14 @@ def hit_event(
     if isinstance(event, LinkClicked):
         event.link, event.link_id = hit.target, link_id_of(hit.target)
     return event
+
+
+def unsubscribed_by_link(hit: Hit) -> RecipientUnsubscribed | None:
+    """The event of a hit whose message the log no longer has; None if the hit says too little."""
+    if hit.kind != HitKind.UNSUBSCRIBE or not hit.recipient:
+        return None
+    named = DeliveredMessage(hit.message_id, "", hit.tenant_id, "", hit.recipient, hit.test)
+    return unsubscribed_event(hit, named)
 
 
 def unsubscribed_event(hit: Hit, message: DeliveredMessage) -> RecipientUnsubscribed:

@@ -39,7 +39,8 @@ class Client(NamedTuple):
 
 class Hit(msgspec.Struct, frozen=True, array_like=True):
     """target: the link of a click, the list of an unsubscription. source: hash of the client.
-    method: GET or HEAD; one_click or page. certainty: of machine_reason, or empty."""
+    method: GET or HEAD; one_click or page. certainty: of machine_reason, or empty. recipient, test:
+    of an unsubscription, for the time when the log no longer has the message."""
 
     kind: HitKind
     mode: TrackingMode
@@ -53,6 +54,8 @@ class Hit(msgspec.Struct, frozen=True, array_like=True):
     user_agent: str = ""
     machine_reason: str = ""
     certainty: str = ""
+    recipient: str = ""
+    test: bool = False
 
     @property
     def minute(self) -> int:

@@ -182,7 +182,7 @@ def log_event_of(event: Any) -> LogEvent:  # noqa: ANN401 - one of MESSAGE_EVENT
     kind, placement = MESSAGE_EVENTS[type(event)]
     context = event.context if kind in WITH_CONTEXT else event
     email_id = context.email_id
-    if not email_id:
+    if not email_id and kind != EventKind.UNSUBSCRIBED:  # a link has told all that is known
         raise ValueError(f"the {kind.name.lower()} event has no email_id")
     rank, step = placement(event)
     subject_id, tenant_id, recipient = event.message_id, context.tenant_id, context.recipient

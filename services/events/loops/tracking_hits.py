@@ -24,6 +24,7 @@ from services.events.domain.engagement import (
     Engagement,
     record_hits,
     subject_of,
+    unsubscribed_by_link,
 )
 from services.events.domain.hit import Hit, decode_hit
 from services.events.store import engagement
@@ -93,12 +94,16 @@ class TrackingHits:
                 return position
             hits = [one.hit for one in read if one.hit]
             known = [hit for hit in hits if hit.message_id in messages]
-            events = await self._record(tx, known, messages)
+            forgotten = [
+                unsubscribed_by_link(hit) for hit in hits if hit.message_id not in messages
+            ]
+            by_link = [event for event in forgotten if event]
+            events = [*await self._record(tx, known, messages), *by_link]
             entry = await self.outbox.add(tx, [encode(event, clock.now()) for event in events])
             await engagement.save_position(tx, self.spool.id, read[-1].end)
             failpoint("events.tracking.in_transaction")
         failpoint("events.tracking.committed")
-        metrics.tracking_hits_lost.labels("unknown").inc(len(read) - len(known))
+        metrics.tracking_hits_lost.labels("unknown").inc(len(read) - len(known) - len(by_link))
         self.outbox.publish_in_background(entry, self.health)
         return read[-1].end
 

@@ -60,11 +60,11 @@ def test_a_token_verifies_only_for_its_purpose_and_key(
     assert signed_token.verify(purpose, text, (KEY,)) is None
 
 
-@given(st.uuids(), st.uuids(), UNICODE)
+@given(st.uuids(), st.uuids(), UNICODE, UNICODE, st.booleans())
 def test_an_unsubscribe_token_identifies_the_subscription(
-    tenant: UUID, message: UUID, name: str
+    tenant: UUID, message: UUID, name: str, recipient: str, test: bool
 ) -> None:
-    leaver = Subscription(tenant, message, name)
+    leaver = Subscription(tenant, message, name, recipient, test)
     assert unsubscribe.verify(unsubscribe.sign(leaver, KEY), (OLD, KEY)) == leaver
 
 

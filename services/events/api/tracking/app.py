@@ -28,11 +28,6 @@ ALWAYS: Headers = [
 HTML = (b"content-type", b"text/html; charset=utf-8")
 GONE = "This link is not valid", "It may be cut off or changed. Open it from the message again."
 MISDIRECTED = "Wrong host", "No link in mail leads to this host."
-EXPIRED = (
-    "This link has expired",
-    "You are not unsubscribed: the message is too old. Use the link in a newer message, or answer"
-    " the sender.",
-)
 BUSY = "Not saved", "We could not save that you unsubscribe. Try again in a minute."
 INVALID = "Not understood", "Open the link from the message, and press Unsubscribe."
 METHOD = "Not allowed", "This address has nothing for that kind of request."
@@ -63,8 +58,7 @@ READ = frozenset(("GET", "HEAD"))
 
 
 class TrackingApp:
-    """keys: those of which any may have signed a token. is_dropped: whether the log no longer has
-    the day of a message id, so that nobody knows whose message it was."""
+    """keys: those of which any may have signed a token."""
 
     def __init__(
         self,
@@ -73,13 +67,11 @@ class TrackingApp:
         clients: ClientReducer,
         *,
         hosts: TrackingHosts,
-        is_dropped: Callable[[str], bool],
     ) -> None:
         self._keys = keys
         self._recorder = recorder
         self._clients = clients
         self._hosts = hosts
-        self._is_dropped = is_dropped
         self._routes: dict[str, tuple[Handle, frozenset[str]]] = {
             "c": (self._click, READ),
             "o": (self._open, READ),
@@ -141,8 +133,6 @@ class TrackingApp:
         subscription = unsubscribe.verify(request.token, self._keys)
         if subscription is None:
             return _problem(404, GONE, request.brand)
-        if self._is_dropped(str(subscription.message_id)):
-            return _problem(410, EXPIRED, request.brand)
         if request.method in READ:
             return _page(200, pages.unsubscribe_page(subscription, request.brand), request.brand)
         one_click = unsubscribe.is_one_click(request.content_type, request.body)
@@ -156,6 +146,8 @@ class TrackingApp:
             clock.now_ms(),
             target=subscription.list_name,
             method="one_click" if one_click else "page",
+            recipient=subscription.recipient,
+            test=subscription.test,
         )
         if not await self._recorder.record(hit):
             return _problem(503, BUSY, request.brand, headers=[(b"retry-after", b"60")])

@@ -220,7 +220,9 @@ def test_one_click_fields_are_added_and_signed() -> None:
     message = parsed(raw)
     url, mailto = str(message["List-Unsubscribe"]).split(", ")
     token = url.removeprefix("<https://u.example/u/").removesuffix(">")
-    assert unsubscribe.verify(token, (KEY,)) == Subscription(TENANT, ANN, "news")
+    assert unsubscribe.verify(token, (KEY,)) == Subscription(
+        TENANT, ANN, "news", "ann@receiver.example"
+    )
     assert mailto == "<mailto:leave@sender.example>"
     assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     for field in message.get_all("DKIM-Signature", []):

@@ -16,6 +16,7 @@ OnlyTenantOption = Annotated[
     typer.Option("--only-tenant", help="Only events of this tenant, by id or name; repeatable"),
 ]
 WebhookArgument = Annotated[str, typer.Argument(help="Id of the webhook")]
+EventArgument = Annotated[str, typer.Argument(help="Id of the event")]
 
 app = noun(
     "Webhooks: endpoints that receive events. They need OBM_API_KEY of an account or tenant."
@@ -111,27 +112,59 @@ def test(webhook: WebhookArgument) -> None:
 
 
 @app.command()
-def deliveries(webhook: WebhookArgument) -> None:
-    """List the latest deliveries of a webhook, newest first.
+def events(webhook: WebhookArgument) -> None:
+    """List the latest events of a webhook, newest first: what was sent to it, or is to be.
 
     \b
-    obm webhooks deliveries 01a21f53-9e27-7000-9aa0-821cb95b7018
+    obm webhooks events 01a21f53-9e27-7000-9aa0-821cb95b7018
     """
-    found = open_api().get(f"/webhooks/{webhook}/deliveries", limit="100")["data"]
+    found = open_api().get(f"/webhooks/{webhook}/events", limit="100")["data"]
     print_table(
-        (id_column("event"), "type", "state", "attempts", "status", "error"),
+        (id_column("event"), "type", "status", "attempts", "response", "error"),
         (
             (
-                one["event_id"],
+                one["id"],
                 one["type"],
-                one["state"],
+                one["status"],
                 str(one["attempt_count"]),
-                str(one["status"] or ""),
+                str(one["http_status_code"] or ""),
                 one["error"] or "",
             )
             for one in found
         ),
     )
+
+
+@app.command()
+def attempts(webhook: WebhookArgument, event: EventArgument) -> None:
+    """List the attempts to send an event to a webhook, newest first, with the responses.
+
+    \b
+    obm webhooks attempts 01a21f53-9e27-7000-9aa0-821cb95b7018 01a21f53-a046-7000-ad48-4b5d37e1b20f
+    """
+    found = open_api().items(f"/webhooks/{webhook}/events/{event}/attempts")
+    print_table(
+        ("sent at", "ms", "status", "response"),
+        (
+            (
+                utc_time(one["sent_at"]),
+                str(one["duration_ms"]),
+                str(one["http_status_code"] or ""),
+                one["error"] or one["response"],
+            )
+            for one in found
+        ),
+    )
+
+
+@app.command()
+def replay(webhook: WebhookArgument, event: EventArgument) -> None:
+    """Send an event to a webhook again, with the same id.
+
+    \b
+    obm webhooks replay 01a21f53-9e27-7000-9aa0-821cb95b7018 01a21f53-a046-7000-ad48-4b5d37e1b20f
+    """
+    open_api().post(f"/webhooks/{webhook}/events/{event}/replay")
 
 
 @app.command()

@@ -29,10 +29,23 @@ const webhookUpdated = await resend.webhooks.update(webhook.data?.id, {
   events: ["email.bounced"],
   status: "disabled",
 });
+await resend.webhooks.update(webhook.data?.id, { status: "enabled" });
+const headers = { Authorization: `Bearer ${process.env.KEY}` };
+const sent = await fetch(`${process.env.URL_V1}/webhooks/${webhook.data?.id}/test`, {
+  method: "POST",
+  headers,
+});
+const eventId = (await sent.json()).id;
+const named = { webhookId: webhook.data?.id, eventId };
+const events = await resend.webhooks.events.list({ webhookId: webhook.data?.id, limit: 10 });
+const event = await resend.webhooks.events.get(named);
+const replayed = await resend.webhooks.events.replay(named);
+const attempts = await resend.webhooks.events.attempts.list({ ...named, limit: 10 });
 const webhookRemoved = await resend.webhooks.remove(webhook.data?.id);
 console.log(
   JSON.stringify({
     created, verified, got, updated, listed, removed, gone,
     key, keyUpdated, keys, keyRemoved, webhook, webhooks, hook, webhookUpdated, webhookRemoved,
+    events, event, replayed, attempts,
   }),
 );

@@ -105,8 +105,19 @@ def test_the_working_methods_are_those_of_the_table(recorder: RequestRecorder) -
     assert work == documented_methods()
 
 
+NODE_NAMES = {
+    "Webhooks.list_events": "webhooks.events.list",
+    "Webhooks.get_event": "webhooks.events.get",
+    "Webhooks.replay_event": "webhooks.events.replay",
+    "Webhooks.list_event_attempts": "webhooks.events.attempts.list",
+    "Webhooks.rotate_signing_secret": "webhooks.rotateSigningSecret",
+}
+
+
 def of_node(name: str) -> str:
     """The method of the table as the package of npm spells it."""
+    if name in NODE_NAMES:
+        return NODE_NAMES[name]
     owner, _, method = name.partition(".")
     nested = {"SuppressionsBatch": "suppressions.batch"}
     return f"{nested.get(owner, owner[0].lower() + owner[1:])}.{method}"

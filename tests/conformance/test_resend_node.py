@@ -51,6 +51,13 @@ def test_the_client_manages_domains_keys_and_webhooks(engine: Engine) -> None:
     renamed = {one["id"]: one["name"] for one in results["keys"]["data"]["data"]}
     assert renamed[results["key"]["data"]["id"]] == "renamed"
     assert results["hook"]["data"]["events"] == ["email.delivered"]
+    [listed] = results["events"]["data"]["data"]
+    event = results["event"]["data"]
+    assert (listed["type"], event["payload"]["type"]) == ("webhook.test", "webhook.test")
+    assert (
+        listed["id"] == event["id"] == event["payload"]["id"] == results["replayed"]["data"]["id"]
+    )
+    assert results["attempts"]["data"]["object"] == "list"
     updated = results["webhookUpdated"]["data"]
     assert (updated["events"], updated["status"]) == (["email.bounced"], "disabled")
 

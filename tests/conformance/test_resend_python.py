@@ -136,7 +136,7 @@ def test_keys_have_the_clients_types() -> None:
     assert made["id"] not in [one["id"] for one in resend.ApiKeys.list()["data"]]
 
 
-def test_webhooks_have_the_clients_types() -> None:
+def test_webhooks_have_the_clients_types(engine: Engine) -> None:
     hook = resend.Webhooks.create(
         {"endpoint": "https://hooks.example.com/x", "events": ["email.delivered"]}
     )
@@ -147,6 +147,18 @@ def test_webhooks_have_the_clients_types() -> None:
     assert resend.Webhooks.update(changes)["id"] == hook["id"]
     changed = resend.Webhooks.get(hook["id"])
     assert (changed["events"], changed["status"]) == (["email.bounced"], "disabled")
+    resend.Webhooks.update({"webhook_id": hook["id"], "status": "enabled"})
+    key = {"Authorization": f"Bearer {engine.account.api_key}"}
+    assert httpx.post(f"{engine.url}/webhooks/{hook['id']}/test", headers=key).status_code == 202
+    [listed] = resend.Webhooks.list_events(hook["id"], {"limit": 1})["data"]
+    assert {**listed}["type"] == "webhook.test"
+    assert listed["status"] in {"pending", "attempting"}
+    event = resend.Webhooks.get_event(hook["id"], listed["id"])
+    assert (event["object"], event["id"]) == ("webhook_event", listed["id"])
+    assert {**event["payload"]}["type"] == "webhook.test"
+    assert resend.Webhooks.replay_event(hook["id"], listed["id"])["id"] == listed["id"]
+    attempts = resend.Webhooks.list_event_attempts(hook["id"], listed["id"], {"limit": 1})
+    assert {*attempts} >= {"object", "data", "has_more"}
     assert resend.Webhooks.remove(hook["id"])["deleted"] is True
 
 

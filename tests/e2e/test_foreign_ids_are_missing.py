@@ -43,6 +43,7 @@ OWN_LISTS = {f"/v1/{own}" for own in ("domains", "api-keys", "audit", "tenants",
 NAMES_ONE = re.compile(r"(^|_)ids?$")
 OWN_IDS_OF_REQUESTS = {
     "tenant_id", "account_id", "domain_id", "email_id", "message_ids", "id", "ids",
+    "event_id",
     "tenant_ids",  # of a webhook: compared with the account of each event
 }  # fmt: skip
 
@@ -179,8 +180,7 @@ def requests(
     given: dict[str, Any] = {"tenant_id": other.tenant_id, **reports_of(ids, fields)}
     if "message_ids" in fields:
         given["message_ids"] = [ids["engine_message_id"]]
-    if "email_id" in fields:
-        given["email_id"] = ids["email_id"]
+    given |= {name: ids[name] for name in ("email_id", "event_id") if name in fields}
     if "limit" in fields:
         given["limit"] = 100
     if "addresses" in fields and method.name.startswith("Remove"):

@@ -48,9 +48,11 @@ def selectors_of(rpc: Rpc, owner: OwnedObjects) -> list[dict[str, str]]:
     return [{"id": one} for one in (*(ids[name] for ids in owner.ids_of([name])), MISSING)]
 
 
-def with_changes(request: Any) -> Any:  # noqa: ANN401 - a protobuf
+def with_changes(request: Any, owner: OwnedObjects) -> Any:  # noqa: ANN401 - a protobuf
     """The request with what it needs besides the id."""
     fields = request.DESCRIPTOR.fields_by_name
+    if "event_id" in fields:
+        request.event_id = owner.ids["event_id"]
     if "scheduled_at" in fields:
         request.scheduled_at.GetCurrentTime()
     if request.DESCRIPTOR.name.startswith("Update") and "name" in fields:
@@ -70,7 +72,7 @@ def test_every_public_rpc_treats_a_foreign_id_as_missing(
         expected = Code.INVALID_ARGUMENT if stranger.lacks_tenant(rule) else Code.NOT_FOUND
         refusals = []
         for one in selectors:
-            request = with_changes(rpc.request(**one))
+            request = with_changes(rpc.request(**one), owner)
             service = rpc.method.containing_service
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 asyncio.run(call(address, service, rpc.method, request, stranger.metadata))

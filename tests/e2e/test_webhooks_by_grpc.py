@@ -9,7 +9,7 @@ import pytest
 
 from contracts.ingest.v1 import webhook_service_pb2 as pb
 from contracts.ingest.v1.webhook_service_pb2_grpc import WebhookServiceStub
-from tests.support.engine import Engine
+from tests.support.engine import Engine, until
 
 
 class Client:
@@ -60,13 +60,27 @@ def test_a_webhook_is_made_listed_and_deleted(engine: Engine, webhooks: Client) 
     assert bad == grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_the_deliveries_of_a_webhook_are_read_page_by_page(webhooks: Client) -> None:
+def test_the_events_of_a_webhook_are_read_page_by_page(webhooks: Client) -> None:
     hook = webhooks.call("CreateWebhook", endpoint="https://x.example.com/").webhook.id
     sent = [webhooks.call("TestWebhook", id=hook).id for _ in range(2)]
     found, token = [], ""
     for _ in sent:
-        page = webhooks.call("ListWebhookDeliveries", id=hook, page_size=1, page_token=token)
-        found += [(one.event_id, one.type) for one in page.deliveries]
+        page = webhooks.call("ListWebhookEvents", id=hook, page_size=1, page_token=token)
+        found += [(one.id, one.type) for one in page.events]
         token = page.next_page_token
-    webhooks.call("DeleteWebhook", id=hook)
     assert found == [(one, "webhook.test") for one in reversed(sent)]
+    shown = webhooks.call("GetWebhookEvent", id=hook, event_id=sent[0])
+    assert (shown.event.id, shown.payload["id"]) == (sent[0], sent[0])
+    assert shown.payload["data"]["webhook_id"] == hook
+
+    def attempts(**page: object) -> Any:  # noqa: ANN401 - a protobuf
+        return webhooks.call("ListWebhookEventAttempts", id=hook, event_id=sent[0], **page)
+
+    until(lambda: len(attempts().attempts) == 1)  # no host has that name
+    assert webhooks.call("ReplayWebhookEvent", id=hook, event_id=sent[0]).id == sent[0]
+    until(lambda: len(attempts().attempts) >= 2)
+    second = attempts(page_size=1)
+    first = attempts(page_size=50, page_token=second.next_page_token)
+    assert [one.http_status_code for one in (*second.attempts, *first.attempts)][:2] == [0, 0]
+    assert first.attempts[-1].error
+    webhooks.call("DeleteWebhook", id=hook)

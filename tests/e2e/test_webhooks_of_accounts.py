@@ -32,7 +32,7 @@ class Platform:
 
     def types(self, webhook_id: str) -> set[str]:
         """Of what was sent to a webhook, or is to be sent."""
-        listed = self.account.get(f"/webhooks/{webhook_id}/deliveries").json()["data"]
+        listed = self.account.get(f"/webhooks/{webhook_id}/events").json()["data"]
         return {one["type"] for one in listed}
 
 
@@ -102,7 +102,7 @@ def test_a_webhook_of_an_account_is_its_own(platform: Platform) -> None:
         (platform.tenant, {}), (platform.other, {}), (platform.account, named),
     ):  # fmt: skip
         for method, of in (
-            ("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/test"), ("GET", "/deliveries"),
+            ("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/test"), ("GET", "/events"),
         ):  # fmt: skip
             body = {"status": "disabled"} if method == "PATCH" else None
             refused = caller.request(method, path + of, json=body, headers=headers)
@@ -167,7 +167,9 @@ def test_webhooks_in_a_shell(engine: Engine, platform: Platform) -> None:
     )  # fmt: skip
     shell.obm("webhooks", "update", made, "--enable")
     sent = shell.obm("webhooks", "test", made)
-    until(lambda: sent in shell.obm("webhooks", "deliveries", made))
+    until(lambda: sent in shell.obm("webhooks", "events", made))
+    until(lambda: "Error" in shell.obm("webhooks", "attempts", made, sent))
+    shell.obm("webhooks", "replay", made, sent)
     shell.obm("webhooks", "delete", made)
     assert "not found" in shell.refused("webhooks", "test", made)
     assert "--account-wide" in shell.refused("webhooks", "list")

@@ -113,9 +113,9 @@ def test_an_endpoint_of_an_account_is_tested_and_its_deliveries_are_the_accounts
             assert receiver.received[0].json["type"] == "webhook.test"
             assert receiver.received[0].json["tenant_id"] is None
             listed = await events.call(
-                stub.ListWebhookDeliveries, pb.ListWebhookDeliveriesRequest(**wanted)
+                stub.ListWebhookEvents, pb.ListWebhookEventsRequest(**wanted)
             )
-            assert [one.event_id for one in listed.deliveries] == [made.event_id]
+            assert [one.id for one in listed.events] == [made.event_id]
             page = await events.call(stub.ListWebhooks, pb.ListWebhooksRequest(account_id=mine.id))
             assert {one.id for one in page.webhooks} == {hook.id, own.id}
             for tenant in (mine.tenants[0], other.tenants[0]):
@@ -127,7 +127,7 @@ def test_an_endpoint_of_an_account_is_tested_and_its_deliveries_are_the_accounts
                 {"tenant_id": other.tenants[0]},
             ):  # fmt: skip
                 for rpc in (
-                    "GetWebhook", "UpdateWebhook", "TestWebhook", "ListWebhookDeliveries",
+                    "GetWebhook", "UpdateWebhook", "TestWebhook", "ListWebhookEvents",
                     "DeleteWebhook",
                 ):  # fmt: skip
                     foreign = getattr(pb, f"{rpc}Request")(**owner, id=hook.id)

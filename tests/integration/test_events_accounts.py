@@ -197,7 +197,7 @@ def by_id(events: Running) -> list[tuple[Any, Callable[..., Awaitable[Any]]]]:
         (pb.GetWebhookRequest, stub.GetWebhook),
         (pb.UpdateWebhookRequest, stub.UpdateWebhook),
         (pb.TestWebhookRequest, stub.TestWebhook),
-        (pb.ListWebhookDeliveriesRequest, stub.ListWebhookDeliveries),
+        (pb.ListWebhookEventsRequest, stub.ListWebhookEvents),
         (pb.DeleteWebhookRequest, stub.DeleteWebhook),
     ]
 

@@ -15,7 +15,7 @@ from contracts.events.v1.events_service_pb2 import (
     ListEmailsRequest,
     ListEventsRequest,
     ListEventsResponse,
-    ListWebhookDeliveriesRequest,
+    ListWebhookEventsRequest,
     ListWebhooksRequest,
 )
 from contracts.events.v1.events_service_pb2 import TestWebhookRequest as WebhookTest
@@ -258,8 +258,8 @@ def test_a_tenant_cannot_see_the_data_of_another(run_scenario: ScenarioRunner) -
             (events.stub.DeleteWebhook, DeleteWebhookRequest(**other_tenant, id=hook.id)),
             (events.stub.TestWebhook, WebhookTest(**other_tenant, id=hook.id)),
             (
-                events.stub.ListWebhookDeliveries,
-                ListWebhookDeliveriesRequest(**other_tenant, id=hook.id),
+                events.stub.ListWebhookEvents,
+                ListWebhookEventsRequest(**other_tenant, id=hook.id),
             ),
         ]
         for method, request in requests:

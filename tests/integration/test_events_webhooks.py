@@ -10,9 +10,9 @@ from standardwebhooks import Webhook as Verifier
 from contracts.events.v1.events_service_pb2 import (
     CreateWebhookRequest,
     GetWebhookRequest,
-    ListWebhookDeliveriesRequest,
+    ListWebhookEventsRequest,
     Webhook,
-    WebhookDelivery,
+    WebhookEvent,
 )
 from contracts.events.v1.events_service_pb2 import (
     TestWebhookRequest as WebhookTest,
@@ -33,11 +33,9 @@ async def create_webhook(events: Running, message: MessageEvents, url: str, *typ
     return (await events.call(events.stub.CreateWebhook, request)).webhook
 
 
-async def deliveries(
-    events: Running, message: MessageEvents, one: Webhook
-) -> list[WebhookDelivery]:
-    request = ListWebhookDeliveriesRequest(tenant_id=message.tenant_id, id=one.id)
-    return list((await events.call(events.stub.ListWebhookDeliveries, request)).deliveries)
+async def deliveries(events: Running, message: MessageEvents, one: Webhook) -> list[WebhookEvent]:
+    request = ListWebhookEventsRequest(tenant_id=message.tenant_id, id=one.id)
+    return list((await events.call(events.stub.ListWebhookEvents, request)).events)
 
 
 async def get_webhook(events: Running, message: MessageEvents, one: Webhook) -> Webhook:
@@ -102,7 +100,7 @@ def test_a_failed_attempt_is_repeated_with_the_same_id(run_scenario: ScenarioRun
             assert receiver.received[0].json["data"]["bounce"]["diagnosticCode"] == [
                 "550 5.1.1 no such user"
             ]
-            while (await deliveries(events, message, hook))[0].state != "delivered":
+            while (await deliveries(events, message, hook))[0].status != "success":
                 await asyncio.sleep(0.02)
             assert (await deliveries(events, message, hook))[0].attempt_count == 3
 
@@ -117,9 +115,9 @@ def test_attempts_end_with_the_schedule(run_scenario: ScenarioRunner) -> None:
             hook = await create_webhook(events, message, receiver.url + "/", "email.delivered")
             await events.publish(*message.delivered())
             await until(lambda: len(receiver.received) == 3)
-            while (found := await deliveries(events, message, hook))[0].state != "failed":
+            while (found := await deliveries(events, message, hook))[0].status != "failed":
                 await asyncio.sleep(0.02)
-            assert (found[0].attempt_count, found[0].status) == (3, 500)
+            assert (found[0].attempt_count, found[0].http_status) == (3, 500)
             assert found[0].error.startswith("HTTP 500")
 
     run_scenario(scenario, webhook_retry_schedule_s=[0, 0.05, 0.05])
@@ -153,7 +151,7 @@ def test_a_redirect_is_not_followed(run_scenario: ScenarioRunner) -> None:
             hook = await create_webhook(events, message, receiver.url + "/away", "email.delivered")
             await events.publish(*message.delivered())
             await until(lambda: len(receiver.at("/away")) == 2)
-            while (await deliveries(events, message, hook))[0].state != "failed":
+            while (await deliveries(events, message, hook))[0].status != "failed":
                 await asyncio.sleep(0.02)
             assert receiver.at("/secret") == []
 

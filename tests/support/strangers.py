@@ -83,6 +83,8 @@ def owner(engine: Engine) -> Iterator[OwnedObjects]:
         owned.ids["email_id"] = http.post("/emails", json=email).json()["id"]
         hook = {"endpoint": "https://hooks.example.com/owner"}
         owned.ids["webhook_id"] = http.post("/webhooks", json=hook).json()["id"]
+        tested = http.post(f"/webhooks/{owned.ids['webhook_id']}/test")
+        owned.ids["event_id"] = tested.json()["id"]
         http.post("/suppressions", json={"email": SUPPRESSED})
         owned.ids |= {"email": SUPPRESSED, "id_or_email": SUPPRESSED}
         csv = {"Content-Type": "text/csv"}
@@ -142,8 +144,9 @@ def stranger(
 
 
 def check_unchanged(owner: OwnedObjects) -> None:
+    webhook = f"/webhooks/{owner.ids['webhook_id']}"
     for path in (
-        f"/emails/{owner.ids['email_id']}", f"/webhooks/{owner.ids['webhook_id']}",
+        f"/emails/{owner.ids['email_id']}", webhook, f"{webhook}/events/{owner.ids['event_id']}",
         f"/suppressions/{SUPPRESSED}", f"/mailboxes/{owner.ids['mailbox_id']}",
         f"/suppressions/imports/{owner.ids['import_id']}",
         f"/sandbox/messages/{owner.ids['message_id']}",

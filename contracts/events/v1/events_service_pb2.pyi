@@ -797,7 +797,7 @@ class TestWebhookResponse(_message.Message):
 Global___TestWebhookResponse: _TypeAlias = TestWebhookResponse  # noqa: Y015
 
 @_typing.final
-class ListWebhookDeliveriesRequest(_message.Message):
+class ListWebhookEventsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TENANT_ID_FIELD_NUMBER: _builtins.int
@@ -810,6 +810,7 @@ class ListWebhookDeliveriesRequest(_message.Message):
     id: _builtins.str
     limit: _builtins.int
     after: _builtins.str
+    """an event id"""
     test_only: _builtins.bool
     """only test mail, for test keys"""
     account_id: _builtins.str
@@ -829,67 +830,229 @@ class ListWebhookDeliveriesRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListWebhookDeliveriesRequest: _TypeAlias = ListWebhookDeliveriesRequest  # noqa: Y015
+Global___ListWebhookEventsRequest: _TypeAlias = ListWebhookEventsRequest  # noqa: Y015
 
 @_typing.final
-class ListWebhookDeliveriesResponse(_message.Message):
+class ListWebhookEventsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    DELIVERIES_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
     HAS_MORE_FIELD_NUMBER: _builtins.int
     has_more: _builtins.bool
     @_builtins.property
-    def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___WebhookDelivery]: ...
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___WebhookEvent]:
+        """newest first"""
+
     def __init__(
         self,
         *,
-        deliveries: _abc.Iterable[Global___WebhookDelivery] | None = ...,
+        events: _abc.Iterable[Global___WebhookEvent] | None = ...,
         has_more: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deliveries", b"deliveries", "has_more", b"has_more"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "has_more", b"has_more"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListWebhookDeliveriesResponse: _TypeAlias = ListWebhookDeliveriesResponse  # noqa: Y015
+Global___ListWebhookEventsResponse: _TypeAlias = ListWebhookEventsResponse  # noqa: Y015
 
 @_typing.final
-class WebhookDelivery(_message.Message):
+class WebhookEvent(_message.Message):
+    """One event for one webhook."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    ATTEMPT_COUNT_FIELD_NUMBER: _builtins.int
+    HTTP_STATUS_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    NEXT_ATTEMPT_AT_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    type: _builtins.str
+    status: _builtins.str
+    """pending, attempting, success or failed"""
+    attempt_count: _builtins.int
+    """since the last replay"""
+    http_status: _builtins.int
+    """of the last attempt; 0: no response"""
+    error: _builtins.str
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def next_attempt_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        type: _builtins.str = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        status: _builtins.str = ...,
+        attempt_count: _builtins.int = ...,
+        http_status: _builtins.int = ...,
+        error: _builtins.str = ...,
+        next_attempt_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "next_attempt_at", b"next_attempt_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "created_at", b"created_at", "error", b"error", "http_status", b"http_status", "id", b"id", "next_attempt_at", b"next_attempt_at", "status", b"status", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WebhookEvent: _TypeAlias = WebhookEvent  # noqa: Y015
+
+@_typing.final
+class GetWebhookEventRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    TEST_ONLY_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    account_id: _builtins.str
+    id: _builtins.str
+    event_id: _builtins.str
+    test_only: _builtins.bool
+    """only test mail, for test keys"""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        id: _builtins.str = ...,
+        event_id: _builtins.str = ...,
+        test_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "event_id", b"event_id", "id", b"id", "tenant_id", b"tenant_id", "test_only", b"test_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetWebhookEventRequest: _TypeAlias = GetWebhookEventRequest  # noqa: Y015
+
+@_typing.final
+class GetWebhookEventResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    payload: _builtins.bytes
+    """the body of the request; empty: no longer kept"""
+    @_builtins.property
+    def event(self) -> Global___WebhookEvent: ...
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___WebhookAttempt]:
+        """newest first, at most 50"""
+
+    def __init__(
+        self,
+        *,
+        event: Global___WebhookEvent | None = ...,
+        payload: _builtins.bytes = ...,
+        attempts: _abc.Iterable[Global___WebhookAttempt] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "event", b"event", "payload", b"payload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetWebhookEventResponse: _TypeAlias = GetWebhookEventResponse  # noqa: Y015
+
+@_typing.final
+class WebhookAttempt(_message.Message):
+    """One request to the webhook, and its response."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    SENT_AT_FIELD_NUMBER: _builtins.int
+    HTTP_STATUS_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    DURATION_MS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    http_status: _builtins.int
+    """0: no response"""
+    response: _builtins.str
+    """the beginning of it"""
+    error: _builtins.str
+    """why there was no response"""
+    duration_ms: _builtins.int
+    @_builtins.property
+    def sent_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        sent_at: _timestamp_pb2.Timestamp | None = ...,
+        http_status: _builtins.int = ...,
+        response: _builtins.str = ...,
+        error: _builtins.str = ...,
+        duration_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sent_at", b"sent_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration_ms", b"duration_ms", "error", b"error", "http_status", b"http_status", "id", b"id", "response", b"response", "sent_at", b"sent_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WebhookAttempt: _TypeAlias = WebhookAttempt  # noqa: Y015
+
+@_typing.final
+class ReplayWebhookEventRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    TEST_ONLY_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    account_id: _builtins.str
+    id: _builtins.str
+    event_id: _builtins.str
+    test_only: _builtins.bool
+    """only test mail, for test keys"""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        id: _builtins.str = ...,
+        event_id: _builtins.str = ...,
+        test_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "event_id", b"event_id", "id", b"id", "tenant_id", b"tenant_id", "test_only", b"test_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplayWebhookEventRequest: _TypeAlias = ReplayWebhookEventRequest  # noqa: Y015
+
+@_typing.final
+class ReplayWebhookEventResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENT_ID_FIELD_NUMBER: _builtins.int
-    TYPE_FIELD_NUMBER: _builtins.int
-    ATTEMPT_COUNT_FIELD_NUMBER: _builtins.int
-    STATE_FIELD_NUMBER: _builtins.int
-    STATUS_FIELD_NUMBER: _builtins.int
-    ERROR_FIELD_NUMBER: _builtins.int
-    DUE_AT_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
-    type: _builtins.str
-    attempt_count: _builtins.int
-    state: _builtins.str
-    """queued, delivered, failed"""
-    status: _builtins.int
-    """last HTTP status; 0: no response"""
-    error: _builtins.str
-    @_builtins.property
-    def due_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
         event_id: _builtins.str = ...,
-        type: _builtins.str = ...,
-        attempt_count: _builtins.int = ...,
-        state: _builtins.str = ...,
-        status: _builtins.int = ...,
-        error: _builtins.str = ...,
-        due_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["due_at", b"due_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "due_at", b"due_at", "error", b"error", "event_id", b"event_id", "state", b"state", "status", b"status", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___WebhookDelivery: _TypeAlias = WebhookDelivery  # noqa: Y015
+Global___ReplayWebhookEventResponse: _TypeAlias = ReplayWebhookEventResponse  # noqa: Y015

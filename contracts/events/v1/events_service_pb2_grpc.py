@@ -81,10 +81,20 @@ class EventsServiceStub:
                 request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.TestWebhookRequest.SerializeToString,
                 response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.TestWebhookResponse.FromString,
                 _registered_method=True)
-        self.ListWebhookDeliveries = channel.unary_unary(
-                '/contracts.events.v1.EventsService/ListWebhookDeliveries',
-                request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ListWebhookDeliveriesRequest.SerializeToString,
-                response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ListWebhookDeliveriesResponse.FromString,
+        self.ListWebhookEvents = channel.unary_unary(
+                '/contracts.events.v1.EventsService/ListWebhookEvents',
+                request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ListWebhookEventsRequest.SerializeToString,
+                response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ListWebhookEventsResponse.FromString,
+                _registered_method=True)
+        self.GetWebhookEvent = channel.unary_unary(
+                '/contracts.events.v1.EventsService/GetWebhookEvent',
+                request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetWebhookEventRequest.SerializeToString,
+                response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetWebhookEventResponse.FromString,
+                _registered_method=True)
+        self.ReplayWebhookEvent = channel.unary_unary(
+                '/contracts.events.v1.EventsService/ReplayWebhookEvent',
+                request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ReplayWebhookEventRequest.SerializeToString,
+                response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ReplayWebhookEventResponse.FromString,
                 _registered_method=True)
 
 
@@ -148,8 +158,23 @@ class EventsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ListWebhookDeliveries(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+    def ListWebhookEvents(self, request, context):
+        """What was sent to the webhook or is to be, with the results.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetWebhookEvent(self, request, context):
+        """With the payload, and the latest attempts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayWebhookEvent(self, request, context):
+        """Sends an event again, with the same id.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -202,10 +227,20 @@ def add_EventsServiceServicer_to_server(servicer, server):
                     request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.TestWebhookRequest.FromString,
                     response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.TestWebhookResponse.SerializeToString,
             ),
-            'ListWebhookDeliveries': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListWebhookDeliveries,
-                    request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ListWebhookDeliveriesRequest.FromString,
-                    response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ListWebhookDeliveriesResponse.SerializeToString,
+            'ListWebhookEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWebhookEvents,
+                    request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ListWebhookEventsRequest.FromString,
+                    response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ListWebhookEventsResponse.SerializeToString,
+            ),
+            'GetWebhookEvent': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetWebhookEvent,
+                    request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetWebhookEventRequest.FromString,
+                    response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetWebhookEventResponse.SerializeToString,
+            ),
+            'ReplayWebhookEvent': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayWebhookEvent,
+                    request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ReplayWebhookEventRequest.FromString,
+                    response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ReplayWebhookEventResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -464,7 +499,7 @@ class EventsService:
             _registered_method=True)
 
     @staticmethod
-    def ListWebhookDeliveries(request,
+    def ListWebhookEvents(request,
             target,
             options=(),
             channel_credentials=None,
@@ -477,9 +512,63 @@ class EventsService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/contracts.events.v1.EventsService/ListWebhookDeliveries',
-            contracts_dot_events_dot_v1_dot_events__service__pb2.ListWebhookDeliveriesRequest.SerializeToString,
-            contracts_dot_events_dot_v1_dot_events__service__pb2.ListWebhookDeliveriesResponse.FromString,
+            '/contracts.events.v1.EventsService/ListWebhookEvents',
+            contracts_dot_events_dot_v1_dot_events__service__pb2.ListWebhookEventsRequest.SerializeToString,
+            contracts_dot_events_dot_v1_dot_events__service__pb2.ListWebhookEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetWebhookEvent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.events.v1.EventsService/GetWebhookEvent',
+            contracts_dot_events_dot_v1_dot_events__service__pb2.GetWebhookEventRequest.SerializeToString,
+            contracts_dot_events_dot_v1_dot_events__service__pb2.GetWebhookEventResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayWebhookEvent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.events.v1.EventsService/ReplayWebhookEvent',
+            contracts_dot_events_dot_v1_dot_events__service__pb2.ReplayWebhookEventRequest.SerializeToString,
+            contracts_dot_events_dot_v1_dot_events__service__pb2.ReplayWebhookEventResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,7 +45,12 @@ class EventsServiceStub:
     UpdateWebhook: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.UpdateWebhookRequest, _events_service_pb2.UpdateWebhookResponse]
     DeleteWebhook: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.DeleteWebhookRequest, _events_service_pb2.DeleteWebhookResponse]
     TestWebhook: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.TestWebhookRequest, _events_service_pb2.TestWebhookResponse]
-    ListWebhookDeliveries: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListWebhookDeliveriesRequest, _events_service_pb2.ListWebhookDeliveriesResponse]
+    ListWebhookEvents: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListWebhookEventsRequest, _events_service_pb2.ListWebhookEventsResponse]
+    """What was sent to the webhook or is to be, with the results."""
+    GetWebhookEvent: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.GetWebhookEventRequest, _events_service_pb2.GetWebhookEventResponse]
+    """With the payload, and the latest attempts."""
+    ReplayWebhookEvent: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ReplayWebhookEventRequest, _events_service_pb2.ReplayWebhookEventResponse]
+    """Sends an event again, with the same id."""
 
 @_typing.type_check_only
 class EventsServiceAsyncStub(EventsServiceStub):
@@ -64,7 +69,12 @@ class EventsServiceAsyncStub(EventsServiceStub):
     UpdateWebhook: _aio.UnaryUnaryMultiCallable[_events_service_pb2.UpdateWebhookRequest, _events_service_pb2.UpdateWebhookResponse]  # type: ignore[assignment]
     DeleteWebhook: _aio.UnaryUnaryMultiCallable[_events_service_pb2.DeleteWebhookRequest, _events_service_pb2.DeleteWebhookResponse]  # type: ignore[assignment]
     TestWebhook: _aio.UnaryUnaryMultiCallable[_events_service_pb2.TestWebhookRequest, _events_service_pb2.TestWebhookResponse]  # type: ignore[assignment]
-    ListWebhookDeliveries: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListWebhookDeliveriesRequest, _events_service_pb2.ListWebhookDeliveriesResponse]  # type: ignore[assignment]
+    ListWebhookEvents: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListWebhookEventsRequest, _events_service_pb2.ListWebhookEventsResponse]  # type: ignore[assignment]
+    """What was sent to the webhook or is to be, with the results."""
+    GetWebhookEvent: _aio.UnaryUnaryMultiCallable[_events_service_pb2.GetWebhookEventRequest, _events_service_pb2.GetWebhookEventResponse]  # type: ignore[assignment]
+    """With the payload, and the latest attempts."""
+    ReplayWebhookEvent: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ReplayWebhookEventRequest, _events_service_pb2.ReplayWebhookEventResponse]  # type: ignore[assignment]
+    """Sends an event again, with the same id."""
 
 class EventsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Internal: the event log and webhook endpoints, for ingest. A request names a tenant, or an account
@@ -136,10 +146,27 @@ class EventsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_events_service_pb2.TestWebhookResponse, _abc.Awaitable[_events_service_pb2.TestWebhookResponse]]: ...
 
     @_abc_1.abstractmethod
-    def ListWebhookDeliveries(
+    def ListWebhookEvents(
         self,
-        request: _events_service_pb2.ListWebhookDeliveriesRequest,
+        request: _events_service_pb2.ListWebhookEventsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_events_service_pb2.ListWebhookDeliveriesResponse, _abc.Awaitable[_events_service_pb2.ListWebhookDeliveriesResponse]]: ...
+    ) -> _typing.Union[_events_service_pb2.ListWebhookEventsResponse, _abc.Awaitable[_events_service_pb2.ListWebhookEventsResponse]]:
+        """What was sent to the webhook or is to be, with the results."""
+
+    @_abc_1.abstractmethod
+    def GetWebhookEvent(
+        self,
+        request: _events_service_pb2.GetWebhookEventRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.GetWebhookEventResponse, _abc.Awaitable[_events_service_pb2.GetWebhookEventResponse]]:
+        """With the payload, and the latest attempts."""
+
+    @_abc_1.abstractmethod
+    def ReplayWebhookEvent(
+        self,
+        request: _events_service_pb2.ReplayWebhookEventRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.ReplayWebhookEventResponse, _abc.Awaitable[_events_service_pb2.ReplayWebhookEventResponse]]:
+        """Sends an event again, with the same id."""
 
 def add_EventsServiceServicer_to_server(servicer: EventsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -22,48 +22,63 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)contracts/ingest/v1/webhook_service.proto\x12\x13\x63ontracts.ingest.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd3\x01\n\x0bWebhookInfo\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\t\x12\x0e\n\x06\x65vents\x18\x03 \x03(\t\x12\x0e\n\x06status\x18\x04 \x01(\t\x12\x17\n\x0f\x64isabled_reason\x18\x05 \x01(\t\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0esigning_secret\x18\x07 \x01(\t\x12\x11\n\ttenant_id\x18\x08 \x01(\t\x12\x12\n\ntenant_ids\x18\t \x03(\t\"L\n\x14\x43reateWebhookRequest\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x0e\n\x06\x65vents\x18\x02 \x03(\t\x12\x12\n\ntenant_ids\x18\x03 \x03(\t\"J\n\x15\x43reateWebhookResponse\x12\x31\n\x07webhook\x18\x01 \x01(\x0b\x32 .contracts.ingest.v1.WebhookInfo\"<\n\x13ListWebhooksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"c\n\x14ListWebhooksResponse\x12\x32\n\x08webhooks\x18\x01 \x03(\x0b\x32 .contracts.ingest.v1.WebhookInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\x11GetWebhookRequest\x12\n\n\x02id\x18\x01 \x01(\t\"G\n\x12GetWebhookResponse\x12\x31\n\x07webhook\x18\x01 \x01(\x0b\x32 .contracts.ingest.v1.WebhookInfo\"\x8a\x01\n\x14UpdateWebhookRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x15\n\x08\x65ndpoint\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x0e\n\x06\x65vents\x18\x03 \x03(\t\x12\x13\n\x06status\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x12\n\ntenant_ids\x18\x05 \x03(\tB\x0b\n\t_endpointB\t\n\x07_status\"J\n\x15UpdateWebhookResponse\x12\x31\n\x07webhook\x18\x01 \x01(\x0b\x32 .contracts.ingest.v1.WebhookInfo\"\"\n\x14\x44\x65leteWebhookRequest\x12\n\n\x02id\x18\x01 \x01(\t\"#\n\x15\x44\x65leteWebhookResponse\x12\n\n\x02id\x18\x01 \x01(\t\" \n\x12TestWebhookRequest\x12\n\n\x02id\x18\x01 \x01(\t\"!\n\x13TestWebhookResponse\x12\n\n\x02id\x18\x01 \x01(\t\"\xa6\x01\n\x13WebhookDeliveryInfo\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x15\n\rattempt_count\x18\x04 \x01(\r\x12\x0e\n\x06status\x18\x05 \x01(\r\x12\r\n\x05\x65rror\x18\x06 \x01(\t\x12*\n\x06\x64ue_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Q\n\x1cListWebhookDeliveriesRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"v\n\x1dListWebhookDeliveriesResponse\x12<\n\ndeliveries\x18\x01 \x03(\x0b\x32(.contracts.ingest.v1.WebhookDeliveryInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xee\x05\n\x0eWebhookService\x12\x66\n\rCreateWebhook\x12).contracts.ingest.v1.CreateWebhookRequest\x1a*.contracts.ingest.v1.CreateWebhookResponse\x12\x63\n\x0cListWebhooks\x12(.contracts.ingest.v1.ListWebhooksRequest\x1a).contracts.ingest.v1.ListWebhooksResponse\x12]\n\nGetWebhook\x12&.contracts.ingest.v1.GetWebhookRequest\x1a\'.contracts.ingest.v1.GetWebhookResponse\x12\x66\n\rUpdateWebhook\x12).contracts.ingest.v1.UpdateWebhookRequest\x1a*.contracts.ingest.v1.UpdateWebhookResponse\x12\x66\n\rDeleteWebhook\x12).contracts.ingest.v1.DeleteWebhookRequest\x1a*.contracts.ingest.v1.DeleteWebhookResponse\x12`\n\x0bTestWebhook\x12\'.contracts.ingest.v1.TestWebhookRequest\x1a(.contracts.ingest.v1.TestWebhookResponse\x12~\n\x15ListWebhookDeliveries\x12\x31.contracts.ingest.v1.ListWebhookDeliveriesRequest\x1a\x32.contracts.ingest.v1.ListWebhookDeliveriesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)contracts/ingest/v1/webhook_service.proto\x12\x13\x63ontracts.ingest.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd3\x01\n\x0bWebhookInfo\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\t\x12\x0e\n\x06\x65vents\x18\x03 \x03(\t\x12\x0e\n\x06status\x18\x04 \x01(\t\x12\x17\n\x0f\x64isabled_reason\x18\x05 \x01(\t\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0esigning_secret\x18\x07 \x01(\t\x12\x11\n\ttenant_id\x18\x08 \x01(\t\x12\x12\n\ntenant_ids\x18\t \x03(\t\"L\n\x14\x43reateWebhookRequest\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x0e\n\x06\x65vents\x18\x02 \x03(\t\x12\x12\n\ntenant_ids\x18\x03 \x03(\t\"J\n\x15\x43reateWebhookResponse\x12\x31\n\x07webhook\x18\x01 \x01(\x0b\x32 .contracts.ingest.v1.WebhookInfo\"<\n\x13ListWebhooksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"c\n\x14ListWebhooksResponse\x12\x32\n\x08webhooks\x18\x01 \x03(\x0b\x32 .contracts.ingest.v1.WebhookInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\x11GetWebhookRequest\x12\n\n\x02id\x18\x01 \x01(\t\"G\n\x12GetWebhookResponse\x12\x31\n\x07webhook\x18\x01 \x01(\x0b\x32 .contracts.ingest.v1.WebhookInfo\"\x8a\x01\n\x14UpdateWebhookRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x15\n\x08\x65ndpoint\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x0e\n\x06\x65vents\x18\x03 \x03(\t\x12\x13\n\x06status\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x12\n\ntenant_ids\x18\x05 \x03(\tB\x0b\n\t_endpointB\t\n\x07_status\"J\n\x15UpdateWebhookResponse\x12\x31\n\x07webhook\x18\x01 \x01(\x0b\x32 .contracts.ingest.v1.WebhookInfo\"\"\n\x14\x44\x65leteWebhookRequest\x12\n\n\x02id\x18\x01 \x01(\t\"#\n\x15\x44\x65leteWebhookResponse\x12\n\n\x02id\x18\x01 \x01(\t\" \n\x12TestWebhookRequest\x12\n\n\x02id\x18\x01 \x01(\t\"!\n\x13TestWebhookResponse\x12\n\n\x02id\x18\x01 \x01(\t\"\xe1\x01\n\x10WebhookEventInfo\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12.\n\ncreated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06status\x18\x04 \x01(\t\x12\x15\n\rattempt_count\x18\x05 \x01(\r\x12\x18\n\x10http_status_code\x18\x06 \x01(\r\x12\r\n\x05\x65rror\x18\x07 \x01(\t\x12\x33\n\x0fnext_attempt_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"M\n\x18ListWebhookEventsRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"k\n\x19ListWebhookEventsResponse\x12\x35\n\x06\x65vents\x18\x01 \x03(\x0b\x32%.contracts.ingest.v1.WebhookEventInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"6\n\x16GetWebhookEventRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\"y\n\x17GetWebhookEventResponse\x12\x34\n\x05\x65vent\x18\x01 \x01(\x0b\x32%.contracts.ingest.v1.WebhookEventInfo\x12(\n\x07payload\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\"\x9d\x01\n\x12WebhookAttemptInfo\x12\n\n\x02id\x18\x01 \x01(\t\x12\x18\n\x10http_status_code\x18\x02 \x01(\r\x12\x10\n\x08response\x18\x03 \x01(\t\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12+\n\x07sent_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x64uration_ms\x18\x06 \x01(\r\"f\n\x1fListWebhookEventAttemptsRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\r\x12\x12\n\npage_token\x18\x04 \x01(\t\"v\n ListWebhookEventAttemptsResponse\x12\x39\n\x08\x61ttempts\x18\x01 \x03(\x0b\x32\'.contracts.ingest.v1.WebhookAttemptInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"9\n\x19ReplayWebhookEventRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\"(\n\x1aReplayWebhookEventResponse\x12\n\n\x02id\x18\x01 \x01(\t2\xd1\x08\n\x0eWebhookService\x12\x66\n\rCreateWebhook\x12).contracts.ingest.v1.CreateWebhookRequest\x1a*.contracts.ingest.v1.CreateWebhookResponse\x12\x63\n\x0cListWebhooks\x12(.contracts.ingest.v1.ListWebhooksRequest\x1a).contracts.ingest.v1.ListWebhooksResponse\x12]\n\nGetWebhook\x12&.contracts.ingest.v1.GetWebhookRequest\x1a\'.contracts.ingest.v1.GetWebhookResponse\x12\x66\n\rUpdateWebhook\x12).contracts.ingest.v1.UpdateWebhookRequest\x1a*.contracts.ingest.v1.UpdateWebhookResponse\x12\x66\n\rDeleteWebhook\x12).contracts.ingest.v1.DeleteWebhookRequest\x1a*.contracts.ingest.v1.DeleteWebhookResponse\x12`\n\x0bTestWebhook\x12\'.contracts.ingest.v1.TestWebhookRequest\x1a(.contracts.ingest.v1.TestWebhookResponse\x12r\n\x11ListWebhookEvents\x12-.contracts.ingest.v1.ListWebhookEventsRequest\x1a..contracts.ingest.v1.ListWebhookEventsResponse\x12l\n\x0fGetWebhookEvent\x12+.contracts.ingest.v1.GetWebhookEventRequest\x1a,.contracts.ingest.v1.GetWebhookEventResponse\x12\x87\x01\n\x18ListWebhookEventAttempts\x12\x34.contracts.ingest.v1.ListWebhookEventAttemptsRequest\x1a\x35.contracts.ingest.v1.ListWebhookEventAttemptsResponse\x12u\n\x12ReplayWebhookEvent\x12..contracts.ingest.v1.ReplayWebhookEventRequest\x1a/.contracts.ingest.v1.ReplayWebhookEventResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'contracts.ingest.v1.webhook_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WEBHOOKINFO']._serialized_start=100
-  _globals['_WEBHOOKINFO']._serialized_end=311
-  _globals['_CREATEWEBHOOKREQUEST']._serialized_start=313
-  _globals['_CREATEWEBHOOKREQUEST']._serialized_end=389
-  _globals['_CREATEWEBHOOKRESPONSE']._serialized_start=391
-  _globals['_CREATEWEBHOOKRESPONSE']._serialized_end=465
-  _globals['_LISTWEBHOOKSREQUEST']._serialized_start=467
-  _globals['_LISTWEBHOOKSREQUEST']._serialized_end=527
-  _globals['_LISTWEBHOOKSRESPONSE']._serialized_start=529
-  _globals['_LISTWEBHOOKSRESPONSE']._serialized_end=628
-  _globals['_GETWEBHOOKREQUEST']._serialized_start=630
-  _globals['_GETWEBHOOKREQUEST']._serialized_end=661
-  _globals['_GETWEBHOOKRESPONSE']._serialized_start=663
-  _globals['_GETWEBHOOKRESPONSE']._serialized_end=734
-  _globals['_UPDATEWEBHOOKREQUEST']._serialized_start=737
-  _globals['_UPDATEWEBHOOKREQUEST']._serialized_end=875
-  _globals['_UPDATEWEBHOOKRESPONSE']._serialized_start=877
-  _globals['_UPDATEWEBHOOKRESPONSE']._serialized_end=951
-  _globals['_DELETEWEBHOOKREQUEST']._serialized_start=953
-  _globals['_DELETEWEBHOOKREQUEST']._serialized_end=987
-  _globals['_DELETEWEBHOOKRESPONSE']._serialized_start=989
-  _globals['_DELETEWEBHOOKRESPONSE']._serialized_end=1024
-  _globals['_TESTWEBHOOKREQUEST']._serialized_start=1026
-  _globals['_TESTWEBHOOKREQUEST']._serialized_end=1058
-  _globals['_TESTWEBHOOKRESPONSE']._serialized_start=1060
-  _globals['_TESTWEBHOOKRESPONSE']._serialized_end=1093
-  _globals['_WEBHOOKDELIVERYINFO']._serialized_start=1096
-  _globals['_WEBHOOKDELIVERYINFO']._serialized_end=1262
-  _globals['_LISTWEBHOOKDELIVERIESREQUEST']._serialized_start=1264
-  _globals['_LISTWEBHOOKDELIVERIESREQUEST']._serialized_end=1345
-  _globals['_LISTWEBHOOKDELIVERIESRESPONSE']._serialized_start=1347
-  _globals['_LISTWEBHOOKDELIVERIESRESPONSE']._serialized_end=1465
-  _globals['_WEBHOOKSERVICE']._serialized_start=1468
-  _globals['_WEBHOOKSERVICE']._serialized_end=2218
+  _globals['_WEBHOOKINFO']._serialized_start=130
+  _globals['_WEBHOOKINFO']._serialized_end=341
+  _globals['_CREATEWEBHOOKREQUEST']._serialized_start=343
+  _globals['_CREATEWEBHOOKREQUEST']._serialized_end=419
+  _globals['_CREATEWEBHOOKRESPONSE']._serialized_start=421
+  _globals['_CREATEWEBHOOKRESPONSE']._serialized_end=495
+  _globals['_LISTWEBHOOKSREQUEST']._serialized_start=497
+  _globals['_LISTWEBHOOKSREQUEST']._serialized_end=557
+  _globals['_LISTWEBHOOKSRESPONSE']._serialized_start=559
+  _globals['_LISTWEBHOOKSRESPONSE']._serialized_end=658
+  _globals['_GETWEBHOOKREQUEST']._serialized_start=660
+  _globals['_GETWEBHOOKREQUEST']._serialized_end=691
+  _globals['_GETWEBHOOKRESPONSE']._serialized_start=693
+  _globals['_GETWEBHOOKRESPONSE']._serialized_end=764
+  _globals['_UPDATEWEBHOOKREQUEST']._serialized_start=767
+  _globals['_UPDATEWEBHOOKREQUEST']._serialized_end=905
+  _globals['_UPDATEWEBHOOKRESPONSE']._serialized_start=907
+  _globals['_UPDATEWEBHOOKRESPONSE']._serialized_end=981
+  _globals['_DELETEWEBHOOKREQUEST']._serialized_start=983
+  _globals['_DELETEWEBHOOKREQUEST']._serialized_end=1017
+  _globals['_DELETEWEBHOOKRESPONSE']._serialized_start=1019
+  _globals['_DELETEWEBHOOKRESPONSE']._serialized_end=1054
+  _globals['_TESTWEBHOOKREQUEST']._serialized_start=1056
+  _globals['_TESTWEBHOOKREQUEST']._serialized_end=1088
+  _globals['_TESTWEBHOOKRESPONSE']._serialized_start=1090
+  _globals['_TESTWEBHOOKRESPONSE']._serialized_end=1123
+  _globals['_WEBHOOKEVENTINFO']._serialized_start=1126
+  _globals['_WEBHOOKEVENTINFO']._serialized_end=1351
+  _globals['_LISTWEBHOOKEVENTSREQUEST']._serialized_start=1353
+  _globals['_LISTWEBHOOKEVENTSREQUEST']._serialized_end=1430
+  _globals['_LISTWEBHOOKEVENTSRESPONSE']._serialized_start=1432
+  _globals['_LISTWEBHOOKEVENTSRESPONSE']._serialized_end=1539
+  _globals['_GETWEBHOOKEVENTREQUEST']._serialized_start=1541
+  _globals['_GETWEBHOOKEVENTREQUEST']._serialized_end=1595
+  _globals['_GETWEBHOOKEVENTRESPONSE']._serialized_start=1597
+  _globals['_GETWEBHOOKEVENTRESPONSE']._serialized_end=1718
+  _globals['_WEBHOOKATTEMPTINFO']._serialized_start=1721
+  _globals['_WEBHOOKATTEMPTINFO']._serialized_end=1878
+  _globals['_LISTWEBHOOKEVENTATTEMPTSREQUEST']._serialized_start=1880
+  _globals['_LISTWEBHOOKEVENTATTEMPTSREQUEST']._serialized_end=1982
+  _globals['_LISTWEBHOOKEVENTATTEMPTSRESPONSE']._serialized_start=1984
+  _globals['_LISTWEBHOOKEVENTATTEMPTSRESPONSE']._serialized_end=2102
+  _globals['_REPLAYWEBHOOKEVENTREQUEST']._serialized_start=2104
+  _globals['_REPLAYWEBHOOKEVENTREQUEST']._serialized_end=2161
+  _globals['_REPLAYWEBHOOKEVENTRESPONSE']._serialized_start=2163
+  _globals['_REPLAYWEBHOOKEVENTRESPONSE']._serialized_end=2203
+  _globals['_WEBHOOKSERVICE']._serialized_start=2206
+  _globals['_WEBHOOKSERVICE']._serialized_end=3311
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 import builtins as _builtins
@@ -356,49 +357,54 @@ class TestWebhookResponse(_message.Message):
 Global___TestWebhookResponse: _TypeAlias = TestWebhookResponse  # noqa: Y015
 
 @_typing.final
-class WebhookDeliveryInfo(_message.Message):
-    """One event for one endpoint, in one or more attempts."""
+class WebhookEventInfo(_message.Message):
+    """One event for one webhook, in one or more attempts."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    EVENT_ID_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
-    STATE_FIELD_NUMBER: _builtins.int
-    ATTEMPT_COUNT_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    ATTEMPT_COUNT_FIELD_NUMBER: _builtins.int
+    HTTP_STATUS_CODE_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
-    DUE_AT_FIELD_NUMBER: _builtins.int
-    event_id: _builtins.str
+    NEXT_ATTEMPT_AT_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
     type: _builtins.str
-    state: _builtins.str
-    """queued, delivered or failed"""
+    status: _builtins.str
+    """pending, attempting, success or failed"""
     attempt_count: _builtins.int
-    status: _builtins.int
-    """last HTTP status; 0: no response"""
+    """since the last replay"""
+    http_status_code: _builtins.int
+    """of the last attempt; 0: no response"""
     error: _builtins.str
     @_builtins.property
-    def due_at(self) -> _timestamp_pb2.Timestamp: ...
+    def created_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def next_attempt_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
-        event_id: _builtins.str = ...,
+        id: _builtins.str = ...,
         type: _builtins.str = ...,
-        state: _builtins.str = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        status: _builtins.str = ...,
         attempt_count: _builtins.int = ...,
-        status: _builtins.int = ...,
+        http_status_code: _builtins.int = ...,
         error: _builtins.str = ...,
-        due_at: _timestamp_pb2.Timestamp | None = ...,
+        next_attempt_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["due_at", b"due_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "next_attempt_at", b"next_attempt_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "due_at", b"due_at", "error", b"error", "event_id", b"event_id", "state", b"state", "status", b"status", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "created_at", b"created_at", "error", b"error", "http_status_code", b"http_status_code", "id", b"id", "next_attempt_at", b"next_attempt_at", "status", b"status", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___WebhookDeliveryInfo: _TypeAlias = WebhookDeliveryInfo  # noqa: Y015
+Global___WebhookEventInfo: _TypeAlias = WebhookEventInfo  # noqa: Y015
 
 @_typing.final
-class ListWebhookDeliveriesRequest(_message.Message):
+class ListWebhookEventsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ID_FIELD_NUMBER: _builtins.int
@@ -422,29 +428,217 @@ class ListWebhookDeliveriesRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListWebhookDeliveriesRequest: _TypeAlias = ListWebhookDeliveriesRequest  # noqa: Y015
+Global___ListWebhookEventsRequest: _TypeAlias = ListWebhookEventsRequest  # noqa: Y015
 
 @_typing.final
-class ListWebhookDeliveriesResponse(_message.Message):
+class ListWebhookEventsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    DELIVERIES_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     @_builtins.property
-    def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___WebhookDeliveryInfo]:
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___WebhookEventInfo]:
         """newest first"""
 
     def __init__(
         self,
         *,
-        deliveries: _abc.Iterable[Global___WebhookDeliveryInfo] | None = ...,
+        events: _abc.Iterable[Global___WebhookEventInfo] | None = ...,
         next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deliveries", b"deliveries", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "next_page_token", b"next_page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListWebhookDeliveriesResponse: _TypeAlias = ListWebhookDeliveriesResponse  # noqa: Y015
+Global___ListWebhookEventsResponse: _TypeAlias = ListWebhookEventsResponse  # noqa: Y015
+
+@_typing.final
+class GetWebhookEventRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """of the webhook"""
+    event_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        event_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetWebhookEventRequest: _TypeAlias = GetWebhookEventRequest  # noqa: Y015
+
+@_typing.final
+class GetWebhookEventResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event(self) -> Global___WebhookEventInfo: ...
+    @_builtins.property
+    def payload(self) -> _struct_pb2.Struct:
+        """the body of the request; unset: no longer kept"""
+
+    def __init__(
+        self,
+        *,
+        event: Global___WebhookEventInfo | None = ...,
+        payload: _struct_pb2.Struct | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "payload", b"payload"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "payload", b"payload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetWebhookEventResponse: _TypeAlias = GetWebhookEventResponse  # noqa: Y015
+
+@_typing.final
+class WebhookAttemptInfo(_message.Message):
+    """One request to the webhook, and its response."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    HTTP_STATUS_CODE_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    SENT_AT_FIELD_NUMBER: _builtins.int
+    DURATION_MS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    http_status_code: _builtins.int
+    """0: no response"""
+    response: _builtins.str
+    """the beginning of it"""
+    error: _builtins.str
+    """why there was no response"""
+    duration_ms: _builtins.int
+    @_builtins.property
+    def sent_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        http_status_code: _builtins.int = ...,
+        response: _builtins.str = ...,
+        error: _builtins.str = ...,
+        sent_at: _timestamp_pb2.Timestamp | None = ...,
+        duration_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sent_at", b"sent_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration_ms", b"duration_ms", "error", b"error", "http_status_code", b"http_status_code", "id", b"id", "response", b"response", "sent_at", b"sent_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WebhookAttemptInfo: _TypeAlias = WebhookAttemptInfo  # noqa: Y015
+
+@_typing.final
+class ListWebhookEventAttemptsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """of the webhook"""
+    event_id: _builtins.str
+    page_size: _builtins.int
+    """at most 100, by default 20"""
+    page_token: _builtins.str
+    """next_page_token of the page before"""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        event_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "id", b"id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListWebhookEventAttemptsRequest: _TypeAlias = ListWebhookEventAttemptsRequest  # noqa: Y015
+
+@_typing.final
+class ListWebhookEventAttemptsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___WebhookAttemptInfo]:
+        """newest first; the latest 50 are kept"""
+
+    def __init__(
+        self,
+        *,
+        attempts: _abc.Iterable[Global___WebhookAttemptInfo] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListWebhookEventAttemptsResponse: _TypeAlias = ListWebhookEventAttemptsResponse  # noqa: Y015
+
+@_typing.final
+class ReplayWebhookEventRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """of the webhook"""
+    event_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        event_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplayWebhookEventRequest: _TypeAlias = ReplayWebhookEventRequest  # noqa: Y015
+
+@_typing.final
+class ReplayWebhookEventResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """of the event"""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplayWebhookEventResponse: _TypeAlias = ReplayWebhookEventResponse  # noqa: Y015

@@ -66,10 +66,25 @@ class WebhookServiceStub:
                 request_serializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.TestWebhookRequest.SerializeToString,
                 response_deserializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.TestWebhookResponse.FromString,
                 _registered_method=True)
-        self.ListWebhookDeliveries = channel.unary_unary(
-                '/contracts.ingest.v1.WebhookService/ListWebhookDeliveries',
-                request_serializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.ListWebhookDeliveriesRequest.SerializeToString,
-                response_deserializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.ListWebhookDeliveriesResponse.FromString,
+        self.ListWebhookEvents = channel.unary_unary(
+                '/contracts.ingest.v1.WebhookService/ListWebhookEvents',
+                request_serializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.ListWebhookEventsRequest.SerializeToString,
+                response_deserializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.ListWebhookEventsResponse.FromString,
+                _registered_method=True)
+        self.GetWebhookEvent = channel.unary_unary(
+                '/contracts.ingest.v1.WebhookService/GetWebhookEvent',
+                request_serializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.GetWebhookEventRequest.SerializeToString,
+                response_deserializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.GetWebhookEventResponse.FromString,
+                _registered_method=True)
+        self.ListWebhookEventAttempts = channel.unary_unary(
+                '/contracts.ingest.v1.WebhookService/ListWebhookEventAttempts',
+                request_serializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.ListWebhookEventAttemptsRequest.SerializeToString,
+                response_deserializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.ListWebhookEventAttemptsResponse.FromString,
+                _registered_method=True)
+        self.ReplayWebhookEvent = channel.unary_unary(
+                '/contracts.ingest.v1.WebhookService/ReplayWebhookEvent',
+                request_serializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.ReplayWebhookEventRequest.SerializeToString,
+                response_deserializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.ReplayWebhookEventResponse.FromString,
                 _registered_method=True)
 
 
@@ -121,8 +136,29 @@ class WebhookServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ListWebhookDeliveries(self, request, context):
+    def ListWebhookEvents(self, request, context):
+        """What was sent to the webhook or is to be, with the results.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetWebhookEvent(self, request, context):
+        """With the payload.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListWebhookEventAttempts(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayWebhookEvent(self, request, context):
+        """Sends an event again, with the same id.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -160,10 +196,25 @@ def add_WebhookServiceServicer_to_server(servicer, server):
                     request_deserializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.TestWebhookRequest.FromString,
                     response_serializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.TestWebhookResponse.SerializeToString,
             ),
-            'ListWebhookDeliveries': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListWebhookDeliveries,
-                    request_deserializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.ListWebhookDeliveriesRequest.FromString,
-                    response_serializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.ListWebhookDeliveriesResponse.SerializeToString,
+            'ListWebhookEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWebhookEvents,
+                    request_deserializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.ListWebhookEventsRequest.FromString,
+                    response_serializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.ListWebhookEventsResponse.SerializeToString,
+            ),
+            'GetWebhookEvent': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetWebhookEvent,
+                    request_deserializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.GetWebhookEventRequest.FromString,
+                    response_serializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.GetWebhookEventResponse.SerializeToString,
+            ),
+            'ListWebhookEventAttempts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWebhookEventAttempts,
+                    request_deserializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.ListWebhookEventAttemptsRequest.FromString,
+                    response_serializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.ListWebhookEventAttemptsResponse.SerializeToString,
+            ),
+            'ReplayWebhookEvent': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayWebhookEvent,
+                    request_deserializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.ReplayWebhookEventRequest.FromString,
+                    response_serializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.ReplayWebhookEventResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -341,7 +392,7 @@ class WebhookService:
             _registered_method=True)
 
     @staticmethod
-    def ListWebhookDeliveries(request,
+    def ListWebhookEvents(request,
             target,
             options=(),
             channel_credentials=None,
@@ -354,9 +405,90 @@ class WebhookService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/contracts.ingest.v1.WebhookService/ListWebhookDeliveries',
-            contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.ListWebhookDeliveriesRequest.SerializeToString,
-            contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.ListWebhookDeliveriesResponse.FromString,
+            '/contracts.ingest.v1.WebhookService/ListWebhookEvents',
+            contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.ListWebhookEventsRequest.SerializeToString,
+            contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.ListWebhookEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetWebhookEvent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.ingest.v1.WebhookService/GetWebhookEvent',
+            contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.GetWebhookEventRequest.SerializeToString,
+            contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.GetWebhookEventResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWebhookEventAttempts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.ingest.v1.WebhookService/ListWebhookEventAttempts',
+            contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.ListWebhookEventAttemptsRequest.SerializeToString,
+            contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.ListWebhookEventAttemptsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayWebhookEvent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.ingest.v1.WebhookService/ReplayWebhookEvent',
+            contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.ReplayWebhookEventRequest.SerializeToString,
+            contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.ReplayWebhookEventResponse.FromString,
             options,
             channel_credentials,
             insecure,

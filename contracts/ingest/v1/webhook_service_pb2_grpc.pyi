@@ -50,7 +50,13 @@ class WebhookServiceStub:
     DeleteWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.DeleteWebhookRequest, _webhook_service_pb2.DeleteWebhookResponse]
     TestWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.TestWebhookRequest, _webhook_service_pb2.TestWebhookResponse]
     """Sends webhook.test to the endpoint."""
-    ListWebhookDeliveries: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.ListWebhookDeliveriesRequest, _webhook_service_pb2.ListWebhookDeliveriesResponse]
+    ListWebhookEvents: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.ListWebhookEventsRequest, _webhook_service_pb2.ListWebhookEventsResponse]
+    """What was sent to the webhook or is to be, with the results."""
+    GetWebhookEvent: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.GetWebhookEventRequest, _webhook_service_pb2.GetWebhookEventResponse]
+    """With the payload."""
+    ListWebhookEventAttempts: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.ListWebhookEventAttemptsRequest, _webhook_service_pb2.ListWebhookEventAttemptsResponse]
+    ReplayWebhookEvent: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.ReplayWebhookEventRequest, _webhook_service_pb2.ReplayWebhookEventResponse]
+    """Sends an event again, with the same id."""
 
 @_typing.type_check_only
 class WebhookServiceAsyncStub(WebhookServiceStub):
@@ -74,7 +80,13 @@ class WebhookServiceAsyncStub(WebhookServiceStub):
     DeleteWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.DeleteWebhookRequest, _webhook_service_pb2.DeleteWebhookResponse]  # type: ignore[assignment]
     TestWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.TestWebhookRequest, _webhook_service_pb2.TestWebhookResponse]  # type: ignore[assignment]
     """Sends webhook.test to the endpoint."""
-    ListWebhookDeliveries: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.ListWebhookDeliveriesRequest, _webhook_service_pb2.ListWebhookDeliveriesResponse]  # type: ignore[assignment]
+    ListWebhookEvents: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.ListWebhookEventsRequest, _webhook_service_pb2.ListWebhookEventsResponse]  # type: ignore[assignment]
+    """What was sent to the webhook or is to be, with the results."""
+    GetWebhookEvent: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.GetWebhookEventRequest, _webhook_service_pb2.GetWebhookEventResponse]  # type: ignore[assignment]
+    """With the payload."""
+    ListWebhookEventAttempts: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.ListWebhookEventAttemptsRequest, _webhook_service_pb2.ListWebhookEventAttemptsResponse]  # type: ignore[assignment]
+    ReplayWebhookEvent: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.ReplayWebhookEventRequest, _webhook_service_pb2.ReplayWebhookEventResponse]  # type: ignore[assignment]
+    """Sends an event again, with the same id."""
 
 class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
     """Endpoints that receive events. For keys of tenants and accounts: each sees and changes the
@@ -133,10 +145,34 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         """Sends webhook.test to the endpoint."""
 
     @_abc_1.abstractmethod
-    def ListWebhookDeliveries(
+    def ListWebhookEvents(
         self,
-        request: _webhook_service_pb2.ListWebhookDeliveriesRequest,
+        request: _webhook_service_pb2.ListWebhookEventsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_webhook_service_pb2.ListWebhookDeliveriesResponse, _abc.Awaitable[_webhook_service_pb2.ListWebhookDeliveriesResponse]]: ...
+    ) -> _typing.Union[_webhook_service_pb2.ListWebhookEventsResponse, _abc.Awaitable[_webhook_service_pb2.ListWebhookEventsResponse]]:
+        """What was sent to the webhook or is to be, with the results."""
+
+    @_abc_1.abstractmethod
+    def GetWebhookEvent(
+        self,
+        request: _webhook_service_pb2.GetWebhookEventRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_webhook_service_pb2.GetWebhookEventResponse, _abc.Awaitable[_webhook_service_pb2.GetWebhookEventResponse]]:
+        """With the payload."""
+
+    @_abc_1.abstractmethod
+    def ListWebhookEventAttempts(
+        self,
+        request: _webhook_service_pb2.ListWebhookEventAttemptsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_webhook_service_pb2.ListWebhookEventAttemptsResponse, _abc.Awaitable[_webhook_service_pb2.ListWebhookEventAttemptsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ReplayWebhookEvent(
+        self,
+        request: _webhook_service_pb2.ReplayWebhookEventRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_webhook_service_pb2.ReplayWebhookEventResponse, _abc.Awaitable[_webhook_service_pb2.ReplayWebhookEventResponse]]:
+        """Sends an event again, with the same id."""
 
 def add_WebhookServiceServicer_to_server(servicer: WebhookServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

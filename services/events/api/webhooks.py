@@ -1,4 +1,4 @@
-"""Webhook endpoints: create, list, show, delete, test, and the results of their deliveries."""
+"""Webhook endpoints: create, list, show, delete, test."""
 
 import os
 from collections.abc import Callable, Collection, Sequence
@@ -18,8 +18,6 @@ from contracts.events.v1.events_service_pb2 import (
     DeleteWebhookResponse,
     GetWebhookRequest,
     GetWebhookResponse,
-    ListWebhookDeliveriesRequest,
-    ListWebhookDeliveriesResponse,
     ListWebhooksRequest,
     ListWebhooksResponse,
     TestWebhookRequest,
@@ -27,7 +25,6 @@ from contracts.events.v1.events_service_pb2 import (
     UpdateWebhookRequest,
     UpdateWebhookResponse,
     Webhook,
-    WebhookDelivery,
 )
 from kernel import tenant_accounts
 from kernel.crypto import SecretKeyring
@@ -52,11 +49,7 @@ from services.events.store import log, webhook_deliveries, webhooks
 
 ENDPOINTS_MAX = 50
 ENABLED, OWNER_ID, ACCOUNT_WIDE = 3, 6, 7  # columns of a row
-STATES = {
-    webhook_deliveries.QUEUED: "queued",
-    webhook_deliveries.DELIVERED: "delivered",
-    webhook_deliveries.FAILED: "failed",
-}
+DISABLED = "the webhook is disabled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +116,7 @@ class WebhookRpcs:
 
     @map_errors
     async def GetWebhook(self, request: GetWebhookRequest, _: Context) -> GetWebhookResponse:  # noqa: N802
-        row = await self._get(request)
+        row = await load_webhook(self.tenant_database, request)
         secret = secret_text(self.webhooks.secrets.decrypt(row[-1]))
         return GetWebhookResponse(webhook=to_proto(row[:-1], secret=secret))
 
@@ -132,7 +125,7 @@ class WebhookRpcs:
         self, request: UpdateWebhookRequest, _: Context
     ) -> UpdateWebhookResponse:
         """What waits for the endpoint is sent at once, if it is enabled."""
-        row = await self._get(request)
+        row = await load_webhook(self.tenant_database, request)
         url = request.url if request.HasField("url") else None
         types = list(dict.fromkeys(request.event_types.names))
         tenant_ids = list(dict.fromkeys(request.tenant_ids.ids))
@@ -154,7 +147,7 @@ class WebhookRpcs:
     async def DeleteWebhook(  # noqa: N802
         self, request: DeleteWebhookRequest, _: Context
     ) -> DeleteWebhookResponse:
-        row = await self._get(request)
+        row = await load_webhook(self.tenant_database, request)
         endpoint_id, owner_id = row[0], row[OWNER_ID]
         async with self.tenant_database.transaction(tenant_id=owner_id) as tx:
             if not await webhooks.remove(tx, owner_id, endpoint_id=endpoint_id):
@@ -164,10 +157,10 @@ class WebhookRpcs:
     @map_errors
     async def TestWebhook(self, request: TestWebhookRequest, _: Context) -> TestWebhookResponse:  # noqa: N802
         """Send a webhook.test event, regardless of the endpoint's filter."""
-        row = await self._get(request)
+        row = await load_webhook(self.tenant_database, request)
         endpoint_id, owner_id = row[0], row[OWNER_ID]
         if not row[ENABLED]:
-            raise RequestError("the webhook is disabled", grpc.StatusCode.FAILED_PRECONDITION)
+            raise RequestError(DISABLED, grpc.StatusCode.FAILED_PRECONDITION)
         event = WebhookDisabled(endpoint_id=endpoint_id, tenant_id=owner_id, reason="test")
         log_event, position = (
             endpoint_log_event(event, EventKind.WEBHOOK_TEST, str(uuid4())),
@@ -190,20 +183,6 @@ class WebhookRpcs:
             tx.after_commit(self.webhooks.on_delivery_added)
         return TestWebhookResponse(event_id=public_event_id(position))
 
-    @map_errors
-    async def ListWebhookDeliveries(  # noqa: N802
-        self, request: ListWebhookDeliveriesRequest, _: Context
-    ) -> ListWebhookDeliveriesResponse:
-        """Newest first."""
-        size, row = page_limit(request), await self._get(request)
-        async with self.tenant_database.transaction(tenant_id=row[OWNER_ID]) as tx:
-            rows = await webhook_deliveries.list_deliveries(
-                tx, row[0], after=parse_cursor(request.after, "after"), limit=size + 1
-            )
-        return ListWebhookDeliveriesResponse(
-            deliveries=[delivery_to_proto(one) for one in rows[:size]], has_more=len(rows) > size
-        )
-
     def _check(self, url: str | None, event_types: Collection[str]) -> None:
         """Raises RequestError."""
         if url is not None and (problem := endpoint_problem(url, self.webhooks.allowed)):
@@ -217,15 +196,17 @@ class WebhookRpcs:
             detail = "only a webhook of an account has tenant_ids. This one belongs to a tenant."
             raise RequestError(detail, field="tenant_ids")
 
-    async def _get(self, request: Any) -> Row:  # noqa: ANN401 - any request with an id
-        owner, endpoint_id = owner_of(request), parse_resource_id(request.id, "webhook")
-        async with self.tenant_database.transaction(**owner._asdict()) as tx:
-            row = await webhooks.load_endpoint(
-                tx, owner.tenant_id, endpoint_id=endpoint_id, test_only=request.test_only
-            )
-        if row is None:
-            raise not_found("webhook")
-        return row
+
+async def load_webhook(database: Database, request: Any) -> Row:  # noqa: ANN401 - any with an id
+    """The public columns of the webhook and its encrypted secret. Raises RequestError."""
+    owner, endpoint_id = owner_of(request), parse_resource_id(request.id, "webhook")
+    async with database.transaction(**owner._asdict()) as tx:
+        row = await webhooks.load_endpoint(
+            tx, owner.tenant_id, endpoint_id=endpoint_id, test_only=request.test_only
+        )
+    if row is None:
+        raise not_found("webhook")
+    return row
 
 
 def to_proto(row: Row, *, secret: str = "") -> Webhook:
@@ -240,19 +221,6 @@ def to_proto(row: Row, *, secret: str = "") -> Webhook:
         disabled_reason=reason,
         created_at=to_timestamp(created_at),
         signing_secret=secret,
-    )
-
-
-def delivery_to_proto(row: Row) -> WebhookDelivery:
-    position, name, attempt_count, state, status, error, due_at = row
-    return WebhookDelivery(
-        event_id=public_event_id(position),
-        type=name,
-        attempt_count=attempt_count,
-        state=STATES[state],
-        status=status,
-        error=error,
-        due_at=to_timestamp(due_at) if state == webhook_deliveries.QUEUED else None,
     )
 
 

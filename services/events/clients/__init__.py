@@ -22,6 +22,8 @@ from mail.reachable import Network, address_policy
 from services.events.domain.schedule import EndpointResponse, parse_http_date, retry_after_s
 
 ERROR_MAX = 500
+BODY_MAX = 1000
+SUCCESS_BODY_MAX = 200  # there are as many of them as events
 IDLE_MAX = 10  # idle connections per host
 HEADERS = "Accept: */*\r\nContent-Type: application/json\r\n"
 
@@ -127,17 +129,16 @@ def headers_and_body(headers: Mapping[str, str], body: bytes) -> bytes:
 
 
 def endpoint_response(response: HttpResponse) -> EndpointResponse:
+    text = response.body.decode("utf-8", "replace")
     if 200 <= response.status < 300:
-        return EndpointResponse(response.status)
+        return EndpointResponse(response.status, body=printable_text(text, SUCCESS_BODY_MAX))
     delay_s, header = 0.0, response.retry_after
     if header:
         delay_s = retry_after_s(header, now=clock.now(), parsed=parse_http_date(header))
-    text = response.body.decode("utf-8", "replace")
-    return EndpointResponse(
-        response.status, printable_text(f"HTTP {response.status} {text}"), delay_s
-    )
+    error = printable_text(f"HTTP {response.status} {text}")
+    return EndpointResponse(response.status, error, delay_s, printable_text(text, BODY_MAX))
 
 
-def printable_text(text: str) -> str:
+def printable_text(text: str, limit: int = ERROR_MAX) -> str:
     """Text of an endpoint, limited and printable, so that it can be stored."""
-    return "".join(c if c.isprintable() else " " for c in text[:ERROR_MAX]).strip()
+    return "".join(c if c.isprintable() else " " for c in text[:limit]).strip()

@@ -17,11 +17,13 @@ DISABLE_AFTER = timedelta(hours=120)
 
 @dataclass(frozen=True, slots=True)
 class EndpointResponse:
-    """status: 0 without a response. error: the reason of a failure; empty after a success."""
+    """status: 0 without a response. error: the reason of a failure; empty after a success. body:
+    the beginning of it."""
 
     status: int
     error: str = ""
     retry_after_s: float = 0.0
+    body: str = ""
 
     @property
     def is_success(self) -> bool:

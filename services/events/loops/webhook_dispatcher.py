@@ -16,11 +16,13 @@ from kernel.database import Database, Transaction
 from kernel.errors import ConfigError, Unavailable
 from kernel.failpoint import failpoint
 from kernel.health import DependencyHealth
+from kernel.ids import uuid7_text
 from kernel.outbox import Outbox
 from kernel.retry import retry_while_unavailable
 from services.events.clients import WebhookClient
 from services.events.clients.brands import TenantBrands
 from services.events.domain.endpoint import Endpoint
+from services.events.domain.recorded_attempt import RecordedAttempt
 from services.events.domain.schedule import (
     CIRCUIT_FAILURES,
     GONE,
@@ -222,6 +224,7 @@ class WebhookDispatcher:
         endpoint = attempt.endpoint
         brand_of = self._brands.of_account if endpoint.account_wide else self._brands.of
         brand = await brand_of(endpoint.owner_id)
+        identifier, started_at_s = uuid7_text(), clock.monotonic_s()
         try:
             signed = signature_headers(
                 self._secrets.decrypt(endpoint.secret),
@@ -236,9 +239,15 @@ class WebhookDispatcher:
             response = EndpointResponse(0, str(error))
         failpoint("events.webhook.posted")
         self._record_metrics(endpoint, response)
-        self._recorder.add(
-            WebhookAttemptResult(attempt, response, self._update_for(attempt, response))
+        record = RecordedAttempt(
+            identifier,
+            response.status,
+            round((clock.monotonic_s() - started_at_s) * 1000),
+            response.body,
+            "" if response.status else response.error,
         )
+        update = self._update_for(attempt, response, record=record.encode())
+        self._recorder.add(WebhookAttemptResult(attempt, response, update))
         return response.is_success or not self._is_broken(endpoint.id)
 
     async def _release_claims(self, attempts: Sequence[WebhookAttempt]) -> None:
@@ -264,7 +273,7 @@ class WebhookDispatcher:
         )
 
     def _update_for(
-        self, attempt: WebhookAttempt, response: EndpointResponse
+        self, attempt: WebhookAttempt, response: EndpointResponse, *, record: str
     ) -> WebhookDeliveryUpdate:
         attempt_count = attempt.attempt_count + 1
         state, delay_s = webhook_deliveries.DELIVERED, 0.0
@@ -287,6 +296,7 @@ class WebhookDispatcher:
             attempt_count,
             response.status,
             response.error,
+            record,
         )
 
 

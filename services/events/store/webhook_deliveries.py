@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple
 
 from kernel import ids
-from kernel.database import Row, Transaction
+from kernel.database import Transaction
 from services.events.domain.endpoint import Endpoint
+from services.events.domain.recorded_attempt import ATTEMPTS_MAX
 
 QUEUED, DELIVERED, FAILED = 0, 1, 2
 
@@ -84,7 +86,8 @@ class WebhookDeliveryClaim(NamedTuple):
 
 
 class WebhookDeliveryUpdate(NamedTuple):
-    """The result of an attempt. delay_s: until the next attempt, if there is one."""
+    """The result of an attempt. delay_s: until the next attempt, if there is one. record: an
+    encoded RecordedAttempt."""
 
     endpoint_id: str
     position: str
@@ -94,6 +97,7 @@ class WebhookDeliveryUpdate(NamedTuple):
     attempt_count: int
     status: int
     error: str
+    record: str
 
 
 async def claim_due(
@@ -123,12 +127,14 @@ async def claim_due(
 async def record_attempts(tx: Transaction, results: Sequence[WebhookDeliveryUpdate]) -> None:
     """Record the results of attempts whose claim is still valid."""
     await tx.execute(
-        "UPDATE events.webhook_deliveries t SET state = v.state,"
+        "UPDATE events.webhook_deliveries t SET state = v.state,"  # noqa: S608 - a constant
         " attempt_count = v.attempt_count, status = v.status,"
-        " error = v.error, token = NULL, due_at = now() + make_interval(secs => v.delay_s)"
+        " error = v.error, token = NULL, due_at = now() + make_interval(secs => v.delay_s),"
+        " attempts = t.attempts"
+        f"[greatest(1, cardinality(t.attempts) - {ATTEMPTS_MAX - 2}):] || v.record"
         " FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::smallint[], %s::float8[],"
-        " %s::smallint[], %s::smallint[], %s::text[])"
-        " AS v(endpoint_id, position, token, state, delay_s, attempt_count, status, error)"
+        " %s::smallint[], %s::smallint[], %s::text[], %s::text[])"
+        " AS v(endpoint_id, position, token, state, delay_s, attempt_count, status, error, record)"
         " WHERE t.endpoint_id = v.endpoint_id AND t.position = v.position AND t.token = v.token",
         [list(column) for column in zip(*results, strict=True)],
     )
@@ -147,17 +153,58 @@ async def release_claims(
     )
 
 
+class DeliveryRow(NamedTuple):
+    """A delivery of an endpoint. is_claimed: an attempt may be under way. attempts: encoded
+    RecordedAttempts, oldest first; empty in lists."""
+
+    position: str
+    event_id: str
+    subject_id: str
+    type: str
+    attempt_count: int
+    state: int
+    is_claimed: bool
+    status: int
+    error: str
+    due_at: datetime
+    attempts: Sequence[str] = ()
+
+
+COLUMNS = (
+    "position::text, event_id::text, subject_id::text, type, attempt_count, state,"
+    " token IS NOT NULL AND due_at > now(), status, error, due_at"
+)
+
+
 async def list_deliveries(
     tx: Transaction, endpoint_id: str, *, after: str, limit: int
-) -> list[Row]:
-    """The deliveries of an endpoint, newest first; those queued for a disabled one are failed."""
-    return await tx.rows(
-        "SELECT t.position::text, t.type, t.attempt_count,"
-        " CASE WHEN t.state = 0 AND NOT w.enabled THEN 2 ELSE t.state END,"
-        " t.status, t.error, t.due_at"
-        " FROM events.webhook_deliveries t JOIN events.webhooks w ON w.id = t.endpoint_id"
-        " WHERE t.endpoint_id = %(endpoint)s"
-        " AND t.position < %(after)s"
-        " ORDER BY t.position DESC LIMIT %(limit)s",
+) -> list[DeliveryRow]:
+    """The deliveries of an endpoint, newest first."""
+    rows = await tx.rows(
+        f"SELECT {COLUMNS} FROM events.webhook_deliveries"  # noqa: S608
+        " WHERE endpoint_id = %(endpoint)s AND position < %(after)s"
+        " ORDER BY position DESC LIMIT %(limit)s",
         {"endpoint": endpoint_id, "after": after or ids.MAX, "limit": limit},
+    )
+    return [DeliveryRow(*row) for row in rows]
+
+
+async def load_delivery(tx: Transaction, endpoint_id: str, *, position: str) -> DeliveryRow | None:
+    rows = await tx.rows(
+        f"SELECT {COLUMNS}, attempts FROM events.webhook_deliveries"  # noqa: S608
+        " WHERE endpoint_id = %s AND position = %s",
+        (endpoint_id, position),
+    )
+    return DeliveryRow(*rows[0]) if rows else None
+
+
+async def requeue(tx: Transaction, endpoint_id: str, *, position: str) -> None:
+    """Make a delivery due now, from the beginning of the schedule if it had ended; not if an
+    attempt is under way."""
+    await tx.execute(
+        "UPDATE events.webhook_deliveries SET state = 0, token = NULL, due_at = now(),"
+        " attempt_count = CASE WHEN state = 0 THEN attempt_count ELSE 0 END"
+        " WHERE endpoint_id = %s AND position = %s"
+        " AND (state <> 0 OR token IS NULL OR due_at <= now())",
+        (endpoint_id, position),
     )

@@ -14,6 +14,7 @@ from services.ingest.api.callers import (
 from services.ingest.api.egress.operations import OPERATIONS as OF_EGRESS
 from services.ingest.api.operation import Operation
 from services.ingest.api.suppression_operations import OPERATIONS as OF_SUPPRESSIONS
+from services.ingest.api.webhook_operations import OPERATIONS as OF_WEBHOOKS
 
 ID = "01890000-0000-7000-8000-000000000000"
 EXAMPLE_EMAIL = {
@@ -56,32 +57,6 @@ OPERATIONS = {
     ),
     "post /v1/emails/{email_id}/release": Operation(
         "releaseEmail", response_schemas.ReleaseEmailResponse, access=SPANNING
-    ),
-    "post /v1/webhooks": Operation(
-        "createWebhook",
-        response_schemas.WebhookResponse,
-        {"endpoint": "https://hooks.example.com/mail", "events": ["email.delivered"]},
-        access=SPANNING,
-    ),
-    "get /v1/webhooks": Operation(
-        "listWebhooks", response_schemas.list_of(response_schemas.WebhookResponse), access=SPANNING
-    ),
-    "get /v1/webhooks/{webhook_id}": Operation(
-        "getWebhook", response_schemas.WebhookResponse, access=SPANNING
-    ),
-    "patch /v1/webhooks/{webhook_id}": Operation(
-        "updateWebhook", response_schemas.WebhookResponse, {"status": "disabled"}, access=SPANNING
-    ),
-    "delete /v1/webhooks/{webhook_id}": Operation(
-        "deleteWebhook", response_schemas.DeleteResponse, access=SPANNING
-    ),
-    "post /v1/webhooks/{webhook_id}/test": Operation(
-        "testWebhook", response_schemas.TestEvent, access=SPANNING
-    ),
-    "get /v1/webhooks/{webhook_id}/deliveries": Operation(
-        "listWebhookDeliveries",
-        response_schemas.list_of(response_schemas.WebhookDeliveryResponse),
-        access=SPANNING,
     ),
     "get /v1/queues": Operation(
         "listQueues",
@@ -286,4 +261,5 @@ OPERATIONS = {
     ),
     **OF_EGRESS,
     **OF_SUPPRESSIONS,
+    **OF_WEBHOOKS,
 }

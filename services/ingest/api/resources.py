@@ -17,6 +17,7 @@ from services.ingest.api.sandbox import Sandbox
 from services.ingest.api.scoring import Scoring
 from services.ingest.api.suppression_files import SuppressionFiles
 from services.ingest.api.suppressions import Suppressions
+from services.ingest.api.webhook_events import WebhookEvents
 from services.ingest.api.webhooks import Webhooks
 from services.ingest.clients import ServiceClients
 
@@ -32,6 +33,7 @@ class Resources:
     suppressions: Suppressions
     suppression_files: SuppressionFiles
     webhooks: Webhooks
+    webhook_events: WebhookEvents
     queues: Queues
     sandbox: Sandbox
     scoring: Scoring
@@ -61,6 +63,7 @@ def create_resources(
         suppressions=Suppressions(clients, audit_log),
         suppression_files=suppression_files,
         webhooks=Webhooks(clients, directory),
+        webhook_events=WebhookEvents(clients),
         queues=Queues(clients, emails),
         sandbox=Sandbox(clients),
         scoring=Scoring(clients),

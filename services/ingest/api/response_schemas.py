@@ -194,42 +194,6 @@ class EventResponse(Struct):
     data: dict[str, Any]
 
 
-class WebhookResponse(Struct):
-    """A webhook endpoint. tenant_id: null if it belongs to an account; tenant_ids are then those
-    whose events it receives, all if empty. signing_secret: in the responses to create and get
-    only."""
-
-    object: Literal["webhook"]
-    id: Id
-    tenant_id: Id | None
-    tenant_ids: list[Id]
-    endpoint: str
-    events: list[str]
-    status: Literal["enabled", "disabled"]
-    disabled_reason: str | None
-    created_at: Time
-    signing_secret: str | UnsetType = UNSET
-
-
-class WebhookDeliveryResponse(Struct):
-    """The delivery of one event to one endpoint."""
-
-    event_id: str
-    type: str
-    state: str
-    attempt_count: int
-    status: int | None
-    error: str | None
-    due_at: Time | None
-
-
-class TestEvent(Struct):
-    """The test event; its delivery is in progress."""
-
-    object: Literal["event"]
-    id: str
-
-
 class QueueResponse(Struct):
     """A scheduled queue: its site, the number of queued messages, the limit that blocks it and the
     time when it continues. limit_scope: what that limit counts,

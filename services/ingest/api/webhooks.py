@@ -11,12 +11,10 @@ from contracts.events.v1.events_service_pb2 import (
     DeleteWebhookRequest,
     EventTypes,
     GetWebhookRequest,
-    ListWebhookDeliveriesRequest,
     ListWebhooksRequest,
     TestWebhookRequest,
     UpdateWebhookRequest,
     Webhook,
-    WebhookDelivery,
 )
 from contracts.events.v1.events_service_pb2 import TenantIds as EventTenants
 from kernel.ids import NIL, canonical_uuid
@@ -84,7 +82,7 @@ class Webhooks:
         return response.webhooks, response.has_more
 
     async def get(self, caller: Caller, webhook_id: str) -> Webhook:
-        request = GetWebhookRequest(**_selector(caller, webhook_id))
+        request = GetWebhookRequest(**selector_of(caller, webhook_id))
         return (await self._events.call(self._events.stub.GetWebhook, request)).webhook
 
     async def update(self, caller: Caller, webhook_id: str, given: UpdateWebhook) -> Webhook:
@@ -93,7 +91,7 @@ class Webhooks:
         if given.tenant_ids is not UNSET:
             tenants = EventTenants(ids=await self._own_tenants(caller, given.tenant_ids))
         request = UpdateWebhookRequest(
-            **_selector(caller, webhook_id),
+            **selector_of(caller, webhook_id),
             url=None if given.endpoint is UNSET else given.endpoint,
             event_types=events,
             tenant_ids=tenants,
@@ -103,25 +101,15 @@ class Webhooks:
         return (await self._events.call(stub.UpdateWebhook, request, deadline_s=2.0)).webhook
 
     async def delete(self, caller: Caller, webhook_id: str) -> str:
-        request = DeleteWebhookRequest(**_selector(caller, webhook_id))
+        request = DeleteWebhookRequest(**selector_of(caller, webhook_id))
         stub = self._events.stub
         return (await self._events.call(stub.DeleteWebhook, request, deadline_s=2.0)).id
 
     async def test(self, caller: Caller, webhook_id: str) -> str:
         """Send webhook.test; returns the id of the event."""
-        request = TestWebhookRequest(**_selector(caller, webhook_id))
+        request = TestWebhookRequest(**selector_of(caller, webhook_id))
         stub = self._events.stub
         return (await self._events.call(stub.TestWebhook, request, deadline_s=2.0)).event_id
-
-    async def deliveries(
-        self, caller: Caller, webhook_id: str, page: Page
-    ) -> tuple[Sequence[WebhookDelivery], bool]:
-        """Newest first."""
-        request = ListWebhookDeliveriesRequest(
-            **_selector(caller, webhook_id), limit=page.limit, after=page.after
-        )
-        response = await self._events.call(self._events.stub.ListWebhookDeliveries, request)
-        return response.deliveries, response.has_more
 
     async def _own_tenants(self, caller: Caller, tenant_ids: Sequence[str]) -> list[str]:
         """In their canonical form. Raises Problem 422 for those that the caller does not see."""
@@ -146,8 +134,8 @@ def canonical_or_nil(text: str) -> str:
         return str(NIL)
 
 
-def _selector(caller: Caller, webhook_id: str) -> dict[str, Any]:
-    """Raises Problem."""
+def selector_of(caller: Caller, webhook_id: str) -> dict[str, Any]:
+    """The fields of a request that name a webhook, and who asks. Raises Problem."""
     identifier = parse_id(webhook_id, "the webhook")
     return {**caller.owner._asdict(), "id": identifier, "test_only": caller.test}
 
@@ -168,15 +156,3 @@ def to_json(webhook: Webhook) -> dict[str, object]:
     if webhook.signing_secret:
         found["signing_secret"] = webhook.signing_secret
     return found
-
-
-def delivery_to_json(delivery: WebhookDelivery) -> dict[str, object]:
-    return {
-        "event_id": delivery.event_id,
-        "type": delivery.type,
-        "state": delivery.state,
-        "attempt_count": delivery.attempt_count,
-        "status": delivery.status or None,
-        "error": delivery.error or None,
-        "due_at": format_timestamp(delivery.due_at),
-    }

@@ -82,7 +82,7 @@ def public_services(
         ),
         PublicService(
             name_in(webhook_service_pb2.DESCRIPTOR),
-            WebhookServicer(access, resources.webhooks),
+            WebhookServicer(access, resources.webhooks, resources.webhook_events),
             webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server,
         ),
         PublicService(

@@ -1,5 +1,7 @@
 """contracts.ingest.v1.WebhookService."""
 
+import msgspec
+
 from contracts.events.v1.events_service_pb2 import Webhook
 from contracts.ingest.v1 import webhook_service_pb2 as pb
 from contracts.ingest.v1.webhook_service_pb2_grpc import WebhookServiceServicer
@@ -13,19 +15,25 @@ from services.ingest.api.grpc.base import (
     proto_from_json,
 )
 from services.ingest.api.grpc.server import Context
+from services.ingest.api.webhook_events import (
+    PREFIX,
+    WebhookEvents,
+    attempt_to_json,
+    event_to_json,
+)
 from services.ingest.api.webhooks import (
     NewWebhook,
     UpdateWebhook,
     Webhooks,
-    delivery_to_json,
     to_json,
 )
 
 
 class WebhookServicer(WebhookServiceServicer):
-    def __init__(self, access: RpcAccess, webhooks: Webhooks) -> None:
+    def __init__(self, access: RpcAccess, webhooks: Webhooks, events: WebhookEvents) -> None:
         self.access = access
         self._webhooks = webhooks
+        self._events = events
 
     @authenticated
     async def CreateWebhook(
@@ -72,15 +80,42 @@ class WebhookServicer(WebhookServiceServicer):
         return pb.TestWebhookResponse(id=await self._webhooks.test(caller, request.id))
 
     @authenticated
-    async def ListWebhookDeliveries(
-        self, request: pb.ListWebhookDeliveriesRequest, caller: Caller, _: Context
-    ) -> pb.ListWebhookDeliveriesResponse:
-        found, has_more = await self._webhooks.deliveries(caller, request.id, page_of(request))
-        deliveries = [
-            proto_from_json(pb.WebhookDeliveryInfo, delivery_to_json(one)) for one in found
-        ]
-        token = found[-1].event_id.removeprefix("evt_") if has_more else ""
-        return pb.ListWebhookDeliveriesResponse(deliveries=deliveries, next_page_token=token)
+    async def ListWebhookEvents(
+        self, request: pb.ListWebhookEventsRequest, caller: Caller, _: Context
+    ) -> pb.ListWebhookEventsResponse:
+        found, has_more = await self._events.page(caller, request.id, page_of(request))
+        events = [proto_from_json(pb.WebhookEventInfo, event_to_json(one)) for one in found]
+        token = found[-1].id.removeprefix(PREFIX) if has_more else ""
+        return pb.ListWebhookEventsResponse(events=events, next_page_token=token)
+
+    @authenticated
+    async def GetWebhookEvent(
+        self, request: pb.GetWebhookEventRequest, caller: Caller, _: Context
+    ) -> pb.GetWebhookEventResponse:
+        found = await self._events.get(caller, request.id, request.event_id)
+        event = proto_from_json(pb.WebhookEventInfo, event_to_json(found.event))
+        response = pb.GetWebhookEventResponse(event=event)
+        if found.payload:
+            response.payload.update(msgspec.json.decode(found.payload))
+        return response
+
+    @authenticated
+    async def ListWebhookEventAttempts(
+        self, request: pb.ListWebhookEventAttemptsRequest, caller: Caller, _: Context
+    ) -> pb.ListWebhookEventAttemptsResponse:
+        found, has_more = await self._events.attempts(
+            caller, request.id, event_id=request.event_id, page=page_of(request)
+        )
+        attempts = [proto_from_json(pb.WebhookAttemptInfo, attempt_to_json(one)) for one in found]
+        token = next_page_token(found, has_more=has_more)
+        return pb.ListWebhookEventAttemptsResponse(attempts=attempts, next_page_token=token)
+
+    @authenticated
+    async def ReplayWebhookEvent(
+        self, request: pb.ReplayWebhookEventRequest, caller: Caller, _: Context
+    ) -> pb.ReplayWebhookEventResponse:
+        replayed = await self._events.replay(caller, request.id, request.event_id)
+        return pb.ReplayWebhookEventResponse(id=replayed)
 
 
 def to_proto(webhook: Webhook) -> pb.WebhookInfo:

@@ -85,7 +85,7 @@ def routers(dependencies: RestDependencies) -> Iterator[APIRouter]:
     access, resources = dependencies.access, dependencies.resources
     administration = resources.administration
     yield emails.routes(access, dependencies.send_handler, resources.emails)
-    yield webhooks.routes(access, resources.webhooks)
+    yield webhooks.routes(access, resources.webhooks, resources.webhook_events)
     # before the routes of an address
     yield suppression_files.routes(access, resources.suppression_files)
     yield suppressions.routes(access, resources.suppressions)

@@ -18,11 +18,16 @@ from services.ingest.api.rest_base import (
     list_response,
     page_of,
 )
+from services.ingest.api.webhook_events import (
+    WebhookEvents,
+    attempt_to_json,
+    event_to_json,
+    shown_to_json,
+)
 from services.ingest.api.webhooks import (
     NewWebhook,
     UpdateWebhook,
     Webhooks,
-    delivery_to_json,
     to_json,
 )
 
@@ -30,10 +35,11 @@ decode = msgspec.json.Decoder(NewWebhook).decode
 decode_update = msgspec.json.Decoder(UpdateWebhook).decode
 
 
-def routes(access: RestAccess, webhooks: Webhooks) -> APIRouter:
+def routes(access: RestAccess, webhooks: Webhooks, events: WebhookEvents) -> APIRouter:
     router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], responses=PROBLEM_RESPONSES)
     _add_one(router, access, webhooks)
-    _add_lists(router, access, webhooks)
+    _add_list(router, access, webhooks)
+    _add_events(router, access, events)
     return router
 
 
@@ -79,7 +85,7 @@ def _add_one(router: APIRouter, access: RestAccess, webhooks: Webhooks) -> None:
         return json_response({"object": "event", "id": event_id}, 202)
 
 
-def _add_lists(router: APIRouter, access: RestAccess, webhooks: Webhooks) -> None:
+def _add_list(router: APIRouter, access: RestAccess, webhooks: Webhooks) -> None:
     @router.get("", summary="List webhooks")
     async def list_webhooks(incoming: Incoming, *, requested_page: RequestedPage) -> Response:
         """Newest first; without `X-Tenant-Id`, those of an account and all its tenants."""
@@ -87,13 +93,40 @@ def _add_lists(router: APIRouter, access: RestAccess, webhooks: Webhooks) -> Non
         found, has_more = await webhooks.page(caller, page_of(requested_page))
         return list_response(map(to_json, found), has_more=has_more)
 
-    @router.get("/{webhook_id}/deliveries", summary="List the deliveries of a webhook")
-    async def deliveries(
-        incoming: Incoming,
-        webhook_id: str,
-        *,
-        requested_page: RequestedForwardPage,
+
+def _add_events(router: APIRouter, access: RestAccess, events: WebhookEvents) -> None:
+    @router.get("/{webhook_id}/events", summary="List the events of a webhook")
+    async def list_events(
+        incoming: Incoming, webhook_id: str, *, requested_page: RequestedForwardPage
     ) -> Response:
+        """What was sent to it or is to be, newest first."""
         caller = await access.authenticate_caller(incoming)
-        found, has_more = await webhooks.deliveries(caller, webhook_id, page_of(requested_page))
-        return list_response(map(delivery_to_json, found), has_more=has_more)
+        found, has_more = await events.page(caller, webhook_id, page_of(requested_page))
+        return list_response(map(event_to_json, found), has_more=has_more)
+
+    @router.get("/{webhook_id}/events/{event_id}", summary="Get an event of a webhook")
+    async def get_event(incoming: Incoming, webhook_id: str, event_id: str) -> Response:
+        """With its payload."""
+        caller = await access.authenticate_caller(incoming)
+        return json_response(shown_to_json(await events.get(caller, webhook_id, event_id)))
+
+    @router.get(
+        "/{webhook_id}/events/{event_id}/attempts", summary="List the attempts to send an event"
+    )
+    async def attempts(
+        incoming: Incoming, webhook_id: str, event_id: str, *, requested_page: RequestedForwardPage
+    ) -> Response:
+        """Newest first, with the responses. The latest 50 are kept."""
+        caller = await access.authenticate_caller(incoming)
+        found, has_more = await events.attempts(
+            caller, webhook_id, event_id=event_id, page=page_of(requested_page)
+        )
+        return list_response(map(attempt_to_json, found), has_more=has_more)
+
+    @router.post("/{webhook_id}/events/{event_id}/replay", summary="Send an event again")
+    async def replay(incoming: Incoming, webhook_id: str, event_id: str) -> Response:
+        """With the same id, at once. 409 `conflict` if the webhook is disabled."""
+        caller = await access.authenticate_caller(incoming)
+        check_no_key(incoming)
+        replayed = await events.replay(caller, webhook_id, event_id)
+        return json_response({"object": "webhook_event", "id": replayed})

@@ -76,7 +76,7 @@ def test_a_list_refuses_after_together_with_before() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [f"/v1/emails/{ID}/events", "/v1/queues", f"/v1/webhooks/{ID}/deliveries"]
+    "path", [f"/v1/emails/{ID}/events", "/v1/queues", f"/v1/webhooks/{ID}/events"]
 )
 def test_a_forward_only_list_refuses_before(path: str) -> None:
     """If `before` were ignored, the client would get the same page for ever."""

@@ -12,6 +12,7 @@ from tests.support.rest_api import call_api
 
 DOCUMENT = call_api("GET", "/openapi.json").json()
 OPERATIONS = {one["operationId"]: one for _, _, one in operations(DOCUMENT)}
+PATHS = {one["operationId"]: path for _, path, one in operations(DOCUMENT)}
 OTHERS = {  # whose messages are not the JSON of REST
     "SendEmail", "SendEmailBatch", "GetEmail", "ListEmails", "UpdateEmail", "CancelEmail",
     "ScoreEmail", "CreateMailboxes", "CreateSuppressionImport", "ExportSuppressions",
@@ -63,13 +64,11 @@ def assert_same(message: Descriptor, schema: dict[str, Any]) -> None:
 @pytest.mark.parametrize("rpc", RPCS)
 def test_a_request_has_the_parameters_and_the_body_of_rest(rpc: Rpc) -> None:
     operation = operation_of(rpc)
-    named = {
-        "id"
-        if one["in"] == "path" and one["name"].endswith("_id")
-        else PAGING.get(one["name"], one["name"])
-        for one in operation.get("parameters", ())
-        if one["in"] != "header"
-    }
+    path = PATHS[operation["operationId"]]
+    given = [one["name"] for one in operation.get("parameters", ()) if one["in"] != "header"]
+    ids = [name for name in given if f"{{{name}}}" in path and name.endswith("_id")]
+    # The first id of a path is that of the service's own kind.
+    named = {"id" if name in ids[:1] else PAGING.get(name, name) for name in given}
     body = content(operation["requestBody"]) if "requestBody" in operation else {"properties": {}}
     named |= set(body["properties"])
     assert set(rpc.method.input_type.fields_by_name) == named - ONLY_REST

@@ -15,7 +15,7 @@ from mail.tracking import host_of
 
 _SPACE = r"[\t\n\f\r ]"
 _VALUE = r"""(?:"[^"]*+"|'[^']*+'|[^\t\n\f\r >"'][^\t\n\f\r >]*+|(?=>))"""
-_ATTRIBUTES = rf"(?:[^>=]++|={_SPACE}*+{_VALUE})*+"
+_ATTRIBUTES = rf"""[^>=]*+(?:=(?:"[^"]*+"|{_SPACE}*+{_VALUE})[^>=]*+)*+"""
 _END = r"(?=[\t\n\f\r />])"  # of a name
 
 
@@ -29,15 +29,19 @@ _RAW = [_name(name) for name in ("script", "style", "title", "textarea")]
 _RAW_ELEMENTS = "|".join(
     [rf"{raw}{_END}{_ATTRIBUTES}>(?:[^<]++|<(?!/{raw}{_END}))*+<" for raw in _RAW]
 )
-# Everything up to the next link and its attributes. No backtracking, so a page takes linear time.
+# A tag that no look ahead needs to tell from a link or a raw element: most are.
+_OTHER = r"(?:[b-ru-zB-RU-Z]|[tT](?![iIeE])|[sS](?![cCtT]))"
+# Everything up to the next link and its attributes: the value of its href, if that comes first and
+# in double quotes, or else all. No backtracking, so a page takes linear time.
 _NEXT = re.compile(
-    rf"(?:[^<]++"
-    rf"|</"
-    rf"|<(?!{_LINK}|(?:{'|'.join(_RAW)}){_END})[A-Za-z]{_ATTRIBUTES}>"
-    rf"|<!--(?!\[if)(?:-?>|(?:[^-]++|-(?!-!?>))*+--!?>)"
-    rf"|<(?![A-Za-z]|!--(?!\[if))"
-    rf"|<(?:{_RAW_ELEMENTS})"
-    rf")*+<{_LINK}({_ATTRIBUTES})>"
+    rf"(?:[^<]*+<(?:/"
+    rf"|{_OTHER}{_ATTRIBUTES}>"
+    rf"|(?!{_LINK}|(?:{'|'.join(_RAW)}){_END})[A-Za-z]{_ATTRIBUTES}>"
+    rf"|!--(?!\[if)(?:-?>|(?:[^-]++|-(?!-!?>))*+--!?>)"
+    rf"|(?![A-Za-z/]|!--(?!\[if))"
+    rf"|(?:{_RAW_ELEMENTS})"
+    rf"))*+[^<]*+<{_LINK}"
+    rf"""(?:{_SPACE}++{_name("href")}="([^"]*+)"{_ATTRIBUTES}>|({_ATTRIBUTES})>)"""
 )
 
 
@@ -72,15 +76,20 @@ def find_links(html: str) -> Iterator[Link]:
     """The links to http and https, in order; not those with `data-track="off"`."""
     at = 0
     while found := _NEXT.match(html, at):
+        at = found.end()
         start, end = found.span(1)
-        at = end
-        href = _HREF.match(html, start, end)
-        if href is None or _is_off(html, start, end):
-            continue
-        number = href.lastindex or 0
-        url = decode_attribute(href[number]).strip("\t\n\f\r ")
-        if host := host_of(url):
-            yield Link(*href.span(number), url, host, number != UNQUOTED)
+        quoted, attributes = True, end + 1
+        if start < 0:
+            attributes = found.start(2)
+            href = _HREF.match(html, attributes, at - 1)
+            if href is None:
+                continue
+            number = href.lastindex or 0
+            start, end = href.span(number)
+            quoted = number != UNQUOTED
+        url = decode_attribute(html[start:end]).strip("\t\n\f\r ")
+        if (host := host_of(url)) and not _is_off(html, attributes, at - 1):
+            yield Link(start, end, url, host, quoted)
 
 
 def _is_off(html: str, start: int, end: int) -> bool:

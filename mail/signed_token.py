@@ -22,8 +22,17 @@ _OUTER = bytes([octet ^ 0x5C for octet in range(256)])
 
 def sign(purpose: bytes, payload: bytes, key: bytes) -> str:
     """A token for `payload`, valid only for `purpose`. `key`: at least 16 secret octets."""
-    coded = b2a_base64(_mac(purpose, payload, key) + payload, newline=False)
-    return coded.translate(_URL_SAFE, b"=").decode("ascii")
+    return sign_each(purpose, payload, key, ends=(b"",))[0]
+
+
+def sign_each(purpose: bytes, payload: bytes, key: bytes, *, ends: Iterable[bytes]) -> list[str]:
+    """The tokens for the payload with each of these ends. The payload is hashed once."""
+    inner, outer = _begin(purpose, payload, key)
+    tokens = []
+    for end in ends:
+        coded = b2a_base64(_finish(inner, outer, end) + payload + end, newline=False)
+        tokens.append(coded.translate(_URL_SAFE, b"=").decode("ascii"))
+    return tokens
 
 
 def verify(purpose: bytes, token: str, keys: Iterable[bytes]) -> bytes | None:
@@ -41,17 +50,24 @@ def verify(purpose: bytes, token: str, keys: Iterable[bytes]) -> bytes | None:
         return None
     mac, payload = raw[:MAC_OCTETS], raw[MAC_OCTETS:]
     for key in keys:
-        if hmac.compare_digest(mac, _mac(purpose, payload, key)):
+        if hmac.compare_digest(mac, _finish(*_begin(purpose, payload, key), b"")):
             return payload
     return None
 
 
-def _mac(purpose: bytes, payload: bytes, key: bytes) -> bytes:
+def _begin(purpose: bytes, payload: bytes, key: bytes) -> tuple[Any, Any]:
+    """The inner hash after the payload, and the outer one."""
     if len(key) < 16:
         raise ValueError("a token key needs at least 16 octets")
     inner, outer = _states(key)
-    inner, outer = inner.copy(), outer.copy()
+    inner = inner.copy()
     inner.update(bytes([len(purpose)]) + purpose + payload)
+    return inner, outer
+
+
+def _finish(inner: Any, outer: Any, end: bytes) -> bytes:  # noqa: ANN401 - hashlib's objects
+    inner, outer = inner.copy(), outer.copy()
+    inner.update(end)
     outer.update(inner.digest())
     mac: bytes = outer.digest()[:MAC_OCTETS]
     return mac

@@ -46,11 +46,14 @@ class SplicedBody(Generic[K]):
 
     @classmethod
     def of(cls, body: bytes, keys: Sequence[K]) -> "SplicedBody[K]":
-        """body: with a mark for each key."""
-        fixed = body.split(_MARK)
+        """body: with a mark, at the begin of a line, for each key. Raises ValueError as
+        `smtp.dot_stuff`."""
+        fixed = body.replace(_MARK, b"")
+        if not smtp.is_normalized(fixed):
+            raise ValueError("the line ends are not normalized")
         first, *rest = relaxed_body(body).split(_MARK)
-        wire = tuple([smtp.dot_stuff(piece) for piece in fixed])
-        return cls(wire, (b"", *rest), sum(map(len, fixed)), tuple(keys), sha256(first))
+        wire = tuple(smtp.stuff_lines(body).split(_MARK))
+        return cls(wire, (b"", *rest), len(fixed), tuple(keys), sha256(first))
 
     def fill(self, values: Mapping[K, bytes]) -> "FilledBody":
         """values: as `encode_value` returns them."""
@@ -113,6 +116,6 @@ def encode_fixed(fixed: Sequence[str], encode: Callable[[str], bytes]) -> bytes:
 
 def encode_value(value: str) -> bytes:
     """A value in lines of quoted-printable. It has only letters, digits, hyphens and underscores
-    (RFC 4648 §5)."""
+    (RFC 4648 §5), and dots that begin no line."""
     coded = value.encode("ascii")
     return mime.SOFT_BREAK.join([coded[at : at + _LINE] for at in range(0, len(coded), _LINE)])

@@ -42,10 +42,12 @@ class MessageTokens(NamedTuple):
     test: bool
 
     def token(self, slot: Slot) -> str:
-        """Of any slot but a click."""
+        """Of any slot but a click, with the suffix of a pixel: a line of the body that began with
+        it would have to be stuffed."""
         tenant_id, message_id, key, mode, recipient, test = self
         if slot.kind == OPEN:
-            return tracking.open_token(tracking.PixelOpen(tenant_id, message_id, mode), key)
+            opened = tracking.PixelOpen(tenant_id, message_id, mode)
+            return f"{tracking.open_token(opened, key)}.gif"
         subscription = unsubscribe.Subscription(
             tenant_id, message_id, slot.target, recipient, test=test
         )
@@ -121,7 +123,7 @@ class RecipientLinks:
             last = fixed.pop()
             at = end_of_body(last)
             before = f'<img src="{_url(self.tracking.host, OPEN)}'
-            after = '.gif" width="1" height="1" alt="" style="display:none">'
+            after = '" width="1" height="1" alt="" style="display:none">'
             fixed += (last[:at] + before, after + last[at:])
             slots.append(Slot(OPEN))
         return self._with_unsubscribe(fixed, slots, own_url=escape(self._own_url))
@@ -132,13 +134,15 @@ class RecipientLinks:
         before = _url(self.tracking.host, CLICK)
         hosts = {self.tracking.host, self.unsubscribe.host if self.unsubscribe else ""}
         excluded = tuple([f".{one}" for one in self.tracking.excluded_hosts])
-        own, own_url = self.own, self._own_url
+        own, own_url, has_own = self.own, self._own_url, self.unsubscribe is not None or self.own
         fixed: list[str] = []
         slots: list[Slot] = []
         done, quote = 0, ""
         for start, end, url, host, is_quoted in islice(find_links(html), LINKS_MAX):
             named = tracking.in_a_labels(host)
-            if named in hosts or url == own_url or URL_PLACEHOLDER in url or f"<{url}>" in own:
+            if named in hosts:
+                continue
+            if has_own and (url == own_url or URL_PLACEHOLDER in url or f"<{url}>" in own):
                 continue
             if excluded and f".{named}".endswith(excluded):
                 continue

@@ -144,3 +144,21 @@ def test_the_pixel_is_at_the_end_of_the_body() -> None:
     assert page[end_of_body(page) :] == "</BODY></html>"
     assert end_of_body("<p>x") == len("<p>x")
     assert end_of_body("</bodyguard>") == len("</bodyguard>")
+
+
+@pytest.mark.parametrize(
+    ("html", "href"),
+    [
+        ('<a  href="https://x.example/"class=b>', "https://x.example/"),
+        ('<A\thref="https://x.example/" href="https://y.example/">', "https://x.example/"),
+        ('<a href="https://x.example/" title="a > b" data-track=no>', None),
+        ('<a data-track="on" href="https://x.example/">', "https://x.example/"),
+        ('<a HREF="https://x.example/" data-tracking="off">', "https://x.example/"),
+        ('<a xhref="https://y.example/" href="https://x.example/">', "https://x.example/"),
+        ('<strong><span><s><td><tt><th>1</th><a href="https://x.example/">', "https://x.example/"),
+        ('<style>a</style ><title>b</title><a href="https://x.example/">', "https://x.example/"),
+        ('<a href="https://x.example/" title="', None),
+    ],
+)
+def test_a_link_whose_href_comes_first_is_as_any_other(html: str, href: str | None) -> None:
+    assert found(html) == ([] if href is None else [href])

@@ -168,6 +168,46 @@ def replay(webhook: WebhookArgument, event: EventArgument) -> None:
 
 
 @app.command()
+def recover(
+    webhook: WebhookArgument,
+    *,
+    since: Annotated[str, typer.Option(help="Time, ISO 8601; UTC by default")],
+    until: Annotated[str, typer.Option(help="Time; now by default")] = "",
+    event: EventOption = None,
+) -> None:
+    """Send the events of a time again that a webhook has missed, or that have failed.
+
+    \b
+    obm webhooks recover 01a21f53-9e27-7000-9aa0-821cb95b7018 --since 2026-11-28T06:00
+    """
+    given: dict[str, object] = {"since": since, "types": event or []}
+    if until:
+        given["until"] = until
+    open_api().post(f"/webhooks/{webhook}/recover", given)
+
+
+@app.command()
+def recovery(webhook: WebhookArgument) -> None:
+    """Show how far the latest recovery of a webhook is.
+
+    \b
+    obm webhooks recovery 01a21f53-9e27-7000-9aa0-821cb95b7018
+    """
+    found = open_api().get(f"/webhooks/{webhook}/recovery")
+    print_table(
+        ("status", "since", "until", "recovered"),
+        [
+            (
+                found["status"],
+                utc_time(found["since"]),
+                utc_time(found["until"]),
+                str(found["recovered"]),
+            )
+        ],
+    )
+
+
+@app.command()
 def delete(webhook: WebhookArgument) -> None:
     """Delete a webhook. What waits for it is not sent.
 

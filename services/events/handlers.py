@@ -17,13 +17,12 @@ from kernel.database import Transaction
 from kernel.days import day_of
 from kernel.handler_result import Drop, Emit, HandlerResult
 from services.events.domain.catalog import event_type_of
-from services.events.domain.endpoint import Endpoint, subscribes_to
+from services.events.domain.endpoint import Endpoint
 from services.events.domain.log_event import (
     EventKind,
     LogEvent,
     StatusRank,
     is_scheduled,
-    is_test,
     log_event_of,
 )
 from services.events.domain.state import (
@@ -34,6 +33,7 @@ from services.events.domain.state import (
     merge_rank,
     new_message_state,
 )
+from services.events.domain.subscription import is_subscribed
 from services.events.domain.webhook_attempt import (
     AcceptedEventCache,
     WebhookAttempt,
@@ -165,13 +165,6 @@ def subjects_of_links(log_events: Iterable[LogEvent]) -> set[str]:
         for one in log_events
         if one.kind == EventKind.UNSUBSCRIBED and not one.email_id
     }
-
-
-def is_subscribed(endpoint: Endpoint, log_event: LogEvent, name: str) -> bool:
-    """Whether an endpoint receives an event; a test endpoint never receives events of live mail."""
-    if endpoint.id == log_event.subject_id or (endpoint.test and not is_test(log_event)):
-        return False
-    return subscribes_to(endpoint.event_types, name)
 
 
 def new_webhook_delivery(

@@ -53,6 +53,8 @@ def with_changes(request: Any, owner: OwnedObjects) -> Any:  # noqa: ANN401 - a 
     fields = request.DESCRIPTOR.fields_by_name
     if "event_id" in fields:
         request.event_id = owner.ids["event_id"]
+    if request.DESCRIPTOR.name == "RecoverWebhookRequest":
+        request.since = "2026-11-28T06:00:00Z"
     if "scheduled_at" in fields:
         request.scheduled_at.GetCurrentTime()
     if request.DESCRIPTOR.name.startswith("Update") and "name" in fields:

@@ -84,3 +84,20 @@ def test_the_events_of_a_webhook_are_read_page_by_page(webhooks: Client) -> None
     assert [one.http_status_code for one in (*second.attempts, *first.attempts)][:2] == [0, 0]
     assert first.attempts[-1].error
     webhooks.call("DeleteWebhook", id=hook)
+
+
+def test_what_a_webhook_has_missed_is_recovered(webhooks: Client) -> None:
+    hook = webhooks.call("CreateWebhook", endpoint="https://x.example.com/").webhook.id
+    assert webhooks.refusal("GetWebhookRecovery", id=hook) == grpc.StatusCode.NOT_FOUND
+    since = "2026-11-28T06:00:00Z"
+    types = ["email.complained"]
+    started = webhooks.call("RecoverWebhook", id=hook, since=since, types=types).recovery
+    assert (started.status, started.types) == ("in_progress", types)
+    assert started.since.ToJsonString() == since
+    again = webhooks.refusal("RecoverWebhook", id=hook, since=since)
+    assert again == grpc.StatusCode.FAILED_PRECONDITION
+    until(lambda: webhooks.call("GetWebhookRecovery", id=hook).recovery.status == "finished")
+    for wrong in ({"since": "soon"}, {"since": since, "types": ["email.lost"]}, {}):
+        refused = webhooks.refusal("RecoverWebhook", id=hook, **wrong)
+        assert refused == grpc.StatusCode.INVALID_ARGUMENT
+    webhooks.call("DeleteWebhook", id=hook)

@@ -170,6 +170,8 @@ def test_webhooks_in_a_shell(engine: Engine, platform: Platform) -> None:
     until(lambda: sent in shell.obm("webhooks", "events", made))
     until(lambda: "Error" in shell.obm("webhooks", "attempts", made, sent))
     shell.obm("webhooks", "replay", made, sent)
+    shell.obm("webhooks", "recover", made, "--since", "2026-11-28T06:00", "--event", "email.sent")
+    until(lambda: "finished" in shell.obm("webhooks", "recovery", made))
     shell.obm("webhooks", "delete", made)
     assert "not found" in shell.refused("webhooks", "test", made)
     assert "--account-wide" in shell.refused("webhooks", "list")

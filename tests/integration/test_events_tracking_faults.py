@@ -2,8 +2,6 @@
 is in the log once."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,11 +10,10 @@ from contracts.events.v1.events_pb2 import LinkClicked
 from kernel.embedded.folder import free_port
 from services.events.domain.log_event import EventKind
 from tests.integration.test_events_tracking import publish_delivered
-from tests.support.events import KEY, TOKEN, Running, ScenarioRunner, run_scenario, until
-from tests.support.forked_process import ForkedProcess
+from tests.support.events import Running, ScenarioRunner, run_scenario, until
+from tests.support.events_process import environment_of, process_of
 from tests.support.links import click_path, link_client
 from tests.support.message_events import MessageEvents
-from tests.support.stack import FreshDatabase
 
 __all__ = ["run_scenario"]
 MESSAGES, LINKS, CONNECTIONS = 250, 40, 25
@@ -24,20 +21,9 @@ AWAY = "127.0.0.1:1"  # nobody listens
 
 
 @pytest.fixture
-def environment(
-    tmp_path: Path, bootstrap_servers: str, database: FreshDatabase, topic_prefix: str
-) -> dict[str, str]:
+def environment(tmp_path: Path, run_scenario: ScenarioRunner) -> dict[str, str]:
     """Of a process of events with the listener."""
-    return {
-        "OBM_KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
-        "OBM_KAFKA_TOPIC_PREFIX": topic_prefix,
-        "OBM_SECRET_KEYS": KEY,
-        "OBM_RPC_TOKEN": TOKEN,
-        "OBM_OUTBOX_SWEEP_AFTER_S": "1",
-        "EVENTS_SYSTEM_DATABASE_URL": database.system("events"),
-        "EVENTS_TENANT_DATABASE_URL": database.tenant("events"),
-        "EVENTS_RPC_LISTEN": f"127.0.0.1:{free_port()}",
-        "EVENTS_HEALTH_LISTEN": f"127.0.0.1:{free_port()}",
+    return environment_of(run_scenario) | {
         "EVENTS_TRACKING_LISTEN": f"127.0.0.1:{free_port()}",
         "EVENTS_TRACKING_SPOOL": str(tmp_path / "spool"),
         "EVENTS_TRACKING_LINGER_S": "0",
@@ -53,16 +39,6 @@ def alone(environment: dict[str, str]) -> dict[str, str]:
     url = f"postgresql://nobody@{AWAY}/obm"
     urls = {"EVENTS_SYSTEM_DATABASE_URL": url, "EVENTS_TENANT_DATABASE_URL": url}
     return environment | {"OBM_KAFKA_BOOTSTRAP_SERVERS": AWAY} | urls
-
-
-@contextmanager
-def process_of(environment: dict[str, str], folder: Path, **extra: str) -> Iterator[ForkedProcess]:
-    process = ForkedProcess("events", environment, folder / "events.log")
-    process.start(**extra)
-    try:
-        yield process
-    finally:
-        process.kill()
 
 
 async def follow(port: int, paths: list[str]) -> None:

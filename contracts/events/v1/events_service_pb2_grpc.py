@@ -96,6 +96,16 @@ class EventsServiceStub:
                 request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ReplayWebhookEventRequest.SerializeToString,
                 response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ReplayWebhookEventResponse.FromString,
                 _registered_method=True)
+        self.RecoverWebhook = channel.unary_unary(
+                '/contracts.events.v1.EventsService/RecoverWebhook',
+                request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.RecoverWebhookRequest.SerializeToString,
+                response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.RecoverWebhookResponse.FromString,
+                _registered_method=True)
+        self.GetWebhookRecovery = channel.unary_unary(
+                '/contracts.events.v1.EventsService/GetWebhookRecovery',
+                request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetWebhookRecoveryRequest.SerializeToString,
+                response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetWebhookRecoveryResponse.FromString,
+                _registered_method=True)
 
 
 class EventsServiceServicer:
@@ -179,6 +189,19 @@ class EventsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecoverWebhook(self, request, context):
+        """Sends the events of a time again that the webhook has missed, or that have failed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetWebhookRecovery(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EventsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -241,6 +264,16 @@ def add_EventsServiceServicer_to_server(servicer, server):
                     servicer.ReplayWebhookEvent,
                     request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ReplayWebhookEventRequest.FromString,
                     response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ReplayWebhookEventResponse.SerializeToString,
+            ),
+            'RecoverWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecoverWebhook,
+                    request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.RecoverWebhookRequest.FromString,
+                    response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.RecoverWebhookResponse.SerializeToString,
+            ),
+            'GetWebhookRecovery': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetWebhookRecovery,
+                    request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetWebhookRecoveryRequest.FromString,
+                    response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetWebhookRecoveryResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -569,6 +602,60 @@ class EventsService:
             '/contracts.events.v1.EventsService/ReplayWebhookEvent',
             contracts_dot_events_dot_v1_dot_events__service__pb2.ReplayWebhookEventRequest.SerializeToString,
             contracts_dot_events_dot_v1_dot_events__service__pb2.ReplayWebhookEventResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecoverWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.events.v1.EventsService/RecoverWebhook',
+            contracts_dot_events_dot_v1_dot_events__service__pb2.RecoverWebhookRequest.SerializeToString,
+            contracts_dot_events_dot_v1_dot_events__service__pb2.RecoverWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetWebhookRecovery(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.events.v1.EventsService/GetWebhookRecovery',
+            contracts_dot_events_dot_v1_dot_events__service__pb2.GetWebhookRecoveryRequest.SerializeToString,
+            contracts_dot_events_dot_v1_dot_events__service__pb2.GetWebhookRecoveryResponse.FromString,
             options,
             channel_credentials,
             insecure,

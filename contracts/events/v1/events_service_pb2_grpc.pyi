@@ -51,6 +51,9 @@ class EventsServiceStub:
     """With the payload, and the latest attempts."""
     ReplayWebhookEvent: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ReplayWebhookEventRequest, _events_service_pb2.ReplayWebhookEventResponse]
     """Sends an event again, with the same id."""
+    RecoverWebhook: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.RecoverWebhookRequest, _events_service_pb2.RecoverWebhookResponse]
+    """Sends the events of a time again that the webhook has missed, or that have failed."""
+    GetWebhookRecovery: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.GetWebhookRecoveryRequest, _events_service_pb2.GetWebhookRecoveryResponse]
 
 @_typing.type_check_only
 class EventsServiceAsyncStub(EventsServiceStub):
@@ -75,6 +78,9 @@ class EventsServiceAsyncStub(EventsServiceStub):
     """With the payload, and the latest attempts."""
     ReplayWebhookEvent: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ReplayWebhookEventRequest, _events_service_pb2.ReplayWebhookEventResponse]  # type: ignore[assignment]
     """Sends an event again, with the same id."""
+    RecoverWebhook: _aio.UnaryUnaryMultiCallable[_events_service_pb2.RecoverWebhookRequest, _events_service_pb2.RecoverWebhookResponse]  # type: ignore[assignment]
+    """Sends the events of a time again that the webhook has missed, or that have failed."""
+    GetWebhookRecovery: _aio.UnaryUnaryMultiCallable[_events_service_pb2.GetWebhookRecoveryRequest, _events_service_pb2.GetWebhookRecoveryResponse]  # type: ignore[assignment]
 
 class EventsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Internal: the event log and webhook endpoints, for ingest. A request names a tenant, or an account
@@ -168,5 +174,20 @@ class EventsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_events_service_pb2.ReplayWebhookEventResponse, _abc.Awaitable[_events_service_pb2.ReplayWebhookEventResponse]]:
         """Sends an event again, with the same id."""
+
+    @_abc_1.abstractmethod
+    def RecoverWebhook(
+        self,
+        request: _events_service_pb2.RecoverWebhookRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.RecoverWebhookResponse, _abc.Awaitable[_events_service_pb2.RecoverWebhookResponse]]:
+        """Sends the events of a time again that the webhook has missed, or that have failed."""
+
+    @_abc_1.abstractmethod
+    def GetWebhookRecovery(
+        self,
+        request: _events_service_pb2.GetWebhookRecoveryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.GetWebhookRecoveryResponse, _abc.Awaitable[_events_service_pb2.GetWebhookRecoveryResponse]]: ...
 
 def add_EventsServiceServicer_to_server(servicer: EventsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -57,6 +57,10 @@ class WebhookServiceStub:
     ListWebhookEventAttempts: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.ListWebhookEventAttemptsRequest, _webhook_service_pb2.ListWebhookEventAttemptsResponse]
     ReplayWebhookEvent: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.ReplayWebhookEventRequest, _webhook_service_pb2.ReplayWebhookEventResponse]
     """Sends an event again, with the same id."""
+    RecoverWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.RecoverWebhookRequest, _webhook_service_pb2.RecoverWebhookResponse]
+    """Sends the events of a time again that the webhook has missed, or that have failed."""
+    GetWebhookRecovery: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.GetWebhookRecoveryRequest, _webhook_service_pb2.GetWebhookRecoveryResponse]
+    """The latest recovery."""
 
 @_typing.type_check_only
 class WebhookServiceAsyncStub(WebhookServiceStub):
@@ -87,6 +91,10 @@ class WebhookServiceAsyncStub(WebhookServiceStub):
     ListWebhookEventAttempts: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.ListWebhookEventAttemptsRequest, _webhook_service_pb2.ListWebhookEventAttemptsResponse]  # type: ignore[assignment]
     ReplayWebhookEvent: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.ReplayWebhookEventRequest, _webhook_service_pb2.ReplayWebhookEventResponse]  # type: ignore[assignment]
     """Sends an event again, with the same id."""
+    RecoverWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.RecoverWebhookRequest, _webhook_service_pb2.RecoverWebhookResponse]  # type: ignore[assignment]
+    """Sends the events of a time again that the webhook has missed, or that have failed."""
+    GetWebhookRecovery: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.GetWebhookRecoveryRequest, _webhook_service_pb2.GetWebhookRecoveryResponse]  # type: ignore[assignment]
+    """The latest recovery."""
 
 class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
     """Endpoints that receive events. For keys of tenants and accounts: each sees and changes the
@@ -174,5 +182,21 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_webhook_service_pb2.ReplayWebhookEventResponse, _abc.Awaitable[_webhook_service_pb2.ReplayWebhookEventResponse]]:
         """Sends an event again, with the same id."""
+
+    @_abc_1.abstractmethod
+    def RecoverWebhook(
+        self,
+        request: _webhook_service_pb2.RecoverWebhookRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_webhook_service_pb2.RecoverWebhookResponse, _abc.Awaitable[_webhook_service_pb2.RecoverWebhookResponse]]:
+        """Sends the events of a time again that the webhook has missed, or that have failed."""
+
+    @_abc_1.abstractmethod
+    def GetWebhookRecovery(
+        self,
+        request: _webhook_service_pb2.GetWebhookRecoveryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_webhook_service_pb2.GetWebhookRecoveryResponse, _abc.Awaitable[_webhook_service_pb2.GetWebhookRecoveryResponse]]:
+        """The latest recovery."""
 
 def add_WebhookServiceServicer_to_server(servicer: WebhookServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -4,10 +4,13 @@ from contracts.events.v1.events_service_pb2_grpc import EventsServiceServicer
 from kernel.database import Database
 from services.events.api.emails import EmailRpcs
 from services.events.api.webhook_events import WebhookEventRpcs
+from services.events.api.webhook_recoveries import WebhookRecoveryRpcs
 from services.events.api.webhooks import WebhookDependencies, WebhookRpcs
 
 
-class EventsServicer(EmailRpcs, WebhookRpcs, WebhookEventRpcs, EventsServiceServicer):
+class EventsServicer(
+    EmailRpcs, WebhookRpcs, WebhookEventRpcs, WebhookRecoveryRpcs, EventsServiceServicer
+):
     """contracts.events.v1.EventsService.
 
     tenant_database: its role sees one tenant; that of system_database sees all of them.

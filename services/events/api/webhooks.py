@@ -1,7 +1,7 @@
 """Webhook endpoints: create, list, show, delete, test."""
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -187,8 +187,7 @@ class WebhookRpcs:
         """Raises RequestError."""
         if url is not None and (problem := endpoint_problem(url, self.webhooks.allowed)):
             raise RequestError(problem)
-        if unknown := sorted(set(event_types) - EVENT_TYPES):
-            raise RequestError(f"events: {unknown[0]!r} is not an event type")
+        check_event_types(event_types, "events")
 
     def _check_tenants(self, tenant_ids: Sequence[str], *, account_wide: bool) -> None:
         """Raises RequestError."""
@@ -207,6 +206,12 @@ async def load_webhook(database: Database, request: Any) -> Row:  # noqa: ANN401
     if row is None:
         raise not_found("webhook")
     return row
+
+
+def check_event_types(names: Iterable[str], field: str) -> None:
+    """Raises RequestError."""
+    if unknown := sorted({*names} - EVENT_TYPES):
+        raise RequestError(f"{field}: {unknown[0]!r} is not an event type", field=field)
 
 
 def to_proto(row: Row, *, secret: str = "") -> Webhook:

@@ -29,11 +29,13 @@ from services.events.handlers import Handlers, on_tenant
 from services.events.loops.account_backfill import AccountBackfill
 from services.events.loops.partition_maintenance import PartitionMaintenance
 from services.events.loops.webhook_dispatcher import WebhookConfig, WebhookDispatcher
+from services.events.loops.webhook_recovery import WebhookRecovery
 from services.events.settings import Settings
 
 SWEEP_INTERVAL_S = 1.0
 DAY_S = 86_400.0
 ACCOUNTS_INTERVAL_S = 600.0
+RECOVERY_INTERVAL_S = 1.0
 # To plan a batch statement over day partitions each time would cost more than to run it.
 SESSION_SETTINGS = {"plan_cache_mode": "force_generic_plan"}
 
@@ -191,10 +193,16 @@ def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
         deps.system_database, log_days=deps.settings.log_retention_days
     )
     accounts = AccountBackfill(deps.system_database)
+    recovery = WebhookRecovery(
+        deps.system_database,
+        retention_days=deps.settings.log_retention_days,
+        on_queued=deps.webhooks.wake,
+    )
     actions = [
         *deps.outbox.loop_actions(SWEEP_INTERVAL_S),
         (DAY_S, retention.run_once),
         (ACCOUNTS_INTERVAL_S, accounts.run_once),
+        (RECOVERY_INTERVAL_S, recovery.run_once),
     ]
     return create_loops(actions, deps.health)
 

@@ -17,8 +17,8 @@ from mail import address
 from mail.address import AddressError
 from services.ingest.api.administration.audit_log import AuditLog
 from services.ingest.api.administration.base import parse_id
+from services.ingest.api.body_times import parse_future_time
 from services.ingest.api.callers import TENANT_HEADER, Caller, CallerKind, check_live
-from services.ingest.api.future_time import parse_future_time
 from services.ingest.api.rest_base import format_timestamp, parse_time_parameter
 from services.ingest.clients import ServiceClients
 from services.ingest.domain.email import ListName, RequestModel

@@ -1,26 +1,41 @@
 """The events of webhooks, for REST and gRPC: how an endpoint responded; sending them again."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from contracts.events.v1.events_service_pb2 import (
     GetWebhookEventRequest,
     GetWebhookEventResponse,
+    GetWebhookRecoveryRequest,
     ListWebhookEventsRequest,
+    RecoverWebhookRequest,
     ReplayWebhookEventRequest,
     WebhookAttempt,
     WebhookEvent,
+    WebhookRecovery,
 )
 from services.ingest.api.administration.base import parse_id
+from services.ingest.api.body_times import parse_body_time
 from services.ingest.api.callers import Caller
 from services.ingest.api.rest_base import format_timestamp
-from services.ingest.api.webhooks import selector_of
+from services.ingest.api.webhooks import EventTypes, selector_of
 from services.ingest.clients import ServiceClients
+from services.ingest.domain.email import RequestModel
 from services.ingest.store.directory_lists import Page
 
 PREFIX = "evt_"
+
+
+class RecoverWebhook(RequestModel):
+    """since, until: ISO 8601; until is now by default. types: of events; all that the webhook
+    subscribes to if empty or absent."""
+
+    since: Annotated[str, Meta(max_length=64)]
+    until: Annotated[str, Meta(max_length=64)] | None = None
+    types: EventTypes = msgspec.field(default_factory=list)
 
 
 class WebhookEvents:
@@ -50,6 +65,25 @@ class WebhookEvents:
         found = (await self.get(caller, webhook_id, event_id)).attempts
         later = [one for one in found if not page.after or one.id < page.after]
         return later[: page.limit], len(later) > page.limit
+
+    async def recover(
+        self, caller: Caller, webhook_id: str, given: RecoverWebhook
+    ) -> WebhookRecovery:
+        """Send the events of a time again that the webhook has missed, or that have failed."""
+        request = RecoverWebhookRequest(
+            **selector_of(caller, webhook_id),
+            since=parse_body_time(given.since, "since"),
+            until=None if given.until is None else parse_body_time(given.until, "until"),
+            types=given.types,
+        )
+        stub = self._events.stub
+        return (await self._events.call(stub.RecoverWebhook, request, deadline_s=2.0)).recovery
+
+    async def recovery(self, caller: Caller, webhook_id: str) -> WebhookRecovery:
+        """The latest one."""
+        request = GetWebhookRecoveryRequest(**selector_of(caller, webhook_id))
+        stub = self._events.stub
+        return (await self._events.call(stub.GetWebhookRecovery, request)).recovery
 
     async def replay(self, caller: Caller, webhook_id: str, event_id: str) -> str:
         """Send an event again; returns its id."""
@@ -93,4 +127,17 @@ def attempt_to_json(attempt: WebhookAttempt) -> dict[str, object]:
         "error": attempt.error or None,
         "sent_at": format_timestamp(attempt.sent_at),
         "duration_ms": attempt.duration_ms,
+    }
+
+
+def recovery_to_json(recovery: WebhookRecovery) -> dict[str, object]:
+    return {
+        "object": "webhook_recovery",
+        "status": "finished" if recovery.HasField("finished_at") else "in_progress",
+        "since": format_timestamp(recovery.since),
+        "until": format_timestamp(recovery.until),
+        "types": list(recovery.types),
+        "recovered": recovery.recovered,
+        "created_at": format_timestamp(recovery.created_at),
+        "finished_at": format_timestamp(recovery.finished_at),
     }

@@ -9,6 +9,7 @@ from services.ingest.api.webhook_schemas import (
     WebhookEventReference,
     WebhookEventResponse,
     WebhookEventSummary,
+    WebhookRecoveryResponse,
     WebhookResponse,
 )
 
@@ -37,5 +38,14 @@ OPERATIONS = {
     ),
     "post /v1/webhooks/{webhook_id}/events/{event_id}/replay": Operation(
         "replayWebhookEvent", WebhookEventReference, access=SPANNING
+    ),
+    "post /v1/webhooks/{webhook_id}/recover": Operation(
+        "recoverWebhook",
+        WebhookRecoveryResponse,
+        {"since": "2026-11-28T06:00:00Z", "types": ["email.bounced"]},
+        access=SPANNING,
+    ),
+    "get /v1/webhooks/{webhook_id}/recovery": Operation(
+        "getWebhookRecovery", WebhookRecoveryResponse, access=SPANNING
     ),
 }

@@ -69,3 +69,17 @@ class WebhookAttemptResponse(Struct):
     error: str | None
     sent_at: Time
     duration_ms: int
+
+
+class WebhookRecoveryResponse(Struct):
+    """Events of a time that are sent again. types: empty for all that the webhook subscribes to.
+    recovered: those that were queued so far."""
+
+    object: Literal["webhook_recovery"]
+    status: Literal["in_progress", "finished"]
+    since: Time
+    until: Time
+    types: list[str]
+    recovered: int
+    created_at: Time
+    finished_at: Time | None

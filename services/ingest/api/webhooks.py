@@ -9,13 +9,13 @@ from msgspec import UNSET, Meta, UnsetType
 from contracts.events.v1.events_service_pb2 import (
     CreateWebhookRequest,
     DeleteWebhookRequest,
-    EventTypes,
     GetWebhookRequest,
     ListWebhooksRequest,
     TestWebhookRequest,
     UpdateWebhookRequest,
     Webhook,
 )
+from contracts.events.v1.events_service_pb2 import EventTypes as EventNames
 from contracts.events.v1.events_service_pb2 import TenantIds as EventTenants
 from kernel.ids import NIL, canonical_uuid
 from services.ingest.api.administration.base import Directory, parse_id
@@ -28,7 +28,7 @@ from services.ingest.domain.problem import Fault, invalid
 from services.ingest.store.directory_lists import Page
 
 Endpoint = Annotated[str, Meta(min_length=1, max_length=2000)]
-Events = Annotated[list[EventType], Meta(max_length=100)]
+EventTypes = Annotated[list[EventType], Meta(max_length=100)]
 TenantIds = Annotated[list[str], Meta(max_length=100)]
 
 
@@ -38,7 +38,7 @@ class NewWebhook(RequestModel):
     with a test key receives events of test mail only."""
 
     endpoint: Endpoint
-    events: Events = msgspec.field(default_factory=list)
+    events: EventTypes = msgspec.field(default_factory=list)
     tenant_ids: TenantIds = msgspec.field(default_factory=list)
 
 
@@ -48,7 +48,7 @@ class UpdateWebhook(RequestModel):
 
     webhook_id: str = ""
     endpoint: Endpoint | UnsetType = UNSET
-    events: Events | UnsetType = UNSET
+    events: EventTypes | UnsetType = UNSET
     tenant_ids: TenantIds | UnsetType = UNSET
     status: Literal["enabled", "disabled"] | UnsetType = UNSET
 
@@ -86,7 +86,7 @@ class Webhooks:
         return (await self._events.call(self._events.stub.GetWebhook, request)).webhook
 
     async def update(self, caller: Caller, webhook_id: str, given: UpdateWebhook) -> Webhook:
-        events = None if given.events is UNSET else EventTypes(names=given.events)
+        events = None if given.events is UNSET else EventNames(names=given.events)
         tenants = None
         if given.tenant_ids is not UNSET:
             tenants = EventTenants(ids=await self._own_tenants(caller, given.tenant_ids))

@@ -27,8 +27,8 @@ from services.ingest.api.administration.base import (
     conflict,
     find,
 )
+from services.ingest.api.body_times import parse_future_time
 from services.ingest.api.callers import Caller, CallerKind
-from services.ingest.api.future_time import parse_future_time
 from services.ingest.domain.email import RequestModel
 from services.ingest.domain.patterns import LINE
 from services.ingest.domain.pause import is_paused

@@ -17,9 +17,11 @@ from services.ingest.api.grpc.base import (
 from services.ingest.api.grpc.server import Context
 from services.ingest.api.webhook_events import (
     PREFIX,
+    RecoverWebhook,
     WebhookEvents,
     attempt_to_json,
     event_to_json,
+    recovery_to_json,
 )
 from services.ingest.api.webhooks import (
     NewWebhook,
@@ -116,6 +118,23 @@ class WebhookServicer(WebhookServiceServicer):
     ) -> pb.ReplayWebhookEventResponse:
         replayed = await self._events.replay(caller, request.id, request.event_id)
         return pb.ReplayWebhookEventResponse(id=replayed)
+
+    @authenticated
+    async def RecoverWebhook(
+        self, request: pb.RecoverWebhookRequest, caller: Caller, _: Context
+    ) -> pb.RecoverWebhookResponse:
+        given = given_fields(request, RecoverWebhook)
+        started = await self._events.recover(caller, request.id, given)
+        recovery = proto_from_json(pb.WebhookRecoveryInfo, recovery_to_json(started))
+        return pb.RecoverWebhookResponse(recovery=recovery)
+
+    @authenticated
+    async def GetWebhookRecovery(
+        self, request: pb.GetWebhookRecoveryRequest, caller: Caller, _: Context
+    ) -> pb.GetWebhookRecoveryResponse:
+        found = await self._events.recovery(caller, request.id)
+        recovery = proto_from_json(pb.WebhookRecoveryInfo, recovery_to_json(found))
+        return pb.GetWebhookRecoveryResponse(recovery=recovery)
 
 
 def to_proto(webhook: Webhook) -> pb.WebhookInfo:

@@ -19,9 +19,11 @@ from services.ingest.api.rest_base import (
     page_of,
 )
 from services.ingest.api.webhook_events import (
+    RecoverWebhook,
     WebhookEvents,
     attempt_to_json,
     event_to_json,
+    recovery_to_json,
     shown_to_json,
 )
 from services.ingest.api.webhooks import (
@@ -32,6 +34,7 @@ from services.ingest.api.webhooks import (
 )
 
 decode = msgspec.json.Decoder(NewWebhook).decode
+decode_recovery = msgspec.json.Decoder(RecoverWebhook).decode
 decode_update = msgspec.json.Decoder(UpdateWebhook).decode
 
 
@@ -40,6 +43,7 @@ def routes(access: RestAccess, webhooks: Webhooks, events: WebhookEvents) -> API
     _add_one(router, access, webhooks)
     _add_list(router, access, webhooks)
     _add_events(router, access, events)
+    _add_recovery(router, access, events)
     return router
 
 
@@ -130,3 +134,24 @@ def _add_events(router: APIRouter, access: RestAccess, events: WebhookEvents) ->
         check_no_key(incoming)
         replayed = await events.replay(caller, webhook_id, event_id)
         return json_response({"object": "webhook_event", "id": replayed})
+
+
+def _add_recovery(router: APIRouter, access: RestAccess, events: WebhookEvents) -> None:
+    @router.post(
+        "/{webhook_id}/recover",
+        status_code=202,
+        openapi_extra=body_schema(RecoverWebhook, "The time"),
+        summary="Send the events of a time again",
+    )
+    async def recover(incoming: Incoming, webhook_id: str) -> Response:
+        """Those that the webhook has missed, while it was disabled or before it existed, and those
+        whose attempts have failed; with their ids, at most 50 a second. 409 `conflict` while
+        another recovery of the webhook is in progress, or if it is disabled."""
+        caller = await access.authenticate_caller(incoming)
+        given = await decode_creation_body(incoming, decode_recovery)
+        return json_response(recovery_to_json(await events.recover(caller, webhook_id, given)), 202)
+
+    @router.get("/{webhook_id}/recovery", summary="Get the latest recovery of a webhook")
+    async def recovery(incoming: Incoming, webhook_id: str) -> Response:
+        caller = await access.authenticate_caller(incoming)
+        return json_response(recovery_to_json(await events.recovery(caller, webhook_id)))

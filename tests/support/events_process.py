@@ -1,0 +1,35 @@
+"""The events service as a process of its own, which a test can kill."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kernel.embedded.folder import free_port
+from tests.support.events import KEY, TOKEN, ScenarioRunner
+from tests.support.forked_process import ForkedProcess
+
+
+def environment_of(runner: ScenarioRunner) -> dict[str, str]:
+    """With the database and the topics of the runner."""
+    return {
+        "OBM_KAFKA_BOOTSTRAP_SERVERS": runner.bootstrap_servers,
+        "OBM_KAFKA_TOPIC_PREFIX": runner.prefix,
+        "OBM_SECRET_KEYS": KEY,
+        "OBM_RPC_TOKEN": TOKEN,
+        "OBM_OUTBOX_SWEEP_AFTER_S": "1",
+        "EVENTS_SYSTEM_DATABASE_URL": runner.database.system("events"),
+        "EVENTS_TENANT_DATABASE_URL": runner.database.tenant("events"),
+        "EVENTS_RPC_LISTEN": f"127.0.0.1:{free_port()}",
+        "EVENTS_HEALTH_LISTEN": f"127.0.0.1:{free_port()}",
+    }
+
+
+@contextmanager
+def process_of(environment: dict[str, str], folder: Path, **extra: str) -> Iterator[ForkedProcess]:
+    """It is killed at the end. extra: environment variables of this run only."""
+    process = ForkedProcess("events", environment, folder / "events.log")
+    process.start(**extra)
+    try:
+        yield process
+    finally:
+        process.kill()

@@ -18,6 +18,7 @@ from kernel.days import day_of
 from kernel.handler_result import Drop, Emit, HandlerResult
 from services.events.domain.catalog import event_type_of
 from services.events.domain.endpoint import Endpoint
+from services.events.domain.event_filter import header_tag
 from services.events.domain.log_event import (
     EventKind,
     LogEvent,
@@ -87,7 +88,7 @@ class Handlers:
             for log_event in log_events
             if log_event.email_id and log_event.subject_id not in dropped
         ]
-        recorded, endpoints = await record_all(tx, live, accounts=accounts_of(log_events))
+        recorded, new_rows = await record_all(tx, live, accounts=accounts_of(log_events))
         entries = recorded.entries + await new_endpoint_entries(
             tx,
             [
@@ -97,10 +98,13 @@ class Handlers:
             ],
         )
         positions = log.positions_of(entries)
-        deliveries, attempts = self._plan_deliveries(entries, endpoints, positions=positions)
+        deliveries, attempts = self._plan_deliveries(
+            entries, new_rows.endpoints, positions=positions
+        )
         batch_rows = log.LogWrite(
             entries,
             positions,
+            new_rows.accounts,
             recorded.changed,
             ranks=recorded.ranks,
             released=recorded.released,
@@ -205,10 +209,9 @@ async def new_endpoint_entries(tx: Transaction, log_events: Sequence[LogEvent]) 
 
 async def record_all(
     tx: Transaction, log_events: Sequence[LogEvent], *, accounts: Mapping[str, str]
-) -> tuple[BatchChanges, Mapping[str, Sequence[Endpoint]]]:
+) -> tuple[BatchChanges, log.NewRows]:
     """Insert every message as if it were new; most are, if their accept is in the batch. This locks
-    the existing ones, whose states are then read and updated. accounts: by tenant. The endpoints
-    are those of each tenant."""
+    the existing ones, whose states are then read and updated. accounts: by tenant."""
     by_subject: dict[str, list[LogEvent]] = defaultdict(list)
     for log_event in log_events:
         by_subject[log_event.subject_id].append(log_event)
@@ -245,7 +248,7 @@ async def record_all(
     raised = raised_ranks([state for state, _ in updates.values()], new.emails, inserted=ranks)
     entries = [entry for _, some in updates.values() for entry in some]
     changed_states = [state for state, _ in changed.values()]
-    return BatchChanges(entries, changed_states, raised, released), new.endpoints
+    return BatchChanges(entries, changed_states, raised, released), new
 
 
 def initial_states(
@@ -304,8 +307,10 @@ def new_emails(log_events: Iterable[LogEvent], ranks: Mapping[str, int]) -> dict
 
 
 def tags_of(event: MessageAccepted) -> list[str]:
-    """The filters that match an email: for each tag its name, and name:value."""
-    return [text for name, value in event.tags.items() for text in (name, f"{name}:{value}")]
+    """The filters that match an email: for each tag its name, and name:value; and a Message-ID that
+    its sender chose."""
+    own = [header_tag(event.own_message_id)] if event.own_message_id else []
+    return own + [text for name, value in event.tags.items() for text in (name, f"{name}:{value}")]
 
 
 async def mark_scheduled_sent(

@@ -214,32 +214,6 @@ def test_emails_are_listed_newest_first_by_page_and_filter(run_scenario: Scenari
     run_scenario(scenario)
 
 
-def test_a_tenant_can_page_through_its_public_events(run_scenario: ScenarioRunner) -> None:
-    async def scenario(events: Running) -> None:
-        tenant = uuid7_text()
-        messages = [MessageEvents(tenant_id=tenant) for _ in range(3)]
-        for message in messages:
-            await events.publish(*message.delivered(), message.complained())
-            await events.wait_recorded(message, 6)
-        await asyncio.sleep(1.1)
-        found, after = [], ""
-        while True:
-            request = ListEventsRequest(tenant_id=tenant, limit=4, after=after)
-            response = await events.call(events.stub.ListEvents, request)
-            found += list(response.events)
-            if not response.has_more:
-                break
-            after = found[-1].id
-        assert len({event.id for event in found}) == len(found) == 9
-        assert {event.type for event in found} == {
-            "email.sent",
-            "email.delivered",
-            "email.complained",
-        }
-
-    run_scenario(scenario)
-
-
 def test_a_tenant_cannot_see_the_data_of_another(run_scenario: ScenarioRunner) -> None:
     async def scenario(events: Running) -> None:
         mine, foreign = MessageEvents(), MessageEvents()

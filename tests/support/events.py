@@ -13,6 +13,7 @@ from contracts.events.v1.events_service_pb2 import FindOpenRequest
 from contracts.events.v1.events_service_pb2_grpc import EventsServiceStub
 from kernel import clock
 from kernel.crypto import new_secret_key
+from kernel.database import Database
 from kernel.embedded.folder import free_port
 from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
@@ -47,6 +48,10 @@ class Running:
 
     async def call(self, method: Callable[..., Awaitable[R]], request: Message) -> R:
         return await self.peer.call(method, request, deadline_s=60)
+
+    def system_database(self) -> Database:
+        """Of the role that sees all tenants; the caller closes it."""
+        return Database(self.database.system("events"), name="test")
 
     async def find_open(self, *messages: MessageEvents) -> list[str]:
         request = FindOpenRequest(message_ids=[message.message_id for message in messages])

@@ -53,8 +53,11 @@ class MessageEvents:
         scheduled_s: int = 0,
         tags: dict[str, str] | None = None,
         account_id: str = "",
+        test: bool = False,
     ) -> None:
         self.account_id = account_id
+        self.own_message_id = ""
+        self.test = test
         self.message_id = uuid7_text()
         self.tenant_id = tenant_id or str(uuid4())
         self.email_id = email_id or uuid7_text()
@@ -77,6 +80,7 @@ class MessageEvents:
             expires_at=stamp(ACCEPTED_AT + timedelta(hours=72)),
             sender="shop@example.com",
             return_path="b-0123456789abcdef@bounce.example.com",
+            test=test,
         )
 
     def accepted(self) -> MessageAccepted:
@@ -90,6 +94,7 @@ class MessageEvents:
             metadata={"order": "17"},
             stream="transactional",
             account_id=self.account_id,
+            own_message_id=self.own_message_id,
         )
         setattr(event, "from", "Shop <shop@example.com>")
         return event
@@ -152,6 +157,7 @@ class MessageEvents:
             reason=reason,
             bounce_class=bounce_class,
             attempt=1,
+            test=self.test,
             closed_at=stamp(ACCEPTED_AT + timedelta(seconds=3600)),
         )
 

@@ -233,12 +233,31 @@ class ListEventsRequest(_message.Message):
     EMAIL_ID_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    TEST_ONLY_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     email_id: _builtins.str
-    """empty: all of the tenant"""
+    """its timeline; empty: a search in the public events of all emails"""
     limit: _builtins.int
     after: _builtins.str
-    """an event id"""
+    """an event id, or `next` of the page before"""
+    account_id: _builtins.str
+    """of all its tenants; not with email_id"""
+    test_only: _builtins.bool
+    """only test mail, for test keys; not with email_id"""
+    @_builtins.property
+    def filter(self) -> Global___EventFilter:
+        """of a search"""
+
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """of a search: when the event was recorded"""
+
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
@@ -246,14 +265,66 @@ class ListEventsRequest(_message.Message):
         email_id: _builtins.str = ...,
         limit: _builtins.int = ...,
         after: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        test_only: _builtins.bool = ...,
+        filter: Global___EventFilter | None = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "since", b"since", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "email_id", b"email_id", "limit", b"limit", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "after", b"after", "email_id", b"email_id", "filter", b"filter", "limit", b"limit", "since", b"since", "tenant_id", b"tenant_id", "test_only", b"test_only", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListEventsRequest: _TypeAlias = ListEventsRequest  # noqa: Y015
+
+@_typing.final
+class EventFilter(_message.Message):
+    """What is not empty must match."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPES_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    TAG_FIELD_NUMBER: _builtins.int
+    SITE_FIELD_NUMBER: _builtins.int
+    BOUNCE_CLASS_FIELD_NUMBER: _builtins.int
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    to: _builtins.str
+    """recipient"""
+    domain: _builtins.str
+    """of the recipient"""
+    tag: _builtins.str
+    """name, or name:value"""
+    site: _builtins.str
+    """of the receiving server"""
+    bounce_class: _builtins.str
+    message_id: _builtins.str
+    """id of a message, or its Message-ID (RFC 5322)"""
+    @_builtins.property
+    def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """one of them, for example email.bounced"""
+
+    def __init__(
+        self,
+        *,
+        types: _abc.Iterable[_builtins.str] | None = ...,
+        to: _builtins.str = ...,
+        domain: _builtins.str = ...,
+        tag: _builtins.str = ...,
+        site: _builtins.str = ...,
+        bounce_class: _builtins.str = ...,
+        message_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bounce_class", b"bounce_class", "domain", b"domain", "message_id", b"message_id", "site", b"site", "tag", b"tag", "to", b"to", "types", b"types"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventFilter: _TypeAlias = EventFilter  # noqa: Y015
 
 @_typing.final
 class ListEventsResponse(_message.Message):
@@ -261,20 +332,24 @@ class ListEventsResponse(_message.Message):
 
     EVENTS_FIELD_NUMBER: _builtins.int
     HAS_MORE_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
     has_more: _builtins.bool
+    next: _builtins.str
+    """of a search with more: where the next page starts; this one may be short"""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___LoggedEvent]:
-        """oldest first"""
+        """timeline: oldest first; search: newest first"""
 
     def __init__(
         self,
         *,
         events: _abc.Iterable[Global___LoggedEvent] | None = ...,
         has_more: _builtins.bool = ...,
+        next: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "has_more", b"has_more"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "has_more", b"has_more", "next", b"next"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -291,12 +366,14 @@ class LoggedEvent(_message.Message):
     SEQ_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
+    TENANT_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     type: _builtins.str
     """email.sent, email.delivered, …, and internal: message.screened, …"""
     message_id: _builtins.str
     recipient: _builtins.str
     seq: _builtins.int
+    tenant_id: _builtins.str
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -311,10 +388,11 @@ class LoggedEvent(_message.Message):
         seq: _builtins.int = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         data: _struct_pb2.Struct | None = ...,
+        tenant_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "data", b"data"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "data", b"data", "id", b"id", "message_id", b"message_id", "recipient", b"recipient", "seq", b"seq", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "data", b"data", "id", b"id", "message_id", b"message_id", "recipient", b"recipient", "seq", b"seq", "tenant_id", b"tenant_id", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -780,6 +780,95 @@ class ListEmailEventsResponse(_message.Message):
 Global___ListEmailEventsResponse: _TypeAlias = ListEmailEventsResponse  # noqa: Y015
 
 @_typing.final
+class SearchEmailEventsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    TAG_FIELD_NUMBER: _builtins.int
+    SITE_FIELD_NUMBER: _builtins.int
+    BOUNCE_CLASS_FIELD_NUMBER: _builtins.int
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """at most 100, by default 20"""
+    page_token: _builtins.str
+    """next_page_token of the page before, or the id of an event"""
+    to: _builtins.str
+    """recipient"""
+    domain: _builtins.str
+    """of the recipient"""
+    tag: _builtins.str
+    """name or name:value"""
+    site: _builtins.str
+    """of the receiving server"""
+    bounce_class: _builtins.str
+    message_id: _builtins.str
+    """id of a message, or its Message-ID"""
+    @_builtins.property
+    def type(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """one of them, for example email.bounced"""
+
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """when the event was recorded"""
+
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        type: _abc.Iterable[_builtins.str] | None = ...,
+        to: _builtins.str = ...,
+        domain: _builtins.str = ...,
+        tag: _builtins.str = ...,
+        site: _builtins.str = ...,
+        bounce_class: _builtins.str = ...,
+        message_id: _builtins.str = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bounce_class", b"bounce_class", "domain", b"domain", "message_id", b"message_id", "page_size", b"page_size", "page_token", b"page_token", "since", b"since", "site", b"site", "tag", b"tag", "to", b"to", "type", b"type", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchEmailEventsRequest: _TypeAlias = SearchEmailEventsRequest  # noqa: Y015
+
+@_typing.final
+class SearchEmailEventsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """empty: there is no more. A page may be short, or empty"""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___EmailEventInfo]:
+        """newest first"""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___EmailEventInfo] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchEmailEventsResponse: _TypeAlias = SearchEmailEventsResponse  # noqa: Y015
+
+@_typing.final
 class EmailEventInfo(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -790,12 +879,14 @@ class EmailEventInfo(_message.Message):
     SEQ_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
+    TENANT_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     type: _builtins.str
     """for example email.delivered"""
     message_id: _builtins.str
     recipient: _builtins.str
     seq: _builtins.int
+    tenant_id: _builtins.str
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -812,10 +903,11 @@ class EmailEventInfo(_message.Message):
         seq: _builtins.int = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         data: _struct_pb2.Struct | None = ...,
+        tenant_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "data", b"data"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "data", b"data", "id", b"id", "message_id", b"message_id", "recipient", b"recipient", "seq", b"seq", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "data", b"data", "id", b"id", "message_id", b"message_id", "recipient", b"recipient", "seq", b"seq", "tenant_id", b"tenant_id", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -76,6 +76,11 @@ class EmailServiceStub:
                 request_serializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.ListEmailEventsRequest.SerializeToString,
                 response_deserializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.ListEmailEventsResponse.FromString,
                 _registered_method=True)
+        self.SearchEmailEvents = channel.unary_unary(
+                '/contracts.ingest.v1.EmailService/SearchEmailEvents',
+                request_serializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.SearchEmailEventsRequest.SerializeToString,
+                response_deserializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.SearchEmailEventsResponse.FromString,
+                _registered_method=True)
         self.ScoreEmail = channel.unary_unary(
                 '/contracts.ingest.v1.EmailService/ScoreEmail',
                 request_serializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.ScoreEmailRequest.SerializeToString,
@@ -141,6 +146,13 @@ class EmailServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SearchEmailEvents(self, request, context):
+        """Without x-tenant-id, an account searches the events of all its tenants.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ScoreEmail(self, request, context):
         """The score that an email would get. Nothing is stored or sent.
         """
@@ -190,6 +202,11 @@ def add_EmailServiceServicer_to_server(servicer, server):
                     servicer.ListEmailEvents,
                     request_deserializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.ListEmailEventsRequest.FromString,
                     response_serializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.ListEmailEventsResponse.SerializeToString,
+            ),
+            'SearchEmailEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchEmailEvents,
+                    request_deserializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.SearchEmailEventsRequest.FromString,
+                    response_serializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.SearchEmailEventsResponse.SerializeToString,
             ),
             'ScoreEmail': grpc.unary_unary_rpc_method_handler(
                     servicer.ScoreEmail,
@@ -415,6 +432,33 @@ class EmailService:
             '/contracts.ingest.v1.EmailService/ListEmailEvents',
             contracts_dot_ingest_dot_v1_dot_email__service__pb2.ListEmailEventsRequest.SerializeToString,
             contracts_dot_ingest_dot_v1_dot_email__service__pb2.ListEmailEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchEmailEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.ingest.v1.EmailService/SearchEmailEvents',
+            contracts_dot_ingest_dot_v1_dot_email__service__pb2.SearchEmailEventsRequest.SerializeToString,
+            contracts_dot_ingest_dot_v1_dot_email__service__pb2.SearchEmailEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,8 @@ class EmailServiceStub:
     """Of an email that is held for review."""
     ListEmailEvents: _grpc.UnaryUnaryMultiCallable[_email_service_pb2.ListEmailEventsRequest, _email_service_pb2.ListEmailEventsResponse]
     """The timeline of an email."""
+    SearchEmailEvents: _grpc.UnaryUnaryMultiCallable[_email_service_pb2.SearchEmailEventsRequest, _email_service_pb2.SearchEmailEventsResponse]
+    """Without x-tenant-id, an account searches the events of all its tenants."""
     ScoreEmail: _grpc.UnaryUnaryMultiCallable[_email_service_pb2.ScoreEmailRequest, _email_service_pb2.ScoreEmailResponse]
     """The score that an email would get. Nothing is stored or sent."""
 
@@ -73,6 +75,8 @@ class EmailServiceAsyncStub(EmailServiceStub):
     """Of an email that is held for review."""
     ListEmailEvents: _aio.UnaryUnaryMultiCallable[_email_service_pb2.ListEmailEventsRequest, _email_service_pb2.ListEmailEventsResponse]  # type: ignore[assignment]
     """The timeline of an email."""
+    SearchEmailEvents: _aio.UnaryUnaryMultiCallable[_email_service_pb2.SearchEmailEventsRequest, _email_service_pb2.SearchEmailEventsResponse]  # type: ignore[assignment]
+    """Without x-tenant-id, an account searches the events of all its tenants."""
     ScoreEmail: _aio.UnaryUnaryMultiCallable[_email_service_pb2.ScoreEmailRequest, _email_service_pb2.ScoreEmailResponse]  # type: ignore[assignment]
     """The score that an email would get. Nothing is stored or sent."""
 
@@ -142,6 +146,14 @@ class EmailServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_email_service_pb2.ListEmailEventsResponse, _abc.Awaitable[_email_service_pb2.ListEmailEventsResponse]]:
         """The timeline of an email."""
+
+    @_abc_1.abstractmethod
+    def SearchEmailEvents(
+        self,
+        request: _email_service_pb2.SearchEmailEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_email_service_pb2.SearchEmailEventsResponse, _abc.Awaitable[_email_service_pb2.SearchEmailEventsResponse]]:
+        """Without x-tenant-id, an account searches the events of all its tenants."""
 
     @_abc_1.abstractmethod
     def ScoreEmail(

@@ -215,6 +215,7 @@ class MessageAccepted(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     STREAM_FIELD_NUMBER: _builtins.int
+    OWN_MESSAGE_ID_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     priority: Global___Priority.ValueType
     api_key_id: _builtins.str
@@ -223,6 +224,8 @@ class MessageAccepted(_message.Message):
     account_id: _builtins.str
     stream: _builtins.str
     """transactional or broadcast"""
+    own_message_id: _builtins.str
+    """the Message-ID that the sender chose, which all recipients get"""
     @_builtins.property
     def context(self) -> Global___MessageContext: ...
     @_builtins.property
@@ -246,10 +249,11 @@ class MessageAccepted(_message.Message):
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         account_id: _builtins.str = ...,
         stream: _builtins.str = ...,
+        own_message_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "api_key_id", b"api_key_id", "context", b"context", "from", b"from", "message_id", b"message_id", "metadata", b"metadata", "priority", b"priority", "stream", b"stream", "subject", b"subject", "tags", b"tags", "to", b"to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "api_key_id", b"api_key_id", "context", b"context", "from", b"from", "message_id", b"message_id", "metadata", b"metadata", "own_message_id", b"own_message_id", "priority", b"priority", "stream", b"stream", "subject", b"subject", "tags", b"tags", "to", b"to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

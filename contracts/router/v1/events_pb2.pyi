@@ -179,6 +179,7 @@ class MessageDelayed(_message.Message):
     REPLY_FIELD_NUMBER: _builtins.int
     AMBIGUOUS_FIELD_NUMBER: _builtins.int
     TEST_FIELD_NUMBER: _builtins.int
+    SITE_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     attempt: _builtins.int
     tenant_id: _builtins.str
@@ -187,6 +188,8 @@ class MessageDelayed(_message.Message):
     attempt_count: _builtins.int
     ambiguous: _builtins.bool
     test: _builtins.bool
+    site: _builtins.str
+    """of the receiving server"""
     @_builtins.property
     def next_attempt_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -204,10 +207,11 @@ class MessageDelayed(_message.Message):
         reply: _events_pb2_1.Reply | None = ...,
         ambiguous: _builtins.bool = ...,
         test: _builtins.bool = ...,
+        site: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["next_attempt_at", b"next_attempt_at", "reply", b"reply"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous", b"ambiguous", "attempt", b"attempt", "attempt_count", b"attempt_count", "email_id", b"email_id", "message_id", b"message_id", "next_attempt_at", b"next_attempt_at", "recipient", b"recipient", "reply", b"reply", "tenant_id", b"tenant_id", "test", b"test"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous", b"ambiguous", "attempt", b"attempt", "attempt_count", b"attempt_count", "email_id", b"email_id", "message_id", b"message_id", "next_attempt_at", b"next_attempt_at", "recipient", b"recipient", "reply", b"reply", "site", b"site", "tenant_id", b"tenant_id", "test", b"test"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -231,6 +235,7 @@ class MessageClosed(_message.Message):
     AMBIGUOUS_FIELD_NUMBER: _builtins.int
     TEST_FIELD_NUMBER: _builtins.int
     CLOSED_AT_FIELD_NUMBER: _builtins.int
+    SITE_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     tenant_id: _builtins.str
     email_id: _builtins.str
@@ -243,6 +248,8 @@ class MessageClosed(_message.Message):
     ambiguous: _builtins.bool
     """each flagged attempt may have delivered another copy"""
     test: _builtins.bool
+    site: _builtins.str
+    """of the receiving server, if it answered"""
     @_builtins.property
     def reply(self) -> _events_pb2_1.Reply:
         """the decisive reply, if any"""
@@ -264,10 +271,11 @@ class MessageClosed(_message.Message):
         ambiguous: _builtins.bool = ...,
         test: _builtins.bool = ...,
         closed_at: _timestamp_pb2.Timestamp | None = ...,
+        site: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["closed_at", b"closed_at", "reply", b"reply"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous", b"ambiguous", "attempt", b"attempt", "bounce_class", b"bounce_class", "closed_at", b"closed_at", "email_id", b"email_id", "message_id", b"message_id", "reason", b"reason", "recipient", b"recipient", "reply", b"reply", "state", b"state", "tenant_id", b"tenant_id", "test", b"test"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous", b"ambiguous", "attempt", b"attempt", "bounce_class", b"bounce_class", "closed_at", b"closed_at", "email_id", b"email_id", "message_id", b"message_id", "reason", b"reason", "recipient", b"recipient", "reply", b"reply", "site", b"site", "state", b"state", "tenant_id", b"tenant_id", "test", b"test"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

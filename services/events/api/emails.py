@@ -1,5 +1,6 @@
 """Emails, their timelines, and open messages."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf.struct_pb2 import Struct
@@ -28,10 +29,12 @@ from services.events.api.requests import (
     time_of,
 )
 from services.events.domain.catalog import event_data_of, event_type_of
+from services.events.domain.event_filter import EventFilter
 from services.events.domain.log_event import EventKind, StatusRank, is_scheduled
+from services.events.domain.search_columns import SEARCHED_TYPES, TYPE_NUMBERS
 from services.events.domain.timeline import TimelineEntry, order_timeline
 from services.events.domain.webhook_attempt import public_event_id
-from services.events.store import engagement, lists, log
+from services.events.store import engagement, lists, log, search
 
 STATUSES = {rank.name.lower(): rank for rank in StatusRank} | {
     "delivery_delayed": StatusRank.DELAYED
@@ -65,25 +68,31 @@ class EmailRpcs:
 
     @map_errors
     async def ListEvents(self, request: ListEventsRequest, _: Context) -> ListEventsResponse:  # noqa: N802
-        """The events of an email in causal order, or the public events of a tenant."""
+        """The events of an email in causal order, or a search in those of a tenant or account."""
+        if not request.email_id:
+            return await self._search(request)
         tenant_id, size = tenant_id_of(request), page_limit(request)
         after = parse_cursor(request.after, "after")
         async with self.tenant_database.transaction(tenant_id=tenant_id) as tx:
-            if request.email_id:
-                email_id = parse_resource_id(request.email_id, "email")
-                rows = order_timeline(await lists.load_timeline(tx, tenant_id, email_id=email_id))
-                start = next((n for n, row in enumerate(rows, 1) if row.position == after), 0)
-                if after and not start:
-                    raise RequestError(
-                        "after is not an event of this email. Use the id of one of its events."
-                    )
-                rows = rows[start : start + size + 1]
-            else:
-                rows = await lists.public_events(tx, tenant_id, after=after, limit=size + 1)
-            messages = {row.event.subject_id for row in rows if row.event.email_id}
-            accepts = await lists.load_accepted_events(tx, sorted(messages))
-        events = [event_to_proto(row, accepts.get(row.event.subject_id)) for row in rows[:size]]
+            email_id = parse_resource_id(request.email_id, "email")
+            rows = order_timeline(await lists.load_timeline(tx, tenant_id, email_id=email_id))
+            start = next((n for n, row in enumerate(rows, 1) if row.position == after), 0)
+            if after and not start:
+                raise RequestError(
+                    "after is not an event of this email. Use the id of one of its events."
+                )
+            rows = rows[start : start + size + 1]
+            events = await events_to_proto(tx, rows[:size])
         return ListEventsResponse(events=events, has_more=len(rows) > size)
+
+    async def _search(self, request: ListEventsRequest) -> ListEventsResponse:
+        owner, size = owner_of(request), page_limit(request)
+        event_filter = event_filter_of(request)
+        async with self.tenant_database.transaction(**owner._asdict()) as tx:
+            page = await search.search_events(tx, owner, event_filter, limit=size)
+            events = await events_to_proto(tx, page.entries)
+        next_id = public_event_id(page.next) if page.next else ""
+        return ListEventsResponse(events=events, has_more=bool(next_id), next=next_id)
 
     @map_errors
     async def FindOpen(self, request: FindOpenRequest, _: Context) -> FindOpenResponse:  # noqa: N802
@@ -111,6 +120,35 @@ def email_filter_of(request: ListEmailsRequest) -> lists.EmailFilter:
         since=time_of(request, "since"),
         until=time_of(request, "until"),
     )
+
+
+def event_filter_of(request: ListEventsRequest) -> EventFilter:
+    """Raises RequestError."""
+    given = request.filter
+    if unknown := sorted(set(given.types) - TYPE_NUMBERS.keys()):
+        raise RequestError(
+            f"unknown type {unknown[0]!r}. Use one of {', '.join(SEARCHED_TYPES)}.", field="type"
+        )
+    return EventFilter(
+        types=[TYPE_NUMBERS[one] for one in given.types],
+        to=check_text(given.to, "to").lower(),
+        domain=check_text(given.domain, "domain").lower(),
+        tag=check_text(given.tag, "tag"),
+        site=check_text(given.site, "site").lower(),
+        bounce_class=check_text(given.bounce_class, "bounce_class").lower(),
+        message_id=check_text(given.message_id, "message_id").strip(),
+        test_only=request.test_only,
+        after=parse_cursor(request.after, "after"),
+        since=time_of(request, "since"),
+        until=time_of(request, "until"),
+    )
+
+
+async def events_to_proto(tx: Transaction, entries: Sequence[TimelineEntry]) -> list[LoggedEvent]:
+    """With what the accepts of their messages tell."""
+    messages = {entry.event.subject_id for entry in entries if entry.event.email_id}
+    accepts = await lists.load_accepted_events(tx, sorted(messages))
+    return [event_to_proto(entry, accepts.get(entry.event.subject_id)) for entry in entries]
 
 
 async def _engagement_of(tx: Transaction, row: lists.ListedEmail) -> Engagement:
@@ -166,4 +204,5 @@ def event_to_proto(entry: TimelineEntry, accepted: MessageAccepted | None) -> Lo
         seq=entry.seq,
         created_at=created_at,
         data=data,
+        tenant_id=entry.event.tenant_id,
     )

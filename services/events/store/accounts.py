@@ -7,7 +7,7 @@ from kernel.ids import NIL
 
 ROWS_MAX = 1_000
 FIRST = str(NIL)
-TABLES = ("emails", "state", "tags")
+TABLES = ("emails", "state", "tags", "log", "unpartitioned_log")
 FILL = """
 WITH page AS (
     SELECT tenant_id, email_id FROM events.{table}

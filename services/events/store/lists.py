@@ -194,27 +194,6 @@ async def load_timeline(tx: Transaction, tenant_id: str, *, email_id: str) -> li
     return timeline_entries(found)
 
 
-async def public_events(
-    tx: Transaction, tenant_id: str, *, after: str, limit: int
-) -> list[TimelineEntry]:
-    """The public events of a tenant in recording order. Those of the last second are left out,
-    because a transaction that began earlier may commit later; so a client that pages through them
-    misses none."""
-    some = (
-        f"SELECT {COLUMNS} FROM events.{{}} AS entry"  # noqa: S608
-        " WHERE tenant_id = %(tenant)s AND public_seq > 0"
-        " AND position > %(after)s AND recorded_at < now() - interval '1 second'"
-        " ORDER BY entry.position LIMIT %(limit)s"
-    )
-    rows = await tx.rows(
-        f"SELECT * FROM (({some.format('log')}) UNION ALL"  # noqa: S608
-        f" ({some.format('unpartitioned_log')})) AS both_tables"
-        " ORDER BY position LIMIT %(limit)s",
-        {"tenant": tenant_id, "after": UUID(after) if after else NIL, "limit": limit},
-    )
-    return timeline_entries(rows)
-
-
 def timeline_entries(rows: Sequence[Row]) -> list[TimelineEntry]:
     entries = []
     for event_id, position, kind, seq, number, recorded_at, payload in rows:

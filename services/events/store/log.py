@@ -17,6 +17,7 @@ from kernel.ids import uuid7_text
 from kernel.topics import event_id
 from services.events.domain.endpoint import Endpoint, endpoints_by_owner
 from services.events.domain.log_event import PARTITIONED_KINDS, LogEvent, StatusRank
+from services.events.domain.search_columns import search_columns_of
 from services.events.domain.state import LogEntry, MessageState
 from services.events.store.emails import NewEmail
 from services.events.store.webhook_deliveries import NewWebhookDelivery
@@ -80,12 +81,17 @@ REPEATS = """
 # Payloads are concatenated: an array of bytea would be sent as hexadecimal text.
 ROWS = """
         INSERT INTO events.{table} (subject_id, event_id, position, tenant_id, kind, seq,
-            public_seq, payload)
+            public_seq, payload, type, test, email_id, account_id, recipient, site, bounce_class)
         SELECT v.subject_id, v.event_id, v.position, v.tenant_id, v.kind, v.seq, v.public_seq,
-            substring(%b::bytea FROM v.start FOR v.length)
+            substring(%b::bytea FROM v.start FOR v.length), nullif(v.type, 0),
+            CASE WHEN v.type > 0 THEN v.test END, nullif(v.email_id, '')::uuid,
+            nullif(v.account_id, '')::uuid, nullif(v.recipient, ''), nullif(v.site, ''),
+            nullif(v.bounce_class, '')
         FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::smallint[], %s::int[],
-            %s::int[], %s::int[], %s::int[])
-            AS v(subject_id, event_id, position, tenant_id, kind, seq, public_seq, start, length)
+            %s::int[], %s::int[], %s::int[], %s::smallint[], %s::bool[], %s::text[], %s::text[],
+            %s::text[], %s::text[], %s::text[])
+            AS v(subject_id, event_id, position, tenant_id, kind, seq, public_seq, start, length,
+                type, test, email_id, recipient, site, bounce_class, account_id)
 """
 # An insert into the log happens under the lock of the message's state, after repeats were removed;
 # so a conflict is a bug and must fail. For other events nothing is locked.
@@ -121,21 +127,24 @@ DELIVERIES = """
 
 @dataclass(frozen=True, slots=True)
 class NewRows:
-    """The new emails and messages of a batch, and the enabled endpoints of each tenant and account
-    that has events in it."""
+    """The new emails and messages of a batch, the enabled endpoints of each tenant and account
+    that has events in it, and the accounts of these tenants."""
 
     emails: set[str]
     states: set[str]
     endpoints: Mapping[str, Sequence[Endpoint]]
+    accounts: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class LogWrite:
-    """The rows that a batch writes. positions: by event id. ranks: by (tenant, email). released:
-    those of ranks that were held before. lease_s: of deliveries that are inserted with a claim."""
+    """The rows that a batch writes. positions: by event id. accounts: by tenant, as far as they are
+    known. ranks: by (tenant, email). released: those of ranks that were held before. lease_s: of
+    deliveries that are inserted with a claim."""
 
     entries: Sequence[LogEntry]
     positions: Mapping[str, str]
+    accounts: Mapping[str, str] = field(default_factory=dict)
     states: Collection[MessageState] = ()
     ranks: Mapping[tuple[str, str], int] = field(default_factory=dict)
     released: Collection[tuple[str, str]] = ()
@@ -181,8 +190,9 @@ async def insert_new(
         ],
     )
     found = [Endpoint(one[0], one[1], one[2], one[3].encode(), *one[4:]) for one in endpoints or ()]
-    by_owner = endpoints_by_owner(found, {**accounts, **(known or {})})
-    return NewRows(set(new_emails), set(new_states), by_owner)
+    all_accounts = {**accounts, **(known or {})}
+    by_owner = endpoints_by_owner(found, all_accounts)
+    return NewRows(set(new_emails), set(new_states), by_owner, all_accounts)
 
 
 async def load_states_and_repeats(
@@ -222,8 +232,8 @@ async def write_batch(tx: Transaction, batch: LogWrite) -> None:
     partitioned = [entry for entry in batch.entries if entry.event.kind in PARTITIONED_KINDS]
     others = [entry for entry in batch.entries if entry.event.kind not in PARTITIONED_KINDS]
     parts = [
-        (INTO_LOG, _rows(partitioned, batch.positions)) if partitioned else None,
-        (INTO_UNPARTITIONED_LOG, _rows(others, batch.positions)) if others else None,
+        (INTO_LOG, _rows(partitioned, batch)) if partitioned else None,
+        (INTO_UNPARTITIONED_LOG, _rows(others, batch)) if others else None,
         (STATES, _states(batch.states)) if batch.states else None,
         (RANKS, _ranks(batch.ranks, batch.released)) if batch.ranks else None,
         (DELIVERIES, [batch.lease_s, *map(list, zip(*batch.deliveries, strict=True))])
@@ -239,20 +249,27 @@ async def write_batch(tx: Transaction, batch: LogWrite) -> None:
     await tx.execute(statement, [value for _, values in needed for value in values])
 
 
-def _rows(entries: Sequence[LogEntry], positions: Mapping[str, str]) -> list[object]:
+def _rows(entries: Sequence[LogEntry], batch: LogWrite) -> list[object]:
+    found = [search_columns_of(entry) for entry in entries]
+    accounts = [
+        batch.accounts.get(entry.event.tenant_id, "") if one.type else ""
+        for entry, one in zip(entries, found, strict=True)
+    ]
     payloads = [e.event.payload.SerializeToString() for e in entries]
     lengths = [len(payload) for payload in payloads]
     return [
         b"".join(payloads),
         [e.event.subject_id for e in entries],
         [e.event.event_id for e in entries],
-        [positions[e.event.event_id] for e in entries],
+        [batch.positions[e.event.event_id] for e in entries],
         [e.event.tenant_id for e in entries],
         [int(e.event.kind) for e in entries],
         [e.seq for e in entries],
         [e.public_seq for e in entries],
         list(accumulate(lengths[:-1], initial=1)),
         lengths,
+        *map(list, zip(*found, strict=True)),
+        accounts,
     ]
 
 

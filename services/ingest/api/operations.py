@@ -1,6 +1,6 @@
 """The operations of the OpenAPI document: their ids, responses and examples."""
 
-from services.ingest.api import domain_report_schemas, response_schemas
+from services.ingest.api import domain_report_schemas, email_event_schemas, response_schemas
 from services.ingest.api.administration import schemas
 from services.ingest.api.callers import (
     NAMING_TENANT,
@@ -50,7 +50,12 @@ OPERATIONS = {
         access=SPANNING,
     ),
     "get /v1/emails/{email_id}/events": Operation(
-        "listEmailEvents", response_schemas.list_of(response_schemas.EventResponse), access=SPANNING
+        "listEmailEvents",
+        response_schemas.list_of(email_event_schemas.EventResponse),
+        access=SPANNING,
+    ),
+    "get /v1/emails/events": Operation(
+        "searchEmailEvents", email_event_schemas.FoundEvents, access=SPANNING
     ),
     "post /v1/emails/{email_id}/cancel": Operation(
         "cancelEmail", response_schemas.EmailReference, access=SPANNING

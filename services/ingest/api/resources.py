@@ -11,6 +11,7 @@ from services.ingest.api.egress.owners import Owners
 from services.ingest.api.egress.pools import Pools
 from services.ingest.api.egress.router_client import EgressRouterClient
 from services.ingest.api.egress.sources import EgressSources
+from services.ingest.api.email_events import EmailEvents
 from services.ingest.api.emails import Emails
 from services.ingest.api.queues import Queues
 from services.ingest.api.sandbox import Sandbox
@@ -28,6 +29,7 @@ class Resources:
 
     emails: Emails
     administration: Administration
+    email_events: EmailEvents
     domains: Domains
     domain_reports: DomainReports
     suppressions: Suppressions
@@ -58,6 +60,7 @@ def create_resources(
     return Resources(
         emails,
         administration,
+        email_events=EmailEvents(clients),
         domains=domains,
         domain_reports=DomainReports(clients, domains),
         suppressions=Suppressions(clients, audit_log),

@@ -182,18 +182,6 @@ class ReleaseEmailResponse(Struct):
     released: list[Id]
 
 
-class EventResponse(Struct):
-    """An event of an email, with the data of its webhook."""
-
-    id: str
-    type: str
-    message_id: str
-    recipient: str
-    seq: int
-    created_at: Time
-    data: dict[str, Any]
-
-
 class QueueResponse(Struct):
     """A scheduled queue: its site, the number of queued messages, the limit that blocks it and the
     time when it continues. limit_scope: what that limit counts,

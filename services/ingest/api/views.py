@@ -106,6 +106,7 @@ def event_to_json(event: LoggedEvent) -> dict[str, object]:
         "seq": event.seq,
         "created_at": format_timestamp(event.created_at),
         "data": with_whole_numbers(MessageToDict(event.data)),
+        "tenant_id": event.tenant_id,
     }
 
 

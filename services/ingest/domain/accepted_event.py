@@ -61,6 +61,7 @@ def message_accepted(
         metadata=email.metadata or None,
         account_id=origin.tenant.account_id,
         stream=email.stream,
+        own_message_id=email.own_message_id,
     )
     short = len(given_from) <= FROM_CHARS_MAX
     setattr(event, "from", given_from if short else email.sender.address)

@@ -6,7 +6,7 @@ from typing import NamedTuple, TypeAlias
 
 from contracts.ingest.v1.content_pb2 import Content
 from contracts.ingest.v1.events_pb2 import RecipientType
-from mail import address, parser, smtp, submission
+from mail import address, headers, parser, smtp, submission
 from mail.address import AddressError, Mailbox
 from mail.submission import SubmissionError
 from services.ingest.domain.problem import Fault, Problem, invalid
@@ -73,8 +73,15 @@ def parse_raw_email(raw: bytes, recipients: Sequence[Mailbox] | None, *, test: b
         on_behalf=agent.mailbox if agent else None,
         track_opens=track_opens,
         track_clicks=track_clicks,
+        own_message_id=_own_message_id(fields),
     )
     return ParsedEmail(valid, _idempotency_key(fields))
+
+
+def _own_message_id(fields: Fields) -> str:
+    """Empty if it is no text that could be searched for."""
+    text = _text(fields, b"message-id").strip()
+    return text if text.isprintable() and len(text) <= headers.ID_MAX else ""
 
 
 def _shown(mailboxes: Sequence[Mailbox]) -> list[str]:

@@ -51,7 +51,8 @@ class ValidEmail(NamedTuple):
     without the octets of attachments that must be fetched, which `to_fetch` lists by index.
     on_behalf: the field Sender, in a message that was submitted as a whole. tls_enforced: send it
     only to servers with TLS and a valid certificate. track_opens, track_clicks, tracking_mode: None
-    for what the domain says. list: that it is sent to; empty for none."""
+    for what the domain says. list: that it is sent to; empty for none. own_message_id: the
+    Message-ID that the sender chose; empty for none."""
 
     sender: Mailbox
     recipients: tuple[Recipient, ...]
@@ -69,6 +70,7 @@ class ValidEmail(NamedTuple):
     tracking_mode: TrackingMode | None = None
     list_unsubscribe: ListUnsubscribe | None = None
     list: str = ""
+    own_message_id: str = ""
 
 
 def validate(
@@ -81,11 +83,10 @@ def validate(
 ) -> ValidEmail:
     """Raises Problem with all faults. test: send to the sandbox only."""
     faults: list[Fault] = []
-    test = test or email.test
     named = {name: parse_mailboxes(name, getattr(email, name), faults) for name, _ in FIELDS}
     reply_to = parse_mailboxes("reply_to", email.reply_to, faults)
     sender = _sender(email.from_, faults)
-    if not test:
+    if not (test or email.test):
         faults += reserved_faults(named, domains)
     content = _content(email, named, faults, reply_to=reply_to, fetch_policy=fetch_policy)
     tags = {tag.name: tag.value for tag in email.tags} if email.tags else {}
@@ -104,14 +105,19 @@ def validate(
         due_at=due_at,
         stream=stream_of(email),
         list=list_of(email),
-        test=test,
+        test=test or email.test,
         tls_enforced=email.tls == "enforced",
         track_opens=email.track_opens,
         track_clicks=email.track_clicks,
         tracking_mode=email.tracking_mode,
         list_unsubscribe=email.list_unsubscribe,
+        own_message_id=_own_message_id(content.headers),
         to_fetch={i: one for i, one in enumerate(email.attachments or ()) if one.path is not None},
     )
+
+
+def _own_message_id(headers: Iterable[Header]) -> str:
+    return next((one.value for one in headers if one.name.lower() == "message-id"), "")
 
 
 def list_of(email: SendEmailRequest | SendRawRequest) -> str:

@@ -86,6 +86,7 @@ def message_delayed(
         reply=event.reply if event.HasField("reply") else None,
         ambiguous=ambiguous,
         test=event.test,
+        site=event.site,
     )
 
 

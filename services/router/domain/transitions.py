@@ -198,6 +198,7 @@ def closed_event(transition: Transition, applied: AppliedTransition) -> MessageC
         ambiguous=applied.ambiguous,
         test=event.test,
         closed_at=timestamp(applied.applied_at_s),
+        site=event.site,
     )
 
 

@@ -15,6 +15,7 @@ from services.ingest.api.acceptance import Acceptance, SealedEmail
 from services.ingest.api.access import Principal
 from services.ingest.api.callers import Caller
 from services.ingest.api.grpc.base import RpcAccess, authenticated, next_page_token, page_of
+from services.ingest.api.grpc.email_events import EmailEventRpcs
 from services.ingest.api.grpc.email_views import (
     event_to_proto,
     logged_email_to_proto,
@@ -35,7 +36,7 @@ from services.ingest.domain.reserved import RecipientDomains
 from services.ingest.domain.valid_email import ATTACHMENTS_MAX, ValidEmail, validate
 
 
-class EmailServicer(EmailServiceServicer):
+class EmailServicer(EmailEventRpcs, EmailServiceServicer):
     def __init__(
         self,
         access: RpcAccess,
@@ -47,6 +48,7 @@ class EmailServicer(EmailServiceServicer):
         self.access = access
         self._acceptance = acceptance
         self._emails, self._scoring = resources.emails, resources.scoring
+        self.email_events = resources.email_events
         self._recipient_domains = recipient_domains
 
     @authenticated

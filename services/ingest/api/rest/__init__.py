@@ -26,6 +26,7 @@ from services.ingest.api.rest import (
     dkim_zone,
     domain_reports,
     domains,
+    email_events,
     emails,
     ips,
     limits,
@@ -84,6 +85,7 @@ def routers(dependencies: RestDependencies) -> Iterator[APIRouter]:
     """The routes of each resource, in the order of the reference."""
     access, resources = dependencies.access, dependencies.resources
     administration = resources.administration
+    yield email_events.routes(access, resources.email_events)  # before the routes of an email
     yield emails.routes(access, dependencies.send_handler, resources.emails)
     yield webhooks.routes(access, resources.webhooks, resources.webhook_events)
     # before the routes of an address

@@ -108,6 +108,15 @@ def test_fields_about_tracking_are_read_and_not_sent() -> None:
     assert pointers(b"Track-Opens: maybe\n" + MESSAGE) == ["#/raw"]
 
 
+def test_the_message_id_that_a_sender_chose_is_known() -> None:
+    chosen = b"Message-ID: <17@shop.example>\n" + MESSAGE
+    assert read(chosen, "one@x.net").own_message_id == "<17@shop.example>"
+    assert request(chosen).own_message_id == "<17@shop.example>"
+    assert read(MESSAGE, "one@x.net").own_message_id == ""
+    long = b"Message-ID: <" + b"x" * 950 + b"@x.net>\n" + MESSAGE
+    assert read(long, "one@x.net").own_message_id == ""
+
+
 def test_an_idempotency_key_is_read_and_not_sent() -> None:
     keyed = b"Idempotency-Key: order 17\nResend-Idempotency-Key: x\n" + MESSAGE
     found = parse_raw_email(keyed, None, test=True)

@@ -1,0 +1,40 @@
+"""The RPCs of contracts.ingest.v1.EmailService that read the events of all emails."""
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from contracts.events.v1.events_service_pb2 import EventFilter
+from contracts.ingest.v1 import email_service_pb2 as pb
+from services.ingest.api.callers import Caller
+from services.ingest.api.email_events import EmailEvents
+from services.ingest.api.grpc.base import RpcAccess, authenticated, page_of
+from services.ingest.api.grpc.email_views import event_to_proto
+from services.ingest.api.grpc.server import Context
+
+
+class EmailEventRpcs:
+    access: RpcAccess
+    email_events: EmailEvents
+
+    @authenticated
+    async def SearchEmailEvents(
+        self, request: pb.SearchEmailEventsRequest, caller: Caller, context: Context
+    ) -> pb.SearchEmailEventsResponse:
+        page = page_of(request, are_ids=False)
+        found = await self.email_events.search(
+            caller, filter_of(request), limit=page.limit, after=page.after,
+            since=_bound(request, "since"), until=_bound(request, "until"),
+        )  # fmt: skip
+        return pb.SearchEmailEventsResponse(
+            events=map(event_to_proto, found.events), next_page_token=found.next
+        )
+
+
+def filter_of(request: pb.SearchEmailEventsRequest) -> EventFilter:
+    return EventFilter(
+        types=request.type, to=request.to, domain=request.domain, tag=request.tag,
+        site=request.site, bounce_class=request.bounce_class, message_id=request.message_id,
+    )  # fmt: skip
+
+
+def _bound(request: pb.SearchEmailEventsRequest, name: str) -> Timestamp | None:
+    return getattr(request, name) if request.HasField(name) else None  # type: ignore[arg-type]

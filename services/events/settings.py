@@ -1,5 +1,6 @@
 """Settings of events."""
 
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
@@ -7,7 +8,11 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from kernel.settings import TlsSettings
 from mail.reachable import parse_networks
+from services.events.domain.certificates import AccountBinding
 from services.events.domain.schedule import SCHEDULE_S
+
+HMAC_KEY_MIN = 16  # octets
+_URL_SAFE = str.maketrans("+/", "-_")
 
 
 class Settings(TlsSettings):
@@ -98,6 +103,14 @@ class Settings(TlsSettings):
     acme_contact: str = Field(
         "", description="Email address for the account at OBM_ACME_DIRECTORY; empty: none"
     )
+    acme_eab_key_id: str = Field(
+        "",
+        description="Key identifier by which OBM_ACME_DIRECTORY knows an account that you have with"
+        " it (external account binding, RFC 8555 §7.3.4); empty: it needs none",
+    )
+    acme_eab_hmac_key: str = Field(
+        "", description="The HMAC key that belongs to EVENTS_ACME_EAB_KEY_ID, in base64url"
+    )
     acme_ca_file: str = Field(
         "",
         description="File of the authorities (PEM) that may certify the server of"
@@ -117,6 +130,32 @@ class Settings(TlsSettings):
                 " EVENTS_TRACKING_TLS_LISTEN, for the certificates."
             )
         return self
+
+    @model_validator(mode="after")
+    def _can_bind_account(self) -> "Settings":
+        if bool(self.acme_eab_key_id) != bool(self.acme_eab_hmac_key):
+            raise ValueError(
+                "EVENTS_ACME_EAB_KEY_ID and EVENTS_ACME_EAB_HMAC_KEY belong together. Set both or"
+                " none."
+            )
+        self.account_binding()
+        return self
+
+    def account_binding(self) -> AccountBinding | None:
+        """The key is in base64url, or in base64 as some authorities show it. Raises ValueError."""
+        if not self.acme_eab_key_id:
+            return None
+        coded = self.acme_eab_hmac_key.translate(_URL_SAFE).rstrip("=")
+        try:
+            key = urlsafe_b64decode(coded + "=" * (-len(coded) % 4))
+        except ValueError:
+            key = b""
+        if len(key) < HMAC_KEY_MIN or urlsafe_b64encode(key).decode().rstrip("=") != coded:
+            raise ValueError(
+                "EVENTS_ACME_EAB_HMAC_KEY is not a key in base64url. Copy it as the authority shows"
+                " it."
+            )
+        return AccountBinding(self.acme_eab_key_id, key)
 
     @model_validator(mode="after")
     def _have_certificate(self) -> "Settings":

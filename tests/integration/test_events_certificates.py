@@ -211,6 +211,28 @@ def test_refused_nonces_do_not_fail_an_order(run_scenario: ScenarioRunner, tmp_p
     asyncio.run(main())
 
 
+def test_an_account_is_bound_to_one_that_the_authority_knows(
+    run_scenario: ScenarioRunner, tmp_path: Path
+) -> None:
+    key = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
+
+    async def main() -> None:
+        async with world(tmp_path, "bound.customer.org", account_keys={"kid-1": key}) as around:
+            settings = around.settings()
+            async with run_scenario.service(**settings) as events:
+                await events.publish(record(around.host))
+                query = "SELECT problem FROM events.certificates WHERE host = %s AND problem <> ''"
+                await until(lambda: bool(events.rows(query, (around.host,))))
+                assert "EVENTS_ACME_EAB_KEY_ID" in stored(events, around.host)[2]
+                assert stored(events, around.host)[1] == 0, "it is not the fault of the host"
+                make_due(events, around.host)
+            bound = {"acme_eab_key_id": "kid-1", "acme_eab_hmac_key": key}
+            async with run_scenario.service(**settings, **bound):
+                await around.until_trusted(0)
+
+    asyncio.run(main())
+
+
 def has_failed(events: Running, host: str) -> bool:
     return bool(
         events.rows("SELECT 1 FROM events.certificates WHERE host = %s AND failures > 0", (host,))

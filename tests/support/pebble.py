@@ -5,7 +5,7 @@ import os
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,9 +38,11 @@ def pebble(
     name_server: str,
     validity_s: int = 90 * 86_400,
     refused_nonces_percent: int = 5,
+    account_keys: Mapping[str, str] | None = None,
 ) -> Iterator[Pebble]:
     """An authority that sends its challenges to a port of the addresses of name_server, and refuses
-    a share of the good nonces, as any authority may."""
+    a share of the good nonces, as any authority may. account_keys: if given, accounts must be bound
+    by one of these keys, in base64url."""
     folder.mkdir(exist_ok=True)
     root = Certified.root("pebble")
     pair = certificate_files(folder, "localhost", "127.0.0.1", issuer=root)
@@ -55,9 +57,9 @@ def pebble(
         "httpPort": challenge_port,
         "tlsPort": free_port(),
         "certificateValidityPeriod": validity_s,
+        **bindings(account_keys),
     }
-    file = folder / "pebble.json"
-    file.write_text(json.dumps({"pebble": settings}))
+    (file := folder / "pebble.json").write_text(json.dumps({"pebble": settings}))
     refused = {"PEBBLE_WFE_NONCEREJECT": str(refused_nonces_percent)}
     log = folder / "pebble.log"
     with log.open("w") as output:
@@ -72,6 +74,13 @@ def pebble(
     finally:
         process.terminate()
         process.wait()
+
+
+def bindings(account_keys: Mapping[str, str] | None) -> dict[str, object]:
+    """The settings of external account binding."""
+    if account_keys is None:
+        return {}
+    return {"externalAccountBindingRequired": True, "externalAccountMACKeys": dict(account_keys)}
 
 
 def _fetch(url: str, ca_file: Path, process: "subprocess.Popen[bytes]") -> bytes:

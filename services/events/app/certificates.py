@@ -1,7 +1,10 @@
 """Wires the certificates of the hosts of domains."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
+
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from contracts.ingest.v1.directory_pb2 import TrackingHost
 from kernel.crypto import SecretKeyring, derived_key
@@ -46,20 +49,12 @@ def create_host_tls(
     known = HostCertificates(database, secrets)
     lease = Lease(database, "events", "certificates", lease_s=settings.lease_s)
 
-    def open_authority() -> Authority:
-        # It takes 0.2 s, and no other service needs it.
-        from services.events.clients.acme import AcmeClient  # noqa: PLC0415
-
-        return AcmeClient(
-            settings.acme_directory, key,
-            ca_file=settings.acme_ca_file, contact=settings.acme_contact,
-        )  # fmt: skip
-
     # Of its own health: an authority or a database that is away must not end links.
     health = DependencyHealth()
     orders = CertificateOrders(
         database, outbox, health,
-        hosts=records, lease=lease, secrets=secrets, open_authority=open_authority,
+        hosts=records, lease=lease, secrets=secrets,
+        open_authority=partial(open_authority, settings, key),
         per_hour_max=settings.acme_orders_per_hour,
     )  # fmt: skip
     server = HttpServer(
@@ -71,3 +66,16 @@ def create_host_tls(
     actions = [(ORDER_INTERVAL_S, orders.run_once), (READ_INTERVAL_S, known.run_once)]
     loops = [lease.maintain, server.run, *create_loops(actions, health)]
     return HostTls(known.find, loops, [lease.release])
+
+
+def open_authority(settings: Settings, key: EllipticCurvePrivateKey) -> Authority:
+    # It takes 0.2 s to import, and no other service needs it.
+    from services.events.clients.acme import AcmeClient  # noqa: PLC0415
+
+    return AcmeClient(
+        settings.acme_directory,
+        key,
+        ca_file=settings.acme_ca_file,
+        contact=settings.acme_contact,
+        binding=settings.account_binding(),
+    )

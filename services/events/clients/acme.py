@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import requests
@@ -10,15 +10,24 @@ from acme import challenges, client, errors, messages
 from acme.crypto_util import make_csr
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from josepy import b64
 from josepy.jwa import ES256
 from josepy.jwk import JWKEC
 
-from services.events.domain.certificates import IssuedCertificate, OrderFailed
+from services.events.domain.certificates import (
+    AccountBinding,
+    IssuedCertificate,
+    OrderFailed,
+    caa_advice,
+)
 
 REQUEST_S = 20
 LIMITED_S = 3600.0  # wait after a refusal for too many orders that names no time
 AWAY_S = 60.0
+REFUSED_S = 300.0  # until an account that was refused is tried again
 LIMITED = "rateLimited"
+NEEDS_BINDING, FORBIDDEN = "externalAccountRequired", "caa"
+NOT_ACCEPTED = "The authority did not accept the answer to its challenge."
 # Of the authority, whichever host is ordered for (RFC 8555 §6.7).
 AWAY = {"badNonce", "serverInternal"}
 NONCE_TURNS = 5  # of two requests each
@@ -28,7 +37,8 @@ T = TypeVar("T")
 
 class AcmeClient:
     """directory: its URL. ca_file: of the authorities that may certify its server; empty: those of
-    the system. contact: an email address; empty: none."""
+    the system. contact: an email address; empty: none. binding: to an account with the authority
+    that was opened otherwise; None: it needs none."""
 
     def __init__(
         self,
@@ -37,11 +47,13 @@ class AcmeClient:
         *,
         ca_file: str = "",
         contact: str = "",
+        binding: AccountBinding | None = None,
     ) -> None:
         self._directory = directory
         self._key = JWKEC(key=key)
         self._ca_file = ca_file
         self._contact = contact
+        self._binding = binding
         self._client: client.ClientV2 | None = None
         self._retry_after_s: float | None = None
 
@@ -54,9 +66,10 @@ class AcmeClient:
         try:
             return self._issue(host)
         except messages.Error as error:
-            raise OrderFailed(_words(error), wait_s=self._wait_s(error)) from error
+            problem = self._problem([error], host)
+            raise OrderFailed(problem, wait_s=self._wait_s(error)) from error
         except errors.ValidationError as error:
-            raise OrderFailed(_validation_problem(error)) from error
+            raise OrderFailed(self._problem(_validation_errors(error), host)) from error
         except (errors.ClientError, errors.TimeoutError, requests.RequestException) as error:
             self._client = None
             raise OrderFailed(f"The authority is away: {error}", wait_s=AWAY_S) from error
@@ -91,7 +104,9 @@ class AcmeClient:
         net.session.hooks["response"].append(self._keep_retry_after)
         acme = client.ClientV2(client.ClientV2.get_directory(self._directory, net), net)
         new = messages.NewRegistration.from_data(
-            email=self._contact or None, terms_of_service_agreed=True
+            email=self._contact or None,
+            terms_of_service_agreed=True,
+            external_account_binding=self._bound(acme.directory),
         )
         try:
             acme.new_account(new)
@@ -99,12 +114,33 @@ class AcmeClient:
             net.account = messages.RegistrationResource(
                 uri=known.location, body=messages.Registration()
             )
+        except messages.Error as error:
+            if self._wait_s(error):
+                raise
+            raise OrderFailed(_account_problem(error), wait_s=REFUSED_S) from error
         return acme
+
+    def _bound(self, directory: messages.Directory) -> dict[str, Any] | None:
+        if self._binding is None:
+            return None
+        key_id, hmac_key = self._binding
+        return messages.ExternalAccountBinding.from_data(
+            self._key.public_key(), key_id, b64.b64encode(hmac_key).decode(), directory
+        )
 
     def _wait_s(self, error: messages.Error) -> float:
         if error.code == LIMITED:
             return self._retry_after_s or LIMITED_S
         return AWAY_S if error.code in AWAY else 0.0
+
+    def _problem(self, found: Sequence[messages.Error], host: str) -> str:
+        """The words of the authority, and what to publish if CAA records forbid the certificate."""
+        words = " ".join(map(_words, found)) or NOT_ACCEPTED
+        if self._client is None or all(one.code != FORBIDDEN for one in found):
+            return words
+        meta = getattr(self._client.directory, "meta", None)
+        advice = caa_advice(host, getattr(meta, "caa_identities", None) or ())
+        return f"{words.rstrip('.')}. {advice}"
 
     def _keep_retry_after(self, response: requests.Response, **_: object) -> None:
         """The error of the library does not have it. A date is not read: then a default holds."""
@@ -131,14 +167,22 @@ def _words(error: messages.Error) -> str:
     return f"{error.code or error.typ}: {error.detail or ''}{more}".strip()
 
 
-def _validation_problem(error: errors.ValidationError) -> str:
-    found = [
-        _words(one.error)
+def _account_problem(error: messages.Error) -> str:
+    advice = ""
+    if error.code == NEEDS_BINDING:
+        advice = (
+            " Set EVENTS_ACME_EAB_KEY_ID and EVENTS_ACME_EAB_HMAC_KEY as the authority shows them."
+        )
+    return f"The authority has refused the account: {_words(error)}{advice}"
+
+
+def _validation_errors(error: errors.ValidationError) -> list[messages.Error]:
+    return [
+        one.error
         for authorization in error.failed_authzrs
         for one in authorization.body.challenges
         if one.error is not None
     ]
-    return " ".join(found) or "The authority did not accept the answer to its challenge."
 
 
 async def _in_thread(work: Callable[[], T]) -> T:

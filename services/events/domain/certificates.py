@@ -3,6 +3,7 @@
 import hashlib
 import json
 from base64 import urlsafe_b64encode
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -28,6 +29,24 @@ class OrderFailed(Exception):
         super().__init__(problem)
         self.problem = " ".join(problem.split())[:PROBLEM_MAX]
         self.wait_s = wait_s
+
+
+def caa_advice(host: str, identities: Sequence[str]) -> str:
+    """What to publish if CAA records forbid a certificate. Those where the CNAME of the host leads
+    count, or else those of the nearest domain above it that has any (RFC 8659 §3). identities: of
+    the authority, as such records name it."""
+    who = identities[0] if identities else "the name of the authority"
+    domain = host.partition(".")[2]
+    where = f"the CAA records of {domain}, or of the domain above it that has them"
+    return f'Add to {where}: 0 issue "{who}"'
+
+
+class AccountBinding(NamedTuple):
+    """What proves to an authority that its account is that of a customer of it (RFC 8555 §7.3.4):
+    the identifier of a key, and the key."""
+
+    key_id: str
+    hmac_key: bytes
 
 
 class IssuedCertificate(NamedTuple):

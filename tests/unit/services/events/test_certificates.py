@@ -3,14 +3,10 @@
 import asyncio
 import string
 from base64 import urlsafe_b64decode
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestServer
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,12 +16,10 @@ from contracts.ingest.v1.directory_pb2 import TrackingHost
 from kernel.brand import Brand, Brands
 from services.events.api.tracking.challenges import PREFIX, ChallengeApp
 from services.events.api.tracking.hosts import TrackingHosts
-from services.events.clients.acme import AcmeClient
 from services.events.clients.tracking_hosts import DomainHosts
 from services.events.domain.certificates import (
     FAILURES_MAX,
     IssuedCertificate,
-    OrderFailed,
     account_key,
     claim_delay,
     retry_delay,
@@ -124,51 +118,3 @@ def test_whatever_a_stranger_sends_is_answered(text: str, host: bytes, prefix: s
         assert status in {200, 308, 404, 421}
         assert body == b"" or set(body.decode()) <= {*string.ascii_letters, *string.digits, *"-_."}
         assert headers.get(b"location", b"https://").startswith(b"https://")
-
-
-@asynccontextmanager
-async def refusing_authority(status: int, **headers: str) -> AsyncIterator[str]:
-    """The URL of a directory whose account resource refuses."""
-
-    async def directory(request: web.Request) -> web.Response:
-        base = str(request.url.origin())
-        return web.json_response({"newNonce": f"{base}/nonce", "newAccount": f"{base}/account"})
-
-    async def nonce(_: web.Request) -> web.Response:
-        return web.Response(headers={"Replay-Nonce": "bm9uY2U"})
-
-    async def account(_: web.Request) -> web.Response:
-        problem = {
-            "type": "urn:ietf:params:acme:error:rateLimited",
-            "detail": "too many new\norders",
-        }
-        found = {"Replay-Nonce": "bm9uY2Uy", **headers}
-        return web.json_response(
-            problem, status=status, content_type="application/problem+json", headers=found
-        )
-
-    app = web.Application()
-    app.router.add_get("/", directory)
-    app.router.add_route("*", "/nonce", nonce)
-    app.router.add_post("/account", account)
-    async with TestServer(app) as server:
-        yield str(server.make_url("/"))
-
-
-@pytest.mark.parametrize(("headers", "wait_s"), [({"Retry-After": "77"}, 77.0), ({}, 3600.0)])
-async def test_an_authority_that_limits_is_left_alone_for_the_time_that_it_names(
-    headers: dict[str, str], wait_s: float
-) -> None:
-    async with refusing_authority(429, **headers) as url:
-        with pytest.raises(OrderFailed) as failed:
-            await AcmeClient(url, KEY).order(HOST)
-    assert (failed.value.wait_s, failed.value.problem) == (
-        wait_s, "rateLimited: too many new orders",
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1/dir", "not a URL"])
-async def test_an_authority_that_is_away_is_tried_again_for_all(url: str) -> None:
-    with pytest.raises(OrderFailed) as failed:
-        await AcmeClient(url, KEY).order(HOST)
-    assert failed.value.wait_s == 60.0

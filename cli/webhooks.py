@@ -101,6 +101,33 @@ def update(
     api.patch(f"/webhooks/{webhook}", {name: value for name, value in given.items() if value})
 
 
+@app.command(name="rotate-secret")
+def rotate_secret(
+    webhook: WebhookArgument,
+    *,
+    grace_s: Annotated[int, typer.Option(help="Seconds that the old secret still signs")] = 86_400,
+    force: Annotated[bool, typer.Option("--force", help="Also during an earlier rotation")] = False,
+) -> None:
+    """Replace the signing secret of a webhook, and print the new one. Meanwhile both sign.
+
+    \b
+    obm webhooks rotate-secret 01a21f53-9e27-7000-9aa0-821cb95b7018
+    """
+    given = {"grace_s": grace_s, "force": force}
+    rotated = open_api().post(f"/webhooks/{webhook}/signing-secret/rotate", given)
+    console.print(rotated["signing_secret"])
+
+
+@app.command(name="revoke-secret")
+def revoke_secret(webhook: WebhookArgument) -> None:
+    """Stop signing with the secret that a rotation has replaced.
+
+    \b
+    obm webhooks revoke-secret 01a21f53-9e27-7000-9aa0-821cb95b7018
+    """
+    open_api().post(f"/webhooks/{webhook}/signing-secret/revoke-previous")
+
+
 @app.command()
 def test(webhook: WebhookArgument) -> None:
     """Send webhook.test to a webhook, and print the id of the event.

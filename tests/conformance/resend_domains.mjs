@@ -41,11 +41,12 @@ const events = await resend.webhooks.events.list({ webhookId: webhook.data?.id, 
 const event = await resend.webhooks.events.get(named);
 const replayed = await resend.webhooks.events.replay(named);
 const attempts = await resend.webhooks.events.attempts.list({ ...named, limit: 10 });
+const rotated = await resend.webhooks.rotateSigningSecret(webhook.data?.id);
 const webhookRemoved = await resend.webhooks.remove(webhook.data?.id);
 console.log(
   JSON.stringify({
     created, verified, got, updated, listed, removed, gone,
     key, keyUpdated, keys, keyRemoved, webhook, webhooks, hook, webhookUpdated, webhookRemoved,
-    events, event, replayed, attempts,
+    events, event, replayed, attempts, rotated,
   }),
 );

@@ -145,7 +145,7 @@ def test_each_working_method_is_called_against_an_engine() -> None:
 
 def test_the_client_verifies_our_webhook_signatures() -> None:
     body = b'{"type":"email.delivered"}'
-    signed = signature_headers(SECRET, "evt_1", timestamp=clock.now_ms() // 1000, body=body)
+    signed = signature_headers([SECRET], "evt_1", timestamp=clock.now_ms() // 1000, body=body)
     given = {name: signed[f"webhook-{name}"] for name in ("id", "timestamp", "signature")}
     parameters: Any = {"payload": body.decode(), "headers": given}
     good: Any = {**parameters, "webhook_secret": secret_text(SECRET)}

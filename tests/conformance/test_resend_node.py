@@ -58,6 +58,7 @@ def test_the_client_manages_domains_keys_and_webhooks(engine: Engine) -> None:
         listed["id"] == event["id"] == event["payload"]["id"] == results["replayed"]["data"]["id"]
     )
     assert results["attempts"]["data"]["object"] == "list"
+    assert results["rotated"]["data"]["signing_secret"].startswith("whsec_")
     updated = results["webhookUpdated"]["data"]
     assert (updated["events"], updated["status"]) == (["email.bounced"], "disabled")
 

@@ -159,6 +159,13 @@ def test_webhooks_have_the_clients_types(engine: Engine) -> None:
     assert resend.Webhooks.replay_event(hook["id"], listed["id"])["id"] == listed["id"]
     attempts = resend.Webhooks.list_event_attempts(hook["id"], listed["id"], {"limit": 1})
     assert {*attempts} >= {"object", "data", "has_more"}
+    rotated = resend.Webhooks.rotate_signing_secret(hook["id"])
+    assert rotated["signing_secret"].startswith("whsec_")
+    assert rotated["signing_secret"] != hook["signing_secret"]
+    with pytest.raises(ResendError) as refused:
+        resend.Webhooks.rotate_signing_secret(hook["id"])
+    assert refused.value.error_type == "rotation_in_progress"
+    assert resend.Webhooks.get(hook["id"])["signing_secret"] == rotated["signing_secret"]
     assert resend.Webhooks.remove(hook["id"])["deleted"] is True
 
 

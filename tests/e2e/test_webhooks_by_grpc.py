@@ -86,6 +86,20 @@ def test_the_events_of_a_webhook_are_read_page_by_page(webhooks: Client) -> None
     webhooks.call("DeleteWebhook", id=hook)
 
 
+def test_a_secret_is_rotated(webhooks: Client) -> None:
+    hook = webhooks.call("CreateWebhook", endpoint="https://x.example.com/").webhook
+    rotated = webhooks.call("RotateWebhookSecret", id=hook.id, grace_s=60).webhook
+    assert rotated.signing_secret not in {"", hook.signing_secret}
+    assert rotated.HasField("previous_secret_expires_at")
+    in_progress = webhooks.refusal("RotateWebhookSecret", id=hook.id)
+    assert in_progress == grpc.StatusCode.FAILED_PRECONDITION
+    too_long = webhooks.refusal("RotateWebhookSecret", id=hook.id, grace_s=1_000_000)
+    assert too_long == grpc.StatusCode.INVALID_ARGUMENT
+    revoked = webhooks.call("RevokePreviousWebhookSecret", id=hook.id).webhook
+    assert not revoked.HasField("previous_secret_expires_at")
+    webhooks.call("DeleteWebhook", id=hook.id)
+
+
 def test_what_a_webhook_has_missed_is_recovered(webhooks: Client) -> None:
     hook = webhooks.call("CreateWebhook", endpoint="https://x.example.com/").webhook.id
     assert webhooks.refusal("GetWebhookRecovery", id=hook) == grpc.StatusCode.NOT_FOUND

@@ -172,6 +172,10 @@ def test_webhooks_in_a_shell(engine: Engine, platform: Platform) -> None:
     shell.obm("webhooks", "replay", made, sent)
     shell.obm("webhooks", "recover", made, "--since", "2026-11-28T06:00", "--event", "email.sent")
     until(lambda: "finished" in shell.obm("webhooks", "recovery", made))
+    rotated = shell.obm("webhooks", "rotate-secret", made, "--grace-s", "3600")
+    assert platform.account.get(f"/webhooks/{made}").json()["signing_secret"] == rotated != secret
+    assert "in progress" in shell.refused("webhooks", "rotate-secret", made)
+    shell.obm("webhooks", "revoke-secret", made)
     shell.obm("webhooks", "delete", made)
     assert "not found" in shell.refused("webhooks", "test", made)
     assert "--account-wide" in shell.refused("webhooks", "list")

@@ -71,6 +71,16 @@ class EventsServiceStub:
                 request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.UpdateWebhookRequest.SerializeToString,
                 response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.UpdateWebhookResponse.FromString,
                 _registered_method=True)
+        self.RotateWebhookSecret = channel.unary_unary(
+                '/contracts.events.v1.EventsService/RotateWebhookSecret',
+                request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.RotateWebhookSecretRequest.SerializeToString,
+                response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.RotateWebhookSecretResponse.FromString,
+                _registered_method=True)
+        self.RevokePreviousWebhookSecret = channel.unary_unary(
+                '/contracts.events.v1.EventsService/RevokePreviousWebhookSecret',
+                request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.RevokePreviousWebhookSecretRequest.SerializeToString,
+                response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.RevokePreviousWebhookSecretResponse.FromString,
+                _registered_method=True)
         self.DeleteWebhook = channel.unary_unary(
                 '/contracts.events.v1.EventsService/DeleteWebhook',
                 request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.DeleteWebhookRequest.SerializeToString,
@@ -151,6 +161,19 @@ class EventsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateWebhook(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateWebhookSecret(self, request, context):
+        """The secret before signs too for some time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokePreviousWebhookSecret(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -239,6 +262,16 @@ def add_EventsServiceServicer_to_server(servicer, server):
                     servicer.UpdateWebhook,
                     request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.UpdateWebhookRequest.FromString,
                     response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.UpdateWebhookResponse.SerializeToString,
+            ),
+            'RotateWebhookSecret': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateWebhookSecret,
+                    request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.RotateWebhookSecretRequest.FromString,
+                    response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.RotateWebhookSecretResponse.SerializeToString,
+            ),
+            'RevokePreviousWebhookSecret': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokePreviousWebhookSecret,
+                    request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.RevokePreviousWebhookSecretRequest.FromString,
+                    response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.RevokePreviousWebhookSecretResponse.SerializeToString,
             ),
             'DeleteWebhook': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteWebhook,
@@ -467,6 +500,60 @@ class EventsService:
             '/contracts.events.v1.EventsService/UpdateWebhook',
             contracts_dot_events_dot_v1_dot_events__service__pb2.UpdateWebhookRequest.SerializeToString,
             contracts_dot_events_dot_v1_dot_events__service__pb2.UpdateWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateWebhookSecret(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.events.v1.EventsService/RotateWebhookSecret',
+            contracts_dot_events_dot_v1_dot_events__service__pb2.RotateWebhookSecretRequest.SerializeToString,
+            contracts_dot_events_dot_v1_dot_events__service__pb2.RotateWebhookSecretResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokePreviousWebhookSecret(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.events.v1.EventsService/RevokePreviousWebhookSecret',
+            contracts_dot_events_dot_v1_dot_events__service__pb2.RevokePreviousWebhookSecretRequest.SerializeToString,
+            contracts_dot_events_dot_v1_dot_events__service__pb2.RevokePreviousWebhookSecretResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,9 @@ class EventsServiceStub:
     ListWebhooks: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListWebhooksRequest, _events_service_pb2.ListWebhooksResponse]
     GetWebhook: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.GetWebhookRequest, _events_service_pb2.GetWebhookResponse]
     UpdateWebhook: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.UpdateWebhookRequest, _events_service_pb2.UpdateWebhookResponse]
+    RotateWebhookSecret: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.RotateWebhookSecretRequest, _events_service_pb2.RotateWebhookSecretResponse]
+    """The secret before signs too for some time."""
+    RevokePreviousWebhookSecret: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.RevokePreviousWebhookSecretRequest, _events_service_pb2.RevokePreviousWebhookSecretResponse]
     DeleteWebhook: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.DeleteWebhookRequest, _events_service_pb2.DeleteWebhookResponse]
     TestWebhook: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.TestWebhookRequest, _events_service_pb2.TestWebhookResponse]
     ListWebhookEvents: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListWebhookEventsRequest, _events_service_pb2.ListWebhookEventsResponse]
@@ -70,6 +73,9 @@ class EventsServiceAsyncStub(EventsServiceStub):
     ListWebhooks: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListWebhooksRequest, _events_service_pb2.ListWebhooksResponse]  # type: ignore[assignment]
     GetWebhook: _aio.UnaryUnaryMultiCallable[_events_service_pb2.GetWebhookRequest, _events_service_pb2.GetWebhookResponse]  # type: ignore[assignment]
     UpdateWebhook: _aio.UnaryUnaryMultiCallable[_events_service_pb2.UpdateWebhookRequest, _events_service_pb2.UpdateWebhookResponse]  # type: ignore[assignment]
+    RotateWebhookSecret: _aio.UnaryUnaryMultiCallable[_events_service_pb2.RotateWebhookSecretRequest, _events_service_pb2.RotateWebhookSecretResponse]  # type: ignore[assignment]
+    """The secret before signs too for some time."""
+    RevokePreviousWebhookSecret: _aio.UnaryUnaryMultiCallable[_events_service_pb2.RevokePreviousWebhookSecretRequest, _events_service_pb2.RevokePreviousWebhookSecretResponse]  # type: ignore[assignment]
     DeleteWebhook: _aio.UnaryUnaryMultiCallable[_events_service_pb2.DeleteWebhookRequest, _events_service_pb2.DeleteWebhookResponse]  # type: ignore[assignment]
     TestWebhook: _aio.UnaryUnaryMultiCallable[_events_service_pb2.TestWebhookRequest, _events_service_pb2.TestWebhookResponse]  # type: ignore[assignment]
     ListWebhookEvents: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListWebhookEventsRequest, _events_service_pb2.ListWebhookEventsResponse]  # type: ignore[assignment]
@@ -136,6 +142,21 @@ class EventsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _events_service_pb2.UpdateWebhookRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_events_service_pb2.UpdateWebhookResponse, _abc.Awaitable[_events_service_pb2.UpdateWebhookResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RotateWebhookSecret(
+        self,
+        request: _events_service_pb2.RotateWebhookSecretRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.RotateWebhookSecretResponse, _abc.Awaitable[_events_service_pb2.RotateWebhookSecretResponse]]:
+        """The secret before signs too for some time."""
+
+    @_abc_1.abstractmethod
+    def RevokePreviousWebhookSecret(
+        self,
+        request: _events_service_pb2.RevokePreviousWebhookSecretRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.RevokePreviousWebhookSecretResponse, _abc.Awaitable[_events_service_pb2.RevokePreviousWebhookSecretResponse]]: ...
 
     @_abc_1.abstractmethod
     def DeleteWebhook(

@@ -56,6 +56,16 @@ class WebhookServiceStub:
                 request_serializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.UpdateWebhookRequest.SerializeToString,
                 response_deserializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.UpdateWebhookResponse.FromString,
                 _registered_method=True)
+        self.RotateWebhookSecret = channel.unary_unary(
+                '/contracts.ingest.v1.WebhookService/RotateWebhookSecret',
+                request_serializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.RotateWebhookSecretRequest.SerializeToString,
+                response_deserializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.RotateWebhookSecretResponse.FromString,
+                _registered_method=True)
+        self.RevokePreviousWebhookSecret = channel.unary_unary(
+                '/contracts.ingest.v1.WebhookService/RevokePreviousWebhookSecret',
+                request_serializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.RevokePreviousWebhookSecretRequest.SerializeToString,
+                response_deserializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.RevokePreviousWebhookSecretResponse.FromString,
+                _registered_method=True)
         self.DeleteWebhook = channel.unary_unary(
                 '/contracts.ingest.v1.WebhookService/DeleteWebhook',
                 request_serializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.DeleteWebhookRequest.SerializeToString,
@@ -128,6 +138,20 @@ class WebhookServiceServicer:
     def UpdateWebhook(self, request, context):
         """What is not set does not change. Events that wait for a disabled webhook are sent once it is
         enabled.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateWebhookSecret(self, request, context):
+        """With the new secret. The one before signs too for grace_s.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokePreviousWebhookSecret(self, request, context):
+        """From then on only the current secret signs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -209,6 +233,16 @@ def add_WebhookServiceServicer_to_server(servicer, server):
                     servicer.UpdateWebhook,
                     request_deserializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.UpdateWebhookRequest.FromString,
                     response_serializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.UpdateWebhookResponse.SerializeToString,
+            ),
+            'RotateWebhookSecret': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateWebhookSecret,
+                    request_deserializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.RotateWebhookSecretRequest.FromString,
+                    response_serializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.RotateWebhookSecretResponse.SerializeToString,
+            ),
+            'RevokePreviousWebhookSecret': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokePreviousWebhookSecret,
+                    request_deserializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.RevokePreviousWebhookSecretRequest.FromString,
+                    response_serializer=contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.RevokePreviousWebhookSecretResponse.SerializeToString,
             ),
             'DeleteWebhook': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteWebhook,
@@ -361,6 +395,60 @@ class WebhookService:
             '/contracts.ingest.v1.WebhookService/UpdateWebhook',
             contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.UpdateWebhookRequest.SerializeToString,
             contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.UpdateWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateWebhookSecret(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.ingest.v1.WebhookService/RotateWebhookSecret',
+            contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.RotateWebhookSecretRequest.SerializeToString,
+            contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.RotateWebhookSecretResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokePreviousWebhookSecret(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.ingest.v1.WebhookService/RevokePreviousWebhookSecret',
+            contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.RevokePreviousWebhookSecretRequest.SerializeToString,
+            contracts_dot_ingest_dot_v1_dot_webhook__service__pb2.RevokePreviousWebhookSecretResponse.FromString,
             options,
             channel_credentials,
             insecure,

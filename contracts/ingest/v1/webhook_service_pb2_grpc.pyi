@@ -47,6 +47,10 @@ class WebhookServiceStub:
     """What is not set does not change. Events that wait for a disabled webhook are sent once it is
     enabled.
     """
+    RotateWebhookSecret: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.RotateWebhookSecretRequest, _webhook_service_pb2.RotateWebhookSecretResponse]
+    """With the new secret. The one before signs too for grace_s."""
+    RevokePreviousWebhookSecret: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.RevokePreviousWebhookSecretRequest, _webhook_service_pb2.RevokePreviousWebhookSecretResponse]
+    """From then on only the current secret signs."""
     DeleteWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.DeleteWebhookRequest, _webhook_service_pb2.DeleteWebhookResponse]
     TestWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.TestWebhookRequest, _webhook_service_pb2.TestWebhookResponse]
     """Sends webhook.test to the endpoint."""
@@ -81,6 +85,10 @@ class WebhookServiceAsyncStub(WebhookServiceStub):
     """What is not set does not change. Events that wait for a disabled webhook are sent once it is
     enabled.
     """
+    RotateWebhookSecret: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.RotateWebhookSecretRequest, _webhook_service_pb2.RotateWebhookSecretResponse]  # type: ignore[assignment]
+    """With the new secret. The one before signs too for grace_s."""
+    RevokePreviousWebhookSecret: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.RevokePreviousWebhookSecretRequest, _webhook_service_pb2.RevokePreviousWebhookSecretResponse]  # type: ignore[assignment]
+    """From then on only the current secret signs."""
     DeleteWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.DeleteWebhookRequest, _webhook_service_pb2.DeleteWebhookResponse]  # type: ignore[assignment]
     TestWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.TestWebhookRequest, _webhook_service_pb2.TestWebhookResponse]  # type: ignore[assignment]
     """Sends webhook.test to the endpoint."""
@@ -136,6 +144,22 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         """What is not set does not change. Events that wait for a disabled webhook are sent once it is
         enabled.
         """
+
+    @_abc_1.abstractmethod
+    def RotateWebhookSecret(
+        self,
+        request: _webhook_service_pb2.RotateWebhookSecretRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_webhook_service_pb2.RotateWebhookSecretResponse, _abc.Awaitable[_webhook_service_pb2.RotateWebhookSecretResponse]]:
+        """With the new secret. The one before signs too for grace_s."""
+
+    @_abc_1.abstractmethod
+    def RevokePreviousWebhookSecret(
+        self,
+        request: _webhook_service_pb2.RevokePreviousWebhookSecretRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_webhook_service_pb2.RevokePreviousWebhookSecretResponse, _abc.Awaitable[_webhook_service_pb2.RevokePreviousWebhookSecretResponse]]:
+        """From then on only the current secret signs."""
 
     @_abc_1.abstractmethod
     def DeleteWebhook(

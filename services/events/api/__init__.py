@@ -5,11 +5,17 @@ from kernel.database import Database
 from services.events.api.emails import EmailRpcs
 from services.events.api.webhook_events import WebhookEventRpcs
 from services.events.api.webhook_recoveries import WebhookRecoveryRpcs
+from services.events.api.webhook_secrets import WebhookSecretRpcs
 from services.events.api.webhooks import WebhookDependencies, WebhookRpcs
 
 
 class EventsServicer(
-    EmailRpcs, WebhookRpcs, WebhookEventRpcs, WebhookRecoveryRpcs, EventsServiceServicer
+    EmailRpcs,
+    WebhookRpcs,
+    WebhookSecretRpcs,
+    WebhookEventRpcs,
+    WebhookRecoveryRpcs,
+    EventsServiceServicer,
 ):
     """contracts.events.v1.EventsService.
 

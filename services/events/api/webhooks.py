@@ -215,7 +215,8 @@ def check_event_types(names: Iterable[str], field: str) -> None:
 
 
 def to_proto(row: Row, *, secret: str = "") -> Webhook:
-    endpoint_id, url, event_types, enabled, reason, created_at, owner_id, wide, tenant_ids = row
+    endpoint_id, url, event_types, enabled, reason, created_at, owner_id, wide, *others = row
+    tenant_ids, previous_until = others
     return Webhook(
         id=endpoint_id,
         tenant_id="" if wide else owner_id,
@@ -226,6 +227,7 @@ def to_proto(row: Row, *, secret: str = "") -> Webhook:
         disabled_reason=reason,
         created_at=to_timestamp(created_at),
         signing_secret=secret,
+        previous_secret_expires_at=to_timestamp(previous_until) if previous_until else None,
     )
 
 

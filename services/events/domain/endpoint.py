@@ -10,8 +10,9 @@ from mail.reachable import Network, url_problem
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """owner_id: of its tenant, or of its account if it is account_wide: then it receives the events
-    of the account and of all its tenants, or only those of tenant_ids. secret: encrypted. failures:
-    since the last success. test: for test mail only."""
+    of the account and of all its tenants, or only those of tenant_ids. secret, previous_secret:
+    encrypted; both sign during a rotation. failures: since the last success. test: for test mail
+    only."""
 
     id: str
     owner_id: str
@@ -22,6 +23,14 @@ class Endpoint:
     test: bool = False
     account_wide: bool = False
     tenant_ids: Sequence[str] = ()
+    previous_secret: bytes | None = None
+
+    @property
+    def secrets(self) -> list[bytes]:
+        """Encrypted, the current one first."""
+        return (
+            [self.secret] if self.previous_secret is None else [self.secret, self.previous_secret]
+        )
 
     def owners_among(self, tenants: Collection[str]) -> Collection[str]:
         """Whose events it receives. tenants: of its account."""

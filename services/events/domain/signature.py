@@ -5,6 +5,7 @@ Symmetric: base64 of HMAC-SHA-256 over `id.timestamp.body`, under the bytes behi
 
 import base64
 import hmac
+from collections.abc import Sequence
 
 PREFIX = "whsec_"
 SECRET_BYTES = 32  # the specification requires 24 to 64
@@ -16,13 +17,17 @@ def secret_text(secret: bytes) -> str:
 
 
 def signature_headers(
-    secret: bytes, identifier: str, *, timestamp: int, body: bytes
+    secrets: Sequence[bytes], identifier: str, *, timestamp: int, body: bytes
 ) -> dict[str, str]:
-    """The signature headers. timestamp: Unix time of the attempt; identifier: of the event."""
+    """The signature headers, with a signature by each secret: a receiver accepts any one.
+    timestamp: Unix time of the attempt; identifier: of the event."""
     signed = f"{identifier}.{timestamp}.".encode() + body
-    signature = base64.b64encode(hmac.digest(secret, signed, "sha256")).decode()
     return {
         "webhook-id": identifier,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": f"v1,{signature}",
+        "webhook-signature": " ".join(_signature(secret, signed) for secret in secrets),
     }
+
+
+def _signature(secret: bytes, signed: bytes) -> str:
+    return f"v1,{base64.b64encode(hmac.digest(secret, signed, 'sha256')).decode()}"

@@ -227,7 +227,7 @@ class WebhookDispatcher:
         identifier, started_at_s = uuid7_text(), clock.monotonic_s()
         try:
             signed = signature_headers(
-                self._secrets.decrypt(endpoint.secret),
+                [self._secrets.decrypt(one) for one in endpoint.secrets],
                 attempt.id,
                 timestamp=clock.now_ms() // 1000,
                 body=attempt.body,

@@ -9,12 +9,13 @@ from kernel import ids
 from kernel.database import Transaction
 from services.events.domain.endpoint import Endpoint
 from services.events.domain.recorded_attempt import ATTEMPTS_MAX
+from services.events.store.webhooks import STILL_SIGNING
 
 QUEUED, DELIVERED, FAILED = 0, 1, 2
 
 
 # A skip scan over (endpoint_id, due_at) goes from endpoint to endpoint: most have nothing due.
-CLAIM = """
+CLAIM = f"""
     WITH RECURSIVE due_endpoints AS (
         (SELECT endpoint_id AS id FROM events.webhook_deliveries
          WHERE state = 0 AND due_at <= now() ORDER BY endpoint_id LIMIT 1)
@@ -49,8 +50,8 @@ CLAIM = """
     RETURNING t.event_id::text, t.subject_id::text, t.position::text, t.type, t.attempt_count,
         extract(epoch FROM now() - t.created_at)::float8,
         w.id::text, w.owner_id::text, w.url, w.secret, w.event_types, w.failures, w.test,
-        w.account_wide
-"""
+        w.account_wide, w.tenant_ids::text[], {STILL_SIGNING}
+"""  # noqa: S608 - a constant
 
 
 class NewWebhookDelivery(NamedTuple):

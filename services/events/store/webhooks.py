@@ -11,8 +11,9 @@ from services.events.domain.schedule import CIRCUIT_FAILURES
 
 PUBLIC_COLUMNS = (
     "id::text, url, event_types, enabled, disabled_reason, created_at, webhooks.owner_id::text,"
-    " account_wide, tenant_ids::text[]"
+    " account_wide, tenant_ids::text[], CASE WHEN previous_until > now() THEN previous_until END"
 )
+STILL_SIGNING = "CASE WHEN w.previous_until > now() THEN w.previous_secret END"
 PAGE = (
     f"SELECT {PUBLIC_COLUMNS} FROM events.webhooks WHERE webhooks.owner_id = {{tenant}}"  # noqa: S608
     " AND deleted_at IS NULL AND test >= %(test_only)s AND id < %(after)s AND id > %(before)s"
@@ -154,6 +155,33 @@ async def update(
             "enabled": enabled,
             "tenants": None if tenant_ids is None else list(tenant_ids),
         },
+    )
+    return rows[0] if rows else None
+
+
+async def rotate_secret(
+    tx: Transaction, endpoint_id: str, *, secret: bytes, grace_s: int, force: bool
+) -> Row | None:
+    """Replace the secret; the one before signs too for grace_s. Returns the public columns, or None
+    if it was deleted, or if an earlier rotation is in progress and force is false."""
+    rows = await tx.rows(
+        "UPDATE events.webhooks SET secret = %(secret)s,"  # noqa: S608
+        " previous_secret = CASE WHEN %(grace_s)s > 0 THEN secret END,"
+        " previous_until = now() + make_interval(secs => %(grace_s)s)"
+        " WHERE id = %(id)s AND deleted_at IS NULL"
+        " AND (%(force)s OR previous_until IS NULL OR previous_until <= now())"
+        f" RETURNING {PUBLIC_COLUMNS}",
+        {"id": endpoint_id, "secret": secret, "grace_s": grace_s, "force": force},
+    )
+    return rows[0] if rows else None
+
+
+async def revoke_previous_secret(tx: Transaction, endpoint_id: str) -> Row | None:
+    """From now on only the current secret signs. Returns the public columns."""
+    rows = await tx.rows(
+        "UPDATE events.webhooks SET previous_secret = NULL, previous_until = NULL"  # noqa: S608
+        f" WHERE id = %s AND deleted_at IS NULL RETURNING {PUBLIC_COLUMNS}",
+        (endpoint_id,),
     )
     return rows[0] if rows else None
 

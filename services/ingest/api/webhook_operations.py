@@ -25,6 +25,12 @@ OPERATIONS = {
     "patch /v1/webhooks/{webhook_id}": Operation(
         "updateWebhook", WebhookResponse, {"status": "disabled"}, access=SPANNING
     ),
+    "post /v1/webhooks/{webhook_id}/signing-secret/rotate": Operation(
+        "rotateWebhookSecret", WebhookResponse, {"grace_s": 86_400}, access=SPANNING
+    ),
+    "post /v1/webhooks/{webhook_id}/signing-secret/revoke-previous": Operation(
+        "revokePreviousWebhookSecret", WebhookResponse, access=SPANNING
+    ),
     "delete /v1/webhooks/{webhook_id}": Operation("deleteWebhook", DeleteResponse, access=SPANNING),
     "post /v1/webhooks/{webhook_id}/test": Operation("testWebhook", TestEvent, access=SPANNING),
     "get /v1/webhooks/{webhook_id}/events": Operation(

@@ -9,8 +9,8 @@ from services.ingest.api.response_schemas import Id, Time
 
 class WebhookResponse(Struct):
     """A webhook endpoint. tenant_id: null if it belongs to an account; tenant_ids are then those
-    whose events it receives, all if empty. signing_secret: in the responses to create and get
-    only."""
+    whose events it receives, all if empty. signing_secret: in the responses to create, get and
+    rotate only. previous_secret_expires_at: until then the secret before signs too."""
 
     object: Literal["webhook"]
     id: Id
@@ -21,6 +21,7 @@ class WebhookResponse(Struct):
     status: Literal["enabled", "disabled"]
     disabled_reason: str | None
     created_at: Time
+    previous_secret_expires_at: Time | None
     signing_secret: str | UnsetType = UNSET
 
 

@@ -11,6 +11,8 @@ from contracts.events.v1.events_service_pb2 import (
     DeleteWebhookRequest,
     GetWebhookRequest,
     ListWebhooksRequest,
+    RevokePreviousWebhookSecretRequest,
+    RotateWebhookSecretRequest,
     TestWebhookRequest,
     UpdateWebhookRequest,
     Webhook,
@@ -18,7 +20,8 @@ from contracts.events.v1.events_service_pb2 import (
 from contracts.events.v1.events_service_pb2 import EventTypes as EventNames
 from contracts.events.v1.events_service_pb2 import TenantIds as EventTenants
 from kernel.ids import NIL, canonical_uuid
-from services.ingest.api.administration.base import Directory, parse_id
+from services.ingest.api.administration.api_keys import DAY_S, GRACE_MAX_S
+from services.ingest.api.administration.base import Directory, conflict, parse_id
 from services.ingest.api.callers import Caller
 from services.ingest.api.response_schemas import EventType
 from services.ingest.api.rest_base import format_timestamp
@@ -51,6 +54,14 @@ class UpdateWebhook(RequestModel):
     events: EventTypes | UnsetType = UNSET
     tenant_ids: TenantIds | UnsetType = UNSET
     status: Literal["enabled", "disabled"] | UnsetType = UNSET
+
+
+class RotateWebhookSecret(RequestModel):
+    """grace_s: seconds that the old secret still signs, beside the new one. force: also while an
+    earlier rotation is in progress; the secret before the current one then signs no more."""
+
+    grace_s: Annotated[int, Meta(ge=0, le=GRACE_MAX_S)] = DAY_S
+    force: bool = False
 
 
 class Webhooks:
@@ -99,6 +110,27 @@ class Webhooks:
         )
         stub = self._events.stub
         return (await self._events.call(stub.UpdateWebhook, request, deadline_s=2.0)).webhook
+
+    async def rotate_secret(
+        self, caller: Caller, webhook_id: str, given: RotateWebhookSecret
+    ) -> Webhook:
+        """With the new secret. Raises Problem 409 `rotation_in_progress` while the secret before
+        the current one still signs, unless it is forced."""
+        request = RotateWebhookSecretRequest(
+            **selector_of(caller, webhook_id), grace_s=given.grace_s, force=given.force
+        )
+        stub = self._events.stub
+        response = await self._events.call(stub.RotateWebhookSecret, request, deadline_s=2.0)
+        if not response.HasField("webhook"):
+            detail = "A rotation is in progress: revoke the previous secret, or use force."
+            raise conflict("rotation_in_progress", detail)
+        return response.webhook
+
+    async def revoke_previous_secret(self, caller: Caller, webhook_id: str) -> Webhook:
+        request = RevokePreviousWebhookSecretRequest(**selector_of(caller, webhook_id))
+        stub = self._events.stub
+        call = self._events.call(stub.RevokePreviousWebhookSecret, request, deadline_s=2.0)
+        return (await call).webhook
 
     async def delete(self, caller: Caller, webhook_id: str) -> str:
         request = DeleteWebhookRequest(**selector_of(caller, webhook_id))
@@ -152,6 +184,7 @@ def to_json(webhook: Webhook) -> dict[str, object]:
         "status": "enabled" if webhook.enabled else "disabled",
         "disabled_reason": webhook.disabled_reason or None,
         "created_at": format_timestamp(webhook.created_at),
+        "previous_secret_expires_at": format_timestamp(webhook.previous_secret_expires_at),
     }
     if webhook.signing_secret:
         found["signing_secret"] = webhook.signing_secret

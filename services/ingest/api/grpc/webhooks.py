@@ -25,6 +25,7 @@ from services.ingest.api.webhook_events import (
 )
 from services.ingest.api.webhooks import (
     NewWebhook,
+    RotateWebhookSecret,
     UpdateWebhook,
     Webhooks,
     to_json,
@@ -68,6 +69,21 @@ class WebhookServicer(WebhookServiceServicer):
         given = given_fields(request, UpdateWebhook)
         changed = await self._webhooks.update(caller, request.id, given)
         return pb.UpdateWebhookResponse(webhook=to_proto(changed))
+
+    @authenticated
+    async def RotateWebhookSecret(
+        self, request: pb.RotateWebhookSecretRequest, caller: Caller, _: Context
+    ) -> pb.RotateWebhookSecretResponse:
+        given = given_fields(request, RotateWebhookSecret)
+        rotated = await self._webhooks.rotate_secret(caller, request.id, given)
+        return pb.RotateWebhookSecretResponse(webhook=to_proto(rotated))
+
+    @authenticated
+    async def RevokePreviousWebhookSecret(
+        self, request: pb.RevokePreviousWebhookSecretRequest, caller: Caller, _: Context
+    ) -> pb.RevokePreviousWebhookSecretResponse:
+        changed = await self._webhooks.revoke_previous_secret(caller, request.id)
+        return pb.RevokePreviousWebhookSecretResponse(webhook=to_proto(changed))
 
     @authenticated
     async def DeleteWebhook(

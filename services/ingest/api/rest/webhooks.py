@@ -12,6 +12,7 @@ from services.ingest.api.rest_base import (
     body_schema,
     check_no_key,
     decode_creation_body,
+    decode_optional_body,
     decode_request_body,
     deleted_response,
     json_response,
@@ -28,6 +29,7 @@ from services.ingest.api.webhook_events import (
 )
 from services.ingest.api.webhooks import (
     NewWebhook,
+    RotateWebhookSecret,
     UpdateWebhook,
     Webhooks,
     to_json,
@@ -35,6 +37,7 @@ from services.ingest.api.webhooks import (
 
 decode = msgspec.json.Decoder(NewWebhook).decode
 decode_recovery = msgspec.json.Decoder(RecoverWebhook).decode
+decode_rotation = msgspec.json.Decoder(RotateWebhookSecret).decode
 decode_update = msgspec.json.Decoder(UpdateWebhook).decode
 
 
@@ -44,6 +47,7 @@ def routes(access: RestAccess, webhooks: Webhooks, events: WebhookEvents) -> API
     _add_list(router, access, webhooks)
     _add_events(router, access, events)
     _add_recovery(router, access, events)
+    _add_secrets(router, access, webhooks)
     return router
 
 
@@ -155,3 +159,26 @@ def _add_recovery(router: APIRouter, access: RestAccess, events: WebhookEvents) 
     async def recovery(incoming: Incoming, webhook_id: str) -> Response:
         caller = await access.authenticate_caller(incoming)
         return json_response(recovery_to_json(await events.recovery(caller, webhook_id)))
+
+
+def _add_secrets(router: APIRouter, access: RestAccess, webhooks: Webhooks) -> None:
+    @router.post(
+        "/{webhook_id}/signing-secret/rotate",
+        openapi_extra=body_schema(RotateWebhookSecret, "The grace time", required=False),
+        summary="Replace the signing secret of a webhook",
+    )
+    async def rotate(incoming: Incoming, webhook_id: str) -> Response:
+        """For `grace_s`, requests have a signature by each of both secrets. 409
+        `rotation_in_progress` while they have, unless `force`."""
+        caller = await access.authenticate_caller(incoming)
+        given = await decode_optional_body(incoming, decode_rotation)
+        return json_response(to_json(await webhooks.rotate_secret(caller, webhook_id, given)))
+
+    @router.post(
+        "/{webhook_id}/signing-secret/revoke-previous",
+        summary="Stop signing with the secret before the current one",
+    )
+    async def revoke_previous(incoming: Incoming, webhook_id: str) -> Response:
+        caller = await access.authenticate_caller(incoming)
+        check_no_key(incoming)
+        return json_response(to_json(await webhooks.revoke_previous_secret(caller, webhook_id)))

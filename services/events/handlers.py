@@ -19,6 +19,7 @@ from kernel.handler_result import Drop, Emit, HandlerResult
 from services.events.domain.catalog import event_type_of
 from services.events.domain.endpoint import Endpoint
 from services.events.domain.event_filter import header_tag
+from services.events.domain.figures.counting import Change, deltas_of
 from services.events.domain.log_event import (
     EventKind,
     LogEvent,
@@ -26,12 +27,11 @@ from services.events.domain.log_event import (
     is_scheduled,
     log_event_of,
 )
+from services.events.domain.ranks import raised_ranks, ranks_of
 from services.events.domain.state import (
-    STEP,
     LogEntry,
     MessageState,
     apply_events,
-    merge_rank,
     new_message_state,
 )
 from services.events.domain.subscription import is_subscribed
@@ -58,12 +58,13 @@ async def on_tenant(batch: Sequence[Tenant], tx: Transaction) -> list[HandlerRes
 @dataclass(frozen=True, slots=True)
 class BatchChanges:
     """The changes that a batch makes. changed: new states of existing messages. released: emails in
-    `ranks` that were held before."""
+    `ranks` that were held before. counted: what figures count of each message."""
 
     entries: list[LogEntry]
     changed: list[MessageState]
     ranks: Mapping[tuple[str, str], int]
     released: Collection[tuple[str, str]]
+    counted: Sequence[Change]
 
 
 @dataclass(slots=True)
@@ -109,6 +110,7 @@ class Handlers:
             ranks=recorded.ranks,
             released=recorded.released,
             deliveries=deliveries,
+            deltas=deltas_of(recorded.counted),
             lease_s=self.lease_s,
         )
         await log.write_batch(tx, batch_rows)
@@ -229,14 +231,13 @@ async def record_all(
     # First messages here of emails that exist already: they were inserted as the first of all.
     not_first = {email.message_id for one, email in accepted.items() if one not in new.emails}
     inserted = new.states & arrived - not_first
-    changed = initial_states(
-        {one: by_subject[one] for one in new.states - inserted}, first, now=now
-    )
-    released = set()
+    rest = {one: by_subject[one] for one in new.states - inserted}
+    changed = initial_states(rest, first, now=now)
+    released, loaded = set(), list[MessageState]()
     if existing := by_subject.keys() - new.states:
         found = [event for one in existing for event in by_subject[one]]
-        states, repeats = await log.load_states_and_repeats(tx, found)
-        for state in states:
+        loaded, repeats = await log.load_states_and_repeats(tx, found)
+        for state in loaded:
             fresh = [one for one in by_subject[state.subject_id] if one.event_id not in repeats]
             if fresh:
                 after, _ = changed[state.subject_id] = apply_events(
@@ -247,8 +248,18 @@ async def record_all(
     updates = {subject: arrivals[subject] for subject in inserted} | changed
     raised = raised_ranks([state for state, _ in updates.values()], new.emails, inserted=ranks)
     entries = [entry for _, some in updates.values() for entry in some]
-    changed_states = [state for state, _ in changed.values()]
-    return BatchChanges(entries, changed_states, raised, released), new
+    counted = changes_of(loaded, [state for state, _ in updates.values()])
+    states = [state for state, _ in changed.values()]
+    return BatchChanges(entries, states, raised, released, counted), new
+
+
+def changes_of(loaded: Iterable[MessageState], states: Iterable[MessageState]) -> list[Change]:
+    """What figures count anew. loaded: the states before, of messages that existed."""
+    facts = {state.subject_id: state.facts for state in loaded}
+    return [
+        Change(one.tenant_id, one.subject_id, facts.get(one.subject_id), one.facts)
+        for one in states
+    ]
 
 
 def initial_states(
@@ -259,30 +270,6 @@ def initial_states(
         subject: apply_events(new_message_state(log_events[0]), log_events, first=first, now=now)
         for subject, log_events in by_subject.items()
     }
-
-
-def ranks_of(log_events: Iterable[LogEvent]) -> dict[str, int]:
-    """The rank of each email by these events alone: the highest rank of its messages."""
-    messages: dict[tuple[str, str], int] = defaultdict(int)
-    for log_event in sorted(log_events, key=STEP):
-        key = log_event.email_id, log_event.subject_id
-        messages[key] = merge_rank(messages[key], log_event)
-    ranks: dict[str, int] = defaultdict(int)
-    for (email_id, _), rank in messages.items():
-        ranks[email_id] = max(ranks[email_id], rank)
-    return ranks
-
-
-def raised_ranks(
-    states: Iterable[MessageState], new: Collection[str], *, inserted: Mapping[str, int]
-) -> dict[tuple[str, str], int]:
-    """The ranks to which emails may be raised, except those that were just inserted with them."""
-    ranks: dict[tuple[str, str], int] = defaultdict(int)
-    for state in states:
-        if state.email_id not in new or state.rank > inserted[state.email_id]:
-            key = (state.tenant_id, state.email_id)
-            ranks[key] = max(ranks[key], state.rank)
-    return ranks
 
 
 def new_emails(log_events: Iterable[LogEvent], ranks: Mapping[str, int]) -> dict[str, NewEmail]:

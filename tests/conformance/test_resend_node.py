@@ -84,3 +84,15 @@ def test_the_client_manages_suppressions(engine: Engine) -> None:
     )
     assert len(added_ids) == 2
     assert removed_ids == added_ids
+
+
+def test_the_client_gets_figures(engine: Engine) -> None:
+    account = create_account(engine.environment, "node.figures.example.net", test=False)
+    settings = {"KEY": account.api_key, "URL_V1": engine.url}
+    ran = node(SCRIPT.with_name("resend_metrics.mjs"), env={**os.environ, **settings})
+
+    assert ran.returncode == 0, ran.stderr
+    results = json.loads(ran.stdout)
+    assert {key: one["error"] for key, one in results.items()} == dict.fromkeys(results)
+    assert results["whole"]["data"]["totals"]["sent"] == 0
+    assert results["some"]["data"]["totals"] == {"sent": 0, "open_rate": None}

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 import resend
+from resend.emails._emails import MetricsMetric
 from resend.exceptions import MissingRequiredFieldsError, ResendError, ValidationError
 
 from tests.support.accounts import create_account
@@ -37,6 +38,19 @@ def wait(what: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever comes
         assert time.monotonic() < deadline, "it did not come to that in time"
         time.sleep(0.2)
     return found
+
+
+def test_figures_have_the_form_of_resend(engine: Engine) -> None:
+    account = create_account(engine.environment, "figures.obm-sandbox.net", test=False)
+    resend.api_key = account.api_key
+    some: Any = {"dimensions": ["period", "domain"], "metrics": ["sent", "bounce_rate"]}
+    found = resend.Emails.metrics(some)
+    assert found["object"] == "metrics"
+    assert found["totals"] == {"sent": 0, "bounce_rate": None}
+    assert found["data"] == []
+    whole = resend.Emails.metrics()
+    assert "data" not in whole
+    assert set(MetricsMetric.__args__) <= set(whole["metrics"])  # type: ignore[attr-defined]
 
 
 def test_an_email_is_sent_delivered_and_retrieved() -> None:

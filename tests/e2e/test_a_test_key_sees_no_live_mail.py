@@ -91,6 +91,11 @@ def test_only_test_keys_are_listed(both: KeyPair) -> None:
     assert {one["test"] for one in both.live.get("/api-keys").json()["data"]} == {True, False}
 
 
+def test_a_test_key_has_no_figures_of_live_mail(both: KeyPair) -> None:
+    assert both.live.get("/emails/metrics").status_code == 200
+    assert both.test.get("/emails/metrics").status_code == 403
+
+
 def test_a_test_key_cannot_suppress_an_address(both: KeyPair) -> None:
     for path, body in (
         ("/suppressions", {"email": "other@account-of-both.net"}),

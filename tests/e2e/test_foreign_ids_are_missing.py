@@ -202,9 +202,10 @@ async def response_text(
     request: Message,
     metadata: tuple[tuple[str, str], ...],
 ) -> str:
-    """The response as text, or the refusal."""
+    """The response as text without times of day, or the refusal."""
     try:
-        return str(await call(address, service, method, request, metadata))
+        text = str(await call(address, service, method, request, metadata))
+        return re.sub(r"T\d\d:\d\d:[\d.]+", "T…", text)
     except grpc.aio.AioRpcError as error:
         if error.code() not in REFUSALS:
             raise

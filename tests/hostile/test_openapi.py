@@ -42,8 +42,8 @@ UNKNOWN_HERE = (
 )  # fmt: skip
 # Paths that other methods read as the id of an email, a mailbox or a suppression.
 LIKE_IDS = {
-    "/v1/emails/batch", "/v1/emails/events", "/v1/mailboxes/batch", "/v1/suppressions/export",
-    "/v1/suppressions/imports",
+    "/v1/emails/batch", "/v1/emails/events", "/v1/emails/metrics", "/v1/mailboxes/batch",
+    "/v1/suppressions/export", "/v1/suppressions/imports",
 }  # fmt: skip
 CREATED = {
     "accounts": "{account_id}",

@@ -119,6 +119,7 @@ def test_states_of_the_log_read_their_own_rows(
 ) -> None:
     day = first_day_bound(batch)
     numbers = [[2] * BATCH, [2] * BATCH, [1] * BATCH, [0] * BATCH, ["0"] * BATCH, ["0"] * BATCH]
+    numbers.append([b""] * BATCH)
     ranks = ([TENANT] * BATCH, batch, [4] * BATCH, [-1] * BATCH, day)
     if analyzed:
         connection.execute("ANALYZE events.state, events.emails")

@@ -115,6 +115,7 @@ class MessageEvents:
             egress_id="default",
             site="example.net",
             context=self.context,
+            assigned_at=stamp(ACCEPTED_AT + timedelta(seconds=attempt * 300 - 1)),
         )
 
     def attempted(self, attempt: int = 1, *, reply: Reply = ACCEPTED) -> DeliveryAttempted:
@@ -131,6 +132,8 @@ class MessageEvents:
             connected=True,
             attempted_at=stamp(ACCEPTED_AT + timedelta(seconds=attempt * 300)),
             duration_ms=12,
+            egress_id="default",
+            site="example.net",
         )
 
     def delayed(self, attempt: int = 1) -> MessageDelayed:

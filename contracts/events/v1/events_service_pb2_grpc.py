@@ -116,6 +116,11 @@ class EventsServiceStub:
                 request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetWebhookRecoveryRequest.SerializeToString,
                 response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetWebhookRecoveryResponse.FromString,
                 _registered_method=True)
+        self.GetMetrics = channel.unary_unary(
+                '/contracts.events.v1.EventsService/GetMetrics',
+                request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetMetricsRequest.SerializeToString,
+                response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetMetricsResponse.FromString,
+                _registered_method=True)
 
 
 class EventsServiceServicer:
@@ -225,6 +230,12 @@ class EventsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetMetrics(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EventsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -307,6 +318,11 @@ def add_EventsServiceServicer_to_server(servicer, server):
                     servicer.GetWebhookRecovery,
                     request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetWebhookRecoveryRequest.FromString,
                     response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetWebhookRecoveryResponse.SerializeToString,
+            ),
+            'GetMetrics': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetMetrics,
+                    request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetMetricsRequest.FromString,
+                    response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetMetricsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -743,6 +759,33 @@ class EventsService:
             '/contracts.events.v1.EventsService/GetWebhookRecovery',
             contracts_dot_events_dot_v1_dot_events__service__pb2.GetWebhookRecoveryRequest.SerializeToString,
             contracts_dot_events_dot_v1_dot_events__service__pb2.GetWebhookRecoveryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetMetrics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.events.v1.EventsService/GetMetrics',
+            contracts_dot_events_dot_v1_dot_events__service__pb2.GetMetricsRequest.SerializeToString,
+            contracts_dot_events_dot_v1_dot_events__service__pb2.GetMetricsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -57,6 +57,7 @@ class EventsServiceStub:
     RecoverWebhook: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.RecoverWebhookRequest, _events_service_pb2.RecoverWebhookResponse]
     """Sends the events of a time again that the webhook has missed, or that have failed."""
     GetWebhookRecovery: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.GetWebhookRecoveryRequest, _events_service_pb2.GetWebhookRecoveryResponse]
+    GetMetrics: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.GetMetricsRequest, _events_service_pb2.GetMetricsResponse]
 
 @_typing.type_check_only
 class EventsServiceAsyncStub(EventsServiceStub):
@@ -87,6 +88,7 @@ class EventsServiceAsyncStub(EventsServiceStub):
     RecoverWebhook: _aio.UnaryUnaryMultiCallable[_events_service_pb2.RecoverWebhookRequest, _events_service_pb2.RecoverWebhookResponse]  # type: ignore[assignment]
     """Sends the events of a time again that the webhook has missed, or that have failed."""
     GetWebhookRecovery: _aio.UnaryUnaryMultiCallable[_events_service_pb2.GetWebhookRecoveryRequest, _events_service_pb2.GetWebhookRecoveryResponse]  # type: ignore[assignment]
+    GetMetrics: _aio.UnaryUnaryMultiCallable[_events_service_pb2.GetMetricsRequest, _events_service_pb2.GetMetricsResponse]  # type: ignore[assignment]
 
 class EventsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Internal: the event log and webhook endpoints, for ingest. A request names a tenant, or an account
@@ -210,5 +212,12 @@ class EventsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _events_service_pb2.GetWebhookRecoveryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_events_service_pb2.GetWebhookRecoveryResponse, _abc.Awaitable[_events_service_pb2.GetWebhookRecoveryResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetMetrics(
+        self,
+        request: _events_service_pb2.GetMetricsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.GetMetricsResponse, _abc.Awaitable[_events_service_pb2.GetMetricsResponse]]: ...
 
 def add_EventsServiceServicer_to_server(servicer: EventsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

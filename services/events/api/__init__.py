@@ -3,6 +3,7 @@
 from contracts.events.v1.events_service_pb2_grpc import EventsServiceServicer
 from kernel.database import Database
 from services.events.api.emails import EmailRpcs
+from services.events.api.metrics import MetricsRpcs
 from services.events.api.webhook_events import WebhookEventRpcs
 from services.events.api.webhook_recoveries import WebhookRecoveryRpcs
 from services.events.api.webhook_secrets import WebhookSecretRpcs
@@ -11,6 +12,7 @@ from services.events.api.webhooks import WebhookDependencies, WebhookRpcs
 
 class EventsServicer(
     EmailRpcs,
+    MetricsRpcs,
     WebhookRpcs,
     WebhookSecretRpcs,
     WebhookEventRpcs,

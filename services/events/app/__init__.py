@@ -11,6 +11,7 @@ from kernel.crypto import SecretKeyring
 from kernel.database import Database, check_roles
 from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
+from kernel.lease import Lease
 from kernel.outbox import Outbox
 from kernel.processor import DeadLetterGuard, StreamProcessor
 from kernel.rpc import RpcServer
@@ -27,6 +28,7 @@ from services.events.clients.tracking_hosts import DomainHosts
 from services.events.domain.log_event import ALL_EVENTS
 from services.events.handlers import Handlers, on_tenant
 from services.events.loops.account_backfill import AccountBackfill
+from services.events.loops.figures import FigureFolding
 from services.events.loops.partition_maintenance import PartitionMaintenance
 from services.events.loops.webhook_dispatcher import WebhookConfig, WebhookDispatcher
 from services.events.loops.webhook_recovery import WebhookRecovery
@@ -36,6 +38,7 @@ SWEEP_INTERVAL_S = 1.0
 DAY_S = 86_400.0
 ACCOUNTS_INTERVAL_S = 600.0
 RECOVERY_INTERVAL_S = 1.0
+FOLD_INTERVAL_S = 1.0
 # To plan a batch statement over day partitions each time would cost more than to run it.
 SESSION_SETTINGS = {"plan_cache_mode": "force_generic_plan"}
 
@@ -54,10 +57,12 @@ class Dependencies:
     client: WebhookClient
     webhooks: WebhookDispatcher
     tracking: Tracking
+    figures_lease: Lease
 
     async def close(self) -> None:
         await close_in_order(
             self.webhooks.drain,
+            self.figures_lease.release,
             *self.tracking.parts,
             self.outbox.drain,
             self.kafka.close,
@@ -122,6 +127,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
         create_links(
             settings, kafka, database=database, outbox=outbox, health=health, brands=brands
         ),
+        Lease(database, "events", "figures", lease_s=settings.lease_s),
     )
 
 
@@ -198,13 +204,16 @@ def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
         retention_days=deps.settings.log_retention_days,
         on_queued=deps.webhooks.wake,
     )
+    figures = FigureFolding(deps.figures_lease)
     actions = [
         *deps.outbox.loop_actions(SWEEP_INTERVAL_S),
         (DAY_S, retention.run_once),
         (ACCOUNTS_INTERVAL_S, accounts.run_once),
         (RECOVERY_INTERVAL_S, recovery.run_once),
+        (FOLD_INTERVAL_S, figures.run_once),
+        (DAY_S, figures.delete_expired),
     ]
-    return create_loops(actions, deps.health)
+    return [deps.figures_lease.maintain, *create_loops(actions, deps.health)]
 
 
 def webhook_config(settings: Settings) -> WebhookConfig:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from contracts.router.v1.events_pb2 import CLOSED_STATE_FAILED, MessageClosed
 from kernel import times
+from services.events.domain.figures.facts import MessageFacts, merge_facts
 from services.events.domain.log_event import ENGAGEMENT_KINDS, EventKind, LogEvent, StatusRank
 
 # A tenant receives the first delay of a message, then at most one per 4 hours.
@@ -19,7 +20,8 @@ STEP = attrgetter("step")
 
 
 class MessageState(NamedTuple):
-    """A message in the log. seq: its recorded events; public_seq: those its tenant receives."""
+    """A message in the log. seq: its recorded events; public_seq: those its tenant receives. facts:
+    None of test mail."""
 
     subject_id: str
     tenant_id: str
@@ -31,6 +33,7 @@ class MessageState(NamedTuple):
     closed: int = 0
     closed_at: datetime | None = None
     delayed_at: datetime | None = None
+    facts: MessageFacts | None = None
 
 
 class LogEntry(NamedTuple):
@@ -57,7 +60,9 @@ def apply_events(
     seq, public_seq, rank = state.seq, state.public_seq, state.rank
     closed, closed_at, delayed_at = state.closed, state.closed_at, state.delayed_at
     entries = []
-    for log_event in sorted(log_events, key=STEP):
+    ordered = sorted(log_events, key=STEP)
+    facts = merge_facts(state.facts, ordered)
+    for log_event in ordered:
         seq += 1
         kind, number = log_event.kind, 0
         if kind not in NEVER_PUBLIC and is_public(
@@ -73,7 +78,10 @@ def apply_events(
                 log_event.payload.state or CLOSED_STATE_FAILED,
                 _closed_at(log_event.payload, now),
             )
-    return MessageState(*state[:4], seq, public_seq, rank, closed, closed_at, delayed_at), entries
+    after = MessageState(
+        *state[:4], seq, public_seq, rank, closed, closed_at, delayed_at, facts=facts
+    )
+    return after, entries
 
 
 def merge_rank(rank: int, log_event: LogEvent) -> int:

@@ -17,10 +17,13 @@ from kernel.days import first_day_bound
 from kernel.ids import uuid7_text
 from kernel.topics import event_id
 from services.events.domain.endpoint import Endpoint, endpoints_by_owner
+from services.events.domain.figures.counting import Delta
+from services.events.domain.figures.facts import decode_facts, encode_facts
 from services.events.domain.log_event import PARTITIONED_KINDS, LogEvent, StatusRank
 from services.events.domain.search_columns import search_columns_of
 from services.events.domain.state import LogEntry, MessageState
 from services.events.store.emails import NewEmail
+from services.events.store.figures.deltas import INSERT_DELTAS, encode_deltas
 from services.events.store.webhook_deliveries import NewWebhookDelivery
 
 # The first day of the ids excludes partitions; an array of ids does not.
@@ -37,16 +40,17 @@ INSERT_NEW = """
         ON CONFLICT DO NOTHING RETURNING email_id
     ), state AS (
         INSERT INTO events.state AS existing (subject_id, tenant_id, email_id, recipient, domain,
-            account_id, seq, public_seq, rank, closed, closed_at, delayed_at)
+            account_id, seq, public_seq, rank, closed, closed_at, delayed_at, facts)
         SELECT id, tenant_id, email_id, recipient, domain, coalesce(nullif(account_id, '')::uuid,
                 (SELECT t.account_id FROM events.tenant_accounts t
                     WHERE t.tenant_id = v.tenant_id)),
             seq, public_seq, rank, closed,
-            to_timestamp(nullif(closed_at, 0)), to_timestamp(nullif(delayed_at, 0))
+            to_timestamp(nullif(closed_at, 0)), to_timestamp(nullif(delayed_at, 0)), facts
         FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::text[],
-            %s::int[], %s::int[], %s::smallint[], %s::smallint[], %s::float8[], %s::float8[])
+            %s::int[], %s::int[], %s::smallint[], %s::smallint[], %s::float8[], %s::float8[],
+            %s::bytea[])
             AS v(id, tenant_id, email_id, recipient, domain, account_id, seq, public_seq, rank,
-                closed, closed_at, delayed_at)
+                closed, closed_at, delayed_at, facts)
         ON CONFLICT (email_id, subject_id) DO UPDATE SET seq = existing.seq WHERE false
         RETURNING subject_id
     ), account AS (
@@ -69,7 +73,7 @@ INSERT_NEW = """
 """
 STATES_OF = """
     SELECT subject_id::text, tenant_id::text, email_id::text, recipient, seq, public_seq, rank,
-        closed, closed_at, delayed_at
+        closed, closed_at, delayed_at, facts
     FROM events.state
     WHERE subject_id = ANY(%s::uuid[]) AND email_id = ANY(%s::uuid[])
         AND subject_id >= %s
@@ -102,10 +106,10 @@ INTO_UNPARTITIONED_LOG = ROWS.format(table="unpartitioned_log") + " ON CONFLICT 
 STATES = """
         UPDATE events.state s SET seq = v.seq, public_seq = v.public_seq, rank = v.rank,
             closed = v.closed, closed_at = to_timestamp(nullif(v.closed_at, 0)),
-            delayed_at = to_timestamp(nullif(v.delayed_at, 0))
+            delayed_at = to_timestamp(nullif(v.delayed_at, 0)), facts = v.facts
         FROM unnest(%s::uuid[], %s::uuid[], %s::int[], %s::int[], %s::smallint[],
-            %s::smallint[], %s::float8[], %s::float8[])
-            AS v(id, email_id, seq, public_seq, rank, closed, closed_at, delayed_at)
+            %s::smallint[], %s::float8[], %s::float8[], %s::bytea[])
+            AS v(id, email_id, seq, public_seq, rank, closed, closed_at, delayed_at, facts)
         WHERE s.subject_id = v.id AND s.email_id = v.email_id
             AND s.subject_id >= %s
 """
@@ -151,6 +155,7 @@ class LogWrite:
     ranks: Mapping[tuple[str, str], int] = field(default_factory=dict)
     released: Collection[tuple[str, str]] = ()
     deliveries: Sequence[NewWebhookDelivery] = ()
+    deltas: Sequence[Delta] = ()
     lease_s: float = 0.0
 
 
@@ -218,7 +223,8 @@ async def load_states_and_repeats(
     partitioned = [one.event_id for one in log_events if one.kind in PARTITIONED_KINDS]
     others = [one.event_id for one in log_events if one.kind not in PARTITIONED_KINDS]
     repeats = await tx.rows(REPEATS, [subjects, partitioned, day, others])
-    return [MessageState(*row) for row in states], {event_id for (event_id,) in repeats}
+    found = [MessageState(*row)._replace(facts=decode_facts(row[-1])) for row in states]
+    return found, {event_id for (event_id,) in repeats}
 
 
 async def recorded_event_ids(tx: Transaction, log_events: Iterable[LogEvent]) -> set[str]:
@@ -247,6 +253,7 @@ async def write_batch(tx: Transaction, batch: LogWrite) -> None:
         (DELIVERIES, [batch.lease_s, *map(list, zip(*batch.deliveries, strict=True))])
         if batch.deliveries
         else None,
+        (INSERT_DELTAS, [encode_deltas(batch.deltas)]) if batch.deltas else None,
     ]
     needed = [part for part in parts if part]
     if not needed:
@@ -296,6 +303,7 @@ def _mutable_columns(states: Sequence[MessageState]) -> list[object]:
         [s.closed for s in states],
         [_seconds(s.closed_at) for s in states],
         [_seconds(s.delayed_at) for s in states],
+        [encode_facts(s.facts) for s in states],
     ]
 
 

@@ -126,6 +126,8 @@ def _content(operation: Operation) -> dict[str, Any]:
 def _parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     """Remove FastAPI's titles, and empty defaults."""
     bounded = {key: value for key, value in schema.items() if key != "title" and value != ""}
+    if schema.get("type") == "array":
+        return {**bounded, "items": _parameter(name, schema["items"])}
     if name.endswith("_id") and "format" not in schema and name not in {"external_id", "brand_id"}:
         return {"type": "string", "format": "uuid"}
     if name == "status":

@@ -1,6 +1,11 @@
 """The operations of the OpenAPI document: their ids, responses and examples."""
 
-from services.ingest.api import domain_report_schemas, email_event_schemas, response_schemas
+from services.ingest.api import (
+    domain_report_schemas,
+    email_event_schemas,
+    metrics_schemas,
+    response_schemas,
+)
 from services.ingest.api.administration import schemas
 from services.ingest.api.callers import (
     NAMING_TENANT,
@@ -39,6 +44,12 @@ OPERATIONS = {
     ),
     "get /v1/emails": Operation(
         "listEmails", response_schemas.list_of(response_schemas.EmailSummary), access=SPANNING
+    ),
+    "get /v1/emails/metrics": Operation(
+        "getEmailMetrics",
+        metrics_schemas.MetricsResponse,
+        access=SPANNING,
+        media_types=("text/csv",),
     ),
     "get /v1/emails/{email_id}": Operation(
         "getEmail", response_schemas.EmailResponse, access=SPANNING

@@ -13,6 +13,7 @@ from services.ingest.api.egress.router_client import EgressRouterClient
 from services.ingest.api.egress.sources import EgressSources
 from services.ingest.api.email_events import EmailEvents
 from services.ingest.api.emails import Emails
+from services.ingest.api.metrics import EmailMetrics
 from services.ingest.api.queues import Queues
 from services.ingest.api.sandbox import Sandbox
 from services.ingest.api.scoring import Scoring
@@ -32,6 +33,7 @@ class Resources:
     email_events: EmailEvents
     domains: Domains
     domain_reports: DomainReports
+    metrics: EmailMetrics
     suppressions: Suppressions
     suppression_files: SuppressionFiles
     webhooks: Webhooks
@@ -63,6 +65,7 @@ def create_resources(
         email_events=EmailEvents(clients),
         domains=domains,
         domain_reports=DomainReports(clients, domains),
+        metrics=EmailMetrics(clients, directory),
         suppressions=Suppressions(clients, audit_log),
         suppression_files=suppression_files,
         webhooks=Webhooks(clients, directory),

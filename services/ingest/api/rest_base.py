@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar, get_origin
 
 import msgspec
 from fastapi import Depends, Query, Response
@@ -94,7 +94,8 @@ def check_query(incoming: Incoming) -> None:
             ]
         )
     names = [name for name, _ in incoming.query_params.multi_items()]
-    if repeated := [name for name in names if names.count(name) > 1]:
+    lists = list_names(incoming.scope["route"].dependant)
+    if repeated := [name for name in names if names.count(name) > 1 and name not in lists]:
         name = repeated[0][:80]
         raise invalid([Fault(f"#/query/{name}", "invalid", f"{name} is given more than once.")])
     parameters = query_names(incoming.scope["route"].dependant)
@@ -107,6 +108,13 @@ def query_names(route: Dependant) -> set[str]:
     """The parameters of a route and of its dependencies."""
     names = {field.alias for field in route.query_params}
     return names.union(*(query_names(part) for part in route.dependencies))
+
+
+def list_names(route: Dependant) -> set[str]:
+    """The parameters of a route that may be repeated."""
+    lists = [one for one in route.query_params if get_origin(one.field_info.annotation) is list]
+    names = {field.alias for field in lists}
+    return names.union(*(list_names(part) for part in route.dependencies))
 
 
 @dataclass(frozen=True, slots=True)

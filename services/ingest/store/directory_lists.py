@@ -14,6 +14,7 @@ SELECT id::text, last_used_at FROM {table}
 WHERE id = ANY(%s::uuid[]) AND last_used_at IS NOT NULL
 """
 POOLS = "SELECT DISTINCT pool_id::text FROM ingest.tenants WHERE NOT deleted AND {owned}"
+DOMAIN_NAMES = "SELECT id::text, name FROM ingest.domains WHERE id = ANY(%s::uuid[])"
 AMONG = "SELECT id::text FROM ingest.tenants WHERE id = ANY(%s::uuid[]) AND NOT deleted"
 # The first and the last tenant of a pool, by account.
 USERS = """
@@ -91,6 +92,11 @@ class DirectoryLists:
         async with self._transaction(owner) as tx:
             rows = await tx.rows(AMONG, (list(ids),))
         return {tenant_id for (tenant_id,) in rows}
+
+    async def domain_names(self, owner: Owner, ids: Sequence[str]) -> dict[str, str]:
+        """By id, also of domains that were deleted."""
+        async with self._transaction(owner) as tx:
+            return dict(await tx.rows(DOMAIN_NAMES, (list(ids),)))
 
     async def rows(
         self,

@@ -185,7 +185,7 @@ def assign(
         signs_for_feedback=route.site in dispatch_context.feedback_sites,
         site_limits=dispatch_context.shaping.of(route.site),
         per_second_max=per_second_max,
-    ) + not_after_field(not_after_s)
+    ) + time_fields(now_s, not_after_s)
     event = DeliveryAssigned.FromString(stored_event)
     event.message_id = row.message_id
     event.attempt = row.attempt + 1
@@ -231,7 +231,8 @@ def assignment_template(
 
 
 @lru_cache(maxsize=1)
-def not_after_field(not_after_s: float) -> bytes:
-    """The last field of an assignment, serialized; concatenated protobuf bytes parse as one
-    message. It is the same for all messages of a tick, except those that expire earlier."""
-    return DeliveryAssigned(not_after=timestamp(not_after_s)).SerializeToString()
+def time_fields(now_s: float, not_after_s: float) -> bytes:
+    """The last fields of an assignment, serialized; concatenated protobuf bytes parse as one
+    message. They are the same for all messages of a tick, except those that expire earlier."""
+    times = DeliveryAssigned(assigned_at=timestamp(now_s), not_after=timestamp(not_after_s))
+    return times.SerializeToString()

@@ -91,6 +91,10 @@ class Directory:
         """Those of these tenants that belong to it."""
         return await query_or_503(self._lists.tenants_among(owner, ids))
 
+    async def domain_names(self, owner: Owner, ids: Sequence[str]) -> dict[str, str]:
+        """By id, also of domains that were deleted."""
+        return await query_or_503(self._lists.domain_names(owner, ids))
+
     async def owner_of_pool(self, pool_id: str) -> Owner:
         """The only account, and the only tenant, that sends through an egress pool other than the
         default one, which tenants have without choosing it."""

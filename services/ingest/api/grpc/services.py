@@ -21,6 +21,8 @@ from contracts.ingest.v1 import (
     limit_service_pb2_grpc,
     mailbox_service_pb2,
     mailbox_service_pb2_grpc,
+    metrics_service_pb2,
+    metrics_service_pb2_grpc,
     override_service_pb2,
     override_service_pb2_grpc,
     pool_service_pb2,
@@ -47,6 +49,7 @@ from services.ingest.api.grpc.emails import EmailServicer
 from services.ingest.api.grpc.ips import IpServicer
 from services.ingest.api.grpc.limits import LimitServicer
 from services.ingest.api.grpc.mailboxes import MailboxServicer
+from services.ingest.api.grpc.metrics import MetricsServicer
 from services.ingest.api.grpc.overrides import OverrideServicer
 from services.ingest.api.grpc.pools import PoolServicer
 from services.ingest.api.grpc.queues import QueueServicer
@@ -79,6 +82,11 @@ def public_services(
             name_in(suppression_service_pb2.DESCRIPTOR),
             SuppressionServicer(access, resources.suppressions, resources.suppression_files),
             suppression_service_pb2_grpc.add_SuppressionServiceServicer_to_server,
+        ),
+        PublicService(
+            name_in(metrics_service_pb2.DESCRIPTOR),
+            MetricsServicer(access, resources.metrics),
+            metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server,
         ),
         PublicService(
             name_in(webhook_service_pb2.DESCRIPTOR),

@@ -31,6 +31,7 @@ from services.ingest.api.rest import (
     ips,
     limits,
     mailboxes,
+    metrics,
     overrides,
     pools,
     queues,
@@ -86,6 +87,7 @@ def routers(dependencies: RestDependencies) -> Iterator[APIRouter]:
     access, resources = dependencies.access, dependencies.resources
     administration = resources.administration
     yield email_events.routes(access, resources.email_events)  # before the routes of an email
+    yield metrics.routes(access, resources.metrics)
     yield emails.routes(access, dependencies.send_handler, resources.emails)
     yield webhooks.routes(access, resources.webhooks, resources.webhook_events)
     # before the routes of an address

@@ -22,6 +22,7 @@ RPCS = [
     for one in rpcs(services_with(ACCESS))
     if one.method.name not in OTHERS
 ]
+WITH_MAPS = {"GetEmailMetrics"}  # responses whose keys are names of metrics and dimensions
 PAGING = {"limit": "page_size", "after": "page_token"}
 ONLY_REST = {
     "before",  # AIP-158: pages are read forwards
@@ -85,7 +86,7 @@ def test_a_batch_has_the_messages_of_a_single_creation() -> None:
         assert field.message_type == getattr(single, kind)
 
 
-@pytest.mark.parametrize("rpc", RPCS)
+@pytest.mark.parametrize("rpc", [one for one in RPCS if one.id not in WITH_MAPS])
 def test_a_response_has_the_fields_of_rest(rpc: Rpc) -> None:
     responses = operation_of(rpc)["responses"]
     schema = content(next(one for code, one in responses.items() if code[0] == "2"))

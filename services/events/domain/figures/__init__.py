@@ -1,0 +1,1 @@
+"""The figures of mail: what is counted, and how the events of a message are counted."""

@@ -1,0 +1,253 @@
+"""How a message is counted: what its facts add to the figures, and how that changes.
+
+What a message adds depends on its facts alone. An event adds the difference between what the facts
+add with and without it. So the figures result from the events in any order, and those of all
+messages can be counted anew from the log.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from contracts.router.v1.events_pb2 import (
+    CLOSED_STATE_BOUNCED,
+    CLOSED_STATE_CANCELED,
+    CLOSED_STATE_DELIVERED,
+    CLOSED_STATE_FAILED,
+    CLOSED_STATE_SUPPRESSED,
+)
+from mail.bounce import class_by_name
+from services.events.domain.figures.definitions import Timing
+from services.events.domain.figures.facts import (
+    BLOCKED,
+    NOWHERE,
+    MessageFacts,
+    Place,
+    hour_of,
+)
+from services.events.domain.figures.histogram import bucket_of
+
+UNCLASSIFIED = "uncategorized"
+TYPES = {"Permanent": "bounced_permanent", "Transient": "bounced_transient"}
+
+
+class Sender(NamedTuple):
+    """What all counts of a message have in common. cohort: hour of the acceptance."""
+
+    tenant_id: str
+    cohort: int
+    domain_id: str
+    stream: str
+    key_id: str
+    recipient_domain: str
+    tags: tuple[str, ...]
+
+
+class Cell(NamedTuple):
+    """Where counts of a message differ. hour: of the event, since 1970."""
+
+    hour: int
+    place: Place = NOWHERE
+    bounce_class: str = ""
+
+
+class Change(NamedTuple):
+    """A message before and after a batch."""
+
+    tenant_id: str
+    message_id: str
+    before: MessageFacts | None
+    after: MessageFacts | None
+
+
+# Of a counter by name, or of a bucket of a histogram.
+Measure = str | tuple[Timing, int]
+Counts = dict[tuple[Cell, Measure], int]
+
+
+class Delta(NamedTuple):
+    """Counts to add. Of histograms: the buckets, from 1; a negative one is to be taken away."""
+
+    sender: Sender
+    cell: Cell
+    counters: dict[str, int]
+    timings: dict[Timing, list[int]]
+
+
+def deltas_of(changes: Iterable[Change]) -> list[Delta]:
+    """One for each sender and cell of which something changes."""
+    sums: dict[tuple[Sender, Cell], dict[Measure, int]] = defaultdict(lambda: defaultdict(int))
+    for change in changes:
+        if change.after is None or change.after is change.before:
+            continue
+        counts = count(change.after)
+        if change.before is not None:
+            for key, number in count(change.before).items():
+                counts[key] = counts.get(key, 0) - number
+        sender = None
+        for (cell, measure), number in counts.items():
+            if number:
+                sender = sender or sender_of(change, change.after)
+                sums[sender, cell][measure] += number
+    return [found for (sender, cell), some in sums.items() if (found := _delta(sender, cell, some))]
+
+
+def sender_of(change: Change, facts: MessageFacts) -> Sender:
+    accepted_ms = int(change.message_id[:8] + change.message_id[9:13], 16)
+    return Sender(
+        change.tenant_id,
+        hour_of(accepted_ms),
+        facts.domain_id,
+        "broadcast" if facts.broadcast else "transactional",
+        facts.key_id,
+        facts.recipient_domain,
+        facts.tags,
+    )
+
+
+def _delta(sender: Sender, cell: Cell, sums: dict[Measure, int]) -> Delta | None:
+    counters: dict[str, int] = {}
+    timings: dict[Timing, list[int]] = {}
+    for measure, number in sums.items():
+        if isinstance(measure, str):
+            if number:
+                counters[measure] = number
+        elif number:
+            timing, bucket = measure
+            signed = bucket + 1 if number > 0 else -bucket - 1
+            timings.setdefault(timing, []).extend([signed] * abs(number))
+    return Delta(sender, cell, counters, timings) if counters or timings else None
+
+
+def count(facts: MessageFacts) -> Counts:
+    """What a message adds: nothing before its accept is known."""
+    counts: Counts = {}
+    if not facts.accepted_ms:
+        return counts
+    accepted = Cell(hour_of(facts.accepted_ms))
+    counts[accepted, "accepted"] = 1
+    counts[accepted, "bytes"] = facts.octets
+    if facts.held:
+        counts[accepted, "held"] = 1
+    if facts.first_attempt:
+        _count_sending(counts, facts)
+    if facts.closed or facts.bounced_ms:
+        _count_end(counts, facts)
+    if facts.complained_ms:
+        counts[_last(facts, facts.complained_ms), "complained"] = 1
+    if facts.unsubscribed_ms:
+        counts[_last(facts, facts.unsubscribed_ms), "unsubscribed"] = 1
+    if facts.opens or facts.clicks or facts.machine_opens or facts.machine_clicks:
+        _count_engagement(counts, facts)
+    return counts
+
+
+def _count_sending(counts: Counts, facts: MessageFacts) -> None:
+    sent = Cell(hour_of(facts.assigned_ms or facts.accepted_ms), facts.first_place)
+    counts[sent, "sent"] = 1
+    start_ms = max(facts.accepted_ms, facts.due_ms)
+    if facts.attempted_ms:
+        cell = Cell(hour_of(facts.attempted_ms), facts.first_place)
+        bucket = bucket_of(facts.attempted_ms - start_ms)
+        counts[cell, (Timing.FIRST_ATTEMPT, bucket)] = 1
+    if facts.delivered_ms:
+        bucket = bucket_of(facts.delivered_ms - start_ms)
+        counts[_last(facts, facts.delivered_ms), (Timing.DELIVERY, bucket)] = 1
+    if facts.deferrals:
+        first = Cell(hour_of(facts.deferred_ms), facts.deferred_place)
+        counts[first, "delivery_delayed"] = 1
+        for one in facts.deferrals:
+            counts[Cell(one.hour, one.place), "deferrals"] = one.number
+
+
+def _count_end(counts: Counts, facts: MessageFacts) -> None:
+    """A message is counted as bounced once: when it closed, or else when the bounce arrived."""
+    cell = _last(facts, facts.closed_ms or facts.accepted_ms)
+    if facts.closed == CLOSED_STATE_BOUNCED:
+        _count_bounce(counts, cell._replace(bounce_class=facts.reason or UNCLASSIFIED))
+    elif facts.bounced_ms:
+        cls = facts.bounce_class or UNCLASSIFIED
+        late = _last(facts, facts.bounced_ms)._replace(bounce_class=cls)
+        _count_bounce(counts, late)
+        counts[late, "bounced_async"] = 1
+    if facts.closed == CLOSED_STATE_DELIVERED:
+        counts[cell, "delivered"] = 1
+        counts[cell, "delivered_later" if facts.deferrals else "delivered_first"] = 1
+    elif facts.closed in ENDS:
+        counts[cell, ENDS[facts.closed]] = 1
+        if facts.closed == CLOSED_STATE_FAILED and facts.reason == BLOCKED:
+            counts[cell, "blocked"] = 1
+
+
+ENDS: dict[int, str] = {
+    CLOSED_STATE_FAILED: "failed",
+    CLOSED_STATE_SUPPRESSED: "suppressed",
+    CLOSED_STATE_CANCELED: "canceled",
+}
+
+
+def _count_bounce(counts: Counts, cell: Cell) -> None:
+    counts[cell, "bounced"] = 1
+    counts[cell, _type_of(cell.bounce_class)] = 1
+
+
+@lru_cache(maxsize=1_000)
+def _type_of(bounce_class: str) -> str:
+    try:
+        ses_type = class_by_name(bounce_class).ses_type
+    except KeyError:  # of another version
+        ses_type = ""
+    return TYPES.get(ses_type, "bounced_undetermined")
+
+
+def _count_engagement(counts: Counts, facts: MessageFacts) -> None:
+    """A message is unique once: for people, or else for machines."""
+    firsts = {
+        "confirmed_opened": _first(facts.opened_ms, facts.clicked_ms),
+        "unique_opened": facts.opened_ms,
+        "machine_unique_opened": 0 if facts.opened_ms else facts.machine_opened_ms,
+        "unique_clicked": facts.clicked_ms,
+        "machine_unique_clicked": 0 if facts.clicked_ms else facts.machine_clicked_ms,
+    }
+    for name, at_ms in firsts.items():
+        if at_ms:
+            counts[_last(facts, at_ms), name] = 1
+    tallies = {
+        "opened": facts.opens,
+        "clicked": facts.clicks,
+        "machine_opened": facts.machine_opens,
+        "machine_clicked": facts.machine_clicks,
+    }
+    for name, some in tallies.items():
+        for one in some:
+            counts[Cell(one.hour, facts.last_place), name] = one.number
+
+
+def _first(*moments_ms: int) -> int:
+    return min(filter(None, moments_ms), default=0)
+
+
+def _last(facts: MessageFacts, at_ms: int) -> Cell:
+    """At a time, and where the message was assigned last."""
+    return Cell(hour_of(at_ms), facts.last_place)
+
+
+def row_of(delta: Delta) -> dict[str, Any]:
+    """The row of a delta, by column; counters that do not change are left out."""
+    sender, cell = delta.sender, delta.cell
+    return {
+        "tenant_id": sender.tenant_id,
+        "cohort": sender.cohort,
+        "hour": cell.hour,
+        "domain_id": sender.domain_id,
+        "stream": sender.stream,
+        "key_id": sender.key_id,
+        "recipient_domain": sender.recipient_domain,
+        "tags": sender.tags,
+        "egress_id": cell.place.egress_id,
+        "site": cell.place.site,
+        "bounce_class": cell.bounce_class,
+        **delta.counters,
+        **{timing.name.lower(): buckets for timing, buckets in delta.timings.items()},
+    }

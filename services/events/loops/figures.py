@@ -1,0 +1,54 @@
+"""Folds the deltas of figures into roll-ups, and deletes old roll-ups. One process at a time."""
+
+import logging
+from dataclasses import dataclass
+
+from kernel import clock
+from kernel.errors import Fenced
+from kernel.failpoint import failpoint
+from kernel.lease import Lease
+from services.events.domain.figures.definitions import DAYS_KEPT_DAYS, HOURS_KEPT_DAYS
+from services.events.domain.figures.facts import HOUR_MS
+from services.events.store.figures import folding
+
+BATCH = 2_000
+EXPIRED_BATCH = 1_000
+TABLES = {
+    "hour": "hour", "hour_times": "hour", "day": "day", "day_times": "day", "values": "day"
+}  # fmt: skip
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class FigureFolding:
+    """The actions of two loops. They do nothing without the lease."""
+
+    lease: Lease
+
+    async def run_once(self) -> None:
+        """Fold all deltas."""
+        try:
+            while self.lease.fence is not None and await self._fold():
+                pass
+        except Fenced:
+            logger.info("figures.leader_changed")
+
+    async def _fold(self) -> bool:
+        """Fold the next deltas; whether there may be more."""
+        async with self.lease.transaction() as tx:
+            folded = await folding.fold_deltas(tx, BATCH)
+            failpoint("events.figures.in_transaction")
+        failpoint("events.figures.committed")
+        return folded == BATCH
+
+    async def delete_expired(self) -> None:
+        today = clock.now_ms() // HOUR_MS // 24
+        before = {"hour": (today - HOURS_KEPT_DAYS) * 24, "day": today - DAYS_KEPT_DAYS}
+        for table, span in TABLES.items():
+            deleted = EXPIRED_BATCH
+            while self.lease.fence is not None and deleted == EXPIRED_BATCH:
+                async with self.lease.transaction() as tx:
+                    deleted = await folding.delete_expired(
+                        tx, table, span=span, before=before[span], limit=EXPIRED_BATCH
+                    )

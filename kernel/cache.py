@@ -24,7 +24,8 @@ class CacheEntry(Generic[V]):
 
 
 class Cache(Generic[V]):
-    """fetch: returns the value for a key and its TTL in seconds; if it raises, nothing is cached.
+    """fetch: returns the value for a key and its TTL in seconds; if it raises, or for 0 seconds,
+    nothing is cached.
     It receives the key and the arguments of the `get` or `refresh` that started it.
     entries_max, octets_max: beyond them the oldest entries are evicted. octets_of: of a value,
     about what it takes in memory."""
@@ -89,7 +90,10 @@ class Cache(Generic[V]):
 
     async def _fetch_and_store(self, key: str, arguments: tuple[object, ...]) -> V:
         value, ttl_s = await self._fetch(key, *arguments)
-        self.put(key, value, ttl_s)
+        if ttl_s > 0:
+            self.put(key, value, ttl_s)
+        else:
+            self.discard(key)
         return value
 
     def _on_fetched(self, key: str, task: "asyncio.Task[V]") -> None:

@@ -127,13 +127,16 @@ def parse_mail_parameters(path: Path, *, octets_max: int) -> MailParameters:
 
 
 def parse_recipient(argument: str, *, utf8: bool, host: str) -> Mailbox:
-    """The argument of RCPT. host: whose postmaster needs no domain (RFC 5321 §4.1.1.3); empty:
-    none. Raises CommandError."""
-    if host and argument.upper().startswith(_POSTMASTER):
-        argument = f"TO:<postmaster@{host}>{argument[len(_POSTMASTER) :]}"
+    """The argument of RCPT. host: whose postmaster needs no domain (RFC 5321 §4.1.1.3), whatever
+    its name; empty: none. Raises CommandError."""
+    is_postmaster = bool(host) and argument.upper().startswith(_POSTMASTER)
+    if is_postmaster:
+        argument = f"TO:<postmaster@mx.invalid>{argument[len(_POSTMASTER) :]}"
     path = parse_path(argument, "TO:")
     if path.parameters:
         raise CommandError(f"555 5.5.4 Parameter {next(iter(path.parameters))} not recognized")
+    if is_postmaster:
+        return Mailbox("", "postmaster", host.lower())
     if path.mailbox is None:
         raise CommandError("501 5.1.3 Invalid address: it is empty")
     _check_utf8(path.mailbox, utf8)

@@ -58,11 +58,12 @@ async def test_reports_become_figures_once(harness: Harness) -> None:
         theirs = Row("203.0.113.9", 5, "fail", "fail", "reject", dkim_domain="spam.example")
         also = Row("198.51.100.4", 20, dkim_domain="sender.example", selector="newsletter")
         report = mail(gzipped(dmarc(ours, theirs, also, ours)))
-        before = counted("dmarc_repeated")
+        before, read = counted("dmarc_repeated"), counted("other")
         for _ in range(2):
             reply = await world.hand_in(report, address(harness), sender="dmarc@receiver.example")
             assert reply[0] == 250
         assert counted("dmarc_repeated") == before + 1
+        assert counted("other") == read, "it is not also read as a bounce"
         second = mail(zipped(dmarc(theirs, report_id="2")))
         assert (await world.hand_in(second, address(harness).upper()))[0] == 250
         found = await figures(harness, port, "dmarc")

@@ -94,6 +94,18 @@ async def test_mail_to_people_reaches_the_operator_as_it_arrived(harness: Harnes
         assert await asyncio.to_thread(reply_to, world.port, f"hostmaster@{HOST}") == 550
 
 
+@pytest.mark.parametrize("name", ["localhost", "MX.Sender.Example"])
+async def test_postmaster_needs_no_domain_whatever_the_name_of_the_server(
+    harness: Harness, name: str
+) -> None:
+    async with world_of(harness, return_path_hostname=name) as world:
+        async with asyncio.timeout(60):
+            while (code := await asyncio.to_thread(reply_to, world.port, "postmaster")) == 451:
+                await asyncio.sleep(0.05)  # until the directory is read
+        assert code == 250
+        assert await asyncio.to_thread(reply_to, world.port, "ann") == 501
+
+
 async def test_mail_that_is_not_plain_arrives_as_a_file(harness: Harness) -> None:
     async with operated(harness) as (world, api):
         raw = b"Subject: \xc3\xbc\r\n\r\n" + b"x" * 1500 + b"\r\n"

@@ -1,5 +1,6 @@
 """Domains by API: added, verified by DNS, used, deleted."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,22 @@ async def test_a_name_that_cannot_send_is_refused(harness: IngestHarness, name: 
         await harness.sign_up(test=False)
         refused = await harness.request("POST", "/v1/domains", {"name": name})
         assert (refused.status, refused.json["errors"][0]["pointer"]) == (422, "#/name")
+
+
+async def test_a_tenant_has_no_more_domains_than_it_may_however_they_are_added(
+    harness: IngestHarness,
+) -> None:
+    harness.extra["tenant_domains_max"] = 3
+    async with harness.running():
+        await harness.sign_up(test=False)
+        names = [f"shop{number}.customer.org" for number in range(6)]
+        answers = await asyncio.gather(
+            *(harness.request("POST", "/v1/domains", {"name": name}) for name in names)
+        )
+        assert sorted(one.status for one in answers) == [201] * 2 + [422] * 4
+        assert {one.json["errors"][0]["code"] for one in answers if one.status == 422} == {
+            "too_many"
+        }
 
 
 async def test_a_test_key_or_a_key_of_one_domain_adds_none(harness: IngestHarness) -> None:

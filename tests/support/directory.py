@@ -141,7 +141,7 @@ class DirectoryAdmin:
         )
         domain.shared, domain.vouched = shared, verified
         domain.status = VERIFIED if verified else NOT_STARTED
-        await self.domains.add(domain)
+        await self.domains.add(domain, count_max=1_000_000)
         return domain
 
     async def delete_key(self, key_id: str) -> None:

@@ -147,7 +147,7 @@ class TlsPolicies:
         ttl_s, now_s = min(mta_sts.ttl_s, dane_ttl_s), clock.monotonic_s()
         if mta_sts.policy is None and dane is None:
             self._absent_until_s[domain] = now_s + ttl_s
-            return _DomainPolicy(NO_POLICY, now_s), ttl_s
+            return _DomainPolicy(NO_POLICY, now_s), 0.0  # it must push no policy out of the cache
         found = _DomainPolicy(TlsPolicy(domain, mta_sts=mta_sts.policy, dane=dane), now_s)
         if mta_sts.next is not None:
             # It ends after the outdated policy is cached, because nothing is awaited until then.

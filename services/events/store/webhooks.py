@@ -9,6 +9,7 @@ from kernel.tenant_accounts import page_of_account
 from services.events.domain.endpoint import Endpoint
 from services.events.domain.schedule import CIRCUIT_FAILURES
 
+LOCK_OWNER = "SELECT pg_advisory_xact_lock(hashtextextended('events.webhooks/' || %s, 0))"
 PUBLIC_COLUMNS = (
     "id::text, url, event_types, enabled, disabled_reason, created_at, webhooks.owner_id::text,"
     " account_wide, tenant_ids::text[], CASE WHEN previous_until > now() THEN previous_until END"
@@ -58,7 +59,9 @@ async def disable(tx: Transaction, endpoint_id: str, *, reason: str) -> tuple[st
 
 
 async def insert(tx: Transaction, endpoint: Endpoint, *, limit: int) -> Row | None:
-    """Insert an endpoint; returns its public columns, or None if the owner is at the limit."""
+    """Insert an endpoint; returns its public columns, or None if the owner is at the limit. Those
+    of one owner are inserted one after another, so that none is counted too late."""
+    await tx.rows(LOCK_OWNER, (endpoint.owner_id,))
     rows = await tx.rows(
         "INSERT INTO events.webhooks (id, owner_id, url, event_types, secret, test, account_wide,"  # noqa: S608
         " tenant_ids) SELECT %s, %s, %s, %s::text[], %s, %s, %s, %s::uuid[]"

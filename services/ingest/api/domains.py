@@ -37,6 +37,7 @@ from services.ingest.store.domains import (
     DomainCheck,
     DomainInUse,
     DomainStore,
+    TooManyDomains,
     begin_checks,
     begin_rotation,
     set_fields,
@@ -134,8 +135,7 @@ class Domains:
             detail = "No domains can be added at the moment. Try again later, or ask for support."
             raise Problem(503, "service_unavailable", detail=detail)
         if len(await self.list_all(principal)) >= self.count_max:
-            detail = f"The tenant has {self.count_max} domains already. Delete one first."
-            raise invalid([Fault("#/name", "too_many", detail)])
+            raise too_many_domains(self.count_max)
         domain = await self.keys.new_domain(
             name,
             tenant_id=principal.tenant_id,
@@ -152,7 +152,10 @@ class Domains:
         await self._set_tracking_host(principal, domain, new.tracking_subdomain or "")
         domain.status = verification.VERIFIED if new.vouched else verification.NOT_STARTED
         try:
-            await query_or_503(self.store.add(domain, actor=principal.caller.actor))
+            added = self.store.add(domain, count_max=self.count_max, actor=principal.caller.actor)
+            await query_or_503(added)
+        except TooManyDomains:  # others were added meanwhile
+            raise too_many_domains(self.count_max) from None
         except DomainConflict:
             detail = f"The domain {name} exists already. See GET /v1/domains."
             fault = Fault("#/name", "already_exists", detail)
@@ -316,3 +319,8 @@ def _check_own(principal: Principal, domain: Domain) -> None:
     if domain.tenant_id != principal.tenant_id or (bound and bound != domain.domain_id):
         detail = f"This key cannot change {domain.name}: it belongs to another tenant or key."
         raise Problem(403, "restricted_api_key", detail=detail)
+
+
+def too_many_domains(count_max: int) -> Problem:
+    detail = f"The tenant has {count_max} domains already. Delete one first."
+    return invalid([Fault("#/name", "too_many", detail)])

@@ -32,6 +32,10 @@ from services.ingest.store.directory import LOCK, DirectoryStore, write_entry
 from services.ingest.store.mailboxes import delete_mailboxes, mailboxes_of
 from services.ingest.store.tracking_hosts import write_tracking_host
 
+COUNT = """
+SELECT count(*) FROM ingest.domains
+WHERE NOT deleted AND (tenant_id = %s OR (shared AND account_id = %s))
+"""
 ONE = """
 SELECT d.record, c.state, now() FROM ingest.domains AS d
 LEFT JOIN ingest.domain_checks AS c ON c.domain_id = d.id
@@ -79,6 +83,10 @@ class DomainInUse(Exception):
         self.count = count
 
 
+class TooManyDomains(Exception):
+    """The tenant can send from as many domains as it may."""
+
+
 class DomainStore:
     """Adds, changes and finds domains; saves them to the directory."""
 
@@ -87,14 +95,18 @@ class DomainStore:
         self._directory = directory
         self._outbox = outbox  # its sweep publishes: these events are not urgent
 
-    async def add(self, domain: Domain, *, actor: Actor | None = None) -> None:
-        """Add a domain, to be checked unless an operator vouches for it. Raises DomainConflict."""
+    async def add(self, domain: Domain, *, count_max: int, actor: Actor | None = None) -> None:
+        """Add a domain, to be checked unless an operator vouches for it. count_max: domains that
+        its tenant can send from. Raises DomainConflict, TooManyDomains."""
         actor = actor or self._directory.actor
         check = new_check(domain)
         is_checked = not domain.vouched or domain.tracking_host
         due_at = check.verification.started_at + DELAYS[0] if is_checked else None
         async with self._database.transaction() as tx:
             await tx.execute(LOCK)
+            [(count,)] = await tx.rows(COUNT, (domain.tenant_id, domain.account_id))
+            if count >= count_max:
+                raise TooManyDomains
             await write_entry(tx, domain, actor=actor)
             await _write_check(tx, domain.domain_id, replace(check, due_at=due_at))
             await self._add_event(tx, None, domain, now=check.verification.started_at)

@@ -94,6 +94,8 @@ class ReturnPathReceiver:
         if not isinstance(event, MessageReceived):
             return UNAVAILABLE
         try:
+            if all(map(self._deps.domain_reports.takes, event.recipients)):
+                return await self._receive_domain_report(event)
             mail = await self._deps.reader.read(with_return_path(event))
             return await self._receive(mail, event)
         except (Unavailable, TimeoutError) as error:
@@ -109,6 +111,14 @@ class ReturnPathReceiver:
 
     def close(self) -> None:
         """Nothing is held."""
+
+    async def _receive_domain_report(self, event: MessageReceived) -> str:
+        """The reply. Another process reads it."""
+        return (
+            TOO_LARGE
+            if event.is_cut
+            else await self._deps.domain_reports.receive(event) or ACCEPTED
+        )
 
     async def _receive(self, mail: ReturnedMail, event: MessageReceived) -> str:
         """The reply. A person who writes to a feedback address shall know that nobody reads it.

@@ -52,6 +52,22 @@ async def test_a_domain_without_a_policy_is_looked_up_again_after_its_ttl(
     assert source.requests == [f"look up {DOMAIN}"]
 
 
+async def test_domains_without_a_policy_push_no_policy_out_of_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tls_policies, "DOMAINS_MAX", 2)
+    source = Source()
+    policies = policies_of(source)
+    found = await policies.resolve(message())
+    source.record = None
+    for number in range(9):
+        other = message()
+        other.context.recipient = f"ann@none{number}.example"
+        assert await policies.resolve(other) is NO_POLICY
+        assert policies.known(other) is NO_POLICY
+    assert policies.known(message()) == found
+
+
 @pytest.mark.parametrize(
     ("record", "policy"),
     [

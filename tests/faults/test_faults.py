@@ -37,6 +37,8 @@ NOT_IN_SCENARIOS = {
     "events.certificate.claimed",  # in test_events_certificates
     "events.certificate.in_transaction",
     "events.certificate.issued",
+    "events.webhook.recovering",  # in test_events_webhook_recoveries
+    "events.webhook.recovered",
 }
 SCENARIOS = quick_scenarios()
 

@@ -111,5 +111,6 @@ def closed_on_admission(new_message: NewMessage, closed_s: float) -> MessageClos
             bounce_class="",
             closed_s=closed_s,
             context=new_message.context,
+            queue_id=new_message.queue_id,
         )
     )

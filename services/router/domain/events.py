@@ -12,7 +12,7 @@ from contracts.router.v1.events_pb2 import (
     MessageClosed,
     MessageDelayed,
 )
-from services.router.domain.message import CLOSED, State
+from services.router.domain.message import CLOSED, ScheduledQueue, State
 
 
 class ClosedMessage(NamedTuple):
@@ -27,11 +27,12 @@ class ClosedMessage(NamedTuple):
     bounce_class: str
     closed_s: float
     context: bytes
+    queue_id: str  # empty without a row
 
     @classmethod
     def expired(cls, message_id: str, context: bytes, *, closed_s: float) -> "ClosedMessage":
         """An expired message without a row, because its day partition was dropped."""
-        return cls(message_id, "failed", "expired", 0, False, b"", "", closed_s, context)
+        return cls(message_id, "failed", "expired", 0, False, b"", "", closed_s, context, "")
 
 
 def timestamp(unix_s: float) -> Timestamp:
@@ -58,6 +59,7 @@ def message_closed(row: ClosedMessage) -> MessageClosed:
         ambiguous=row.ambiguous,
         test=context.test,
         closed_at=timestamp(row.closed_s),
+        site=ScheduledQueue.of(row.queue_id).site if row.attempt else "",
     )
     if row.reply:
         event.reply.ParseFromString(row.reply)

@@ -15,7 +15,7 @@ FROM unnest(%s::uuid[], %s::text[], %s::int[], %s::text[], %s::text[], %s::text[
     AS c (message_id, from_state, attempt, state, reason, bounce_class, reply)
 WHERE m.message_id = c.message_id AND m.state = c.from_state AND m.attempt = c.attempt
 RETURNING m.message_id::text, m.state, m.reason, m.attempt, m.ambiguous, coalesce(m.reply, ''),
-    m.bounce_class, extract(epoch FROM m.closed_at)::float8, m.context
+    m.bounce_class, extract(epoch FROM m.closed_at)::float8, m.context, m.queue_id
 """
 
 SELECT_EXPIRED = """
@@ -28,7 +28,7 @@ ORDER BY expires_at LIMIT %s
 
 SELECT_CLOSED = """
 SELECT message_id::text, state, reason, attempt, ambiguous, coalesce(reply, ''), bounce_class,
-    extract(epoch FROM closed_at)::float8, context
+    extract(epoch FROM closed_at)::float8, context, queue_id
 FROM router.messages WHERE message_id = ANY(%s::uuid[]) AND closed_at IS NOT NULL
 """
 

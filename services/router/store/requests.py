@@ -22,7 +22,7 @@ WHERE m.message_id = ANY(%s::uuid[]) AND m.tenant_id = %s
 
 CLOSED_COLUMNS = """
 message_id::text, state, reason, attempt, ambiguous, coalesce(reply, ''), bounce_class,
-extract(epoch FROM closed_at)::float8, context
+extract(epoch FROM closed_at)::float8, context, queue_id
 """
 
 INSERT_CLOSED = """

@@ -1,5 +1,6 @@
 """`obm webhooks`: endpoints that receive events."""
 
+from collections import defaultdict
 from typing import Annotated
 
 import typer
@@ -7,16 +8,30 @@ import typer
 from cli.api import Api, open_api
 from cli.options import AccountOption, TenantOption, noun
 from cli.printing import console, id_column, print_table, utc_time
+from kernel.errors import ConfigError
 
 EventOption = Annotated[
     list[str] | None, typer.Option("--event", help="Only events of this type; repeatable")
 ]
-OnlyTenantOption = Annotated[
+OnlyOption = Annotated[
     list[str] | None,
-    typer.Option("--only-tenant", help="Only events of this tenant, by id or name; repeatable"),
+    typer.Option(
+        "--only",
+        help="Only events of tenant=NAME, domain=NAME, tag=NAME or tag=NAME:VALUE,"
+        " stream=transactional or broadcast; repeatable",
+    ),
+]
+HeaderOption = Annotated[
+    list[str] | None, typer.Option("--header", help="Name: value, of requests; repeatable")
+]
+SvixOption = Annotated[
+    bool | None,
+    typer.Option("--svix-headers/--no-svix-headers", help="Sign under Svix's names too"),
 ]
 WebhookArgument = Annotated[str, typer.Argument(help="Id of the webhook")]
 EventArgument = Annotated[str, typer.Argument(help="Id of the event")]
+
+FILTERS = {"tenant": "tenant_ids", "domain": "domain_ids", "tag": "tags", "stream": "streams"}
 
 app = noun(
     "Webhooks: endpoints that receive events. They need OBM_API_KEY of an account or tenant."
@@ -56,19 +71,23 @@ def create(
     tenant: TenantOption = "",
     account_wide: AccountOption = False,
     event: EventOption = None,
-    only_tenant: OnlyTenantOption = None,
+    only: OnlyOption = None,
+    header: HeaderOption = None,
+    svix_headers: SvixOption = None,
 ) -> None:
     """Add a webhook, and print its id and its signing secret.
 
     \b
     obm webhooks create https://hooks.example.com/mail --tenant shop --event email.bounced
-    obm webhooks create https://hooks.example.com/mail --account-wide
+    obm webhooks create https://hooks.example.com/mail --account-wide --only domain=shop.example
     """
     api = open_api()
     given = {
         "endpoint": endpoint,
         "events": event or [],
-        "tenant_ids": ids_of(api, only_tenant or []),
+        **filters_of(api, only),
+        "headers": headers_of(header),
+        "svix_headers": bool(svix_headers),
     }
     tenant_id = api.owner_id(tenant, account_wide=account_wide)
     made = api.post("/webhooks", given, tenant_id=tenant_id)
@@ -81,7 +100,9 @@ def update(
     *,
     endpoint: Annotated[str, typer.Option(help="New https URL")] = "",
     event: EventOption = None,
-    only_tenant: OnlyTenantOption = None,
+    only: OnlyOption = None,
+    header: HeaderOption = None,
+    svix_headers: SvixOption = None,
     enabled: Annotated[
         bool | None, typer.Option("--enable/--disable", help="What waits for it is then sent")
     ] = None,
@@ -95,10 +116,14 @@ def update(
     given: dict[str, object] = {
         "endpoint": endpoint,
         "events": event,
-        "tenant_ids": ids_of(api, only_tenant or []),
+        **filters_of(api, only),
+        "headers": headers_of(header),
         "status": {True: "enabled", False: "disabled", None: ""}[enabled],
     }
-    api.patch(f"/webhooks/{webhook}", {name: value for name, value in given.items() if value})
+    changes = {name: value for name, value in given.items() if value}
+    if svix_headers is not None:
+        changes["svix_headers"] = svix_headers
+    api.patch(f"/webhooks/{webhook}", changes)
 
 
 @app.command(name="rotate-secret")
@@ -244,6 +269,21 @@ def delete(webhook: WebhookArgument) -> None:
     open_api().delete(f"/webhooks/{webhook}")
 
 
-def ids_of(api: Api, tenants: list[str]) -> list[str]:
+def filters_of(api: Api, only: list[str] | None) -> dict[str, list[str]]:
+    """The fields of a webhook. Raises ConfigError."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for one in only or []:
+        kind, _, value = one.partition("=")
+        if kind not in FILTERS or not value:
+            raise ConfigError(f"Write --only as one of {', '.join(f'{f}=…' for f in FILTERS)}.")
+        named = kind in {"tenant", "domain"}
+        found[FILTERS[kind]].append(str(api.find(f"{kind}s", value)["id"]) if named else value)
+    return found
+
+
+def headers_of(lines: list[str] | None) -> dict[str, str]:
     """Raises ConfigError."""
-    return [str(api.find("tenants", one)["id"]) for one in tenants]
+    pairs = [line.partition(":") for line in lines or []]
+    if not all(colon for _, colon, _ in pairs):
+        raise ConfigError("Write --header as 'Name: value'.")
+    return {name.strip(): value.strip() for name, _, value in pairs}

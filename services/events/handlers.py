@@ -34,7 +34,7 @@ from services.events.domain.state import (
     apply_events,
     new_message_state,
 )
-from services.events.domain.subscription import is_subscribed
+from services.events.domain.subscription import is_subscribed, tags_of
 from services.events.domain.webhook_attempt import (
     AcceptedEventCache,
     WebhookAttempt,
@@ -148,7 +148,7 @@ class Handlers:
             accepted = self.accepts.get(entry.event)
             complete = accepted is not None or not entry.event.email_id
             for endpoint in endpoints[entry.event.tenant_id]:
-                if not is_subscribed(endpoint, entry.event, name):
+                if not is_subscribed(endpoint, entry.event, name, accepted=accepted):
                     continue
                 claim = token if complete and capacities[endpoint.id] > 0 else None
                 deliveries.append(
@@ -286,18 +286,17 @@ def new_emails(log_events: Iterable[LogEvent], ranks: Mapping[str, int]) -> dict
                 log_event.event_id,
                 rank,
                 sent=rank >= StatusRank.SENT,
-                tags=tags_of(log_event.payload),
+                tags=indexed_tags_of(log_event.payload),
                 test=log_event.payload.context.test,
                 account_id=log_event.payload.account_id,
             )
     return found
 
 
-def tags_of(event: MessageAccepted) -> list[str]:
-    """The filters that match an email: for each tag its name, and name:value; and a Message-ID that
-    its sender chose."""
+def indexed_tags_of(event: MessageAccepted) -> list[str]:
+    """The tags of an email, and a Message-ID that its sender chose."""
     own = [header_tag(event.own_message_id)] if event.own_message_id else []
-    return own + [text for name, value in event.tags.items() for text in (name, f"{name}:{value}")]
+    return own + tags_of(event)
 
 
 async def mark_scheduled_sent(

@@ -45,6 +45,7 @@ OWN_IDS_OF_REQUESTS = {
     "tenant_id", "account_id", "domain_id", "email_id", "message_ids", "id", "ids",
     "event_id",
     "tenant_ids",  # of a webhook: compared with the account of each event
+    "domain_ids",  # likewise, with the domain: it receives no events of another owner
 }  # fmt: skip
 
 

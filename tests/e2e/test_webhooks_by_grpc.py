@@ -86,6 +86,24 @@ def test_the_events_of_a_webhook_are_read_page_by_page(webhooks: Client) -> None
     webhooks.call("DeleteWebhook", id=hook)
 
 
+def test_a_webhook_has_filters_and_headers(webhooks: Client) -> None:
+    given = {
+        "tags": ["kind:order"], "streams": ["broadcast"], "svix_headers": True,
+        "headers": {"X-Team": "mail"},
+    }  # fmt: skip
+    made = webhooks.call("CreateWebhook", endpoint="https://x.example.com/", **given).webhook
+    changed = webhooks.call("UpdateWebhook", id=made.id, tags=["kind"], svix_headers=False).webhook
+    assert (changed.tags, changed.streams, changed.svix_headers) == (["kind"], ["broadcast"], False)
+    assert dict(webhooks.call("GetWebhook", id=made.id).webhook.headers) == {"X-Team": "mail"}
+    for wrong in (
+        {"headers": {"Host": "x"}}, {"streams": ["marketing"]}, {"tags": [""]},
+        {"domain_ids": [made.id]}, {"domain_ids": ["mine"]},
+    ):  # fmt: skip
+        refused = webhooks.refusal("UpdateWebhook", id=made.id, **wrong)
+        assert refused == grpc.StatusCode.INVALID_ARGUMENT
+    webhooks.call("DeleteWebhook", id=made.id)
+
+
 def test_a_secret_is_rotated(webhooks: Client) -> None:
     hook = webhooks.call("CreateWebhook", endpoint="https://x.example.com/").webhook
     rotated = webhooks.call("RotateWebhookSecret", id=hook.id, grace_s=60).webhook

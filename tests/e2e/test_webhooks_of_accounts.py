@@ -152,7 +152,7 @@ def test_webhooks_in_a_shell(engine: Engine, platform: Platform) -> None:
     second = platform.tenant_ids[1]
     made, secret = shell.obm(
         "webhooks", "create", URL, "--account-wide", "--event", "suppression.added",
-        "--only-tenant", "second",
+        "--only", "tenant=second",
     ).split()  # fmt: skip
     assert secret.startswith("whsec_")
     shell.obm("webhooks", "create", URL + "own", "--tenant", second)
@@ -179,3 +179,18 @@ def test_webhooks_in_a_shell(engine: Engine, platform: Platform) -> None:
     shell.obm("webhooks", "delete", made)
     assert "not found" in shell.refused("webhooks", "test", made)
     assert "--account-wide" in shell.refused("webhooks", "list")
+
+
+def test_what_a_webhook_receives_is_chosen_in_a_shell(engine: Engine, platform: Platform) -> None:
+    shell = Shell({"OBM_API_URL": engine.url, "OBM_API_KEY": platform.key})
+    made, _ = shell.obm("webhooks", "create", URL, "--account-wide").split()
+    shell.obm(
+        "webhooks", "update", made, "--only", "tag=kind:order", "--only", "stream=broadcast",
+        "--header", "X-Team: mail", "--svix-headers", "--only", "domain=platform.example.net",
+    )  # fmt: skip
+    found = platform.account.get(f"/webhooks/{made}").json()
+    assert (found["tags"], found["streams"]) == (["kind:order"], ["broadcast"])
+    assert (found["headers"], found["svix_headers"]) == ({"X-Team": "mail"}, True)
+    assert len(found["domain_ids"]) == 1
+    assert "--only" in shell.refused("webhooks", "update", made, "--only", "list=news")
+    assert "--header" in shell.refused("webhooks", "update", made, "--header", "X-Team")

@@ -444,6 +444,26 @@ Global___FindOpenResponse: _TypeAlias = FindOpenResponse  # noqa: Y015
 class Webhook(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class HeadersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ID_FIELD_NUMBER: _builtins.int
     URL_FIELD_NUMBER: _builtins.int
     EVENT_TYPES_FIELD_NUMBER: _builtins.int
@@ -454,6 +474,11 @@ class Webhook(_message.Message):
     TENANT_ID_FIELD_NUMBER: _builtins.int
     TENANT_IDS_FIELD_NUMBER: _builtins.int
     PREVIOUS_SECRET_EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    DOMAIN_IDS_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    STREAMS_FIELD_NUMBER: _builtins.int
+    SVIX_HEADERS_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     url: _builtins.str
     enabled: _builtins.bool
@@ -462,6 +487,8 @@ class Webhook(_message.Message):
     """only on creation and in requests by id"""
     tenant_id: _builtins.str
     """empty if it belongs to an account"""
+    svix_headers: _builtins.bool
+    """requests have the signature under Svix's names too"""
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """empty: all"""
@@ -476,6 +503,22 @@ class Webhook(_message.Message):
     def previous_secret_expires_at(self) -> _timestamp_pb2.Timestamp:
         """Until then the secret before a rotation signs too; unset: none does."""
 
+    @_builtins.property
+    def domain_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of senders; empty: all"""
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """name, or name:value; empty: all"""
+
+    @_builtins.property
+    def streams(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """transactional, broadcast; empty: all"""
+
+    @_builtins.property
+    def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """of requests; only where signing_secret is"""
+
     def __init__(
         self,
         *,
@@ -489,10 +532,15 @@ class Webhook(_message.Message):
         tenant_id: _builtins.str = ...,
         tenant_ids: _abc.Iterable[_builtins.str] | None = ...,
         previous_secret_expires_at: _timestamp_pb2.Timestamp | None = ...,
+        domain_ids: _abc.Iterable[_builtins.str] | None = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        streams: _abc.Iterable[_builtins.str] | None = ...,
+        svix_headers: _builtins.bool = ...,
+        headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "previous_secret_expires_at", b"previous_secret_expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "disabled_reason", b"disabled_reason", "enabled", b"enabled", "event_types", b"event_types", "id", b"id", "previous_secret_expires_at", b"previous_secret_expires_at", "signing_secret", b"signing_secret", "tenant_id", b"tenant_id", "tenant_ids", b"tenant_ids", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "disabled_reason", b"disabled_reason", "domain_ids", b"domain_ids", "enabled", b"enabled", "event_types", b"event_types", "headers", b"headers", "id", b"id", "previous_secret_expires_at", b"previous_secret_expires_at", "signing_secret", b"signing_secret", "streams", b"streams", "svix_headers", b"svix_headers", "tags", b"tags", "tenant_id", b"tenant_id", "tenant_ids", b"tenant_ids", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -502,12 +550,37 @@ Global___Webhook: _TypeAlias = Webhook  # noqa: Y015
 class CreateWebhookRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class HeadersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     TENANT_ID_FIELD_NUMBER: _builtins.int
     URL_FIELD_NUMBER: _builtins.int
     EVENT_TYPES_FIELD_NUMBER: _builtins.int
     TEST_FIELD_NUMBER: _builtins.int
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     TENANT_IDS_FIELD_NUMBER: _builtins.int
+    DOMAIN_IDS_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    STREAMS_FIELD_NUMBER: _builtins.int
+    SVIX_HEADERS_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """empty: the webhook belongs to the account"""
     url: _builtins.str
@@ -515,12 +588,21 @@ class CreateWebhookRequest(_message.Message):
     """receives events of test mail only"""
     account_id: _builtins.str
     """of the tenant, which may be too new to be known here; or the owner"""
+    svix_headers: _builtins.bool
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def tenant_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """for an account: tenants of it, whose events; empty: all"""
 
+    @_builtins.property
+    def domain_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def streams(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
         self,
         *,
@@ -530,10 +612,15 @@ class CreateWebhookRequest(_message.Message):
         test: _builtins.bool = ...,
         account_id: _builtins.str = ...,
         tenant_ids: _abc.Iterable[_builtins.str] | None = ...,
+        domain_ids: _abc.Iterable[_builtins.str] | None = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        streams: _abc.Iterable[_builtins.str] | None = ...,
+        svix_headers: _builtins.bool = ...,
+        headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "event_types", b"event_types", "tenant_id", b"tenant_id", "tenant_ids", b"tenant_ids", "test", b"test", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "domain_ids", b"domain_ids", "event_types", b"event_types", "headers", b"headers", "streams", b"streams", "svix_headers", b"svix_headers", "tags", b"tags", "tenant_id", b"tenant_id", "tenant_ids", b"tenant_ids", "test", b"test", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -680,6 +767,11 @@ class UpdateWebhookRequest(_message.Message):
     EVENT_TYPES_FIELD_NUMBER: _builtins.int
     ENABLED_FIELD_NUMBER: _builtins.int
     TENANT_IDS_FIELD_NUMBER: _builtins.int
+    DOMAIN_IDS_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    STREAMS_FIELD_NUMBER: _builtins.int
+    SVIX_HEADERS_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     account_id: _builtins.str
     id: _builtins.str
@@ -687,12 +779,21 @@ class UpdateWebhookRequest(_message.Message):
     """only test mail, for test keys"""
     url: _builtins.str
     enabled: _builtins.bool
+    svix_headers: _builtins.bool
     @_builtins.property
     def event_types(self) -> Global___EventTypes: ...
     @_builtins.property
     def tenant_ids(self) -> Global___TenantIds:
         """only of a webhook of an account"""
 
+    @_builtins.property
+    def domain_ids(self) -> Global___DomainIds: ...
+    @_builtins.property
+    def tags(self) -> Global___Tags: ...
+    @_builtins.property
+    def streams(self) -> Global___Streams: ...
+    @_builtins.property
+    def headers(self) -> Global___WebhookHeaders: ...
     def __init__(
         self,
         *,
@@ -704,21 +805,136 @@ class UpdateWebhookRequest(_message.Message):
         event_types: Global___EventTypes | None = ...,
         enabled: _builtins.bool | None = ...,
         tenant_ids: Global___TenantIds | None = ...,
+        domain_ids: Global___DomainIds | None = ...,
+        tags: Global___Tags | None = ...,
+        streams: Global___Streams | None = ...,
+        svix_headers: _builtins.bool | None = ...,
+        headers: Global___WebhookHeaders | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "_url", b"_url", "enabled", b"enabled", "event_types", b"event_types", "tenant_ids", b"tenant_ids", "url", b"url"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "_svix_headers", b"_svix_headers", "_url", b"_url", "domain_ids", b"domain_ids", "enabled", b"enabled", "event_types", b"event_types", "headers", b"headers", "streams", b"streams", "svix_headers", b"svix_headers", "tags", b"tags", "tenant_ids", b"tenant_ids", "url", b"url"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "_url", b"_url", "account_id", b"account_id", "enabled", b"enabled", "event_types", b"event_types", "id", b"id", "tenant_id", b"tenant_id", "tenant_ids", b"tenant_ids", "test_only", b"test_only", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "_svix_headers", b"_svix_headers", "_url", b"_url", "account_id", b"account_id", "domain_ids", b"domain_ids", "enabled", b"enabled", "event_types", b"event_types", "headers", b"headers", "id", b"id", "streams", b"streams", "svix_headers", b"svix_headers", "tags", b"tags", "tenant_id", b"tenant_id", "tenant_ids", b"tenant_ids", "test_only", b"test_only", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__enabled: _TypeAlias = _typing.Literal["enabled"]  # noqa: Y015
     _WhichOneofArgType__enabled: _TypeAlias = _typing.Literal["_enabled", b"_enabled"]  # noqa: Y015
+    _WhichOneofReturnType__svix_headers: _TypeAlias = _typing.Literal["svix_headers"]  # noqa: Y015
+    _WhichOneofArgType__svix_headers: _TypeAlias = _typing.Literal["_svix_headers", b"_svix_headers"]  # noqa: Y015
     _WhichOneofReturnType__url: _TypeAlias = _typing.Literal["url"]  # noqa: Y015
     _WhichOneofArgType__url: _TypeAlias = _typing.Literal["_url", b"_url"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__enabled) -> _WhichOneofReturnType__enabled | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__svix_headers) -> _WhichOneofReturnType__svix_headers | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__url) -> _WhichOneofReturnType__url | None: ...
 
 Global___UpdateWebhookRequest: _TypeAlias = UpdateWebhookRequest  # noqa: Y015
+
+@_typing.final
+class DomainIds(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """empty: all"""
+
+    def __init__(
+        self,
+        *,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ids", b"ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DomainIds: _TypeAlias = DomainIds  # noqa: Y015
+
+@_typing.final
+class Tags(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """or name:value; empty: all"""
+
+    def __init__(
+        self,
+        *,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Tags: _TypeAlias = Tags  # noqa: Y015
+
+@_typing.final
+class Streams(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """empty: all"""
+
+    def __init__(
+        self,
+        *,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Streams: _TypeAlias = Streams  # noqa: Y015
+
+@_typing.final
+class WebhookHeaders(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class FieldsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    FIELDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def fields(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        fields: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fields", b"fields"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WebhookHeaders: _TypeAlias = WebhookHeaders  # noqa: Y015
 
 @_typing.final
 class TenantIds(_message.Message):

@@ -24,6 +24,26 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class WebhookInfo(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class HeadersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ID_FIELD_NUMBER: _builtins.int
     ENDPOINT_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
@@ -34,6 +54,11 @@ class WebhookInfo(_message.Message):
     TENANT_ID_FIELD_NUMBER: _builtins.int
     TENANT_IDS_FIELD_NUMBER: _builtins.int
     PREVIOUS_SECRET_EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    DOMAIN_IDS_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    STREAMS_FIELD_NUMBER: _builtins.int
+    SVIX_HEADERS_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     endpoint: _builtins.str
     status: _builtins.str
@@ -43,6 +68,8 @@ class WebhookInfo(_message.Message):
     """only on creation, by GetWebhook and by RotateWebhookSecret"""
     tenant_id: _builtins.str
     """unset: it belongs to the account"""
+    svix_headers: _builtins.bool
+    """requests have the signature under Svix's names too"""
     @_builtins.property
     def events(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """empty: all"""
@@ -57,6 +84,22 @@ class WebhookInfo(_message.Message):
     def previous_secret_expires_at(self) -> _timestamp_pb2.Timestamp:
         """until then it signs too"""
 
+    @_builtins.property
+    def domain_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of senders; empty: all"""
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """name, or name:value; empty: all"""
+
+    @_builtins.property
+    def streams(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """transactional, broadcast; empty: all"""
+
+    @_builtins.property
+    def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """of requests; only on creation and by GetWebhook"""
+
     def __init__(
         self,
         *,
@@ -70,10 +113,15 @@ class WebhookInfo(_message.Message):
         tenant_id: _builtins.str = ...,
         tenant_ids: _abc.Iterable[_builtins.str] | None = ...,
         previous_secret_expires_at: _timestamp_pb2.Timestamp | None = ...,
+        domain_ids: _abc.Iterable[_builtins.str] | None = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        streams: _abc.Iterable[_builtins.str] | None = ...,
+        svix_headers: _builtins.bool = ...,
+        headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "previous_secret_expires_at", b"previous_secret_expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "disabled_reason", b"disabled_reason", "endpoint", b"endpoint", "events", b"events", "id", b"id", "previous_secret_expires_at", b"previous_secret_expires_at", "signing_secret", b"signing_secret", "status", b"status", "tenant_id", b"tenant_id", "tenant_ids", b"tenant_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "disabled_reason", b"disabled_reason", "domain_ids", b"domain_ids", "endpoint", b"endpoint", "events", b"events", "headers", b"headers", "id", b"id", "previous_secret_expires_at", b"previous_secret_expires_at", "signing_secret", b"signing_secret", "status", b"status", "streams", b"streams", "svix_headers", b"svix_headers", "tags", b"tags", "tenant_id", b"tenant_id", "tenant_ids", b"tenant_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -83,11 +131,38 @@ Global___WebhookInfo: _TypeAlias = WebhookInfo  # noqa: Y015
 class CreateWebhookRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class HeadersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ENDPOINT_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
     TENANT_IDS_FIELD_NUMBER: _builtins.int
+    DOMAIN_IDS_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    STREAMS_FIELD_NUMBER: _builtins.int
+    SVIX_HEADERS_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
     endpoint: _builtins.str
     """https URL"""
+    svix_headers: _builtins.bool
+    """requests have the signature under Svix's names too"""
     @_builtins.property
     def events(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """empty: all"""
@@ -96,16 +171,37 @@ class CreateWebhookRequest(_message.Message):
     def tenant_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """for an account, at most 100; empty: all"""
 
+    @_builtins.property
+    def domain_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of senders, at most 100; empty: all"""
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """name, or name:value, at most 100; empty: all"""
+
+    @_builtins.property
+    def streams(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """transactional, broadcast; empty: all"""
+
+    @_builtins.property
+    def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """of requests, at most 10"""
+
     def __init__(
         self,
         *,
         endpoint: _builtins.str = ...,
         events: _abc.Iterable[_builtins.str] | None = ...,
         tenant_ids: _abc.Iterable[_builtins.str] | None = ...,
+        domain_ids: _abc.Iterable[_builtins.str] | None = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        streams: _abc.Iterable[_builtins.str] | None = ...,
+        svix_headers: _builtins.bool = ...,
+        headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "events", b"events", "tenant_ids", b"tenant_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain_ids", b"domain_ids", "endpoint", b"endpoint", "events", b"events", "headers", b"headers", "streams", b"streams", "svix_headers", b"svix_headers", "tags", b"tags", "tenant_ids", b"tenant_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -223,22 +319,64 @@ Global___GetWebhookResponse: _TypeAlias = GetWebhookResponse  # noqa: Y015
 class UpdateWebhookRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class HeadersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ID_FIELD_NUMBER: _builtins.int
     ENDPOINT_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     TENANT_IDS_FIELD_NUMBER: _builtins.int
+    DOMAIN_IDS_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    STREAMS_FIELD_NUMBER: _builtins.int
+    SVIX_HEADERS_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     endpoint: _builtins.str
     """https URL"""
     status: _builtins.str
     """enabled or disabled"""
+    svix_headers: _builtins.bool
     @_builtins.property
     def events(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """empty: unchanged"""
 
     @_builtins.property
     def tenant_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """empty: unchanged"""
+
+    @_builtins.property
+    def domain_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """empty: unchanged"""
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """empty: unchanged"""
+
+    @_builtins.property
+    def streams(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """empty: unchanged"""
+
+    @_builtins.property
+    def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """empty: unchanged"""
 
     def __init__(
@@ -249,19 +387,28 @@ class UpdateWebhookRequest(_message.Message):
         events: _abc.Iterable[_builtins.str] | None = ...,
         status: _builtins.str | None = ...,
         tenant_ids: _abc.Iterable[_builtins.str] | None = ...,
+        domain_ids: _abc.Iterable[_builtins.str] | None = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        streams: _abc.Iterable[_builtins.str] | None = ...,
+        svix_headers: _builtins.bool | None = ...,
+        headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_endpoint", b"_endpoint", "_status", b"_status", "endpoint", b"endpoint", "status", b"status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_endpoint", b"_endpoint", "_status", b"_status", "_svix_headers", b"_svix_headers", "endpoint", b"endpoint", "status", b"status", "svix_headers", b"svix_headers"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_endpoint", b"_endpoint", "_status", b"_status", "endpoint", b"endpoint", "events", b"events", "id", b"id", "status", b"status", "tenant_ids", b"tenant_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_endpoint", b"_endpoint", "_status", b"_status", "_svix_headers", b"_svix_headers", "domain_ids", b"domain_ids", "endpoint", b"endpoint", "events", b"events", "headers", b"headers", "id", b"id", "status", b"status", "streams", b"streams", "svix_headers", b"svix_headers", "tags", b"tags", "tenant_ids", b"tenant_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__endpoint: _TypeAlias = _typing.Literal["endpoint"]  # noqa: Y015
     _WhichOneofArgType__endpoint: _TypeAlias = _typing.Literal["_endpoint", b"_endpoint"]  # noqa: Y015
     _WhichOneofReturnType__status: _TypeAlias = _typing.Literal["status"]  # noqa: Y015
     _WhichOneofArgType__status: _TypeAlias = _typing.Literal["_status", b"_status"]  # noqa: Y015
+    _WhichOneofReturnType__svix_headers: _TypeAlias = _typing.Literal["svix_headers"]  # noqa: Y015
+    _WhichOneofArgType__svix_headers: _TypeAlias = _typing.Literal["_svix_headers", b"_svix_headers"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__endpoint) -> _WhichOneofReturnType__endpoint | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__status) -> _WhichOneofReturnType__status | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__svix_headers) -> _WhichOneofReturnType__svix_headers | None: ...
 
 Global___UpdateWebhookRequest: _TypeAlias = UpdateWebhookRequest  # noqa: Y015
 

@@ -1,9 +1,10 @@
 """Webhook endpoints: create, list, show, delete, test."""
 
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
@@ -42,13 +43,21 @@ from services.events.api.requests import (
 from services.events.domain.catalog import EVENT_TYPES
 from services.events.domain.endpoint import Endpoint, endpoint_problem
 from services.events.domain.log_event import EventKind, endpoint_log_event
+from services.events.domain.request_headers import (
+    decode_headers,
+    encode_headers,
+    headers_problem,
+)
 from services.events.domain.signature import SECRET_BYTES, secret_text
 from services.events.domain.state import LogEntry
 from services.events.domain.webhook_attempt import public_event_id
 from services.events.store import log, webhook_deliveries, webhooks
+from services.events.store.webhooks import EndpointChanges
 
 ENDPOINTS_MAX = 50
 ENABLED, OWNER_ID, ACCOUNT_WIDE = 3, 6, 7  # columns of a row
+STREAMS = {"transactional", "broadcast"}
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 DISABLED = "the webhook is disabled"
 
 
@@ -73,6 +82,7 @@ class WebhookRpcs:
         """Create an endpoint. Only this response and that of GetWebhook contain the secret."""
         tenant_id, account_id = owner_of(request)
         self._check(request.url, request.event_types)
+        check_streams(request.streams)
         owner_id = tenant_id or account_id or ""
         secret = os.urandom(SECRET_BYTES)
         endpoint = Endpoint(
@@ -80,10 +90,15 @@ class WebhookRpcs:
             owner_id,
             request.url,
             self.webhooks.secrets.encrypt(secret),
-            list(dict.fromkeys(request.event_types)),
+            distinct(request.event_types),
             test=request.test,
             account_wide=tenant_id is None,
-            tenant_ids=list(dict.fromkeys(request.tenant_ids)),
+            tenant_ids=distinct(request.tenant_ids),
+            domain_ids=distinct(request.domain_ids),
+            tags=distinct(request.tags),
+            streams=distinct(request.streams),
+            svix_headers=request.svix_headers,
+            headers=self._encrypted(request.headers) or None,
         )
         self._check_tenants(endpoint.tenant_ids, account_wide=endpoint.account_wide)
         async with self.tenant_database.transaction(tenant_id=owner_id) as tx:
@@ -96,7 +111,9 @@ class WebhookRpcs:
             raise RequestError(
                 f"the {whose} has the maximum of {ENDPOINTS_MAX} webhooks. Delete one first."
             )
-        return CreateWebhookResponse(webhook=to_proto(row, secret=secret_text(secret)))
+        return CreateWebhookResponse(
+            webhook=to_proto(row, secret=secret_text(secret), headers=request.headers)
+        )
 
     @map_errors
     async def ListWebhooks(  # noqa: N802
@@ -117,8 +134,14 @@ class WebhookRpcs:
     @map_errors
     async def GetWebhook(self, request: GetWebhookRequest, _: Context) -> GetWebhookResponse:  # noqa: N802
         row = await load_webhook(self.tenant_database, request)
-        secret = secret_text(self.webhooks.secrets.decrypt(row[-1]))
-        return GetWebhookResponse(webhook=to_proto(row[:-1], secret=secret))
+        *shown, secret, headers = row
+        decrypt = self.webhooks.secrets.decrypt
+        return GetWebhookResponse(
+            webhook=to_proto(
+                tuple(shown), secret=secret_text(decrypt(secret)),
+                headers=decode_headers(decrypt(headers)) if headers else {},
+            )
+        )  # fmt: skip
 
     @map_errors
     async def UpdateWebhook(  # noqa: N802
@@ -126,18 +149,12 @@ class WebhookRpcs:
     ) -> UpdateWebhookResponse:
         """What waits for the endpoint is sent at once, if it is enabled."""
         row = await load_webhook(self.tenant_database, request)
-        url = request.url if request.HasField("url") else None
-        types = list(dict.fromkeys(request.event_types.names))
-        tenant_ids = list(dict.fromkeys(request.tenant_ids.ids))
-        self._check(url, types)
-        self._check_tenants(tenant_ids, account_wide=row[ACCOUNT_WIDE])
+        changes = self._changes_of(request)
+        self._check(changes.url, changes.event_types or ())
+        check_streams(changes.streams or ())
+        self._check_tenants(changes.tenant_ids or (), account_wide=row[ACCOUNT_WIDE])
         async with self.tenant_database.transaction(tenant_id=row[OWNER_ID]) as tx:
-            changed = await webhooks.update(
-                tx, row[0], url=url,
-                event_types=types if request.HasField("event_types") else None,
-                enabled=request.enabled if request.HasField("enabled") else None,
-                tenant_ids=tenant_ids if request.HasField("tenant_ids") else None,
-            )  # fmt: skip
+            changed = await webhooks.update(tx, row[0], changes)
             tx.after_commit(self.webhooks.on_delivery_added)
         if changed is None:
             raise not_found("webhook")
@@ -189,6 +206,32 @@ class WebhookRpcs:
             raise RequestError(problem)
         check_event_types(event_types, "events")
 
+    def _changes_of(self, request: UpdateWebhookRequest) -> EndpointChanges:
+        """Raises RequestError."""
+
+        def given(name: str, values: Iterable[str]) -> list[str] | None:
+            return distinct(values) if request.HasField(name) else None  # type: ignore[arg-type]
+
+        return EndpointChanges(
+            url=request.url if request.HasField("url") else None,
+            event_types=given("event_types", request.event_types.names),
+            enabled=request.enabled if request.HasField("enabled") else None,
+            tenant_ids=given("tenant_ids", request.tenant_ids.ids),
+            domain_ids=given("domain_ids", request.domain_ids.ids),
+            tags=given("tags", request.tags.names),
+            streams=given("streams", request.streams.names),
+            svix_headers=request.svix_headers if request.HasField("svix_headers") else None,
+            headers=self._encrypted(request.headers.fields)
+            if request.HasField("headers")
+            else None,
+        )
+
+    def _encrypted(self, headers: Mapping[str, str]) -> bytes:
+        """Empty if there are none. Raises RequestError."""
+        if problem := headers_problem(headers):
+            raise RequestError(f"headers: {problem}", field="headers")
+        return self.webhooks.secrets.encrypt(encode_headers(dict(headers))) if headers else b""
+
     def _check_tenants(self, tenant_ids: Sequence[str], *, account_wide: bool) -> None:
         """Raises RequestError."""
         if tenant_ids and not account_wide:
@@ -214,9 +257,23 @@ def check_event_types(names: Iterable[str], field: str) -> None:
         raise RequestError(f"{field}: {unknown[0]!r} is not an event type", field=field)
 
 
-def to_proto(row: Row, *, secret: str = "") -> Webhook:
+def check_streams(names: Iterable[str]) -> None:
+    """Raises RequestError."""
+    if unknown := sorted({*names} - STREAMS):
+        raise RequestError(f"streams: {unknown[0]!r} is not a stream", field="streams")
+
+
+def distinct(values: Iterable[str]) -> list[str]:
+    """In their order."""
+    return list(dict.fromkeys(values))
+
+
+def to_proto(
+    row: Sequence[Any], *, secret: str = "", headers: Mapping[str, str] = NO_HEADERS
+) -> Webhook:
+    """row: the public columns."""
     endpoint_id, url, event_types, enabled, reason, created_at, owner_id, wide, *others = row
-    tenant_ids, previous_until = others
+    tenant_ids, previous_until, domain_ids, tags, streams, svix_headers = others
     return Webhook(
         id=endpoint_id,
         tenant_id="" if wide else owner_id,
@@ -227,6 +284,11 @@ def to_proto(row: Row, *, secret: str = "") -> Webhook:
         disabled_reason=reason,
         created_at=to_timestamp(created_at),
         signing_secret=secret,
+        headers=headers,
+        domain_ids=domain_ids,
+        tags=tags,
+        streams=streams,
+        svix_headers=svix_headers,
         previous_secret_expires_at=to_timestamp(previous_until) if previous_until else None,
     )
 

@@ -12,7 +12,8 @@ class Endpoint:
     """owner_id: of its tenant, or of its account if it is account_wide: then it receives the events
     of the account and of all its tenants, or only those of tenant_ids. secret, previous_secret:
     encrypted; both sign during a rotation. failures: since the last success. test: for test mail
-    only."""
+    only. domain_ids, tags, streams: only events of such mail; empty for all. svix_headers: requests
+    have the signature under Svix's names too. headers: encrypted, of requests."""
 
     id: str
     owner_id: str
@@ -24,6 +25,16 @@ class Endpoint:
     account_wide: bool = False
     tenant_ids: Sequence[str] = ()
     previous_secret: bytes | None = None
+    domain_ids: Sequence[str] = ()
+    tags: Sequence[str] = ()
+    streams: Sequence[str] = ()
+    svix_headers: bool = False
+    headers: bytes | None = None
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether more than the type of an event decides."""
+        return bool(self.domain_ids or self.tags or self.streams)
 
     @property
     def secrets(self) -> list[bytes]:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from uuid import uuid4
@@ -12,7 +12,7 @@ from uuid import uuid4
 from kernel import clock, metrics
 from kernel.addresses import AddressRefused
 from kernel.crypto import SecretKeyring
-from kernel.database import Database, Transaction
+from kernel.database import Database
 from kernel.errors import ConfigError, Unavailable
 from kernel.failpoint import failpoint
 from kernel.health import DependencyHealth
@@ -23,6 +23,7 @@ from services.events.clients import WebhookClient
 from services.events.clients.brands import TenantBrands
 from services.events.domain.endpoint import Endpoint
 from services.events.domain.recorded_attempt import RecordedAttempt
+from services.events.domain.request_headers import decode_headers, svix_names
 from services.events.domain.schedule import (
     CIRCUIT_FAILURES,
     GONE,
@@ -30,20 +31,19 @@ from services.events.domain.schedule import (
     next_delay_s,
 )
 from services.events.domain.signature import signature_headers
-from services.events.domain.webhook_attempt import WebhookAttempt, webhook_attempt_of
+from services.events.domain.webhook_attempt import WebhookAttempt
+from services.events.loops.claimed_deliveries import load_attempts
 from services.events.loops.endpoint_queue import QUEUE_MAX, EndpointQueue
 from services.events.loops.webhook_attempt_recorder import (
     WebhookAttemptRecorder,
     WebhookAttemptResult,
 )
-from services.events.store import payloads, webhook_deliveries
+from services.events.store import webhook_deliveries
 from services.events.store.webhook_deliveries import (
-    ClaimedWebhookDelivery,
     WebhookDeliveryClaim,
     WebhookDeliveryUpdate,
 )
 
-ACCEPT_WAIT_MAX_S = 60.0  # how long an event waits for the accept of its message
 LEASE_MARGIN_S = 5.0
 FAILURES_MIN_AGE_S = 2.0  # a recent failure may not be in the database yet
 DRAIN_TIMEOUT_S = 5.0
@@ -182,42 +182,12 @@ class WebhookDispatcher:
                 capacity=queue_capacity(self._config),
                 lease_s=self._config.lease_s,
             )
-            attempts = await self._load_attempts(tx, claimed, token=token) if claimed else []
-        if attempts:
-            self.enqueue(attempts)
-        return len(attempts)
-
-    async def _load_attempts(
-        self, tx: Transaction, claimed: Sequence[ClaimedWebhookDelivery], *, token: str
-    ) -> list[WebhookAttempt]:
-        entries, accepts = await payloads.load_payloads(
-            tx,
-            [delivery.event_id for delivery in claimed],
-            [delivery.subject_id for delivery in claimed],
-        )
-        incomplete, attempts = [], []
+            attempts = await load_attempts(tx, claimed, token=token) if claimed else []
         for delivery in claimed:
             self._cache_failures(delivery.endpoint)
-            entry, accepted = entries.get(delivery.event_id), accepts.get(delivery.subject_id)
-            lacks_accept = entry is not None and entry.event.email_id and accepted is None
-            if entry is None or (lacks_accept and delivery.age_s < ACCEPT_WAIT_MAX_S):
-                incomplete.append(
-                    WebhookDeliveryClaim(delivery.endpoint.id, delivery.position, token)
-                )
-                continue
-            attempts.append(
-                webhook_attempt_of(
-                    entry,
-                    accepted,
-                    endpoint=delivery.endpoint,
-                    token=token,
-                    position=delivery.position,
-                    attempt_count=delivery.attempt_count,
-                )
-            )
-        if incomplete:
-            await webhook_deliveries.release_claims(tx, incomplete, delay_s=1.0)
-        return attempts
+        if attempts:
+            self.enqueue(attempts)
+        return len(claimed)
 
     async def _attempt(self, attempt: WebhookAttempt) -> bool:
         """Send one POST; returns False when no more should follow for now."""
@@ -232,8 +202,9 @@ class WebhookDispatcher:
                 timestamp=clock.now_ms() // 1000,
                 body=attempt.body,
             )
+            headers = self._with_own_headers(endpoint, signed)
             response = await self._client.post(
-                endpoint.url, attempt.body, headers=signed, user_agent=brand.user_agent
+                endpoint.url, attempt.body, headers=headers, user_agent=brand.user_agent
             )
         except ConfigError as error:
             response = EndpointResponse(0, str(error))
@@ -249,6 +220,13 @@ class WebhookDispatcher:
         update = self._update_for(attempt, response, record=record.encode())
         self._recorder.add(WebhookAttemptResult(attempt, response, update))
         return response.is_success or not self._is_broken(endpoint.id)
+
+    def _with_own_headers(self, endpoint: Endpoint, signed: Mapping[str, str]) -> Mapping[str, str]:
+        """Raises ConfigError."""
+        if not endpoint.svix_headers and endpoint.headers is None:
+            return signed
+        own = decode_headers(self._secrets.decrypt(endpoint.headers)) if endpoint.headers else {}
+        return {**own, **signed, **(svix_names(signed) if endpoint.svix_headers else {})}
 
     async def _release_claims(self, attempts: Sequence[WebhookAttempt]) -> None:
         """Release the claims of attempts that are not made for now."""

@@ -4,18 +4,19 @@ A page is one transaction: a process that dies in it changes nothing, and anothe
 the page before.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
+from contracts.ingest.v1.events_pb2 import MessageAccepted
 from kernel import clock
 from kernel.database import Database, Transaction
 from kernel.failpoint import failpoint
 from kernel.ids import lower_bound_at
 from services.events.domain.catalog import event_type_of
 from services.events.domain.endpoint import Endpoint, subscribes_to
-from services.events.domain.subscription import is_subscribed
+from services.events.domain.subscription import is_subscribed, passes_filters
 from services.events.store import webhook_recoveries
-from services.events.store.payloads import log_event_from_row
+from services.events.store.payloads import load_payloads, log_event_from_row
 from services.events.store.webhook_recoveries import (
     LoggedRow,
     QueuedEvent,
@@ -75,7 +76,16 @@ class WebhookRecovery:
             before=str(lower_bound_at(recovery.until + timedelta(milliseconds=1))),
             limit=READ_MAX,
         )  # fmt: skip
-        wanted = [one for row in rows if (one := queued_event(row, endpoint, recovery))]
+        accepts = await self._accepts(tx, endpoint, rows)
+        wanted = [
+            one
+            for row in rows
+            if (
+                one := queued_event(
+                    row, endpoint, types=recovery.event_types, accepted=accepts.get(row.subject_id)
+                )
+            )
+        ]
         known = await webhook_recoveries.received_or_waiting(
             tx, endpoint.id, [one.position for one in wanted]
         )
@@ -90,13 +100,30 @@ class WebhookRecovery:
         following = await webhook_recoveries.next_owner(tx, endpoint, after=tenant_id)
         return RecoveryPage(following, start, queued, delay_s)
 
+    async def _accepts(
+        self, tx: Transaction, endpoint: Endpoint, rows: Sequence[LoggedRow]
+    ) -> Mapping[str, MessageAccepted]:
+        """By message, as far as the filters of the endpoint need them."""
+        if not endpoint.is_filtered:
+            return {}
+        _, accepts = await load_payloads(tx, [], [row.subject_id for row in rows])
+        return accepts
 
-def queued_event(row: LoggedRow, endpoint: Endpoint, recovery: Recovery) -> QueuedEvent | None:
-    """None if the endpoint does not receive the event, or the recovery is of other types."""
+
+def queued_event(
+    row: LoggedRow,
+    endpoint: Endpoint,
+    *,
+    types: Sequence[str],
+    accepted: MessageAccepted | None,
+) -> QueuedEvent | None:
+    """None if the endpoint does not receive the event, or it is not of these types."""
     log_event = log_event_from_row(row.kind, row.event_id, payload=row.payload)
     name = event_type_of(log_event, is_public=True)
-    if not subscribes_to(recovery.event_types, name):
+    if not subscribes_to(types, name):
         return None
-    if not is_subscribed(endpoint, log_event, name):
+    if not is_subscribed(endpoint, log_event, name, accepted=accepted):
+        return None
+    if not passes_filters(endpoint, log_event, accepted):
         return None
     return QueuedEvent(row.position, row.event_id, row.subject_id, name)

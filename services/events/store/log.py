@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import accumulate
 from operator import attrgetter
-from typing import Any
 
 from contracts.router.v1.events_pb2 import MessageClosed
 from kernel.database import Transaction
@@ -25,6 +24,7 @@ from services.events.domain.state import LogEntry, MessageState
 from services.events.store.emails import NewEmail
 from services.events.store.figures.deltas import INSERT_DELTAS, encode_deltas
 from services.events.store.webhook_deliveries import NewWebhookDelivery
+from services.events.store.webhooks import endpoint_from_json
 
 # The first day of the ids excludes partitions; an array of ids does not.
 # Existing emails and states are not changed, but a state is locked until the commit, so that the
@@ -65,7 +65,8 @@ INSERT_NEW = """
     SELECT ARRAY(SELECT email_id::text FROM email), ARRAY(SELECT subject_id::text FROM state),
         (SELECT json_agg(json_build_array(id, owner_id, url, convert_from(secret, 'UTF8'),
             event_types, failures, test, account_wide, tenant_ids,
-            convert_from(CASE WHEN previous_until > now() THEN previous_secret END, 'UTF8')))
+            convert_from(CASE WHEN previous_until > now() THEN previous_secret END, 'UTF8'),
+            domain_ids, tags, streams, svix_headers, convert_from(headers, 'UTF8')))
          FROM events.webhooks
          WHERE owner_id = ANY(%s::uuid[] || ARRAY(SELECT account_id FROM account))
             AND deleted_at IS NULL AND enabled),
@@ -200,12 +201,6 @@ async def insert_new(
     all_accounts = {**accounts, **(known or {})}
     by_owner = endpoints_by_owner(found, all_accounts)
     return NewRows(set(new_emails), set(new_states), by_owner, all_accounts)
-
-
-def endpoint_from_json(columns: list[Any]) -> Endpoint:
-    """An endpoint of INSERT_NEW. Secrets are texts there."""
-    columns[3], columns[-1] = columns[3].encode(), columns[-1] and columns[-1].encode()
-    return Endpoint(*columns)
 
 
 async def load_states_and_repeats(

@@ -9,7 +9,7 @@ from kernel import ids
 from kernel.database import Transaction
 from services.events.domain.endpoint import Endpoint
 from services.events.domain.recorded_attempt import ATTEMPTS_MAX
-from services.events.store.webhooks import STILL_SIGNING
+from services.events.store.webhooks import ENDPOINT_COLUMNS
 
 QUEUED, DELIVERED, FAILED = 0, 1, 2
 
@@ -49,8 +49,7 @@ CLAIM = f"""
     WHERE t.endpoint_id = due.endpoint_id AND t.position = due.position
     RETURNING t.event_id::text, t.subject_id::text, t.position::text, t.type, t.attempt_count,
         extract(epoch FROM now() - t.created_at)::float8,
-        w.id::text, w.owner_id::text, w.url, w.secret, w.event_types, w.failures, w.test,
-        w.account_wide, w.tenant_ids::text[], {STILL_SIGNING}
+        cardinality(t.attempts) = 0, {ENDPOINT_COLUMNS}
 """  # noqa: S608 - a constant
 
 
@@ -69,12 +68,15 @@ class NewWebhookDelivery(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ClaimedWebhookDelivery:
+    """is_new: it was never attempted."""
+
     event_id: str
     subject_id: str
     position: str
     type: str
     attempt_count: int
     age_s: float
+    is_new: bool
     endpoint: Endpoint
 
 
@@ -120,7 +122,9 @@ async def claim_due(
         },
     )
     return [
-        ClaimedWebhookDelivery(row[0], row[1], row[2], row[3], row[4], row[5], Endpoint(*row[6:]))
+        ClaimedWebhookDelivery(
+            row[0], row[1], row[2], row[3], row[4], row[5], row[6], Endpoint(*row[7:])
+        )
         for row in rows
     ]
 
@@ -151,6 +155,16 @@ async def release_claims(
         " FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[]) AS v(endpoint_id, position, token)"
         " WHERE t.endpoint_id = v.endpoint_id AND t.position = v.position AND t.token = v.token",
         [delay_s, *([list(column) for column in zip(*claims, strict=True)])],
+    )
+
+
+async def remove(tx: Transaction, claims: Sequence[WebhookDeliveryClaim]) -> None:
+    """Remove deliveries that the filters of their endpoints exclude."""
+    await tx.execute(
+        "DELETE FROM events.webhook_deliveries t"
+        " USING unnest(%s::uuid[], %s::uuid[], %s::uuid[]) AS v(endpoint_id, position, token)"
+        " WHERE t.endpoint_id = v.endpoint_id AND t.position = v.position AND t.token = v.token",
+        [list(column) for column in zip(*claims, strict=True)],
     )
 
 

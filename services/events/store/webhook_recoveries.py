@@ -10,6 +10,7 @@ from kernel.ids import NIL, lower_bound_at
 from services.events.domain.endpoint import Endpoint
 from services.events.domain.log_event import EventKind
 from services.events.store.webhook_deliveries import FAILED
+from services.events.store.webhooks import ENDPOINT_COLUMNS
 
 COLUMNS = (
     "since, until, event_types, created_at, recovered, finished_at, due_at, tenant_id::text,"
@@ -17,8 +18,7 @@ COLUMNS = (
 )
 CLAIM = f"""
     SELECT {", ".join(f"r.{one}" for one in COLUMNS.split(", "))},
-        w.id::text, w.owner_id::text, w.url, w.secret, w.event_types, w.failures, w.test,
-        w.account_wide, w.tenant_ids::text[]
+        {ENDPOINT_COLUMNS}
     FROM events.webhook_recoveries r JOIN events.webhooks w ON w.id = r.endpoint_id
     WHERE r.finished_at IS NULL AND r.due_at <= now() AND w.enabled AND w.deleted_at IS NULL
     ORDER BY r.due_at LIMIT 1 FOR UPDATE OF r SKIP LOCKED

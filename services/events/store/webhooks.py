@@ -1,7 +1,9 @@
 """Webhook endpoints."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from kernel import ids
 from kernel.database import Row, Transaction
@@ -12,14 +14,28 @@ from services.events.domain.schedule import CIRCUIT_FAILURES
 LOCK_OWNER = "SELECT pg_advisory_xact_lock(hashtextextended('events.webhooks/' || %s, 0))"
 PUBLIC_COLUMNS = (
     "id::text, url, event_types, enabled, disabled_reason, created_at, webhooks.owner_id::text,"
-    " account_wide, tenant_ids::text[], CASE WHEN previous_until > now() THEN previous_until END"
+    " account_wide, tenant_ids::text[], CASE WHEN previous_until > now() THEN previous_until END,"
+    " domain_ids::text[], tags, streams, svix_headers"
 )
-STILL_SIGNING = "CASE WHEN w.previous_until > now() THEN w.previous_secret END"
+# Of an Endpoint, in order.
+ENDPOINT_COLUMNS = (
+    "w.id::text, w.owner_id::text, w.url, w.secret, w.event_types, w.failures, w.test,"
+    " w.account_wide, w.tenant_ids::text[],"
+    " CASE WHEN w.previous_until > now() THEN w.previous_secret END,"
+    " w.domain_ids::text[], w.tags, w.streams, w.svix_headers, w.headers"
+)
 PAGE = (
     f"SELECT {PUBLIC_COLUMNS} FROM events.webhooks WHERE webhooks.owner_id = {{tenant}}"  # noqa: S608
     " AND deleted_at IS NULL AND test >= %(test_only)s AND id < %(after)s AND id > %(before)s"
     " ORDER BY webhooks.id {order} LIMIT %(limit)s"
 )
+
+
+def endpoint_from_json(columns: list[Any]) -> Endpoint:
+    """An endpoint as `log.insert_new` reads it: in JSON. What is encrypted is a text there."""
+    for encrypted in (3, 9, 14):
+        columns[encrypted] = columns[encrypted] and columns[encrypted].encode()
+    return Endpoint(*columns)
 
 
 async def reset_failures(tx: Transaction, endpoints: Sequence[str]) -> None:
@@ -64,7 +80,9 @@ async def insert(tx: Transaction, endpoint: Endpoint, *, limit: int) -> Row | No
     await tx.rows(LOCK_OWNER, (endpoint.owner_id,))
     rows = await tx.rows(
         "INSERT INTO events.webhooks (id, owner_id, url, event_types, secret, test, account_wide,"  # noqa: S608
-        " tenant_ids) SELECT %s, %s, %s, %s::text[], %s, %s, %s, %s::uuid[]"
+        " tenant_ids, domain_ids, tags, streams, svix_headers, headers)"
+        " SELECT %s, %s, %s, %s::text[], %s, %s, %s, %s::uuid[], %s::uuid[], %s::text[],"
+        " %s::text[], %s, %s::bytea"
         " WHERE (SELECT count(*) FROM events.webhooks"
         f" WHERE owner_id = %s AND deleted_at IS NULL) < %s RETURNING {PUBLIC_COLUMNS}",
         (
@@ -76,6 +94,11 @@ async def insert(tx: Transaction, endpoint: Endpoint, *, limit: int) -> Row | No
             endpoint.test,
             endpoint.account_wide,
             list(endpoint.tenant_ids),
+            list(endpoint.domain_ids),
+            list(endpoint.tags),
+            list(endpoint.streams),
+            endpoint.svix_headers,
+            endpoint.headers,
             endpoint.owner_id,
             limit,
         ),
@@ -86,10 +109,10 @@ async def insert(tx: Transaction, endpoint: Endpoint, *, limit: int) -> Row | No
 async def load_endpoint(
     tx: Transaction, tenant_id: str | None, *, endpoint_id: str, test_only: bool
 ) -> Row | None:
-    """The public columns and the encrypted secret. tenant_id: None for the transaction's account
-    and any of its tenants. test_only: None if it is for live mail."""
+    """The public columns, then the secret and the headers, encrypted. tenant_id: None for the
+    transaction's account and any of its tenants. test_only: None if it is for live mail."""
     rows = await tx.rows(
-        f"SELECT {PUBLIC_COLUMNS}, secret FROM events.webhooks"  # noqa: S608
+        f"SELECT {PUBLIC_COLUMNS}, secret, headers FROM events.webhooks"  # noqa: S608
         " WHERE owner_id = coalesce(%s::uuid, owner_id) AND id = %s AND deleted_at IS NULL"
         " AND test >= %s",
         (tenant_id, endpoint_id, test_only),
@@ -132,32 +155,38 @@ def list_sql(*, of_account: bool, order: str) -> str:
     return page.format(tenant="%(tenant)s")
 
 
-async def update(
-    tx: Transaction,
-    endpoint_id: str,
-    *,
-    url: str | None,
-    event_types: Sequence[str] | None,
-    enabled: bool | None,
-    tenant_ids: Sequence[str] | None,
-) -> Row | None:
-    """Change what is not None; returns the public columns, or None if it was deleted. Its failures
-    are forgotten, so that it receives what waits for it at once."""
+@dataclass(frozen=True, slots=True)
+class EndpointChanges:
+    """None: unchanged. headers: encrypted; empty for none."""
+
+    url: str | None = None
+    event_types: Sequence[str] | None = None
+    enabled: bool | None = None
+    tenant_ids: Sequence[str] | None = None
+    domain_ids: Sequence[str] | None = None
+    tags: Sequence[str] | None = None
+    streams: Sequence[str] | None = None
+    svix_headers: bool | None = None
+    headers: bytes | None = None
+
+
+async def update(tx: Transaction, endpoint_id: str, changes: EndpointChanges) -> Row | None:
+    """Returns the public columns, or None if it was deleted. Its failures are forgotten, so that it
+    receives what waits for it at once."""
     rows = await tx.rows(
         "UPDATE events.webhooks SET url = coalesce(%(url)s, url),"  # noqa: S608
-        " event_types = coalesce(%(types)s::text[], event_types),"
+        " event_types = coalesce(%(event_types)s::text[], event_types),"
         " enabled = coalesce(%(enabled)s, enabled),"
-        " tenant_ids = coalesce(%(tenants)s::uuid[], tenant_ids),"
+        " tenant_ids = coalesce(%(tenant_ids)s::uuid[], tenant_ids),"
+        " domain_ids = coalesce(%(domain_ids)s::uuid[], domain_ids),"
+        " tags = coalesce(%(tags)s::text[], tags),"
+        " streams = coalesce(%(streams)s::text[], streams),"
+        " svix_headers = coalesce(%(svix_headers)s, svix_headers),"
+        " headers = nullif(coalesce(%(headers)s::bytea, headers), ''),"
         " disabled_reason = CASE WHEN %(enabled)s::bool IS NULL THEN disabled_reason ELSE '' END,"
         " failures = 0, failing_since = NULL, probe_at = NULL"
         f" WHERE id = %(id)s AND deleted_at IS NULL RETURNING {PUBLIC_COLUMNS}",
-        {
-            "id": endpoint_id,
-            "url": url,
-            "types": None if event_types is None else list(event_types),
-            "enabled": enabled,
-            "tenants": None if tenant_ids is None else list(tenant_ids),
-        },
+        {"id": endpoint_id, **asdict(changes)},
     )
     return rows[0] if rows else None
 

@@ -10,7 +10,8 @@ from services.ingest.api.response_schemas import Id, Time
 class WebhookResponse(Struct):
     """A webhook endpoint. tenant_id: null if it belongs to an account; tenant_ids are then those
     whose events it receives, all if empty. signing_secret: in the responses to create, get and
-    rotate only. previous_secret_expires_at: until then the secret before signs too."""
+    rotate only, as are the headers of its requests. previous_secret_expires_at: until then the
+    secret before signs too."""
 
     object: Literal["webhook"]
     id: Id
@@ -18,11 +19,16 @@ class WebhookResponse(Struct):
     tenant_ids: list[Id]
     endpoint: str
     events: list[str]
+    domain_ids: list[Id]
+    tags: list[str]
+    streams: list[str]
+    svix_headers: bool
     status: Literal["enabled", "disabled"]
     disabled_reason: str | None
     created_at: Time
     previous_secret_expires_at: Time | None
     signing_secret: str | UnsetType = UNSET
+    headers: dict[str, str] | UnsetType = UNSET
 
 
 class TestEvent(Struct):

@@ -1,11 +1,12 @@
 """Webhook endpoints, for REST and gRPC. The events service owns them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from contracts.events.v1 import events_service_pb2 as pb
 from contracts.events.v1.events_service_pb2 import (
     CreateWebhookRequest,
     DeleteWebhookRequest,
@@ -17,8 +18,6 @@ from contracts.events.v1.events_service_pb2 import (
     UpdateWebhookRequest,
     Webhook,
 )
-from contracts.events.v1.events_service_pb2 import EventTypes as EventNames
-from contracts.events.v1.events_service_pb2 import TenantIds as EventTenants
 from kernel.ids import NIL, canonical_uuid
 from services.ingest.api.administration.api_keys import DAY_S, GRACE_MAX_S
 from services.ingest.api.administration.base import Directory, conflict, parse_id
@@ -27,22 +26,34 @@ from services.ingest.api.response_schemas import EventType
 from services.ingest.api.rest_base import format_timestamp
 from services.ingest.clients import ServiceClients
 from services.ingest.domain.email import RequestModel
+from services.ingest.domain.patterns import LINE
 from services.ingest.domain.problem import Fault, invalid
 from services.ingest.store.directory_lists import Page
 
 Endpoint = Annotated[str, Meta(min_length=1, max_length=2000)]
 EventTypes = Annotated[list[EventType], Meta(max_length=100)]
-TenantIds = Annotated[list[str], Meta(max_length=100)]
+Ids = Annotated[list[str], Meta(max_length=100)]
+Tag = Annotated[str, Meta(min_length=1, max_length=513, pattern=LINE)]  # name:value
+Tags = Annotated[list[Tag], Meta(max_length=100)]
+Streams = Annotated[list[Literal["transactional", "broadcast"]], Meta(max_length=2)]
+Headers = Annotated[dict[str, str], Meta(max_length=10)]
 
 
 class NewWebhook(RequestModel):
-    """endpoint: https URL. events: event types; all if empty or absent. tenant_ids: of a webhook of
-    an account, the tenants whose events it receives; all if empty or absent. An endpoint created
-    with a test key receives events of test mail only."""
+    """endpoint: https URL. events: event types. tenant_ids: of a webhook of an account, the tenants
+    whose events it receives. domain_ids, tags, streams: only events of mail from these domains,
+    with one of these tags (name, or name:value), in one of these streams. An empty or absent filter
+    means all. svix_headers: requests have the signature under Svix's names too. headers: of
+    requests. An endpoint created with a test key receives events of test mail only."""
 
     endpoint: Endpoint
     events: EventTypes = msgspec.field(default_factory=list)
-    tenant_ids: TenantIds = msgspec.field(default_factory=list)
+    tenant_ids: Ids = msgspec.field(default_factory=list)
+    domain_ids: Ids = msgspec.field(default_factory=list)
+    tags: Tags = msgspec.field(default_factory=list)
+    streams: Streams = msgspec.field(default_factory=list)
+    svix_headers: bool = False
+    headers: Headers = msgspec.field(default_factory=dict)
 
 
 class UpdateWebhook(RequestModel):
@@ -52,7 +63,12 @@ class UpdateWebhook(RequestModel):
     webhook_id: str = ""
     endpoint: Endpoint | UnsetType = UNSET
     events: EventTypes | UnsetType = UNSET
-    tenant_ids: TenantIds | UnsetType = UNSET
+    tenant_ids: Ids | UnsetType = UNSET
+    domain_ids: Ids | UnsetType = UNSET
+    tags: Tags | UnsetType = UNSET
+    streams: Streams | UnsetType = UNSET
+    svix_headers: bool | UnsetType = UNSET
+    headers: Headers | UnsetType = UNSET
     status: Literal["enabled", "disabled"] | UnsetType = UNSET
 
 
@@ -79,6 +95,9 @@ class Webhooks:
             tenant_id=caller.tenant_id, account_id=account_id, test=caller.test,
             url=given.endpoint, event_types=given.events,
             tenant_ids=await self._own_tenants(caller, given.tenant_ids),
+            domain_ids=await self._own_domains(caller, given.domain_ids),
+            tags=given.tags, streams=given.streams, svix_headers=given.svix_headers,
+            headers=given.headers,
         )  # fmt: skip
         stub = self._events.stub
         return (await self._events.call(stub.CreateWebhook, request, deadline_s=2.0)).webhook
@@ -97,15 +116,21 @@ class Webhooks:
         return (await self._events.call(self._events.stub.GetWebhook, request)).webhook
 
     async def update(self, caller: Caller, webhook_id: str, given: UpdateWebhook) -> Webhook:
-        events = None if given.events is UNSET else EventNames(names=given.events)
-        tenants = None
+        tenants, domains = None, None
         if given.tenant_ids is not UNSET:
-            tenants = EventTenants(ids=await self._own_tenants(caller, given.tenant_ids))
+            tenants = pb.TenantIds(ids=await self._own_tenants(caller, given.tenant_ids))
+        if given.domain_ids is not UNSET:
+            domains = pb.DomainIds(ids=await self._own_domains(caller, given.domain_ids))
         request = UpdateWebhookRequest(
             **selector_of(caller, webhook_id),
-            url=None if given.endpoint is UNSET else given.endpoint,
-            event_types=events,
+            url=given.endpoint or None,
+            event_types=None if given.events is UNSET else pb.EventTypes(names=given.events),
             tenant_ids=tenants,
+            domain_ids=domains,
+            tags=None if given.tags is UNSET else pb.Tags(names=given.tags),
+            streams=None if given.streams is UNSET else pb.Streams(names=given.streams),
+            svix_headers=None if given.svix_headers is UNSET else given.svix_headers,
+            headers=None if given.headers is UNSET else pb.WebhookHeaders(fields=given.headers),
             enabled=None if given.status is UNSET else given.status == "enabled",
         )
         stub = self._events.stub
@@ -148,14 +173,31 @@ class Webhooks:
         ids = [canonical_or_nil(one) for one in tenant_ids]
         found = await self._directory.tenants_among(caller.owner, ids) if ids else set()
         detail = "There is no such tenant. Use the id of a tenant of this account."
-        faults = [
-            Fault(f"#/tenant_ids/{index}", "invalid", detail)
-            for index, one in enumerate(ids)
-            if one not in found
-        ]
-        if faults:
-            raise invalid(faults)
-        return ids
+        return check_all_found(ids, found, name="tenant_ids", detail=detail)
+
+    async def _own_domains(self, caller: Caller, domain_ids: Sequence[str]) -> list[str]:
+        """Likewise; those of a tenant are all that it can send from."""
+        ids = [canonical_or_nil(one) for one in domain_ids]
+        found: set[str] = set()
+        if ids and caller.tenant:
+            tenant = caller.tenant
+            found = await self._directory.domain_ids(tenant.tenant_id, tenant.account_id)
+        elif ids:
+            found = {*await self._directory.domain_names(caller.owner, ids)}
+        detail = "There is no such domain. Use the id of a domain that the mail is sent from."
+        return check_all_found(ids, found, name="domain_ids", detail=detail)
+
+
+def check_all_found(ids: list[str], found: Collection[str], *, name: str, detail: str) -> list[str]:
+    """The ids, if all were found. name: of the field. Raises Problem 422."""
+    faults = [
+        Fault(f"#/{name}/{index}", "invalid", detail)
+        for index, one in enumerate(ids)
+        if one not in found
+    ]
+    if faults:
+        raise invalid(faults)
+    return ids
 
 
 def canonical_or_nil(text: str) -> str:
@@ -181,6 +223,10 @@ def to_json(webhook: Webhook) -> dict[str, object]:
         "tenant_ids": list(webhook.tenant_ids),
         "endpoint": webhook.url,
         "events": list(webhook.event_types),
+        "domain_ids": list(webhook.domain_ids),
+        "tags": list(webhook.tags),
+        "streams": list(webhook.streams),
+        "svix_headers": webhook.svix_headers,
         "status": "enabled" if webhook.enabled else "disabled",
         "disabled_reason": webhook.disabled_reason or None,
         "created_at": format_timestamp(webhook.created_at),
@@ -188,4 +234,5 @@ def to_json(webhook: Webhook) -> dict[str, object]:
     }
     if webhook.signing_secret:
         found["signing_secret"] = webhook.signing_secret
+        found["headers"] = dict(webhook.headers)
     return found

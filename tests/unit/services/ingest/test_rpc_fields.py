@@ -50,7 +50,9 @@ def content(described: dict[str, Any]) -> dict[str, Any]:
 
 def message_of(field: FieldDescriptor) -> Descriptor | None:
     message: Descriptor | None = field.message_type
-    return message if message and not message.full_name.startswith("google.") else None
+    if message is None or message.full_name.startswith("google."):
+        return None
+    return None if message.GetOptions().map_entry else message
 
 
 def assert_same(message: Descriptor, schema: dict[str, Any]) -> None:

@@ -59,6 +59,17 @@ class Settings(TlsSettings):
         30, description="Days that a day of the log is retained after its last message has closed"
     )
 
+    notice_from: str = Field(
+        "",
+        description="Sender of the mail to an account when a webhook is disabled, at a domain of"
+        " the tenant of the API key; empty: none is sent",
+    )
+    api_url: str = Field(
+        "http://127.0.0.1:8025/v1",
+        description="URL of the API through which events sends mail of its own",
+    )
+    api_key: str = Field("", repr=False, description="API key of a tenant with that domain")
+
     tracking_listen: str = Field(
         "",
         description="Address of the listener for tracking and unsubscribe links, host:port; empty:"
@@ -121,6 +132,12 @@ class Settings(TlsSettings):
         ge=1,
         description="Maximum number of orders in an hour; Let's Encrypt allows 300 in three hours",
     )
+
+    @model_validator(mode="after")
+    def _can_send_notices(self) -> "Settings":
+        if self.notice_from and not self.api_key:
+            raise ValueError("EVENTS_NOTICE_FROM needs EVENTS_API_KEY.")
+        return self
 
     @model_validator(mode="after")
     def _can_have_certificates(self) -> "Settings":

@@ -4,9 +4,10 @@ from base64 import b64encode
 
 import msgspec
 
-from kernel.dial import Dialer, parse_url_target
-from kernel.http_connection import HttpConnection
+from kernel.dial import Dialer
+from kernel.http_post import post
 
+USER_AGENT = "TLS-RPT/1"
 KEY_MAX = 256  # characters of an idempotency key
 
 
@@ -23,6 +24,7 @@ class EmailApi:
         ValueError if the API refuses it."""
         body = {"raw": b64encode(raw).decode(), "to": to, "tags": [{"name": tag}]}
         fields = {
+            "User-Agent": USER_AGENT,
             "Content-Type": "application/json",
             "Authorization": f"Bearer {self._key}",
             "Idempotency-Key": idempotency_key[:KEY_MAX],
@@ -32,18 +34,3 @@ class EmailApi:
 
     async def close(self) -> None:
         await self._dialer.close()
-
-
-async def post(dialer: Dialer, url: str, body: bytes, *, fields: dict[str, str]) -> None:
-    """Raises OSError, or ValueError unless the response is 2xx."""
-    target = parse_url_target(url)
-    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-    start = f"POST {target.path} HTTP/1.1\r\nHost: {target.authority}\r\nUser-Agent: TLS-RPT/1\r\n"
-    head = f"{start}{lines}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-    connection = await dialer.connect(target, HttpConnection)
-    try:
-        response = await connection.send(head.encode() + body)
-    finally:
-        connection.close()
-    if not 200 <= response.status < 300:
-        raise ValueError(f"HTTP {response.status}")

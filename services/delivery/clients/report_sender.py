@@ -8,10 +8,11 @@ import dns.exception
 import dns.resolver
 
 from kernel.dial import Dialer
+from kernel.http_post import post
 from kernel.resolver import text_of
 from mail import tls_rpt
 from mail.tls_rpt import TlsReport
-from services.delivery.clients.email_api import EmailApi, post
+from services.delivery.clients.email_api import USER_AGENT, EmailApi
 
 TIMEOUT_S = 30.0
 DNS_TIMEOUT_S = 10.0
@@ -69,7 +70,7 @@ class ReportSender:
     async def _send_to(self, uri: str, report: TlsReport) -> None:
         """Raises OSError, or ValueError."""
         if self._api is None or not uri.startswith("mailto:"):
-            fields = {"Content-Type": "application/tlsrpt+gzip"}
+            fields = {"User-Agent": USER_AGENT, "Content-Type": "application/tlsrpt+gzip"}
             await post(self._dialer, uri, report.encode(), fields=fields)
             return
         to = uri.removeprefix("mailto:")

@@ -21,6 +21,7 @@ from services.events.api import EventsServicer
 from services.events.api.tracking.hosts import TrackingHosts
 from services.events.api.webhooks import WebhookDependencies
 from services.events.app.certificates import create_host_tls
+from services.events.app.notices import Notices, create_notices
 from services.events.app.tracking import Tracking, create_tracking
 from services.events.clients import WebhookClient
 from services.events.clients.brands import TenantBrands
@@ -39,6 +40,7 @@ DAY_S = 86_400.0
 ACCOUNTS_INTERVAL_S = 600.0
 RECOVERY_INTERVAL_S = 1.0
 FOLD_INTERVAL_S = 1.0
+NOTICE_INTERVAL_S = 5.0
 # To plan a batch statement over day partitions each time would cost more than to run it.
 SESSION_SETTINGS = {"plan_cache_mode": "force_generic_plan"}
 
@@ -58,12 +60,14 @@ class Dependencies:
     webhooks: WebhookDispatcher
     tracking: Tracking
     figures_lease: Lease
+    notices: Notices | None
 
     async def close(self) -> None:
         await close_in_order(
             self.webhooks.drain,
             self.figures_lease.release,
             *self.tracking.parts,
+            *([self.notices.close] if self.notices else []),
             self.outbox.drain,
             self.kafka.close,
             self.client.close,
@@ -128,6 +132,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
             settings, kafka, database=database, outbox=outbox, health=health, brands=brands
         ),
         Lease(database, "events", "figures", lease_s=settings.lease_s),
+        create_notices(settings, database, brands),
     )
 
 
@@ -213,6 +218,8 @@ def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
         (FOLD_INTERVAL_S, figures.run_once),
         (DAY_S, figures.delete_expired),
     ]
+    if deps.notices is not None:
+        actions.append((NOTICE_INTERVAL_S, deps.notices.loop.run_once))
     return [deps.figures_lease.maintain, *create_loops(actions, deps.health)]
 
 
@@ -224,4 +231,5 @@ def webhook_config(settings: Settings) -> WebhookConfig:
         settings.webhook_probe_interval_s,
         settings.webhook_poll_interval_s,
         settings.webhook_lease_s,
+        bool(settings.notice_from),
     )

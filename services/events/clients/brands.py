@@ -1,4 +1,6 @@
-"""The brand of a tenant's account."""
+"""The brand of a tenant's account, and its address."""
+
+import asyncio
 
 from contracts.ingest.v1.directory_pb2 import Account, Tenant
 from contracts.ingest.v1.directory_pb2 import Brand as BrandRecord
@@ -37,6 +39,17 @@ class TenantBrands:
         if is_record_id(brand_id):
             await self._records.wait_for([brand_id])
         return self.brands.named(brand_id)
+
+    async def billing_email_of(self, owner_id: str, *, account_wide: bool) -> str:
+        """Of the account, or of the tenant's account; empty if there is none. Waits a few seconds
+        for new records."""
+        await asyncio.gather(self._tenants.replayed.wait(), self._accounts.replayed.wait())
+        account_id = owner_id
+        if not account_wide:
+            tenant = (await self._tenants.wait_for([owner_id])).get(owner_id)
+            account_id = tenant.account_id if tenant is not None else ""
+        account = (await self._accounts.wait_for([account_id])).get(account_id)
+        return account.billing_email if account is not None and not account.deleted else ""
 
     def are_known(self) -> bool:
         """Whether the records have arrived."""

@@ -34,8 +34,9 @@ class WebhookAttemptResult:
 
 
 class WebhookAttemptRecorder:
-    """on_failures_counted: called with the consecutive failures of endpoints that failed.
-    unwritten_failures: failures since the last success that are not in the database yet.
+    """notify: whether the owners of disabled endpoints get a mail. on_failures_counted: called with
+    the consecutive failures of endpoints that failed. unwritten_failures: failures since the last
+    success that are not in the database yet.
     """
 
     def __init__(
@@ -45,12 +46,14 @@ class WebhookAttemptRecorder:
         *,
         health: DependencyHealth,
         probe_s: float,
+        notify: bool,
         on_failures_counted: Callable[[Mapping[str, int]], None],
     ) -> None:
         self._database = database
         self._outbox = outbox
         self._health = health
         self._probe_s = probe_s
+        self._notify = notify
         self._on_failures_counted = on_failures_counted
         self.unwritten_failures: Counter[str] = Counter()
         self._failing: set[str] = set()  # endpoints with failures in the database
@@ -128,7 +131,7 @@ class WebhookAttemptRecorder:
         return [record for record in disabled if record is not None]
 
     async def _disable(self, tx: Transaction, endpoint_id: str, reason: str) -> Outgoing | None:
-        found = await webhooks.disable(tx, endpoint_id, reason=reason)
+        found = await webhooks.disable(tx, endpoint_id, reason=reason, notify=self._notify)
         if found is None:
             return None
         owner_id, now = found

@@ -63,6 +63,7 @@ class WebhookConfig:
     probe_s: float
     poll_s: float
     lease_s: float
+    notify: bool
 
 
 class WebhookDispatcher:
@@ -91,6 +92,7 @@ class WebhookDispatcher:
             outbox,
             health=health,
             probe_s=config.probe_s,
+            notify=config.notify,
             on_failures_counted=self._failures.update,
         )
         self._queues: dict[str, EndpointQueue] = {}

@@ -64,12 +64,17 @@ async def count_failures(
     return [(row[0], row[1], row[2]) for row in rows]
 
 
-async def disable(tx: Transaction, endpoint_id: str, *, reason: str) -> tuple[str, datetime] | None:
-    """Disable an endpoint; returns its owner and the time, or None if it was disabled already."""
+async def disable(
+    tx: Transaction, endpoint_id: str, *, reason: str, notify: bool
+) -> tuple[str, datetime] | None:
+    """Disable an endpoint; returns its owner and the time, or None if it was disabled already.
+    notify: whether its owner gets a mail, at most one a day."""
     rows = await tx.rows(
-        "UPDATE events.webhooks SET enabled = false, disabled_reason = %s"
+        "UPDATE events.webhooks SET enabled = false, disabled_reason = %s, disabled_at = now(),"
+        " notice_due_at = CASE WHEN %s AND coalesce(noticed_at < now() - interval '1 day', true)"
+        " THEN now() END"
         " WHERE id = %s AND enabled RETURNING owner_id::text, now()",
-        (reason, endpoint_id),
+        (reason, notify, endpoint_id),
     )
     return (rows[0][0], rows[0][1]) if rows else None
 
@@ -184,7 +189,7 @@ async def update(tx: Transaction, endpoint_id: str, changes: EndpointChanges) ->
         " svix_headers = coalesce(%(svix_headers)s, svix_headers),"
         " headers = nullif(coalesce(%(headers)s::bytea, headers), ''),"
         " disabled_reason = CASE WHEN %(enabled)s::bool IS NULL THEN disabled_reason ELSE '' END,"
-        " failures = 0, failing_since = NULL, probe_at = NULL"
+        " failures = 0, failing_since = NULL, probe_at = NULL, notice_due_at = NULL"
         f" WHERE id = %(id)s AND deleted_at IS NULL RETURNING {PUBLIC_COLUMNS}",
         {"id": endpoint_id, **asdict(changes)},
     )

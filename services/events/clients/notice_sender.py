@@ -1,0 +1,36 @@
+"""Sends notices through the API of this installation."""
+
+import asyncio
+
+import msgspec
+
+from kernel.dial import Dialer
+from kernel.http_post import post
+from services.events.domain.notice import DisabledEndpoint, notice_of
+
+TIMEOUT_S = 30.0
+
+
+class NoticeSender:
+    """url: with /v1. key: of a tenant with the domain of the sender."""
+
+    def __init__(self, dialer: Dialer, url: str, key: str, *, sender: str) -> None:
+        self._dialer = dialer
+        self._url = f"{url}/emails"
+        self._key = key
+        self._sender = sender
+
+    async def send(self, endpoint: DisabledEndpoint, *, to: str) -> None:
+        """It is durable when this returns; a repeat is sent once. Raises OSError, or ValueError if
+        the API refuses it."""
+        body = msgspec.json.encode(notice_of(endpoint, sender=self._sender, to=to))
+        fields = {
+            "Content-Type": "application/json",
+            "Authorization": f"Bearer {self._key}",
+            "Idempotency-Key": endpoint.notice_key,
+        }
+        async with asyncio.timeout(TIMEOUT_S):
+            await post(self._dialer, self._url, body, fields=fields)
+
+    async def close(self) -> None:
+        await self._dialer.close()

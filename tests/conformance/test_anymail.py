@@ -1,4 +1,5 @@
-"""Django's mail through the Resend backend of django-anymail, unchanged, against /v1."""
+"""Django's mail through the Resend backend of django-anymail, unchanged, against /v1; its webhook
+view, with Svix's names of the signature."""
 
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -6,13 +7,20 @@ from typing import Any
 
 import django
 import pytest
-from anymail.exceptions import AnymailRequestsAPIError
+from anymail.exceptions import AnymailRequestsAPIError, AnymailWebhookValidationFailure
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives, get_connection
+from django.test import RequestFactory
 
+from kernel import clock
+from services.events.domain.request_headers import svix_names
+from services.events.domain.signature import SECRET_BYTES, secret_text, signature_headers
+from services.events.domain.webhook_attempt import public_event_id, webhook_payload
 from tests.support.engine import DOMAIN, Engine
 from tests.support.sandbox import await_captured
 
+SECRET = bytes(range(SECRET_BYTES))
+EVENT_ID = public_event_id("01a21f53-a046-7000-ad48-4b5d37e1b20f")
 FROM = f"Shop <hello@{DOMAIN}>"
 
 
@@ -74,3 +82,38 @@ def test_a_refusal_names_its_reason(connection: Any) -> None:  # noqa: ANN401
         mail.send()
     assert caught.value.status_code == 403
     assert "elsewhere.example" in str(caught.value)
+
+
+def post_to_view(body: bytes, secret: bytes) -> int:
+    """Sign a request and have the view of anymail respond; it has the secret SECRET."""
+    from anymail.webhooks.resend import ResendTrackingWebhookView
+
+    signed = signature_headers([secret], EVENT_ID, timestamp=clock.now_ms() // 1000, body=body)
+    fields = {**signed, **svix_names(signed)}
+    request = RequestFactory().post("/", body, content_type="application/json", headers=fields)
+    view = ResendTrackingWebhookView.as_view(signing_secret=secret_text(SECRET))
+    return int(view(request).status_code)
+
+
+@pytest.mark.usefixtures("connection")  # which configures Django
+def test_the_webhook_view_reads_an_event_and_refuses_another_signature() -> None:
+    from anymail.signals import tracking
+
+    found: list[Any] = []
+
+    def receive(event: Any, **_: object) -> None:  # noqa: ANN401 - anymail has no types
+        found.append(event)
+
+    tracking.connect(receive)
+    data = {"email_id": "e1", "to": ["ann@example.net"], "created_at": "2026-11-27T23:25:03.409Z"}
+    body = webhook_payload(
+        EVENT_ID, "email.delivered", created_at="2026-11-27T23:25:03.622Z", tenant_id=None,
+        data=data,
+    )  # fmt: skip
+
+    assert post_to_view(body, SECRET) == 200
+    [event] = found
+    assert (event.event_type, event.recipient) == ("delivered", "ann@example.net")
+    assert (event.message_id, event.event_id) == ("e1", EVENT_ID)
+    with pytest.raises(AnymailWebhookValidationFailure):
+        post_to_view(body, SECRET[::-1])

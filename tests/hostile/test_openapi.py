@@ -39,6 +39,7 @@ UNKNOWN_HERE = (
     "overflow_pool_id", "feedback_domain_id",
     "warmup", "dedicated", "weight", "pool_id", "egress_id", "site", "ramp", "track_opens",
     "track_clicks", "tracking_mode", "list_unsubscribe", "open_tracking", "click_tracking",
+    "domain_ids", "headers", "since",
 )  # fmt: skip
 # Paths that other methods read as the id of an email, a mailbox or a suppression.
 LIKE_IDS = {
@@ -203,7 +204,8 @@ def test_the_api_conforms_to_its_document(
 def beyond(case: Case[Any]) -> Iterator[Any]:
     """Constraints that the document cannot express: exclusive parameters, days of one month, the
     owner of an object, the current time, addresses that may be in a batch once, the state and the
-    families of addresses of an egress source, and `batch` not being an id."""
+    families of addresses of an egress source, names that headers of webhooks must not have, and
+    `batch` not being an id."""
     query, body = case.query or {}, case.body if isinstance(case.body, dict) else {}
     both = query.get("after") and query.get("before")
     addresses = body.get("addresses")

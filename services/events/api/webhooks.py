@@ -108,9 +108,8 @@ class WebhookRpcs:
             row = await webhooks.insert(tx, endpoint, limit=ENDPOINTS_MAX)
         if row is None:
             whose = "tenant" if tenant_id else "account"
-            raise RequestError(
-                f"the {whose} has the maximum of {ENDPOINTS_MAX} webhooks. Delete one first."
-            )
+            detail = f"the {whose} has the maximum of {ENDPOINTS_MAX} webhooks. Delete one first."
+            raise RequestError(detail, grpc.StatusCode.FAILED_PRECONDITION)
         return CreateWebhookResponse(
             webhook=to_proto(row, secret=secret_text(secret), headers=request.headers)
         )

@@ -33,8 +33,8 @@ class RecoverWebhook(RequestModel):
     """since, until: ISO 8601; until is now by default. types: of events; all that the webhook
     subscribes to if empty or absent."""
 
-    since: Annotated[str, Meta(max_length=64)]
-    until: Annotated[str, Meta(max_length=64)] | None = None
+    since: Annotated[str, Meta(min_length=1, max_length=64)]
+    until: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
     types: EventTypes = msgspec.field(default_factory=list)
 
 

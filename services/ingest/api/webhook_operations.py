@@ -23,7 +23,7 @@ OPERATIONS = {
     "get /v1/webhooks": Operation("listWebhooks", list_of(WebhookResponse), access=SPANNING),
     "get /v1/webhooks/{webhook_id}": Operation("getWebhook", WebhookResponse, access=SPANNING),
     "patch /v1/webhooks/{webhook_id}": Operation(
-        "updateWebhook", WebhookResponse, {"status": "disabled"}, access=SPANNING
+        "updateWebhook", WebhookResponse, {"status": "enabled"}, access=SPANNING
     ),
     "post /v1/webhooks/{webhook_id}/signing-secret/rotate": Operation(
         "rotateWebhookSecret", WebhookResponse, {"grace_s": 86_400}, access=SPANNING

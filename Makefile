@@ -1,7 +1,7 @@
 # The only front door. Everything it needs goes into .venv, from the hashes in requirements/.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-unit check proto bench bench-scheduler bench-mail simulate faults up lock clean
+.PHONY: help run test test-unit check proto bench bench-scheduler bench-mail bench-figures simulate faults up lock clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
@@ -61,6 +61,9 @@ bench-scheduler: .venv/dev ## Ticks with many tenants, sources and waiting messa
 
 bench-mail: .venv/dev ## What composing and signing cost (ARGS as for bench)
 	@exec python -m bench.mail $(ARGS)
+
+bench-figures: .venv/dev ## What counting costs events, and how fast figures are read (ARGS="--messages N --json FILE")
+	@exec python -m bench.figures $(ARGS)
 
 simulate: .venv/dev ## Warm up new sources at simulated receivers, beside other senders (ARGS="--seeds 200", --json FILE, --picture FILE)
 	@exec python -m bench.simulation $(ARGS)

@@ -33,7 +33,7 @@ COMMANDS = {
     "queues": "Scheduled queues: what waits, why, and how to cancel it.",
     "suppressions": "Suppressions: addresses that mail must not be sent to.",
     "webhooks": "Webhooks: endpoints that receive events.",
-    "tail": "Print the events of emails as they happen.",
+    "figures": "Figures: what became of mail.",
     "limits": "Limits: what each scope may use, and what it has used.",
 }
 IN_STACK = ("up", "migrate", "database-urls")

@@ -175,12 +175,7 @@ def operations_of_the_api(request: pytest.FixtureRequest) -> Any:  # noqa: ANN40
 
 
 # From a fixture, because otherwise each worker generates the requests when it collects the tests.
-# A stream never ends.
-@(
-    schemathesis.pytest.from_fixture("operations_of_the_api")
-    .exclude(path="/v1/emails/events/stream")
-    .parametrize()
-)
+@schemathesis.pytest.from_fixture("operations_of_the_api").parametrize()
 @settings(
     max_examples=EXAMPLES,
     deadline=None,

@@ -2,7 +2,7 @@
 also after repeats, kills and a count from the log."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from math import isnan
 from pathlib import Path
 from random import Random
@@ -16,10 +16,12 @@ from contracts.events.v1.events_service_pb2 import (
     GetMetricsResponse,
     MetricsFilter,
 )
+from kernel.database import Database
 from kernel.embedded.folder import free_port
 from kernel.rpc import RpcError
 from services.events.domain.figures.definitions import COUNTER_NAMES, CUBES, VALUES_MAX
 from services.events.store.figures.deltas import COLUMNS
+from services.events.store.figures.recount import recount_day
 from tests.support.events import KEY, TOKEN, Running, ScenarioRunner, run_scenario, until
 from tests.support.figure_counts import Counted, count
 from tests.support.figures import HOURS, Life, lives
@@ -213,6 +215,34 @@ def test_figures_are_counted_once_when_the_folding_process_is_killed(
     process.start(OBM_FAILPOINTS=f"events.figures.{place}=kill")
     process.wait(300)
     run_scenario(second)
+
+
+def test_a_count_of_the_log_finds_what_differs(run_scenario: ScenarioRunner) -> None:
+    async def scenario(events: Running) -> None:
+        random, now = Random(11), datetime.now(UTC)
+        some = lives(random, 80, tenants=[str(uuid4())], now=now)
+        await publish(events, some, random)
+        await wait_counted(events, some)
+        days = {life.accepted_at.date() for life in some}
+        database = Database(events.database.system("events"), connections_max=1, name="test")
+        try:
+            found = [await recount_day(database, day) for day in days]
+            assert sum(one.messages for one in found) >= len(some)
+            assert [one.differences for one in found] == [[]] * len(days)
+            day = next(life.accepted_at.date() for life in some if not life.test)
+            with events.database.connect() as connection:
+                connection.execute(
+                    "UPDATE events.stats_day SET accepted = accepted + 1 WHERE axis = 1"
+                    " AND cube = 2 AND day = %s AND tenant_id = %s AND dimensions = %s",
+                    ((day - date(1970, 1, 1)).days, some[0].tenant_id, [""]),
+                )
+            [difference] = (await recount_day(database, day)).differences
+        finally:
+            await database.close()
+        assert difference.cell.measure == "accepted"
+        assert difference.in_roll_ups == difference.in_log + 1
+
+    run_scenario(scenario)
 
 
 def test_rates_times_and_machines_are_metrics_too(run_scenario: ScenarioRunner) -> None:

@@ -34,12 +34,9 @@ KEY = new_secret_key()
 
 
 class Running:
-    """A running events service. call: an RPC. stop: set to stop the service."""
+    """A running events service. call: an RPC."""
 
-    def __init__(
-        self, kafka: Kafka, peer: RpcClient, database: FreshDatabase, stop: asyncio.Event
-    ) -> None:
-        self.stop = stop
+    def __init__(self, kafka: Kafka, peer: RpcClient, database: FreshDatabase) -> None:
         self.kafka = kafka
         self.peer = peer
         self.database = database
@@ -149,7 +146,7 @@ async def running(
     peer = RpcClient("events", f"127.0.0.1:{port}", TOKEN)
     try:
         await wait_until_served(peer, service)
-        yield Running(kafka, peer, database, stop)
+        yield Running(kafka, peer, database)
     finally:
         await peer.close()
         await kafka.close()

@@ -14,7 +14,7 @@ from kernel import clock
 from kernel.database import Database, RowOwner, Transaction
 from kernel.rpc import Context, RequestError, map_errors
 from services.events.api.requests import owner_of
-from services.events.domain.figures.counting import Cell, Change, count, sender_of
+from services.events.domain.figures.counting import Cell, Change, Measure, count, sender_of
 from services.events.domain.figures.definitions import (
     AXES,
     EMAIL,
@@ -192,18 +192,17 @@ def sums_of_emails(
                 if isinstance(measure, str):
                     sums.counters[measure] += number
                 else:
-                    sums.histograms[measure[0]][measure[1]] += number
+                    sums.histograms[Timing(measure[0])][measure[1]] += number
     return totals, data if query.dimensions else {}
 
 
-def _counts_of(
-    message: EmailFacts, axis: Axis
-) -> Iterator[tuple[Cell, str | tuple[Timing, int], int]]:
+def _counts_of(message: EmailFacts, axis: Axis) -> Iterator[tuple[Cell, Measure, int]]:
     """On an axis: with the hour of the acceptance in the place of that of the event."""
     change = Change(message.tenant_id, message.message_id, None, message.facts)
     cohort = sender_of(change, message.facts).cohort
-    for (cell, measure), number in count(message.facts).items():
-        yield cell._replace(hour=cohort) if axis == Axis.SENT else cell, measure, number
+    for cell, numbers in count(message.facts).items():
+        for measure, number in numbers.items():
+            yield cell._replace(hour=cohort) if axis == Axis.SENT else cell, measure, number
 
 
 def response_of(

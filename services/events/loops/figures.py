@@ -11,7 +11,7 @@ from services.events.domain.figures.definitions import DAYS_KEPT_DAYS, HOURS_KEP
 from services.events.domain.figures.facts import HOUR_MS
 from services.events.store.figures import folding
 
-BATCH = 2_000
+BATCH = 5_000
 EXPIRED_BATCH = 1_000
 TABLES = {
     "hour": "hour", "hour_times": "hour", "day": "day", "day_times": "day", "values": "day"

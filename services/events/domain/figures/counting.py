@@ -5,8 +5,7 @@ add with and without it. So the figures result from the events in any order, and
 messages can be counted anew from the log.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -61,36 +60,51 @@ class Change(NamedTuple):
     after: MessageFacts | None
 
 
-# Of a counter by name, or of a bucket of a histogram.
-Measure = str | tuple[Timing, int]
-Counts = dict[tuple[Cell, Measure], int]
+# Of a counter by name, or of a bucket of a histogram: the number of a Timing, and the bucket. Plain
+# integers, because hashing a member of an enumeration takes as long as the rest of an addition.
+Measure = str | tuple[int, int]
+Counts = dict[Cell, dict[Measure, int]]
+FIRST_ATTEMPT, DELIVERY = int(Timing.FIRST_ATTEMPT), int(Timing.DELIVERY)
+COLUMNS = {int(timing): timing.name.lower() for timing in Timing}
 
 
 class Delta(NamedTuple):
-    """Counts to add. Of histograms: the buckets, from 1; a negative one is to be taken away."""
+    """Numbers to add."""
 
     sender: Sender
     cell: Cell
-    counters: dict[str, int]
-    timings: dict[Timing, list[int]]
+    numbers: dict[Measure, int]
 
 
 def deltas_of(changes: Iterable[Change]) -> list[Delta]:
     """One for each sender and cell of which something changes."""
-    sums: dict[tuple[Sender, Cell], dict[Measure, int]] = defaultdict(lambda: defaultdict(int))
+    sums: dict[tuple[Sender, Cell], dict[Measure, int]] = {}
     for change in changes:
         if change.after is None or change.after is change.before:
             continue
         counts = count(change.after)
         if change.before is not None:
-            for key, number in count(change.before).items():
-                counts[key] = counts.get(key, 0) - number
+            subtract(counts, count(change.before))
         sender = None
-        for (cell, measure), number in counts.items():
-            if number:
+        for cell, numbers in counts.items():
+            if numbers:
                 sender = sender or sender_of(change, change.after)
-                sums[sender, cell][measure] += number
-    return [found for (sender, cell), some in sums.items() if (found := _delta(sender, cell, some))]
+                add(sums.setdefault((sender, cell), {}), numbers)
+    return [Delta(*key, numbers) for key, numbers in sums.items() if numbers]
+
+
+def add(sums: dict[Measure, int], numbers: Mapping[Measure, int], sign: int = 1) -> None:
+    """Without zeros in the sums."""
+    for measure, number in numbers.items():
+        if total := sums.get(measure, 0) + sign * number:
+            sums[measure] = total
+        else:
+            sums.pop(measure, None)
+
+
+def subtract(counts: Counts, others: Counts) -> None:
+    for cell, numbers in others.items():
+        add(counts.setdefault(cell, {}), numbers, -1)
 
 
 def sender_of(change: Change, facts: MessageFacts) -> Sender:
@@ -106,38 +120,23 @@ def sender_of(change: Change, facts: MessageFacts) -> Sender:
     )
 
 
-def _delta(sender: Sender, cell: Cell, sums: dict[Measure, int]) -> Delta | None:
-    counters: dict[str, int] = {}
-    timings: dict[Timing, list[int]] = {}
-    for measure, number in sums.items():
-        if isinstance(measure, str):
-            if number:
-                counters[measure] = number
-        elif number:
-            timing, bucket = measure
-            signed = bucket + 1 if number > 0 else -bucket - 1
-            timings.setdefault(timing, []).extend([signed] * abs(number))
-    return Delta(sender, cell, counters, timings) if counters or timings else None
-
-
 def count(facts: MessageFacts) -> Counts:
     """What a message adds: nothing before its accept is known."""
     counts: Counts = {}
     if not facts.accepted_ms:
         return counts
-    accepted = Cell(hour_of(facts.accepted_ms))
-    counts[accepted, "accepted"] = 1
-    counts[accepted, "bytes"] = facts.octets
+    accepted: dict[Measure, int] = {"accepted": 1, "bytes": facts.octets}
     if facts.held:
-        counts[accepted, "held"] = 1
+        accepted["held"] = 1
+    counts[Cell(hour_of(facts.accepted_ms))] = accepted
     if facts.first_attempt:
         _count_sending(counts, facts)
     if facts.closed or facts.bounced_ms:
         _count_end(counts, facts)
     if facts.complained_ms:
-        counts[_last(facts, facts.complained_ms), "complained"] = 1
+        counts.setdefault(_last(facts, facts.complained_ms), {})["complained"] = 1
     if facts.unsubscribed_ms:
-        counts[_last(facts, facts.unsubscribed_ms), "unsubscribed"] = 1
+        counts.setdefault(_last(facts, facts.unsubscribed_ms), {})["unsubscribed"] = 1
     if facts.opens or facts.clicks or facts.machine_opens or facts.machine_clicks:
         _count_engagement(counts, facts)
     return counts
@@ -145,20 +144,20 @@ def count(facts: MessageFacts) -> Counts:
 
 def _count_sending(counts: Counts, facts: MessageFacts) -> None:
     sent = Cell(hour_of(facts.assigned_ms or facts.accepted_ms), facts.first_place)
-    counts[sent, "sent"] = 1
+    counts.setdefault(sent, {})["sent"] = 1
     start_ms = max(facts.accepted_ms, facts.due_ms)
     if facts.attempted_ms:
         cell = Cell(hour_of(facts.attempted_ms), facts.first_place)
         bucket = bucket_of(facts.attempted_ms - start_ms)
-        counts[cell, (Timing.FIRST_ATTEMPT, bucket)] = 1
+        counts.setdefault(cell, {})[FIRST_ATTEMPT, bucket] = 1
     if facts.delivered_ms:
         bucket = bucket_of(facts.delivered_ms - start_ms)
-        counts[_last(facts, facts.delivered_ms), (Timing.DELIVERY, bucket)] = 1
+        counts.setdefault(_last(facts, facts.delivered_ms), {})[DELIVERY, bucket] = 1
     if facts.deferrals:
         first = Cell(hour_of(facts.deferred_ms), facts.deferred_place)
-        counts[first, "delivery_delayed"] = 1
+        counts.setdefault(first, {})["delivery_delayed"] = 1
         for one in facts.deferrals:
-            counts[Cell(one.hour, one.place), "deferrals"] = one.number
+            counts.setdefault(Cell(one.hour, one.place), {})["deferrals"] = one.number
 
 
 def _count_end(counts: Counts, facts: MessageFacts) -> None:
@@ -170,14 +169,14 @@ def _count_end(counts: Counts, facts: MessageFacts) -> None:
         cls = facts.bounce_class or UNCLASSIFIED
         late = _last(facts, facts.bounced_ms)._replace(bounce_class=cls)
         _count_bounce(counts, late)
-        counts[late, "bounced_async"] = 1
+        counts.setdefault(late, {})["bounced_async"] = 1
     if facts.closed == CLOSED_STATE_DELIVERED:
-        counts[cell, "delivered"] = 1
-        counts[cell, "delivered_later" if facts.deferrals else "delivered_first"] = 1
+        counts.setdefault(cell, {})["delivered"] = 1
+        counts.setdefault(cell, {})["delivered_later" if facts.deferrals else "delivered_first"] = 1
     elif facts.closed in ENDS:
-        counts[cell, ENDS[facts.closed]] = 1
+        counts.setdefault(cell, {})[ENDS[facts.closed]] = 1
         if facts.closed == CLOSED_STATE_FAILED and facts.reason == BLOCKED:
-            counts[cell, "blocked"] = 1
+            counts.setdefault(cell, {})["blocked"] = 1
 
 
 ENDS: dict[int, str] = {
@@ -188,8 +187,8 @@ ENDS: dict[int, str] = {
 
 
 def _count_bounce(counts: Counts, cell: Cell) -> None:
-    counts[cell, "bounced"] = 1
-    counts[cell, _type_of(cell.bounce_class)] = 1
+    counts.setdefault(cell, {})["bounced"] = 1
+    counts.setdefault(cell, {})[_type_of(cell.bounce_class)] = 1
 
 
 @lru_cache(maxsize=1_000)
@@ -212,7 +211,7 @@ def _count_engagement(counts: Counts, facts: MessageFacts) -> None:
     }
     for name, at_ms in firsts.items():
         if at_ms:
-            counts[_last(facts, at_ms), name] = 1
+            counts.setdefault(_last(facts, at_ms), {})[name] = 1
     tallies = {
         "opened": facts.opens,
         "clicked": facts.clicks,
@@ -221,7 +220,7 @@ def _count_engagement(counts: Counts, facts: MessageFacts) -> None:
     }
     for name, some in tallies.items():
         for one in some:
-            counts[Cell(one.hour, facts.last_place), name] = one.number
+            counts.setdefault(Cell(one.hour, facts.last_place), {})[name] = one.number
 
 
 def _first(*moments_ms: int) -> int:
@@ -234,9 +233,10 @@ def _last(facts: MessageFacts, at_ms: int) -> Cell:
 
 
 def row_of(delta: Delta) -> dict[str, Any]:
-    """The row of a delta, by column; counters that do not change are left out."""
+    """The row of a delta, by column; counters that do not change are left out. Of histograms: the
+    buckets, from 1; a negative one is to be taken away."""
     sender, cell = delta.sender, delta.cell
-    return {
+    row: dict[str, Any] = {
         "tenant_id": sender.tenant_id,
         "cohort": sender.cohort,
         "hour": cell.hour,
@@ -248,6 +248,12 @@ def row_of(delta: Delta) -> dict[str, Any]:
         "egress_id": cell.place.egress_id,
         "site": cell.place.site,
         "bounce_class": cell.bounce_class,
-        **delta.counters,
-        **{timing.name.lower(): buckets for timing, buckets in delta.timings.items()},
     }
+    for measure, number in delta.numbers.items():
+        if isinstance(measure, str):
+            row[measure] = number
+        else:
+            timing, bucket = measure
+            signed = bucket + 1 if number > 0 else -bucket - 1
+            row.setdefault(COLUMNS[timing], []).extend([signed] * abs(number))
+    return row

@@ -4,12 +4,11 @@ Facts are stored with the state of the message. Each event is merged once, becau
 are new in the log are.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from copy import copy
-from types import MappingProxyType
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import msgspec
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from contracts.delivery.v1.events_pb2 import (
@@ -29,7 +28,7 @@ from contracts.events.v1.events_pb2 import (
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from contracts.router.v1.events_pb2 import CLOSED_STATE_FAILED, DeliveryAssigned, MessageClosed
 from contracts.shield.v1.events_pb2 import VERDICT_HOLD, MessageScreened
-from services.events.domain.log_event import EventKind, LogEvent, is_test
+from services.events.domain.log_event import LogEvent, is_test
 
 HOUR_MS = 3_600_000
 HOURS_MAX = 4_000_000  # in the year 2426: a bad time must not break a batch
@@ -98,6 +97,7 @@ class MessageFacts(msgspec.Struct, array_like=True, gc=False):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(MessageFacts).decode
+_copy: Callable[[MessageFacts], MessageFacts] = MessageFacts.__copy__  # type: ignore[attr-defined]
 
 
 def encode_facts(facts: MessageFacts | None) -> bytes:
@@ -112,13 +112,13 @@ def merge_facts(facts: MessageFacts | None, log_events: Iterable[LogEvent]) -> M
     """The facts after these events, which are new; None of test mail. The given ones stay."""
     merged = None
     for log_event in log_events:
-        merge = MERGES.get(log_event.kind)
+        merge = MERGES.get(type(log_event.payload))
         if merge is None:
             continue
         if merged is None:
             if is_test(log_event):
                 return None
-            merged = MessageFacts() if facts is None else copy(facts)
+            merged = MessageFacts() if facts is None else _copy(facts)
         merge(merged, log_event.payload)
     return facts if merged is None else merged
 
@@ -233,17 +233,15 @@ def _add(tallies: tuple[Tally, ...], at_ms: int, place: Place = NOWHERE) -> tupl
 
 
 Merge = Callable[[MessageFacts, Any], None]
-MERGES: Mapping[EventKind, Merge] = MappingProxyType(
-    {
-        EventKind.ACCEPTED: _accepted,
-        EventKind.SCREENED: _screened,
-        EventKind.ASSIGNED: _assigned,
-        EventKind.ATTEMPTED: _attempted,
-        EventKind.CLOSED: _closed,
-        EventKind.BOUNCE: _bounced,
-        EventKind.COMPLAINT: _complained,
-        EventKind.OPENED: _opened,
-        EventKind.CLICKED: _clicked,
-        EventKind.UNSUBSCRIBED: _unsubscribed,
-    }
-)
+MERGES: dict[type[Message], Merge] = {
+    MessageAccepted: _accepted,
+    MessageScreened: _screened,
+    DeliveryAssigned: _assigned,
+    DeliveryAttempted: _attempted,
+    MessageClosed: _closed,
+    BounceReceived: _bounced,
+    ComplaintReceived: _complained,
+    MessageOpened: _opened,
+    LinkClicked: _clicked,
+    RecipientUnsubscribed: _unsubscribed,
+}

@@ -15,7 +15,11 @@ from services.events.domain.figures.definitions import (
     Timing,
 )
 
-NEXT = "SELECT id FROM events.stats_deltas ORDER BY id LIMIT %s"
+# As text, because a list of so many numbers takes time to decode and to encode.
+NEXT = """
+SELECT count(*), coalesce(array_agg(id), '{}')::text
+FROM (SELECT id FROM events.stats_deltas ORDER BY id LIMIT %s) AS next
+"""
 REMOVE = "DELETE FROM events.stats_deltas WHERE id = ANY(%s::bigint[])"
 
 AXES = f"(VALUES ({int(Axis.EVENT)}, delta.hour), ({int(Axis.SENT)}, delta.cohort))"
@@ -83,9 +87,9 @@ TIMED = ", ".join(str(int(cube.id)) for cube in CUBES if cube.timed)
 def _fold_counters(span: str, at: str, cubes: str) -> str:
     names = ", ".join(COUNTER_NAMES)
     sums = ", ".join(f"coalesce(sum({name}), 0)" for name in COUNTER_NAMES)
-    added = ", ".join(f"{name} = rolled.{name} + excluded.{name}" for name in COUNTER_NAMES)
+    added = ", ".join(f"{name} = t.{name} + excluded.{name}" for name in COUNTER_NAMES)
     return f"""
-INSERT INTO events.stats_{span} AS rolled (tenant_id, cube, axis, {span}, dimensions, {names})
+INSERT INTO events.stats_{span} AS t (tenant_id, cube, axis, {span}, dimensions, {names})
 SELECT tenant_id, cube, axis, {at}, dimensions, {sums} FROM ({CELLS}) AS cells
 WHERE cube IN ({cubes})
 GROUP BY tenant_id, cube, axis, {at}, dimensions ORDER BY 1, 2, 3, 4, 5
@@ -111,12 +115,16 @@ ON CONFLICT (tenant_id, cube, axis, {span}, dimensions, timing, bucket)
 
 
 ALL = ", ".join(str(int(cube.id)) for cube in CUBES)
-FOLDS = (
-    ADMIT,
-    _fold_counters("hour", "at", HOURLY),
-    _fold_counters("day", "at / 24", ALL),
-    _fold_times("hour", "at"),
-    _fold_times("day", "at / 24"),
+# psycopg parses a statement each time if it is longer than 4,096 characters.
+FOLDS = tuple(
+    " ".join(statement.split())
+    for statement in (
+        ADMIT,
+        _fold_counters("hour", "at", HOURLY),
+        _fold_counters("day", "at / 24", ALL),
+        _fold_times("hour", "at"),
+        _fold_times("day", "at / 24"),
+    )
 )
 EXPIRED = (
     "DELETE FROM events.stats_{table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM events.stats_{table}"
@@ -126,12 +134,12 @@ EXPIRED = (
 
 async def fold_deltas(tx: Transaction, limit: int) -> int:
     """Fold the next deltas; returns how many."""
-    ids = [row[0] for row in await tx.rows(NEXT, (limit,))]
-    if ids:
+    [(count, ids)] = await tx.rows(NEXT, (limit,))
+    if count:
         for statement in FOLDS:
             await tx.execute(statement, {"ids": ids})
         await tx.execute(REMOVE, (ids,))
-    return len(ids)
+    return int(count)
 
 
 async def delete_expired(tx: Transaction, table: str, *, span: str, before: int, limit: int) -> int:

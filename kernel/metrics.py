@@ -7,7 +7,7 @@ registry = CollectorRegistry()
 ACCEPT_BUCKETS_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
 
 consumed = Counter(
-    "obm_consumer_records", "Records processed, by consumer.", ["consumer"], registry=registry
+    "obm_consumer_records", "Records processed, by consumer group.", ["consumer"], registry=registry
 )
 skipped = Counter(
     "obm_consumer_records_skipped",
@@ -24,7 +24,7 @@ dead_lettered = Counter(
 published = Counter("obm_producer_records", "Records acknowledged by Kafka.", registry=registry)
 lag = Gauge(
     "obm_consumer_lag_records",
-    "Records between the committed offset and the end of the topic, by consumer.",
+    "Records between the committed offset and the end of the topic, by consumer group.",
     ["consumer"],
     registry=registry,
 )

@@ -79,6 +79,10 @@ def contract_of(event: Descriptor) -> EventContract:
     return EventContract(event)
 
 
+def is_express(topic: str) -> bool:
+    return topic.endswith(".express")
+
+
 def event_id(event: Message) -> str:
     """uuid5(type, natural key): an event keeps its id when it is published again.
 

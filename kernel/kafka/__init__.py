@@ -22,7 +22,7 @@ from kernel.errors import Unavailable
 from kernel.health import DependencyHealth
 from kernel.kafka.cancellation import finish_despite_cancel
 from kernel.kafka.connections import handle_resets
-from kernel.kafka.consumer import BATCH_RECORDS_MAX, ConsumerWorker
+from kernel.kafka.consumer import BATCH_RECORDS_MAX, ConsumerWorker, subscriptions
 from kernel.kafka.groups import has_consumed, partitions_of, unassigned_partitions
 from kernel.kafka.producer import BatchingProducer
 from kernel.kafka.replay import ReplayedTopic
@@ -34,6 +34,9 @@ from kernel.tasks import run_concurrently, supervise
 from kernel.topics import contract_of
 
 POLL_TIMEOUT_MS = 20  # FastStream waits twice as long on an empty poll
+BULK_POLL_TIMEOUT_MS = 200
+FETCH_MAX_WAIT_MS = 500
+BULK_FETCH_MAX_WAIT_MS = 5_000
 POLL_INTERVAL_MAX_MS = 2**31 - 1  # keep the partitions while waiting for a database
 COMMIT_INTERVAL_S = 1.0
 STOP_TIMEOUT_S = 5.0  # for a broker that does not respond
@@ -147,7 +150,7 @@ class Kafka:
         self._ended = asyncio.get_running_loop().create_future()
         self._idle.clear()
         broker = self._new_broker()
-        workers = [self._new_worker(broker, group) for group in self._streams]
+        workers = [one for group in self._streams for one in self._new_workers(broker, group)]
         try:
             await retry_while_unavailable(partial(start, broker), self.health)
             self._workers = workers
@@ -173,14 +176,25 @@ class Kafka:
             log_level=logging.DEBUG,
         )
 
-    def _new_worker(self, broker: KafkaBroker, group: str) -> ConsumerWorker:
-        worker = ConsumerWorker(self._streams[group], group, self.prefix, self._fail)
+    def _new_workers(self, broker: KafkaBroker, group: str) -> list[ConsumerWorker]:
+        workers: list[ConsumerWorker] = []
+        stream = self._streams[group]
+        for own, names in subscriptions(group, stream.events).items():
+            topics = [self.prefix + name for name in names]
+            express = workers[-1] if workers else None
+            worker = ConsumerWorker(stream, own, topics, self.prefix, self._fail, express)
+            self._subscribe(broker, worker)
+            workers.append(worker)
+        return workers
+
+    def _subscribe(self, broker: KafkaBroker, worker: ConsumerWorker) -> None:
         subscribe = broker.subscriber(
             *worker.names,
-            group_id=group,
+            group_id=worker.group,
             batch=True,
             max_records=BATCH_RECORDS_MAX,
-            batch_timeout_ms=POLL_TIMEOUT_MS,
+            batch_timeout_ms=BULK_POLL_TIMEOUT_MS if worker.express else POLL_TIMEOUT_MS,
+            fetch_max_wait_ms=BULK_FETCH_MAX_WAIT_MS if worker.express else FETCH_MAX_WAIT_MS,
             max_poll_interval_ms=POLL_INTERVAL_MAX_MS,
             session_timeout_ms=self._session_ms,
             heartbeat_interval_ms=self._session_ms // 4,
@@ -190,7 +204,6 @@ class Kafka:
             listener=worker,
         )
         subscribe(worker.on_batch)
-        return worker
 
     async def _stop(self, broker: KafkaBroker) -> None:
         """Drain: batches in progress may still publish. A consumer that hangs is abandoned."""
@@ -226,9 +239,8 @@ class Kafka:
         return sum(ends.values())
 
     async def has_consumed(self, group: str, event: type[Message], *, before: datetime) -> bool:
-        """Whether a group has processed all events of a type that were published before a
-        moment."""
-        names = [self.prefix + name for name in contract_of(event.DESCRIPTOR).names]
+        """Whether a group that consumes this type of event alone has processed all that were
+        published before a moment."""
         consumer = self._consumer()
         admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap_servers)
         try:
@@ -236,13 +248,17 @@ class Kafka:
                 raise Unavailable("kafka")
             await finish_despite_cancel(consumer.start())
             await finish_despite_cancel(admin.start())
-            return await has_consumed(
-                consumer,
-                admin,
-                group=self.prefix + group,
-                partitions=partitions_of(names, cluster),
-                before_ms=int(before.timestamp() * 1000),
-            )
+            for own, names in subscriptions(self.prefix + group, [event]).items():
+                topics = [self.prefix + name for name in names]
+                if not await has_consumed(
+                    consumer,
+                    admin,
+                    group=own,
+                    partitions=partitions_of(topics, cluster),
+                    before_ms=int(before.timestamp() * 1000),
+                ):
+                    return False
+            return True
         except KafkaError as error:
             raise Unavailable("kafka") from error
         finally:

@@ -1,4 +1,4 @@
-"""Consuming: processed offsets and priorities of one consumer."""
+"""Consuming: which consumers a stream has, and the processed offsets of each."""
 
 import asyncio
 import logging
@@ -12,39 +12,50 @@ from faststream.kafka import KafkaMessage
 from google.protobuf.message import Message
 
 from kernel import metrics
-from kernel.batch_pacer import BatchPacer
+from kernel.batch_pacer import BUSY_PER_S, EXPRESS_BUSY_PER_S, BatchPacer
 from kernel.processor import Record, StreamProcessor
-from kernel.topics import contract_of
+from kernel.topics import contract_of, is_express
 
 BATCH_RECORDS_MAX = 500
 COMMIT_TIMEOUT_S = 5.0
 BULK_SHARE = 10  # while express has a backlog, every tenth batch is bulk's
+GIVE_WAY_MAX_S = 1.0
 
 logger = logging.getLogger(__name__)
 
 
+def subscriptions(group: str, events: Sequence[type[Message]]) -> dict[str, list[str]]:
+    """Group → topics, express first. If a stream has one type of event, each of its priorities has
+    a consumer of its own: a fetch that lingers for bulk would hold up express."""
+    contracts = [contract_of(event.DESCRIPTOR) for event in events]
+    if len(contracts) == 1 and (priorities := contracts[0].topic.priorities):
+        names = zip(priorities, contracts[0].names, strict=True)
+        return {f"{group}-{priority}": [name] for priority, name in names}
+    return {group: [name for contract in contracts for name in contract.names]}
+
+
 @dataclass
 class ConsumerWorker(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Runs a processor on the batches of one consumer; tracks processed offsets and priorities."""
+    """Runs a processor on the batches of one consumer, and tracks processed offsets. group, names:
+    with the prefix. express: the worker that goes first."""
 
     stream: StreamProcessor[Message]
     group: str
+    names: Sequence[str]  # of the topics
     prefix: str
     fail: Callable[[BaseException], None]
-    names: list[str] = field(init=False)  # of the topics, express first
+    express: "ConsumerWorker | None" = None
     consumer: AIOKafkaConsumer | None = None
     batches: int = 0
+    batch_done: asyncio.Event = field(default_factory=asyncio.Event)
     ended: bool = False
     processed: dict[TopicPartition, int] = field(default_factory=dict)
     pace: BatchPacer = field(init=False)
 
     def __post_init__(self) -> None:
-        self.pace = BatchPacer(self.stream.linger_s)
-        self.names = [
-            self.prefix + name
-            for event in self.stream.events
-            for name in contract_of(event.DESCRIPTOR).names
-        ]
+        express = any(is_express(name) for name in self.names) and len(self.names) == 1
+        busy_per_s = EXPRESS_BUSY_PER_S if express else BUSY_PER_S
+        self.pace = BatchPacer(self.stream.linger_s, busy_per_s=busy_per_s)
 
     async def on_batch(self, batch: KafkaMessage) -> None:
         # FastStream swallows every error of a handler, even SystemExit, and polls again; a later
@@ -61,45 +72,36 @@ class ConsumerWorker(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             await self.stream.handle([record_of(raw, self.prefix) for raw in raws])
             self.processed.update(next_offsets(raws))
+            self.batches += 1
+            self.batch_done.set()
             if lingers:
                 await self.pace.wait_turn()
                 self.consumer.resume(*self.consumer.assignment())
-            await self._prioritize(self.consumer)
+            if self.express is not None:
+                await self._give_way(self.express)
         except Exception as error:
             self.ended = True
             self.fail(error)
 
-    @property
-    def _prioritizes(self) -> bool:
-        return len(self.names) > 1 and len(self.stream.events) == 1
+    async def _give_way(self, express: "ConsumerWorker") -> None:
+        """Wait while express has a backlog, for nine of its batches. If it stands still, bulk does
+        not."""
+        last = express.batches + BULK_SHARE - 1
+        while express.batches < last and await express.has_backlog():
+            express.batch_done.clear()
+            try:
+                async with asyncio.timeout(GIVE_WAY_MAX_S):
+                    await express.batch_done.wait()
+            except TimeoutError:
+                return
 
-    async def _prioritize(self, consumer: AIOKafkaConsumer) -> None:
-        """Express first, and a tenth of the batches from bulk while express has a backlog.
-
-        Partitions are paused only if the others are known to have records: then the next batch is
-        certain to come, and it resumes them.
-        """
-        if not self._prioritizes:
-            return
-        assigned = consumer.assignment()
-        express = [tp for tp in assigned if tp.topic == self.names[0]]
-        bulk = [tp for tp in assigned if tp.topic != self.names[0]]
-        self.batches += 1
-        consumer.resume(*assigned)
-        if not await self._backlog(consumer, express):
-            return
-        if self.batches % BULK_SHARE:
-            consumer.pause(*bulk)
-        elif await self._backlog(consumer, bulk):
-            consumer.pause(*express)
-
-    async def _backlog(
-        self, consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]
-    ) -> bool:
+    async def has_backlog(self) -> bool:
         """Whether records are known to be waiting; the end is known after the first fetch."""
-        for tp in partitions:
-            end = consumer.highwater(tp)
-            if end is not None and end > await consumer.position(tp):
+        if self.consumer is None or self.ended:
+            return False
+        for tp in self.consumer.assignment():
+            end = self.consumer.highwater(tp)
+            if end is not None and end > await self.consumer.position(tp):
                 return True
         return False
 
@@ -109,7 +111,9 @@ class ConsumerWorker(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         assigned = self.consumer.assignment()
         offsets = {tp: offset for tp, offset in self.processed.items() if tp in assigned}
-        metrics.lag.labels(self.stream.name).set(self._lag(self.consumer, offsets))
+        metrics.lag.labels(self.group.removeprefix(self.prefix)).set(
+            self._lag(self.consumer, offsets)
+        )
         try:
             if offsets:
                 async with asyncio.timeout(COMMIT_TIMEOUT_S):

@@ -2,10 +2,10 @@
 
 import asyncio
 import zlib
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
@@ -13,12 +13,14 @@ from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import KafkaError
 
 from contracts.kernel.v1.outbox_pb2 import Outgoing
-from kernel import clock, metrics
-from kernel.batch_pacer import BatchPacer
+from kernel import metrics
+from kernel.batch_pacer import EXPRESS_BUSY_PER_S, BatchPacer
 from kernel.errors import Unavailable
 from kernel.kafka.cancellation import finish_despite_cancel
+from kernel.kafka.pending_sends import PartitionRecords, PendingSend, fill_batch
 from kernel.kafka.topics import RECORD_BYTES_MAX
 from kernel.tasks import cancel_and_wait
+from kernel.topics import is_express
 
 BATCH_BYTES_MAX = 512 * 1024
 LINGER_S = 0.08  # a request costs broker and consumers as much as twenty records
@@ -27,33 +29,6 @@ START_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 5.0
 
 Partition: TypeAlias = tuple[str, int]  # topic without the prefix, and number
-
-
-class PendingSend:
-    """The records of one caller. unacknowledged: how many of them are."""
-
-    __slots__ = ("done", "records", "unacknowledged")
-
-    def __init__(self, records: Sequence[Outgoing]) -> None:
-        self.records = records
-        self.unacknowledged = len(records)
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def acknowledge(self, records: int) -> None:
-        self.unacknowledged -= records
-        if not self.unacknowledged and not self.done.done():
-            self.done.set_result(None)
-
-    def fail(self, error: BaseException) -> None:
-        if not self.done.done():
-            self.done.set_exception(error)
-
-
-class PartitionRecords(NamedTuple):
-    """The records of a caller for one partition."""
-
-    sending: PendingSend
-    records: list[Outgoing]
 
 
 class BatchingProducer:
@@ -77,6 +52,8 @@ class BatchingProducer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         self._pace = BatchPacer(LINGER_S)
+        self._express_pace = BatchPacer(LINGER_S, busy_per_s=EXPRESS_BUSY_PER_S)
+        self._new_express = asyncio.Event()  # records that may not wait for the pace of the others
         self._starting = asyncio.Lock()
 
     async def start(self) -> None:
@@ -165,6 +142,8 @@ class BatchingProducer:
                 raise ValueError(f"{record.topic}: {size} bytes exceed {RECORD_BYTES_MAX}")
         sending = PendingSend(records)
         self._new_sends.append(sending)
+        if any(is_express(record.topic) for record in records):
+            self._new_express.set()
         self._wake()
         await sending.done
 
@@ -178,7 +157,7 @@ class BatchingProducer:
     async def _drain(self) -> None:
         try:
             while self._new_sends or self._ready():
-                await self._pace.wait_turn()
+                await self._wait_turn()
                 try:
                     await self.start()
                     self._send_ready(self._producer)
@@ -186,6 +165,20 @@ class BatchingProducer:
                     self._fail_all(error)
         finally:
             self._sender = None
+
+    async def _wait_turn(self) -> None:
+        """A few express records do not wait for the pace of all others, and take along what
+        waits."""
+        if (wait_s := self._pace.wait_s) <= 0:
+            return
+        if self._express_pace.is_busy:
+            await self._pace.wait_turn()
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                if not any(is_express(topic) for topic, _ in self._ready()):
+                    await self._new_express.wait()
+                await self._express_pace.wait_turn()
 
     def _fail_all(self, error: Exception) -> None:
         for sending in self._new_sends:
@@ -208,20 +201,23 @@ class BatchingProducer:
     def _send_ready(self, producer: AIOKafkaProducer) -> None:
         """Send one batch to each partition that has records and no batch in flight."""
         new_sends, self._new_sends = self._new_sends, []
+        self._new_express.clear()
         partitions: dict[str, int] = {}
         for sending in new_sends:
             self._assign_partitions(producer, sending, partitions)
-        started = 0
+        started = Counter[bool]()
         for partition in self._ready():
             builder = producer.create_batch()
             taken = fill_batch(builder, self._waiting[partition])
             if not self._waiting[partition]:
                 del self._waiting[partition]
             if taken:
-                started += sum(taken.values())
+                started[is_express(partition[0])] += sum(taken.values())
                 self._in_flight.add(partition)
                 self._spawn(self._deliver(producer, partition, builder=builder, taken=taken))
-        self._pace.start_batch(started)
+        self._pace.start_batch(started.total())
+        if express := started[True]:
+            self._express_pace.start_batch(express)
 
     def _assign_partitions(
         self, producer: AIOKafkaProducer, sending: PendingSend, partitions: dict[str, int]
@@ -299,35 +295,3 @@ def unavailable_error(cause: BaseException) -> Unavailable:
     error = Unavailable("kafka")
     error.__cause__ = cause
     return error
-
-
-def fill_batch(builder: Any, waiting: deque[PartitionRecords]) -> dict[PendingSend, int]:  # noqa: ANN401 - as above
-    """Add records until the batch is full; return the number per caller. Records of callers that
-    failed or were cancelled are skipped: they are sent again."""
-    taken: dict[PendingSend, int] = {}
-    while waiting:
-        sending, records = waiting[0]
-        if not sending.done.done():
-            count = append_records(builder, records)
-            if count:
-                taken[sending] = count
-            if count < len(records):
-                del records[:count]
-                break
-        waiting.popleft()
-    return taken
-
-
-def append_records(builder: Any, records: Sequence[Outgoing]) -> int:  # noqa: ANN401 - as above
-    """Add records; return how many fit. At least one does: a batch accepts any first record."""
-    now_ms = clock.now_ms()
-    for count, record in enumerate(records):
-        appended = builder.append(
-            timestamp=now_ms,
-            key=record.key if record.HasField("key") else None,
-            value=record.value if record.HasField("value") else None,
-            headers=list(record.headers.items()),
-        )
-        if appended is None:
-            return count
-    return len(records)

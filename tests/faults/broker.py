@@ -17,7 +17,7 @@ OUTAGE_S = 10.0
 PIPELINE = (
     "ingest.message-accepted.v1.express",
     "shield.message-screened.v1.express",
-    "router.delivery-assigned.v1",
+    "router.delivery-assigned.v1.express",
     "delivery.delivery-attempted.v1",
     "router.message-closed.v1",
 )

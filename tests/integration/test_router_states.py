@@ -135,8 +135,8 @@ class BrokerlessRouter:
         )
 
     def events(self, kind: type[Message]) -> list[Any]:
-        topic = contract_of(kind.DESCRIPTOR).topic.name
-        return [kind.FromString(record.value) for record in self.published if record.topic == topic]
+        topics = contract_of(kind.DESCRIPTOR).names
+        return [kind.FromString(one.value) for one in self.published if one.topic in topics]
 
     async def close(self) -> None:
         await self.outbox.drain()

@@ -20,7 +20,7 @@ from google.protobuf.message import Message
 from contracts.delivery.v1.events_pb2 import DeliveryAttempted
 from contracts.ingest.v1.content_pb2 import Content, Header
 from contracts.ingest.v1.directory_pb2 import Domain, Tenant
-from contracts.ingest.v1.events_pb2 import MessageContext
+from contracts.ingest.v1.events_pb2 import PRIORITY_EXPRESS, MessageContext
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MxHost
 from kernel import clock, service
 from kernel.content import SealedContent, open_store
@@ -128,6 +128,7 @@ class Harness:
         one = DeliveryAssigned(
             message_id=context.message_id,
             site=site or at or "nowhere",
+            priority=context.priority or PRIORITY_EXPRESS,
             context=context,
             ehlo="out.sender.example",
             mx_hosts=hosts or [mx_host(host, n) for n, host in enumerate(at.split(",")) if host],

@@ -4,7 +4,7 @@ import asyncio
 import io
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +29,7 @@ from kernel.content import open_store
 from kernel.crypto import new_secret_key
 from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
+from kernel.kafka.consumer import subscriptions
 from kernel.rpc import RpcServer
 from kernel.service import Service, run_services
 from kernel.topics import contract_of, encode
@@ -243,9 +244,16 @@ class IngestHarness:
 
     @asynccontextmanager
     async def reader(self, group: str, event: type[Message]) -> AsyncIterator[None]:
-        """A consumer of all records, from the beginning until the end of the block."""
+        """Consumers of all records, from the beginning until the end of the block."""
+        async with AsyncExitStack() as readers:
+            for own, names in subscriptions(group, [event]).items():
+                await readers.enter_async_context(self._reader(own, names))
+            yield
+
+    @asynccontextmanager
+    async def _reader(self, group: str, names: list[str]) -> AsyncIterator[None]:
         consumer = AIOKafkaConsumer(
-            *(self.prefix + name for name in contract_of(event.DESCRIPTOR).names),
+            *(self.prefix + name for name in names),
             bootstrap_servers=self.bootstrap_servers,
             group_id=self.prefix + group,
             auto_offset_reset="earliest",

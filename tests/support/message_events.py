@@ -114,6 +114,7 @@ class MessageEvents:
             attempt=attempt,
             egress_id="default",
             site="example.net",
+            priority=PRIORITY_EXPRESS,
             context=self.context,
             assigned_at=stamp(ACCEPTED_AT + timedelta(seconds=attempt * 300 - 1)),
         )

@@ -3,7 +3,7 @@ events."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -38,6 +38,7 @@ from kernel.embedded.folder import free_port
 from kernel.health import DependencyHealth
 from kernel.ids import uuid7_text
 from kernel.kafka import Kafka
+from kernel.kafka.consumer import subscriptions
 from kernel.rpc import RpcClient
 from kernel.service import run_services
 from kernel.topics import contract_of, encode
@@ -115,8 +116,9 @@ class RouterHarness:
     async def listening(self) -> AsyncIterator[None]:
         await self.create_topics()
         types = {
-            self.prefix + contract_of(event.DESCRIPTOR).topic.name: event
+            self.prefix + name: event
             for event in (DeliveryAssigned, MessageClosed, MessageDelayed, SuppressionChanged)
+            for name in contract_of(event.DESCRIPTOR).names
         }
         consumer = AIOKafkaConsumer(
             *types, bootstrap_servers=self.bootstrap_servers, auto_offset_reset="earliest"
@@ -138,10 +140,17 @@ class RouterHarness:
 
     @asynccontextmanager
     async def delivery_consuming(self) -> AsyncIterator[None]:
-        """Consume assignments in delivery's group, without any result."""
+        """Consume assignments in delivery's groups, without any result."""
+        async with AsyncExitStack() as consumers:
+            for group, names in subscriptions("delivery", [DeliveryAssigned]).items():
+                await consumers.enter_async_context(self._consuming(group, names))
+            yield
+
+    @asynccontextmanager
+    async def _consuming(self, group: str, names: list[str]) -> AsyncIterator[None]:
         consumer = AIOKafkaConsumer(
-            self.prefix + contract_of(DeliveryAssigned.DESCRIPTOR).topic.name,
-            group_id=f"{self.prefix}delivery",
+            *(self.prefix + name for name in names),
+            group_id=self.prefix + group,
             bootstrap_servers=self.bootstrap_servers,
             auto_offset_reset="earliest",
             auto_commit_interval_ms=100,

@@ -94,6 +94,7 @@ class Result(_message.Message):
     STEP_FIELD_NUMBER: _builtins.int
     REPLY_TEXT_FIELD_NUMBER: _builtins.int
     DOMAIN_ID_FIELD_NUMBER: _builtins.int
+    CONGESTED_FIELD_NUMBER: _builtins.int
     kind: Global___ResultKind.ValueType
     queue_id: _builtins.str
     egress_id: _builtins.str
@@ -112,6 +113,8 @@ class Result(_message.Message):
     """at most 256 characters"""
     domain_id: _builtins.str
     """of the sender"""
+    congested: _builtins.bool
+    """bulk mail waits for the processor of a delivery process"""
     @_builtins.property
     def assigned_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -136,10 +139,11 @@ class Result(_message.Message):
         step: _builtins.str = ...,
         reply_text: _builtins.str = ...,
         domain_id: _builtins.str = ...,
+        congested: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answered_at", b"answered_at", "assigned_at", b"assigned_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_at", b"answered_at", "assigned_at", b"assigned_at", "bounce_class", b"bounce_class", "code", b"code", "connected", b"connected", "count", b"count", "domain_id", b"domain_id", "egress_id", b"egress_id", "enhanced", b"enhanced", "kind", b"kind", "mx_host", b"mx_host", "outcome", b"outcome", "queue_id", b"queue_id", "reply_text", b"reply_text", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_at", b"answered_at", "assigned_at", b"assigned_at", "bounce_class", b"bounce_class", "code", b"code", "congested", b"congested", "connected", b"connected", "count", b"count", "domain_id", b"domain_id", "egress_id", b"egress_id", "enhanced", b"enhanced", "kind", b"kind", "mx_host", b"mx_host", "outcome", b"outcome", "queue_id", b"queue_id", "reply_text", b"reply_text", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

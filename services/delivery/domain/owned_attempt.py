@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from contracts.ingest.v1.events_pb2 import PRIORITY_BULK
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from services.delivery.domain.tls_policy import NO_POLICY, TlsPolicy
 
@@ -30,3 +31,8 @@ class OwnedAttempt:
     until_s: float
     resumed: bool = False
     policy: TlsPolicy = NO_POLICY
+
+    @property
+    def is_express(self) -> bool:
+        """Whether it goes first; mail that is not bulk does."""
+        return self.assignment.priority != PRIORITY_BULK

@@ -2,7 +2,6 @@
 
 from collections import deque
 
-from contracts.ingest.v1.events_pb2 import PRIORITY_BULK
 from services.delivery.domain.owned_attempt import OwnedAttempt
 
 EXPRESS_WEIGHT = 10  # attempts of express mail for one of bulk mail, while both wait
@@ -19,9 +18,13 @@ class PriorityQueue:
     def __len__(self) -> int:
         return len(self._express) + len(self._bulk)
 
+    @property
+    def express(self) -> int:
+        """Number of express attempts."""
+        return len(self._express)
+
     def push(self, attempt: OwnedAttempt) -> None:
-        is_bulk = attempt.assignment.context.priority == PRIORITY_BULK
-        (self._bulk if is_bulk else self._express).append(attempt)
+        (self._express if attempt.is_express else self._bulk).append(attempt)
 
     def pop(self) -> OwnedAttempt:
         """Raises IndexError if it is empty."""

@@ -243,6 +243,7 @@ class DeliveryDispatcher:
         event = attempted_event(
             attempt.assignment, result, at_ms=clock.now_ms(), duration_ms=duration_ms
         )
+        event.congested = self._renderer.congestion.is_congested
         trace = record_attempt_span(attempt, duration_ms=duration_ms)
         finished = finished_attempt(claim_of(attempt), event, trace)
         saved = await retry_while_unavailable(

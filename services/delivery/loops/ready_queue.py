@@ -21,6 +21,7 @@ class ReadyQueue:
         self._queued = PriorityQueue()
         self._tasks: set[asyncio.Task[None]] = set()
         self._add_timer: asyncio.TimerHandle | None = None
+        self._express_running = 0
 
     @property
     def is_idle(self) -> bool:
@@ -28,9 +29,13 @@ class ReadyQueue:
 
     def enqueue(self, attempt: OwnedAttempt) -> None:
         self._queued.push(attempt)
-        if not self._tasks:
+        may_add = len(self._tasks) < self.pool.connections_max
+        first_express = (
+            attempt.is_express and not self._express_running and self._queued.express == 1
+        )
+        if not self._tasks or (may_add and first_express):
             self._spawn()
-        elif self._add_timer is None and len(self._tasks) < self.pool.connections_max:
+        elif may_add and self._add_timer is None:
             loop = asyncio.get_running_loop()
             self._add_timer = loop.call_later(ADD_TASKS_AFTER_S, self._add_tasks)
 
@@ -56,7 +61,12 @@ class ReadyQueue:
 
     async def _run(self) -> None:
         while self._queued:
-            await self._process(self, self._queued.pop())
+            attempt = self._queued.pop()
+            self._express_running += attempt.is_express
+            try:
+                await self._process(self, attempt)
+            finally:
+                self._express_running -= attempt.is_express
 
     def drain(self) -> list[OwnedAttempt]:
         """Empty the queue, and return the attempts that had not begun."""

@@ -28,12 +28,16 @@ from services.delivery.domain.rendering import (
     prepare_message,
     sign_messages,
 )
+from services.delivery.loops.congestion import Congestion
 from services.delivery.loops.signing_keys import SigningKeys
 
 COMPOSED_MAX = 256  # emails that are cached, for their other recipients
 COMPOSED_BYTES_MAX = 256 * 1024  # a larger email is not cached
 INLINE_BYTES_MAX = 256 * 1024  # larger content is rendered alone, in a thread
 RENDER_BYTES_MAX = 4 * 1024 * 1024  # of content, in one batch
+# While there is a little express mail, bulk mail leaves it room: after each slice it rests for this
+# many times the time that the slice took.
+REST = 2.0
 SLICE = 8  # messages rendered before the event loop runs again: some 5 ms
 
 # A temporary failure of this message alone, such as a 4yz reply.
@@ -85,6 +89,7 @@ class Renderer:
             is_bulk: RenderGroup(self._render, items_max=64, bytes_max=RENDER_BYTES_MAX)
             for is_bulk in (False, True)
         }
+        self.congestion = Congestion()
         self._threaded = {
             is_bulk: RenderGroup(self._render_in_thread, items_max=1) for is_bulk in (False, True)
         }
@@ -99,7 +104,16 @@ class Renderer:
         self._signing_keys.check(context)
         size = context.content_bytes
         groups = self._inline if size <= INLINE_BYTES_MAX else self._threaded
-        return await groups[context.priority == PRIORITY_BULK].submit(assignment, size=size)
+        if context.priority != PRIORITY_BULK:
+            self.congestion.record_express()
+            return await groups[False].submit(assignment, size=size)
+        began_s = clock.monotonic_s()
+        message = await groups[True].submit(assignment, size=size)
+        self.congestion.record_bulk_wait(clock.monotonic_s() - began_s)
+        return message
+
+    def _rest_s(self, took_s: float) -> float:
+        return REST * took_s if self.congestion.is_express_sparse else 0.0
 
     async def _render(
         self, assignments: Sequence[DeliveryAssigned]
@@ -108,7 +122,12 @@ class Renderer:
         cached = {key: self._composed_emails[key] for key in keys if key in self._composed_emails}
         sealed = await self._read_contents([key for key in keys if key not in cached])
         rendered: list[WireMessage | AttemptResult] = []
+        is_bulk = assignments[0].context.priority == PRIORITY_BULK
+        took_s = 0.0
         for start in range(0, len(keys), SLICE):
+            if start:
+                await asyncio.sleep(self._rest_s(took_s) if is_bulk else 0)
+            began_s = clock.monotonic_s()
             end = start + SLICE
             part = zip(assignments[start:end], keys[start:end], strict=True)
             jobs = [
@@ -119,7 +138,7 @@ class Renderer:
             rendered += messages
             cached |= composed_emails
             self._cache(composed_emails)
-            await asyncio.sleep(0)
+            took_s = clock.monotonic_s() - began_s
         return rendered
 
     async def _render_in_thread(

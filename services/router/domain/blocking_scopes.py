@@ -1,5 +1,6 @@
 """Limit scopes that block queues, and when each may have capacity again."""
 
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from services.router.domain.egress import RECHECK_S
@@ -53,3 +54,14 @@ class BlockingScopes:
         while self._heap and self._check_at_s.get(self._heap[0][1]) != self._heap[0][0]:
             heappop(self._heap)
         return self._heap[0][0] if self._heap else None
+
+
+@dataclass(slots=True)
+class QueuesToUnblock:
+    """What to unblock. counts: queues of each scope. tenants: whose pool or limits changed."""
+
+    counts: dict[Scope, int] = field(default_factory=dict)
+    tenants: set[str] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return bool(self.counts or self.tenants)

@@ -8,14 +8,14 @@ whose blocked queues can be unblocked.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 
 from contracts.router.v1.policies_pb2 import PolicyCommand
 from contracts.router.v1.results_pb2 import RESULT_KIND_ATTEMPT, Result
 from services.router.domain.adaptation import AdaptivePolicies
-from services.router.domain.blocking_scopes import BlockingScopes
+from services.router.domain.blocking_scopes import BlockingScopes, QueuesToUnblock
+from services.router.domain.congestion_control import CongestionControl
 from services.router.domain.counters import CounterRow
 from services.router.domain.deficit_round_robin import (
     ActiveQueue,
@@ -50,17 +50,6 @@ UNBLOCKED_MAX = 200  # queues of one scope that are unblocked at a time
 CHECKED_MAX = 500  # scopes that are checked in one tick
 
 
-@dataclass(slots=True)
-class QueuesToUnblock:
-    """What to unblock. counts: queues of each scope. tenants: whose pool or limits changed."""
-
-    counts: dict[Scope, int] = field(default_factory=dict)
-    tenants: set[str] = field(default_factory=set)
-
-    def __bool__(self) -> bool:
-        return bool(self.counts or self.tenants)
-
-
 class Cell:
     """policies: besides the adaptive ones. messages_max: assigned in one tick; the scheduler adapts
     it to how long its ticks take."""
@@ -80,6 +69,7 @@ class Cell:
         self.blocking = BlockingScopes()
         self._context = context
         self.messages_max = messages_max
+        self._congestion = CongestionControl()
         self._queue_turns = QueueTurns()
         self._linger = LingerTracker()
         self._changed_tenants: set[str] = set()
@@ -148,6 +138,7 @@ class Cell:
             pool_sites = self.scopes.sources.restore(one.egress_id, queue.site)
             for scope in (*path, *pool_sites):
                 self.blocking.check_now(scope, now_s=now_s)
+        self._congestion.record_results(results, now_s=now_s)
         self._adapt(results, commands, now_s=now_s)
 
     def apply_results_before_load(
@@ -173,13 +164,16 @@ class Cell:
             assigned_s = unix_s(result.assigned_at)
             self.scopes.ledger.refund(path, result.count, spent_at_s=assigned_s, now_s=now_s)
 
-    def plan(self, active: Sequence[ActiveQueue], *, now_s: float) -> Allocation:
-        """Quotas that fit all scopes."""
+    def plan(
+        self, active: Sequence[ActiveQueue], *, express_only: bool = False, now_s: float
+    ) -> Allocation:
+        """Quotas that fit all scopes. express_only: no bulk mail."""
         return allocate(
             self._queue_turns.sort(active),
             path_of=self.scopes.path_of,
             capacity_of=partial(self.scopes.capacity, now_s=now_s, wanted=self.messages_max),
             batch_max=self.messages_max,
+            bulk_max=0 if express_only else self._congestion.window,
             weight_of=self.adaptive.limits.weight_of,
         )
 
@@ -202,6 +196,7 @@ class Cell:
             result.remainders[queue_id] = QueueRemainder(
                 len(granted) > len(left), later.due_s if later else None
             )
+        self._congestion.record_assigned(result.express, now_s=now_s)
         return result
 
     def _prepare(

@@ -15,10 +15,11 @@ from typing import NamedTuple
 
 from services.router.domain.ledger import Path, Scope, ScopeKind
 from services.router.domain.limits import Capacity, tightest_capacity
-from services.router.domain.message import ScheduledQueue
+from services.router.domain.message import Priority, ScheduledQueue
 
 TURN_MAX = 10  # messages that a tenant is granted at once
 BATCH = Scope(ScopeKind.ENGINE, "batch")  # the messages of one tick
+BULK = Scope(ScopeKind.ENGINE, "bulk")  # those of them that are bulk mail
 
 
 class ActiveQueue(NamedTuple):
@@ -75,12 +76,16 @@ def allocate(
     path_of: Callable[[ScheduledQueue], Path],
     capacity_of: Callable[[Scope], Capacity],
     batch_max: int,
+    bulk_max: float = inf,
     weight_of: Callable[[str], int] = lambda _: 1,
 ) -> Allocation:
     """Allocate quotas that fit all scopes together. queues: the longest waiting comes first.
     weight_of: the turns of a tenant in each round."""
     allocation = Allocation()
-    capacities: dict[Scope, Capacity] = {BATCH: Capacity(batch_max)}
+    capacities = {
+        BATCH: Capacity(batch_max),
+        BULK: Capacity(int(min(batch_max, bulk_max))),
+    }
     by_tenant: dict[str, deque[Turn]] = {}
     for queue in queues:
         path = path_of(queue.queue)
@@ -91,7 +96,8 @@ def allocate(
             allocation.blocked.append(BlockedQueue(queue.queue_id, *exhausted))
         else:
             scarce = [scope for scope in path if capacities[scope].available < batch_max]
-            turn = Turn.of(queue, [BATCH, *scarce])
+            shared = [BATCH, BULK] if queue.queue.priority is Priority.BULK else [BATCH]
+            turn = Turn.of(queue, [*shared, *scarce])
             by_tenant.setdefault(queue.queue.tenant_id, deque()).append(turn)
     available = {scope: capacity.available for scope, capacity in capacities.items()}
     tenants = (turns for one, turns in by_tenant.items() for _ in range(weight_of(one)))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
-from contracts.ingest.v1.events_pb2 import MessageContext
+from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, MessageContext, Priority
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MxHost
 from mail.address import domain_of, user_without_detail
 from services.router.domain.egress import EgressSource
@@ -67,6 +67,11 @@ class DispatchResult:
     closings: list[CloseTransition] = field(default_factory=list)
     requeues: list[Requeue] = field(default_factory=list)
     remainders: dict[str, QueueRemainder] = field(default_factory=dict)
+
+    @property
+    def express(self) -> int:
+        """Number of assignments that are not of bulk mail."""
+        return sum(one.event.priority != PRIORITY_BULK for one in self.assignments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +190,7 @@ def assign(
         signs_for_feedback=route.site in dispatch_context.feedback_sites,
         site_limits=dispatch_context.shaping.of(route.site),
         per_second_max=per_second_max,
+        priority=context.priority,
     ) + time_fields(now_s, not_after_s)
     event = DeliveryAssigned.FromString(stored_event)
     event.message_id = row.message_id
@@ -210,9 +216,11 @@ def assignment_template(
     signs_for_feedback: bool,
     site_limits: SiteLimits,
     per_second_max: float,
+    priority: "Priority.ValueType",
 ) -> bytes:
     """The fields that assignments from one source to one route share, serialized."""
     return DeliveryAssigned(
+        priority=priority,
         egress_id=egress.egress_id,
         site=route.site,
         source_ip=egress.source_ip,

@@ -79,6 +79,7 @@ def attempt_result(same: list[tuple[DeliveryAttempted, AppliedTransition]]) -> R
         mx_host=event.reply.mx,
         bounce_class=event.bounce_class,
         domain_id=event.domain_id,
+        congested=any(one.congested for one, _ in same),
     )
     if event.outcome != ATTEMPT_OUTCOME_DELIVERED:
         add_reply(result, event.reply)

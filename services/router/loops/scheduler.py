@@ -5,13 +5,15 @@ The cell decides; the scheduler is its lease, transaction, publishing and rhythm
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
 
 from google.protobuf.message import Message
 
-from contracts.router.v1.events_pb2 import MessageClosed
+from contracts.ingest.v1.events_pb2 import PRIORITY_BULK
+from contracts.router.v1.events_pb2 import DeliveryAssigned
 from contracts.router.v1.results_pb2 import Results
 from kernel import clock, metrics
 from kernel.database import Transaction
@@ -25,11 +27,12 @@ from kernel.topics import encode
 from services.router.domain.batch_size import BatchSize
 from services.router.domain.cell import Cell
 from services.router.domain.dispatch import DispatchResult
-from services.router.domain.events import ClosedMessage, message_closed, traceparent_of
-from services.router.domain.expiry import expire
+from services.router.domain.events import traceparent_of
 from services.router.domain.ledger import Scope
 from services.router.domain.message import UNRESOLVED, ScheduledQueue
 from services.router.domain.round import Round
+from services.router.loops.assignment_publisher import AssignmentPublisher
+from services.router.loops.message_expiry import MessageExpiry, closed_events
 from services.router.loops.misplaced import MisplacedQueues
 from services.router.loops.takeover import load_cell
 from services.router.store import (
@@ -44,7 +47,6 @@ from services.router.store import (
 from services.router.store.tick import TickSnapshot, read_snapshot
 
 SOURCES_INTERVAL_S = 2.0
-EXPIRED_MAX = 500
 PROMPT_AGE_S = 0.5  # of mail that is assigned promptly; older mail is a backlog
 BUSY_EVENTS_MIN = 16  # events in a tick; from here on, fewer ticks with more events cost less
 
@@ -64,10 +66,11 @@ class SchedulerConfig:
 
 
 class TickResult(NamedTuple):
-    """queues, events: the number that was read, and decided. next_s: when there is something to do.
-    has_due: queues with later work have become due."""
+    """has_bulk: bulk mail is assigned. queues, events: the number that was read, and decided.
+    next_s: when there is something to do. has_due: queues with later work have become due."""
 
     entry: OutboxEntry
+    has_bulk: bool
     queues: int
     events: int
     now_s: float
@@ -98,11 +101,12 @@ class Scheduler:
         self._config = config
         self._health = health
         self._wake_event = asyncio.Event()
+        self._publisher = AssignmentPublisher(lease, outbox, health)
         self._cell: Cell | None = None  # None: it must be read from the database
         self._fence: int | None = None  # the fence with which the cell was read
         self._sources_read_at_s = 0.0
         self._misplaced = MisplacedQueues(lease)
-        self._expired_at_s = 0.0
+        self._expiry = MessageExpiry(config.expire_interval_s)
         self._last_event_count = 0  # in the last tick
         self._after_tenant = queues.FIRST_TENANT
         self._batch = BatchSize(config.messages_max, config.target_s)
@@ -118,6 +122,7 @@ class Scheduler:
 
     def wake(self) -> None:
         """Run the next tick now: there is work."""
+        self._publisher.stop_waiting()
         self._wake_event.set()
 
     def on_results(self) -> None:
@@ -133,24 +138,28 @@ class Scheduler:
 
     async def run(self) -> None:
         """Tick whenever there is work."""
-        while True:
-            wait_s = await retry_while_unavailable(self.tick, self._health)
-            is_busy = self._last_event_count >= BUSY_EVENTS_MIN
-            interval_s = self._config.interval_s / (1 if is_busy else 6)
-            await asyncio.sleep(min(interval_s, wait_s))
-            if wait_s > interval_s:
-                await self._wait_for_wake(wait_s - interval_s)
-
-    async def _wait_for_wake(self, wait_s: float) -> None:
         try:
-            async with asyncio.timeout(wait_s):
+            while True:
+                wait_s = await retry_while_unavailable(self.tick, self._health)
+                if self._publisher.is_busy:
+                    await self._publisher.wait()
+                else:
+                    await self._wait(wait_s)
+        finally:
+            await self._publisher.close()
+
+    async def _wait(self, wait_s: float) -> None:
+        is_busy = self._last_event_count >= BUSY_EVENTS_MIN
+        interval_s = self._config.interval_s / (1 if is_busy else 6)
+        await asyncio.sleep(min(interval_s, wait_s))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, wait_s - interval_s)):
                 await self._wake_event.wait()
-        except TimeoutError:
-            pass
 
     async def tick(self) -> float:
         """Run one tick, if this process is the scheduler. Returns the seconds until the next."""
         self._wake_event.clear()
+        express_only = self._publisher.start_tick()
         if self._fence != self._lease.fence:
             self._cell, self._fence = None, self._lease.fence
         if not self.is_leader:
@@ -160,7 +169,7 @@ class Scheduler:
             cell.messages_max = self._batch.size
             began_s = clock.monotonic_s()
             async with self._lease.transaction() as tx:
-                result = await self._decide(tx, cell)
+                result = await self._decide(tx, cell, express_only=express_only)
                 failpoint("router.tick.in_transaction")
         except Fenced:
             self._cell = None
@@ -169,14 +178,13 @@ class Scheduler:
             self._cell = None  # memory counts capacity as spent that the database did not save
             self._batch.record_failure()
             raise
-        took_s = clock.monotonic_s() - began_s
-        self._batch.record(
-            messages=result.events, queues=result.queues, took_s=took_s, now_s=result.now_s
-        )
+        if not express_only:
+            took_s = clock.monotonic_s() - began_s
+            self._batch.record(
+                messages=result.events, queues=result.queues, took_s=took_s, now_s=result.now_s
+            )
         failpoint("router.tick.committed")
-        with self._lease.publishing():
-            await self._outbox.publish(result.entry, self._health)
-        failpoint("router.tick.published")
+        await self._publisher.publish(result.entry, in_background=result.has_bulk)
         unblocked = await self._unblock_queues(cell, result)
         unblocked |= await self._unblock_misplaced(cell)  # even if others are in every tick
         wait_s = min(cell.next_work_s(), result.next_s) - result.now_s
@@ -187,7 +195,7 @@ class Scheduler:
         await load_cell(self._lease, cell)
         return cell
 
-    async def _decide(self, tx: Transaction, cell: Cell) -> TickResult:
+    async def _decide(self, tx: Transaction, cell: Cell, *, express_only: bool) -> TickResult:
         is_new = self._cell is None
         in_flight, earlier = await results.take_over(tx) if is_new else ([], Results())
         snapshot = await read_snapshot(
@@ -208,8 +216,8 @@ class Scheduler:
         tenants = (one.queue.tenant_id for one in snapshot.active)
         self._after_tenant = max(tenants, default=queues.FIRST_TENANT)
         cell.apply_results(received.results, commands=received.commands, now_s=snapshot.now_s)
-        events: list[Message] = list(await self._expire(tx))
-        events += await self._assign_due(tx, cell, snapshot)
+        events: list[Message] = list(await self._expiry.run_once(tx))
+        events += await self._assign_due(tx, cell, snapshot, express_only=express_only)
         events += await self._save_policies(tx, cell, now_s=snapshot.now_s)
         now = clock.now()
         records = [encode(event, now, traceparent_of(event)) for event in events]
@@ -217,6 +225,7 @@ class Scheduler:
         next_s = inf if snapshot.next_due_s is None else snapshot.next_due_s
         return TickResult(
             await self._outbox.add(tx, records),
+            has_bulk=any(is_bulk(event) for event in events),
             queues=len(snapshot.active),
             events=len(events),
             now_s=snapshot.now_s,
@@ -243,19 +252,11 @@ class Scheduler:
             cell.replace_sources(sources, await directory.load_overflow_pools(tx), now_s=now_s)
             self._sources_read_at_s = clock.monotonic_s()
 
-    async def _expire(self, tx: Transaction) -> list[MessageClosed]:
-        if clock.monotonic_s() - self._expired_at_s < self._config.expire_interval_s:
-            return []
-        rows = await closings.select_expired(tx, limit=EXPIRED_MAX)
-        if len(rows) < EXPIRED_MAX:
-            self._expired_at_s = clock.monotonic_s()
-        return closed_events(await closings.close(tx, [expire(row) for row in rows]))
-
     async def _assign_due(
-        self, tx: Transaction, cell: Cell, snapshot: TickSnapshot
+        self, tx: Transaction, cell: Cell, snapshot: TickSnapshot, *, express_only: bool
     ) -> list[Message]:
         now_s, active = snapshot.now_s, snapshot.active
-        allocation = cell.plan(active, now_s=now_s)
+        allocation = cell.plan(active, express_only=express_only, now_s=now_s)
         due = await assignments.select_due(tx, cell.to_read(active, allocation.quotas))
         if any(rows and rows[0].due_s > now_s - PROMPT_AGE_S for rows in due.values()):
             self._batch.record_prompt(now_s)
@@ -330,7 +331,5 @@ class Scheduler:
         return bool(self._cell and cell.blocking) and await self._misplaced.unblock(cell)
 
 
-def closed_events(closed_messages: Sequence[ClosedMessage]) -> list[MessageClosed]:
-    for closed_message in closed_messages:
-        metrics.closed.labels(closed_message.state).inc()
-    return [message_closed(closed_message) for closed_message in closed_messages]
+def is_bulk(event: Message) -> bool:
+    return isinstance(event, DeliveryAssigned) and event.priority == PRIORITY_BULK

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from kernel import ids
 from kernel.database import Transaction
-from services.router.domain.cell import QueuesToUnblock
+from services.router.domain.blocking_scopes import QueuesToUnblock
 from services.router.domain.counters import CounterRow
 from services.router.domain.deficit_round_robin import ActiveQueue, BlockedQueue
 from services.router.domain.ledger import Scope

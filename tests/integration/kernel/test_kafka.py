@@ -34,6 +34,7 @@ from tests.support.records import all_of
 EXPRESS, BULK = contract_of(MessageScreened.DESCRIPTOR).names
 CLOSED = contract_of(MessageClosed.DESCRIPTOR).topic.name
 SCHEMA = "closer"
+GROUPS = {EXPRESS: "closer-express", BULK: "closer-bulk"}
 
 
 class CrashesBeforePublish(Kafka):
@@ -131,35 +132,37 @@ class Bench:
                 await producer.send(self.prefix + (BULK if bulk else EXPRESS), raw)
 
     @asynccontextmanager
-    async def offsets(self) -> AsyncIterator[AIOKafkaConsumer]:
+    async def offsets(self, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
         """A consumer that reads the group's offsets without joining it."""
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self.bootstrap_servers,
-            group_id=self.prefix + "closer",
+            group_id=self.prefix + GROUPS[topic],
             enable_auto_commit=False,
         )
         async with consumer:
-            consumer.assign(
-                [TopicPartition(self.prefix + t, n) for t in (EXPRESS, BULK) for n in range(12)]
-            )
+            consumer.assign([TopicPartition(self.prefix + topic, n) for n in range(12)])
             yield consumer
 
     async def members(self) -> list[Any]:
-        """The members of the group, from the broker."""
+        """The members of the groups, from the broker."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap_servers)
         await admin.start()
         try:
-            [response] = await admin.describe_consumer_groups([self.prefix + "closer"])
-            return list(response.groups[0][5])
+            members = []
+            for group in GROUPS.values():
+                [response] = await admin.describe_consumer_groups([self.prefix + group])
+                members += response.groups[0][5]
+            return members
         finally:
             await admin.close()
 
     async def all_processed(self) -> None:
-        """Wait until the group has committed all records."""
-        async with self.offsets() as consumer:
-            ends = await consumer.end_offsets(consumer.assignment())
-            while any([(await consumer.committed(tp) or 0) < end for tp, end in ends.items()]):
-                await asyncio.sleep(0.05)
+        """Wait until the groups have committed all records."""
+        for topic in GROUPS:
+            async with self.offsets(topic) as consumer:
+                ends = await consumer.end_offsets(consumer.assignment())
+                while any([(await consumer.committed(tp) or 0) < end for tp, end in ends.items()]):
+                    await asyncio.sleep(0.05)
 
     async def records_on(self, topic: str) -> list[ConsumerRecord]:
         return await all_of(self.prefix + topic, self.bootstrap_servers)
@@ -196,7 +199,7 @@ async def test_records_that_are_consumed_again_change_and_publish_nothing(bench:
     await bench.produce(*events)
     async with bench.consumer():
         await bench.all_processed()
-    async with bench.offsets() as consumer:
+    async with bench.offsets(EXPRESS) as consumer:
         await consumer.commit(dict.fromkeys(consumer.assignment(), 0))
     async with bench.consumer() as outbox:
         await bench.all_processed()

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from kernel import clock
-from kernel.batch_pacer import BatchPacer
+from kernel.batch_pacer import BUSY_S, BatchPacer
 
 
 @pytest.fixture
@@ -46,6 +46,26 @@ def test_after_a_large_batch_the_next_item_waits_once(now_s: list[float]) -> Non
     assert pace.wait_s == pytest.approx(0.1)
     now_s[0] += 0.11
     assert pace.wait_s <= 0
+
+
+def test_it_is_busy_while_batches_are_linger_s_apart(now_s: list[float]) -> None:
+    pace = BatchPacer(0.1, busy_per_s=60)
+    pace.start_batch(1)
+    assert not pace.is_busy
+    for _ in range(10):
+        now_s[0] += 0.05
+        pace.start_batch(6)
+    assert pace.is_busy
+    now_s[0] += 0.1 + BUSY_S
+    assert not pace.is_busy
+
+
+@pytest.mark.usefixtures("now_s")
+def test_a_batch_before_its_turn_makes_the_next_one_wait_longer() -> None:
+    pace = BatchPacer(0.1)
+    for _ in range(3):
+        pace.start_batch(4)
+    assert pace.wait_s == pytest.approx(0.06)
 
 
 @pytest.mark.usefixtures("now_s")

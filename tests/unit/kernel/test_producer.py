@@ -244,3 +244,19 @@ async def test_a_start_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyP
                 await producer.send([Outgoing(topic="a", key=b"k", value=b"v")])
         assert starts == number
     await producer.close()
+
+
+@pytest.mark.parametrize(("topic", "waits"), [("own.express", False), ("own.bulk", True)])
+async def test_an_express_record_does_not_wait_for_the_pace_of_bulk_mail(
+    monkeypatch: pytest.MonkeyPatch, topic: str, waits: bool
+) -> None:
+    monkeypatch.setattr(producer_module, "LINGER_S", 60.0)
+    producer = FakeBatchingProducer()
+    await producer.start_send(*range(PARTITIONS))
+    [fake] = producer.producers
+    fake.topics |= {"p.own.express", "p.own.bulk"}
+    await producer.send([Outgoing(topic="own.bulk", key=b"a", value=b"")] * 60 * 200)
+    sending = asyncio.create_task(producer.send([Outgoing(topic=topic, key=b"a", value=b"")]))
+    done, _ = await asyncio.wait([sending], timeout=0.2)
+    assert (not done) == waits
+    sending.cancel()

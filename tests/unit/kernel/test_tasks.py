@@ -119,7 +119,7 @@ class Consumer:
 @pytest.mark.parametrize("moment", MOMENTS)
 async def test_a_loop_of_commits_ends_at_its_first_cancellation(moment: int) -> None:
     async def commit_repeatedly() -> None:
-        worker = ConsumerWorker(stream(), "g", "", lambda _: None)
+        worker = ConsumerWorker(stream(), "g", ["t"], "", lambda _: None)
         worker.consumer = cast(AIOKafkaConsumer, Consumer())
         worker.processed = {TopicPartition("t", 0): 1}
         while True:

@@ -3,7 +3,7 @@ from uuid import UUID
 
 import pytest
 
-from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, MessageAccepted
+from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, PRIORITY_EXPRESS, MessageAccepted
 from contracts.options.v1.options_pb2 import Topic
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MessageClosed
 from kernel.topics import EVENT_BYTES_MAX, contract_of, encode, event_id
@@ -43,7 +43,9 @@ def test_an_event_without_its_natural_key_is_rejected() -> None:
 
 
 def test_an_assignment_is_keyed_by_egress_and_site() -> None:
-    assigned = DeliveryAssigned(message_id="m", attempt=1, egress_id="e", site="s")
+    assigned = DeliveryAssigned(
+        message_id="m", attempt=1, egress_id="e", site="s", priority=PRIORITY_EXPRESS
+    )
 
     assert encode(assigned, NOW).key == b"e/s"
 

@@ -1,6 +1,6 @@
 """The order in which attempts from one egress source to one site begin."""
 
-from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, PRIORITY_EXPRESS, MessageContext
+from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, PRIORITY_EXPRESS
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from services.delivery.domain.owned_attempt import AttemptKey, OwnedAttempt
 from services.delivery.domain.priority_queue import EXPRESS_WEIGHT, PriorityQueue
@@ -8,7 +8,7 @@ from services.delivery.domain.priority_queue import EXPRESS_WEIGHT, PriorityQueu
 
 def attempt(name: str) -> OwnedAttempt:
     priority = PRIORITY_BULK if name.startswith("bulk") else PRIORITY_EXPRESS
-    assignment = DeliveryAssigned(context=MessageContext(priority=priority))
+    assignment = DeliveryAssigned(priority=priority)
     return OwnedAttempt(AttemptKey(name, 1), assignment, epoch=1, until_s=0.0)
 
 

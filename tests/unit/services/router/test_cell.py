@@ -4,6 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from contracts.ingest.v1.events_pb2 import (
+    PRIORITY_BULK,
+    PRIORITY_EXPRESS,
+    MessageContext,
+    Priority,
+)
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from services.router.domain.adaptation import AdaptationRules
 from services.router.domain.dispatch import Assignment, DispatchResult
@@ -47,6 +53,16 @@ def test_an_assignment_has_a_source_mx_hosts_and_a_deadline() -> None:
     assert (event.attempt, event.egress_id, event.site) == (1, "e1", "site")
     assert (event.ehlo, event.mx_hosts[0].host) == ("mail.test", "mx.site")
     assert event.not_after.seconds == NOW_S + 120
+
+
+@pytest.mark.parametrize("priority", [PRIORITY_EXPRESS, PRIORITY_BULK])
+def test_an_assignment_has_the_priority_of_its_message(priority: Priority.ValueType) -> None:
+    due = due_message()
+    context = MessageContext.FromString(due.context)
+    context.priority = priority
+    found = dispatched(due._replace(context=context.SerializeToString()))
+    assert [one.event.priority for one in found.assignments] == [priority]
+    assert found.express == (priority == PRIORITY_EXPRESS)
 
 
 @pytest.mark.parametrize("is_static", [False, True])

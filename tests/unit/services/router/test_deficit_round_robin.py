@@ -1,5 +1,7 @@
 """Allocation is fair between tenants and fits every limit scope."""
 
+from math import inf
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,6 +34,7 @@ def allocated(
     capacities: dict[Scope, Capacity] | None = None,
     *,
     batch_max: int = 100,
+    bulk_max: float = inf,
     weights: dict[str, int] | None = None,
 ) -> Allocation:
     capacities = capacities or {}
@@ -40,6 +43,7 @@ def allocated(
         path_of=path_of,
         capacity_of=lambda scope: capacities.get(scope, WIDE),
         batch_max=batch_max,
+        bulk_max=bulk_max,
         weight_of=lambda tenant_id: (weights or {}).get(tenant_id, 1),
     )
 
@@ -55,6 +59,17 @@ def test_tenants_share_what_is_scarce_by_their_weights() -> None:
         quotas = allocated(active, capacities, batch_max=400, weights=weights).quotas
         assert sum(quotas.values()) == 400
         assert 90 <= quotas["b/s"] <= 110
+
+
+def test_bulk_mail_of_all_tenants_shares_what_a_tick_may_assign_of_it() -> None:
+    active = queues("a/s/bulk", "b/s/bulk", "a/s", "b/s/urgent")
+    quotas = allocated(active, bulk_max=10, batch_max=1000).quotas
+    assert quotas["a/s/bulk"] + quotas["b/s/bulk"] == 10
+    assert min(quotas["a/s/bulk"], quotas["b/s/bulk"]) > 0
+    assert quotas["a/s"] + quotas["b/s/urgent"] == 990
+    none = allocated(active, bulk_max=0)
+    assert none.quotas.keys() == {"a/s", "b/s/urgent"}
+    assert not none.blocked, "they have their turn in a later tick"
 
 
 def test_a_tenant_with_a_thousand_queues_gets_no_more_than_one_with_a_single_queue() -> None:

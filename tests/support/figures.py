@@ -172,6 +172,7 @@ def _attempt(life: Life, attempt: int, at: datetime, outcome: int, *, code: int)
             attempt=attempt,
             egress_id=ip,
             site=site,
+            priority=ingest.PRIORITY_BULK,
             context=context_of(life),
             assigned_at=stamp(at),
         )

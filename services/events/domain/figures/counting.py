@@ -89,7 +89,9 @@ def deltas_of(changes: Iterable[Change]) -> list[Delta]:
         for cell, numbers in counts.items():
             if numbers:
                 sender = sender or sender_of(change, change.after)
-                add(sums.setdefault((sender, cell), {}), numbers)
+                known = sums.setdefault((sender, cell), numbers)
+                if known is not numbers:
+                    add(known, numbers)
     return [Delta(*key, numbers) for key, numbers in sums.items() if numbers]
 
 
@@ -104,7 +106,10 @@ def add(sums: dict[Measure, int], numbers: Mapping[Measure, int], sign: int = 1)
 
 def subtract(counts: Counts, others: Counts) -> None:
     for cell, numbers in others.items():
-        add(counts.setdefault(cell, {}), numbers, -1)
+        if counts.get(cell) == numbers:  # most cells
+            del counts[cell]
+        else:
+            add(counts.setdefault(cell, {}), numbers, -1)
 
 
 def sender_of(change: Change, facts: MessageFacts) -> Sender:

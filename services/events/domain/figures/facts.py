@@ -125,7 +125,8 @@ def merge_facts(facts: MessageFacts | None, log_events: Iterable[LogEvent]) -> M
 
 def hour_of(moment_ms: int) -> int:
     """Hours since 1970."""
-    return min(max(moment_ms // HOUR_MS, 0), HOURS_MAX)
+    hour = moment_ms // HOUR_MS
+    return hour if 0 <= hour <= HOURS_MAX else min(max(hour, 0), HOURS_MAX)
 
 
 def _ms(stamp: Timestamp) -> int:

@@ -103,7 +103,9 @@ async def measure(
                 while counted and await fold(system):
                     pass
                 cpu_s[counted] += time.process_time() - before
-        times_ms = await query(EventsServicer(system, tenant, webhooks=None), tenants)  # type: ignore[arg-type]
+        nothing: Any = None
+        servicer = EventsServicer(system, tenant, feed=nothing, webhooks=nothing)
+        times_ms = await query(servicer, tenants)
     finally:
         await tenant.close()
         await system.close()

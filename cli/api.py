@@ -139,6 +139,12 @@ class Api:
             while part := response.read(PART_BYTES):
                 yield part
 
+    def lines(self, path: str, *, tenant_id: str) -> Iterator[bytes]:
+        """The lines of a stream, as they come."""
+        headers = {"Accept": "text/event-stream"}
+        with self._open("GET", path, None, headers=headers, tenant_id=tenant_id) as response:
+            yield from response
+
     @contextmanager
     def _open(
         self,

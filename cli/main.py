@@ -34,6 +34,7 @@ COMMANDS = {
     "suppressions": "Suppressions: addresses that mail must not be sent to.",
     "webhooks": "Webhooks: endpoints that receive events.",
     "figures": "Figures: what became of mail.",
+    "tail": "Print the events of emails as they happen.",
     "limits": "Limits: what each scope may use, and what it has used.",
 }
 IN_STACK = ("up", "migrate", "database-urls")

@@ -1,6 +1,14 @@
 """Internal gRPC between services; every call has a deadline."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Sequence,
+)
+from contextlib import aclosing
 from functools import partial, wraps
 from hmac import compare_digest
 from typing import Any, NamedTuple, TypeVar, cast
@@ -81,10 +89,27 @@ class RpcClient:
         try:
             return await method(request, timeout=deadline_s, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
-            if error.code() in UNAVAILABLE_CODES:
-                raise RpcUnavailable(self.name) from error
-            field = str(dict(error.trailing_metadata() or ()).get(FIELD_HEADER, ""))
-            raise RpcError(error.code(), error.details() or "", field) from error
+            raise self._mapped(error) from error
+
+    async def stream(
+        self, method: Callable[..., AsyncIterable[Response]], request: Message
+    ) -> AsyncGenerator[Response, None]:
+        """The responses of a method that streams them, without a deadline; closing it ends the
+        call. Raises RpcUnavailable or RpcError."""
+        call: Any = method(request, metadata=self._metadata)
+        try:
+            async for response in call:
+                yield response
+        except grpc.aio.AioRpcError as error:
+            raise self._mapped(error) from error
+        finally:
+            call.cancel()
+
+    def _mapped(self, error: grpc.aio.AioRpcError) -> Exception:
+        if error.code() in UNAVAILABLE_CODES:
+            return RpcUnavailable(self.name)
+        field = str(dict(error.trailing_metadata() or ()).get(FIELD_HEADER, ""))
+        return RpcError(error.code(), error.details() or "", field)
 
     async def close(self) -> None:
         await self.channel.close()
@@ -213,6 +238,27 @@ def map_errors(
     async def mapped(self: S, request: Q, context: Context) -> R:
         try:
             return await method(self, request, context)
+        except RequestError as error:
+            named = ((FIELD_HEADER, error.field),) if error.field else ()
+            await context.abort(error.code, str(error), named)
+        except Unavailable as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, f"{error} is unavailable")
+
+    return mapped
+
+
+def map_stream_errors(
+    method: Callable[[S, Q, Context], AsyncIterator[R]],
+) -> Callable[[S, Q, Context], AsyncIterator[R]]:
+    """The same for a method with a stream of responses."""
+
+    @wraps(method)
+    async def mapped(self: S, request: Q, context: Context) -> AsyncIterator[R]:
+        responses = cast(AsyncGenerator[R, None], method(self, request, context))
+        try:
+            async with aclosing(responses):
+                async for response in responses:
+                    yield response
         except RequestError as error:
             named = ((FIELD_HEADER, error.field),) if error.field else ()
             await context.abort(error.code, str(error), named)

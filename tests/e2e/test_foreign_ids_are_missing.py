@@ -138,8 +138,8 @@ def test_no_internal_rpc_reads_or_changes_another_tenants_objects(
             # A message context carries its own tenant: only ingest builds them, from rows of the
             # caller.
             fields = method.input_type.fields_by_name
-            if "tenant_id" not in fields or "contexts" in fields:
-                continue
+            if "tenant_id" not in fields or "contexts" in fields or method.server_streaming:
+                continue  # streams have their own test
             missing = dict.fromkeys(owner.ids, MISSING)
             for request, unknown in zip(
                 chain(

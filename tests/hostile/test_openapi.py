@@ -175,7 +175,12 @@ def operations_of_the_api(request: pytest.FixtureRequest) -> Any:  # noqa: ANN40
 
 
 # From a fixture, because otherwise each worker generates the requests when it collects the tests.
-@schemathesis.pytest.from_fixture("operations_of_the_api").parametrize()
+# A stream never ends.
+@(
+    schemathesis.pytest.from_fixture("operations_of_the_api")
+    .exclude(path="/v1/emails/events/stream")
+    .parametrize()
+)
 @settings(
     max_examples=EXAMPLES,
     deadline=None,

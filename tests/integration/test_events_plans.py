@@ -84,7 +84,7 @@ def test_the_endpoints_of_a_batch_are_read_by_an_index(database: FreshDatabase) 
 
     async def rows(sql: str, params: Any) -> list[Any]:  # noqa: ANN401 - of psycopg
         seen.append((sql, params))
-        return [([], [], None, None)]
+        return [([], [], None, None, "1")]
 
     tenants = [str(uuid4()) for _ in range(100)]
     tx = cast(Transaction, SimpleNamespace(rows=rows))

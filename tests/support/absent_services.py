@@ -6,6 +6,7 @@ from typing import Any
 from services.ingest.api.administration import Administration
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.resources import Resources, create_resources
+from services.ingest.api.tenant_slots import TenantSlots
 
 NOTHING: Any = None
 
@@ -32,4 +33,5 @@ def resources_alone(
         ),
         domains=domains,
         suppression_files=NOTHING,
+        slots=TenantSlots(1, 1),
     )  # fmt: skip

@@ -34,9 +34,12 @@ KEY = new_secret_key()
 
 
 class Running:
-    """A running events service. call: an RPC."""
+    """A running events service. call: an RPC. stop: set to stop the service."""
 
-    def __init__(self, kafka: Kafka, peer: RpcClient, database: FreshDatabase) -> None:
+    def __init__(
+        self, kafka: Kafka, peer: RpcClient, database: FreshDatabase, stop: asyncio.Event
+    ) -> None:
+        self.stop = stop
         self.kafka = kafka
         self.peer = peer
         self.database = database
@@ -146,7 +149,7 @@ async def running(
     peer = RpcClient("events", f"127.0.0.1:{port}", TOKEN)
     try:
         await wait_until_served(peer, service)
-        yield Running(kafka, peer, database)
+        yield Running(kafka, peer, database, stop)
     finally:
         await peer.close()
         await kafka.close()

@@ -46,6 +46,11 @@ class EventsServiceStub:
                 request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ListEventsRequest.SerializeToString,
                 response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ListEventsResponse.FromString,
                 _registered_method=True)
+        self.StreamEvents = channel.unary_stream(
+                '/contracts.events.v1.EventsService/StreamEvents',
+                request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.StreamEventsRequest.SerializeToString,
+                response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.StreamEventsResponse.FromString,
+                _registered_method=True)
         self.FindOpen = channel.unary_unary(
                 '/contracts.events.v1.EventsService/FindOpen',
                 request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.FindOpenRequest.SerializeToString,
@@ -136,6 +141,13 @@ class EventsServiceServicer:
 
     def ListEvents(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamEvents(self, request, context):
+        """The public events of emails as they are recorded.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -248,6 +260,11 @@ def add_EventsServiceServicer_to_server(servicer, server):
                     servicer.ListEvents,
                     request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ListEventsRequest.FromString,
                     response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ListEventsResponse.SerializeToString,
+            ),
+            'StreamEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamEvents,
+                    request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.StreamEventsRequest.FromString,
+                    response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.StreamEventsResponse.SerializeToString,
             ),
             'FindOpen': grpc.unary_unary_rpc_method_handler(
                     servicer.FindOpen,
@@ -381,6 +398,33 @@ class EventsService:
             '/contracts.events.v1.EventsService/ListEvents',
             contracts_dot_events_dot_v1_dot_events__service__pb2.ListEventsRequest.SerializeToString,
             contracts_dot_events_dot_v1_dot_events__service__pb2.ListEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/contracts.events.v1.EventsService/StreamEvents',
+            contracts_dot_events_dot_v1_dot_events__service__pb2.StreamEventsRequest.SerializeToString,
+            contracts_dot_events_dot_v1_dot_events__service__pb2.StreamEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,8 @@ class EventsServiceStub:
     def __new__(cls, channel: _aio.Channel) -> EventsServiceAsyncStub: ...
     ListEmails: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListEmailsRequest, _events_service_pb2.ListEmailsResponse]
     ListEvents: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListEventsRequest, _events_service_pb2.ListEventsResponse]
+    StreamEvents: _grpc.UnaryStreamMultiCallable[_events_service_pb2.StreamEventsRequest, _events_service_pb2.StreamEventsResponse]
+    """The public events of emails as they are recorded."""
     FindOpen: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.FindOpenRequest, _events_service_pb2.FindOpenResponse]
     """Returns the messages that are not closed in the log."""
     CreateWebhook: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.CreateWebhookRequest, _events_service_pb2.CreateWebhookResponse]
@@ -68,6 +70,8 @@ class EventsServiceAsyncStub(EventsServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListEmails: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListEmailsRequest, _events_service_pb2.ListEmailsResponse]  # type: ignore[assignment]
     ListEvents: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListEventsRequest, _events_service_pb2.ListEventsResponse]  # type: ignore[assignment]
+    StreamEvents: _aio.UnaryStreamMultiCallable[_events_service_pb2.StreamEventsRequest, _events_service_pb2.StreamEventsResponse]  # type: ignore[assignment]
+    """The public events of emails as they are recorded."""
     FindOpen: _aio.UnaryUnaryMultiCallable[_events_service_pb2.FindOpenRequest, _events_service_pb2.FindOpenResponse]  # type: ignore[assignment]
     """Returns the messages that are not closed in the log."""
     CreateWebhook: _aio.UnaryUnaryMultiCallable[_events_service_pb2.CreateWebhookRequest, _events_service_pb2.CreateWebhookResponse]  # type: ignore[assignment]
@@ -108,6 +112,14 @@ class EventsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _events_service_pb2.ListEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_events_service_pb2.ListEventsResponse, _abc.Awaitable[_events_service_pb2.ListEventsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def StreamEvents(
+        self,
+        request: _events_service_pb2.StreamEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_events_service_pb2.StreamEventsResponse], _abc.AsyncIterator[_events_service_pb2.StreamEventsResponse]]:
+        """The public events of emails as they are recorded."""
 
     @_abc_1.abstractmethod
     def FindOpen(

@@ -869,6 +869,76 @@ class SearchEmailEventsResponse(_message.Message):
 Global___SearchEmailEventsResponse: _TypeAlias = SearchEmailEventsResponse  # noqa: Y015
 
 @_typing.final
+class StreamEventsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    TAG_FIELD_NUMBER: _builtins.int
+    SITE_FIELD_NUMBER: _builtins.int
+    BOUNCE_CLASS_FIELD_NUMBER: _builtins.int
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    page_token: _builtins.str
+    """next_page_token of an earlier stream; empty: from now on"""
+    to: _builtins.str
+    domain: _builtins.str
+    tag: _builtins.str
+    site: _builtins.str
+    bounce_class: _builtins.str
+    message_id: _builtins.str
+    @_builtins.property
+    def type(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """the filters of SearchEmailEvents"""
+
+    def __init__(
+        self,
+        *,
+        page_token: _builtins.str = ...,
+        type: _abc.Iterable[_builtins.str] | None = ...,
+        to: _builtins.str = ...,
+        domain: _builtins.str = ...,
+        tag: _builtins.str = ...,
+        site: _builtins.str = ...,
+        bounce_class: _builtins.str = ...,
+        message_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bounce_class", b"bounce_class", "domain", b"domain", "message_id", b"message_id", "page_token", b"page_token", "site", b"site", "tag", b"tag", "to", b"to", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamEventsRequest: _TypeAlias = StreamEventsRequest  # noqa: Y015
+
+@_typing.final
+class StreamEventsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """a stream from here misses and repeats nothing"""
+    @_builtins.property
+    def event(self) -> Global___EmailEventInfo:
+        """unset at the start, and every 15 s while nothing happens"""
+
+    def __init__(
+        self,
+        *,
+        event: Global___EmailEventInfo | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamEventsResponse: _TypeAlias = StreamEventsResponse  # noqa: Y015
+
+@_typing.final
 class EmailEventInfo(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

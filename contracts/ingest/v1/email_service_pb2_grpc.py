@@ -81,6 +81,11 @@ class EmailServiceStub:
                 request_serializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.SearchEmailEventsRequest.SerializeToString,
                 response_deserializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.SearchEmailEventsResponse.FromString,
                 _registered_method=True)
+        self.StreamEvents = channel.unary_stream(
+                '/contracts.ingest.v1.EmailService/StreamEvents',
+                request_serializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.StreamEventsRequest.SerializeToString,
+                response_deserializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.StreamEventsResponse.FromString,
+                _registered_method=True)
         self.ScoreEmail = channel.unary_unary(
                 '/contracts.ingest.v1.EmailService/ScoreEmail',
                 request_serializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.ScoreEmailRequest.SerializeToString,
@@ -153,6 +158,13 @@ class EmailServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamEvents(self, request, context):
+        """The events of all emails as they are recorded, until the client ends the call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ScoreEmail(self, request, context):
         """The score that an email would get. Nothing is stored or sent.
         """
@@ -207,6 +219,11 @@ def add_EmailServiceServicer_to_server(servicer, server):
                     servicer.SearchEmailEvents,
                     request_deserializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.SearchEmailEventsRequest.FromString,
                     response_serializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.SearchEmailEventsResponse.SerializeToString,
+            ),
+            'StreamEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamEvents,
+                    request_deserializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.StreamEventsRequest.FromString,
+                    response_serializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.StreamEventsResponse.SerializeToString,
             ),
             'ScoreEmail': grpc.unary_unary_rpc_method_handler(
                     servicer.ScoreEmail,
@@ -459,6 +476,33 @@ class EmailService:
             '/contracts.ingest.v1.EmailService/SearchEmailEvents',
             contracts_dot_ingest_dot_v1_dot_email__service__pb2.SearchEmailEventsRequest.SerializeToString,
             contracts_dot_ingest_dot_v1_dot_email__service__pb2.SearchEmailEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/contracts.ingest.v1.EmailService/StreamEvents',
+            contracts_dot_ingest_dot_v1_dot_email__service__pb2.StreamEventsRequest.SerializeToString,
+            contracts_dot_ingest_dot_v1_dot_email__service__pb2.StreamEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

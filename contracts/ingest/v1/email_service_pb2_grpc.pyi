@@ -51,6 +51,8 @@ class EmailServiceStub:
     """The timeline of an email."""
     SearchEmailEvents: _grpc.UnaryUnaryMultiCallable[_email_service_pb2.SearchEmailEventsRequest, _email_service_pb2.SearchEmailEventsResponse]
     """Without x-tenant-id, an account searches the events of all its tenants."""
+    StreamEvents: _grpc.UnaryStreamMultiCallable[_email_service_pb2.StreamEventsRequest, _email_service_pb2.StreamEventsResponse]
+    """The events of all emails as they are recorded, until the client ends the call."""
     ScoreEmail: _grpc.UnaryUnaryMultiCallable[_email_service_pb2.ScoreEmailRequest, _email_service_pb2.ScoreEmailResponse]
     """The score that an email would get. Nothing is stored or sent."""
 
@@ -77,6 +79,8 @@ class EmailServiceAsyncStub(EmailServiceStub):
     """The timeline of an email."""
     SearchEmailEvents: _aio.UnaryUnaryMultiCallable[_email_service_pb2.SearchEmailEventsRequest, _email_service_pb2.SearchEmailEventsResponse]  # type: ignore[assignment]
     """Without x-tenant-id, an account searches the events of all its tenants."""
+    StreamEvents: _aio.UnaryStreamMultiCallable[_email_service_pb2.StreamEventsRequest, _email_service_pb2.StreamEventsResponse]  # type: ignore[assignment]
+    """The events of all emails as they are recorded, until the client ends the call."""
     ScoreEmail: _aio.UnaryUnaryMultiCallable[_email_service_pb2.ScoreEmailRequest, _email_service_pb2.ScoreEmailResponse]  # type: ignore[assignment]
     """The score that an email would get. Nothing is stored or sent."""
 
@@ -154,6 +158,14 @@ class EmailServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_email_service_pb2.SearchEmailEventsResponse, _abc.Awaitable[_email_service_pb2.SearchEmailEventsResponse]]:
         """Without x-tenant-id, an account searches the events of all its tenants."""
+
+    @_abc_1.abstractmethod
+    def StreamEvents(
+        self,
+        request: _email_service_pb2.StreamEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_email_service_pb2.StreamEventsResponse], _abc.AsyncIterator[_email_service_pb2.StreamEventsResponse]]:
+        """The events of all emails as they are recorded, until the client ends the call."""
 
     @_abc_1.abstractmethod
     def ScoreEmail(

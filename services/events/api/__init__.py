@@ -3,6 +3,8 @@
 from contracts.events.v1.events_service_pb2_grpc import EventsServiceServicer
 from kernel.database import Database
 from services.events.api.emails import EmailRpcs
+from services.events.api.event_feed import EventFeed
+from services.events.api.event_streams import EventStreamRpcs
 from services.events.api.metrics import MetricsRpcs
 from services.events.api.webhook_events import WebhookEventRpcs
 from services.events.api.webhook_recoveries import WebhookRecoveryRpcs
@@ -13,6 +15,7 @@ from services.events.api.webhooks import WebhookDependencies, WebhookRpcs
 class EventsServicer(
     EmailRpcs,
     MetricsRpcs,
+    EventStreamRpcs,
     WebhookRpcs,
     WebhookSecretRpcs,
     WebhookEventRpcs,
@@ -29,8 +32,10 @@ class EventsServicer(
         system_database: Database,
         tenant_database: Database,
         *,
+        feed: EventFeed,
         webhooks: WebhookDependencies,
     ) -> None:
         self.system_database = system_database
         self.tenant_database = tenant_database
+        self.feed = feed
         self.webhooks = webhooks

@@ -1,6 +1,7 @@
 """Emails, their timelines, and open messages."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from google.protobuf.struct_pb2 import Struct
@@ -16,6 +17,7 @@ from contracts.events.v1.events_service_pb2 import (
     ListEventsResponse,
     LoggedEmail,
     LoggedEvent,
+    StreamEventsRequest,
 )
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from kernel.database import Database, Transaction
@@ -87,7 +89,7 @@ class EmailRpcs:
 
     async def _search(self, request: ListEventsRequest) -> ListEventsResponse:
         owner, size = owner_of(request), page_limit(request)
-        event_filter = event_filter_of(request)
+        event_filter = search_filter_of(request)
         async with self.tenant_database.transaction(**owner._asdict()) as tx:
             page = await search.search_events(tx, owner, event_filter, limit=size)
             events = await events_to_proto(tx, page.entries)
@@ -122,7 +124,17 @@ def email_filter_of(request: ListEmailsRequest) -> lists.EmailFilter:
     )
 
 
-def event_filter_of(request: ListEventsRequest) -> EventFilter:
+def search_filter_of(request: ListEventsRequest) -> EventFilter:
+    """Raises RequestError."""
+    return replace(
+        event_filter_of(request),
+        after=parse_cursor(request.after, "after"),
+        since=time_of(request, "since"),
+        until=time_of(request, "until"),
+    )
+
+
+def event_filter_of(request: ListEventsRequest | StreamEventsRequest) -> EventFilter:
     """Raises RequestError."""
     given = request.filter
     if unknown := sorted(set(given.types) - TYPE_NUMBERS.keys()):
@@ -138,9 +150,6 @@ def event_filter_of(request: ListEventsRequest) -> EventFilter:
         bounce_class=check_text(given.bounce_class, "bounce_class").lower(),
         message_id=check_text(given.message_id, "message_id").strip(),
         test_only=request.test_only,
-        after=parse_cursor(request.after, "after"),
-        since=time_of(request, "since"),
-        until=time_of(request, "until"),
     )
 
 

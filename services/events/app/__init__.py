@@ -18,6 +18,7 @@ from kernel.rpc import RpcServer
 from kernel.service import Loop, Service, close_in_order, create_loops
 from mail.reachable import parse_networks
 from services.events.api import EventsServicer
+from services.events.api.event_feed import EventFeed
 from services.events.api.tracking.hosts import TrackingHosts
 from services.events.api.webhooks import WebhookDependencies
 from services.events.app.certificates import create_host_tls
@@ -80,12 +81,14 @@ def create_service(settings: Settings) -> Service:
     """Call it inside the running event loop. Raises ConfigError."""
     deps = create_dependencies(settings)
     register_consumers(deps)
+    feed = EventFeed(deps.system_database, deps.health)
     return Service(
         "events",
         loops=[
             partial(check_roles, (deps.system_database, deps.tenant_database), deps.health),
             deps.kafka.run,
-            create_rpc_server(deps).run,
+            create_rpc_server(deps, feed).run,
+            feed.run,
             deps.webhooks.run,
             *create_maintenance_loops(deps),
             *deps.tracking.loops,
@@ -187,11 +190,12 @@ def register_consumers(deps: Dependencies) -> None:
     deps.kafka.consume(tenants, group=f"{settings.group}-tenants")
 
 
-def create_rpc_server(deps: Dependencies) -> RpcServer:
+def create_rpc_server(deps: Dependencies, feed: EventFeed) -> RpcServer:
     allowed = parse_networks(deps.settings.webhook_allowed_networks)
     servicer = EventsServicer(
         deps.system_database,
         deps.tenant_database,
+        feed=feed,
         webhooks=WebhookDependencies(deps.secrets, allowed, deps.webhooks.wake),
     )
     server = RpcServer(deps.settings.rpc_listen, deps.settings.rpc_token)

@@ -30,7 +30,8 @@ from services.events.store.webhooks import endpoint_from_json
 # Existing emails and states are not changed, but a state is locked until the commit, so that the
 # events in the log can be read afterwards. The account of a message whose accept is in
 # another batch is that of the directory, if it is known already. That of a tenant that is not known
-# yet is kept for the next batch.
+# yet is kept for the next batch. The transaction gets its id here, before positions are chosen:
+# see domain.settled.
 INSERT_NEW = """
     WITH email AS (
         INSERT INTO events.emails (tenant_id, email_id, message_id, rank, sent, test, account_id)
@@ -70,7 +71,7 @@ INSERT_NEW = """
          FROM events.webhooks
          WHERE owner_id = ANY(%s::uuid[] || ARRAY(SELECT account_id FROM account))
             AND deleted_at IS NULL AND enabled),
-        (SELECT json_object_agg(tenant_id, account_id) FROM account)
+        (SELECT json_object_agg(tenant_id, account_id) FROM account), pg_current_xact_id()::text
 """
 STATES_OF = """
     SELECT subject_id::text, tenant_id::text, email_id::text, recipient, seq, public_seq, rank,
@@ -174,7 +175,7 @@ async def insert_new(
     ordered = sorted(states, key=attrgetter("subject_id"))
     owners = {*accounts, *accounts.values()} - {""}
     named = sorted(one for one in accounts.items() if one[1] not in {"", one[0]})
-    [(new_emails, new_states, endpoints, known)] = await tx.rows(
+    [(new_emails, new_states, endpoints, known, _)] = await tx.rows(
         INSERT_NEW,
         [
             [e.tenant_id for e in ordered_emails],

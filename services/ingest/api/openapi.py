@@ -27,6 +27,10 @@ MOMENT = {
     "examples": ["in 10 min", "tomorrow at 9am"],
 }
 HEADERS: dict[str, dict[str, Any]] = {
+    "Last-Event-ID": {
+        "description": "Id of the last event that was received; browsers send it themselves",
+        "schema": CURSOR,
+    },
     "Idempotency-Key": {
         "description": "A repeated request with the same key is accepted once and gets the "
         "first response",

@@ -68,6 +68,13 @@ OPERATIONS = {
     "get /v1/emails/events": Operation(
         "searchEmailEvents", email_event_schemas.FoundEvents, access=SPANNING
     ),
+    "get /v1/emails/events/stream": Operation(
+        "streamEvents",
+        None,
+        headers=("Last-Event-ID",),
+        access=SPANNING,
+        media_types=("text/event-stream",),
+    ),
     "post /v1/emails/{email_id}/cancel": Operation(
         "cancelEmail", response_schemas.EmailReference, access=SPANNING
     ),

@@ -19,6 +19,7 @@ from services.ingest.api.sandbox import Sandbox
 from services.ingest.api.scoring import Scoring
 from services.ingest.api.suppression_files import SuppressionFiles
 from services.ingest.api.suppressions import Suppressions
+from services.ingest.api.tenant_slots import TenantSlots
 from services.ingest.api.webhook_events import WebhookEvents
 from services.ingest.api.webhooks import Webhooks
 from services.ingest.clients import ServiceClients
@@ -54,7 +55,9 @@ def create_resources(
     administration: Administration,
     domains: Domains,
     suppression_files: SuppressionFiles,
+    slots: TenantSlots,
 ) -> Resources:
+    """slots: of streams."""
     directory, audit_log = administration.directory, administration.audit_log
     router = EgressRouterClient(clients)
     owners = Owners(directory, router)
@@ -62,7 +65,7 @@ def create_resources(
     return Resources(
         emails,
         administration,
-        email_events=EmailEvents(clients),
+        email_events=EmailEvents(clients, slots),
         domains=domains,
         domain_reports=DomainReports(clients, domains),
         metrics=EmailMetrics(clients, directory),

@@ -31,6 +31,7 @@ from services.ingest.api.rest_base import RestAccess
 from services.ingest.api.senders import Senders
 from services.ingest.api.sending import SendHandler
 from services.ingest.api.submission.listeners import create_submission, smtp_host
+from services.ingest.api.tenant_slots import TenantSlots
 from services.ingest.app.dependencies import Dependencies, create_dependencies
 from services.ingest.app.domains import create_domain_loops, create_domain_service
 from services.ingest.app.listeners import (
@@ -160,6 +161,7 @@ def create_servers(
         administration=create_administration(deps, directory, brands),
         domains=create_domain_service(deps, emails, directory, brands=brands, hosts=hosts),
         suppression_files=create_suppression_files(deps, access),
+        slots=TenantSlots(settings.event_streams_max, settings.tenant_event_streams_max),
     )  # fmt: skip
     rest_deps = RestDependencies(RestAccess(access), send_handler, resources)
     app = HttpApp(access, send_handler, create_rest_app(rest_deps), brands=brands)
@@ -177,6 +179,7 @@ def create_servers(
         *create_http_servers(deps, app, certificates),
         create_grpc_server(deps, services, rpc_access, certificates=certificates).run,
         *submission,
+        resources.email_events.run,
         *([certificates.watch] if certificates is not None else []),
     ]
 

@@ -1,6 +1,7 @@
 """Clients of the other services: internal RPC with deadlines."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -44,6 +45,19 @@ class ServiceClient(Generic[Stub]):
         """Raises Problem: 503 if the service is unavailable, or its refusal."""
         try:
             return await self._peer.call(method, request, deadline_s=deadline_s)
+        except RpcUnavailable as error:
+            raise unavailable(f"The {error} service is unavailable.") from error
+        except RpcError as error:
+            raise problem_of(error) from error
+
+    async def stream(
+        self, method: Callable[..., AsyncIterable[Response]], request: Message
+    ) -> AsyncGenerator[Response, None]:
+        """The responses of a method that streams them. Raises Problem, like `call`."""
+        try:
+            async with aclosing(self._peer.stream(method, request)) as responses:
+                async for response in responses:
+                    yield response
         except RpcUnavailable as error:
             raise unavailable(f"The {error} service is unavailable.") from error
         except RpcError as error:

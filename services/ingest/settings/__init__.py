@@ -87,6 +87,12 @@ class Settings(ListenerSettings):
     domain_check_interval_s: float = Field(
         2.0, gt=0, description="Interval in seconds between searches for domains due for a check"
     )
+    event_streams_max: int = Field(
+        1_000, ge=1, description="Maximum number of open streams of events, REST and gRPC together"
+    )
+    tenant_event_streams_max: int = Field(
+        10, ge=1, description="Maximum number of those of a tenant, or of a whole account"
+    )
     domain_checks_max: int = Field(
         20, ge=1, description="Maximum number of domains that are checked by DNS at a time"
     )

@@ -36,7 +36,7 @@ from services.ingest.domain.reserved import RecipientDomains
 from services.ingest.domain.valid_email import ATTACHMENTS_MAX, ValidEmail, validate
 
 
-class EmailServicer(EmailEventRpcs, EmailServiceServicer):
+class EmailServicer(EmailEventRpcs, EmailServiceServicer):  # type: ignore[misc]  # StreamEvents writes its responses
     def __init__(
         self,
         access: RpcAccess,

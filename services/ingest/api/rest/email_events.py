@@ -1,25 +1,35 @@
-"""/v1/emails/events: search."""
+"""/v1/emails/events: search, and a stream of new events (Server-Sent Events, WHATWG HTML §9.2)."""
 
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Annotated, TypeAlias, get_args
 
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi import Request as Incoming
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
-from contracts.events.v1.events_service_pb2 import EventFilter
+from contracts.events.v1.events_service_pb2 import EventFilter, StreamEventsResponse
 from services.ingest.api import views
 from services.ingest.api.email_events import EmailEvents, split_types
 from services.ingest.api.openapi import NO_NUL
 from services.ingest.api.response_schemas import EventType
+from services.ingest.api.responses import encode
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
+    Cursor,
     RequestedForwardPage,
     RestAccess,
     json_response,
     parse_time_parameter,
 )
+from services.ingest.domain.problem import Problem
 
+HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 Filter: TypeAlias = Annotated[str, Query(max_length=400)]
-EMAIL_TYPES = "|".join(name for name in get_args(EventType) if name.startswith("email."))
+EMAIL_TYPES = "|".join(
+    name.replace(".", "\\.") for name in get_args(EventType) if name.startswith("email.")
+)
 Types: TypeAlias = Annotated[
     str,
     Query(
@@ -83,4 +93,60 @@ def routes(access: RestAccess, events: EmailEvents) -> APIRouter:
         page = {"object": "list", "has_more": bool(found.next), "next": found.next or None}
         return json_response({**page, "data": shown})
 
+    _add_stream(router, access, events)
     return router
+
+
+def _add_stream(router: APIRouter, access: RestAccess, events: EmailEvents) -> None:
+    @router.get("/stream", summary="Receive the events of emails as they happen")
+    async def stream_events(
+        incoming: Incoming, *, wanted: RequestedFilter, after: Cursor = ""
+    ) -> Response:
+        """Server-Sent Events: `id`, `event` (its type) and `data` (the event, as in a search).
+        From now on, or from the event on that `Last-Event-ID` or `after` names, of the last 30
+        days. While nothing happens, a comment comes every 15 s. At most 10 streams per tenant."""
+        caller = await access.authenticate_caller(incoming)
+        after = incoming.headers.get("last-event-id", "").strip() or after
+        exits = AsyncExitStack()
+        responses = await exits.enter_async_context(events.stream(caller, wanted, after=after))
+        try:
+            first = await anext(responses)
+        except BaseException:
+            await exits.aclose()
+            raise
+        return EventStreamResponse(exits, _sse_messages(first, responses))
+
+
+class EventStreamResponse(StreamingResponse):
+    """Closes the stream with the response, whatever ends it."""
+
+    def __init__(self, exits: AsyncExitStack, messages: AsyncIterator[bytes]) -> None:
+        super().__init__(messages, headers=HEADERS, media_type="text/event-stream")
+        self._exits = exits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._exits:
+            await super().__call__(scope, receive, send)
+
+
+async def _sse_messages(
+    first: StreamEventsResponse, responses: AsyncIterator[StreamEventsResponse]
+) -> AsyncIterator[bytes]:
+    yield b"retry: 2000\n" + _sse_message(first)
+    try:
+        async for one in responses:
+            yield _sse_message(one)
+    except Problem:  # events is away
+        yield _sse_message(StreamEventsResponse(end="unavailable"))
+
+
+def _sse_message(response: StreamEventsResponse) -> bytes:
+    """A message without data only sets the id from which a client goes on."""
+    if response.end:
+        return b"event: end\ndata: %b\n\n" % encode({"reason": response.end})
+    identifier = response.position.encode()
+    if not response.HasField("event"):
+        return b": nothing new\nid: %b\n\n" % identifier
+    event = views.event_to_json(response.event)
+    lines = (identifier, response.event.type.encode(), encode(event))
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % lines

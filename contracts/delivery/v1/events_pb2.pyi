@@ -3,9 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -138,6 +140,7 @@ class DeliveryAttempted(_message.Message):
     TEST_FIELD_NUMBER: _builtins.int
     DOMAIN_ID_FIELD_NUMBER: _builtins.int
     CONGESTED_FIELD_NUMBER: _builtins.int
+    DIALOGUE_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     attempt: _builtins.int
     tenant_id: _builtins.str
@@ -161,6 +164,10 @@ class DeliveryAttempted(_message.Message):
     def reply(self) -> Global___Reply: ...
     @_builtins.property
     def attempted_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def dialogue(self) -> _containers.RepeatedCompositeFieldContainer[Global___SmtpExchange]:
+        """from MAIL on, in order"""
+
     def __init__(
         self,
         *,
@@ -181,14 +188,45 @@ class DeliveryAttempted(_message.Message):
         test: _builtins.bool = ...,
         domain_id: _builtins.str = ...,
         congested: _builtins.bool = ...,
+        dialogue: _abc.Iterable[Global___SmtpExchange] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attempted_at", b"attempted_at", "reply", b"reply"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous", b"ambiguous", "attempt", b"attempt", "attempted_at", b"attempted_at", "bounce_class", b"bounce_class", "congested", b"congested", "connected", b"connected", "domain_id", b"domain_id", "duration_ms", b"duration_ms", "egress_id", b"egress_id", "email_id", b"email_id", "message_id", b"message_id", "outcome", b"outcome", "recipient", b"recipient", "reply", b"reply", "site", b"site", "tenant_id", b"tenant_id", "test", b"test"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous", b"ambiguous", "attempt", b"attempt", "attempted_at", b"attempted_at", "bounce_class", b"bounce_class", "congested", b"congested", "connected", b"connected", "dialogue", b"dialogue", "domain_id", b"domain_id", "duration_ms", b"duration_ms", "egress_id", b"egress_id", "email_id", b"email_id", "message_id", b"message_id", "outcome", b"outcome", "recipient", b"recipient", "reply", b"reply", "site", b"site", "tenant_id", b"tenant_id", "test", b"test"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeliveryAttempted: _TypeAlias = DeliveryAttempted  # noqa: Y015
+
+@_typing.final
+class SmtpExchange(_message.Message):
+    """A command of an attempt and its reply, each without control characters and at most 512 characters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMAND_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    REPLY_FIELD_NUMBER: _builtins.int
+    command: _builtins.str
+    """`.` is the end of data; the message itself is left out"""
+    code: _builtins.int
+    """0: no reply"""
+    reply: _builtins.str
+    """its text, with the enhanced status code"""
+    def __init__(
+        self,
+        *,
+        command: _builtins.str = ...,
+        code: _builtins.int = ...,
+        reply: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "command", b"command", "reply", b"reply"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SmtpExchange: _TypeAlias = SmtpExchange  # noqa: Y015
 
 @_typing.final
 class ComplaintReceived(_message.Message):

@@ -1,6 +1,7 @@
 """Results of attempts, and the outcomes that they mean: RFC 5321 §4.2.1, §4.5.3.2 and §6.1."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from contracts.delivery.v1 import events_pb2 as events
 from contracts.router.v1.events_pb2 import DeliveryAssigned
@@ -19,6 +20,7 @@ MTA_STS, DANE, ENFORCED = "mta-sts", "dane", "enforced"
 
 ENVELOPE_STEPS = frozenset((MAIL, RCPT, DATA))
 SERVICE_CLOSING = 421
+DIALOGUE_CHARS_MAX = 512  # of a command, and of a reply
 # Some servers send a 5yz code for a condition that passes: a full mailbox, a rate limit, a
 # greylist, too many recipients (RFC 5321 §4.5.3.1.10).
 RETRY_ACTIONS = frozenset((bounce.Action.RETRY, bounce.Action.SLOW_DOWN))
@@ -50,13 +52,21 @@ class RemoteServer:
         return bool(self.local_ip)
 
 
+class Exchange(NamedTuple):
+    """A command as it was sent, and its reply; None if there was none."""
+
+    command: bytes
+    reply: Reply | None
+
+
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
     """The result of an attempt, and the step at which the session ended.
 
     reply: None when the server sent none; then problem is the reason. refusal: the bounce class of
     a message that delivery itself refuses to send. enhanced: the enhanced status code, if delivery
-    itself has decided.
+    itself has decided. dialogue: what was exchanged for the message; no part of what the result
+    means.
     """
 
     step: str = ""
@@ -65,6 +75,7 @@ class AttemptResult:
     peer: RemoteServer = RemoteServer()
     refusal: str = ""
     enhanced: str = ""
+    dialogue: tuple[Exchange, ...] = field(default=(), compare=False)
 
     @property
     def is_policy_failure(self) -> bool:
@@ -145,9 +156,22 @@ def attempted_event(
         duration_ms=duration_ms,
         test=context.test,
         domain_id=context.domain_id,
+        dialogue=[_exchange_to_proto(one) for one in result.dialogue],
     )
     event.attempted_at.FromMilliseconds(at_ms)
     return event
+
+
+def _exchange_to_proto(exchange: Exchange) -> events.SmtpExchange:
+    """The text of a reply is clean already, and a command ours; an address may be any UTF-8."""
+    command = exchange.command[: DIALOGUE_CHARS_MAX * 4].rstrip().decode("utf-8", "replace")
+    reply = exchange.reply
+    if reply is None:
+        return events.SmtpExchange(command=command[:DIALOGUE_CHARS_MAX])
+    text = f"{reply.enhanced} {reply.text}" if reply.enhanced else reply.text
+    return events.SmtpExchange(
+        command=command[:DIALOGUE_CHARS_MAX], code=reply.code, reply=text[:DIALOGUE_CHARS_MAX]
+    )
 
 
 def reply_of(result: AttemptResult) -> events.Reply:

@@ -245,6 +245,10 @@ def internal_data(event: Any) -> EventData:  # noqa: ANN401 - one of several eve
             "outcome": outcome,
             "ambiguous": event.ambiguous,
             "smtp": {**reply, "duration_ms": event.duration_ms},
+            "dialogue": [
+                {"command": one.command, "code": one.code, "reply": one.reply}
+                for one in event.dialogue
+            ],
         }
     return {}
 

@@ -12,6 +12,12 @@ from dataclasses import dataclass, replace
 from mail import smtp
 from mail.address import AddressError
 from mail.smtp_reply import Reply, ReplyParser
+from services.delivery.clients.smtp.reply_checks import (
+    RSET,
+    SessionBroken,
+    check_sequence_reply,
+    may_refuse_parameters,
+)
 from services.delivery.clients.smtp.timeouts import Timeouts
 from services.delivery.domain.attempt_result import (
     DATA,
@@ -19,23 +25,18 @@ from services.delivery.domain.attempt_result import (
     MAIL,
     RCPT,
     AttemptResult,
+    Exchange,
     RemoteServer,
     local_refusal,
 )
 from services.delivery.domain.rendering import WireMessage
 
-RSET = "rset"
-BAD_SEQUENCE = 503  # RFC 5321 §4.2.2
-PARAMETERS_REFUSED = frozenset((501, 504, 555))  # or the command itself
+END = b".\r\n"
 CHUNK_BYTES = 128 * 1024  # of a body, between checks of the connection
 REPLIES_MAX = 64  # unread replies
 
 
 _quitting: set["asyncio.Task[None]"] = set()  # asyncio itself holds tasks only weakly
-
-
-class SessionBroken(Exception):
-    """The connection ended or timed out, or the server did not speak SMTP; the text says which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ class SmtpSession(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._parser = ReplyParser()
         self._replies: deque[Reply] = deque()
+        self._dialogue: list[Exchange] = []  # for the message
         self._problem = ""
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -128,11 +130,12 @@ class SmtpSession(asyncio.Protocol):
             return local_refusal("invalid_recipient", str(error), enhanced="5.6.7", peer=self.peer)
         self.used += 1
         self._is_idle = False
+        self._dialogue = []
         result = await self._exchange(commands)
         if result is not None and self.extensions.dsn and may_refuse_parameters(result):
             result = await self._send_envelope_without_dsn(message, result)
         self._in_transaction = self._is_idle = result is not None
-        return result
+        return None if result is None else replace(result, dialogue=tuple(self._dialogue))
 
     async def _send_envelope_without_dsn(
         self, message: WireMessage, refusal: AttemptResult
@@ -192,7 +195,7 @@ class SmtpSession(asyncio.Protocol):
             for step, timeout_s, command in commands:
                 if not self.extensions.pipelining:
                     self._write(command)
-                reply = await self._reply(timeout_s)
+                reply = await self._reply(timeout_s, command)
                 if refusal is None:
                     check_sequence_reply(step, reply)
                 accepted = reply.code == 354 if step == DATA else reply.is_positive
@@ -231,18 +234,19 @@ class SmtpSession(asyncio.Protocol):
 
     def _before_end_of_data(self, problem: str) -> AttemptResult:
         reply = self._replies.popleft() if self._replies else None
+        self._dialogue.append(Exchange(b"", reply))
         self.abort()
         if reply is None or reply.is_transient or reply.is_permanent:
-            return AttemptResult(DATA, reply, problem=problem, peer=self.peer)
+            return AttemptResult(DATA, reply, problem, self.peer, dialogue=tuple(self._dialogue))
         problem = f"the server replied {reply.code} before end of data"
-        return AttemptResult(DATA, problem=problem, peer=self.peer)
+        return AttemptResult(DATA, problem=problem, peer=self.peer, dialogue=tuple(self._dialogue))
 
     def end_data(self) -> AttemptResult | None:
         """Send end of data (§4.1.1.4). A result if that was not possible; then it was not sent."""
         if (result := self.interruption()) is not None:
             return result
         try:
-            self._write(b".\r\n")
+            self._write(END)
         except SessionBroken as broken:
             return self._before_end_of_data(str(broken))
         return None
@@ -250,19 +254,21 @@ class SmtpSession(asyncio.Protocol):
     async def read_final_reply(self) -> AttemptResult:
         """The reply to end of data."""
         try:
-            reply = await self._reply(self._timeouts.data_done_s)
+            reply = await self._reply(self._timeouts.data_done_s, END)
             self._is_idle = True
-            return AttemptResult(END_OF_DATA, reply, peer=self.peer)
+            return AttemptResult(END_OF_DATA, reply, peer=self.peer, dialogue=tuple(self._dialogue))
         except SessionBroken as broken:
             self.abort()
-            return AttemptResult(END_OF_DATA, problem=str(broken), peer=self.peer)
+            return AttemptResult(
+                END_OF_DATA, None, str(broken), self.peer, dialogue=tuple(self._dialogue)
+            )
 
     async def quit(self) -> None:
         """Send QUIT (§4.1.1.10), and wait only briefly for the reply."""
         self._is_idle = False
         try:
             self._write(b"QUIT\r\n")
-            await self._reply(self._timeouts.quit_s)
+            await self._reply(self._timeouts.quit_s, b"QUIT")
         except SessionBroken:
             pass
         finally:
@@ -284,12 +290,14 @@ class SmtpSession(asyncio.Protocol):
             raise SessionBroken(self._problem or "the connection was closed")
         self._transport.write(data)
 
-    async def _reply(self, timeout_s: float) -> Reply:
+    async def _reply(self, timeout_s: float, command: bytes) -> Reply:
         if not self._replies:
             await self._wait(timeout_s)
-        if self._replies:
-            return self._replies.popleft()
-        raise SessionBroken(self._problem)
+        reply = self._replies.popleft() if self._replies else None
+        self._dialogue.append(Exchange(command, reply))
+        if reply is None:
+            raise SessionBroken(self._problem)
+        return reply
 
     async def _wait(self, timeout_s: float) -> None:
         if self._problem:
@@ -334,17 +342,3 @@ class SmtpSession(asyncio.Protocol):
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-
-
-def may_refuse_parameters(result: AttemptResult) -> bool:
-    """Whether the server may have refused a command for its parameters (RFC 5321 §4.2.2)."""
-    refused_at = result.step in (MAIL, RCPT)
-    return refused_at and result.reply is not None and result.reply.code in PARAMETERS_REFUSED
-
-
-def check_sequence_reply(step: str, reply: Reply) -> None:
-    """Raises SessionBroken for a reply that concerns the connection, and not the message."""
-    if step == RSET and not reply.is_positive:  # the transaction of an earlier message is open
-        raise SessionBroken(f"the server refused RSET: {reply}")
-    if reply.code == BAD_SEQUENCE:
-        raise SessionBroken(f"the server reported a bad sequence of commands: {reply}")

@@ -19,7 +19,11 @@ from contracts.events.v1.events_service_pb2 import (
 from kernel.database import Database
 from kernel.embedded.folder import free_port
 from kernel.rpc import RpcError
-from services.events.domain.figures.definitions import COUNTER_NAMES, CUBES, VALUES_MAX
+from services.events.domain.figures.definitions import (
+    COUNTER_NAMES,
+    CUBES,
+    VALUES_MAX,
+)
 from services.events.store.figures.deltas import COLUMNS
 from services.events.store.figures.recount import recount_day
 from tests.support.events import KEY, TOKEN, Running, ScenarioRunner, run_scenario, until

@@ -39,6 +39,7 @@ NOT_IN_SCENARIOS = {
     "events.certificate.issued",
     "events.webhook.recovering",  # in test_events_webhook_recoveries
     "events.webhook.recovered",
+    "events.webhook.noticed",  # in test_events_webhook_notices
     "events.figures.in_transaction",  # in test_events_figures
     "events.figures.committed",
 }

@@ -23,6 +23,7 @@ from services.events.domain.certificates import (
 
 REQUEST_S = 20
 LIMITED_S = 3600.0  # wait after a refusal for too many orders that names no time
+LIMITED_MAX_S = 7 * 86_400.0  # the longest period of such limits
 AWAY_S = 60.0
 REFUSED_S = 300.0  # until an account that was refused is tried again
 LIMITED = "rateLimited"
@@ -145,7 +146,8 @@ class AcmeClient:
     def _keep_retry_after(self, response: requests.Response, **_: object) -> None:
         """The error of the library does not have it. A date is not read: then a default holds."""
         given = response.headers.get("Retry-After", "")
-        self._retry_after_s = float(given) if given.isdecimal() else None
+        is_number = given.isascii() and given.isdecimal()
+        self._retry_after_s = min(float(given), LIMITED_MAX_S) if is_number else None
 
 
 class _Network(client.ClientNetwork):

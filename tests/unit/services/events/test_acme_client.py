@@ -52,7 +52,10 @@ async def refusing_authority(
         yield str(server.make_url("/"))
 
 
-@pytest.mark.parametrize(("headers", "wait_s"), [({"Retry-After": "77"}, 77.0), ({}, 3600.0)])
+@pytest.mark.parametrize(
+    ("headers", "wait_s"),
+    [({"Retry-After": "77"}, 77.0), ({"Retry-After": "9" * 400}, 7 * 86_400.0), ({}, 3600.0)],
+)
 async def test_an_authority_that_limits_is_left_alone_for_the_time_that_it_names(
     headers: dict[str, str], wait_s: float
 ) -> None:

@@ -1,5 +1,6 @@
 """The attempts of claimed webhook deliveries, from the log."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 from contracts.ingest.v1.events_pb2 import MessageAccepted
@@ -14,6 +15,10 @@ from services.events.store.webhook_deliveries import (
 )
 
 ACCEPT_WAIT_MAX_S = 60.0  # how long an event waits for the accept of its message
+# The same for an endpoint with filters: without the accept, nobody knows whether they exclude it.
+# The audit repeats an accept that was lost.
+FILTER_WAIT_MAX_S = 86_400.0
+RETRY_S, LATE_RETRY_S = 1.0, 60.0  # until it is looked for again, from ACCEPT_WAIT_MAX_S on
 
 
 async def load_attempts(
@@ -26,13 +31,14 @@ async def load_attempts(
         [delivery.event_id for delivery in claimed],
         [delivery.subject_id for delivery in claimed],
     )
-    incomplete, excluded, attempts = [], [], []
+    incomplete: dict[float, list[WebhookDeliveryClaim]] = defaultdict(list)  # by delay
+    excluded, attempts = [], []
     for delivery in claimed:
         entry, accepted = entries.get(delivery.event_id), accepts.get(delivery.subject_id)
-        lacks_accept = entry is not None and entry.event.email_id and accepted is None
         claim = WebhookDeliveryClaim(delivery.endpoint.id, delivery.position, token)
-        if entry is None or (lacks_accept and delivery.age_s < ACCEPT_WAIT_MAX_S):
-            incomplete.append(claim)
+        if entry is None or waits_for_accept(delivery, entry.event, accepted):
+            is_late = entry is not None and delivery.age_s >= ACCEPT_WAIT_MAX_S
+            incomplete[LATE_RETRY_S if is_late else RETRY_S].append(claim)
             continue
         if is_excluded(delivery, entry.event, accepted):
             excluded.append(claim)
@@ -47,11 +53,20 @@ async def load_attempts(
                 attempt_count=delivery.attempt_count,
             )
         )
-    if incomplete:
-        await webhook_deliveries.release_claims(tx, incomplete, delay_s=1.0)
+    for delay_s, claims in incomplete.items():
+        await webhook_deliveries.release_claims(tx, claims, delay_s=delay_s)
     if excluded:
         await webhook_deliveries.remove(tx, excluded)
     return attempts
+
+
+def waits_for_accept(
+    delivery: ClaimedWebhookDelivery, log_event: LogEvent, accepted: MessageAccepted | None
+) -> bool:
+    if accepted is not None or not log_event.email_id:
+        return False
+    is_decisive = delivery.is_new and delivery.endpoint.is_filtered
+    return delivery.age_s < (FILTER_WAIT_MAX_S if is_decisive else ACCEPT_WAIT_MAX_S)
 
 
 def is_excluded(

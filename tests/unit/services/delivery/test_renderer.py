@@ -9,6 +9,7 @@ import pytest
 from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, PRIORITY_EXPRESS, MessageContext, Priority
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel.content import ContentNotFound, ContentStore
+from services.delivery.loops.congestion import CONGESTED_AFTER_S
 from services.delivery.loops.rendering import INLINE_BYTES_MAX, Renderer
 from services.delivery.loops.signing_keys import SigningKeys
 
@@ -16,8 +17,11 @@ from services.delivery.loops.signing_keys import SigningKeys
 class EmptyStore:
     """Takes a moment for each batch."""
 
+    def __init__(self, takes_s: float = 0.001) -> None:
+        self._takes_s = takes_s
+
     async def get_many(self, refs: Sequence[str]) -> list[ContentNotFound]:
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(self._takes_s)
         return [ContentNotFound(ref) for ref in refs]
 
 
@@ -49,3 +53,14 @@ async def test_express_mail_does_not_wait_for_all_bulk_mail(size: int) -> None:
         await asyncio.sleep(0)
         tasks.create_task(render("express", PRIORITY_EXPRESS))
     assert done.index("express") < 150
+
+
+@pytest.mark.parametrize("size", [1, INLINE_BYTES_MAX + 1])
+async def test_a_slow_store_is_no_congestion(size: int) -> None:
+    store = EmptyStore(2 * CONGESTED_AFTER_S)
+    renderer = Renderer(cast(ContentStore, store), cast(SigningKeys, Keys()))
+    context = MessageContext(content_bytes=size, priority=PRIORITY_BULK)
+
+    await renderer.render(DeliveryAssigned(context=context))
+
+    assert not renderer.congestion.is_congested

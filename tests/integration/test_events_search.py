@@ -53,6 +53,7 @@ async def record(events: Running, *messages: MessageEvents) -> None:
         await events.wait_recorded(message, 5)
 
 
+CHOSEN = "550e8400-e29b-41d4-a716-446655440000"
 OF_ANN = {"email.sent", "email.delivered", "email.complained"}
 OF_BOB = {"email.sent", "email.delivery_delayed", "email.bounced"}
 FOUND: list[tuple[dict[str, Any], set[str]]] = [
@@ -64,8 +65,8 @@ FOUND: list[tuple[dict[str, Any], set[str]]] = [
     ({"types": ["email.bounced", "email.complained"]}, {"email.bounced", "email.complained"}),
     ({"site": "gmail"}, {"email.bounced"}),
     ({"bounce_class": "invalid_recipient"}, {"email.bounced"}),
-    ({"message_id": "<17@shop.example>"}, OF_BOB),
-    ({"message_id": "17@shop.example"}, OF_BOB),
+    ({"message_id": f"<{CHOSEN}@shop.example>"}, OF_BOB),
+    ({"message_id": f"{CHOSEN}@shop.example"}, OF_BOB),
     ({"to": "ann@example.net", "types": ["email.bounced"]}, set()),
     ({}, OF_ANN | OF_BOB),
 ]
@@ -74,7 +75,7 @@ FOUND: list[tuple[dict[str, Any], set[str]]] = [
 async def record_ann_and_bob(events: Running, tenant: str) -> MessageEvents:
     ann = MessageEvents("Ann@example.net", tenant_id=tenant, tags={"kind": "order"})
     bob = MessageEvents("bob@example.org", tenant_id=tenant)
-    bob.own_message_id = "<17@shop.example>"
+    bob.own_message_id = f"<{CHOSEN}@shop.example>"
     await events.publish(*ann.delivered(), ann.complained())
     refused = bob.closed(CLOSED_STATE_BOUNCED, reply=REFUSED)
     refused.site = "gmail"

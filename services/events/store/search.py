@@ -27,11 +27,11 @@ class FoundPage(NamedTuple):
 
 
 OF_RECIPIENT = """
-SELECT subject_id FROM events.state WHERE {owner} = %(owner)s AND {condition}
+SELECT subject_id::text FROM events.state WHERE {owner} = %(owner)s AND {condition}
 ORDER BY email_id DESC LIMIT %(messages)s
 """
 OF_TAG = """
-SELECT s.subject_id FROM events.tags AS t
+SELECT s.subject_id::text FROM events.tags AS t
 JOIN events.state AS s ON s.email_id = t.email_id AND s.tenant_id = t.tenant_id
 WHERE t.{owner} = %(owner)s AND t.tag = %({tag})s
 ORDER BY t.email_id DESC LIMIT %(messages)s
@@ -115,6 +115,7 @@ def _values(owner: RowOwner, event_filter: EventFilter) -> dict[str, Any]:
         "domain": event_filter.domain,
         "tag": event_filter.tag,
         "header_tag": event_filter.header_tag,
+        "subject": event_filter.subject_id,
         "site": event_filter.site,
         "bounce_class": event_filter.bounce_class,
         "messages": MESSAGES_MAX + 1,
@@ -130,8 +131,6 @@ async def _messages(
 ) -> list[str] | None:
     """The messages that the narrowest of the filters matches; None if there are too many, or no
     such filter. The others are checked event by event."""
-    if event_filter.subject_id:
-        return [event_filter.subject_id]
     column = _owner(owner)
     statements = {
         "header_tag": OF_TAG.format(owner=column, tag="header_tag"),
@@ -143,7 +142,8 @@ async def _messages(
         if getattr(event_filter, name):
             rows = await tx.rows(statement, values)
             if len(rows) <= MESSAGES_MAX:
-                return [row[0] for row in rows]
+                named = {event_filter.subject_id} - {""} if name == "header_tag" else set()
+                return sorted({row[0] for row in rows} | named)
     return None
 
 
@@ -178,9 +178,10 @@ def _conditions(event_filter: EventFilter) -> str:
     """Of an event of the table `entry`."""
     parts = [sql for name, sql in CONDITIONS.items() if getattr(event_filter, name)]
     tags = {"tag": event_filter.tag, "header_tag": event_filter.header_tag}
-    if event_filter.subject_id:
-        del tags["header_tag"]
-    parts += [TAGGED.format(tag=name) for name, given in tags.items() if given]
+    tagged = {name: TAGGED.format(tag=name) for name, given in tags.items() if given}
+    if event_filter.subject_id:  # which may be a part of a Message-ID that the sender chose
+        tagged["header_tag"] = f"(entry.subject_id = %(subject)s OR {tagged['header_tag']})"
+    parts += tagged.values()
     return " AND ".join(["entry.email_id IS NOT NULL", *parts])
 
 

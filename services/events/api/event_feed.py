@@ -91,6 +91,8 @@ class EventFeed:
             while True:
                 await self._wanted.wait()
                 await retry_while_unavailable(self._poll, self._health)
+                if not self._readers:  # the last one left during the poll
+                    self._forget()
                 await asyncio.sleep(POLL_S)
         finally:
             self._is_closed = True
@@ -109,9 +111,13 @@ class EventFeed:
         finally:
             self._readers -= 1
             if not self._readers and not self._is_closed:
-                self.bound, self._settled = NIL, SettledPositions()
-                self._wanted.clear()
-                self._started.clear()
+                self._forget()
+
+    def _forget(self) -> None:
+        """Or the next reader would start where the last one left."""
+        self.bound, self._settled = NIL, SettledPositions()
+        self._wanted.clear()
+        self._started.clear()
 
     @asynccontextmanager
     async def subscribed(self, subscription: Subscription) -> AsyncIterator[UUID]:

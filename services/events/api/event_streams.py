@@ -7,7 +7,7 @@ from uuid import UUID
 
 from contracts.events.v1.events_service_pb2 import StreamEventsRequest, StreamEventsResponse
 from kernel.database import Database, RowOwner
-from kernel.ids import NIL
+from kernel.ids import MAX, NIL
 from kernel.rpc import Context, map_stream_errors
 from services.events.api.emails import event_filter_of, event_to_proto
 from services.events.api.event_feed import (
@@ -36,7 +36,7 @@ class EventStreamRpcs:
         owner, event_filter = owner_of(request), event_filter_of(request)
         after = parse_cursor(request.after, "after")
         async with self.feed.reading():
-            low = UUID(int=UUID(after).int + 1) if after else self.feed.bound
+            low = position_after(after) if after else self.feed.bound
             yield position_response(low)
             while True:
                 recorded = self._recorded(owner, event_filter, low=low)
@@ -80,6 +80,11 @@ class EventStreamRpcs:
                 if one.entry.position >= str(low):
                     yield event_response(one)
         yield StreamEventsResponse(end=subscription.ended)
+
+
+def position_after(position: str) -> UUID:
+    """The next one; the last has none."""
+    return UUID(int=min(UUID(position).int + 1, MAX.int))
 
 
 def event_response(found: FeedEvent) -> StreamEventsResponse:

@@ -14,6 +14,7 @@ from contracts.events.v1.events_service_pb2 import (
     StreamEventsRequest,
     StreamEventsResponse,
 )
+from kernel.tasks import cancel_and_wait
 from services.ingest.api.callers import Caller
 from services.ingest.api.tenant_slots import TenantSlots
 from services.ingest.clients import ServiceClients
@@ -106,8 +107,9 @@ async def _next_before(
         await asyncio.wait(both, timeout=SILENCE_S, return_when=asyncio.FIRST_COMPLETED)
         return following.result() if following.done() else None
     finally:
-        following.cancel()
-        await asyncio.wait({following})
+        # The tasks of a response are cancelled again and again; a generator that still runs cannot
+        # be closed.
+        await cancel_and_wait(following)
 
 
 def split_types(text: str) -> list[str]:

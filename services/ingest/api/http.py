@@ -30,12 +30,14 @@ class Disconnected(Exception):
 
 
 class Request:
-    """An HTTP request. reservation: memory of its body, once the tenant is known."""
+    """An HTTP request. reservation: memory of its body, once the tenant is known. is_head: it is
+    handled as GET, but its response has no body."""
 
-    __slots__ = ("_brands", "_headers", "client", "id", "path", "reservation", "scope")
+    __slots__ = ("_brands", "_headers", "client", "id", "is_head", "path", "reservation", "scope")
 
     def __init__(self, scope: Scope, brands: Brands) -> None:
-        self.scope = scope
+        self.is_head = scope.get("method") == "HEAD"
+        self.scope = scope = {**scope, "method": "GET"} if self.is_head else scope
         self._headers: dict[bytes, bytes] = dict(scope["headers"])
         self.path: str = scope["path"]
         self.id = new_request_id()

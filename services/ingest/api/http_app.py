@@ -42,9 +42,8 @@ class HttpApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        # RFC 9110 §9.3.2: handled as GET; the HTTP server sends no body.
-        head = scope["method"] == "HEAD"
-        request = Request({**scope, "method": "GET"} if head else scope, self._brands)
+        # RFC 9110 §9.3.2: HEAD is handled as GET; the HTTP server sends no body.
+        request = Request(scope, self._brands)
         post = scope["path"] == EMAILS and scope["method"] == "POST"
         if self._brands.knows_all_hosts and (problem := await self._wrong_host(request)):
             headers: responses.Headers = [(b"x-request-id", request.id.encode())]

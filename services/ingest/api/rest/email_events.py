@@ -22,6 +22,7 @@ from services.ingest.api.rest_base import (
     RestAccess,
     json_response,
     parse_time_parameter,
+    request_of,
 )
 from services.ingest.domain.problem import Problem
 
@@ -114,6 +115,9 @@ def _add_stream(router: APIRouter, access: RestAccess, events: EmailEvents) -> N
         except BaseException:
             await exits.aclose()
             raise
+        if request_of(incoming).is_head:  # or it would wait for a body that is never sent
+            await exits.aclose()
+            return Response(headers=HEADERS, media_type="text/event-stream")
         return EventStreamResponse(exits, _sse_messages(first, responses))
 
 

@@ -79,7 +79,8 @@ def rule_of(incoming: Incoming) -> AccessRule:
 
 def check_query(incoming: Incoming) -> None:
     """Refuse NUL, unknown parameters, and parameters that exclude each other. Raises Problem."""
-    if "\0" in incoming.scope["path"] or "\0" in "".join(incoming.query_params.values()):
+    values = "".join(value for _, value in incoming.query_params.multi_items())
+    if "\0" in incoming.scope["path"] or "\0" in values:
         raise invalid([Fault("#", "invalid", "The path or a parameter contains NUL.")])
     if not incoming.query_params:
         return

@@ -173,3 +173,10 @@ def test_a_name_that_disguises_itself_is_refused(name: str) -> None:
     body = json.dumps({"name": name}).encode()
     response = call_api("POST", "/v1/tenants", content=body, key=OF_ACCOUNT)
     assert (response.status_code, response.json()["errors"][0]["pointer"]) == (422, "#/name")
+
+
+@pytest.mark.parametrize("query", ["tag=a%00", "tag=a%00&tag=b", "tag=a&tag=b%00"])
+def test_nul_in_any_value_of_a_repeated_parameter_is_refused(query: str) -> None:
+    response = call_api("GET", f"/v1/emails/metrics?{query}")
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["code"] == "invalid"

@@ -160,14 +160,14 @@ async def read_sums(
         for name, number in zip(counters, row[width:], strict=False):
             found[key].counters[name] += number
     timed = []
-    if query.is_timed:
+    if query.is_timed and len(rows) <= ROWS_MAX:  # or many more would be read in vain
         timed = await roll_up.histograms(tx, owner, limit=HISTOGRAM_ROWS_MAX + 1)
-    for row in timed:
-        timing, bucket, number = row[width:]
-        found[(max(row[0], 1), *row[1:width])].histograms[Timing(timing)][bucket] += number
     if len(rows) > ROWS_MAX or len(timed) > HISTOGRAM_ROWS_MAX:
         detail = f"There are more than {ROWS_MAX:,} rows. Use fewer dimensions or a shorter period."
         raise InvalidQuery("dimensions", detail)
+    for row in timed:
+        timing, bucket, number = row[width:]
+        found[(max(row[0], 1), *row[1:width])].histograms[Timing(timing)][bucket] += number
     return found
 
 

@@ -139,7 +139,8 @@ def event_filter_of(request: ListEventsRequest | StreamEventsRequest) -> EventFi
     given = request.filter
     if unknown := sorted(set(given.types) - TYPE_NUMBERS.keys()):
         raise RequestError(
-            f"unknown type {unknown[0]!r}. Use one of {', '.join(SEARCHED_TYPES)}.", field="type"
+            f"unknown type {unknown[0][:80]!r}. Use one of {', '.join(SEARCHED_TYPES)}.",
+            field="type",
         )
     return EventFilter(
         types=[TYPE_NUMBERS[one] for one in given.types],

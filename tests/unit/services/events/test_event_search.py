@@ -6,8 +6,11 @@ from typing import Any, cast
 
 import pytest
 
+from contracts.events.v1 import events_service_pb2 as pb
 from kernel.database import RowOwner, Transaction
 from kernel.ids import uuid7_text
+from kernel.rpc import RequestError
+from services.events.api.emails import event_filter_of
 from services.events.domain.event_filter import EventFilter
 from services.events.store.search import search_events
 
@@ -42,3 +45,11 @@ def test_a_message_id_that_the_sender_made_of_a_uuid_is_found(
     wanted = EventFilter(message_id=message_id)
     asyncio.run(search_events(cast(Transaction, tx), RowOwner(TENANT, None), wanted, limit=20))
     assert set(cast(list[str], tx.read)) == expected
+
+
+def test_a_refusal_does_not_repeat_a_long_type() -> None:
+    """gRPC does not send it in more than 8 KB."""
+    request = pb.StreamEventsRequest(filter=pb.EventFilter(types=["x" * 10_000]))
+    with pytest.raises(RequestError) as refused:
+        event_filter_of(request)
+    assert len(str(refused.value)) < 1_000

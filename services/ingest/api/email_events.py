@@ -14,11 +14,13 @@ from contracts.events.v1.events_service_pb2 import (
     StreamEventsRequest,
     StreamEventsResponse,
 )
+from kernel import clock
 from kernel.tasks import cancel_and_wait
 from services.ingest.api.callers import Caller
 from services.ingest.api.tenant_slots import TenantSlots
 from services.ingest.clients import ServiceClients
 
+CONNECTION_S = 60.0  # then a client connects again, and its key is checked again
 SILENCE_S = 45.0  # three times as long as events is silent when nothing happens
 
 
@@ -86,11 +88,15 @@ class EmailEvents:
     ) -> AsyncGenerator[StreamEventsResponse, None]:
         """Ends with a response that says why; raises Problem instead if there was none before."""
         stopped = asyncio.ensure_future(self._stopped.wait())
+        ends_s = clock.monotonic_s() + CONNECTION_S
         async with aclosing(responses):
             try:
                 while (response := await _next_before(responses, stopped)) is not None:
                     yield response
                     if response.end:
+                        return
+                    if clock.monotonic_s() > ends_s:
+                        yield StreamEventsResponse(end="reconnect")
                         return
                 yield StreamEventsResponse(end="shutdown")
             finally:

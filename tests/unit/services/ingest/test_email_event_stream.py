@@ -7,9 +7,11 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx
+import pytest
 
 from contracts.events.v1.events_service_pb2 import EventFilter, StreamEventsResponse
 from contracts.ingest.v1.directory_pb2 import ApiKey
+from services.ingest.api import email_events
 from services.ingest.api.callers import Caller
 from services.ingest.api.email_events import EmailEvents
 from services.ingest.api.rest.email_events import EventStreamResponse, _sse_messages
@@ -72,6 +74,31 @@ def test_a_client_that_disconnects_gives_its_slot_back() -> None:
             pass
 
     asyncio.run(scenario())
+
+
+class Busy:
+    """The events service, with one event after the other."""
+
+    stub = SimpleNamespace(StreamEvents=None)
+
+    async def stream(self, *_: object) -> AsyncGenerator[StreamEventsResponse, None]:
+        for number in range(1000):
+            yield StreamEventsResponse(position=f"evt_{number}")
+
+
+async def test_a_connection_ends_in_time_so_that_its_key_is_checked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(email_events, "CONNECTION_S", -1.0)
+    clients = cast(ServiceClients, SimpleNamespace(events=Busy()))
+    caller = cast(Caller, SimpleNamespace(
+        owner=SimpleNamespace(_asdict=dict), test=False, tenant_id="t", account_id="a"
+    ))  # fmt: skip
+    stream = EmailEvents(clients, TenantSlots(1, 1)).stream(caller, EventFilter(), after="")
+    async with stream as responses:
+        found = [one async for one in responses]
+    assert [one.position for one in found] == ["evt_0", ""]
+    assert found[-1].end == "reconnect"
 
 
 def test_head_of_the_stream_ends_with_its_headers() -> None:

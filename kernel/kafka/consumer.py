@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -99,10 +100,13 @@ class ConsumerWorker(ConsumerRebalanceListener):  # type: ignore[misc]
         """Whether records are known to be waiting; the end is known after the first fetch."""
         if self.consumer is None or self.ended:
             return False
-        for tp in self.consumer.assignment():
-            end = self.consumer.highwater(tp)
-            if end is not None and end > await self.consumer.position(tp):
-                return True
+        # Another worker asks: a position that is lost in a rebalance must not hold it up.
+        with suppress(TimeoutError, KafkaError):
+            async with asyncio.timeout(GIVE_WAY_MAX_S):
+                for tp in self.consumer.assignment():
+                    end = self.consumer.highwater(tp)
+                    if end is not None and end > await self.consumer.position(tp):
+                        return True
         return False
 
     async def commit(self) -> None:

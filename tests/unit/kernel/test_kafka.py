@@ -2,8 +2,11 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any, cast
 
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import IllegalStateError
 
 from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.kernel.v1.outbox_pb2 import Outgoing
@@ -11,6 +14,7 @@ from contracts.shield.v1.events_pb2 import MessageScreened
 from kernel.handler_result import Drop, HandlerResult
 from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
+from kernel.kafka.consumer import ConsumerWorker
 from kernel.kafka.producer import BatchingProducer
 from kernel.kafka.replay import ReplayedTopic
 from kernel.processor import StreamProcessor
@@ -81,3 +85,22 @@ async def test_consumption_starts_after_the_replays_while_the_heartbeat_runs(
 
     running.cancel()
     await asyncio.wait([running])
+
+
+class LostPosition:
+    """The consumer of a worker whose partition is being rebalanced."""
+
+    def assignment(self) -> set[TopicPartition]:
+        return {TopicPartition("topic", 0)}
+
+    def highwater(self, _: TopicPartition) -> int:
+        return 10
+
+    async def position(self, _: TopicPartition) -> int:
+        raise IllegalStateError("partition is not assigned")
+
+
+async def test_bulk_mail_does_not_end_with_a_rebalance_of_express_mail() -> None:
+    worker = ConsumerWorker(cast(Any, stream()), "group", ["screened.express"], "", print)
+    worker.consumer = cast(AIOKafkaConsumer, LostPosition())
+    assert not await worker.has_backlog()

@@ -120,7 +120,9 @@ class Settings(TlsSettings):
         " it (external account binding, RFC 8555 §7.3.4); empty: it needs none",
     )
     acme_eab_hmac_key: str = Field(
-        "", description="The HMAC key that belongs to EVENTS_ACME_EAB_KEY_ID, in base64url"
+        "",
+        repr=False,
+        description="The HMAC key that belongs to EVENTS_ACME_EAB_KEY_ID, in base64url",
     )
     acme_ca_file: str = Field(
         "",

@@ -226,7 +226,7 @@ async def revoke_previous_secret(tx: Transaction, endpoint_id: str) -> Row | Non
 async def remove(tx: Transaction, owner_id: str, *, endpoint_id: str) -> bool:
     return bool(
         await tx.execute(
-            "UPDATE events.webhooks SET deleted_at = now(), enabled = false"
+            "UPDATE events.webhooks SET deleted_at = now(), enabled = false, notice_due_at = NULL"
             " WHERE owner_id = %s AND id = %s AND deleted_at IS NULL",
             (owner_id, endpoint_id),
         )

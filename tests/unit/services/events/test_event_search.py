@@ -8,13 +8,14 @@ import pytest
 
 from contracts.events.v1 import events_service_pb2 as pb
 from kernel.database import RowOwner, Transaction
-from kernel.ids import uuid7_text
 from kernel.rpc import RequestError
 from services.events.api.emails import event_filter_of
 from services.events.domain.event_filter import EventFilter
 from services.events.store.search import search_events
 
-TENANT, CHOSEN, OWN = uuid7_text(), uuid7_text(), uuid7_text()
+TENANT = "01a22972-52ae-7000-a32f-f6dddc0014c6"
+CHOSEN = "01a22972-52ae-7001-a32f-f6dddc0014c6"
+OWN = "01a22972-52ae-7002-a937-6267b7887f5f"
 
 
 class Tags:

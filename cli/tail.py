@@ -9,12 +9,13 @@ from urllib.parse import urlencode
 
 import typer
 
-from cli.api import Api, open_api
+from cli.api import Api, Refused, open_api
 from cli.options import TenantOption
 from cli.printing import console, printable, utc_time
 from kernel.errors import ConfigError
 
 RETRY_S = 2.0
+RETRIED = {"rate_limit_exceeded", "service_unavailable", "application_error"}
 DETAILS = ("bounce", "failed", "smtp", "click")
 
 FilterOption = Annotated[str, typer.Option(help="Only events that match, as in a search")]
@@ -46,7 +47,8 @@ def tail(
 
 
 def follow(api: Api, wanted: dict[str, str], *, tenant_id: str) -> Iterator[dict[str, Any]]:
-    """The events from now on. Raises ConfigError if the first connection fails."""
+    """The events from now on. Raises ConfigError if the first connection fails, and Refused if the
+    API no longer admits the key."""
     after = ""
     while True:
         query = urlencode({**wanted, "after": after} if after else wanted)
@@ -56,8 +58,8 @@ def follow(api: Api, wanted: dict[str, str], *, tenant_id: str) -> Iterator[dict
                 after = message.get("id", after)
                 if "id" in message and "data" in message:
                     yield json.loads(message["data"])
-        except ConfigError:
-            if not after:
+        except ConfigError as error:
+            if not after or (isinstance(error, Refused) and error.name not in RETRIED):
                 raise
         time.sleep(RETRY_S)
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from cli import tail
-from cli.api import Api
+from cli.api import Api, Refused
 from kernel.errors import ConfigError
 
 EVENT: dict[str, Any] = {
@@ -19,6 +19,8 @@ EVENT: dict[str, Any] = {
 class Broken:
     """An API whose connections end after one message, or fail."""
 
+    error: ConfigError = ConfigError("away")
+
     def __init__(self, *connections: list[bytes]) -> None:
         self.paths: list[str] = []
         self._connections = list(connections)
@@ -26,7 +28,7 @@ class Broken:
     def lines(self, path: str, *, tenant_id: str) -> Iterator[bytes]:
         self.paths.append(path)
         if not self._connections:
-            raise ConfigError("away")
+            raise self.error
         yield from self._connections.pop(0)
 
 
@@ -47,6 +49,16 @@ def test_a_broken_connection_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatc
 def test_a_first_connection_that_fails_is_an_error() -> None:
     with pytest.raises(ConfigError):
         next(tail.follow(cast(Api, Broken()), {}, tenant_id=""))
+
+
+def test_a_key_that_was_revoked_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tail, "RETRY_S", 0)
+    api = Broken(message("evt_1", n=1))
+    api.error = Refused("The API key is revoked.", "invalid_api_key")
+    found = tail.follow(cast(Api, api), {}, tenant_id="")
+    assert next(found) == {"n": 1}
+    with pytest.raises(Refused):
+        next(found)
 
 
 def test_a_line_shows_the_reply_without_control_characters() -> None:

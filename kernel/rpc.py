@@ -11,7 +11,7 @@ from collections.abc import (
 from contextlib import aclosing
 from functools import partial, wraps
 from hmac import compare_digest
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, NoReturn, TypeVar, cast
 
 import grpc
 import grpc.aio
@@ -229,6 +229,14 @@ class RequestError(Exception):
         self.field = field
 
 
+async def abort(context: Context, error: RequestError | Unavailable) -> NoReturn:
+    """End an RPC with the status code of the error."""
+    if isinstance(error, Unavailable):
+        await context.abort(grpc.StatusCode.UNAVAILABLE, f"{error} is unavailable")
+    named = ((FIELD_HEADER, error.field),) if error.field else ()
+    await context.abort(error.code, str(error), named)
+
+
 def map_errors(
     method: Callable[[S, Q, Context], Awaitable[R]],
 ) -> Callable[[S, Q, Context], Awaitable[R]]:
@@ -238,11 +246,8 @@ def map_errors(
     async def mapped(self: S, request: Q, context: Context) -> R:
         try:
             return await method(self, request, context)
-        except RequestError as error:
-            named = ((FIELD_HEADER, error.field),) if error.field else ()
-            await context.abort(error.code, str(error), named)
-        except Unavailable as error:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, f"{error} is unavailable")
+        except (RequestError, Unavailable) as error:
+            await abort(context, error)
 
     return mapped
 
@@ -259,11 +264,8 @@ def map_stream_errors(
             async with aclosing(responses):
                 async for response in responses:
                     yield response
-        except RequestError as error:
-            named = ((FIELD_HEADER, error.field),) if error.field else ()
-            await context.abort(error.code, str(error), named)
-        except Unavailable as error:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, f"{error} is unavailable")
+        except (RequestError, Unavailable) as error:
+            await abort(context, error)
 
     return mapped
 

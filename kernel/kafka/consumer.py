@@ -54,7 +54,7 @@ class ConsumerWorker(ConsumerRebalanceListener):  # type: ignore[misc]
     pace: BatchPacer = field(init=False)
 
     def __post_init__(self) -> None:
-        express = any(is_express(name) for name in self.names) and len(self.names) == 1
+        express = len(self.names) == 1 and is_express(self.names[0])
         busy_per_s = EXPRESS_BUSY_PER_S if express else BUSY_PER_S
         self.pace = BatchPacer(self.stream.linger_s, busy_per_s=busy_per_s)
 

@@ -114,7 +114,8 @@ def test_msmtp_submits(engine: Engine, tmp_path: Path, *, implicit: bool) -> Non
     done = run(program("msmtp"), f"--file={settings}", "--read-recipients", text=mail)
 
     assert done.returncode == 0, done.stderr
-    assert b"bcc" not in await_captured(engine, to).lower().partition(b"\r\n\r\n")[0]
+    # By its name: the signature may have these three letters too.
+    assert message_from_bytes(await_captured(engine, to))["Bcc"] is None
     await_captured(engine, recipient_of("msmtp-bcc"))
 
 

@@ -18,6 +18,9 @@ Account = Annotated[str, typer.Argument(help="Account, by id or name")]
 def create(
     name: str,
     *,
+    plan: Annotated[
+        str, typer.Option(help="Its plan, by id, see `obm prices lint`; by default none")
+    ] = "",
     brand: Annotated[
         str, typer.Option(help="Its brand, by id or name: the names that it and its keys show")
     ] = "",
@@ -25,11 +28,11 @@ def create(
     """Create an account and print its id.
 
     \b
-    obm account create Acme
+    obm account create Acme --plan pro
     obm account create Acme --brand partner
     """
     api = open_api()
-    new = {"name": " ".join(name.split()), "brand": brand_id(api, brand)}
+    new = {"name": " ".join(name.split()), "plan": plan, "brand": brand_id(api, brand)}
     console.print(api.post("/accounts", new)["id"])
 
 
@@ -38,6 +41,7 @@ def change(
     account: Account,
     *,
     name: Annotated[str | None, typer.Option(help="Name")] = None,
+    plan: Annotated[str | None, typer.Option(help="Its plan, by id; empty: none")] = None,
     brand: Annotated[
         str | None, typer.Option(help="Its brand, by id or name; empty: none of its own")
     ] = None,
@@ -45,11 +49,12 @@ def change(
     """Change the given options of an account. Its keys and domains keep the names that they have.
 
     \b
-    obm account change Acme --brand "Partner Post"
+    obm account change Acme --plan pro --brand "Partner Post"
     """
     api = open_api()
     found = api.find("accounts", account)
-    changes = {"name": name, "brand": brand if brand is None else brand_id(api, brand)}
+    of_brand = brand if brand is None else brand_id(api, brand)
+    changes = {"name": name, "plan": plan, "brand": of_brand}
     api.patch(f"/accounts/{found['id']}", given(changes.items()))
 
 
@@ -89,9 +94,9 @@ def remove(account: Account) -> None:
 def list_accounts() -> None:
     """List the accounts."""
     print_table(
-        (id_column("account"), "name", "brand", "status"),
+        (id_column("account"), "name", "plan", "brand", "status"),
         (
-            (one["id"], one["name"], one["brand"] or "", one["status"])
+            (one["id"], one["name"], one["plan"] or "", one["brand"] or "", one["status"])
             for one in open_api().items("/accounts")
         ),
     )

@@ -20,6 +20,7 @@ COMMANDS = {
     "database-urls": "Print the database URLs of the services' roles, with passwords.",
     "generate-key": "Generate a key for OBM_SECRET_KEYS.",
     "account": "Accounts: billing customers.",
+    "prices": "Prices: what plans cost, include and admit.",
     "brand": "Brands: the names by which customers know the installation.",
     "tenant": "Tenants: isolated sending units.",
     "key": "API keys.",

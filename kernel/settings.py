@@ -64,6 +64,11 @@ class Settings(BaseSettings):
         validation_alias="OBM_BRANDS_FILE",
         description="TOML file of brands; empty: the engine's own names",
     )
+    prices_file: str = Field(
+        "",
+        validation_alias="OBM_PRICES_FILE",
+        description="TOML file of plans and prices; empty: the engine's own",
+    )
     acme_directory: str = Field(
         "",
         validation_alias="OBM_ACME_DIRECTORY",

@@ -28,7 +28,7 @@ DOMAIN = "shop.customer.org"
 async def test_a_customer_is_set_up_by_grpc_alone(harness: IngestHarness) -> None:
     async with client(harness) as rpc:
         operator = await harness.operator_key()
-        made = await rpc.call("CreateAccount", operator, name="Acme", plan="large")
+        made = await rpc.call("CreateAccount", operator, name="Acme", plan="pro")
         account = made.account
         key = await rpc.call(
             "CreateApiKey", operator, name="first", kind="account", account_id=account.id

@@ -105,3 +105,20 @@ async def test_text_that_the_database_cannot_store_is_refused(harness: IngestHar
         ):
             refused = await harness.request(method, path, body, key=operator)
             assert refused.status == 422, refused.raw
+
+
+async def test_an_account_has_a_plan_of_the_price_book(harness: IngestHarness) -> None:
+    async with harness.running():
+        operator = await harness.operator_key()
+        account = await harness.make("/v1/accounts", operator, name="Acme", plan="starter")
+        path = f"/v1/accounts/{account['id']}"
+        for method, where, body in (
+            ("POST", "/v1/accounts", {"name": "Other", "plan": "large"}),
+            ("PATCH", path, {"plan": "large"}),
+        ):
+            refused = await harness.request(method, where, body, key=operator)
+            assert (refused.status, refused.json["errors"][0]["pointer"]) == (422, "#/plan")
+            assert "There are pro, starter." in refused.json["detail"]
+        for plan in ("pro", ""):
+            changed = await harness.request("PATCH", path, {"plan": plan}, key=operator)
+            assert changed.json["plan"] == (plan or None)

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
+from kernel.prices import read_prices
 from services.ingest.api.administration import Administration
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.resources import Resources, create_resources
@@ -28,8 +29,8 @@ def resources_alone(
         clients or absent_clients(),
         NOTHING,
         administration=Administration(
-            directory, NOTHING, secrets=NOTHING, brands=brands, mailboxes_max=9,
-            resume_waiting=NOTHING,
+            directory, NOTHING, secrets=NOTHING, brands=brands, prices=read_prices(""),
+            mailboxes_max=9, resume_waiting=NOTHING,
         ),
         domains=domains,
         suppression_files=NOTHING,

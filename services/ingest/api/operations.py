@@ -209,7 +209,7 @@ OPERATIONS = {
         "getTenant", schemas.TenantResponse, access=OF_ACCOUNT
     ),
     "patch /v1/accounts/{account_id}": Operation(
-        "updateAccount", schemas.AccountResponse, {"plan": "large"}, access=OF_OPERATOR
+        "updateAccount", schemas.AccountResponse, {"plan": "pro"}, access=OF_OPERATOR
     ),
     "delete /v1/accounts/{account_id}": Operation(
         "deleteAccount", response_schemas.DeleteResponse, access=OF_OPERATOR

@@ -208,6 +208,7 @@ def create_administration(
         AuditLog(lists, deps.system_database),
         secrets=deps.secrets,
         brands=brands,
+        prices=deps.prices,
         mailboxes_max=deps.settings.tenant_mailboxes_max,
         resume_waiting=EgressRouterClient(deps.clients).resume_waiting,
         smtp=smtp_host(deps.settings, deps.brands),

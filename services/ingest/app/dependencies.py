@@ -21,6 +21,7 @@ from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
 from kernel.lease import Lease
 from kernel.outbox import Outbox
+from kernel.prices import PriceBook, read_prices
 from kernel.rpc import RpcClient
 from kernel.service import close_in_order
 from mail.reachable import address_policy, parse_networks
@@ -60,6 +61,7 @@ class Dependencies:
     downloads: Downloads | None
     lease: Lease
     brands: Brands
+    prices: PriceBook
 
     def domain_store(self, directory: DirectoryStore) -> DomainStore:
         return DomainStore(self.system_database, directory, self.outbox)
@@ -104,6 +106,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
         downloads=create_downloads(settings) if settings.attachment_fetch else None,
         lease=Lease(system, "ingest", "owner", lease_s=settings.lease_s),
         brands=brands,
+        prices=read_prices(settings.prices_file),
     )
 
 

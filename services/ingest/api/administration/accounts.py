@@ -18,6 +18,7 @@ from services.ingest.api.administration.base import (
     set_given_fields,
 )
 from services.ingest.api.administration.brands import check_brand
+from services.ingest.api.administration.plans import Plans
 from services.ingest.api.callers import Caller, CallerKind
 from services.ingest.domain.email import RequestModel
 from services.ingest.domain.patterns import LINE
@@ -25,16 +26,16 @@ from services.ingest.domain.problem import not_found
 from services.ingest.store.directory_lists import Owner, Page
 
 Email = Annotated[str, Meta(max_length=320, pattern=LINE)]
-Plan = Annotated[str, Meta(max_length=200, pattern=LINE)]
+PlanId = Annotated[str, Meta(max_length=200, pattern=LINE)]
 BrandId = Annotated[str, Meta(max_length=40)]
 
 
 class CreateAccountRequest(RequestModel):
-    """A customer of this installation. brand: id of one; empty: that of the request's
-    host."""
+    """A customer of this installation. plan: id of one of the price book; empty: no limits and no
+    bill. brand: id of one; empty: that of the request's host."""
 
     name: Name
-    plan: Plan = ""
+    plan: PlanId = ""
     billing_email: Email = ""
     brand: BrandId = ""
 
@@ -43,7 +44,7 @@ class UpdateAccountRequest(RequestModel):
     """Only the given fields are changed."""
 
     name: Name | UnsetType = UNSET
-    plan: Plan | UnsetType = UNSET
+    plan: PlanId | UnsetType = UNSET
     billing_email: Email | UnsetType = UNSET
     brand: BrandId | UnsetType = UNSET
 
@@ -55,12 +56,14 @@ class SuspendAccountRequest(RequestModel):
 
 
 class Accounts:
-    def __init__(self, directory: Directory, brands: Brands) -> None:
+    def __init__(self, directory: Directory, brands: Brands, plans: Plans) -> None:
         self._directory = directory
         self._brands = brands
+        self._plans = plans
 
     async def create(self, caller: Caller, given: CreateAccountRequest) -> Account:
         account = Account(account_id=uuid7_text(), **msgspec.structs.asdict(given))
+        self._plans.check_known(account)
         async with self._directory.changing(caller) as change:
             await check_brand(change, self._brands, given.brand)
             await change.save(account)
@@ -82,6 +85,8 @@ class Accounts:
             if given.brand is not UNSET:
                 await check_brand(change, self._brands, given.brand)
             set_given_fields(account, given)
+            if given.plan is not UNSET:
+                self._plans.check_known(account)
             await change.save(account)
         return account
 

@@ -5,6 +5,7 @@ import asyncio
 import logging
 import socket
 import ssl
+import weakref
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -174,16 +175,23 @@ class HttpProtocol(HttpToolsProtocol):
         cycle: RequestResponseCycle,
         app: Any,  # noqa: ANN401 - uvicorn's
     ) -> None:
-        cast(Any, cycle.scope)["extensions"] = {RESPONSE_EXTENSION: partial(_send_response, cycle)}
+        # Weakly: the cycle has the scope, and would wait with it for the garbage collector.
+        respond = partial(_send_response, weakref.ref(cycle))
+        cast(Any, cycle.scope)["extensions"] = {RESPONSE_EXTENSION: respond}
         super()._start_asgi_task(cycle, app)
 
 
 def _send_response(
-    cycle: RequestResponseCycle, status: int, body: bytes, *, headers: Sequence[tuple[bytes, bytes]]
+    reference: "weakref.ref[RequestResponseCycle]",
+    status: int,
+    body: bytes,
+    *,
+    headers: Sequence[tuple[bytes, bytes]],
 ) -> bool:
     """Do what the cycle's `send` does with headers and body. False if it would have to wait, or is
     too late. headers: trusted, they are not validated again."""
-    if cycle.disconnected or cycle.flow.write_paused:
+    cycle = reference()
+    if cycle is None or cycle.disconnected or cycle.flow.write_paused:
         return False
     cycle.response_started = cycle.response_complete = True
     lines = [b"%b: %b\r\n" % field for field in [*cycle.default_headers, *headers]]

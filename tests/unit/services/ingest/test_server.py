@@ -1,10 +1,12 @@
 """The HTTP server: responses in one write, limits, RFC 9112."""
 
 import asyncio
+import gc
 from typing import Any, cast
 
 import pytest
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from kernel.brand import Brands
@@ -78,6 +80,22 @@ def test_header_and_body_are_one_write() -> None:
     assert b"\r\nx-request-id: req_" in head
     assert body == BODY
     assert not transport.closed
+
+
+def test_a_request_is_freed_without_the_garbage_collector() -> None:
+    exchange(POST)  # what only the first request needs
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        exchange(POST * 3)
+        gc.collect()
+        kept = [one for one in gc.garbage if isinstance(one, RequestResponseCycle)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert not kept
 
 
 def test_connection_close_closes_after_the_response() -> None:

@@ -247,7 +247,7 @@ def dead_letter(record: Record, reason: str, error: BaseException | None = None)
         "dlq_partition": str(record.partition),
         "dlq_offset": str(record.offset),
     }
-    headers: dict[str, Any] = dict(record.headers)
+    headers: dict[str, Any] = {name: value or b"" for name, value in record.headers}
     return Outgoing(
         topic=record.topic + DLQ_SUFFIX,
         key=record.key,

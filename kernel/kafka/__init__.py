@@ -12,8 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import KafkaError
-from faststream import AckPolicy
-from faststream.kafka import KafkaBroker, KafkaMessage
+from faststream.kafka import KafkaBroker
 from google.protobuf.message import Message
 
 from contracts.kernel.v1.outbox_pb2 import Outgoing
@@ -22,7 +21,7 @@ from kernel.errors import Unavailable
 from kernel.health import DependencyHealth
 from kernel.kafka.cancellation import finish_despite_cancel
 from kernel.kafka.connections import handle_resets
-from kernel.kafka.consumer import BATCH_RECORDS_MAX, ConsumerWorker, subscriptions
+from kernel.kafka.consumer import ConsumerWorker, subscriptions
 from kernel.kafka.groups import has_consumed, partitions_of, unassigned_partitions
 from kernel.kafka.producer import BatchingProducer
 from kernel.kafka.replay import ReplayedTopic
@@ -33,11 +32,6 @@ from kernel.settings import Settings
 from kernel.tasks import run_concurrently, supervise
 from kernel.topics import contract_of
 
-POLL_TIMEOUT_MS = 20  # FastStream waits twice as long on an empty poll
-BULK_POLL_TIMEOUT_MS = 200
-FETCH_MAX_WAIT_MS = 500
-BULK_FETCH_MAX_WAIT_MS = 5_000
-POLL_INTERVAL_MAX_MS = 2**31 - 1  # keep the partitions while waiting for a database
 COMMIT_INTERVAL_S = 1.0
 STOP_TIMEOUT_S = 5.0  # for a broker that does not respond
 HEARTBEAT_INTERVAL_S = 5.0
@@ -183,27 +177,9 @@ class Kafka:
             topics = [self.prefix + name for name in names]
             express = workers[-1] if workers else None
             worker = ConsumerWorker(stream, own, topics, self.prefix, self._fail, express)
-            self._subscribe(broker, worker)
+            worker.subscribe(broker, session_ms=self._session_ms)
             workers.append(worker)
         return workers
-
-    def _subscribe(self, broker: KafkaBroker, worker: ConsumerWorker) -> None:
-        subscribe = broker.subscriber(
-            *worker.names,
-            group_id=worker.group,
-            batch=True,
-            max_records=BATCH_RECORDS_MAX,
-            batch_timeout_ms=BULK_POLL_TIMEOUT_MS if worker.express else POLL_TIMEOUT_MS,
-            fetch_max_wait_ms=BULK_FETCH_MAX_WAIT_MS if worker.express else FETCH_MAX_WAIT_MS,
-            max_poll_interval_ms=POLL_INTERVAL_MAX_MS,
-            session_timeout_ms=self._session_ms,
-            heartbeat_interval_ms=self._session_ms // 4,
-            auto_offset_reset="earliest",
-            ack_policy=AckPolicy.MANUAL,
-            decoder=keep_raw,
-            listener=worker,
-        )
-        subscribe(worker.on_batch)
 
     async def _stop(self, broker: KafkaBroker) -> None:
         """Drain: batches in progress may still publish. A consumer that hangs is abandoned."""
@@ -329,8 +305,3 @@ async def start(broker: KafkaBroker) -> None:
         await finish_despite_cancel(broker.start())
     except KafkaError as error:
         raise Unavailable("kafka") from error
-
-
-async def keep_raw(batch: KafkaMessage) -> KafkaMessage:
-    """Skip FastStream's attempt to parse each record as JSON; the processor decodes."""
-    return batch

@@ -9,7 +9,9 @@ from typing import cast
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
-from faststream.kafka import KafkaMessage
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker, KafkaMessage
+from faststream.kafka.message import FAKE_CONSUMER
 from google.protobuf.message import Message
 
 from kernel import metrics
@@ -18,6 +20,11 @@ from kernel.processor import Record, StreamProcessor
 from kernel.topics import contract_of, is_express
 
 BATCH_RECORDS_MAX = 500
+POLL_TIMEOUT_MS = 20  # FastStream waits twice as long on an empty poll
+BULK_POLL_TIMEOUT_MS = 200
+FETCH_MAX_WAIT_MS = 500
+BULK_FETCH_MAX_WAIT_MS = 5_000
+POLL_INTERVAL_MAX_MS = 2**31 - 1  # keep the partitions while waiting for a database
 COMMIT_TIMEOUT_S = 5.0
 BULK_SHARE = 10  # while express has a backlog, every tenth batch is bulk's
 GIVE_WAY_MAX_S = 1.0
@@ -58,13 +65,36 @@ class ConsumerWorker(ConsumerRebalanceListener):  # type: ignore[misc]
         busy_per_s = EXPRESS_BUSY_PER_S if express else BUSY_PER_S
         self.pace = BatchPacer(self.stream.linger_s, busy_per_s=busy_per_s)
 
-    async def on_batch(self, batch: KafkaMessage) -> None:
+    def subscribe(self, broker: KafkaBroker, *, session_ms: int) -> None:
+        """Receive the batches of a consumer of this broker."""
+        subscriber = broker.subscriber(
+            *self.names,
+            group_id=self.group,
+            batch=True,
+            max_records=BATCH_RECORDS_MAX,
+            batch_timeout_ms=BULK_POLL_TIMEOUT_MS if self.express else POLL_TIMEOUT_MS,
+            fetch_max_wait_ms=BULK_FETCH_MAX_WAIT_MS if self.express else FETCH_MAX_WAIT_MS,
+            max_poll_interval_ms=POLL_INTERVAL_MAX_MS,
+            session_timeout_ms=session_ms,
+            heartbeat_interval_ms=session_ms // 4,
+            auto_offset_reset="earliest",
+            ack_policy=AckPolicy.MANUAL,
+            parser=parse_batch,
+            decoder=records_of,
+            listener=self,
+        )
+
+        async def on_batch(records: tuple[ConsumerRecord, ...]) -> None:
+            await self.on_batch(records, cast(AIOKafkaConsumer, subscriber.consumer))
+
+        subscriber(on_batch)
+
+    async def on_batch(self, raws: Sequence[ConsumerRecord], consumer: AIOKafkaConsumer) -> None:
         # FastStream swallows every error of a handler, even SystemExit, and polls again; a later
         # commit would then skip the batch. So record the error, and process nothing more.
         if self.ended:
             return
-        raws = cast(Sequence[ConsumerRecord], batch.raw_message)
-        self.consumer = cast(AIOKafkaConsumer, batch.consumer)
+        self.consumer = consumer
         self.pace.start_batch(len(raws))
         lingers = self.stream.linger_s > 0 and len(raws) < BATCH_RECORDS_MAX
         if lingers:  # before the first await: a fetch now would return with the next single record,
@@ -140,6 +170,18 @@ class ConsumerWorker(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         self.processed.clear()  # they start at the group's committed offsets
+
+
+async def parse_batch(records: tuple[ConsumerRecord, ...]) -> KafkaMessage:
+    """Without a look at the records: FastStream's parser decodes all headers, and drops a batch
+    with one that is not text."""
+    return KafkaMessage(raw_message=records, body=b"", correlation_id="-", consumer=FAKE_CONSUMER)
+
+
+async def records_of(batch: KafkaMessage) -> tuple[ConsumerRecord, ...]:
+    """As they are: the processor decodes. A message keeps what this returns, so returning the
+    message itself would leave it, with all its records, to the garbage collector."""
+    return cast("tuple[ConsumerRecord, ...]", batch.raw_message)
 
 
 def next_offsets(raws: Iterable[ConsumerRecord]) -> dict[TopicPartition, int]:

@@ -1,11 +1,13 @@
 """The consume loop, without a broker."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import IllegalStateError
 
 from contracts.ingest.v1.directory_pb2 import Tenant
@@ -14,7 +16,7 @@ from contracts.shield.v1.events_pb2 import MessageScreened
 from kernel.handler_result import Drop, HandlerResult
 from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
-from kernel.kafka.consumer import ConsumerWorker
+from kernel.kafka.consumer import ConsumerWorker, parse_batch, records_of
 from kernel.kafka.producer import BatchingProducer
 from kernel.kafka.replay import ReplayedTopic
 from kernel.processor import StreamProcessor
@@ -104,3 +106,17 @@ async def test_bulk_mail_does_not_end_with_a_rebalance_of_express_mail() -> None
     worker = ConsumerWorker(cast(Any, stream()), "group", ["screened.express"], "", print)
     worker.consumer = cast(AIOKafkaConsumer, LostPosition())
     assert not await worker.has_backlog()
+
+
+async def test_a_batch_is_freed_without_the_garbage_collector() -> None:
+    records = cast("tuple[ConsumerRecord, ...]", (object(),))
+    message = await parse_batch(records)
+    message.set_decoder(records_of)
+    assert await message.decode() is records
+    freed = weakref.ref(message)
+    gc.disable()
+    try:
+        del message
+        assert freed() is None
+    finally:
+        gc.enable()

@@ -219,7 +219,7 @@ async def load_states_and_repeats(
     partitioned = [one.event_id for one in log_events if one.kind in PARTITIONED_KINDS]
     others = [one.event_id for one in log_events if one.kind not in PARTITIONED_KINDS]
     repeats = await tx.rows(REPEATS, [subjects, partitioned, day, others])
-    found = [MessageState(*row)._replace(facts=decode_facts(row[-1])) for row in states]
+    found = [MessageState._make((*row[:-1], decode_facts(row[-1]))) for row in states]
     return found, {event_id for (event_id,) in repeats}
 
 

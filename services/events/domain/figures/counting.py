@@ -5,7 +5,8 @@ add with and without it. So the figures result from the events in any order, and
 messages can be counted anew from the log.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -63,13 +64,13 @@ class Change(NamedTuple):
 # Of a counter by name, or of a bucket of a histogram: the number of a Timing, and the bucket. Plain
 # integers, because hashing a member of an enumeration takes as long as the rest of an addition.
 Measure = str | tuple[int, int]
-Counts = dict[Cell, dict[Measure, int]]
+Counts = defaultdict[Cell, defaultdict[Measure, int]]
 FIRST_ATTEMPT, DELIVERY = int(Timing.FIRST_ATTEMPT), int(Timing.DELIVERY)
 COLUMNS = {int(timing): timing.name.lower() for timing in Timing}
 
 
 class Delta(NamedTuple):
-    """Numbers to add."""
+    """Numbers to add; none is zero."""
 
     sender: Sender
     cell: Cell
@@ -78,38 +79,28 @@ class Delta(NamedTuple):
 
 def deltas_of(changes: Iterable[Change]) -> list[Delta]:
     """One for each sender and cell of which something changes."""
-    sums: dict[tuple[Sender, Cell], dict[Measure, int]] = {}
+    by_sender: dict[Sender, Counts] = {}
     for change in changes:
-        if change.after is None or change.after is change.before:
+        after, before = change.after, change.before
+        if after is None or after is before:
             continue
-        counts = count(change.after)
-        if change.before is not None:
-            subtract(counts, count(change.before))
-        sender = None
-        for cell, numbers in counts.items():
-            if numbers:
-                sender = sender or sender_of(change, change.after)
-                known = sums.setdefault((sender, cell), numbers)
-                if known is not numbers:
-                    add(known, numbers)
-    return [Delta(*key, numbers) for key, numbers in sums.items() if numbers]
+        sender = sender_of(change, after)
+        counts = by_sender.get(sender)
+        if counts is None:
+            counts = by_sender[sender] = new_counts()
+        _add(counts, after, 1)
+        if before is not None:
+            _add(counts, before, -1)
+    return [
+        Delta(sender, cell, changed)
+        for sender, counts in by_sender.items()
+        for cell, numbers in counts.items()
+        if (changed := {measure: number for measure, number in numbers.items() if number})
+    ]
 
 
-def add(sums: dict[Measure, int], numbers: Mapping[Measure, int], sign: int = 1) -> None:
-    """Without zeros in the sums."""
-    for measure, number in numbers.items():
-        if total := sums.get(measure, 0) + sign * number:
-            sums[measure] = total
-        else:
-            sums.pop(measure, None)
-
-
-def subtract(counts: Counts, others: Counts) -> None:
-    for cell, numbers in others.items():
-        if counts.get(cell) == numbers:  # most cells
-            del counts[cell]
-        else:
-            add(counts.setdefault(cell, {}), numbers, -1)
+def new_counts() -> Counts:
+    return defaultdict(lambda: defaultdict(int))
 
 
 def sender_of(change: Change, facts: MessageFacts) -> Sender:
@@ -127,61 +118,70 @@ def sender_of(change: Change, facts: MessageFacts) -> Sender:
 
 def count(facts: MessageFacts) -> Counts:
     """What a message adds: nothing before its accept is known."""
-    counts: Counts = {}
-    if not facts.accepted_ms:
-        return counts
-    accepted: dict[Measure, int] = {"accepted": 1, "bytes": facts.octets}
-    if facts.held:
-        accepted["held"] = 1
-    counts[Cell(hour_of(facts.accepted_ms))] = accepted
-    if facts.first_attempt:
-        _count_sending(counts, facts)
-    if facts.closed or facts.bounced_ms:
-        _count_end(counts, facts)
-    if facts.complained_ms:
-        counts.setdefault(_last(facts, facts.complained_ms), {})["complained"] = 1
-    if facts.unsubscribed_ms:
-        counts.setdefault(_last(facts, facts.unsubscribed_ms), {})["unsubscribed"] = 1
-    if facts.opens or facts.clicks or facts.machine_opens or facts.machine_clicks:
-        _count_engagement(counts, facts)
+    counts = new_counts()
+    _add(counts, facts, 1)
     return counts
 
 
-def _count_sending(counts: Counts, facts: MessageFacts) -> None:
-    sent = Cell(hour_of(facts.assigned_ms or facts.accepted_ms), facts.first_place)
-    counts.setdefault(sent, {})["sent"] = 1
+def _add(counts: Counts, facts: MessageFacts, number: int) -> None:
+    """Add what the message adds so many times."""
+    if not facts.accepted_ms:
+        return
+    accepted = counts[Cell(hour_of(facts.accepted_ms))]
+    accepted["accepted"] += number
+    accepted["bytes"] += number * facts.octets
+    if facts.held:
+        accepted["held"] += number
+    if facts.first_attempt:
+        _add_sending(counts, facts, number)
+    if facts.closed or facts.bounced_ms:
+        _add_end(counts, facts, number)
+    if facts.complained_ms:
+        counts[_last(facts, facts.complained_ms)]["complained"] += number
+    if facts.unsubscribed_ms:
+        counts[_last(facts, facts.unsubscribed_ms)]["unsubscribed"] += number
+    if facts.opens or facts.clicks or facts.machine_opens or facts.machine_clicks:
+        _add_engagement(counts, facts, number)
+
+
+def _add_sending(counts: Counts, facts: MessageFacts, number: int) -> None:
+    hour = hour_of(facts.assigned_ms or facts.accepted_ms)
+    cell = counts[Cell(hour, facts.first_place)]
+    cell["sent"] += number
     start_ms = max(facts.accepted_ms, facts.due_ms)
     if facts.attempted_ms:
-        cell = Cell(hour_of(facts.attempted_ms), facts.first_place)
-        bucket = bucket_of(facts.attempted_ms - start_ms)
-        counts.setdefault(cell, {})[FIRST_ATTEMPT, bucket] = 1
+        attempted = hour_of(facts.attempted_ms)
+        if attempted != hour:
+            cell = counts[Cell(attempted, facts.first_place)]
+        cell[FIRST_ATTEMPT, bucket_of(facts.attempted_ms - start_ms)] += number
     if facts.delivered_ms:
         bucket = bucket_of(facts.delivered_ms - start_ms)
-        counts.setdefault(_last(facts, facts.delivered_ms), {})[DELIVERY, bucket] = 1
+        counts[_last(facts, facts.delivered_ms)][DELIVERY, bucket] += number
     if facts.deferrals:
         first = Cell(hour_of(facts.deferred_ms), facts.deferred_place)
-        counts.setdefault(first, {})["delivery_delayed"] = 1
+        counts[first]["delivery_delayed"] += number
         for one in facts.deferrals:
-            counts.setdefault(Cell(one.hour, one.place), {})["deferrals"] = one.number
+            counts[Cell(one.hour, one.place)]["deferrals"] += number * one.number
 
 
-def _count_end(counts: Counts, facts: MessageFacts) -> None:
+def _add_end(counts: Counts, facts: MessageFacts, number: int) -> None:
     """A message is counted as bounced once: when it closed, or else when the bounce arrived."""
     cell = _last(facts, facts.closed_ms or facts.accepted_ms)
     if facts.closed == CLOSED_STATE_BOUNCED:
-        _count_bounce(counts, cell._replace(bounce_class=facts.reason or UNCLASSIFIED))
+        _add_bounce(counts, cell._replace(bounce_class=facts.reason or UNCLASSIFIED), number)
     elif facts.bounced_ms:
         cls = facts.bounce_class or UNCLASSIFIED
         late = _last(facts, facts.bounced_ms)._replace(bounce_class=cls)
-        _count_bounce(counts, late)
-        counts.setdefault(late, {})["bounced_async"] = 1
+        _add_bounce(counts, late, number)
+        counts[late]["bounced_async"] += number
     if facts.closed == CLOSED_STATE_DELIVERED:
-        counts.setdefault(cell, {})["delivered"] = 1
-        counts.setdefault(cell, {})["delivered_later" if facts.deferrals else "delivered_first"] = 1
+        numbers = counts[cell]
+        numbers["delivered"] += number
+        numbers["delivered_later" if facts.deferrals else "delivered_first"] += number
     elif facts.closed in ENDS:
-        counts.setdefault(cell, {})[ENDS[facts.closed]] = 1
+        counts[cell][ENDS[facts.closed]] += number
         if facts.closed == CLOSED_STATE_FAILED and facts.reason == BLOCKED:
-            counts.setdefault(cell, {})["blocked"] = 1
+            counts[cell]["blocked"] += number
 
 
 ENDS: dict[int, str] = {
@@ -191,9 +191,9 @@ ENDS: dict[int, str] = {
 }
 
 
-def _count_bounce(counts: Counts, cell: Cell) -> None:
-    counts.setdefault(cell, {})["bounced"] = 1
-    counts.setdefault(cell, {})[_type_of(cell.bounce_class)] = 1
+def _add_bounce(counts: Counts, cell: Cell, number: int) -> None:
+    counts[cell]["bounced"] += number
+    counts[cell][_type_of(cell.bounce_class)] += number
 
 
 @lru_cache(maxsize=1_000)
@@ -205,7 +205,7 @@ def _type_of(bounce_class: str) -> str:
     return TYPES.get(ses_type, "bounced_undetermined")
 
 
-def _count_engagement(counts: Counts, facts: MessageFacts) -> None:
+def _add_engagement(counts: Counts, facts: MessageFacts, number: int) -> None:
     """A message is unique once: for people, or else for machines."""
     firsts = {
         "confirmed_opened": _first(facts.opened_ms, facts.clicked_ms),
@@ -216,7 +216,7 @@ def _count_engagement(counts: Counts, facts: MessageFacts) -> None:
     }
     for name, at_ms in firsts.items():
         if at_ms:
-            counts.setdefault(_last(facts, at_ms), {})[name] = 1
+            counts[_last(facts, at_ms)][name] += number
     tallies = {
         "opened": facts.opens,
         "clicked": facts.clicks,
@@ -225,7 +225,7 @@ def _count_engagement(counts: Counts, facts: MessageFacts) -> None:
     }
     for name, some in tallies.items():
         for one in some:
-            counts.setdefault(Cell(one.hour, facts.last_place), {})[name] = one.number
+            counts[Cell(one.hour, facts.last_place)][name] += number * one.number
 
 
 def _first(*moments_ms: int) -> int:

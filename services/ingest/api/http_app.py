@@ -116,6 +116,8 @@ class HttpApp:
             logger.exception("request.failed", extra={"request_id": request.id})
             if not began:
                 await send_problem(request, send, application_error(), headers=extra)
+        finally:  # or both would wait, with the body, for the garbage collector
+            del request.scope["state"]["obm_request"]
 
 
 def application_error() -> Problem:

@@ -1,7 +1,6 @@
 """The HTTP server: responses in one write, limits, RFC 9112."""
 
 import asyncio
-import gc
 from typing import Any, cast
 
 import pytest
@@ -23,6 +22,8 @@ from services.ingest.api.http_app import HttpApp, send_problem
 from services.ingest.api.refusals import refusal_of
 from services.ingest.domain.problem import Problem
 from tests.support.fake_transport import FakeTransport
+from tests.support.garbage import cyclic_garbage
+from tests.support.rest_api import call_api
 
 READ_BYTES = 64 * 1024
 Refusing = type("Refusing", (HttpProtocol,), {"refusal": staticmethod(refusal_of(Brands()))})
@@ -84,18 +85,17 @@ def test_header_and_body_are_one_write() -> None:
 
 def test_a_request_is_freed_without_the_garbage_collector() -> None:
     exchange(POST)  # what only the first request needs
-    gc.collect()
-    gc.disable()
-    gc.set_debug(gc.DEBUG_SAVEALL)
-    try:
+    with cyclic_garbage() as found:
         exchange(POST * 3)
-        gc.collect()
-        kept = [one for one in gc.garbage if isinstance(one, RequestResponseCycle)]
-    finally:
-        gc.set_debug(0)
-        gc.garbage.clear()
-        gc.enable()
-    assert not kept
+    assert not [one for one in found if isinstance(one, RequestResponseCycle)]
+
+
+@pytest.mark.parametrize("path", ["/v1/none", "/v1/domains"])
+def test_a_request_of_any_route_is_freed_likewise(path: str) -> None:
+    call_api("GET", path)
+    with cyclic_garbage() as found:
+        call_api("GET", path)
+    assert not [one for one in found if isinstance(one, Request)]
 
 
 def test_connection_close_closes_after_the_response() -> None:

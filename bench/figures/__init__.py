@@ -1,0 +1,2 @@
+"""`make bench-figures`: what counting costs, and whether figures, searches and streams stay right
+and quick beside many messages."""

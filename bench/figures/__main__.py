@@ -1,0 +1,192 @@
+"""Measures figures, searches and streams on real PostgreSQL.
+
+Batches of events go through the handler of the log, first in turns with counting and without it.
+Some batches are rolled back and repeated. All figures are compared with a count of the messages.
+Beyond a million, the messages are copies of these: see `bench.figures.copies`.
+"""
+
+import asyncio
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime, timedelta
+from datetime import time as clock_time
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Annotated, Any
+from unittest import mock
+
+import typer
+
+from bench import record
+from bench.figures.copies import copy_messages
+from bench.figures.lives import DAYS, TURN, Key, Tally, lives_of_turn
+from bench.figures.readings import Readings, handle, tail
+from bench.folder import folder_of
+from bench.printing import ReportProgress, console, print_table, progress
+from bench.servers import Servers, servers
+from cli.environment import migrate_all
+from kernel.database import Database
+from kernel.days import EPOCH
+from kernel.health import DependencyHealth
+from kernel.ids import uuid7_text
+from kernel.migrate import role_url
+from kernel.retry import retry_while_unavailable
+from services.events.api import EventsServicer
+from services.events.api.event_feed import EventFeed
+from services.events.app import SESSION_SETTINGS
+from services.events.domain import state
+from services.events.handlers import Handlers
+from services.events.store.figures.folding import fold_deltas
+
+HANDLED_MAX = 1_000_000  # further messages are copies of these
+COMPARED = 20  # turns in which counting is compared with not counting
+TENANTS, FOLD = 5, 5_000
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def main(
+    *,
+    messages: Annotated[int, typer.Option(min=TURN * 2)] = 40_000,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="write the figures to this file")
+    ] = None,
+) -> None:
+    """Measure the share of counting in the CPU time of events, and the time of reading."""
+    document = record.describe_origin()
+    with folder_of("figures") as folder, servers(folder) as started, progress(console) as report:
+        migrate_all(started.database_url)
+        figures = asyncio.run(measure(started, messages, report=report))
+    rows = [(name, f"{value:,g}") for name, value in flat(figures)]
+    print_table(console, "Figures", columns=("figure", "value"), rows=rows)
+    if json_file:
+        record.write(document | figures, json_file)
+    if figures["differences"]:
+        raise typer.Exit(1)
+
+
+def flat(figures: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            yield from ((f"{name} {key}", one) for key, one in value.items())
+        else:
+            yield name, value
+
+
+async def measure(started: Servers, messages: int, *, report: ReportProgress) -> dict[str, Any]:
+    url = partial(role_url, started.database_url)
+    system = Database(url("events_system"), name="system", session=SESSION_SETTINGS)
+    tenant = Database(url("events_tenant"), name="tenant")
+    feed, webhooks = EventFeed(system, DependencyHealth()), mock.Mock()
+    servicer = EventsServicer(system, tenant, feed=feed, webhooks=webhooks)
+    now = datetime.now(UTC)
+    first = datetime.combine(now.date() - timedelta(days=DAYS - 1), clock_time(), UTC)
+    readings = Readings(servicer, [uuid7_text() for _ in range(TENANTS)], uuid7_text(), first)
+    handlers = Handlers(lambda _: 0, lambda _: None, 60.0)
+    try:
+        turns = min(messages, HANDLED_MAX) // TURN
+        filling = Filling(system, handlers, readings, now=now, report=report)
+        await filling.run(turns)
+        copies = messages // (turns * TURN) - 1
+        differences = await readings.differences(filling.tally.counts)
+        if copies:
+            copied = partial(copy_messages, copies=copies, today=now.date(), report=report)
+            await asyncio.to_thread(copied, started.database_url)
+        counted = copies_of(filling.tally.counts, copies, first=(first.date() - EPOCH).days)
+        times = {
+            "metrics_ms": percentiles(await readings.query()),
+            "search_ms": percentiles(await readings.search()),
+        }
+        differences += await readings.differences(counted) if copies else 0
+        tails = await tail(feed, readings, handlers=handlers, system=system)
+        times["tail_ms"] = percentiles(tails)
+    finally:
+        await tenant.close()
+        await system.close()
+    return {
+        "messages": turns * TURN * (copies + 1),
+        "handled": turns * TURN,
+        **filling.costs(),
+        **times,
+        "figures_compared": len(counted),
+        "differences": differences,
+    }
+
+
+class Filling:
+    """Records messages through the handler, and counts them."""
+
+    def __init__(
+        self, system: Database, handlers: Handlers, readings: Readings, *,
+        now: datetime, report: ReportProgress,
+    ) -> None:  # fmt: skip
+        self.system, self.handlers, self.readings = system, handlers, readings
+        self.now, self.report = now, report
+        self.tally = Tally()
+        self.cpu_s: dict[bool, float] = defaultdict(float)
+        self.compared = 0
+
+    async def run(self, turns: int) -> None:
+        random, began = Random(1), self.readings
+        self.compared = min(turns, COMPARED) // 2 * 2
+        for turn in range(turns):
+            self.report("messages", turn * TURN, turns * TURN)
+            lives = lives_of_turn(
+                random, began.tenants, account_id=began.account_id, now=self.now
+            )  # fmt: skip
+            is_compared = turn < self.compared
+            counted = not is_compared or turn % 2 == 0
+            with nullcontext() if counted else no_counting():
+                before = time.process_time()
+                disturb = (lambda _: False) if is_compared else (lambda n: n % 10 == 0)
+                await handle(lives, self.handlers, self.system, disturb=disturb)
+                while counted and await retry_while_unavailable(
+                    partial(fold, self.system), DependencyHealth()
+                ):
+                    pass
+                if is_compared:
+                    self.cpu_s[counted] += time.process_time() - before
+            for life in lives if counted else ():
+                self.tally.add(life)
+
+    def costs(self) -> dict[str, Any]:
+        each = self.compared // 2 * TURN
+        with_ms, without_ms = (self.cpu_s[counted] * 1000 / each for counted in (True, False))
+        return {
+            "cpu_ms_per_message": {"counting": with_ms, "not_counting": without_ms},
+            "counting_share": (with_ms - without_ms) / with_ms,
+        }
+
+
+def copies_of(counts: Counter[Key], copies: int, *, first: int) -> Counter[Key]:
+    """What is to be counted with the copies; first: the first day."""
+    found: Counter[Key] = Counter()
+    for (axis, dimension, day, value, name), number in counts.items():
+        for n in range(copies + 1):
+            found[axis, dimension, first + (day - first + n) % DAYS, value, name] += number
+    return found
+
+
+def percentiles(values: list[float]) -> dict[str, float]:
+    """values: sorted."""
+    return {"p50": values[len(values) // 2], "p99": values[-len(values) // 100]}
+
+
+@contextmanager
+def no_counting() -> Iterator[None]:
+    """Without facts nothing is counted, encoded or decoded."""
+    with mock.patch.object(state, "merge_facts", lambda facts, _: facts):
+        yield
+
+
+async def fold(system: Database) -> bool:
+    async with system.transaction() as tx:
+        return await fold_deltas(tx, FOLD) == FOLD
+
+
+if __name__ == "__main__":
+    app()

@@ -116,7 +116,9 @@ class Result(_message.Message):
     congested: _builtins.bool
     """bulk mail waits for the processor of a delivery process"""
     @_builtins.property
-    def assigned_at(self) -> _timestamp_pb2.Timestamp: ...
+    def assigned_at(self) -> _timestamp_pb2.Timestamp:
+        """of the message, if it is a bounce or complaint"""
+
     @_builtins.property
     def answered_at(self) -> _timestamp_pb2.Timestamp:
         """of the last one"""

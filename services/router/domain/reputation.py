@@ -1,12 +1,11 @@
 """Reputation of tenants, egress sources and domains: who sends what receivers refuse or recipients
 complain about is warned, then paused.
 
-Rates are those of the latest thousand messages or more, but not of messages older than a week. The
-thresholds are those at which Amazon SES reviews and pauses accounts; the policies are those of its
-tenants.
+The thresholds are those at which Amazon SES reviews and pauses accounts; the policies are those of
+its tenants.
 """
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -17,16 +16,14 @@ from typing import NamedTuple
 from contracts.router.v1.results_pb2 import RESULT_KIND_BOUNCE, RESULT_KIND_COMPLAINT
 from services.router.domain.ledger import Scope, ScopeKind, Suspension
 from services.router.domain.limits import NO_LIMITS, Limits
+from services.router.domain.mail_counts import RATED_MIN, HourlyMailCounts, MailCounts
 from services.router.domain.reasons import WaitReason
 from services.router.domain.results import INVALID_CLASSES, AttemptResult
 
 WARN_BOUNCED, PAUSE_BOUNCED = 0.05, 0.1
 WARN_COMPLAINED, PAUSE_COMPLAINED = 0.001, 0.005
-RATED_MIN = 1000
-BUCKET_S = 3600.0
-WEEK_S = 7 * 86_400.0
 SUBJECTS_MAX = 100_000
-BUCKETS_MIN = 4  # with fewer, none is dropped early
+REPORTS = (RESULT_KIND_BOUNCE, RESULT_KIND_COMPLAINT)  # arrive as mail, after the attempt
 RECOVERED_SHARE = 0.8  # of the rate of a warning, below which the warning ends
 
 
@@ -71,66 +68,6 @@ class StandingChanged(NamedTuple):
     at_s: float
     reason: str
     rate: float = 0.0
-
-
-class MailCounts(NamedTuple):
-    """reporting: messages delivered to sites that report complaints."""
-
-    sent: int = 0
-    bounced: int = 0
-    reporting: int = 0
-    complained: int = 0
-
-    def plus(self, other: "MailCounts") -> "MailCounts":
-        return MailCounts(
-            self.sent + other.sent,
-            self.bounced + other.bounced,
-            self.reporting + other.reporting,
-            self.complained + other.complained,
-        )
-
-
-@dataclass(slots=True)
-class HourlyMailCounts:
-    """Hourly buckets, the latest last: (hour, rates)."""
-
-    buckets: deque[tuple[int, MailCounts]] = field(default_factory=deque)
-
-    def add(self, at_s: float, rates: MailCounts) -> None:
-        hour = int(at_s // BUCKET_S)
-        if self.buckets and self.buckets[-1][0] >= hour:
-            self.buckets[-1] = (self.buckets[-1][0], self.buckets[-1][1].plus(rates))
-        else:
-            self.buckets.append((hour, rates))
-        while (hour - self.buckets[0][0]) * BUCKET_S > WEEK_S or self._is_first_irrelevant():
-            self.buckets.popleft()
-
-    def _is_first_irrelevant(self) -> bool:
-        """Whether the later buckets alone decide both rates."""
-        if len(self.buckets) < BUCKETS_MIN:
-            return False
-        first = self.buckets[0][1]
-        sent = sum(rates.sent for _, rates in self.buckets) - first.sent
-        reporting = sum(rates.reporting for _, rates in self.buckets) - first.reporting
-        return min(sent, reporting) >= RATED_MIN
-
-    def bounce_rate(self) -> float:
-        sent = bounced = 0
-        for _, rates in reversed(self.buckets):
-            sent, bounced = sent + rates.sent, bounced + rates.bounced
-            if sent >= RATED_MIN:
-                return bounced / sent
-        return 0.0
-
-    def complaint_rate(self) -> float:
-        """Of messages to sites that report complaints: others would hide them."""
-        reporting = complained = 0
-        for _, rates in reversed(self.buckets):
-            reporting += rates.reporting
-            complained += rates.complained
-            if reporting >= RATED_MIN:
-                return complained / reporting
-        return 0.0
 
 
 def deserved_standing(
@@ -189,37 +126,49 @@ class Reputation:
 
     def record(self, results: Iterable[AttemptResult]) -> list[StandingChanged]:
         """Count results, and return the standings that change."""
-        sums: dict[Subject, MailCounts] = {}
+        sums: dict[tuple[Subject, float], MailCounts] = {}
         at_s = 0.0
         for result in results:
             if not result.connected:
                 continue
             at_s = max(at_s, result.answered_s)
-            rates = mail_counts_of(result, reports=self._reports_complaints(result.site))
-            if any(rates):
+            counts = mail_counts_of(result, reports=self._reports_complaints(result.site))
+            sent_s = result.assigned_s if result.kind in REPORTS else inf
+            if any(counts):
                 for subject in subjects_of(result.tenant_id, result.egress_id, result.domain_id):
-                    sums[subject] = sums[subject].plus(rates) if subject in sums else rates
+                    key = (subject, sent_s)
+                    sums[key] = sums[key].plus(counts) if key in sums else counts
         return [
-            event for subject, rates in sums.items() for event in self._add(subject, rates, at_s)
+            event
+            for (subject, sent_s), counts in sums.items()
+            for event in self._add(subject, counts, at_s, sent_s=min(sent_s, at_s))
         ]
 
     def record_complaints(
-        self, count: int, at_s: float, *, tenant_id: str, egress_id: str = "", domain: str = ""
+        self, count: int, sent_s: float, *, tenant_id: str, egress_id: str = "", domain: str = ""
     ) -> list[StandingChanged]:
-        rates = MailCounts(complained=count)
+        """sent_s: when the messages that they are about were sent."""
+        counts = MailCounts(complained=count)
         subjects = subjects_of(tenant_id, egress_id, domain)
-        return [event for subject in subjects for event in self._add(subject, rates, at_s)]
+        return [
+            event for one in subjects for event in self._add(one, counts, sent_s, sent_s=sent_s)
+        ]
 
-    def _add(self, subject: Subject, rates: MailCounts, at_s: float) -> list[StandingChanged]:
+    def _add(
+        self, subject: Subject, counts: MailCounts, at_s: float, *, sent_s: float
+    ) -> list[StandingChanged]:
         record = self._records.get(subject)
         if record is None:
             record = self._records[subject] = SubjectHistory()
             self._drop_oldest()
         self._records.move_to_end(subject)
         self._changed[subject] = None
-        record.counts.add(at_s, rates)
+        if counts.sent:
+            record.counts.add(at_s, counts)
+        else:
+            record.counts.add_reported(sent_s, counts)
         if record.standing is Standing.BROADCASTS_PAUSED:
-            record.sent_since_pause += rates.sent
+            record.sent_since_pause += counts.sent
         policy = (
             self._policy_of(subject.id)
             if subject.kind is SubjectKind.TENANT

@@ -41,12 +41,13 @@ class InFlight(NamedTuple):
 
 
 class SentFrom(NamedTuple):
-    """Where a message left."""
+    """Where a message left, and when it was last assigned."""
 
     message_id: str
     queue_id: str
     egress_id: str
     domain_id: str = ""
+    assigned_s: float = 0.0
 
 
 def attempt_results(applied: Iterable[tuple[DeliveryAttempted, AppliedTransition]]) -> Results:
@@ -99,6 +100,7 @@ def result_of_report(event: BounceReceived | ComplaintReceived, sent: SentFrom) 
         egress_id=sent.egress_id,
         count=1,
         connected=True,
+        assigned_at=timestamp(sent.assigned_s),
         answered_at=event.received_at,
         domain_id=sent.domain_id,
     )

@@ -64,13 +64,18 @@ def parse(entries: Iterable[bytes]) -> Results:
 async def load_sent_from(tx: Transaction, ids: Sequence[str]) -> dict[str, SentFrom]:
     """Where messages left; without those whose day was dropped."""
     rows = await tx.rows(
-        "SELECT message_id::text, queue_id, egress_id, context FROM router.messages"
+        "SELECT message_id::text, queue_id, egress_id, context,"
+        " extract(epoch FROM assigned_at)::float8 FROM router.messages"
         " WHERE message_id = ANY(%s::uuid[]) AND egress_id <> ''",
         (list(ids),),
     )
     return {
         message_id: SentFrom(
-            message_id, queue_id, egress_id, MessageContext.FromString(context).domain_id
+            message_id,
+            queue_id,
+            egress_id,
+            MessageContext.FromString(context).domain_id,
+            assigned_s or 0.0,
         )
-        for message_id, queue_id, egress_id, context in rows
+        for message_id, queue_id, egress_id, context, assigned_s in rows
     }

@@ -37,6 +37,11 @@ def test_a_new_source_reaches_full_volume_without_a_block_or_a_limit_exceeded(se
     assert outcome.limit_violations == 0
 
 
+def test_a_source_recovers_from_a_listing_and_no_good_tenant_is_paused() -> None:
+    outcome = outcome_of(Run(senders()[OURS], WORLD, Setting(), seed=133).simulate())
+    assert (outcome.blocks, outcome.recovered) == (1, 1)
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_naive_sender_is_blocked(seed: int) -> None:
     outcome = simulate("naive", seed)

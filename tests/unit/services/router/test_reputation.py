@@ -2,6 +2,7 @@
 
 from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_DELIVERED as DELIVERED
 from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_PERMANENT as PERMANENT
+from contracts.router.v1.results_pb2 import RESULT_KIND_COMPLAINT
 from services.router.domain.ledger import Scope, ScopeKind
 from services.router.domain.reasons import WaitReason
 from services.router.domain.reputation import (
@@ -82,6 +83,43 @@ def test_complaints_count_against_mail_to_sites_that_report_them() -> None:
     assert of_tenant(events) == [(Standing.WARNED, "complaints")]
     events = reputation.record_complaints(4, 20.0, tenant_id="tenant")
     assert of_tenant(events) == [(Standing.BROADCASTS_PAUSED, "complaints")]
+
+
+def test_a_few_complaints_about_a_thousand_of_many_messages_are_chance() -> None:
+    reputation = make_reputation()
+    for hour in range(12):
+        reputation.record(sent(1_000, at_s=hour * HOUR_S))
+    events = reputation.record_complaints(6, 11 * HOUR_S, tenant_id="tenant")
+    assert of_tenant(events) == []
+
+
+def test_twenty_complaints_about_a_thousand_of_many_messages_are_not() -> None:
+    reputation = make_reputation()
+    for hour in range(12):
+        reputation.record(sent(10_000, at_s=hour * HOUR_S))
+    reputation.record(sent(1_000, at_s=12 * HOUR_S))
+    events = reputation.record_complaints(20, 12 * HOUR_S, tenant_id="tenant")
+    assert of_tenant(events) == [(Standing.BROADCASTS_PAUSED, "complaints")]
+
+
+def test_a_complaint_counts_against_the_hour_in_which_its_message_was_sent() -> None:
+    reputation = make_reputation()
+    reputation.record(sent(100_000))
+    reputation.record(sent(1_000, at_s=5 * HOUR_S))
+    complaint = sent(1)[0]._replace(kind=RESULT_KIND_COMPLAINT, count=50, answered_s=6 * HOUR_S)
+    assert of_tenant(reputation.record([complaint])) == []
+    late = complaint._replace(assigned_s=5 * HOUR_S)
+    assert of_tenant(reputation.record([late])) == [(Standing.BROADCASTS_PAUSED, "complaints")]
+
+
+def test_a_complaint_about_a_message_before_the_operator_resumed_its_tenant_no_longer_counts() -> (
+    None
+):
+    reputation = make_reputation()
+    reputation.record(sent(500, 500))
+    reputation.resume("tenant", 5 * HOUR_S)
+    reputation.record(sent(1_000, at_s=5 * HOUR_S))
+    assert of_tenant(reputation.record_complaints(20, 0.0, tenant_id="tenant")) == []
 
 
 def test_a_bad_campaign_counts_although_months_of_good_mail_came_before() -> None:

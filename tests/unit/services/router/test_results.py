@@ -60,12 +60,13 @@ def test_a_refusal_is_reported_with_what_the_server_replied() -> None:
 
 
 def test_mail_about_a_message_is_reported_for_the_source_it_was_sent_from() -> None:
-    sent = SentFrom("m", "t/site@e1", "e1", "d1")
+    sent = SentFrom("m", "t/site@e1", "e1", "d1", assigned_s=2.0)
     bounce = result_of_report(BounceReceived(bounce_class="spam", reply=Reply(code=550)), sent)
     complaint = result_of_report(ComplaintReceived(received_at=Timestamp(seconds=3)), sent)
     assert (bounce.kind, bounce.egress_id, bounce.code) == (RESULT_KIND_BOUNCE, "e1", 550)
     assert (complaint.kind, complaint.answered_at.seconds) == (RESULT_KIND_COMPLAINT, 3)
     assert bounce.domain_id == complaint.domain_id == "d1"
+    assert bounce.assigned_at.seconds == complaint.assigned_at.seconds == 2
 
 
 def test_the_domains_of_a_tenant_are_counted_apart() -> None:

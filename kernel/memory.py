@@ -4,7 +4,9 @@ import ctypes
 import gc
 from itertools import count
 
-GC_OBJECTS = 20_000  # new objects between two collections
+# New objects between two collections, and collections of each generation for one of the next: those
+# of the second stop the process for some milliseconds, and those of the third are rare.
+GC_THRESHOLDS = (10_000, 2, 100)
 FULL_COLLECTIONS = 100  # those that examine only new objects, for each that examines all
 # mallopt(3): free memory kept at the top of the heap; size from which a block gets its own pages.
 M_TRIM_THRESHOLD, TRIM_BYTES = -1, 16 << 20
@@ -22,7 +24,7 @@ def tune_gc() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(GC_OBJECTS)
+    gc.set_threshold(*GC_THRESHOLDS)
     if _exclude_survivors not in gc.callbacks:  # services may share a process
         gc.callbacks.append(_exclude_survivors)
 

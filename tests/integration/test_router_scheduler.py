@@ -7,8 +7,11 @@ from uuid import uuid4
 
 import pytest
 
+from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_DELIVERED
+from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, PRIORITY_EXPRESS, Priority
 from contracts.kernel.v1.outbox_pb2 import Outgoing
 from contracts.router.v1.events_pb2 import DeliveryAssigned
+from contracts.router.v1.results_pb2 import RESULT_KIND_ATTEMPT, Result, Results
 from kernel import clock
 from kernel.database import Database, Params, Row, Transaction
 from kernel.errors import Unavailable
@@ -24,7 +27,7 @@ from services.router.domain.policies import TenantRouting
 from services.router.domain.routes import MxHost, Route
 from services.router.domain.shaping import SiteLimits
 from services.router.loops.scheduler import Scheduler, SchedulerConfig
-from services.router.store import admissions
+from services.router.store import admissions, results
 from services.router.store.day_partitions import DayPartitions
 from tests.support.memory_cell import create_cell
 from tests.support.router import context_of, until
@@ -44,14 +47,28 @@ class Replica:
     """Lease, outbox and scheduler of one replica, with a broker that can fail. published: message
     ids."""
 
-    def __init__(self, database: FreshDatabase, *, lease_s: float = 0.3) -> None:
+    def __init__(
+        self,
+        database: FreshDatabase,
+        *,
+        lease_s: float = 0.3,
+        route: Route = ROUTE,
+        in_flight_max: int = 100,
+    ) -> None:
         self.system_database = Database(database.system("router"))
         self.is_unavailable = False
+        self.takes_bulk = asyncio.Event()  # while it is not set, the broker keeps bulk mail waiting
+        self.takes_bulk.set()
         self.published: list[str] = []
         self.routing = TenantRouting()
+        self.route, self.in_flight_max = route, in_flight_max
         self.cell = self.new_cell()
         self.lease = Lease(
-            self.system_database, "router", "default", lease_s=lease_s, publish_timeout_s=0.1
+            self.system_database,
+            "router",
+            "default",
+            lease_s=lease_s,
+            publish_timeout_s=lease_s / 3,
         )
         self.scheduler = Scheduler(
             self.lease,
@@ -65,15 +82,18 @@ class Replica:
     def new_cell(self) -> Cell:
         self.cell = create_cell(
             lambda _: self.routing,
-            site_limits=SiteLimits(100),
-            route_of=lambda _: ROUTE,
+            site_limits=SiteLimits(self.in_flight_max),
+            route_of=lambda _: self.route,
         )
         return self.cell
 
     async def send(self, records: Sequence[Outgoing]) -> None:
         if self.is_unavailable:
             raise Unavailable("kafka")
-        self.published += [DeliveryAssigned.FromString(one.value).message_id for one in records]
+        events = [DeliveryAssigned.FromString(one.value) for one in records]
+        if any(one.priority == PRIORITY_BULK for one in events):
+            await self.takes_bulk.wait()
+        self.published += [one.message_id for one in events]
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -90,14 +110,25 @@ class Replica:
     async def wait_until_follower(self) -> None:
         await until(lambda: not self.scheduler.is_leader)
 
-    async def admit(self, *, in_s: float = 0.0, tenant_id: str = "") -> str:
+    async def admit(
+        self,
+        *,
+        in_s: float = 0.0,
+        tenant_id: str = "",
+        priority: Priority.ValueType = PRIORITY_EXPRESS,
+    ) -> str:
         """Insert a message that is due then. Returns its id."""
         due_at = timestamp(clock.now().timestamp() + in_s)
-        context = context_of("ann@site.test", tenant_id=tenant_id or str(uuid4()), due_at=due_at)
+        context = context_of(
+            "ann@site.test",
+            tenant_id=tenant_id or str(uuid4()),
+            due_at=due_at,
+            priority=priority,
+        )
         async with self.system_database.transaction() as tx:
             await DayPartitions().create_missing_days(tx, [context.message_id])
             await admissions.insert(
-                tx, [new_message(context, State.QUEUED, site_of=lambda _: "site")]
+                tx, [new_message(context, State.QUEUED, site_of=lambda _: self.route.site)]
             )
         return context.message_id
 
@@ -206,6 +237,32 @@ def has_blocked_queue(database: FreshDatabase) -> bool:
         return connection.execute("SELECT FROM router.queues WHERE blocked_by <> ''").rowcount > 0
 
 
+def state_of(database: FreshDatabase, message_id: str) -> str:
+    with database.connect() as connection:
+        found = connection.execute(
+            "SELECT state FROM router.messages WHERE message_id = %s", (message_id,)
+        )
+        [(state,)] = found.fetchall()
+        return str(state)
+
+
+async def report_delivered(replica: Replica, message_id: str) -> None:
+    """The result that frees the capacity of a message."""
+    async with replica.system_database.transaction() as tx:
+        [(queue_id, egress_id)] = await tx.rows(
+            "SELECT queue_id, egress_id FROM router.messages WHERE message_id = %s", (message_id,)
+        )
+        result = Result(
+            kind=RESULT_KIND_ATTEMPT,
+            queue_id=queue_id,
+            egress_id=egress_id,
+            count=1,
+            outcome=ATTEMPT_OUTCOME_DELIVERED,
+            connected=True,
+        )
+        await results.append(tx, Results(results=[result]))
+
+
 async def test_queues_of_a_tenant_that_moves_to_another_pool_are_unblocked_by_its_record(
     database: FreshDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,3 +290,34 @@ async def test_a_message_that_becomes_due_later_is_assigned_then(database: Fresh
     async with replica.running():
         message = await replica.admit(in_s=0.5)
         await until(lambda: message in replica.published)
+
+
+async def test_mail_that_becomes_due_does_not_wait_for_the_broker_to_take_bulk_mail(
+    database: FreshDatabase,
+) -> None:
+    replica = Replica(database, lease_s=300)
+    replica.takes_bulk.clear()
+    bulk = await replica.admit(priority=PRIORITY_BULK)
+    express = await replica.admit(in_s=1.0)
+    async with replica.running():
+        await until(lambda: state_of(database, bulk) == "assigned")
+        await until(lambda: express in replica.published)
+        assert bulk not in replica.published
+
+
+async def test_freed_capacity_does_not_wait_for_the_broker_to_take_bulk_mail(
+    database: FreshDatabase,
+) -> None:
+    own = Route("full", ROUTE.mx_hosts)  # no other test has messages in flight there
+    replica = Replica(database, lease_s=300, route=own, in_flight_max=1)
+    replica.takes_bulk.clear()
+    bulk = await replica.admit(priority=PRIORITY_BULK)
+    async with replica.running():
+        await until(lambda: state_of(database, bulk) == "assigned")
+        express = await replica.admit()
+        replica.scheduler.wake()
+        await until(lambda: has_blocked_queue(database))
+        await report_delivered(replica, bulk)
+        replica.scheduler.on_results()
+        await until(lambda: express in replica.published)
+        assert bulk not in replica.published

@@ -73,7 +73,7 @@ class Cell:
         self._queue_turns = QueueTurns()
         self._linger = LingerTracker()
         self._changed_tenants: set[str] = set()
-        self._next_due_s = inf
+        self._next_due_s = self._express_due_s = inf
 
     # ── the state of the previous scheduler, and changes of the directory ───────────────────────
 
@@ -224,7 +224,6 @@ class Cell:
                 ready.append(decision)
             elif isinstance(decision, Requeue):
                 result.requeues.append(decision)
-                self._next_due_s = now_s  # its new queue has work
             else:
                 result.closings.append(decision)
         return ready
@@ -280,7 +279,9 @@ class Cell:
         )
         for one in finished.blocked:
             self.blocking.add(one.scope, one.capacity.available_at_s, now_s=now_s)
-        self._next_due_s = now_s if result.requeues else finished.next_due_s
+        self._next_due_s, self._express_due_s = finished.next_due_s, finished.express_due_s
+        if result.requeues:  # their new queues have work
+            self._next_due_s = self._express_due_s = now_s
         return finished
 
     def _as_blocked(
@@ -326,7 +327,8 @@ class Cell:
             if unblocked.get(scope, 0) >= count:
                 self.blocking.add(scope, now_s, now_s=now_s)
 
-    def next_work_s(self) -> float:
-        """When there is something to do; new work may arrive earlier."""
+    def next_work_s(self, *, express_only: bool = False) -> float:
+        """When there is something to do; new work may arrive earlier. express_only: see `plan`."""
         blocking_s = self.blocking.next_s()
-        return min(self._next_due_s, inf if blocking_s is None else blocking_s)
+        due_s = self._express_due_s if express_only else self._next_due_s
+        return min(due_s, inf if blocking_s is None else blocking_s)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from services.router.domain.deficit_round_robin import ActiveQueue, BlockedQueue
 from services.router.domain.dispatch import QueueRemainder
+from services.router.domain.message import Priority
 
 # Deactivating a queue and activating it again costs as much as four reads, and there are 12 ticks a
 # second.
@@ -114,11 +115,31 @@ class ServedQueue(NamedTuple):
 
 @dataclass(slots=True)
 class Round:
-    """next_due_s: when the first of the queues that were read is due again."""
+    """next_due_s: when the first of the queues that were read is due again. express_due_s: the same
+    for those of express mail."""
 
     served: list[ServedQueue] = field(default_factory=list)
     blocked: list[BlockedQueue] = field(default_factory=list)
     next_due_s: float = inf
+    express_due_s: float = inf
+
+    def record_due(self, queue: ActiveQueue, due_s: float) -> None:
+        self.next_due_s = min(self.next_due_s, due_s)
+        if queue.queue.priority is not Priority.BULK:
+            self.express_due_s = min(self.express_due_s, due_s)
+
+    def record_unserved(
+        self,
+        active: Sequence[ActiveQueue],
+        remainders: Mapping[str, QueueRemainder],
+        *,
+        now_s: float,
+    ) -> None:
+        """They are due, unless they are blocked."""
+        blocked = {one.queue_id for one in self.blocked}
+        for queue in active:
+            if queue.queue_id not in remainders and queue.queue_id not in blocked:
+                self.record_due(queue, now_s)
 
 
 def finish_round(
@@ -140,16 +161,17 @@ def finish_round(
     """
     all_served = len(remainders) + len(blocked) == len(active)
     keeps_place = all_served or is_complete
-    finished = Round(blocked=[*blocked], next_due_s=inf if all_served else now_s)
+    finished = Round(blocked=[*blocked])
+    finished.record_unserved(active, remainders, now_s=now_s)
     for queue in (queue for queue in active if queue.queue_id in remainders):
         was_served, due_s = remainders[queue.queue_id]
         if due_s is None:
             next_s = None
             lingers = linger.should_linger(queue.queue_id, was_served=was_served, now_s=now_s)
-            finished.next_due_s = min(finished.next_due_s, now_s + LINGER_S if lingers else inf)
+            finished.record_due(queue, now_s + LINGER_S if lingers else inf)
         elif due_s > now_s:
             next_s, lingers = due_s, False
-            finished.next_due_s = min(finished.next_due_s, due_s)
+            finished.record_due(queue, due_s)
         else:
             next_s, lingers = now_s, due_s < queue.first_due_s + FIRST_DUE_LAG_S
             if blocking := as_blocked(queue):
@@ -157,7 +179,7 @@ def finish_round(
                 if lingers:
                     continue
             else:
-                finished.next_due_s = now_s
+                finished.record_due(queue, now_s)
         if not (lingers and keeps_place):
             finished.served.append(ServedQueue(queue, next_s, due_s))
     return finished

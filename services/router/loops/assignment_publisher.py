@@ -1,6 +1,7 @@
 """Publishes what ticks have decided; express assignments do not wait for those of bulk mail."""
 
 import asyncio
+from collections.abc import Callable
 
 from kernel.failpoint import failpoint
 from kernel.health import DependencyHealth
@@ -11,14 +12,16 @@ from kernel.tasks import cancel_and_wait
 
 class AssignmentPublisher:
     """The wait for the broker is the pace of bulk mail, so it is published in the background: until
-    that is done, ticks assign express mail alone."""
+    that is done, ticks assign express mail alone. on_done: called when it is."""
 
-    def __init__(self, lease: Lease, outbox: Outbox, health: DependencyHealth) -> None:
+    def __init__(
+        self, lease: Lease, outbox: Outbox, health: DependencyHealth, *, on_done: Callable[[], None]
+    ) -> None:
         self._lease = lease
         self._outbox = outbox
         self._health = health
         self._background: asyncio.Task[None] | None = None
-        self._may_tick = asyncio.Event()
+        self._on_done = on_done
 
     @property
     def is_busy(self) -> bool:
@@ -28,7 +31,6 @@ class AssignmentPublisher:
     def start_tick(self) -> bool:
         """Whether the tick assigns express mail alone. Raises the error with which the last bulk
         assignments could not be published."""
-        self._may_tick.clear()
         if self._background is None or self.is_busy:
             return self.is_busy
         done, self._background = self._background, None
@@ -39,16 +41,9 @@ class AssignmentPublisher:
         """Does not wait in the background, where nothing else may be published."""
         if in_background:
             self._background = asyncio.create_task(self._publish(entry))
-            self._background.add_done_callback(lambda _: self.stop_waiting())
+            self._background.add_done_callback(lambda _: self._on_done())
         else:
             await self._publish(entry)
-
-    async def wait(self) -> None:
-        """Until the broker has the bulk assignments, or `stop_waiting`."""
-        await self._may_tick.wait()
-
-    def stop_waiting(self) -> None:
-        self._may_tick.set()
 
     async def close(self) -> None:
         if self._background is not None:

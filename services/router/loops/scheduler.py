@@ -3,9 +3,7 @@
 The cell decides; the scheduler is its lease, transaction, publishing and rhythm.
 """
 
-import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
@@ -35,6 +33,7 @@ from services.router.loops.assignment_publisher import AssignmentPublisher
 from services.router.loops.message_expiry import MessageExpiry, closed_events
 from services.router.loops.misplaced import MisplacedQueues
 from services.router.loops.takeover import load_cell
+from services.router.loops.tick_timer import TickTimer
 from services.router.store import (
     assignments,
     closings,
@@ -100,8 +99,8 @@ class Scheduler:
         self._new_cell = new_cell
         self._config = config
         self._health = health
-        self._wake_event = asyncio.Event()
-        self._publisher = AssignmentPublisher(lease, outbox, health)
+        self._timer = TickTimer(config.interval_s)
+        self._publisher = AssignmentPublisher(lease, outbox, health, on_done=self._timer.wake)
         self._cell: Cell | None = None  # None: it must be read from the database
         self._fence: int | None = None  # the fence with which the cell was read
         self._sources_read_at_s = 0.0
@@ -121,14 +120,13 @@ class Scheduler:
         return self._cell.scopes.sources.ehlo_names if self._cell else frozenset()
 
     def wake(self) -> None:
-        """Run the next tick now: there is work."""
-        self._publisher.stop_waiting()
-        self._wake_event.set()
+        """Run the next tick now: there is new mail."""
+        self._timer.wake()
 
     def on_results(self) -> None:
         """Wake the scheduler if any queue is blocked."""
         if self._cell and self._cell.blocking:
-            self._wake_event.set()
+            self._timer.on_capacity()
 
     def on_tenant_changed(self, tenant_id: str) -> None:
         """Its limits or its pool may have changed."""
@@ -142,23 +140,16 @@ class Scheduler:
             while True:
                 wait_s = await retry_while_unavailable(self.tick, self._health)
                 if self._publisher.is_busy:
-                    await self._publisher.wait()
+                    await self._timer.wait_for_broker(wait_s)
                 else:
-                    await self._wait(wait_s)
+                    is_busy = self._last_event_count >= BUSY_EVENTS_MIN
+                    await self._timer.wait(wait_s, is_busy=is_busy)
         finally:
             await self._publisher.close()
 
-    async def _wait(self, wait_s: float) -> None:
-        is_busy = self._last_event_count >= BUSY_EVENTS_MIN
-        interval_s = self._config.interval_s / (1 if is_busy else 6)
-        await asyncio.sleep(min(interval_s, wait_s))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, wait_s - interval_s)):
-                await self._wake_event.wait()
-
     async def tick(self) -> float:
         """Run one tick, if this process is the scheduler. Returns the seconds until the next."""
-        self._wake_event.clear()
+        self._timer.start_tick()
         express_only = self._publisher.start_tick()
         if self._fence != self._lease.fence:
             self._cell, self._fence = None, self._lease.fence
@@ -187,7 +178,8 @@ class Scheduler:
         await self._publisher.publish(result.entry, in_background=result.has_bulk)
         unblocked = await self._unblock_queues(cell, result)
         unblocked |= await self._unblock_misplaced(cell)  # even if others are in every tick
-        wait_s = min(cell.next_work_s(), result.next_s) - result.now_s
+        work_s = cell.next_work_s(express_only=self._publisher.is_busy)
+        wait_s = min(work_s, result.next_s) - result.now_s
         return 0.0 if unblocked else max(0.0, min(wait_s, self._config.idle_interval_s))
 
     async def _load_cell(self) -> Cell:

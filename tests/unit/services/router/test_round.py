@@ -53,6 +53,14 @@ def test_an_empty_queue_is_deactivated() -> None:
     assert finished.next_due_s == inf
 
 
+def test_the_next_express_mail_is_known_beside_a_backlog_of_bulk_mail() -> None:
+    bulk, waiting = queue("site/bulk"), queue("other/bulk")
+    finished = finished_round({queue(): LATER, bulk: MORE, waiting: None})
+    assert (finished.next_due_s, finished.express_due_s) == (NOW_S, NOW_S + 60)
+    assert finished_round({queue(): None, bulk: MORE}).express_due_s == NOW_S
+    assert finished_round({bulk: MORE}).express_due_s == inf
+
+
 def test_a_queue_whose_next_message_is_due_later_is_due_then() -> None:
     finished = finished_round({queue(): LATER})
     assert finished.served == [(queue(), NOW_S + 60, NOW_S + 60)]

@@ -125,6 +125,11 @@ class Rows:
                 connection.execute(CHURN, {"state": state, "rows": rows})
             connection.execute(FIRST_DUE)
 
+    def write_back(self) -> None:
+        """Write to disk what filling has changed, so that ticks do not compete with it."""
+        with self.connect() as connection:
+            connection.execute("CHECKPOINT")
+
     @contextmanager
     def old_snapshot(self) -> Iterator[None]:
         """A transaction that keeps vacuum from removing what changes meanwhile."""

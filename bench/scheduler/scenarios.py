@@ -87,6 +87,7 @@ async def claims(context: Context) -> Figures:
     with context.rows.old_snapshot():
         context.report_progress("changing rows", 0, 1)
         context.rows.churn(min(1_000_000, context.millions))
+        context.rows.write_back()
         async with driver(context.url, SiteLimits(in_flight_max=0)) as one:
             await one.ticks(3)
             many = per_second(await one.ticks(CLAIMS // 500))
@@ -101,6 +102,7 @@ async def claims(context: Context) -> Figures:
 
 async def claim_few(context: Context) -> float:
     ticks: list[Tick] = []
+    context.rows.write_back()
     async with driver(context.url, SiteLimits(in_flight_max=0)) as one:
         for number in range(CLAIMS // 1000):
             context.rows.fill(1000, tenants=CLAIM_TENANTS, group=1)

@@ -6,8 +6,9 @@ messages can be counted anew from the log.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from contracts.router.v1.events_pb2 import (
@@ -88,9 +89,11 @@ def deltas_of(changes: Iterable[Change]) -> list[Delta]:
         counts = by_sender.get(sender)
         if counts is None:
             counts = by_sender[sender] = new_counts()
-        _add(counts, after, 1)
-        if before is not None:
-            _add(counts, before, -1)
+        if before is None or not before.accepted_ms:
+            _add(counts, after, 1)
+        else:
+            _add(counts, after, 1, besides=before)
+            _add(counts, before, -1, besides=after)
     return [
         Delta(sender, cell, changed)
         for sender, counts in by_sender.items()
@@ -123,41 +126,46 @@ def count(facts: MessageFacts) -> Counts:
     return counts
 
 
-def _add(counts: Counts, facts: MessageFacts, number: int) -> None:
-    """Add what the message adds so many times."""
+def _add(
+    counts: Counts, facts: MessageFacts, number: int, *, besides: MessageFacts | None = None
+) -> None:
+    """Add what the message adds so many times; besides: without the parts that these facts add
+    likewise. Between two batches most parts of a message stay as they are."""
     if not facts.accepted_ms:
         return
+    for happened, fields, add in PARTS:
+        if happened(facts) and (besides is None or fields(besides) != fields(facts)):
+            add(counts, facts, number)
+
+
+def _add_acceptance(counts: Counts, facts: MessageFacts, number: int) -> None:
     accepted = counts[Cell(hour_of(facts.accepted_ms))]
     accepted["accepted"] += number
     accepted["bytes"] += number * facts.octets
     if facts.held:
         accepted["held"] += number
-    if facts.first_attempt:
-        _add_sending(counts, facts, number)
-    if facts.closed or facts.bounced_ms:
-        _add_end(counts, facts, number)
-    if facts.complained_ms:
-        counts[_last(facts, facts.complained_ms)]["complained"] += number
-    if facts.unsubscribed_ms:
-        counts[_last(facts, facts.unsubscribed_ms)]["unsubscribed"] += number
-    if facts.opens or facts.clicks or facts.machine_opens or facts.machine_clicks:
-        _add_engagement(counts, facts, number)
 
 
 def _add_sending(counts: Counts, facts: MessageFacts, number: int) -> None:
     hour = hour_of(facts.assigned_ms or facts.accepted_ms)
     cell = counts[Cell(hour, facts.first_place)]
     cell["sent"] += number
-    start_ms = max(facts.accepted_ms, facts.due_ms)
     if facts.attempted_ms:
         attempted = hour_of(facts.attempted_ms)
         if attempted != hour:
             cell = counts[Cell(attempted, facts.first_place)]
+        start_ms = max(facts.accepted_ms, facts.due_ms)
         cell[FIRST_ATTEMPT, bucket_of(facts.attempted_ms - start_ms)] += number
-    if facts.delivered_ms:
-        bucket = bucket_of(facts.delivered_ms - start_ms)
+
+
+def _add_delivery(counts: Counts, facts: MessageFacts, number: int) -> None:
+    if facts.first_attempt:
+        bucket = bucket_of(facts.delivered_ms - max(facts.accepted_ms, facts.due_ms))
         counts[_last(facts, facts.delivered_ms)][DELIVERY, bucket] += number
-    if facts.deferrals:
+
+
+def _add_deferrals(counts: Counts, facts: MessageFacts, number: int) -> None:
+    if facts.first_attempt:
         first = Cell(hour_of(facts.deferred_ms), facts.deferred_place)
         counts[first]["delivery_delayed"] += number
         for one in facts.deferrals:
@@ -184,16 +192,24 @@ def _add_end(counts: Counts, facts: MessageFacts, number: int) -> None:
             counts[cell]["blocked"] += number
 
 
+def _add_bounce(counts: Counts, cell: Cell, number: int) -> None:
+    counts[cell]["bounced"] += number
+    counts[cell][_type_of(cell.bounce_class)] += number
+
+
+def _add_complaint(counts: Counts, facts: MessageFacts, number: int) -> None:
+    counts[_last(facts, facts.complained_ms)]["complained"] += number
+
+
+def _add_unsubscription(counts: Counts, facts: MessageFacts, number: int) -> None:
+    counts[_last(facts, facts.unsubscribed_ms)]["unsubscribed"] += number
+
+
 ENDS: dict[int, str] = {
     CLOSED_STATE_FAILED: "failed",
     CLOSED_STATE_SUPPRESSED: "suppressed",
     CLOSED_STATE_CANCELED: "canceled",
 }
-
-
-def _add_bounce(counts: Counts, cell: Cell, number: int) -> None:
-    counts[cell]["bounced"] += number
-    counts[cell][_type_of(cell.bounce_class)] += number
 
 
 @lru_cache(maxsize=1_000)
@@ -235,6 +251,59 @@ def _first(*moments_ms: int) -> int:
 def _last(facts: MessageFacts, at_ms: int) -> Cell:
     """At a time, and where the message was assigned last."""
     return Cell(hour_of(at_ms), facts.last_place)
+
+
+# Each part of what a message adds: whether there is something, the fields on which it depends, and
+# what adds it.
+PARTS: tuple[
+    tuple[
+        Callable[[MessageFacts], Any],
+        Callable[[MessageFacts], Any],
+        Callable[[Counts, MessageFacts, int], None],
+    ],
+    ...,
+] = (
+    (attrgetter("accepted_ms"), attrgetter("accepted_ms", "octets", "held"), _add_acceptance),
+    (
+        attrgetter("first_attempt"),
+        attrgetter(
+            "first_attempt", "first_place", "assigned_ms", "attempted_ms", "accepted_ms", "due_ms"
+        ),
+        _add_sending,
+    ),
+    (
+        attrgetter("delivered_ms"),
+        attrgetter("delivered_ms", "first_attempt", "last_place", "accepted_ms", "due_ms"),
+        _add_delivery,
+    ),
+    (
+        attrgetter("deferrals"),
+        attrgetter("deferrals", "first_attempt", "deferred_ms", "deferred_place"),
+        _add_deferrals,
+    ),
+    (
+        lambda facts: facts.closed or facts.bounced_ms,
+        attrgetter(
+            "closed", "closed_ms", "reason", "bounced_ms", "bounce_class", "deferrals",
+            "last_place", "accepted_ms",
+        ),
+        _add_end,
+    ),
+    (attrgetter("complained_ms"), attrgetter("complained_ms", "last_place"), _add_complaint),
+    (
+        attrgetter("unsubscribed_ms"),
+        attrgetter("unsubscribed_ms", "last_place"),
+        _add_unsubscription,
+    ),
+    (
+        lambda facts: facts.opens or facts.clicks or facts.machine_opens or facts.machine_clicks,
+        attrgetter(
+            "opens", "clicks", "machine_opens", "machine_clicks", "opened_ms", "clicked_ms",
+            "machine_opened_ms", "machine_clicked_ms", "last_place",
+        ),
+        _add_engagement,
+    ),
+)  # fmt: skip
 
 
 def row_of(delta: Delta) -> dict[str, Any]:

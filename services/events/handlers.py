@@ -24,6 +24,7 @@ from services.events.domain.log_event import (
     EventKind,
     LogEvent,
     StatusRank,
+    is_logged,
     is_scheduled,
     log_event_of,
 )
@@ -81,9 +82,10 @@ class Handlers:
     async def on_event(self, batch: Sequence[Message], tx: Transaction) -> list[HandlerResult]:
         """Record events by message, and the few events of endpoints separately."""
         log_events = [log_event_of(event) for event in batch]
-        dropped = subjects_of_links(log_events) | await self._dropped_subjects(
+        dropped = await self._dropped_subjects(
             tx, {log_event.subject_id for log_event in log_events if log_event.email_id}
         )
+        dropped |= {one.subject_id for one in log_events if not is_logged(one)}
         live = [
             log_event
             for log_event in log_events
@@ -162,15 +164,6 @@ class Handlers:
                         )
                     )
         return deliveries, attempts
-
-
-def subjects_of_links(log_events: Iterable[LogEvent]) -> set[str]:
-    """Messages that the log no longer has, whose recipients unsubscribed by a link in them."""
-    return {
-        one.subject_id
-        for one in log_events
-        if one.kind == EventKind.UNSUBSCRIBED and not one.email_id
-    }
 
 
 def new_webhook_delivery(

@@ -13,14 +13,18 @@ from django.core.mail import EmailMultiAlternatives, get_connection
 from django.test import RequestFactory
 
 from kernel import clock
+from services.events.domain.catalog import event_data_of
+from services.events.domain.log_event import log_event_of
 from services.events.domain.request_headers import svix_names
 from services.events.domain.signature import SECRET_BYTES, secret_text, signature_headers
 from services.events.domain.webhook_attempt import public_event_id, webhook_payload
 from tests.support.engine import DOMAIN, Engine
+from tests.support.message_events import MessageEvents
 from tests.support.sandbox import await_captured
 
 SECRET = bytes(range(SECRET_BYTES))
 EVENT_ID = public_event_id("01a21f53-a046-7000-ad48-4b5d37e1b20f")
+EMAIL_ID = "01a21f53-a046-7000-ad48-000000000001"
 FROM = f"Shop <hello@{DOMAIN}>"
 
 
@@ -105,7 +109,11 @@ def test_the_webhook_view_reads_an_event_and_refuses_another_signature() -> None
         found.append(event)
 
     tracking.connect(receive)
-    data = {"email_id": "e1", "to": ["ann@example.net"], "created_at": "2026-11-27T23:25:03.409Z"}
+    message = MessageEvents(email_id=EMAIL_ID)
+    accepted = message.accepted()
+    accepted.headers.add(name="X-Tags", value='["order"]')
+    accepted.headers.add(name="X-Metadata", value='{"order": "17"}')
+    data = event_data_of(log_event_of(message.closed()), accepted, public_seq=1)
     body = webhook_payload(
         EVENT_ID, "email.delivered", created_at="2026-11-27T23:25:03.622Z", tenant_id=None,
         data=data,
@@ -114,6 +122,7 @@ def test_the_webhook_view_reads_an_event_and_refuses_another_signature() -> None
     assert post_to_view(body, SECRET) == 200
     [event] = found
     assert (event.event_type, event.recipient) == ("delivered", "ann@example.net")
-    assert (event.message_id, event.event_id) == ("e1", EVENT_ID)
+    assert (event.message_id, event.event_id) == (EMAIL_ID, EVENT_ID)
+    assert (event.tags, event.metadata) == (["order"], {"order": "17"})
     with pytest.raises(AnymailWebhookValidationFailure):
         post_to_view(body, SECRET[::-1])

@@ -19,6 +19,7 @@ from contracts.events.v1.events_service_pb2 import (
 )
 from contracts.ingest.v1.events_pb2 import DomainChanged
 from contracts.router.v1.events_pb2 import CLOSED_STATE_BOUNCED, SuppressionChanged
+from contracts.router.v1.policies_pb2 import StandingChanged
 from kernel.rpc import RpcError
 from services.events.domain.schedule import CIRCUIT_FAILURES
 from tests.support.events import Running, ScenarioRunner, run_scenario, until
@@ -268,6 +269,41 @@ def test_a_change_of_a_domain_is_delivered_once_although_it_is_published_twice(
             assert body["type"] == "domain.verified"
             assert body["data"]["id"] == message.message_id
             assert body["data"]["status"] == "verified"
+
+    run_scenario(scenario)
+
+
+def test_the_standing_of_a_tenant_is_delivered_to_it(run_scenario: ScenarioRunner) -> None:
+    async def scenario(events: Running) -> None:
+        async with receiving() as receiver:
+            message = MessageEvents()
+            await create_webhook(
+                events, message, receiver.url, "tenant.warned", "tenant.paused", "tenant.resumed"
+            )
+            standings = ("warned", "paused", "good")
+            changes = [
+                StandingChanged(
+                    subject_kind="tenant", subject_id=message.tenant_id, version=version,
+                    standing=standing, reason="bounces", rate=0.25,
+                )
+                for version, standing in enumerate(standings, 1)
+            ]  # fmt: skip
+            source = StandingChanged()
+            source.CopyFrom(changes[0])
+            source.subject_kind, source.subject_id = "egress", message.email_id
+            await events.publish(source, changes[0], changes[0])
+            await until(lambda: len(receiver.received) == 1)
+            for one in changes[1:]:
+                await events.publish(one, changes[0])
+            await until(lambda: len(receiver.received) == 3)
+            bodies = [json.loads(one.body) for one in receiver.received]
+            types = [one["type"] for one in bodies]
+            assert types[0] == "tenant.warned"
+            assert set(types) == {"tenant.warned", "tenant.paused", "tenant.resumed"}
+            assert bodies[0]["data"] == {
+                "id": message.tenant_id, "standing": "warned", "reason": "bounces", "rate": 0.25,
+                "changed_at": "1970-01-01T00:00:00.000Z",
+            }  # fmt: skip
 
     run_scenario(scenario)
 

@@ -22,11 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from contracts.ingest.v1 import content_pb2 as contracts_dot_ingest_dot_v1_dot_content__pb2
 from contracts.options.v1 import options_pb2 as contracts_dot_options_dot_v1_dot_options__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n contracts/ingest/v1/events.proto\x12\x13\x63ontracts.ingest.v1\x1a\"contracts/options/v1/options.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbc\x04\n\x0eMessageContext\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x10\n\x08\x65mail_id\x18\x02 \x01(\t\x12\x11\n\ttenant_id\x18\x03 \x01(\t\x12\x11\n\tdomain_id\x18\x04 \x01(\t\x12\x11\n\trecipient\x18\x05 \x01(\t\x12:\n\x0erecipient_type\x18\x06 \x01(\x0e\x32\".contracts.ingest.v1.RecipientType\x12/\n\x08priority\x18\x07 \x01(\x0e\x32\x1d.contracts.ingest.v1.Priority\x12\x13\n\x0b\x63ontent_ref\x18\x08 \x01(\t\x12\x15\n\rcontent_bytes\x18\t \x01(\r\x12\x0c\n\x04test\x18\n \x01(\x08\x12/\n\x0b\x61\x63\x63\x65pted_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06\x64ue_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06sender\x18\x0e \x01(\t\x12\x13\n\x0btraceparent\x18\x0f \x01(\t\x12\x13\n\x0breturn_path\x18\x10 \x01(\t\x12\x12\n\napi_key_id\x18\x11 \x01(\t\x12\x12\n\nmailbox_id\x18\x12 \x01(\t\x12\x14\n\x0ctls_enforced\x18\x13 \x01(\x08\x12\x11\n\tbroadcast\x18\x14 \x01(\x08\x12\x0c\n\x04list\x18\x15 \x01(\t\"\xc4\x04\n\x0fMessageAccepted\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12/\n\x08priority\x18\x02 \x01(\x0e\x32\x1d.contracts.ingest.v1.Priority\x12\x34\n\x07\x63ontext\x18\x03 \x01(\x0b\x32#.contracts.ingest.v1.MessageContext\x12\x12\n\napi_key_id\x18\x04 \x01(\t\x12\x0c\n\x04\x66rom\x18\x05 \x01(\t\x12\n\n\x02to\x18\x06 \x03(\t\x12\x0f\n\x07subject\x18\x07 \x01(\t\x12<\n\x04tags\x18\x08 \x03(\x0b\x32..contracts.ingest.v1.MessageAccepted.TagsEntry\x12\x44\n\x08metadata\x18\t \x03(\x0b\x32\x32.contracts.ingest.v1.MessageAccepted.MetadataEntry\x12\x12\n\naccount_id\x18\n \x01(\t\x12\x0e\n\x06stream\x18\x0b \x01(\t\x12\x16\n\x0eown_message_id\x18\x0c \x01(\t\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01:Y\x8a\xb5\x18U\n\x1aingest.message-accepted.v1\x12\nmessage_id\x1a\nmessage_id \x0c\x32\x04\x08\x80\xf5$:\x07\x65xpress:\x04\x62ulkB\x08priority\"\x93\x02\n\rDomainChanged\x12\x11\n\tdomain_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x11\n\ttenant_id\x18\x04 \x01(\t\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\x0e\n\x06status\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12.\n\nchanged_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\naccount_id\x18\t \x01(\t:K\x8a\xb5\x18G\n\x18ingest.domain-changed.v1\x12\tdomain_id\x1a\tdomain_id\x1a\x07version\x1a\x04type \x03\x32\x04\x08\x80\xf5$*M\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x14\n\x10PRIORITY_EXPRESS\x10\x01\x12\x11\n\rPRIORITY_BULK\x10\x02*u\n\rRecipientType\x12\x1e\n\x1aRECIPIENT_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11RECIPIENT_TYPE_TO\x10\x01\x12\x15\n\x11RECIPIENT_TYPE_CC\x10\x02\x12\x16\n\x12RECIPIENT_TYPE_BCC\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n contracts/ingest/v1/events.proto\x12\x13\x63ontracts.ingest.v1\x1a!contracts/ingest/v1/content.proto\x1a\"contracts/options/v1/options.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbc\x04\n\x0eMessageContext\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x10\n\x08\x65mail_id\x18\x02 \x01(\t\x12\x11\n\ttenant_id\x18\x03 \x01(\t\x12\x11\n\tdomain_id\x18\x04 \x01(\t\x12\x11\n\trecipient\x18\x05 \x01(\t\x12:\n\x0erecipient_type\x18\x06 \x01(\x0e\x32\".contracts.ingest.v1.RecipientType\x12/\n\x08priority\x18\x07 \x01(\x0e\x32\x1d.contracts.ingest.v1.Priority\x12\x13\n\x0b\x63ontent_ref\x18\x08 \x01(\t\x12\x15\n\rcontent_bytes\x18\t \x01(\r\x12\x0c\n\x04test\x18\n \x01(\x08\x12/\n\x0b\x61\x63\x63\x65pted_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06\x64ue_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06sender\x18\x0e \x01(\t\x12\x13\n\x0btraceparent\x18\x0f \x01(\t\x12\x13\n\x0breturn_path\x18\x10 \x01(\t\x12\x12\n\napi_key_id\x18\x11 \x01(\t\x12\x12\n\nmailbox_id\x18\x12 \x01(\t\x12\x14\n\x0ctls_enforced\x18\x13 \x01(\x08\x12\x11\n\tbroadcast\x18\x14 \x01(\x08\x12\x0c\n\x04list\x18\x15 \x01(\t\"\xf2\x04\n\x0fMessageAccepted\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12/\n\x08priority\x18\x02 \x01(\x0e\x32\x1d.contracts.ingest.v1.Priority\x12\x34\n\x07\x63ontext\x18\x03 \x01(\x0b\x32#.contracts.ingest.v1.MessageContext\x12\x12\n\napi_key_id\x18\x04 \x01(\t\x12\x0c\n\x04\x66rom\x18\x05 \x01(\t\x12\n\n\x02to\x18\x06 \x03(\t\x12\x0f\n\x07subject\x18\x07 \x01(\t\x12<\n\x04tags\x18\x08 \x03(\x0b\x32..contracts.ingest.v1.MessageAccepted.TagsEntry\x12\x44\n\x08metadata\x18\t \x03(\x0b\x32\x32.contracts.ingest.v1.MessageAccepted.MetadataEntry\x12\x12\n\naccount_id\x18\n \x01(\t\x12\x0e\n\x06stream\x18\x0b \x01(\t\x12\x16\n\x0eown_message_id\x18\x0c \x01(\t\x12,\n\x07headers\x18\r \x03(\x0b\x32\x1b.contracts.ingest.v1.Header\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01:Y\x8a\xb5\x18U\n\x1aingest.message-accepted.v1\x12\nmessage_id\x1a\nmessage_id \x0c\x32\x04\x08\x80\xf5$:\x07\x65xpress:\x04\x62ulkB\x08priority\"\x93\x02\n\rDomainChanged\x12\x11\n\tdomain_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x11\n\ttenant_id\x18\x04 \x01(\t\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\x0e\n\x06status\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12.\n\nchanged_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\naccount_id\x18\t \x01(\t:K\x8a\xb5\x18G\n\x18ingest.domain-changed.v1\x12\tdomain_id\x1a\tdomain_id\x1a\x07version\x1a\x04type \x03\x32\x04\x08\x80\xf5$*M\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x14\n\x10PRIORITY_EXPRESS\x10\x01\x12\x11\n\rPRIORITY_BULK\x10\x02*u\n\rRecipientType\x12\x1e\n\x1aRECIPIENT_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11RECIPIENT_TYPE_TO\x10\x01\x12\x15\n\x11RECIPIENT_TYPE_CC\x10\x02\x12\x16\n\x12RECIPIENT_TYPE_BCC\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,18 +42,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MESSAGEACCEPTED']._serialized_options = b'\212\265\030U\n\032ingest.message-accepted.v1\022\nmessage_id\032\nmessage_id \0142\004\010\200\365$:\007express:\004bulkB\010priority'
   _globals['_DOMAINCHANGED']._loaded_options = None
   _globals['_DOMAINCHANGED']._serialized_options = b'\212\265\030G\n\030ingest.domain-changed.v1\022\tdomain_id\032\tdomain_id\032\007version\032\004type \0032\004\010\200\365$'
-  _globals['_PRIORITY']._serialized_start=1562
-  _globals['_PRIORITY']._serialized_end=1639
-  _globals['_RECIPIENTTYPE']._serialized_start=1641
-  _globals['_RECIPIENTTYPE']._serialized_end=1758
-  _globals['_MESSAGECONTEXT']._serialized_start=127
-  _globals['_MESSAGECONTEXT']._serialized_end=699
-  _globals['_MESSAGEACCEPTED']._serialized_start=702
-  _globals['_MESSAGEACCEPTED']._serialized_end=1282
-  _globals['_MESSAGEACCEPTED_TAGSENTRY']._serialized_start=1099
-  _globals['_MESSAGEACCEPTED_TAGSENTRY']._serialized_end=1142
-  _globals['_MESSAGEACCEPTED_METADATAENTRY']._serialized_start=1144
-  _globals['_MESSAGEACCEPTED_METADATAENTRY']._serialized_end=1191
-  _globals['_DOMAINCHANGED']._serialized_start=1285
-  _globals['_DOMAINCHANGED']._serialized_end=1560
+  _globals['_PRIORITY']._serialized_start=1643
+  _globals['_PRIORITY']._serialized_end=1720
+  _globals['_RECIPIENTTYPE']._serialized_start=1722
+  _globals['_RECIPIENTTYPE']._serialized_end=1839
+  _globals['_MESSAGECONTEXT']._serialized_start=162
+  _globals['_MESSAGECONTEXT']._serialized_end=734
+  _globals['_MESSAGEACCEPTED']._serialized_start=737
+  _globals['_MESSAGEACCEPTED']._serialized_end=1363
+  _globals['_MESSAGEACCEPTED_TAGSENTRY']._serialized_start=1180
+  _globals['_MESSAGEACCEPTED_TAGSENTRY']._serialized_end=1223
+  _globals['_MESSAGEACCEPTED_METADATAENTRY']._serialized_start=1225
+  _globals['_MESSAGEACCEPTED_METADATAENTRY']._serialized_end=1272
+  _globals['_DOMAINCHANGED']._serialized_start=1366
+  _globals['_DOMAINCHANGED']._serialized_end=1641
 # @@protoc_insertion_point(module_scope)

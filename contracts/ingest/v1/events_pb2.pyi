@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from contracts.ingest.v1 import content_pb2 as _content_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -216,6 +217,7 @@ class MessageAccepted(_message.Message):
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     STREAM_FIELD_NUMBER: _builtins.int
     OWN_MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     priority: Global___Priority.ValueType
     api_key_id: _builtins.str
@@ -236,6 +238,10 @@ class MessageAccepted(_message.Message):
     def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def headers(self) -> _containers.RepeatedCompositeFieldContainer[_content_pb2.Header]:
+        """the sender's own; the first of them, up to 4000 characters"""
+
     def __init__(
         self,
         *,
@@ -250,10 +256,11 @@ class MessageAccepted(_message.Message):
         account_id: _builtins.str = ...,
         stream: _builtins.str = ...,
         own_message_id: _builtins.str = ...,
+        headers: _abc.Iterable[_content_pb2.Header] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "api_key_id", b"api_key_id", "context", b"context", "from", b"from", "message_id", b"message_id", "metadata", b"metadata", "own_message_id", b"own_message_id", "priority", b"priority", "stream", b"stream", "subject", b"subject", "tags", b"tags", "to", b"to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "api_key_id", b"api_key_id", "context", b"context", "from", b"from", "headers", b"headers", "message_id", b"message_id", "metadata", b"metadata", "own_message_id", b"own_message_id", "priority", b"priority", "stream", b"stream", "subject", b"subject", "tags", b"tags", "to", b"to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,10 +4,7 @@ The data of an event has its own recipient and the To field, so it never reveals
 recipient.
 """
 
-from datetime import UTC, datetime
-from typing import Any, TypeAlias
-
-from google.protobuf.timestamp_pb2 import Timestamp
+from typing import Any
 
 from contracts.delivery.v1.events_pb2 import (
     AttemptOutcome,
@@ -36,12 +33,18 @@ from contracts.router.v1.events_pb2 import (
     MessageDelayed,
     SuppressionChanged,
 )
+from contracts.router.v1.policies_pb2 import StandingChanged
 from contracts.shield.v1.events_pb2 import MessageScreened, Verdict
-from kernel import times
 from mail import bounce
 from services.events.domain.log_event import EventKind, LogEvent, StatusRank
-
-EventData: TypeAlias = dict[str, Any]
+from services.events.domain.resource_data import (
+    EventData,
+    domain_data,
+    format_time_ms,
+    milliseconds_of,
+    standing_data,
+    suppression_data,
+)
 
 CLOSED_TYPES = {
     CLOSED_STATE_DELIVERED: "email.delivered",
@@ -84,12 +87,19 @@ DOMAIN_TYPES = frozenset(
     for change in ("created", "updated", "verified", "failed", "paused", "resumed", "deleted")
 )
 SUPPRESSION_TYPES = frozenset({"suppression.added", "suppression.removed"})
+TENANT_TYPES = {
+    "good": "tenant.resumed",
+    "warned": "tenant.warned",
+    "broadcasts_paused": "tenant.paused",
+    "paused": "tenant.paused",
+}
 EVENT_TYPES = frozenset(
     {
         *CLOSED_TYPES.values(),
         *PUBLIC_TYPES.values(),
         *DOMAIN_TYPES,
         *SUPPRESSION_TYPES,
+        *TENANT_TYPES.values(),
         "email.scheduled",
     }
 )
@@ -104,6 +114,8 @@ def event_type_of(log_event: LogEvent, *, is_public: bool) -> str:
         return log_event.payload.type if known else "domain.updated"
     if isinstance(log_event.payload, SuppressionChanged):
         return f"suppression.{log_event.payload.change}"
+    if isinstance(log_event.payload, StandingChanged):
+        return TENANT_TYPES.get(log_event.payload.standing, "tenant.warned")
     if is_public and log_event.kind == EventKind.ACCEPTED:
         return "email.scheduled" if log_event.rank == StatusRank.SCHEDULED else "email.sent"
     return (
@@ -123,39 +135,13 @@ def event_data_of(
         return domain_data(log_event.payload)
     if isinstance(log_event.payload, SuppressionChanged):
         return suppression_data(log_event.payload)
+    if isinstance(log_event.payload, StandingChanged):
+        return standing_data(log_event.payload)
     data = common_data(log_event, accepted)
     if public_seq:
         data["seq"] = public_seq
     data.update(data_of_kind(log_event))
     return data
-
-
-def domain_data(event: DomainChanged) -> EventData:
-    """Resend's fields, without the records; reason: the record that is missing or wrong."""
-    return {
-        "id": event.domain_id,
-        "name": event.name,
-        "status": event.status,
-        "changed_at": format_time_ms(milliseconds_of(event.changed_at)),
-        "reason": event.reason,
-    }
-
-
-def suppression_data(event: SuppressionChanged) -> EventData:
-    """Resend's fields, and more. changed_by: id of the API key, if one added or removed it."""
-    expires = event.HasField("expires_at")
-    return {
-        "id": event.suppression_id,
-        "email": event.address,
-        "origin": event.origin,
-        "source_id": event.source_id or None,
-        "created_at": format_time_ms(milliseconds_of(event.created_at)),
-        "list": event.list or None,
-        "reason": event.reason or None,
-        "note": event.note or None,
-        "expires_at": format_time_ms(milliseconds_of(event.expires_at)) if expires else None,
-        "changed_by": event.changed_by or None,
-    }
 
 
 def common_data(log_event: LogEvent, accepted: MessageAccepted | None) -> EventData:
@@ -174,6 +160,8 @@ def common_data(log_event: LogEvent, accepted: MessageAccepted | None) -> EventD
     data["created_at"] = format_time_ms(milliseconds_of(context.accepted_at))
     data["tags"] = dict(accepted.tags)
     data["metadata"] = dict(accepted.metadata)
+    if accepted.headers:
+        data["headers"] = [{"name": one.name, "value": one.value} for one in accepted.headers]
     data["stream"] = accepted.stream or "transactional"
     if context.list:
         data["list"] = context.list
@@ -307,13 +295,3 @@ def bounce_data(reply: Reply, name: str, *, reason: str = "", late: bool = False
         "message": reply.text or reason,
         "async": late,
     }
-
-
-def format_time_ms(moment_ms: int) -> str:
-    """RFC 3339 in UTC, of Unix milliseconds; a time out of range is clamped."""
-    seconds, milliseconds = divmod(min(max(moment_ms, 0), times.LAST_MS), 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{milliseconds:03d}Z"
-
-
-def milliseconds_of(moment: Timestamp) -> int:
-    return moment.seconds * 1000 + moment.nanos // 1_000_000

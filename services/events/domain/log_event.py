@@ -20,6 +20,7 @@ from contracts.router.v1.events_pb2 import (
     MessageDelayed,
     SuppressionChanged,
 )
+from contracts.router.v1.policies_pb2 import StandingChanged
 from contracts.shield.v1.events_pb2 import VERDICT_HOLD, MessageScreened
 from kernel.topics import event_id
 
@@ -45,6 +46,7 @@ class EventKind(IntEnum):
     OPENED = 13
     CLICKED = 14
     UNSUBSCRIBED = 15
+    STANDING = 16
 
 
 class StatusRank(IntEnum):
@@ -166,6 +168,7 @@ EVENT_CLASSES: dict[EventKind, type[Message]] = {
     EventKind.WEBHOOK_TEST: WebhookDisabled,  # only its ids are used
     EventKind.DOMAIN: DomainChanged,
     EventKind.SUPPRESSION: SuppressionChanged,
+    EventKind.STANDING: StandingChanged,
 }
 ALL_EVENTS = tuple(dict.fromkeys(EVENT_CLASSES.values()))
 
@@ -179,6 +182,8 @@ def log_event_of(event: Any) -> LogEvent:  # noqa: ANN401 - one of MESSAGE_EVENT
         return domain_log_event(event, identifier)
     if type(event) is SuppressionChanged:
         return suppression_log_event(event, identifier)
+    if type(event) is StandingChanged:
+        return standing_log_event(event, identifier)
     kind, placement = MESSAGE_EVENTS[type(event)]
     context = event.context if kind in WITH_CONTEXT else event
     email_id = context.email_id
@@ -208,6 +213,23 @@ def suppression_log_event(event: SuppressionChanged, identifier: str) -> LogEven
         event, EventKind.SUPPRESSION, identifier, event.suppression_id,
         event.tenant_id or event.account_id, "", "", StatusRank.UNKNOWN, 0,
     )  # fmt: skip
+
+
+def standing_log_event(event: StandingChanged, identifier: str) -> LogEvent:
+    """Only those of tenants are logged: see `is_logged`."""
+    return LogEvent(
+        event, EventKind.STANDING, identifier, event.subject_id, event.subject_id, "", "",
+        StatusRank.UNKNOWN, 0,
+    )  # fmt: skip
+
+
+def is_logged(log_event: LogEvent) -> bool:
+    """Not the standings of sources and domains, and not a link of a message that the log no longer
+    has, by which its recipient unsubscribed."""
+    if log_event.kind == EventKind.UNSUBSCRIBED:
+        return bool(log_event.email_id)
+    event = log_event.payload
+    return not isinstance(event, StandingChanged) or event.subject_kind == "tenant"
 
 
 def is_test(log_event: LogEvent) -> bool:

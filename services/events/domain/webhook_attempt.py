@@ -7,13 +7,10 @@ import msgspec
 
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from kernel.bounded_dict import BoundedDict
-from services.events.domain.catalog import (
-    event_data_of,
-    event_type_of,
-    format_time_ms,
-)
+from services.events.domain.catalog import event_data_of, event_type_of
 from services.events.domain.endpoint import Endpoint
 from services.events.domain.log_event import LogEvent
+from services.events.domain.resource_data import format_time_ms
 from services.events.domain.state import LogEntry
 
 API_VERSION = "2026-11-01"

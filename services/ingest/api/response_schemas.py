@@ -17,7 +17,7 @@ EventType = Literal[
     "email.opened", "email.clicked", "email.unsubscribed",
     "webhook.disabled", "webhook.test", "domain.created", "domain.updated", "domain.verified",
     "domain.failed", "domain.paused", "domain.resumed", "domain.deleted", "suppression.added",
-    "suppression.removed",
+    "suppression.removed", "tenant.warned", "tenant.paused", "tenant.resumed",
 ]  # fmt: skip
 Queued = Literal["queued", "scheduled"]
 

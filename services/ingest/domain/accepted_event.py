@@ -1,12 +1,13 @@
 """Build MessageAccepted from a valid email, and rebuild it from the stored one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from contracts.ingest.v1.content_pb2 import Header
 from contracts.ingest.v1.directory_pb2 import ApiKey, Domain, Mailbox, Tenant
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from mail import address, verp
@@ -15,6 +16,7 @@ from services.ingest.domain.valid_email import Recipient, ValidEmail
 SUBJECT_CHARS_MAX = 998
 TO_CHARS_MAX = 16_000  # display names are omitted above this limit: an event has at most 64 KiB
 FROM_CHARS_MAX = 2_000
+HEADERS_CHARS_MAX = 4_000
 
 
 class EmailIds(NamedTuple):
@@ -62,11 +64,22 @@ def message_accepted(
         account_id=origin.tenant.account_id,
         stream=email.stream,
         own_message_id=email.own_message_id,
+        headers=first_headers(content.headers) if content.headers else None,
     )
     short = len(given_from) <= FROM_CHARS_MAX
     setattr(event, "from", given_from if short else email.sender.address)
     _fill(event, email, origin, ids=ids, times=times)
     return event
+
+
+def first_headers(given: Iterable[Header]) -> Iterator[Header]:
+    """As many as fit into the event; webhooks have them, as Resend's do."""
+    room = HEADERS_CHARS_MAX
+    for one in given:
+        room -= len(one.name) + len(one.value)
+        if room < 0:
+            return
+        yield one
 
 
 def _fill(

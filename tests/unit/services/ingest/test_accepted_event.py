@@ -3,7 +3,7 @@ from uuid import UUID
 
 import pytest
 
-from contracts.ingest.v1.content_pb2 import Content
+from contracts.ingest.v1.content_pb2 import Content, Header
 from contracts.ingest.v1.directory_pb2 import ApiKey, Domain, Tenant
 from contracts.ingest.v1.events_pb2 import PRIORITY_EXPRESS, MessageAccepted, RecipientType
 from kernel.topics import EVENT_BYTES_MAX, encode
@@ -45,6 +45,13 @@ def accepted(
 
 def people(count: int) -> tuple[Recipient, ...]:
     return tuple(Recipient(f"p{n}@y.net", RecipientType.RECIPIENT_TYPE_TO) for n in range(count))
+
+
+def test_the_first_headers_of_the_sender_are_in_the_event() -> None:
+    own = [Header(name=f"X-{n}", value="v" * 1_000) for n in range(6)]
+    event = accepted(Content(to=["p0@y.net"], headers=own), people(1))
+    assert list(event.headers) == own[:3]
+    assert not accepted(Content(to=["p0@y.net"]), people(1)).headers
 
 
 def test_all_messages_of_an_email_can_be_rebuilt_from_the_first() -> None:

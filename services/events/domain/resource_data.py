@@ -1,0 +1,62 @@
+"""The data of the public events that are not of emails: of domains, suppressions and tenants."""
+
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from contracts.ingest.v1.events_pb2 import DomainChanged
+from contracts.router.v1.events_pb2 import SuppressionChanged
+from contracts.router.v1.policies_pb2 import StandingChanged
+from kernel import times
+
+EventData: TypeAlias = dict[str, Any]
+
+
+def domain_data(event: DomainChanged) -> EventData:
+    """Resend's fields, without the records; reason: the record that is missing or wrong."""
+    return {
+        "id": event.domain_id,
+        "name": event.name,
+        "status": event.status,
+        "changed_at": format_time_ms(milliseconds_of(event.changed_at)),
+        "reason": event.reason,
+    }
+
+
+def suppression_data(event: SuppressionChanged) -> EventData:
+    """Resend's fields, and more. changed_by: id of the API key, if one added or removed it."""
+    expires = event.HasField("expires_at")
+    return {
+        "id": event.suppression_id,
+        "email": event.address,
+        "origin": event.origin,
+        "source_id": event.source_id or None,
+        "created_at": format_time_ms(milliseconds_of(event.created_at)),
+        "list": event.list or None,
+        "reason": event.reason or None,
+        "note": event.note or None,
+        "expires_at": format_time_ms(milliseconds_of(event.expires_at)) if expires else None,
+        "changed_by": event.changed_by or None,
+    }
+
+
+def standing_data(event: StandingChanged) -> EventData:
+    """rate: the share of messages that decided."""
+    return {
+        "id": event.subject_id,
+        "standing": event.standing,
+        "reason": event.reason,
+        "rate": event.rate,
+        "changed_at": format_time_ms(milliseconds_of(event.changed_at)),
+    }
+
+
+def format_time_ms(moment_ms: int) -> str:
+    """RFC 3339 in UTC, of Unix milliseconds; a time out of range is clamped."""
+    seconds, milliseconds = divmod(min(max(moment_ms, 0), times.LAST_MS), 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{milliseconds:03d}Z"
+
+
+def milliseconds_of(moment: Timestamp) -> int:
+    return moment.seconds * 1000 + moment.nanos // 1_000_000

@@ -82,7 +82,7 @@ async def measure(started: Servers, messages: int, *, report: ReportProgress) ->
     system = Database(url("events_system"), name="system", session=SESSION_SETTINGS)
     tenant = Database(url("events_tenant"), name="tenant")
     feed, webhooks = EventFeed(system, DependencyHealth()), mock.Mock()
-    servicer = EventsServicer(system, tenant, feed=feed, webhooks=webhooks)
+    servicer = EventsServicer(system, tenant, feed=feed, webhooks=webhooks, egress_pools=webhooks)
     now = datetime.now(UTC)
     first = datetime.combine(now.date() - timedelta(days=DAYS - 1), clock_time(), UTC)
     readings = Readings(servicer, [uuid7_text() for _ in range(TENANTS)], uuid7_text(), first)

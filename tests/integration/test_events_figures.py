@@ -2,7 +2,7 @@
 also after repeats, kills and a count from the log."""
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from math import isnan
 from pathlib import Path
 from random import Random
@@ -11,11 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from contracts.events.v1.events_service_pb2 import (
-    GetMetricsRequest,
-    GetMetricsResponse,
-    MetricsFilter,
-)
+from contracts.events.v1.events_service_pb2 import MetricsFilter
 from kernel.database import Database
 from kernel.embedded.folder import free_port
 from kernel.rpc import RpcError
@@ -26,9 +22,18 @@ from services.events.domain.figures.definitions import (
 )
 from services.events.store.figures.deltas import COLUMNS
 from services.events.store.figures.recount import recount_day
-from tests.support.events import KEY, TOKEN, Running, ScenarioRunner, run_scenario, until
-from tests.support.figure_counts import Counted, count
-from tests.support.figures import HOURS, Life, lives
+from tests.support.events import KEY, TOKEN, Running, ScenarioRunner, run_scenario
+from tests.support.figure_counts import count
+from tests.support.figure_queries import (
+    counted,
+    metrics,
+    period_of,
+    publish,
+    utc_day,
+    wait_counted,
+    wait_folded,
+)
+from tests.support.figures import Life, lives
 from tests.support.forked_process import ForkedProcess
 from tests.support.stack import FreshDatabase
 
@@ -43,59 +48,6 @@ COMBINATIONS = [
     ("stream",),
     ("ip",),
 ]
-
-
-def utc_day(moment: datetime) -> str:
-    return str(moment.astimezone(UTC).date())
-
-
-def period_of(now: datetime) -> dict[str, str]:
-    return {"start_date": utc_day(now - timedelta(hours=HOURS)), "end_date": utc_day(now)}
-
-
-async def metrics(events: Running, **fields: Any) -> GetMetricsResponse:  # noqa: ANN401
-    """Of all counters, unless others are named."""
-    request = GetMetricsRequest(**{"metrics": COUNTER_NAMES, **fields})
-    return await events.call(events.stub.GetMetrics, request)
-
-
-def counted(response: GetMetricsResponse) -> Counted:
-    rows: list[tuple[Sequence[str], Sequence[float]]] = [
-        (one.keys, one.values) for one in response.data
-    ]
-    if not response.dimensions:
-        rows = [((), response.totals)]
-    found = {
-        tuple(keys): {
-            name: int(number)
-            for name, number in zip(response.metrics, values, strict=True)
-            if number
-        }
-        for keys, values in rows
-    }
-    return {keys: counts for keys, counts in found.items() if counts}
-
-
-async def publish(events: Running, some: Sequence[Life], random: Random) -> None:
-    """All events, shuffled, and some of them twice."""
-    records = [event for life in some for event in life.events]
-    records += random.sample(records, len(records) // 10)
-    random.shuffle(records)
-    await events.publish(*records)
-
-
-async def wait_counted(events: Running, some: Sequence[Life]) -> None:
-    """Wait until the log has all events, and the roll-ups have all deltas."""
-    wanted = sum(len(life.events) for life in some)
-    tenants = list({life.tenant_id for life in some})
-    logged = "SELECT (SELECT count(*) FROM events.log WHERE tenant_id = ANY(%s::uuid[]))"
-    logged += " + (SELECT count(*) FROM events.unpartitioned_log WHERE tenant_id = ANY(%s::uuid[]))"
-    await until(lambda: events.rows(logged, (tenants, tenants))[0][0] >= wanted)
-    await wait_folded(events)
-
-
-async def wait_folded(events: Running) -> None:
-    await until(lambda: not events.rows("SELECT FROM events.stats_deltas LIMIT 1"))
 
 
 async def check_everything(events: Running, some: Sequence[Life], now: datetime) -> None:

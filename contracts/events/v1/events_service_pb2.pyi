@@ -1704,6 +1704,7 @@ class GetMetricsRequest(_message.Message):
     FILTERS_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
     INCLUDE_MACHINE_FIELD_NUMBER: _builtins.int
+    ALL_ACCOUNTS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     account_id: _builtins.str
     start_date: _builtins.str
@@ -1716,6 +1717,8 @@ class GetMetricsRequest(_message.Message):
     by: _builtins.str
     """event or sent"""
     include_machine: _builtins.bool
+    all_accounts: _builtins.bool
+    """instead of a tenant or an account"""
     @_builtins.property
     def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -1736,10 +1739,11 @@ class GetMetricsRequest(_message.Message):
         filters: _abc.Iterable[Global___MetricsFilter] | None = ...,
         by: _builtins.str = ...,
         include_machine: _builtins.bool = ...,
+        all_accounts: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "by", b"by", "dimensions", b"dimensions", "end_date", b"end_date", "filters", b"filters", "granularity", b"granularity", "include_machine", b"include_machine", "metrics", b"metrics", "start_date", b"start_date", "tenant_id", b"tenant_id", "timezone", b"timezone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "all_accounts", b"all_accounts", "by", b"by", "dimensions", b"dimensions", "end_date", b"end_date", "filters", b"filters", "granularity", b"granularity", "include_machine", b"include_machine", "metrics", b"metrics", "start_date", b"start_date", "tenant_id", b"tenant_id", "timezone", b"timezone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

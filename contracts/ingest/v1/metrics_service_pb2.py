@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)contracts/ingest/v1/metrics_service.proto\x12\x13\x63ontracts.ingest.v1\"\xe1\x02\n\x16GetEmailMetricsRequest\x12\x12\n\nstart_date\x18\x01 \x01(\t\x12\x10\n\x08\x65nd_date\x18\x02 \x01(\t\x12\x10\n\x08timezone\x18\x03 \x01(\t\x12\x13\n\x0bgranularity\x18\x04 \x01(\t\x12\x0f\n\x07metrics\x18\x05 \x03(\t\x12\x12\n\ndimensions\x18\x06 \x03(\t\x12\n\n\x02\x62y\x18\x07 \x01(\t\x12\x17\n\x0finclude_machine\x18\x08 \x01(\x08\x12\x11\n\ttenant_id\x18\t \x03(\t\x12\x11\n\tdomain_id\x18\n \x03(\t\x12\x10\n\x08\x65mail_id\x18\x0b \x03(\t\x12\x0e\n\x06key_id\x18\x0c \x03(\t\x12\x0e\n\x06stream\x18\r \x03(\t\x12\x0c\n\x04site\x18\x0e \x03(\t\x12\r\n\x05ip_id\x18\x0f \x03(\t\x12\x0b\n\x03tag\x18\x10 \x03(\t\x12\x14\n\x0c\x62ounce_class\x18\x11 \x03(\t\x12\x18\n\x10recipient_domain\x18\x12 \x03(\t\"\xc1\x02\n\x17GetEmailMetricsResponse\x12\x12\n\nstart_date\x18\x01 \x01(\t\x12\x10\n\x08\x65nd_date\x18\x02 \x01(\t\x12\x0f\n\x07metrics\x18\x03 \x03(\t\x12\x12\n\ndimensions\x18\x04 \x03(\t\x12\x13\n\x0bgranularity\x18\x05 \x01(\t\x12\x10\n\x08timezone\x18\x06 \x01(\t\x12\n\n\x02\x62y\x18\x07 \x01(\t\x12H\n\x06totals\x18\x08 \x03(\x0b\x32\x38.contracts.ingest.v1.GetEmailMetricsResponse.TotalsEntry\x12/\n\x04\x64\x61ta\x18\t \x03(\x0b\x32!.contracts.ingest.v1.MetricsGroup\x1a-\n\x0bTotalsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xe4\x01\n\x0cMetricsGroup\x12\x39\n\x04keys\x18\x01 \x03(\x0b\x32+.contracts.ingest.v1.MetricsGroup.KeysEntry\x12=\n\x06values\x18\x02 \x03(\x0b\x32-.contracts.ingest.v1.MetricsGroup.ValuesEntry\x1a+\n\tKeysEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x32~\n\x0eMetricsService\x12l\n\x0fGetEmailMetrics\x12+.contracts.ingest.v1.GetEmailMetricsRequest\x1a,.contracts.ingest.v1.GetEmailMetricsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)contracts/ingest/v1/metrics_service.proto\x12\x13\x63ontracts.ingest.v1\"\xf2\x02\n\x16GetEmailMetricsRequest\x12\x12\n\nstart_date\x18\x01 \x01(\t\x12\x10\n\x08\x65nd_date\x18\x02 \x01(\t\x12\x10\n\x08timezone\x18\x03 \x01(\t\x12\x13\n\x0bgranularity\x18\x04 \x01(\t\x12\x0f\n\x07metrics\x18\x05 \x03(\t\x12\x12\n\ndimensions\x18\x06 \x03(\t\x12\n\n\x02\x62y\x18\x07 \x01(\t\x12\x17\n\x0finclude_machine\x18\x08 \x01(\x08\x12\x11\n\ttenant_id\x18\t \x03(\t\x12\x11\n\tdomain_id\x18\n \x03(\t\x12\x10\n\x08\x65mail_id\x18\x0b \x03(\t\x12\x0e\n\x06key_id\x18\x0c \x03(\t\x12\x0e\n\x06stream\x18\r \x03(\t\x12\x0c\n\x04site\x18\x0e \x03(\t\x12\r\n\x05ip_id\x18\x0f \x03(\t\x12\x0b\n\x03tag\x18\x10 \x03(\t\x12\x14\n\x0c\x62ounce_class\x18\x11 \x03(\t\x12\x18\n\x10recipient_domain\x18\x12 \x03(\t\x12\x0f\n\x07pool_id\x18\x13 \x03(\t\"\xc1\x02\n\x17GetEmailMetricsResponse\x12\x12\n\nstart_date\x18\x01 \x01(\t\x12\x10\n\x08\x65nd_date\x18\x02 \x01(\t\x12\x0f\n\x07metrics\x18\x03 \x03(\t\x12\x12\n\ndimensions\x18\x04 \x03(\t\x12\x13\n\x0bgranularity\x18\x05 \x01(\t\x12\x10\n\x08timezone\x18\x06 \x01(\t\x12\n\n\x02\x62y\x18\x07 \x01(\t\x12H\n\x06totals\x18\x08 \x03(\x0b\x32\x38.contracts.ingest.v1.GetEmailMetricsResponse.TotalsEntry\x12/\n\x04\x64\x61ta\x18\t \x03(\x0b\x32!.contracts.ingest.v1.MetricsGroup\x1a-\n\x0bTotalsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xe4\x01\n\x0cMetricsGroup\x12\x39\n\x04keys\x18\x01 \x03(\x0b\x32+.contracts.ingest.v1.MetricsGroup.KeysEntry\x12=\n\x06values\x18\x02 \x03(\x0b\x32-.contracts.ingest.v1.MetricsGroup.ValuesEntry\x1a+\n\tKeysEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x32~\n\x0eMetricsService\x12l\n\x0fGetEmailMetrics\x12+.contracts.ingest.v1.GetEmailMetricsRequest\x1a,.contracts.ingest.v1.GetEmailMetricsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,17 +38,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_METRICSGROUP_VALUESENTRY']._loaded_options = None
   _globals['_METRICSGROUP_VALUESENTRY']._serialized_options = b'8\001'
   _globals['_GETEMAILMETRICSREQUEST']._serialized_start=67
-  _globals['_GETEMAILMETRICSREQUEST']._serialized_end=420
-  _globals['_GETEMAILMETRICSRESPONSE']._serialized_start=423
-  _globals['_GETEMAILMETRICSRESPONSE']._serialized_end=744
-  _globals['_GETEMAILMETRICSRESPONSE_TOTALSENTRY']._serialized_start=699
-  _globals['_GETEMAILMETRICSRESPONSE_TOTALSENTRY']._serialized_end=744
-  _globals['_METRICSGROUP']._serialized_start=747
-  _globals['_METRICSGROUP']._serialized_end=975
-  _globals['_METRICSGROUP_KEYSENTRY']._serialized_start=885
-  _globals['_METRICSGROUP_KEYSENTRY']._serialized_end=928
-  _globals['_METRICSGROUP_VALUESENTRY']._serialized_start=930
-  _globals['_METRICSGROUP_VALUESENTRY']._serialized_end=975
-  _globals['_METRICSSERVICE']._serialized_start=977
-  _globals['_METRICSSERVICE']._serialized_end=1103
+  _globals['_GETEMAILMETRICSREQUEST']._serialized_end=437
+  _globals['_GETEMAILMETRICSRESPONSE']._serialized_start=440
+  _globals['_GETEMAILMETRICSRESPONSE']._serialized_end=761
+  _globals['_GETEMAILMETRICSRESPONSE_TOTALSENTRY']._serialized_start=716
+  _globals['_GETEMAILMETRICSRESPONSE_TOTALSENTRY']._serialized_end=761
+  _globals['_METRICSGROUP']._serialized_start=764
+  _globals['_METRICSGROUP']._serialized_end=992
+  _globals['_METRICSGROUP_KEYSENTRY']._serialized_start=902
+  _globals['_METRICSGROUP_KEYSENTRY']._serialized_end=945
+  _globals['_METRICSGROUP_VALUESENTRY']._serialized_start=947
+  _globals['_METRICSGROUP_VALUESENTRY']._serialized_end=992
+  _globals['_METRICSSERVICE']._serialized_start=994
+  _globals['_METRICSSERVICE']._serialized_end=1120
 # @@protoc_insertion_point(module_scope)

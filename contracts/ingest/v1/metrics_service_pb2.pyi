@@ -42,6 +42,7 @@ class GetEmailMetricsRequest(_message.Message):
     TAG_FIELD_NUMBER: _builtins.int
     BOUNCE_CLASS_FIELD_NUMBER: _builtins.int
     RECIPIENT_DOMAIN_FIELD_NUMBER: _builtins.int
+    POOL_ID_FIELD_NUMBER: _builtins.int
     start_date: _builtins.str
     """ISO 8601 date or time; six days before end_date"""
     end_date: _builtins.str
@@ -86,6 +87,8 @@ class GetEmailMetricsRequest(_message.Message):
     def bounce_class(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def recipient_domain(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def pool_id(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -107,10 +110,11 @@ class GetEmailMetricsRequest(_message.Message):
         tag: _abc.Iterable[_builtins.str] | None = ...,
         bounce_class: _abc.Iterable[_builtins.str] | None = ...,
         recipient_domain: _abc.Iterable[_builtins.str] | None = ...,
+        pool_id: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bounce_class", b"bounce_class", "by", b"by", "dimensions", b"dimensions", "domain_id", b"domain_id", "email_id", b"email_id", "end_date", b"end_date", "granularity", b"granularity", "include_machine", b"include_machine", "ip_id", b"ip_id", "key_id", b"key_id", "metrics", b"metrics", "recipient_domain", b"recipient_domain", "site", b"site", "start_date", b"start_date", "stream", b"stream", "tag", b"tag", "tenant_id", b"tenant_id", "timezone", b"timezone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bounce_class", b"bounce_class", "by", b"by", "dimensions", b"dimensions", "domain_id", b"domain_id", "email_id", b"email_id", "end_date", b"end_date", "granularity", b"granularity", "include_machine", b"include_machine", "ip_id", b"ip_id", "key_id", b"key_id", "metrics", b"metrics", "pool_id", b"pool_id", "recipient_domain", b"recipient_domain", "site", b"site", "start_date", b"start_date", "stream", b"stream", "tag", b"tag", "tenant_id", b"tenant_id", "timezone", b"timezone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

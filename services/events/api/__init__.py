@@ -1,5 +1,7 @@
 """The gRPC API that ingest calls, one tenant at a time."""
 
+from collections.abc import Awaitable, Callable, Mapping
+
 from contracts.events.v1.events_service_pb2_grpc import EventsServiceServicer
 from kernel.database import Database
 from services.events.api.emails import EmailRpcs
@@ -34,8 +36,10 @@ class EventsServicer(
         *,
         feed: EventFeed,
         webhooks: WebhookDependencies,
+        egress_pools: Callable[[], Awaitable[Mapping[str, str]]],
     ) -> None:
         self.system_database = system_database
         self.tenant_database = tenant_database
         self.feed = feed
         self.webhooks = webhooks
+        self.egress_pools = egress_pools

@@ -1,7 +1,7 @@
-"""The figures of a tenant, or of all tenants of an account."""
+"""The figures of a tenant, of all tenants of an account, or of all accounts."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -38,6 +38,8 @@ from services.events.store.figures.query import EmailFacts, RollUp, load_facts
 ROWS_MAX = 10_000
 HISTOGRAM_ROWS_MAX = 500_000
 MESSAGES_MAX = 10_000  # of the emails of a query
+EVERYBODY = RowOwner(None, None)
+WHOLE_HOURS_MAX = timedelta(days=2)
 NAMES_OF_AXES = {axis: name for name, axis in AXES.items()}
 
 Key = tuple[int, str, *tuple[str, ...]]  # number of the period from 1, tenant, dimensions
@@ -59,7 +61,11 @@ class Sums:
 
 
 class MetricsRpcs:
+    """egress_pools: pools by egress source."""
+
     tenant_database: Database
+    system_database: Database
+    egress_pools: Callable[[], Awaitable[Mapping[str, str]]]
 
     @map_errors
     async def GetMetrics(  # noqa: N802
@@ -67,16 +73,18 @@ class MetricsRpcs:
     ) -> GetMetricsResponse:
         """Totals, and a row for each combination of the dimensions that has figures; without
         dimensions but the period, one for each period."""
-        owner, now = owner_of(request), clock.now()
+        owner, now = EVERYBODY if request.all_accounts else owner_of(request), clock.now()
+        database = self.system_database if owner == EVERYBODY else self.tenant_database
         try:
             query = query_of(request, now)
             starts = query.period.starts() if PERIOD in query.dimensions else []
-            async with self.tenant_database.transaction(**owner._asdict()) as tx:
+            pools = await self.egress_pools() if query.of_pools else None
+            async with database.transaction(**owner._asdict()) as tx:
                 if query.of_emails:
-                    messages = await load_facts(tx, owner, query.filters[EMAIL], limit=MESSAGES_MAX)
-                    totals, data = sums_of_emails(query, messages, starts)
+                    totals, data = await sums_of_emails(tx, owner, query, starts=starts)
                 else:
-                    totals, data = await sums_of_roll_ups(tx, owner, query, starts=starts, now=now)
+                    reading = Reading(query, starts, now, pools, whole=owner == EVERYBODY)
+                    totals, data = await sums_of_roll_ups(tx, owner, reading)
         except (InvalidPeriod, InvalidQuery) as error:
             raise RequestError(str(error), field=error.field) from None
         return response_of(query, totals, data, starts=starts)
@@ -101,49 +109,61 @@ def query_of(request: GetMetricsRequest, now: datetime) -> MetricsQuery:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What is read of roll-ups. starts: of the periods. pools: by source, None where they do not
+    matter. whole: of all accounts."""
+
+    query: MetricsQuery
+    starts: Sequence[datetime]
+    now: datetime
+    pools: Mapping[str, str] | None
+    whole: bool
+
+    def roll_up(self, dimensions: Sequence[str], starts: Sequence[datetime]) -> RollUp:
+        """By hour where days in UTC do not do, if the hours are still kept. Raises InvalidQuery."""
+        query = self.query
+        cube, period = query.cube([*query.dimensions]), query.period
+        is_kept = period.start >= self.now - timedelta(days=HOURS_KEPT_DAYS)
+        needs_hours = bool(starts) and period.granularity == "hourly"
+        if needs_hours and not (cube.hourly and is_kept):
+            detail = f"There are hours of the last {HOURS_KEPT_DAYS} days only."
+            if not cube.hourly:
+                detail = f"There are no hours by {', '.join(cube.dimensions)}."
+            raise InvalidQuery("granularity", f"{detail} Use daily.")
+        hourly = needs_hours or (cube.hourly and is_kept and not period.is_whole_days(self.now))
+        if hourly and self.whole and period.end - period.start > WHOLE_HOURS_MAX:
+            detail = (
+                "Of all accounts, at most two days are counted by hours. Use whole days in UTC."
+            )
+            raise InvalidQuery("start_date", detail)
+        first, end = period.hours() if hourly else period.days()
+        return RollUp(
+            cube,
+            query.axis,
+            "hour" if hourly else "day",
+            first,
+            end,
+            bounds=bounds_of(list(starts), hourly=hourly),
+            dimensions=[one for one in dimensions if one not in {PERIOD, TENANT}],
+            filters={one: values for one, values in query.filters.items() if one != TENANT},
+            tenants=query.filters.get(TENANT, ()),
+            by_tenant=TENANT in dimensions,
+            pools=self.pools,
+        )
+
+
 async def sums_of_roll_ups(
-    tx: Transaction,
-    owner: RowOwner,
-    query: MetricsQuery,
-    *,
-    starts: Sequence[datetime],
-    now: datetime,
+    tx: Transaction, owner: RowOwner, reading: Reading
 ) -> tuple[Sums, Mapping[Key, Sums]]:
     """Totals have an own query: a message with two tags counts in two rows of tags."""
-    whole = roll_up_of(query, [], starts=[], now=now)
+    query = reading.query
+    whole = reading.roll_up([], [])
     [totals] = (await read_sums(tx, owner, query, roll_up=whole)).values() or [Sums()]
     if not query.dimensions:
         return totals, {}
-    roll_up = roll_up_of(query, query.dimensions, starts=starts, now=now)
+    roll_up = reading.roll_up(query.dimensions, reading.starts)
     return totals, await read_sums(tx, owner, query, roll_up=roll_up)
-
-
-def roll_up_of(
-    query: MetricsQuery, dimensions: Sequence[str], *, starts: Sequence[datetime], now: datetime
-) -> RollUp:
-    """By hour where days in UTC do not do, if the hours are still kept. Raises InvalidQuery."""
-    cube, period = query.cube(dimensions), query.period
-    is_kept = period.start >= now - timedelta(days=HOURS_KEPT_DAYS)
-    needs_hours = bool(starts) and period.granularity == "hourly"
-    if needs_hours and not (cube.hourly and is_kept):
-        detail = f"There are hours of the last {HOURS_KEPT_DAYS} days only."
-        if not cube.hourly:
-            detail = f"There are no hours by {', '.join(cube.dimensions)}."
-        raise InvalidQuery("granularity", f"{detail} Use daily.")
-    hourly = needs_hours or (cube.hourly and is_kept and not period.is_whole_days(now))
-    first, end = period.hours() if hourly else period.days()
-    return RollUp(
-        cube,
-        query.axis,
-        "hour" if hourly else "day",
-        first,
-        end,
-        bounds=bounds_of(list(starts), hourly=hourly),
-        dimensions=[one for one in dimensions if one not in {PERIOD, TENANT}],
-        filters={one: values for one, values in query.filters.items() if one != TENANT},
-        tenants=query.filters.get(TENANT, ()),
-        by_tenant=TENANT in dimensions,
-    )
 
 
 async def read_sums(
@@ -171,10 +191,13 @@ async def read_sums(
     return found
 
 
-def sums_of_emails(
-    query: MetricsQuery, messages: Iterable[EmailFacts], starts: Sequence[datetime]
+async def sums_of_emails(
+    tx: Transaction, owner: RowOwner, query: MetricsQuery, *, starts: Sequence[datetime]
 ) -> tuple[Sums, Mapping[Key, Sums]]:
-    """Of few messages, from what is known of each."""
+    """Of few messages, from what is known of each. Raises InvalidQuery."""
+    if owner == EVERYBODY:
+        raise InvalidQuery("email_id", "Name the tenant of the email.")
+    messages = await load_facts(tx, owner, query.filters[EMAIL], limit=MESSAGES_MAX)
     totals, data = Sums(), defaultdict[Key, Sums](Sums)
     first, end = query.period.hours()
     bounds = bounds_of(list(starts), hourly=True)

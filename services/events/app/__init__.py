@@ -26,6 +26,7 @@ from services.events.app.notices import Notices, create_notices
 from services.events.app.tracking import Tracking, create_tracking
 from services.events.clients import WebhookClient
 from services.events.clients.brands import TenantBrands
+from services.events.clients.pools import EgressPools
 from services.events.clients.tracking_hosts import DomainHosts
 from services.events.domain.log_event import ALL_EVENTS
 from services.events.handlers import Handlers, on_tenant
@@ -62,6 +63,7 @@ class Dependencies:
     tracking: Tracking
     figures_lease: Lease
     notices: Notices | None
+    egress_pools: EgressPools
 
     async def close(self) -> None:
         await close_in_order(
@@ -136,6 +138,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
         ),
         Lease(database, "events", "figures", lease_s=settings.lease_s),
         create_notices(settings, database, brands),
+        EgressPools(kafka),
     )
 
 
@@ -197,6 +200,7 @@ def create_rpc_server(deps: Dependencies, feed: EventFeed) -> RpcServer:
         deps.tenant_database,
         feed=feed,
         webhooks=WebhookDependencies(deps.secrets, allowed, deps.webhooks.wake),
+        egress_pools=deps.egress_pools.load,
     )
     server = RpcServer(deps.settings.rpc_listen, deps.settings.rpc_token)
     add_EventsServiceServicer_to_server(servicer, server.grpc)

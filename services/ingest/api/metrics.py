@@ -15,12 +15,13 @@ from services.ingest.api.administration.base import Directory
 from services.ingest.api.callers import Caller, check_live
 from services.ingest.clients import ServiceClients
 from services.ingest.domain.suppression_file import guarded
+from services.ingest.store.directory_lists import Owner
 
 DOMAIN, DOMAIN_ID, DOMAIN_NAME = "domain", "domain_id", "domain_name"
 # The filters: of each, one of the values.
 FILTERS = (
     "tenant_id", "domain_id", "email_id", "key_id", "stream", "site", "ip_id", "tag",
-    "bounce_class", "recipient_domain",
+    "bounce_class", "recipient_domain", "pool_id",
 )  # fmt: skip
 COUNTS_DEADLINE_S = 10.0
 
@@ -48,15 +49,20 @@ class EmailMetrics:
         self._directory = directory
 
     async def get(self, caller: Caller, **fields: Any) -> Metrics:  # noqa: ANN401 - a protobuf's
-        """Of a tenant, or of all tenants of an account. fields: of GetMetricsRequest; filters by
-        their names. Raises Problem."""
+        """Of a tenant, of all tenants of an account, or for an operator of all accounts. fields: of
+        GetMetricsRequest; filters by their names. Raises Problem."""
         check_live(caller.key, "metrics")
         filters = [
             MetricsFilter(name=name, values=values)
             for name in FILTERS
             if (values := fields.pop(name, ()))
         ]
-        request = GetMetricsRequest(**caller.owner._asdict(), filters=filters, **fields)
+        request = GetMetricsRequest(
+            **caller.owner._asdict(),
+            all_accounts=caller.owner == Owner(),
+            filters=filters,
+            **fields,
+        )
         stub = self._events.stub
         found = await self._events.call(stub.GetMetrics, request, deadline_s=COUNTS_DEADLINE_S)
         ids = {

@@ -20,7 +20,7 @@ Metric = Literal[
 ]  # fmt: skip
 Dimension = Literal[
     "period", "tenant", "email", "domain", "stream", "key", "site", "ip", "tag", "bounce_class",
-    "recipient_domain",
+    "recipient_domain", "pool",
 ]  # fmt: skip
 Granularity = Literal["hourly", "daily", "weekly", "monthly"]
 By = Literal["event", "sent"]

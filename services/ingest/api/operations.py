@@ -48,7 +48,7 @@ OPERATIONS = {
     "get /v1/emails/metrics": Operation(
         "getEmailMetrics",
         metrics_schemas.MetricsResponse,
-        access=SPANNING,
+        access=OF_ANYBODY,
         media_types=("text/csv",),
     ),
     "get /v1/emails/{email_id}": Operation(

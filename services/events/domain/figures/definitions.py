@@ -148,15 +148,18 @@ CUBES = (
     Cube(CubeId.RECIPIENT_DOMAIN, ("recipient_domain",), hourly=False, timed=False),
 )
 PERIOD, TENANT, EMAIL = "period", "tenant", "email"
+# Not counted, but added up from the sources that are in a pool now.
+POOL, IP = "pool", "ip"
 # The names of values in responses and of filters, where they differ from that of the dimension.
 KEYS: Mapping[str, str] = MappingProxyType(
-    {one: f"{one}_id" for one in (TENANT, EMAIL, "domain", "key", "ip")}
+    {one: f"{one}_id" for one in (TENANT, EMAIL, POOL, "domain", "key", IP)}
 )
 DIMENSIONS = (
     PERIOD,
     TENANT,
     EMAIL,
     *dict.fromkeys(name for cube in CUBES for name in cube.dimensions),
+    POOL,
 )
 # Of a tenant and a day so many values have rows of their own; the next ones are one, OTHER.
 VALUES_MAX = 1_000
@@ -177,4 +180,5 @@ DAYS_KEPT_DAYS = 760  # 25 months
 
 def cube_of(dimensions: frozenset[str]) -> Cube | None:
     """The first cube with all these dimensions."""
-    return next((cube for cube in CUBES if dimensions <= frozenset(cube.dimensions)), None)
+    counted = (dimensions - {POOL}) | ({IP} if POOL in dimensions else set())
+    return next((cube for cube in CUBES if counted <= frozenset(cube.dimensions)), None)

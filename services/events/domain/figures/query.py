@@ -16,6 +16,7 @@ from services.events.domain.figures.definitions import (
     NET,
     PERCENTILES,
     PERIOD,
+    POOL,
     RATES,
     TENANT,
     TIMINGS,
@@ -32,7 +33,7 @@ VALUES_MAX = 100  # of a filter
 RATES_BY_NAME = {one.name: one for one in RATES}
 PERCENTILES_BY_NAME = {one.name: one for one in PERCENTILES}
 DIMENSIONS_BY_KEY = {KEYS.get(one, one): one for one in DIMENSIONS if one != PERIOD}
-UUIDS = frozenset({"tenant_id", "email_id"})
+UUIDS = frozenset({"tenant_id", "email_id", "pool_id"})
 
 Histograms = Mapping[Timing, Mapping[int, int]]
 
@@ -67,6 +68,10 @@ class MetricsQuery:
     @property
     def is_timed(self) -> bool:
         return any(name in PERCENTILES_BY_NAME for name in self.metrics)
+
+    @property
+    def of_pools(self) -> bool:
+        return POOL in {*self.dimensions, *self.filters}
 
     @property
     def of_emails(self) -> bool:

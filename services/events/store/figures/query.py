@@ -4,16 +4,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kernel.database import Row, RowOwner, Transaction
-from services.events.domain.figures.definitions import Axis, Cube
+from services.events.domain.figures.definitions import IP, POOL, Axis, Cube
 from services.events.domain.figures.facts import MessageFacts, decode_facts
 
-OWNED = {
-    True: "tenant_id = %(owner)s::uuid",
-    False: "tenant_id = ANY(ARRAY(SELECT tenant_id FROM events.tenant_accounts"
-    " WHERE account_id = %(owner)s::uuid))",
-}
+OF_TENANT = "tenant_id = %(owner)s::uuid"
+OF_ACCOUNT = """tenant_id = ANY(ARRAY(
+    SELECT tenant_id FROM events.tenant_accounts WHERE account_id = %(owner)s::uuid))"""
+POOLS = """
+LEFT JOIN unnest(%(sources)s::text[], %(pools)s::text[]) AS source (id, pool_id)
+    ON source.id = dimensions[{place}]
+"""
 SUMS = """
-SELECT {keys} {sums} FROM events.stats_{table}
+SELECT {keys} {sums} FROM events.stats_{table} {joined}
 WHERE {owned} AND cube = %(cube)s AND axis = %(axis)s
     AND {span} >= %(first)s AND {span} < %(end)s {conditions}
 {grouped} LIMIT %(limit)s
@@ -30,7 +32,7 @@ class RollUp:
     """Which rows to add up. span: hour or day; first, end: hours or days since 1970. bounds: the
     first hour or day of each period; none: all in one. dimensions: of the cube, to group by.
     filters: accepted values by dimension of the cube. tenants: only these; by_tenant: group by
-    them."""
+    them. pools: by source, where they are grouped or filtered by."""
 
     cube: Cube
     axis: Axis
@@ -42,6 +44,7 @@ class RollUp:
     filters: Mapping[str, Sequence[str]] | None = None
     tenants: Sequence[str] = ()
     by_tenant: bool = False
+    pools: Mapping[str, str] | None = None
 
     def _keys(self) -> list[str]:
         keys = [f"width_bucket({self.span}, %(bounds)s::int[])" if self.bounds else "1"]
@@ -49,6 +52,8 @@ class RollUp:
         return keys + [self._column(one) for one in self.dimensions]
 
     def _column(self, dimension: str) -> str:
+        if dimension == POOL:
+            return "coalesce(source.pool_id, '')"
         return f"dimensions[{self.cube.dimensions.index(dimension) + 1}]"
 
     async def sums(
@@ -77,7 +82,8 @@ class RollUp:
             keys=", ".join(keys) + ",",
             sums=sums,
             table=table,
-            owned=OWNED[owner.tenant_id is not None],
+            joined=self._joined(),
+            owned=owned_by(owner),
             span=self.span,
             conditions=" ".join(conditions),
             grouped=f"GROUP BY {places} ORDER BY {places}",
@@ -91,9 +97,23 @@ class RollUp:
             "bounds": list(self.bounds),
             "tenants": list(self.tenants),
             "limit": limit,
+            "sources": list(self.pools or ()),
+            "pools": list((self.pools or {}).values()),
             **{one: list(values) for one, values in filters.items()},
         }
         return await tx.rows(statement, parameters)
+
+    def _joined(self) -> str:
+        if self.pools is None:
+            return ""
+        return POOLS.format(place=self.cube.dimensions.index(IP) + 1)
+
+
+def owned_by(owner: RowOwner) -> str:
+    """Of a tenant, an account, or without either of all accounts."""
+    if owner.tenant_id is not None:
+        return OF_TENANT
+    return "true" if owner.account_id is None else OF_ACCOUNT
 
 
 @dataclass(frozen=True, slots=True)

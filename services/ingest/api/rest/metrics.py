@@ -65,11 +65,12 @@ def parse_filters(  # noqa: PLR0913 - the filters that there are
     tag: Values,
     bounce_class: Values,
     recipient_domain: Values,
+    pool_id: Values,
 ) -> dict[str, list[str]]:
     """A dependency for the route."""
     given = (
         tenant_id, domain_id, email_id, key_id, stream, site, ip_id, tag, bounce_class,
-        recipient_domain,
+        recipient_domain, pool_id,
     )  # fmt: skip
     return {name: split(values) for name, values in zip(FILTERS, given, strict=True)}
 
@@ -94,7 +95,8 @@ def routes(access: RestAccess, metrics: EmailMetrics) -> APIRouter:
         """Counts, rates and times, in total and by `dimensions`. By default of the last seven days,
         and by the time of each event; with `by=sent`, by the time of the acceptance.
         `include_machine` adds opens and clicks that are certainly a machine's. Without
-        `X-Tenant-Id`, those of all tenants of an account. With `Accept: text/csv`, as CSV."""
+        `X-Tenant-Id`, those of all tenants of an account, and for an operator of all accounts. With
+        `Accept: text/csv`, as CSV."""
         caller = await access.authenticate_caller(incoming)
         names = {"metrics": split(metric_names), "dimensions": split(dimensions)}
         period = {"start_date": start_date, "end_date": end_date, "timezone": timezone}

@@ -56,7 +56,9 @@ class Settings(TlsSettings):
         60.0, description="Time after which another process may claim a webhook delivery"
     )
     log_retention_days: int = Field(
-        30, description="Days that a day of the log is retained after its last message has closed"
+        30,
+        description="Days that a day of the log is retained after its last message has closed, "
+        "unless a plan says more",
     )
 
     notice_from: str = Field(

@@ -3,17 +3,18 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 
 from contracts.events.v1.events_pb2 import RecipientUnsubscribed
-from kernel import ids
+from kernel import clock, ids
 from kernel.database import Database
 from kernel.handler_result import HandlerResult
 from services.events.domain.log_event import StatusRank
 from services.events.handlers import LOGGED, REPEAT, TOO_OLD, Handlers
 from services.events.loops.partition_maintenance import PartitionMaintenance
-from services.events.store import log
+from services.events.store import kept_days, log
 from tests.support.message_events import MessageEvents
 from tests.support.stack import FreshDatabase
 
@@ -43,6 +44,15 @@ def message_of_day(day: date) -> MessageEvents:
     return message
 
 
+def maintenance(system: Database, **longer: int) -> PartitionMaintenance:
+    """longer: days by account."""
+
+    async def kept_longer(days: int) -> dict[str, int]:
+        return {one: number for one, number in longer.items() if number > days}
+
+    return PartitionMaintenance(system, log_days=30, kept_longer=kept_longer)
+
+
 def partitions(database: FreshDatabase, table: str) -> list[date]:
     with database.connect() as connection:
         rows = connection.execute("SELECT * FROM events.day_partitions(%s)", (table,)).fetchall()
@@ -60,7 +70,7 @@ def test_a_day_is_dropped_thirty_days_after_its_last_close(database: FreshDataba
         async with system.transaction() as tx:
             await handlers.on_event([done.accepted(), old_close, waiting.accepted()], tx)
         assert {old, open_day} <= set(partitions(database, "log"))
-        await PartitionMaintenance(system, log_days=30).run_once()
+        await maintenance(system).run_once()
         assert old not in partitions(database, "log")
         assert old not in partitions(database, "state")
         assert open_day in partitions(database, "log")
@@ -79,7 +89,7 @@ def test_a_day_with_a_recent_close_is_kept(database: FreshDatabase) -> None:
         recent_close.closed_at.FromDatetime(datetime.now(UTC) - timedelta(days=29))
         async with system.transaction() as tx:
             await handlers.on_event([message.accepted(), recent_close], tx)
-        await PartitionMaintenance(system, log_days=30).run_once()
+        await maintenance(system).run_once()
         assert day in partitions(database, "log")
 
     run_scenario(database, scenario)
@@ -195,8 +205,83 @@ def test_unpartitioned_events_are_deleted_by_age(database: FreshDatabase) -> Non
             connection.execute(
                 "UPDATE events.unpartitioned_log SET recorded_at = now() - interval '31 days'"
             )
-            await PartitionMaintenance(system, log_days=30).run_once()
+            await maintenance(system).run_once()
             left = connection.execute("SELECT count(*) FROM events.unpartitioned_log").fetchone()
         assert left == (0,)
 
     run_scenario(database, scenario)
+
+
+TABLES = ("log", "state", "emails", "tags", "engagement", "unpartitioned_log")
+
+
+def left(database: FreshDatabase, message: MessageEvents) -> set[str]:
+    """The tables that have something of its tenant."""
+    with database.connect() as connection:
+        return {
+            table
+            for table in TABLES
+            if connection.execute(
+                f"SELECT 1 FROM events.{table} WHERE tenant_id = %s".encode(), (message.tenant_id,)
+            ).fetchone()
+        }
+
+
+def execute(database: FreshDatabase, *statements: bytes) -> None:
+    with database.connect() as connection:
+        for one in statements:
+            connection.execute(one)
+
+
+async def record_closed(system: Database, messages: Sequence[MessageEvents]) -> None:
+    handlers = Handlers(lambda _: 0, lambda _: None, 60.0)
+    for one in messages:
+        close = one.closed()
+        close.closed_at.FromDatetime(datetime.now(UTC) - timedelta(days=19))
+        async with system.transaction() as tx:
+            await handlers.on_event([one.accepted(), close, one.complained()], tx)
+
+
+def test_a_plan_keeps_the_mail_of_its_account_longer(
+    database: FreshDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Day by day of a clock that runs ahead, until nothing is left."""
+    day, account = TODAY - timedelta(days=20), str(uuid4())
+    kept, others = message_of_day(day), [message_of_day(day) for _ in range(3)]
+    for one in (kept, *others):
+        one.tags = {"campaign": "spring"}
+        one.account_id = account if one is kept else str(uuid4())
+
+    async def run(system: Database, days: int) -> None:
+        moment = datetime.now(UTC) + timedelta(days=days)
+        monkeypatch.setattr(clock, "now", lambda: moment)
+        await maintenance(system, **{account: 90}).run_once()
+
+    async def scenario(system: Database) -> None:
+        next_day = message_of_day(day + timedelta(days=1))  # with which the emails of the day go
+        await record_closed(system, (kept, *others, next_day))
+        execute(database, INSERT_OPENS, AGE)
+        await run(system, 5)
+        assert all(left(database, one) >= set(TABLES[:4]) for one in (kept, *others))
+        await run(system, 18)
+        assert left(database, kept) == set(TABLES)
+        assert all(left(database, one) == set() for one in others)
+        await run(system, 69)
+        assert left(database, kept) == set(TABLES)
+        await run(system, 73)
+        assert left(database, kept) == {"unpartitioned_log"}
+        assert day not in partitions(database, "log")
+        execute(database, AGE_MORE)
+        await run(system, 74)
+        assert left(database, kept) == set()
+
+    monkeypatch.setattr(kept_days, "PAGE", 2)
+    run_scenario(database, scenario)
+
+
+INSERT_OPENS = b"""
+INSERT INTO events.engagement (subject_id, email_id, tenant_id)
+SELECT subject_id, email_id, tenant_id FROM events.state
+"""
+AGE = b"UPDATE events.unpartitioned_log SET recorded_at = now() - interval '31 days'"
+AGE_MORE = b"UPDATE events.unpartitioned_log SET recorded_at = now() - interval '91 days'"

@@ -13,6 +13,7 @@ from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
 from kernel.lease import Lease
 from kernel.outbox import Outbox
+from kernel.prices import read_prices
 from kernel.processor import DeadLetterGuard, StreamProcessor
 from kernel.rpc import RpcServer
 from kernel.service import Loop, Service, close_in_order, create_loops
@@ -26,6 +27,7 @@ from services.events.app.notices import Notices, create_notices
 from services.events.app.tracking import Tracking, create_tracking
 from services.events.clients import WebhookClient
 from services.events.clients.brands import TenantBrands
+from services.events.clients.plans import AccountPlans
 from services.events.clients.pools import EgressPools
 from services.events.clients.tracking_hosts import DomainHosts
 from services.events.domain.log_event import ALL_EVENTS
@@ -63,6 +65,7 @@ class Dependencies:
     tracking: Tracking
     figures_lease: Lease
     notices: Notices | None
+    plans: AccountPlans
     egress_pools: EgressPools
 
     async def close(self) -> None:
@@ -138,6 +141,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
         ),
         Lease(database, "events", "figures", lease_s=settings.lease_s),
         create_notices(settings, database, brands),
+        AccountPlans(read_prices(settings.prices_file), kafka),
         EgressPools(kafka),
     )
 
@@ -209,7 +213,9 @@ def create_rpc_server(deps: Dependencies, feed: EventFeed) -> RpcServer:
 
 def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
     retention = PartitionMaintenance(
-        deps.system_database, log_days=deps.settings.log_retention_days
+        deps.system_database,
+        log_days=deps.settings.log_retention_days,
+        kept_longer=deps.plans.kept_longer,
     )
     accounts = AccountBackfill(deps.system_database)
     recovery = WebhookRecovery(

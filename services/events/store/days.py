@@ -9,9 +9,6 @@ from services.events.domain.days import may_create_partition
 
 STATE = DayTable("events.state", ("email_id", "subject_id"), "subject_id", "closed = 0")
 DELETE_EXPIRED = (
-    "DELETE FROM events.unpartitioned_log WHERE event_id = ANY(ARRAY("
-    "SELECT event_id FROM events.unpartitioned_log"
-    " WHERE recorded_at < now() - make_interval(days => %s) LIMIT 1000))",
     "DELETE FROM events.webhook_deliveries WHERE (endpoint_id, position) IN"
     " (SELECT endpoint_id, position FROM events.webhook_deliveries"
     " WHERE created_at < now() - make_interval(days => %s) LIMIT 1000)",

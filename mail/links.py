@@ -9,9 +9,8 @@ import re
 from collections.abc import Iterator
 from html import unescape
 from html.entities import html5
-from typing import NamedTuple
 
-from mail.tracking import host_of
+from mail.tracking import MAX_URL, host_of, in_a_labels
 
 _SPACE = r"[\t\n\f\r ]"
 _VALUE = r"""(?:"[^"]*+"|'[^']*+'|[^\t\n\f\r >"'][^\t\n\f\r >]*+|(?=>))"""
@@ -31,8 +30,10 @@ _RAW_ELEMENTS = "|".join(
 )
 # A tag that no look ahead needs to tell from a link or a raw element: most are.
 _OTHER = r"(?:[b-ru-zB-RU-Z]|[tT](?![iIeE])|[sS](?![cCtT]))"
-# Everything up to the next link and its attributes: the value of its href, if that comes first and
-# in double quotes, or else all. No backtracking, so a page takes linear time.
+# A URL and its host, as most are: no character has to be decoded, and none needs a closer look.
+_PLAIN = r"([hH][tT]{2}[pP][sS]?://([A-Za-z0-9.-]+)(?::[0-9]{1,5})?(?:[/?#][!#-%'-[\]-~]*+)?+)"
+# Everything up to the next link, the value of its href, if that comes first and in double quotes,
+# and the other attributes. Nothing but the value is read twice, so a page takes linear time.
 _NEXT = re.compile(
     rf"(?:[^<]*+<(?:/"
     rf"|{_OTHER}{_ATTRIBUTES}>"
@@ -41,7 +42,7 @@ _NEXT = re.compile(
     rf"|(?![A-Za-z/]|!--(?!\[if))"
     rf"|(?:{_RAW_ELEMENTS})"
     rf"))*+[^<]*+<{_LINK}"
-    rf"""(?:{_SPACE}++{_name("href")}="([^"]*+)"{_ATTRIBUTES}>|({_ATTRIBUTES})>)"""
+    rf"""(?:{_SPACE}++{_name("href")}="(?:{_PLAIN}(?=")|([^"]*+))")?+({_ATTRIBUTES})>"""
 )
 
 
@@ -61,15 +62,10 @@ _REFERENCE = re.compile(r"&(?:#(?:[0-9]++|[xX][0-9A-Fa-f]++)|([A-Za-z][A-Za-z0-9
 _OFF = frozenset(("off", "false", "0", "no"))
 
 
-class Link(NamedTuple):
-    """A link that can be tracked. start, end: where the value of its `href` stands, without quotes.
-    url: the decoded value. host: of it, in lower case. quoted: the value is in quotes."""
-
-    start: int
-    end: int
-    url: str
-    host: str
-    quoted: bool
+Link = tuple[int, int, str, str, bool]
+"""A link that can be tracked: where the value of its `href` begins and ends, without quotes; the
+decoded value; its host, as `in_a_labels` has it; whether the value is in quotes. A plain tuple,
+because a page has many."""
 
 
 def find_links(html: str) -> Iterator[Link]:
@@ -77,25 +73,33 @@ def find_links(html: str) -> Iterator[Link]:
     at = 0
     while found := _NEXT.match(html, at):
         at = found.end()
-        start, end = found.span(1)
-        quoted, attributes = True, end + 1
-        if start < 0:
-            attributes = found.start(2)
-            href = _HREF.match(html, attributes, at - 1)
-            if href is None:
-                continue
-            number = href.lastindex or 0
-            start, end = href.span(number)
-            quoted = number != UNQUOTED
-        url = decode_attribute(html[start:end]).strip("\t\n\f\r ")
-        if (host := host_of(url)) and not _is_off(html, attributes, at - 1):
-            yield Link(start, end, url, host, quoted)
+        url, host, _, attributes = found.groups()
+        is_off = "data-track" in attributes.lower() and _is_off(attributes)
+        if url and len(url) <= MAX_URL and not is_off:
+            start, end = found.span(1)
+            yield start, end, url, host.lower().rstrip("."), True
+        elif not is_off and (link := _read_link(html, found)):
+            yield link
 
 
-def _is_off(html: str, start: int, end: int) -> bool:
-    if "data-track" not in html[start:end].lower():
-        return False
-    found = _DATA_TRACK.match(html, start, end)
+def _read_link(html: str, found: re.Match[str]) -> Link | None:
+    """Any link; None if it cannot be tracked."""
+    start, end = found.span(3)
+    is_quoted = True
+    if start < 0:
+        href = _HREF.match(html, *found.span(4))
+        if href is None:
+            return None
+        number = href.lastindex or 0
+        start, end = href.span(number)
+        is_quoted = number != UNQUOTED
+    url = decode_attribute(html[start:end]).strip("\t\n\f\r ")
+    host = host_of(url)
+    return (start, end, url, in_a_labels(host), is_quoted) if host else None
+
+
+def _is_off(attributes: str) -> bool:
+    found = _DATA_TRACK.match(attributes)
     return found is not None and found[found.lastindex or 0].strip().lower() in _OFF
 
 
@@ -117,5 +121,5 @@ def _decoded(reference: re.Match[str]) -> str:
 
 def end_of_body(html: str) -> int:
     """Where the body ends: a pixel is inserted there."""
-    at = max(html.rfind("</body>"), html.rfind("</BODY>"))
-    return at if at >= 0 else len(html)
+    at = max(html.rfind("</body>"), 0)
+    return max(at, html.rfind("</BODY>", at)) or len(html)

@@ -6,10 +6,9 @@ So each recipient costs the values, a join, and the hash from the first slot on.
 """
 
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from itertools import chain
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from mail import mime, smtp
@@ -19,7 +18,7 @@ from mail.mime import Part
 
 QUOTED_PRINTABLE = b"quoted-printable"
 _LINE = 72  # characters of a value in a line
-_BETWEEN, _CODED_BETWEEN = "\n\1\n", b"\r\n=01\r\n"  # a line that hardly any text has
+_BETWEEN, _CODED_BETWEEN = "\1\n", b"=01\r\n"  # the end of a line that hardly any text has
 _MARK = b"\0"  # in no body: NUL is encoded in text, and removed from submitted messages
 K = TypeVar("K")
 
@@ -55,16 +54,12 @@ class SplicedBody(Generic[K]):
         wire = tuple(smtp.stuff_lines(body).split(_MARK))
         return cls(wire, (b"", *rest), len(fixed), tuple(keys), sha256(first))
 
-    def fill(self, values: Mapping[K, bytes]) -> "FilledBody":
-        """values: as `encode_value` returns them."""
-        filled = [values[key] for key in self.keys]
+    def fill(self, values: Sequence[str]) -> "FilledBody":
+        """values: of the keys, of the characters of tokens."""
+        coded = [encode_value(one) for one in values]
         state = self.hashed.copy()
-        state.update(_join(self.canonical, filled))
-        return FilledBody(
-            _join(self.wire, filled),
-            sum(map(len, filled)),
-            b64encode(state.digest()),
-        )
+        state.update(_join(self.canonical, coded))
+        return FilledBody(_join(self.wire, coded), sum(map(len, coded)), b64encode(state.digest()))
 
 
 class FilledBody(NamedTuple):
@@ -77,8 +72,9 @@ class FilledBody(NamedTuple):
 
 
 def _join(fixed: Sequence[bytes], filled: Sequence[bytes]) -> bytes:
-    pieces = chain.from_iterable(zip(fixed, filled, strict=False))
-    return b"".join((*pieces, fixed[-1]))
+    pieces = [b""] * (2 * len(filled) + 1)
+    pieces[::2], pieces[1::2] = fixed, filled
+    return b"".join(pieces)
 
 
 def compose_slotted(
@@ -108,14 +104,17 @@ def encode_fixed(fixed: Sequence[str], encode: Callable[[str], bytes]) -> bytes:
     """The text around slots in quoted-printable, with a mark for each slot. encode: to octets with
     LF line ends."""
     coded = mime.encode_quoted_printable(encode(_BETWEEN.join(fixed))).split(_CODED_BETWEEN)
-    if len(coded) != len(fixed):  # the text itself has such a line
-        coded = [mime.encode_quoted_printable(encode(piece)) for piece in fixed]
-    before = [mime.end_with_soft_break(piece) if piece else b"" for piece in coded[:-1]]
-    return (_MARK + mime.SOFT_BREAK).join((*before, coded[-1]))
+    if len(coded) == len(fixed):
+        return (mime.SOFT_BREAK + _MARK + mime.SOFT_BREAK).join(coded)
+    # The text itself has such a line.
+    *before, last = [mime.encode_quoted_printable(encode(piece)) for piece in fixed]
+    return (_MARK + mime.SOFT_BREAK).join((*map(mime.end_with_soft_break, before), last))
 
 
 def encode_value(value: str) -> bytes:
     """A value in lines of quoted-printable. It has only letters, digits, hyphens and underscores
     (RFC 4648 §5), and dots that begin no line."""
     coded = value.encode("ascii")
+    if len(coded) <= _LINE:
+        return coded
     return mime.SOFT_BREAK.join([coded[at : at + _LINE] for at in range(0, len(coded), _LINE)])

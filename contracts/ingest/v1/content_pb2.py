@@ -24,23 +24,23 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!contracts/ingest/v1/content.proto\x12\x13\x63ontracts.ingest.v1\"\xf7\x02\n\x07\x43ontent\x12\x10\n\x08\x65mail_id\x18\x01 \x01(\t\x12\x0c\n\x04\x66rom\x18\x02 \x01(\t\x12\n\n\x02to\x18\x03 \x03(\t\x12\n\n\x02\x63\x63\x18\x04 \x03(\t\x12\x10\n\x08reply_to\x18\x05 \x03(\t\x12\x0f\n\x07subject\x18\x06 \x01(\t\x12\x0c\n\x04html\x18\x07 \x01(\t\x12\x11\n\x04text\x18\x08 \x01(\tH\x00\x88\x01\x01\x12,\n\x07headers\x18\t \x03(\x0b\x32\x1b.contracts.ingest.v1.Header\x12\x34\n\x0b\x61ttachments\x18\n \x03(\x0b\x32\x1f.contracts.ingest.v1.Attachment\x12\x0e\n\x06\x64\x61te_s\x18\x0b \x01(\x03\x12\x0b\n\x03raw\x18\x0c \x01(\x0c\x12/\n\x08tracking\x18\r \x01(\x0b\x32\x1d.contracts.ingest.v1.Tracking\x12\x35\n\x0bunsubscribe\x18\x0e \x01(\x0b\x32 .contracts.ingest.v1.UnsubscribeB\x07\n\x05_text\"\x80\x01\n\x08Tracking\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\r\n\x05opens\x18\x02 \x01(\x08\x12\x0e\n\x06\x63licks\x18\x03 \x01(\x08\x12\x16\n\x0e\x65xcluded_hosts\x18\x04 \x03(\t\x12/\n\x04mode\x18\x05 \x01(\x0e\x32!.contracts.ingest.v1.TrackingMode\"Y\n\x0bUnsubscribe\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0c\n\x04list\x18\x02 \x01(\t\x12\x0b\n\x03url\x18\x03 \x01(\t\x12\x0e\n\x06mailto\x18\x04 \x01(\t\x12\x11\n\tone_click\x18\x05 \x01(\x08\"%\n\x06Header\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"Y\n\nAttachment\x12\x10\n\x08\x66ilename\x18\x01 \x01(\t\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\x0c\x12\x12\n\ncontent_id\x18\x04 \x01(\t*\xa0\x01\n\x0cTrackingMode\x12\x1d\n\x19TRACKING_MODE_UNSPECIFIED\x10\x00\x12\x1b\n\x17TRACKING_MODE_ANONYMOUS\x10\x01\x12\x1e\n\x1aTRACKING_MODE_PSEUDONYMOUS\x10\x02\x12\x1c\n\x18TRACKING_MODE_IDENTIFIED\x10\x03\x12\x16\n\x12TRACKING_MODE_FULL\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!contracts/ingest/v1/content.proto\x12\x13\x63ontracts.ingest.v1\"\x91\x03\n\x07\x43ontent\x12\x10\n\x08\x65mail_id\x18\x01 \x01(\t\x12\x0c\n\x04\x66rom\x18\x02 \x01(\t\x12\n\n\x02to\x18\x03 \x03(\t\x12\n\n\x02\x63\x63\x18\x04 \x03(\t\x12\x10\n\x08reply_to\x18\x05 \x03(\t\x12\x0f\n\x07subject\x18\x06 \x01(\t\x12\x0c\n\x04html\x18\x07 \x01(\t\x12\x11\n\x04text\x18\x08 \x01(\tH\x00\x88\x01\x01\x12,\n\x07headers\x18\t \x03(\x0b\x32\x1b.contracts.ingest.v1.Header\x12\x34\n\x0b\x61ttachments\x18\n \x03(\x0b\x32\x1f.contracts.ingest.v1.Attachment\x12\x0e\n\x06\x64\x61te_s\x18\x0b \x01(\x03\x12\x0b\n\x03raw\x18\x0c \x01(\x0c\x12/\n\x08tracking\x18\r \x01(\x0b\x32\x1d.contracts.ingest.v1.Tracking\x12\x35\n\x0bunsubscribe\x18\x0e \x01(\x0b\x32 .contracts.ingest.v1.Unsubscribe\x12\x18\n\x10single_recipient\x18\x0f \x01(\x08\x42\x07\n\x05_text\"\x80\x01\n\x08Tracking\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\r\n\x05opens\x18\x02 \x01(\x08\x12\x0e\n\x06\x63licks\x18\x03 \x01(\x08\x12\x16\n\x0e\x65xcluded_hosts\x18\x04 \x03(\t\x12/\n\x04mode\x18\x05 \x01(\x0e\x32!.contracts.ingest.v1.TrackingMode\"Y\n\x0bUnsubscribe\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0c\n\x04list\x18\x02 \x01(\t\x12\x0b\n\x03url\x18\x03 \x01(\t\x12\x0e\n\x06mailto\x18\x04 \x01(\t\x12\x11\n\tone_click\x18\x05 \x01(\x08\"%\n\x06Header\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"Y\n\nAttachment\x12\x10\n\x08\x66ilename\x18\x01 \x01(\t\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\x0c\x12\x12\n\ncontent_id\x18\x04 \x01(\t*\xa0\x01\n\x0cTrackingMode\x12\x1d\n\x19TRACKING_MODE_UNSPECIFIED\x10\x00\x12\x1b\n\x17TRACKING_MODE_ANONYMOUS\x10\x01\x12\x1e\n\x1aTRACKING_MODE_PSEUDONYMOUS\x10\x02\x12\x1c\n\x18TRACKING_MODE_IDENTIFIED\x10\x03\x12\x16\n\x12TRACKING_MODE_FULL\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'contracts.ingest.v1.content_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TRACKINGMODE']._serialized_start=789
-  _globals['_TRACKINGMODE']._serialized_end=949
+  _globals['_TRACKINGMODE']._serialized_start=815
+  _globals['_TRACKINGMODE']._serialized_end=975
   _globals['_CONTENT']._serialized_start=59
-  _globals['_CONTENT']._serialized_end=434
-  _globals['_TRACKING']._serialized_start=437
-  _globals['_TRACKING']._serialized_end=565
-  _globals['_UNSUBSCRIBE']._serialized_start=567
-  _globals['_UNSUBSCRIBE']._serialized_end=656
-  _globals['_HEADER']._serialized_start=658
-  _globals['_HEADER']._serialized_end=695
-  _globals['_ATTACHMENT']._serialized_start=697
-  _globals['_ATTACHMENT']._serialized_end=786
+  _globals['_CONTENT']._serialized_end=460
+  _globals['_TRACKING']._serialized_start=463
+  _globals['_TRACKING']._serialized_end=591
+  _globals['_UNSUBSCRIBE']._serialized_start=593
+  _globals['_UNSUBSCRIBE']._serialized_end=682
+  _globals['_HEADER']._serialized_start=684
+  _globals['_HEADER']._serialized_end=721
+  _globals['_ATTACHMENT']._serialized_start=723
+  _globals['_ATTACHMENT']._serialized_end=812
 # @@protoc_insertion_point(module_scope)

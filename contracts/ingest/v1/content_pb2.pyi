@@ -73,6 +73,7 @@ class Content(_message.Message):
     RAW_FIELD_NUMBER: _builtins.int
     TRACKING_FIELD_NUMBER: _builtins.int
     UNSUBSCRIBE_FIELD_NUMBER: _builtins.int
+    SINGLE_RECIPIENT_FIELD_NUMBER: _builtins.int
     email_id: _builtins.str
     subject: _builtins.str
     html: _builtins.str
@@ -85,6 +86,8 @@ class Content(_message.Message):
     missing Date or Message-ID, and what receiving servers cannot take. Then html, text, headers and
     attachments are empty, and from, to, cc, reply_to and subject repeat its header.
     """
+    single_recipient: _builtins.bool
+    """one message has it, so nothing in it has to differ"""
     @_builtins.property
     def to(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -119,10 +122,11 @@ class Content(_message.Message):
         raw: _builtins.bytes = ...,
         tracking: Global___Tracking | None = ...,
         unsubscribe: Global___Unsubscribe | None = ...,
+        single_recipient: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_text", b"_text", "text", b"text", "tracking", b"tracking", "unsubscribe", b"unsubscribe"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_text", b"_text", "attachments", b"attachments", "cc", b"cc", "date_s", b"date_s", "email_id", b"email_id", "from", b"from", "headers", b"headers", "html", b"html", "raw", b"raw", "reply_to", b"reply_to", "subject", b"subject", "text", b"text", "to", b"to", "tracking", b"tracking", "unsubscribe", b"unsubscribe"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_text", b"_text", "attachments", b"attachments", "cc", b"cc", "date_s", b"date_s", "email_id", b"email_id", "from", b"from", "headers", b"headers", "html", b"html", "raw", b"raw", "reply_to", b"reply_to", "single_recipient", b"single_recipient", "subject", b"subject", "text", b"text", "to", b"to", "tracking", b"tracking", "unsubscribe", b"unsubscribe"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__text: _TypeAlias = _typing.Literal["text"]  # noqa: Y015
     _WhichOneofArgType__text: _TypeAlias = _typing.Literal["_text", b"_text"]  # noqa: Y015

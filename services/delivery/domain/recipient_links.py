@@ -9,11 +9,12 @@ from typing import NamedTuple
 from uuid import UUID
 
 from contracts.ingest.v1.content_pb2 import Content, Tracking, Unsubscribe
+from contracts.ingest.v1.events_pb2 import MessageContext
 from mail import submission, tracking, unsubscribe
 from mail.compose import ComposedMessage, Email
 from mail.html_part import find_html, replace_html
 from mail.links import end_of_body, find_links
-from mail.splice import SlottedText, compose_slotted, encode_value
+from mail.splice import SlottedText, compose_slotted
 from mail.tracking import TrackingMode
 from mail.unsubscribe import URL_PLACEHOLDER
 
@@ -23,11 +24,15 @@ LINKS_MAX = 1000  # later ones are not tracked: each costs a signature per recip
 CLICK, OPEN, UNSUBSCRIBE = "c", "o", "u"
 
 
-class Slot(NamedTuple):
-    """The place of a token. target: the URL of a click, or the list to unsubscribe from."""
+class OtherSlot(NamedTuple):
+    """The place of a token that is not of a click. target: the list to unsubscribe from."""
 
     kind: str
     target: str = ""
+
+
+Slot = str | OtherSlot
+"""The place of a token; that of a click is only its URL, because a page has many."""
 
 
 class MessageTokens(NamedTuple):
@@ -41,9 +46,14 @@ class MessageTokens(NamedTuple):
     recipient: str
     test: bool
 
-    def token(self, slot: Slot) -> str:
-        """Of any slot but a click, with the suffix of a pixel: a line of the body that began with
-        it would have to be stuffed."""
+    @classmethod
+    def of(cls, context: MessageContext, key: bytes, mode: TrackingMode) -> "MessageTokens":
+        tenant_id, message_id = UUID(context.tenant_id), UUID(context.message_id)
+        return cls(tenant_id, message_id, key, mode, context.recipient, context.test)
+
+    def token(self, slot: OtherSlot) -> str:
+        """That of a pixel has its suffix: a line of the body that began with it would have to be
+        stuffed."""
         tenant_id, message_id, key, mode, recipient, test = self
         if slot.kind == OPEN:
             opened = tracking.PixelOpen(tenant_id, message_id, mode)
@@ -53,25 +63,33 @@ class MessageTokens(NamedTuple):
         )
         return unsubscribe.sign(subscription, key)
 
-    def values(self, slots: Sequence[Slot]) -> dict[Slot, bytes]:
-        """The encoded tokens, each signed once."""
-        distinct = dict.fromkeys(slots)
-        clicks = [slot for slot in distinct if slot.kind == CLICK]
-        urls = [slot.target for slot in clicks]
-        tokens = tracking.click_tokens(
+    def fill_links(self, texts: Sequence[str], urls: Sequence[str], *, before: str) -> str:
+        """The texts around links, with a link to each URL between them. before: of its token."""
+        count = len(urls)
+        pieces = [before] * (4 * count + 1)
+        pieces[::4], pieces[2::4] = texts, self._click_begins(urls)
+        pieces[3::4] = map(tracking.click_token_end, urls)
+        return "".join(pieces)
+
+    def values(self, slots: Sequence[Slot]) -> list[str]:
+        """What each slot gets; of a click the begin of its token, whose end is in the text."""
+        clicks = iter(self._click_begins([one for one in slots if isinstance(one, str)]))
+        return [next(clicks) if isinstance(one, str) else self.token(one) for one in slots]
+
+    def _click_begins(self, urls: Sequence[str]) -> list[str]:
+        return tracking.click_token_begins(
             self.tenant_id, self.message_id, urls, key=self.key, mode=self.mode
         )
-        found = dict(zip(clicks, map(encode_value, tokens), strict=True))
-        for slot in distinct:
-            if slot.kind != CLICK:
-                found[slot] = encode_value(self.token(slot))
-        return found
 
 
 def unsubscribe_fields(given: Unsubscribe, tokens: MessageTokens) -> tuple[bytes, ...]:
     """The fields of one message (RFC 2369, RFC 8058)."""
-    url = given.url or _url(given.host, UNSUBSCRIBE) + tokens.token(Slot(UNSUBSCRIBE, given.list))
+    url = given.url or unsubscribe_url(given, tokens)
     return unsubscribe.unsubscribe_fields(url, given.mailto or None, one_click=given.one_click)
+
+
+def unsubscribe_url(given: Unsubscribe, tokens: MessageTokens) -> str:
+    return _url(given.host, UNSUBSCRIBE) + tokens.token(OtherSlot(UNSUBSCRIBE, given.list))
 
 
 def mode_of(content: Content) -> TrackingMode:
@@ -118,44 +136,67 @@ class RecipientLinks:
         return self._with_unsubscribe([text], [], own_url=self._own_url)
 
     def slot_html(self, html: str) -> SlottedText[Slot]:
-        fixed, slots = self._with_clicks(html) if self.tracking.clicks else ([html], [])
+        texts, urls = self._split_at_clicks(html)
+        before, ends = _url(self.tracking.host, CLICK), ["", *map(tracking.click_token_end, urls)]
+        fixed = [end + text + before for end, text in zip(ends, texts[:-1], strict=False)]
+        fixed.append(ends[-1] + texts[-1])
+        slots: list[Slot] = [*urls]
         if self.tracking.opens:
-            last = fixed.pop()
-            at = end_of_body(last)
-            before = f'<img src="{_url(self.tracking.host, OPEN)}'
-            after = '" width="1" height="1" alt="" style="display:none">'
-            fixed += (last[:at] + before, after + last[at:])
-            slots.append(Slot(OPEN))
+            fixed += self._split_at_pixel(fixed.pop())
+            slots.append(OtherSlot(OPEN))
         return self._with_unsubscribe(fixed, slots, own_url=escape(self._own_url))
 
-    def _with_clicks(self, html: str) -> tuple[list[str], list[Slot]]:
-        """With slots in links but those that unsubscribe, lead through the engine already, or are
-        excluded."""
-        before = _url(self.tracking.host, CLICK)
+    def fill_text(self, text: str, tokens: MessageTokens) -> str:
+        """The text for the only recipient."""
+        return self._fill_unsubscribe(text, tokens, own_url=self._own_url)
+
+    def fill_html(self, html: str, tokens: MessageTokens) -> str:
+        """The html for the only recipient, the same as with slots. Slots cost twice as much."""
+        texts, urls = self._split_at_clicks(html)
+        if self.tracking.opens:
+            texts[-1] = tokens.token(OtherSlot(OPEN)).join(self._split_at_pixel(texts[-1]))
+        page = tokens.fill_links(texts, urls, before=_url(self.tracking.host, CLICK))
+        return self._fill_unsubscribe(page, tokens, own_url=escape(self._own_url))
+
+    def _split_at_clicks(self, html: str) -> tuple[list[str], list[str]]:
+        """The texts around the URLs of links, and the URLs: all but those that unsubscribe, lead
+        through the engine already, or are excluded."""
+        if not self.tracking.clicks:
+            return [html], []
         hosts = {self.tracking.host, self.unsubscribe.host if self.unsubscribe else ""}
         excluded = tuple([f".{one}" for one in self.tracking.excluded_hosts])
         own, own_url, has_own = self.own, self._own_url, self.unsubscribe is not None or self.own
-        fixed: list[str] = []
-        slots: list[Slot] = []
+        texts: list[str] = []
+        urls: list[str] = []
         done, quote = 0, ""
         for start, end, url, host, is_quoted in islice(find_links(html), LINKS_MAX):
-            named = tracking.in_a_labels(host)
-            if named in hosts:
+            if host in hosts:
                 continue
             if has_own and (url == own_url or URL_PLACEHOLDER in url or f"<{url}>" in own):
                 continue
-            if excluded and f".{named}".endswith(excluded):
+            if excluded and f".{host}".endswith(excluded):
                 continue
-            opening = quote + html[done:start]
+            text = quote + html[done:start]
             done, quote = end, "" if is_quoted else '"'
-            fixed.append(opening + quote + before)
-            slots.append(Slot(CLICK, url))
-        fixed.append(quote + html[done:])
-        return fixed, slots
+            texts.append(text + quote)
+            urls.append(url)
+        texts.append(quote + html[done:])
+        return texts, urls
+
+    def _split_at_pixel(self, html: str) -> tuple[str, str]:
+        """Before and after the token of the pixel."""
+        at = end_of_body(html)
+        before = f'{html[:at]}<img src="{_url(self.tracking.host, OPEN)}'
+        return before, f'" width="1" height="1" alt="" style="display:none">{html[at:]}'
 
     @property
     def _own_url(self) -> str:
         return self.unsubscribe.url if self.unsubscribe else ""
+
+    def _fill_unsubscribe(self, text: str, tokens: MessageTokens, *, own_url: str) -> str:
+        if (given := self.unsubscribe) is None or URL_PLACEHOLDER not in text:
+            return text
+        return text.replace(URL_PLACEHOLDER, own_url or unsubscribe_url(given, tokens))
 
     def _with_unsubscribe(
         self, fixed: Sequence[str], slots: Sequence[Slot], *, own_url: str
@@ -168,7 +209,7 @@ class RecipientLinks:
             return SlottedText(tuple(replaced), tuple(slots))
         new_fixed: list[str] = []
         new_slots: list[Slot] = []
-        before, slot = _url(given.host, UNSUBSCRIBE), Slot(UNSUBSCRIBE, given.list)
+        before, slot = _url(given.host, UNSUBSCRIBE), OtherSlot(UNSUBSCRIBE, given.list)
         for one, following in zip_longest(fixed, slots):
             pieces = one.split(URL_PLACEHOLDER)
             new_fixed += [*[piece + before for piece in pieces[:-1]], pieces[-1]]

@@ -22,9 +22,11 @@ from mail.dkim import Signer
 from services.delivery.domain.attempt_result import AttemptResult, local_refusal
 from services.delivery.domain.rendering import (
     ComposedEmail,
+    Draft,
     UnsignedMessage,
     WireMessage,
     compose_email,
+    draft_email,
     prepare_message,
     sign_messages,
 )
@@ -197,7 +199,7 @@ class Renderer:
 
     def _cache(self, composed_emails: _ComposedEmails) -> None:
         for key, composed in composed_emails.items():
-            if composed.size <= COMPOSED_BYTES_MAX:
+            if composed.size <= COMPOSED_BYTES_MAX and not composed.message_id:
                 self._composed_emails[key] = composed
 
 
@@ -209,8 +211,12 @@ def render_all(jobs: _Jobs, now: datetime) -> _Rendered:
     """
     new = {job.key: job for job in jobs if isinstance(job, RenderJob) and job.composed is None}
     contents = [run_render_step(unseal_content, job) for job in new.values()]
+    drafts = [
+        run_render_step(partial(_draft, job), content)
+        for job, content in zip(new.values(), contents, strict=True)
+    ]
     composed = dict(
-        zip(new, [run_render_step(compose_email, content) for content in contents], strict=True)
+        zip(new, [run_render_step(compose_email, draft) for draft in drafts], strict=True)
     )
     messages = [_prepare(job, composed, now) for job in jobs]
     signed = iter(sign_messages([one for one in messages if isinstance(one, UnsignedMessage)]))
@@ -218,6 +224,10 @@ def render_all(jobs: _Jobs, now: datetime) -> _Rendered:
         [one if isinstance(one, AttemptResult) else next(signed) for one in messages],
         {key: one for key, one in composed.items() if isinstance(one, ComposedEmail)},
     )
+
+
+def _draft(job: RenderJob, content: Content) -> Draft:
+    return draft_email(content, job.context, job.tracking_key)
 
 
 def _prepare(

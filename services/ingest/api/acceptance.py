@@ -256,6 +256,7 @@ class Acceptance:
         content = email.content
         content.email_id = email_id
         content.date_s = int(now.timestamp())
+        content.single_recipient = len(email.recipients) == 1
         key = self._access.content_key(principal)
         associated = f"{principal.tenant_id}/{email_id}".encode()
         plain = content.SerializeToString()

@@ -4,104 +4,41 @@ import base64
 import re
 from binascii import b2a_qp
 from collections.abc import Callable
-from datetime import UTC, datetime
-from email import message_from_bytes, policy
+from email import policy
 from email.message import EmailMessage
-from functools import partial
 from html import escape
-from uuid import UUID
 
-import dkim
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import example, given
 from hypothesis import strategies as st
 from selectolax.lexbor import LexborHTMLParser
 
-from contracts.ingest.v1.content_pb2 import Content, Header, Tracking, Unsubscribe
-from contracts.ingest.v1.events_pb2 import MessageContext
+from contracts.ingest.v1.content_pb2 import Header, Tracking, Unsubscribe
 from mail import tracking, unsubscribe
-from mail.dkim import Signer, dkim_record
-from mail.smtp import dot_unstuff, normalize_line_endings
+from mail.smtp import normalize_line_endings
 from mail.tracking import Click, PixelOpen
 from mail.unsubscribe import Subscription
 from services.delivery.domain.recipient_links import LINKS_MAX
-from services.delivery.domain.rendering import (
-    ComposedEmail,
-    WireMessage,
-    compose_email,
-    prepare_message,
-    sign_messages,
+from tests.support.linked_mail import (
+    ANN,
+    BOB,
+    KEY,
+    LEAVE,
+    TENANT,
+    TOKEN,
+    URL,
+    body_of,
+    check_signatures,
+    content,
+    hrefs_in,
+    hrefs_of,
+    parsed,
+    read_link,
+    render,
+    unstuffed,
+    wire_of,
+    with_single_recipient,
 )
-from tests.support.rsa_key import RSA_KEY
-
-RSA, ED = RSA_KEY, Ed25519PrivateKey.generate()
-SIGNER = Signer("sender.example", "r1", RSA, "e1", ED)
-RECORDS = {
-    b"r1._domainkey.sender.example.": dkim_record(RSA.public_key()).encode(),
-    b"e1._domainkey.sender.example.": dkim_record(ED.public_key()).encode(),
-}
-NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-KEY = b"t" * 32
-TENANT, ANN, BOB = (UUID(int=0x0199C0DE_0000_7000_8000_000000000000 + n) for n in range(3))
-TOKEN = re.compile(rb"(?<=links\.example/)([cou])/((?:=\r\n|[\w-])+)")
-ON = Tracking(host="links.example", opens=True, clicks=True)
-URL = "https://shop.example/a?b=1&c=2#d"
-
-
-def content(html: str, **more: object) -> Content:
-    base: dict[str, object] = {
-        "from": "News <news@sender.example>", "to": ["list@receiver.example"], "subject": "x",
-        "html": html, "tracking": ON, "date_s": 1_700_000_000,
-    }  # fmt: skip
-    return Content(**(base | more))  # type: ignore[arg-type]
-
-
-def render(composed: ComposedEmail, message_id: UUID = ANN) -> WireMessage:
-    to = MessageContext(
-        message_id=str(message_id), tenant_id=str(TENANT), recipient="ann@receiver.example"
-    )
-    prepare = partial(prepare_message, context=to, signer=SIGNER, now=NOW, tracking_key=KEY)
-    return sign_messages([prepare(composed)])[0]
-
-
-def wire_of(given: Content, message_id: UUID = ANN) -> bytes:
-    message = render(compose_email(given), message_id)
-    raw = dot_unstuff(message.wire)
-    assert message.size == len(raw)
-    return raw
-
-
-def parsed(raw: bytes) -> EmailMessage:
-    message = message_from_bytes(raw, policy=policy.default)
-    assert isinstance(message, EmailMessage)
-    return message
-
-
-def body_of(raw: bytes, kind: str = "html") -> str:
-    body = parsed(raw).get_body((kind,))
-    assert body is not None
-    found: str = body.get_content()
-    return found
-
-
-def hrefs_of(raw: bytes) -> list[str]:
-    return hrefs_in(body_of(raw))
-
-
-def hrefs_in(page: str) -> list[str]:
-    nodes = LexborHTMLParser(page).css("a,area")
-    return [node.attrs.get("href") or "" for node in nodes]
-
-
-def read_link(href: str) -> Click | None:
-    return tracking.read_click(href.removeprefix("https://links.example/c/"), (KEY,))
-
-
-def check_signatures(raw: bytes) -> None:
-    for index in range(2):
-        verifier = dkim.DKIM(raw)
-        assert verifier.verify(idx=index, dnsfunc=lambda name, timeout=5: RECORDS[name])
 
 
 def test_links_and_pixel_have_tokens_of_the_message() -> None:
@@ -143,9 +80,20 @@ def test_each_message_verifies_and_they_differ_in_tokens_only(page: str) -> None
 
 
 def without_tokens(raw: bytes) -> bytes:
-    """Without what is signed, too: the Message-ID and the signatures."""
+    """Without soft line breaks, too, and what is signed: the Message-ID and the signatures."""
     unsigned = re.sub(rb"DKIM-Signature:.*\r\n(?:\t.*\r\n)*|Message-ID:.*\r\n", b"", raw)
-    return TOKEN.sub(rb"\1", unsigned)
+    return TOKEN.sub(rb"\1", unsigned.replace(b"=\r\n", b""))
+
+
+def test_an_email_to_a_single_recipient_has_the_tokens_of_no_other_message() -> None:
+    given = with_single_recipient(content(f'<a href="{URL}">y</a>', unsubscribe=LEAVE))
+    raw = unstuffed(render(given))
+    check_signatures(raw)
+    [link] = hrefs_of(raw)
+    assert read_link(link) == Click(TENANT, ANN, URL)
+    assert unstuffed(render(given)) == raw
+    with pytest.raises(ValueError, match="another message"):
+        render(given, BOB)
 
 
 def test_a_retry_sends_the_same_message() -> None:

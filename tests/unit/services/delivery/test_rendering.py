@@ -22,8 +22,10 @@ from services.delivery.domain.attempt_result import AttemptResult
 from services.delivery.domain.feedback_ids import FeedbackIds
 from services.delivery.domain.rendering import (
     HTML_TO_TEXT_CHARS_MAX,
+    ComposedEmail,
     WireMessage,
     compose_email,
+    draft_email,
     prepare_message,
     sign_messages,
 )
@@ -64,9 +66,12 @@ def context(recipient: str = "hidden@receiver.example") -> MessageContext:
 
 
 def render(mail_content: Content, to: MessageContext | None = None) -> WireMessage:
-    return sign_messages(
-        [prepare_message(compose_email(mail_content), to or context(), signer=SIGNER, now=NOW)]
-    )[0]
+    composed = composed_of(mail_content)
+    return sign_messages([prepare_message(composed, to or context(), signer=SIGNER, now=NOW)])[0]
+
+
+def composed_of(mail_content: Content) -> ComposedEmail:
+    return compose_email(draft_email(mail_content, context(), b""))
 
 
 def create_job(
@@ -210,7 +215,7 @@ def test_attachments_arrive_unchanged() -> None:
 )
 def test_an_invalid_sender_is_refused_with_a_reason(sender: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        compose_email(content(**{"from": sender}))
+        composed_of(content(**{"from": sender}))
 
 
 def test_an_error_in_one_message_does_not_affect_the_others() -> None:
@@ -234,7 +239,7 @@ def test_recipients_of_one_email_share_a_composed_email() -> None:
     other.message_id = "0199c0de-0000-7000-8000-000000000002"
     mails, composed = render_all([create_job(content()), create_job(content(), other)], NOW)
     assert mails == [render(content()), render(content(), other)]
-    assert list(composed.values()) == [compose_email(content())]
+    assert list(composed.values()) == [composed_of(content())]
 
 
 @settings(max_examples=200, deadline=None)
@@ -313,7 +318,7 @@ FIELD = FeedbackIds(bytes(16)).field(MessageContext(tenant_id="t", broadcast=Tru
 
 
 def rendered_with(mail_content: Content) -> bytes:
-    composed = compose_email(mail_content)
+    composed = composed_of(mail_content)
     one = prepare_message(composed, context(), signer=SIGNER, now=NOW, feedback_field=FIELD)
     return dot_unstuff(sign_messages([one])[0].wire)
 

@@ -80,7 +80,8 @@ class Handlers:
     days: LogDayPartitions = field(default_factory=LogDayPartitions)
 
     async def on_event(self, batch: Sequence[Message], tx: Transaction) -> list[HandlerResult]:
-        """Record events by message, and the few events of endpoints separately."""
+        """Record events by message, and those without one, as of endpoints, separately. An event of
+        a recipient who unsubscribes when the log has forgotten the message is one of these."""
         log_events = [log_event_of(event) for event in batch]
         dropped = await self._dropped_subjects(
             tx, {log_event.subject_id for log_event in log_events if log_event.email_id}
@@ -94,11 +95,7 @@ class Handlers:
         recorded, new_rows = await record_all(tx, live, accounts=accounts_of(log_events))
         entries = recorded.entries + await new_endpoint_entries(
             tx,
-            [
-                log_event
-                for log_event in log_events
-                if not log_event.email_id and log_event.subject_id not in dropped
-            ],
+            [log_event for log_event in log_events if not log_event.email_id],
         )
         positions = log.positions_of(entries)
         deliveries, attempts = self._plan_deliveries(
@@ -193,7 +190,7 @@ def result_for(
 
 
 async def new_endpoint_entries(tx: Transaction, log_events: Sequence[LogEvent]) -> list[LogEntry]:
-    """The entries of endpoint events that are not recorded yet."""
+    """The entries of events without an email that are not recorded yet."""
     if not log_events:
         return []
     known = await log.recorded_event_ids(tx, log_events)

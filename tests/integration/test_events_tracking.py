@@ -1,5 +1,6 @@
 """Opens, clicks and unsubscriptions, from the listener to the log."""
 
+import json
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +12,12 @@ from google.protobuf.message import Message
 
 from contracts.delivery.v1.events_pb2 import DeliveryAttempted
 from contracts.events.v1.events_pb2 import RecipientUnsubscribed
-from contracts.events.v1.events_service_pb2 import Engagement, ListEmailsRequest, ListEventsRequest
+from contracts.events.v1.events_service_pb2 import (
+    CreateWebhookRequest,
+    Engagement,
+    ListEmailsRequest,
+    ListEventsRequest,
+)
 from kernel import clock
 from kernel.days import DAY_MS
 from kernel.embedded.folder import free_port
@@ -28,6 +34,7 @@ from tests.support.links import (
     unsubscribe_path,
 )
 from tests.support.message_events import MessageEvents
+from tests.support.receiver import receiving
 from tests.support.records import all_of
 
 __all__ = ["run_scenario"]
@@ -217,9 +224,46 @@ def test_links_outlive_the_log(
                 == old.message_id
             }
         assert found == {("list/offers", "offers", "ann@example.net", old.tenant_id, "one_click")}
-        assert events.count(old) == 0
 
     run(scenario, tracking_unknown_wait_s=100_000.0)
+
+
+def test_webhooks_learn_who_leaves_when_the_log_has_forgotten_the_message(
+    run: Callable[..., None],
+) -> None:
+    """Once, with what the link tells. A webhook with filters cannot know whether they match."""
+
+    async def scenario(events: Running, client: LinkClient) -> None:
+        old = MessageEvents()
+        old.message_id = str(uuid7_of(clock.now_ms() - 700 * DAY_MS, bytes(10)))
+        async with receiving() as receiver:
+            for path, tags in (("/all", []), ("/tagged", ["spring"])):
+                request = CreateWebhookRequest(
+                    tenant_id=old.tenant_id, url=receiver.url + path,
+                    event_types=["email.unsubscribed"], tags=tags,
+                )  # fmt: skip
+                await events.call(events.stub.CreateWebhook, request)
+            for list_name in ("offers", "offers", "news"):
+                leave = unsubscribe_path(old, list_name)
+                assert (await client.request(leave, "POST", body=ONE_CLICK)).status == 200
+            await until(lambda: len(receiver.received) >= 2)
+            message = await publish_delivered(events, MessageEvents(tenant_id=old.tenant_id))
+            await client.request(unsubscribe_path(message, "last"), "POST", body=ONE_CLICK)
+            await until(lambda: len(receiver.received) >= 3)
+            received = [json.loads(one.body) for one in receiver.received]
+        late, [known] = received[:2], [one["data"] for one in received[2:]]
+        assert {one["tenant_id"] for one in late} == {old.tenant_id}
+        common = {
+            "email_id": None, "message_id": old.message_id, "recipient": "ann@example.net",
+            "test": False,
+        }  # fmt: skip
+        assert sorted([one["data"] for one in late], key=repr) == [
+            common | {"unsubscribe": {"method": "one_click", "list": name}}
+            for name in ("news", "offers")
+        ]
+        assert known["email_id"] == message.email_id
+
+    run(scenario)
 
 
 def test_modes_below_identified_reveal_no_recipient(run: Callable[..., None]) -> None:

@@ -36,7 +36,7 @@ from contracts.router.v1.events_pb2 import (
 from contracts.router.v1.policies_pb2 import StandingChanged
 from contracts.shield.v1.events_pb2 import MessageScreened, Verdict
 from mail import bounce
-from services.events.domain.log_event import EventKind, LogEvent, StatusRank
+from services.events.domain.log_event import EventKind, LogEvent, StatusRank, is_test
 from services.events.domain.resource_data import (
     EventData,
     domain_data,
@@ -138,20 +138,21 @@ def event_data_of(
     if isinstance(log_event.payload, StandingChanged):
         return standing_data(log_event.payload)
     data = common_data(log_event, accepted)
-    if public_seq:
+    if public_seq and log_event.email_id:
         data["seq"] = public_seq
     data.update(data_of_kind(log_event))
     return data
 
 
 def common_data(log_event: LogEvent, accepted: MessageAccepted | None) -> EventData:
+    """email_id: None once the log has forgotten the message; a link has told the rest."""
     data: EventData = {
-        "email_id": log_event.email_id,
+        "email_id": log_event.email_id or None,
         "message_id": log_event.subject_id,
         "recipient": log_event.recipient,
     }
     if accepted is None:
-        return data
+        return data if log_event.email_id else {**data, "test": is_test(log_event)}
     context = accepted.context
     data["recipient_type"] = RECIPIENT_TYPES[context.recipient_type]
     data["from"] = getattr(accepted, "from")

@@ -275,11 +275,11 @@ def parse_id(text: str, name: str) -> str:
     try:
         return canonical_uuid(text)
     except ValueError as error:
-        raise RequestError(f"{name} is not a UUID") from error
+        raise RequestError(f"{name} is not a UUID", field=name) from error
 
 
 def check_text(text: str, name: str) -> str:
     """Text that PostgreSQL can store. Raises RequestError."""
     if "\0" in text:
-        raise RequestError(f"{name} contains a NUL character")
+        raise RequestError(f"{name} contains a NUL character", field=name)
     return text

@@ -124,6 +124,28 @@ def test_filters_span_the_account(account: Account) -> None:
     assert account.rows("/emails", to="nobody@obm-sandbox.net") == []
 
 
+@pytest.mark.parametrize(
+    ("query", "pointer"),
+    [
+        ("/emails?status=arrived", "status"),
+        ("/emails?since=yesterday", "since"),
+        ("/emails?limit=0", "limit"),
+        ("/emails?limit=101", "limit"),
+        ("/emails?to=a%00b", "to"),
+        ("/emails/events?type=email.arrived", "type"),
+        ("/emails/events?until=now", "until"),
+        ("/emails/metrics?dimensions=colour", "dimensions"),
+        ("/emails/metrics?metrics=colour", "metrics"),
+        ("/suppressions?origin=hearsay", "origin"),
+        ("/suppressions?since=yesterday", "since"),
+    ],
+)
+def test_a_parameter_that_is_wrong_is_named(account: Account, query: str, pointer: str) -> None:
+    refused = account.http.get(query)
+    assert refused.status_code == 422, refused.text
+    assert [one["pointer"] for one in refused.json()["errors"]] == [f"#/query/{pointer}"]
+
+
 def test_an_email_is_found_by_its_id(account: Account) -> None:
     for email, tenant in zip(account.emails, account.tenants, strict=True):
         shown = account.http.get(f"/emails/{email}").json()

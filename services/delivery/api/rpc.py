@@ -93,7 +93,7 @@ def parse_day(text: str, name: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise RequestError(f"{name} is no date: YYYY-MM-DD") from None
+        raise RequestError(f"{name} is no date: YYYY-MM-DD", field=name) from None
 
 
 def to_response(

@@ -81,7 +81,8 @@ class EmailRpcs:
             start = next((n for n, row in enumerate(rows, 1) if row.position == after), 0)
             if after and not start:
                 raise RequestError(
-                    "after is not an event of this email. Use the id of one of its events."
+                    "after is not an event of this email. Use the id of one of its events.",
+                    field="after",
                 )
             rows = rows[start : start + size + 1]
             events = await events_to_proto(tx, rows[:size])
@@ -108,7 +109,8 @@ class EmailRpcs:
 def email_filter_of(request: ListEmailsRequest) -> lists.EmailFilter:
     if request.status and request.status not in STATUSES:
         raise RequestError(
-            f"unknown status {request.status!r}. Use one of {', '.join(sorted(STATUSES))}."
+            f"unknown status {request.status[:80]!r}. Use one of {', '.join(sorted(STATUSES))}.",
+            field="status",
         )
     return lists.EmailFilter(
         after=parse_cursor(request.after, "after"),

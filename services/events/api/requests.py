@@ -47,11 +47,11 @@ def time_of(request: Any, name: str) -> datetime | None:  # noqa: ANN401
     try:
         return times.from_timestamp(getattr(request, name)) if request.HasField(name) else None
     except ValueError as error:
-        raise RequestError(f"{name}: {error}") from error
+        raise RequestError(f"{name}: {error}", field=name) from error
 
 
 def page_limit(request: Any) -> int:  # noqa: ANN401
     limit = int(request.limit or LIMIT_DEFAULT)
     if limit > LIMIT_MAX:
-        raise RequestError(f"limit must be between 1 and {LIMIT_MAX}")
+        raise RequestError(f"limit must be between 1 and {LIMIT_MAX}", field="limit")
     return limit

@@ -202,7 +202,7 @@ class WebhookRpcs:
     def _check(self, url: str | None, event_types: Collection[str]) -> None:
         """Raises RequestError."""
         if url is not None and (problem := endpoint_problem(url, self.webhooks.allowed)):
-            raise RequestError(problem)
+            raise RequestError(problem, field="endpoint")
         check_event_types(event_types, "events")
 
     def _changes_of(self, request: UpdateWebhookRequest) -> EndpointChanges:

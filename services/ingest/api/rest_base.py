@@ -79,9 +79,11 @@ def rule_of(incoming: Incoming) -> AccessRule:
 
 def check_query(incoming: Incoming) -> None:
     """Refuse NUL, unknown parameters, and parameters that exclude each other. Raises Problem."""
-    values = "".join(value for _, value in incoming.query_params.multi_items())
-    if "\0" in incoming.scope["path"] or "\0" in values:
-        raise invalid([Fault("#", "invalid", "The path or a parameter contains NUL.")])
+    if "\0" in incoming.scope["path"]:
+        raise invalid([Fault("#", "invalid", "The path contains NUL.")])
+    for name, value in incoming.query_params.multi_items():
+        if "\0" in value:
+            raise invalid([Fault(f"#/query/{name[:80]}", "invalid", f"{name[:80]} contains NUL.")])
     if not incoming.query_params:
         return
     if incoming.query_params.get("after") and incoming.query_params.get("before"):

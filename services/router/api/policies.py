@@ -135,7 +135,7 @@ def refuse_value_errors() -> Iterator[None]:
 def page_limit(limit: int) -> int:
     """Raises RequestError."""
     if limit > PAGE_MAX:
-        raise RequestError(f"limit must be at most {PAGE_MAX}")
+        raise RequestError(f"limit must be at most {PAGE_MAX}", field="limit")
     return limit or PAGE_MAX
 
 

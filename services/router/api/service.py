@@ -138,7 +138,9 @@ class RouterServicer(RouterServiceServicer):
         self, request: pb.ListSuppressionsRequest, _: Context
     ) -> pb.ListSuppressionsResponse:
         owner, limit = owner_of(request), min(request.limit or 20, IDS_MAX)
-        parse_ids([cursor for cursor in (request.after, request.before) if cursor])
+        for name in ("after", "before"):
+            if cursor := getattr(request, name):
+                parse_id(cursor, name)
         async with self.tenant_database.transaction(**owner._asdict()) as tx:
             found = await suppressions.list_page(
                 tx,
@@ -228,7 +230,7 @@ class RouterServicer(RouterServiceServicer):
 def parse_ids(texts: Sequence[str]) -> list[str]:
     if len(texts) > IDS_MAX:
         raise RequestError(f"too many ids ({len(texts)}). Send at most {IDS_MAX} in one request.")
-    return [parse_id(text, repr(text[:50])) for text in texts]
+    return [parse_id(text, "id") for text in texts]
 
 
 def parse_tenant_id(text: str) -> str:

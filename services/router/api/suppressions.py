@@ -22,7 +22,9 @@ def new_suppressions(request: pb.AddSuppressionsRequest) -> list[NewSuppression]
 def new_suppression(one: pb.NewSuppression) -> NewSuppression:
     origin = one.origin or MANUAL
     if origin not in ORIGINS:
-        raise RequestError(f"Unknown origin {origin[:50]!r}. Use one of {', '.join(ORIGINS)}.")
+        raise RequestError(
+            f"Unknown origin {origin[:50]!r}. Use one of {', '.join(ORIGINS)}.", field="origin"
+        )
     return NewSuppression(
         check_text(one.address, "address"),
         origin,

@@ -1,7 +1,7 @@
 """REST, except for POST /v1/emails: FastAPI, one file per resource, and the OpenAPI document."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -123,11 +123,21 @@ async def problem_response(incoming: Incoming, problem: Exception) -> Response:
     if not isinstance(problem, Problem):
         raise problem
     request = request_of(incoming)
+    if incoming.method in {"GET", "HEAD"}:
+        problem.faults = tuple(map(in_query, problem.faults))
     content = responses.problem_body(
         problem, brand=request.brand, path=request.path, request_id=request.id
     )
     fields = responses.problem_headers(problem, request.header(b"accept"))
     return Response(content, problem.status, {k.decode(): v.decode() for k, v in fields})
+
+
+def in_query(fault: Fault) -> Fault:
+    """The fault of a request without a body: a parameter has what the other services call a
+    field."""
+    name = fault.pointer.removeprefix("#/")
+    is_field = name and name != fault.pointer and "/" not in name
+    return replace(fault, pointer=f"#/query/{name}") if is_field else fault
 
 
 async def invalid_query(incoming: Incoming, error: Exception) -> Response:

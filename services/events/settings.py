@@ -131,6 +131,11 @@ class Settings(TlsSettings):
         description="File of the authorities (PEM) that may certify the server of"
         " OBM_ACME_DIRECTORY; empty: those that are trusted by default",
     )
+    nameservers: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="Name servers in which CAA records are looked up before an order, ip or"
+        " ip:port, comma-separated; empty: those of the host",
+    )
     acme_orders_per_hour: int = Field(
         90,
         ge=1,
@@ -189,7 +194,9 @@ class Settings(TlsSettings):
     def uses_tls(self, name: str) -> bool:
         return name.endswith("_tls_listen")
 
-    @field_validator("webhook_allowed_networks", "webhook_retry_schedule_s", mode="before")
+    @field_validator(
+        "webhook_allowed_networks", "webhook_retry_schedule_s", "nameservers", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         return (

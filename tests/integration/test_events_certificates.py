@@ -1,134 +1,33 @@
 """The hosts of domains get certificates from an ACME authority, which are renewed and served."""
 
 import asyncio
-import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
-from contracts.ingest.v1.directory_pb2 import TrackingHost
 from kernel.embedded.folder import free_port
+from tests.support.certified_hosts import HERE, has_failed, make_due, record, stored, world
 from tests.support.events import (
     KEY,
     TOKEN,
-    WITHIN_S,
-    Running,
     ScenarioRunner,
     run_scenario,
     until,
 )
 from tests.support.forked_process import ForkedProcess
-from tests.support.links import click_path
-from tests.support.message_events import MessageEvents
-from tests.support.name_server import NameServer, name_server
-from tests.support.pebble import Pebble, pebble
 from tests.support.stack import FreshDatabase
-from tests.support.tls import certificate_files
 
 __all__ = ["run_scenario"]
-TARGET = "links.own-brand.net"
-TENANT = "01a21f52-e4bb-7000-95e3-2bb59aad0dca"
-DOMAIN = "01a21f52-e4bb-7000-95e3-2bb59aad0dcb"
-URL = "https://shop.example/a"
-HERE = {"A": ["127.0.0.1"]}
-BRANDS = """
-[default]
-name = "Own"
-slug = "obm"
-sandbox_domain = "obm-sandbox.net"
-tracking_host = "links.own-brand.net"
-"""
 
 
-@dataclass
-class World:
-    """An authority, its name server, and the ports of two processes."""
-
-    authority: Pebble
-    names: NameServer
-    folder: Path
-    ports: list[int]
-    challenge_port: int
-    host: str
-
-    def settings(self, number: int = 0) -> dict[str, str]:
-        """Of a process; only the first answers challenges at the port of the authority."""
-        brands = self.folder / "brands.toml"
-        brands.write_text(BRANDS)
-        files = certificate_files(self.folder / "own", TARGET)
-        challenges = free_port() if number else self.challenge_port
-        return {
-            "acme_directory": self.authority.directory,
-            "acme_listen": f"127.0.0.1:{challenges}",
-            "acme_ca_file": str(self.authority.ca_file),
-            "tracking_tls_listen": f"127.0.0.1:{self.ports[number]}",
-            "tracking_spool": str(self.folder / f"spool{number}"),
-            "tls_certificate": str(files.certificate),
-            "tls_key": str(files.key),
-            "brands_file": str(brands),
-        }
-
-    async def certificate(self, number: int, host: str) -> dict[str, Any]:
-        """That a client trusts which trusts the authority. Raises SSLError."""
-        context = ssl.create_default_context(cafile=str(self.authority.issuer_file))
-        port = self.ports[number]
-        reader, writer = await asyncio.open_connection(
-            "127.0.0.1", port, ssl=context, server_hostname=host
-        )
-        try:
-            path = click_path(MessageEvents(), URL)
-            writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
-            assert (await reader.readline()).split()[1] == b"302"
-            return cast(dict[str, Any], writer.get_extra_info("peercert"))
-        finally:
-            writer.close()
-
-    async def until_trusted(self, number: int, host: str = "", *, other_than: str = "") -> str:
-        """The serial number of the certificate."""
-        host = host or self.host
-        while True:
-            try:
-                found = await self.certificate(number, host)
-                if found["serialNumber"] != other_than:
-                    assert found["subjectAltName"] == (("DNS", host),)
-                    return str(found["serialNumber"])
-            except OSError:  # not certified yet
-                pass
-            await asyncio.sleep(0.1)
-
-
-@asynccontextmanager
-async def world(folder: Path, host: str, **options: Any) -> AsyncIterator[World]:  # noqa: ANN401
-    """host: the database keeps those of other tests."""
-    port = free_port()
-    async with asyncio.timeout(WITHIN_S), name_server({host: HERE}) as (names, address):
-        with pebble(folder / "ca", challenge_port=port, name_server=address, **options) as found:
-            yield World(found, names, folder, [free_port(), free_port()], port, host)
-
-
-def record(host: str, *, version: int = 1, active: bool = True) -> TrackingHost:
-    return TrackingHost(
-        tracking_host_id=host,
-        version=version,
-        host=host,
-        target=TARGET,
-        active=active,
-        tenant_id=TENANT,
-        domain_id=DOMAIN,
-    )
-
-
-def stored(events: Running, host: str) -> tuple[Any, ...]:
-    [row] = events.rows(
-        "SELECT version, failures, problem, due_at > now(), not_after, private_key, chain"
-        " FROM events.certificates WHERE host = %s",
-        (host,),
-    )
-    return row
+@pytest.fixture(autouse=True)
+def _postpone_others(database: FreshDatabase) -> None:
+    """The hosts of other tests, of which one may be due: what its order does would be taken for
+    what that of the test does."""
+    with database.connect() as connection:
+        [[table]] = connection.execute("SELECT to_regclass('events.certificates')")
+        if table is not None:
+            connection.execute("UPDATE events.certificates SET due_at = now() + interval '1 day'")
 
 
 def test_a_verified_host_is_certified_and_served_by_every_process(
@@ -233,23 +132,6 @@ def test_an_account_is_bound_to_one_that_the_authority_knows(
     asyncio.run(main())
 
 
-def has_failed(events: Running, host: str) -> bool:
-    return bool(
-        events.rows("SELECT 1 FROM events.certificates WHERE host = %s AND failures > 0", (host,))
-    )
-
-
-def make_due(events: Running, host: str) -> None:
-    with events.database.connect() as connection:
-        connection.execute("UPDATE events.certificates SET due_at = now() WHERE host = %s", (host,))
-
-
-def postpone_others(events: Running) -> None:
-    """The hosts of other tests, of which one may be due: the process would die at its order."""
-    with events.database.connect() as connection:
-        connection.execute("UPDATE events.certificates SET due_at = now() + interval '1 day'")
-
-
 @pytest.mark.parametrize("place", ["claimed", "issued", "in_transaction"])
 def test_a_process_that_dies_during_an_order_leaves_the_host_to_its_successor(
     run_scenario: ScenarioRunner, tmp_path: Path, place: str,
@@ -275,7 +157,6 @@ def test_a_process_that_dies_during_an_order_leaves_the_host_to_its_successor(
 
     async def main() -> None:
         async with world(tmp_path, host) as around, run_scenario.service() as events:
-            postpone_others(events)
             await events.publish(record(host))
             killed = ForkedProcess("events", environment(around.settings()), tmp_path / "log")
             killed.start(OBM_FAILPOINTS=f"events.certificate.{place}=kill")

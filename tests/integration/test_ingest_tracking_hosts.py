@@ -141,7 +141,11 @@ async def test_with_an_authority_a_host_is_used_once_it_is_certified(
             await until_certificate(harness, made["id"], "failed")
             found = (await get(harness, made["id"]))["tracking_certificate"]
             assert (found["problem"], found["retry_at"] is None) == ("caa: forbidden", False)
-            issued = CertificateChanged(host=host, version=2)
+            await harness.publish(
+                CertificateChanged(host=host, version=2, problem="other.example", forbidden=True)
+            )
+            await until_certificate(harness, made["id"], "forbidden")
+            issued = CertificateChanged(host=host, version=3)
             issued.expires_at.FromDatetime(clock.now() + timedelta(days=90))
             await harness.publish(
                 issued, failed, CertificateChanged(host="none.example", version=9)

@@ -705,9 +705,12 @@ class HostCertificate(_message.Message):
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
     RETRY_AT_FIELD_NUMBER: _builtins.int
+    FORBIDDEN_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     problem: _builtins.str
     """why the last order failed; empty: it did not"""
+    forbidden: _builtins.bool
+    """by the CAA records of the host"""
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """unset: there is none yet"""
@@ -723,10 +726,11 @@ class HostCertificate(_message.Message):
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         problem: _builtins.str = ...,
         retry_at: _timestamp_pb2.Timestamp | None = ...,
+        forbidden: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "retry_at", b"retry_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "problem", b"problem", "retry_at", b"retry_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "forbidden", b"forbidden", "problem", b"problem", "retry_at", b"retry_at", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -13,17 +13,20 @@ from kernel.health import DependencyHealth
 from kernel.http_server import HttpServer, Refusal
 from kernel.lease import Lease
 from kernel.outbox import Outbox
+from kernel.resolver import system_resolver
 from kernel.service import Close, Loop, create_loops
 from kernel.table import ReplicatedTable
 from kernel.tls import FindPair
 from services.events.api.tracking.challenges import ChallengeApp
 from services.events.api.tracking.hosts import TrackingHosts
+from services.events.clients.caa import CaaResolver
 from services.events.domain.certificates import account_key, thumbprint
 from services.events.loops.certificates import Authority, CertificateOrders, HostCertificates
 from services.events.settings import Settings
 
 ORDER_INTERVAL_S = 1.0
 READ_INTERVAL_S = 1.0
+DNS_TIMEOUT_S = 5.0
 
 
 class HostTls(NamedTuple):
@@ -55,6 +58,7 @@ def create_host_tls(
         database, outbox, health,
         hosts=records, lease=lease, secrets=secrets,
         open_authority=partial(open_authority, settings, key),
+        caa=CaaResolver(system_resolver(settings.nameservers, timeout_s=DNS_TIMEOUT_S)),
         per_hour_max=settings.acme_orders_per_hour,
     )  # fmt: skip
     server = HttpServer(

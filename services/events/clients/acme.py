@@ -14,11 +14,11 @@ from josepy import b64
 from josepy.jwa import ES256
 from josepy.jwk import JWKEC
 
+from services.events.domain.caa import refused_advice
 from services.events.domain.certificates import (
     AccountBinding,
     IssuedCertificate,
     OrderFailed,
-    caa_advice,
 )
 
 REQUEST_S = 20
@@ -58,19 +58,23 @@ class AcmeClient:
         self._client: client.ClientV2 | None = None
         self._retry_after_s: float | None = None
 
+    async def identities(self) -> Sequence[str]:
+        """Its names in CAA records; none if it does not say. Raises OrderFailed."""
+        return await _in_thread(lambda: self._request(self._identities))
+
     async def order(self, host: str) -> IssuedCertificate:
         """Raises OrderFailed."""
-        return await _in_thread(lambda: self._order(host))
+        return await _in_thread(lambda: self._request(lambda: self._issue(host), host))
 
-    def _order(self, host: str) -> IssuedCertificate:
+    def _request(self, work: Callable[[], T], host: str = "") -> T:
+        """What the authority answers. Raises OrderFailed."""
         self._retry_after_s = None
         try:
-            return self._issue(host)
+            return work()
         except messages.Error as error:
-            problem = self._problem([error], host)
-            raise OrderFailed(problem, wait_s=self._wait_s(error)) from error
+            raise self._refused([error], host, wait_s=self._wait_s(error)) from error
         except errors.ValidationError as error:
-            raise OrderFailed(self._problem(_validation_errors(error), host)) from error
+            raise self._refused(_validation_errors(error), host) from error
         except (errors.ClientError, errors.TimeoutError, requests.RequestException) as error:
             self._client = None
             raise OrderFailed(f"The authority is away: {error}", wait_s=AWAY_S) from error
@@ -78,6 +82,12 @@ class AcmeClient:
             raise
         except Exception as error:  # what a server sends must not end the service
             raise OrderFailed(repr(error)) from error
+
+    def _identities(self) -> Sequence[str]:
+        self._client = self._client or self._connect()
+        meta = getattr(self._client.directory, "meta", None)
+        given = getattr(meta, "caa_identities", None) or ()
+        return tuple(one for one in given if isinstance(one, str) and one)
 
     def _issue(self, host: str) -> IssuedCertificate:
         acme = self._client = self._client or self._connect()
@@ -134,14 +144,15 @@ class AcmeClient:
             return self._retry_after_s or LIMITED_S
         return AWAY_S if error.code in AWAY else 0.0
 
-    def _problem(self, found: Sequence[messages.Error], host: str) -> str:
-        """The words of the authority, and what to publish if CAA records forbid the certificate."""
+    def _refused(
+        self, found: Sequence[messages.Error], host: str, *, wait_s: float = 0.0
+    ) -> OrderFailed:
+        """With the words of the authority, and what to publish if CAA records forbid it."""
         words = " ".join(map(_words, found)) or NOT_ACCEPTED
         if self._client is None or all(one.code != FORBIDDEN for one in found):
-            return words
-        meta = getattr(self._client.directory, "meta", None)
-        advice = caa_advice(host, getattr(meta, "caa_identities", None) or ())
-        return f"{words.rstrip('.')}. {advice}"
+            return OrderFailed(words, wait_s=wait_s)
+        advice = refused_advice(host, self._identities())
+        return OrderFailed(f"{words.rstrip('.')}. {advice}", wait_s=wait_s, is_forbidden=True)
 
     def _keep_retry_after(self, response: requests.Response, **_: object) -> None:
         """The error of the library does not have it. A date is not read: then a default holds."""

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from base64 import urlsafe_b64encode
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -23,22 +22,14 @@ _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 class OrderFailed(Exception):
     """Why no certificate was issued, in words. wait_s: for how long nothing else should be ordered
-    either, because it is not for the host that the order failed; 0: it is."""
+    either, because it is not for the host that the order failed; 0: it is. is_forbidden: by the CAA
+    records of the host."""
 
-    def __init__(self, problem: str, *, wait_s: float = 0.0) -> None:
+    def __init__(self, problem: str, *, wait_s: float = 0.0, is_forbidden: bool = False) -> None:
         super().__init__(problem)
-        self.problem = " ".join(problem.split())[:PROBLEM_MAX]
+        self.problem = " ".join(problem.replace("\0", "").split())[:PROBLEM_MAX]
         self.wait_s = wait_s
-
-
-def caa_advice(host: str, identities: Sequence[str]) -> str:
-    """What to publish if CAA records forbid a certificate. Those where the CNAME of the host leads
-    count, or else those of the nearest domain above it that has any (RFC 8659 §3). identities: of
-    the authority, as such records name it."""
-    who = identities[0] if identities else "the name of the authority"
-    domain = host.partition(".")[2]
-    where = f"the CAA records of {domain}, or of the domain above it that has them"
-    return f'Add to {where}: 0 issue "{who}"'
+        self.is_forbidden = is_forbidden
 
 
 class AccountBinding(NamedTuple):

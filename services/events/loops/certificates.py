@@ -4,7 +4,7 @@ One process at a time orders, by a lease; all read what it has stored.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -22,6 +22,7 @@ from kernel.outbox import Outbox
 from kernel.table import ReplicatedTable
 from kernel.tls import PemPair
 from kernel.topics import encode
+from services.events.domain.caa import CaaRecords, refusal
 from services.events.domain.certificates import (
     IssuedCertificate,
     OrderFailed,
@@ -39,14 +40,25 @@ logger = logging.getLogger(__name__)
 
 
 class Authority(Protocol):
+    async def identities(self) -> Sequence[str]:
+        """Its names in CAA records; none if it does not say. Raises OrderFailed."""
+        ...
+
     async def order(self, host: str) -> IssuedCertificate:
         """Raises OrderFailed."""
         ...
 
 
+class CaaLookup(Protocol):
+    async def find(self, host: str) -> CaaRecords | None:
+        """The CAA records that count for a host; None if it is not known."""
+        ...
+
+
 @dataclass(slots=True)
 class CertificateOrders:
-    """hosts: of domains. open_authority: called when the first order is due. per_hour_max: orders.
+    """hosts: of domains. open_authority: called when the first order is due. caa: says which orders
+    the authority would refuse. per_hour_max: orders.
 
     A host that becomes active is ordered a certificate for; one that is renewed keeps the old one
     until the new one is stored.
@@ -59,6 +71,7 @@ class CertificateOrders:
     lease: Lease
     secrets: SecretKeyring
     open_authority: Callable[[], Authority]
+    caa: CaaLookup
     per_hour_max: int
     _authority: Authority | None = None
     _fence: int | None = None  # of the lease under which all hosts were stored
@@ -103,13 +116,12 @@ class CertificateOrders:
             await self._order(due)
 
     async def _order(self, due: DueHost) -> None:
-        async with self.lease.transaction() as tx:
-            await store.claim(tx, due.host, retry_in=claim_delay(due.failures))
-        failpoint("events.certificate.claimed")
         try:
-            if self._authority is None:
-                self._authority = self.open_authority()
-            issued = await self._authority.order(due.host)
+            authority = await self._authority_for(due.host)
+            async with self.lease.transaction() as tx:
+                await store.claim(tx, due.host, retry_in=claim_delay(due.failures))
+            failpoint("events.certificate.claimed")
+            issued = await authority.order(due.host)
         except OrderFailed as error:
             await self._fail(due, error)
             return
@@ -125,6 +137,18 @@ class CertificateOrders:
         metrics.certificate_orders.labels("issued").inc()
         logger.info("certificate.issued", extra={"host": due.host})
 
+    async def _authority_for(self, host: str) -> Authority:
+        """Raises OrderFailed where CAA records forbid that it certifies the host: it would refuse,
+        and each refusal is one of the few orders that it allows. What cannot be looked up does not
+        count."""
+        if self._authority is None:
+            self._authority = self.open_authority()
+        if identities := await self._authority.identities():
+            found = await self.caa.find(host)
+            if found and (problem := refusal(found, identities)):
+                raise OrderFailed(problem, is_forbidden=True)
+        return self._authority
+
     async def _fail(self, due: DueHost, error: OrderFailed) -> None:
         """An order that failed for a reason of the authority does not count as one of the host,
         which is due again when the authority is asked again."""
@@ -135,7 +159,10 @@ class CertificateOrders:
             version, due_at = await store.save_failure(
                 tx, due.host, failures=failures, problem=error.problem, retry_in=delay
             )
-            event = CertificateChanged(host=due.host, version=version, problem=error.problem)
+            event = CertificateChanged(
+                host=due.host, version=version,
+                problem=error.problem, forbidden=error.is_forbidden,
+            )  # fmt: skip
             _set_times(event, due.not_after, due_at)
             entry = await self.outbox.add(tx, [encode(event, clock.now())])
         self.outbox.publish_in_background(entry, self.health)

@@ -25,7 +25,7 @@ PUT_HOSTS = """
 # one wildcard in DNS.
 DUE = """
     WITH busy AS (
-        SELECT tenant_id FROM events.certificates
+        SELECT tenant_id FROM events.certificate_orders
         WHERE ordered_at > now() - interval '1 hour'
         GROUP BY tenant_id HAVING count(*) >= %s
     ), due AS (
@@ -38,10 +38,17 @@ DUE = """
     ) AS turns ORDER BY turn, due_at LIMIT %s
 """
 ORDERED = """
-    SELECT count(*) FROM events.certificates WHERE ordered_at > now() - interval '1 hour'
+    SELECT count(*) FROM events.certificate_orders WHERE ordered_at > now() - interval '1 hour'
 """
+# What was ordered before the last hour counts no more.
 CLAIM = """
-    UPDATE events.certificates SET ordered_at = now(), due_at = now() + %s WHERE host = %s
+    WITH old AS (
+        DELETE FROM events.certificate_orders WHERE ordered_at <= now() - interval '1 hour'
+    ), claimed AS (
+        UPDATE events.certificates SET due_at = now() + %s WHERE host = %s RETURNING tenant_id, host
+    )
+    INSERT INTO events.certificate_orders (ordered_at, tenant_id, host)
+        SELECT now(), tenant_id, host FROM claimed
 """
 SAVE = """
     UPDATE events.certificates SET version = nextval('events.certificate_version'),

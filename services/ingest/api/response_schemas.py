@@ -301,7 +301,7 @@ class TrackingCertificate(Struct):
     """Of the domain's own host for links. problem: why the last order failed. retry_at: null if it
     is not ordered again."""
 
-    status: Literal["pending", "issued", "failed", "expired"]
+    status: Literal["pending", "issued", "failed", "forbidden", "expired"]
     problem: str
     expires_at: Time | None
     retry_at: Time | None

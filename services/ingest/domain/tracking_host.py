@@ -17,7 +17,7 @@ POINTER = "#/tracking_subdomain"
 
 
 class CertificateStatus(NamedTuple):
-    """status: pending, issued, failed or expired."""
+    """status: pending, issued, forbidden, failed or expired."""
 
     status: str
     certificate: HostCertificate
@@ -53,8 +53,12 @@ class LinkHosts:
 
 
 def _status_word(certificate: HostCertificate, now: datetime) -> str:
+    if certificate.expires_at.ToSeconds() > now.timestamp():
+        return "issued"
+    if certificate.forbidden:
+        return "forbidden"
     if certificate.HasField("expires_at"):
-        return "issued" if certificate.expires_at.ToSeconds() > now.timestamp() else "expired"
+        return "expired"
     return "failed" if certificate.problem else "pending"
 
 

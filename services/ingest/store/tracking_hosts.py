@@ -28,7 +28,11 @@ async def save_certificates(tx: Transaction, changes: Mapping[str, CertificateCh
         change = changes[record.host]
         if change.version <= record.certificate.version:
             continue
-        record.certificate.CopyFrom(HostCertificate(version=change.version, problem=change.problem))
+        record.certificate.CopyFrom(
+            HostCertificate(
+                version=change.version, problem=change.problem, forbidden=change.forbidden
+            )
+        )
         for name in ("expires_at", "retry_at"):
             if change.HasField(name):
                 getattr(record.certificate, name).CopyFrom(getattr(change, name))

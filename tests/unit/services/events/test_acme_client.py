@@ -72,7 +72,7 @@ async def test_an_account_that_is_refused_is_not_the_fault_of_a_host(problem: st
     async with refusing_authority(403, problem) as url:
         with pytest.raises(OrderFailed) as failed:
             await AcmeClient(url, KEY, binding=AccountBinding("kid", b"k" * 32)).order(HOST)
-    assert failed.value.wait_s == 300.0
+    assert (failed.value.wait_s, failed.value.is_forbidden) == (300.0, False)
     words = f"The authority has refused the account: {problem}: too many new orders"
     assert failed.value.problem.startswith(words)
     assert ("EVENTS_ACME_EAB_KEY_ID" in failed.value.problem) == (problem[0] == "e")
@@ -80,8 +80,11 @@ async def test_an_account_that_is_refused_is_not_the_fault_of_a_host(problem: st
 
 async def test_a_host_whose_caa_records_forbid_it_learns_what_to_publish() -> None:
     async with refusing_authority(403, "caa", resource="order") as url:
+        authority = AcmeClient(url, KEY)
+        assert await authority.identities() == ("ca.example",)
         with pytest.raises(OrderFailed) as failed:
-            await AcmeClient(url, KEY).order("links.shop.example.net")
+            await authority.order("links.shop.example.net")
+    assert failed.value.is_forbidden
     assert failed.value.wait_s == 0.0
     assert failed.value.problem.endswith(
         "too many new orders. Add to the CAA records of shop.example.net, or of the domain above it"

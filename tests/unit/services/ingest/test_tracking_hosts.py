@@ -53,13 +53,18 @@ def test_what_dns_answers_counts_and_a_failed_lookup_changes_nothing(
 
 
 @pytest.mark.parametrize(
-    ("expires_in_s", "problem", "status"),
-    [(None, "", "pending"), (None, "caa", "failed"), (60, "away", "issued"), (0, "", "expired")],
-)
+    ("expires_in_s", "problem", "forbidden", "status"),
+    [
+        (None, "", False, "pending"), (None, "dns", False, "failed"),
+        (None, "caa", True, "forbidden"), (0, "caa", True, "forbidden"),
+        (60, "away", False, "issued"), (60, "caa", True, "issued"), (0, "", False, "expired"),
+    ],
+)  # fmt: skip
 def test_a_host_is_used_while_it_has_a_certificate(
-    expires_in_s: int | None, problem: str, status: str
+    expires_in_s: int | None, problem: str, forbidden: bool, status: str
 ) -> None:
-    record = TrackingHost(host=HOST, certificate=HostCertificate(problem=problem))
+    certificate = HostCertificate(problem=problem, forbidden=forbidden)
+    record = TrackingHost(host=HOST, certificate=certificate)
     if expires_in_s is not None:
         record.certificate.expires_at.FromDatetime(NOW + timedelta(seconds=expires_in_s))
     hosts = LinkHosts({HOST: record}.get, is_certified=True)

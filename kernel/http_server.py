@@ -32,6 +32,8 @@ HEADERS_MAX = 100
 UNREAD_BYTES_MAX = 1024 * 1024  # of a body that arrives after its response
 HEAD_S = 20.0  # timeout for request line and header, from the connection or the first octet
 REQUEST_S = 300.0  # timeout for a whole request
+# The service logs its own start and end, and what strangers send that is no HTTP is worth no line.
+logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 RESPONSE_EXTENSION = "obm.response"  # the ASGI extension that sends a response in one write
 
 
@@ -242,8 +244,6 @@ class HttpServer:
         )
         self._config.load()
         self._server = _Server(self._config)
-        # the service logs its own start and end
-        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         self._connections_max = connections_max
         self._tls = tls
         self._listener = (

@@ -69,9 +69,9 @@ class Hit(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What makes a hit a repeat of another."""
+        """What makes a hit a repeat of another. Of one length: tens of thousands are kept."""
         time = self.day if self.kind == HitKind.UNSUBSCRIBE else self.minute
-        return self.kind, self.message_id, self.target, time, self.source
+        return self.kind, self.message_id, link_id_of(self.target), time, self.source
 
 
 _encoder, _decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(Hit)

@@ -267,3 +267,16 @@ async def test_changed_requests_never_fail_inside() -> None:
         response = await Listener().exchange(bytes(data))
         for status in re.findall(rb"HTTP/1\.1 (\d\d\d)", response):
             assert int(status) < 500 or status == b"501", bytes(data)
+
+
+async def test_what_is_remembered_of_a_hit_is_short() -> None:
+    """Repeats are known for a while, and a link can have 4,096 octets."""
+    listener = Listener()
+    for end in "ab":
+        long = "https://shop.example/" + "x" * 4_000 + end
+        token = tracking.click_token(Click(TENANT, MESSAGE, long), KEY)
+        for _ in range(2):
+            assert await status_of(listener, f"/c/{token}") == 302
+    keys = [hit.key for hit in listener.hits]
+    assert len(set(keys)) == 2
+    assert max(len(repr(key)) for key in keys) < 200

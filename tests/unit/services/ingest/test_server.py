@@ -261,3 +261,17 @@ def test_the_response_to_head_has_no_body() -> None:
 
 def _typed(kind: bytes) -> Request:
     return Request({"headers": [(b"content-type", kind)], "path": "/", "client": None}, Brands())
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        POST.replace(b"Host: x", b"Host: x\r\nConnection: upgrade\r\nUpgrade: websocket"),
+    ],
+)
+def test_what_strangers_send_is_not_logged(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """A line for each would let them fill a disk."""
+    exchange(sent)
+    assert caplog.records == []

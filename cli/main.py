@@ -35,6 +35,7 @@ COMMANDS = {
     "suppressions": "Suppressions: addresses that mail must not be sent to.",
     "webhooks": "Webhooks: endpoints that receive events.",
     "figures": "Figures: what became of mail.",
+    "export": "Export events or emails to a file.",
     "tail": "Print the events of emails as they happen.",
     "limits": "Limits: what each scope may use, and what it has used.",
 }

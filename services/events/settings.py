@@ -61,6 +61,13 @@ class Settings(TlsSettings):
         "unless a plan says more",
     )
 
+    export_page_rows: int = Field(
+        1_000, ge=1, le=10_000, description="Rows of an export that are read and stored at once"
+    )
+    export_rows_max: int = Field(
+        10_000_000, ge=1, description="Maximum number of rows of an export; the oldest are left out"
+    )
+
     notice_from: str = Field(
         "",
         description="Sender of the mail to an account when a webhook is disabled, at a domain of"

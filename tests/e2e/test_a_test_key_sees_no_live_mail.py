@@ -55,6 +55,7 @@ def both(engine: Engine) -> Iterator[KeyPair]:
         csv = {"Content-Type": "text/csv"}
         sent = live.post("/suppressions/imports", content=ADDRESS, headers=csv)
         ids["import_id"] = sent.json()["id"]
+        ids["export_id"] = live.post("/exports", json={}).json()["id"]
         ids |= {"email": ADDRESS, "id_or_email": ADDRESS, "message_id": MISSING}
         ids["ip_id"] = live.get("/ips").json()["data"][0]["id"]
         ids["domain_id"] = live.get("/domains").json()["data"][0]["id"]
@@ -81,7 +82,9 @@ def test_no_route_reads_or_changes_live_objects(both: KeyPair) -> None:
     check_unchanged(both)
 
 
-@pytest.mark.parametrize("path", ["/emails", "/webhooks", "/queues", "/sandbox/messages"])
+@pytest.mark.parametrize(
+    "path", ["/emails", "/webhooks", "/queues", "/sandbox/messages", "/exports"]
+)
 def test_lists_omit_live_objects(both: KeyPair, path: str) -> None:
     assert both.live.get(path).status_code == 200
     assert both.test.get(path).json()["data"] == []

@@ -90,6 +90,7 @@ def owner(engine: Engine) -> Iterator[OwnedObjects]:
         csv = {"Content-Type": "text/csv"}
         sent = http.post("/suppressions/imports", content=SUPPRESSED, headers=csv)
         owned.ids["import_id"] = sent.json()["id"]
+        owned.ids["export_id"] = http.post("/exports", json={}).json()["id"]
         owned.of_account = objects_of_account(engine, owned)
         owned.ids["key_id"] = http.get("/api-keys").json()["data"][0]["id"]
         owned.ids["domain_id"] = http.get("/domains").json()["data"][0]["id"]
@@ -108,6 +109,7 @@ def objects_of_account(engine: Engine, owned: OwnedObjects) -> dict[str, str]:
         path = "/suppressions/imports?scope=account"
         return {
             "webhook_id": http.post("/webhooks", json=hook).json()["id"],
+            "export_id": http.post("/exports", json={}).json()["id"],
             "import_id": http.post(path, content=SUPPRESSED, headers=csv).json()["id"],
         }
 
@@ -148,7 +150,7 @@ def check_unchanged(owner: OwnedObjects) -> None:
     for path in (
         f"/emails/{owner.ids['email_id']}", webhook, f"{webhook}/events/{owner.ids['event_id']}",
         f"/suppressions/{SUPPRESSED}", f"/mailboxes/{owner.ids['mailbox_id']}",
-        f"/suppressions/imports/{owner.ids['import_id']}",
+        f"/suppressions/imports/{owner.ids['import_id']}", f"/exports/{owner.ids['export_id']}",
         f"/sandbox/messages/{owner.ids['message_id']}",
     ):  # fmt: skip
         assert owner.http.get(path).status_code == 200

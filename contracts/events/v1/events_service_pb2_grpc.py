@@ -126,6 +126,31 @@ class EventsServiceStub:
                 request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetMetricsRequest.SerializeToString,
                 response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetMetricsResponse.FromString,
                 _registered_method=True)
+        self.CreateExport = channel.unary_unary(
+                '/contracts.events.v1.EventsService/CreateExport',
+                request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.CreateExportRequest.SerializeToString,
+                response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.CreateExportResponse.FromString,
+                _registered_method=True)
+        self.ListExports = channel.unary_unary(
+                '/contracts.events.v1.EventsService/ListExports',
+                request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ListExportsRequest.SerializeToString,
+                response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ListExportsResponse.FromString,
+                _registered_method=True)
+        self.GetExport = channel.unary_unary(
+                '/contracts.events.v1.EventsService/GetExport',
+                request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetExportRequest.SerializeToString,
+                response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetExportResponse.FromString,
+                _registered_method=True)
+        self.DeleteExport = channel.unary_unary(
+                '/contracts.events.v1.EventsService/DeleteExport',
+                request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.DeleteExportRequest.SerializeToString,
+                response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.DeleteExportResponse.FromString,
+                _registered_method=True)
+        self.DownloadExport = channel.unary_stream(
+                '/contracts.events.v1.EventsService/DownloadExport',
+                request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.DownloadExportRequest.SerializeToString,
+                response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.DownloadExportResponse.FromString,
+                _registered_method=True)
 
 
 class EventsServiceServicer:
@@ -248,6 +273,38 @@ class EventsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateExport(self, request, context):
+        """A file of events or emails, which is written in the background.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListExports(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetExport(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteExport(self, request, context):
+        """Stops it if it is not complete.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DownloadExport(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EventsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -340,6 +397,31 @@ def add_EventsServiceServicer_to_server(servicer, server):
                     servicer.GetMetrics,
                     request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetMetricsRequest.FromString,
                     response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetMetricsResponse.SerializeToString,
+            ),
+            'CreateExport': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateExport,
+                    request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.CreateExportRequest.FromString,
+                    response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.CreateExportResponse.SerializeToString,
+            ),
+            'ListExports': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListExports,
+                    request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ListExportsRequest.FromString,
+                    response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ListExportsResponse.SerializeToString,
+            ),
+            'GetExport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetExport,
+                    request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetExportRequest.FromString,
+                    response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetExportResponse.SerializeToString,
+            ),
+            'DeleteExport': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteExport,
+                    request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.DeleteExportRequest.FromString,
+                    response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.DeleteExportResponse.SerializeToString,
+            ),
+            'DownloadExport': grpc.unary_stream_rpc_method_handler(
+                    servicer.DownloadExport,
+                    request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.DownloadExportRequest.FromString,
+                    response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.DownloadExportResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -830,6 +912,141 @@ class EventsService:
             '/contracts.events.v1.EventsService/GetMetrics',
             contracts_dot_events_dot_v1_dot_events__service__pb2.GetMetricsRequest.SerializeToString,
             contracts_dot_events_dot_v1_dot_events__service__pb2.GetMetricsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateExport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.events.v1.EventsService/CreateExport',
+            contracts_dot_events_dot_v1_dot_events__service__pb2.CreateExportRequest.SerializeToString,
+            contracts_dot_events_dot_v1_dot_events__service__pb2.CreateExportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListExports(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.events.v1.EventsService/ListExports',
+            contracts_dot_events_dot_v1_dot_events__service__pb2.ListExportsRequest.SerializeToString,
+            contracts_dot_events_dot_v1_dot_events__service__pb2.ListExportsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetExport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.events.v1.EventsService/GetExport',
+            contracts_dot_events_dot_v1_dot_events__service__pb2.GetExportRequest.SerializeToString,
+            contracts_dot_events_dot_v1_dot_events__service__pb2.GetExportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteExport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.events.v1.EventsService/DeleteExport',
+            contracts_dot_events_dot_v1_dot_events__service__pb2.DeleteExportRequest.SerializeToString,
+            contracts_dot_events_dot_v1_dot_events__service__pb2.DeleteExportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DownloadExport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/contracts.events.v1.EventsService/DownloadExport',
+            contracts_dot_events_dot_v1_dot_events__service__pb2.DownloadExportRequest.SerializeToString,
+            contracts_dot_events_dot_v1_dot_events__service__pb2.DownloadExportResponse.FromString,
             options,
             channel_credentials,
             insecure,

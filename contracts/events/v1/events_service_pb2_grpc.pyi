@@ -60,6 +60,13 @@ class EventsServiceStub:
     """Sends the events of a time again that the webhook has missed, or that have failed."""
     GetWebhookRecovery: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.GetWebhookRecoveryRequest, _events_service_pb2.GetWebhookRecoveryResponse]
     GetMetrics: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.GetMetricsRequest, _events_service_pb2.GetMetricsResponse]
+    CreateExport: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.CreateExportRequest, _events_service_pb2.CreateExportResponse]
+    """A file of events or emails, which is written in the background."""
+    ListExports: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListExportsRequest, _events_service_pb2.ListExportsResponse]
+    GetExport: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.GetExportRequest, _events_service_pb2.GetExportResponse]
+    DeleteExport: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.DeleteExportRequest, _events_service_pb2.DeleteExportResponse]
+    """Stops it if it is not complete."""
+    DownloadExport: _grpc.UnaryStreamMultiCallable[_events_service_pb2.DownloadExportRequest, _events_service_pb2.DownloadExportResponse]
 
 @_typing.type_check_only
 class EventsServiceAsyncStub(EventsServiceStub):
@@ -93,6 +100,13 @@ class EventsServiceAsyncStub(EventsServiceStub):
     """Sends the events of a time again that the webhook has missed, or that have failed."""
     GetWebhookRecovery: _aio.UnaryUnaryMultiCallable[_events_service_pb2.GetWebhookRecoveryRequest, _events_service_pb2.GetWebhookRecoveryResponse]  # type: ignore[assignment]
     GetMetrics: _aio.UnaryUnaryMultiCallable[_events_service_pb2.GetMetricsRequest, _events_service_pb2.GetMetricsResponse]  # type: ignore[assignment]
+    CreateExport: _aio.UnaryUnaryMultiCallable[_events_service_pb2.CreateExportRequest, _events_service_pb2.CreateExportResponse]  # type: ignore[assignment]
+    """A file of events or emails, which is written in the background."""
+    ListExports: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListExportsRequest, _events_service_pb2.ListExportsResponse]  # type: ignore[assignment]
+    GetExport: _aio.UnaryUnaryMultiCallable[_events_service_pb2.GetExportRequest, _events_service_pb2.GetExportResponse]  # type: ignore[assignment]
+    DeleteExport: _aio.UnaryUnaryMultiCallable[_events_service_pb2.DeleteExportRequest, _events_service_pb2.DeleteExportResponse]  # type: ignore[assignment]
+    """Stops it if it is not complete."""
+    DownloadExport: _aio.UnaryStreamMultiCallable[_events_service_pb2.DownloadExportRequest, _events_service_pb2.DownloadExportResponse]  # type: ignore[assignment]
 
 class EventsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Internal: the event log and webhook endpoints, for ingest. A request names a tenant, or an account
@@ -231,5 +245,42 @@ class EventsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _events_service_pb2.GetMetricsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_events_service_pb2.GetMetricsResponse, _abc.Awaitable[_events_service_pb2.GetMetricsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def CreateExport(
+        self,
+        request: _events_service_pb2.CreateExportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.CreateExportResponse, _abc.Awaitable[_events_service_pb2.CreateExportResponse]]:
+        """A file of events or emails, which is written in the background."""
+
+    @_abc_1.abstractmethod
+    def ListExports(
+        self,
+        request: _events_service_pb2.ListExportsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.ListExportsResponse, _abc.Awaitable[_events_service_pb2.ListExportsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetExport(
+        self,
+        request: _events_service_pb2.GetExportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.GetExportResponse, _abc.Awaitable[_events_service_pb2.GetExportResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def DeleteExport(
+        self,
+        request: _events_service_pb2.DeleteExportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.DeleteExportResponse, _abc.Awaitable[_events_service_pb2.DeleteExportResponse]]:
+        """Stops it if it is not complete."""
+
+    @_abc_1.abstractmethod
+    def DownloadExport(
+        self,
+        request: _events_service_pb2.DownloadExportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_events_service_pb2.DownloadExportResponse], _abc.AsyncIterator[_events_service_pb2.DownloadExportResponse]]: ...
 
 def add_EventsServiceServicer_to_server(servicer: EventsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -7,6 +7,7 @@ from kernel.database import Database
 from services.events.api.emails import EmailRpcs
 from services.events.api.event_feed import EventFeed
 from services.events.api.event_streams import EventStreamRpcs
+from services.events.api.exports import ExportRpcs
 from services.events.api.metrics import MetricsRpcs
 from services.events.api.webhook_events import WebhookEventRpcs
 from services.events.api.webhook_recoveries import WebhookRecoveryRpcs
@@ -18,6 +19,7 @@ class EventsServicer(
     EmailRpcs,
     MetricsRpcs,
     EventStreamRpcs,
+    ExportRpcs,
     WebhookRpcs,
     WebhookSecretRpcs,
     WebhookEventRpcs,

@@ -32,18 +32,18 @@ from services.events.api.requests import (
 )
 from services.events.domain.catalog import event_data_of, event_type_of
 from services.events.domain.event_filter import EventFilter
-from services.events.domain.log_event import EventKind, StatusRank, is_scheduled
+from services.events.domain.log_event import (
+    LAST_EVENTS,
+    STATUSES,
+    EventKind,
+    StatusRank,
+    is_scheduled,
+)
 from services.events.domain.search_columns import SEARCHED_TYPES, TYPE_NUMBERS
 from services.events.domain.timeline import TimelineEntry, order_timeline
 from services.events.domain.webhook_attempt import public_event_id
 from services.events.store import engagement, lists, log, search
 
-STATUSES = {rank.name.lower(): rank for rank in StatusRank} | {
-    "delivery_delayed": StatusRank.DELAYED
-}
-LAST_EVENTS = {rank: rank.name.lower() for rank in StatusRank} | {
-    StatusRank.DELAYED: "delivery_delayed"
-}
 IDS_MAX = 10_000
 COUNTS = ("opens", "clicks", "machine_opens", "machine_clicks")
 

@@ -23,6 +23,7 @@ from services.events.api.event_feed import EventFeed
 from services.events.api.tracking.hosts import TrackingHosts
 from services.events.api.webhooks import WebhookDependencies
 from services.events.app.certificates import create_host_tls
+from services.events.app.exports import Exports, create_exports
 from services.events.app.notices import Notices, create_notices
 from services.events.app.tracking import Tracking, create_tracking
 from services.events.clients import WebhookClient
@@ -64,6 +65,7 @@ class Dependencies:
     webhooks: WebhookDispatcher
     tracking: Tracking
     figures_lease: Lease
+    exports: Exports
     notices: Notices | None
     plans: AccountPlans
     egress_pools: EgressPools
@@ -72,6 +74,7 @@ class Dependencies:
         await close_in_order(
             self.webhooks.drain,
             self.figures_lease.release,
+            self.exports.close,
             *self.tracking.parts,
             *([self.notices.close] if self.notices else []),
             self.outbox.drain,
@@ -140,6 +143,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
             settings, kafka, database=database, outbox=outbox, health=health, brands=brands
         ),
         Lease(database, "events", "figures", lease_s=settings.lease_s),
+        create_exports(settings, database, secrets),
         create_notices(settings, database, brands),
         AccountPlans(read_prices(settings.prices_file), kafka),
         EgressPools(kafka),
@@ -231,10 +235,12 @@ def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
         (RECOVERY_INTERVAL_S, recovery.run_once),
         (FOLD_INTERVAL_S, figures.run_once),
         (DAY_S, figures.delete_expired),
+        *deps.exports.actions,
     ]
     if deps.notices is not None:
         actions.append((NOTICE_INTERVAL_S, deps.notices.loop.run_once))
-    return [deps.figures_lease.maintain, *create_loops(actions, deps.health)]
+    leases = [deps.figures_lease.maintain, deps.exports.lease.maintain]
+    return [*leases, *create_loops(actions, deps.health)]
 
 
 def webhook_config(settings: Settings) -> WebhookConfig:

@@ -67,6 +67,13 @@ class StatusRank(IntEnum):
     COMPLAINED = 11
 
 
+# By the names of a list of emails.
+STATUSES = {rank.name.lower(): rank for rank in StatusRank} | {
+    "delivery_delayed": StatusRank.DELAYED
+}
+LAST_EVENTS = {rank: rank.name.lower() for rank in StatusRank} | {
+    StatusRank.DELAYED: "delivery_delayed"
+}
 CLOSED_RANKS = {
     1: StatusRank.DELIVERED,
     2: StatusRank.BOUNCED,

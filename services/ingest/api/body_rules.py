@@ -133,6 +133,7 @@ RULES: dict[str, dict[str, Any]] = {
     "CreateMailboxRequest": {
         "address": {"type": "string", "format": "own-address", "minLength": 3, "maxLength": 320},
     },
+    "ExportFilter": {name: {"anyOf": [ISO_TIME, NULL]} for name in ("since", "until")},
     "PauseTenantRequest": {"until": {"anyOf": [ISO_TIME, NULL]}},
     "ScopeLimits": {
         "scope": {"type": "string", "format": "scope", "pattern": SCOPE_PATTERN},

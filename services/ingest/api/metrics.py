@@ -11,10 +11,10 @@ from contracts.events.v1.events_service_pb2 import (
     GetMetricsResponse,
     MetricsFilter,
 )
+from kernel.csv_rows import guarded
 from services.ingest.api.administration.base import Directory
 from services.ingest.api.callers import Caller, check_live
 from services.ingest.clients import ServiceClients
-from services.ingest.domain.suppression_file import guarded
 from services.ingest.store.directory_lists import Owner
 
 DOMAIN, DOMAIN_ID, DOMAIN_NAME = "domain", "domain_id", "domain_name"

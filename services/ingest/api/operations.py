@@ -17,6 +17,7 @@ from services.ingest.api.callers import (
     SPANNING_UNLESS_OPERATOR,
 )
 from services.ingest.api.egress.operations import OPERATIONS as OF_EGRESS
+from services.ingest.api.export_operations import OPERATIONS as OF_EXPORTS
 from services.ingest.api.operation import Operation
 from services.ingest.api.suppression_operations import OPERATIONS as OF_SUPPRESSIONS
 from services.ingest.api.webhook_operations import OPERATIONS as OF_WEBHOOKS
@@ -283,6 +284,7 @@ OPERATIONS = {
         "deleteApiKey", response_schemas.DeleteResponse, access=OF_ANYBODY
     ),
     **OF_EGRESS,
+    **OF_EXPORTS,
     **OF_SUPPRESSIONS,
     **OF_WEBHOOKS,
 }

@@ -13,6 +13,7 @@ from services.ingest.api.egress.router_client import EgressRouterClient
 from services.ingest.api.egress.sources import EgressSources
 from services.ingest.api.email_events import EmailEvents
 from services.ingest.api.emails import Emails
+from services.ingest.api.exports import Exports
 from services.ingest.api.metrics import EmailMetrics
 from services.ingest.api.queues import Queues
 from services.ingest.api.sandbox import Sandbox
@@ -32,6 +33,7 @@ class Resources:
     emails: Emails
     administration: Administration
     email_events: EmailEvents
+    exports: Exports
     domains: Domains
     domain_reports: DomainReports
     metrics: EmailMetrics
@@ -66,6 +68,7 @@ def create_resources(
         emails,
         administration,
         email_events=EmailEvents(clients, slots),
+        exports=Exports(clients),
         domains=domains,
         domain_reports=DomainReports(clients, domains),
         metrics=EmailMetrics(clients, directory),

@@ -11,6 +11,7 @@ from google.protobuf.json_format import ParseDict
 from contracts.ingest.v1 import suppression_service_pb2 as pb
 from contracts.router.v1.router_service_pb2 import ListSuppressionsRequest
 from kernel.crypto import SecretKeyring, new_content_key
+from kernel.csv_rows import write_rows
 from kernel.errors import Unavailable
 from kernel.ids import creation_time_of, uuid7_text
 from services.ingest.api.access import AccessControl
@@ -30,7 +31,6 @@ from services.ingest.domain.suppression_file import (
     FileLine,
     LineFailure,
     SuppressionFile,
-    write_rows,
 )
 from services.ingest.store.audit_log import Subject
 from services.ingest.store.directory_lists import Owner, Page

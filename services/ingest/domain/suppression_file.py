@@ -1,9 +1,6 @@
-"""Suppressions as CSV: the columns, what a line may say, and how a spreadsheet is kept from running
-what a stranger has written."""
+"""Suppressions as CSV: the columns, and what a line may say."""
 
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Annotated, NamedTuple
@@ -12,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from kernel import ids, times
+from kernel.csv_rows import unguarded
 from mail import address
 from mail.address import AddressError
 from services.ingest.domain.csv_records import CsvError, CsvReader, CsvRecord
@@ -34,9 +32,6 @@ ORIGINS = {
     "complaint": "complaint",
     "unsubscribe": "unsubscribe",
 }
-# A spreadsheet runs a field that begins with one of these as a formula. An apostrophe before it
-# prevents that; a field that begins with an apostrophe gets one too, so that it can be read back.
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 Reason = Annotated[str, Meta(max_length=100, pattern=LINE)]
 Note = Annotated[str, Meta(max_length=1_000, pattern=LINE)]
 EMAIL_CHARS_MAX = 320  # of an address in a result
@@ -224,18 +219,3 @@ def suppression_id(import_id: str, new: NewSuppression, default: datetime) -> st
     moment = new.created_at or default
     digest = sha256(f"{import_id} {new.line}".encode()).digest()
     return str(ids.uuid7_of(int(moment.timestamp() * 1000), digest))
-
-
-def write_rows(rows: Iterable[Sequence[str]]) -> bytes:
-    """Lines of a file. Fields are kept from being formulas."""
-    written = io.StringIO()
-    csv.writer(written, lineterminator="\r\n").writerows(map(guarded, row) for row in rows)
-    return written.getvalue().encode()
-
-
-def guarded(field: str) -> str:
-    return f"'{field}" if field.startswith(FORMULA) else field
-
-
-def unguarded(field: str) -> str:
-    return field[1:] if field.startswith("'") and field[1:].startswith(FORMULA) else field

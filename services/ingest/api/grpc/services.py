@@ -15,6 +15,8 @@ from contracts.ingest.v1 import (
     domain_service_pb2_grpc,
     email_service_pb2,
     email_service_pb2_grpc,
+    export_service_pb2,
+    export_service_pb2_grpc,
     ip_service_pb2,
     ip_service_pb2_grpc,
     limit_service_pb2,
@@ -46,6 +48,7 @@ from services.ingest.api.grpc.base import RpcAccess
 from services.ingest.api.grpc.brands import BrandServicer
 from services.ingest.api.grpc.domains import DomainServicer
 from services.ingest.api.grpc.emails import EmailServicer
+from services.ingest.api.grpc.exports import ExportServicer
 from services.ingest.api.grpc.ips import IpServicer
 from services.ingest.api.grpc.limits import LimitServicer
 from services.ingest.api.grpc.mailboxes import MailboxServicer
@@ -83,11 +86,7 @@ def public_services(
             SuppressionServicer(access, resources.suppressions, resources.suppression_files),
             suppression_service_pb2_grpc.add_SuppressionServiceServicer_to_server,
         ),
-        PublicService(
-            name_in(metrics_service_pb2.DESCRIPTOR),
-            MetricsServicer(access, resources.metrics),
-            metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server,
-        ),
+        *reporting_services(access, resources),
         PublicService(
             name_in(webhook_service_pb2.DESCRIPTOR),
             WebhookServicer(access, resources.webhooks, resources.webhook_events),
@@ -135,6 +134,22 @@ def administrative_services(
             name_in(audit_service_pb2.DESCRIPTOR),
             AuditServicer(access, administration.audit_log),
             audit_service_pb2_grpc.add_AuditServiceServicer_to_server,
+        ),
+    ]
+
+
+def reporting_services(access: RpcAccess, resources: Resources) -> list[PublicService]:
+    """What became of mail, as figures and as files."""
+    return [
+        PublicService(
+            name_in(metrics_service_pb2.DESCRIPTOR),
+            MetricsServicer(access, resources.metrics),
+            metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server,
+        ),
+        PublicService(
+            name_in(export_service_pb2.DESCRIPTOR),
+            ExportServicer(access, resources.exports),
+            export_service_pb2_grpc.add_ExportServiceServicer_to_server,
         ),
     ]
 

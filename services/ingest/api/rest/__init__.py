@@ -28,6 +28,7 @@ from services.ingest.api.rest import (
     domains,
     email_events,
     emails,
+    exports,
     ips,
     limits,
     mailboxes,
@@ -89,6 +90,7 @@ def routers(dependencies: RestDependencies) -> Iterator[APIRouter]:
     yield email_events.routes(access, resources.email_events)  # before the routes of an email
     yield metrics.routes(access, resources.metrics)
     yield emails.routes(access, dependencies.send_handler, resources.emails)
+    yield exports.routes(access, resources.exports)
     yield webhooks.routes(access, resources.webhooks, resources.webhook_events)
     # before the routes of an address
     yield suppression_files.routes(access, resources.suppression_files)

@@ -16,6 +16,7 @@ PATHS = {one["operationId"]: path for _, path, one in operations(DOCUMENT)}
 OTHERS = {  # whose messages are not the JSON of REST
     "SendEmail", "SendEmailBatch", "GetEmail", "ListEmails", "UpdateEmail", "CancelEmail",
     "ScoreEmail", "CreateMailboxes", "CreateSuppressionImport", "ExportSuppressions",
+    "DownloadExport",
     "StreamEvents",
 }  # fmt: skip
 RPCS = [

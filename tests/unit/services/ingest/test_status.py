@@ -2,8 +2,7 @@
 
 import pytest
 
-from services.events.api.emails import LAST_EVENTS
-from services.events.domain.log_event import StatusRank
+from services.events.domain.log_event import LAST_EVENTS, StatusRank
 from services.ingest.domain.status import CLICKED, OPENED, PROGRESS, RecipientState, last_event
 
 

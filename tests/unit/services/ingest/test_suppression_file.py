@@ -7,21 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernel.csv_rows import FORMULA, unguarded, write_rows
 from kernel.ids import creation_time_of
 from kernel.times import FIRST, LAST
 from services.ingest.domain import suppression_file
 from services.ingest.domain.csv_records import CsvError, CsvReader
 from services.ingest.domain.suppression_file import (
     COLUMNS,
-    FORMULA,
     LineFailure,
     NewSuppression,
     SuppressionFile,
     Texts,
     read_line,
     suppression_id,
-    unguarded,
-    write_rows,
 )
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)

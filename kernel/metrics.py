@@ -42,6 +42,11 @@ accept_duration = Histogram(
     buckets=ACCEPT_BUCKETS_S,
     registry=registry,
 )
+requests_unlogged = Counter(
+    "obm_requests_unlogged",
+    "API requests that the log of requests lacks, because the database did not take them in time.",
+    registry=registry,
+)
 screened = Counter(
     "obm_messages_screened", "Messages screened, by verdict.", ["verdict"], registry=registry
 )

@@ -96,3 +96,18 @@ def test_the_client_gets_figures(engine: Engine) -> None:
     assert {key: one["error"] for key, one in results.items()} == dict.fromkeys(results)
     assert results["whole"]["data"]["totals"]["sent"] == 0
     assert results["some"]["data"]["totals"] == {"sent": 0, "open_rate": None}
+
+
+def test_the_client_reads_the_log_of_requests(engine: Engine) -> None:
+    account = create_account(engine.environment, "nodelogs.obm-sandbox.net")
+    domain = "nodelogs.obm-sandbox.net"
+    settings = {"KEY": account.api_key, "URL_V1": engine.url, "DOMAIN": domain}
+    ran = node(SCRIPT.with_name("resend_logs.mjs"), env={**os.environ, **settings})
+
+    assert ran.returncode == 0, ran.stderr
+    results = json.loads(ran.stdout)
+    assert results["listed"]["error"] is None
+    found = results["got"]["data"]
+    assert (found["object"], found["response_status"]) == ("log", 422)
+    assert found["user_agent"].startswith("resend-node")
+    assert found["response_body"]["name"] == "missing_required_field"

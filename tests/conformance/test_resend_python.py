@@ -53,6 +53,21 @@ def test_figures_have_the_form_of_resend(engine: Engine) -> None:
     assert set(MetricsMetric.__args__) <= set(whole["metrics"])  # type: ignore[attr-defined]
 
 
+def test_requests_are_logged_in_the_form_of_resend(engine: Engine) -> None:
+    account = create_account(engine.environment, "logs.obm-sandbox.net", test=False)
+    resend.api_key = account.api_key
+    with pytest.raises(MissingRequiredFieldsError):
+        resend.Emails.send(params(to=[]))
+    [one] = wait(lambda: [one for one in resend.Logs.list()["data"] if one["method"] == "POST"])
+    assert (one["endpoint"], one["response_status"]) == ("/emails", 422)
+    assert one["user_agent"].startswith("resend-python")
+    whole = resend.Logs.get(one["id"])
+    assert whole["object"] == "log"
+    assert whole["request_body"]["to"] == []
+    assert whole["response_body"]["name"] == "missing_required_field"
+    assert len(resend.Logs.list({"limit": 1})["data"]) == 1
+
+
 def test_an_email_is_sent_delivered_and_retrieved() -> None:
     sent = resend.Emails.send(
         params(

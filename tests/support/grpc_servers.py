@@ -23,6 +23,7 @@ from services.ingest.api.grpc.base import RpcAccess
 from services.ingest.api.grpc.emails import EmailServicer
 from services.ingest.api.grpc.server import PublicGrpcServer, TrustedProxies
 from services.ingest.api.grpc.services import public_services
+from services.ingest.api.request_log import RequestRecorder
 from services.ingest.domain.body_memory import BodyMemory
 from services.ingest.domain.problem import Problem, not_found
 from services.ingest.domain.rate_limiter import RateLimitStatus
@@ -74,7 +75,12 @@ def grpc_servers() -> Iterator[tuple[int, int, int]]:
 
 async def serve() -> None:
     brands = BrandResolver(Brands(), lambda _: None)
-    access = RpcAccess(cast(Any, FakeAccessControl()), TrustedProxies(""), brands)
+    access = RpcAccess(
+        cast(Any, FakeAccessControl()),
+        TrustedProxies(""),
+        brands,
+        recorder=RequestRecorder(lambda _: None),
+    )
     resources = replace(resources_alone(brands), emails=cast(Any, EmptyEmailStore()))
     emails = EmailServicer(
         access, resources, acceptance=NOTHING,

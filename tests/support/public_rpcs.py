@@ -18,6 +18,7 @@ from services.ingest.api.grpc.base import RpcAccess
 from services.ingest.api.grpc.emails import EmailServicer
 from services.ingest.api.grpc.server import PublicService, ReceivedMessage, TrustedProxies
 from services.ingest.api.grpc.services import public_services
+from services.ingest.api.request_log import RequestRecorder
 from services.ingest.domain.reserved import RecipientDomains
 from tests.support.absent_services import NOTHING, resources_alone
 
@@ -70,7 +71,9 @@ class Rpc(NamedTuple):
 def services_with(access: AccessControl) -> list[PublicService]:
     """The services with this access control, and with nothing behind it."""
     brands = BrandResolver(Brands(), lambda _: None)
-    rpc_access = RpcAccess(access, TrustedProxies(""), brands)
+    rpc_access = RpcAccess(
+        access, TrustedProxies(""), brands, recorder=RequestRecorder(lambda _: None)
+    )
     resources = resources_alone(brands)
     emails = EmailServicer(
         rpc_access, resources, acceptance=NOTHING,

@@ -19,6 +19,7 @@ from services.ingest.api.callers import Caller
 from services.ingest.api.cors import with_cors
 from services.ingest.api.http import Request, read_body
 from services.ingest.api.http_app import HttpApp
+from services.ingest.api.request_log import RequestRecorder
 from services.ingest.api.rest import RestDependencies, create_rest_app
 from services.ingest.api.rest_base import RestAccess
 from services.ingest.domain.body_memory import BodyMemory
@@ -138,7 +139,13 @@ def application_with(access: Any, origins: str = "", clients: Any = None) -> obj
         account_brands, clients=clients, directory=EmptyDirectory(), domains=DomainService()
     )
     dependencies = RestDependencies(RestAccess(access), send_handler, resources)
-    app = HttpApp(access, send_handler, create_rest_app(dependencies), brands=account_brands)
+    app = HttpApp(
+        access,
+        send_handler,
+        create_rest_app(dependencies),
+        brands=account_brands,
+        recorder=RequestRecorder(lambda _: None),
+    )
     return with_cors(app, [origins] if origins else [])
 
 

@@ -91,6 +91,7 @@ def owner(engine: Engine) -> Iterator[OwnedObjects]:
         sent = http.post("/suppressions/imports", content=SUPPRESSED, headers=csv)
         owned.ids["import_id"] = sent.json()["id"]
         owned.ids["export_id"] = http.post("/exports", json={}).json()["id"]
+        owned.ids["log_id"] = wait_for_log(http)
         owned.of_account = objects_of_account(engine, owned)
         owned.ids["key_id"] = http.get("/api-keys").json()["data"][0]["id"]
         owned.ids["domain_id"] = http.get("/domains").json()["data"][0]["id"]
@@ -112,6 +113,14 @@ def objects_of_account(engine: Engine, owned: OwnedObjects) -> dict[str, str]:
             "export_id": http.post("/exports", json={}).json()["id"],
             "import_id": http.post(path, content=SUPPRESSED, headers=csv).json()["id"],
         }
+
+
+def wait_for_log(http: httpx.Client) -> str:
+    deadline = time.monotonic() + WITHIN_S
+    while not (found := http.get("/logs").json()["data"]):
+        assert time.monotonic() < deadline, "nothing was logged"
+        time.sleep(0.2)
+    return str(found[-1]["id"])
 
 
 def wait_for_capture(http: httpx.Client) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from kernel.ids import random_octets
 from kernel.telemetry import traceparent_or_new
 from services.ingest.domain.body_memory import BodyReservation
 from services.ingest.domain.problem import Problem
+from services.ingest.domain.request_log import BODY_BYTES_MAX as BODY_BYTES_LOGGED
 
 BODY_BYTES_MAX = 40 * 1024 * 1024
 BATCH_BYTES_MAX = 50 * 1024 * 1024
@@ -31,9 +32,13 @@ class Disconnected(Exception):
 
 class Request:
     """An HTTP request. reservation: memory of its body, once the tenant is known. is_head: it is
-    handled as GET, but its response has no body."""
+    handled as GET, but its response has no body. For the log of requests: asker: a Caller or a
+    Principal, once it is known; body: if it is short; refusal: the body of a response 4xx."""
 
-    __slots__ = ("_brands", "_headers", "client", "id", "is_head", "path", "reservation", "scope")
+    __slots__ = (
+        "_brands", "_headers", "asker", "body", "client", "id", "is_head", "path", "refusal",
+        "reservation", "scope",
+    )  # fmt: skip
 
     def __init__(self, scope: Scope, brands: Brands) -> None:
         self.is_head = scope.get("method") == "HEAD"
@@ -43,6 +48,8 @@ class Request:
         self.id = new_request_id()
         self.client: str = scope["client"][0] if scope.get("client") else ""
         self.reservation: BodyReservation | None = None
+        self.asker: Any = None
+        self.body = self.refusal = b""
         self._brands = brands
 
     def header(self, name: bytes) -> str:
@@ -110,7 +117,10 @@ async def read_body(request: Request, receive: Receive, bytes_max: int = BODY_BY
             if more:
                 await _discard(receive)
             raise
-    return b"".join(chunks)
+    body = b"".join(chunks)
+    if total <= BODY_BYTES_LOGGED:
+        request.body = body
+    return body
 
 
 async def pass_body(

@@ -18,6 +18,7 @@ from services.ingest.api.http import (
     send_accepted,
     send_response,
 )
+from services.ingest.api.request_log import RequestRecorder
 from services.ingest.api.sending import SendHandler
 from services.ingest.domain.problem import Problem, unavailable
 
@@ -31,8 +32,15 @@ class HttpApp:
     """The ASGI application. Every response is JSON and has a request id."""
 
     def __init__(
-        self, access: AccessControl, send_handler: SendHandler, rest: App, *, brands: BrandResolver
+        self,
+        access: AccessControl,
+        send_handler: SendHandler,
+        rest: App,
+        *,
+        brands: BrandResolver,
+        recorder: RequestRecorder,
     ) -> None:
+        self._record = recorder.record
         self._brands = brands.all
         self._refresh_brands = brands.refresh
         self._access = access
@@ -70,7 +78,7 @@ class HttpApp:
         return Problem(421, "misdirected_request", detail="This host is not served here.")
 
     async def _post_email(self, request: Request, receive: Receive, send: Send) -> None:
-        began = clock.monotonic_s()
+        began, status = clock.monotonic_s(), 202
         headers: responses.Headers = [(b"x-request-id", request.id.encode())]
         try:
             principal, rate_limit = await self._access.authenticate(
@@ -79,28 +87,32 @@ class HttpApp:
             )  # fmt: skip
             headers += responses.rate_limit_headers(rate_limit)
             raise_if_rate_limited(rate_limit)
+            request.asker = principal
             request.reservation = self._access.bodies.reserve(principal.tenant_id)
             body, more = await self._send_handler.send_one(request, principal, receive)
             await send_accepted(request, send, body, headers=[*headers, *more])
         except Problem as problem:
+            status = problem.status
             await send_problem(request, send, problem, headers=headers)
         except Disconnected:
             return
         except Exception:
+            status = 500
             logger.exception("request.failed", extra={"request_id": request.id})
             await send_problem(request, send, application_error(), headers=headers)
+        self._record(request, status)
         observe(clock.monotonic_s() - began)
 
     async def _forward(self, request: Request, receive: Receive, send: Send) -> None:
         extra: responses.Headers = [(b"x-request-id", request.id.encode())]
         request.scope.setdefault("state", {})["obm_request"] = request
         request.scope["state"]["obm_headers"] = extra
-        began = False
+        status = 0
 
         async def send_more(message: MutableMapping[str, Any]) -> None:
-            nonlocal began
+            nonlocal status
             if message["type"] == "http.response.start":
-                began = True
+                status = message["status"]
                 message["headers"] = [*message["headers"], *extra]
             await send(message)
 
@@ -114,10 +126,12 @@ class HttpApp:
             return
         except Exception:
             logger.exception("request.failed", extra={"request_id": request.id})
-            if not began:
+            if not status:
+                status = 500
                 await send_problem(request, send, application_error(), headers=extra)
         finally:  # or both would wait, with the body, for the garbage collector
             del request.scope["state"]["obm_request"]
+        self._record(request, status)
 
 
 def application_error() -> Problem:
@@ -132,6 +146,7 @@ async def send_problem(
     body = responses.problem_body(
         problem, brand=request.brand, path=request.path, request_id=request.id
     )
+    request.refusal = body
     more = responses.problem_headers(problem, request.header(b"accept"))
     if problem.status == 413:
         more.append((b"connection", b"close"))

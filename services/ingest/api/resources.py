@@ -16,6 +16,7 @@ from services.ingest.api.emails import Emails
 from services.ingest.api.exports import Exports
 from services.ingest.api.metrics import EmailMetrics
 from services.ingest.api.queues import Queues
+from services.ingest.api.request_log import RequestLogs
 from services.ingest.api.sandbox import Sandbox
 from services.ingest.api.scoring import Scoring
 from services.ingest.api.suppression_files import SuppressionFiles
@@ -34,6 +35,7 @@ class Resources:
     administration: Administration
     email_events: EmailEvents
     exports: Exports
+    logs: RequestLogs
     domains: Domains
     domain_reports: DomainReports
     metrics: EmailMetrics
@@ -57,6 +59,7 @@ def create_resources(
     administration: Administration,
     domains: Domains,
     suppression_files: SuppressionFiles,
+    logs: RequestLogs,
     slots: TenantSlots,
 ) -> Resources:
     """slots: of streams."""
@@ -69,6 +72,7 @@ def create_resources(
         administration,
         email_events=EmailEvents(clients, slots),
         exports=Exports(clients),
+        logs=logs,
         domains=domains,
         domain_reports=DomainReports(clients, domains),
         metrics=EmailMetrics(clients, directory),

@@ -49,7 +49,7 @@ class RestAccess:
             rule=rule_of(incoming),
             named_tenant=request.named_tenant,
         )
-        self._admit(incoming, rate_limit, principal.tenant_id)
+        self._admit(incoming, rate_limit, principal)
         return principal._replace(request_id=request.id, client=request.client)
 
     async def authenticate_caller(self, incoming: Incoming) -> Caller:
@@ -61,14 +61,19 @@ class RestAccess:
             rule=rule_of(incoming),
             named_tenant=request.named_tenant,
         )
-        self._admit(incoming, rate_limit, caller.tenant_id or caller.account_id)
+        self._admit(incoming, rate_limit, caller)
         return caller._replace(request_id=request.id, client=request.client)
 
-    def _admit(self, incoming: Incoming, rate_limit: RateLimitStatus, owner_id: str) -> None:
+    def _admit(
+        self, incoming: Incoming, rate_limit: RateLimitStatus, asker: Caller | Principal
+    ) -> None:
         """Raises Problem if there are too many requests, or if the query is invalid."""
         incoming.scope["state"]["obm_headers"] += responses.rate_limit_headers(rate_limit)
         raise_if_rate_limited(rate_limit)
-        request_of(incoming).reservation = self._access.bodies.reserve(owner_id)
+        request = request_of(incoming)
+        request.asker = asker
+        owner_id = asker.tenant_id or asker.key.account_id
+        request.reservation = self._access.bodies.reserve(owner_id)
         check_query(incoming)
 
 

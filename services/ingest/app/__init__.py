@@ -25,6 +25,7 @@ from services.ingest.api.grpc.emails import EmailServicer
 from services.ingest.api.grpc.server import TrustedProxies
 from services.ingest.api.grpc.services import public_services
 from services.ingest.api.http_app import HttpApp
+from services.ingest.api.request_log import RequestLogs, RequestRecorder
 from services.ingest.api.resources import create_resources
 from services.ingest.api.rest import RestDependencies, create_rest_app
 from services.ingest.api.rest_base import RestAccess
@@ -65,6 +66,7 @@ from services.ingest.store.retention import RetentionStore
 
 CLOSED_LINGER_S = 0.2  # a close event is not urgent
 RETENTION_INTERVAL_S = 3600.0
+REQUEST_LOG_INTERVAL_S = 1.0
 
 
 def create_service(settings: Settings) -> Service:
@@ -153,19 +155,20 @@ def create_servers(
     hosts: LinkHosts,
 ) -> list[Loop]:
     settings, emails = deps.settings, create_emails(deps, access)
-    domains = create_recipient_domains(deps)
-    fetcher = create_fetcher(deps, access, brands)
+    domains, fetcher = create_recipient_domains(deps), create_fetcher(deps, access, brands)
     send_handler = SendHandler(acceptance, recipient_domains=domains, fetcher=fetcher)
     resources = create_resources(
         deps.clients, emails,
         administration=create_administration(deps, directory, brands),
         domains=create_domain_service(deps, emails, directory, brands=brands, hosts=hosts),
         suppression_files=create_suppression_files(deps, access),
+        logs=RequestLogs(deps.request_list),
         slots=TenantSlots(settings.event_streams_max, settings.tenant_event_streams_max),
     )  # fmt: skip
-    rest_deps = RestDependencies(RestAccess(access), send_handler, resources)
-    app = HttpApp(access, send_handler, create_rest_app(rest_deps), brands=brands)
-    rpc_access = RpcAccess(access, TrustedProxies(settings.trusted_proxies), brands)
+    rest = create_rest_app(RestDependencies(RestAccess(access), send_handler, resources))
+    recorder = RequestRecorder(deps.request_log.add)
+    app = HttpApp(access, send_handler, rest, brands=brands, recorder=recorder)
+    rpc_access = create_rpc_access(deps, access, brands, recorder=recorder)
     servicer = EmailServicer(
         rpc_access, resources, acceptance=acceptance, recipient_domains=domains
     )
@@ -182,6 +185,13 @@ def create_servers(
         resources.email_events.run,
         *([certificates.watch] if certificates is not None else []),
     ]
+
+
+def create_rpc_access(
+    deps: Dependencies, access: AccessControl, brands: BrandResolver, *, recorder: RequestRecorder
+) -> RpcAccess:
+    proxies = TrustedProxies(deps.settings.trusted_proxies)
+    return RpcAccess(access, proxies, brands, recorder=recorder)
 
 
 def create_emails(deps: Dependencies, access: AccessControl) -> Emails:
@@ -302,6 +312,7 @@ def create_maintenance_loops(
         publisher.run,
         publisher.check,
         *create_loops(deps.outbox.loop_actions(settings.outbox_sweep_after_s), deps.kafka_health),
+        *create_loops([(REQUEST_LOG_INTERVAL_S, deps.request_log.write)], DependencyHealth()),
         *create_loops([(settings.audit_interval_s, audit.run_once)], DependencyHealth()),
         *create_loops(actions, deps.health),
     ]

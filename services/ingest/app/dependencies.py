@@ -29,8 +29,10 @@ from services.ingest.clients import ServiceClient, ServiceClients
 from services.ingest.settings import Settings
 from services.ingest.store.directory import KINDS as DIRECTORY
 from services.ingest.store.directory import DirectoryStore
+from services.ingest.store.directory_lists import DirectoryLists
 from services.ingest.store.domain_keys import DomainKeys, PublishedHosts
 from services.ingest.store.domains import DomainStore
+from services.ingest.store.request_log import RequestList, RequestLog
 
 WITHOUT_UNSUBSCRIBE_HOST = (
     "broadcasts have no link to unsubscribe. Before you send newsletters, set unsubscribe_host in "
@@ -62,6 +64,11 @@ class Dependencies:
     lease: Lease
     brands: Brands
     prices: PriceBook
+    request_log: RequestLog
+
+    @property
+    def request_list(self) -> RequestList:
+        return RequestList(DirectoryLists(self.system_database, self.tenant_database))
 
     def domain_store(self, directory: DirectoryStore) -> DomainStore:
         return DomainStore(self.system_database, directory, self.outbox)
@@ -69,6 +76,7 @@ class Dependencies:
     async def close(self) -> None:
         await close_in_order(
             self.outbox.drain,
+            self.request_log.close,
             self.lease.release,
             self.kafka.close,
             self.clients.close,
@@ -107,6 +115,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
         lease=Lease(system, "ingest", "owner", lease_s=settings.lease_s),
         brands=brands,
         prices=read_prices(settings.prices_file),
+        request_log=RequestLog(system),
     )
 
 

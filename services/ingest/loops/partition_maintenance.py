@@ -38,6 +38,7 @@ class PartitionMaintenance:
         await self._store.expire_content_usage()
         await self._store.expire_audit_log()
         await self._store.expire_suppression_imports()
+        await self._store.drop_requests()
         days = await self._store.drop_days()
         prefixes = await self._content.remove_expired(clock.now().date())
         if keys or days or prefixes:

@@ -6,7 +6,7 @@ from kernel import clock
 from kernel.database import Database
 from kernel.days import ClosedDays, DayTable, TablePartitions, days_to_create
 from kernel.ids import lower_bound_at
-from services.ingest.store import audit_log, suppression_imports
+from services.ingest.store import audit_log, request_log, suppression_imports
 
 TABLES = ("emails", "messages")
 DAYS_AHEAD = 3
@@ -36,12 +36,15 @@ class RetentionStore:
         self._database = database
         self._retention = timedelta(days=retention_days)
         self._days = TablePartitions("ingest", *TABLES)
+        self._requests = TablePartitions("ingest", "requests")
         self._closed = ClosedDays(database, MESSAGES, self._retention)
 
     async def create_partitions(self) -> None:
         """Create the partitions of today and the next days."""
+        days = days_to_create(clock.now().date(), ahead=DAYS_AHEAD)
         async with self._database.transaction() as tx:
-            await self._days.ensure(tx, days_to_create(clock.now().date(), ahead=DAYS_AHEAD))
+            await self._days.ensure(tx, days)
+            await self._requests.ensure(tx, days)
 
     async def has_mail(self) -> bool:
         async with self._database.transaction() as tx:
@@ -76,6 +79,15 @@ class RetentionStore:
             total += gone
             if gone < step:
                 return total
+
+    async def drop_requests(self) -> None:
+        """Drop the old days of the log of API requests."""
+        oldest = clock.now().date() - request_log.RETENTION
+        async with self._database.transaction() as tx:
+            days = [day for day in await self._requests.existing(tx) if day < oldest]
+        for day in days:
+            async with self._database.transaction() as tx:
+                await self._requests.drop(tx, day)
 
     async def drop_days(self) -> list[date]:
         """Drop the days whose messages have all been closed for the retention time."""

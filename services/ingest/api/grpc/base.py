@@ -21,6 +21,7 @@ from services.ingest.api.grpc.server import Context, TrustedProxies, metadata_va
 from services.ingest.api.http import new_request_id
 from services.ingest.api.http_app import application_error
 from services.ingest.api.operations import OPERATIONS
+from services.ingest.api.request_log import RequestRecorder
 from services.ingest.domain.body_memory import BodyMemory
 from services.ingest.domain.pointers import problem_of
 from services.ingest.domain.problem import Fault, Problem, invalid
@@ -57,9 +58,15 @@ class RpcAccess:
     """Authenticates calls."""
 
     def __init__(
-        self, access: AccessControl, proxies: TrustedProxies, brands: BrandResolver
+        self,
+        access: AccessControl,
+        proxies: TrustedProxies,
+        brands: BrandResolver,
+        *,
+        recorder: RequestRecorder,
     ) -> None:
         self.brands = brands
+        self.recorder = recorder
         self._access = access
         self._proxies = proxies
 
@@ -97,12 +104,12 @@ def authenticated(
 ) -> Callable[[S, Any, Context], Awaitable[R]]:
     """Authenticate by the rule of the RPC, before its message is read. A Problem becomes the status
     of the call. method: also gets a Principal or a Caller, by its annotation."""
-    rule = rule_of(method.__name__)
+    rule, name = rule_of(method.__name__), method.__name__
     of_tenant = Principal in method.__annotations__.values()
 
     @wraps(method)
     async def wrapped(self: S, _: object, context: Context) -> R:
-        access = self.access
+        access, caller = self.access, None
         brand = access.brands.all.neutral  # gRPC does not show which host the client has called
         try:
             caller = await access.authenticate(context, rule, of_tenant=of_tenant)
@@ -111,17 +118,38 @@ def authenticated(
             )
             owner_id = caller.tenant_id or getattr(caller, "account_id", "")
             with closing(access.bodies.reserve(owner_id)) as reservation:
-                return await method(self, await read_message(context, reservation), caller, context)
+                message = await read_message(context, reservation)
+                response = await method(self, message, caller, context)
+            record(access, self, name, caller=caller, context=context)
+            return response
         except Problem as problem:
             refusal = problem
         except Exception:
             logger.exception("request.failed")
             refusal = application_error()
+        record(access, self, name, caller=caller, context=context, status=refusal.status)
         status = status_of(refusal, domain=brand.slug)
         await context.abort_with_status(rpc_status.to_status(status))
         raise refusal
 
     return wrapped
+
+
+def record(
+    access: RpcAccess,
+    servicer: object,
+    name: str,
+    *,
+    caller: Principal | Caller | None,
+    context: Context,
+    status: int = 200,
+) -> None:
+    """Log a call by the name of its service and its own."""
+    if caller is not None:
+        service = type(servicer).__name__.removesuffix("Servicer")
+        agent = metadata_value(context, "user-agent")
+        endpoint = f"/{service}Service/{name}"
+        access.recorder.record_rpc(caller, endpoint, status=status, user_agent=agent)
 
 
 def rule_of(rpc: str) -> AccessRule:

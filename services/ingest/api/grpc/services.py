@@ -21,6 +21,8 @@ from contracts.ingest.v1 import (
     ip_service_pb2_grpc,
     limit_service_pb2,
     limit_service_pb2_grpc,
+    log_service_pb2,
+    log_service_pb2_grpc,
     mailbox_service_pb2,
     mailbox_service_pb2_grpc,
     metrics_service_pb2,
@@ -51,6 +53,7 @@ from services.ingest.api.grpc.emails import EmailServicer
 from services.ingest.api.grpc.exports import ExportServicer
 from services.ingest.api.grpc.ips import IpServicer
 from services.ingest.api.grpc.limits import LimitServicer
+from services.ingest.api.grpc.logs import LogServicer
 from services.ingest.api.grpc.mailboxes import MailboxServicer
 from services.ingest.api.grpc.metrics import MetricsServicer
 from services.ingest.api.grpc.overrides import OverrideServicer
@@ -139,7 +142,7 @@ def administrative_services(
 
 
 def reporting_services(access: RpcAccess, resources: Resources) -> list[PublicService]:
-    """What became of mail, as figures and as files."""
+    """What became of mail, as figures and as files, and of requests."""
     return [
         PublicService(
             name_in(metrics_service_pb2.DESCRIPTOR),
@@ -150,6 +153,11 @@ def reporting_services(access: RpcAccess, resources: Resources) -> list[PublicSe
             name_in(export_service_pb2.DESCRIPTOR),
             ExportServicer(access, resources.exports),
             export_service_pb2_grpc.add_ExportServiceServicer_to_server,
+        ),
+        PublicService(
+            name_in(log_service_pb2.DESCRIPTOR),
+            LogServicer(access, resources.logs),
+            log_service_pb2_grpc.add_LogServiceServicer_to_server,
         ),
     ]
 

@@ -31,6 +31,7 @@ from services.ingest.api.rest import (
     exports,
     ips,
     limits,
+    logs,
     mailboxes,
     metrics,
     overrides,
@@ -110,6 +111,7 @@ def routers(dependencies: RestDependencies) -> Iterator[APIRouter]:
     yield pools.routes(access, resources.pools)
     yield ips.routes(access, resources.sources)
     yield overrides.routes(access, resources.overrides)
+    yield logs.routes(access, resources.logs)
     yield audit.routes(access, administration.audit_log)
 
 
@@ -130,6 +132,7 @@ async def problem_response(incoming: Incoming, problem: Exception) -> Response:
     content = responses.problem_body(
         problem, brand=request.brand, path=request.path, request_id=request.id
     )
+    request.refusal = content
     fields = responses.problem_headers(problem, request.header(b"accept"))
     return Response(content, problem.status, {k.decode(): v.decode() for k, v in fields})
 

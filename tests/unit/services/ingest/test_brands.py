@@ -13,6 +13,7 @@ from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.grpc.base import status_of
 from services.ingest.api.http import send_response
 from services.ingest.api.http_app import HttpApp
+from services.ingest.api.request_log import RequestRecorder
 from services.ingest.domain.problem import Problem
 from services.ingest.domain.reserved import RecipientDomains
 from tests.support.rest_api import ACME_SANDBOX, brands, call_api
@@ -76,7 +77,9 @@ class Replica:
         )
         brands = BrandResolver(self._brands, lambda _: None, self._refresh)
         nothing: Any = None
-        self.app = HttpApp(nothing, nothing, self._rest, brands=brands)
+        self.app = HttpApp(
+            nothing, nothing, self._rest, brands=brands, recorder=RequestRecorder(nothing)
+        )
 
     async def _refresh(self) -> None:
         self.reads += 1

@@ -20,6 +20,7 @@ from services.ingest.api.http import (
 )
 from services.ingest.api.http_app import HttpApp, send_problem
 from services.ingest.api.refusals import refusal_of
+from services.ingest.api.request_log import RequestRecorder
 from services.ingest.domain.problem import Problem
 from tests.support.fake_transport import FakeTransport
 from tests.support.garbage import cyclic_garbage
@@ -252,7 +253,13 @@ def test_the_response_to_head_has_no_body() -> None:
     nobody: Any = None
     [head, *rest] = exchange(
         POST.replace(b"POST", b"HEAD"),
-        HttpApp(nobody, nobody, domains, brands=BrandResolver(Brands(), lambda _: None)),
+        HttpApp(
+            nobody,
+            nobody,
+            domains,
+            brands=BrandResolver(Brands(), lambda _: None),
+            recorder=RequestRecorder(lambda _: None),
+        ),
     ).writes
     assert b"\r\ncontent-length: 10\r\n" in head
     assert b"".join(rest) == b""

@@ -2,7 +2,7 @@
 
 from kernel.migrate import add_account_rls, enforce_tenant_rls, sql
 
-revision, down_revision = "0017", "0016"
+revision, down_revision = "0017", "0016b"
 
 EXPORTS = """
     CREATE TABLE exports (

@@ -41,7 +41,7 @@ from services.events.domain.webhook_attempt import (
     WebhookAttempt,
     webhook_attempt_of,
 )
-from services.events.store import emails, exports, log
+from services.events.store import emails, exports, log, reports
 from services.events.store.days import LogDayPartitions
 from services.events.store.emails import NewEmail
 from services.events.store.webhook_deliveries import NewWebhookDelivery
@@ -50,11 +50,12 @@ LOGGED, REPEAT, TOO_OLD = Emit(), Drop("repeat"), Drop("too old")
 
 
 async def on_tenant(batch: Sequence[Tenant], tx: Transaction) -> list[HandlerResult]:
-    """Record the account of a tenant; delete the exports of one that was closed."""
+    """Record the account of a tenant; delete the exports and reports of one that was closed."""
     accounts = ((one.tenant_id, one.account_id) for one in batch)
     await tenant_accounts.record_accounts(tx, "events", accounts)
     if closed := [one.tenant_id for one in batch if one.deleted]:
         await exports.delete_of_tenants(tx, closed)
+        await reports.delete_of_tenants(tx, closed)
     return [LOGGED for _ in batch]
 
 

@@ -56,6 +56,8 @@ def both(engine: Engine) -> Iterator[KeyPair]:
         csv = {"Content-Type": "text/csv"}
         sent = live.post("/suppressions/imports", content=ADDRESS, headers=csv)
         ids["import_id"] = sent.json()["id"]
+        report = {"name": "Daily", "frequency": "daily"}
+        ids["report_id"] = live.post("/reports", json=report).json()["id"]
         ids["log_id"] = wait_for_log(live)
         ids["export_id"] = live.post("/exports", json={}).json()["id"]
         ids |= {"email": ADDRESS, "id_or_email": ADDRESS, "message_id": MISSING}

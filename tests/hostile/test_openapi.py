@@ -39,7 +39,7 @@ UNKNOWN_HERE = (
     "overflow_pool_id", "feedback_domain_id",
     "warmup", "dedicated", "weight", "pool_id", "egress_id", "site", "ramp", "track_opens",
     "track_clicks", "tracking_mode", "list_unsubscribe", "open_tracking", "click_tracking",
-    "domain_ids", "headers", "since", "filter",
+    "domain_ids", "headers", "since", "filter", "query", "deliver",
 )  # fmt: skip
 # Paths that other methods read as the id of an email, a mailbox or a suppression.
 LIKE_IDS = {
@@ -121,7 +121,7 @@ def authorized(engine: Engine) -> Authorized:
     test = create_account(engine.environment, DOMAIN, test=True).api_key
     live = create_account(engine.environment, "live.example.net").api_key
     keys = keys_of_callers(engine.environment)
-    special = {"suppressions": live, "domains": live, **keys}
+    special = {"suppressions": live, "domains": live, "reports": live, **keys}
     special |= dict.fromkeys(("ips", "overrides", "standings"), keys["accounts"])
 
     def headers(path: str) -> dict[str, str]:

@@ -91,6 +91,8 @@ def owner(engine: Engine) -> Iterator[OwnedObjects]:
         sent = http.post("/suppressions/imports", content=SUPPRESSED, headers=csv)
         owned.ids["import_id"] = sent.json()["id"]
         owned.ids["export_id"] = http.post("/exports", json={}).json()["id"]
+        report = {"name": "Daily", "frequency": "daily"}
+        owned.ids["report_id"] = http.post("/reports", json=report).json()["id"]
         owned.ids["log_id"] = wait_for_log(http)
         owned.of_account = objects_of_account(engine, owned)
         owned.ids["key_id"] = http.get("/api-keys").json()["data"][0]["id"]
@@ -111,6 +113,9 @@ def objects_of_account(engine: Engine, owned: OwnedObjects) -> dict[str, str]:
         return {
             "webhook_id": http.post("/webhooks", json=hook).json()["id"],
             "export_id": http.post("/exports", json={}).json()["id"],
+            "report_id": http.post("/reports", json={"name": "Daily", "frequency": "daily"}).json()[
+                "id"
+            ],
             "import_id": http.post(path, content=SUPPRESSED, headers=csv).json()["id"],
         }
 
@@ -160,6 +165,7 @@ def check_unchanged(owner: OwnedObjects) -> None:
         f"/emails/{owner.ids['email_id']}", webhook, f"{webhook}/events/{owner.ids['event_id']}",
         f"/suppressions/{SUPPRESSED}", f"/mailboxes/{owner.ids['mailbox_id']}",
         f"/suppressions/imports/{owner.ids['import_id']}", f"/exports/{owner.ids['export_id']}",
+        f"/reports/{owner.ids['report_id']}",
         f"/sandbox/messages/{owner.ids['message_id']}",
     ):  # fmt: skip
         assert owner.http.get(path).status_code == 200

@@ -73,6 +73,54 @@ class WebhookDisabled(_message.Message):
 Global___WebhookDisabled: _TypeAlias = WebhookDisabled  # noqa: Y015
 
 @_typing.final
+class ReportReady(_message.Message):
+    """The figures of a period that a saved report waits for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_ID_FIELD_NUMBER: _builtins.int
+    PERIOD_START_MS_FIELD_NUMBER: _builtins.int
+    PERIOD_END_MS_FIELD_NUMBER: _builtins.int
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    FREQUENCY_FIELD_NUMBER: _builtins.int
+    TIMEZONE_FIELD_NUMBER: _builtins.int
+    FIGURES_FIELD_NUMBER: _builtins.int
+    report_id: _builtins.str
+    period_start_ms: _builtins.int
+    """Unix time"""
+    period_end_ms: _builtins.int
+    """exclusive"""
+    tenant_id: _builtins.str
+    """or id of the account that the report belongs to"""
+    name: _builtins.str
+    frequency: _builtins.str
+    """daily, weekly or monthly"""
+    timezone: _builtins.str
+    """IANA name"""
+    figures: _builtins.str
+    """JSON, at most 48 KiB"""
+    def __init__(
+        self,
+        *,
+        report_id: _builtins.str = ...,
+        period_start_ms: _builtins.int = ...,
+        period_end_ms: _builtins.int = ...,
+        tenant_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        frequency: _builtins.str = ...,
+        timezone: _builtins.str = ...,
+        figures: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["figures", b"figures", "frequency", b"frequency", "name", b"name", "period_end_ms", b"period_end_ms", "period_start_ms", b"period_start_ms", "report_id", b"report_id", "tenant_id", b"tenant_id", "timezone", b"timezone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportReady: _TypeAlias = ReportReady  # noqa: Y015
+
+@_typing.final
 class CertificateChanged(_message.Message):
     """Whether the listener of links has a certificate for the host of a domain."""
 

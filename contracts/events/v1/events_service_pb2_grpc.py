@@ -151,6 +151,26 @@ class EventsServiceStub:
                 request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.DownloadExportRequest.SerializeToString,
                 response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.DownloadExportResponse.FromString,
                 _registered_method=True)
+        self.CreateReport = channel.unary_unary(
+                '/contracts.events.v1.EventsService/CreateReport',
+                request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.CreateReportRequest.SerializeToString,
+                response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.CreateReportResponse.FromString,
+                _registered_method=True)
+        self.ListReports = channel.unary_unary(
+                '/contracts.events.v1.EventsService/ListReports',
+                request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ListReportsRequest.SerializeToString,
+                response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ListReportsResponse.FromString,
+                _registered_method=True)
+        self.GetReport = channel.unary_unary(
+                '/contracts.events.v1.EventsService/GetReport',
+                request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetReportRequest.SerializeToString,
+                response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetReportResponse.FromString,
+                _registered_method=True)
+        self.DeleteReport = channel.unary_unary(
+                '/contracts.events.v1.EventsService/DeleteReport',
+                request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.DeleteReportRequest.SerializeToString,
+                response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.DeleteReportResponse.FromString,
+                _registered_method=True)
 
 
 class EventsServiceServicer:
@@ -305,6 +325,31 @@ class EventsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateReport(self, request, context):
+        """A query of figures that is answered for each day, week or month.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReports(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetReport(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteReport(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EventsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -422,6 +467,26 @@ def add_EventsServiceServicer_to_server(servicer, server):
                     servicer.DownloadExport,
                     request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.DownloadExportRequest.FromString,
                     response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.DownloadExportResponse.SerializeToString,
+            ),
+            'CreateReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateReport,
+                    request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.CreateReportRequest.FromString,
+                    response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.CreateReportResponse.SerializeToString,
+            ),
+            'ListReports': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReports,
+                    request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ListReportsRequest.FromString,
+                    response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ListReportsResponse.SerializeToString,
+            ),
+            'GetReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReport,
+                    request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetReportRequest.FromString,
+                    response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetReportResponse.SerializeToString,
+            ),
+            'DeleteReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteReport,
+                    request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.DeleteReportRequest.FromString,
+                    response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.DeleteReportResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1047,6 +1112,114 @@ class EventsService:
             '/contracts.events.v1.EventsService/DownloadExport',
             contracts_dot_events_dot_v1_dot_events__service__pb2.DownloadExportRequest.SerializeToString,
             contracts_dot_events_dot_v1_dot_events__service__pb2.DownloadExportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.events.v1.EventsService/CreateReport',
+            contracts_dot_events_dot_v1_dot_events__service__pb2.CreateReportRequest.SerializeToString,
+            contracts_dot_events_dot_v1_dot_events__service__pb2.CreateReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReports(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.events.v1.EventsService/ListReports',
+            contracts_dot_events_dot_v1_dot_events__service__pb2.ListReportsRequest.SerializeToString,
+            contracts_dot_events_dot_v1_dot_events__service__pb2.ListReportsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.events.v1.EventsService/GetReport',
+            contracts_dot_events_dot_v1_dot_events__service__pb2.GetReportRequest.SerializeToString,
+            contracts_dot_events_dot_v1_dot_events__service__pb2.GetReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.events.v1.EventsService/DeleteReport',
+            contracts_dot_events_dot_v1_dot_events__service__pb2.DeleteReportRequest.SerializeToString,
+            contracts_dot_events_dot_v1_dot_events__service__pb2.DeleteReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -67,6 +67,11 @@ class EventsServiceStub:
     DeleteExport: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.DeleteExportRequest, _events_service_pb2.DeleteExportResponse]
     """Stops it if it is not complete."""
     DownloadExport: _grpc.UnaryStreamMultiCallable[_events_service_pb2.DownloadExportRequest, _events_service_pb2.DownloadExportResponse]
+    CreateReport: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.CreateReportRequest, _events_service_pb2.CreateReportResponse]
+    """A query of figures that is answered for each day, week or month."""
+    ListReports: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListReportsRequest, _events_service_pb2.ListReportsResponse]
+    GetReport: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.GetReportRequest, _events_service_pb2.GetReportResponse]
+    DeleteReport: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.DeleteReportRequest, _events_service_pb2.DeleteReportResponse]
 
 @_typing.type_check_only
 class EventsServiceAsyncStub(EventsServiceStub):
@@ -107,6 +112,11 @@ class EventsServiceAsyncStub(EventsServiceStub):
     DeleteExport: _aio.UnaryUnaryMultiCallable[_events_service_pb2.DeleteExportRequest, _events_service_pb2.DeleteExportResponse]  # type: ignore[assignment]
     """Stops it if it is not complete."""
     DownloadExport: _aio.UnaryStreamMultiCallable[_events_service_pb2.DownloadExportRequest, _events_service_pb2.DownloadExportResponse]  # type: ignore[assignment]
+    CreateReport: _aio.UnaryUnaryMultiCallable[_events_service_pb2.CreateReportRequest, _events_service_pb2.CreateReportResponse]  # type: ignore[assignment]
+    """A query of figures that is answered for each day, week or month."""
+    ListReports: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListReportsRequest, _events_service_pb2.ListReportsResponse]  # type: ignore[assignment]
+    GetReport: _aio.UnaryUnaryMultiCallable[_events_service_pb2.GetReportRequest, _events_service_pb2.GetReportResponse]  # type: ignore[assignment]
+    DeleteReport: _aio.UnaryUnaryMultiCallable[_events_service_pb2.DeleteReportRequest, _events_service_pb2.DeleteReportResponse]  # type: ignore[assignment]
 
 class EventsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Internal: the event log and webhook endpoints, for ingest. A request names a tenant, or an account
@@ -282,5 +292,34 @@ class EventsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _events_service_pb2.DownloadExportRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_events_service_pb2.DownloadExportResponse], _abc.AsyncIterator[_events_service_pb2.DownloadExportResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def CreateReport(
+        self,
+        request: _events_service_pb2.CreateReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.CreateReportResponse, _abc.Awaitable[_events_service_pb2.CreateReportResponse]]:
+        """A query of figures that is answered for each day, week or month."""
+
+    @_abc_1.abstractmethod
+    def ListReports(
+        self,
+        request: _events_service_pb2.ListReportsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.ListReportsResponse, _abc.Awaitable[_events_service_pb2.ListReportsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetReport(
+        self,
+        request: _events_service_pb2.GetReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.GetReportResponse, _abc.Awaitable[_events_service_pb2.GetReportResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def DeleteReport(
+        self,
+        request: _events_service_pb2.DeleteReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.DeleteReportResponse, _abc.Awaitable[_events_service_pb2.DeleteReportResponse]]: ...
 
 def add_EventsServiceServicer_to_server(servicer: EventsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -9,6 +9,7 @@ from services.events.api.event_feed import EventFeed
 from services.events.api.event_streams import EventStreamRpcs
 from services.events.api.exports import ExportRpcs
 from services.events.api.metrics import MetricsRpcs
+from services.events.api.reports import ReportRpcs
 from services.events.api.webhook_events import WebhookEventRpcs
 from services.events.api.webhook_recoveries import WebhookRecoveryRpcs
 from services.events.api.webhook_secrets import WebhookSecretRpcs
@@ -20,6 +21,7 @@ class EventsServicer(
     MetricsRpcs,
     EventStreamRpcs,
     ExportRpcs,
+    ReportRpcs,
     WebhookRpcs,
     WebhookSecretRpcs,
     WebhookEventRpcs,
@@ -39,9 +41,11 @@ class EventsServicer(
         feed: EventFeed,
         webhooks: WebhookDependencies,
         egress_pools: Callable[[], Awaitable[Mapping[str, str]]],
+        sends_mail: bool = False,
     ) -> None:
         self.system_database = system_database
         self.tenant_database = tenant_database
         self.feed = feed
         self.webhooks = webhooks
         self.egress_pools = egress_pools
+        self.sends_mail = sends_mail

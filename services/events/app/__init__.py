@@ -36,6 +36,7 @@ from services.events.handlers import Handlers, on_tenant
 from services.events.loops.account_backfill import AccountBackfill
 from services.events.loops.figures import FigureFolding
 from services.events.loops.partition_maintenance import PartitionMaintenance
+from services.events.loops.reports import ReportPublisher
 from services.events.loops.webhook_dispatcher import WebhookConfig, WebhookDispatcher
 from services.events.loops.webhook_recovery import WebhookRecovery
 from services.events.settings import Settings
@@ -46,6 +47,7 @@ ACCOUNTS_INTERVAL_S = 600.0
 RECOVERY_INTERVAL_S = 1.0
 FOLD_INTERVAL_S = 1.0
 NOTICE_INTERVAL_S = 5.0
+REPORT_INTERVAL_S = 5.0
 # To plan a batch statement over day partitions each time would cost more than to run it.
 SESSION_SETTINGS = {"plan_cache_mode": "force_generic_plan"}
 
@@ -209,6 +211,7 @@ def create_rpc_server(deps: Dependencies, feed: EventFeed) -> RpcServer:
         feed=feed,
         webhooks=WebhookDependencies(deps.secrets, allowed, deps.webhooks.wake),
         egress_pools=deps.egress_pools.load,
+        sends_mail=deps.notices is not None,
     )
     server = RpcServer(deps.settings.rpc_listen, deps.settings.rpc_token)
     add_EventsServiceServicer_to_server(servicer, server.grpc)
@@ -236,11 +239,25 @@ def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
         (FOLD_INTERVAL_S, figures.run_once),
         (DAY_S, figures.delete_expired),
         *deps.exports.actions,
+        (REPORT_INTERVAL_S, create_reports(deps).run_once),
     ]
     if deps.notices is not None:
         actions.append((NOTICE_INTERVAL_S, deps.notices.loop.run_once))
+        actions.append((NOTICE_INTERVAL_S, deps.notices.reports.run_once))
     leases = [deps.figures_lease.maintain, deps.exports.lease.maintain]
     return [*leases, *create_loops(actions, deps.health)]
+
+
+def create_reports(deps: Dependencies) -> ReportPublisher:
+    exports = deps.exports
+    return ReportPublisher(
+        deps.system_database,
+        exports.exporter.database,
+        deps.outbox,
+        exports.lease,
+        deps.health,
+        deps.egress_pools.load,
+    )
 
 
 def webhook_config(settings: Settings) -> WebhookConfig:

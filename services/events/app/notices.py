@@ -1,4 +1,5 @@
-"""Mail to the owners of disabled webhook endpoints, if the operator has a sender for it."""
+"""Mail to accounts about disabled webhook endpoints, and of their reports, if the operator has a
+sender for it."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
@@ -8,12 +9,14 @@ from kernel.database import Database
 from kernel.dial import Dialer
 from services.events.clients.brands import TenantBrands
 from services.events.clients.notice_sender import NoticeSender
+from services.events.loops.reports import ReportMails
 from services.events.loops.webhook_notices import WebhookNotices
 from services.events.settings import Settings
 
 
 class Notices(NamedTuple):
     loop: WebhookNotices
+    reports: ReportMails
     close: Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -25,4 +28,8 @@ def create_notices(
         return None
     dialer = Dialer(AddressResolver(lambda *_: True))
     sender = NoticeSender(dialer, settings.api_url, settings.api_key, sender=settings.notice_from)
-    return Notices(WebhookNotices(database, sender, directory=directory), sender.close)
+    return Notices(
+        WebhookNotices(database, sender, directory=directory),
+        ReportMails(database, sender, directory),
+        sender.close,
+    )

@@ -18,6 +18,7 @@ from contracts.events.v1.events_pb2 import (
     MachineCertainty,
     MessageOpened,
     RecipientUnsubscribed,
+    ReportReady,
     TrackingHit,
     WebhookDisabled,
 )
@@ -42,6 +43,7 @@ from services.events.domain.resource_data import (
     domain_data,
     format_time_ms,
     milliseconds_of,
+    report_data,
     standing_data,
     suppression_data,
 )
@@ -71,6 +73,7 @@ PUBLIC_TYPES = {
     EventKind.UNSUBSCRIBED: "email.unsubscribed",
     EventKind.WEBHOOK_DISABLED: "webhook.disabled",
     EventKind.WEBHOOK_TEST: "webhook.test",
+    EventKind.REPORT: "report.ready",
 }
 # Resend's type.
 SUPPRESSED_DATA = {
@@ -137,6 +140,8 @@ def event_data_of(
         return suppression_data(log_event.payload)
     if isinstance(log_event.payload, StandingChanged):
         return standing_data(log_event.payload)
+    if isinstance(log_event.payload, ReportReady):
+        return report_data(log_event.payload)
     data = common_data(log_event, accepted)
     if public_seq and log_event.email_id:
         data["seq"] = public_seq

@@ -11,6 +11,7 @@ from contracts.events.v1.events_pb2 import (
     LinkClicked,
     MessageOpened,
     RecipientUnsubscribed,
+    ReportReady,
     WebhookDisabled,
 )
 from contracts.ingest.v1.events_pb2 import DomainChanged, MessageAccepted
@@ -47,6 +48,7 @@ class EventKind(IntEnum):
     CLICKED = 14
     UNSUBSCRIBED = 15
     STANDING = 16
+    REPORT = 17
 
 
 class StatusRank(IntEnum):
@@ -176,6 +178,7 @@ EVENT_CLASSES: dict[EventKind, type[Message]] = {
     EventKind.DOMAIN: DomainChanged,
     EventKind.SUPPRESSION: SuppressionChanged,
     EventKind.STANDING: StandingChanged,
+    EventKind.REPORT: ReportReady,
 }
 ALL_EVENTS = tuple(dict.fromkeys(EVENT_CLASSES.values()))
 
@@ -191,6 +194,8 @@ def log_event_of(event: Any) -> LogEvent:  # noqa: ANN401 - one of MESSAGE_EVENT
         return suppression_log_event(event, identifier)
     if type(event) is StandingChanged:
         return standing_log_event(event, identifier)
+    if type(event) is ReportReady:
+        return report_log_event(event, identifier)
     kind, placement = MESSAGE_EVENTS[type(event)]
     context = event.context if kind in WITH_CONTEXT else event
     email_id = context.email_id
@@ -226,6 +231,13 @@ def standing_log_event(event: StandingChanged, identifier: str) -> LogEvent:
     """Only those of tenants are logged: see `is_logged`."""
     return LogEvent(
         event, EventKind.STANDING, identifier, event.subject_id, event.subject_id, "", "",
+        StatusRank.UNKNOWN, 0,
+    )  # fmt: skip
+
+
+def report_log_event(event: ReportReady, identifier: str) -> LogEvent:
+    return LogEvent(
+        event, EventKind.REPORT, identifier, event.report_id, event.tenant_id, "", "",
         StatusRank.UNKNOWN, 0,
     )  # fmt: skip
 

@@ -1,10 +1,13 @@
-"""The data of the public events that are not of emails: of domains, suppressions and tenants."""
+"""The data of the public events that are not of emails: of domains, suppressions, tenants and
+reports."""
 
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
+import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from contracts.events.v1.events_pb2 import ReportReady
 from contracts.ingest.v1.events_pb2 import DomainChanged
 from contracts.router.v1.events_pb2 import SuppressionChanged
 from contracts.router.v1.policies_pb2 import StandingChanged
@@ -49,6 +52,18 @@ def standing_data(event: StandingChanged) -> EventData:
         "reason": event.reason,
         "rate": event.rate,
         "changed_at": format_time_ms(milliseconds_of(event.changed_at)),
+    }
+
+
+def report_data(event: ReportReady) -> EventData:
+    return {
+        "id": event.report_id,
+        "name": event.name,
+        "frequency": event.frequency,
+        "timezone": event.timezone,
+        "period_start": format_time_ms(event.period_start_ms),
+        "period_end": format_time_ms(event.period_end_ms),
+        "figures": msgspec.json.decode(event.figures or "null"),
     }
 
 

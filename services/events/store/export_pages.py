@@ -40,11 +40,14 @@ class FoundEvent(NamedTuple):
     accepted: MessageAccepted | None
 
 
+def owner_of_rows(account_id: str, tenant_id: str) -> RowOwner:
+    """Without a tenant: the account and all its tenants."""
+    return RowOwner(tenant_id, None) if tenant_id else RowOwner(None, account_id)
+
+
 def row_owner_of(export: Export) -> RowOwner:
     """Whose rows it has."""
-    if export.tenant_id:
-        return RowOwner(export.tenant_id, None)
-    return RowOwner(None, export.account_id)
+    return owner_of_rows(export.account_id, export.tenant_id)
 
 
 async def read_page(tx: Transaction, export: Export, *, after: str, limit: int) -> ExportPage:

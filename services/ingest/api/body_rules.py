@@ -134,6 +134,14 @@ RULES: dict[str, dict[str, Any]] = {
         "address": {"type": "string", "format": "own-address", "minLength": 3, "maxLength": 320},
     },
     "ExportFilter": {name: {"anyOf": [ISO_TIME, NULL]} for name in ("since", "until")},
+    "NewReport": {
+        "timezone": {
+            "type": "string",
+            "format": "time-zone",
+            "minLength": 1,
+            "default": "UTC",
+        }
+    },
     "PauseTenantRequest": {"until": {"anyOf": [ISO_TIME, NULL]}},
     "ScopeLimits": {
         "scope": {"type": "string", "format": "scope", "pattern": SCOPE_PATTERN},

@@ -16,6 +16,7 @@ from services.ingest.api.emails import Emails
 from services.ingest.api.exports import Exports
 from services.ingest.api.metrics import EmailMetrics
 from services.ingest.api.queues import Queues
+from services.ingest.api.reports import Reports
 from services.ingest.api.request_log import RequestLogs
 from services.ingest.api.sandbox import Sandbox
 from services.ingest.api.scoring import Scoring
@@ -36,6 +37,7 @@ class Resources:
     email_events: EmailEvents
     exports: Exports
     logs: RequestLogs
+    reports: Reports
     domains: Domains
     domain_reports: DomainReports
     metrics: EmailMetrics
@@ -73,6 +75,7 @@ def create_resources(
         email_events=EmailEvents(clients, slots),
         exports=Exports(clients),
         logs=logs,
+        reports=Reports(clients),
         domains=domains,
         domain_reports=DomainReports(clients, domains),
         metrics=EmailMetrics(clients, directory),

@@ -51,8 +51,8 @@ class Period:
 
     def starts(self) -> list[datetime]:
         """Of the smaller periods. Raises InvalidPeriod if there are too many."""
-        found = [_floor(self.start, self.granularity)]
-        while (following := _next(found[-1], self.granularity)) < self.end:
+        found = [first_start(self.start, self.granularity)]
+        while (following := next_start(found[-1], self.granularity)) < self.end:
             found.append(following)
             if len(found) > PERIODS_MAX:
                 detail = f"There are more than {PERIODS_MAX:,} periods. Use a longer granularity."
@@ -122,7 +122,8 @@ def _midnight(day: date, zone: ZoneInfo) -> datetime:
     return datetime.combine(day, time(), zone)
 
 
-def _floor(moment: datetime, granularity: str) -> datetime:
+def first_start(moment: datetime, granularity: str) -> datetime:
+    """Of the smaller period in which a moment is."""
     if granularity == "hourly":
         return moment.replace(minute=0, second=0, microsecond=0)
     day = moment.date()
@@ -133,12 +134,13 @@ def _floor(moment: datetime, granularity: str) -> datetime:
     return _midnight(day, moment.tzinfo)  # type: ignore[arg-type]
 
 
-def _next(start: datetime, granularity: str) -> datetime:
-    """Hours pass in UTC, so that none is left out or doubled when clocks change."""
+def next_start(start: datetime, granularity: str) -> datetime:
+    """Of the smaller period after. Hours pass in UTC, so that none is left out or doubled when
+    clocks change."""
     if granularity == "hourly":
         return (start.astimezone(UTC) + HOUR).astimezone(start.tzinfo)
-    days = {"daily": 1, "weekly": 7}.get(granularity, 31)
-    return _floor(_midnight(start.date() + timedelta(days=days), start.tzinfo), granularity)  # type: ignore[arg-type]
+    days = timedelta(days={"daily": 1, "weekly": 7}.get(granularity, 31))
+    return first_start(_midnight(start.date() + days, start.tzinfo), granularity)  # type: ignore[arg-type]
 
 
 def _is_midnight(moment: datetime) -> bool:

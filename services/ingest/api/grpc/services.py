@@ -33,6 +33,8 @@ from contracts.ingest.v1 import (
     pool_service_pb2_grpc,
     queue_service_pb2,
     queue_service_pb2_grpc,
+    report_service_pb2,
+    report_service_pb2_grpc,
     sandbox_service_pb2,
     sandbox_service_pb2_grpc,
     suppression_service_pb2,
@@ -59,6 +61,7 @@ from services.ingest.api.grpc.metrics import MetricsServicer
 from services.ingest.api.grpc.overrides import OverrideServicer
 from services.ingest.api.grpc.pools import PoolServicer
 from services.ingest.api.grpc.queues import QueueServicer
+from services.ingest.api.grpc.reports import ReportServicer
 from services.ingest.api.grpc.sandbox import SandboxServicer
 from services.ingest.api.grpc.server import PublicService
 from services.ingest.api.grpc.suppressions import SuppressionServicer
@@ -153,6 +156,11 @@ def reporting_services(access: RpcAccess, resources: Resources) -> list[PublicSe
             name_in(export_service_pb2.DESCRIPTOR),
             ExportServicer(access, resources.exports),
             export_service_pb2_grpc.add_ExportServiceServicer_to_server,
+        ),
+        PublicService(
+            name_in(report_service_pb2.DESCRIPTOR),
+            ReportServicer(access, resources.reports),
+            report_service_pb2_grpc.add_ReportServiceServicer_to_server,
         ),
         PublicService(
             name_in(log_service_pb2.DESCRIPTOR),

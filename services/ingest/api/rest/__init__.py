@@ -38,6 +38,7 @@ from services.ingest.api.rest import (
     pools,
     queues,
     reference,
+    reports,
     sandbox,
     shield,
     suppression_files,
@@ -111,6 +112,7 @@ def routers(dependencies: RestDependencies) -> Iterator[APIRouter]:
     yield pools.routes(access, resources.pools)
     yield ips.routes(access, resources.sources)
     yield overrides.routes(access, resources.overrides)
+    yield reports.routes(access, resources.reports)
     yield logs.routes(access, resources.logs)
     yield audit.routes(access, administration.audit_log)
 

@@ -7,8 +7,8 @@ from typing import Any, cast
 import pytest
 
 from contracts.events.v1.events_service_pb2 import GetMetricsRequest
-from services.events.api import metrics
 from services.events.domain.figures.query import InvalidQuery
+from services.events.store import metrics
 
 
 class RollUp:

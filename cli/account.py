@@ -42,6 +42,9 @@ def change(
     *,
     name: Annotated[str | None, typer.Option(help="Name")] = None,
     plan: Annotated[str | None, typer.Option(help="Its plan, by id; empty: none")] = None,
+    billing_id: Annotated[
+        str | None, typer.Option(help="Its id in the billing system that usage is exported to")
+    ] = None,
     brand: Annotated[
         str | None, typer.Option(help="Its brand, by id or name; empty: none of its own")
     ] = None,
@@ -54,7 +57,7 @@ def change(
     api = open_api()
     found = api.find("accounts", account)
     of_brand = brand if brand is None else brand_id(api, brand)
-    changes = {"name": name, "plan": plan, "brand": of_brand}
+    changes = {"name": name, "plan": plan, "billing_id": billing_id, "brand": of_brand}
     api.patch(f"/accounts/{found['id']}", given(changes.items()))
 
 

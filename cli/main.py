@@ -34,6 +34,8 @@ COMMANDS = {
     "queues": "Scheduled queues: what waits, why, and how to cancel it.",
     "suppressions": "Suppressions: addresses that mail must not be sent to.",
     "webhooks": "Webhooks: endpoints that receive events.",
+    "usage": "Show what was used in a month.",
+    "invoice": "Preview the invoice of a month.",
     "figures": "Figures: what became of mail.",
     "export": "Export events or emails to a file.",
     "tail": "Print the events of emails as they happen.",

@@ -9,4 +9,5 @@ const some = await resend.emails.metrics({
   granularity: "hourly",
   timezone: "America/New_York",
 });
-console.log(JSON.stringify({ whole, some }));
+const usage = await resend.usage.get();
+console.log(JSON.stringify({ whole, some, usage }));

@@ -96,6 +96,7 @@ def test_the_client_gets_figures(engine: Engine) -> None:
     assert {key: one["error"] for key, one in results.items()} == dict.fromkeys(results)
     assert results["whole"]["data"]["totals"]["sent"] == 0
     assert results["some"]["data"]["totals"] == {"sent": 0, "open_rate": None}
+    assert results["usage"]["data"]["emails"]["monthly"]["sent"] == 0
 
 
 def test_the_client_reads_the_log_of_requests(engine: Engine) -> None:

@@ -68,6 +68,19 @@ def test_requests_are_logged_in_the_form_of_resend(engine: Engine) -> None:
     assert len(resend.Logs.list({"limit": 1})["data"]) == 1
 
 
+def test_usage_has_the_form_of_resend(engine: Engine) -> None:
+    account = create_account(engine.environment, "usage.obm-sandbox.net", test=False)
+    resend.api_key = account.api_key
+    usage = resend.Usage.get()
+    assert usage["object"] == "usage"
+    for span in ("daily", "monthly"):
+        found: Any = usage["emails"][span]
+        assert (found["used"], found["limit"], found["sent"], found["received"]) == (0, None, 0, 0)
+        assert found["resets_at"].endswith("T00:00:00.000Z")
+    assert usage["domains"] == {"used": 1, "limit": None}
+    assert usage["rate_limit"]["duration"] == "1000ms"
+
+
 def test_an_email_is_sent_delivered_and_retrieved() -> None:
     sent = resend.Emails.send(
         params(

@@ -16,7 +16,8 @@ from tests.support.reader import Reader, exported_by_make_run
 PAGES = (
     "send-your-first-email", "test-with-the-sandbox", "verify-a-domain", "handle-bounces",
     "run-it-for-real", "read-the-topics", "api", "webhooks", "search-the-log",
-    "set-up-a-customer", "figures", "export-events", "request-log", "send-by-smtp",
+    "set-up-a-customer", "figures", "plans-and-usage", "export-events", "request-log",
+    "send-by-smtp",
 )  # fmt: skip
 SENDING_DOMAIN = "hello.obm-sandbox.net"  # the one of `make run`
 

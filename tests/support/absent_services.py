@@ -36,4 +36,5 @@ def resources_alone(
         suppression_files=NOTHING,
         logs=NOTHING,
         slots=TenantSlots(1, 1),
+        requests_per_s=10,
     )  # fmt: skip

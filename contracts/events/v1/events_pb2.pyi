@@ -373,3 +373,53 @@ class RecipientUnsubscribed(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RecipientUnsubscribed: _TypeAlias = RecipientUnsubscribed  # noqa: Y015
+
+@_typing.final
+class UsageThresholdReached(_message.Message):
+    """An account has used a share of what its plan admits or includes in a month, for the first time in
+    that month.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    METER_FIELD_NUMBER: _builtins.int
+    MONTH_FIELD_NUMBER: _builtins.int
+    PERCENT_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    REACHED_AT_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    meter: _builtins.str
+    """sends"""
+    month: _builtins.str
+    """in UTC, such as 2026-01"""
+    percent: _builtins.int
+    used: _builtins.int
+    """messages: accepted, if the plan has a quota of the month, else sent"""
+    limit: _builtins.int
+    """the quota, or else what the plan includes"""
+    plan: _builtins.str
+    """id"""
+    @_builtins.property
+    def reached_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        meter: _builtins.str = ...,
+        month: _builtins.str = ...,
+        percent: _builtins.int = ...,
+        used: _builtins.int = ...,
+        limit: _builtins.int = ...,
+        plan: _builtins.str = ...,
+        reached_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reached_at", b"reached_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "limit", b"limit", "meter", b"meter", "month", b"month", "percent", b"percent", "plan", b"plan", "reached_at", b"reached_at", "used", b"used"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageThresholdReached: _TypeAlias = UsageThresholdReached  # noqa: Y015

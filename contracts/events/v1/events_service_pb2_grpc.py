@@ -171,6 +171,11 @@ class EventsServiceStub:
                 request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.DeleteReportRequest.SerializeToString,
                 response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.DeleteReportResponse.FromString,
                 _registered_method=True)
+        self.GetUsage = channel.unary_unary(
+                '/contracts.events.v1.EventsService/GetUsage',
+                request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetUsageRequest.SerializeToString,
+                response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetUsageResponse.FromString,
+                _registered_method=True)
 
 
 class EventsServiceServicer:
@@ -350,6 +355,13 @@ class EventsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetUsage(self, request, context):
+        """What a tenant, or all tenants of an account, have used in a month.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EventsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -487,6 +499,11 @@ def add_EventsServiceServicer_to_server(servicer, server):
                     servicer.DeleteReport,
                     request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.DeleteReportRequest.FromString,
                     response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.DeleteReportResponse.SerializeToString,
+            ),
+            'GetUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUsage,
+                    request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetUsageRequest.FromString,
+                    response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetUsageResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1220,6 +1237,33 @@ class EventsService:
             '/contracts.events.v1.EventsService/DeleteReport',
             contracts_dot_events_dot_v1_dot_events__service__pb2.DeleteReportRequest.SerializeToString,
             contracts_dot_events_dot_v1_dot_events__service__pb2.DeleteReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.events.v1.EventsService/GetUsage',
+            contracts_dot_events_dot_v1_dot_events__service__pb2.GetUsageRequest.SerializeToString,
+            contracts_dot_events_dot_v1_dot_events__service__pb2.GetUsageResponse.FromString,
             options,
             channel_credentials,
             insecure,

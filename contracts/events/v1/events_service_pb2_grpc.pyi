@@ -72,6 +72,8 @@ class EventsServiceStub:
     ListReports: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListReportsRequest, _events_service_pb2.ListReportsResponse]
     GetReport: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.GetReportRequest, _events_service_pb2.GetReportResponse]
     DeleteReport: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.DeleteReportRequest, _events_service_pb2.DeleteReportResponse]
+    GetUsage: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.GetUsageRequest, _events_service_pb2.GetUsageResponse]
+    """What a tenant, or all tenants of an account, have used in a month."""
 
 @_typing.type_check_only
 class EventsServiceAsyncStub(EventsServiceStub):
@@ -117,6 +119,8 @@ class EventsServiceAsyncStub(EventsServiceStub):
     ListReports: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListReportsRequest, _events_service_pb2.ListReportsResponse]  # type: ignore[assignment]
     GetReport: _aio.UnaryUnaryMultiCallable[_events_service_pb2.GetReportRequest, _events_service_pb2.GetReportResponse]  # type: ignore[assignment]
     DeleteReport: _aio.UnaryUnaryMultiCallable[_events_service_pb2.DeleteReportRequest, _events_service_pb2.DeleteReportResponse]  # type: ignore[assignment]
+    GetUsage: _aio.UnaryUnaryMultiCallable[_events_service_pb2.GetUsageRequest, _events_service_pb2.GetUsageResponse]  # type: ignore[assignment]
+    """What a tenant, or all tenants of an account, have used in a month."""
 
 class EventsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Internal: the event log and webhook endpoints, for ingest. A request names a tenant, or an account
@@ -321,5 +325,13 @@ class EventsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _events_service_pb2.DeleteReportRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_events_service_pb2.DeleteReportResponse, _abc.Awaitable[_events_service_pb2.DeleteReportResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetUsage(
+        self,
+        request: _events_service_pb2.GetUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.GetUsageResponse, _abc.Awaitable[_events_service_pb2.GetUsageResponse]]:
+        """What a tenant, or all tenants of an account, have used in a month."""
 
 def add_EventsServiceServicer_to_server(servicer: EventsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

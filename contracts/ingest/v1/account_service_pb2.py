@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)contracts/ingest/v1/account_service.proto\x12\x13\x63ontracts.ingest.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb2\x01\n\x0b\x41\x63\x63ountInfo\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04plan\x18\x03 \x01(\t\x12\x15\n\rbilling_email\x18\x04 \x01(\t\x12\x0e\n\x06status\x18\x05 \x01(\t\x12\x15\n\rstatus_reason\x18\x06 \x01(\t\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x62rand\x18\x08 \x01(\t\"X\n\x14\x43reateAccountRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04plan\x18\x02 \x01(\t\x12\x15\n\rbilling_email\x18\x03 \x01(\t\x12\r\n\x05\x62rand\x18\x04 \x01(\t\"J\n\x15\x43reateAccountResponse\x12\x31\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32 .contracts.ingest.v1.AccountInfo\"J\n\x13ListAccountsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"c\n\x14ListAccountsResponse\x12\x32\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32 .contracts.ingest.v1.AccountInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\x11GetAccountRequest\x12\n\n\x02id\x18\x01 \x01(\t\"G\n\x12GetAccountResponse\x12\x31\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32 .contracts.ingest.v1.AccountInfo\"\xa6\x01\n\x14UpdateAccountRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\x04name\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x11\n\x04plan\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x1a\n\rbilling_email\x18\x04 \x01(\tH\x02\x88\x01\x01\x12\x12\n\x05\x62rand\x18\x05 \x01(\tH\x03\x88\x01\x01\x42\x07\n\x05_nameB\x07\n\x05_planB\x10\n\x0e_billing_emailB\x08\n\x06_brand\"J\n\x15UpdateAccountResponse\x12\x31\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32 .contracts.ingest.v1.AccountInfo\"\"\n\x14\x44\x65leteAccountRequest\x12\n\n\x02id\x18\x01 \x01(\t\"#\n\x15\x44\x65leteAccountResponse\x12\n\n\x02id\x18\x01 \x01(\t\"3\n\x15SuspendAccountRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"K\n\x16SuspendAccountResponse\x12\x31\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32 .contracts.ingest.v1.AccountInfo\"\"\n\x14ResumeAccountRequest\x12\n\n\x02id\x18\x01 \x01(\t\"J\n\x15ResumeAccountResponse\x12\x31\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32 .contracts.ingest.v1.AccountInfo2\xdf\x05\n\x0e\x41\x63\x63ountService\x12\x66\n\rCreateAccount\x12).contracts.ingest.v1.CreateAccountRequest\x1a*.contracts.ingest.v1.CreateAccountResponse\x12\x63\n\x0cListAccounts\x12(.contracts.ingest.v1.ListAccountsRequest\x1a).contracts.ingest.v1.ListAccountsResponse\x12]\n\nGetAccount\x12&.contracts.ingest.v1.GetAccountRequest\x1a\'.contracts.ingest.v1.GetAccountResponse\x12\x66\n\rUpdateAccount\x12).contracts.ingest.v1.UpdateAccountRequest\x1a*.contracts.ingest.v1.UpdateAccountResponse\x12\x66\n\rDeleteAccount\x12).contracts.ingest.v1.DeleteAccountRequest\x1a*.contracts.ingest.v1.DeleteAccountResponse\x12i\n\x0eSuspendAccount\x12*.contracts.ingest.v1.SuspendAccountRequest\x1a+.contracts.ingest.v1.SuspendAccountResponse\x12\x66\n\rResumeAccount\x12).contracts.ingest.v1.ResumeAccountRequest\x1a*.contracts.ingest.v1.ResumeAccountResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)contracts/ingest/v1/account_service.proto\x12\x13\x63ontracts.ingest.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc6\x01\n\x0b\x41\x63\x63ountInfo\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04plan\x18\x03 \x01(\t\x12\x15\n\rbilling_email\x18\x04 \x01(\t\x12\x0e\n\x06status\x18\x05 \x01(\t\x12\x15\n\rstatus_reason\x18\x06 \x01(\t\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x62rand\x18\x08 \x01(\t\x12\x12\n\nbilling_id\x18\t \x01(\t\"l\n\x14\x43reateAccountRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04plan\x18\x02 \x01(\t\x12\x15\n\rbilling_email\x18\x03 \x01(\t\x12\r\n\x05\x62rand\x18\x04 \x01(\t\x12\x12\n\nbilling_id\x18\x05 \x01(\t\"J\n\x15\x43reateAccountResponse\x12\x31\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32 .contracts.ingest.v1.AccountInfo\"J\n\x13ListAccountsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"c\n\x14ListAccountsResponse\x12\x32\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32 .contracts.ingest.v1.AccountInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\x11GetAccountRequest\x12\n\n\x02id\x18\x01 \x01(\t\"G\n\x12GetAccountResponse\x12\x31\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32 .contracts.ingest.v1.AccountInfo\"\xce\x01\n\x14UpdateAccountRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\x04name\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x11\n\x04plan\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x1a\n\rbilling_email\x18\x04 \x01(\tH\x02\x88\x01\x01\x12\x12\n\x05\x62rand\x18\x05 \x01(\tH\x03\x88\x01\x01\x12\x17\n\nbilling_id\x18\x06 \x01(\tH\x04\x88\x01\x01\x42\x07\n\x05_nameB\x07\n\x05_planB\x10\n\x0e_billing_emailB\x08\n\x06_brandB\r\n\x0b_billing_id\"J\n\x15UpdateAccountResponse\x12\x31\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32 .contracts.ingest.v1.AccountInfo\"\"\n\x14\x44\x65leteAccountRequest\x12\n\n\x02id\x18\x01 \x01(\t\"#\n\x15\x44\x65leteAccountResponse\x12\n\n\x02id\x18\x01 \x01(\t\"3\n\x15SuspendAccountRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"K\n\x16SuspendAccountResponse\x12\x31\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32 .contracts.ingest.v1.AccountInfo\"\"\n\x14ResumeAccountRequest\x12\n\n\x02id\x18\x01 \x01(\t\"J\n\x15ResumeAccountResponse\x12\x31\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32 .contracts.ingest.v1.AccountInfo2\xdf\x05\n\x0e\x41\x63\x63ountService\x12\x66\n\rCreateAccount\x12).contracts.ingest.v1.CreateAccountRequest\x1a*.contracts.ingest.v1.CreateAccountResponse\x12\x63\n\x0cListAccounts\x12(.contracts.ingest.v1.ListAccountsRequest\x1a).contracts.ingest.v1.ListAccountsResponse\x12]\n\nGetAccount\x12&.contracts.ingest.v1.GetAccountRequest\x1a\'.contracts.ingest.v1.GetAccountResponse\x12\x66\n\rUpdateAccount\x12).contracts.ingest.v1.UpdateAccountRequest\x1a*.contracts.ingest.v1.UpdateAccountResponse\x12\x66\n\rDeleteAccount\x12).contracts.ingest.v1.DeleteAccountRequest\x1a*.contracts.ingest.v1.DeleteAccountResponse\x12i\n\x0eSuspendAccount\x12*.contracts.ingest.v1.SuspendAccountRequest\x1a+.contracts.ingest.v1.SuspendAccountResponse\x12\x66\n\rResumeAccount\x12).contracts.ingest.v1.ResumeAccountRequest\x1a*.contracts.ingest.v1.ResumeAccountResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,35 +33,35 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'contracts.ingest.v1.account
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ACCOUNTINFO']._serialized_start=100
-  _globals['_ACCOUNTINFO']._serialized_end=278
-  _globals['_CREATEACCOUNTREQUEST']._serialized_start=280
-  _globals['_CREATEACCOUNTREQUEST']._serialized_end=368
-  _globals['_CREATEACCOUNTRESPONSE']._serialized_start=370
-  _globals['_CREATEACCOUNTRESPONSE']._serialized_end=444
-  _globals['_LISTACCOUNTSREQUEST']._serialized_start=446
-  _globals['_LISTACCOUNTSREQUEST']._serialized_end=520
-  _globals['_LISTACCOUNTSRESPONSE']._serialized_start=522
-  _globals['_LISTACCOUNTSRESPONSE']._serialized_end=621
-  _globals['_GETACCOUNTREQUEST']._serialized_start=623
-  _globals['_GETACCOUNTREQUEST']._serialized_end=654
-  _globals['_GETACCOUNTRESPONSE']._serialized_start=656
-  _globals['_GETACCOUNTRESPONSE']._serialized_end=727
-  _globals['_UPDATEACCOUNTREQUEST']._serialized_start=730
-  _globals['_UPDATEACCOUNTREQUEST']._serialized_end=896
-  _globals['_UPDATEACCOUNTRESPONSE']._serialized_start=898
-  _globals['_UPDATEACCOUNTRESPONSE']._serialized_end=972
-  _globals['_DELETEACCOUNTREQUEST']._serialized_start=974
-  _globals['_DELETEACCOUNTREQUEST']._serialized_end=1008
-  _globals['_DELETEACCOUNTRESPONSE']._serialized_start=1010
-  _globals['_DELETEACCOUNTRESPONSE']._serialized_end=1045
-  _globals['_SUSPENDACCOUNTREQUEST']._serialized_start=1047
-  _globals['_SUSPENDACCOUNTREQUEST']._serialized_end=1098
-  _globals['_SUSPENDACCOUNTRESPONSE']._serialized_start=1100
-  _globals['_SUSPENDACCOUNTRESPONSE']._serialized_end=1175
-  _globals['_RESUMEACCOUNTREQUEST']._serialized_start=1177
-  _globals['_RESUMEACCOUNTREQUEST']._serialized_end=1211
-  _globals['_RESUMEACCOUNTRESPONSE']._serialized_start=1213
-  _globals['_RESUMEACCOUNTRESPONSE']._serialized_end=1287
-  _globals['_ACCOUNTSERVICE']._serialized_start=1290
-  _globals['_ACCOUNTSERVICE']._serialized_end=2025
+  _globals['_ACCOUNTINFO']._serialized_end=298
+  _globals['_CREATEACCOUNTREQUEST']._serialized_start=300
+  _globals['_CREATEACCOUNTREQUEST']._serialized_end=408
+  _globals['_CREATEACCOUNTRESPONSE']._serialized_start=410
+  _globals['_CREATEACCOUNTRESPONSE']._serialized_end=484
+  _globals['_LISTACCOUNTSREQUEST']._serialized_start=486
+  _globals['_LISTACCOUNTSREQUEST']._serialized_end=560
+  _globals['_LISTACCOUNTSRESPONSE']._serialized_start=562
+  _globals['_LISTACCOUNTSRESPONSE']._serialized_end=661
+  _globals['_GETACCOUNTREQUEST']._serialized_start=663
+  _globals['_GETACCOUNTREQUEST']._serialized_end=694
+  _globals['_GETACCOUNTRESPONSE']._serialized_start=696
+  _globals['_GETACCOUNTRESPONSE']._serialized_end=767
+  _globals['_UPDATEACCOUNTREQUEST']._serialized_start=770
+  _globals['_UPDATEACCOUNTREQUEST']._serialized_end=976
+  _globals['_UPDATEACCOUNTRESPONSE']._serialized_start=978
+  _globals['_UPDATEACCOUNTRESPONSE']._serialized_end=1052
+  _globals['_DELETEACCOUNTREQUEST']._serialized_start=1054
+  _globals['_DELETEACCOUNTREQUEST']._serialized_end=1088
+  _globals['_DELETEACCOUNTRESPONSE']._serialized_start=1090
+  _globals['_DELETEACCOUNTRESPONSE']._serialized_end=1125
+  _globals['_SUSPENDACCOUNTREQUEST']._serialized_start=1127
+  _globals['_SUSPENDACCOUNTREQUEST']._serialized_end=1178
+  _globals['_SUSPENDACCOUNTRESPONSE']._serialized_start=1180
+  _globals['_SUSPENDACCOUNTRESPONSE']._serialized_end=1255
+  _globals['_RESUMEACCOUNTREQUEST']._serialized_start=1257
+  _globals['_RESUMEACCOUNTREQUEST']._serialized_end=1291
+  _globals['_RESUMEACCOUNTRESPONSE']._serialized_start=1293
+  _globals['_RESUMEACCOUNTRESPONSE']._serialized_end=1367
+  _globals['_ACCOUNTSERVICE']._serialized_start=1370
+  _globals['_ACCOUNTSERVICE']._serialized_end=2105
 # @@protoc_insertion_point(module_scope)

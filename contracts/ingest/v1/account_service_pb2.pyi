@@ -33,6 +33,7 @@ class AccountInfo(_message.Message):
     STATUS_REASON_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     BRAND_FIELD_NUMBER: _builtins.int
+    BILLING_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     plan: _builtins.str
@@ -42,6 +43,8 @@ class AccountInfo(_message.Message):
     status_reason: _builtins.str
     brand: _builtins.str
     """empty: that of the request's host"""
+    billing_id: _builtins.str
+    """in the billing system to which usage is exported"""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -55,10 +58,11 @@ class AccountInfo(_message.Message):
         status_reason: _builtins.str = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         brand: _builtins.str = ...,
+        billing_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["billing_email", b"billing_email", "brand", b"brand", "created_at", b"created_at", "id", b"id", "name", b"name", "plan", b"plan", "status", b"status", "status_reason", b"status_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["billing_email", b"billing_email", "billing_id", b"billing_id", "brand", b"brand", "created_at", b"created_at", "id", b"id", "name", b"name", "plan", b"plan", "status", b"status", "status_reason", b"status_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -72,11 +76,13 @@ class CreateAccountRequest(_message.Message):
     PLAN_FIELD_NUMBER: _builtins.int
     BILLING_EMAIL_FIELD_NUMBER: _builtins.int
     BRAND_FIELD_NUMBER: _builtins.int
+    BILLING_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     plan: _builtins.str
     billing_email: _builtins.str
     brand: _builtins.str
     """id of a brand"""
+    billing_id: _builtins.str
     def __init__(
         self,
         *,
@@ -84,10 +90,11 @@ class CreateAccountRequest(_message.Message):
         plan: _builtins.str = ...,
         billing_email: _builtins.str = ...,
         brand: _builtins.str = ...,
+        billing_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["billing_email", b"billing_email", "brand", b"brand", "name", b"name", "plan", b"plan"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["billing_email", b"billing_email", "billing_id", b"billing_id", "brand", b"brand", "name", b"name", "plan", b"plan"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -215,12 +222,14 @@ class UpdateAccountRequest(_message.Message):
     PLAN_FIELD_NUMBER: _builtins.int
     BILLING_EMAIL_FIELD_NUMBER: _builtins.int
     BRAND_FIELD_NUMBER: _builtins.int
+    BILLING_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     plan: _builtins.str
     billing_email: _builtins.str
     brand: _builtins.str
     """empty: none of its own"""
+    billing_id: _builtins.str
     def __init__(
         self,
         *,
@@ -229,13 +238,16 @@ class UpdateAccountRequest(_message.Message):
         plan: _builtins.str | None = ...,
         billing_email: _builtins.str | None = ...,
         brand: _builtins.str | None = ...,
+        billing_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_billing_email", b"_billing_email", "_brand", b"_brand", "_name", b"_name", "_plan", b"_plan", "billing_email", b"billing_email", "brand", b"brand", "name", b"name", "plan", b"plan"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_billing_email", b"_billing_email", "_billing_id", b"_billing_id", "_brand", b"_brand", "_name", b"_name", "_plan", b"_plan", "billing_email", b"billing_email", "billing_id", b"billing_id", "brand", b"brand", "name", b"name", "plan", b"plan"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_billing_email", b"_billing_email", "_brand", b"_brand", "_name", b"_name", "_plan", b"_plan", "billing_email", b"billing_email", "brand", b"brand", "id", b"id", "name", b"name", "plan", b"plan"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_billing_email", b"_billing_email", "_billing_id", b"_billing_id", "_brand", b"_brand", "_name", b"_name", "_plan", b"_plan", "billing_email", b"billing_email", "billing_id", b"billing_id", "brand", b"brand", "id", b"id", "name", b"name", "plan", b"plan"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__billing_email: _TypeAlias = _typing.Literal["billing_email"]  # noqa: Y015
     _WhichOneofArgType__billing_email: _TypeAlias = _typing.Literal["_billing_email", b"_billing_email"]  # noqa: Y015
+    _WhichOneofReturnType__billing_id: _TypeAlias = _typing.Literal["billing_id"]  # noqa: Y015
+    _WhichOneofArgType__billing_id: _TypeAlias = _typing.Literal["_billing_id", b"_billing_id"]  # noqa: Y015
     _WhichOneofReturnType__brand: _TypeAlias = _typing.Literal["brand"]  # noqa: Y015
     _WhichOneofArgType__brand: _TypeAlias = _typing.Literal["_brand", b"_brand"]  # noqa: Y015
     _WhichOneofReturnType__name: _TypeAlias = _typing.Literal["name"]  # noqa: Y015
@@ -244,6 +256,8 @@ class UpdateAccountRequest(_message.Message):
     _WhichOneofArgType__plan: _TypeAlias = _typing.Literal["_plan", b"_plan"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__billing_email) -> _WhichOneofReturnType__billing_email | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__billing_id) -> _WhichOneofReturnType__billing_id | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__brand) -> _WhichOneofReturnType__brand | None: ...
     @_typing.overload

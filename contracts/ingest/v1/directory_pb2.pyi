@@ -196,6 +196,7 @@ class Account(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     STATUS_REASON_FIELD_NUMBER: _builtins.int
     BRAND_FIELD_NUMBER: _builtins.int
+    BILLING_ID_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     version: _builtins.int
     deleted: _builtins.bool
@@ -207,6 +208,8 @@ class Account(_message.Message):
     """why it is suspended"""
     brand: _builtins.str
     """id of a Brand, or table of OBM_BRANDS_FILE; empty: the default"""
+    billing_id: _builtins.str
+    """in the billing system to which usage is exported"""
     def __init__(
         self,
         *,
@@ -219,10 +222,11 @@ class Account(_message.Message):
         status: Global___AccountStatus.ValueType = ...,
         status_reason: _builtins.str = ...,
         brand: _builtins.str = ...,
+        billing_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "billing_email", b"billing_email", "brand", b"brand", "deleted", b"deleted", "name", b"name", "plan", b"plan", "status", b"status", "status_reason", b"status_reason", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "billing_email", b"billing_email", "billing_id", b"billing_id", "brand", b"brand", "deleted", b"deleted", "name", b"name", "plan", b"plan", "status", b"status", "status_reason", b"status_reason", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,6 +10,7 @@ from services.events.api.event_streams import EventStreamRpcs
 from services.events.api.exports import ExportRpcs
 from services.events.api.metrics import MetricsRpcs
 from services.events.api.reports import ReportRpcs
+from services.events.api.usage import UsageRpcs
 from services.events.api.webhook_events import WebhookEventRpcs
 from services.events.api.webhook_recoveries import WebhookRecoveryRpcs
 from services.events.api.webhook_secrets import WebhookSecretRpcs
@@ -19,6 +20,7 @@ from services.events.api.webhooks import WebhookDependencies, WebhookRpcs
 class EventsServicer(
     EmailRpcs,
     MetricsRpcs,
+    UsageRpcs,
     EventStreamRpcs,
     ExportRpcs,
     ReportRpcs,

@@ -37,6 +37,7 @@ from services.events.loops.account_backfill import AccountBackfill
 from services.events.loops.figures import FigureFolding
 from services.events.loops.partition_maintenance import PartitionMaintenance
 from services.events.loops.reports import ReportPublisher
+from services.events.loops.usage_thresholds import UsageThresholds
 from services.events.loops.webhook_dispatcher import WebhookConfig, WebhookDispatcher
 from services.events.loops.webhook_recovery import WebhookRecovery
 from services.events.settings import Settings
@@ -48,6 +49,7 @@ RECOVERY_INTERVAL_S = 1.0
 FOLD_INTERVAL_S = 1.0
 NOTICE_INTERVAL_S = 5.0
 REPORT_INTERVAL_S = 5.0
+THRESHOLDS_INTERVAL_S = 3.0
 # To plan a batch statement over day partitions each time would cost more than to run it.
 SESSION_SETTINGS = {"plan_cache_mode": "force_generic_plan"}
 
@@ -122,7 +124,11 @@ def create_dependencies(settings: Settings) -> Dependencies:
     allowed = parse_networks(settings.webhook_allowed_networks)
     brands = TenantBrands(read_brands(settings.brands_file), kafka)
     client = WebhookClient(allowed, timeout_s=settings.webhook_timeout_s)
-    config = webhook_config(settings)
+    webhooks = WebhookDispatcher(
+        database, outbox,
+        client=client, brands=brands, secrets=secrets, health=health,
+        config=webhook_config(settings),
+    )  # fmt: skip
     return Dependencies(
         settings,
         health,
@@ -132,15 +138,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
         outbox,
         secrets,
         client,
-        WebhookDispatcher(
-            database,
-            outbox,
-            client=client,
-            brands=brands,
-            secrets=secrets,
-            health=health,
-            config=config,
-        ),
+        webhooks,
         create_links(
             settings, kafka, database=database, outbox=outbox, health=health, brands=brands
         ),
@@ -231,6 +229,9 @@ def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
         on_queued=deps.webhooks.wake,
     )
     figures = FigureFolding(deps.figures_lease)
+    thresholds = UsageThresholds(
+        deps.figures_lease, deps.outbox, deps.health, deps.plans.prices, deps.plans.plan_of
+    )
     actions = [
         *deps.outbox.loop_actions(SWEEP_INTERVAL_S),
         (DAY_S, retention.run_once),
@@ -240,6 +241,7 @@ def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
         (DAY_S, figures.delete_expired),
         *deps.exports.actions,
         (REPORT_INTERVAL_S, create_reports(deps).run_once),
+        (THRESHOLDS_INTERVAL_S, thresholds.run_once),
     ]
     if deps.notices is not None:
         actions.append((NOTICE_INTERVAL_S, deps.notices.loop.run_once))

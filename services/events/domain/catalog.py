@@ -4,7 +4,10 @@ The data of an event has its own recipient and the To field, so it never reveals
 recipient.
 """
 
+from collections.abc import Callable
 from typing import Any
+
+from google.protobuf.message import Message
 
 from contracts.delivery.v1.events_pb2 import (
     AttemptOutcome,
@@ -20,6 +23,7 @@ from contracts.events.v1.events_pb2 import (
     RecipientUnsubscribed,
     ReportReady,
     TrackingHit,
+    UsageThresholdReached,
     WebhookDisabled,
 )
 from contracts.ingest.v1.events_pb2 import DomainChanged, MessageAccepted, RecipientType
@@ -46,6 +50,7 @@ from services.events.domain.resource_data import (
     report_data,
     standing_data,
     suppression_data,
+    usage_data,
 )
 
 CLOSED_TYPES = {
@@ -74,6 +79,7 @@ PUBLIC_TYPES = {
     EventKind.WEBHOOK_DISABLED: "webhook.disabled",
     EventKind.WEBHOOK_TEST: "webhook.test",
     EventKind.REPORT: "report.ready",
+    EventKind.USAGE: "usage.threshold",
 }
 # Resend's type.
 SUPPRESSED_DATA = {
@@ -128,20 +134,23 @@ def event_type_of(log_event: LogEvent, *, is_public: bool) -> str:
     )
 
 
+DATA_OF_RESOURCES: dict[type[Message], Callable[[Any], EventData]] = {
+    DomainChanged: domain_data,
+    SuppressionChanged: suppression_data,
+    StandingChanged: standing_data,
+    ReportReady: report_data,
+    UsageThresholdReached: usage_data,
+}
+
+
 def event_data_of(
     log_event: LogEvent, accepted: MessageAccepted | None, *, public_seq: int
 ) -> EventData:
     """The `data` of an event; accepted: of its message, None if unknown."""
     if isinstance(log_event.payload, WebhookDisabled):
         return {"webhook_id": log_event.subject_id, "reason": log_event.payload.reason}
-    if isinstance(log_event.payload, DomainChanged):
-        return domain_data(log_event.payload)
-    if isinstance(log_event.payload, SuppressionChanged):
-        return suppression_data(log_event.payload)
-    if isinstance(log_event.payload, StandingChanged):
-        return standing_data(log_event.payload)
-    if isinstance(log_event.payload, ReportReady):
-        return report_data(log_event.payload)
+    if data_of := DATA_OF_RESOURCES.get(type(log_event.payload)):
+        return data_of(log_event.payload)
     data = common_data(log_event, accepted)
     if public_seq and log_event.email_id:
         data["seq"] = public_seq

@@ -12,6 +12,7 @@ from contracts.events.v1.events_pb2 import (
     MessageOpened,
     RecipientUnsubscribed,
     ReportReady,
+    UsageThresholdReached,
     WebhookDisabled,
 )
 from contracts.ingest.v1.events_pb2 import DomainChanged, MessageAccepted
@@ -49,6 +50,7 @@ class EventKind(IntEnum):
     UNSUBSCRIBED = 15
     STANDING = 16
     REPORT = 17
+    USAGE = 18
 
 
 class StatusRank(IntEnum):
@@ -98,9 +100,9 @@ PARTITIONED_KINDS = frozenset(
 
 
 class LogEvent(NamedTuple):
-    """subject_id: of the message, the webhook endpoint, the domain or the suppression. email_id and
-    recipient: empty for all but the first. step: the position among the events of the message, in
-    causal order."""
+    """subject_id: of the message, the webhook endpoint, the domain, the suppression or the account.
+    email_id and recipient: empty for all but the first. step: the position among the events of the
+    message, in causal order."""
 
     payload: Message
     kind: EventKind
@@ -179,6 +181,7 @@ EVENT_CLASSES: dict[EventKind, type[Message]] = {
     EventKind.SUPPRESSION: SuppressionChanged,
     EventKind.STANDING: StandingChanged,
     EventKind.REPORT: ReportReady,
+    EventKind.USAGE: UsageThresholdReached,
 }
 ALL_EVENTS = tuple(dict.fromkeys(EVENT_CLASSES.values()))
 
@@ -186,16 +189,8 @@ ALL_EVENTS = tuple(dict.fromkeys(EVENT_CLASSES.values()))
 def log_event_of(event: Any) -> LogEvent:  # noqa: ANN401 - one of MESSAGE_EVENTS, or one without a message
     """The log event of an event. Raises ValueError if its identity is incomplete."""
     identifier = event_id(event)
-    if type(event) is WebhookDisabled:
-        return endpoint_log_event(event, EventKind.WEBHOOK_DISABLED, identifier)
-    if type(event) is DomainChanged:
-        return domain_log_event(event, identifier)
-    if type(event) is SuppressionChanged:
-        return suppression_log_event(event, identifier)
-    if type(event) is StandingChanged:
-        return standing_log_event(event, identifier)
-    if type(event) is ReportReady:
-        return report_log_event(event, identifier)
+    if make := WITHOUT_MESSAGE.get(type(event)):
+        return make(event, identifier)
     kind, placement = MESSAGE_EVENTS[type(event)]
     context = event.context if kind in WITH_CONTEXT else event
     email_id = context.email_id
@@ -240,6 +235,28 @@ def report_log_event(event: ReportReady, identifier: str) -> LogEvent:
         event, EventKind.REPORT, identifier, event.report_id, event.tenant_id, "", "",
         StatusRank.UNKNOWN, 0,
     )  # fmt: skip
+
+
+def usage_log_event(event: UsageThresholdReached, identifier: str) -> LogEvent:
+    """It is about the account, and the account's own."""
+    return LogEvent(
+        event, EventKind.USAGE, identifier, event.account_id, event.account_id, "", "",
+        StatusRank.UNKNOWN, 0,
+    )  # fmt: skip
+
+
+def disabled_log_event(event: WebhookDisabled, identifier: str) -> LogEvent:
+    return endpoint_log_event(event, EventKind.WEBHOOK_DISABLED, identifier)
+
+
+WITHOUT_MESSAGE: dict[type[Message], Callable[[Any, str], LogEvent]] = {
+    WebhookDisabled: disabled_log_event,
+    DomainChanged: domain_log_event,
+    SuppressionChanged: suppression_log_event,
+    StandingChanged: standing_log_event,
+    ReportReady: report_log_event,
+    UsageThresholdReached: usage_log_event,
+}
 
 
 def is_logged(log_event: LogEvent) -> bool:

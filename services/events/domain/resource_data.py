@@ -1,5 +1,5 @@
-"""The data of the public events that are not of emails: of domains, suppressions, tenants and
-reports."""
+"""The data of the public events that are not of emails: of domains, suppressions, tenants, reports
+and accounts."""
 
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from contracts.events.v1.events_pb2 import ReportReady
+from contracts.events.v1.events_pb2 import ReportReady, UsageThresholdReached
 from contracts.ingest.v1.events_pb2 import DomainChanged
 from contracts.router.v1.events_pb2 import SuppressionChanged
 from contracts.router.v1.policies_pb2 import StandingChanged
@@ -64,6 +64,19 @@ def report_data(event: ReportReady) -> EventData:
         "period_start": format_time_ms(event.period_start_ms),
         "period_end": format_time_ms(event.period_end_ms),
         "figures": msgspec.json.decode(event.figures or "null"),
+    }
+
+
+def usage_data(event: UsageThresholdReached) -> EventData:
+    return {
+        "account_id": event.account_id,
+        "meter": event.meter,
+        "period": event.month,
+        "percent": event.percent,
+        "used": event.used,
+        "limit": event.limit,
+        "plan": event.plan,
+        "reached_at": format_time_ms(milliseconds_of(event.reached_at)),
     }
 
 

@@ -9,7 +9,8 @@ from kernel.failpoint import failpoint
 from kernel.lease import Lease
 from services.events.domain.figures.definitions import DAYS_KEPT_DAYS, HOURS_KEPT_DAYS
 from services.events.domain.figures.facts import HOUR_MS
-from services.events.store.figures import folding
+from services.events.domain.usage import MONTHS_KEPT, earlier
+from services.events.store.figures import folding, usage
 
 BATCH = 5_000
 EXPIRED_BATCH = 1_000
@@ -62,4 +63,12 @@ class FigureFolding:
                 async with self.lease.transaction() as tx:
                     deleted = await folding.delete_expired(
                         tx, table, span=span, before=before[span], limit=EXPIRED_BATCH
+                    )
+        month = earlier(clock.now().date().replace(day=1), MONTHS_KEPT)
+        for table in usage.TABLES:
+            deleted = EXPIRED_BATCH
+            while self.lease.fence is not None and deleted == EXPIRED_BATCH:
+                async with self.lease.transaction() as tx:
+                    deleted = await usage.delete_expired(
+                        tx, table, before=month, limit=EXPIRED_BATCH
                     )

@@ -5,9 +5,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from functools import partial
+from typing import Any
 
-from contracts.ingest.v1.events_pb2 import MessageAccepted
 from contracts.kernel.v1.outbox_pb2 import Outgoing
 from kernel import clock, metrics
 from kernel.batch_pacer import BatchPacer
@@ -18,25 +18,25 @@ from kernel.failpoint import failpoint
 from kernel.group_commit import GroupCommit
 from kernel.health import DependencyHealth
 from kernel.ids import uuid7_text
-from kernel.outbox import RECORD_BYTES, Outbox
+from kernel.outbox import Outbox
 from kernel.telemetry import record_span
 from kernel.topics import encode
 from services.ingest.api.access import AccessControl, Principal
 from services.ingest.api.idempotency import AcceptResult, Idempotency, concurrent_request, replay
+from services.ingest.api.plan_admission import PlanAdmission, QuotaLimit
+from services.ingest.api.sealed_email import AcceptRequest, SealedEmail, email_row, quotas_of
 from services.ingest.api.senders import Senders
 from services.ingest.domain import accepted_event
 from services.ingest.domain.priority import BulkClassifier
 from services.ingest.domain.problem import Problem, unavailable
 from services.ingest.domain.schedule import RetentionConfig
-from services.ingest.domain.valid_email import Recipient, ValidEmail
+from services.ingest.domain.valid_email import ValidEmail
 from services.ingest.store.acceptance import (
     AcceptanceStore,
     AcceptWrite,
-    EmailRow,
     IdempotencyConflict,
     IdempotencyKey,
     IdempotencyRecord,
-    MessageRow,
 )
 from services.ingest.store.backpressure import Backpressure
 
@@ -52,33 +52,6 @@ NOT_ACCEPTED = "The service is temporarily unavailable; nothing was accepted."
 
 logger = logging.getLogger(__name__)
 count = metrics.accepted.labels("api").inc
-
-
-class SealedEmail(NamedTuple):
-    """An encrypted email with its ids, ready to be committed."""
-
-    body: SealedContent
-    first: MessageAccepted
-    recipients: Sequence[tuple[str, Recipient]]
-    scheduled_at: datetime | None
-
-    @property
-    def email_id(self) -> str:
-        return self.first.context.email_id
-
-    @property
-    def size(self) -> int:
-        """Octets to write: the body once, and one event per recipient."""
-        return len(self.body.sealed) + len(self.recipients) * (RECORD_BYTES + self.first.ByteSize())
-
-
-class AcceptRequest(NamedTuple):
-    """The emails of one request, its response and its idempotency record."""
-
-    emails: Sequence[SealedEmail]
-    response: bytes
-    traceparent: str
-    key: IdempotencyRecord | None
 
 
 Respond = Callable[[Sequence[SealedEmail]], bytes]
@@ -100,8 +73,10 @@ class Acceptance:
         retention: RetentionConfig,
         return_path_key: bytes,
         senders: Senders,
+        plans: PlanAdmission,
     ) -> None:
         self.senders = senders
+        self._plans = plans
         self._access = access
         self._store = store
         self._content = content
@@ -126,6 +101,7 @@ class Acceptance:
     def check_may_accept(self, principal: Principal) -> None:
         """Raises Problem if nothing is accepted now: 503 for all tenants, 429 or 403 for this."""
         self._access.check_sending(principal)
+        self._plans.check_feature(principal)
         self._backpressure.check(principal.tenant_id)
 
     async def accept(
@@ -143,10 +119,15 @@ class Acceptance:
         before: work that completes the emails; skipped if the request is a repeat.
         """
         self.check_may_accept(principal)
+        limits = self._plans.limits_of(principal)
+        submit = partial(
+            self._submit_admitted if limits else self._submit,
+            principal, valid, limits, respond=respond, traceparent=traceparent,
+        )  # fmt: skip
         if idempotency is None:
             if before is not None:
                 await before()
-            return await self._submit(principal, valid, respond=respond, traceparent=traceparent)
+            return await submit()
         name = IdempotencyKey(
             principal.tenant_id, principal.test, idempotency.route, idempotency.key
         )
@@ -155,13 +136,12 @@ class Acceptance:
             raise concurrent_request()
         self._in_flight.add(name)
         try:
-            if before is not None:
+            if before is not None or limits:  # a repeat is no further use of a quota
                 if repeated := await self._find_repeated(record):
                     return repeated
-                await before()
-            return await self._submit(
-                principal, valid, respond=respond, traceparent=traceparent, key=record
-            )
+                if before is not None:
+                    await before()
+            return await submit(key=record)
         finally:
             self._in_flight.discard(name)
 
@@ -182,10 +162,23 @@ class Acceptance:
             await group.wait_idle()
         await self._backpressure.save_counts()
 
+    async def _submit_admitted(
+        self,
+        principal: Principal,
+        valid: Sequence[ValidEmail],
+        limits: Sequence[QuotaLimit],
+        **options: Any,  # noqa: ANN401 - of _submit
+    ) -> AcceptResult:
+        """Raises Problem 429 beyond a quota."""
+        await self._plans.load(limits)
+        with self._plans.admitting(limits, sum([len(one.recipients) for one in valid])):
+            return await self._submit(principal, valid, limits, **options)
+
     async def _submit(
         self,
         principal: Principal,
         valid: Sequence[ValidEmail],
+        limits: Sequence[QuotaLimit],
         *,
         respond: Respond,
         traceparent: str,
@@ -201,7 +194,8 @@ class Acceptance:
         response = respond(emails)
         if key is not None:
             key = IdempotencyRecord(key.name, key.fingerprint, response)
-        accept_request = AcceptRequest(emails, response, traceparent, key)
+        quotas = [one.key for one in limits]
+        accept_request = AcceptRequest(emails, response, traceparent, key, quotas)
         size = sum([email.size for email in emails])
         try:
             result = await self._choose_group().submit(accept_request, size=size)
@@ -295,9 +289,10 @@ class Acceptance:
             email.first.context.content_bytes = len(email.body.sealed)
         failpoint("ingest.content_synced")
         records = (record for one in group for record in self._records(one))
-        rows = [_email_row(email) for email in emails]
+        rows = [email_row(email) for email in emails]
         keys = [one.key for one in group if one.key is not None]
-        entry = await self._store.write(AcceptWrite(keys, rows, records))
+        entry, used = await self._store.write(AcceptWrite(keys, rows, records, quotas_of(group)))
+        self._plans.usage.record(used)
         failpoint("ingest.accept.committed")
         self._outbox.publish_in_background(entry, self._kafka)
         messages = sum([len(email.recipients) for email in emails])
@@ -319,13 +314,3 @@ class Acceptance:
             )
             for message in messages:
                 yield encode(message, now, trace)
-
-
-def _email_row(email: SealedEmail) -> EmailRow:
-    return EmailRow(
-        email_id=email.email_id,
-        tenant_id=email.first.context.tenant_id,
-        accepted=email.first.SerializeToString(),
-        scheduled_at=email.scheduled_at,
-        messages=[MessageRow(one, to.address, to.type) for one, to in email.recipients],
-    )

@@ -1,7 +1,7 @@
 """Authentication, permissions and rate limits of API keys."""
 
 from collections.abc import Callable, Container
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from contracts.ingest.v1.directory_pb2 import ApiKey, Domain, Mailbox, Tenant
 from kernel import clock
@@ -33,13 +33,14 @@ _STATUSES = {"missing": (401, "missing_api_key"), "restricted": (401, "restricte
 class Principal(NamedTuple):
     """An authenticated API key with its tenant, or with the one that the key of an account or an
     operator names. mailbox: of a login by SMTP without an API key; `key` then has its rights, and
-    no id. request_id, client: for the audit log."""
+    no id. request_id, client: for the audit log. interface: by which it sends."""
 
     key: ApiKey
     tenant: Tenant
     mailbox: Mailbox | None = None
     request_id: str = ""
     client: str = ""
+    interface: Literal["api", "smtp"] = "api"
 
     @property
     def tenant_id(self) -> str:

@@ -14,6 +14,7 @@ from mail.address import AddressError
 from mail.records import DnsRecord
 from services.ingest.api.access import Principal
 from services.ingest.api.administration.base import Directory, paginate, query_or_503
+from services.ingest.api.administration.plans import Plans
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.callers import Caller, CallerKind, caller_kind_of, check_live
 from services.ingest.api.domain_requests import CreateDomainRequest, UpdateDomainRequest
@@ -83,6 +84,7 @@ class Domains:
     count_max: int
     brands: BrandResolver
     hosts: LinkHosts
+    plans: Plans
 
     async def list_all(self, principal: Principal) -> list[Domain]:
         """The domains that the tenant can send from."""
@@ -151,16 +153,27 @@ class Domains:
         domain.tracking_mode = mode_named(new.tracking_mode or "identified")
         await self._set_tracking_host(principal, domain, new.tracking_subdomain or "")
         domain.status = verification.VERIFIED if new.vouched else verification.NOT_STARTED
+        await self._add(principal, domain)
+        return await self.get(principal, domain.domain_id)
+
+    async def _add(self, principal: Principal, domain: Domain) -> None:
+        """Raises Problem."""
         try:
-            added = self.store.add(domain, count_max=self.count_max, actor=principal.caller.actor)
+            added = self.store.add(
+                domain,
+                count_max=self.count_max,
+                further_check=lambda tx: self.plans.check_room(
+                    tx, Domain, domain.account_id, pointers=["#/name"]
+                ),
+                actor=principal.caller.actor,
+            )
             await query_or_503(added)
         except TooManyDomains:  # others were added meanwhile
             raise too_many_domains(self.count_max) from None
         except DomainConflict:
-            detail = f"The domain {name} exists already. See GET /v1/domains."
+            detail = f"The domain {domain.name} exists already. See GET /v1/domains."
             fault = Fault("#/name", "already_exists", detail)
             raise Problem(409, "already_exists", detail=detail, faults=[fault]) from None
-        return await self.get(principal, domain.domain_id)
 
     async def verify(self, principal: Principal, domain_id: str) -> str:
         """Check the domain soon, and begin its schedule again. Raises Problem."""

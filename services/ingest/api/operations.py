@@ -22,6 +22,7 @@ from services.ingest.api.log_operations import OPERATIONS as OF_LOGS
 from services.ingest.api.operation import Operation
 from services.ingest.api.report_operations import OPERATIONS as OF_REPORTS
 from services.ingest.api.suppression_operations import OPERATIONS as OF_SUPPRESSIONS
+from services.ingest.api.usage_operations import OPERATIONS as OF_USAGE
 from services.ingest.api.webhook_operations import OPERATIONS as OF_WEBHOOKS
 
 ID = "01890000-0000-7000-8000-000000000000"
@@ -290,5 +291,6 @@ OPERATIONS = {
     **OF_LOGS,
     **OF_REPORTS,
     **OF_SUPPRESSIONS,
+    **OF_USAGE,
     **OF_WEBHOOKS,
 }

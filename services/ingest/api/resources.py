@@ -23,6 +23,7 @@ from services.ingest.api.scoring import Scoring
 from services.ingest.api.suppression_files import SuppressionFiles
 from services.ingest.api.suppressions import Suppressions
 from services.ingest.api.tenant_slots import TenantSlots
+from services.ingest.api.usage import UsageReports
 from services.ingest.api.webhook_events import WebhookEvents
 from services.ingest.api.webhooks import Webhooks
 from services.ingest.clients import ServiceClients
@@ -52,9 +53,10 @@ class Resources:
     pools: Pools
     overrides: Overrides
     sources: EgressSources
+    usage: UsageReports
 
 
-def create_resources(
+def create_resources(  # noqa: PLR0913 - what resources need
     clients: ServiceClients,
     emails: Emails,
     *,
@@ -63,8 +65,9 @@ def create_resources(
     suppression_files: SuppressionFiles,
     logs: RequestLogs,
     slots: TenantSlots,
+    requests_per_s: int,
 ) -> Resources:
-    """slots: of streams."""
+    """slots: of streams. requests_per_s: the limit of an API key."""
     directory, audit_log = administration.directory, administration.audit_log
     router = EgressRouterClient(clients)
     owners = Owners(directory, router)
@@ -90,4 +93,5 @@ def create_resources(
         pools=Pools(router, directory, audit_log, owners=owners),
         overrides=overrides,
         sources=EgressSources(router, directory, audit_log, overrides=overrides, owners=owners),
+        usage=UsageReports(clients, directory, administration.plans, rate=requests_per_s),
     )

@@ -10,12 +10,13 @@ import msgspec
 from kernel import clock
 from kernel.crypto import sha256
 from kernel.http_server import Receive
-from services.ingest.api.acceptance import Acceptance, SealedEmail
+from services.ingest.api.acceptance import Acceptance
 from services.ingest.api.access import Principal
 from services.ingest.api.fetcher import AttachmentFetcher
 from services.ingest.api.http import BATCH_BYTES_MAX, Request, check_size, read_body
 from services.ingest.api.idempotency import AcceptResult, Idempotency
 from services.ingest.api.responses import JSON, Headers, encode
+from services.ingest.api.sealed_email import SealedEmail
 from services.ingest.api.senders import batch_faults, check_senders, index_of
 from services.ingest.domain.attachments import FetchPolicy
 from services.ingest.domain.email import decode_batch, decode_email, decode_raw

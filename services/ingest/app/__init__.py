@@ -33,6 +33,7 @@ from services.ingest.api.senders import Senders
 from services.ingest.api.sending import SendHandler
 from services.ingest.api.submission.listeners import create_submission, smtp_host
 from services.ingest.api.tenant_slots import TenantSlots
+from services.ingest.app.acceptance import create_acceptance
 from services.ingest.app.dependencies import Dependencies, create_dependencies
 from services.ingest.app.domains import create_domain_loops, create_domain_service
 from services.ingest.app.listeners import (
@@ -42,18 +43,16 @@ from services.ingest.app.listeners import (
 )
 from services.ingest.app.message_audit import create_message_audit
 from services.ingest.app.suppressions import create_import_loops, create_suppression_files
+from services.ingest.app.usage import create_usage_loops
 from services.ingest.domain.attachments import FETCH_DISABLED, FetchPolicy
 from services.ingest.domain.body_memory import BodyMemory
-from services.ingest.domain.priority import BulkClassifier
 from services.ingest.domain.rate_limiter import RateLimiter
 from services.ingest.domain.reserved import RecipientDomains
-from services.ingest.domain.schedule import RetentionConfig
 from services.ingest.domain.tracking_host import LinkHosts
 from services.ingest.handlers import Handlers, on_certificate
 from services.ingest.loops.directory_publisher import DirectoryPublisher
 from services.ingest.loops.partition_maintenance import PartitionMaintenance
 from services.ingest.settings import Settings
-from services.ingest.store.acceptance import AcceptanceStore
 from services.ingest.store.backpressure import Backpressure
 from services.ingest.store.content_usage import ContentUsage
 from services.ingest.store.credential_usage import CredentialUsage
@@ -86,7 +85,9 @@ def create_service(settings: Settings) -> Service:
     access = AccessControl(directory_cache, limiter, deps.secrets, bodies=bodies)
     hosts = LinkHosts(directory_cache.tracking_host, is_certified=bool(settings.acme_directory))
     senders = Senders(access.sending_domain_of, brands, hosts)
-    acceptance = create_acceptance(deps, access=access, backpressure=backpressure, senders=senders)
+    acceptance = create_acceptance(
+        deps, directory_cache, access=access, backpressure=backpressure, senders=senders
+    )
     audits = create_audit_store(deps)
     register_consumers(deps, Handlers(audits))
     return Service(
@@ -162,7 +163,7 @@ def create_servers(
         administration=create_administration(deps, directory, brands),
         domains=create_domain_service(deps, emails, directory, brands=brands, hosts=hosts),
         suppression_files=create_suppression_files(deps, access),
-        logs=RequestLogs(deps.request_list),
+        logs=RequestLogs(deps.request_list), requests_per_s=settings.key_rate_limit_per_s,
         slots=TenantSlots(settings.event_streams_max, settings.tenant_event_streams_max),
     )  # fmt: skip
     rest = create_rest_app(RestDependencies(RestAccess(access), send_handler, resources))
@@ -252,36 +253,6 @@ def create_backpressure(deps: Dependencies) -> Backpressure:
     )
 
 
-def create_acceptance(
-    deps: Dependencies,
-    *,
-    access: AccessControl,
-    backpressure: Backpressure,
-    senders: Senders,
-) -> Acceptance:
-    settings = deps.settings
-    return Acceptance(
-        access=access,
-        store=AcceptanceStore(
-            deps.system_database,
-            deps.outbox,
-            audit_after_s=settings.audit_open_after_s,
-            idempotency_retention_s=settings.idempotency_retention_hours * 3600,
-        ),
-        content=deps.content,
-        outbox=deps.outbox,
-        backpressure=backpressure,
-        kafka=deps.kafka_health,
-        bulk_classifier=BulkClassifier(settings.bulk_threshold),
-        retention=RetentionConfig(
-            timedelta(hours=settings.message_lifetime_hours),
-            timedelta(days=settings.content_retention_margin_days),
-        ),
-        return_path_key=deps.return_path_key,
-        senders=senders,
-    )
-
-
 def create_maintenance_loops(
     deps: Dependencies, audits: MessageAuditStore, backpressure: Backpressure
 ) -> list[Loop]:
@@ -315,4 +286,5 @@ def create_maintenance_loops(
         *create_loops([(REQUEST_LOG_INTERVAL_S, deps.request_log.write)], DependencyHealth()),
         *create_loops([(settings.audit_interval_s, audit.run_once)], DependencyHealth()),
         *create_loops(actions, deps.health),
+        *create_usage_loops(deps),
     ]

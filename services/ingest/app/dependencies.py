@@ -26,6 +26,8 @@ from kernel.rpc import RpcClient
 from kernel.service import close_in_order
 from mail.reachable import address_policy, parse_networks
 from services.ingest.clients import ServiceClient, ServiceClients
+from services.ingest.clients.billing import BillingClient
+from services.ingest.domain.usage_export import URLS
 from services.ingest.settings import Settings
 from services.ingest.store.directory import KINDS as DIRECTORY
 from services.ingest.store.directory import DirectoryStore
@@ -65,6 +67,7 @@ class Dependencies:
     brands: Brands
     prices: PriceBook
     request_log: RequestLog
+    billing: BillingClient | None
 
     @property
     def request_list(self) -> RequestList:
@@ -81,6 +84,7 @@ class Dependencies:
             self.kafka.close,
             self.clients.close,
             *([self.downloads.close] if self.downloads is not None else []),
+            *([self.billing.close] if self.billing is not None else []),
             self.tenant_database.close,
             self.system_database.close,
         )
@@ -116,12 +120,22 @@ def create_dependencies(settings: Settings) -> Dependencies:
         brands=brands,
         prices=read_prices(settings.prices_file),
         request_log=RequestLog(system),
+        billing=create_billing(settings),
     )
 
 
 def create_downloads(settings: Settings) -> Downloads:
     allowed = parse_networks(settings.attachment_fetch_allowed_networks)
     return Downloads(AddressResolver(address_policy(allowed)))
+
+
+def create_billing(settings: Settings) -> BillingClient | None:
+    """None if usage is not exported."""
+    if not (system := settings.usage_export):
+        return None
+    return BillingClient(
+        system, settings.usage_export_url or URLS[system], settings.usage_export_key
+    )
 
 
 def create_clients(settings: Settings) -> ServiceClients:

@@ -7,6 +7,7 @@ from kernel.resolver import AuthoritativeResolver, system_resolver
 from kernel.service import Loop, create_loops
 from mail.reachable import may_connect, parse_networks
 from services.ingest.api.administration.base import Directory
+from services.ingest.api.administration.plans import Plans
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.domains import Domains
 from services.ingest.api.emails import Emails
@@ -54,6 +55,7 @@ def create_domain_service(
         deps.settings.tenant_domains_max,
         brands,
         hosts,
+        Plans(deps.prices),
     )
 
 

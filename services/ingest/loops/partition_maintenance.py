@@ -36,6 +36,7 @@ class PartitionMaintenance:
             return
         keys = await self._store.expire_keys()
         await self._store.expire_content_usage()
+        await self._store.expire_resource_counts()
         await self._store.expire_audit_log()
         await self._store.expire_suppression_imports()
         await self._store.drop_requests()

@@ -1,6 +1,6 @@
 """Settings of ingest."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
@@ -204,6 +204,14 @@ class Settings(ListenerSettings):
     )
     audit_batch: int = Field(
         500, ge=1, le=500, description="Maximum number of messages per audit call, at most 500"
+    )
+    usage_export: Literal["", "stripe", "lago", "openmeter"] = Field(
+        "", description="Billing system to which usage is exported; empty: none"
+    )
+    usage_export_url: str = Field("", description="Its URL; empty: that of its provider")
+    usage_export_key: str = Field("", description="Its API key")
+    usage_export_interval_s: float = Field(
+        3600.0, gt=0, description="Interval in seconds between exports of usage"
     )
     directory_read_interval_s: float = Field(
         0.5,

@@ -1,14 +1,17 @@
 """Writes a group of accepted requests in one statement: keys, emails, messages, one outbox row.
 Further outbox rows follow in the same transaction."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from functools import cache
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from contracts.kernel.v1.outbox_pb2 import Outgoing
 from kernel.database import Database
 from kernel.outbox import ENTRY_BYTES_MAX, Outbox, OutboxEntry, OutboxRow, pack_rows
+from services.ingest.store.quotas import QuotaKey
 
 # Unnested arrays give one plan and one round trip for any group size. Ids and numbers are sent as
 # one text each and split here: PostgreSQL parses that faster than Python builds arrays. The caller
@@ -31,8 +34,7 @@ WITH new_emails AS (
     VALUES (%b, %b, now() + make_interval(secs => %b)) RETURNING id
 )
 """
-_PLAIN = "SELECT id, 0 FROM new_outbox"
-_KEYED = """
+_KEYS = """
 , new_keys AS (
     INSERT INTO ingest.idempotency AS stored
         (tenant_id, test, route, key, fingerprint, response, expires_at)
@@ -45,10 +47,27 @@ _KEYED = """
         WHERE stored.expires_at < now()
     RETURNING 1
 )
-SELECT id, (SELECT count(*) FROM new_keys) FROM new_outbox
 """
-ACCEPT_PLAIN = _ACCEPT + _PLAIN
-ACCEPT_KEYED = _ACCEPT + _KEYED
+# Of accounts with a hard quota only. The rows are sorted too; each is locked until the commit.
+_QUOTAS = """
+, new_quotas AS (
+    INSERT INTO ingest.quota_usage AS stored (account_id, period, messages)
+    SELECT * FROM unnest(%b::text[]::uuid[], %b::text[], %b::bigint[])
+    ON CONFLICT (account_id, period) DO UPDATE SET messages = stored.messages + excluded.messages
+    RETURNING account_id::text, period, messages
+)
+"""
+_COUNT_KEYS = "(SELECT count(*) FROM new_keys)"
+_USED = "(SELECT json_agg(json_build_array(account_id, period, messages)) FROM new_quotas)"
+
+
+@cache
+def accept_statement(*, keyed: bool, limited: bool) -> str:
+    """keyed: with idempotency keys. limited: with hard quotas."""
+    parts = _ACCEPT + (_KEYS if keyed else "") + (_QUOTAS if limited else "")
+    keys, used = _COUNT_KEYS if keyed else "0", _USED if limited else "NULL"
+    return f"{parts} SELECT id, {keys}, {used} FROM new_outbox"  # noqa: S608 - our own words
+
 
 FIND_KEYS = """
 SELECT k.tenant_id, k.test, k.route, k.key, k.fingerprint, k.response
@@ -104,11 +123,19 @@ class EmailRow(NamedTuple):
 
 
 class AcceptWrite(NamedTuple):
-    """Everything that one group commits. records: encoded lazily."""
+    """Everything that one group commits. records: encoded lazily. quotas: messages by quota."""
 
     keys: Sequence[IdempotencyRecord]
     emails: Sequence[EmailRow]
     records: Iterable[Outgoing]
+    quotas: Mapping[QuotaKey, int] = MappingProxyType({})
+
+
+class Accepted(NamedTuple):
+    """used: messages of each quota of the group, these ones included."""
+
+    entry: OutboxEntry
+    used: Mapping[QuotaKey, int]
 
 
 class AcceptanceStore:
@@ -144,20 +171,21 @@ class AcceptanceStore:
         ]
         return {row.name: row for row in found}
 
-    async def write(self, write: AcceptWrite) -> OutboxEntry:
+    async def write(self, write: AcceptWrite) -> Accepted:
         """Write in one transaction. Raises IdempotencyConflict, and then nothing is written."""
         keys = sorted(write.keys, key=lambda row: row.name.order)
         rows = pack_rows(write.records)
         first, *more = await read_ahead(rows)
         params = self._params(keys, write, first)
+        statement = accept_statement(keyed=bool(keys), limited=bool(write.quotas))
         if not keys and first.last:
             entry = OutboxEntry()
-            [(number, _)] = await self._database.execute_autocommit(ACCEPT_PLAIN, params)
+            [(number, _, used)] = await self._database.execute_autocommit(statement, params)
             self._outbox.register_row(entry, number, first.records, octets=len(first.data))
-            return entry
+            return Accepted(entry, used_of(used))
         async with self._database.transaction() as tx:
             entry = self._outbox.open_entry(tx)
-            [(number, inserted)] = await tx.rows(ACCEPT_KEYED if keys else ACCEPT_PLAIN, params)
+            [(number, inserted, used)] = await tx.rows(statement, params)
             if inserted != len(keys):
                 raise IdempotencyConflict
             self._outbox.register_row(entry, number, first.records, octets=len(first.data))
@@ -165,7 +193,7 @@ class AcceptanceStore:
                 await self._outbox.insert_row(tx, entry, row)
             async for row in rows:
                 await self._outbox.insert_row(tx, entry, row)
-        return entry
+        return Accepted(entry, used_of(used))
 
     def _params(
         self, keys: Sequence[IdempotencyRecord], write: AcceptWrite, first: OutboxRow
@@ -196,7 +224,18 @@ class AcceptanceStore:
                 [row.fingerprint for row in keys],
                 [row.response for row in keys],
             ]
+        if write.quotas:
+            quotas = sorted(write.quotas)
+            params += [
+                [key.account_id for key in quotas],
+                [key.period for key in quotas],
+                [write.quotas[key] for key in quotas],
+            ]
         return params
+
+
+def used_of(rows: Sequence[Sequence[Any]] | None) -> dict[QuotaKey, int]:
+    return {QuotaKey(*row[:2]): row[2] for row in rows or ()}
 
 
 async def read_ahead(rows: AsyncIterator[OutboxRow]) -> list[OutboxRow]:

@@ -252,7 +252,8 @@ def entry_columns(entry: DirectoryEntry) -> dict[str, object]:
         "deleted": entry.deleted,
     }
     if isinstance(entry, Account):
-        return {**found, "name": entry.name, "brand": entry.brand}
+        own = {"name": entry.name, "brand": entry.brand}
+        return {**found, **own, "plan": entry.plan, "billing_id": entry.billing_id}
     if isinstance(entry, Brand):
         return {**found, "hosts": list(brand_of(entry).hosts)}
     if isinstance(entry, Tenant):

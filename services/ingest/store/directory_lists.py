@@ -2,12 +2,18 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, NamedTuple, TypeVar
 
 from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Brand, Domain, Mailbox, Tenant
 from kernel.database import Database, Row, Transaction
 from services.ingest.store.directory import TABLES
+from services.ingest.store.resource_counts import (
+    DayCount,
+    ResourceCount,
+    count_now,
+    load_days,
+)
 
 LAST_USED = """
 SELECT id::text, last_used_at FROM {table}
@@ -97,6 +103,14 @@ class DirectoryLists:
         """By id, also of domains that were deleted."""
         async with self._transaction(owner) as tx:
             return dict(await tx.rows(DOMAIN_NAMES, (list(ids),)))
+
+    async def resources_of(
+        self, owner: Owner, first: date, *, end: date
+    ) -> tuple[ResourceCount, Sequence[DayCount]]:
+        """What it has now; and what an account has had, on the days from first to before end."""
+        async with self._transaction(owner) as tx:
+            days = await load_days(tx, owner.account_id, first, end=end)
+            return await count_now(tx), days
 
     async def rows(
         self,

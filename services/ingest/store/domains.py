@@ -1,6 +1,6 @@
 """Domains with the state of their checks: both change in one transaction, under one lock."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -95,9 +95,17 @@ class DomainStore:
         self._directory = directory
         self._outbox = outbox  # its sweep publishes: these events are not urgent
 
-    async def add(self, domain: Domain, *, count_max: int, actor: Actor | None = None) -> None:
+    async def add(
+        self,
+        domain: Domain,
+        *,
+        count_max: int,
+        further_check: Callable[[Transaction], Awaitable[None]] | None = None,
+        actor: Actor | None = None,
+    ) -> None:
         """Add a domain, to be checked unless an operator vouches for it. count_max: domains that
-        its tenant can send from. Raises DomainConflict, TooManyDomains."""
+        its tenant can send from. further_check: raises for another reason. Raises DomainConflict,
+        TooManyDomains."""
         actor = actor or self._directory.actor
         check = new_check(domain)
         is_checked = not domain.vouched or domain.tracking_host
@@ -107,6 +115,8 @@ class DomainStore:
             [(count,)] = await tx.rows(COUNT, (domain.tenant_id, domain.account_id))
             if count >= count_max:
                 raise TooManyDomains
+            if further_check is not None:
+                await further_check(tx)
             await write_entry(tx, domain, actor=actor)
             await _write_check(tx, domain.domain_id, replace(check, due_at=due_at))
             await self._add_event(tx, None, domain, now=check.verification.started_at)

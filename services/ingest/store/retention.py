@@ -6,7 +6,14 @@ from kernel import clock
 from kernel.database import Database
 from kernel.days import ClosedDays, DayTable, TablePartitions, days_to_create
 from kernel.ids import lower_bound_at
-from services.ingest.store import audit_log, request_log, suppression_imports
+from services.ingest.store import (
+    audit_log,
+    quotas,
+    request_log,
+    resource_counts,
+    suppression_imports,
+    usage_exports,
+)
 
 TABLES = ("emails", "messages")
 DAYS_AHEAD = 3
@@ -58,6 +65,11 @@ class RetentionStore:
     async def expire_content_usage(self) -> int:
         """Delete the counts of expired content. Returns the number of rows."""
         return await self._expire(EXPIRE_CONTENT_USAGE)
+
+    async def expire_resource_counts(self) -> int:
+        """Delete old counts of what accounts have had and used. Returns the number of rows."""
+        kinds = (resource_counts, quotas, usage_exports)
+        return sum([await self._expire(kind.EXPIRE) for kind in kinds])
 
     async def expire_audit_log(self) -> int:
         """Delete old entries. Returns their number."""

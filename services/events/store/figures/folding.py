@@ -14,6 +14,7 @@ from services.events.domain.figures.definitions import (
     CubeId,
     Timing,
 )
+from services.events.store.figures import usage
 
 # As text, because a list of so many numbers takes time to decode and to encode.
 NEXT = """
@@ -124,6 +125,7 @@ FOLDS = tuple(
         _fold_counters("day", "at / 24", ALL),
         _fold_times("hour", "at"),
         _fold_times("day", "at / 24"),
+        usage.ADD,
     )
 )
 EXPIRED = (

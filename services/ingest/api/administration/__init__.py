@@ -36,6 +36,8 @@ class Administration:
         self.plans = Plans(prices)
         self.accounts = Accounts(directory, brands.all, self.plans)
         self.brands = BrandsAdministration(directory, brands.all)
-        self.tenants = Tenants(directory, secrets, resume_waiting)
+        self.tenants = Tenants(directory, secrets, resume_waiting, plans=self.plans)
         self.api_keys = ApiKeys(directory, self.tenants, brands.all)
-        self.mailboxes = Mailboxes(directory, brands, smtp=smtp, count_max=mailboxes_max)
+        self.mailboxes = Mailboxes(
+            directory, brands, self.plans, smtp=smtp, count_max=mailboxes_max
+        )

@@ -28,16 +28,19 @@ from services.ingest.store.directory_lists import Owner, Page
 Email = Annotated[str, Meta(max_length=320, pattern=LINE)]
 PlanId = Annotated[str, Meta(max_length=200, pattern=LINE)]
 BrandId = Annotated[str, Meta(max_length=40)]
+BillingId = Annotated[str, Meta(max_length=200, pattern=LINE)]
 
 
 class CreateAccountRequest(RequestModel):
     """A customer of this installation. plan: id of one of the price book; empty: no limits and no
-    bill. brand: id of one; empty: that of the request's host."""
+    bill. brand: id of one; empty: that of the request's host.
+    billing_id: its id in the billing system to which usage is exported."""
 
     name: Name
     plan: PlanId = ""
     billing_email: Email = ""
     brand: BrandId = ""
+    billing_id: BillingId = ""
 
 
 class UpdateAccountRequest(RequestModel):
@@ -47,6 +50,7 @@ class UpdateAccountRequest(RequestModel):
     plan: PlanId | UnsetType = UNSET
     billing_email: Email | UnsetType = UNSET
     brand: BrandId | UnsetType = UNSET
+    billing_id: BillingId | UnsetType = UNSET
 
 
 class SuspendAccountRequest(RequestModel):
@@ -63,7 +67,7 @@ class Accounts:
 
     async def create(self, caller: Caller, given: CreateAccountRequest) -> Account:
         account = Account(account_id=uuid7_text(), **msgspec.structs.asdict(given))
-        self._plans.check_known(account)
+        self._plans.check_account(account)
         async with self._directory.changing(caller) as change:
             await check_brand(change, self._brands, given.brand)
             await change.save(account)
@@ -85,8 +89,8 @@ class Accounts:
             if given.brand is not UNSET:
                 await check_brand(change, self._brands, given.brand)
             set_given_fields(account, given)
-            if given.plan is not UNSET:
-                self._plans.check_known(account)
+            if given.plan is not UNSET or given.brand is not UNSET:
+                self._plans.check_account(account)
             await change.save(account)
         return account
 

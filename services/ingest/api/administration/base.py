@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import date, datetime
 from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
 
@@ -21,6 +21,7 @@ from services.ingest.store.directory import (
     DirectoryStore,
 )
 from services.ingest.store.directory_lists import DirectoryLists, Owner, Page
+from services.ingest.store.resource_counts import DayCount, ResourceCount
 
 E = TypeVar("E", Account, ApiKey, Brand, Domain, Tenant, Mailbox)
 N = TypeVar("N", Account, ApiKey, Domain, Tenant, Mailbox)  # what has an owner
@@ -94,6 +95,12 @@ class Directory:
     async def domain_names(self, owner: Owner, ids: Sequence[str]) -> dict[str, str]:
         """By id, also of domains that were deleted."""
         return await query_or_503(self._lists.domain_names(owner, ids))
+
+    async def resources_of(
+        self, owner: Owner, first: date, *, end: date
+    ) -> tuple[ResourceCount, Sequence[DayCount]]:
+        """What it has now, and what an account has had on days."""
+        return await query_or_503(self._lists.resources_of(owner, first, end=end))
 
     async def owner_of_pool(self, pool_id: str) -> Owner:
         """The only account, and the only tenant, that sends through an egress pool other than the

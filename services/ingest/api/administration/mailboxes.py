@@ -20,6 +20,7 @@ from services.ingest.api.administration.base import (
     conflict,
     find,
 )
+from services.ingest.api.administration.plans import Plans
 from services.ingest.api.administration.tenants import TenantLimits
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.callers import Caller
@@ -95,9 +96,16 @@ class Mailboxes:
     """count_max: mailboxes of a tenant. smtp: of accounts without a brand of their own."""
 
     def __init__(
-        self, directory: Directory, brands: BrandResolver, *, smtp: SmtpHost, count_max: int
+        self,
+        directory: Directory,
+        brands: BrandResolver,
+        plans: Plans,
+        *,
+        smtp: SmtpHost,
+        count_max: int,
     ) -> None:
         self._directory = directory
+        self._plans = plans
         self._brands = brands
         self._smtp = smtp
         self._count_max = count_max
@@ -134,6 +142,8 @@ class Mailboxes:
         async with self._directory.changing(caller) as change:
             await check_addresses_free(change, mailboxes, pointers)
             await check_count(change, mailboxes, pointers, count_max=self._count_max)
+            live = [at for one, at in zip(mailboxes, pointers, strict=True) if not one.test]
+            await self._plans.check_room(change.tx, Mailbox, account_id, pointers=live)
             await check_domains(change, mailboxes, pointers)
             await add_mailboxes(change, mailboxes)
         return made

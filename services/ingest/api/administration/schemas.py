@@ -16,6 +16,7 @@ class AccountResponse(Struct):
     plan: str | None
     billing_email: str | None
     brand: str | None
+    billing_id: str | None
     status: Literal["active", "suspended"]
     status_reason: str | None
     created_at: Time

@@ -27,6 +27,7 @@ from services.ingest.api.administration.base import (
     conflict,
     find,
 )
+from services.ingest.api.administration.plans import Plans
 from services.ingest.api.body_times import parse_future_time
 from services.ingest.api.callers import Caller, CallerKind
 from services.ingest.domain.email import RequestModel
@@ -105,8 +106,11 @@ class Tenants:
         directory: Directory,
         secrets: SecretKeyring,
         resume_waiting: Callable[[str], Awaitable[None]],
+        *,
+        plans: Plans,
     ) -> None:
         self._directory = directory
+        self._plans = plans
         self._secrets = secrets
         self._resume_waiting = resume_waiting
 
@@ -115,6 +119,8 @@ class Tenants:
             account_id = await account_of(change, caller, given.account_id)
             tenant = self.new(account_id, given.name, external_id=given.external_id)
             apply_settings(caller, tenant, given)
+            await self._plans.check_room(change.tx, Tenant, account_id, pointers=["#"])
+            await self._plans.check_pool(change.tx, tenant)
             await change.save(tenant)
         return tenant
 
@@ -148,6 +154,8 @@ class Tenants:
             if given.external_id is not UNSET:
                 tenant.external_id = given.external_id
             apply_settings(caller, tenant, given)
+            if given.pool_id is not UNSET:
+                await self._plans.check_pool(change.tx, tenant)
             await change.save(tenant)
         return tenant
 

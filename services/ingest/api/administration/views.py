@@ -29,6 +29,7 @@ def account_to_json(account: Account) -> dict[str, object]:
         "plan": account.plan or None,
         "billing_email": account.billing_email or None,
         "brand": account.brand or None,
+        "billing_id": account.billing_id or None,
         "status": "suspended" if suspended else "active",
         "status_reason": account.status_reason or None,
         "created_at": format_time(creation_time_of(UUID(account.account_id))),

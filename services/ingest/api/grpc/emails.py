@@ -11,7 +11,7 @@ from contracts.ingest.v1.email_service_pb2_grpc import EmailServiceServicer
 from kernel import clock, times
 from kernel.crypto import sha256
 from kernel.telemetry import traceparent_or_new
-from services.ingest.api.acceptance import Acceptance, SealedEmail
+from services.ingest.api.acceptance import Acceptance
 from services.ingest.api.access import Principal
 from services.ingest.api.callers import Caller
 from services.ingest.api.grpc.base import RpcAccess, authenticated, next_page_token, page_of
@@ -27,6 +27,7 @@ from services.ingest.api.http import check_size
 from services.ingest.api.idempotency import Idempotency
 from services.ingest.api.resources import Resources
 from services.ingest.api.rest_base import PageRequest, format_time
+from services.ingest.api.sealed_email import SealedEmail
 from services.ingest.api.senders import check_senders, index_of
 from services.ingest.api.sending import validate_batch
 from services.ingest.domain.email import Attachment, SendEmailRequest

@@ -41,6 +41,8 @@ from contracts.ingest.v1 import (
     suppression_service_pb2_grpc,
     tenant_service_pb2,
     tenant_service_pb2_grpc,
+    usage_service_pb2,
+    usage_service_pb2_grpc,
     webhook_service_pb2,
     webhook_service_pb2_grpc,
 )
@@ -66,6 +68,7 @@ from services.ingest.api.grpc.sandbox import SandboxServicer
 from services.ingest.api.grpc.server import PublicService
 from services.ingest.api.grpc.suppressions import SuppressionServicer
 from services.ingest.api.grpc.tenants import TenantServicer
+from services.ingest.api.grpc.usage import UsageServicer
 from services.ingest.api.grpc.webhooks import WebhookServicer
 from services.ingest.api.resources import Resources
 
@@ -93,6 +96,7 @@ def public_services(
             suppression_service_pb2_grpc.add_SuppressionServiceServicer_to_server,
         ),
         *reporting_services(access, resources),
+        *counting_services(access, resources),
         PublicService(
             name_in(webhook_service_pb2.DESCRIPTOR),
             WebhookServicer(access, resources.webhooks, resources.webhook_events),
@@ -104,6 +108,22 @@ def public_services(
             sandbox_service_pb2_grpc.add_SandboxServiceServicer_to_server,
         ),
         *egress_services(access, resources),
+    ]
+
+
+def counting_services(access: RpcAccess, resources: Resources) -> list[PublicService]:
+    """What became of mail, and what was used."""
+    return [
+        PublicService(
+            name_in(metrics_service_pb2.DESCRIPTOR),
+            MetricsServicer(access, resources.metrics),
+            metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server,
+        ),
+        PublicService(
+            name_in(usage_service_pb2.DESCRIPTOR),
+            UsageServicer(access, resources.usage),
+            usage_service_pb2_grpc.add_UsageServiceServicer_to_server,
+        ),
     ]
 
 

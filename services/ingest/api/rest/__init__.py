@@ -44,6 +44,7 @@ from services.ingest.api.rest import (
     suppression_files,
     suppressions,
     tenants,
+    usage,
     webhooks,
 )
 from services.ingest.api.rest_base import RestAccess, request_of
@@ -114,6 +115,7 @@ def routers(dependencies: RestDependencies) -> Iterator[APIRouter]:
     yield overrides.routes(access, resources.overrides)
     yield reports.routes(access, resources.reports)
     yield logs.routes(access, resources.logs)
+    yield usage.routes(access, resources.usage)
     yield audit.routes(access, administration.audit_log)
 
 

@@ -147,7 +147,7 @@ class Submitter:
         else:
             principal, rate_limit = await access.authenticate_mailbox(*login)
         raise_if_rate_limited(rate_limit)
-        return principal
+        return principal._replace(interface="smtp")
 
     def _check_sender(self, event: SenderGiven) -> str:
         """Empty if its domain must be looked up."""

@@ -53,7 +53,7 @@ async def test_deleting_is_refused_while_mail_waits(
 ) -> None:
     parts = Parts(waiting)
     some = cast(Any, parts)
-    service = Domains(some, some, some, some, some, 9, some, some)
+    service = Domains(some, some, some, some, some, 9, some, some, some)
     caller = Principal(ApiKey(tenant_id="t1"), Tenant(tenant_id="t1", account_id="a1"))
     if removed:
         await service.remove(caller, "d1", force=force)
@@ -68,7 +68,7 @@ async def test_without_a_host_for_bounces_the_refusal_names_no_setting(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     some = cast(Any, Parts())
-    service = Domains(some, some, some, some, some, 9, some, some)
+    service = Domains(some, some, some, some, some, 9, some, some, some)
     caller = Principal(ApiKey(tenant_id="t1"), Tenant(tenant_id="t1", account_id="a1"))
     with pytest.raises(Problem) as refused:
         await service.create(caller, CreateDomainRequest(name="shop.customer.org"))

@@ -1,0 +1,94 @@
+"""Exports usage to a billing system, if the operator has chosen one. One process at a time.
+
+What a meter has grown by on a day is a row before it is sent, and marked afterwards. A process that
+dies between these sends it again, with the same identifier.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from kernel import clock
+from kernel.errors import Fenced, Unavailable
+from kernel.failpoint import failpoint
+from kernel.ids import NIL
+from kernel.lease import Lease
+from services.ingest.clients.billing import BillingClient, BillingRefusal
+from services.ingest.domain.problem import Problem
+from services.ingest.domain.usage_export import UsageExport
+from services.ingest.store import usage_exports
+from services.ingest.store.usage_exports import BilledAccount, MeterDay
+
+PAGE = 100
+# Twenty a second: a nightly burst of all accounts would meet the rate limit of the system.
+PAUSE_S = 0.05
+# A month may still grow for some days after its end; Stripe takes events of the last 35 days.
+OPEN_DAYS = 4
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class UsageExporter:
+    """The action of a loop. sends_of: what an account has sent by day, of a month."""
+
+    lease: Lease
+    client: BillingClient
+    sends_of: Callable[[str, date], Awaitable[Mapping[date, int]]]
+
+    async def run_once(self) -> None:
+        try:
+            if self.lease.fence is not None:
+                await self._add_all()
+                await self._send_all()
+        except Fenced:
+            logger.info("usage.leader_changed")
+        except (Unavailable, Problem) as error:  # the next run goes on
+            logger.warning("usage.not_exported", extra={"reason": str(error)})
+
+    async def _add_all(self) -> None:
+        after = str(NIL)
+        while after:
+            async with self.lease.transaction() as tx:
+                page = await usage_exports.load_accounts(tx, after=after, limit=PAGE)
+            for account in page:
+                await self._add(account)
+            after = page[-1].account_id if len(page) == PAGE else ""
+
+    async def _add(self, account: BilledAccount) -> None:
+        today = clock.now().date()
+        first = (today - timedelta(days=OPEN_DAYS)).replace(day=1)
+        quantities: dict[MeterDay, int] = {}
+        for month in sorted({first, today.replace(day=1)}):
+            for day, sent in (await self.sends_of(account.account_id, month)).items():
+                key = MeterDay("sends", max(day, month))  # a correction counts on the first day
+                quantities[key] = quantities.get(key, 0) + sent
+        async with self.lease.transaction() as tx:
+            counts = await usage_exports.load_counts(tx, account.account_id, first, end=today)
+            ended = {key: n for key, n in (quantities | counts).items() if key.day < today}
+            await usage_exports.add_versions(tx, account, ended)
+
+    async def _send_all(self) -> None:
+        after: UsageExport | None = None
+        more = True
+        while more and self.lease.fence is not None:
+            async with self.lease.transaction() as tx:
+                page = await usage_exports.load_unsent(tx, after, limit=PAGE)
+            for export in page:
+                await self._send(export)
+                await asyncio.sleep(PAUSE_S)
+            more = len(page) == PAGE
+            after = page[-1] if page else None
+
+    async def _send(self, export: UsageExport) -> None:
+        try:
+            await self.client.send(export)
+        except BillingRefusal as error:  # others must not wait for it
+            extra = {"export": export.identifier, "reason": str(error)}
+            logger.error("usage.export_refused", extra=extra)
+            return
+        failpoint("ingest.usage.exported")
+        async with self.lease.transaction() as tx:
+            await usage_exports.mark_sent(tx, export)

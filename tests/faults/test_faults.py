@@ -42,6 +42,11 @@ NOT_IN_SCENARIOS = {
     "events.webhook.noticed",  # in test_events_webhook_notices
     "events.figures.in_transaction",  # in test_events_figures
     "events.figures.committed",
+    "events.export.written",  # in test_events_exports
+    "events.export.saved",
+    "events.report.counted",  # in test_events_reports
+    "events.report.mailed",
+    "events.report.committed",
 }
 SCENARIOS = quick_scenarios()
 

@@ -284,7 +284,7 @@ def check_known(world: World, email_id: str, recipient: str) -> None:
 
 def test_a_browser_opens_a_message_and_a_person_clicks(world: World, tmp_path: Path) -> None:
     bob = "bob@people-lab.net"
-    email_id = world.send(bob)
+    email_id = world.send(bob, tags=[{"name": "reader", "value": "bob"}])
     file = tmp_path / "message.html"
     file.write_text(html_of(world.arrived(bob)), encoding="utf-8")
     shop = world.hooks.url.removeprefix("http://")
@@ -308,3 +308,14 @@ def test_a_browser_opens_a_message_and_a_person_clicks(world: World, tmp_path: P
         assert (hit["machine"], hit["userAgent"]) == (False, "Chrome 150, Linux")
         assert world.event(email_id, kind)["data"][what]["machine"] is False
     assert [one.path for one in world.hooks.received if one.path == "/cakes"] == ["/cakes"]
+
+    def counted() -> dict[str, Any] | None:
+        names = "unique_opened,unique_clicked,machine_opened,machine_clicked"
+        found = world.call("GET", f"/emails/metrics?metrics={names}&dimensions=tag")["data"]
+        return next(
+            (one for one in found if one["tag"] == "reader:bob" and one["unique_clicked"]), None
+        )
+
+    figures = wait_for(counted)
+    assert (figures["unique_opened"], figures["unique_clicked"]) == (1, 1)
+    assert (figures["machine_opened"], figures["machine_clicked"]) == (0, 0)

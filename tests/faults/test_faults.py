@@ -47,6 +47,8 @@ NOT_IN_SCENARIOS = {
     "events.report.counted",  # in test_events_reports
     "events.report.mailed",
     "events.report.committed",
+    "events.usage.in_transaction",  # in test_events_usage_thresholds
+    "ingest.usage.exported",  # in test_ingest_usage_exports
 }
 SCENARIOS = quick_scenarios()
 

@@ -39,7 +39,7 @@ UNKNOWN_HERE = (
     "overflow_pool_id", "feedback_domain_id",
     "warmup", "dedicated", "weight", "pool_id", "egress_id", "site", "ramp", "track_opens",
     "track_clicks", "tracking_mode", "list_unsubscribe", "open_tracking", "click_tracking",
-    "domain_ids", "headers", "since", "filter", "query", "deliver",
+    "domain_ids", "headers", "since", "filter", "query", "deliver", "plan",
 )  # fmt: skip
 # Paths that other methods read as the id of an email, a mailbox or a suppression.
 LIKE_IDS = {

@@ -17,6 +17,7 @@ from kernel.ids import uuid7_text
 from kernel.lease import Lease
 from services.ingest.clients.billing import BillingClient
 from services.ingest.domain.usage_export import System
+from services.ingest.loops import usage_exports
 from services.ingest.loops.usage_exports import UsageExporter
 from tests.support.ingest import IngestHarness
 from tests.support.receiver import Receiver, receiving
@@ -163,6 +164,30 @@ async def test_each_day_is_counted_once_however_often_it_is_exported(
         run.sends[YESTERDAY] = 8
         await run.export(client)
         assert len(billing.counted) == 4
+
+
+class Died(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("system", PATHS)
+async def test_a_process_that_dies_when_a_day_is_sent_counts_it_once(
+    harness: IngestHarness, system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(name: str) -> None:
+        assert name == "ingest.usage.exported"
+        raise Died
+
+    async with running(harness, system) as (run, client, billing):
+        run.sends = {YESTERDAY: 7}
+        with monkeypatch.context() as patched:
+            patched.setattr(usage_exports, "failpoint", die)
+            with pytest.raises(Died):
+                await run.export(client)
+        counted = {f"{run.account_id}:sends:{YESTERDAY}:1": 7}
+        assert (billing.counted, run.unsent()) == (counted, 1)
+        await run.export(client)
+        assert (billing.counted, run.unsent()) == (counted, 0)
 
 
 async def test_what_the_system_refuses_or_misses_does_not_hold_up_others(

@@ -69,8 +69,8 @@ class Api:
     ) -> dict[str, Any]:
         return self._call("PATCH", path, body, tenant_id=tenant_id)
 
-    def delete(self, path: str, *, tenant_id: str = "") -> None:
-        self._call("DELETE", path, None, tenant_id=tenant_id)
+    def delete(self, path: str, *, tenant_id: str = "") -> dict[str, Any]:
+        return self._call("DELETE", path, None, tenant_id=tenant_id)
 
     def items(self, path: str, *, tenant_id: str = "", **query: str) -> Iterator[dict[str, Any]]:
         """All items of a list, oldest last."""

@@ -33,6 +33,7 @@ COMMANDS = {
     "overrides": "Overrides: limits and suspensions that end by themselves.",
     "queues": "Scheduled queues: what waits, why, and how to cancel it.",
     "suppressions": "Suppressions: addresses that mail must not be sent to.",
+    "recipient": "Recipients who want to be forgotten.",
     "webhooks": "Webhooks: endpoints that receive events.",
     "usage": "Show what was used in a month.",
     "invoice": "Preview the invoice of a month.",

@@ -12,6 +12,7 @@ from contracts.kernel.v1.outbox_pb2 import Outgoing
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from contracts.router.v1.results_pb2 import RESULT_KIND_ATTEMPT, Result, Results
 from kernel import clock
+from kernel.crypto import SecretKeyring, new_secret_key
 from kernel.database import PLANS, Database
 from kernel.health import DependencyHealth
 from kernel.lease import Lease
@@ -31,6 +32,7 @@ from services.router.domain.routes import MxHost, Route
 from services.router.domain.shaping import Shaping, SiteLimits
 from services.router.loops.scheduler import Scheduler, SchedulerConfig
 from services.router.store import results
+from services.router.store.address_key import AddressKey
 
 ROUTE = Route(SITE, (MxHost("127.0.0.1", 0, 25),))
 CONFIG = SchedulerConfig(
@@ -86,6 +88,7 @@ class Driver:
             config=CONFIG,
             on_unresolved=lambda: None,
             health=DependencyHealth(),
+            address_key=AddressKey(self.database, SecretKeyring([new_secret_key()])),
         )
 
     def _new_cell(self) -> Cell:

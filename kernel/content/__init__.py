@@ -8,7 +8,8 @@ as a whole after it; there is no reference counting.
 `get_many` returns for each reference:
 
 * the body;
-* `ContentNotFound`: its last day has passed, or no store created this reference. This is final;
+* `ContentNotFound`: its last day has passed, it was erased, or no store created this reference.
+  This is final;
 * `Unavailable`: its last day has not passed and the store is available, but the body is missing: a
   segment was lost, or is not visible yet on a shared file system. This concerns only this body;
   retry it later.
@@ -68,6 +69,9 @@ class ContentStore(Protocol):
     async def put_many(self, bodies: Sequence[SealedContent]) -> list[str]: ...
 
     async def get_many(self, references: Sequence[str]) -> list[ReadResult]: ...
+
+    async def erase(self, references: Sequence[str]) -> None:
+        """Overwrite bodies with zeros, durably. Raises Unavailable."""
 
     async def remove_expired(self, today: date) -> list[str]:
         """Remove the prefixes whose last day has passed; return their names."""

@@ -17,6 +17,7 @@ from kernel.content.reference import (
     Reference,
     SealedContent,
     any_unavailable,
+    by_path,
     is_expired,
 )
 from kernel.errors import Unavailable
@@ -134,6 +135,26 @@ class FileStore:
         finally:
             os.close(descriptor)
 
+    async def erase(self, references: Sequence[str]) -> None:
+        for reference in by_path(references):
+            await asyncio.to_thread(self._erase, *reference)
+
+    def _erase(self, path: str, bodies: Sequence[Reference]) -> None:
+        try:
+            descriptor = os.open(self._root / path, os.O_WRONLY)  # an appended write has no place
+        except FileNotFoundError as error:
+            if not self._is_mounted():
+                raise Unavailable(CONTENT_STORE) from error
+            return
+        try:
+            for body in bodies:
+                os.pwrite(descriptor, bytes(body.length), body.offset)
+            os.fdatasync(descriptor)
+        except OSError as error:
+            raise Unavailable(CONTENT_STORE) from error
+        finally:
+            os.close(descriptor)
+
     async def remove_expired(self, today: date) -> list[str]:
         async with self._writing:
             return await asyncio.to_thread(self._expire, today)
@@ -149,7 +170,7 @@ class FileStore:
 
 def _read_body(descriptor: int, reference: Reference) -> ReadResult:
     data = os.pread(descriptor, reference.length, reference.offset)
-    return data if len(data) == reference.length else reference.missing_content_error()
+    return reference.result_of(data)
 
 
 def _remove(folder: Path) -> bool:

@@ -2,7 +2,9 @@
 
 import logging
 import re
+from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from typing import TypeAlias
@@ -54,12 +56,29 @@ class Reference:
             raise ContentNotFound(text[:100])
         return cls(text, match[1], expires_on, int(match[3]), int(match[4]))
 
+    def result_of(self, data: bytes) -> ReadResult:
+        """Of the octets that were read. A sealed body begins with a random nonce; zeros are what
+        is left of an erased one."""
+        if len(data) != self.length:
+            return self.missing_content_error()
+        return data if data.strip(b"\0") or not data else ContentNotFound(self.text)
+
     def missing_content_error(self) -> "ContentNotFound | Unavailable":
         """The error for a body that the store does not have."""
         if self.expires_on < clock.now().date():
             return ContentNotFound(self.text)
         logger.warning("content.absent", extra={"reference": self.text})
         return Unavailable(CONTENT_STORE)
+
+
+def by_path(references: Iterable[str]) -> list[tuple[str, list[Reference]]]:
+    """The bodies of each segment; texts that are no references are left out."""
+    found: dict[str, list[Reference]] = defaultdict(list)
+    for text in references:
+        with suppress(ContentNotFound):
+            reference = Reference.parse(text)
+            found[reference.path].append(reference)
+    return list(found.items())
 
 
 def any_unavailable(results: Iterable[ReadResult]) -> bool:

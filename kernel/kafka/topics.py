@@ -10,6 +10,8 @@ from kernel.errors import Unavailable
 from kernel.topics import DLQ_SUFFIX
 
 RECORD_BYTES_MAX = 2 * 1024 * 1024  # twice the default: dead-lettering adds headers
+# Kafka deletes whole segments, so a record stays a segment's time longer than the retention.
+SEGMENT_MS = str(24 * 3600 * 1000)
 DEAD_LETTER_RETENTION_MS = str(30 * 24 * 3600 * 1000)
 
 
@@ -46,11 +48,12 @@ def new_topics(name: str, topic: Topic, partitions: int, *, brokers: int) -> lis
         "min.insync.replicas": str(max(1, replicas - 1)),
         "unclean.leader.election.enable": "false",
     }
-    retention = {"retention.ms": str(topic.retention.ToMilliseconds())}
+    retention = {"retention.ms": str(topic.retention.ToMilliseconds()), "segment.ms": SEGMENT_MS}
     if topic.compacted:
         retention = {"cleanup.policy": "compact"}
     dead_letter = {
         "retention.ms": DEAD_LETTER_RETENTION_MS,
+        "segment.ms": SEGMENT_MS,
         "max.message.bytes": str(RECORD_BYTES_MAX),
     }
     return [

@@ -16,8 +16,10 @@ from kernel import clock, tenant_accounts
 from kernel.database import Transaction
 from kernel.days import day_of
 from kernel.handler_result import Drop, Emit, HandlerResult
+from kernel.redaction import ERASED
 from services.events.domain.catalog import event_type_of
 from services.events.domain.endpoint import Endpoint
+from services.events.domain.erasure import without_recipient
 from services.events.domain.event_filter import header_tag
 from services.events.domain.figures.counting import Change, deltas_of
 from services.events.domain.log_event import (
@@ -231,8 +233,7 @@ async def record_all(
         found = [event for one in existing for event in by_subject[one]]
         loaded, repeats = await log.load_states_and_repeats(tx, found)
         for state in loaded:
-            fresh = [one for one in by_subject[state.subject_id] if one.event_id not in repeats]
-            if fresh:
+            if fresh := new_events(state, by_subject[state.subject_id], repeats):
                 after, _ = changed[state.subject_id] = apply_events(
                     state, fresh, first=first, now=now
                 )
@@ -244,6 +245,14 @@ async def record_all(
     counted = changes_of(loaded, [state for state, _ in updates.values()])
     states = [state for state, _ in changed.values()]
     return BatchChanges(entries, states, raised, released, counted), new
+
+
+def new_events(
+    state: MessageState, log_events: Iterable[LogEvent], repeats: Collection[str]
+) -> list[LogEvent]:
+    """Those of a message that exists. Without the recipient, if that was erased meanwhile."""
+    fresh = [one for one in log_events if one.event_id not in repeats]
+    return [without_recipient(one) for one in fresh] if state.recipient == ERASED else fresh
 
 
 def changes_of(loaded: Iterable[MessageState], states: Iterable[MessageState]) -> list[Change]:

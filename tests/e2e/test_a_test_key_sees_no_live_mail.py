@@ -60,6 +60,8 @@ def both(engine: Engine) -> Iterator[KeyPair]:
         ids["report_id"] = live.post("/reports", json=report).json()["id"]
         ids["log_id"] = wait_for_log(live)
         ids["export_id"] = live.post("/exports", json={}).json()["id"]
+        erased = live.delete("/recipients/forgotten@account-of-both.net")
+        ids |= {"erasure_id": erased.json()["id"], "address": ADDRESS}
         ids |= {"email": ADDRESS, "id_or_email": ADDRESS, "message_id": MISSING}
         ids["ip_id"] = live.get("/ips").json()["data"][0]["id"]
         ids["domain_id"] = live.get("/domains").json()["data"][0]["id"]

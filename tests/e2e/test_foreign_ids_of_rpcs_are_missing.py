@@ -32,7 +32,7 @@ NAMES = {
     "EmailService": "email_id", "WebhookService": "webhook_id", "IpService": "ip_id",
     "SandboxService": "message_id", "SuppressionService": "import_id",
     "ExportService": "export_id", "LogService": "log_id",
-    "ReportService": "report_id",
+    "RecipientService": "erasure_id", "ReportService": "report_id",
 }  # fmt: skip
 OF_LISTS = {"AddSuppression", "ListSuppressions"}  # whose email selects nothing
 

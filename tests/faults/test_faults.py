@@ -49,6 +49,15 @@ NOT_IN_SCENARIOS = {
     "events.report.committed",
     "events.usage.in_transaction",  # in test_events_usage_thresholds
     "ingest.usage.exported",  # in test_ingest_usage_exports
+    "events.erasure.in_transaction",  # in e2e/test_a_recipient_is_forgotten
+    "ingest.erasure.elsewhere",
+    "ingest.erasure.canceled",
+    "ingest.erasure.router",
+    "ingest.erasure.delivery",
+    "ingest.erasure.content",
+    "ingest.erasure.ingest",
+    "ingest.erasure.events",
+    "ingest.erasure.suppressions",
 }
 SCENARIOS = quick_scenarios()
 

@@ -30,7 +30,7 @@ from services.router.loops.scheduler import Scheduler, SchedulerConfig
 from services.router.store import admissions, results
 from services.router.store.day_partitions import DayPartitions
 from tests.support.memory_cell import create_cell
-from tests.support.router import context_of, until
+from tests.support.router import address_key_of, context_of, until
 from tests.support.stack import FreshDatabase
 
 ROUTE = Route("site", (MxHost("127.0.0.1", 0, 25),))
@@ -77,6 +77,7 @@ class Replica:
             config=SchedulerConfig(20, 100, 1.0, 0.01, 0.05, 0, 60),
             on_unresolved=lambda: None,
             health=DependencyHealth(),
+            address_key=address_key_of(self.system_database),
         )
 
     def new_cell(self) -> Cell:

@@ -53,7 +53,7 @@ from services.router.loops.scheduler import Scheduler, SchedulerConfig
 from services.router.store.day_partitions import DayPartitions
 from services.router.store.notify import SchedulerNotifier
 from tests.support.memory_cell import create_cell
-from tests.support.router import screened
+from tests.support.router import address_key_of, screened
 from tests.support.stack import FreshDatabase
 
 ROUTE = Route("site", (MxHost("127.0.0.1", 0, 25),))
@@ -87,6 +87,7 @@ class BrokerlessRouter:
             config=SchedulerConfig(20, 100, 1.0, 0, 0, 0, 60),
             on_unresolved=lambda: None,
             health=self.health,
+            address_key=address_key_of(self.system_database),
         )
         self._create_processors(retry, partitions)
         self.service = RouterServicer(
@@ -99,6 +100,7 @@ class BrokerlessRouter:
             tenants=cast(ReplicatedTable[Tenant], SimpleNamespace(get=lambda _: None)),
             retry=retry,
             notifier=cast(SchedulerNotifier, SimpleNamespace(notify=do_nothing)),
+            address_key=address_key_of(self.system_database),
         )
 
     def _create_processors(self, retry: RetryPolicy, partitions: DayPartitions) -> None:

@@ -97,7 +97,7 @@ async def test_what_becomes_a_complaint_meanwhile_is_not_removed(database: Fresh
 
     async def remove(router: Database, *, force: bool) -> Sequence[Suppression]:
         async with router.transaction() as tx:
-            return (await suppressions.remove(tx, owner, [ADDRESS], force=force)).removed
+            return (await suppressions.remove(tx, owner, [ADDRESS], key=b"", force=force)).removed
 
     async with opened(database.url) as router, opened(database.url) as other:
         async with other.transaction() as tx:

@@ -6,7 +6,7 @@ from typing import Any
 from kernel.prices import read_prices
 from services.ingest.api.administration import Administration
 from services.ingest.api.brand_resolver import BrandResolver
-from services.ingest.api.resources import Resources, create_resources
+from services.ingest.api.resources import OwnResources, Resources, create_resources
 from services.ingest.api.tenant_slots import TenantSlots
 
 NOTHING: Any = None
@@ -32,9 +32,7 @@ def resources_alone(
             directory, NOTHING, secrets=NOTHING, brands=brands, prices=read_prices(""),
             mailboxes_max=9, resume_waiting=NOTHING,
         ),
-        domains=domains,
-        suppression_files=NOTHING,
-        logs=NOTHING,
+        own=OwnResources(domains, NOTHING, NOTHING, NOTHING),
         slots=TenantSlots(1, 1),
         requests_per_s=10,
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,9 +101,14 @@ class World(NamedTuple):
 
 @contextmanager
 def returning_world(
-    folder: Path, *, bootstrap_servers: str, database_url: str, template: str
+    folder: Path,
+    *,
+    bootstrap_servers: str,
+    database_url: str,
+    template: str,
+    more: Mapping[str, str] | None = None,
 ) -> Iterator[World]:
-    """template: the name of a migrated database."""
+    """template: the name of a migrated database. more: settings."""
     port, inner = free_port(), free_port()
     settings = SETTINGS.format(inner=inner, port=port, domain=DOMAIN)
     with (
@@ -124,6 +129,7 @@ def returning_world(
                 "DELIVERY_RETURN_PATH_HOSTNAME": "mx.bakery-lab.net",
                 "DELIVERY_FEEDBACK_ADDRESSES": FEEDBACK,
                 "EVENTS_WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
+                **(more or {}),
             },
         ) as engine:
             database = FreshDatabase(url)

@@ -33,7 +33,8 @@ from contracts.router.v1.events_pb2 import (
 from contracts.router.v1.router_service_pb2_grpc import RouterServiceStub
 from contracts.shield.v1.events_pb2 import VERDICT_PASS, MessageScreened, Reason, Verdict
 from kernel import clock
-from kernel.crypto import new_secret_key
+from kernel.crypto import SecretKeyring, new_secret_key
+from kernel.database import Database
 from kernel.embedded.folder import free_port
 from kernel.health import DependencyHealth
 from kernel.ids import uuid7_text
@@ -45,9 +46,11 @@ from kernel.topics import contract_of, encode
 from services.router.app import create_service
 from services.router.domain.events import timestamp
 from services.router.settings import Settings
+from services.router.store.address_key import AddressKey
 from tests.support.stack import FreshDatabase
 
 TOKEN = "shared"
+SECRET_KEY = new_secret_key()
 ROUTES = """
 [[route]]
 domain = "*.site-a.test"
@@ -86,7 +89,7 @@ class RouterHarness:
             "kafka_topic_prefix": self.prefix,
             "system_database_url": self.database.system("router"),
             "tenant_database_url": self.database.tenant("router"),
-            "secret_keys": [new_secret_key()],
+            "secret_keys": [SECRET_KEY],
             "rpc_token": TOKEN,
             "rpc_listen": self.rpc_address,
             "routes_file": str(routes),
@@ -291,3 +294,7 @@ async def until(condition: Callable[[], object], within_s: float = WITHIN_S) -> 
 
 
 __all__: Sequence[str] = ("RouterHarness", "attempted", "screened", "until")
+
+
+def address_key_of(database: Database) -> AddressKey:
+    return AddressKey(database, SecretKeyring([SECRET_KEY]))

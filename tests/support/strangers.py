@@ -21,6 +21,7 @@ from tests.support.sources import add_unused_source
 WITHIN_S = 240.0
 MISSING = "01890000-0000-7000-8000-000000000000"
 SUPPRESSED = "gone@owner.example"
+FORGOTTEN = "forgotten@owner.example"
 
 
 @dataclass
@@ -94,6 +95,8 @@ def owner(engine: Engine) -> Iterator[OwnedObjects]:
         report = {"name": "Daily", "frequency": "daily"}
         owned.ids["report_id"] = http.post("/reports", json=report).json()["id"]
         owned.ids["log_id"] = wait_for_log(http)
+        erased = http.delete(f"/recipients/{FORGOTTEN}")
+        owned.ids["erasure_id"] = erased.json()["id"]
         owned.of_account = objects_of_account(engine, owned)
         owned.ids["key_id"] = http.get("/api-keys").json()["data"][0]["id"]
         owned.ids["domain_id"] = http.get("/domains").json()["data"][0]["id"]
@@ -117,6 +120,7 @@ def objects_of_account(engine: Engine, owned: OwnedObjects) -> dict[str, str]:
                 "id"
             ],
             "import_id": http.post(path, content=SUPPRESSED, headers=csv).json()["id"],
+            "erasure_id": http.delete(f"/recipients/{FORGOTTEN}").json()["id"],
         }
 
 
@@ -165,7 +169,7 @@ def check_unchanged(owner: OwnedObjects) -> None:
         f"/emails/{owner.ids['email_id']}", webhook, f"{webhook}/events/{owner.ids['event_id']}",
         f"/suppressions/{SUPPRESSED}", f"/mailboxes/{owner.ids['mailbox_id']}",
         f"/suppressions/imports/{owner.ids['import_id']}", f"/exports/{owner.ids['export_id']}",
-        f"/reports/{owner.ids['report_id']}",
+        f"/reports/{owner.ids['report_id']}", f"/erasures/{owner.ids['erasure_id']}",
         f"/sandbox/messages/{owner.ids['message_id']}",
     ):  # fmt: skip
         assert owner.http.get(path).status_code == 200

@@ -449,3 +449,52 @@ class TlsResultCount(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TlsResultCount: _TypeAlias = TlsResultCount  # noqa: Y015
+
+@_typing.final
+class EraseMessagesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_IDS_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    tenant_id: _builtins.str
+    """of the messages"""
+    @_builtins.property
+    def message_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        message_ids: _abc.Iterable[_builtins.str] | None = ...,
+        address: _builtins.str = ...,
+        tenant_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "message_ids", b"message_ids", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseMessagesRequest: _TypeAlias = EraseMessagesRequest  # noqa: Y015
+
+@_typing.final
+class EraseMessagesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPEN_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def open_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of messages with an attempt that has not ended"""
+
+    def __init__(
+        self,
+        *,
+        open_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["open_ids", b"open_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseMessagesResponse: _TypeAlias = EraseMessagesResponse  # noqa: Y015

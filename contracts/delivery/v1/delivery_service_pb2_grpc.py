@@ -55,6 +55,11 @@ class DeliveryServiceStub:
                 request_serializer=contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.GetDomainReportsRequest.SerializeToString,
                 response_deserializer=contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.GetDomainReportsResponse.FromString,
                 _registered_method=True)
+        self.EraseMessages = channel.unary_unary(
+                '/contracts.delivery.v1.DeliveryService/EraseMessages',
+                request_serializer=contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.EraseMessagesRequest.SerializeToString,
+                response_deserializer=contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.EraseMessagesResponse.FromString,
+                _registered_method=True)
 
 
 class DeliveryServiceServicer:
@@ -87,6 +92,13 @@ class DeliveryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EraseMessages(self, request, context):
+        """Removes the recipient of closed messages from the journal, and their captured mail.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DeliveryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -109,6 +121,11 @@ def add_DeliveryServiceServicer_to_server(servicer, server):
                     servicer.GetDomainReports,
                     request_deserializer=contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.GetDomainReportsRequest.FromString,
                     response_serializer=contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.GetDomainReportsResponse.SerializeToString,
+            ),
+            'EraseMessages': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseMessages,
+                    request_deserializer=contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.EraseMessagesRequest.FromString,
+                    response_serializer=contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.EraseMessagesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -220,6 +237,33 @@ class DeliveryService:
             '/contracts.delivery.v1.DeliveryService/GetDomainReports',
             contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.GetDomainReportsRequest.SerializeToString,
             contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.GetDomainReportsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseMessages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.delivery.v1.DeliveryService/EraseMessages',
+            contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.EraseMessagesRequest.SerializeToString,
+            contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.EraseMessagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,8 @@ class DeliveryServiceStub:
     GetSandboxMessage: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.GetSandboxMessageRequest, _delivery_service_pb2.GetSandboxMessageResponse]
     GetDomainReports: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.GetDomainReportsRequest, _delivery_service_pb2.GetDomainReportsResponse]
     """What reports say about a domain."""
+    EraseMessages: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.EraseMessagesRequest, _delivery_service_pb2.EraseMessagesResponse]
+    """Removes the recipient of closed messages from the journal, and their captured mail."""
 
 @_typing.type_check_only
 class DeliveryServiceAsyncStub(DeliveryServiceStub):
@@ -51,6 +53,8 @@ class DeliveryServiceAsyncStub(DeliveryServiceStub):
     GetSandboxMessage: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.GetSandboxMessageRequest, _delivery_service_pb2.GetSandboxMessageResponse]  # type: ignore[assignment]
     GetDomainReports: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.GetDomainReportsRequest, _delivery_service_pb2.GetDomainReportsResponse]  # type: ignore[assignment]
     """What reports say about a domain."""
+    EraseMessages: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.EraseMessagesRequest, _delivery_service_pb2.EraseMessagesResponse]  # type: ignore[assignment]
+    """Removes the recipient of closed messages from the journal, and their captured mail."""
 
 class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Internal: the journal, for the audit; the sandbox and the figures of reports, for ingest."""
@@ -84,5 +88,13 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_delivery_service_pb2.GetDomainReportsResponse, _abc.Awaitable[_delivery_service_pb2.GetDomainReportsResponse]]:
         """What reports say about a domain."""
+
+    @_abc_1.abstractmethod
+    def EraseMessages(
+        self,
+        request: _delivery_service_pb2.EraseMessagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_delivery_service_pb2.EraseMessagesResponse, _abc.Awaitable[_delivery_service_pb2.EraseMessagesResponse]]:
+        """Removes the recipient of closed messages from the journal, and their captured mail."""
 
 def add_DeliveryServiceServicer_to_server(servicer: DeliveryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

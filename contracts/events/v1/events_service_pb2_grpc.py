@@ -176,6 +176,21 @@ class EventsServiceStub:
                 request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetUsageRequest.SerializeToString,
                 response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetUsageResponse.FromString,
                 _registered_method=True)
+        self.ListRecipientMessages = channel.unary_unary(
+                '/contracts.events.v1.EventsService/ListRecipientMessages',
+                request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ListRecipientMessagesRequest.SerializeToString,
+                response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ListRecipientMessagesResponse.FromString,
+                _registered_method=True)
+        self.EraseMessages = channel.unary_unary(
+                '/contracts.events.v1.EventsService/EraseMessages',
+                request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.EraseMessagesRequest.SerializeToString,
+                response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.EraseMessagesResponse.FromString,
+                _registered_method=True)
+        self.EraseSuppressionEvents = channel.unary_unary(
+                '/contracts.events.v1.EventsService/EraseSuppressionEvents',
+                request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.EraseSuppressionEventsRequest.SerializeToString,
+                response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.EraseSuppressionEventsResponse.FromString,
+                _registered_method=True)
 
 
 class EventsServiceServicer:
@@ -362,6 +377,27 @@ class EventsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListRecipientMessages(self, request, context):
+        """The messages to an address that were accepted before a time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseMessages(self, request, context):
+        """Removes what the log has of the recipient of some messages. Their events and counts stay.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseSuppressionEvents(self, request, context):
+        """Removes an address from the events of suppressions.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EventsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -504,6 +540,21 @@ def add_EventsServiceServicer_to_server(servicer, server):
                     servicer.GetUsage,
                     request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetUsageRequest.FromString,
                     response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.GetUsageResponse.SerializeToString,
+            ),
+            'ListRecipientMessages': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRecipientMessages,
+                    request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ListRecipientMessagesRequest.FromString,
+                    response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ListRecipientMessagesResponse.SerializeToString,
+            ),
+            'EraseMessages': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseMessages,
+                    request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.EraseMessagesRequest.FromString,
+                    response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.EraseMessagesResponse.SerializeToString,
+            ),
+            'EraseSuppressionEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseSuppressionEvents,
+                    request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.EraseSuppressionEventsRequest.FromString,
+                    response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.EraseSuppressionEventsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1264,6 +1315,87 @@ class EventsService:
             '/contracts.events.v1.EventsService/GetUsage',
             contracts_dot_events_dot_v1_dot_events__service__pb2.GetUsageRequest.SerializeToString,
             contracts_dot_events_dot_v1_dot_events__service__pb2.GetUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRecipientMessages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.events.v1.EventsService/ListRecipientMessages',
+            contracts_dot_events_dot_v1_dot_events__service__pb2.ListRecipientMessagesRequest.SerializeToString,
+            contracts_dot_events_dot_v1_dot_events__service__pb2.ListRecipientMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseMessages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.events.v1.EventsService/EraseMessages',
+            contracts_dot_events_dot_v1_dot_events__service__pb2.EraseMessagesRequest.SerializeToString,
+            contracts_dot_events_dot_v1_dot_events__service__pb2.EraseMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseSuppressionEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.events.v1.EventsService/EraseSuppressionEvents',
+            contracts_dot_events_dot_v1_dot_events__service__pb2.EraseSuppressionEventsRequest.SerializeToString,
+            contracts_dot_events_dot_v1_dot_events__service__pb2.EraseSuppressionEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -74,6 +74,12 @@ class EventsServiceStub:
     DeleteReport: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.DeleteReportRequest, _events_service_pb2.DeleteReportResponse]
     GetUsage: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.GetUsageRequest, _events_service_pb2.GetUsageResponse]
     """What a tenant, or all tenants of an account, have used in a month."""
+    ListRecipientMessages: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListRecipientMessagesRequest, _events_service_pb2.ListRecipientMessagesResponse]
+    """The messages to an address that were accepted before a time."""
+    EraseMessages: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.EraseMessagesRequest, _events_service_pb2.EraseMessagesResponse]
+    """Removes what the log has of the recipient of some messages. Their events and counts stay."""
+    EraseSuppressionEvents: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.EraseSuppressionEventsRequest, _events_service_pb2.EraseSuppressionEventsResponse]
+    """Removes an address from the events of suppressions."""
 
 @_typing.type_check_only
 class EventsServiceAsyncStub(EventsServiceStub):
@@ -121,6 +127,12 @@ class EventsServiceAsyncStub(EventsServiceStub):
     DeleteReport: _aio.UnaryUnaryMultiCallable[_events_service_pb2.DeleteReportRequest, _events_service_pb2.DeleteReportResponse]  # type: ignore[assignment]
     GetUsage: _aio.UnaryUnaryMultiCallable[_events_service_pb2.GetUsageRequest, _events_service_pb2.GetUsageResponse]  # type: ignore[assignment]
     """What a tenant, or all tenants of an account, have used in a month."""
+    ListRecipientMessages: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListRecipientMessagesRequest, _events_service_pb2.ListRecipientMessagesResponse]  # type: ignore[assignment]
+    """The messages to an address that were accepted before a time."""
+    EraseMessages: _aio.UnaryUnaryMultiCallable[_events_service_pb2.EraseMessagesRequest, _events_service_pb2.EraseMessagesResponse]  # type: ignore[assignment]
+    """Removes what the log has of the recipient of some messages. Their events and counts stay."""
+    EraseSuppressionEvents: _aio.UnaryUnaryMultiCallable[_events_service_pb2.EraseSuppressionEventsRequest, _events_service_pb2.EraseSuppressionEventsResponse]  # type: ignore[assignment]
+    """Removes an address from the events of suppressions."""
 
 class EventsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Internal: the event log and webhook endpoints, for ingest. A request names a tenant, or an account
@@ -333,5 +345,29 @@ class EventsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_events_service_pb2.GetUsageResponse, _abc.Awaitable[_events_service_pb2.GetUsageResponse]]:
         """What a tenant, or all tenants of an account, have used in a month."""
+
+    @_abc_1.abstractmethod
+    def ListRecipientMessages(
+        self,
+        request: _events_service_pb2.ListRecipientMessagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.ListRecipientMessagesResponse, _abc.Awaitable[_events_service_pb2.ListRecipientMessagesResponse]]:
+        """The messages to an address that were accepted before a time."""
+
+    @_abc_1.abstractmethod
+    def EraseMessages(
+        self,
+        request: _events_service_pb2.EraseMessagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.EraseMessagesResponse, _abc.Awaitable[_events_service_pb2.EraseMessagesResponse]]:
+        """Removes what the log has of the recipient of some messages. Their events and counts stay."""
+
+    @_abc_1.abstractmethod
+    def EraseSuppressionEvents(
+        self,
+        request: _events_service_pb2.EraseSuppressionEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.EraseSuppressionEventsResponse, _abc.Awaitable[_events_service_pb2.EraseSuppressionEventsResponse]]:
+        """Removes an address from the events of suppressions."""
 
 def add_EventsServiceServicer_to_server(servicer: EventsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -91,6 +91,16 @@ class RouterServiceStub:
                 request_serializer=contracts_dot_router_dot_v1_dot_router__service__pb2.RemoveSuppressionsRequest.SerializeToString,
                 response_deserializer=contracts_dot_router_dot_v1_dot_router__service__pb2.RemoveSuppressionsResponse.FromString,
                 _registered_method=True)
+        self.EraseMessages = channel.unary_unary(
+                '/contracts.router.v1.RouterService/EraseMessages',
+                request_serializer=contracts_dot_router_dot_v1_dot_router__service__pb2.EraseMessagesRequest.SerializeToString,
+                response_deserializer=contracts_dot_router_dot_v1_dot_router__service__pb2.EraseMessagesResponse.FromString,
+                _registered_method=True)
+        self.EraseSuppressions = channel.unary_unary(
+                '/contracts.router.v1.RouterService/EraseSuppressions',
+                request_serializer=contracts_dot_router_dot_v1_dot_router__service__pb2.EraseSuppressionsRequest.SerializeToString,
+                response_deserializer=contracts_dot_router_dot_v1_dot_router__service__pb2.EraseSuppressionsResponse.FromString,
+                _registered_method=True)
 
 
 class RouterServiceServicer:
@@ -169,6 +179,20 @@ class RouterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EraseMessages(self, request, context):
+        """Removes the recipient from closed messages. Returns those that are not closed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseSuppressions(self, request, context):
+        """Keeps only keyed hashes of an address that is suppressed, which goes on being suppressed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RouterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -226,6 +250,16 @@ def add_RouterServiceServicer_to_server(servicer, server):
                     servicer.RemoveSuppressions,
                     request_deserializer=contracts_dot_router_dot_v1_dot_router__service__pb2.RemoveSuppressionsRequest.FromString,
                     response_serializer=contracts_dot_router_dot_v1_dot_router__service__pb2.RemoveSuppressionsResponse.SerializeToString,
+            ),
+            'EraseMessages': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseMessages,
+                    request_deserializer=contracts_dot_router_dot_v1_dot_router__service__pb2.EraseMessagesRequest.FromString,
+                    response_serializer=contracts_dot_router_dot_v1_dot_router__service__pb2.EraseMessagesResponse.SerializeToString,
+            ),
+            'EraseSuppressions': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseSuppressions,
+                    request_deserializer=contracts_dot_router_dot_v1_dot_router__service__pb2.EraseSuppressionsRequest.FromString,
+                    response_serializer=contracts_dot_router_dot_v1_dot_router__service__pb2.EraseSuppressionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -527,6 +561,60 @@ class RouterService:
             '/contracts.router.v1.RouterService/RemoveSuppressions',
             contracts_dot_router_dot_v1_dot_router__service__pb2.RemoveSuppressionsRequest.SerializeToString,
             contracts_dot_router_dot_v1_dot_router__service__pb2.RemoveSuppressionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseMessages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.router.v1.RouterService/EraseMessages',
+            contracts_dot_router_dot_v1_dot_router__service__pb2.EraseMessagesRequest.SerializeToString,
+            contracts_dot_router_dot_v1_dot_router__service__pb2.EraseMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseSuppressions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.router.v1.RouterService/EraseSuppressions',
+            contracts_dot_router_dot_v1_dot_router__service__pb2.EraseSuppressionsRequest.SerializeToString,
+            contracts_dot_router_dot_v1_dot_router__service__pb2.EraseSuppressionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -52,6 +52,10 @@ class RouterServiceStub:
     ListSuppressions: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.ListSuppressionsRequest, _router_service_pb2.ListSuppressionsResponse]
     AddSuppressions: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.AddSuppressionsRequest, _router_service_pb2.AddSuppressionsResponse]
     RemoveSuppressions: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.RemoveSuppressionsRequest, _router_service_pb2.RemoveSuppressionsResponse]
+    EraseMessages: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.EraseMessagesRequest, _router_service_pb2.EraseMessagesResponse]
+    """Removes the recipient from closed messages. Returns those that are not closed."""
+    EraseSuppressions: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.EraseSuppressionsRequest, _router_service_pb2.EraseSuppressionsResponse]
+    """Keeps only keyed hashes of an address that is suppressed, which goes on being suppressed."""
 
 @_typing.type_check_only
 class RouterServiceAsyncStub(RouterServiceStub):
@@ -77,6 +81,10 @@ class RouterServiceAsyncStub(RouterServiceStub):
     ListSuppressions: _aio.UnaryUnaryMultiCallable[_router_service_pb2.ListSuppressionsRequest, _router_service_pb2.ListSuppressionsResponse]  # type: ignore[assignment]
     AddSuppressions: _aio.UnaryUnaryMultiCallable[_router_service_pb2.AddSuppressionsRequest, _router_service_pb2.AddSuppressionsResponse]  # type: ignore[assignment]
     RemoveSuppressions: _aio.UnaryUnaryMultiCallable[_router_service_pb2.RemoveSuppressionsRequest, _router_service_pb2.RemoveSuppressionsResponse]  # type: ignore[assignment]
+    EraseMessages: _aio.UnaryUnaryMultiCallable[_router_service_pb2.EraseMessagesRequest, _router_service_pb2.EraseMessagesResponse]  # type: ignore[assignment]
+    """Removes the recipient from closed messages. Returns those that are not closed."""
+    EraseSuppressions: _aio.UnaryUnaryMultiCallable[_router_service_pb2.EraseSuppressionsRequest, _router_service_pb2.EraseSuppressionsResponse]  # type: ignore[assignment]
+    """Keeps only keyed hashes of an address that is suppressed, which goes on being suppressed."""
 
 class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
     """Internal: states of messages, queues and suppressions, for ingest. A list names a tenant, or an
@@ -165,5 +173,21 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _router_service_pb2.RemoveSuppressionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_router_service_pb2.RemoveSuppressionsResponse, _abc.Awaitable[_router_service_pb2.RemoveSuppressionsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def EraseMessages(
+        self,
+        request: _router_service_pb2.EraseMessagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_service_pb2.EraseMessagesResponse, _abc.Awaitable[_router_service_pb2.EraseMessagesResponse]]:
+        """Removes the recipient from closed messages. Returns those that are not closed."""
+
+    @_abc_1.abstractmethod
+    def EraseSuppressions(
+        self,
+        request: _router_service_pb2.EraseSuppressionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_service_pb2.EraseSuppressionsResponse, _abc.Awaitable[_router_service_pb2.EraseSuppressionsResponse]]:
+        """Keeps only keyed hashes of an address that is suppressed, which goes on being suppressed."""
 
 def add_RouterServiceServicer_to_server(servicer: RouterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

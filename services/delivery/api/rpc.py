@@ -10,10 +10,11 @@ import msgspec
 from contracts.delivery.v1 import delivery_service_pb2 as pb
 from contracts.delivery.v1.delivery_service_pb2_grpc import DeliveryServiceServicer
 from kernel.database import Database
+from kernel.redaction import pattern_of
 from kernel.rpc import Context, RequestError, check_text, map_errors, parse_id
 from services.delivery.domain.domain_reports import Detail, DmarcSource
 from services.delivery.domain.owned_attempt import AttemptKey
-from services.delivery.store import domain_reports
+from services.delivery.store import domain_reports, erasure
 from services.delivery.store.domain_reports import Day, Period
 from services.delivery.store.journal import Journal
 from services.delivery.store.sandbox import SandboxStore
@@ -86,6 +87,21 @@ class DeliveryServicer(DeliveryServiceServicer):
             days = await domain_reports.days(tx, domain_id, kind=kind, period=period)
             rows = await domain_reports.rows(tx, domain_id, kind=kind, period=period)
         return to_response(days, rows)
+
+    @map_errors
+    async def EraseMessages(  # noqa: N802
+        self, request: pb.EraseMessagesRequest, context: Context
+    ) -> pb.EraseMessagesResponse:
+        if len(request.message_ids) > KEYS_MAX:
+            raise RequestError(f"too many ids. Send at most {KEYS_MAX}.")
+        ids = [parse_id(one, "message_ids") for one in request.message_ids]
+        tenant_id = parse_id(request.tenant_id, "tenant_id")
+        if "@" not in request.address:  # an empty text would be found everywhere
+            raise RequestError("address is no email address.")
+        pattern = pattern_of(check_text(request.address, "address"))
+        async with self._system_database.transaction() as tx:
+            open_ids = await erasure.erase_messages(tx, tenant_id, ids, pattern=pattern)
+        return pb.EraseMessagesResponse(open_ids=open_ids)
 
 
 def parse_day(text: str, name: str) -> date:

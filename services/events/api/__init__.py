@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contracts.events.v1.events_service_pb2_grpc import EventsServiceServicer
 from kernel.database import Database
 from services.events.api.emails import EmailRpcs
+from services.events.api.erasure import ErasureRpcs
 from services.events.api.event_feed import EventFeed
 from services.events.api.event_streams import EventStreamRpcs
 from services.events.api.exports import ExportRpcs
@@ -28,6 +29,7 @@ class EventsServicer(
     WebhookSecretRpcs,
     WebhookEventRpcs,
     WebhookRecoveryRpcs,
+    ErasureRpcs,
     EventsServiceServicer,
 ):
     """contracts.events.v1.EventsService.

@@ -53,7 +53,7 @@ HEADERS: dict[str, dict[str, Any]] = {
 PARAMETERS: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("since", "until"), ISO_TIME),
     **dict.fromkeys(("after", "before"), CURSOR),
-    "email": {"type": "string", "format": "mailbox"},
+    **{name: {"type": "string", "format": "mailbox"} for name in ("email", "address")},
 }
 SECURITY_SCHEMES = {
     f"{kind.value}Key": {"type": "http", "scheme": "bearer", "description": f"The key of {owner}"}

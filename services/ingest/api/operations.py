@@ -20,6 +20,7 @@ from services.ingest.api.egress.operations import OPERATIONS as OF_EGRESS
 from services.ingest.api.export_operations import OPERATIONS as OF_EXPORTS
 from services.ingest.api.log_operations import OPERATIONS as OF_LOGS
 from services.ingest.api.operation import Operation
+from services.ingest.api.recipient_operations import OPERATIONS as OF_RECIPIENTS
 from services.ingest.api.report_operations import OPERATIONS as OF_REPORTS
 from services.ingest.api.suppression_operations import OPERATIONS as OF_SUPPRESSIONS
 from services.ingest.api.usage_operations import OPERATIONS as OF_USAGE
@@ -289,6 +290,7 @@ OPERATIONS = {
     **OF_EGRESS,
     **OF_EXPORTS,
     **OF_LOGS,
+    **OF_RECIPIENTS,
     **OF_REPORTS,
     **OF_SUPPRESSIONS,
     **OF_USAGE,

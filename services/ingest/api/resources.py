@@ -16,6 +16,7 @@ from services.ingest.api.emails import Emails
 from services.ingest.api.exports import Exports
 from services.ingest.api.metrics import EmailMetrics
 from services.ingest.api.queues import Queues
+from services.ingest.api.recipients import Recipients
 from services.ingest.api.reports import Reports
 from services.ingest.api.request_log import RequestLogs
 from services.ingest.api.sandbox import Sandbox
@@ -44,6 +45,7 @@ class Resources:
     metrics: EmailMetrics
     suppressions: Suppressions
     suppression_files: SuppressionFiles
+    recipients: Recipients
     webhooks: Webhooks
     webhook_events: WebhookEvents
     queues: Queues
@@ -56,14 +58,22 @@ class Resources:
     usage: UsageReports
 
 
-def create_resources(  # noqa: PLR0913 - what resources need
+@dataclass(frozen=True, slots=True)
+class OwnResources:
+    """Those that ingest itself stores."""
+
+    domains: Domains
+    suppression_files: SuppressionFiles
+    logs: RequestLogs
+    recipients: Recipients
+
+
+def create_resources(
     clients: ServiceClients,
     emails: Emails,
     *,
     administration: Administration,
-    domains: Domains,
-    suppression_files: SuppressionFiles,
-    logs: RequestLogs,
+    own: OwnResources,
     slots: TenantSlots,
     requests_per_s: int,
 ) -> Resources:
@@ -77,13 +87,14 @@ def create_resources(  # noqa: PLR0913 - what resources need
         administration,
         email_events=EmailEvents(clients, slots),
         exports=Exports(clients),
-        logs=logs,
+        logs=own.logs,
         reports=Reports(clients),
-        domains=domains,
-        domain_reports=DomainReports(clients, domains),
+        domains=own.domains,
+        domain_reports=DomainReports(clients, own.domains),
         metrics=EmailMetrics(clients, directory),
         suppressions=Suppressions(clients, audit_log),
-        suppression_files=suppression_files,
+        suppression_files=own.suppression_files,
+        recipients=own.recipients,
         webhooks=Webhooks(clients, directory),
         webhook_events=WebhookEvents(clients),
         queues=Queues(clients, emails),

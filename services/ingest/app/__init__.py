@@ -25,7 +25,7 @@ from services.ingest.api.grpc.emails import EmailServicer
 from services.ingest.api.grpc.server import TrustedProxies
 from services.ingest.api.grpc.services import public_services
 from services.ingest.api.http_app import HttpApp
-from services.ingest.api.request_log import RequestLogs, RequestRecorder
+from services.ingest.api.request_log import RequestRecorder
 from services.ingest.api.resources import create_resources
 from services.ingest.api.rest import RestDependencies, create_rest_app
 from services.ingest.api.rest_base import RestAccess
@@ -35,14 +35,14 @@ from services.ingest.api.submission.listeners import create_submission, smtp_hos
 from services.ingest.api.tenant_slots import TenantSlots
 from services.ingest.app.acceptance import create_acceptance
 from services.ingest.app.dependencies import Dependencies, create_dependencies
-from services.ingest.app.domains import create_domain_loops, create_domain_service
+from services.ingest.app.domains import create_domain_loops
 from services.ingest.app.listeners import (
     create_certificates,
     create_grpc_server,
     create_http_servers,
 )
 from services.ingest.app.message_audit import create_message_audit
-from services.ingest.app.suppressions import create_import_loops, create_suppression_files
+from services.ingest.app.resources import create_own_loops, create_own_resources
 from services.ingest.app.usage import create_usage_loops
 from services.ingest.domain.attachments import FETCH_DISABLED, FetchPolicy
 from services.ingest.domain.body_memory import BodyMemory
@@ -101,7 +101,7 @@ def create_service(settings: Settings) -> Service:
             *create_loops([(settings.key_usage_interval_s, usage.run_once)], DependencyHealth()),
             *create_maintenance_loops(deps, audits, backpressure),
             *create_domain_loops(deps, directory),
-            *create_import_loops(deps, directory_cache),
+            *create_own_loops(deps, directory_cache),
         ],
         close=deps.close,
         health=deps.health,
@@ -158,12 +158,11 @@ def create_servers(
     settings, emails = deps.settings, create_emails(deps, access)
     domains, fetcher = create_recipient_domains(deps), create_fetcher(deps, access, brands)
     send_handler = SendHandler(acceptance, recipient_domains=domains, fetcher=fetcher)
+    own = create_own_resources(deps, emails, directory, access=access, brands=brands, hosts=hosts)
     resources = create_resources(
         deps.clients, emails,
         administration=create_administration(deps, directory, brands),
-        domains=create_domain_service(deps, emails, directory, brands=brands, hosts=hosts),
-        suppression_files=create_suppression_files(deps, access),
-        logs=RequestLogs(deps.request_list), requests_per_s=settings.key_rate_limit_per_s,
+        own=own, requests_per_s=settings.key_rate_limit_per_s,
         slots=TenantSlots(settings.event_streams_max, settings.tenant_event_streams_max),
     )  # fmt: skip
     rest = create_rest_app(RestDependencies(RestAccess(access), send_handler, resources))

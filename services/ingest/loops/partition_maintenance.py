@@ -40,6 +40,7 @@ class PartitionMaintenance:
         await self._store.expire_audit_log()
         await self._store.expire_suppression_imports()
         await self._store.drop_requests()
+        await self._store.expire_erasures()
         days = await self._store.drop_days()
         prefixes = await self._content.remove_expired(clock.now().date())
         if keys or days or prefixes:

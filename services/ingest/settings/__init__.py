@@ -105,6 +105,14 @@ class Settings(ListenerSettings):
     suppression_import_interval_s: float = Field(
         1.0, gt=0, description="Interval in seconds between searches for imports of suppressions"
     )
+    erasure_interval_s: float = Field(
+        1.0, gt=0, description="Interval in seconds between searches for recipients to erase"
+    )
+    erasure_settle_s: float = Field(
+        60.0,
+        gt=0,
+        description="Time in seconds without anything left after which an erasure is complete",
+    )
 
     message_lifetime_hours: int = Field(
         72,

@@ -8,6 +8,7 @@ from kernel.days import ClosedDays, DayTable, TablePartitions, days_to_create
 from kernel.ids import lower_bound_at
 from services.ingest.store import (
     audit_log,
+    erasures,
     quotas,
     request_log,
     resource_counts,
@@ -81,6 +82,10 @@ class RetentionStore:
         step = suppression_imports.DELETED_AT_ONCE
         completed = await self._expire(suppression_imports.EXPIRE, step=step)
         return completed + await self._expire(suppression_imports.EXPIRE_UPLOADS, step=step)
+
+    async def expire_erasures(self) -> int:
+        """Delete the records of old erasures. Returns their number."""
+        return await self._expire(erasures.EXPIRE, lower_bound_at(clock.now() - erasures.RETENTION))
 
     async def _expire(self, statement: str, *params: object, step: int = STEP_ROWS) -> int:
         """Delete in steps, each in its own transaction. step: rows, the last parameter."""

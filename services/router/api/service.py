@@ -17,13 +17,19 @@ from kernel.table import ReplicatedTable
 from kernel.topics import encode
 from services.router.api import to_proto
 from services.router.api.reconciler import Reconciler
-from services.router.api.suppressions import names_to_remove, new_suppressions, suppression_filter
+from services.router.api.suppressions import (
+    address_of,
+    names_to_remove,
+    new_suppressions,
+    suppression_filter,
+)
 from services.router.clients.journal import JournalClient
 from services.router.domain.admission import new_message
 from services.router.domain.events import message_closed, unix_s
 from services.router.domain.message import State
 from services.router.domain.retry import RetryPolicy
-from services.router.store import closings, requests, suppressions, waiting_messages
+from services.router.store import closings, erasure, requests, suppressions, waiting_messages
+from services.router.store.address_key import AddressKey
 from services.router.store.day_partitions import DayPartitions
 from services.router.store.notify import SchedulerNotifier
 
@@ -44,6 +50,7 @@ class RouterServicer(RouterServiceServicer):
     tenants: ReplicatedTable[Tenant]
     retry: RetryPolicy
     notifier: SchedulerNotifier
+    address_key: AddressKey
 
     @map_errors
     async def GetStates(  # noqa: N802 - a name of the contract
@@ -141,11 +148,13 @@ class RouterServicer(RouterServiceServicer):
         for name in ("after", "before"):
             if cursor := getattr(request, name):
                 parse_id(cursor, name)
+        parse_ids([cursor for cursor in (request.after, request.before) if cursor])
+        key = await self.address_key.load()
         async with self.tenant_database.transaction(**owner._asdict()) as tx:
             found = await suppressions.list_page(
                 tx,
                 owner,
-                suppression_filter(request),
+                suppression_filter(request, key),
                 after=request.after,
                 before=request.before,
                 limit=limit + 1,
@@ -178,9 +187,10 @@ class RouterServicer(RouterServiceServicer):
         self, request: pb.RemoveSuppressionsRequest, _: Context
     ) -> pb.RemoveSuppressionsResponse:
         owner, names = owner_of(request), names_to_remove(request)
+        key = await self.address_key.load()
         async with self.tenant_database.transaction(**owner._asdict()) as tx:
             done = await suppressions.remove(
-                tx, owner, names, of_list=request.list, force=request.force
+                tx, owner, names, key=key, of_list=request.list, force=request.force
             )
             entry = await self._add_to_outbox(tx, done.events(request.removed_by))
         self.outbox.publish_in_background(entry, self.health)
@@ -188,6 +198,26 @@ class RouterServicer(RouterServiceServicer):
             removed=map(to_proto.suppression, done.removed),
             refused=map(to_proto.suppression, done.refused),
         )
+
+    @map_errors
+    async def EraseMessages(  # noqa: N802 - a name of the contract
+        self, request: pb.EraseMessagesRequest, _: Context
+    ) -> pb.EraseMessagesResponse:
+        address, key = address_of(request), await self.address_key.load()
+        ids, tenant_id = parse_ids(request.message_ids), parse_tenant_id(request.tenant_id)
+        async with self.system_database.transaction() as tx:
+            open_ids = await erasure.erase_messages(tx, tenant_id, ids, address=address, key=key)
+        return pb.EraseMessagesResponse(open_ids=open_ids)
+
+    @map_errors
+    async def EraseSuppressions(  # noqa: N802 - a name of the contract
+        self, request: pb.EraseSuppressionsRequest, _: Context
+    ) -> pb.EraseSuppressionsResponse:
+        owner, key = owner_of(request), await self.address_key.load()
+        address = address_of(request)
+        async with self.system_database.transaction() as tx:
+            await erasure.erase_suppressions(tx, owner, address, key=key)
+        return pb.EraseSuppressionsResponse()
 
     @map_errors
     async def Reconcile(  # noqa: N802 - a name of the contract
@@ -241,7 +271,8 @@ def owner_of(
     request: pb.ListQueuesRequest
     | pb.ListSuppressionsRequest
     | pb.AddSuppressionsRequest
-    | pb.RemoveSuppressionsRequest,
+    | pb.RemoveSuppressionsRequest
+    | pb.EraseSuppressionsRequest,
 ) -> RowOwner:
     """The tenant, or else the account."""
     if request.tenant_id or not request.account_id:

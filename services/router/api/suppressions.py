@@ -36,7 +36,8 @@ def new_suppression(one: pb.NewSuppression) -> NewSuppression:
     )
 
 
-def suppression_filter(request: pb.ListSuppressionsRequest) -> SuppressionFilter:
+def suppression_filter(request: pb.ListSuppressionsRequest, key: bytes) -> SuppressionFilter:
+    """key: of the hashes of erased addresses."""
     since = clamp_timestamp(request.since) if request.HasField("since") else None
     return SuppressionFilter(
         parse_id(request.id, "id") if request.id else "",
@@ -46,6 +47,7 @@ def suppression_filter(request: pb.ListSuppressionsRequest) -> SuppressionFilter
         check_text(request.list, "list") if request.HasField("list") else None,
         since_id=str(lower_bound_at(since)) if since else "",
         expired=request.expired,
+        key=key,
     )
 
 
@@ -53,6 +55,13 @@ def names_to_remove(request: pb.RemoveSuppressionsRequest) -> list[str]:
     """Raises RequestError."""
     check_number(request.addresses)
     return [check_text(one, "addresses") for one in request.addresses]
+
+
+def address_of(request: pb.EraseMessagesRequest | pb.EraseSuppressionsRequest) -> str:
+    """An empty text would be found everywhere. Raises RequestError."""
+    if "@" not in request.address:
+        raise RequestError("address is no email address.")
+    return check_text(request.address, "address")
 
 
 def check_number(items: Sequence[object]) -> None:

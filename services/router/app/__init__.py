@@ -9,6 +9,7 @@ from contracts.events.v1.events_pb2 import RecipientUnsubscribed
 from contracts.ingest.v1.directory_pb2 import Mailbox, Tenant
 from contracts.router.v1.router_service_pb2_grpc import add_RouterServiceServicer_to_server
 from contracts.shield.v1.events_pb2 import MessageScreened
+from kernel.crypto import SecretKeyring
 from kernel.database import PLANS, Database, check_roles
 from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
@@ -43,6 +44,7 @@ from services.router.loops.republisher import AssignmentRepublisher
 from services.router.loops.route_resolution import RouteResolution
 from services.router.loops.scheduler import Scheduler, SchedulerConfig
 from services.router.settings import Settings
+from services.router.store.address_key import AddressKey
 from services.router.store.day_partitions import DayPartitions
 from services.router.store.notify import SchedulerNotifier
 
@@ -80,6 +82,7 @@ class Infrastructure:
         self.tenants: ReplicatedTable[Tenant] = ReplicatedTable(Tenant, self.kafka)
         self.mailboxes: ReplicatedTable[Mailbox] = ReplicatedTable(Mailbox, self.kafka)
         self.partitions = DayPartitions()
+        self.address_key = AddressKey(self.system_database, SecretKeyring(settings.secret_keys))
         self.journal = JournalClient(settings.delivery_rpc_address, settings.rpc_token)
         self.retry = RetryPolicy(
             settings.retry_schedule_s, settings.greylisted_retry_s, settings.greylisted_max
@@ -299,6 +302,7 @@ def create_scheduler(deps: Dependencies) -> Scheduler:
         config=config,
         on_unresolved=deps.on_dns_answer,
         health=deps.health,
+        address_key=deps.address_key,
     )
 
 
@@ -313,4 +317,5 @@ def create_servicer(deps: Dependencies) -> RouterServicer:
         tenants=deps.tenants,
         retry=deps.retry,
         notifier=deps.notifier,
+        address_key=deps.address_key,
     )

@@ -6,7 +6,6 @@ The cell decides; the scheduler is its lease, transaction, publishing and rhythm
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import NamedTuple
 
 from google.protobuf.message import Message
 
@@ -19,7 +18,7 @@ from kernel.errors import Fenced
 from kernel.failpoint import failpoint
 from kernel.health import DependencyHealth
 from kernel.lease import Lease
-from kernel.outbox import Outbox, OutboxEntry
+from kernel.outbox import Outbox
 from kernel.retry import retry_while_unavailable
 from kernel.topics import encode
 from services.router.domain.batch_size import BatchSize
@@ -33,6 +32,7 @@ from services.router.loops.assignment_publisher import AssignmentPublisher
 from services.router.loops.message_expiry import MessageExpiry, closed_events
 from services.router.loops.misplaced import MisplacedQueues
 from services.router.loops.takeover import load_cell
+from services.router.loops.tick_result import TickResult
 from services.router.loops.tick_timer import TickTimer
 from services.router.store import (
     assignments,
@@ -43,6 +43,7 @@ from services.router.store import (
     results,
     usage,
 )
+from services.router.store.address_key import AddressKey
 from services.router.store.tick import TickSnapshot, read_snapshot
 
 SOURCES_INTERVAL_S = 2.0
@@ -64,19 +65,6 @@ class SchedulerConfig:
     republish_after_s: float
 
 
-class TickResult(NamedTuple):
-    """has_bulk: bulk mail is assigned. queues, events: the number that was read, and decided.
-    next_s: when there is something to do. has_due: queues with later work have become due."""
-
-    entry: OutboxEntry
-    has_bulk: bool
-    queues: int
-    events: int
-    now_s: float
-    next_s: float
-    has_due: bool
-
-
 class Scheduler:
     """One per process; only the lease holder runs.
 
@@ -92,8 +80,10 @@ class Scheduler:
         config: SchedulerConfig,
         on_unresolved: Callable[[], None],
         health: DependencyHealth,
+        address_key: AddressKey,
     ) -> None:
         self._on_unresolved = on_unresolved
+        self._address_key = address_key
         self._lease = lease
         self._outbox = outbox
         self._new_cell = new_cell
@@ -249,7 +239,8 @@ class Scheduler:
     ) -> list[Message]:
         now_s, active = snapshot.now_s, snapshot.active
         allocation = cell.plan(active, express_only=express_only, now_s=now_s)
-        due = await assignments.select_due(tx, cell.to_read(active, allocation.quotas))
+        reads = cell.to_read(active, allocation.quotas)
+        due = await assignments.select_due(tx, reads, address_key=await self._address_key.load())
         if any(rows and rows[0].due_s > now_s - PROMPT_AGE_S for rows in due.values()):
             self._batch.record_prompt(now_s)
         result = cell.dispatch(due, allocation.quotas, now_s=now_s)

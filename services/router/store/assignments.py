@@ -14,18 +14,22 @@ from services.router.store.queues import QueueDueTime, lock_or_create, mark_queu
 # stay as long as the oldest transaction of the server. Rows are not locked, because there is one
 # scheduler and every transition is guarded by the state read here. The origins are those
 # of the suppressions of the account, of the tenant, and of the list; to sort them would cost more
-# than to find them.
+# than to find them. Those of erased recipients have a hash of the hash: see `erased_hash`.
 SELECT_DUE = """
 SELECT m.message_id::text, m.queue_id, extract(epoch FROM m.due_at)::float8,
     extract(epoch FROM m.expires_at)::float8, m.attempt, m.attempt_count, m.egress_id, m.ambiguous,
     (SELECT string_agg(s.origin, ',')
      FROM router.suppressions AS s
-     WHERE s.owner_id IN (m.tenant_id, owner.account_id) AND s.address_hash = m.address_hash
+     WHERE s.owner_id IN (m.tenant_id, owner.account_id)
+        AND s.address_hash IN (m.address_hash, CASE WHEN has_erased.is_so
+            THEN substr(sha256(%s::bytea || m.address_hash), 1, 16) END)
         AND s.list IN ('', m.list) AND s.expires_at > now() AND NOT m.test),
     m.context
 FROM unnest(%s::text[], %s::int[], %s::float8[], %s::uuid[])
     AS open (queue_id, quota, first_due_s, tenant_id)
 LEFT JOIN router.tenant_accounts AS owner ON owner.tenant_id = open.tenant_id
+CROSS JOIN (
+    SELECT EXISTS (SELECT FROM router.suppressions WHERE address = '') AS is_so) AS has_erased
 CROSS JOIN LATERAL (
     SELECT * FROM router.messages WHERE messages.queue_id = open.queue_id AND state = 'queued'
         AND due_at >= to_timestamp(open.first_due_s)
@@ -59,11 +63,14 @@ WHERE m.message_id = r.message_id AND m.state || m.attempt = 'queued' || r.attem
 """
 
 
-async def select_due(tx: Transaction, reads: Sequence[QueueRead]) -> dict[str, list[DueMessage]]:
+async def select_due(
+    tx: Transaction, reads: Sequence[QueueRead], *, address_key: bytes
+) -> dict[str, list[DueMessage]]:
     """The first rows of each queue by due time, one more than its quota."""
     due: dict[str, list[DueMessage]] = {one.queue_id: [] for one in reads}
     if reads:
         params = (
+            address_key,
             [one.queue_id for one in reads],
             [one.quota for one in reads],
             [one.first_due_s for one in reads],

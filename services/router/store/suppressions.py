@@ -16,6 +16,7 @@ from services.router.domain.suppressions import (
     suppression_added,
     suppression_removed,
 )
+from services.router.store.address_key import erased_hash
 
 COLUMNS = """id::text, address, origin, source_id, extract(epoch FROM created_at)::float8,
     owner_id::text, account_wide, list, reason, note,
@@ -82,7 +83,11 @@ PAGE = f"""SELECT {COLUMNS} FROM router.suppressions
 WHERE owner_id = {{tenant}} AND {{conditions}} ORDER BY suppressions.id {{order}} LIMIT %(limit)s"""  # noqa: S608
 BY_ID = ("id < %(after)s", "id > %(before)s")
 # IS TRUE prevents the use of the index by id, in which an address is slow to find.
-BY_ADDRESS = ("(id < %(after)s) IS TRUE", "(id > %(before)s) IS TRUE", "address_hash = %(hash)s")
+BY_ADDRESS = (
+    "(id < %(after)s) IS TRUE",
+    "(id > %(before)s) IS TRUE",
+    "address_hash = ANY(%(hashes)s::bytea[])",
+)
 DOMAIN = "split_part(address, '@', -1)"
 OF_LIST = "list = %(list)s AND list <> ''"  # the condition of the index
 NOT_EXPIRED = "expires_at > now()"
@@ -118,7 +123,7 @@ WHERE tenant_id = %s AND address_hash = ANY(%s::bytea[])
 
 class SuppressionFilter(NamedTuple):
     """What is empty does not restrict the list. list: empty for those of all mail. since_id: the
-    least id. expired: with those that have expired."""
+    least id. expired: with those that have expired. key: of the hashes of erased addresses."""
 
     id: str = ""
     address: str = ""
@@ -127,6 +132,7 @@ class SuppressionFilter(NamedTuple):
     list: str | None = None
     since_id: str = ""
     expired: bool = False
+    key: bytes = b""
 
     def conditions(self) -> Sequence[str]:
         chosen = {
@@ -201,7 +207,7 @@ async def list_page(
         "account": owner.account_id,
         "after": after or ids.MAX,
         "before": max(before.lower(), wanted.since_id) or ids.NIL,
-        "hash": address_hash(wanted.address),
+        "hashes": hashes_of([wanted.address], wanted.key),
         "limit": limit,
         **wanted._asdict(),
     }
@@ -221,13 +227,19 @@ def page_statement(
 
 
 async def remove(
-    tx: Transaction, owner: RowOwner, names: Sequence[str], *, of_list: str = "", force: bool
+    tx: Transaction,
+    owner: RowOwner,
+    names: Sequence[str],
+    *,
+    key: bytes,
+    of_list: str = "",
+    force: bool,
 ) -> Removed:
     """Remove suppressions by address or id, so that earlier bounces no longer count. Without force,
     none if one is of a complaint. of_list: of the suppressions of the addresses."""
     params: Mapping[str, Any] = {
         "owner": owner.tenant_id or owner.account_id,
-        "hashes": [address_hash(name) for name in names],
+        "hashes": hashes_of(names, key),
         "list": of_list,
         "ids": [name for name in names if is_uuid(name)],
         "force": force,
@@ -235,7 +247,7 @@ async def remove(
     if not force and (refused := await tx.rows(REFUSED, dict(params))):
         return Removed(refused=[Suppression._make(row) for row in refused])
     removed = [Suppression._make(row) for row in await tx.rows(REMOVE, dict(params))]
-    forgiven = [address_hash(one.address) for one in removed if not one.list]
+    forgiven = hashes_of([one.address for one in removed if not one.list and one.address], key)
     if forgiven and owner.tenant_id is not None:
         await tx.execute(FORGIVE, (owner.tenant_id, forgiven))
     return Removed(removed)
@@ -244,6 +256,12 @@ async def remove(
 async def delete_expired(tx: Transaction) -> int:
     """Delete a batch of expired suppressions. Returns their number."""
     return await tx.execute(DELETE_EXPIRED)
+
+
+def hashes_of(addresses: Sequence[str], key: bytes) -> list[bytes]:
+    """Of addresses, and those that are left of erased ones."""
+    plain = [address_hash(one) for one in addresses]
+    return plain + [erased_hash(key, one) for one in plain]
 
 
 def is_uuid(text: str) -> bool:

@@ -221,3 +221,29 @@ def test_a_place_that_is_never_initialized_is_unavailable(
     monkeypatch.setattr(content, "MOUNT_POLL_S", 0.0)
     with pytest.raises(Unavailable):
         asyncio.run(check_mounted(FileStore(tmp_path / "content")))
+
+
+def test_an_erased_body_is_overwritten_and_others_of_its_segment_stay(
+    store: ContentStore, tmp_path: Path
+) -> None:
+    first, second, third = put(store, b"one", b"secret", b"three", until=TODAY)
+
+    asyncio.run(store.erase([second, "no reference", f"now/{DAY}/{'0' * 36}:0:3"]))
+
+    found = get(store, first, second, third)
+    assert [found[0], found[2]] == [b"one", b"three"]
+    assert isinstance(found[1], ContentNotFound)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not any(b"secret" in path.read_bytes() for path in files)
+
+
+def test_a_segment_is_erased_while_its_process_still_appends_to_it(tmp_path: Path) -> None:
+    store = new_file_store(tmp_path)
+    [first] = put(store, b"secret", until=TODAY)
+
+    asyncio.run(FileStore(tmp_path).erase([first]))  # another process
+    [second] = put(store, b"next", until=TODAY)
+
+    found = get(store, first, second)
+    assert isinstance(found[0], ContentNotFound)
+    assert found[1] == b"next"

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from kernel.database import Database, Transaction
 from kernel.days import EPOCH, id_bounds
+from kernel.redaction import ERASED
 from services.events.domain.figures.cells import Admit, DayCell, Sums, add_message, new_sums
 from services.events.domain.figures.definitions import (
     COUNTER_NAMES,
@@ -28,10 +29,12 @@ from services.events.store.payloads import log_event_from_row
 
 PAGE = 1_000
 SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
-MESSAGES = """
-SELECT subject_id::text, tenant_id::text FROM events.state
+# The domain of an erased recipient is left in the state alone.
+MESSAGES = f"""
+SELECT subject_id::text, tenant_id::text, CASE WHEN recipient = '{ERASED}' THEN domain ELSE '' END
+FROM events.state
 WHERE subject_id > %s AND subject_id < %s ORDER BY subject_id LIMIT %s
-"""
+"""  # noqa: S608 - our own text
 EVENTS = """
 SELECT subject_id::text, event_id::text, kind, payload FROM events.log
 WHERE subject_id = ANY(%(ids)s::uuid[])
@@ -106,11 +109,12 @@ async def _count_log(tx: Transaction, day: date, admit: Admit) -> tuple[Sums, in
     while page := await tx.rows(MESSAGES, (after, end, PAGE)):
         after = page[-1][0]
         messages += len(page)
-        events = await _load_events(tx, [message_id for message_id, _ in page])
-        for message_id, tenant_id in page:
+        events = await _load_events(tx, [message_id for message_id, *_ in page])
+        for message_id, tenant_id, domain in page:
             ordered = sorted(events[message_id], key=STEP)
             facts: MessageFacts | None = merge_facts(None, ordered)
             if facts is not None:
+                facts.recipient_domain = domain or facts.recipient_domain
                 add_message(sums, tenant_id, message_id, facts=facts, admit=admit)
     return sums, messages
 

@@ -33,6 +33,8 @@ from contracts.ingest.v1 import (
     pool_service_pb2_grpc,
     queue_service_pb2,
     queue_service_pb2_grpc,
+    recipient_service_pb2,
+    recipient_service_pb2_grpc,
     report_service_pb2,
     report_service_pb2_grpc,
     sandbox_service_pb2,
@@ -63,6 +65,7 @@ from services.ingest.api.grpc.metrics import MetricsServicer
 from services.ingest.api.grpc.overrides import OverrideServicer
 from services.ingest.api.grpc.pools import PoolServicer
 from services.ingest.api.grpc.queues import QueueServicer
+from services.ingest.api.grpc.recipients import RecipientServicer
 from services.ingest.api.grpc.reports import ReportServicer
 from services.ingest.api.grpc.sandbox import SandboxServicer
 from services.ingest.api.grpc.server import PublicService
@@ -85,16 +88,7 @@ def public_services(
             email_service_pb2_grpc.add_EmailServiceServicer_to_server,
         ),
         *administrative_services(access, resources.administration),
-        PublicService(
-            name_in(domain_service_pb2.DESCRIPTOR),
-            DomainServicer(access, resources.domains, resources.domain_reports),
-            domain_service_pb2_grpc.add_DomainServiceServicer_to_server,
-        ),
-        PublicService(
-            name_in(suppression_service_pb2.DESCRIPTOR),
-            SuppressionServicer(access, resources.suppressions, resources.suppression_files),
-            suppression_service_pb2_grpc.add_SuppressionServiceServicer_to_server,
-        ),
+        *address_services(access, resources),
         *reporting_services(access, resources),
         *counting_services(access, resources),
         PublicService(
@@ -108,6 +102,27 @@ def public_services(
             sandbox_service_pb2_grpc.add_SandboxServiceServicer_to_server,
         ),
         *egress_services(access, resources),
+    ]
+
+
+def address_services(access: RpcAccess, resources: Resources) -> list[PublicService]:
+    """From which domains mail is sent, to whom it must not be, and who wants to be forgotten."""
+    return [
+        PublicService(
+            name_in(domain_service_pb2.DESCRIPTOR),
+            DomainServicer(access, resources.domains, resources.domain_reports),
+            domain_service_pb2_grpc.add_DomainServiceServicer_to_server,
+        ),
+        PublicService(
+            name_in(suppression_service_pb2.DESCRIPTOR),
+            SuppressionServicer(access, resources.suppressions, resources.suppression_files),
+            suppression_service_pb2_grpc.add_SuppressionServiceServicer_to_server,
+        ),
+        PublicService(
+            name_in(recipient_service_pb2.DESCRIPTOR),
+            RecipientServicer(access, resources.recipients),
+            recipient_service_pb2_grpc.add_RecipientServiceServicer_to_server,
+        ),
     ]
 
 

@@ -37,6 +37,7 @@ from services.ingest.api.rest import (
     overrides,
     pools,
     queues,
+    recipients,
     reference,
     reports,
     sandbox,
@@ -98,6 +99,7 @@ def routers(dependencies: RestDependencies) -> Iterator[APIRouter]:
     # before the routes of an address
     yield suppression_files.routes(access, resources.suppression_files)
     yield suppressions.routes(access, resources.suppressions)
+    yield recipients.routes(access, resources.recipients)
     yield queues.routes(access, resources.queues)
     yield shield.routes(access, dependencies.send_handler, resources.scoring)
     yield domain_reports.routes(access, resources.domain_reports)

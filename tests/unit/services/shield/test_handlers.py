@@ -62,6 +62,9 @@ class FakeContentStore:
         self.reads.append(list(references))
         return [self.bodies.get(each, ContentNotFound(each)) for each in references]
 
+    async def erase(self, references: Sequence[str]) -> None:
+        raise NotImplementedError
+
     async def remove_expired(self, today: date) -> list[str]:
         raise NotImplementedError
 

@@ -1,0 +1,41 @@
+"""Wires the resources that ingest itself stores."""
+
+from kernel.service import Loop
+from services.ingest.api.access import AccessControl
+from services.ingest.api.brand_resolver import BrandResolver
+from services.ingest.api.emails import Emails
+from services.ingest.api.recipients import Recipients
+from services.ingest.api.request_log import RequestLogs
+from services.ingest.api.resources import OwnResources
+from services.ingest.app.dependencies import Dependencies
+from services.ingest.app.domains import create_domain_service
+from services.ingest.app.erasures import create_erasure_loops, create_erasure_store
+from services.ingest.app.suppressions import create_import_loops, create_suppression_files
+from services.ingest.domain.tracking_host import LinkHosts
+from services.ingest.store.directory import DirectoryStore
+from services.ingest.store.directory_cache import DirectoryCache
+
+
+def create_own_resources(
+    deps: Dependencies,
+    emails: Emails,
+    directory: DirectoryStore,
+    *,
+    access: AccessControl,
+    brands: BrandResolver,
+    hosts: LinkHosts,
+) -> OwnResources:
+    return OwnResources(
+        create_domain_service(deps, emails, directory, brands=brands, hosts=hosts),
+        create_suppression_files(deps, access),
+        RequestLogs(deps.request_list),
+        Recipients(create_erasure_store(deps)),
+    )
+
+
+def create_own_loops(deps: Dependencies, directory: DirectoryCache) -> list[Loop]:
+    """Those that do what was asked of these resources."""
+    return [
+        *create_import_loops(deps, directory),
+        *create_erasure_loops(deps, create_erasure_store(deps)),
+    ]

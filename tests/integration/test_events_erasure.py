@@ -1,0 +1,156 @@
+"""A recipient is erased from the log on real Kafka and PostgreSQL; figures stay."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from contracts.events.v1.events_service_pb2 import (
+    EraseMessagesRequest,
+    EraseSuppressionEventsRequest,
+    EventFilter,
+    GetMetricsRequest,
+    ListEventsRequest,
+    ListRecipientMessagesRequest,
+    RecipientMessage,
+)
+from contracts.router.v1.events_pb2 import SuppressionChanged
+from kernel.database import Database
+from kernel.ids import uuid7_text
+from kernel.redaction import ERASED
+from kernel.rpc import RpcError
+from services.events.store.figures.recount import recount_day
+from tests.support.events import Running, ScenarioRunner, run_scenario, until
+from tests.support.message_events import MessageEvents
+from tests.support.traces import tables_with
+
+__all__ = ["run_scenario"]
+
+ANN = "Ann@example.net"
+
+
+def now() -> Timestamp:
+    found = Timestamp()
+    found.FromDatetime(datetime.now(UTC) + timedelta(minutes=1))
+    return found
+
+
+async def messages_to(events: Running, address: str, **owner: str) -> Sequence[RecipientMessage]:
+    request = ListRecipientMessagesRequest(**owner, address=address, until=now())  # type: ignore[arg-type]
+    return (await events.call(events.stub.ListRecipientMessages, request)).messages
+
+
+async def erase(events: Running, found: Sequence[RecipientMessage], address: str = ANN) -> None:
+    request = EraseMessagesRequest(messages=found, address=address)
+    await events.call(events.stub.EraseMessages, request)
+
+
+async def totals(events: Running, tenant_id: str) -> list[float]:
+    await until(lambda: not events.rows("SELECT FROM events.stats_deltas LIMIT 1"))
+    request = GetMetricsRequest(tenant_id=tenant_id, metrics=["accepted", "sent", "delivered"])
+    return list((await events.call(events.stub.GetMetrics, request)).totals)
+
+
+def test_figures_stay_when_a_recipient_is_erased_and_all_is_published_again(
+    run_scenario: ScenarioRunner,
+) -> None:
+    async def scenario(events: Running) -> None:
+        tenant = str(uuid4())
+        ann = MessageEvents(ANN, tenant_id=tenant)
+        bob = MessageEvents("bob@example.net", tenant_id=tenant, email_id=ann.email_id)
+        whole = [*ann.delivered(), ann.complained(), *bob.delivered()]
+        await events.publish(*whole[:-1])
+        await events.wait_recorded(ann, 6)
+        await events.wait_recorded(bob, 4)
+        before = await totals(events, tenant)
+        found = await messages_to(events, ANN.lower(), tenant_id=tenant)
+        assert [one.message_id for one in found] == [ann.message_id]
+        await erase(events, found)
+        await erase(events, found)  # as after a crash
+        assert tables_with(events.database, ANN) == set()
+        assert not await messages_to(events, ANN, tenant_id=tenant)
+        await events.publish(*whole, ann.bounced_late())
+        await events.wait_recorded(ann, 7)
+        await events.wait_recorded(bob, 5)
+        assert tables_with(events.database, ANN) == set()
+        assert before == [2, 2, 1]
+        assert await totals(events, tenant) == [2, 2, 2]
+        request = ListEventsRequest(tenant_id=tenant, filter=EventFilter(to=ERASED))
+        listed = (await events.call(events.stub.ListEvents, request)).events
+        assert [one.type for one in listed][:2] == ["email.bounced", "email.complained"]
+        assert {one.recipient for one in listed} == {ERASED}
+        database = Database(events.database.system("events"), connections_max=1, name="test")
+        try:
+            counted = await recount_day(database, datetime.now(UTC).date())
+        finally:
+            await database.close()
+        assert counted.differences == []
+
+    run_scenario(scenario)
+
+
+def test_the_messages_of_an_account_come_in_pages_and_new_ones_are_left(
+    run_scenario: ScenarioRunner,
+) -> None:
+    async def scenario(events: Running) -> None:
+        account = str(uuid4())
+        tenants = [str(uuid4()), str(uuid4())]
+        some = [MessageEvents(ANN, tenant_id=tenants[n % 2], account_id=account) for n in range(5)]
+        await events.publish(*[one.accepted() for one in some])
+        for one in some:
+            await events.wait_recorded(one, 1)
+        new = MessageEvents(ANN, tenant_id=tenants[0], account_id=account)
+        bound = Timestamp()
+        bound.FromMilliseconds(int(new.message_id[:8] + new.message_id[9:13], 16))
+        await events.publish(new.accepted())
+        await events.wait_recorded(new, 1)
+        seen: list[str] = []
+        request = ListRecipientMessagesRequest(
+            account_id=account, address=ANN, until=bound, limit=2
+        )
+        while page := (await events.call(events.stub.ListRecipientMessages, request)).messages:
+            seen += [one.message_id for one in page]
+            request.last.CopyFrom(page[-1])
+        assert sorted(seen) == sorted(one.message_id for one in some)
+        assert not await messages_to(events, ANN, tenant_id=str(uuid4()))
+
+    run_scenario(scenario)
+
+
+def test_an_address_goes_from_events_of_suppressions(run_scenario: ScenarioRunner) -> None:
+    async def scenario(events: Running) -> None:
+        account, tenant = str(uuid4()), str(uuid4())
+        first = MessageEvents("bob@example.net", tenant_id=tenant, account_id=account)
+        owners: list[dict[str, Any]] = [{"tenant_id": tenant}, {"account_id": account}]
+        changes = [
+            SuppressionChanged(
+                suppression_id=uuid7_text(), change="added", origin="manual", address=ANN,
+                note=f"{ANN} called", **owner,
+            )
+            for owner in owners
+        ]  # fmt: skip
+        await events.publish(first.accepted(), *changes)
+        count = "SELECT count(*) FROM events.unpartitioned_log WHERE tenant_id = ANY(%s::uuid[])"
+        await until(lambda: events.rows(count, ([tenant, account],))[0][0] == 2)
+        await events.wait_recorded(first, 1)
+        for owner in owners:
+            request = EraseSuppressionEventsRequest(**owner, address=ANN.upper())
+            await events.call(events.stub.EraseSuppressionEvents, request)
+        assert "events.unpartitioned_log" not in tables_with(events.database, ANN)
+
+    run_scenario(scenario)
+
+
+def test_messages_of_several_tenants_are_refused(run_scenario: ScenarioRunner) -> None:
+    async def scenario(events: Running) -> None:
+        some = [
+            RecipientMessage(message_id=uuid7_text(), email_id=uuid7_text(), tenant_id=str(uuid4()))
+            for _ in range(2)
+        ]
+        with pytest.raises(RpcError):
+            await erase(events, some)
+
+    run_scenario(scenario)

@@ -1,0 +1,76 @@
+import base64
+import quopri
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.delivery.v1.events_pb2 import DeliveryAttempted, Reply, SmtpExchange
+from contracts.ingest.v1.events_pb2 import MessageAccepted, MessageContext
+from kernel.redaction import ERASED, erase, erase_bytes, found_in, pattern_of
+
+ANN = "ann.lee+news@example.net"
+PATTERN = pattern_of(ANN)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ANN,
+        ANN.upper(),
+        f'"Ann Lee" <{ANN.title()}>',
+        quote(ANN, safe=""),
+        quote(ANN, safe="").lower(),
+        f"https://a.example/?to={quote_plus(ANN)}&x=1",
+        "".join(f"%{ord(one):02X}" for one in ANN),
+        quopri.encodestring(ANN.replace("@", "=40").encode()).decode().replace("=3D", "="),
+    ],
+)
+def test_an_address_is_found_however_it_is_written(text: str) -> None:
+    assert PATTERN.search(text)
+
+
+@given(
+    st.binary(max_size=7), st.binary(max_size=7), st.sampled_from([ANN, ANN.upper(), ANN.title()])
+)
+def test_base64_is_found_at_any_offset(before: bytes, after: bytes, address: str) -> None:
+    data = before + address.encode() + after
+    assert found_in(base64.b64encode(data).decode(), PATTERN)
+    assert found_in(base64.urlsafe_b64encode(data).decode(), PATTERN)
+
+
+@given(st.text())
+def test_other_texts_stay(text: str) -> None:
+    message = MessageAccepted(subject=text.replace("ann", ""), to=["bob@example.net"])
+    before = message.SerializeToString()
+    assert not erase(message, PATTERN)
+    assert message.SerializeToString() == before
+
+
+def test_every_text_of_a_message_is_looked_at() -> None:
+    message = MessageAccepted(
+        context=MessageContext(recipient=ANN, return_path="bounce+0@a.example"),
+        to=[f"Ann <{ANN}>", "bob@example.net"],
+        tags={"user": ANN, "kind": "news"},
+        metadata={ANN: "1"},
+    )
+    assert erase(message, PATTERN)
+    assert message.context.recipient == ERASED
+    assert message.context.return_path == "bounce+0@a.example"
+    assert list(message.to) == [ERASED, "bob@example.net"]
+    assert dict(message.tags) == {"user": ERASED, "kind": "news"}
+    assert dict(message.metadata) == {ERASED: ERASED}
+    assert not erase(message, PATTERN)
+
+
+def test_messages_in_lists_are_looked_at() -> None:
+    event = DeliveryAttempted(
+        reply=Reply(text=f"<{ANN}>: no such user", code=550),
+        dialogue=[SmtpExchange(command=f"RCPT TO:<{ANN}>", code=550), SmtpExchange(command=".")],
+    )
+    found = DeliveryAttempted.FromString(
+        erase_bytes(DeliveryAttempted, event.SerializeToString(), PATTERN)
+    )
+    assert (found.reply.text, found.reply.code) == (ERASED, 550)
+    assert [one.command for one in found.dialogue] == [ERASED, "."]

@@ -167,7 +167,7 @@ PLACES = (
     ("events", "events.erasure.in_transaction"),
     ("ingest", "ingest.erasure.events"),
     ("ingest", "ingest.erasure.suppressions"),
-    ("ingest", "ingest.erasure.elsewhere"),
+    ("ingest", "ingest.erasure.audit_log"),
 )
 
 

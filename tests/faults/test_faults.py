@@ -50,7 +50,7 @@ NOT_IN_SCENARIOS = {
     "events.usage.in_transaction",  # in test_events_usage_thresholds
     "ingest.usage.exported",  # in test_ingest_usage_exports
     "events.erasure.in_transaction",  # in e2e/test_a_recipient_is_forgotten
-    "ingest.erasure.elsewhere",
+    "ingest.erasure.audit_log",
     "ingest.erasure.canceled",
     "ingest.erasure.router",
     "ingest.erasure.delivery",

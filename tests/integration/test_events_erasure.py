@@ -120,6 +120,33 @@ def test_the_messages_of_an_account_come_in_pages_and_new_ones_are_left(
     run_scenario(scenario)
 
 
+def test_files_that_may_have_the_address_go(run_scenario: ScenarioRunner) -> None:
+    async def scenario(events: Running) -> None:
+        account, other_account = str(uuid4()), str(uuid4())
+        ann = MessageEvents(ANN, tenant_id=str(uuid4()), account_id=account)
+        await events.publish(ann.accepted())
+        await events.wait_recorded(ann, 1)
+        made = [
+            (account, ann.tenant_id), (account, None), (account, str(uuid4())),
+            (other_account, None),
+        ]  # fmt: skip
+        ids = [
+            events.rows(
+                "INSERT INTO events.exports (id, account_id, tenant_id, test, kind, format, filter,"
+                " key, turn_at, finished_at) VALUES (%s, %s, %s, false, 'events', 'csv', '', 'k',"
+                " now(), now()) RETURNING id",
+                (uuid7_text(), *owner),
+            )[0][0]
+            for owner in made
+        ]
+        await erase(events, await messages_to(events, ANN, tenant_id=ann.tenant_id))
+        left = "SELECT key IS NOT NULL FROM events.exports WHERE id = %s"
+        assert [events.rows(left, (one,)) for one in ids[2:]] == [[(True,)]] * 2
+        assert not any(kept for one in ids[:2] for (kept,) in events.rows(left, (one,)))
+
+    run_scenario(scenario)
+
+
 def test_an_address_goes_from_events_of_suppressions(run_scenario: ScenarioRunner) -> None:
     async def scenario(events: Running) -> None:
         account, tenant = str(uuid4()), str(uuid4())

@@ -13,6 +13,7 @@ from kernel.redaction import ERASED, Pattern, erase_bytes, pattern_of
 from services.events.domain.erasure import erase_recipient, tags_with
 from services.events.domain.log_event import EventKind, decode_payload
 from services.events.domain.recorded_attempt import decode_attempt
+from services.events.store.exports import delete_with_mail_of
 
 OF_RECIPIENT = """
 SELECT subject_id::text, email_id::text, tenant_id::text FROM events.state
@@ -140,6 +141,7 @@ async def erase_messages(
     for table in TABLES:
         await tx.execute(COLUMNS.format(table=table), (ERASED, sorted(own)))
     await tx.execute(STATES, (ERASED, sorted(own), emails))
+    await delete_with_mail_of(tx, tenant_id)
 
 
 async def _erase_payloads(

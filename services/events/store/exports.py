@@ -86,10 +86,21 @@ DELETE_OF_TENANTS = """
 UPDATE events.exports SET deleted_at = now(), key = NULL
 WHERE tenant_id = ANY(%s::uuid[]) AND deleted_at IS NULL
 """
+# Files cannot be searched, so all go that may have mail of the tenant.
+DELETE_WITH_MAIL = """
+UPDATE events.exports SET deleted_at = now(), key = NULL
+WHERE deleted_at IS NULL AND (tenant_id = %(tenant)s OR tenant_id IS NULL AND account_id = (
+    SELECT account_id FROM events.tenant_accounts WHERE tenant_id = %(tenant)s))
+"""
 
 
 async def delete_of_tenants(tx: Transaction, tenant_ids: Sequence[str]) -> None:
     await tx.execute(DELETE_OF_TENANTS, (list(tenant_ids),))
+
+
+async def delete_with_mail_of(tx: Transaction, tenant_id: str) -> None:
+    """Files of the tenant, and those of its account that have the mail of all tenants."""
+    await tx.execute(DELETE_WITH_MAIL, {"tenant": tenant_id})
 
 
 class Limits(NamedTuple):

@@ -1,11 +1,9 @@
 """Wires the erasure of recipients."""
 
-from collections.abc import Sequence
-
 from kernel.health import DependencyHealth
 from kernel.service import Loop, create_loops
 from services.ingest.app.dependencies import Dependencies
-from services.ingest.loops.recipient_erasure import EraseElsewhere, RecipientErasure
+from services.ingest.loops.recipient_erasure import RecipientErasure
 from services.ingest.store.directory_lists import DirectoryLists
 from services.ingest.store.erasures import ErasureStore
 
@@ -20,16 +18,12 @@ def create_erasure_store(deps: Dependencies) -> ErasureStore:
     )
 
 
-def create_erasure_loops(
-    deps: Dependencies, store: ErasureStore, elsewhere: Sequence[EraseElsewhere] = ()
-) -> list[Loop]:
-    """elsewhere: further places with addresses, such as files."""
+def create_erasure_loops(deps: Dependencies, store: ErasureStore) -> list[Loop]:
     erasure = RecipientErasure(
         store,
         deps.clients,
         deps.content,
         deps.lease,
         settle_s=deps.settings.erasure_settle_s,
-        elsewhere=elsewhere,
     )
     return create_loops([(deps.settings.erasure_interval_s, erasure.run_once)], DependencyHealth())

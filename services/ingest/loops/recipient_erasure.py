@@ -7,8 +7,8 @@ more pass follows when no topic can repeat an event any more.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from contracts.delivery.v1 import delivery_service_pb2 as delivery
 from contracts.events.v1 import events_service_pb2 as events
@@ -25,7 +25,6 @@ from services.ingest.clients import ServiceClients
 from services.ingest.domain.accepted_event import timestamp
 from services.ingest.domain.problem import Problem
 from services.ingest.loops.suppression_imports import is_temporary
-from services.ingest.store.directory_lists import Owner
 from services.ingest.store.erasures import DueErasure, Erasure, ErasureStore, StoredRecipient
 
 PAGE = 20  # messages, each with up to 50 recipients of its email
@@ -34,22 +33,17 @@ RETRY_S = 30.0
 
 logger = logging.getLogger(__name__)
 
-EraseElsewhere = Callable[[Owner, str], Awaitable[None]]
-"""Removes an address from something else that an account or a tenant has. Repeating it changes
-nothing."""
-
 
 @dataclass(frozen=True, slots=True)
 class RecipientErasure:
     """settle_s: for how long nothing must be found before an erasure is complete: events that are
-    on their way to the log are recorded by then. elsewhere: further places with addresses."""
+    on their way to the log are recorded by then."""
 
     store: ErasureStore
     clients: ServiceClients
     content: ContentStore
     lease: Lease
     settle_s: float
-    elsewhere: Sequence[EraseElsewhere] = field(default=())
 
     async def run_once(self) -> None:
         """One pass of each erasure that is due. Only the holder of the lease does."""
@@ -79,9 +73,7 @@ class RecipientErasure:
         found, left = await self._erase_messages(due)
         await self._erase_suppressions(due)
         await self.store.erase_audit_log(erasure, due.address)
-        for erase in self.elsewhere:
-            await erase(erasure.owner, due.address)
-        failpoint("ingest.erasure.elsewhere")
+        failpoint("ingest.erasure.audit_log")
         settled = (clock.now() - erasure.created_at).total_seconds() > self.settle_s
         if left or found or not settled:
             await self.store.postpone(erasure, delay_s=self.settle_s / 2)

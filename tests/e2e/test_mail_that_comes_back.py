@@ -11,6 +11,7 @@ from email import message_from_bytes
 import pytest
 
 from mail import verp
+from tests.support.provider_reports import provider_reports, returning
 from tests.support.receiver import Receiver, receiving
 from tests.support.returned_mail import bounce, complaint, hand_in
 from tests.support.returning_engine import (
@@ -80,6 +81,20 @@ def test_a_complaint_suppresses_its_recipient(world: World) -> None:
     world.await_event(world.send("bob@receiver-lab.net"), "email.suppressed")
     assert world.suppression("bob@receiver-lab.net").json()["origin"] == "complaint"
     world.await_rated(COMPLAINED)
+
+
+def test_a_report_that_a_provider_wrote_suppresses_its_recipient(world: World) -> None:
+    recipient, subject = f"{uuid.uuid4().hex}@receiver-lab.net", f"Offer {uuid.uuid4()}"
+    sent = world.send(recipient, subject)
+    message = message_from_bytes(world.arrived(subject))
+    world.await_event(sent, "email.delivered")
+    report = returning(provider_reports()[0], message["X-Report-Token"])
+    assert (
+        hand_in(world.port, report.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"), FEEDBACK)[0]
+        == 250
+    )
+    world.await_event(sent, "email.complained")
+    world.await_event(world.send(recipient), "email.suppressed")
 
 
 @pytest.mark.parametrize(

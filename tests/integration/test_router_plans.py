@@ -103,7 +103,10 @@ def days(tree: Plan) -> set[str]:
 
 
 def test_select_due_reads_as_many_rows_as_it_returns(connection: Connection) -> None:
-    assert pages(plan(connection, SELECT_DUE_ROWS, ([f"{TENANT}/s1"], [10], [0.0], [TENANT]))) < 150
+    assert (
+        pages(plan(connection, SELECT_DUE_ROWS, (b"key", [f"{TENANT}/s1"], [10], [0.0], [TENANT])))
+        < 150
+    )
 
 
 def test_the_snapshot_reads_active_queues_alone(connection: Connection) -> None:
@@ -164,7 +167,7 @@ def test_due_messages_that_wait_for_dns_are_found_by_index(connection: Connectio
 def test_a_page_of_suppressions_reads_no_others(
     connection: Connection, ids: list[str], wanted: SuppressionFilter
 ) -> None:
-    params = {"tenant": TENANT, "after": ids[2500], "before": NIL, "hash": b"", "limit": 20}
+    params = {"tenant": TENANT, "after": ids[2500], "before": NIL, "hashes": [b""], "limit": 20}
     sql = page_statement(wanted, RowOwner(TENANT, None))
     assert pages(plan(connection, sql, {**params, **wanted._asdict()})) < 60
 
@@ -253,7 +256,9 @@ def test_select_due_skips_what_has_left_a_queue(database: FreshDatabase) -> None
         for setting, value in PLANS.items():
             connection.execute(f"SET {setting} = {value}".encode())
         from_first = pages(
-            plan(connection, SELECT_DUE_ROWS, ([queue_id], [5], [first_due_s], [TENANT]))
+            plan(connection, SELECT_DUE_ROWS, (b"key", [queue_id], [5], [first_due_s], [TENANT]))
         )
-        from_start = pages(plan(connection, SELECT_DUE_ROWS, ([queue_id], [5], [0.0], [TENANT])))
+        from_start = pages(
+            plan(connection, SELECT_DUE_ROWS, (b"key", [queue_id], [5], [0.0], [TENANT]))
+        )
         assert from_first < from_start / 4

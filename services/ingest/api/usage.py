@@ -141,7 +141,7 @@ def parse_period(text: str, today: date) -> date:
     try:
         return month_of(text, today)
     except ValueError:
-        detail = "period must be a month such as 2026-01."
+        detail = f"period must be a month up to {today:%Y-%m}, such as 2026-01."
         fault = Fault("#/query/period", "invalid_parameter", detail)
         raise Problem(422, "validation_error", detail=detail, faults=[fault]) from None
 

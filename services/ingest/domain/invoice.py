@@ -95,12 +95,15 @@ def decimal_text(cents: int) -> str:
 
 
 def month_of(text: str, today: date) -> date:
-    """The first day of a month such as 2026-01; the current one without. Raises ValueError."""
+    """The first day of a month such as 2026-01; the current one without. Raises ValueError, also
+    for a later month."""
+    current = today.replace(day=1)
     if not text:
-        return today.replace(day=1)
-    if len(text) != len("2026-01"):
+        return current
+    month = date.fromisoformat(f"{text}-01")
+    if len(text) != len("2026-01") or month > current:
         raise ValueError(text)
-    return date.fromisoformat(f"{text}-01")
+    return month
 
 
 def next_month(month: date) -> date:

@@ -108,6 +108,6 @@ def test_months() -> None:
     assert month_of("2026-02", today) == date(2026, 2, 1)
     assert next_month(today) == date(2027, 1, 1)
     assert next_month(date(2026, 1, 31)) == date(2026, 2, 1)
-    for wrong in ("2026-13", "2026-2", "26-01", "2026-01-01", "x"):
+    for wrong in ("2026-13", "2026-2", "26-01", "2026-01-01", "x", "2027-01", "9999-12"):
         with pytest.raises(ValueError, match=r"."):
             month_of(wrong, today)

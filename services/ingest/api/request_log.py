@@ -79,13 +79,13 @@ def endpoint_of(request: Request) -> str:
     """The path without the version. An address in it is not kept."""
     params: dict[str, str] = request.scope.get("path_params") or {}
     path = request.path.removeprefix(PREFIX)
-    if any("@" in value for value in params.values()):
-        route = request.scope["route"].path.removeprefix(PREFIX)
-        kept = {name: value for name, value in params.items() if "@" not in value}
-        for name, value in kept.items():
-            route = route.replace(f"{{{name}}}", value)
-        return str(route)
-    return path
+    hidden = {name for name, value in params.items() if "@" in value or "%" in value}
+    if not hidden:
+        return path
+    route = str(request.scope["route"].path).removeprefix(PREFIX)
+    for name in params.keys() - hidden:
+        route = route.replace(f"{{{name}}}", params[name])
+    return route
 
 
 class RequestLogs:

@@ -126,3 +126,17 @@ def test_a_group_that_cannot_be_written_does_not_stop_the_next(
     log.add(logged(1))
     asyncio.run(log.write())
     assert database.ids == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ('Invalid address "john.doe"@exa mple.com', "Invalid address [address] mple.com"),
+        (r'"a\"b"@x.example, next', "[address], next"),
+        ("/recipients/john.doe%40example.com", "[address]"),
+        ("john@ and @example.com", "[address] and [address]"),
+        ('the "quoted" @', 'the "quoted" @'),
+    ],
+)
+def test_an_address_is_hidden_however_it_is_written(text: str, kept: str) -> None:
+    assert line(text) == kept

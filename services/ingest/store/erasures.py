@@ -63,11 +63,14 @@ SELECT email_id::text, accepted, NOT EXISTS (
 FROM ingest.emails AS e WHERE email_id = ANY(%s::uuid[])
 """
 ERASE_EMAIL = "UPDATE ingest.emails SET accepted = %b WHERE email_id = %s"
+# A note is shown as if there were none.
 AUDIT_LOG = f"""
-UPDATE ingest.audit_log SET before = nullif(before, 'null') || '{{"address": "{ERASED}"}}',
-    after = nullif(after, 'null') || '{{"address": "{ERASED}"}}'
-WHERE account_id = %s AND resource = 'suppression'
-    AND lower(coalesce(before, after) ->> 'address') = lower(%s)
+UPDATE ingest.audit_log
+SET before = nullif(before, 'null') - 'note' || '{{"address": "{ERASED}"}}',
+    after = nullif(after, 'null') - 'note' || '{{"address": "{ERASED}"}}'
+WHERE account_id = %(account_id)s AND resource = 'suppression'
+    AND (%(tenant_id)s = '' OR tenant_id = nullif(%(tenant_id)s, '')::uuid)
+    AND lower(coalesce(before, after) ->> 'address') = lower(%(address)s)
 """  # noqa: S608 - constants only
 
 
@@ -185,9 +188,9 @@ class ErasureStore:
                 await tx.execute(ERASE_EMAIL, (event.SerializeToString(), email_id))
 
     async def erase_audit_log(self, erasure: Erasure, address: str) -> None:
-        """Suppressions of the account, and removed complaints. Raises Fenced."""
+        """Suppressions of the owner, and removed complaints. Raises Fenced."""
         async with self._lease.transaction() as tx:
-            await tx.execute(AUDIT_LOG, (erasure.account_id, address))
+            await tx.execute(AUDIT_LOG, {**erasure.owner._asdict(), "address": address})
 
     async def postpone(self, erasure: Erasure, *, delay_s: float) -> None:
         """Raises Fenced."""

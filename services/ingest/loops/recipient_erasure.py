@@ -23,7 +23,6 @@ from kernel.lease import Lease
 from kernel.redaction import pattern_of
 from services.ingest.clients import ServiceClients
 from services.ingest.domain.accepted_event import timestamp
-from services.ingest.domain.problem import Problem
 from services.ingest.loops.suppression_imports import is_temporary
 from services.ingest.store.erasures import DueErasure, Erasure, ErasureStore, StoredRecipient
 
@@ -52,20 +51,23 @@ class RecipientErasure:
                 await self._try(due)
         except Fenced:
             logger.info("erasure.lease_lost")
-        except (Problem, Unavailable) as error:
-            logger.warning("erasure.postponed", extra={"reason": repr(error)})
+        except Unavailable as error:
+            logger.warning("erasure.unavailable", extra={"reason": repr(error)})
 
     async def _try(self, due: DueErasure) -> None:
-        """Raises Fenced, Problem 503, Unavailable."""
+        """Raises Fenced, Unavailable."""
         try:
             await self._pass(due)
         except Fenced:
             raise
         except Exception as error:
+            # Others must not wait for it: one that is too large for a deadline fails each time.
+            await self.store.postpone(due.erasure, delay_s=RETRY_S)
+            about = {"erasure": due.erasure.erasure_id, "reason": repr(error)}
             if is_temporary(error):
-                raise
-            logger.exception("erasure.failed", extra={"erasure": due.erasure.erasure_id})
-            await self.store.postpone(due.erasure, delay_s=RETRY_S)  # others must not wait for it
+                logger.warning("erasure.postponed", extra=about)
+            else:
+                logger.exception("erasure.failed", extra=about)
 
     async def _pass(self, due: DueErasure) -> None:
         """Raises Fenced, Problem, Unavailable: then it is repeated."""

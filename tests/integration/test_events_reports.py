@@ -193,6 +193,10 @@ def test_an_owner_has_so_many_reports(run_scenario: ScenarioRunner) -> None:
         ({"timezone": "Europe/Atlantis"}, "timezone is no IANA name"),
         ({"frequency": "hourly"}, "unknown frequency"),
         ({"query": pb.GetMetricsRequest(dimensions=["tag", "site"])}, "not counted together"),
+        (
+            {"query": pb.GetMetricsRequest(dimensions=["period", "tag"], granularity="hourly")},
+            "no hours by tag",
+        ),
         ({"email": True}, "sends no mail of its own"),
     ],
 )

@@ -17,7 +17,7 @@ from services.events.domain.figures.periods import InvalidPeriod
 from services.events.domain.figures.query import InvalidQuery
 from services.events.domain.report import GRANULARITIES, Report, end_of_current
 from services.events.store.exports import Cursors
-from services.events.store.metrics import query_of
+from services.events.store.metrics import check_request
 from services.events.store.reports import ReportStore
 
 REPORTS_MAX = 20  # of an owner
@@ -60,7 +60,7 @@ class ReportRpcs:
             request.webhook, request.email, now, end,
         )  # fmt: skip
         try:
-            query_of(new.request(), end).period.starts()
+            check_request(new.request(), end)
         except (InvalidPeriod, InvalidQuery) as error:
             raise RequestError(str(error), field=f"query/{error.field}") from None
         return new

@@ -19,6 +19,8 @@ from kernel.outbox import Outbox
 from kernel.topics import encode
 from services.events.clients.brands import TenantBrands
 from services.events.clients.notice_sender import NoticeSender
+from services.events.domain.figures.periods import InvalidPeriod
+from services.events.domain.figures.query import InvalidQuery
 from services.events.domain.report import Report, figures_of, mail_of
 from services.events.store import reports
 from services.events.store.export_pages import owner_of_rows
@@ -62,10 +64,14 @@ class ReportPublisher:
 
     async def _publish(self, report: Report) -> None:
         owner = owner_of_rows(report.account_id, report.tenant_id)
-        found = await load_metrics(
-            self.database, owner, report.request(),
-            now=clock.now(), egress_pools=self.egress_pools,
-        )  # fmt: skip
+        try:
+            found = await load_metrics(
+                self.database, owner, report.request(),
+                now=clock.now(), egress_pools=self.egress_pools,
+            )  # fmt: skip
+        except (InvalidPeriod, InvalidQuery) as error:  # as it would be the next time
+            await self._skip(report, reason=str(error))
+            return
         event = report.event(figures_of(found))
         failpoint("events.report.counted")
         async with self.lease.transaction() as tx:
@@ -78,6 +84,13 @@ class ReportPublisher:
         failpoint("events.report.committed")
         if records:
             self.outbox.publish_in_background(entry, self.health)
+
+    async def _skip(self, report: Report, *, reason: str) -> None:
+        """Such as a period with too many rows."""
+        extra = {"report_id": report.id, "reason": reason}
+        logger.warning("report.skipped", extra=extra)
+        async with self.lease.transaction() as tx:
+            await reports.advance(tx, report)
 
 
 @dataclass(frozen=True, slots=True)

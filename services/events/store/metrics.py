@@ -99,6 +99,16 @@ def query_of(request: GetMetricsRequest, now: datetime) -> MetricsQuery:
     )
 
 
+def check_request(request: GetMetricsRequest, now: datetime) -> None:
+    """Refuse what load_metrics would refuse of one account, but for the number of rows, which only
+    the figures tell. Raises InvalidPeriod, InvalidQuery."""
+    query = query_of(request, now)
+    starts = query.period.starts()
+    if not query.of_emails:
+        of_periods = starts if PERIOD in query.dimensions else []
+        Reading(query, of_periods, now, None, whole=False).roll_up(query.dimensions, of_periods)
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What is read of roll-ups. starts: of the periods. pools: by source, None where they do not

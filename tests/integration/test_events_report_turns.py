@@ -1,0 +1,69 @@
+"""Saved reports that cannot be counted do not hold up others, on real PostgreSQL."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from contracts.events.v1.events_service_pb2 import GetMetricsRequest
+from contracts.kernel.v1.outbox_pb2 import Outgoing
+from kernel import clock
+from kernel.database import Database
+from kernel.health import DependencyHealth
+from kernel.ids import uuid7_text
+from kernel.lease import Lease
+from kernel.outbox import Outbox
+from services.events.domain.figures.periods import first_start
+from services.events.domain.report import Report
+from services.events.loops.reports import ReportPublisher
+from services.events.store.reports import ReportStore
+from tests.support.stack import FreshDatabase
+
+
+async def send(records: Sequence[Outgoing]) -> None:
+    raise AssertionError(records)
+
+
+async def no_pools() -> Mapping[str, str]:
+    return {}
+
+
+@asynccontextmanager
+async def publishing(database: FreshDatabase) -> AsyncIterator[ReportPublisher]:
+    with database.connect() as connection:  # of other tests
+        connection.execute("DELETE FROM events.reports")
+    system, tenant = Database(database.system("events")), Database(database.tenant("events"))
+    lease = Lease(system, "events", "reports of a test")
+    assert await lease.try_acquire()
+    outbox = Outbox(system, "events", send)
+    try:
+        yield ReportPublisher(system, tenant, outbox, lease, DependencyHealth(), no_pools)
+    finally:
+        await lease.release()
+        await tenant.close()
+        await system.close()
+
+
+async def due_report(publisher: ReportPublisher, query: GetMetricsRequest) -> Report:
+    """Of the month before."""
+    end = first_start(clock.now() - timedelta(minutes=11), "monthly")
+    new = Report(
+        uuid7_text(), uuid7_text(), "", "Every month", query, "monthly", "UTC", False, False,
+        end, end,
+    )  # fmt: skip
+    made = await ReportStore(publisher.database).insert(new, most=1)
+    assert made is not None
+    return made
+
+
+def last_ends(database: FreshDatabase) -> dict[str, object]:
+    with database.connect() as connection:
+        rows = connection.execute("SELECT id::text, last_end FROM events.reports").fetchall()
+    return {str(one): end for one, end in rows}
+
+
+async def test_a_period_that_cannot_be_counted_is_left_out(database: FreshDatabase) -> None:
+    async with publishing(database) as publisher:
+        query = GetMetricsRequest(dimensions=["period", "tag"], granularity="hourly")
+        made = await due_report(publisher, query)
+        await publisher.run_once()
+        assert last_ends(database) == {made.id: made.next_end}

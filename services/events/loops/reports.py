@@ -55,12 +55,18 @@ class ReportPublisher:
         """Raises Fenced, Unavailable."""
         try:
             await self._publish(report)
-        except (Fenced, Unavailable):
+        except Fenced:
+            raise
+        except Unavailable:
+            await self._postpone(report)  # if it is this one's fault
             raise
         except Exception:
             logger.exception("report.failed", extra={"report_id": report.id})
-            async with self.lease.transaction() as tx:
-                await reports.postpone(tx, report, delay_s=RETRY_S)
+            await self._postpone(report)
+
+    async def _postpone(self, report: Report) -> None:
+        async with self.lease.transaction() as tx:
+            await reports.postpone(tx, report, delay_s=RETRY_S)
 
     async def _publish(self, report: Report) -> None:
         owner = owner_of_rows(report.account_id, report.tenant_id)

@@ -9,8 +9,9 @@ from uuid import uuid4
 import psycopg
 
 from kernel.database import RowOwner, Transaction
+from kernel.days import day_of, id_bounds
 from kernel.ids import uuid7_text
-from services.events.store import lists, log
+from services.events.store import kept_days, lists, log
 from services.events.store.webhook_deliveries import CLAIM
 from tests.support.stack import FreshDatabase
 
@@ -32,6 +33,11 @@ UNION ALL SELECT id, gen_random_uuid() FROM unnest(%s::uuid[]) AS id
 EMAILS = """
 INSERT INTO events.emails (tenant_id, email_id, message_id, rank, sent)
 SELECT %s, id, id, 3, true FROM unnest(%s::uuid[]) AS id
+"""
+STATES = """
+INSERT INTO events.state (tenant_id, email_id, subject_id, recipient, domain, seq, public_seq, rank,
+    closed)
+SELECT %s, id, id, 'a@x.net', 'x.net', 1, 1, 3, 1 FROM unnest(%s::uuid[]) AS id
 """
 
 FILTERED = (
@@ -126,6 +132,23 @@ def test_a_deep_page_of_emails_reads_no_more_than_the_first(
         connection.execute("ANALYZE events.emails")
         email_filter = lists.EmailFilter(after=ids[10_000])
         assert pages_of_list(connection, RowOwner(tenant, None), email_filter) < 100
+
+
+def test_a_page_of_a_day_that_is_deleted_reads_no_more_where_all_is_kept(
+    database: FreshDatabase,
+) -> None:
+    tenant, ids = str(uuid4()), [uuid7_text() for _ in range(20_000)]
+    low, high = id_bounds(day_of(ids[0]))
+    with database.connect() as connection:
+        connection.execute(EMAILS, (tenant, ids))
+        connection.execute(STATES, (tenant, ids))
+        connection.execute("ANALYZE events.emails, events.state")
+        given: dict[str, Any] = {"low": low, "high": high, "kept": [tenant], "limit": 50}
+        for table in kept_days.TABLES:
+            if table.name in {"emails", "state"}:
+                params = given | dict.fromkeys(table.key, kept_days.FIRST)
+                [(found,)] = connection.execute(explain(table.delete), params).fetchall()
+                assert pages_read(found) < 150, table.name
 
 
 def test_a_filtered_page_reads_only_what_it_shows(database: FreshDatabase) -> None:

@@ -23,16 +23,17 @@ INSERT INTO events.kept_days (day, accounts) VALUES (%s, %s::uuid[])
 ON CONFLICT (day) DO UPDATE SET accounts = excluded.accounts
 """
 FORGET = "DELETE FROM events.kept_days WHERE day = %s"
-# In the order of the primary key; the bounds of the day exclude other partitions.
+# In the order of the primary key; the bounds of the day exclude other partitions. A page has what
+# is kept too, or it would be searched for through a whole day of that.
 DELETE = """
 WITH page AS MATERIALIZED (
-    SELECT {key} FROM events.{table}
+    SELECT {columns} FROM events.{table}
     WHERE {day} > %(low)s AND {day} < %(high)s AND ({key}) > ({after})
-        AND NOT tenant_id = ANY(%(kept)s::uuid[])
     ORDER BY {key} LIMIT %(limit)s
 ), gone AS (
     DELETE FROM events.{table} AS t USING page
-    WHERE {same} AND t.{day} > %(low)s AND t.{day} < %(high)s
+    WHERE NOT page.tenant_id = ANY(%(kept)s::uuid[])
+        AND {same} AND t.{day} > %(low)s AND t.{day} < %(high)s
 )
 SELECT {texts} FROM page ORDER BY {key} DESC LIMIT 1
 """
@@ -61,6 +62,7 @@ class KeyedTable(NamedTuple):
         return DELETE.format(
             table=self.name,
             key=", ".join(self.key),
+            columns=", ".join(dict.fromkeys((*self.key, "tenant_id"))),
             day=self.day,
             after=", ".join(
                 f"%({one})s::{kind}" for one, kind in zip(self.key, kinds, strict=True)

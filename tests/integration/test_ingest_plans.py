@@ -222,3 +222,20 @@ async def check_limits(harness: IngestHarness, operator: str, key: str, tenant_i
     test = {"address": "t@a.example.net", "test": True}
     assert (await add("/v1/mailboxes", test, key=key)).status == 201
     assert (await add("/v1/mailboxes", boxes[2], key=key)).status == 422
+
+
+async def test_an_account_over_its_plan_has_room_for_test_mailboxes(harness: IngestHarness) -> None:
+    async with on_plan(harness, "pro") as account_id:
+        operator = await harness.operator_key()
+        domain: dict[str, object] = {"name": "a.example.net", "vouched": True}
+        headers = {"X-Tenant-Id": harness.tenant_id}
+        add = partial(harness.request, "POST", headers=headers)
+        assert (await add("/v1/domains", domain, key=operator)).status == 201
+        boxes = [{"address": f"{name}@a.example.net"} for name in "wxy"]
+        assert (await add("/v1/mailboxes/batch", boxes, key=operator)).status == 201
+        path = f"/v1/accounts/{account_id}"
+        changed = await harness.request("PATCH", path, {"plan": "trial"}, key=operator)
+        assert changed.status == 200
+        test = {"address": "t@a.example.net", "test": True}
+        made = await add("/v1/mailboxes", test, key=operator)
+        assert made.status == 201, made.raw

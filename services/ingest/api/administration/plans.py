@@ -61,6 +61,8 @@ class Plans:
     ) -> None:
         """Raises Problem if an account would have more entries than its plan admits. tx: with the
         lock of the directory. pointers: of the new ones; the first beyond the limit is named."""
+        if not pointers:
+            return
         plan_id, there = await count_of_plan(tx, kind, account_id)
         plan, name = self.find(plan_id), NAMES[kind]
         limit = plan.limits.get(name) if plan else None

@@ -147,6 +147,8 @@ async def test_usage_has_the_form_of_resend_with_additions(harness: IngestHarnes
         own = await get(harness, "/v1/usage", key, **{"X-Tenant-Id": tenant})
         assert own["plan"] is None  # a plan is the account's
         assert counted.requests[-1].tenant_id == tenant
+        past = await get(harness, f"/v1/usage?period={EARLIER}", key, **{"X-Tenant-Id": tenant})
+        assert (past["domains"]["used"], past["mailboxes"]["used"]) == (3, 4)  # what there is now
 
 
 async def test_corrections_of_closed_months_are_a_line(harness: IngestHarness) -> None:

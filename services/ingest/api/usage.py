@@ -45,13 +45,14 @@ class Usage(NamedTuple):
 
     @property
     def domains(self) -> int:
-        """The most on a day of the month, and now."""
-        now = self.now.domains if self.is_current or not self.owner.account_id else 0
+        """The most on a day of the month, and now; of a tenant, whose days are not counted, what
+        there is now."""
+        now = self.now.domains if self.is_current or self.owner.tenant_id else 0
         return max([now, *(one.domains for one in self.days)])
 
     @property
     def mailboxes(self) -> int:
-        now = self.now.mailboxes if self.is_current or not self.owner.account_id else 0
+        now = self.now.mailboxes if self.is_current or self.owner.tenant_id else 0
         return max([now, *(one.mailboxes for one in self.days)])
 
     @property

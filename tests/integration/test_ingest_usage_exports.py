@@ -7,25 +7,28 @@ from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs
+from uuid import UUID
 
 import pytest
 from aiohttp import web
 
 from contracts.ingest.v1.directory_pb2 import Account
+from kernel import clock
 from kernel.database import Database
 from kernel.ids import uuid7_text
 from kernel.lease import Lease
 from services.ingest.clients.billing import BillingClient
+from services.ingest.domain.problem import unavailable
 from services.ingest.domain.usage_export import System
 from services.ingest.loops import usage_exports
-from services.ingest.loops.usage_exports import UsageExporter
+from services.ingest.loops.usage_exports import LOOK_BACK, UsageExporter
 from tests.support.ingest import IngestHarness
 from tests.support.receiver import Receiver, receiving
 from tests.support.stack import harness_fixture
 
 harness = harness_fixture(IngestHarness, scope="function")
 TODAY = datetime.now(UTC).date()
-FIRST = (TODAY - timedelta(days=4)).replace(day=1)
+FIRST = (TODAY - LOOK_BACK).replace(day=1)
 YESTERDAY = TODAY - timedelta(days=1)
 PATHS: Mapping[System, str] = {
     "stripe": "/v1/billing/meter_events",
@@ -86,16 +89,20 @@ READERS: Mapping[System, Callable[[bytes, list[dict[str, Any]]], tuple[str, int]
 
 
 class Run:
-    """An exporter of an account with a billing_id. sends: by day."""
+    """An exporter of an account with a billing_id. sends: by day. refused: accounts that cannot be
+    counted."""
 
     def __init__(self, harness: IngestHarness, database: Database, lease: Lease) -> None:
         self.sends: dict[date, int] = {}
         self.account_id = ""
+        self.refused: set[str] = set()
         self._harness = harness
         self._database = database
         self.lease = lease
 
     async def sends_of(self, account_id: str, month: date) -> Mapping[date, int]:
+        if account_id in self.refused:
+            raise unavailable()
         assert account_id == self.account_id
         return {day: n for day, n in self.sends.items() if day.replace(day=1) == month}
 
@@ -203,6 +210,39 @@ async def test_what_the_system_refuses_or_misses_does_not_hold_up_others(
         assert (len(billing.counted), run.unsent()) == (len(run.sends) - 1, 1)
         await run.export(client)
         assert sum(billing.counted.values()) == sum(run.sends.values())
+        assert run.unsent() == 0
+
+
+async def test_what_the_last_open_day_of_a_month_counts_is_exported(
+    harness: IngestHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A month is open for four days more."""
+    last = FIRST - timedelta(days=1)
+    day_after = datetime.combine(FIRST + timedelta(days=4), datetime.min.time(), UTC)
+    async with running(harness, "stripe") as (run, client, billing):
+        monkeypatch.setattr(clock, "now", lambda: day_after)
+        run.sends = {last: 7}
+        await run.export(client)
+        assert billing.counted == {f"{run.account_id}:sends:{last}:1": 7}
+        monkeypatch.setattr(clock, "now", lambda: day_after + timedelta(days=1))
+        run.sends = {last: 8}
+        await run.export(client)
+        assert len(billing.counted) == 1
+
+
+async def test_an_account_that_cannot_be_counted_does_not_hold_up_others(
+    harness: IngestHarness,
+) -> None:
+    async with running(harness, "stripe") as (run, client, billing):
+        run.sends, run.refused = {YESTERDAY: 7}, {str(UUID(int=1))}
+        async with harness.directory() as directory:
+            account = Account(account_id=next(iter(run.refused)), name="First", billing_id="cus_0")
+            await directory.store.save(account)
+        await run.export(client)
+        assert billing.counted == {f"{run.account_id}:sends:{YESTERDAY}:1": 7}
+        run.refused.add(run.account_id)
+        run.forget_sent()
+        await run.export(client)
         assert run.unsent() == 0
 
 

@@ -13,13 +13,19 @@ from services.ingest.api.administration.base import Directory, parse_id
 from services.ingest.api.administration.plans import Plans
 from services.ingest.api.callers import Caller, CallerKind, check_live
 from services.ingest.clients import ServiceClients
-from services.ingest.domain.invoice import Line, Quantities, invoice_lines, month_of, next_month
+from services.ingest.domain.invoice import (
+    OPEN_DAYS,
+    Line,
+    Quantities,
+    invoice_lines,
+    month_of,
+    next_month,
+)
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
 from services.ingest.store.directory_lists import Owner
 from services.ingest.store.resource_counts import DayCount, ResourceCount
 
 DAY, TENANT = "day", "tenant"
-OPEN_DAYS = 4  # as in events: after it ends, a month still grows for so long
 DEADLINE_S = 10.0
 
 

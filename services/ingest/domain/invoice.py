@@ -8,6 +8,7 @@ from typing import NamedTuple
 from kernel.prices import METERS, MICRO, Meter, MeterName, Plan, Tier, micros_of
 
 MICRO_PER_CENT = MICRO // 100
+OPEN_DAYS = 4  # as in events: after it ends, a month still grows for so long
 
 
 class Quantities(NamedTuple):

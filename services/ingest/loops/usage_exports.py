@@ -16,6 +16,7 @@ from kernel.failpoint import failpoint
 from kernel.ids import NIL
 from kernel.lease import Lease
 from services.ingest.clients.billing import BillingClient, BillingRefusal
+from services.ingest.domain.invoice import OPEN_DAYS
 from services.ingest.domain.problem import Problem
 from services.ingest.domain.usage_export import UsageExport
 from services.ingest.store import usage_exports
@@ -24,8 +25,10 @@ from services.ingest.store.usage_exports import BilledAccount, MeterDay
 PAGE = 100
 # Twenty a second: a nightly burst of all accounts would meet the rate limit of the system.
 PAUSE_S = 0.05
-# A month may still grow for some days after its end; Stripe takes events of the last 35 days.
-OPEN_DAYS = 4
+# What the last open day of a month counts is whole on the next one. Stripe takes events of the
+# last 35 days.
+LOOK_BACK = timedelta(days=OPEN_DAYS + 1)
+FAILURES_MAX = 10  # accounts in a run: then it is not theirs
 
 logger = logging.getLogger(__name__)
 
@@ -49,17 +52,30 @@ class UsageExporter:
             logger.warning("usage.not_exported", extra={"reason": str(error)})
 
     async def _add_all(self) -> None:
-        after = str(NIL)
+        """An account that cannot be counted holds up neither others nor what waits to be sent."""
+        after, failures = str(NIL), 0
         while after:
             async with self.lease.transaction() as tx:
                 page = await usage_exports.load_accounts(tx, after=after, limit=PAGE)
             for account in page:
-                await self._add(account)
+                failures += not await self._try_add(account)
+                if failures == FAILURES_MAX:
+                    return
             after = page[-1].account_id if len(page) == PAGE else ""
+
+    async def _try_add(self, account: BilledAccount) -> bool:
+        """Whether it was counted. Raises Fenced."""
+        try:
+            await self._add(account)
+        except (Unavailable, Problem) as error:  # the next run goes on
+            extra = {"account_id": account.account_id, "reason": str(error)}
+            logger.warning("usage.not_counted", extra=extra)
+            return False
+        return True
 
     async def _add(self, account: BilledAccount) -> None:
         today = clock.now().date()
-        first = (today - timedelta(days=OPEN_DAYS)).replace(day=1)
+        first = (today - LOOK_BACK).replace(day=1)
         quantities: dict[MeterDay, int] = {}
         for month in sorted({first, today.replace(day=1)}):
             for day, sent in (await self.sends_of(account.account_id, month)).items():

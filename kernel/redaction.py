@@ -1,34 +1,84 @@
-"""Removes a text from protobuf messages, however it is spelled there.
+"""Removes an address from protobuf messages, however it is spelled there.
 
 Found are any case, percent-encoding (RFC 3986 §2.1) and quoted-printable (RFC 2045 §6.7) of any of
-its characters, and base64 (RFC 4648) at any offset, also where it is a part of a longer text. A
-field that has it is replaced as a whole, because the rest may tell as much. Maps have texts only.
+its characters, and base64 (RFC 4648) at any offset, also where it is a part of a longer text, but
+not of a longer address: `ann@x.com` is not in `joann@x.com`. A field that has it is replaced as a
+whole, because the rest may tell as much. Maps have texts only.
 """
 
 import base64
 import re
 from collections.abc import Iterator, MutableMapping, MutableSequence
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
 
 ERASED = "erased"
 BASE64 = re.compile(r"[A-Za-z0-9+/_-]{8,}")
 URL_SAFE = str.maketrans("-_", "+/")
+# Fields that look like an address and are none, such as 17.ann@example.net: any part may be one.
+IDENTIFIERS = frozenset({"own_message_id"})
 
-Pattern: TypeAlias = re.Pattern[str]
+AROUND = 64  # characters beside an address that tell whether it is a part of another one
+# Of scripts that have spaces between words: others may stand directly beside an address.
+LETTER = r"[^\W_\u0e00-\U0010ffff]"
+LONGER_BEFORE = re.compile(rf"{LETTER}[._+'-]?$")
+LONGER_AFTER = re.compile(rf"{LETTER}|\.{LETTER}|-[\w-]*\.{LETTER}")
+NUMBERED = re.compile(r"(?<![\w.+-])[0-9]+[.-]$")  # "1.", and the "550-" of a reply
+ESCAPE = r"(?:[%=]|\\x|\\u00)"
+ESCAPED = re.compile(rf"(?:{ESCAPE}[0-9A-Fa-f]{{2}})+")
+
+
+class Pattern(NamedTuple):
+    """What an address looks like, but for base64. anywhere: also within another one."""
+
+    anywhere: re.Pattern[str]
+
+    def search(self, text: str) -> bool:
+        return any(_is_whole(one) for one in self.anywhere.finditer(text))
 
 
 @lru_cache(maxsize=64)
-def pattern_of(text: str) -> Pattern:
-    """What the text looks like, but for base64."""
-    return re.compile(_escaped(text))
+def pattern_of(address: str) -> Pattern:
+    return Pattern(re.compile("".join(map(_character, address))))
 
 
 def found_in(text: str, pattern: Pattern) -> bool:
     """Also within what is base64 there."""
-    return bool(pattern.search(text)) or any(pattern.search(one) for one in _decoded(text))
+    return pattern.search(text) or _found_in_base64(text, pattern)
+
+
+def found_anywhere(text: str, pattern: Pattern) -> bool:
+    """Also within a longer address: in identifiers and octets nothing tells where one begins."""
+    return bool(pattern.anywhere.search(text)) or _found_in_base64(text, pattern)
+
+
+def _found_in_base64(text: str, pattern: Pattern) -> bool:
+    return any(pattern.anywhere.search(one) for one in _decoded(text))
+
+
+def _is_whole(match: re.Match[str]) -> bool:
+    """Whether it is not a part of a longer address. What could be either is whole."""
+    before = match.string[max(match.start() - AROUND, 0) : match.start()]
+    after = match.string[match.end() :][:AROUND]
+    if LONGER_AFTER.match(_unescaped(after)):
+        return False
+    if "@" not in match[0] and before.endswith(("+", "_")):  # a space, in queries and RFC 2047
+        return True
+    if before.endswith("'") and after.startswith("'"):
+        return True
+    before = _unescaped(before)
+    return bool(NUMBERED.search(before)) or not LONGER_BEFORE.search(before)
+
+
+def _unescaped(text: str) -> str:
+    """Without percent-encoding, quoted-printable, and the escapes of JSON."""
+    return ESCAPED.sub(_octets, re.sub(r"\\[nrt]", " ", text))
+
+
+def _octets(escaped: re.Match[str]) -> str:
+    return bytes.fromhex(re.sub(ESCAPE, "", escaped[0])).decode(errors="replace")
 
 
 def _decoded(text: str) -> Iterator[str]:
@@ -39,10 +89,6 @@ def _decoded(text: str) -> Iterator[str]:
             left = len(octets) - skipped
             whole = octets[skipped : skipped + left - (left % 4 == 1)]
             yield base64.b64decode(whole + "=" * (-len(whole) % 4)).decode("latin-1")
-
-
-def _escaped(text: str) -> str:
-    return "".join(_character(one) for one in text)
 
 
 def _character(character: str) -> str:
@@ -63,16 +109,18 @@ def erase(message: Message, pattern: Pattern) -> bool:
             erased = _erase_map(value, pattern) or erased
         elif isinstance(value, MutableSequence):
             erased = _erase_list(value, pattern) or erased
-        elif _has(value, pattern):
+        elif _has(value, pattern, name=field.name):
             setattr(message, field.name, ERASED if isinstance(value, str) else b"")
             erased = True
     return erased
 
 
-def _has(value: Any, pattern: Pattern) -> bool:  # noqa: ANN401 - of any type
+def _has(value: Any, pattern: Pattern, *, name: str = "") -> bool:  # noqa: ANN401 - of any type
+    """name: of the field."""
     if isinstance(value, bytes):
-        value = value.decode("latin-1")
-    return isinstance(value, str) and found_in(value, pattern)
+        return found_anywhere(value.decode("latin-1"), pattern)
+    found = found_anywhere if name in IDENTIFIERS else found_in
+    return isinstance(value, str) and found(value, pattern)
 
 
 def _erase_map(values: MutableMapping[Any, Any], pattern: Pattern) -> bool:

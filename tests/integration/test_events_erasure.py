@@ -22,6 +22,8 @@ from kernel.database import Database
 from kernel.ids import uuid7_text
 from kernel.redaction import ERASED
 from kernel.rpc import RpcError
+from services.events.domain.recorded_attempt import RecordedAttempt, decode_attempt
+from services.events.store import erasure
 from services.events.store.figures.recount import recount_day
 from tests.support.events import Running, ScenarioRunner, run_scenario, until
 from tests.support.message_events import MessageEvents
@@ -167,6 +169,69 @@ def test_an_address_goes_from_events_of_suppressions(run_scenario: ScenarioRunne
             request = EraseSuppressionEventsRequest(**owner, address=ANN.upper())
             await events.call(events.stub.EraseSuppressionEvents, request)
         assert "events.unpartitioned_log" not in tables_with(events.database, ANN)
+
+    run_scenario(scenario)
+
+
+async def log_suppressions(events: Running, tenant_id: str, addresses: Sequence[str]) -> None:
+    changes = [
+        SuppressionChanged(
+            suppression_id=uuid7_text(), change="added", origin="manual", address=one,
+            tenant_id=tenant_id,
+        )
+        for one in addresses
+    ]  # fmt: skip
+    await events.publish(*changes)
+    await until(lambda: len(logged_addresses(events, tenant_id)) == len(addresses))
+
+
+def logged_addresses(events: Running, tenant_id: str) -> list[str]:
+    rows = events.rows(
+        "SELECT payload FROM events.unpartitioned_log WHERE tenant_id = %s", (tenant_id,)
+    )
+    return sorted(SuppressionChanged.FromString(payload).address for (payload,) in rows)
+
+
+def test_suppressions_of_longer_addresses_stay_in_the_log(
+    run_scenario: ScenarioRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasure, "PAGE_MAX", 2)
+
+    async def scenario(events: Running) -> None:
+        tenant = str(uuid4())
+        longer = [f"jo{n}{ANN}" for n in range(3)] + [f"{ANN}.au"]
+        await log_suppressions(events, tenant, [*longer, ANN])
+        request = EraseSuppressionEventsRequest(tenant_id=tenant, address=ANN)
+        await events.call(events.stub.EraseSuppressionEvents, request)
+        assert logged_addresses(events, tenant) == sorted([*longer, ERASED])
+
+    run_scenario(scenario)
+
+
+def test_late_responses_lose_the_address_alone(run_scenario: ScenarioRunner) -> None:
+    async def scenario(events: Running) -> None:
+        tenant, endpoint = str(uuid4()), str(uuid4())
+        events.rows(
+            "INSERT INTO events.webhooks (id, owner_id, url, event_types, secret)"
+            " VALUES (%s, %s, 'https://a.example', '{}', '') RETURNING id",
+            (endpoint, tenant),
+        )
+        responses = [f"<{ANN}>", f"jo{ANN}", f"{ANN}.au"]
+        for one in responses:
+            attempt = RecordedAttempt(uuid7_text(), 500, 7, one, "").encode()
+            events.rows(
+                "INSERT INTO events.webhook_deliveries (endpoint_id, position, event_id,"
+                " subject_id, owner_id, type, due_at, attempts)"
+                " VALUES (%s, %s, %s, %s, %s, 'email.sent', now(), %s) RETURNING position",
+                (endpoint, *(uuid7_text() for _ in range(3)), tenant, [attempt]),
+            )
+        request = EraseSuppressionEventsRequest(tenant_id=tenant, address=ANN)
+        await events.call(events.stub.EraseSuppressionEvents, request)
+        left = events.rows(
+            "SELECT attempts[1] FROM events.webhook_deliveries WHERE endpoint_id = %s", (endpoint,)
+        )
+        kept = sorted(decode_attempt(one).response for (one,) in left)
+        assert kept == sorted(["", *responses[1:]])
 
     run_scenario(scenario)
 

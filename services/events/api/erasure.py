@@ -19,7 +19,7 @@ from kernel.rpc import Context, RequestError, check_text, map_errors, parse_id
 from kernel.times import clamp_timestamp
 from services.events.api.requests import owner_of
 from services.events.store import erasure
-from services.events.store.erasure import RecipientMessage
+from services.events.store.erasure import START, Place, RecipientMessage
 
 PAGE_MAX = 100
 
@@ -63,10 +63,11 @@ class ErasureRpcs:
         self, request: EraseSuppressionEventsRequest, _: Context
     ) -> EraseSuppressionEventsResponse:
         owner, address = owner_of(request), address_of(request)
-        more = True
-        while more:
-            async with self.system_database.transaction() as tx:
-                more = await erasure.erase_suppression_events(tx, owner, address)
+        for erase_page in (erasure.erase_suppression_events, erasure.erase_late_responses):
+            place: Place | None = START
+            while place:
+                async with self.system_database.transaction() as tx:
+                    place = await erase_page(tx, owner, address, after=place)
         return EraseSuppressionEventsResponse()
 
 

@@ -4,7 +4,7 @@ from google.protobuf.message import Message
 
 from contracts.events.v1.events_pb2 import LinkClicked, MessageOpened
 from contracts.ingest.v1.events_pb2 import MessageAccepted
-from kernel.redaction import ERASED, Pattern, erase, found_in, pattern_of
+from kernel.redaction import ERASED, Pattern, erase, found_anywhere, found_in, pattern_of
 from services.events.domain.event_filter import header_tag
 from services.events.domain.log_event import LogEvent, log_event_of
 
@@ -38,7 +38,8 @@ def without_recipient(log_event: LogEvent) -> LogEvent:
 def tags_with(event: MessageAccepted, pattern: Pattern) -> list[str]:
     """Those by which an email is found and that name the recipient: the name, name:value, and a
     Message-ID of the sender's."""
-    found = [header_tag(event.own_message_id)] if found_in(event.own_message_id, pattern) else []
+    message_id = event.own_message_id
+    found = [header_tag(message_id)] if found_anywhere(message_id, pattern) else []
     for name, value in event.tags.items():
         full = f"{name}:{value}"
         found += [one for one in (name, full) if found_in(one, pattern)]

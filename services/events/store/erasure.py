@@ -3,13 +3,13 @@ counts are the same."""
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from contracts.router.v1.events_pb2 import SuppressionChanged
 from kernel.database import Row, RowOwner, Transaction
-from kernel.ids import lower_bound_at
-from kernel.redaction import ERASED, Pattern, erase_bytes, pattern_of
+from kernel.ids import NIL, lower_bound_at
+from kernel.redaction import ERASED, Pattern, erase_bytes, found_in, pattern_of
 from services.events.domain.erasure import erase_recipient, tags_with
 from services.events.domain.log_event import EventKind, decode_payload
 from services.events.domain.recorded_attempt import decode_attempt
@@ -62,25 +62,34 @@ WHERE t.endpoint_id = v.endpoint_id AND t.position = v.position
 """
 # Responses to requests that were under way when their events were erased.
 LATE_RESPONSES = """
-SELECT endpoint_id::text, position::text, attempts FROM events.webhook_deliveries
+SELECT endpoint_id::text, position::text, attempts, error FROM events.webhook_deliveries
 WHERE endpoint_id IN (SELECT id FROM events.webhooks WHERE owner_id = {owner} OR owner_id =
         (SELECT account_id FROM events.tenant_accounts WHERE tenant_id = %(owner)s))
     AND created_at > now() - interval '1 day'
+    AND (endpoint_id, position) > (%(first)s, %(second)s)
     AND strpos(lower(error || array_to_string(attempts, ' ')), lower(%(address)s)) > 0
-LIMIT %(limit)s
+ORDER BY endpoint_id, position LIMIT %(limit)s
 """
+# What is found may be a part of a longer address, so that it stays.
 SUPPRESSIONS = """
-SELECT event_id::text, payload FROM events.unpartitioned_log
+SELECT position::text, event_id::text, payload FROM events.unpartitioned_log
 WHERE kind = %(kind)s AND tenant_id = {owner}
+    AND (position, event_id) > (%(first)s, %(second)s)
     AND strpos(lower(encode(payload, 'escape')), lower(%(address)s)) > 0
-LIMIT %(limit)s
+ORDER BY position, event_id LIMIT %(limit)s
 """
+UPDATE_SUPPRESSION = "UPDATE events.unpartitioned_log SET payload = %b WHERE event_id = %s"
 OWNERS = {
     True: "%(owner)s",
     False: "ANY(ARRAY(SELECT tenant_id FROM events.tenant_accounts WHERE account_id = %(owner)s)"
     " || %(owner)s::uuid)",
 }
-SUPPRESSIONS_MAX = 500
+PAGE_MAX = 500
+
+
+Place: TypeAlias = tuple[str, str]
+"""The ids of a row by which pages are ordered."""
+START: Place = (str(NIL), str(NIL))
 
 
 class RecipientMessage(NamedTuple):
@@ -198,21 +207,49 @@ def _array(texts: Iterable[str]) -> str:
     return "{" + ",".join(f'"{one}"' for one in quoted) + "}"
 
 
-async def erase_suppression_events(tx: Transaction, owner: RowOwner, address: str) -> bool:
-    """The next page, and responses of endpoints; whether there may be more."""
-    statement = SUPPRESSIONS.format(owner=OWNERS[owner.tenant_id is not None])
+async def erase_suppression_events(
+    tx: Transaction, owner: RowOwner, address: str, *, after: Place
+) -> Place | None:
+    """A page, in the order of the log; returns where the next one begins, if there may be one."""
+    rows = await _page(tx, SUPPRESSIONS, owner, address=address, after=after)
+    pattern = pattern_of(address)
+    for _, event_id, payload in rows:
+        erased = erase_bytes(SuppressionChanged, payload, pattern)
+        if erased != payload:
+            await tx.execute(UPDATE_SUPPRESSION, (erased, event_id))
+    return _end_of(rows)
+
+
+async def erase_late_responses(
+    tx: Transaction, owner: RowOwner, address: str, *, after: Place
+) -> Place | None:
+    """Likewise, of the responses of endpoints, by endpoint."""
+    rows = await _page(tx, LATE_RESPONSES, owner, address=address, after=after)
+    pattern = pattern_of(address)
+    await _drop_texts(
+        tx,
+        [
+            (endpoint_id, position, attempts)
+            for endpoint_id, position, attempts, error in rows
+            if any(found_in(one, pattern) for one in (error, *attempts))
+        ],
+    )
+    return _end_of(rows)
+
+
+async def _page(
+    tx: Transaction, statement: str, owner: RowOwner, *, address: str, after: Place
+) -> list[Row]:
     given = {
         "kind": int(EventKind.SUPPRESSION),
         "owner": owner.tenant_id or owner.account_id,
         "address": address,
-        "limit": SUPPRESSIONS_MAX,
+        "first": after[0],
+        "second": after[1],
+        "limit": PAGE_MAX,
     }
-    late = LATE_RESPONSES.format(owner=OWNERS[owner.tenant_id is not None])
-    await _drop_texts(tx, await tx.rows(late, given))
-    rows = await tx.rows(statement, given)
-    for event_id, payload in rows:
-        await tx.execute(
-            "UPDATE events.unpartitioned_log SET payload = %b WHERE event_id = %s",
-            (erase_bytes(SuppressionChanged, payload, pattern_of(address)), event_id),
-        )
-    return len(rows) == SUPPRESSIONS_MAX
+    return await tx.rows(statement.format(owner=OWNERS[owner.tenant_id is not None]), given)
+
+
+def _end_of(rows: Sequence[Row]) -> Place | None:
+    return (rows[-1][0], rows[-1][1]) if len(rows) == PAGE_MAX else None

@@ -31,6 +31,46 @@ def test_an_address_is_found_however_it_is_written(text: str) -> None:
     assert PATTERN.search(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}.", "{}...", "{}, please", "<{}>", '"{}"', "'{}'", "b'{}'", "({})", "[{}]", "`{}`",
+        "*{}*", "_{}_", "-{}", "mailto:{}", "to={}&x=1", "to%3D{}%26x", "%20{}%20", "to=3D{}=0A",
+        "\\n{}\\n", "\\u003c{}\\u003e", "“{}”", "請聯絡{}まで", "550 5.1.1 {}: unknown",
+        "550-{} is unknown", "1.{}", "/{}/", "a|{}|b", "{}-bob", "x.de;{}",
+        "joann@example.net {}", "{} {}", "=E2=80=9C{}=E2=80=9D",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("address", ["ann@x.com", "ann%40x.com", "ANN=40X.COM", "%61nn@x.com"])
+def test_an_address_is_found_beside_what_is_no_part_of_it(text: str, address: str) -> None:
+    assert found_in(text.replace("{}", address), pattern_of("ann@x.com"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "joann@x.com", "JOANN@X.COM", "jo.ann@x.com", "jo-ann@x.com", "jo_ann@x.com",
+        "jo+ann@x.com", "o'ann@x.com", "joann%40x.com", "jo%2Bann%40x.com", "J=C3=BCann@x.com",
+        "jüann@x.com", "ann@x.com.au", "ann@x.com%2Eau", "ann@x.community", "ann@x.com-op.uk",
+        "ann@x.como", "<joann@x.com>, <ann@x.com.au>",
+    ],
+)  # fmt: skip
+def test_a_longer_address_stays(text: str) -> None:
+    assert not found_in(text, pattern_of("ann@x.com"))
+    assert found_in(f"{text} ann@x.com", pattern_of("ann@x.com"))
+
+
+def test_a_space_that_a_query_encodes_is_no_part_of_an_address() -> None:
+    assert found_in(f"q={quote_plus('to ann@x.com now')}", pattern_of("ann@x.com"))
+    assert found_in("=?utf-8?Q?to_ann=40x.com?=", pattern_of("ann@x.com"))
+
+
+def test_a_part_of_an_identifier_is_found() -> None:
+    message = MessageAccepted(own_message_id="<f00.ann@x.com>", subject="f00.ann@x.com")
+    assert erase(message, pattern_of("ann@x.com"))
+    assert (message.own_message_id, message.subject) == (ERASED, "f00.ann@x.com")
+
+
 @given(
     st.binary(max_size=7), st.binary(max_size=7), st.sampled_from([ANN, ANN.upper(), ANN.title()])
 )

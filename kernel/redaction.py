@@ -92,9 +92,10 @@ def _decoded(text: str) -> Iterator[str]:
 
 
 def _character(character: str) -> str:
-    """In either case, or as its octets in hexadecimal."""
+    """In either case, as its octets in hexadecimal, or as the characters that Latin-1 makes of
+    its octets."""
     cases = sorted({character.lower(), character.upper()})
-    plain = [re.escape(one) for one in cases]
+    plain = [re.escape(one) for case in cases for one in (case, case.encode().decode("latin-1"))]
     encoded = ["".join(f"[%=](?i:{octet:02x})" for octet in one.encode()) for one in cases]
     return f"(?:{'|'.join(plain + encoded)})"
 

@@ -208,6 +208,20 @@ def test_suppressions_of_longer_addresses_stay_in_the_log(
     run_scenario(scenario)
 
 
+def test_an_address_beyond_ascii_goes_from_events_of_suppressions(
+    run_scenario: ScenarioRunner,
+) -> None:
+    async def scenario(events: Running) -> None:
+        tenant = str(uuid4())
+        spellings = ["jürgen@example.net", "Jürgen@Example.net", "JÜRGEN@EXAMPLE.NET"]
+        await log_suppressions(events, tenant, spellings)
+        request = EraseSuppressionEventsRequest(tenant_id=tenant, address=spellings[1])
+        await events.call(events.stub.EraseSuppressionEvents, request)
+        assert logged_addresses(events, tenant) == [ERASED] * 3
+
+    run_scenario(scenario)
+
+
 def test_late_responses_lose_the_address_alone(run_scenario: ScenarioRunner) -> None:
     async def scenario(events: Running) -> None:
         tenant, endpoint = str(uuid4()), str(uuid4())

@@ -67,7 +67,8 @@ WHERE endpoint_id IN (SELECT id FROM events.webhooks WHERE owner_id = {owner} OR
         (SELECT account_id FROM events.tenant_accounts WHERE tenant_id = %(owner)s))
     AND created_at > now() - interval '1 day'
     AND (endpoint_id, position) > (%(first)s, %(second)s)
-    AND strpos(lower(error || array_to_string(attempts, ' ')), lower(%(address)s)) > 0
+    AND EXISTS (SELECT FROM unnest(%(spellings)s::text[]) AS spelled WHERE
+        strpos(lower(error || array_to_string(attempts, ' ')), lower(spelled)) > 0)
 ORDER BY endpoint_id, position LIMIT %(limit)s
 """
 # What is found may be a part of a longer address, so that it stays.
@@ -75,7 +76,9 @@ SUPPRESSIONS = """
 SELECT position::text, event_id::text, payload FROM events.unpartitioned_log
 WHERE kind = %(kind)s AND tenant_id = {owner}
     AND (position, event_id) > (%(first)s, %(second)s)
-    AND strpos(lower(encode(payload, 'escape')), lower(%(address)s)) > 0
+    AND EXISTS (SELECT FROM unnest(%(spellings)s::text[]) AS spelled WHERE
+        strpos(lower(encode(payload, 'escape')),
+            lower(encode(convert_to(spelled, 'UTF8'), 'escape'))) > 0)
 ORDER BY position, event_id LIMIT %(limit)s
 """
 UPDATE_SUPPRESSION = "UPDATE events.unpartitioned_log SET payload = %b WHERE event_id = %s"
@@ -243,7 +246,7 @@ async def _page(
     given = {
         "kind": int(EventKind.SUPPRESSION),
         "owner": owner.tenant_id or owner.account_id,
-        "address": address,
+        "spellings": sorted({address, address.lower(), address.upper()}),
         "first": after[0],
         "second": after[1],
         "limit": PAGE_MAX,

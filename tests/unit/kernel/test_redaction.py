@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts.delivery.v1.delivery_service_pb2 import SandboxMessage
 from contracts.delivery.v1.events_pb2 import DeliveryAttempted, Reply, SmtpExchange
 from contracts.ingest.v1.events_pb2 import MessageAccepted, MessageContext
 from kernel.redaction import ERASED, erase, erase_bytes, found_in, pattern_of
@@ -69,6 +70,18 @@ def test_a_part_of_an_identifier_is_found() -> None:
     message = MessageAccepted(own_message_id="<f00.ann@x.com>", subject="f00.ann@x.com")
     assert erase(message, pattern_of("ann@x.com"))
     assert (message.own_message_id, message.subject) == (ERASED, "f00.ann@x.com")
+
+
+JUERGEN = "jürgen@bücher.example"
+
+
+@pytest.mark.parametrize("text", [JUERGEN, JUERGEN.upper(), quote(JUERGEN), quote(JUERGEN.upper())])
+def test_an_address_beyond_ascii_is_found(text: str) -> None:
+    pattern = pattern_of(JUERGEN)
+    assert found_in(text, pattern)
+    assert found_in(base64.b64encode(f"<{text}>".encode()).decode(), pattern)
+    event = SandboxMessage(raw=text.encode())
+    assert erase(event, pattern)
 
 
 @given(

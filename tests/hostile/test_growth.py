@@ -25,7 +25,7 @@ BOUNDED = {
     "services.ingest.domain.pointers._AT.match": 401,  # fault_of truncates the message of msgspec
 }
 # Compiled at each call, with an address inside.
-MADE_OF_TEXT = {"mail.bounce_text"}
+MADE_OF_TEXT = {"kernel.redaction", "mail.bounce_text"}
 BEGINNINGS = ("", "a@", "<", '"', "=?a?q?", "https://", "<a href='", "5.1.1 ", "X-A: ", "a; b=")
 PIECES = (
     "a", "1.", "a.", "a-", " ", "\t", '"', "\\", "<", ">", "@", "a@", "=", "=3D", "%00", ";",

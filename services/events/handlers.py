@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from google.protobuf.message import Message
 
-from contracts.ingest.v1.directory_pb2 import Tenant
+from contracts.ingest.v1.directory_pb2 import Account, Tenant
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel import clock, tenant_accounts
@@ -51,13 +51,17 @@ from services.events.store.webhook_deliveries import NewWebhookDelivery
 LOGGED, REPEAT, TOO_OLD = Emit(), Drop("repeat"), Drop("too old")
 
 
-async def on_tenant(batch: Sequence[Tenant], tx: Transaction) -> list[HandlerResult]:
-    """Record the account of a tenant; delete the exports and reports of one that was closed."""
-    accounts = ((one.tenant_id, one.account_id) for one in batch)
+async def on_owner(batch: Sequence[Message], tx: Transaction) -> list[HandlerResult]:
+    """Record the account of a tenant; delete the exports and reports of a tenant that was closed,
+    and the reports of an account."""
+    tenants = [one for one in batch if isinstance(one, Tenant)]
+    accounts = ((one.tenant_id, one.account_id) for one in tenants)
     await tenant_accounts.record_accounts(tx, "events", accounts)
-    if closed := [one.tenant_id for one in batch if one.deleted]:
+    if closed := [one.tenant_id for one in tenants if one.deleted]:
         await exports.delete_of_tenants(tx, closed)
         await reports.delete_of_tenants(tx, closed)
+    if closed := [one.account_id for one in batch if isinstance(one, Account) and one.deleted]:
+        await reports.delete_of_accounts(tx, closed)
     return [LOGGED for _ in batch]
 
 

@@ -176,6 +176,22 @@ def test_a_closed_tenant_gets_no_more_reports(run_scenario: ScenarioRunner) -> N
     run_scenario(scenario)
 
 
+def test_a_closed_account_gets_no_more_reports(run_scenario: ScenarioRunner) -> None:
+    async def scenario(events: Running) -> None:
+        mine, other = MessageEvents(account_id=uuid7_text()), MessageEvents(account_id=uuid7_text())
+        await create(events, mine, tenant_id="")
+        kept = await create(events, other, tenant_id="")
+        await events.publish(
+            Account(account_id=other.account_id, version=1),
+            Account(account_id=mine.account_id, version=2, deleted=True),
+        )
+        sql = "SELECT id::text FROM events.reports WHERE account_id = ANY(%s::uuid[])"
+        owners = ([mine.account_id, other.account_id],)
+        await until(lambda: events.rows(sql, owners) == [(kept.id,)], within_s=60)
+
+    run_scenario(scenario)
+
+
 def test_an_owner_has_so_many_reports(run_scenario: ScenarioRunner) -> None:
     async def scenario(events: Running) -> None:
         mine = MessageEvents(account_id=uuid7_text())

@@ -5,7 +5,7 @@ from functools import partial
 
 from contracts.events.v1.events_pb2 import CertificateChanged
 from contracts.events.v1.events_service_pb2_grpc import add_EventsServiceServicer_to_server
-from contracts.ingest.v1.directory_pb2 import Tenant
+from contracts.ingest.v1.directory_pb2 import Account, Tenant
 from kernel.brand import read_brands
 from kernel.crypto import SecretKeyring
 from kernel.database import Database, check_roles
@@ -32,7 +32,7 @@ from services.events.clients.plans import AccountPlans
 from services.events.clients.pools import EgressPools
 from services.events.clients.tracking_hosts import DomainHosts
 from services.events.domain.log_event import ALL_EVENTS
-from services.events.handlers import Handlers, on_tenant
+from services.events.handlers import Handlers, on_owner
 from services.events.loops.account_backfill import AccountBackfill
 from services.events.loops.figures import FigureFolding
 from services.events.loops.partition_maintenance import PartitionMaintenance
@@ -190,8 +190,9 @@ def register_consumers(deps: Dependencies) -> None:
     )
     tenants = StreamProcessor(
         Tenant,
+        Account,
         name="events.tenants",
-        handler=on_tenant,
+        handler=on_owner,
         health=deps.health,
         send=deps.kafka.publish,
         database=deps.system_database,

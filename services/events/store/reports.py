@@ -61,10 +61,16 @@ FINISH_MAIL = "DELETE FROM events.report_mails WHERE report_id = %s AND period_e
 
 
 DELETE_OF_TENANTS = "DELETE FROM events.reports WHERE tenant_id = ANY(%s::uuid[])"
+DELETE_OF_ACCOUNTS = "DELETE FROM events.reports WHERE account_id = ANY(%s::uuid[])"
 
 
 async def delete_of_tenants(tx: Transaction, tenant_ids: Sequence[str]) -> None:
     await tx.execute(DELETE_OF_TENANTS, (list(tenant_ids),))
+
+
+async def delete_of_accounts(tx: Transaction, account_ids: Sequence[str]) -> None:
+    """Also those of their tenants."""
+    await tx.execute(DELETE_OF_ACCOUNTS, (list(account_ids),))
 
 
 class WaitingMail(NamedTuple):

@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import date
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import obstore
 from obstore.exceptions import BaseError as StoreError
+from obstore.exceptions import PreconditionError
 from obstore.store import ObjectStore
 
 from kernel.content.reference import (
@@ -22,6 +24,9 @@ from kernel.content.reference import (
     is_expired,
 )
 from kernel.errors import Unavailable
+
+if TYPE_CHECKING:
+    from obstore import UpdateVersion
 
 
 class RemoteStore:
@@ -94,19 +99,34 @@ class RemoteStore:
         return at.result_of(bytes(data))
 
     async def erase(self, references: Sequence[str]) -> None:
-        """An object is written anew as a whole; nobody else writes to it."""
+        """An object is written anew as a whole, if nobody else has erased bodies of it meanwhile.
+        Raises Unavailable."""
         for path, bodies in by_path(references):
             try:
-                found = await obstore.get_async(self._store, path)
-                data = bytearray(await found.bytes_async())
-                for body in bodies:
-                    end = min(body.offset + body.length, len(data))
-                    data[body.offset : end] = bytes(max(end - body.offset, 0))
-                await obstore.put_async(self._store, path, bytes(data))
+                while not await self._overwrite(path, bodies):
+                    pass
             except FileNotFoundError:
                 continue  # its day has passed
             except StoreError as error:
                 raise Unavailable(CONTENT_STORE) from error
+
+    async def _overwrite(self, path: str, bodies: Sequence[Reference]) -> bool:
+        """Returns whether the object was still the one that was read. Raises FileNotFoundError,
+        StoreError."""
+        found = await obstore.get_async(self._store, path)
+        data = bytearray(await found.bytes_async())
+        for body in bodies:
+            end = min(body.offset + body.length, len(data))
+            data[body.offset : end] = bytes(max(end - body.offset, 0))
+        read: UpdateVersion = {}
+        for name in ("e_tag", "version"):
+            if found.meta[name] is not None:
+                read[name] = found.meta[name]
+        try:
+            await obstore.put_async(self._store, path, bytes(data), mode=read, use_multipart=False)
+        except PreconditionError:
+            return False
+        return True
 
     async def remove_expired(self, today: date) -> list[str]:
         """Find expired days by name; segments are listed only for those."""

@@ -4,6 +4,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import obstore
 import pytest
 from obstore.store import MemoryStore
 
@@ -235,6 +236,45 @@ def test_an_erased_body_is_overwritten_and_others_of_its_segment_stay(
     assert isinstance(found[1], ContentNotFound)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not any(b"secret" in path.read_bytes() for path in files)
+
+
+def test_bodies_of_an_object_are_erased_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = MemoryStore()
+    store, other = RemoteStore(bucket), RemoteStore(bucket)
+    first, second, third = put(store, b"one", b"two", b"three", until=TODAY)
+    read = obstore.get_async
+
+    async def read_before_another_erases(*at: Any) -> Any:  # noqa: ANN401
+        found = await read(*at)
+        monkeypatch.setattr(obstore, "get_async", read)
+        await other.erase([second])
+        return found
+
+    monkeypatch.setattr(obstore, "get_async", read_before_another_erases)
+    asyncio.run(store.erase([first]))
+
+    found = get(store, first, second, third)
+    assert [type(one) for one in found[:2]] == [ContentNotFound] * 2
+    assert found[2] == b"three"
+
+
+def test_an_object_that_expires_while_it_is_erased_stays_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bucket = MemoryStore()
+    store = RemoteStore(bucket)
+    [first] = put(store, b"one", until=TODAY)
+    read = obstore.get_async
+
+    async def read_before_its_day_has_passed(*at: Any) -> Any:  # noqa: ANN401
+        found = await read(*at)
+        await store.remove_expired(TODAY + timedelta(days=2))
+        return found
+
+    monkeypatch.setattr(obstore, "get_async", read_before_its_day_has_passed)
+    asyncio.run(store.erase([first]))
+
+    assert not any(True for page in obstore.list(bucket) for one in page)
 
 
 def test_a_segment_is_erased_while_its_process_still_appends_to_it(tmp_path: Path) -> None:

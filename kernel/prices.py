@@ -67,8 +67,9 @@ class Quota(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Plan(Struct, frozen=True, forbid_unknown_fields=True):
-    """What an account may use, and what it costs in a month. retention_days: how long the log keeps
-    its messages after their close. limits: of what exists at the same time."""
+    """What an account may use, and what it costs in a month. retention_days: for how many days from
+    their acceptance on the log keeps its messages, if that is longer than for everybody. limits: of
+    what exists at the same time."""
 
     name: Annotated[str, Meta(min_length=1, max_length=100)]
     fee: Amount

@@ -1,6 +1,6 @@
 """Consumers of events: load, decide, save, return results."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -17,6 +17,7 @@ from contracts.shield.v1.events_pb2 import MessageScreened
 from kernel import metrics, tenant_accounts
 from kernel.database import Transaction
 from kernel.handler_result import Drop, Emit, HandlerResult
+from kernel.redaction import ERASED
 from kernel.table import ReplicatedTable
 from kernel.topics import event_id
 from services.router.domain.admission import NewMessage, address_hash, admit, closed_on_admission
@@ -34,7 +35,7 @@ from services.router.domain.transitions import (
     event_for,
     strike_of,
 )
-from services.router.store import admissions, attempts, results, strikes
+from services.router.store import admissions, attempts, erasure, results, strikes
 from services.router.store.day_partitions import DayPartitions
 from services.router.store.notify import SchedulerNotifier
 
@@ -143,10 +144,11 @@ class Handlers:
     async def on_report(self, batch: Sequence[Report], tx: Transaction) -> list[HandlerResult]:
         """Count each bounce and complaint that arrives as mail, and each unsubscribe, once; ignore
         test mail."""
+        erased = await erasure.hashes_of(tx, [one.message_id for one in batch if is_erased(one)])
         found = {
             event_id(event): (event, strike)
             for event in batch
-            if (strike := strike_from_report(event))
+            if (strike := strike_from_report(event, erased))
         }
         recorded = await strikes.record(
             tx, [strike for _, strike in found.values()], events=list(found)
@@ -193,16 +195,23 @@ def result_of(
     return Emit(*changes) if event is None else Emit(event, *changes)
 
 
-def strike_from_report(event: Report) -> Strike | None:
-    if event.test:
+def is_erased(event: Report) -> bool:
+    return event.recipient == ERASED
+
+
+def strike_from_report(event: Report, erased: Mapping[str, bytes]) -> Strike | None:
+    """erased: the hashes of the addresses of erased recipients, by message. Without one, nobody can
+    say who must get no more mail."""
+    hash_ = erased.get(event.message_id) if is_erased(event) else address_hash(event.recipient)
+    if event.test or hash_ is None:
         return None
-    hash_ = address_hash(event.recipient)
+    address = "" if is_erased(event) else event.recipient
     if isinstance(event, BounceReceived):
         return strike_of(
             event.bounce_class,
             tenant_id=event.tenant_id,
             address_hash=hash_,
-            address=event.recipient,
+            address=address,
             message_id=event.message_id,
         )
     if isinstance(event, ComplaintReceived):
@@ -210,6 +219,6 @@ def strike_from_report(event: Report) -> Strike | None:
     else:
         origin, reason, of_list = UNSUBSCRIBE, event.method, event.list
     return Strike(
-        event.tenant_id, hash_, event.recipient, origin, 1, event.message_id,
+        event.tenant_id, hash_, address, origin, 1, event.message_id,
         origin=origin, reason=reason, list=of_list,
     )  # fmt: skip

@@ -8,7 +8,9 @@ from contracts.delivery.v1.events_pb2 import (
     ComplaintReceived,
 )
 from contracts.events.v1.events_pb2 import RecipientUnsubscribed
-from contracts.router.v1.events_pb2 import DeliveryAssigned
+from contracts.router.v1 import router_service_pb2 as pb
+from contracts.router.v1.events_pb2 import DeliveryAssigned, MessageClosed
+from kernel.redaction import ERASED
 from tests.support.router import RouterHarness, attempted, screened, until
 from tests.support.router_suppressions import ADDRESS, Suppressions, changes, published
 from tests.support.stack import harness_fixture
@@ -50,6 +52,47 @@ async def test_strikes_publish_what_they_suppress(harness: RouterHarness) -> Non
             "angry@x.test": ("complaint", "abuse", "", source),
             "bored@x.test": ("unsubscribe", "page", "news", source),
         }
+
+
+async def test_what_erased_recipients_report_suppresses_them_and_nobody_else(
+    harness: RouterHarness,
+) -> None:
+    async with harness.running(), harness.rpc() as (call, stub):
+        mine = Suppressions(call, stub, tenant_id=harness.tenant_id)
+        people = [f"{name}@x.site-a.test" for name in ("late", "angry", "bored")]
+        about: list[dict[str, Any]] = []
+        for one in people:
+            context = harness.context(one)
+            await harness.publish(screened(context))
+            [assigned] = await harness.wait_for(DeliveryAssigned, context.message_id)
+            await harness.publish(attempted(assigned))
+            await harness.wait_for(MessageClosed, context.message_id)
+            about.append({"tenant_id": harness.tenant_id, "message_id": context.message_id})
+            erase = pb.EraseMessagesRequest(
+                message_ids=[context.message_id], address=one, tenant_id=harness.tenant_id
+            )
+            assert not (await call(stub.EraseMessages, erase)).open_ids
+        unknown: dict[str, Any] = {
+            "tenant_id": harness.tenant_id, "message_id": harness.context().message_id,
+        }  # fmt: skip
+        late, angry, bored = ({**one, "recipient": ERASED} for one in about)
+        await harness.publish(
+            ComplaintReceived(**unknown, recipient=ERASED, feedback_type="abuse"),
+            BounceReceived(**late, bounce_class="invalid_recipient"),
+            ComplaintReceived(**angry, feedback_type="abuse"),
+            RecipientUnsubscribed(**bored, scope="all", method="page", day=20_000),
+        )
+        await until(lambda: len(changes(harness)) == 3)
+        assert {(one.address, one.source_id) for one in changes(harness)} == {
+            ("", one["message_id"]) for one in about
+        }
+        found = [[one.origin for one in await mine.listed(address=person)] for person in people]
+        assert found == [["bounce"], ["complaint"], ["unsubscribe"]]
+        assert len(await mine.listed()) == 3
+        again = harness.context(people[1])
+        await harness.publish(screened(again))
+        [closed] = await harness.wait_for(MessageClosed, again.message_id)
+        assert closed.reason == "suppressed: complaint"
 
 
 async def test_an_unsubscribe_is_kept_beside_a_bounce(harness: RouterHarness) -> None:

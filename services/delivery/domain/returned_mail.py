@@ -10,6 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from contracts.delivery.v1 import events_pb2 as events
+from kernel.redaction import ERASED
 from mail import bounce, forwarding, inbound_report, verp
 from mail.forwarding import Trace
 from mail.inbound_report import Failure, InboundReport, ReportKind
@@ -147,6 +148,8 @@ def event_of(
         event = events.ComplaintReceived(feedback_type=mail.feedback_type, source=mail.reporter)
     else:
         event = _bounce(mail.refusal, message.recipient)
+        if message.recipient == ERASED:  # the text may name who it was
+            event.reply.text = ERASED
     event.message_id, event.tenant_id = message.message_id, message.tenant_id
     event.email_id, event.recipient = message.email_id, message.recipient
     event.test = message.test
@@ -163,8 +166,9 @@ def _bounce(refusal: Refusal, recipient: str) -> events.BounceReceived:
 
 
 def _bounce_class(refusal: Refusal, recipient: str) -> str:
-    """That another address does not exist must not suppress ours: one member of a list is gone."""
+    """That another address does not exist must not suppress ours: one member of a list is gone.
+    Nobody can say whether it is another one than that of an erased recipient."""
     named = refusal.recipient.lower()
-    is_ours = "@" not in named or named == recipient.lower()
+    is_ours = "@" not in named or recipient == ERASED or named == recipient.lower()
     suppresses = bounce.class_by_name(refusal.bounce_class).suppress_after
     return FORWARDED if suppresses and not is_ours else refusal.bounce_class

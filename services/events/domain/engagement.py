@@ -20,6 +20,7 @@ from contracts.events.v1.events_pb2 import (
     RecipientUnsubscribed,
     TrackingHit,
 )
+from kernel.redaction import ERASED
 from kernel.topics import event_id
 from mail import bot_hits
 from mail.bot_hits import CERTAIN, Rule
@@ -220,13 +221,16 @@ def unsubscribed_by_link(hit: Hit) -> RecipientUnsubscribed | None:
 
 
 def unsubscribed_event(hit: Hit, message: DeliveredMessage) -> RecipientUnsubscribed:
+    """Of an erased recipient, the link alone still tells who must get no more mail. The log leaves
+    it out."""
+    erased = message.recipient == ERASED
     event = RecipientUnsubscribed(
         message_id=hit.message_id,
         scope=f"list/{hit.target}" if hit.target else "all",
         tenant_id=message.tenant_id,
         account_id=message.account_id,
         email_id=message.email_id,
-        recipient=message.recipient,
+        recipient=(hit.recipient or ERASED) if erased else message.recipient,
         list=hit.target,
         method=hit.method,
         test=message.test,

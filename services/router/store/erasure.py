@@ -20,6 +20,9 @@ UPDATE router.messages AS m SET context = v.context, reply = nullif(v.reply, '')
 FROM unnest(%s::uuid[], %s::bytea[], %s::bytea[]) AS v (message_id, context, reply)
 WHERE m.message_id = v.message_id
 """
+HASHES = """
+SELECT message_id::text, address_hash FROM router.messages WHERE message_id = ANY(%s::uuid[])
+"""
 OWNERS = {
     True: "owner_id = %(owner)s",
     False: "(owner_id = %(owner)s OR owner_id IN"
@@ -60,6 +63,14 @@ async def erase_messages(
         columns = [list(one) for one in zip(*closed, strict=True)]
         await tx.execute(UPDATE, [erased_hash(key, address_hash(address)), *columns])
     return open_ids
+
+
+async def hashes_of(tx: Transaction, message_ids: Sequence[str]) -> dict[str, bytes]:
+    """What is left of the addresses of erased recipients, by message: without those whose day was
+    dropped."""
+    if not message_ids:
+        return {}
+    return dict(await tx.rows(HASHES, (list(message_ids),)))
 
 
 async def erase_suppressions(tx: Transaction, owner: RowOwner, address: str, *, key: bytes) -> None:

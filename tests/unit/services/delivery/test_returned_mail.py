@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from contracts.delivery.v1.events_pb2 import BounceReceived, ComplaintReceived
 from kernel.ids import uuid7
+from kernel.redaction import ERASED, pattern_of
 from kernel.topics import EVENT_BYTES_MAX
 from mail import verp
 from services.delivery.domain import returned_mail
@@ -47,6 +48,15 @@ def test_a_bounce_of_the_member_of_a_list_does_not_suppress_the_list(
     event = event_of(read(bounce(PATH, recipient)), SENT, at_ms=1)
     assert isinstance(event, BounceReceived)
     assert (event.bounce_class, event.recipient) == (expected, "u@receiver.example")
+
+
+def test_a_bounce_of_an_erased_recipient_does_not_name_them() -> None:
+    mail = read(bounce(PATH, SENT.recipient))
+    event = event_of(mail, SENT._replace(recipient=ERASED), at_ms=1)
+    assert isinstance(event, BounceReceived)
+    assert (event.bounce_class, event.reply.code) == ("invalid_recipient", 550)
+    assert not pattern_of(SENT.recipient).search(str(event))
+    assert event.reply.text == ERASED
 
 
 @pytest.mark.parametrize(

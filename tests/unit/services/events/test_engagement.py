@@ -16,6 +16,7 @@ from contracts.events.v1.events_pb2 import (
     RecipientUnsubscribed,
 )
 from kernel.days import DAY_MS
+from kernel.redaction import ERASED
 from kernel.topics import event_id
 from mail.bot_hits import default_rules, parse_rules
 from mail.tracking import TrackingMode
@@ -27,7 +28,9 @@ from services.events.domain.engagement import (
     record_hits,
     unpack_stored,
 )
+from services.events.domain.erasure import without_recipient
 from services.events.domain.hit import Client, ClientReducer, Hit, HitKind, decode_hit, encode_hit
+from services.events.domain.log_event import log_event_of
 
 MESSAGE_ID = "01a21f53-9e27-7000-9aa0-821cb95b7018"
 EMAIL_ID = "01a21f53-9e27-7000-9aa0-821cb95b7017"
@@ -194,6 +197,19 @@ def test_unsubscribing_twice_is_one_event_id_per_day() -> None:
         "list/offers", "offers", "one_click",
     )  # fmt: skip
     assert after == replace(NONE_YET, unsubscribed_ms=first_ms)
+
+
+@pytest.mark.parametrize("named", ["ann@example.net", ""])
+def test_an_erased_recipient_who_unsubscribes_is_named_by_the_link(named: str) -> None:
+    leaves = hit(HitKind.UNSUBSCRIBE, recipient=named, at_ms=20_000 * DAY_MS)
+    erased = MESSAGE._replace(recipient=ERASED)
+    _, [event] = record_hits(NONE_YET, [leaves], message=erased, rules=RULES)
+    assert isinstance(event, RecipientUnsubscribed)
+    assert event.recipient == (named or ERASED)
+    assert event.email_id == EMAIL_ID
+    logged = without_recipient(log_event_of(event))
+    assert isinstance(logged.payload, RecipientUnsubscribed)
+    assert (logged.recipient, logged.payload.recipient) == (ERASED, ERASED)
 
 
 @given(st.text(max_size=50), st.text(max_size=50), st.sampled_from(list(TrackingMode)[1:]))

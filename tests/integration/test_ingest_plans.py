@@ -13,6 +13,7 @@ import pytest
 
 from cli.environment import Ports
 from contracts.ingest.v1.directory_pb2 import Account, Tenant
+from services.ingest.store.quotas import QuotaKey, QuotaUsage
 from tests.integration.test_ingest_submission import in_thread, submit
 from tests.support.ingest import IngestHarness, email, until
 from tests.support.stack import harness_fixture
@@ -138,6 +139,43 @@ async def test_replicas_exceed_a_quota_by_what_each_is_committing_at_most(
             at = (harness.ports, ports)[number % 2].ingest_http
             await post(harness, live(size), port=at)
         assert 12 <= used(harness, account_id)[MONTH] <= 12 + 2 * 3
+
+
+async def test_a_replica_that_has_not_heard_of_others_exceeds_a_quota_by_one_batch(
+    harness: IngestHarness,
+) -> None:
+    ports = Ports.find_free()
+    async with on_plan(harness, "trial", ports) as account_id:
+        mine, other = harness.ports.ingest_http, ports.ingest_http
+        assert (await post(harness, live(1), port=other)).status == 202
+        assert (await post(harness, live(11), port=mine)).status == 202
+        found = await asyncio.gather(
+            *(post(harness, live(11), port=at) for at in (mine, other) for _ in range(5))
+        )
+        assert sorted(one.status for one in found) == [202] + [429] * 9
+        refused = [await post(harness, live(1), port=at) for at in (mine, other)]
+        assert [one.status for one in refused] == [429, 429]
+        assert used(harness, account_id) == {MONTH: 12 + 11}
+
+
+async def test_what_is_committed_is_not_counted_twice(
+    harness: IngestHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even until the requests of the group have their responses."""
+    counted: list[int] = []
+
+    async with on_plan(harness, "trial") as account_id:
+        key = QuotaKey(account_id, MONTH)
+        record = QuotaUsage.record
+
+        def recorded(usage: QuotaUsage, *given: Any) -> None:  # noqa: ANN401
+            record(usage, *given)
+            counted.append(usage.used(key))
+
+        monkeypatch.setattr(QuotaUsage, "record", recorded)
+        assert (await post(harness, live(5))).status == 202
+        assert (await post(harness, live(7))).status == 202
+        assert counted == [0, 5, 12]
 
 
 async def test_a_daily_quota(harness: IngestHarness) -> None:

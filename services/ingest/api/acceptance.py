@@ -39,6 +39,7 @@ from services.ingest.store.acceptance import (
     IdempotencyRecord,
 )
 from services.ingest.store.backpressure import Backpressure
+from services.ingest.store.quotas import Reservation
 
 LARGE_BYTES = 256 * 1024  # a larger body is committed alone, so that it does not delay others
 GROUP_BYTES_MAX = 8 * 1024 * 1024
@@ -121,8 +122,8 @@ class Acceptance:
         self.check_may_accept(principal)
         limits = self._plans.limits_of(principal)
         submit = partial(
-            self._submit_admitted if limits else self._submit,
-            principal, valid, limits, respond=respond, traceparent=traceparent,
+            partial(self._submit_admitted, limits) if limits else self._submit,
+            principal, valid, respond=respond, traceparent=traceparent,
         )  # fmt: skip
         if idempotency is None:
             if before is not None:
@@ -164,25 +165,26 @@ class Acceptance:
 
     async def _submit_admitted(
         self,
+        limits: Sequence[QuotaLimit],
         principal: Principal,
         valid: Sequence[ValidEmail],
-        limits: Sequence[QuotaLimit],
         **options: Any,  # noqa: ANN401 - of _submit
     ) -> AcceptResult:
         """Raises Problem 429 beyond a quota."""
         await self._plans.load(limits)
-        with self._plans.admitting(limits, sum([len(one.recipients) for one in valid])):
-            return await self._submit(principal, valid, limits, **options)
+        messages = sum([len(one.recipients) for one in valid])
+        with self._plans.admitting(limits, messages) as reserved:
+            return await self._submit(principal, valid, reserved=reserved, **options)
 
     async def _submit(
         self,
         principal: Principal,
         valid: Sequence[ValidEmail],
-        limits: Sequence[QuotaLimit],
         *,
         respond: Respond,
         traceparent: str,
         key: IdempotencyRecord | None = None,
+        reserved: Reservation | None = None,
     ) -> AcceptResult:
         # Waiting before the work saves CPU time: the work of a whole batch then runs in one go.
         await self._pace.wait_turn()
@@ -194,8 +196,7 @@ class Acceptance:
         response = respond(emails)
         if key is not None:
             key = IdempotencyRecord(key.name, key.fingerprint, response)
-        quotas = [one.key for one in limits]
-        accept_request = AcceptRequest(emails, response, traceparent, key, quotas)
+        accept_request = AcceptRequest(emails, response, traceparent, key, reserved)
         size = sum([email.size for email in emails])
         try:
             result = await self._choose_group().submit(accept_request, size=size)
@@ -292,7 +293,8 @@ class Acceptance:
         rows = [email_row(email) for email in emails]
         keys = [one.key for one in group if one.key is not None]
         entry, used = await self._store.write(AcceptWrite(keys, rows, records, quotas_of(group)))
-        self._plans.usage.record(used)
+        if used:
+            self._plans.usage.record(used, [one.reserved for one in group if one.reserved])
         failpoint("ingest.accept.committed")
         self._outbox.publish_in_background(entry, self._kafka)
         messages = sum([len(email.recipients) for email in emails])

@@ -18,7 +18,7 @@ from services.ingest.api.access import Principal
 from services.ingest.domain.invoice import next_month
 from services.ingest.domain.plan_problem import plan_required
 from services.ingest.domain.problem import Fault, Problem, unavailable
-from services.ingest.store.quotas import QuotaKey, QuotaUsage
+from services.ingest.store.quotas import QuotaKey, QuotaUsage, Reservation
 
 RETRY_MAX_S = 3600  # who waits as long as the response says should notice another plan
 
@@ -75,13 +75,16 @@ class PlanAdmission:
             raise unavailable() from error
 
     @contextmanager
-    def admitting(self, limits: Sequence[QuotaLimit], messages: int) -> Iterator[None]:
+    def admitting(self, limits: Sequence[QuotaLimit], messages: int) -> Iterator[Reservation]:
         """Messages that are about to be committed. Raises Problem 429 if they are too many."""
         for one in limits:
             if self.usage.used(one.key) + messages > one.messages:
                 raise quota_exceeded(one, used=self.usage.used(one.key), messages=messages)
-        with self.usage.reserving([one.key for one in limits], messages):
-            yield
+        reservation = self.usage.reserve([one.key for one in limits], messages)
+        try:
+            yield reservation
+        finally:
+            reservation.release()
 
     def _plan_of(self, principal: Principal) -> Plan | None:
         account = self._find_account(principal.tenant.account_id)

@@ -10,7 +10,7 @@ from kernel.content import SealedContent
 from kernel.outbox import RECORD_BYTES
 from services.ingest.domain.valid_email import Recipient
 from services.ingest.store.acceptance import EmailRow, IdempotencyRecord, MessageRow
-from services.ingest.store.quotas import QuotaKey
+from services.ingest.store.quotas import QuotaKey, Reservation
 
 
 class SealedEmail(NamedTuple):
@@ -32,14 +32,14 @@ class SealedEmail(NamedTuple):
 
 
 class AcceptRequest(NamedTuple):
-    """The emails of one request, its response and its idempotency record. quotas: that its messages
-    use."""
+    """The emails of one request, its response and its idempotency record. reserved: what its
+    messages use of hard quotas."""
 
     emails: Sequence[SealedEmail]
     response: bytes
     traceparent: str
     key: IdempotencyRecord | None
-    quotas: Sequence[QuotaKey]
+    reserved: Reservation | None
 
 
 def email_row(email: SealedEmail) -> EmailRow:
@@ -56,6 +56,7 @@ def quotas_of(group: Iterable[AcceptRequest]) -> dict[QuotaKey, int]:
     """The messages of a group that count for each hard quota; nearly always none."""
     counts: Counter[QuotaKey] = Counter()
     for one in group:
-        for key in one.quotas:
-            counts[key] += sum([len(email.recipients) for email in one.emails])
+        if one.reserved is not None:
+            messages = sum([len(email.recipients) for email in one.emails])
+            counts.update(dict.fromkeys(one.reserved.keys, messages))
     return counts

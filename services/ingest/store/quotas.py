@@ -2,8 +2,7 @@
 and here as far as it is known."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from kernel.database import Database
@@ -27,6 +26,28 @@ class QuotaKey(NamedTuple):
     period: str
 
 
+class Reservation:
+    """Messages of a request that is about to be committed. They count until they are released: when
+    the sum that has them is known, or when nothing is committed."""
+
+    def __init__(
+        self, reserved: Counter[QuotaKey], keys: Sequence[QuotaKey], messages: int
+    ) -> None:
+        self.keys = keys
+        self._reserved = reserved
+        self._messages = messages
+        for key in keys:
+            reserved[key] += messages
+
+    def release(self) -> None:
+        """Repeating it changes nothing."""
+        for key in self.keys:
+            self._reserved[key] -= self._messages
+            if not self._reserved[key]:
+                del self._reserved[key]
+        self._messages = 0
+
+
 class QuotaUsage:
     """What this process knows is at least used: what each of its commits returned, and what it is
     about to commit. Several replicas learn of each other with their own commits, so each exceeds a
@@ -46,7 +67,10 @@ class QuotaUsage:
         rows = await self._database.execute_autocommit(LOAD, (unknown[0].account_id, periods))
         self.record(dict.fromkeys(unknown, 0) | {QuotaKey(*row[:2]): row[2] for row in rows})
 
-    def record(self, used: Mapping[QuotaKey, int]) -> None:
+    def record(self, used: Mapping[QuotaKey, int], committed: Sequence[Reservation] = ()) -> None:
+        """committed: what these sums have."""
+        for one in committed:
+            one.release()
         for key, messages in used.items():
             if messages >= self._used.get(key, 0):
                 self._used[key] = messages
@@ -54,17 +78,8 @@ class QuotaUsage:
     def used(self, key: QuotaKey) -> int:
         return self._used.get(key, 0) + self._reserved[key]
 
-    @contextmanager
-    def reserving(self, keys: Sequence[QuotaKey], messages: int) -> Iterator[None]:
-        for key in keys:
-            self._reserved[key] += messages
-        try:
-            yield
-        finally:
-            for key in keys:
-                self._reserved[key] -= messages
-                if not self._reserved[key]:
-                    del self._reserved[key]
+    def reserve(self, keys: Sequence[QuotaKey], messages: int) -> Reservation:
+        return Reservation(self._reserved, keys, messages)
 
     def keep(self, periods: Collection[str]) -> None:
         """Forget what was used in others."""

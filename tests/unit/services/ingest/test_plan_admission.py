@@ -82,6 +82,16 @@ def test_what_is_about_to_be_committed_counts(monkeypatch: pytest.MonkeyPatch) -
     admission.admit(5).close()
 
 
+def test_what_was_committed_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    admission = Admission("free", monkeypatch)
+    usage, limits = admission.plans.usage, admission.plans.limits_of(admission.principal)
+    with admission.plans.admitting(limits, 2) as reserved:
+        usage.record({one.key: 2 for one in limits}, [reserved])
+        assert [usage.used(one.key) for one in limits] == [2, 2]
+        admission.admit(3).close()
+    assert [usage.used(one.key) for one in limits] == [2, 2]
+
+
 def test_the_quota_that_is_exceeded_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     admission = Admission("free", monkeypatch)
     problem = refusal(lambda: admission.admit(2, month=9))

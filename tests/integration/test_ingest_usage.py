@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from contracts.events.v1.events_service_pb2 import GetUsageRequest, GetUsageResponse, UsageRow
 from contracts.events.v1.events_service_pb2_grpc import EventsServiceServicer
+from contracts.ingest.v1.directory_pb2 import Account
 from kernel.database import Database
 from kernel.ids import NIL
 from kernel.rpc import Context
@@ -174,6 +175,28 @@ async def test_a_month_is_billed_by_the_plan_of_its_last_day(harness: IngestHarn
                 )
         invoice = await get(harness, f"/v1/invoices/preview?period={EARLIER}", key)
         assert (invoice["plan"], invoice["total"]) == ("starter", "202.00")
+
+
+async def test_the_last_month_of_a_closed_account_is_billed(harness: IngestHarness) -> None:
+    async with counting(harness) as counted:
+        account, _, operator = await golden_account(harness, counted)
+        database = Database(harness.database.system("ingest"), name="test")
+        try:
+            async with database.transaction() as tx:
+                await count_page(tx, after=NIL)
+        finally:
+            await database.close()
+        async with harness.directory() as directory:
+            [record] = await directory.store.find_by_id_or_name(Account, account["id"])
+            record.deleted = True
+            await directory.store.save(record)
+        query = f"account_id={account['id']}&period"
+        invoice = await get(harness, f"/v1/invoices/preview?{query}={PERIOD}", operator)
+        assert (invoice["plan"], invoice["total"]) == ("pro", "615.35")
+        usage = await get(harness, f"/v1/usage?{query}={PERIOD}", operator)
+        assert usage["emails"]["monthly"]["sent"] == 12_345
+        other = await get(harness, f"/v1/invoices/preview?{query}={EARLIER}", operator)
+        assert (other["plan"], other["lines"]) == (None, [])  # it did not exist then
 
 
 async def test_what_is_refused(harness: IngestHarness) -> None:

@@ -230,6 +230,27 @@ async def test_what_the_last_open_day_of_a_month_counts_is_exported(
         assert len(billing.counted) == 1
 
 
+async def test_the_last_usage_of_a_closed_account_is_exported(harness: IngestHarness) -> None:
+    async with running(harness, "stripe") as (run, client, billing):
+        run.sends = {YESTERDAY: 7}
+        async with harness.directory() as directory:
+            mine = Account(account_id=run.account_id, name="Acme", billing_id="cus_1", deleted=True)
+            gone = Account(account_id=uuid7_text(), name="Gone", billing_id="cus_0", deleted=True)
+            for one in (mine, gone):
+                await directory.store.save(one)
+        with harness.database.connect() as connection:
+            for account, day in ((mine, YESTERDAY), (gone, FIRST - timedelta(days=1))):
+                connection.execute(
+                    "INSERT INTO ingest.resource_counts VALUES (%s, %s, 'pro', 3, 4)",
+                    (account.account_id, day),
+                )
+        await run.export(client)
+        meters = {"sends": 7, "domains": 3, "mailboxes": 4}
+        assert billing.counted == {
+            f"{run.account_id}:{meter}:{YESTERDAY}:1": value for meter, value in meters.items()
+        }
+
+
 async def test_an_account_that_cannot_be_counted_does_not_hold_up_others(
     harness: IngestHarness,
 ) -> None:

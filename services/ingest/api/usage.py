@@ -6,7 +6,6 @@ from typing import NamedTuple
 from urllib.parse import urlencode
 
 from contracts.events.v1.events_service_pb2 import GetUsageRequest, UsageRow
-from contracts.ingest.v1.directory_pb2 import Account
 from kernel import clock
 from kernel.prices import Plan
 from services.ingest.api.administration.base import Directory, parse_id
@@ -126,8 +125,7 @@ class UsageReports:
                 detail = "Name the account by account_id."
                 fault = Fault("#/query/account_id", "missing_required_field", detail)
                 raise invalid([fault])
-            found = await self._directory.get(Account, Owner(), account_id)
-            return Owner(found.account_id)
+            return Owner((await self._directory.account(account_id)).account_id)
         if account_id and parse_id(account_id, "the account") != caller.account_id:
             raise not_found("the account")
         return Owner(caller.account_id, caller.tenant_id)
@@ -135,12 +133,15 @@ class UsageReports:
     async def _plan_of(
         self, owner: Owner, days: Sequence[DayCount], *, month: date, today: date
     ) -> str:
-        """A month is billed by the plan of its last day."""
+        """A month is billed by the plan of its last day, on which the account existed."""
         if owner.tenant_id:
             return ""
         if month < today.replace(day=1) and days:
             return days[-1].plan
-        return (await self._directory.get(Account, Owner(), owner.account_id)).plan
+        account = await self._directory.account(owner.account_id)
+        if account.deleted:  # after its last month it has none
+            return days[-1].plan if days else ""
+        return account.plan
 
 
 def parse_period(text: str, today: date) -> date:

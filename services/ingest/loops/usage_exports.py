@@ -53,11 +53,11 @@ class UsageExporter:
 
     async def _add_all(self) -> None:
         """An account that cannot be counted holds up neither others nor what waits to be sent."""
-        after, failures = str(NIL), 0
+        after, failures, first = str(NIL), 0, first_day(clock.now().date())
         while after:
             async with self.lease.transaction() as tx:
-                page = await usage_exports.load_accounts(tx, after=after, limit=PAGE)
-            for account in page:
+                page = await usage_exports.load_accounts(tx, first, after=after, limit=PAGE)
+            for account in [one for one in page if one.has_existed]:
                 failures += not await self._try_add(account)
                 if failures == FAILURES_MAX:
                     return
@@ -75,7 +75,7 @@ class UsageExporter:
 
     async def _add(self, account: BilledAccount) -> None:
         today = clock.now().date()
-        first = (today - LOOK_BACK).replace(day=1)
+        first = first_day(today)
         quantities: dict[MeterDay, int] = {}
         for month in sorted({first, today.replace(day=1)}):
             for day, sent in (await self.sends_of(account.account_id, month)).items():
@@ -108,3 +108,8 @@ class UsageExporter:
         failpoint("ingest.usage.exported")
         async with self.lease.transaction() as tx:
             await usage_exports.mark_sent(tx, export)
+
+
+def first_day(today: date) -> date:
+    """The first of those that may have grown."""
+    return (today - LOOK_BACK).replace(day=1)

@@ -21,6 +21,7 @@ WHERE id = ANY(%s::uuid[]) AND last_used_at IS NOT NULL
 """
 POOLS = "SELECT DISTINCT pool_id::text FROM ingest.tenants WHERE NOT deleted AND {owned}"
 DOMAIN_NAMES = "SELECT id::text, name FROM ingest.domains WHERE id = ANY(%s::uuid[])"
+ACCOUNT = "SELECT record FROM ingest.accounts WHERE id = %s"
 AMONG = "SELECT id::text FROM ingest.tenants WHERE id = ANY(%s::uuid[]) AND NOT deleted"
 # The first and the last tenant of a pool, by account.
 USERS = """
@@ -68,6 +69,12 @@ class DirectoryLists:
         """None if it does not exist or belongs to another owner."""
         found, _ = await self.page(kind, owner, Page(1), equal={"id": entry_id})
         return found[0] if found else None
+
+    async def find_account(self, account_id: str) -> Account | None:
+        """Also a closed one."""
+        async with self._system.transaction() as tx:
+            rows = await tx.rows(ACCOUNT, (account_id,))
+        return Account.FromString(bytes(rows[0][0])) if rows else None
 
     async def last_used(
         self, owner: Owner, ids: Sequence[str], *, kind: type[ApiKey | Mailbox]

@@ -7,9 +7,12 @@ from typing import NamedTuple
 from kernel.database import Transaction
 from services.ingest.domain.usage_export import UsageExport
 
+# What an account was counted to have, it had on days when it existed.
 ACCOUNTS = """
-SELECT id::text, billing_id FROM ingest.accounts
-WHERE NOT deleted AND billing_id <> '' AND id > %s::uuid ORDER BY id LIMIT %s
+SELECT id::text, billing_id, NOT deleted OR EXISTS (
+    SELECT FROM ingest.resource_counts AS c WHERE c.account_id = a.id AND c.day >= %(first)s)
+FROM ingest.accounts AS a
+WHERE billing_id <> '' AND id > %(after)s::uuid ORDER BY id LIMIT %(limit)s
 """
 COUNTS = """
 SELECT 'domains', day, domains FROM ingest.resource_counts
@@ -48,8 +51,11 @@ DELETE FROM ingest.usage_exports WHERE ctid = ANY(ARRAY(
 
 
 class BilledAccount(NamedTuple):
+    """has_existed: since the first day that is exported; False for one that was closed before."""
+
     account_id: str
     billing_id: str
+    has_existed: bool
 
 
 class MeterDay(NamedTuple):
@@ -57,9 +63,12 @@ class MeterDay(NamedTuple):
     day: date
 
 
-async def load_accounts(tx: Transaction, *, after: str, limit: int) -> Sequence[BilledAccount]:
-    """The next accounts with a billing_id."""
-    return [BilledAccount(*row) for row in await tx.rows(ACCOUNTS, (after, limit))]
+async def load_accounts(
+    tx: Transaction, first: date, *, after: str, limit: int
+) -> Sequence[BilledAccount]:
+    """The next accounts with a billing_id, also closed ones. first: the first day of exports."""
+    rows = await tx.rows(ACCOUNTS, {"first": first, "after": after, "limit": limit})
+    return [BilledAccount(*row) for row in rows]
 
 
 async def load_counts(

@@ -64,6 +64,14 @@ class Directory:
             raise not_found(WHAT[kind])
         return found
 
+    async def account(self, account_id: str) -> Account:
+        """For operators and its own keys; also one that was closed. 404 if there was none."""
+        given = parse_id(account_id, WHAT[Account])
+        found = await query_or_503(self._lists.find_account(given))
+        if found is None:
+            raise not_found(WHAT[Account])
+        return found
+
     async def last_used(
         self, owner: Owner, ids: Sequence[str], *, kind: type[ApiKey | Mailbox] = ApiKey
     ) -> dict[str, datetime]:

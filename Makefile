@@ -1,7 +1,7 @@
 # The only front door. Everything it needs goes into .venv, from the hashes in requirements/.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-unit check proto bench bench-scheduler bench-mail bench-figures simulate faults up lock clean
+.PHONY: help run test test-unit check k8s proto bench bench-scheduler bench-mail bench-figures simulate faults up lock clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONDONTWRITEBYTECODE :=
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: .venv/base ## The whole engine here, data in ./data; sends a first message (ARGS: obm run --help)
 	@exec obm run $(ARGS)
@@ -26,7 +26,7 @@ test: .venv/dev ## All tests, on real Kafka and PostgreSQL (ARGS: for pytest; -n
 test-unit: .venv/dev ## The unit tests, which need no servers (ARGS: for pytest)
 	@exec python -m pytest -n2 --dist=worksteal -p no:schemathesis $(ARGS) tests/unit
 
-check: .venv/dev ## Format, lint, types, architecture, sizes, contracts
+check: .venv/dev ## Format, lint, types, architecture, sizes, contracts, manifests
 	ruff format --check .
 	ruff check .
 	mypy
@@ -39,6 +39,11 @@ check: .venv/dev ## Format, lint, types, architecture, sizes, contracts
 	@diff -rq -x '__init__.py' -x __pycache__ build/contracts contracts \
 	  && diff -q build/docs/topics.md docs/topics.md \
 	  || { echo "contracts/ or docs/topics.md is not what proto/ says: run make proto"; exit 1; }
+	@$(MAKE) k8s
+
+k8s: .venv/dev ## Render the manifests of deploy/k8s, and check them (needs Go, for kustomize)
+	@python -m tests.support.k8s.tools
+	@exec python -m pytest -q -p no:schemathesis $(ARGS) tests/unit/k8s
 
 proto: .venv/dev ## Generate contracts/ and docs/topics.md from proto/
 	@$(MAKE) generated OUT=.
@@ -71,11 +76,13 @@ simulate: .venv/dev ## Warm up new sources at simulated receivers, beside other 
 faults: .venv/dev ## Kill, pause, wipe and poison, with an oracle that counts
 	@exec python -m tests.faults $(ARGS)
 
+COMPILE = uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+IN = requirements/services.in requirements/embedded.in
+
 lock: .venv/dev ## Pin anew: Python packages, Kafka's jars, the npm client of the tests
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-header -o requirements/base.txt requirements/base.in
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-header -c requirements/base.txt -o requirements/dev.txt requirements/base.in requirements/dev.in
+	$(COMPILE) -o requirements/base.txt $(IN)
+	$(COMPILE) -c requirements/base.txt -o requirements/services.txt requirements/services.in
+	$(COMPILE) -c requirements/base.txt -o requirements/dev.txt $(IN) requirements/dev.in
 	python -c 'from kernel.embedded.jars import write_lock; write_lock()'
 	python -m tests.support.npm lock
 

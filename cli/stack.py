@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from typing import Annotated
 
 import typer
@@ -13,8 +14,10 @@ from cli.environment import migrate_all, migrations
 from cli.options import DATA, Data
 from kernel.embedded import Embedded, EmbeddedError
 from kernel.errors import ConfigError
+from kernel.migrate import needs_migration
 
 WATCH_INTERVAL_S = 0.5
+SCHEMA_INTERVAL_S = 1.0
 
 KafkaPort = Annotated[
     int,
@@ -45,10 +48,37 @@ def up(data: Data = DATA, kafka_port: KafkaPort = 0, postgres_port: PostgresPort
         stack.stop()
 
 
-def migrate() -> None:
+def migrate(
+    wait_for: Annotated[
+        str,
+        typer.Option(
+            metavar="SERVICE",
+            help="Change nothing; wait until the schema of this service is up to date, by its "
+            "…_SYSTEM_DATABASE_URL",
+        ),
+    ] = "",
+) -> None:
     """Update the schemas and roles of DATABASE_URL, the URL of their owner."""
+    if wait_for:
+        await_schema(wait_for)
+        return
     migrate_all(owner_url())
     console.print(f"Up to date: {', '.join(migrations())}")
+
+
+def await_schema(service: str) -> None:
+    """Raises ConfigError."""
+    variable = f"{service}_SYSTEM_DATABASE_URL".upper()
+    if service not in migrations():
+        raise ConfigError(f"{service!r} has no schema. Name one of {', '.join(migrations())}.")
+    if not (url := os.environ.get(variable)):
+        raise ConfigError(f"{variable} is not set. `obm database-urls` prints it.")
+    before = ""
+    while reason := needs_migration(url, service, migrations()[service]):
+        if reason != before:
+            console.print(f"Waiting for `obm migrate`: {reason}", markup=False)
+        before = reason
+        time.sleep(SCHEMA_INTERVAL_S)
 
 
 def database_urls() -> None:

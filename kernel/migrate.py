@@ -61,6 +61,7 @@ import psycopg
 import sqlalchemy as sa
 from alembic import command, context, op
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from psycopg import sql as compose
 
 from kernel.errors import ConfigError, Unavailable
@@ -243,6 +244,21 @@ def upgrade_service(connection: sa.Connection, service: str, folder: Path) -> No
     config.set_main_option("script_location", str(folder).replace("%", "%%"))
     command.upgrade(config, "head")
     execute(connection, grants(service))
+
+
+def needs_migration(url: str, service: str, folder: Path) -> str:
+    """Why the service of this version has to wait, as one line; empty if its schema is at the last
+    migration of the folder, or at one that only a newer version knows. url: of its system role."""
+    script = ScriptDirectory(str(folder))
+    older = {one.revision for one in script.walk_revisions()} - set(script.get_heads())
+    try:
+        with psycopg.connect(libpq_url(url)) as connection:
+            query = compose.SQL("SELECT version_num FROM {}.alembic_version")
+            row = connection.execute(query.format(compose.Identifier(service))).fetchone()
+    except psycopg.Error as error:  # also of a role or a table that a migration will create
+        return first_line(error)
+    revision = "" if row is None else str(row[0])
+    return f"the schema {service} is at {revision or 'none'}" if revision in {"", *older} else ""
 
 
 def grants(service: str) -> str:

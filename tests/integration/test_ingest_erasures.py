@@ -10,7 +10,9 @@ import pytest
 
 from contracts.router.v1.router_service_pb2 import Suppression
 from kernel.database import Database, Transaction
+from kernel.ids import NIL
 from kernel.redaction import ERASED
+from services.ingest.store import erasures
 from services.ingest.store.audit_log import Actor, Subject, record_changes
 from services.ingest.store.erasures import Erasure, ErasureStore
 from tests.support.stack import FreshDatabase
@@ -30,8 +32,9 @@ class HeldLease:
 
 @pytest.mark.parametrize("of_tenant", [True, False])
 async def test_the_audit_log_forgets_an_address_for_its_owner_alone(
-    database: FreshDatabase, of_tenant: bool
+    database: FreshDatabase, of_tenant: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(erasures, "AUDIT_PAGE", 2)
     account, tenant, sibling = (str(uuid4()) for _ in range(3))
     system = Database(database.system("ingest"), connections_max=1, name="test")
     unused: Any = None
@@ -52,7 +55,9 @@ async def test_the_audit_log_forgets_an_address_for_its_owner_alone(
         erased = {tenant} if of_tenant else set(removed)
         now = datetime.now(UTC)
         erasure = Erasure(str(uuid4()), account, tenant if of_tenant else "", 0, now, None)
-        await store.erase_audit_log(erasure, ANN)
+        place: str | None = str(NIL)
+        while place:
+            place = await store.erase_audit_log(erasure, ANN, after=place)
         async with system.transaction() as tx:
             rows = await tx.rows(
                 "SELECT coalesce(tenant_id::text, ''), coalesce(before, after)"

@@ -392,7 +392,7 @@ class EventsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def EraseSuppressionEvents(self, request, context):
-        """Removes an address from the events of suppressions.
+        """Removes an address from the events of suppressions, page by page.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

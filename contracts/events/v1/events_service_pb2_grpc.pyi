@@ -79,7 +79,7 @@ class EventsServiceStub:
     EraseMessages: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.EraseMessagesRequest, _events_service_pb2.EraseMessagesResponse]
     """Removes what the log has of the recipient of some messages. Their events and counts stay."""
     EraseSuppressionEvents: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.EraseSuppressionEventsRequest, _events_service_pb2.EraseSuppressionEventsResponse]
-    """Removes an address from the events of suppressions."""
+    """Removes an address from the events of suppressions, page by page."""
 
 @_typing.type_check_only
 class EventsServiceAsyncStub(EventsServiceStub):
@@ -132,7 +132,7 @@ class EventsServiceAsyncStub(EventsServiceStub):
     EraseMessages: _aio.UnaryUnaryMultiCallable[_events_service_pb2.EraseMessagesRequest, _events_service_pb2.EraseMessagesResponse]  # type: ignore[assignment]
     """Removes what the log has of the recipient of some messages. Their events and counts stay."""
     EraseSuppressionEvents: _aio.UnaryUnaryMultiCallable[_events_service_pb2.EraseSuppressionEventsRequest, _events_service_pb2.EraseSuppressionEventsResponse]  # type: ignore[assignment]
-    """Removes an address from the events of suppressions."""
+    """Removes an address from the events of suppressions, page by page."""
 
 class EventsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Internal: the event log and webhook endpoints, for ingest. A request names a tenant, or an account
@@ -368,6 +368,6 @@ class EventsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _events_service_pb2.EraseSuppressionEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_events_service_pb2.EraseSuppressionEventsResponse, _abc.Awaitable[_events_service_pb2.EraseSuppressionEventsResponse]]:
-        """Removes an address from the events of suppressions."""
+        """Removes an address from the events of suppressions, page by page."""
 
 def add_EventsServiceServicer_to_server(servicer: EventsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

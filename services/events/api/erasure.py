@@ -62,13 +62,20 @@ class ErasureRpcs:
     async def EraseSuppressionEvents(  # noqa: N802 - a name of the contract
         self, request: EraseSuppressionEventsRequest, _: Context
     ) -> EraseSuppressionEventsResponse:
-        owner, address = owner_of(request), address_of(request)
-        for erase_page in (erasure.erase_suppression_events, erasure.erase_late_responses):
-            place: Place | None = START
-            while place:
-                async with self.system_database.transaction() as tx:
-                    place = await erase_page(tx, owner, address, after=place)
-        return EraseSuppressionEventsResponse()
+        async with self.system_database.transaction() as tx:
+            following = await erasure.erase_suppression_events(
+                tx, owner_of(request), address_of(request), after=page_start(request.page_token)
+            )
+        return EraseSuppressionEventsResponse(next_page_token="/".join(following or ()))
+
+
+def page_start(token: str) -> Place:
+    if not token:
+        return START
+    parts = [parse_id(one, "page_token") for one in token.split("/")]
+    if len(parts) != len(START):
+        raise RequestError("page_token is none of a response.")
+    return Place(*parts)
 
 
 def place_of(request: ListRecipientMessagesRequest) -> RecipientMessage:

@@ -3,13 +3,13 @@ counts are the same."""
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from contracts.router.v1.events_pb2 import SuppressionChanged
-from kernel.database import Row, RowOwner, Transaction
+from kernel.database import RowOwner, Transaction
 from kernel.ids import NIL, lower_bound_at
-from kernel.redaction import ERASED, Pattern, erase_bytes, found_in, pattern_of
+from kernel.redaction import ERASED, Pattern, erase_bytes, pattern_of
 from services.events.domain.erasure import erase_recipient, tags_with
 from services.events.domain.log_event import EventKind, decode_payload
 from services.events.domain.recorded_attempt import decode_attempt
@@ -49,50 +49,56 @@ DELETE FROM events.tags AS t USING unnest(%s::uuid[], %s::uuid[], %s::text[])
     AS v (tenant_id, email_id, tag)
 WHERE t.tenant_id = v.tenant_id AND t.email_id = v.email_id AND t.tag = v.tag
 """
-ATTEMPTS = """
+# Those that an endpoint has responded to, or may be responding to: nobody claims them meanwhile.
+DELIVERIES = """
 SELECT endpoint_id::text, position::text, attempts FROM events.webhook_deliveries
-WHERE endpoint_id IN (SELECT id FROM events.webhooks WHERE owner_id = %(tenant)s OR owner_id =
-        (SELECT account_id FROM events.tenant_accounts WHERE tenant_id = %(tenant)s))
-    AND position = ANY(%(positions)s::uuid[]) AND (attempts <> '{}' OR error <> '')
+WHERE endpoint_id IN (SELECT id FROM events.webhooks WHERE owner_id = ANY(%(owners)s::uuid[])
+        OR owner_id IN (SELECT account_id FROM events.tenant_accounts
+            WHERE tenant_id = ANY(%(owners)s::uuid[])))
+    AND position = ANY(%(positions)s::uuid[]) AND (attempts <> '{}' OR error <> '' OR state = 0)
+ORDER BY endpoint_id, position FOR UPDATE
 """
 WITHOUT_TEXT = """
-UPDATE events.webhook_deliveries AS t SET error = '', attempts = v.attempts::text[]
+UPDATE events.webhook_deliveries AS t SET error = '', attempts = v.attempts::text[], token = NULL,
+    due_at = CASE WHEN token IS NULL THEN due_at ELSE now() END
 FROM unnest(%s::uuid[], %s::uuid[], %s::text[]) AS v (endpoint_id, position, attempts)
 WHERE t.endpoint_id = v.endpoint_id AND t.position = v.position
 """
-# Responses to requests that were under way when their events were erased.
-LATE_RESPONSES = """
-SELECT endpoint_id::text, position::text, attempts, error FROM events.webhook_deliveries
-WHERE endpoint_id IN (SELECT id FROM events.webhooks WHERE owner_id = {owner} OR owner_id =
-        (SELECT account_id FROM events.tenant_accounts WHERE tenant_id = %(owner)s))
-    AND created_at > now() - interval '1 day'
-    AND (endpoint_id, position) > (%(first)s, %(second)s)
-    AND EXISTS (SELECT FROM unnest(%(spellings)s::text[]) AS spelled WHERE
-        strpos(lower(error || array_to_string(attempts, ' ')), lower(spelled)) > 0)
-ORDER BY endpoint_id, position LIMIT %(limit)s
-"""
-# What is found may be a part of a longer address, so that it stays.
-SUPPRESSIONS = """
-SELECT position::text, event_id::text, payload FROM events.unpartitioned_log
-WHERE kind = %(kind)s AND tenant_id = {owner}
-    AND (position, event_id) > (%(first)s, %(second)s)
-    AND EXISTS (SELECT FROM unnest(%(spellings)s::text[]) AS spelled WHERE
-        strpos(lower(encode(payload, 'escape')),
-            lower(encode(convert_to(spelled, 'UTF8'), 'escape'))) > 0)
-ORDER BY position, event_id LIMIT %(limit)s
-"""
+# What is found may be a part of a longer address, so that it stays. A page has what does not match
+# too, or it would be searched for through all suppressions of an account.
+SUPPRESSIONS = f"""
+SELECT entry.tenant_id::text, entry.position::text, entry.event_id::text, CASE WHEN EXISTS (
+    SELECT FROM unnest(%(spellings)s::text[]) AS spelled WHERE
+    strpos(lower(encode(entry.payload, 'escape')),
+        lower(encode(convert_to(spelled, 'UTF8'), 'escape'))) > 0) THEN entry.payload END
+FROM (SELECT id FROM unnest({{owners}}) AS id WHERE id >= %(tenant)s ORDER BY id) AS owner
+CROSS JOIN LATERAL (
+    SELECT tenant_id, position, event_id, payload FROM events.unpartitioned_log
+    WHERE tenant_id = owner.id AND kind = {int(EventKind.SUPPRESSION)} AND (position, event_id) > (
+        CASE WHEN owner.id = %(tenant)s THEN %(position)s::uuid ELSE %(nil)s END,
+        CASE WHEN owner.id = %(tenant)s THEN %(event)s::uuid ELSE %(nil)s END)
+    ORDER BY position, event_id LIMIT %(limit)s
+) AS entry
+ORDER BY owner.id, entry.position, entry.event_id LIMIT %(limit)s
+"""  # noqa: S608 - our own numbers
 UPDATE_SUPPRESSION = "UPDATE events.unpartitioned_log SET payload = %b WHERE event_id = %s"
 OWNERS = {
-    True: "%(owner)s",
-    False: "ANY(ARRAY(SELECT tenant_id FROM events.tenant_accounts WHERE account_id = %(owner)s)"
-    " || %(owner)s::uuid)",
+    True: "ARRAY[%(owner)s::uuid]",
+    False: "ARRAY(SELECT tenant_id FROM events.tenant_accounts WHERE account_id = %(owner)s)"
+    " || %(owner)s::uuid",
 }
-PAGE_MAX = 500
+PAGE_MAX = 1_000
 
 
-Place: TypeAlias = tuple[str, str]
-"""The ids of a row by which pages are ordered."""
-START: Place = (str(NIL), str(NIL))
+class Place(NamedTuple):
+    """The event of a suppression after which a page begins. tenant_id: or the account."""
+
+    tenant_id: str
+    position: str
+    event_id: str
+
+
+START = Place(str(NIL), str(NIL), str(NIL))
 
 
 class RecipientMessage(NamedTuple):
@@ -149,7 +155,7 @@ async def erase_messages(
     await _erase_tags(tx, stored, pattern)
     await _erase_payloads(tx, stored, pattern, own=own)
     positions = [one.position for one in stored if one.message_id in own]
-    await _erase_responses(tx, tenant_id, positions)
+    await _erase_responses(tx, [tenant_id], positions)
     for table in TABLES:
         await tx.execute(COLUMNS.format(table=table), (ERASED, sorted(own)))
     await tx.execute(STATES, (ERASED, sorted(own), emails))
@@ -184,15 +190,14 @@ async def _erase_tags(tx: Transaction, stored: Iterable[StoredEvent], pattern: P
         await tx.execute(TAGS, [list(one) for one in zip(*found, strict=True)])
 
 
-async def _erase_responses(tx: Transaction, tenant_id: str, positions: Sequence[str]) -> None:
-    """What endpoints responded to the events may repeat them."""
-    given = {"tenant": tenant_id, "positions": list(positions)}
-    await _drop_texts(tx, await tx.rows(ATTEMPTS, given))
-
-
-async def _drop_texts(tx: Transaction, found: Iterable[Row]) -> None:
+async def _erase_responses(
+    tx: Transaction, owners: Sequence[str], positions: Sequence[str]
+) -> None:
+    """What endpoints responded to the events may repeat them. What one will respond to a request
+    that is under way is not recorded: its claim ends, and the request is repeated."""
+    given = {"owners": list(owners), "positions": list(positions)}
     rows = []
-    for endpoint_id, position, attempts in found:
+    for endpoint_id, position, attempts in await tx.rows(DELIVERIES, given):
         kept = [_without_texts(one) for one in attempts]
         rows.append((endpoint_id, position, _array(kept)))
     if rows:
@@ -213,46 +218,24 @@ def _array(texts: Iterable[str]) -> str:
 async def erase_suppression_events(
     tx: Transaction, owner: RowOwner, address: str, *, after: Place
 ) -> Place | None:
-    """A page, in the order of the log; returns where the next one begins, if there may be one."""
-    rows = await _page(tx, SUPPRESSIONS, owner, address=address, after=after)
-    pattern = pattern_of(address)
-    for _, event_id, payload in rows:
-        erased = erase_bytes(SuppressionChanged, payload, pattern)
-        if erased != payload:
-            await tx.execute(UPDATE_SUPPRESSION, (erased, event_id))
-    return _end_of(rows)
-
-
-async def erase_late_responses(
-    tx: Transaction, owner: RowOwner, address: str, *, after: Place
-) -> Place | None:
-    """Likewise, of the responses of endpoints, by endpoint."""
-    rows = await _page(tx, LATE_RESPONSES, owner, address=address, after=after)
-    pattern = pattern_of(address)
-    await _drop_texts(
-        tx,
-        [
-            (endpoint_id, position, attempts)
-            for endpoint_id, position, attempts, error in rows
-            if any(found_in(one, pattern) for one in (error, *attempts))
-        ],
-    )
-    return _end_of(rows)
-
-
-async def _page(
-    tx: Transaction, statement: str, owner: RowOwner, *, address: str, after: Place
-) -> list[Row]:
+    """A page; returns where the next one begins, if there may be one."""
+    owners = OWNERS[owner.tenant_id is not None]
     given = {
-        "kind": int(EventKind.SUPPRESSION),
         "owner": owner.tenant_id or owner.account_id,
         "spellings": sorted({address, address.lower(), address.upper()}),
-        "first": after[0],
-        "second": after[1],
+        "tenant": after.tenant_id,
+        "position": after.position,
+        "event": after.event_id,
+        "nil": NIL,
         "limit": PAGE_MAX,
     }
-    return await tx.rows(statement.format(owner=OWNERS[owner.tenant_id is not None]), given)
-
-
-def _end_of(rows: Sequence[Row]) -> Place | None:
-    return (rows[-1][0], rows[-1][1]) if len(rows) == PAGE_MAX else None
+    rows = await tx.rows(SUPPRESSIONS.format(owners=owners), given)
+    pattern, found = pattern_of(address), []
+    for *place, payload in rows:
+        if payload and (erased := erase_bytes(SuppressionChanged, payload, pattern)) != payload:
+            found.append(Place(*place))
+            await tx.execute(UPDATE_SUPPRESSION, (erased, found[-1].event_id))
+    if found:
+        tenants = sorted({one.tenant_id for one in found})
+        await _erase_responses(tx, tenants, [one.position for one in found])
+    return Place(*rows[-1][:3]) if len(rows) == PAGE_MAX else None

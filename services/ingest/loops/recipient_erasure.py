@@ -19,6 +19,7 @@ from kernel import clock
 from kernel.content import ContentStore
 from kernel.errors import Fenced, Unavailable
 from kernel.failpoint import failpoint
+from kernel.ids import NIL
 from kernel.lease import Lease
 from kernel.redaction import pattern_of
 from services.ingest.clients import ServiceClients
@@ -29,6 +30,7 @@ from services.ingest.store.erasures import DueErasure, Erasure, ErasureStore, St
 PAGE = 20  # messages, each with up to 50 recipients of its email
 DEADLINE_S = 10.0
 RETRY_S = 30.0
+FIRST_PAGE: str | None = ""
 
 logger = logging.getLogger(__name__)
 
@@ -73,13 +75,12 @@ class RecipientErasure:
         """Raises Fenced, Problem, Unavailable: then it is repeated."""
         erasure = due.erasure
         found, left = await self._erase_messages(due)
-        await self._erase_suppressions(due)
-        await self.store.erase_audit_log(erasure, due.address)
-        failpoint("ingest.erasure.audit_log")
         settled = (clock.now() - erasure.created_at).total_seconds() > self.settle_s
         if left or found or not settled:
             await self.store.postpone(erasure, delay_s=self.settle_s / 2)
             return
+        await self._erase_suppressions(due)  # all are read, so only once
+        await self._erase_audit_log(due)
         await self.store.complete(erasure)
         logger.info("erasure.done", extra={"erasure": erasure.erasure_id})
 
@@ -187,9 +188,21 @@ class RecipientErasure:
         request = router.EraseSuppressionsRequest(**owner, address=due.address)
         await client.call(client.stub.EraseSuppressions, request, deadline_s=DEADLINE_S)
         failpoint("ingest.erasure.suppressions")
-        in_log = self.clients.events
-        events_of = events.EraseSuppressionEventsRequest(**owner, address=due.address)
-        await in_log.call(in_log.stub.EraseSuppressionEvents, events_of, deadline_s=DEADLINE_S)
+        in_log, page = self.clients.events, FIRST_PAGE
+        while page is not None:
+            events_of = events.EraseSuppressionEventsRequest(
+                **owner, address=due.address, page_token=page
+            )
+            method = in_log.stub.EraseSuppressionEvents
+            response = await in_log.call(method, events_of, deadline_s=DEADLINE_S)
+            page = response.next_page_token or None
+
+    async def _erase_audit_log(self, due: DueErasure) -> None:
+        """Raises Fenced."""
+        last: str | None = str(NIL)
+        while last is not None:
+            last = await self.store.erase_audit_log(due.erasure, due.address, after=last)
+        failpoint("ingest.erasure.audit_log")
 
 
 def owner_fields(erasure: Erasure) -> dict[str, str]:

@@ -63,15 +63,23 @@ SELECT email_id::text, accepted, NOT EXISTS (
 FROM ingest.emails AS e WHERE email_id = ANY(%s::uuid[])
 """
 ERASE_EMAIL = "UPDATE ingest.emails SET accepted = %b WHERE email_id = %s"
-# A note is shown as if there were none.
+# A note is shown as if there were none. A page has entries about other addresses too.
 AUDIT_LOG = f"""
-UPDATE ingest.audit_log
-SET before = nullif(before, 'null') - 'note' || '{{"address": "{ERASED}"}}',
-    after = nullif(after, 'null') - 'note' || '{{"address": "{ERASED}"}}'
-WHERE account_id = %(account_id)s AND resource = 'suppression'
-    AND (%(tenant_id)s = '' OR tenant_id = nullif(%(tenant_id)s, '')::uuid)
-    AND lower(coalesce(before, after) ->> 'address') = lower(%(address)s)
+WITH page AS MATERIALIZED (
+    SELECT id FROM ingest.audit_log
+    WHERE account_id = %(account_id)s AND resource = 'suppression' AND id > %(after)s
+    ORDER BY id LIMIT %(limit)s
+), erased AS (
+    UPDATE ingest.audit_log AS t
+    SET before = nullif(before, 'null') - 'note' || '{{"address": "{ERASED}"}}',
+        after = nullif(after, 'null') - 'note' || '{{"address": "{ERASED}"}}'
+    FROM page WHERE t.id = page.id
+        AND (%(tenant_id)s = '' OR tenant_id = nullif(%(tenant_id)s, '')::uuid)
+        AND lower(coalesce(before, after) ->> 'address') = lower(%(address)s)
+)
+SELECT max(id::text), count(*) FROM page
 """  # noqa: S608 - constants only
+AUDIT_PAGE = 1_000
 
 
 class Erasure(NamedTuple):
@@ -187,10 +195,13 @@ class ErasureStore:
                     del event.headers[:]
                 await tx.execute(ERASE_EMAIL, (event.SerializeToString(), email_id))
 
-    async def erase_audit_log(self, erasure: Erasure, address: str) -> None:
-        """Suppressions of the owner, and removed complaints. Raises Fenced."""
+    async def erase_audit_log(self, erasure: Erasure, address: str, *, after: str) -> str | None:
+        """Suppressions of the owner, and removed complaints: a page. Returns the id after which the
+        next one begins, if there may be one. Raises Fenced."""
+        given = {"address": address, "after": after, "limit": AUDIT_PAGE}
         async with self._lease.transaction() as tx:
-            await tx.execute(AUDIT_LOG, {**erasure.owner._asdict(), "address": address})
+            [(last, count)] = await tx.rows(AUDIT_LOG, {**erasure.owner._asdict(), **given})
+        return last if count == AUDIT_PAGE else None
 
     async def postpone(self, erasure: Erasure, *, delay_s: float) -> None:
         """Raises Fenced."""

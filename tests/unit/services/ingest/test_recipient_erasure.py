@@ -28,7 +28,7 @@ class Store:
     async def next_due(self) -> DueErasure | None:
         return next(iter(self.due.values()), None)
 
-    async def erase_audit_log(self, erasure: Erasure, _: str) -> None:
+    async def erase_audit_log(self, erasure: Erasure, _: str, *, after: str) -> None:
         raise self.errors[erasure.erasure_id]
 
     async def postpone(self, erasure: Erasure, *, delay_s: float) -> None:

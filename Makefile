@@ -1,7 +1,7 @@
 # The only front door. Everything it needs goes into .venv, from the hashes in requirements/.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-unit check k8s proto bench bench-scheduler bench-mail bench-figures simulate faults up lock clean
+.PHONY: help run test test-unit check k8s k8s-api proto bench bench-scheduler bench-mail bench-figures simulate faults up lock clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
@@ -44,6 +44,9 @@ check: .venv/dev ## Format, lint, types, architecture, sizes, contracts, manifes
 k8s: .venv/dev ## Render the manifests of deploy/k8s, and check them (needs Go, for kustomize)
 	@python -m tests.support.k8s.tools
 	@exec python -m pytest -q -p no:schemathesis $(ARGS) tests/unit/k8s
+
+k8s-api: k8s ## Let a real Kubernetes API server take the manifests (builds it: ten minutes once)
+	@exec python -m tests.support.k8s.api_server
 
 proto: .venv/dev ## Generate contracts/ and docs/topics.md from proto/
 	@$(MAKE) generated OUT=.

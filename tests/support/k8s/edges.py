@@ -20,6 +20,7 @@ from tests.support.k8s.manifests import (
 from tests.support.k8s.settings import class_of
 
 ROLES = ("kafka", "postgresql")
+PART_OF = "app.kubernetes.io/part-of"
 ROLE, NAME, NAMESPACE = "obm/role", "app.kubernetes.io/name", "kubernetes.io/metadata.name"
 PRIVATE = {"10.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"}
 DNS = 53
@@ -61,55 +62,89 @@ DIAGRAM = frozenset(
     }
 )
 
-# What overlays allow beside the diagram.
+_HEALTH = {"ingest": 8041, "shield": 8042, "router": 8043, "delivery": 8044, "events": 8045}
+_NODE = "192.0.2.10/32"  # on whose network delivery is
+# What components, and the overlay of the trial, allow beside the diagram.
 EXTRA: dict[str, Collection[Edge]] = {
-    "overlays/dev": [
+    "dev": [
         *(Edge(name, "content", 9000) for name in ("ingest", "shield", "delivery")),
         Edge("delivery", "sink", 1025),
+    ],
+    "cnpg": [
+        Edge(source, "postgresql", port)
+        for source in ("postgresql", "cnpg-system")
+        for port in (5432, 8000)
+    ],
+    "keda": [Edge("keda", "kafka", 9092)],
+    "gateway": [
+        Edge("gateway", "ingest", 8025),
+        Edge("gateway", "ingest", 8026),
+        Edge("gateway", "events", 8028),
+        Edge("anywhere", "ingest", 8465),
+        Edge("anywhere", "ingest", 8587),
+        Edge("anywhere", "delivery", 2525),
+    ],
+    "tracking-tls": [Edge("anywhere", "events", port) for port in (8080, 8443)],
+    "monitoring": [Edge("monitoring", name, port) for name, port in _HEALTH.items()],
+    "egress-hostnetwork": [
+        Edge("ingest", _NODE, 8032),
+        Edge("router", _NODE, 8032),
+        Edge(_NODE, "ingest", 8025),
+        Edge(_NODE, "kafka", 9092),
+        Edge(_NODE, "postgresql", 5432),
     ],
 }
 
 
-def edge_faults(manifests: Sequence[Manifest], extra: Collection[Edge] = ()) -> Iterator[str]:
-    """extra: of an overlay, beside those of the diagram."""
+def edge_faults(manifests: Sequence[Manifest], components: Collection[str]) -> Iterator[str]:
+    """components: whose edges are allowed beside those of the diagram."""
     policies = of_kind(manifests, "NetworkPolicy")
     yield from _default_faults(policies)
-    nodes = _nodes(manifests)
+    nodes, on_hosts = _nodes(manifests)
     out = Counter(_edges(policies, nodes, "egress"))
     into = Counter(_edges(policies, nodes, "ingress"))
-    expected = DIAGRAM | set(extra)
+    extra = {edge for name in components for edge in EXTRA.get(name, ())}
+    expected = {edge for edge in DIAGRAM | extra if on_hosts.isdisjoint(edge[:2])}
     for edge in sorted({*out, *into} - expected):
         yield f"{edge} is allowed, but not in the diagram"
     for edge in sorted(expected):
-        if edge.source in nodes and out[edge] != 1:
+        if _is_closed(nodes.get(edge.source, {}), "Egress", policies) and out[edge] != 1:
             yield f"{edge} is {out[edge]} times in the policies of its source, not once"
         if edge.target in nodes and into[edge] != 1:
             yield f"{edge} is {into[edge]} times in the policies of its target, not once"
+    for name, labels in nodes.items():
+        if not _is_closed(labels, "Ingress", policies):
+            yield f"every pod of the cluster may call {name}"
+        if labels.get(PART_OF) == "obm" and not _is_closed(labels, "Egress", policies):
+            yield f"{name} may call anything"
+
+
+def _is_closed(labels: Labels, direction: str, policies: Sequence[Manifest]) -> bool:
+    """Whether what no policy allows is refused to, or for, a pod."""
+    return bool(labels) and any(
+        direction in one["spec"]["policyTypes"] and matches(one["spec"]["podSelector"], labels)
+        for one in policies
+    )
 
 
 def _default_faults(policies: Sequence[Manifest]) -> Iterator[str]:
-    closed = [
-        one
-        for one in policies
-        if one["spec"]["podSelector"] == {}
-        and sorted(one["spec"]["policyTypes"]) == ["Egress", "Ingress"]
-        and not one["spec"].get("ingress")
-        and not one["spec"].get("egress")
-    ]
-    if len(closed) != 1:
-        yield "nothing refuses what no policy allows"
     if not any(_is_dns(rule) for one in policies for rule in one["spec"].get("egress", [])):
         yield "no policy allows DNS"
 
 
-def _nodes(manifests: Sequence[Manifest]) -> dict[str, Labels]:
-    """The labels of pods, by node. The pods of operators are told by their roles."""
+def _nodes(manifests: Sequence[Manifest]) -> tuple[dict[str, Labels], set[str]]:
+    """The labels of pods, by node, and those that no policy binds, because they are on the network
+    of a host. The pods of operators are known by their roles."""
     found: dict[str, Labels] = {role: {ROLE: role} for role in ROLES}
+    on_hosts = set()
     for workload in of_kind(manifests, *WITH_PODS):
         labels = labels_of(pod_of(workload))
-        if not pod_of(workload)["spec"].get("hostNetwork"):  # no policy binds it
-            found[labels.get(ROLE) or labels[NAME]] = labels
-    return found
+        name = labels.get(ROLE) or labels[NAME]
+        if pod_of(workload)["spec"].get("hostNetwork"):
+            on_hosts.add(name)
+        else:
+            found[name] = labels
+    return found, on_hosts
 
 
 def _edges(
@@ -140,14 +175,16 @@ def _is_dns(rule: Manifest) -> bool:
 
 def _peers(peer: Manifest, nodes: dict[str, Labels]) -> list[str]:
     if "ipBlock" in peer:
-        return ["internet"] if _is_internet(peer["ipBlock"]) else [peer["ipBlock"]["cidr"]]
+        return [_outside(peer["ipBlock"])]
     if "namespaceSelector" in peer:
         return [peer["namespaceSelector"]["matchLabels"][NAMESPACE]]
     return [name for name, labels in nodes.items() if matches(peer["podSelector"], labels)]
 
 
-def _is_internet(block: Manifest) -> bool:
-    """All addresses but private ones."""
-    if block["cidr"] == "0.0.0.0/0":
-        return set(block.get("except", [])) >= PRIVATE
-    return block["cidr"] == "::/0" and "fc00::/7" in block.get("except", [])
+def _outside(block: Manifest) -> str:
+    """`internet` is all addresses but private ones."""
+    without = set(block.get("except", []))
+    if block["cidr"] not in ("0.0.0.0/0", "::/0"):
+        return str(block["cidr"])
+    private = PRIVATE if block["cidr"] == "0.0.0.0/0" else {"fc00::/7"}
+    return "internet" if without >= private else "anywhere"

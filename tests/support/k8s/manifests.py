@@ -40,6 +40,14 @@ def render(folder: Path) -> list[Manifest]:
     return [one for one in yaml.load_all(_rendered(folder), yaml.CSafeLoader) if one]
 
 
+def components_of(folder: Path) -> set[str]:
+    """The names of the components that an overlay has, and of the overlays that it is made from."""
+    found = yaml.load((folder / "kustomization.yaml").read_text(), yaml.CSafeLoader)
+    own = {Path(one).name for one in found.get("components", [])}
+    bases = [folder / one for one in found["resources"] if (folder / one).is_dir()]
+    return own.union({folder.name}, *map(components_of, bases))
+
+
 def name_of(manifest: Manifest) -> str:
     return f"{manifest['kind']} {manifest['metadata']['name']}"
 

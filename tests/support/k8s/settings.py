@@ -13,6 +13,7 @@ from kernel.crypto import new_secret_key
 from kernel.errors import ConfigError
 from kernel.settings import Settings, env_name, read_settings
 from tests.support.k8s.manifests import (
+    WITH_PODS,
     Container,
     Manifest,
     containers_of,
@@ -38,6 +39,8 @@ DOCUMENTED: dict[str, dict[str, str]] = {
         "username": "obm",
         "password": "password",
     },
+    "obm-tls": {"tls.crt": "", "tls.key": ""},
+    "obm-tls-partner": {"tls.crt": "", "tls.key": ""},
     **{
         f"obm-{name}": {
             f"{name.upper()}_{kind}_DATABASE_URL": _URL for kind in ("SYSTEM", "TENANT")
@@ -47,6 +50,8 @@ DOCUMENTED: dict[str, dict[str, str]] = {
 }
 # Of the object store's client, and of OpenTelemetry's.
 FOREIGN = re.compile(r"(AWS|GOOGLE|AZURE|OTEL)_[A-Z_]+")
+VOLUMES = (("secret", "Secret", "secretName"), ("configMap", "ConfigMap", "name"))
+ADDRESS = "192.0.2.1"  # of a node
 EXPANSION = re.compile(r"\$\(([A-Z_]+)\)")
 
 
@@ -88,16 +93,17 @@ def sources_of(container: Container) -> Iterator[tuple[str, str]]:
 
 
 def environment_of(workload: Manifest, manifests: Sequence[Manifest]) -> dict[str, str]:
-    """The environment of a service's container. What the node knows is one address."""
+    """The environment of a service's container, but for what only others of it refer to."""
     [main] = [one for one in containers_of(workload) if one.spec["name"] == "obm" and not one.init]
     found: dict[str, str] = {}
     for kind, name in sources_of(main):
         found |= data_of(kind, name, manifests) or {}
-    for variable in main.spec.get("env", []):
-        found[variable["name"]] = EXPANSION.sub(
-            lambda match: found.get(match[1], ""), variable.get("value", "192.0.2.1")
-        )
-    return found
+    own = main.spec.get("env", [])
+    of_node = {one["name"]: ADDRESS for one in own if "fieldRef" in one.get("valueFrom", {})}
+    given = [one for one in own if one["name"] not in of_node]
+    return found | {
+        one["name"]: EXPANSION.sub(lambda match: of_node[match[1]], one["value"]) for one in given
+    }
 
 
 @contextmanager
@@ -138,14 +144,22 @@ def setting_faults(manifests: Sequence[Manifest]) -> Iterator[str]:
 
 def _unknown_references(manifests: Sequence[Manifest]) -> Iterator[str]:
     page = PAGE.read_text()
-    workloads = of_kind(manifests, "Deployment", "StatefulSet", "DaemonSet", "Job")
-    for container in (one for workload in workloads for one in containers_of(workload)):
-        for kind, name in sources_of(container):
+    for workload in of_kind(manifests, *WITH_PODS):
+        used = {one for container in containers_of(workload) for one in sources_of(container)}
+        for kind, name in sorted(used.union(_volumes_of(workload))):
             if data_of(kind, name, manifests) is None:
-                yield f"{container.where}: nobody makes the {kind} {name}"
+                yield f"{name_of(workload)}: nobody makes the {kind} {name}"
     for name in DOCUMENTED:
         if name not in page:
             yield f"{PAGE.name} does not say how to make the Secret {name}"
+
+
+def _volumes_of(workload: Manifest) -> Iterator[tuple[str, str]]:
+    """Kind and name of what is mounted."""
+    for volume in pod_of(workload)["spec"].get("volumes", []):
+        for field, kind, key in VOLUMES:
+            if field in volume:
+                yield kind, volume[field][key]
 
 
 def _listen_faults(workload: Manifest, settings: Settings) -> Iterator[str]:

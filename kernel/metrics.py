@@ -42,6 +42,17 @@ accept_duration = Histogram(
     buckets=ACCEPT_BUCKETS_S,
     registry=registry,
 )
+accept_failures = Counter(
+    "obm_accept_failures",
+    "Emails of clients that were not accepted because of a fault of ours, by interface.",
+    ["interface"],
+    registry=registry,
+)
+outbox_age = Gauge(
+    "obm_outbox_age_seconds",
+    "Age of the oldest event in the outbox of ingest that Kafka has not acknowledged.",
+    registry=registry,
+)
 requests_unlogged = Counter(
     "obm_requests_unlogged",
     "API requests that the log of requests lacks, because the database did not take them in time.",
@@ -55,6 +66,9 @@ children_ended = Counter(
     "Child processes that died on a message, by child and reason (cpu, memory, crash).",
     ["child", "reason"],
     registry=registry,
+)
+scheduler_ticks = Counter(
+    "obm_scheduler_ticks", "Ticks of the scheduler that were committed.", registry=registry
 )
 assigned = Counter("obm_messages_assigned", "Assignments.", registry=registry)
 closed = Counter(

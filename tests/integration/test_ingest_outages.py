@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from cli.environment import Ports
 from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Tenant
 from contracts.ingest.v1.events_pb2 import MessageAccepted
-from kernel import clock, outbox
+from kernel import clock, metrics, outbox
 from kernel.ids import lower_bound_at
 from kernel.outbox import ENTRY_BYTES_MAX, ROW_BYTES_MAX
 from kernel.topics import contract_of
@@ -23,6 +23,12 @@ DIRECTORY = (Account, Tenant, ApiKey, Domain)
 
 
 harness = harness_fixture(IngestHarness, scope="function")
+
+
+def failures_of_rest() -> float:
+    return (
+        metrics.registry.get_sample_value("obm_accept_failures_total", {"interface": "rest"}) or 0
+    )
 
 
 @pytest.fixture
@@ -41,6 +47,7 @@ async def test_mail_is_accepted_without_kafka_until_the_outbox_is_full_and_publi
         "outbox_check_interval_s": 0.1,
     }
     sent = []
+    failures = failures_of_rest()
     async with harness.running():
         await harness.sign_up()
 
@@ -55,6 +62,7 @@ async def test_mail_is_accepted_without_kafka_until_the_outbox_is_full_and_publi
 
         await until(full)
     assert len(sent) >= 3
+    assert failures_of_rest() == failures + 1
     harness.extra = {}
     async with harness.running():
         for email_id in sent:

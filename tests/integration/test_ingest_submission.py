@@ -11,6 +11,8 @@ import pytest
 
 from contracts.ingest.v1.directory_pb2 import ApiKey
 from contracts.ingest.v1.events_pb2 import RecipientType
+from kernel import metrics
+from services.ingest.api.acceptance import Acceptance
 from tests.support.ingest import DOMAIN, IngestHarness
 from tests.support.stack import harness_fixture
 
@@ -99,6 +101,31 @@ async def test_a_message_by_smtp_is_accepted_for_each_recipient(
         got = await harness.request("GET", f"/v1/emails/{email_id(text)}")
         assert got.json["from"] == f"Shop <hello@{DOMAIN}>"
         assert got.json["text"] == "It is on its way.\r\n"
+
+
+def failures_of_smtp() -> float:
+    return (
+        metrics.registry.get_sample_value("obm_accept_failures_total", {"interface": "smtp"}) or 0
+    )
+
+
+async def test_a_message_that_is_not_accepted_by_a_fault_of_ours_is_counted(
+    harness: IngestHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    harness.serve_submission()
+    async with harness.running():
+        await harness.sign_up()
+        before = failures_of_smtp()
+        code, text = await in_thread(lambda: submit(harness, b"no From\r\n"))
+        assert code >= 550, text
+        assert failures_of_smtp() == before  # theirs
+        monkeypatch.setattr(Acceptance, "accept", fail)
+        code, text = await in_thread(lambda: submit(harness))
+        assert code == 451, text
+        assert failures_of_smtp() == before + 1
 
 
 async def test_what_a_caller_may_not_send_is_refused(harness: IngestHarness) -> None:

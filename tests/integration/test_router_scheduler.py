@@ -12,7 +12,7 @@ from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, PRIORITY_EXPRESS, Prio
 from contracts.kernel.v1.outbox_pb2 import Outgoing
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from contracts.router.v1.results_pb2 import RESULT_KIND_ATTEMPT, Result, Results
-from kernel import clock
+from kernel import clock, metrics
 from kernel.database import Database, Params, Row, Transaction
 from kernel.errors import Unavailable
 from kernel.health import DependencyHealth
@@ -287,10 +287,12 @@ async def test_queues_of_a_tenant_that_moves_to_another_pool_are_unblocked_by_it
 
 
 async def test_a_message_that_becomes_due_later_is_assigned_then(database: FreshDatabase) -> None:
+    ticks = metrics.registry.get_sample_value("obm_scheduler_ticks_total") or 0
     replica = Replica(database, lease_s=30)
     async with replica.running():
         message = await replica.admit(in_s=0.5)
         await until(lambda: message in replica.published)
+    assert (metrics.registry.get_sample_value("obm_scheduler_ticks_total") or 0) > ticks
 
 
 async def test_mail_that_becomes_due_does_not_wait_for_the_broker_to_take_bulk_mail(

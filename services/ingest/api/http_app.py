@@ -25,6 +25,7 @@ from services.ingest.domain.problem import Problem, unavailable
 EMAILS = "/v1/emails"
 
 observe = metrics.accept_duration.labels("rest").observe
+count_failure = metrics.accept_failures.labels("rest").inc
 logger = logging.getLogger(__name__)
 
 
@@ -102,6 +103,8 @@ class HttpApp:
             await send_problem(request, send, application_error(), headers=headers)
         self._record(request, status)
         observe(clock.monotonic_s() - began)
+        if status >= 500:
+            count_failure()
 
     async def _forward(self, request: Request, receive: Receive, send: Send) -> None:
         extra: responses.Headers = [(b"x-request-id", request.id.encode())]

@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 
+from kernel import metrics
 from kernel.content import ContentStore, SealedContent
 from kernel.errors import Unavailable
 from kernel.outbox import Outbox
@@ -57,6 +58,7 @@ class Backpressure:
         """One pass of the timer, outside of requests."""
         await self._usage.refresh()
         messages, age_s = await self._outbox.backlog()
+        metrics.outbox_age.set(age_s)
         if messages >= self._messages_max or age_s >= self._age_max_s:
             self.refusal = BROKER
         elif await self._content.free_ratio() < self._free_min:

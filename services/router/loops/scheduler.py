@@ -164,6 +164,7 @@ class Scheduler:
             self._batch.record(
                 messages=result.events, queues=result.queues, took_s=took_s, now_s=result.now_s
             )
+        metrics.scheduler_ticks.inc()
         failpoint("router.tick.committed")
         await self._publisher.publish(result.entry, in_background=result.has_bulk)
         unblocked = await self._unblock_queues(cell, result)

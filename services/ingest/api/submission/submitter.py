@@ -39,6 +39,7 @@ KNOWN = {
 }
 
 observe = metrics.accept_duration.labels("smtp").observe
+count_failure = metrics.accept_failures.labels("smtp").inc
 logger = logging.getLogger(__name__)
 
 
@@ -90,7 +91,7 @@ class Submitter:
             if isinstance(event, Login):
                 return await self._log_in(event)
             if isinstance(event, MessageReceived):
-                return await self._accept(event)
+                return await self._measure(event)
             if isinstance(event, SenderGiven):
                 await self._look_up_domain(event)
                 return replies.SENDER_OK
@@ -174,8 +175,19 @@ class Submitter:
                 return f"550 5.1.2 {fault.detail}"
         return replies.RECIPIENT_OK
 
-    async def _accept(self, event: MessageReceived) -> str:
+    async def _measure(self, event: MessageReceived) -> str:
+        """Accept a message, or count why not."""
         began_s = clock.monotonic_s()
+        try:
+            return await self._accept(event)
+        except Exception as error:
+            if not isinstance(error, Problem) or error.status >= 500:
+                count_failure()
+            raise
+        finally:
+            observe(clock.monotonic_s() - began_s)
+
+    async def _accept(self, event: MessageReceived) -> str:
         # Again for each message, so that a key that was revoked meanwhile is refused.
         principal = self._principal = await self._authenticate(self._login)
         content = event.content
@@ -192,7 +204,6 @@ class Submitter:
             traceparent=new_traceparent(),
             idempotency=_idempotency(email, event.recipients),
         )
-        observe(clock.monotonic_s() - began_s)
         return f"250 2.0.0 Queued as {result.response[7:43].decode()}"  # {"id":"…
 
     def _logged_in(self) -> Principal:

@@ -1,0 +1,113 @@
+"""Alerts and boards: of metrics that exist; each alert has a test, and a section of advice."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kernel import metrics
+from tests.support.k8s.manifests import DEPLOY, Manifest
+from tests.support.k8s.tools import ROOT
+
+FOLDER = DEPLOY / "components/monitoring"
+BOARDS = sorted((FOLDER / "boards").glob("*.json"))
+RULES: Manifest = yaml.safe_load((FOLDER / "rules.yaml").read_text())["spec"]
+TESTS = Path(__file__).with_name("alerts.test.yaml")
+PAGE = (ROOT / "docs/running-it.md").read_text()
+METRIC = re.compile(r"\bobm[_:][a-z_:0-9]+")
+LABEL = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"")
+BY = re.compile(r"\bby \(([^)]*)\)")
+OF_TARGETS = {"service", "pod", "le"}  # what Prometheus adds
+SECTION = re.compile(r"^## (Obm\w+)\n\n\*(Page|Ticket)\.\*", re.MULTILINE)
+
+
+def rules() -> Iterator[dict[str, Any]]:
+    for group in RULES["groups"]:
+        yield from group["rules"]
+
+
+ALERTS = [one for one in rules() if "alert" in one]
+RECORDED = {one["record"] for one in rules() if "record" in one}
+
+
+def known() -> dict[str, set[str]]:
+    """Names of samples, with the labels that they have."""
+    found: dict[str, set[str]] = {}
+    for one in list(metrics.registry._collector_to_names):  # which has the labels, unlike collect()
+        labels = set(getattr(one, "_labelnames", ()))
+        found |= dict.fromkeys(metrics.registry._collector_to_names[one], labels)
+    return found
+
+
+KNOWN = known()
+
+
+def faults(expression: str) -> list[str]:
+    names = set(METRIC.findall(expression))
+    labels = OF_TARGETS.union(*(KNOWN.get(name, set()) for name in names), {"consumer"})
+    used = set(LABEL.findall(expression))
+    used |= {one.strip() for group in BY.findall(expression) for one in group.split(",")}
+    unknown = [f"no metric {one}" for one in sorted(names - KNOWN.keys() - RECORDED)]
+    return unknown + [f"no label {one}" for one in sorted(used - labels)]
+
+
+def test_rules_are_about_metrics_that_exist() -> None:
+    assert [fault for one in rules() for fault in faults(one["expr"])] == []
+
+
+@pytest.mark.parametrize("path", BOARDS, ids=lambda path: path.stem)
+def test_a_board_shows_metrics_that_exist(path: Path) -> None:
+    panels = json.loads(path.read_text())["panels"]
+    expressions = [target["expr"] for panel in panels for target in panel["targets"]]
+    assert len(expressions) >= len(panels) > 10
+    assert [fault for one in expressions for fault in faults(one)] == []
+    assert len({panel["id"] for panel in panels}) == len(panels)
+
+
+def test_a_metric_or_label_that_does_not_exist_is_found() -> None:
+    assert faults('rate(obm_messages_lost_total{outcome="x"}[5m])') == [
+        "no metric obm_messages_lost_total",
+        "no label outcome",
+    ]
+    assert faults("sum by (tenant) (obm_ready)") == ["no label tenant"]
+
+
+def test_each_alert_has_a_section_and_each_section_an_alert() -> None:
+    sections = {name: severity.lower() for name, severity in SECTION.findall(PAGE)}
+    assert sections == {one["alert"]: one["labels"]["severity"] for one in ALERTS}
+    for one in ALERTS:
+        assert one["annotations"]["runbook"] == f"docs/running-it.md#{one['alert'].lower()}"
+        assert one["annotations"]["summary"]
+
+
+def test_each_alert_has_a_test_of_when_it_is_silent_and_when_it_fires() -> None:
+    found: dict[str, list[bool]] = {}
+    for test in yaml.safe_load(TESTS.read_text())["tests"]:
+        for one in test["alert_rule_test"]:
+            found.setdefault(one["alertname"], []).append(bool(one.get("exp_alerts")))
+    assert found == {one["alert"]: [False, True] for one in ALERTS}
+
+
+def test_alerts_fire_when_they_should(tmp_path: Path) -> None:
+    """By Prometheus' own tool."""
+    if not (promtool := shutil.which("promtool")):
+        reason = "promtool is absent: it is part of Debian's package prometheus"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"left out: {reason}")
+    (tmp_path / "whole.yaml").write_text(json.dumps(RULES))
+    plain = json.loads(json.dumps(RULES))
+    for one in (rule for group in plain["groups"] for rule in group["rules"]):
+        one.pop("annotations", None)  # or each test would repeat them
+    (tmp_path / "rules.yaml").write_text(json.dumps(plain))
+    shutil.copy(TESTS, tmp_path)
+    for command in (["check", "rules", "whole.yaml"], ["test", "rules", TESTS.name]):
+        done = subprocess.run(
+            [promtool, *command], cwd=tmp_path, check=False, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from contracts.ingest.v1.directory_pb2 import ApiKey, Tenant
+from contracts.ingest.v1.events_pb2 import ApiKeyRotated
 from kernel.database import Database
 from services.ingest.store.directory_lists import DirectoryLists, Owner, Page
 from tests.support.ingest import IngestHarness, Response, email, until
@@ -63,6 +64,37 @@ async def test_both_keys_work_during_a_rotation_and_one_after_it(harness: Ingest
         assert (
             await harness.request("POST", "/v1/emails", email(), key=forced["token"])
         ).status == 202
+
+
+async def test_a_rotation_is_an_event_and_one_that_is_refused_is_not(
+    harness: IngestHarness,
+) -> None:
+    async with harness.running():
+        await harness.sign_up()
+        old = await own_key(harness)
+        path = f"/v1/api-keys/{old['id']}/rotate"
+        new = await act(harness, harness.key, path, grace_s=600)
+        assert (await harness.request("POST", path, {}, key=new["token"])).status == 409
+        operator = await harness.operator_key()
+        account, _ = await harness.make_account(operator, "Acme")
+        mine = {"name": "A", "kind": "account", "account_id": account["id"]}
+        whole = await harness.make("/v1/api-keys", operator, **mine)
+        of_account = await act(harness, operator, f"/v1/api-keys/{whole['id']}/rotate")
+        of_operator = await harness.make("/v1/api-keys", operator, name="O", kind="operator")
+        await act(harness, operator, f"/v1/api-keys/{of_operator['id']}/rotate")
+        found = {one.rotated_from: one for one in await harness.read_events(ApiKeyRotated)}
+        assert found.keys() >= {old["id"], whole["id"]}
+        assert of_operator["id"] not in found
+        event = found[old["id"]]
+        assert (event.key_id, event.tenant_id, event.account_id) == (
+            new["id"], harness.tenant_id, old["account_id"],
+        )  # fmt: skip
+        assert (event.prefix, event.test, event.rotated_by) == (new["prefix"], True, old["id"])
+        assert event.old_expires_at.seconds - event.rotated_at.seconds in {599, 600}
+        event = found[whole["id"]]
+        assert (event.key_id, event.tenant_id, event.account_id) == (
+            of_account["id"], "", account["id"],
+        )  # fmt: skip
 
 
 async def test_a_restricted_key_cannot_rotate_one_with_more_rights(harness: IngestHarness) -> None:

@@ -29,8 +29,8 @@ def resources_alone(
         clients or absent_clients(),
         NOTHING,
         administration=Administration(
-            directory, NOTHING, secrets=NOTHING, brands=brands, prices=read_prices(""),
-            mailboxes_max=9, resume_waiting=NOTHING,
+            directory, NOTHING, outbox=NOTHING, secrets=NOTHING, brands=brands,
+            prices=read_prices(""), mailboxes_max=9, resume_waiting=NOTHING,
         ),
         own=OwnResources(domains, NOTHING, NOTHING, NOTHING),
         slots=TenantSlots(1, 1),

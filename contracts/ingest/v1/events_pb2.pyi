@@ -314,3 +314,57 @@ class DomainChanged(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DomainChanged: _TypeAlias = DomainChanged  # noqa: Y015
+
+@_typing.final
+class ApiKeyRotated(_message.Message):
+    """An API key of a tenant or of an account was replaced by another one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    ROTATED_FROM_FIELD_NUMBER: _builtins.int
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    PREFIX_FIELD_NUMBER: _builtins.int
+    TEST_FIELD_NUMBER: _builtins.int
+    ROTATED_AT_FIELD_NUMBER: _builtins.int
+    OLD_EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    ROTATED_BY_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """the new one"""
+    rotated_from: _builtins.str
+    tenant_id: _builtins.str
+    """empty if it belongs to an account"""
+    account_id: _builtins.str
+    name: _builtins.str
+    prefix: _builtins.str
+    """the first characters of the new key"""
+    test: _builtins.bool
+    rotated_by: _builtins.str
+    """id of the key that asked for it"""
+    @_builtins.property
+    def rotated_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def old_expires_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        rotated_from: _builtins.str = ...,
+        tenant_id: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        prefix: _builtins.str = ...,
+        test: _builtins.bool = ...,
+        rotated_at: _timestamp_pb2.Timestamp | None = ...,
+        old_expires_at: _timestamp_pb2.Timestamp | None = ...,
+        rotated_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["old_expires_at", b"old_expires_at", "rotated_at", b"rotated_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "key_id", b"key_id", "name", b"name", "old_expires_at", b"old_expires_at", "prefix", b"prefix", "rotated_at", b"rotated_at", "rotated_by", b"rotated_by", "rotated_from", b"rotated_from", "tenant_id", b"tenant_id", "test", b"test"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApiKeyRotated: _TypeAlias = ApiKeyRotated  # noqa: Y015

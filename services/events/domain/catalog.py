@@ -26,7 +26,12 @@ from contracts.events.v1.events_pb2 import (
     UsageThresholdReached,
     WebhookDisabled,
 )
-from contracts.ingest.v1.events_pb2 import DomainChanged, MessageAccepted, RecipientType
+from contracts.ingest.v1.events_pb2 import (
+    ApiKeyRotated,
+    DomainChanged,
+    MessageAccepted,
+    RecipientType,
+)
 from contracts.router.v1.events_pb2 import (
     CLOSED_STATE_BOUNCED,
     CLOSED_STATE_CANCELED,
@@ -44,6 +49,7 @@ from mail import bounce
 from services.events.domain.log_event import EventKind, LogEvent, StatusRank, is_test
 from services.events.domain.resource_data import (
     EventData,
+    api_key_data,
     domain_data,
     format_time_ms,
     milliseconds_of,
@@ -80,6 +86,7 @@ PUBLIC_TYPES = {
     EventKind.WEBHOOK_TEST: "webhook.test",
     EventKind.REPORT: "report.ready",
     EventKind.USAGE: "usage.threshold",
+    EventKind.API_KEY: "key.rotated",
 }
 # Resend's type.
 SUPPRESSED_DATA = {
@@ -140,6 +147,7 @@ DATA_OF_RESOURCES: dict[type[Message], Callable[[Any], EventData]] = {
     StandingChanged: standing_data,
     ReportReady: report_data,
     UsageThresholdReached: usage_data,
+    ApiKeyRotated: api_key_data,
 }
 
 

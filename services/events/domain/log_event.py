@@ -15,7 +15,7 @@ from contracts.events.v1.events_pb2 import (
     UsageThresholdReached,
     WebhookDisabled,
 )
-from contracts.ingest.v1.events_pb2 import DomainChanged, MessageAccepted
+from contracts.ingest.v1.events_pb2 import ApiKeyRotated, DomainChanged, MessageAccepted
 from contracts.router.v1.events_pb2 import (
     DeliveryAssigned,
     MessageClosed,
@@ -51,6 +51,7 @@ class EventKind(IntEnum):
     STANDING = 16
     REPORT = 17
     USAGE = 18
+    API_KEY = 19
 
 
 class StatusRank(IntEnum):
@@ -100,7 +101,7 @@ PARTITIONED_KINDS = frozenset(
 
 
 class LogEvent(NamedTuple):
-    """subject_id: of the message, the webhook endpoint, the domain, the suppression or the account.
+    """subject_id: of the message, or of the endpoint, domain, suppression, account or API key.
     email_id and recipient: empty for all but the first. step: the position among the events of the
     message, in causal order."""
 
@@ -182,6 +183,7 @@ EVENT_CLASSES: dict[EventKind, type[Message]] = {
     EventKind.STANDING: StandingChanged,
     EventKind.REPORT: ReportReady,
     EventKind.USAGE: UsageThresholdReached,
+    EventKind.API_KEY: ApiKeyRotated,
 }
 ALL_EVENTS = tuple(dict.fromkeys(EVENT_CLASSES.values()))
 
@@ -245,6 +247,14 @@ def usage_log_event(event: UsageThresholdReached, identifier: str) -> LogEvent:
     )  # fmt: skip
 
 
+def api_key_log_event(event: ApiKeyRotated, identifier: str) -> LogEvent:
+    """That of an account is the account's own."""
+    return LogEvent(
+        event, EventKind.API_KEY, identifier, event.key_id, event.tenant_id or event.account_id,
+        "", "", StatusRank.UNKNOWN, 0,
+    )  # fmt: skip
+
+
 def disabled_log_event(event: WebhookDisabled, identifier: str) -> LogEvent:
     return endpoint_log_event(event, EventKind.WEBHOOK_DISABLED, identifier)
 
@@ -256,6 +266,7 @@ WITHOUT_MESSAGE: dict[type[Message], Callable[[Any, str], LogEvent]] = {
     StandingChanged: standing_log_event,
     ReportReady: report_log_event,
     UsageThresholdReached: usage_log_event,
+    ApiKeyRotated: api_key_log_event,
 }
 
 

@@ -1,5 +1,5 @@
-"""The data of the public events that are not of emails: of domains, suppressions, tenants, reports
-and accounts."""
+"""The data of the public events that are not of emails: of domains, suppressions, tenants, reports,
+accounts and API keys."""
 
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
@@ -8,7 +8,7 @@ import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from contracts.events.v1.events_pb2 import ReportReady, UsageThresholdReached
-from contracts.ingest.v1.events_pb2 import DomainChanged
+from contracts.ingest.v1.events_pb2 import ApiKeyRotated, DomainChanged
 from contracts.router.v1.events_pb2 import SuppressionChanged
 from contracts.router.v1.policies_pb2 import StandingChanged
 from kernel import times
@@ -77,6 +77,21 @@ def usage_data(event: UsageThresholdReached) -> EventData:
         "limit": event.limit,
         "plan": event.plan,
         "reached_at": format_time_ms(milliseconds_of(event.reached_at)),
+    }
+
+
+def api_key_data(event: ApiKeyRotated) -> EventData:
+    """The fields of the API, of the new key. rotated_by: id of the key that asked for it."""
+    return {
+        "id": event.key_id,
+        "name": event.name,
+        "prefix": event.prefix,
+        "test": event.test,
+        "account_id": event.account_id,
+        "rotated_from": event.rotated_from,
+        "rotated_at": format_time_ms(milliseconds_of(event.rotated_at)),
+        "old_expires_at": format_time_ms(milliseconds_of(event.old_expires_at)),
+        "rotated_by": event.rotated_by or None,
     }
 
 

@@ -18,7 +18,7 @@ EventType = Literal[
     "webhook.disabled", "webhook.test", "domain.created", "domain.updated", "domain.verified",
     "domain.failed", "domain.paused", "domain.resumed", "domain.deleted", "suppression.added",
     "suppression.removed", "tenant.warned", "tenant.paused", "tenant.resumed",
-    "report.ready", "usage.threshold",
+    "report.ready", "usage.threshold", "key.rotated",
 ]  # fmt: skip
 Queued = Literal["queued", "scheduled"]
 

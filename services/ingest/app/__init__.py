@@ -216,6 +216,7 @@ def create_administration(
     return Administration(
         Directory(directory, lists),
         AuditLog(lists, deps.system_database),
+        outbox=deps.outbox,
         secrets=deps.secrets,
         brands=brands,
         prices=deps.prices,

@@ -6,7 +6,7 @@ from functools import partial
 
 from contracts.delivery.v1.delivery_service_pb2_grpc import DeliveryServiceStub
 from contracts.events.v1.events_service_pb2_grpc import EventsServiceStub
-from contracts.ingest.v1.events_pb2 import DomainChanged, MessageAccepted
+from contracts.ingest.v1.events_pb2 import ApiKeyRotated, DomainChanged, MessageAccepted
 from contracts.router.v1.egress_service_pb2_grpc import EgressServiceStub
 from contracts.router.v1.policy_service_pb2_grpc import PolicyServiceStub
 from contracts.router.v1.router_service_pb2_grpc import RouterServiceStub
@@ -93,7 +93,7 @@ class Dependencies:
 def create_dependencies(settings: Settings) -> Dependencies:
     kafka_health = DependencyHealth()
     kafka = Kafka.from_settings(settings, kafka_health, client="ingest")
-    kafka.declare(MessageAccepted, DomainChanged, *DIRECTORY)
+    kafka.declare(MessageAccepted, DomainChanged, ApiKeyRotated, *DIRECTORY)
     database = partial(Database, connections_max=settings.database_connections_max, session=PLANS)
     system = database(settings.system_database_url, name="ingest system")
     secrets, brands = SecretKeyring(settings.secret_keys), read_brands(settings.brands_file)

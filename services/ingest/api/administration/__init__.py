@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from kernel.crypto import SecretKeyring
+from kernel.outbox import Outbox
 from kernel.prices import PriceBook
 from services.ingest.api.administration.accounts import Accounts
 from services.ingest.api.administration.api_keys import ApiKeys
@@ -24,6 +25,7 @@ class Administration:
         directory: Directory,
         audit_log: AuditLog,
         *,
+        outbox: Outbox,
         secrets: SecretKeyring,
         brands: BrandResolver,
         prices: PriceBook,
@@ -37,7 +39,7 @@ class Administration:
         self.accounts = Accounts(directory, brands.all, self.plans)
         self.brands = BrandsAdministration(directory, brands.all)
         self.tenants = Tenants(directory, secrets, resume_waiting, plans=self.plans)
-        self.api_keys = ApiKeys(directory, self.tenants, brands.all)
+        self.api_keys = ApiKeys(directory, self.tenants, brands.all, outbox=outbox)
         self.mailboxes = Mailboxes(
             directory, brands, self.plans, smtp=smtp, count_max=mailboxes_max
         )

@@ -8,9 +8,12 @@ import msgspec
 from msgspec import Meta
 
 from contracts.ingest.v1.directory_pb2 import Account, ApiKey, ApiKeyKind, Tenant
+from contracts.ingest.v1.events_pb2 import ApiKeyRotated
 from kernel import auth, clock
 from kernel.brand import Brand, Brands
 from kernel.ids import uuid7_text
+from kernel.outbox import Outbox
+from kernel.topics import encode
 from services.ingest.api.administration.base import (
     WHAT,
     Directory,
@@ -27,6 +30,7 @@ from services.ingest.api.administration.key_bounds import (
 )
 from services.ingest.api.administration.tenants import Tenants, account_of
 from services.ingest.api.callers import Caller, CallerKind
+from services.ingest.domain.accepted_event import timestamp
 from services.ingest.domain.email import RequestModel
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
 from services.ingest.store.directory import DirectoryChange
@@ -78,10 +82,13 @@ class RotateApiKeyRequest(RequestModel):
 
 
 class ApiKeys:
-    def __init__(self, directory: Directory, tenants: Tenants, brands: Brands) -> None:
+    def __init__(
+        self, directory: Directory, tenants: Tenants, brands: Brands, *, outbox: Outbox
+    ) -> None:
         self._brands = brands
         self._directory = directory
         self._tenants = tenants
+        self._outbox = outbox
 
     async def create(
         self, caller: Caller, given: CreateApiKeyRequest, *, brand: Brand
@@ -158,7 +165,21 @@ class ApiKeys:
             old.expires_at.seconds = min(end_s, original.expires_at.seconds or end_s)
             await change.save(old, "rotate")
             await change.save(key)
+            if key.account_id:  # an operator has no webhooks
+                await self._add_event(change, old, key, by=caller)
         return secret, key
+
+    async def _add_event(
+        self, change: DirectoryChange, old: ApiKey, key: ApiKey, *, by: Caller
+    ) -> None:
+        now = clock.now()
+        event = ApiKeyRotated(
+            key_id=key.key_id, rotated_from=old.key_id, tenant_id=key.tenant_id,
+            account_id=key.account_id, name=key.name, prefix=key.prefix, test=key.test,
+            rotated_at=timestamp(now), old_expires_at=old.expires_at,
+            rotated_by=by.key.key_id,
+        )  # fmt: skip
+        self._outbox.leave_to_sweep(await self._outbox.add(change.tx, [encode(event, now)]))
 
     async def _set_owner(
         self, change: DirectoryChange, caller: Caller, key: ApiKey, *, given: CreateApiKeyRequest

@@ -69,8 +69,9 @@ class SecretKeyring:
 
     def __init__(self, keys: Sequence[str]) -> None:
         try:
-            self._fernet = MultiFernet([Fernet(key) for key in keys])
-        except ValueError as error:
+            fernets = [Fernet(key) for key in keys]
+            self._first, self._fernet = fernets[0], MultiFernet(fernets)
+        except (ValueError, IndexError) as error:
             raise ConfigError(
                 "OBM_SECRET_KEYS must be a comma-separated list of Fernet keys. Generate one with "
                 "`obm generate-key`."
@@ -79,6 +80,17 @@ class SecretKeyring:
 
     def encrypt(self, secret: bytes) -> bytes:
         return self._fernet.encrypt(secret)
+
+    def reencrypt(self, token: bytes) -> bytes:
+        """The secret of a token encrypted with the first key; the same token if it already is.
+
+        Raises ConfigError if none of the keys encrypted it.
+        """
+        try:
+            self._first.decrypt(token)
+        except InvalidToken:
+            return self.encrypt(self.decrypt(token))
+        return token
 
     def decrypt(self, token: bytes) -> bytes:
         """Raises ConfigError if none of the keys encrypted this token."""

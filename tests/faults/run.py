@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.faults.backlog import describe_backlog
+from tests.faults.figures import problems_of_figures
 from tests.faults.oracle import Report, check, collect
 from tests.faults.scenarios import Scenario
 from tests.faults.world import World, start_world
@@ -66,6 +67,8 @@ def run_in_world(world: World, scenario: Scenario) -> Result:
     world.client.stop()
     if problems:
         problems += describe_backlog(world)
+    else:
+        problems += problems_of_figures(world)
     report = check(collect(world))
     report.problems[:0] = problems
     return Result(

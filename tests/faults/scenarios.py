@@ -1,5 +1,6 @@
 """The fault scenarios: each injects a fault into a world under load, and leaves it running."""
 
+import random
 import signal
 import threading
 import time
@@ -12,6 +13,7 @@ from typing import TypeAlias
 
 from cli.environment import SERVICES
 from cli.processes import Process
+from tests.faults import slow_dependencies as slow
 from tests.faults.broker import (
     kill_kafka,
     poison,
@@ -26,13 +28,6 @@ from tests.faults.reactions import HITS, RETURNED, Act, stop_servers, under_reac
 from tests.faults.replicas import LEASE_LOST_AFTER_S, new_replica, second_replica
 from tests.faults.scheduler_changes import scheduler_changes
 from tests.faults.shutdown import stop_in_turn, stop_together
-from tests.faults.slow_dependencies import (
-    cancel_statements,
-    content_store_outage,
-    lock_timeouts,
-    slow_directory,
-    slow_kafka,
-)
 from tests.faults.submission import kill_under_submission
 from tests.faults.world import PASSED_TIMEOUT_S, World, wait_until
 from tests.support.accounts import add_webhook, change_tenant, create_account
@@ -227,6 +222,16 @@ def daily_limit_at_failover(world: World, times: int) -> None:
             change_tenant(world.environment, customer.tenant_id, per_day_max=0)
 
 
+def random_faults(world: World, times: int) -> None:
+    """One fault of any kind after the other, in the order that the seed gives."""
+    chance = random.Random(world.seed)
+    kinds: list[InjectFault] = [kill_kafka, kill_postgres, rewind_offsets, repeat_records]
+    kinds += [partial(kill_services, names=(name,)) for name in SERVICES]
+    kinds += [partial(pause, names=(name,)) for name in ("router", "delivery", "events")]
+    for _ in range(times):
+        chance.choice(kinds)(world, 1)
+
+
 def rounds(points: Sequence[str]) -> list[tuple[str, ...]]:
     """Failpoints that are armed together: one of each service in each round."""
     by_service: dict[str, list[str]] = {}
@@ -296,6 +301,7 @@ def _all() -> list[Scenario]:
         *_under_reactions(),
         Scenario("daily limit at failover", daily_limit_at_failover, times=5),
         Scenario("scheduler changes", scheduler_changes, times=100, rate_per_s=20.0),
+        Scenario("random faults", random_faults, times=100, rate_per_s=20.0),
         Scenario("rewind offsets", rewind_offsets, times=5),
         Scenario("repeat records", repeat_records, times=10),
         Scenario("rebalance", rebalance, times=5),
@@ -306,11 +312,11 @@ def _all() -> list[Scenario]:
         Scenario("stop together", stop_together, times=10),
         # A message needs all five services, and one is down most of the time.
         Scenario("stop in turn", stop_in_turn, times=10, rate_per_s=20.0),
-        Scenario("slow directory", slow_directory, times=2),
-        Scenario("content store outage", content_store_outage, times=5),
-        Scenario("slow kafka", slow_kafka, times=10),
-        Scenario("lock timeouts", lock_timeouts, times=5),
-        Scenario("cancel statements", cancel_statements, times=10),
+        Scenario("slow directory", slow.slow_directory, times=2),
+        Scenario("content store outage", slow.content_store_outage, times=5),
+        Scenario("slow kafka", slow.slow_kafka, times=10),
+        Scenario("lock timeouts", slow.lock_timeouts, times=5),
+        Scenario("cancel statements", slow.cancel_statements, times=10),
     ]
 
 
@@ -320,14 +326,14 @@ SCENARIOS = {scenario.name: scenario for scenario in _all()}
 # Other quick scenarios cover these faults: crash everywhere, crash under reactions, freeze at,
 # failover, stop kafka, stop servers, stop together, daily limit at failover.
 COVERED_BY_OTHERS = {
-    "kill services", "pause", "kill kafka", "stop in turn", "scheduler changes",
+    "kill services", "pause", "kill kafka", "stop in turn", "scheduler changes", "random faults",
     *(one.name for one in _under_reactions()),
 } - {"crash under reactions", STOP_SERVERS}  # fmt: skip
 
 
 # As the full run, but for shorter: still longer than a session, a lease and a sweep.
 QUICK = {
-    "slow directory": partial(slow_directory, replay_s=QUICK_OUTAGE_S),
+    "slow directory": partial(slow.slow_directory, replay_s=QUICK_OUTAGE_S),
     "stop kafka": partial(stop_kafka, outage_s=QUICK_OUTAGE_S),
     STOP_SERVERS: partial(stop_servers, outage_s=QUICK_OUTAGE_S),
 }

@@ -17,7 +17,7 @@ from cli.environment import Ports, environment, migrate_all
 from cli.processes import Process, Processes
 from kernel.embedded import Embedded
 from tests.faults.client import Client
-from tests.support.accounts import add_webhook, create_account
+from tests.support.accounts import add_webhook, change_account, create_account
 from tests.support.stack import disposable
 
 SITES = 4
@@ -49,6 +49,21 @@ SHORT_TIMEOUTS = {
     "OBM_LOG_FORMAT": "json",
 }
 
+# The only plan includes so few messages that each run passes all thresholds.
+PLAN, INCLUDED = "measured", 40
+PRICES = f"""
+currency = "USD"
+[[prices]]
+effective_from = 2026-01-01
+[prices.plans.{PLAN}]
+name = "Measured"
+fee = "1"
+features = ["api"]
+retention_days = 30
+[prices.plans.{PLAN}.meters]
+sends = {{ included = {INCLUDED}, per = 1_000, tiers = [{{ amount = "1" }}] }}
+"""
+
 # The audit runs only in scenarios that lose the broker's disk; in others it would hide a loss.
 AUDIT_INTERVALS = {
     "INGEST_AUDIT_INTERVAL_S": "2",
@@ -60,9 +75,9 @@ AUDIT_INTERVALS = {
 
 @dataclass
 class World:
-    """folder: contains all data and logs. tenant_id: whose mail the client sends. data_sent_count:
-    attempts that may be ambiguous. reacted: the webhook that tells of the reaction of a recipient.
-    replicas: second processes of services. notes: what a scenario has measured."""
+    """folder: contains all data and logs. account_id, tenant_id: whose mail the client sends.
+    data_sent_count: attempts that may be ambiguous. reacted: the webhook that tells of the reaction
+    of a recipient. replicas: second processes of services. notes: what a scenario has measured."""
 
     folder: Path
     stack: Embedded
@@ -71,6 +86,7 @@ class World:
     sink: RunningSink
     webhook_url: str
     client: Client
+    account_id: str
     tenant_id: str
     seed: int = 0
     data_sent_count: int = 0
@@ -189,9 +205,12 @@ def start_world(
         )
         ports = Ports.find_free()
         settings = settings_of(folder, servers, ports, audited=audited)
+        (folder / "prices.toml").write_text(PRICES)
+        settings["OBM_PRICES_FILE"] = str(folder / "prices.toml")
         settings["ROUTER_ROUTES_FILE"] = str(routes_file(folder, sites))
         migrate_all(servers.database_url)
         customer = create_account(settings, SENDER_DOMAIN)
+        change_account(settings, customer.account_id, plan=PLAN)
         processes = Processes(settings, folder, process=process)
         stack.callback(processes.stop)
         processes.start()
@@ -204,7 +223,7 @@ def start_world(
         client.start()
         yield World(
             folder, servers, processes, settings, sites, webhook_url, client,
-            customer.tenant_id, seed,
+            customer.account_id, customer.tenant_id, seed,
         )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ import json
 import urllib.request
 from collections.abc import Mapping
 
-from contracts.ingest.v1.directory_pb2 import Account, ApiKeyKind, Brand
+from contracts.ingest.v1.directory_pb2 import Account, ApiKeyKind, Brand, Tenant
 from kernel.auth import FULL_ACCESS
 from kernel.ids import uuid7_text
 from services.ingest.api.administration.api_keys import new_key
@@ -71,7 +71,17 @@ def change_tenant(environment: Mapping[str, str], tenant: str, **fields: object)
 
     async def change() -> None:
         async with open_directory(settings(environment)) as directory:
-            await directory.change_tenant(tenant, fields)
+            await directory.change(Tenant, tenant, fields)
+
+    asyncio.run(change())
+
+
+def change_account(environment: Mapping[str, str], account: str, **fields: object) -> None:
+    """account: its id. fields: new values by name."""
+
+    async def change() -> None:
+        async with open_directory(settings(environment)) as directory:
+            await directory.change(Account, account, fields)
 
     asyncio.run(change())
 

@@ -82,9 +82,9 @@ class DirectoryAdmin:
         await self.store.save(tenant)
         return tenant
 
-    async def change_tenant(self, tenant: str, fields: Mapping[str, Any]) -> Tenant:
-        """tenant: its id or name. fields: new values by name."""
-        changed = await self._find_one(Tenant, tenant)
+    async def change(self, kind: type[N], identifier: str, fields: Mapping[str, Any]) -> N:
+        """identifier: id or name. fields: new values by name."""
+        changed = await self._find_one(kind, identifier)
         for name, value in fields.items():
             setattr(changed, name, value)
         await self.store.save(changed)

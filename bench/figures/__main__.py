@@ -1,6 +1,7 @@
 """Measures figures, searches and streams on real PostgreSQL.
 
-Batches of events go through the handler of the log, first in turns with counting and without it.
+Batches of events go through the handler of the log, first in turns with counting and without it;
+the difference is compared with what the whole service takes, which reads others from Kafka.
 Some batches are rolled back and repeated. All figures are compared with a count of the messages.
 Beyond a million, the messages are copies of these: see `bench.figures.copies`.
 """
@@ -24,6 +25,7 @@ from bench import record
 from bench.figures.copies import copy_messages
 from bench.figures.lives import DAYS, TURN, Key, Tally, lives_of_turn
 from bench.figures.readings import Readings, handle, tail
+from bench.figures.service import service_ms
 from bench.folder import folder_of
 from bench.printing import ReportProgress, console, print_table, progress
 from bench.servers import Servers, servers
@@ -43,6 +45,7 @@ from services.events.store.figures.folding import fold_deltas
 
 HANDLED_MAX = 1_000_000  # further messages are copies of these
 COMPARED = 20  # turns in which counting is compared with not counting
+SERVED = 10  # turns that the service itself reads
 TENANTS, FOLD = 5, 5_000
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -60,7 +63,7 @@ def main(
     document = record.describe_origin()
     with folder_of("figures") as folder, servers(folder) as started, progress(console) as report:
         migrate_all(started.database_url)
-        figures = asyncio.run(measure(started, messages, report=report))
+        figures = asyncio.run(measure(started, messages, folder=folder, report=report))
     rows = [(name, f"{value:,g}") for name, value in flat(figures)]
     print_table(console, "Figures", columns=("figure", "value"), rows=rows)
     if json_file:
@@ -77,7 +80,9 @@ def flat(figures: dict[str, Any]) -> Iterator[tuple[str, float]]:
             yield name, value
 
 
-async def measure(started: Servers, messages: int, *, report: ReportProgress) -> dict[str, Any]:
+async def measure(
+    started: Servers, messages: int, *, folder: Path, report: ReportProgress
+) -> dict[str, Any]:
     url = partial(role_url, started.database_url)
     system = Database(url("events_system"), name="system", session=SESSION_SETTINGS)
     tenant = Database(url("events_tenant"), name="tenant")
@@ -104,13 +109,14 @@ async def measure(started: Servers, messages: int, *, report: ReportProgress) ->
         differences += await readings.differences(counted) if copies else 0
         tails = await tail(feed, readings, handlers=handlers, system=system)
         times["tail_ms"] = percentiles(tails)
+        costs = filling.costs(await filling.service_ms(started, folder))
     finally:
         await tenant.close()
         await system.close()
     return {
         "messages": turns * TURN * (copies + 1),
         "handled": turns * TURN,
-        **filling.costs(),
+        **costs,
         **times,
         "figures_compared": len(counted),
         "differences": differences,
@@ -153,13 +159,27 @@ class Filling:
             for life in lives if counted else ():
                 self.tally.add(life)
 
-    def costs(self) -> dict[str, Any]:
+    async def service_ms(self, started: Servers, folder: Path) -> float:
+        """CPU milliseconds per message of the whole service, which counts."""
+        self.report("messages through the service", 0, SERVED * TURN)
+        random, of = Random(5), self.readings
+        lives = [
+            life
+            for _ in range(SERVED)
+            for life in lives_of_turn(random, of.tenants, account_id=of.account_id, now=self.now)
+        ]
+        return await service_ms(started, lives, folder=folder, system=self.system)
+
+    def costs(self, service_ms: float) -> dict[str, Any]:
+        """counting_share: of the CPU time of the service."""
         each = self.compared // 2 * TURN
         with_ms, without_ms = (self.cpu_s[counted] * 1000 / each for counted in (True, False))
         return {
-            "cpu_ms_per_message": {"counting": with_ms, "not_counting": without_ms},
-            "counting_share": (with_ms - without_ms) / with_ms,
-        }
+            "cpu_ms_per_message": {
+                "counting": with_ms, "not_counting": without_ms, "service": service_ms
+            },
+            "counting_share": (with_ms - without_ms) / service_ms,
+        }  # fmt: skip
 
 
 def copies_of(counts: Counter[Key], copies: int, *, first: int) -> Counter[Key]:

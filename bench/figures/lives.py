@@ -19,7 +19,7 @@ from kernel.ids import uuid7_of
 
 DAYS, BATCH, TURN = 30, 200, 2_000  # messages of a batch, and of a turn
 DOMAINS, KEYS, IPS, SITES, CAMPAIGNS, BOUNCED = 2, 2, 4, 24, 3, 0.03
-OCTETS = 10_000
+OCTETS, PRIORITY = 10_000, ingest.PRIORITY_EXPRESS
 
 Parts = list[list[Message]]
 Key = tuple[str, str, int, str, str]
@@ -70,18 +70,20 @@ class Life:
         """As they arrive under load: the accept, the assignment, the end."""
         context = ingest.MessageContext(
             **self.ids, domain_id=self.domain, accepted_at=stamp(self.at), due_at=stamp(self.at),
-            api_key_id=self.key, content_bytes=OCTETS,
+            api_key_id=self.key, content_bytes=OCTETS, priority=PRIORITY,
         )  # fmt: skip
         message_id, (name, _, value) = self.ids["message_id"], self.tag.partition(":")
         accepted = ingest.MessageAccepted(
             message_id=message_id, context=context, to=[self.ids["recipient"]],
             subject="Your order", tags={name: value}, stream="transactional",
-            account_id=self.account_id,
+            account_id=self.account_id, priority=PRIORITY,
         )  # fmt: skip
-        screened = MessageScreened(message_id=message_id, context=context, verdict=VERDICT_PASS)
+        screened = MessageScreened(
+            message_id=message_id, context=context, verdict=VERDICT_PASS, priority=PRIORITY
+        )
         assigned = router.DeliveryAssigned(
             message_id=message_id, attempt=1, context=context, assigned_at=stamp(self.at),
-            egress_id=self.ip, site=self.site,
+            egress_id=self.ip, site=self.site, priority=PRIORITY,
         )  # fmt: skip
         return [[accepted, screened], [assigned], self._end()]
 

@@ -90,10 +90,9 @@ def deltas_of(changes: Iterable[Change]) -> list[Delta]:
         if counts is None:
             counts = by_sender[sender] = new_counts()
         if before is None or not before.accepted_ms:
-            _add(counts, after, 1)
+            _add(counts, after)
         else:
-            _add(counts, after, 1, besides=before)
-            _add(counts, before, -1, besides=after)
+            _add_difference(counts, before, after)
     return [
         Delta(sender, cell, changed)
         for sender, counts in by_sender.items()
@@ -122,20 +121,26 @@ def sender_of(change: Change, facts: MessageFacts) -> Sender:
 def count(facts: MessageFacts) -> Counts:
     """What a message adds: nothing before its accept is known."""
     counts = new_counts()
-    _add(counts, facts, 1)
+    _add(counts, facts)
     return counts
 
 
-def _add(
-    counts: Counts, facts: MessageFacts, number: int, *, besides: MessageFacts | None = None
-) -> None:
-    """Add what the message adds so many times; besides: without the parts that these facts add
-    likewise. Between two batches most parts of a message stay as they are."""
-    if not facts.accepted_ms:
-        return
+def _add(counts: Counts, facts: MessageFacts) -> None:
+    if facts.accepted_ms:
+        for happened, _, add in PARTS:
+            if happened(facts):
+                add(counts, facts, 1)
+
+
+def _add_difference(counts: Counts, before: MessageFacts, after: MessageFacts) -> None:
+    """Between two batches most parts of a message stay as they are. Both have been accepted."""
     for happened, fields, add in PARTS:
-        if happened(facts) and (besides is None or fields(besides) != fields(facts)):
-            add(counts, facts, number)
+        had, has = happened(before), happened(after)
+        if (had or has) and fields(before) != fields(after):
+            if had:
+                add(counts, before, -1)
+            if has:
+                add(counts, after, 1)
 
 
 def _add_acceptance(counts: Counts, facts: MessageFacts, number: int) -> None:

@@ -153,14 +153,14 @@ def _add_acceptance(counts: Counts, facts: MessageFacts, number: int) -> None:
 
 def _add_sending(counts: Counts, facts: MessageFacts, number: int) -> None:
     hour = hour_of(facts.assigned_ms or facts.accepted_ms)
-    cell = counts[Cell(hour, facts.first_place)]
-    cell["sent"] += number
-    if facts.attempted_ms:
-        attempted = hour_of(facts.attempted_ms)
-        if attempted != hour:
-            cell = counts[Cell(attempted, facts.first_place)]
-        start_ms = max(facts.accepted_ms, facts.due_ms)
-        cell[FIRST_ATTEMPT, bucket_of(facts.attempted_ms - start_ms)] += number
+    counts[Cell(hour, facts.first_place)]["sent"] += number
+
+
+def _add_first_attempt(counts: Counts, facts: MessageFacts, number: int) -> None:
+    if facts.first_attempt:
+        bucket = bucket_of(facts.attempted_ms - max(facts.accepted_ms, facts.due_ms))
+        cell = Cell(hour_of(facts.attempted_ms), facts.first_place)
+        counts[cell][FIRST_ATTEMPT, bucket] += number
 
 
 def _add_delivery(counts: Counts, facts: MessageFacts, number: int) -> None:
@@ -271,10 +271,13 @@ PARTS: tuple[
     (attrgetter("accepted_ms"), attrgetter("accepted_ms", "octets", "held"), _add_acceptance),
     (
         attrgetter("first_attempt"),
-        attrgetter(
-            "first_attempt", "first_place", "assigned_ms", "attempted_ms", "accepted_ms", "due_ms"
-        ),
+        attrgetter("first_place", "assigned_ms", "accepted_ms"),
         _add_sending,
+    ),
+    (
+        attrgetter("attempted_ms"),
+        attrgetter("attempted_ms", "first_attempt", "first_place", "accepted_ms", "due_ms"),
+        _add_first_attempt,
     ),
     (
         attrgetter("delivered_ms"),

@@ -34,6 +34,7 @@ from kernel.database import Database
 from kernel.days import EPOCH
 from kernel.health import DependencyHealth
 from kernel.ids import uuid7_text
+from kernel.memory import tune_gc
 from kernel.migrate import role_url
 from kernel.retry import retry_while_unavailable
 from services.events.api import EventsServicer
@@ -45,7 +46,7 @@ from services.events.store.figures.folding import fold_deltas
 
 HANDLED_MAX = 1_000_000  # further messages are copies of these
 COMPARED = 20  # turns in which counting is compared with not counting
-SERVED = 10  # turns that the service itself reads
+SERVED = 3  # turns that the service itself reads
 TENANTS, FOLD = 5, 5_000
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -61,6 +62,7 @@ def main(
 ) -> None:
     """Measure the share of counting in the CPU time of events, and the time of reading."""
     document = record.describe_origin()
+    tune_gc()  # as the service does
     with folder_of("figures") as folder, servers(folder) as started, progress(console) as report:
         migrate_all(started.database_url)
         figures = asyncio.run(measure(started, messages, folder=folder, report=report))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bench.cpu import tree_seconds
 from bench.figures.lives import BATCH, Life, parts_of
+from bench.figures.readings import TAIL_BATCH, TAIL_PAUSE_S
 from bench.servers import Servers
 from cli.environment import Ports, environment
 from cli.processes import Process
@@ -28,8 +29,8 @@ UNFOLDED = "SELECT count(*) FROM events.stats_deltas"
 async def service_ms(
     started: Servers, lives: Sequence[Life], *, folder: Path, system: Database
 ) -> float:
-    """CPU milliseconds of the service per message, from the first event until all are logged and
-    folded."""
+    """CPU milliseconds of the service per message at 300 messages a second, from the first event
+    until all are logged and folded."""
     settings = environment(
         folder,
         kafka_bootstrap_servers=started.bootstrap_servers,
@@ -55,8 +56,10 @@ async def publish(bootstrap_servers: str, lives: Sequence[Life]) -> None:
     kafka.declare(*{type(event) for part in parts_of(lives[:BATCH]) for event in part})
     try:
         await kafka.create_topics()
-        for part in records(lives):
-            await kafka.publish(part)
+        for first in range(0, len(lives), TAIL_BATCH):
+            for part in records(lives[first : first + TAIL_BATCH]):
+                await kafka.publish(part)
+            await asyncio.sleep(TAIL_PAUSE_S)
     finally:
         await kafka.close()
 

@@ -58,7 +58,7 @@ effective_from = 2026-01-01
 [prices.plans.{PLAN}]
 name = "Measured"
 fee = "1"
-features = ["api"]
+features = ["api", "smtp"]
 retention_days = 30
 [prices.plans.{PLAN}.meters]
 sends = {{ included = {INCLUDED}, per = 1_000, tiers = [{{ amount = "1" }}] }}

@@ -23,9 +23,9 @@ import typer
 
 from bench import record
 from bench.figures.copies import copy_messages
-from bench.figures.lives import DAYS, TURN, Key, Tally, lives_of_turn
+from bench.figures.lives import DAYS, TURN, Key, Life, Tally, lives_of_turn
 from bench.figures.readings import Readings, handle, tail
-from bench.figures.service import service_ms
+from bench.figures.service import running_service
 from bench.folder import folder_of
 from bench.printing import ReportProgress, console, print_table, progress
 from bench.servers import Servers, servers
@@ -111,7 +111,9 @@ async def measure(
         differences += await readings.differences(counted) if copies else 0
         tails = await tail(feed, readings, handlers=handlers, system=system)
         times["tail_ms"] = percentiles(tails)
-        costs = filling.costs(await filling.service_ms(started, folder))
+        async with running_service(started, folder=folder, system=system) as service:
+            costs = filling.costs(await service.cpu_ms(filling.more(SERVED)))
+            exports = await service.beside_exports(readings)
     finally:
         await tenant.close()
         await system.close()
@@ -120,6 +122,7 @@ async def measure(
         "handled": turns * TURN,
         **costs,
         **times,
+        "exports": exports,
         "figures_compared": len(counted),
         "differences": differences,
     }
@@ -161,16 +164,14 @@ class Filling:
             for life in lives if counted else ():
                 self.tally.add(life)
 
-    async def service_ms(self, started: Servers, folder: Path) -> float:
-        """CPU milliseconds per message of the whole service, which counts."""
-        self.report("messages through the service", 0, SERVED * TURN)
+    def more(self, turns: int) -> list[Life]:
+        """Messages that are not recorded, nor counted."""
         random, of = Random(5), self.readings
-        lives = [
+        return [
             life
-            for _ in range(SERVED)
+            for _ in range(turns)
             for life in lives_of_turn(random, of.tenants, account_id=of.account_id, now=self.now)
         ]
-        return await service_ms(started, lives, folder=folder, system=self.system)
 
     def costs(self, service_ms: float) -> dict[str, Any]:
         """counting_share: of the CPU time of the service."""

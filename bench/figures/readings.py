@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from random import Random
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from unittest import mock
 
 from google.protobuf.message import Message
@@ -24,11 +24,12 @@ from contracts.events.v1.events_service_pb2 import (
 from kernel.database import Database
 from kernel.health import DependencyHealth
 from kernel.retry import retry_while_unavailable
+from kernel.rpc import RpcClient
 from services.events.api import EventsServicer
 from services.events.api.event_feed import EventFeed
 from services.events.handlers import Handlers
 
-QUERIES, SEARCHES = 300, 300
+QUERIES, SEARCHES, DEADLINE_S = 300, 300, 10.0
 TAIL_S, TAIL_BATCH, TAIL_PAUSE_S = 15.0, 30, 0.1  # 300 messages a second
 NAMES: tuple[tuple[str, ...], ...] = (
     (), ("period",), ("period", "domain"), ("site",), ("ip",), ("period", "site"), ("tag",),
@@ -43,11 +44,24 @@ DIMENSIONS = (
 CONTEXT: Any = mock.Mock()
 
 
+class Remote(NamedTuple):
+    """The methods of the servicer, called by RPC."""
+
+    client: RpcClient
+    stub: Any
+
+    async def GetMetrics(self, request: Message, _: object) -> Any:  # noqa: ANN401, N802 - as gRPC
+        return await self.client.call(self.stub.GetMetrics, request, deadline_s=DEADLINE_S)
+
+    async def ListEvents(self, request: Message, _: object) -> Any:  # noqa: ANN401, N802 - as gRPC
+        return await self.client.call(self.stub.ListEvents, request, deadline_s=DEADLINE_S)
+
+
 @dataclass(frozen=True, slots=True)
 class Readings:
     """account_id: of all tenants. first: the first of the thirty days."""
 
-    servicer: EventsServicer
+    servicer: EventsServicer | Remote
     tenants: Sequence[str]
     account_id: str
     first: datetime
@@ -114,7 +128,7 @@ async def tail(
 
     async def read() -> None:
         async with aclosing(
-            cast("Any", readings.servicer.StreamEvents(request, CONTEXT))
+            cast("Any", readings.servicer).StreamEvents(request, CONTEXT)
         ) as stream:
             async for response in stream:
                 if response.HasField("event"):

@@ -23,7 +23,9 @@ ASSIGNED = f"""
 SELECT tenant_id::text, count(DISTINCT subject_id) FROM events.log
 WHERE kind = {int(EventKind.ASSIGNED)} GROUP BY 1
 """
-USED = "SELECT tenant_id::text, sum(sent)::bigint FROM events.usage_days GROUP BY 1"
+USED = """
+SELECT tenant_id::text, sum(sent)::bigint FROM events.usage_days GROUP BY 1 HAVING sum(sent) > 0
+"""
 OF_ACCOUNTS = "SELECT account_id::text, sum(sent)::bigint FROM events.usage_months GROUP BY 1"
 MONTHS = (
     "SELECT to_char(month, 'YYYY-MM'), sent FROM events.usage_months WHERE account_id = '{account}'"

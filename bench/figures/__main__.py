@@ -85,12 +85,11 @@ def flat(figures: dict[str, Any]) -> Iterator[tuple[str, float]]:
 async def measure(
     started: Servers, messages: int, *, folder: Path, report: ReportProgress
 ) -> dict[str, Any]:
-    url = partial(role_url, started.database_url)
-    system = Database(url("events_system"), name="system", session=SESSION_SETTINGS)
-    tenant = Database(url("events_tenant"), name="tenant")
-    feed, webhooks = EventFeed(system, DependencyHealth()), mock.Mock()
-    servicer = EventsServicer(system, tenant, feed=feed, webhooks=webhooks, egress_pools=webhooks)
-    now = datetime.now(UTC)
+    urls = [role_url(started.database_url, one) for one in ("events_system", "events_tenant")]
+    system = Database(urls[0], name="system", session=SESSION_SETTINGS)
+    tenant = Database(urls[1], name="tenant")
+    feed, unused, now = EventFeed(system, DependencyHealth()), mock.Mock(), datetime.now(UTC)
+    servicer = EventsServicer(system, tenant, feed=feed, webhooks=unused, egress_pools=unused)
     first = datetime.combine(now.date() - timedelta(days=DAYS - 1), clock_time(), UTC)
     readings = Readings(servicer, [uuid7_text() for _ in range(TENANTS)], uuid7_text(), first)
     handlers = Handlers(lambda _: 0, lambda _: None, 60.0)
@@ -101,27 +100,24 @@ async def measure(
         copies = messages // (turns * TURN) - 1
         differences = await readings.differences(filling.tally.counts)
         if copies:
-            copied = partial(copy_messages, copies=copies, today=now.date(), report=report)
-            await asyncio.to_thread(copied, started.database_url)
+            copied = partial(copy_messages, started.database_url, copies, today=now.date())
+            await asyncio.to_thread(copied, report=report)
         counted = copies_of(filling.tally.counts, copies, first=(first.date() - EPOCH).days)
-        times = {
-            "metrics_ms": percentiles(await readings.query()),
-            "search_ms": percentiles(await readings.search()),
-        }
+        queries, searches = await readings.query(), await readings.search()
         differences += await readings.differences(counted) if copies else 0
         tails = await tail(feed, readings, handlers=handlers, system=system)
-        times["tail_ms"] = percentiles(tails)
         async with running_service(started, folder=folder, system=system) as service:
             costs = filling.costs(await service.cpu_ms(filling.more(SERVED)))
             exports = await service.beside_exports(readings)
     finally:
         await tenant.close()
         await system.close()
+    times = {"metrics_ms": queries, "search_ms": searches, "tail_ms": tails}
     return {
         "messages": turns * TURN * (copies + 1),
         "handled": turns * TURN,
         **costs,
-        **times,
+        **{name: percentiles(values) for name, values in times.items()},
         "exports": exports,
         "figures_compared": len(counted),
         "differences": differences,

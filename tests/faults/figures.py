@@ -69,18 +69,18 @@ def usage(world: World) -> Iterator[str]:
 
 def thresholds(world: World) -> Iterator[str]:
     """Each that the load has passed is told once."""
-    told: Counter[tuple[str, int]] = Counter()
+    sent_events: Counter[tuple[str, int]] = Counter()
     for (payload,) in rows(world, PAYLOADS):
         event = UsageThresholdReached.FromString(bytes(payload))
-        told[event.month, event.percent] += 1
+        sent_events[event.month, event.percent] += 1
     passed = Counter(
         (month, percent)
         for month, sent in rows(world, MONTHS)
         for percent in THRESHOLDS
         if sent * 100 >= percent * INCLUDED
     )
-    if told != passed:
-        yield f"thresholds: told {dict(told)}, passed {dict(passed)}"
+    if sent_events != passed:
+        yield f"thresholds: events {dict(sent_events)}, passed {dict(passed)}"
 
 
 def rows(world: World, query: str) -> list[tuple[Any, ...]]:

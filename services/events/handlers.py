@@ -21,7 +21,7 @@ from services.events.domain.catalog import event_type_of
 from services.events.domain.endpoint import Endpoint
 from services.events.domain.erasure import without_recipient
 from services.events.domain.event_filter import header_tag
-from services.events.domain.figures.counting import Change, deltas_of
+from services.events.domain.figures.counting import MessageChange, deltas_of
 from services.events.domain.log_event import (
     EventKind,
     LogEvent,
@@ -74,7 +74,7 @@ class BatchChanges:
     changed: list[MessageState]
     ranks: Mapping[tuple[str, str], int]
     released: Collection[tuple[str, str]]
-    counted: Sequence[Change]
+    counted: Sequence[MessageChange]
 
 
 @dataclass(slots=True)
@@ -259,11 +259,13 @@ def new_events(
     return [without_recipient(one) for one in fresh] if state.recipient == ERASED else fresh
 
 
-def changes_of(loaded: Iterable[MessageState], states: Iterable[MessageState]) -> list[Change]:
+def changes_of(
+    loaded: Iterable[MessageState], states: Iterable[MessageState]
+) -> list[MessageChange]:
     """What figures count anew. loaded: the states before, of messages that existed."""
     facts = {state.subject_id: state.facts for state in loaded}
     return [
-        Change(one.tenant_id, one.subject_id, facts.get(one.subject_id), one.facts)
+        MessageChange(one.tenant_id, one.subject_id, facts.get(one.subject_id), one.facts)
         for one in states
     ]
 

@@ -11,7 +11,7 @@ from contracts.events.v1.events_service_pb2 import (
     MetricsRow,
 )
 from kernel.database import Database, RowOwner, Transaction
-from services.events.domain.figures.counting import Cell, Change, Measure, count, sender_of
+from services.events.domain.figures.counting import Cell, Measure, MessageChange, count, sender_of
 from services.events.domain.figures.definitions import (
     AXES,
     EMAIL,
@@ -221,7 +221,7 @@ async def sums_of_emails(
 
 def _counts_of(message: EmailFacts, axis: Axis) -> Iterator[tuple[Cell, Measure, int]]:
     """On an axis: with the hour of the acceptance in the place of that of the event."""
-    change = Change(message.tenant_id, message.message_id, None, message.facts)
+    change = MessageChange(message.tenant_id, message.message_id, None, message.facts)
     cohort = sender_of(change, message.facts).cohort
     for cell, numbers in count(message.facts).items():
         for measure, number in numbers.items():

@@ -64,7 +64,7 @@ class DomainView:
     certificate: CertificateStatus | None
 
 
-class ZoneEntry(NamedTuple):
+class DomainRecords(NamedTuple):
     """A domain, and the records of its keys in a zone of the installation."""
 
     domain: Domain
@@ -103,7 +103,7 @@ class Domains:
         named = [one for one in found if name in {"", one.name}]
         return paginate(named, page, id_of=attrgetter("domain_id"))
 
-    async def zone_page(self, page: Page, *, zone: str) -> tuple[Sequence[ZoneEntry], bool]:
+    async def zone_page(self, page: Page, *, zone: str) -> tuple[Sequence[DomainRecords], bool]:
         """The records of a zone of the installation, by domain, newest first. Raises Problem."""
         if not zone:
             fault = Fault(
@@ -112,7 +112,7 @@ class Domains:
             raise invalid([fault])
         equal = {"dkim_zone": zone.lower().rstrip(".")}
         found, has_more = await self.lists.page(Domain, Owner(), page, equal=equal)
-        return [ZoneEntry(one, self.keys.zone_records(one)) for one in found], has_more
+        return [DomainRecords(one, self.keys.zone_records(one)) for one in found], has_more
 
     async def find(self, principal: Principal, domain_id: str) -> Domain:
         """Raises Problem 404."""

@@ -62,18 +62,20 @@ DELETE FROM router.bounce_strikes WHERE event_id = ANY(ARRAY(
 """  # noqa: S608 - constants only
 
 
-class Recorded(NamedTuple):
+class RecordedStrikes(NamedTuple):
     """counted: the events that had not been counted. changes: the suppressions that follow."""
 
     counted: set[str]
     changes: list[SuppressionChanged]
 
 
-async def record(tx: Transaction, strikes: Sequence[Strike], *, events: Sequence[str]) -> Recorded:
+async def record(
+    tx: Transaction, strikes: Sequence[Strike], *, events: Sequence[str]
+) -> RecordedStrikes:
     """Count each event once, and suppress addresses that reach their threshold. events: their
     ids."""
     if not strikes:
-        return Recorded(set(), [])
+        return RecordedStrikes(set(), [])
     params = {
         "events": events,
         "tenants": [s.tenant_id for s in strikes],
@@ -89,7 +91,7 @@ async def record(tx: Transaction, strikes: Sequence[Strike], *, events: Sequence
     }
     [(counted, suppressed)] = await tx.rows(RECORD_STRIKES, params)
     changes = [suppression_added(Suppression._make(row)) for row in suppressed or ()]
-    return Recorded(set(counted), changes)
+    return RecordedStrikes(set(counted), changes)
 
 
 async def record_transitions(

@@ -26,7 +26,7 @@ class ConnectionConfig:
     connections_total_max: int = 10_000
 
 
-class ConnectionOwner(Protocol):
+class MaintainedPool(Protocol):
     """The part of a pool that `Connections.maintain` uses."""
 
     def close_connection(self, session: SmtpSession) -> None:
@@ -43,9 +43,9 @@ class Connections:
         self.mx_connector = mx_connector
         self.config = config
         # Pools with messages that wait for a connection.
-        self.waiting_pools: dict[ConnectionOwner, None] = {}
+        self.waiting_pools: dict[MaintainedPool, None] = {}
         self._total = 0
-        self._idle: dict[SmtpSession, tuple[ConnectionOwner, float]] = {}  # longest idle first
+        self._idle: dict[SmtpSession, tuple[MaintainedPool, float]] = {}  # longest idle first
         self._in_use: dict[SmtpSession, float] = {}  # deadlines, oldest first
         self._mixed: Counter[tuple[str, str]] = Counter()
 
@@ -61,7 +61,7 @@ class Connections:
     def free(self) -> None:
         self._total -= 1
 
-    def add_idle(self, session: SmtpSession, pool: ConnectionOwner) -> None:
+    def add_idle(self, session: SmtpSession, pool: MaintainedPool) -> None:
         self._idle[session] = (pool, clock.monotonic_s())
 
     def mark_in_use(self, session: SmtpSession) -> None:

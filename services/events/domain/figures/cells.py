@@ -4,7 +4,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from services.events.domain.figures.counting import Cell, Change, Measure, Sender, count, sender_of
+from services.events.domain.figures.counting import (
+    Cell,
+    Measure,
+    MessageChange,
+    Sender,
+    count,
+    sender_of,
+)
 from services.events.domain.figures.definitions import CUBES, CubeId
 from services.events.domain.figures.facts import MessageFacts
 
@@ -28,7 +35,7 @@ def add_message(
     sums: Sums, tenant_id: str, message_id: str, *, facts: MessageFacts, admit: Admit
 ) -> None:
     """Add what a message counts to the sums of its day."""
-    sender = sender_of(Change(tenant_id, message_id, None, facts), facts)
+    sender = sender_of(MessageChange(tenant_id, message_id, None, facts), facts)
     for cell, numbers in count(facts).items():
         for cube in CUBES:
             for dimensions in _dimensions_of(cube.id, sender, cell, admit=admit):

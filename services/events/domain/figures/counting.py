@@ -53,7 +53,7 @@ class Cell(NamedTuple):
     bounce_class: str = ""
 
 
-class Change(NamedTuple):
+class MessageChange(NamedTuple):
     """A message before and after a batch."""
 
     tenant_id: str
@@ -78,7 +78,7 @@ class Delta(NamedTuple):
     numbers: dict[Measure, int]
 
 
-def deltas_of(changes: Iterable[Change]) -> list[Delta]:
+def deltas_of(changes: Iterable[MessageChange]) -> list[Delta]:
     """One for each sender and cell of which something changes."""
     by_sender: dict[Sender, Counts] = {}
     for change in changes:
@@ -105,7 +105,7 @@ def new_counts() -> Counts:
     return defaultdict(lambda: defaultdict(int))
 
 
-def sender_of(change: Change, facts: MessageFacts) -> Sender:
+def sender_of(change: MessageChange, facts: MessageFacts) -> Sender:
     accepted_ms = int(change.message_id[:8] + change.message_id[9:13], 16)
     return Sender(
         change.tenant_id,

@@ -32,6 +32,20 @@ class Settings(BaseSettings):
         validation_alias="OBM_KAFKA_BOOTSTRAP_SERVERS",
         description="Kafka brokers: host:port,…",
     )
+    kafka_ca_file: str = Field(
+        "",
+        validation_alias="OBM_KAFKA_CA_FILE",
+        description="File of the authorities (PEM) that certify the brokers; empty: no TLS",
+    )
+    kafka_certificate: str = Field(
+        "",
+        validation_alias="OBM_KAFKA_CERTIFICATE",
+        description="File of the certificate (PEM) by which the brokers know the services; it is"
+        " read again when it changes",
+    )
+    kafka_key: str = Field(
+        "", validation_alias="OBM_KAFKA_KEY", description="File of its private key (PEM)"
+    )
     kafka_topic_prefix: str = Field(
         "",
         validation_alias="OBM_KAFKA_TOPIC_PREFIX",
@@ -136,6 +150,14 @@ class Settings(BaseSettings):
         if not keys:
             raise ValueError("must not be empty. Generate a key with `obm generate-key`.")
         return keys
+
+    @model_validator(mode="after")
+    def _check_kafka_files(self) -> "Settings":
+        if bool(self.kafka_certificate) != bool(self.kafka_key):
+            raise ValueError("set OBM_KAFKA_CERTIFICATE and OBM_KAFKA_KEY, or neither.")
+        if self.kafka_certificate and not self.kafka_ca_file:
+            raise ValueError("OBM_KAFKA_CERTIFICATE requires OBM_KAFKA_CA_FILE.")
+        return self
 
     def uses_tls(self, name: str) -> bool:
         """Whether the listener of this field never speaks without TLS."""

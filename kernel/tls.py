@@ -94,7 +94,7 @@ class Certificates:
         """Read the files again that have changed. A pair that does not fit together, such as one
         that is being replaced, is read again later."""
         for host, files in self._files.items():
-            if _stamp_of(files) == self._stamps[host]:
+            if stamp_of(files) == self._stamps[host]:
                 continue
             try:
                 self._stamps[host] = self._load(host)
@@ -108,11 +108,11 @@ class Certificates:
     def _load(self, host: str) -> Stamp:
         """Raises OSError or ValueError."""
         files = self._files[host]
-        stamp = _stamp_of(files)
+        stamp = stamp_of(files)
         _new_context(files)  # checks that they fit together
         contexts = [(one, one.new_context(files)) for one in self._listeners]
         pair = PemPair(files.key.read_bytes(), files.certificate.read_bytes())
-        if _stamp_of(files) != stamp:
+        if stamp_of(files) != stamp:
             raise ValueError("the files have changed meanwhile")
         self._pairs[host] = pair
         for listener, context in contexts:
@@ -196,7 +196,7 @@ def _context_of_pair(pair: PemPair) -> ssl.SSLContext:
         return _new_context(CertificateFiles(Path(file.name), Path(file.name)))
 
 
-def _stamp_of(files: CertificateFiles) -> Stamp:
+def stamp_of(files: CertificateFiles) -> Stamp:
     return tuple(_stamp_of_file(path) for path in files)
 
 

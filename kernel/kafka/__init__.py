@@ -19,6 +19,7 @@ from contracts.kernel.v1.outbox_pb2 import Outgoing
 from contracts.options.v1.options_pb2 import Topic
 from kernel.errors import Unavailable
 from kernel.health import DependencyHealth
+from kernel.kafka.brokers import Brokers
 from kernel.kafka.cancellation import finish_despite_cancel
 from kernel.kafka.connections import handle_resets
 from kernel.kafka.consumer import ConsumerWorker, subscriptions
@@ -51,7 +52,7 @@ class Kafka:
 
     def __init__(
         self,
-        bootstrap_servers: str,
+        bootstrap_servers: str | Brokers,
         health: DependencyHealth,
         *,
         prefix: str = "",
@@ -62,12 +63,12 @@ class Kafka:
     ) -> None:
         self.health = health
         self.prefix = prefix
-        self._bootstrap_servers = bootstrap_servers
+        self._brokers = Brokers.of(bootstrap_servers)
         self._partitions_max = partitions_max
         self._client = client
         self._shutdown_timeout_s = shutdown_timeout_s
         self._session_ms = int(session_s * 1000)
-        self._producer = BatchingProducer(bootstrap_servers, client, prefix)
+        self._producer = BatchingProducer(self._brokers, client, prefix)
         self._topics: dict[str, Topic] = {}
         self._streams: dict[str, StreamProcessor[Message]] = {}  # by group
         self._workers: list[ConsumerWorker] = []  # running
@@ -80,9 +81,9 @@ class Kafka:
 
     @classmethod
     def from_settings(cls, settings: Settings, health: DependencyHealth, *, client: str) -> "Kafka":
-        """The broker as configured. client: name of the service."""
+        """The broker as configured. client: name of the service. Raises ConfigError."""
         return cls(
-            settings.kafka_bootstrap_servers,
+            Brokers.from_settings(settings),
             health,
             prefix=settings.kafka_topic_prefix,
             client=client,
@@ -160,7 +161,8 @@ class Kafka:
 
     def _new_broker(self) -> KafkaBroker:
         return KafkaBroker(
-            self._bootstrap_servers,
+            self._brokers.bootstrap_servers,
+            security=self._brokers.security,
             client_id=self._client,
             consumer_only=True,
             apply_types=False,
@@ -196,9 +198,7 @@ class Kafka:
         await self._producer.send(records)
 
     async def create_topics(self) -> None:
-        step = create_topics(
-            self._bootstrap_servers, self._topics, partitions_max=self._partitions_max
-        )
+        step = create_topics(self._brokers, self._topics, partitions_max=self._partitions_max)
         await finish_despite_cancel(step)
 
     async def end_offset(self, event: type[Message]) -> int:
@@ -218,7 +218,7 @@ class Kafka:
         """Whether a group that consumes this type of event alone has processed all that were
         published before a moment."""
         consumer = self._consumer()
-        admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap_servers)
+        admin = AIOKafkaAdminClient(**self._brokers.options())
         try:
             if (cluster := await self._producer.cluster()) is None:
                 raise Unavailable("kafka")
@@ -243,7 +243,7 @@ class Kafka:
 
     def _consumer(self) -> AIOKafkaConsumer:
         return AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap_servers,
+            **self._brokers.options(),
             client_id=self._client,
             auto_offset_reset="earliest",
             enable_auto_commit=False,
@@ -259,6 +259,7 @@ class Kafka:
         checks = 0
         while True:
             await asyncio.sleep(HEARTBEAT_INTERVAL_S)
+            self._brokers.reload()
             cluster = await self._producer.cluster()
             if cluster is None:
                 self.health.unavailable.add("kafka")

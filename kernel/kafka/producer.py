@@ -16,6 +16,7 @@ from contracts.kernel.v1.outbox_pb2 import Outgoing
 from kernel import metrics
 from kernel.batch_pacer import EXPRESS_BUSY_PER_S, BatchPacer
 from kernel.errors import Unavailable
+from kernel.kafka.brokers import Brokers
 from kernel.kafka.cancellation import finish_despite_cancel
 from kernel.kafka.pending_sends import PartitionRecords, PendingSend, fill_batch
 from kernel.kafka.topics import RECORD_BYTES_MAX
@@ -40,8 +41,8 @@ class BatchingProducer:
     leader delays no other.
     """
 
-    def __init__(self, bootstrap_servers: str, client: str, prefix: str) -> None:
-        self._bootstrap_servers = bootstrap_servers
+    def __init__(self, bootstrap_servers: str | Brokers, client: str, prefix: str) -> None:
+        self._brokers = Brokers.of(bootstrap_servers)
         self._client = client
         self._prefix = prefix
         self._producer: AIOKafkaProducer | None = None
@@ -66,7 +67,7 @@ class BatchingProducer:
 
     async def _new_producer(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap_servers,
+            **self._brokers.options(),
             client_id=self._client,
             enable_idempotence=True,
             acks="all",

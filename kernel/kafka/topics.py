@@ -7,6 +7,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from contracts.options.v1.options_pb2 import Topic
 from kernel.errors import Unavailable
+from kernel.kafka.brokers import Brokers
 from kernel.topics import DLQ_SUFFIX
 
 RECORD_BYTES_MAX = 2 * 1024 * 1024  # twice the default: dead-lettering adds headers
@@ -16,20 +17,18 @@ DEAD_LETTER_RETENTION_MS = str(30 * 24 * 3600 * 1000)
 
 
 async def create_topics(
-    bootstrap_servers: str, topics: Mapping[str, Topic], *, partitions_max: int
+    brokers: Brokers, topics: Mapping[str, Topic], *, partitions_max: int
 ) -> None:
     """Create the missing topics and their dead-letter topics."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+    admin = AIOKafkaAdminClient(**brokers.options())
     try:
         await admin.start()
-        brokers = len((await admin.describe_cluster())["brokers"])
+        count = len((await admin.describe_cluster())["brokers"])
         existing = set(await admin.list_topics())
         new = [
             new
             for name, topic in topics.items()
-            for new in new_topics(
-                name, topic, min(topic.partitions, partitions_max), brokers=brokers
-            )
+            for new in new_topics(name, topic, min(topic.partitions, partitions_max), brokers=count)
         ]
         response = await admin.create_topics([topic for topic in new if topic.name not in existing])
         for name, code, *_ in response.topic_errors:  # aiokafka raises no error here

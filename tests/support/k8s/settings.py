@@ -40,6 +40,10 @@ DOCUMENTED: dict[str, dict[str, str]] = {
         "password": "password",
     },
     "obm-tls": {"tls.crt": "", "tls.key": ""},
+    # Made by the operators of Kafka and PostgreSQL.
+    "obm-cluster-ca-cert": {"ca.crt": ""},
+    "obm-services": {"user.crt": "", "user.key": ""},
+    "obm-db-ca": {"ca.crt": ""},
     "obm-tls-partner": {"tls.crt": "", "tls.key": ""},
     **{
         f"obm-{name}": {
@@ -139,6 +143,7 @@ def setting_faults(manifests: Sequence[Manifest]) -> Iterator[str]:
             yield f"{name_of(workload)}: does not start: {error}"
         else:
             yield from _listen_faults(workload, settings)
+            yield from _file_faults(workload, variables)
             yield from _address_faults(workload, settings, manifests)
 
 
@@ -157,6 +162,10 @@ def _unknown_references(manifests: Sequence[Manifest]) -> Iterator[str]:
 def _volumes_of(workload: Manifest) -> Iterator[tuple[str, str]]:
     """Kind and name of what is mounted."""
     for volume in pod_of(workload)["spec"].get("volumes", []):
+        for source in volume.get("projected", {}).get("sources", []):
+            yield from (
+                (kind, source[field]["name"]) for field, kind, _ in VOLUMES if field in source
+            )
         for field, kind, key in VOLUMES:
             if field in volume:
                 yield kind, volume[field][key]
@@ -177,6 +186,15 @@ def _listen_faults(workload: Manifest, settings: Settings) -> Iterator[str]:
     if listens != ports:
         where = f"{sorted(listens)}, but its ports are {sorted(ports)}"
         yield f"{name_of(workload)}: listens on {where}"
+
+
+def _file_faults(workload: Manifest, variables: Mapping[str, str]) -> Iterator[str]:
+    """A file that a setting of the service names is mounted."""
+    [main] = [one for one in containers_of(workload) if one.spec["name"] == "obm" and not one.init]
+    mounts = tuple(f"{one['mountPath']}/" for one in main.spec["volumeMounts"])
+    for name in sorted(names_of(workload["metadata"]["name"]) & variables.keys()):
+        if variables[name].startswith("/") and not variables[name].startswith(mounts):
+            yield f"{name_of(workload)}: {name} is not mounted"
 
 
 def _address_faults(

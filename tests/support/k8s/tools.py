@@ -22,7 +22,7 @@ LOCK = ROOT / "requirements/k8s.txt"
 KUSTOMIZE_MODULE = "sigs.k8s.io/kustomize/kustomize/v5@v5.8.1"
 # Where modules have the CustomResourceDefinitions that the manifests use.
 CRDS_OF = {
-    "github.com/kedacore/keda/v2@v2.21.0": "config/crd/bases/keda.sh_scaledobjects.yaml",
+    "github.com/kedacore/keda/v2@v2.21.0": "config/crd/bases/keda.sh_*.yaml",
     "sigs.k8s.io/gateway-api@v1.6.3": "config/crd/standard/gateway.networking.k8s.io_*.yaml",
     "github.com/prometheus-operator/prometheus-operator@v0.85.0": (
         "example/prometheus-operator-crd/monitoring.coreos.com_p*.yaml"
@@ -49,7 +49,8 @@ def main() -> None:
 
 
 def versions() -> str:
-    return "\n".join((KUSTOMIZE_MODULE, *CRDS_OF, KUBERNETES, LOCK.read_text()))
+    crds = (f"{module} {pattern}" for module, pattern in CRDS_OF.items())
+    return "\n".join((KUSTOMIZE_MODULE, *crds, KUBERNETES, LOCK.read_text()))
 
 
 def find_go() -> str | None:

@@ -90,6 +90,9 @@ BROKEN_SETTINGS: dict[str, Break] = {
     "listens on [8032, 8044], but its ports are [8032]": lambda main, _pod, _all: main[
         "ports"
     ].pop(),
+    "Deployment delivery: OBM_KAFKA_CA_FILE is not mounted": lambda _main, _pod, every: settings(
+        every
+    ).update(OBM_KAFKA_CA_FILE="/etc/obm/kafka/ca.crt"),
     "no Service delivery has port 8039": lambda _main, _pod, every: settings(every).update(
         DELIVERY_RPC_ADDRESS="delivery:8039"
     ),

@@ -10,12 +10,14 @@ import pytest
 
 from contracts.events.v1.events_service_pb2 import (
     EventFilter,
+    ListEmailsRequest,
     StreamEventsRequest,
     StreamEventsResponse,
 )
 from kernel.ids import uuid7_text
 from kernel.rpc import RpcError
 from services.events.api import event_feed, event_streams
+from services.events.api.event_feed import CATCH_UPS_MAX
 from tests.support.events import WITHIN_S, Running, ScenarioRunner, run_scenario, until
 from tests.support.message_events import MessageEvents
 
@@ -113,6 +115,43 @@ async def until_polled_twice(events: Running) -> None:
     [(first,)] = events.rows("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
     polled = "SELECT pg_current_xact_id()::text::bigint"
     await until(lambda: events.rows(polled)[0][0] > first + 100)
+
+
+def test_streams_that_catch_up_leave_connections_for_lists(
+    run_scenario: ScenarioRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an outage, all clients connect again at once."""
+    reading: list[int] = [0]
+    released, load = asyncio.Event(), event_feed.load_events
+
+    async def held(*given: Any, **more: Any) -> Any:  # noqa: ANN401 - of load_events
+        reading.append(reading[-1] + 1)
+        await released.wait()
+        found = await load(*given, **more)
+        reading.append(reading[-1] - 1)
+        return found
+
+    async def scenario(events: Running) -> None:
+        message = MessageEvents()
+        await events.publish(*message.delivered())
+        await events.wait_recorded(message, 5)
+        monkeypatch.setattr(event_streams, "load_events", held)
+        streams = [catch_up(events, message) for _ in range(8)]
+        caught_up = asyncio.gather(*streams)
+        await until(lambda: reading[-1] == CATCH_UPS_MAX)
+        listed = ListEmailsRequest(tenant_id=message.tenant_id, limit=1)
+        for _ in streams:  # however many read by now
+            assert len((await events.call(events.stub.ListEmails, listed)).emails) == 1
+        released.set()
+        assert await caught_up == [delivered(message)] * len(streams)
+        assert max(reading) == CATCH_UPS_MAX
+
+    run_scenario(scenario)
+
+
+async def catch_up(events: Running, message: MessageEvents) -> list[str]:
+    async with stream(events, tenant_id=message.tenant_id, after=FIRST) as reader:
+        return await reader.read_until(2)
 
 
 def test_an_account_and_filters_select_the_events(run_scenario: ScenarioRunner) -> None:

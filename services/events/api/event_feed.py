@@ -24,6 +24,7 @@ from services.events.store import feed, lists
 POLL_S = 0.2
 EVENTS_MAX = 1_000  # that are read at once
 BACKLOG_MAX = 1_000  # events that a stream has not sent yet
+CATCH_UPS_MAX = 2  # streams that read at a time: lists need connections of the same pool
 SLOW, SHUTDOWN = "slow", "shutdown"  # why a stream ends
 
 
@@ -72,7 +73,8 @@ class Subscription:
 
 class EventFeed:
     """One query for all streams, and none without a stream. bound: the streams that are up to date
-    have all events with positions below it."""
+    have all events with positions below it. catching_up: held while a stream reads a page of
+    earlier ones."""
 
     def __init__(self, database: Database, health: DependencyHealth) -> None:
         self._database = database
@@ -84,6 +86,7 @@ class EventFeed:
         self._polling = asyncio.Lock()
         self._is_closed = False
         self.bound = NIL
+        self.catching_up = asyncio.Semaphore(CATCH_UPS_MAX)
 
     async def run(self) -> None:
         """A loop."""

@@ -55,7 +55,10 @@ class EventStreamRpcs:
     ) -> AsyncIterator[tuple[UUID, StreamEventsResponse]]:
         """With the position from which the stream goes on."""
         while low < (high := self.feed.bound):
-            async with self.tenant_database.transaction(**owner._asdict()) as tx:
+            async with (
+                self.feed.catching_up,
+                self.tenant_database.transaction(**owner._asdict()) as tx,
+            ):
                 found = await load_events(tx, [owner], low=low, high=high)
             for one in found:
                 if one.is_for(owner, event_filter):

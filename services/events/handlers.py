@@ -26,7 +26,6 @@ from services.events.domain.log_event import (
     EventKind,
     LogEvent,
     StatusRank,
-    is_logged,
     is_scheduled,
     log_event_of,
 )
@@ -48,7 +47,7 @@ from services.events.store.days import LogDayPartitions
 from services.events.store.emails import NewEmail
 from services.events.store.webhook_deliveries import NewWebhookDelivery
 
-LOGGED, REPEAT, TOO_OLD = Emit(), Drop("repeat"), Drop("too old")
+LOGGED, REPEAT, TOO_OLD, NOBODYS = Emit(), Drop("repeat"), Drop("too old"), Drop("nobody's")
 
 
 async def on_owner(batch: Sequence[Message], tx: Transaction) -> list[HandlerResult]:
@@ -95,16 +94,11 @@ class Handlers:
         dropped = await self._dropped_subjects(
             tx, {log_event.subject_id for log_event in log_events if log_event.email_id}
         )
-        dropped |= {one.subject_id for one in log_events if not is_logged(one)}
-        live = [
-            log_event
-            for log_event in log_events
-            if log_event.email_id and log_event.subject_id not in dropped
-        ]
-        recorded, new_rows = await record_all(tx, live, accounts=accounts_of(log_events))
+        owned = [one for one in log_events if one.tenant_id]
+        live = [one for one in owned if one.email_id and one.subject_id not in dropped]
+        recorded, new_rows = await record_all(tx, live, accounts=accounts_of(owned))
         entries = recorded.entries + await new_endpoint_entries(
-            tx,
-            [log_event for log_event in log_events if not log_event.email_id],
+            tx, [one for one in owned if not one.email_id]
         )
         positions = log.positions_of(entries)
         deliveries, attempts = self._plan_deliveries(
@@ -195,6 +189,8 @@ def result_for(
 ) -> HandlerResult:
     if log_event.event_id in new:
         return LOGGED
+    if not log_event.tenant_id:
+        return NOBODYS
     return TOO_OLD if log_event.subject_id in dropped else REPEAT
 
 

@@ -1,12 +1,16 @@
-"""Webhooks about what belongs to tenants and accounts beside their mail: keys."""
+"""Webhooks about what belongs to tenants and accounts beside their mail: keys and dedicated IPs."""
+
+from typing import Any
 
 import pytest
+from google.protobuf.message import Message
 
 from contracts.ingest.v1.events_pb2 import ApiKeyRotated
+from contracts.router.v1.policies_pb2 import ListingChanged, WarmupChanged
 from kernel.ids import uuid7_text
 from tests.integration.test_events_account_webhooks import Account
 from tests.support.events import Running, ScenarioRunner, run_scenario, until
-from tests.support.receiver import receiving
+from tests.support.receiver import Receiver, receiving
 
 __all__ = ["run_scenario"]
 
@@ -45,3 +49,76 @@ def test_the_rotation_of_a_key_is_delivered_to_its_owner_alone(
             )  # fmt: skip
 
     run_scenario(scenario)
+
+
+SHARED = WarmupChanged(
+    scope="warmup/x", egress_id="01a21f53-9e27-7000-9aa0-821cb95b7018", version=1, change="advanced"
+)
+
+
+def ip_events(mine: dict[str, Any]) -> list[Message]:
+    """Of a source of mine; and of one that nobody owns."""
+    source = mine["egress_id"]
+    warmups = [
+        WarmupChanged(
+            scope=f"warmup/{source}", version=version, change=change, stage=version, per_day=200,
+            status="ramping", ramp="sparkpost", **mine,
+        )
+        for version, change in enumerate(("advanced", "held", "lowered"), 1)
+    ]  # fmt: skip
+    listings = [
+        ListingChanged(
+            zone="zen.example", version=version, listed=listed, confirmed=confirmed, suspends=True,
+            **(mine if listed else {**mine, "tenant_id": ""}),
+        )
+        for version, listed, confirmed in ((4, True, False), (5, True, True), (6, False, False))
+    ]  # fmt: skip
+    return [SHARED, *warmups, *listings]
+
+
+def test_what_happens_to_a_dedicated_ip_is_delivered_to_its_owner_once(
+    run_scenario: ScenarioRunner,
+) -> None:
+    async def scenario(events: Running) -> None:
+        account, other = await Account(events).publish(), await Account(events).publish()
+        tenant = account.tenants[0]
+        mine: dict[str, Any] = {
+            "egress_id": uuid7_text(), "account_id": account.id, "tenant_id": tenant,
+            "pool_id": uuid7_text(), "addresses": ["192.0.2.7"],
+        }  # fmt: skip
+        async with receiving() as receiver:
+            await account.create(receiver.url + "/account")
+            await account.create(receiver.url + "/tenant", tenant=tenant)
+            await other.create(receiver.url + "/other")
+            for _ in range(2):  # as after offsets are set back
+                await events.publish(*ip_events(mine))
+            expected = ["ip.listed", "ip.warmup_advanced", "ip.warmup_regressed"]
+            await until(lambda: types_at(receiver, "/tenant") == expected)
+            await until(lambda: types_at(receiver, "/account") == ["ip.delisted", *expected])
+            last = WarmupChanged(scope="warmup/x", version=9, change="finished", **mine)
+            await events.publish(*ip_events(mine), last)
+            await until(lambda: "ip.warmup_finished" in types_at(receiver, "/account"))
+            assert len(receiver.at("/account")) == len(expected) + 2
+            assert receiver.at("/other") == []
+            check_bodies({one.json["type"]: one.json for one in receiver.at("/account")}, mine)
+            stored = "SELECT FROM events.unpartitioned_log WHERE subject_id = %s"
+            assert events.rows(stored, (SHARED.egress_id,)) == []
+
+    run_scenario(scenario)
+
+
+def check_bodies(bodies: dict[str, Any], mine: dict[str, Any]) -> None:
+    assert bodies["ip.warmup_advanced"]["tenant_id"] == mine["tenant_id"]
+    assert bodies["ip.delisted"]["tenant_id"] is None
+    assert bodies["ip.warmup_advanced"]["data"] == {
+        "id": mine["egress_id"], "addresses": ["192.0.2.7"], "pool_id": mine["pool_id"],
+        "account_id": mine["account_id"], "changed_at": "1970-01-01T00:00:00.000Z", "site": None,
+        "status": "ramping", "ramp": "sparkpost", "stage": 2, "allowance_today": 200,
+        "reason": None,
+    }  # fmt: skip
+    assert bodies["ip.listed"]["data"]["zone"] == "zen.example"
+    assert bodies["ip.listed"]["data"]["suspends"]
+
+
+def types_at(receiver: Receiver, path: str) -> list[str]:
+    return sorted(one.json["type"] for one in receiver.at(path))

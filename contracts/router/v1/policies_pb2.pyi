@@ -46,6 +46,10 @@ class WarmupChanged(_message.Message):
     STAGE_BEGAN_AT_FIELD_NUMBER: _builtins.int
     LOWERED_AT_FIELD_NUMBER: _builtins.int
     LAST_USED_AT_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    POOL_ID_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
     scope: _builtins.str
     """warmup/<egress source>, or egress_site/<egress source>/<site>"""
     version: _builtins.int
@@ -72,6 +76,12 @@ class WarmupChanged(_message.Message):
     """ramping, paused or finished"""
     volume: _builtins.int
     """the most that was delivered in one of the latest days"""
+    account_id: _builtins.str
+    """Those that alone send through the pool of the source; empty if there are several, and for the
+    default pool.
+    """
+    tenant_id: _builtins.str
+    pool_id: _builtins.str
     @_builtins.property
     def changed_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -86,6 +96,8 @@ class WarmupChanged(_message.Message):
     def last_used_at(self) -> _timestamp_pb2.Timestamp:
         """unset: never"""
 
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -108,10 +120,14 @@ class WarmupChanged(_message.Message):
         stage_began_at: _timestamp_pb2.Timestamp | None = ...,
         lowered_at: _timestamp_pb2.Timestamp | None = ...,
         last_used_at: _timestamp_pb2.Timestamp | None = ...,
+        account_id: _builtins.str = ...,
+        tenant_id: _builtins.str = ...,
+        pool_id: _builtins.str = ...,
+        addresses: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at", "day_began_at", b"day_began_at", "last_used_at", b"last_used_at", "lowered_at", b"lowered_at", "stage_began_at", b"stage_began_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "changed_at", b"changed_at", "day_began_at", b"day_began_at", "delivered", b"delivered", "egress_id", b"egress_id", "growth", b"growth", "last_used_at", b"last_used_at", "lowered_at", b"lowered_at", "per_day", b"per_day", "ramp", b"ramp", "reason", b"reason", "scope", b"scope", "site", b"site", "stage", b"stage", "stage_began_at", b"stage_began_at", "status", b"status", "used", b"used", "version", b"version", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "addresses", b"addresses", "change", b"change", "changed_at", b"changed_at", "day_began_at", b"day_began_at", "delivered", b"delivered", "egress_id", b"egress_id", "growth", b"growth", "last_used_at", b"last_used_at", "lowered_at", b"lowered_at", "per_day", b"per_day", "pool_id", b"pool_id", "ramp", b"ramp", "reason", b"reason", "scope", b"scope", "site", b"site", "stage", b"stage", "stage_began_at", b"stage_began_at", "status", b"status", "tenant_id", b"tenant_id", "used", b"used", "version", b"version", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -285,6 +301,11 @@ class ListingChanged(_message.Message):
     LISTED_FIELD_NUMBER: _builtins.int
     SUSPENDS_FIELD_NUMBER: _builtins.int
     CHANGED_AT_FIELD_NUMBER: _builtins.int
+    CONFIRMED_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    POOL_ID_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
     egress_id: _builtins.str
     zone: _builtins.str
     """of the DNSBL"""
@@ -293,8 +314,16 @@ class ListingChanged(_message.Message):
     listed: _builtins.bool
     suspends: _builtins.bool
     """the source sends nothing until it is listed no longer"""
+    confirmed: _builtins.bool
+    """it was listed before"""
+    account_id: _builtins.str
+    """see WarmupChanged"""
+    tenant_id: _builtins.str
+    pool_id: _builtins.str
     @_builtins.property
     def changed_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -304,10 +333,15 @@ class ListingChanged(_message.Message):
         listed: _builtins.bool = ...,
         suspends: _builtins.bool = ...,
         changed_at: _timestamp_pb2.Timestamp | None = ...,
+        confirmed: _builtins.bool = ...,
+        account_id: _builtins.str = ...,
+        tenant_id: _builtins.str = ...,
+        pool_id: _builtins.str = ...,
+        addresses: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at", "egress_id", b"egress_id", "listed", b"listed", "suspends", b"suspends", "version", b"version", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "addresses", b"addresses", "changed_at", b"changed_at", "confirmed", b"confirmed", "egress_id", b"egress_id", "listed", b"listed", "pool_id", b"pool_id", "suspends", b"suspends", "tenant_id", b"tenant_id", "version", b"version", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

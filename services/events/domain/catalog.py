@@ -4,10 +4,7 @@ The data of an event has its own recipient and the To field, so it never reveals
 recipient.
 """
 
-from collections.abc import Callable
 from typing import Any
-
-from google.protobuf.message import Message
 
 from contracts.delivery.v1.events_pb2 import (
     AttemptOutcome,
@@ -21,14 +18,10 @@ from contracts.events.v1.events_pb2 import (
     MachineCertainty,
     MessageOpened,
     RecipientUnsubscribed,
-    ReportReady,
     TrackingHit,
-    UsageThresholdReached,
     WebhookDisabled,
 )
 from contracts.ingest.v1.events_pb2 import (
-    ApiKeyRotated,
-    DomainChanged,
     MessageAccepted,
     RecipientType,
 )
@@ -41,22 +34,17 @@ from contracts.router.v1.events_pb2 import (
     DeliveryAssigned,
     MessageClosed,
     MessageDelayed,
-    SuppressionChanged,
 )
-from contracts.router.v1.policies_pb2 import StandingChanged
 from contracts.shield.v1.events_pb2 import MessageScreened, Verdict
 from mail import bounce
 from services.events.domain.log_event import EventKind, LogEvent, StatusRank, is_test
 from services.events.domain.resource_data import (
+    DATA_OF_RESOURCES,
+    RESOURCE_TYPES,
+    TYPES_OF_RESOURCES,
     EventData,
-    api_key_data,
-    domain_data,
     format_time_ms,
     milliseconds_of,
-    report_data,
-    standing_data,
-    suppression_data,
-    usage_data,
 )
 
 CLOSED_TYPES = {
@@ -98,24 +86,11 @@ RECIPIENT_TYPES = {
 }
 # The types that an endpoint can subscribe to: only those that are emitted, so that no client waits
 # for an event that never occurs.
-DOMAIN_TYPES = frozenset(
-    f"domain.{change}"
-    for change in ("created", "updated", "verified", "failed", "paused", "resumed", "deleted")
-)
-SUPPRESSION_TYPES = frozenset({"suppression.added", "suppression.removed"})
-TENANT_TYPES = {
-    "good": "tenant.resumed",
-    "warned": "tenant.warned",
-    "broadcasts_paused": "tenant.paused",
-    "paused": "tenant.paused",
-}
 EVENT_TYPES = frozenset(
     {
         *CLOSED_TYPES.values(),
         *PUBLIC_TYPES.values(),
-        *DOMAIN_TYPES,
-        *SUPPRESSION_TYPES,
-        *TENANT_TYPES.values(),
+        *RESOURCE_TYPES,
         "email.scheduled",
     }
 )
@@ -125,13 +100,8 @@ def event_type_of(log_event: LogEvent, *, is_public: bool) -> str:
     """The type of an event in the timeline and in webhooks."""
     if isinstance(log_event.payload, MessageClosed):
         return CLOSED_TYPES.get(log_event.payload.state, "email.failed")
-    if isinstance(log_event.payload, DomainChanged):
-        known = log_event.payload.type in DOMAIN_TYPES  # a newer version of ingest may have more
-        return log_event.payload.type if known else "domain.updated"
-    if isinstance(log_event.payload, SuppressionChanged):
-        return f"suppression.{log_event.payload.change}"
-    if isinstance(log_event.payload, StandingChanged):
-        return TENANT_TYPES.get(log_event.payload.standing, "tenant.warned")
+    if type_of := TYPES_OF_RESOURCES.get(type(log_event.payload)):
+        return type_of(log_event.payload)
     if is_public and log_event.kind == EventKind.ACCEPTED:
         return "email.scheduled" if log_event.rank == StatusRank.SCHEDULED else "email.sent"
     return (
@@ -139,16 +109,6 @@ def event_type_of(log_event: LogEvent, *, is_public: bool) -> str:
         if is_public or log_event.kind > EventKind.CLOSED
         else INTERNAL_TYPES[log_event.kind]
     )
-
-
-DATA_OF_RESOURCES: dict[type[Message], Callable[[Any], EventData]] = {
-    DomainChanged: domain_data,
-    SuppressionChanged: suppression_data,
-    StandingChanged: standing_data,
-    ReportReady: report_data,
-    UsageThresholdReached: usage_data,
-    ApiKeyRotated: api_key_data,
-}
 
 
 def event_data_of(

@@ -22,7 +22,7 @@ from contracts.router.v1.events_pb2 import (
     MessageDelayed,
     SuppressionChanged,
 )
-from contracts.router.v1.policies_pb2 import StandingChanged
+from contracts.router.v1.policies_pb2 import ListingChanged, StandingChanged, WarmupChanged
 from contracts.shield.v1.events_pb2 import VERDICT_HOLD, MessageScreened
 from kernel.topics import event_id
 
@@ -52,6 +52,8 @@ class EventKind(IntEnum):
     REPORT = 17
     USAGE = 18
     API_KEY = 19
+    WARMUP = 20
+    LISTING = 21
 
 
 class StatusRank(IntEnum):
@@ -101,7 +103,8 @@ PARTITIONED_KINDS = frozenset(
 
 
 class LogEvent(NamedTuple):
-    """subject_id: of the message, or of the endpoint, domain, suppression, account or API key.
+    """subject_id: of the message, or of the endpoint, domain, suppression, account, API key or
+    egress source. tenant_id: or the account; empty for what is nobody's and not logged.
     email_id and recipient: empty for all but the first. step: the position among the events of the
     message, in causal order."""
 
@@ -184,6 +187,8 @@ EVENT_CLASSES: dict[EventKind, type[Message]] = {
     EventKind.REPORT: ReportReady,
     EventKind.USAGE: UsageThresholdReached,
     EventKind.API_KEY: ApiKeyRotated,
+    EventKind.WARMUP: WarmupChanged,
+    EventKind.LISTING: ListingChanged,
 }
 ALL_EVENTS = tuple(dict.fromkeys(EVENT_CLASSES.values()))
 
@@ -225,9 +230,10 @@ def suppression_log_event(event: SuppressionChanged, identifier: str) -> LogEven
 
 
 def standing_log_event(event: StandingChanged, identifier: str) -> LogEvent:
-    """Only those of tenants are logged: see `is_logged`."""
+    """Those of sources and domains are nobody's."""
+    tenant_id = event.subject_id if event.subject_kind == "tenant" else ""
     return LogEvent(
-        event, EventKind.STANDING, identifier, event.subject_id, event.subject_id, "", "",
+        event, EventKind.STANDING, identifier, event.subject_id, tenant_id, "", "",
         StatusRank.UNKNOWN, 0,
     )  # fmt: skip
 
@@ -255,6 +261,22 @@ def api_key_log_event(event: ApiKeyRotated, identifier: str) -> LogEvent:
     )  # fmt: skip
 
 
+def warmup_log_event(event: WarmupChanged, identifier: str) -> LogEvent:
+    """A day that ends in the same stage is nobody's."""
+    owner = "" if event.change == "held" else event.tenant_id or event.account_id
+    return LogEvent(
+        event, EventKind.WARMUP, identifier, event.egress_id, owner, "", "", StatusRank.UNKNOWN, 0
+    )
+
+
+def listing_log_event(event: ListingChanged, identifier: str) -> LogEvent:
+    """That it lasts is nobody's."""
+    owner = "" if event.confirmed else event.tenant_id or event.account_id
+    return LogEvent(
+        event, EventKind.LISTING, identifier, event.egress_id, owner, "", "", StatusRank.UNKNOWN, 0
+    )
+
+
 def disabled_log_event(event: WebhookDisabled, identifier: str) -> LogEvent:
     return endpoint_log_event(event, EventKind.WEBHOOK_DISABLED, identifier)
 
@@ -267,16 +289,9 @@ WITHOUT_MESSAGE: dict[type[Message], Callable[[Any, str], LogEvent]] = {
     ReportReady: report_log_event,
     UsageThresholdReached: usage_log_event,
     ApiKeyRotated: api_key_log_event,
+    WarmupChanged: warmup_log_event,
+    ListingChanged: listing_log_event,
 }
-
-
-def is_logged(log_event: LogEvent) -> bool:
-    """Not the standings of sources and domains, and not a link of a message that the log no longer
-    has, by which its recipient unsubscribed."""
-    if log_event.kind == EventKind.UNSUBSCRIBED:
-        return bool(log_event.email_id)
-    event = log_event.payload
-    return not isinstance(event, StandingChanged) or event.subject_kind == "tenant"
 
 
 def is_test(log_event: LogEvent) -> bool:

@@ -1,19 +1,52 @@
-"""The data of the public events that are not of emails: of domains, suppressions, tenants, reports,
-accounts and API keys."""
+"""The types and the data of the public events that are not of emails: of domains, suppressions,
+tenants, reports, accounts, API keys and IPs."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 import msgspec
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from contracts.events.v1.events_pb2 import ReportReady, UsageThresholdReached
 from contracts.ingest.v1.events_pb2 import ApiKeyRotated, DomainChanged
 from contracts.router.v1.events_pb2 import SuppressionChanged
-from contracts.router.v1.policies_pb2 import StandingChanged
+from contracts.router.v1.policies_pb2 import ListingChanged, StandingChanged, WarmupChanged
 from kernel import times
 
 EventData: TypeAlias = dict[str, Any]
+
+DOMAIN_TYPES = frozenset(
+    f"domain.{change}"
+    for change in ("created", "updated", "verified", "failed", "paused", "resumed", "deleted")
+)
+SUPPRESSION_TYPES = frozenset({"suppression.added", "suppression.removed"})
+TENANT_TYPES = {
+    "good": "tenant.resumed",
+    "warned": "tenant.warned",
+    "broadcasts_paused": "tenant.paused",
+    "paused": "tenant.paused",
+}
+WARMUP_TYPES = {
+    "started": "ip.warmup_started",
+    "advanced": "ip.warmup_advanced",
+    "lowered": "ip.warmup_regressed",
+    "decayed": "ip.warmup_regressed",
+    "paused": "ip.warmup_paused",
+    "resumed": "ip.warmup_resumed",
+    "finished": "ip.warmup_finished",
+}
+LISTING_TYPES = {True: "ip.listed", False: "ip.delisted"}
+RESOURCE_TYPES = frozenset(
+    {
+        *DOMAIN_TYPES,
+        *SUPPRESSION_TYPES,
+        *TENANT_TYPES.values(),
+        *WARMUP_TYPES.values(),
+        *LISTING_TYPES.values(),
+    }
+)
 
 
 def domain_data(event: DomainChanged) -> EventData:
@@ -95,6 +128,35 @@ def api_key_data(event: ApiKeyRotated) -> EventData:
     }
 
 
+def warmup_data(event: WarmupChanged) -> EventData:
+    """The names of the API. site: None for all sites. allowance: messages a day; None: no limit."""
+    is_finished = event.status == "finished"
+    return {
+        **_source_data(event),
+        "site": event.site or None,
+        "status": event.status,
+        "ramp": event.ramp,
+        "stage": event.stage + 1,
+        "allowance_today": None if is_finished else event.per_day,
+        "reason": event.reason or None,
+    }
+
+
+def listing_data(event: ListingChanged) -> EventData:
+    """zone: of the DNSBL. suspends: the IP sends nothing meanwhile."""
+    return {**_source_data(event), "zone": event.zone, "suspends": event.listed and event.suspends}
+
+
+def _source_data(event: WarmupChanged | ListingChanged) -> EventData:
+    return {
+        "id": event.egress_id,
+        "addresses": list(event.addresses),
+        "pool_id": event.pool_id,
+        "account_id": event.account_id,
+        "changed_at": format_time_ms(milliseconds_of(event.changed_at)),
+    }
+
+
 def format_time_ms(moment_ms: int) -> str:
     """RFC 3339 in UTC, of Unix milliseconds; a time out of range is clamped."""
     seconds, milliseconds = divmod(min(max(moment_ms, 0), times.LAST_MS), 1000)
@@ -103,3 +165,23 @@ def format_time_ms(moment_ms: int) -> str:
 
 def milliseconds_of(moment: Timestamp) -> int:
     return moment.seconds * 1000 + moment.nanos // 1_000_000
+
+
+# A newer version of another service may have more types.
+TYPES_OF_RESOURCES: dict[type[Message], Callable[[Any], str]] = {
+    DomainChanged: lambda one: one.type if one.type in DOMAIN_TYPES else "domain.updated",
+    SuppressionChanged: lambda one: f"suppression.{one.change}",
+    StandingChanged: lambda one: TENANT_TYPES.get(one.standing, "tenant.warned"),
+    WarmupChanged: lambda one: WARMUP_TYPES.get(one.change, "ip.warmup_advanced"),
+    ListingChanged: lambda one: LISTING_TYPES[one.listed],
+}
+DATA_OF_RESOURCES: dict[type[Message], Callable[[Any], EventData]] = {
+    DomainChanged: domain_data,
+    SuppressionChanged: suppression_data,
+    StandingChanged: standing_data,
+    ReportReady: report_data,
+    UsageThresholdReached: usage_data,
+    ApiKeyRotated: api_key_data,
+    WarmupChanged: warmup_data,
+    ListingChanged: listing_data,
+}

@@ -18,7 +18,9 @@ EventType = Literal[
     "webhook.disabled", "webhook.test", "domain.created", "domain.updated", "domain.verified",
     "domain.failed", "domain.paused", "domain.resumed", "domain.deleted", "suppression.added",
     "suppression.removed", "tenant.warned", "tenant.paused", "tenant.resumed",
-    "report.ready", "usage.threshold", "key.rotated",
+    "report.ready", "usage.threshold", "key.rotated", "ip.warmup_started", "ip.warmup_advanced",
+    "ip.warmup_regressed", "ip.warmup_paused", "ip.warmup_resumed", "ip.warmup_finished",
+    "ip.listed", "ip.delisted",
 ]  # fmt: skip
 Queued = Literal["queued", "scheduled"]
 

@@ -1,7 +1,6 @@
 """Composition root: the only place where router is wired together."""
 
 import socket
-from dataclasses import replace
 from functools import partial
 
 from contracts.delivery.v1.events_pb2 import BounceReceived, ComplaintReceived, DeliveryAttempted
@@ -23,7 +22,7 @@ from services.router.api.policies import StoredPolicies
 from services.router.api.service import RouterServicer
 from services.router.app.policy_services import add_policy_services
 from services.router.app.routing import create_resolver, sandbox_route
-from services.router.app.rules import read_adaptation_rules, read_shaping, read_static_routes
+from services.router.app.rules import adaptation_rules, read_shaping, read_static_routes
 from services.router.app.source_checks import source_check_loops
 from services.router.app.topics import declare_topics
 from services.router.clients.dns import RouteResolver
@@ -99,8 +98,7 @@ class Dependencies(Infrastructure):
         self.directory = TenantDirectory(self.tenants)
         self.mailbox_policies = MailboxPolicies(self.mailboxes)
         self.policies = configured_policies(self.directory, self.shaping, self.mailbox_policies)
-        policy_of = self.directory.reputation_policy_of
-        self.rules = replace(read_adaptation_rules(settings), policy_of=policy_of)
+        self.rules = adaptation_rules(settings, self.tenants, self.directory)
         self.sandbox = sandbox_route(settings)
         self.resolver = create_resolver(settings)
         self.routes = RouteResolver(

@@ -1,11 +1,16 @@
 """Read the files of rules: the engine's own, and those that settings name."""
 
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
+from contracts.ingest.v1.directory_pb2 import Tenant
 from kernel.errors import ConfigError
+from kernel.table import ReplicatedTable
 from services.router.domain.adaptation import AdaptationRules
 from services.router.domain.feedback_rules import parse_complaint_sites, parse_feedback_rules
+from services.router.domain.policies import TenantDirectory
+from services.router.domain.pool_owners import PoolOwners
 from services.router.domain.ramps import parse_ramps
 from services.router.domain.reputation import ReputationPolicy
 from services.router.domain.routes import StaticRoutes
@@ -30,6 +35,19 @@ def read_static_routes(settings: Settings) -> StaticRoutes:
         return StaticRoutes(read_file(settings.routes_file))
     except (OSError, ValueError) as error:
         raise ConfigError(f"ROUTER_ROUTES_FILE: {error}") from error
+
+
+def adaptation_rules(
+    settings: Settings, tenants: ReplicatedTable[Tenant], directory: TenantDirectory
+) -> AdaptationRules:
+    """With what tenants have chosen. Raises ConfigError."""
+    owners = PoolOwners()
+    tenants.on_change(owners.put)
+    return replace(
+        read_adaptation_rules(settings),
+        policy_of=directory.reputation_policy_of,
+        owner_of=owners.owner_of,
+    )
 
 
 def read_adaptation_rules(settings: Settings) -> AdaptationRules:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from google.protobuf.message import Message
 
+from contracts.router.v1 import policies_pb2 as pb
 from contracts.router.v1.policies_pb2 import PolicyCommand, PolicyEvent, SourceCheck
 from contracts.router.v1.results_pb2 import RESULT_KIND_ATTEMPT, Result
 from services.router.domain import policy_events
@@ -25,6 +26,7 @@ from services.router.domain.message import SANDBOX
 from services.router.domain.operator_limits import LimitsChanged, OperatorLimits
 from services.router.domain.overrides import Override, OverrideEvent, OverrideSet
 from services.router.domain.policies import PolicySource
+from services.router.domain.pool_owners import PoolOwner
 from services.router.domain.ramps import Ramp
 from services.router.domain.reputation import (
     Reputation,
@@ -50,7 +52,8 @@ class AdaptationRules:
     complaint_domain_sites: of these, those that know senders by a DKIM domain. policy: of tenants
     without one of their own. policy_of: that of a tenant; None: it has none. checks_required: a
     source must pass its self-checks before it sends. listings_suspend: a source in a DNSBL sends
-    nothing. default_ramp: of warmups without another one. static_sites: those of static routes."""
+    nothing. default_ramp: of warmups without another one. static_sites: those of static routes.
+    owner_of: whose a pool is."""
 
     ramps: Mapping[str, Ramp] = field(default_factory=dict)
     feedback: Sequence[FeedbackRule] = ()
@@ -63,6 +66,7 @@ class AdaptationRules:
     listings_suspend: bool = True
     default_ramp: str = ""
     static_sites: Collection[str] = ()
+    owner_of: Callable[[str], PoolOwner] = lambda _: PoolOwner()
 
     def check_site(self, scope: str) -> None:
         """Raises ValueError if the site of a scope that an operator names does not exist: a name
@@ -113,6 +117,8 @@ class AdaptivePolicies:
         self.listings = Listings(suspends=rules.listings_suspend)
         self._alone: frozenset[str] = frozenset()  # sources in warmup without a warm one beside
         self._pools: dict[str, list[str]] = {}
+        self._sources: dict[str, EgressSource] = {}
+        self._owner_of = rules.owner_of
         self._overflow_pools: Mapping[str, str] = {}
         self._events: list[Message] = []
         self._counts_saved_s = 0.0
@@ -167,9 +173,9 @@ class AdaptivePolicies:
         self._pools, self._overflow_pools = {}, overflow_pools or {}
         for one in listed:
             self._pools.setdefault(one.pool_id, []).append(one.egress_id)
-        egress_ids = {one.egress_id for one in listed}
-        self.warmups.retain(egress_ids)
-        self.listings.retain(egress_ids)
+        self._sources = {one.egress_id: one for one in listed}
+        self.warmups.retain(self._sources.keys())
+        self.listings.retain(self._sources.keys())
         self.checks.replace_sources(listed)
         self._find_alone()
 
@@ -224,6 +230,10 @@ class AdaptivePolicies:
             return self.execute(command, now_s)
         return False
 
+    def knows_source_of(self, command: PolicyCommand) -> bool:
+        """A source is added with the command that starts its warmup."""
+        return not command.HasField("warmup") or command.warmup.egress_id in self._sources
+
     def execute(self, command: PolicyCommand, now_s: float) -> bool:
         """True if a limit has risen or a suspension has ended. Raises ValueError with the reason
         why the command does not apply."""
@@ -262,7 +272,7 @@ class AdaptivePolicies:
             at_s = unix_s(found.checked_at)
             listing = self.listings.record(found.egress_id, one.zone, listed=one.listed, at_s=at_s)
             if listing:
-                self._events.append(policy_events.listing_changed(listing))
+                self._add_source_event(policy_events.listing_changed(listing))
                 rises = rises or not (listing.listed and listing.suspends)
         return rises
 
@@ -287,9 +297,15 @@ class AdaptivePolicies:
         for event in events:
             state = self.warmups.state_of(event.egress_id, event.site)
             if state:
-                self._events.append(policy_events.warmup_changed(event, state))
+                self._add_source_event(policy_events.warmup_changed(event, state))
             rises = rises or event.change in RAISING
         return rises
+
+    def _add_source_event(self, event: pb.WarmupChanged | pb.ListingChanged) -> None:
+        if source := self._sources.get(event.egress_id):
+            owner = self._owner_of(source.pool_id)
+            policy_events.set_source(event, source, owner)
+        self._events.append(event)
 
     def _add_overrides(self, events: Iterable[OverrideEvent]) -> None:
         self._events += map(policy_events.override_event, events)

@@ -13,13 +13,14 @@ CONFIRMED_S = LISTED_S / 2  # how long a check that finds the same is no event
 
 class ListingChanged(NamedTuple):
     """A check has found an egress source in a DNSBL, or no longer. suspends: mail from a listed
-    source would be refused widely, so that it waits."""
+    source would be refused widely, so that it waits. confirmed: it was listed before."""
 
     egress_id: str
     zone: str
     listed: bool
     suspends: bool
     at_s: float
+    confirmed: bool = False
 
 
 class Listings:
@@ -50,7 +51,8 @@ class Listings:
         is_fresh = known is not None and at_s - known.at_s < CONFIRMED_S
         if known and listed and is_fresh and known.suspends == self._suspends:
             return None
-        event = ListingChanged(egress_id, zone, listed, self._suspends, at_s)
+        confirmed = known is not None and listed
+        event = ListingChanged(egress_id, zone, listed, self._suspends, at_s, confirmed)
         self.apply(event)
         return event
 

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from contracts.router.v1 import policies_pb2 as pb
+from services.router.domain.egress import EgressSource
 from services.router.domain.events import timestamp, unix_s
 from services.router.domain.feedback_rules import Action
 from services.router.domain.ledger import Scope, ScopeKind
@@ -24,6 +25,7 @@ from services.router.domain.overrides import (
     OverrideSet,
 )
 from services.router.domain.policies import egress_site_scope
+from services.router.domain.pool_owners import PoolOwner
 from services.router.domain.reputation import Standing, StandingChanged, Subject, SubjectKind
 from services.router.domain.source_checks import Check, CheckResult, Outcome, SourceChecked
 from services.router.domain.warmup import Status, Warmup, WarmupChanged
@@ -207,12 +209,24 @@ def listing_changed(event: ListingChanged) -> pb.ListingChanged:
         listed=event.listed,
         suspends=event.suspends,
         changed_at=timestamp(event.at_s),
+        confirmed=event.confirmed,
     )
 
 
 def listing_of(event: pb.ListingChanged) -> ListingChanged:
-    at_s = unix_s(event.changed_at)
-    return ListingChanged(event.egress_id, event.zone, event.listed, event.suspends, at_s)
+    return ListingChanged(
+        event.egress_id, event.zone, event.listed, event.suspends, unix_s(event.changed_at),
+        event.confirmed,
+    )  # fmt: skip
+
+
+def set_source(
+    event: pb.WarmupChanged | pb.ListingChanged, source: EgressSource, owner: PoolOwner
+) -> None:
+    """Whose source it is, as it is now."""
+    event.account_id, event.tenant_id = owner
+    event.pool_id = source.pool_id
+    event.addresses.extend(filter(None, (source.source_ip, source.source_ipv6)))
 
 
 def source_checked(event: SourceChecked) -> pb.SourceChecked:

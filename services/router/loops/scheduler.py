@@ -3,7 +3,7 @@
 The cell decides; the scheduler is its lease, transaction, publishing and rhythm.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from contracts.ingest.v1.events_pb2 import PRIORITY_BULK
 from contracts.router.v1.events_pb2 import DeliveryAssigned
+from contracts.router.v1.policies_pb2 import PolicyCommand
 from contracts.router.v1.results_pb2 import Results
 from kernel import clock, metrics
 from kernel.database import Transaction
@@ -186,8 +187,8 @@ class Scheduler:
             limit=self._batch.queues_max(self._config.queues_max),
             after_tenant=self._after_tenant,
         )
-        await self._read_sources(tx, cell, now_s=snapshot.now_s)
         received = snapshot.results
+        await self._read_sources(tx, cell, received.commands, now_s=snapshot.now_s)
         refunded = [*earlier.results, *received.results]
         await self._load_counters(tx, cell, cell.unloaded(snapshot.active, refunded))
         if is_new:
@@ -228,9 +229,12 @@ class Scheduler:
             raise Fenced(self._lease.name)
         self._cell = cell
 
-    async def _read_sources(self, tx: Transaction, cell: Cell, *, now_s: float) -> None:
-        is_new = self._cell is None
-        if is_new or clock.monotonic_s() - self._sources_read_at_s > SOURCES_INTERVAL_S:
+    async def _read_sources(
+        self, tx: Transaction, cell: Cell, commands: Iterable[PolicyCommand], *, now_s: float
+    ) -> None:
+        is_due = clock.monotonic_s() - self._sources_read_at_s > SOURCES_INTERVAL_S
+        is_known = self._cell is not None and all(map(cell.adaptive.knows_source_of, commands))
+        if is_due or not is_known:
             sources = await directory.load_cell_sources(tx)
             cell.replace_sources(sources, await directory.load_overflow_pools(tx), now_s=now_s)
             self._sources_read_at_s = clock.monotonic_s()

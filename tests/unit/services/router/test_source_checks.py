@@ -116,8 +116,12 @@ def test_a_listing_is_confirmed_before_it_would_end_and_not_every_hour() -> None
     found = [
         listings.record("e1", "zen.example", listed=True, at_s=hour * HOUR_S) for hour in range(49)
     ]
-    assert [hour for hour, one in enumerate(found) if one] == [0, 12, 24, 36, 48]
-    assert listings.record("e1", "zen.example", listed=False, at_s=49 * HOUR_S)
+    assert [(hour, one.confirmed) for hour, one in enumerate(found) if one] == [
+        (0, False), (12, True), (24, True), (36, True), (48, True),
+    ]  # fmt: skip
+    delisted = listings.record("e1", "zen.example", listed=False, at_s=49 * HOUR_S)
+    assert delisted
+    assert not delisted.confirmed
     assert listings.record("e1", "zen.example", listed=False, at_s=50 * HOUR_S) is None
 
 
@@ -185,5 +189,5 @@ def test_the_state_follows_from_what_limits_the_source() -> None:
 def test_events_are_read_as_they_were_written() -> None:
     checked = SourceChecked("e1", NOW_S, (MISSING,), NOW_S - 1)
     assert policy_events.source_checked_of(policy_events.source_checked(checked)) == checked
-    listing = ListingChanged("e1", "zen.example", True, False, NOW_S)
+    listing = ListingChanged("e1", "zen.example", True, False, NOW_S, confirmed=True)
     assert policy_events.listing_of(policy_events.listing_changed(listing)) == listing

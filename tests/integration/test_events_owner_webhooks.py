@@ -1,4 +1,5 @@
-"""Webhooks about what belongs to tenants and accounts beside their mail: keys and dedicated IPs."""
+"""Webhooks about what belongs to tenants and accounts beside their mail: keys, dedicated IPs
+and limits."""
 
 from typing import Any
 
@@ -6,7 +7,7 @@ import pytest
 from google.protobuf.message import Message
 
 from contracts.ingest.v1.events_pb2 import ApiKeyRotated
-from contracts.router.v1.policies_pb2 import ListingChanged, WarmupChanged
+from contracts.router.v1.policies_pb2 import LimitReached, ListingChanged, WarmupChanged
 from kernel.ids import uuid7_text
 from tests.integration.test_events_account_webhooks import Account
 from tests.support.events import Running, ScenarioRunner, run_scenario, until
@@ -122,3 +123,37 @@ def check_bodies(bodies: dict[str, Any], mine: dict[str, Any]) -> None:
 
 def types_at(receiver: Receiver, path: str) -> list[str]:
     return sorted(one.json["type"] for one in receiver.at(path))
+
+
+def test_a_limit_that_is_reached_is_delivered_to_its_tenant_and_account_once(
+    run_scenario: ScenarioRunner,
+) -> None:
+    async def scenario(events: Running) -> None:
+        account = await Account(events).publish()
+        tenant, sibling = account.tenants
+        async with receiving() as receiver:
+            await account.create(receiver.url + "/account")
+            for path, one in (("/tenant", tenant), ("/sibling", sibling)):
+                await account.create(receiver.url + path, tenant=one)
+            reached = [
+                LimitReached(
+                    scope=f"tenant/{tenant}", limit="per_day", period=period, tenant_id=tenant,
+                    maximum=500,
+                )
+                for period in (20_000, 20_001)
+            ]  # fmt: skip
+            await events.publish(reached[0], reached[0])
+            await until(lambda: len(receiver.received) == 2)
+            await events.publish(*reached)
+            await until(lambda: len(receiver.received) == 4)
+            assert {path: len(receiver.at(path)) for path in ("/account", "/tenant")} == {
+                "/account": 2, "/tenant": 2,
+            }  # fmt: skip
+            body = receiver.at("/account")[0].json
+            assert (body["type"], body["tenant_id"]) == ("limit.reached", tenant)
+            assert body["data"] == {
+                "scope": f"tenant/{tenant}", "limit": "per_day", "maximum": 500,
+                "reached_at": "1970-01-01T00:00:00.000Z", "resets_at": "1970-01-01T00:00:00.000Z",
+            }  # fmt: skip
+
+    run_scenario(scenario)

@@ -1,5 +1,6 @@
 """Limits that an operator sets by RPC, on real PostgreSQL and Kafka."""
 
+import asyncio
 from collections.abc import Sequence
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -8,11 +9,13 @@ from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_TEMPORARY
 from contracts.ingest.v1.directory_pb2 import Mailbox
 from contracts.ingest.v1.events_pb2 import MessageContext
 from contracts.router.v1.events_pb2 import DeliveryAssigned
-from contracts.router.v1.policies_pb2 import LimitsChanged, PolicyCommand
+from contracts.router.v1.policies_pb2 import LimitReached, LimitsChanged, PolicyCommand
 from contracts.router.v1.policy_service_pb2 import ExecuteRequest, ListLimitsRequest
 from contracts.router.v1.policy_service_pb2_grpc import PolicyServiceStub
 from kernel.rpc import RpcClient
-from tests.support.router import TOKEN, RouterHarness, attempted, screened, until
+from kernel.topics import contract_of
+from tests.support.records import all_of
+from tests.support.router import TOKEN, WITHIN_S, RouterHarness, attempted, screened, until
 from tests.support.stack import harness_fixture
 
 harness = harness_fixture(RouterHarness, scope="function")
@@ -33,6 +36,21 @@ def sent(harness: RouterHarness, contexts: Sequence[MessageContext]) -> list[Del
     return [one for one in found if one.message_id in ids]
 
 
+async def check_reached(harness: RouterHarness) -> None:
+    """The limit is an event, however many ticks there are."""
+    topic = harness.prefix + contract_of(LimitReached.DESCRIPTOR).topic.name
+    reached: list[LimitReached] = []
+    async with asyncio.timeout(WITHIN_S):
+        while not reached:
+            records = await all_of(topic, harness.bootstrap_servers)
+            events = [LimitReached.FromString(one.value or b"") for one in records]
+            reached = [one for one in events if one.tenant_id == harness.tenant_id]
+    assert {(one.scope, one.limit, one.maximum) for one in reached} == {
+        (f"api_key/{KEY}", "per_hour", 2)
+    }
+    assert len(reached) == len({one.period for one in reached})
+
+
 async def test_a_limited_key_waits_in_a_queue_of_its_own_until_the_limit_is_removed(
     harness: RouterHarness,
 ) -> None:
@@ -45,6 +63,7 @@ async def test_a_limited_key_waits_in_a_queue_of_its_own_until_the_limit_is_remo
         await until(lambda: len(sent(harness, free)) == 5 and len(sent(harness, limited)) == 2)
         queues = {harness.row(one.message_id, "queue_id") for one in limited}
         assert queues == {f"{harness.tenant_id}/site-a/key={KEY}"}
+        await check_reached(harness)
 
         first = sent(harness, limited)[0]
         await harness.publish(attempted(first, ATTEMPT_OUTCOME_TEMPORARY, code=450))

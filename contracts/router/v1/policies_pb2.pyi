@@ -478,6 +478,54 @@ class LimitsChanged(_message.Message):
 Global___LimitsChanged: _TypeAlias = LimitsChanged  # noqa: Y015
 
 @_typing.final
+class LimitReached(_message.Message):
+    """Mail of a tenant waits, because it has sent as much as a limit of its own, of an API key or of a
+    mailbox admits in an hour or a day.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCOPE_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    MAXIMUM_FIELD_NUMBER: _builtins.int
+    REACHED_AT_FIELD_NUMBER: _builtins.int
+    RESETS_AT_FIELD_NUMBER: _builtins.int
+    scope: _builtins.str
+    """tenant/<id>, api_key/<id>, mailbox/<id> or tenant_site/<id>/<site>"""
+    limit: _builtins.str
+    """per_hour or per_day"""
+    period: _builtins.int
+    """hours or days since 1970-01-01 in UTC: it is an event once in each"""
+    tenant_id: _builtins.str
+    maximum: _builtins.int
+    @_builtins.property
+    def reached_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def resets_at(self) -> _timestamp_pb2.Timestamp:
+        """when more is admitted"""
+
+    def __init__(
+        self,
+        *,
+        scope: _builtins.str = ...,
+        limit: _builtins.str = ...,
+        period: _builtins.int = ...,
+        tenant_id: _builtins.str = ...,
+        maximum: _builtins.int = ...,
+        reached_at: _timestamp_pb2.Timestamp | None = ...,
+        resets_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reached_at", b"reached_at", "resets_at", b"resets_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "maximum", b"maximum", "period", b"period", "reached_at", b"reached_at", "resets_at", b"resets_at", "scope", b"scope", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LimitReached: _TypeAlias = LimitReached  # noqa: Y015
+
+@_typing.final
 class PolicyEvent(_message.Message):
     """An event as stored."""
 

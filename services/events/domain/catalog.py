@@ -75,6 +75,7 @@ PUBLIC_TYPES = {
     EventKind.REPORT: "report.ready",
     EventKind.USAGE: "usage.threshold",
     EventKind.API_KEY: "key.rotated",
+    EventKind.LIMIT: "limit.reached",
 }
 # Resend's type.
 SUPPRESSED_DATA = {

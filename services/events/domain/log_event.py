@@ -22,7 +22,12 @@ from contracts.router.v1.events_pb2 import (
     MessageDelayed,
     SuppressionChanged,
 )
-from contracts.router.v1.policies_pb2 import ListingChanged, StandingChanged, WarmupChanged
+from contracts.router.v1.policies_pb2 import (
+    LimitReached,
+    ListingChanged,
+    StandingChanged,
+    WarmupChanged,
+)
 from contracts.shield.v1.events_pb2 import VERDICT_HOLD, MessageScreened
 from kernel.topics import event_id
 
@@ -54,6 +59,7 @@ class EventKind(IntEnum):
     API_KEY = 19
     WARMUP = 20
     LISTING = 21
+    LIMIT = 22
 
 
 class StatusRank(IntEnum):
@@ -103,8 +109,8 @@ PARTITIONED_KINDS = frozenset(
 
 
 class LogEvent(NamedTuple):
-    """subject_id: of the message, or of the endpoint, domain, suppression, account, API key or
-    egress source. tenant_id: or the account; empty for what is nobody's and not logged.
+    """subject_id: of the message, or of the endpoint, domain, suppression, account, API key,
+    egress source or tenant. tenant_id: or the account; empty for what is nobody's and not logged.
     email_id and recipient: empty for all but the first. step: the position among the events of the
     message, in causal order."""
 
@@ -189,6 +195,7 @@ EVENT_CLASSES: dict[EventKind, type[Message]] = {
     EventKind.API_KEY: ApiKeyRotated,
     EventKind.WARMUP: WarmupChanged,
     EventKind.LISTING: ListingChanged,
+    EventKind.LIMIT: LimitReached,
 }
 ALL_EVENTS = tuple(dict.fromkeys(EVENT_CLASSES.values()))
 
@@ -277,6 +284,13 @@ def listing_log_event(event: ListingChanged, identifier: str) -> LogEvent:
     )
 
 
+def limit_log_event(event: LimitReached, identifier: str) -> LogEvent:
+    return LogEvent(
+        event, EventKind.LIMIT, identifier, event.tenant_id, event.tenant_id, "", "",
+        StatusRank.UNKNOWN, 0,
+    )  # fmt: skip
+
+
 def disabled_log_event(event: WebhookDisabled, identifier: str) -> LogEvent:
     return endpoint_log_event(event, EventKind.WEBHOOK_DISABLED, identifier)
 
@@ -291,6 +305,7 @@ WITHOUT_MESSAGE: dict[type[Message], Callable[[Any, str], LogEvent]] = {
     ApiKeyRotated: api_key_log_event,
     WarmupChanged: warmup_log_event,
     ListingChanged: listing_log_event,
+    LimitReached: limit_log_event,
 }
 
 

@@ -12,7 +12,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from contracts.events.v1.events_pb2 import ReportReady, UsageThresholdReached
 from contracts.ingest.v1.events_pb2 import ApiKeyRotated, DomainChanged
 from contracts.router.v1.events_pb2 import SuppressionChanged
-from contracts.router.v1.policies_pb2 import ListingChanged, StandingChanged, WarmupChanged
+from contracts.router.v1.policies_pb2 import (
+    LimitReached,
+    ListingChanged,
+    StandingChanged,
+    WarmupChanged,
+)
 from kernel import times
 
 EventData: TypeAlias = dict[str, Any]
@@ -147,6 +152,17 @@ def listing_data(event: ListingChanged) -> EventData:
     return {**_source_data(event), "zone": event.zone, "suspends": event.listed and event.suspends}
 
 
+def limit_data(event: LimitReached) -> EventData:
+    """The names of the API. scope: its kind and id."""
+    return {
+        "scope": event.scope,
+        "limit": event.limit,
+        "maximum": event.maximum,
+        "reached_at": format_time_ms(milliseconds_of(event.reached_at)),
+        "resets_at": format_time_ms(milliseconds_of(event.resets_at)),
+    }
+
+
 def _source_data(event: WarmupChanged | ListingChanged) -> EventData:
     return {
         "id": event.egress_id,
@@ -184,4 +200,5 @@ DATA_OF_RESOURCES: dict[type[Message], Callable[[Any], EventData]] = {
     ApiKeyRotated: api_key_data,
     WarmupChanged: warmup_data,
     ListingChanged: listing_data,
+    LimitReached: limit_data,
 }

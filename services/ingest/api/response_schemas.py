@@ -20,7 +20,7 @@ EventType = Literal[
     "suppression.removed", "tenant.warned", "tenant.paused", "tenant.resumed",
     "report.ready", "usage.threshold", "key.rotated", "ip.warmup_started", "ip.warmup_advanced",
     "ip.warmup_regressed", "ip.warmup_paused", "ip.warmup_resumed", "ip.warmup_finished",
-    "ip.listed", "ip.delisted",
+    "ip.listed", "ip.delisted", "limit.reached",
 ]  # fmt: skip
 Queued = Literal["queued", "scheduled"]
 

@@ -8,6 +8,7 @@ from contracts.router.v1.events_pb2 import (
     SuppressionChanged,
 )
 from contracts.router.v1.policies_pb2 import (
+    LimitReached,
     LimitsChanged,
     ListingChanged,
     OverrideRemoved,
@@ -23,4 +24,4 @@ def declare_topics(kafka: Kafka) -> None:
     kafka.declare(DeliveryAssigned, MessageDelayed, MessageClosed, SuppressionChanged)
     kafka.declare(Pool, EgressSource)
     kafka.declare(WarmupChanged, OverrideSet, OverrideRemoved, StandingChanged, LimitsChanged)
-    kafka.declare(ListingChanged, SourceChecked)
+    kafka.declare(ListingChanged, SourceChecked, LimitReached)

@@ -5,6 +5,7 @@ from heapq import heappop, heappush
 
 from services.router.domain.egress import RECHECK_S
 from services.router.domain.ledger import Scope
+from services.router.domain.reached_limits import ReachedLimits
 
 
 class BlockingScopes:
@@ -15,6 +16,7 @@ class BlockingScopes:
     def __init__(self) -> None:
         self._check_at_s: dict[Scope, float] = {}
         self._heap: list[tuple[float, Scope]] = []
+        self.reached = ReachedLimits()
 
     def __len__(self) -> int:
         return len(self._check_at_s)

@@ -5,6 +5,7 @@ The cell decides; the scheduler is its lease, transaction, publishing and rhythm
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 
 from google.protobuf.message import Message
@@ -253,6 +254,8 @@ class Scheduler:
         finished = cell.finish_round(
             active, allocation, result, is_complete=snapshot.is_complete, now_s=now_s
         )
+        limits_of = partial(cell.scopes.ledger.limits_of, now_s=now_s)
+        events += cell.blocking.reached.record(finished.blocked, limits_of, now_s=now_s)
         written = [one.queue.queue for one in finished.served]
         written += [ScheduledQueue.of(queue.queue_id) for queue in finished.blocked]
         await assignments.requeue(tx, result.requeues, written=written)

@@ -18,10 +18,13 @@ SELECT (SELECT count(*) FROM events.stats_deltas)
     + (SELECT count(*) FROM events.usage_months WHERE NOT checked)
     + (SELECT count(*) FROM events.outbox)
 """
-# The unit of usage is the distinct message that was assigned; the load is live mail alone.
+# The unit of usage is the distinct message that was assigned; the load is live mail alone. Nothing
+# is counted without its accept, which a broker may have lost with its disk.
 ASSIGNED = f"""
-SELECT tenant_id::text, count(DISTINCT subject_id) FROM events.log
-WHERE kind = {int(EventKind.ASSIGNED)} GROUP BY 1
+SELECT tenant_id::text, count(DISTINCT subject_id) FROM events.log AS sent
+WHERE kind = {int(EventKind.ASSIGNED)} AND EXISTS (SELECT FROM events.log AS accepted
+    WHERE accepted.subject_id = sent.subject_id AND accepted.kind = {int(EventKind.ACCEPTED)})
+GROUP BY 1
 """
 USED = """
 SELECT tenant_id::text, sum(sent)::bigint FROM events.usage_days GROUP BY 1 HAVING sum(sent) > 0

@@ -91,7 +91,8 @@ class Replica:
     async def send(self, records: Sequence[Outgoing]) -> None:
         if self.is_unavailable:
             raise Unavailable("kafka")
-        events = [DeliveryAssigned.FromString(one.value) for one in records]
+        assigned = [one.value for one in records if "delivery-assigned" in one.topic]
+        events = [DeliveryAssigned.FromString(one) for one in assigned]
         if any(one.priority == PRIORITY_BULK for one in events):
             await self.takes_bulk.wait()
         self.published += [one.message_id for one in events]

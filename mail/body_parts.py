@@ -58,6 +58,8 @@ def _valid(text: str) -> str:
 
 
 def is_attachment(part: Entity) -> bool:
-    """Whether a part is a file, and not what a person reads first."""
+    """Whether a part is a file, and not what a person reads first. A named part that is to be
+    displayed inline (RFC 2183 §2.1) is read, unless another part refers to it (RFC 2392)."""
     disposition = part.get("content-disposition").partition(";")[0].strip().lower()
-    return disposition == "attachment" or bool(part.filename)
+    shown = disposition == "inline" and not part.get("content-id")
+    return disposition == "attachment" or (bool(part.filename) and not shown)

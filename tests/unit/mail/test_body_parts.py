@@ -30,6 +30,13 @@ def test_text_in_several_parts_is_joined_and_an_attached_text_is_not() -> None:
     assert [one.filename for one in found.attachments] == ["a.txt"]
 
 
+def test_a_named_text_that_is_displayed_inline_is_read() -> None:
+    raw = b"Content-Disposition: inline; filename=a.txt\r\n\r\none"
+    assert read_parts(raw).text == "one"
+    assert not read_parts(raw).attachments
+    assert read_parts(b"Content-ID: <a@b>\r\n" + raw).attachments
+
+
 def test_a_charset_that_produces_surrogates_is_harmless() -> None:
     raw = b"Content-Type: text/plain; charset=unicode_escape\r\n\r\n\\ud800"
     assert read_parts(raw).text == "?"

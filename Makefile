@@ -1,7 +1,7 @@
 # The only front door. Everything it needs goes into .venv, from the hashes in requirements/.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-unit check k8s k8s-api proto bench bench-scheduler bench-mail bench-figures simulate faults up lock clean
+.PHONY: help run test test-unit check k8s k8s-api proto bench bench-scheduler bench-mail bench-figures bench-shield shield-model simulate faults up lock clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
@@ -72,6 +72,12 @@ bench-mail: .venv/dev ## What composing and signing cost (ARGS as for bench)
 
 bench-figures: .venv/dev ## What counting costs events, and how fast figures are read (ARGS="--messages N --json FILE")
 	@exec python -m bench.figures $(ARGS)
+
+bench-shield: .venv/dev ## How well shield tells abuse from good mail (ARGS="--corpus FILE.jsonl.zst … --json FILE")
+	@exec python -m bench.shield $(ARGS)
+
+shield-model: .venv/dev ## Train shield's model from labelled mail (ARGS=FOLDER; default ../shared/data/mail)
+	@exec python -m bench.shield_model $(ARGS)
 
 simulate: .venv/dev ## Warm up new sources at simulated receivers, beside other senders (ARGS="--seeds 200", --json FILE, --picture FILE)
 	@exec python -m bench.simulation $(ARGS)

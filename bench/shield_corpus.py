@@ -29,6 +29,7 @@ class Sample:
     id: str
     label: str
     file: str
+    sub: str  # part of the file
     split: str  # train, test, or - if the file is not split
     content: Content
 
@@ -40,13 +41,18 @@ class Sample:
 def samples(folder: Path, *, but: str = "") -> Iterator[Sample]:
     """Every ham, spam and phish message in `folder`, except for files with `but` in their name."""
     for path in sorted(folder.glob("*.jsonl.zst")):
-        if but and but in path.name:
-            continue
-        for row in rows(path):
-            if row["label"] in MAIL:
-                raw = row["raw"].encode("latin-1")
-                file = path.name.removesuffix(".jsonl.zst")
-                yield Sample(row["id"], row["label"], file, row["split"], content(raw))
+        if not but or but not in path.name:
+            yield from read_pack(path)
+
+
+def read_pack(path: Path) -> Iterator[Sample]:
+    """The ham, spam and phish messages of one file."""
+    file = path.name.removesuffix(".jsonl.zst")
+    for row in rows(path):
+        if row["label"] in MAIL:
+            parsed = content(row["raw"].encode("latin-1"))
+            sub = row.get("sub") or file
+            yield Sample(row["id"], row["label"], file, sub, row.get("split", "-"), parsed)
 
 
 def rows(path: Path) -> Iterator[dict[str, str]]:
@@ -76,13 +82,19 @@ def add(parsed: Content, part: Message) -> None:
     kind = part.get_content_type()
     payload = part.get_payload(decode=True)
     body = payload if isinstance(payload, bytes) else b""
-    if kind in {"text/plain", "text/html"} and not name:
+    file = part.get_content_disposition() == "attachment" or (name and not shown(part))
+    if kind in {"text/plain", "text/html"} and not file:
         slot = kind.removeprefix("text/").replace("plain", "text")
         setattr(parsed, slot, getattr(parsed, slot) + decode_text(body, part.get_content_charset()))
     else:
         parsed.attachments.append(
             Attachment(filename=clean(name or ""), content_type=clean(kind), content=body)
         )
+
+
+def shown(part: Message) -> bool:
+    """Whether a named part is part of the body all the same."""
+    return part.get_content_disposition() == "inline"
 
 
 def field(message: Message, name: str) -> str:

@@ -1,3 +1,3 @@
 """shield consumes MessageAccepted, reads the content, passes, holds or blocks the message by score,
-and emits MessageScreened with the reasons. It owns the rules (`rules.toml`) and no rows.
-ShieldService.Score is a dry run."""
+and emits MessageScreened with the reasons. It owns the rules (`rules.toml`), the model that weighs
+them (`shield.model`), and no rows. ShieldService.Score is a dry run."""

@@ -30,7 +30,7 @@ class ShieldServicer(ShieldServiceServicer):
         self, request: ScoreRequest, context: grpc.aio.ServicerContext[ScoreRequest, ScoreResponse]
     ) -> ScoreResponse:
         tenant = self.tenants.get(request.tenant_id) or Tenant()
-        thresholds = self.screening_child.book.thresholds
+        thresholds = self.screening_child.thresholds
         limits = thresholds_of_tenant(tenant.hold_score, tenant.block_score, thresholds)
         encoded = encode_request(request.content.SerializeToString(), limits, quote=True)
         try:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from tomllib import TOMLDecodeError
 
 from contracts.ingest.v1.directory_pb2 import Tenant
@@ -22,6 +23,7 @@ from kernel.table import ReplicatedTable
 from services.shield.api import ShieldServicer
 from services.shield.clients import ScreeningChild
 from services.shield.domain import screening
+from services.shield.domain.model.file import ModelError, load_model
 from services.shield.domain.rulebook import Rulebook, RuleError, parse_rulebook
 from services.shield.domain.scoring import Scorer, thresholds_of_tenant
 from services.shield.handlers import Handlers
@@ -69,8 +71,9 @@ def create_service(settings: Settings) -> Service:
 
 
 def create_dependencies(settings: Settings) -> Dependencies:
-    rules = read_rules(settings)
-    book = load_rulebook(settings, rules)
+    scorer, setup = read_scorer(settings)
+    versions = screening.Versions(scorer.book.version, scorer.model.version)
+    limits = scorer.book.thresholds
     health = DependencyHealth()
     health.unavailable.add(STARTING)
     kafka = Kafka.from_settings(settings, health, client="shield")
@@ -80,8 +83,8 @@ def create_dependencies(settings: Settings) -> Dependencies:
         kafka,
         ReplicatedTable(Tenant, kafka),
         open_store(settings.content_store_url),
-        ScreeningChild(create_child(settings, "shield.stream", rules), book),
-        ScreeningChild(create_child(settings, "shield.dry_runs", rules), book),
+        ScreeningChild(create_child(settings, "shield.stream", setup), limits, versions),
+        ScreeningChild(create_child(settings, "shield.dry_runs", setup), limits, versions),
     )
 
 
@@ -130,29 +133,37 @@ def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
     ]
 
 
-def create_child(settings: Settings, name: str, rules: str) -> Child:
+def create_child(settings: Settings, name: str, setup: bytes) -> Child:
     bounds = ChildLimits(settings.message_cpu_s, settings.message_memory_mib << 20)
-    return Child(name, f"{screening.__name__}:create_screen", rules.encode(), limits=bounds)
+    return Child(name, f"{screening.__name__}:create_screen", setup, limits=bounds)
 
 
-def read_rules(settings: Settings) -> str:
-    """Raises ConfigError."""
+def read_scorer(settings: Settings) -> tuple[Scorer, bytes]:
+    """The rules and the model, checked, and the setup of a child that has them too. Raises
+    ConfigError."""
+    packed = read_file("SHIELD_MODEL_FILE", settings.model_file)
+    rules = read_file("SHIELD_RULES_FILE", settings.rules_file)
     try:
-        return settings.rules_file.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise rules_file_error(settings, error) from error
-
-
-def load_rulebook(settings: Settings, rules: str) -> Rulebook:
-    """The compiled rules with the operator's thresholds. Raises ConfigError."""
+        model = load_model(packed)
+    except ModelError as error:
+        raise file_error("SHIELD_MODEL_FILE", settings.model_file, error) from error
     try:
-        return with_thresholds(Scorer(parse_rulebook(rules)).book, settings)
-    except (TOMLDecodeError, RuleError, KeyError, TypeError) as error:
-        raise rules_file_error(settings, error) from error
+        text = rules.decode()
+        scorer = Scorer(with_thresholds(parse_rulebook(text), settings), model)
+    except (TOMLDecodeError, RuleError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise file_error("SHIELD_RULES_FILE", settings.rules_file, error) from error
+    return scorer, screening.encode_setup(text, packed)
 
 
-def rules_file_error(settings: Settings, error: Exception) -> ConfigError:
-    return ConfigError(f"SHIELD_RULES_FILE {settings.rules_file}: {error}")
+def read_file(setting: str, path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise file_error(setting, path, error) from error
+
+
+def file_error(setting: str, path: Path, error: Exception) -> ConfigError:
+    return ConfigError(f"{setting} {path}: {error}")
 
 
 def with_thresholds(book: Rulebook, settings: Settings) -> Rulebook:

@@ -8,9 +8,9 @@ from google.protobuf.message import DecodeError
 from contracts.shield.v1.events_pb2 import Verdict
 from contracts.shield.v1.shield_service_pb2 import ScoreResponse
 from kernel.child import CPU, CRASH, MEMORY, Child, ChildKilled, ChildRaised, ChildResult
-from services.shield.domain.rulebook import Rulebook
+from services.shield.domain.rulebook import Thresholds
 from services.shield.domain.scoring import unreadable_result
-from services.shield.domain.screening import to_response
+from services.shield.domain.screening import Versions, to_response
 
 DETAILS = {
     CPU: "reading the content takes too much CPU time",
@@ -24,7 +24,8 @@ class ScreeningChild:
     """Screens messages in a child process; the requests are those of `domain.screening`."""
 
     child: Child
-    book: Rulebook
+    thresholds: Thresholds  # the default ones
+    versions: Versions
 
     async def screen(self, requests: Sequence[bytes]) -> list[ScoreResponse | ChildRaised]:
         """One result per request, in order; ChildRaised is a bug in the rules' code. Raises
@@ -43,7 +44,10 @@ class ScreeningChild:
 
     def held_result(self, why: str) -> ScoreResponse:
         """Hold instead of block, because only a hold can be reversed."""
-        hold, detail = Verdict.VERDICT_HOLD, DETAILS[why]
-        return to_response(
-            unreadable_result("content_too_complex", self.book, hold, detail=detail), self.book
-        )
+        return self.unreadable("content_too_complex", Verdict.VERDICT_HOLD, detail=DETAILS[why])
+
+    def unreadable(
+        self, rule: str, verdict: Verdict.ValueType, *, detail: str = ""
+    ) -> ScoreResponse:
+        result = unreadable_result(rule, self.thresholds, verdict, detail=detail)
+        return to_response(result, self.versions)

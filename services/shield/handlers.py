@@ -18,8 +18,8 @@ from kernel.errors import ConfigError, Unavailable
 from kernel.handler_result import DeadLetter, Emit, HandlerResult
 from kernel.table import ReplicatedTable
 from services.shield.clients import ScreeningChild
-from services.shield.domain.scoring import thresholds_of_tenant, unreadable_result
-from services.shield.domain.screening import encode_request, to_response
+from services.shield.domain.scoring import thresholds_of_tenant
+from services.shield.domain.screening import encode_request
 
 MESSAGES_PER_TURN = 16  # decrypted before other tasks run
 
@@ -82,26 +82,21 @@ class Handlers:
         tenant was deleted, so was the key, and no one can review the message: it is blocked.
         """
         if tenant is None and self.tenants.was_deleted(context.tenant_id):
-            return self.unreadable_response("tenant_deleted", Verdict.VERDICT_BLOCK)
+            return self.screening_child.unreadable("tenant_deleted", Verdict.VERDICT_BLOCK)
         if tenant is None:
             return TENANT_UNKNOWN
         if isinstance(body, ContentNotFound | Unavailable):
-            return self.unreadable_response("content_missing", Verdict.VERDICT_HOLD)
+            return self.screening_child.unreadable("content_missing", Verdict.VERDICT_HOLD)
         try:
             content = self.decrypt(tenant, context, body)
         except SealBroken:
-            return self.unreadable_response("content_unreadable", Verdict.VERDICT_HOLD)
+            return self.screening_child.unreadable("content_unreadable", Verdict.VERDICT_HOLD)
         except ConfigError:
             logger.exception("shield.content_key.missing", extra={"tenant_id": tenant.tenant_id})
             return CONTENT_KEY_MISSING
-        thresholds = self.screening_child.book.thresholds
+        thresholds = self.screening_child.thresholds
         return encode_request(
             content, thresholds_of_tenant(tenant.hold_score, tenant.block_score, thresholds)
-        )
-
-    def unreadable_response(self, rule: str, verdict: Verdict.ValueType) -> ScoreResponse:
-        return to_response(
-            unreadable_result(rule, self.screening_child.book, verdict), self.screening_child.book
         )
 
     def decrypt(self, tenant: Tenant, context: MessageContext, body: bytes) -> bytes:
@@ -129,6 +124,7 @@ class Handlers:
                 score=screening.score,
                 reasons=screening.reasons,
                 rules_version=screening.rules_version,
+                model_version=screening.model_version,
             )
         )
 
@@ -146,6 +142,7 @@ def log_screening(event: MessageAccepted, screening: ScoreResponse) -> None:
                 "tenant_id": event.context.tenant_id,
                 "verdict": VERDICT_NAMES[screening.verdict],
                 "score": screening.score,
+                "model_version": screening.model_version,
                 "rules": scores_by_rule(screening.reasons),
             },
         )

@@ -22,7 +22,11 @@ class Settings(Shared):
     rpc_listen: str = Field("127.0.0.1:8034", description="Address of the RPC server, host:port")
     rules_file: Path = Field(
         Path(__file__).with_name("rules.toml"),
-        description="File with the rules, their scores and the default thresholds",
+        description="File with the rules and the default thresholds",
+    )
+    model_file: Path = Field(
+        Path(__file__).with_name("shield.model"),
+        description="File with the model that weighs the rules, the text and the structure",
     )
     hold_score: float = Field(
         0.0,

@@ -14,7 +14,7 @@ from tests.support.pages import ROOT
 from tests.support.reader import Reader, exported_by_make_run
 
 PAGES = (
-    "send-your-first-email", "test-with-the-sandbox", "verify-a-domain", "handle-bounces",
+    "send-your-first-email", "test-with-the-sandbox", "shield", "verify-a-domain", "handle-bounces",
     "run-it-for-real", "read-the-topics", "api", "webhooks", "search-the-log",
     "set-up-a-customer", "figures", "plans-and-usage", "export-events", "request-log",
     "send-by-smtp", "erase-a-recipient",

@@ -1013,6 +1013,7 @@ class ScoreEmailResponse(_message.Message):
     HOLD_SCORE_FIELD_NUMBER: _builtins.int
     BLOCK_SCORE_FIELD_NUMBER: _builtins.int
     RULES_VERSION_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
     verdict: _builtins.str
     """pass, hold or block"""
     score: _builtins.float
@@ -1021,6 +1022,7 @@ class ScoreEmailResponse(_message.Message):
     block_score: _builtins.float
     """from which mail is blocked"""
     rules_version: _builtins.str
+    model_version: _builtins.str
     @_builtins.property
     def reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScoreReason]: ...
     def __init__(
@@ -1032,10 +1034,11 @@ class ScoreEmailResponse(_message.Message):
         hold_score: _builtins.float = ...,
         block_score: _builtins.float = ...,
         rules_version: _builtins.str = ...,
+        model_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_score", b"block_score", "hold_score", b"hold_score", "reasons", b"reasons", "rules_version", b"rules_version", "score", b"score", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_score", b"block_score", "hold_score", b"hold_score", "model_version", b"model_version", "reasons", b"reasons", "rules_version", b"rules_version", "score", b"score", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1043,26 +1046,34 @@ Global___ScoreEmailResponse: _TypeAlias = ScoreEmailResponse  # noqa: Y015
 
 @_typing.final
 class ScoreReason(_message.Message):
-    """A rule that matched."""
+    """A rule that matched, or a trait that the model counts."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RULE_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    ADVICE_FIELD_NUMBER: _builtins.int
     rule: _builtins.str
     score: _builtins.float
+    """points that the email would lose without it"""
     detail: _builtins.str
+    explanation: _builtins.str
+    advice: _builtins.str
+    """what to change"""
     def __init__(
         self,
         *,
         rule: _builtins.str = ...,
         score: _builtins.float = ...,
         detail: _builtins.str = ...,
+        explanation: _builtins.str = ...,
+        advice: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "rule", b"rule", "score", b"score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "detail", b"detail", "explanation", b"explanation", "rule", b"rule", "score", b"score"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -52,11 +52,14 @@ class MessageScreened(_message.Message):
     SCORE_FIELD_NUMBER: _builtins.int
     REASONS_FIELD_NUMBER: _builtins.int
     RULES_VERSION_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     priority: _events_pb2.Priority.ValueType
     verdict: Global___Verdict.ValueType
     score: _builtins.float
     rules_version: _builtins.str
+    model_version: _builtins.str
+    """Name and digest of the model that weighed the message."""
     @_builtins.property
     def context(self) -> _events_pb2.MessageContext: ...
     @_builtins.property
@@ -71,10 +74,11 @@ class MessageScreened(_message.Message):
         score: _builtins.float = ...,
         reasons: _abc.Iterable[Global___Reason] | None = ...,
         rules_version: _builtins.str = ...,
+        model_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "message_id", b"message_id", "priority", b"priority", "reasons", b"reasons", "rules_version", b"rules_version", "score", b"score", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "message_id", b"message_id", "model_version", b"model_version", "priority", b"priority", "reasons", b"reasons", "rules_version", b"rules_version", "score", b"score", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -82,26 +86,35 @@ Global___MessageScreened: _TypeAlias = MessageScreened  # noqa: Y015
 
 @_typing.final
 class Reason(_message.Message):
-    """A rule that contributed to the score."""
+    """A rule that matched, or a trait that the model counts."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RULE_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    ADVICE_FIELD_NUMBER: _builtins.int
     rule: _builtins.str
     score: _builtins.float
+    """Points that the message would lose without it."""
     detail: _builtins.str
+    """What matched."""
+    explanation: _builtins.str
+    """The same in words, and what to change."""
+    advice: _builtins.str
     def __init__(
         self,
         *,
         rule: _builtins.str = ...,
         score: _builtins.float = ...,
         detail: _builtins.str = ...,
+        explanation: _builtins.str = ...,
+        advice: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "rule", b"rule", "score", b"score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "detail", b"detail", "explanation", b"explanation", "rule", b"rule", "score", b"score"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

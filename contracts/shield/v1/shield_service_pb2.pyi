@@ -53,11 +53,13 @@ class ScoreResponse(_message.Message):
     HOLD_SCORE_FIELD_NUMBER: _builtins.int
     BLOCK_SCORE_FIELD_NUMBER: _builtins.int
     RULES_VERSION_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
     verdict: _events_pb2.Verdict.ValueType
     score: _builtins.float
     hold_score: _builtins.float
     block_score: _builtins.float
     rules_version: _builtins.str
+    model_version: _builtins.str
     @_builtins.property
     def reasons(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.Reason]: ...
     def __init__(
@@ -69,10 +71,11 @@ class ScoreResponse(_message.Message):
         hold_score: _builtins.float = ...,
         block_score: _builtins.float = ...,
         rules_version: _builtins.str = ...,
+        model_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_score", b"block_score", "hold_score", b"hold_score", "reasons", b"reasons", "rules_version", b"rules_version", "score", b"score", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_score", b"block_score", "hold_score", b"hold_score", "model_version", b"model_version", "reasons", b"reasons", "rules_version", b"rules_version", "score", b"score", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

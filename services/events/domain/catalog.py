@@ -85,6 +85,7 @@ SUPPRESSED_DATA = {
 RECIPIENT_TYPES = {
     number: name.rpartition("_")[2].lower() for name, number in RecipientType.items()
 }
+REASON_FIELDS = ("rule", "score", "detail", "explanation", "advice")  # of shield
 # The types that an endpoint can subscribe to: only those that are emitted, so that no client waits
 # for an event that never occurs.
 EVENT_TYPES = frozenset(
@@ -201,9 +202,10 @@ def hit_data(hit: TrackingHit) -> EventData:
 def internal_data(event: Any) -> EventData:  # noqa: ANN401 - one of several events
     """The fields of events that appear only in timelines."""
     if isinstance(event, MessageScreened):
-        reasons = [{"rule": r.rule, "score": r.score, "detail": r.detail} for r in event.reasons]
         verdict = Verdict.Name(event.verdict).removeprefix("VERDICT_").lower()
-        return {"screening": {"verdict": verdict, "score": event.score, "reasons": reasons}}
+        reasons = [{name: getattr(one, name) for name in REASON_FIELDS} for one in event.reasons]
+        result = {"verdict": verdict, "score": event.score, "reasons": reasons}
+        return {"screening": {**result, "model_version": event.model_version}}
     if isinstance(event, DeliveryAssigned):
         sources = {"source_ip": event.source_ip, "source_ipv6": event.source_ipv6}
         source = {"egress_id": event.egress_id, **sources, "site": event.site}

@@ -212,15 +212,18 @@ class CancellationResponse(Struct):
 
 
 class Reason(Struct):
-    """A shield rule that matched."""
+    """A rule of shield that matched, or a trait that its model counts, with the points that the
+    email would lose without it, and what to change."""
 
     rule: str
     score: float
     detail: str
+    explanation: str
+    advice: str
 
 
 class ScoreResponse(Struct):
-    """The verdict, score and matching rules of an email."""
+    """The verdict and score of an email, and the reasons."""
 
     object: Literal["score"]
     verdict: str
@@ -229,6 +232,7 @@ class ScoreResponse(Struct):
     hold_score: float
     block_score: float
     rules_version: str
+    model_version: str
 
 
 class SandboxMessage(Struct):

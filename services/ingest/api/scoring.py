@@ -27,9 +27,17 @@ def score_to_json(response: ScoreResponse) -> dict[str, object]:
         "verdict": Verdict.Name(response.verdict).removeprefix("VERDICT_").lower(),
         "score": response.score,
         "reasons": [
-            {"rule": one.rule, "score": one.score, "detail": one.detail} for one in response.reasons
+            {
+                "rule": one.rule,
+                "score": one.score,
+                "detail": one.detail,
+                "explanation": one.explanation,
+                "advice": one.advice,
+            }
+            for one in response.reasons
         ],
         "hold_score": response.hold_score,
         "block_score": response.block_score,
         "rules_version": response.rules_version,
+        "model_version": response.model_version,
     }

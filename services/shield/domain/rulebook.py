@@ -21,10 +21,11 @@ class TextRule:
     """Matches if one of the patterns (RE2, lower case) is found in the field."""
 
     name: str
-    score: float
     any: tuple[str, ...]
     field: Field = "any"
-    pinned: bool = False  # a chosen score, not a fitted one: there are too few examples
+    floor: float = 0.0  # the least score of a message that matches
+    explanation: str = ""
+    advice: str = ""
 
     @property
     def pattern(self) -> str:
@@ -41,11 +42,12 @@ class MeasureRule:
     """Matches if at_least ≤ measure(message) < below."""
 
     name: str
-    score: float
     measure: str
     at_least: float
     below: float = float("inf")
-    pinned: bool = False
+    floor: float = 0.0
+    explanation: str = ""
+    advice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +55,25 @@ class MetaRule:
     """Matches if all rules of `all` and none of `none` have matched."""
 
     name: str
-    score: float
     all: tuple[str, ...]
     none: tuple[str, ...] = ()
-    pinned: bool = False
+    floor: float = 0.0
+    explanation: str = ""
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Trait:
+    """What a customer reads about something that the model counts, if it is above or below the
+    usual; empty: nothing to say."""
+
+    more: str = ""
+    less: str = ""
+    advice: str = ""
 
 
 Rule: TypeAlias = Union[TextRule, MeasureRule, MetaRule]
-R = TypeVar("R")
+R = TypeVar("R")  # a rule or a trait
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +88,14 @@ class Thresholds:
 class Rulebook:
     version: str
     thresholds: Thresholds
-    credit_max: float  # maximum total of negative scores, because good signs are easy to fake
     text: tuple[TextRule, ...]
     measure: tuple[MeasureRule, ...]
     meta: tuple[MetaRule, ...]
     lists: Mapping[str, frozenset[str]] = field(default_factory=dict)
     brands: Mapping[str, frozenset[str]] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
+    traits: Mapping[str, Trait] = field(default_factory=dict)
+    advice: Mapping[str, str] = field(default_factory=dict)  # the texts of `advice` above
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -94,13 +108,14 @@ def parse_rulebook(toml: str) -> Rulebook:
     book = Rulebook(
         version=document["version"],
         thresholds=Thresholds(**document["thresholds"]),
-        credit_max=document["credit_max"],
         text=tuple(parse_rule(TextRule, row) for row in document.get("text", ())),
         measure=tuple(parse_rule(MeasureRule, row) for row in document.get("measure", ())),
         meta=tuple(parse_rule(MetaRule, row) for row in document.get("meta", ())),
         lists={name: frozenset(each) for name, each in document.get("lists", {}).items()},
         brands={name: frozenset(each) for name, each in document.get("brands", {}).items()},
         limits=Limits(**document.get("limits", {})),
+        traits={name: parse_rule(Trait, each) for name, each in document.get("traits", {}).items()},
+        advice=document.get("advice", {}),
     )
     if problems := lint(book):
         raise RuleError("; ".join(problems))
@@ -126,7 +141,7 @@ def lint(book: Rulebook) -> list[str]:
     """Errors in rules that parse but make no sense."""
     return [
         *lint_duplicates(each.name for each in book.rules),
-        *lint_unused(book),
+        *lint_advice(book),
         *lint_text(book.text),
         *lint_measures(book.measure),
         *lint_meta(book),
@@ -142,13 +157,13 @@ def lint_duplicates(names: Iterable[str]) -> list[str]:
     ]
 
 
-def lint_unused(book: Rulebook) -> list[str]:
-    """Rules without effect: no score, and not part of another rule."""
-    parts = {name for each in book.meta for name in (*each.all, *each.none)}
+def lint_advice(book: Rulebook) -> list[str]:
+    named = {each.name: each.advice for each in book.rules}
+    named |= {name: each.advice for name, each in book.traits.items()}
     return [
-        f"{each.name}: scores 0 and is not part of another rule; remove it"
-        for each in book.rules
-        if not each.score and each.name not in parts
+        f"{name}: advice {key!r} is not in [advice]"
+        for name, key in named.items()
+        if key and key not in book.advice
     ]
 
 

@@ -1,6 +1,7 @@
 """The code of the child process that screens messages: bytes to bytes."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from struct import Struct
 
@@ -10,10 +11,26 @@ from contracts.ingest.v1.content_pb2 import Attachment, Content, Header
 from contracts.shield.v1.events_pb2 import Verdict
 from contracts.shield.v1.shield_service_pb2 import ScoreResponse
 from mail.body_parts import read_parts
-from services.shield.domain.rulebook import Rulebook, Thresholds, parse_rulebook
+from services.shield.domain.model.file import load_model
+from services.shield.domain.rulebook import Thresholds, parse_rulebook
 from services.shield.domain.scoring import Scorer, ScreeningResult, unreadable_result
 
 REQUEST_HEADER = Struct("<?dd")  # quote flag; the tenant's thresholds: hold, block
+SETUP_HEADER = Struct("<I")  # bytes of the rules
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """What a score was computed with."""
+
+    rules: str
+    model: str
+
+
+def encode_setup(rules: str, model: bytes) -> bytes:
+    """What the child needs: the rules (TOML) and the model file."""
+    encoded = rules.encode()
+    return SETUP_HEADER.pack(len(encoded)) + encoded + model
 
 
 def encode_request(content: bytes, limits: Thresholds, *, quote: bool = False) -> bytes:
@@ -21,20 +38,25 @@ def encode_request(content: bytes, limits: Thresholds, *, quote: bool = False) -
     return REQUEST_HEADER.pack(quote, limits.hold, limits.block) + content
 
 
-def create_screen(rules: bytes) -> Callable[[bytes], bytes]:
-    """The handler of the child, from requests to ScoreResponses. rules: TOML."""
-    return partial(screen, Scorer(parse_rulebook(rules.decode())))
+def create_screen(setup: bytes) -> Callable[[bytes], bytes]:
+    """The handler of the child, from requests to ScoreResponses. setup: of `encode_setup`."""
+    [size] = SETUP_HEADER.unpack_from(setup)
+    end = SETUP_HEADER.size + size
+    rules = parse_rulebook(setup[SETUP_HEADER.size : end].decode())
+    return partial(screen, Scorer(rules, load_model(setup[end:])))
 
 
 def screen(scorer: Scorer, request: bytes) -> bytes:
     quote, hold, block = REQUEST_HEADER.unpack_from(request)
+    limits = Thresholds(hold, block)
     try:
         content = expand_submitted(Content.FromString(request[REQUEST_HEADER.size :]))
     except DecodeError:
-        result = unreadable_result("content_unreadable", scorer.book, Verdict.VERDICT_HOLD)
+        result = unreadable_result("content_unreadable", limits, Verdict.VERDICT_HOLD)
     else:
-        result = scorer.score(content, thresholds=Thresholds(hold, block), quote=quote)
-    return to_response(result, scorer.book).SerializeToString()
+        result = scorer.score(content, thresholds=limits, quote=quote)
+    versions = Versions(scorer.book.version, scorer.model.version)
+    return to_response(result, versions).SerializeToString()
 
 
 def expand_submitted(content: Content) -> Content:
@@ -56,12 +78,13 @@ def expand_submitted(content: Content) -> Content:
     return content
 
 
-def to_response(result: ScreeningResult, book: Rulebook) -> ScoreResponse:
+def to_response(result: ScreeningResult, versions: Versions) -> ScoreResponse:
     return ScoreResponse(
         verdict=result.verdict,
         score=result.score,
         reasons=result.reasons,
         hold_score=result.thresholds.hold,
         block_score=result.thresholds.block,
-        rules_version=book.version,
+        rules_version=versions.rules,
+        model_version=versions.model,
     )

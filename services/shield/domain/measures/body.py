@@ -21,7 +21,6 @@ WORD_GOES_ON = re2.compile(r">[a-z]")  # after a tag; rare enough for a cheap fi
 # The literal < comes first and the lookbehind after it, so that the search is a memchr.
 INSIDE_WORD = re.compile(r"<(?<=[a-z]<)(?:!--[^<>]{0,60}--|/?[a-z]{1,12}[^<>]{0,20})>(?=[a-z])")
 MONEY = {sign: re.compile(rf"{re.escape(sign)} ?\d") for sign in "$£€"}
-QUOTED = re.compile(r"(?m)^ ?>")
 
 
 def html_only(features: MessageFeatures, _: WordLists) -> Finding:
@@ -91,12 +90,6 @@ def tags_inside_words(features: MessageFeatures, _: WordLists) -> Finding:
     return Finding(len(INSIDE_WORD.findall(features.html[:MARKUP_CHARS])))
 
 
-def quoted_lines(features: MessageFeatures, _: WordLists) -> Finding:
-    """Lines that quote an earlier message."""
-    sample = features.source[:SAMPLE_CHARS]
-    return Finding(len(QUOTED.findall(sample))) if ">" in sample else NONE
-
-
 def count_elements(tag: str, features: MessageFeatures, _: WordLists) -> Finding:
     return Finding(features.page.tags.count(tag))
 
@@ -136,7 +129,6 @@ OF_WORDS: dict[str, Measure] = {
         exclamations_per_hundred_words,
         exclamation_runs,
         money_per_hundred_words,
-        quoted_lines,
     )
 }
 MEASURES = OF_ELEMENTS | OF_HTML | OF_WORDS

@@ -65,11 +65,6 @@ def is_genuine(host: str, brand: str, lists: WordLists) -> bool:
     return own or is_within(host, lists.brands[brand])
 
 
-def from_freemail(features: MessageFeatures, lists: WordLists) -> Finding:
-    free = features.sender_domain in lists.among("freemail")
-    return Finding(1, features.sender_domain) if free else NONE
-
-
 def reply_to_freemail(features: MessageFeatures, lists: WordLists) -> Finding:
     """Replies go to a free mailbox although the sender has a domain."""
     hosts = [domain_of(each) for each in features.content.reply_to]
@@ -110,18 +105,8 @@ def subject_obfuscated_words(features: MessageFeatures, _: WordLists) -> Finding
     return count_of(MIXED.findall(features.subject))
 
 
-def in_thread(features: MessageFeatures, _: WordLists) -> Finding:
-    """In-Reply-To or References is present: a reply within a conversation."""
-    names = {each.name.lower() for each in features.content.headers}
-    return Finding(float(not names.isdisjoint({"in-reply-to", "references"})))
-
-
 def has_replies(features: MessageFeatures, _: WordLists) -> bool:
     return bool(features.content.reply_to)
-
-
-def has_headers(features: MessageFeatures, _: WordLists) -> bool:
-    return bool(features.content.headers)
 
 
 MEASURES: dict[str, Measure] = {
@@ -130,18 +115,15 @@ MEASURES: dict[str, Measure] = {
         from_name_is_address,
         from_name_is_brand,
         from_host_names_brand,
-        from_freemail,
         reply_to_freemail,
         reply_to_elsewhere,
         subject_capitals_share,
         subject_exclamations,
         subject_spaced_out,
         subject_obfuscated_words,
-        in_thread,
     )
 }
 NEEDS: dict[str, Need] = {
     "reply_to_freemail": has_replies,
     "reply_to_elsewhere": has_replies,
-    "in_thread": has_headers,
 }

@@ -156,13 +156,23 @@ def test_scheduled_mail_is_scheduled_and_then_sent() -> None:
 def test_held_mail_has_the_reasons() -> None:
     held = MESSAGE.screened()
     held.verdict = VERDICT_HOLD
-    held.reasons.add(rule="LURE", score=4.5, detail="a link that hides where it goes")
+    held.model_version = "1-abc"
+    held.reasons.add(rule="lure", score=4.5, detail="x", explanation="A lure", advice="Leave it.")
 
     assert event_type_of(log_event_of(held), is_public=True) == "email.held"
     assert data(held)["screening"] == {
         "verdict": "hold",
         "score": 0.5,
-        "reasons": [{"rule": "LURE", "score": 4.5, "detail": "a link that hides where it goes"}],
+        "reasons": [
+            {
+                "rule": "lure",
+                "score": 4.5,
+                "detail": "x",
+                "explanation": "A lure",
+                "advice": "Leave it.",
+            }
+        ],
+        "model_version": "1-abc",
     }
 
 

@@ -9,9 +9,10 @@ from contracts.ingest.v1.content_pb2 import Attachment, Content, Header
 from contracts.shield.v1.events_pb2 import Verdict
 from kernel.child import Child, ChildLimits, ChildResult
 from services.shield.clients import ScreeningChild
+from services.shield.domain.model.file import load_model
 from services.shield.domain.rulebook import parse_rulebook
 from services.shield.domain.scoring import Scorer, ScreeningResult
-from services.shield.domain.screening import screen
+from services.shield.domain.screening import Versions, screen
 
 PASS, HOLD, BLOCK = Verdict.VERDICT_PASS, Verdict.VERDICT_HOLD, Verdict.VERDICT_BLOCK
 
@@ -22,8 +23,13 @@ def rules_text() -> str:
 
 
 @cache
+def packed_model() -> bytes:
+    return Path(services.shield.__file__).with_name("shield.model").read_bytes()
+
+
+@cache
 def scorer() -> Scorer:
-    return Scorer(parse_rulebook(rules_text()))
+    return Scorer(parse_rulebook(rules_text()), load_model(packed_model()))
 
 
 class InProcessChild(Child):
@@ -37,7 +43,8 @@ class InProcessChild(Child):
 
 
 def screening_child(child: Child) -> ScreeningChild:
-    return ScreeningChild(child, scorer().book)
+    book = scorer().book
+    return ScreeningChild(child, book.thresholds, Versions(book.version, scorer().model.version))
 
 
 def make_content(

@@ -26,9 +26,10 @@ from tests.unit.services.shield.samples import (
     InProcessChild,
     make_content,
     scorer,
+    screen_content,
     screening_child,
 )
-from tests.unit.services.shield.test_scoring import GTUBE
+from tests.unit.services.shield.test_scoring import GTUBE, UNWANTED
 
 KEY = new_content_key()
 SECRETS = SecretKeyring([new_secret_key()])
@@ -219,10 +220,17 @@ def test_a_content_key_that_cannot_be_decrypted_dead_letters_the_message() -> No
 
 
 def test_a_tenants_own_threshold_decides() -> None:
-    harness = Harness(hold_score=0.4)
-    event = harness.accept(1, make_content(text="Please confirm your billing details."))
-    [outcome] = harness.screen(event)
-    assert screened(outcome).verdict == HOLD
+    harness = Harness(hold_score=50)
+    [outcome] = harness.screen(harness.accept(1, UNWANTED["a pharmacy"]))
+    assert screened(outcome).verdict == PASS
+
+
+def test_event_and_dry_run_have_the_same_score() -> None:
+    harness = Harness()
+    [outcome] = harness.screen(harness.accept(1, UNWANTED["a pharmacy"]))
+    event, result = screened(outcome), screen_content(UNWANTED["a pharmacy"])
+    assert (event.score, tuple(event.reasons)) == (result.score, result.reasons)
+    assert event.model_version == scorer().model.version
 
 
 class Fails(InProcessChild):

@@ -99,6 +99,7 @@ UNWANTED = {
     ),
     "a pump and dump": make_content(
         "This stock will explode",
+        sender="Wall Street Watch <alerts@acme.example>",
         text="INVESTOR ALERT! Symbol: XYZQ.PK Current price: $0.12 Target price: $1.50. This "
         "undervalued penny stock is poised to explode!! Get in now. This report contains forward-"
         "looking statements; we were paid $15,000, not an offer to buy or sell any security.",
@@ -140,23 +141,52 @@ def test_reasons_are_ordered_by_weight() -> None:
     assert scores == sorted(scores, reverse=True)
 
 
+@pytest.mark.parametrize("content", UNWANTED.values(), ids=UNWANTED)
+def test_reasons_name_what_raised_the_score_and_what_to_change(content: Content) -> None:
+    reasons = screen_content(content).reasons
+    assert sum(each.score > 0 for each in reasons) >= 3
+    assert all(each.explanation and each.advice for each in reasons)
+
+
+def test_the_words_of_a_reason_are_those_of_the_message() -> None:
+    found = rules(UNWANTED["a dead general's fortune"])["words"].split(", ")
+    text = UNWANTED["a dead general's fortune"].text.lower() + " confidential business proposal"
+    assert found
+    assert all(word in text for each in found for word in each.split())
+
+
+def test_mail_that_passes_has_reasons_only_in_a_dry_run() -> None:
+    content = WANTED["a failed payment"]
+    assert not scorer().score(content).reasons
+    assert scorer().score(content, quote=True).reasons
+
+
+def test_a_rule_with_a_floor_overrides_the_model() -> None:
+    program = Attachment(filename="invoice.exe", content_type="application/octet-stream")
+    result = screen_content(make_content(text="it works", attachments=(program,)))
+    assert result.score == 6.0
+    [reason] = [each for each in result.reasons if each.rule == "attachment_program"]
+    assert reason.score == 6.0
+
+
+def test_who_sends_is_no_evidence() -> None:
+    score = {
+        domain: scorer().score(make_content(text="it works", sender=f"Ann <ann@{domain}>")).score
+        for domain in ("gmail.com", "q7x-99.top", "acme.example")
+    }
+    assert len(set(score.values())) == 1
+
+
 def test_disguised_letters_match_like_plain_ones() -> None:
     wide = "".join(chr(ord(each) + 0xFEE0) for each in "viagra")
     assert "drug_names" in rules(make_content(text=f"buy {wide}"))
     assert "drug_names" in rules(make_content(text="buy via\u200bgra"))
 
 
-def test_negative_scores_are_capped() -> None:
-    signs = ["in_thread", "in_thread_text", "quoted_lines"]
-    assert scorer().total_score(signs) == -scorer().book.credit_max
-
-
 def test_a_tenant_can_have_its_own_thresholds() -> None:
-    strict = thresholds_of_tenant(0.5, 0.9, scorer().book.thresholds)
-    result = scorer().score(
-        make_content(text="Please confirm your billing details."), thresholds=strict
-    )
-    assert result.verdict in {HOLD, BLOCK}
+    lenient = thresholds_of_tenant(50, 100, scorer().book.thresholds)
+    result = scorer().score(UNWANTED["a pharmacy"], thresholds=lenient)
+    assert result.verdict == PASS
 
 
 def test_a_tenant_without_thresholds_has_the_default_ones() -> None:
@@ -203,7 +233,7 @@ def test_any_text_gets_a_score(content: Content, sender: str) -> None:
     setattr(content, "from", sender)
     result = scorer().score(content, quote=True)
     assert result.verdict in {PASS, HOLD, BLOCK}
-    assert -scorer().book.credit_max <= result.score
+    assert -100 < result.score <= 1000
     assert all(len(each.detail) <= 120 for each in result.reasons)
 
 

@@ -8,12 +8,13 @@ from contracts.ingest.v1.content_pb2 import Content
 from contracts.shield.v1.shield_service_pb2 import ScoreResponse
 from kernel.child import Child, ChildLimits
 from services.shield.domain import screening as program
-from services.shield.domain.screening import encode_request
+from services.shield.domain.screening import encode_request, encode_setup
 from tests.unit.services.shield.samples import (
     BLOCK,
     HOLD,
     PASS,
     make_content,
+    packed_model,
     rules_text,
     scorer,
     screen_content,
@@ -28,9 +29,8 @@ LEFT_OPEN = "<p>" + "".join(f"<i a={number:x}>" for number in range(2000)) + "<p
 def read(contents: Sequence[Content], *, memory_mib: int = 512) -> list[ScoreResponse]:
     async def scenario() -> list[ScoreResponse]:
         bounds = ChildLimits(10.0, memory_mib << 20)
-        child = Child(
-            "test", f"{program.__name__}:create_screen", rules_text().encode(), limits=bounds
-        )
+        setup = encode_setup(rules_text(), packed_model())
+        child = Child("test", f"{program.__name__}:create_screen", setup, limits=bounds)
         limits = scorer().book.thresholds
         requests = [
             encode_request(each.SerializeToString(), limits, quote=True) for each in contents

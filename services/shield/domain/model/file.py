@@ -1,0 +1,74 @@
+"""The model file: a digest, then arrays in NumPy's .npz format (which is read without pickle)."""
+
+from hashlib import sha256
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+
+from services.shield.domain.model.margin import SIZES, Model, number_names
+from services.shield.domain.model.trees import Trees
+
+MAGIC = b"shield model 1\n"
+DIGEST_BYTES = 32
+TABLES = ("words", "characters", "places")
+TREE_ARRAYS = ("roots", "number", "threshold", "children", "value")
+VERSION_CHARS = 8  # of the digest, in the version
+
+
+class ModelError(ValueError):
+    """The file is no model, or no model for this code."""
+
+
+def pack_model(model: Model) -> bytes:
+    """The same bytes for the same model. Its version is the name before the digest."""
+    arrays: dict[str, Any] = {
+        **dict(zip(TABLES, model.tables, strict=True)),
+        **{name: getattr(model.trees, name) for name in TREE_ARRAYS},
+        "depth": np.int64(model.trees.depth),
+        "scales": np.array(model.scales),
+        "margins": np.array([model.bias, model.hold, model.block]),
+        "usual": model.usual,
+        "name": np.array(model.version),
+        "numbers": np.array(model.numbers),
+        "rules": np.array(model.rules),
+    }
+    packed = BytesIO()
+    np.savez(packed, allow_pickle=False, **arrays)
+    body = packed.getvalue()
+    return MAGIC + sha256(body).digest() + body
+
+
+def load_model(packed: bytes) -> Model:
+    """Raises ModelError."""
+    start = len(MAGIC) + DIGEST_BYTES
+    if not packed.startswith(MAGIC):
+        raise ModelError("not a model file")
+    body = packed[start:]
+    digest = sha256(body)
+    if digest.digest() != packed[len(MAGIC) : start]:
+        raise ModelError("the digest does not match: the file is damaged")
+    with np.load(BytesIO(body), allow_pickle=False) as arrays:
+        found = {name: arrays[name] for name in arrays.files}
+    model = to_model(found, digest.hexdigest()[:VERSION_CHARS])
+    if model.numbers != number_names() or tuple(map(len, model.tables)) != SIZES:
+        raise ModelError("made for another version of this code; train it again")
+    return model
+
+
+def to_model(found: dict[str, Any], digest: str) -> Model:
+    bias, hold, block = map(float, found["margins"])
+    trees = Trees(**{name: found[name] for name in TREE_ARRAYS}, depth=int(found["depth"]))
+    return Model(
+        version=f"{found['name']}-{digest}",
+        tables=tuple(found[name] for name in TABLES),
+        scales=tuple(map(float, found["scales"])),
+        bias=bias,
+        trees=trees,
+        numbers=tuple(map(str, found["numbers"])),
+        rules=tuple(map(str, found["rules"])),
+        usual=found["usual"],
+        hold=hold,
+        block=block,
+        lookers=trees.lookers(len(found["usual"]) + 1),
+    )

@@ -1,0 +1,120 @@
+"""The trainer of shield's model, on made mail alone."""
+
+import json
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+import zstandard
+
+from bench.shield_corpus import Sample, content, read_pack
+from bench.shield_model import linear, training, vectors
+from bench.shield_model.copies import in_shell, moved, relinked
+from bench.shield_model.examples import Example, forms, training_examples
+from bench.shield_model.made import made_mail
+from mail.address import domain_of
+from services.shield.domain.model.file import load_model, pack_model
+from services.shield.domain.rulebook import parse_rulebook
+from services.shield.domain.scoring import Scorer
+from tests.unit.services.shield.samples import make_content, rules_text
+
+BOOK = parse_rulebook(rules_text())
+RULES = tuple(each.name for each in BOOK.rules)
+
+
+def pack(folder: Path, name: str, *rows: dict[str, str]) -> Path:
+    path = folder / f"{name}.jsonl.zst"
+    lines = "".join(json.dumps(each) + "\n" for each in rows)
+    path.write_bytes(zstandard.compress(lines.encode()))
+    return path
+
+
+def row(number: int, label: str, split: str, text: str) -> dict[str, str]:
+    raw = f"From: Ann <ann@acme.example>\nSubject: Hello\n\n{text}\n"
+    return {"id": f"m{number}", "label": label, "sub": "a", "split": split, "raw": raw}
+
+
+def trained(folder: Path) -> bytes:
+    data = vectors.vectors_of(training_examples(folder, made=400, seed=3), BOOK)
+    return pack_model(training.train(data, name="t", rules=RULES, seed=3))
+
+
+def test_the_same_corpus_trains_the_same_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linear, "STEPS", 2)
+    monkeypatch.setattr(training, "FOLDS", 2)
+    monkeypatch.setattr(vectors, "FOLDS", 2)
+    first, second = trained(tmp_path), trained(tmp_path)
+    assert first == second
+    model = load_model(first)
+    assert model.version.startswith("t-")
+    scorer = Scorer(BOOK, model)
+    good = [scorer.score(c).score for _, bad, c in made_mail(90, 8) if not bad]
+    bad = [scorer.score(c).score for _, bad, c in made_mail(90, 8) if bad]
+    assert np.median(bad) > np.median(good)
+
+
+def test_cut_points_come_from_good_mail_of_corpora_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linear, "STEPS", 2)
+    monkeypatch.setattr(training, "FOLDS", 2)
+    monkeypatch.setattr(vectors, "FOLDS", 2)
+    bare = load_model(trained(tmp_path))
+    pack(tmp_path, "spamassassin", *[row(n, "ham", "train", f"words {n}") for n in range(5)])
+    cut = load_model(trained(tmp_path))
+    assert (bare.hold, bare.block) == (0.0, training.BLOCK_ABOVE_HOLD)
+    assert cut.hold != 0.0
+    assert cut.block >= cut.hold + training.BLOCK_ABOVE_HOLD
+
+
+def test_neither_the_test_split_nor_the_evaluation_pack_is_trained_on(tmp_path: Path) -> None:
+    pack(tmp_path, "spamassassin", row(1, "ham", "train", "a"), row(2, "ham", "test", "b"))
+    pack(tmp_path, "phishing_pot_le2024", row(3, "phish", "train", "c"))
+    pack(tmp_path, "sa_tests", row(4, "spam", "train", "d"))
+    found = list(training_examples(tmp_path, made=0, seed=1))
+    assert {each.group for each in found} == {"m1"}
+
+
+def sample(text: str, sender: str, *, label: str = "spam") -> Sample:
+    return Sample("m1", label, "spamassassin", "a", "train", make_content(text=text, sender=sender))
+
+
+def first(found: Sample) -> Example:
+    return next(forms(found, Random(1)))
+
+
+def test_a_redacted_sender_is_replaced() -> None:
+    redacted = sample("a", '"Dr. Wood" <sender@mailer-example.net>')
+    assert domain_of(getattr(first(redacted).content, "from")) != "mailer-example.net"
+
+
+def test_a_named_inline_part_is_a_body_and_an_attached_one_is_a_file() -> None:
+    part = 'Content-Type: text/plain; name="a.txt"\nContent-Disposition: {}\n\nhello\n'
+    inline, attached = (content(part.format(kind).encode()) for kind in ("inline", "attachment"))
+    assert (inline.text.strip(), len(inline.attachments)) == ("hello", 0)
+    assert (attached.text, len(attached.attachments)) == ("", 1)
+
+
+def test_copies_keep_the_text_of_a_message() -> None:
+    original = make_content(text="One https://a.example/x?y=1\n\nTwo & three")
+    shell = in_shell(original, Random(2))
+    assert "Two &amp; three" in shell.html
+    assert 'href="https://a.example/x?y=1"' in shell.html
+    assert "a.example" not in relinked(original, Random(2)).text
+    assert domain_of(getattr(moved(original, Random(2)), "from")) != "acme.example"
+
+
+def test_made_mail_has_both_classes_and_no_open_slot() -> None:
+    made = list(made_mail(120, 5))
+    assert {bad for _, bad, _ in made} == {True, False}
+    texts = [f"{c.subject} {c.text}" for _, _, c in made]
+    assert not [each for each in texts if "{" in each or "|" in each]
+
+
+def test_a_pack_is_read_with_its_parts(tmp_path: Path) -> None:
+    path = pack(tmp_path, "x", row(1, "phish", "-", "hi"), row(2, "bounce", "-", "no"))
+    [found] = read_pack(path)
+    assert (found.sub, found.file, found.bad, found.content.text) == ("a", "x", True, "hi\n")

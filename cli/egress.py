@@ -15,7 +15,9 @@ from kernel.errors import ConfigError
 
 Addresses = Annotated[
     list[str],
-    typer.Argument(help="Of this machine: an IPv4 address, an IPv6 address, or one of each"),
+    typer.Argument(
+        help="Of this machine, or of --host: an IPv4 address, an IPv6 address, or one of each"
+    ),
 ]
 Remote = Annotated[
     bool, typer.Option(help="Accept addresses of another machine, where delivery runs")
@@ -34,6 +36,9 @@ def add(
     ehlo: Annotated[
         str, typer.Option(help="EHLO name of the addresses; ROUTER_EHLO if empty")
     ] = "",
+    host: Annotated[
+        str, typer.Option(help="host:port of the machine that has them, with `obm egress-host`")
+    ] = "",
     remote: Remote = False,
     warmup: Annotated[
         str, typer.Option(help="Ramp of its warmup; empty: the source is warm already")
@@ -51,11 +56,13 @@ def add(
     \b
     obm egress add 192.0.2.10 2001:db8::10 --pool default --ehlo out1.example.com
     obm egress add 192.0.2.11 --ehlo out2.example.com --warmup default
+    obm egress add 192.0.2.12 --ehlo out3.example.com --host out3.example.com:1080
     """
-    given = checked(addresses, remote=remote)
+    given = checked(addresses, remote=remote or bool(host))
     api = open_api()
     pool_id = api.find("pools", pool)["id"]
     body = {"addresses": given, "pool_id": pool_id, "ehlo": ehlo, "warmup": warmup}
+    body["egress_host"] = host
     console.print(api.post("/ips", body)["id"])
 
 
@@ -64,16 +71,23 @@ def move(
     egress_id: EgressId,
     addresses: Addresses,
     *,
+    host: Annotated[
+        str | None,
+        typer.Option(help="host:port of the machine that has them; empty: delivery has them"),
+    ] = None,
     remote: Remote = False,
 ) -> None:
-    """Change the addresses of an egress source. It keeps its id, pool and name.
+    """Change the addresses of an egress source, or the machine that has them. It keeps its id, pool
+    and name.
 
     \b
     obm egress move 019ab000-0000-7000-8000-00000000000a 192.0.2.10 2001:db8::10
+    obm egress move 192.0.2.10 192.0.2.10 --host out1.example.com:1080
     """
-    given = checked(addresses, remote=remote)
+    given = checked(addresses, remote=remote or bool(host))
     api = open_api()
-    api.patch(f"/ips/{find_source(api, egress_id)['id']}", {"addresses": given})
+    body = {"addresses": given, **({} if host is None else {"egress_host": host})}
+    api.patch(f"/ips/{find_source(api, egress_id)['id']}", body)
 
 
 def checked(addresses: Sequence[str], *, remote: bool) -> list[str]:
@@ -220,6 +234,8 @@ def show(source: EgressId) -> None:
     """
     one = find_source(open_api(), source)
     lines = [("egress", one["id"]), ("addresses", addresses_of(one))]
+    if host := one["egress_host"]:
+        lines.append(("egress host", host))
     lines += [("EHLO", ehlo_of(one)), ("state", one["state"])]
     if until := one["suspended_until"]:
         lines.append(("suspended", f"until {utc_time(until)} UTC"))

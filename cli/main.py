@@ -30,6 +30,7 @@ COMMANDS = {
     "domain": "Sending domains.",
     "pool": "Pools: sets of egress sources.",
     "egress": "Egress sources: source addresses with their EHLO names.",
+    "egress-host": "Let mail leave from the addresses of this machine, for delivery elsewhere.",
     "warmup": "Warmups: the growth of what new egress sources may send.",
     "overrides": "Overrides: limits and suspensions that end by themselves.",
     "queues": "Scheduled queues: what waits, why, and how to cancel it.",

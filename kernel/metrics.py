@@ -96,6 +96,23 @@ in_progress = Gauge(
 smtp_connections_opened = Counter(
     "obm_smtp_connections_opened", "SMTP connections opened.", registry=registry
 )
+egress_host_connections = Gauge(
+    "obm_egress_host_connections", "Open connections of an egress host.", registry=registry
+)
+egress_host_requests = Counter(
+    "obm_egress_host_requests",
+    "Requests to an egress host, by result: succeeded, checked, refused (its log has the reason),"
+    " or what the destination did: connection_refused, timed_out, …",
+    ["result"],
+    registry=registry,
+)
+egress_host_failures = Counter(
+    "obm_egress_host_failures",
+    "Connections that delivery did not get from an egress host, by problem: unreachable, token,"
+    " address.",
+    ["problem"],
+    registry=registry,
+)
 tls_refusals = Counter(
     "obm_tls_refusals",
     "Attempts for which no server had the required TLS, by policy: mta-sts, dane, enforced.",

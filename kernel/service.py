@@ -20,11 +20,11 @@ from kernel.errors import ConfigError, Overloaded
 from kernel.health import DependencyHealth
 from kernel.memory import tune_gc, tune_malloc
 from kernel.retry import retry_while_unavailable
-from kernel.settings import Settings, read_settings, split_address
+from kernel.settings import ProcessSettings, read_settings, split_address
 from kernel.tasks import run_with_timeout, supervise
 
 Loop: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
-S = TypeVar("S", bound=Settings)
+S = TypeVar("S", bound=ProcessSettings)
 logger = logging.getLogger(__name__)
 Close: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 Actions: TypeAlias = Sequence[tuple[float, Callable[[], Awaitable[None]]]]
@@ -52,14 +52,20 @@ class Service:
 
 
 def start_service(
-    name: str, settings: type[S], create: Callable[[S], Service], *, low_priority: bool = False
+    name: str,
+    settings: type[S],
+    create: Callable[[S], Service],
+    *,
+    low_priority: bool = False,
+    argv: list[str] | None = None,
 ) -> None:
     """The whole of a service's `__main__`. Prints a ConfigError as one line.
 
-    low_priority: yield the CPU to services that respond to requests.
+    low_priority: yield the CPU to services that respond to requests. argv: None: that of the
+    process.
     """
     try:
-        loaded = read_settings(settings)
+        loaded = read_settings(settings, argv)
         if low_priority:
             os.nice(NICE)
         telemetry.start_telemetry(name, loaded)

@@ -21,11 +21,63 @@ Level = Annotated[
 ]
 
 
-class Settings(BaseSettings):
-    """Settings shared by all services. A service's own class sets `env_prefix`, so that its field
+class ProcessSettings(BaseSettings):
+    """Settings shared by all processes. A class of its own sets `env_prefix`, so that its field
     `port` is `ROUTER_PORT`; a field with a validation_alias is named by that alone."""
 
     model_config = SettingsConfigDict(extra="forbid", populate_by_name=True, validate_default=True)
+
+    plain_listen: bool = Field(
+        False,
+        validation_alias="OBM_PLAIN_LISTEN",
+        description="Allow …_LISTEN addresses other than loopback; these listeners use no TLS, so "
+        "keys and mail can be read on that network",
+    )
+    log_level: Level = Field(
+        "INFO",
+        validation_alias="OBM_LOG_LEVEL",
+        description="Minimum log level: DEBUG, INFO, WARNING, ERROR or CRITICAL",
+    )
+    log_format: Literal["json", "console"] = Field(
+        "json", validation_alias="OBM_LOG_FORMAT", description="Log format: json or console"
+    )
+    otlp_endpoint: str = Field(
+        "",
+        validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+        description="OTLP endpoint for traces; empty disables tracing",
+    )
+    trace_ratio: float = Field(
+        0.01,
+        validation_alias="OTEL_TRACES_SAMPLER_ARG",
+        description="Ratio of requests that are traced",
+    )
+    health_listen: str = Field(
+        "", description="host:port of /live, /ready and /metrics; empty disables the server"
+    )
+    shutdown_timeout_s: float = Field(
+        10.0, ge=0, description="Maximum time at shutdown to finish work in progress"
+    )
+
+    def uses_tls(self, name: str) -> bool:
+        """Whether the listener of this field never speaks without TLS."""
+        return False
+
+    @model_validator(mode="after")
+    def _check_listens(self) -> "ProcessSettings":
+        for name, field in type(self).model_fields.items():
+            address = getattr(self, name)
+            if name.endswith("_listen") and isinstance(address, str) and address:
+                variable = env_name(type(self), name, field)
+                _check_port(variable, address)
+                plain = name not in WITHOUT_SECRETS and not self.uses_tls(name)
+                if plain and not self.plain_listen:
+                    with_tls = name.replace("_listen", "_tls_listen")
+                    _check_loopback(variable, address, has_tls=with_tls in type(self).model_fields)
+        return self
+
+
+class Settings(ProcessSettings):
+    """Settings shared by all services."""
 
     kafka_bootstrap_servers: str = Field(
         "127.0.0.1:9092",
@@ -94,36 +146,6 @@ class Settings(BaseSettings):
         validation_alias="OBM_RPC_TOKEN",
         description="Shared secret that authenticates RPC between services",
     )
-    plain_listen: bool = Field(
-        False,
-        validation_alias="OBM_PLAIN_LISTEN",
-        description="Allow …_LISTEN addresses other than loopback; these listeners use no TLS, so "
-        "keys and mail can be read on that network",
-    )
-    log_level: Level = Field(
-        "INFO",
-        validation_alias="OBM_LOG_LEVEL",
-        description="Minimum log level: DEBUG, INFO, WARNING, ERROR or CRITICAL",
-    )
-    log_format: Literal["json", "console"] = Field(
-        "json", validation_alias="OBM_LOG_FORMAT", description="Log format: json or console"
-    )
-    otlp_endpoint: str = Field(
-        "",
-        validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
-        description="OTLP endpoint for traces; empty disables tracing",
-    )
-    trace_ratio: float = Field(
-        0.01,
-        validation_alias="OTEL_TRACES_SAMPLER_ARG",
-        description="Ratio of requests that are traced",
-    )
-    health_listen: str = Field(
-        "", description="host:port of /live, /ready and /metrics; empty disables the server"
-    )
-    shutdown_timeout_s: float = Field(
-        10.0, ge=0, description="Maximum time at shutdown to finish work in progress"
-    )
     lease_s: float = Field(
         10.0,
         validation_alias="OBM_LEASE_S",
@@ -159,26 +181,9 @@ class Settings(BaseSettings):
             raise ValueError("OBM_KAFKA_CERTIFICATE requires OBM_KAFKA_CA_FILE.")
         return self
 
-    def uses_tls(self, name: str) -> bool:
-        """Whether the listener of this field never speaks without TLS."""
-        return False
 
-    @model_validator(mode="after")
-    def _check_listens(self) -> "Settings":
-        for name, field in type(self).model_fields.items():
-            address = getattr(self, name)
-            if name.endswith("_listen") and isinstance(address, str) and address:
-                variable = env_name(type(self), name, field)
-                _check_port(variable, address)
-                plain = name not in WITHOUT_SECRETS and not self.uses_tls(name)
-                if plain and not self.plain_listen:
-                    with_tls = name.replace("_listen", "_tls_listen")
-                    _check_loopback(variable, address, has_tls=with_tls in type(self).model_fields)
-        return self
-
-
-class TlsSettings(Settings):
-    """Settings of a service whose listeners may have TLS."""
+class CertificateSettings(ProcessSettings):
+    """Settings of a process whose listeners may have TLS."""
 
     tls_certificate: str = Field(
         "", description="File of the certificate chain (PEM); it is read again when it changes"
@@ -186,7 +191,7 @@ class TlsSettings(Settings):
     tls_key: str = Field("", description="File of the certificate's private key (PEM)")
 
     @model_validator(mode="after")
-    def _check_certificate(self) -> "TlsSettings":
+    def _check_certificate(self) -> "CertificateSettings":
         if bool(self.tls_certificate) != bool(self.tls_key):
             prefix = self.model_config.get("env_prefix", "")
             raise ValueError(f"set {prefix}TLS_CERTIFICATE and {prefix}TLS_KEY, or neither.")
@@ -197,6 +202,10 @@ class TlsSettings(Settings):
         if not self.tls_certificate:
             return None
         return CertificateFiles(Path(self.tls_certificate), Path(self.tls_key))
+
+
+class TlsSettings(Settings, CertificateSettings):
+    """Settings of a service whose listeners may have TLS."""
 
 
 def split_address(address: str) -> tuple[str, str]:
@@ -228,7 +237,7 @@ def _check_loopback(variable: str, address: str, *, has_tls: bool) -> None:
         )
 
 
-S = TypeVar("S", bound=Settings)
+S = TypeVar("S", bound=ProcessSettings)
 
 
 def read_settings(settings: type[S], argv: list[str] | None = None) -> S:
@@ -253,7 +262,7 @@ def read_settings(settings: type[S], argv: list[str] | None = None) -> S:
         raise ConfigError(f"{variable}: {problem}".strip(": ")) from error
 
 
-def settings_help(settings: type[Settings]) -> str:
+def settings_help(settings: type[ProcessSettings]) -> str:
     """The text of --help: name, default and description of each setting."""
     lines = [f"{(settings.__doc__ or '').strip()}\n", "Settings, from the environment:\n"]
     for name, field in settings.model_fields.items():
@@ -265,7 +274,7 @@ def settings_help(settings: type[Settings]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def env_name(settings: type[Settings], name: str, field: FieldInfo) -> str:
+def env_name(settings: type[ProcessSettings], name: str, field: FieldInfo) -> str:
     alias = field.validation_alias
     prefix = settings.model_config.get("env_prefix", "")
     return alias if isinstance(alias, str) else f"{prefix}{name}".upper()

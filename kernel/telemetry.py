@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from kernel.ids import random_octets
-from kernel.settings import Settings
+from kernel.settings import ProcessSettings
 
 _STANDARD = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 _propagator = TraceContextTextMapPropagator()
@@ -27,7 +27,7 @@ LOG_INTERVAL_S = 30.0
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-def start_telemetry(service: str, settings: Settings) -> None:
+def start_telemetry(service: str, settings: ProcessSettings) -> None:
     """Once per process, before anything else."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -48,7 +48,7 @@ def start_telemetry(service: str, settings: Settings) -> None:
         _start_tracing(service, settings)
 
 
-def _start_tracing(service: str, settings: Settings) -> None:
+def _start_tracing(service: str, settings: ProcessSettings) -> None:
     global _tracer, _ratio  # noqa: PLW0603 - one provider per process
     # A tenth of a service's imports, needed only when traces are exported.
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (  # noqa: PLC0415

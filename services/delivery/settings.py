@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from kernel.settings import TlsSettings
+from kernel.socks5.messages import check_token
 from mail.address import AddressError, canonical, parse_mailbox
 from mail.feedback_id import SENDER
 
@@ -134,6 +135,23 @@ class Settings(TlsSettings):
         ge=0,
         description="Maximum time that messages wait for a host that accepts no more connections",
     )
+    egress_tokens: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        validation_alias="OBM_EGRESS_TOKENS",
+        repr=False,
+        description="Comma-separated secrets of the egress hosts, of which delivery uses the first",
+    )
+    egress_host_tls: bool = Field(
+        True, description="Whether egress hosts are connected to with TLS; they get the token"
+    )
+    egress_host_ca: str = Field(
+        "",
+        description="File of the authorities (PEM) that issue the certificates of egress hosts;"
+        " empty: those of the system",
+    )
+    egress_host_timeout_s: float = Field(
+        10.0, gt=0, description="Timeout for a login to an egress host, with TLS"
+    )
     smtp_idle_timeout_s: float = Field(
         15.0, description="Time after which an idle connection is closed"
     )
@@ -205,6 +223,13 @@ class Settings(TlsSettings):
             raise ValueError("DELIVERY_OPERATOR_MAIL_TO leads back to this server")
         return self
 
+    @field_validator("egress_tokens")
+    @classmethod
+    def _tokens(cls, tokens: list[str]) -> list[str]:
+        for one in tokens:
+            check_token(one)
+        return tokens
+
     @field_validator("feedback_addresses")
     @classmethod
     def _addresses(cls, addresses: list[str]) -> list[str]:
@@ -216,6 +241,7 @@ class Settings(TlsSettings):
         "dnssec_nameservers",
         "feedback_addresses",
         "return_path_proxies",
+        "egress_tokens",
         mode="before",
     )
     @classmethod

@@ -67,6 +67,9 @@ class Settings(Shared):
     source_check_interval_s: float = Field(
         3600.0, gt=0, le=43_200, description="Interval between DNS checks of an egress source"
     )
+    egress_host_check_interval_s: float = Field(
+        10.0, gt=0, description="Interval between checks of the egress hosts, which delivery makes"
+    )
     spf_domain: str = Field(
         "",
         description="Domain whose SPF record must list the egress sources: the one that customers"

@@ -94,6 +94,9 @@ class FakeJournal(DeliveryServiceServicer):
     async def GetDomainReports(self, request: object, context: object) -> Any:  # noqa: ANN401, N802
         raise NotImplementedError
 
+    async def CheckEgressHosts(self, request: object, context: object) -> Any:  # noqa: ANN401, N802
+        raise NotImplementedError
+
     async def EraseMessages(self, request: object, context: object) -> Any:  # noqa: ANN401, N802
         raise NotImplementedError
 

@@ -2,25 +2,18 @@
 together."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-from uuid import UUID
 
 import pytest
 
 from contracts.router.v1 import policy_service_pb2 as pb
 from contracts.router.v1.policies_pb2 import OverrideRemoved, OverrideSet, PolicyCommand
-from contracts.router.v1.policy_service_pb2_grpc import PolicyServiceStub
-from kernel.ids import uuid7_text
-from kernel.rpc import RpcClient
-from mail import verp
 from services.router.domain import overrides
 from services.router.loops.scheduler import SOURCES_INTERVAL_S
-from tests.support.delivery import Harness, make_content, wait_until
-from tests.support.router import TOKEN, RouterHarness, context_of, screened
+from tests.support.delivery import Harness
+from tests.support.pipeline import ROUTE, Pipeline
+from tests.support.router import RouterHarness
 from tests.support.smtp_peer import SmtpPeer
 from tests.support.sources import open_sources
 from tests.support.stack import FreshDatabase
@@ -42,20 +35,14 @@ threshold = 2
 duration_s = 3600
 source = "the test"
 """
-ROUTE = """
-[[route]]
-domain = "receiver.example"
-mx_hosts = ["{address}"]
-site = "lab"
-"""
 BLOCKED = b"451 4.7.1 Your IP is blocked"
 
 
-class Pipeline:
-    """Router and delivery with the sources OLD, NEW and OTHER, at one server."""
+class SourcesPipeline(Pipeline):
+    """With the sources OLD, NEW and OTHER."""
 
     def __init__(self, router: RouterHarness, delivery: Harness, peer: SmtpPeer) -> None:
-        self.router, self.delivery, self.peer = router, delivery, peer
+        super().__init__(router, delivery, peer)
         self.ids: dict[str, str] = {}  # of the sources, by address
 
     async def add_sources(
@@ -76,59 +63,12 @@ class Pipeline:
                 )
                 self.ids[address] = added.egress_id
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator["Pipeline"]:
-        async with self.router.running(), self.delivery.running() as delivery:
-            self.topics = delivery.topics
-            yield self
-
-    @asynccontextmanager
-    async def policies(self) -> AsyncIterator[tuple[Any, PolicyServiceStub]]:
-        client = RpcClient("router", self.router.rpc_address, TOKEN)
-        try:
-            yield partial(client.call, deadline_s=60.0), PolicyServiceStub(client.channel)
-        finally:
-            await client.close()
-
-    async def send(self, number: int) -> None:
-        content = make_content()
-        [reference] = await self.delivery.store_contents([content])
-        contexts = []
-        for _ in range(number):
-            message_id = uuid7_text()
-            context = context_of(
-                f"{message_id}@receiver.example",
-                message_id=message_id,
-                tenant_id=self.delivery.tenant_id,
-                email_id=content.email_id,
-                domain_id=self.delivery.domain_id,
-                content_ref=reference,
-                content_bytes=content.ByteSize(),
-                return_path=verp.return_path(
-                    UUID(message_id), "bounces.sender.example", key=self.delivery.return_path_key
-                ).address,
-            )
-            contexts.append(context)
-        await self.topics.publish([screened(one) for one in contexts])
-
-    async def reasons(self) -> set[str]:
-        """What the queues with mail wait for."""
-        with self.router.database.connect() as connection:
-            rows = connection.execute(
-                "SELECT DISTINCT limited_by FROM router.queues JOIN router.messages"
-                " USING (queue_id) WHERE state = 'queued'"
-            ).fetchall()
-        return {str(row[0]) for row in rows}
-
-    async def wait_for_messages(self, number: int) -> None:
-        await wait_until(lambda: len(self.peer.messages) >= number)
-
 
 @pytest.fixture
 def make_pipeline(
     bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
-) -> Callable[[SmtpPeer], Pipeline]:
-    def make(peer: SmtpPeer) -> Pipeline:
+) -> Callable[[SmtpPeer], SourcesPipeline]:
+    def make(peer: SmtpPeer) -> SourcesPipeline:
         files = {"ramps_file": RAMPS, "feedback_file": FEEDBACK}
         files["routes_file"] = ROUTE.format(address=peer.address)
         for name, text in files.items():
@@ -136,13 +76,14 @@ def make_pipeline(
         extra = {name: str(tmp_path / f"{name}.toml") for name in files}
         router = RouterHarness(bootstrap_servers, topic_prefix, database, tmp_path)
         router.extra = {**extra, "retry_schedule_s": (0.5,)}
-        return Pipeline(router, Harness(bootstrap_servers, topic_prefix, database, tmp_path), peer)
+        delivery = Harness(bootstrap_servers, topic_prefix, database, tmp_path)
+        return SourcesPipeline(router, delivery, peer)
 
     return make
 
 
 async def test_a_new_source_keeps_its_allowance_and_warm_ones_take_the_rest(
-    make_pipeline: Callable[[SmtpPeer], Pipeline],
+    make_pipeline: Callable[[SmtpPeer], SourcesPipeline],
 ) -> None:
     async with SmtpPeer() as peer:
         pipeline = make_pipeline(peer)
@@ -160,7 +101,7 @@ async def test_a_new_source_keeps_its_allowance_and_warm_ones_take_the_rest(
 
 
 async def test_mail_overflows_to_warm_sources_of_another_pool(
-    make_pipeline: Callable[[SmtpPeer], Pipeline],
+    make_pipeline: Callable[[SmtpPeer], SourcesPipeline],
 ) -> None:
     async with SmtpPeer() as peer:
         pipeline = make_pipeline(peer)
@@ -185,7 +126,7 @@ async def test_mail_overflows_to_warm_sources_of_another_pool(
 
 
 async def test_a_blocked_source_is_suspended_at_the_site_and_sends_again_when_restored(
-    make_pipeline: Callable[[SmtpPeer], Pipeline],
+    make_pipeline: Callable[[SmtpPeer], SourcesPipeline],
 ) -> None:
     async with SmtpPeer() as peer:
         pipeline = make_pipeline(peer)
@@ -219,7 +160,9 @@ async def test_a_blocked_source_is_suspended_at_the_site_and_sends_again_when_re
 
 
 async def test_a_blocked_source_sends_again_by_itself_when_its_suspension_ends(
-    make_pipeline: Callable[[SmtpPeer], Pipeline], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_pipeline: Callable[[SmtpPeer], SourcesPipeline],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(overrides, "RESTORE_STEP_MIN_S", 1.0)
     async with SmtpPeer() as peer:

@@ -11,8 +11,8 @@ from mail.reachable import Address
 from mail.smtp_reply import Reply
 from services.delivery.clients.dns import NoSuchHost
 from services.delivery.clients.smtp.connections import Connections
-from services.delivery.clients.smtp.dial import ConnectFailed
 from services.delivery.clients.smtp.dial_target import DialTarget, SocketAddress
+from services.delivery.clients.smtp.handshake import ConnectFailed
 from services.delivery.clients.smtp.pool import ConnectionPool, ReadyQueueKey
 from services.delivery.clients.smtp.session import SmtpSession
 from services.delivery.domain.attempt_result import CONNECT, GREETING, AttemptResult, RemoteServer
@@ -56,7 +56,12 @@ class FakeNetwork:
             raise NoSuchHost(host)
         return [ip_address(f"198.51.{host.split('.', maxsplit=1)[0]}.1")]
 
-    async def dial(self, host: DialTarget, *, sources: Sequence[str], ehlo: str) -> SmtpSession:
+    async def confirm(self, result: AttemptResult, **_: object) -> AttemptResult:
+        return result
+
+    async def dial(
+        self, host: DialTarget, *, sources: Sequence[str], ehlo: str, egress_host: str = ""
+    ) -> SmtpSession:
         self.dialed.append(host.name)
         if self.gate is not None:
             await self.gate.wait()

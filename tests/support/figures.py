@@ -29,6 +29,7 @@ CLASSES = {
 }
 NOWHERE = ("", "")
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+NOT_ATTEMPTED = (delivery.ATTEMPT_OUTCOME_STALE, delivery.ATTEMPT_OUTCOME_EGRESS_FAILED)
 
 
 class Mark(NamedTuple):
@@ -201,7 +202,7 @@ def _try(life: Life) -> tuple[int, datetime, bool]:
     for _ in range(random.choice((0, 0, 1, 3))):
         kind = random.choice(("refused", "refused", "stale", "no connection"))
         if kind == "stale":
-            at = _attempt(life, attempt, at, delivery.ATTEMPT_OUTCOME_STALE, code=0)
+            at = _attempt(life, attempt, at, random.choice(NOT_ATTEMPTED), code=0)
         else:
             code = 451 if kind == "refused" else 0
             at = _attempt(life, attempt, at, delivery.ATTEMPT_OUTCOME_TEMPORARY, code=code)

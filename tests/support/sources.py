@@ -28,10 +28,13 @@ class Sources:
     pools: PoolAdmin
 
     async def add(
-        self, addresses: Sequence[str], *, pool: str = "default", ehlo: str = "", ramp: str = ""
-    ) -> EgressSource:
+        self, addresses: Sequence[str], *, pool: str = "default", ehlo: str = "", ramp: str = "",
+        host: str = "",
+    ) -> EgressSource:  # fmt: skip
         async with self.database.transaction() as tx:
-            return await self.admin.add(tx, addresses, pool=pool, ehlo=ehlo, ramp=ramp)
+            return await self.admin.add(
+                tx, addresses, pool=pool, ehlo=ehlo, ramp=ramp, egress_host=host
+            )
 
     async def pause(self, egress_id: str) -> None:
         async with self.database.transaction() as tx:

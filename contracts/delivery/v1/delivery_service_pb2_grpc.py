@@ -60,6 +60,11 @@ class DeliveryServiceStub:
                 request_serializer=contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.EraseMessagesRequest.SerializeToString,
                 response_deserializer=contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.EraseMessagesResponse.FromString,
                 _registered_method=True)
+        self.CheckEgressHosts = channel.unary_unary(
+                '/contracts.delivery.v1.DeliveryService/CheckEgressHosts',
+                request_serializer=contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.CheckEgressHostsRequest.SerializeToString,
+                response_deserializer=contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.CheckEgressHostsResponse.FromString,
+                _registered_method=True)
 
 
 class DeliveryServiceServicer:
@@ -99,6 +104,13 @@ class DeliveryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckEgressHosts(self, request, context):
+        """Whether delivery could connect from these addresses through their egress hosts now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DeliveryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -126,6 +138,11 @@ def add_DeliveryServiceServicer_to_server(servicer, server):
                     servicer.EraseMessages,
                     request_deserializer=contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.EraseMessagesRequest.FromString,
                     response_serializer=contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.EraseMessagesResponse.SerializeToString,
+            ),
+            'CheckEgressHosts': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckEgressHosts,
+                    request_deserializer=contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.CheckEgressHostsRequest.FromString,
+                    response_serializer=contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.CheckEgressHostsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -264,6 +281,33 @@ class DeliveryService:
             '/contracts.delivery.v1.DeliveryService/EraseMessages',
             contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.EraseMessagesRequest.SerializeToString,
             contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.EraseMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckEgressHosts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.delivery.v1.DeliveryService/CheckEgressHosts',
+            contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.CheckEgressHostsRequest.SerializeToString,
+            contracts_dot_delivery_dot_v1_dot_delivery__service__pb2.CheckEgressHostsResponse.FromString,
             options,
             channel_credentials,
             insecure,

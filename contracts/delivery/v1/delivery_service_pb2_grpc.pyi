@@ -41,6 +41,8 @@ class DeliveryServiceStub:
     """What reports say about a domain."""
     EraseMessages: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.EraseMessagesRequest, _delivery_service_pb2.EraseMessagesResponse]
     """Removes the recipient of closed messages from the journal, and their captured mail."""
+    CheckEgressHosts: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.CheckEgressHostsRequest, _delivery_service_pb2.CheckEgressHostsResponse]
+    """Whether delivery could connect from these addresses through their egress hosts now."""
 
 @_typing.type_check_only
 class DeliveryServiceAsyncStub(DeliveryServiceStub):
@@ -55,6 +57,8 @@ class DeliveryServiceAsyncStub(DeliveryServiceStub):
     """What reports say about a domain."""
     EraseMessages: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.EraseMessagesRequest, _delivery_service_pb2.EraseMessagesResponse]  # type: ignore[assignment]
     """Removes the recipient of closed messages from the journal, and their captured mail."""
+    CheckEgressHosts: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.CheckEgressHostsRequest, _delivery_service_pb2.CheckEgressHostsResponse]  # type: ignore[assignment]
+    """Whether delivery could connect from these addresses through their egress hosts now."""
 
 class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Internal: the journal, for the audit; the sandbox and the figures of reports, for ingest."""
@@ -96,5 +100,13 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_delivery_service_pb2.EraseMessagesResponse, _abc.Awaitable[_delivery_service_pb2.EraseMessagesResponse]]:
         """Removes the recipient of closed messages from the journal, and their captured mail."""
+
+    @_abc_1.abstractmethod
+    def CheckEgressHosts(
+        self,
+        request: _delivery_service_pb2.CheckEgressHostsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_delivery_service_pb2.CheckEgressHostsResponse, _abc.Awaitable[_delivery_service_pb2.CheckEgressHostsResponse]]:
+        """Whether delivery could connect from these addresses through their egress hosts now."""
 
 def add_DeliveryServiceServicer_to_server(servicer: DeliveryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -37,6 +37,8 @@ class _AttemptOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Attemp
     """started after not_after: nothing was sent"""
     ATTEMPT_OUTCOME_AMBIGUOUS: _AttemptOutcome.ValueType  # 5
     """connection broke after end of data, before the reply"""
+    ATTEMPT_OUTCOME_EGRESS_FAILED: _AttemptOutcome.ValueType  # 6
+    """the egress host failed: no server saw the message"""
 
 class AttemptOutcome(_AttemptOutcome, metaclass=_AttemptOutcomeEnumTypeWrapper): ...
 
@@ -51,6 +53,8 @@ ATTEMPT_OUTCOME_STALE: AttemptOutcome.ValueType  # 4
 """started after not_after: nothing was sent"""
 ATTEMPT_OUTCOME_AMBIGUOUS: AttemptOutcome.ValueType  # 5
 """connection broke after end of data, before the reply"""
+ATTEMPT_OUTCOME_EGRESS_FAILED: AttemptOutcome.ValueType  # 6
+"""the egress host failed: no server saw the message"""
 Global___AttemptOutcome: _TypeAlias = AttemptOutcome  # noqa: Y015
 
 @_typing.final
@@ -78,7 +82,7 @@ class Reply(_message.Message):
     text: _builtins.str
     """at most 1,024 characters, no control characters"""
     step: _builtins.str
-    """connect, greeting, ehlo, starttls, mail, rcpt, data, end_of_data"""
+    """egress_host, connect, greeting, ehlo, starttls, mail, rcpt, data, end_of_data"""
     mx: _builtins.str
     remote_ip: _builtins.str
     local_ip: _builtins.str

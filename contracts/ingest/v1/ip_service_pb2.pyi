@@ -35,6 +35,7 @@ class IpInfo(_message.Message):
     DNSBL_FIELD_NUMBER: _builtins.int
     WARMUP_FIELD_NUMBER: _builtins.int
     SITES_FIELD_NUMBER: _builtins.int
+    EGRESS_HOST_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     ehlo: _builtins.str
     """empty: the name of the engine"""
@@ -44,6 +45,8 @@ class IpInfo(_message.Message):
     paused: _builtins.bool
     in_flight: _builtins.int
     """messages without a result; for operators"""
+    egress_host: _builtins.str
+    """host:port of the machine that owns the addresses; for operators"""
     @_builtins.property
     def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """none: the operating system chooses"""
@@ -75,10 +78,11 @@ class IpInfo(_message.Message):
         dnsbl: _abc.Iterable[Global___IpListingInfo] | None = ...,
         warmup: Global___IpWarmupInfo | None = ...,
         sites: _abc.Iterable[Global___IpSiteInfo] | None = ...,
+        egress_host: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_in_flight", b"_in_flight", "in_flight", b"in_flight", "suspended_until", b"suspended_until", "warmup", b"warmup"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_in_flight", b"_in_flight", "addresses", b"addresses", "dnsbl", b"dnsbl", "ehlo", b"ehlo", "id", b"id", "in_flight", b"in_flight", "paused", b"paused", "pool_id", b"pool_id", "problems", b"problems", "sites", b"sites", "state", b"state", "suspended_until", b"suspended_until", "warmup", b"warmup"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_in_flight", b"_in_flight", "addresses", b"addresses", "dnsbl", b"dnsbl", "egress_host", b"egress_host", "ehlo", b"ehlo", "id", b"id", "in_flight", b"in_flight", "paused", b"paused", "pool_id", b"pool_id", "problems", b"problems", "sites", b"sites", "state", b"state", "suspended_until", b"suspended_until", "warmup", b"warmup"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__in_flight: _TypeAlias = _typing.Literal["in_flight"]  # noqa: Y015
     _WhichOneofArgType__in_flight: _TypeAlias = _typing.Literal["_in_flight", b"_in_flight"]  # noqa: Y015
@@ -275,12 +279,15 @@ class AddIpRequest(_message.Message):
     POOL_ID_FIELD_NUMBER: _builtins.int
     EHLO_FIELD_NUMBER: _builtins.int
     WARMUP_FIELD_NUMBER: _builtins.int
+    EGRESS_HOST_FIELD_NUMBER: _builtins.int
     pool_id: _builtins.str
     """unset: the pool default"""
     ehlo: _builtins.str
     """the name that the addresses resolve to; empty: that of the engine"""
     warmup: _builtins.str
     """the ramp of its warmup, such as default; empty: the source is warm"""
+    egress_host: _builtins.str
+    """host:port of the machine that owns the addresses; empty: delivery's own"""
     @_builtins.property
     def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """An IPv4 address, an IPv6 address, or one of each; none: the operating system chooses."""
@@ -292,10 +299,11 @@ class AddIpRequest(_message.Message):
         pool_id: _builtins.str | None = ...,
         ehlo: _builtins.str = ...,
         warmup: _builtins.str = ...,
+        egress_host: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_pool_id", b"_pool_id", "pool_id", b"pool_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_pool_id", b"_pool_id", "addresses", b"addresses", "ehlo", b"ehlo", "pool_id", b"pool_id", "warmup", b"warmup"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_pool_id", b"_pool_id", "addresses", b"addresses", "egress_host", b"egress_host", "ehlo", b"ehlo", "pool_id", b"pool_id", "warmup", b"warmup"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__pool_id: _TypeAlias = _typing.Literal["pool_id"]  # noqa: Y015
     _WhichOneofArgType__pool_id: _TypeAlias = _typing.Literal["_pool_id", b"_pool_id"]  # noqa: Y015
@@ -428,10 +436,13 @@ class UpdateIpRequest(_message.Message):
     POOL_ID_FIELD_NUMBER: _builtins.int
     EHLO_FIELD_NUMBER: _builtins.int
     PAUSED_FIELD_NUMBER: _builtins.int
+    EGRESS_HOST_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     pool_id: _builtins.str
     ehlo: _builtins.str
     paused: _builtins.bool
+    egress_host: _builtins.str
+    """empty: delivery's own addresses"""
     @_builtins.property
     def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """empty: unchanged"""
@@ -444,17 +455,22 @@ class UpdateIpRequest(_message.Message):
         pool_id: _builtins.str | None = ...,
         ehlo: _builtins.str | None = ...,
         paused: _builtins.bool | None = ...,
+        egress_host: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_ehlo", b"_ehlo", "_paused", b"_paused", "_pool_id", b"_pool_id", "ehlo", b"ehlo", "paused", b"paused", "pool_id", b"pool_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_egress_host", b"_egress_host", "_ehlo", b"_ehlo", "_paused", b"_paused", "_pool_id", b"_pool_id", "egress_host", b"egress_host", "ehlo", b"ehlo", "paused", b"paused", "pool_id", b"pool_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ehlo", b"_ehlo", "_paused", b"_paused", "_pool_id", b"_pool_id", "addresses", b"addresses", "ehlo", b"ehlo", "id", b"id", "paused", b"paused", "pool_id", b"pool_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_egress_host", b"_egress_host", "_ehlo", b"_ehlo", "_paused", b"_paused", "_pool_id", b"_pool_id", "addresses", b"addresses", "egress_host", b"egress_host", "ehlo", b"ehlo", "id", b"id", "paused", b"paused", "pool_id", b"pool_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__egress_host: _TypeAlias = _typing.Literal["egress_host"]  # noqa: Y015
+    _WhichOneofArgType__egress_host: _TypeAlias = _typing.Literal["_egress_host", b"_egress_host"]  # noqa: Y015
     _WhichOneofReturnType__ehlo: _TypeAlias = _typing.Literal["ehlo"]  # noqa: Y015
     _WhichOneofArgType__ehlo: _TypeAlias = _typing.Literal["_ehlo", b"_ehlo"]  # noqa: Y015
     _WhichOneofReturnType__paused: _TypeAlias = _typing.Literal["paused"]  # noqa: Y015
     _WhichOneofArgType__paused: _TypeAlias = _typing.Literal["_paused", b"_paused"]  # noqa: Y015
     _WhichOneofReturnType__pool_id: _TypeAlias = _typing.Literal["pool_id"]  # noqa: Y015
     _WhichOneofArgType__pool_id: _TypeAlias = _typing.Literal["_pool_id", b"_pool_id"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__egress_host) -> _WhichOneofReturnType__egress_host | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__ehlo) -> _WhichOneofReturnType__ehlo | None: ...
     @_typing.overload

@@ -73,6 +73,7 @@ class EgressSource(_message.Message):
     EHLO_FIELD_NUMBER: _builtins.int
     PAUSED_FIELD_NUMBER: _builtins.int
     SOURCE_IPV6_FIELD_NUMBER: _builtins.int
+    EGRESS_HOST_FIELD_NUMBER: _builtins.int
     egress_id: _builtins.str
     version: _builtins.int
     deleted: _builtins.bool
@@ -82,6 +83,8 @@ class EgressSource(_message.Message):
     ehlo: _builtins.str
     paused: _builtins.bool
     source_ipv6: _builtins.str
+    egress_host: _builtins.str
+    """host:port of the machine that owns the addresses; empty: delivery's own"""
     def __init__(
         self,
         *,
@@ -93,10 +96,11 @@ class EgressSource(_message.Message):
         ehlo: _builtins.str = ...,
         paused: _builtins.bool = ...,
         source_ipv6: _builtins.str = ...,
+        egress_host: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted", "egress_id", b"egress_id", "ehlo", b"ehlo", "paused", b"paused", "pool_id", b"pool_id", "source_ip", b"source_ip", "source_ipv6", b"source_ipv6", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted", "egress_host", b"egress_host", "egress_id", b"egress_id", "ehlo", b"ehlo", "paused", b"paused", "pool_id", b"pool_id", "source_ip", b"source_ip", "source_ipv6", b"source_ipv6", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from contracts.router.v1 import directory_pb2 as contracts_dot_router_dot_v1_dot_directory__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(contracts/router/v1/egress_service.proto\x12\x13\x63ontracts.router.v1\x1a#contracts/router/v1/directory.proto\"R\n\x10\x41\x64\x64SourceRequest\x12\x0f\n\x07pool_id\x18\x01 \x01(\t\x12\x11\n\taddresses\x18\x02 \x03(\t\x12\x0c\n\x04\x65hlo\x18\x03 \x01(\t\x12\x0c\n\x04ramp\x18\x04 \x01(\t\"F\n\x11\x41\x64\x64SourceResponse\x12\x31\n\x06source\x18\x01 \x01(\x0b\x32!.contracts.router.v1.EgressSource\"\x99\x01\n\x13\x43hangeSourceRequest\x12\x11\n\tegress_id\x18\x01 \x01(\t\x12\x11\n\taddresses\x18\x02 \x03(\t\x12\x11\n\x04\x65hlo\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x14\n\x07pool_id\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x13\n\x06paused\x18\x05 \x01(\x08H\x02\x88\x01\x01\x42\x07\n\x05_ehloB\n\n\x08_pool_idB\t\n\x07_paused\"I\n\x14\x43hangeSourceResponse\x12\x31\n\x06source\x18\x01 \x01(\x0b\x32!.contracts.router.v1.EgressSource\"J\n\x13ResumeSourceRequest\x12\x11\n\tegress_id\x18\x01 \x01(\t\x12\x0c\n\x04site\x18\x02 \x01(\t\x12\x12\n\nresumed_by\x18\x03 \x01(\t\"I\n\x14ResumeSourceResponse\x12\x31\n\x06source\x18\x01 \x01(\x0b\x32!.contracts.router.v1.EgressSource\"(\n\x13RemoveSourceRequest\x12\x11\n\tegress_id\x18\x01 \x01(\t\"I\n\x14RemoveSourceResponse\x12\x31\n\x06source\x18\x01 \x01(\x0b\x32!.contracts.router.v1.EgressSource2\x9a\x03\n\rEgressService\x12Z\n\tAddSource\x12%.contracts.router.v1.AddSourceRequest\x1a&.contracts.router.v1.AddSourceResponse\x12\x63\n\x0c\x43hangeSource\x12(.contracts.router.v1.ChangeSourceRequest\x1a).contracts.router.v1.ChangeSourceResponse\x12\x63\n\x0cResumeSource\x12(.contracts.router.v1.ResumeSourceRequest\x1a).contracts.router.v1.ResumeSourceResponse\x12\x63\n\x0cRemoveSource\x12(.contracts.router.v1.RemoveSourceRequest\x1a).contracts.router.v1.RemoveSourceResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(contracts/router/v1/egress_service.proto\x12\x13\x63ontracts.router.v1\x1a#contracts/router/v1/directory.proto\"g\n\x10\x41\x64\x64SourceRequest\x12\x0f\n\x07pool_id\x18\x01 \x01(\t\x12\x11\n\taddresses\x18\x02 \x03(\t\x12\x0c\n\x04\x65hlo\x18\x03 \x01(\t\x12\x0c\n\x04ramp\x18\x04 \x01(\t\x12\x13\n\x0b\x65gress_host\x18\x05 \x01(\t\"F\n\x11\x41\x64\x64SourceResponse\x12\x31\n\x06source\x18\x01 \x01(\x0b\x32!.contracts.router.v1.EgressSource\"\xc3\x01\n\x13\x43hangeSourceRequest\x12\x11\n\tegress_id\x18\x01 \x01(\t\x12\x11\n\taddresses\x18\x02 \x03(\t\x12\x11\n\x04\x65hlo\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x14\n\x07pool_id\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x13\n\x06paused\x18\x05 \x01(\x08H\x02\x88\x01\x01\x12\x18\n\x0b\x65gress_host\x18\x06 \x01(\tH\x03\x88\x01\x01\x42\x07\n\x05_ehloB\n\n\x08_pool_idB\t\n\x07_pausedB\x0e\n\x0c_egress_host\"I\n\x14\x43hangeSourceResponse\x12\x31\n\x06source\x18\x01 \x01(\x0b\x32!.contracts.router.v1.EgressSource\"J\n\x13ResumeSourceRequest\x12\x11\n\tegress_id\x18\x01 \x01(\t\x12\x0c\n\x04site\x18\x02 \x01(\t\x12\x12\n\nresumed_by\x18\x03 \x01(\t\"I\n\x14ResumeSourceResponse\x12\x31\n\x06source\x18\x01 \x01(\x0b\x32!.contracts.router.v1.EgressSource\"(\n\x13RemoveSourceRequest\x12\x11\n\tegress_id\x18\x01 \x01(\t\"I\n\x14RemoveSourceResponse\x12\x31\n\x06source\x18\x01 \x01(\x0b\x32!.contracts.router.v1.EgressSource2\x9a\x03\n\rEgressService\x12Z\n\tAddSource\x12%.contracts.router.v1.AddSourceRequest\x1a&.contracts.router.v1.AddSourceResponse\x12\x63\n\x0c\x43hangeSource\x12(.contracts.router.v1.ChangeSourceRequest\x1a).contracts.router.v1.ChangeSourceResponse\x12\x63\n\x0cResumeSource\x12(.contracts.router.v1.ResumeSourceRequest\x1a).contracts.router.v1.ResumeSourceResponse\x12\x63\n\x0cRemoveSource\x12(.contracts.router.v1.RemoveSourceRequest\x1a).contracts.router.v1.RemoveSourceResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,21 +33,21 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'contracts.router.v1.egress_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ADDSOURCEREQUEST']._serialized_start=102
-  _globals['_ADDSOURCEREQUEST']._serialized_end=184
-  _globals['_ADDSOURCERESPONSE']._serialized_start=186
-  _globals['_ADDSOURCERESPONSE']._serialized_end=256
-  _globals['_CHANGESOURCEREQUEST']._serialized_start=259
-  _globals['_CHANGESOURCEREQUEST']._serialized_end=412
-  _globals['_CHANGESOURCERESPONSE']._serialized_start=414
-  _globals['_CHANGESOURCERESPONSE']._serialized_end=487
-  _globals['_RESUMESOURCEREQUEST']._serialized_start=489
-  _globals['_RESUMESOURCEREQUEST']._serialized_end=563
-  _globals['_RESUMESOURCERESPONSE']._serialized_start=565
-  _globals['_RESUMESOURCERESPONSE']._serialized_end=638
-  _globals['_REMOVESOURCEREQUEST']._serialized_start=640
-  _globals['_REMOVESOURCEREQUEST']._serialized_end=680
-  _globals['_REMOVESOURCERESPONSE']._serialized_start=682
-  _globals['_REMOVESOURCERESPONSE']._serialized_end=755
-  _globals['_EGRESSSERVICE']._serialized_start=758
-  _globals['_EGRESSSERVICE']._serialized_end=1168
+  _globals['_ADDSOURCEREQUEST']._serialized_end=205
+  _globals['_ADDSOURCERESPONSE']._serialized_start=207
+  _globals['_ADDSOURCERESPONSE']._serialized_end=277
+  _globals['_CHANGESOURCEREQUEST']._serialized_start=280
+  _globals['_CHANGESOURCEREQUEST']._serialized_end=475
+  _globals['_CHANGESOURCERESPONSE']._serialized_start=477
+  _globals['_CHANGESOURCERESPONSE']._serialized_end=550
+  _globals['_RESUMESOURCEREQUEST']._serialized_start=552
+  _globals['_RESUMESOURCEREQUEST']._serialized_end=626
+  _globals['_RESUMESOURCERESPONSE']._serialized_start=628
+  _globals['_RESUMESOURCERESPONSE']._serialized_end=701
+  _globals['_REMOVESOURCEREQUEST']._serialized_start=703
+  _globals['_REMOVESOURCEREQUEST']._serialized_end=743
+  _globals['_REMOVESOURCERESPONSE']._serialized_start=745
+  _globals['_REMOVESOURCERESPONSE']._serialized_end=818
+  _globals['_EGRESSSERVICE']._serialized_start=821
+  _globals['_EGRESSSERVICE']._serialized_end=1231
 # @@protoc_insertion_point(module_scope)

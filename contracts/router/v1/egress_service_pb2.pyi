@@ -27,11 +27,14 @@ class AddSourceRequest(_message.Message):
     ADDRESSES_FIELD_NUMBER: _builtins.int
     EHLO_FIELD_NUMBER: _builtins.int
     RAMP_FIELD_NUMBER: _builtins.int
+    EGRESS_HOST_FIELD_NUMBER: _builtins.int
     pool_id: _builtins.str
     """empty: the default pool"""
     ehlo: _builtins.str
     ramp: _builtins.str
     """of its warmup; empty: it is warm"""
+    egress_host: _builtins.str
+    """host:port; empty: delivery has the addresses"""
     @_builtins.property
     def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """at most one of each family; none: the operating system chooses"""
@@ -43,10 +46,11 @@ class AddSourceRequest(_message.Message):
         addresses: _abc.Iterable[_builtins.str] | None = ...,
         ehlo: _builtins.str = ...,
         ramp: _builtins.str = ...,
+        egress_host: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "ehlo", b"ehlo", "pool_id", b"pool_id", "ramp", b"ramp"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "egress_host", b"egress_host", "ehlo", b"ehlo", "pool_id", b"pool_id", "ramp", b"ramp"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -83,10 +87,12 @@ class ChangeSourceRequest(_message.Message):
     EHLO_FIELD_NUMBER: _builtins.int
     POOL_ID_FIELD_NUMBER: _builtins.int
     PAUSED_FIELD_NUMBER: _builtins.int
+    EGRESS_HOST_FIELD_NUMBER: _builtins.int
     egress_id: _builtins.str
     ehlo: _builtins.str
     pool_id: _builtins.str
     paused: _builtins.bool
+    egress_host: _builtins.str
     @_builtins.property
     def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -97,17 +103,22 @@ class ChangeSourceRequest(_message.Message):
         ehlo: _builtins.str | None = ...,
         pool_id: _builtins.str | None = ...,
         paused: _builtins.bool | None = ...,
+        egress_host: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_ehlo", b"_ehlo", "_paused", b"_paused", "_pool_id", b"_pool_id", "ehlo", b"ehlo", "paused", b"paused", "pool_id", b"pool_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_egress_host", b"_egress_host", "_ehlo", b"_ehlo", "_paused", b"_paused", "_pool_id", b"_pool_id", "egress_host", b"egress_host", "ehlo", b"ehlo", "paused", b"paused", "pool_id", b"pool_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ehlo", b"_ehlo", "_paused", b"_paused", "_pool_id", b"_pool_id", "addresses", b"addresses", "egress_id", b"egress_id", "ehlo", b"ehlo", "paused", b"paused", "pool_id", b"pool_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_egress_host", b"_egress_host", "_ehlo", b"_ehlo", "_paused", b"_paused", "_pool_id", b"_pool_id", "addresses", b"addresses", "egress_host", b"egress_host", "egress_id", b"egress_id", "ehlo", b"ehlo", "paused", b"paused", "pool_id", b"pool_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__egress_host: _TypeAlias = _typing.Literal["egress_host"]  # noqa: Y015
+    _WhichOneofArgType__egress_host: _TypeAlias = _typing.Literal["_egress_host", b"_egress_host"]  # noqa: Y015
     _WhichOneofReturnType__ehlo: _TypeAlias = _typing.Literal["ehlo"]  # noqa: Y015
     _WhichOneofArgType__ehlo: _TypeAlias = _typing.Literal["_ehlo", b"_ehlo"]  # noqa: Y015
     _WhichOneofReturnType__paused: _TypeAlias = _typing.Literal["paused"]  # noqa: Y015
     _WhichOneofArgType__paused: _TypeAlias = _typing.Literal["_paused", b"_paused"]  # noqa: Y015
     _WhichOneofReturnType__pool_id: _TypeAlias = _typing.Literal["pool_id"]  # noqa: Y015
     _WhichOneofArgType__pool_id: _TypeAlias = _typing.Literal["_pool_id", b"_pool_id"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__egress_host) -> _WhichOneofReturnType__egress_host | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__ehlo) -> _WhichOneofReturnType__ehlo | None: ...
     @_typing.overload

@@ -77,6 +77,7 @@ class DeliveryAssigned(_message.Message):
     FEEDBACK_DOMAIN_ID_FIELD_NUMBER: _builtins.int
     ASSIGNED_AT_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    EGRESS_HOST_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     attempt: _builtins.int
     """1, 2, …: number of the assignment"""
@@ -101,6 +102,8 @@ class DeliveryAssigned(_message.Message):
     feedback_domain_id: _builtins.str
     """domain that signs the message too, for the feedback loop of the site; empty: none"""
     priority: _events_pb2.Priority.ValueType
+    egress_host: _builtins.str
+    """host:port of the machine that owns the addresses; empty: delivery's own"""
     @_builtins.property
     def context(self) -> _events_pb2.MessageContext: ...
     @_builtins.property
@@ -135,10 +138,11 @@ class DeliveryAssigned(_message.Message):
         feedback_domain_id: _builtins.str = ...,
         assigned_at: _timestamp_pb2.Timestamp | None = ...,
         priority: _events_pb2.Priority.ValueType = ...,
+        egress_host: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["assigned_at", b"assigned_at", "context", b"context", "not_after", b"not_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous", b"ambiguous", "assigned_at", b"assigned_at", "attempt", b"attempt", "attempt_count", b"attempt_count", "connections_max", b"connections_max", "context", b"context", "egress_id", b"egress_id", "ehlo", b"ehlo", "feedback_domain_id", b"feedback_domain_id", "message_id", b"message_id", "messages_per_connection_max", b"messages_per_connection_max", "mx_hosts", b"mx_hosts", "not_after", b"not_after", "per_second_max", b"per_second_max", "priority", b"priority", "site", b"site", "source_ip", b"source_ip", "source_ipv6", b"source_ipv6", "static_route", b"static_route"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous", b"ambiguous", "assigned_at", b"assigned_at", "attempt", b"attempt", "attempt_count", b"attempt_count", "connections_max", b"connections_max", "context", b"context", "egress_host", b"egress_host", "egress_id", b"egress_id", "ehlo", b"ehlo", "feedback_domain_id", b"feedback_domain_id", "message_id", b"message_id", "messages_per_connection_max", b"messages_per_connection_max", "mx_hosts", b"mx_hosts", "not_after", b"not_after", "per_second_max", b"per_second_max", "priority", b"priority", "site", b"site", "source_ip", b"source_ip", "source_ipv6", b"source_ipv6", "static_route", b"static_route"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

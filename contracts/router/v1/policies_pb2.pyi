@@ -397,7 +397,7 @@ class CheckOutcome(_message.Message):
     PROBLEM_FIELD_NUMBER: _builtins.int
     ADVICE_FIELD_NUMBER: _builtins.int
     check: _builtins.str
-    """ptr, forward or spf"""
+    """ptr, forward, spf or egress_host"""
     address: _builtins.str
     problem: _builtins.str
     """ptr_missing, ptr_mismatch, forward_missing, …; empty: none"""

@@ -3,6 +3,7 @@ figures of reports about domains."""
 
 from collections.abc import Sequence
 from datetime import date
+from typing import Protocol
 
 import grpc
 import msgspec
@@ -20,6 +21,14 @@ from services.delivery.store.journal import Journal
 from services.delivery.store.sandbox import SandboxStore
 
 KEYS_MAX = 500
+HOSTED_MAX = 100
+
+
+class HostChecks(Protocol):
+    """See clients.smtp.egress_hosts."""
+
+    async def check_all(self, pairs: Sequence[tuple[str, str]]) -> list[str]:
+        """The problem of each host and address; empty if there is none."""
 
 
 class DeliveryServicer(DeliveryServiceServicer):
@@ -27,12 +36,18 @@ class DeliveryServicer(DeliveryServiceServicer):
     one."""
 
     def __init__(
-        self, system_database: Database, tenant_database: Database, *, sandbox: SandboxStore
+        self,
+        system_database: Database,
+        tenant_database: Database,
+        *,
+        sandbox: SandboxStore,
+        egress_hosts: HostChecks,
     ) -> None:
         self._system_database = system_database
         self._tenant_database = tenant_database
         self._journal = Journal()
         self._sandbox = sandbox
+        self._egress_hosts = egress_hosts
 
     @map_errors
     async def GetAttempts(  # noqa: N802 - the contract's name
@@ -102,6 +117,16 @@ class DeliveryServicer(DeliveryServiceServicer):
         async with self._system_database.transaction() as tx:
             open_ids = await erasure.erase_messages(tx, tenant_id, ids, pattern=pattern)
         return pb.EraseMessagesResponse(open_ids=open_ids)
+
+    @map_errors
+    async def CheckEgressHosts(  # noqa: N802
+        self, request: pb.CheckEgressHostsRequest, context: Context
+    ) -> pb.CheckEgressHostsResponse:
+        if len(request.addresses) > HOSTED_MAX:
+            raise RequestError(f"too many addresses. Send at most {HOSTED_MAX}.")
+        pairs = [(one.egress_host, one.address) for one in request.addresses]
+        problems = await self._egress_hosts.check_all(pairs)
+        return pb.CheckEgressHostsResponse(problems=problems)
 
 
 def parse_day(text: str, name: str) -> date:

@@ -34,6 +34,7 @@ from kernel.table import ReplicatedTable
 from mail.reachable import parse_networks
 from services.delivery.api.rpc import DeliveryServicer
 from services.delivery.api.sandbox import SandboxHandler, SandboxListener
+from services.delivery.app.egress_hosts import create_egress_hosts
 from services.delivery.app.return_path import create_operator_mail, create_return_path_loops
 from services.delivery.app.tls import create_resolver, create_tls_policies, create_tls_reporter
 from services.delivery.clients.dns import CachingResolver
@@ -46,6 +47,7 @@ from services.delivery.clients.mx_connector import MxConnector
 from services.delivery.clients.operator_mail import OperatorMail
 from services.delivery.clients.smtp.connections import ConnectionConfig, Connections
 from services.delivery.clients.smtp.dial import SmtpDialer
+from services.delivery.clients.smtp.egress_hosts import EgressHosts
 from services.delivery.clients.smtp.timeouts import Timeouts
 from services.delivery.domain.domain_reports import ReportFigures
 from services.delivery.domain.feedback_ids import FeedbackIds
@@ -97,6 +99,7 @@ class Dependencies:
     report_reader: ChildReader[ReportFigures]
     operator_mail: OperatorMail | None
     resolver: Resolver
+    egress_hosts: EgressHosts
     tls_counter: TlsSessionCounter
     tls_reporter: TlsReporter | None
 
@@ -188,6 +191,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
         report_reader(),
         create_operator_mail(settings),
         resolver,
+        create_egress_hosts(settings),
         TlsSessionCounter(None if reporter is None else ReportStore(database)),
         reporter,
     )
@@ -232,7 +236,9 @@ def create_delivery_dispatcher(deps: Dependencies, signing_keys: SigningKeys) ->
 def create_servers(deps: Dependencies, store: SandboxStore) -> list[Loop]:
     settings = deps.settings
     server = RpcServer(settings.rpc_listen, settings.rpc_token)
-    servicer = DeliveryServicer(deps.system_database, deps.tenant_database, sandbox=store)
+    servicer = DeliveryServicer(
+        deps.system_database, deps.tenant_database, sandbox=store, egress_hosts=deps.egress_hosts
+    )
     add_DeliveryServiceServicer_to_server(servicer, server.grpc)
     if not settings.sandbox_listen:
         return [server.run]
@@ -318,7 +324,7 @@ def create_mx_connector(deps: Dependencies) -> MxConnector:
     )
     return MxConnector(
         CachingResolver(deps.resolver),
-        SmtpDialer(timeouts),
+        SmtpDialer(timeouts, egress_hosts=deps.egress_hosts),
         allowed=parse_networks(settings.relay_allowed_networks),
         open_timeout_s=settings.smtp_session_open_timeout_s,
         observer=deps.tls_counter,

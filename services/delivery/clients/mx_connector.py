@@ -18,8 +18,8 @@ from kernel import clock
 from kernel.bounded_dict import BoundedDict
 from mail.reachable import Network, may_connect
 from services.delivery.clients.dns import NEGATIVE_TTL_S, NoSuchHost, Resolver
-from services.delivery.clients.smtp.dial import ConnectFailed
-from services.delivery.clients.smtp.dial_target import DialTarget, SocketAddress
+from services.delivery.clients.smtp.dial_target import Dialer, DialTarget, SocketAddress
+from services.delivery.clients.smtp.handshake import ConnectFailed
 from services.delivery.clients.smtp.session import SmtpSession
 from services.delivery.domain.attempt_result import (
     CONNECT,
@@ -47,13 +47,6 @@ HOSTS_MAX = 10_000  # hosts with a backoff
 NO_SLOT_RETRY_S = 1.0  # delay before the next try at a host without a free slot
 
 _BackedOffHost = tuple[str, str, int, TlsRequirement]  # source, name, port, requirement
-
-
-class Dialer(Protocol):
-    """Opens connections; see clients.smtp.dial.SmtpDialer."""
-
-    async def dial(self, host: DialTarget, *, sources: Sequence[str], ehlo: str) -> SmtpSession:
-        """Raises ConnectFailed."""
 
 
 class HostSlots(Protocol):
@@ -224,6 +217,8 @@ class MxConnector:
         try:
             session = await self._open(host, assignment)
         except ConnectFailed as failure:
+            if failure.result.is_host_failure:  # of which no other host and no message is at fault
+                raise NoConnection(failure.result) from failure
             until_s = self._back_off(key, failure.result)
             self._observe_failure(policy, failure.result)
             for search in searches:
@@ -245,12 +240,24 @@ class MxConnector:
         try:
             async with asyncio.timeout(self._open_timeout_s):
                 return await self._dialer.dial(
-                    host, sources=sources_of(assignment), ehlo=assignment.ehlo
+                    host,
+                    sources=sources_of(assignment),
+                    ehlo=assignment.ehlo,
+                    egress_host=assignment.egress_host,
                 )
         except TimeoutError:
             problem = f"no connection within {self._open_timeout_s:g} s"
             peer = RemoteServer(mx=host.name, remote_ip=host.ips[0])
-            raise ConnectFailed(AttemptResult(GREETING, problem=problem, peer=peer)) from None
+            late = AttemptResult(GREETING, problem=problem, peer=peer)
+            raise ConnectFailed(await self.confirm(assignment, late)) from None
+
+    async def confirm(self, assignment: DeliveryAssigned, result: AttemptResult) -> AttemptResult:
+        """The result of a connection; that of its egress host, if that broke it."""
+        if not assignment.egress_host:
+            return result
+        return await self._dialer.confirm(
+            result, sources=sources_of(assignment), egress_host=assignment.egress_host
+        )
 
     def _back_off(self, key: tuple[str, DialTarget], result: AttemptResult) -> float:
         before = self._backoffs.get(key)

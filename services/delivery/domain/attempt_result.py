@@ -11,6 +11,7 @@ from mail.tls_chain import ChainFault
 from mail.tlsa import Tlsa
 
 # The steps of a session, in order.
+EGRESS_HOST = "egress_host"  # the machine that owns the source address failed before all others
 CONNECT, GREETING, EHLO, STARTTLS = "connect", "greeting", "ehlo", "starttls"
 MAIL, RCPT, DATA, END_OF_DATA = "mail", "rcpt", "data", "end_of_data"
 
@@ -82,6 +83,11 @@ class AttemptResult:
         """Whether the host did not have the TLS that this message requires; others may not."""
         return self.step == STARTTLS and bool(self.peer.policy)
 
+    @property
+    def is_host_failure(self) -> bool:
+        """Whether the egress host failed, so that this was no attempt."""
+        return self.step == EGRESS_HOST
+
 
 STALE = AttemptResult(problem="the assignment arrived too late")
 
@@ -97,6 +103,8 @@ def outcome_of(result: AttemptResult) -> "events.AttemptOutcome.ValueType":
     """The outcome for the message."""
     if result is STALE:
         return events.ATTEMPT_OUTCOME_STALE
+    if result.is_host_failure:
+        return events.ATTEMPT_OUTCOME_EGRESS_FAILED
     if result.refusal:
         return events.ATTEMPT_OUTCOME_PERMANENT
     if result.step == END_OF_DATA:

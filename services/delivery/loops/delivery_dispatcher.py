@@ -172,7 +172,9 @@ class DeliveryDispatcher:
                     policy=attempt.policy,
                 )
             except NoConnection as error:
-                return last or error.result
+                if last is None or (error.result.is_host_failure and last.reply is None):
+                    return error.result
+                return last
             used = session.used
             result = await self._use_session(queue, attempt, message, session=session)
             if is_stale_connection(result, used=used):
@@ -196,6 +198,8 @@ class DeliveryDispatcher:
         except BaseException:
             queue.pool.drop(session)
             raise
+        if result.reply is None:
+            result = await self._connections.mx_connector.confirm(attempt.assignment, result)
         queue.pool.release(session, result)
         return result
 

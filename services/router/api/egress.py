@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
+from typing import Literal
 
 import grpc
 
@@ -17,6 +18,7 @@ from kernel.database import Database, Transaction
 from kernel.ids import uuid7_text
 from kernel.outbox import Outbox
 from kernel.rpc import Context, RequestError, map_errors
+from kernel.settings import PORT_MAX, split_address
 from kernel.topics import encode
 from mail.address import to_ascii
 from services.router.api.policies import StoredPolicies
@@ -27,6 +29,8 @@ from services.router.store import directory
 from services.router.store.notify import SchedulerNotifier
 
 DEFAULT_POOL = "default"  # its name
+HOST = "egress_host"
+CHANGEABLE: tuple[Literal["ehlo", "paused", "egress_host"], ...] = ("ehlo", "paused", "egress_host")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +49,10 @@ class SourceAdmin:
         pool: str = DEFAULT_POOL,
         ehlo: str = "",
         ramp: str = "",
+        egress_host: str = "",
     ) -> EgressSource:
         """addresses: at most one of each family; none lets the system choose. pool: id or name.
-        ramp: of the warmup; empty: the source is warm."""
+        ramp: of the warmup; empty: the source is warm. egress_host: that owns the addresses."""
         ipv4, ipv6 = address_pair(addresses)
         added = EgressSource(
             egress_id=uuid7_text(),
@@ -56,6 +61,7 @@ class SourceAdmin:
             source_ip=ipv4,
             source_ipv6=ipv6,
             ehlo=normalize_host_name(ehlo),
+            egress_host=normalize_egress_host(egress_host, addresses),
         )
         if not await directory.add_source(tx, added):
             raise _taken(ipv4, ipv6)
@@ -74,6 +80,7 @@ class SourceAdmin:
         pool: str | None = None,
         ehlo: str | None = None,
         paused: bool | None = None,
+        egress_host: str | None = None,
     ) -> EgressSource:
         """What is not given stays as it is."""
         pool_id = await _lock_pools(tx, pool)
@@ -83,12 +90,15 @@ class SourceAdmin:
             pool_id=pool_id or None,
             ehlo=None if ehlo is None else normalize_host_name(ehlo),
             paused=paused,
+            egress_host=None if egress_host is None else normalize_egress_host(egress_host),
         )
         if changed and addresses:
             ipv4, ipv6 = address_pair(addresses)
             changed = await directory.move_source(tx, egress_id, source_ip=ipv4, source_ipv6=ipv6)
             if changed is None:
                 raise _taken(ipv4, ipv6)
+        if changed and changed.egress_host:
+            check_has_address(changed.source_ip or changed.source_ipv6)
         return await self._published(tx, changed)
 
     async def remove(self, tx: Transaction, egress_id: str) -> EgressSource:
@@ -123,6 +133,7 @@ class EgressServicer(EgressServiceServicer):
                 pool=request.pool_id or DEFAULT_POOL,
                 ehlo=request.ehlo,
                 ramp=request.ramp,
+                egress_host=request.egress_host,
             )
             await self.notifier.notify(tx)
         return pb.AddSourceResponse(source=added)
@@ -131,7 +142,7 @@ class EgressServicer(EgressServiceServicer):
     async def ChangeSource(  # noqa: N802 - a name of the contract
         self, request: pb.ChangeSourceRequest, _: Context
     ) -> pb.ChangeSourceResponse:
-        given = {name for name in ("ehlo", "paused") if request.HasField(name)}
+        given = {name for name in CHANGEABLE if request.HasField(name)}
         async with self.database.transaction() as tx:
             changed = await self.sources.change(
                 tx,
@@ -140,6 +151,7 @@ class EgressServicer(EgressServiceServicer):
                 pool=request.pool_id if request.HasField("pool_id") else None,
                 ehlo=request.ehlo if "ehlo" in given else None,
                 paused=request.paused if "paused" in given else None,
+                egress_host=request.egress_host if "egress_host" in given else None,
             )
         return pb.ChangeSourceResponse(source=changed)
 
@@ -216,6 +228,35 @@ def normalize_address(text: str) -> str:
 def normalize_host_name(text: str) -> str:
     with refuse_field("ehlo"):  # AddressError is a ValueError
         return to_ascii(text) if text else ""
+
+
+def normalize_egress_host(text: str, addresses: Sequence[str] | None = None) -> str:
+    """host:port, with brackets around an IPv6 address. addresses: that it owns, if known. Raises
+    RequestError."""
+    if not text:
+        return ""
+    if addresses is not None:
+        check_has_address("".join(addresses))
+    host, port = split_address(text)
+    if not (port.isascii() and port.isdecimal() and 0 < int(port[:6]) <= PORT_MAX and host):
+        raise RequestError(
+            f"{text!r} is no egress host. Use host:port, as out1.example.com:1080.", field=HOST
+        )
+    try:
+        name = str(ip_address(host))
+    except ValueError:
+        try:
+            name = to_ascii(host)
+        except ValueError as error:
+            raise RequestError(str(error), field=HOST) from error
+    return f"[{name}]:{int(port)}" if ":" in name else f"{name}:{int(port)}"
+
+
+def check_has_address(address: str) -> None:
+    """Raises RequestError."""
+    if not address:
+        detail = "An egress host sends from addresses that it owns. Give the source an address."
+        raise RequestError(detail, field=HOST)
 
 
 def _taken(*addresses: str) -> RequestError:

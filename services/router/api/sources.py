@@ -40,6 +40,7 @@ class SourceView:
             is_removed=source.deleted,
             is_paused=source.paused,
             is_listed=any(one.suspends for one in listings),
+            is_host_failing=bool(adaptive.checks.host_problems(egress_id)),
             is_suspended=any(one.action is Action.SUSPEND_EGRESS for one in overrides),
             needs_check=adaptive.checks.needs_check(egress_id),
             is_warming=adaptive.warmups.is_limited(egress_id),
@@ -47,13 +48,12 @@ class SourceView:
         )
         if (state := state_of(facts)) is None:
             return None
-        checked = adaptive.checks.states().get(egress_id)
         warmup = adaptive.warmups.state_of(egress_id)
         return pb.Source(
             source=source,
             state=state,
             warmup=warmup_of(adaptive.warmups, egress_id) if warmup else None,
-            problems=map(policy_events.check_outcome, checked.problems if checked else ()),
+            problems=map(policy_events.check_outcome, adaptive.checks.problems(egress_id)),
             listings=map(policy_events.listing_changed, listings),
             in_flight=facts.in_flight,
             sites=[

@@ -23,9 +23,10 @@ from services.router.api.service import RouterServicer
 from services.router.app.policy_services import add_policy_services
 from services.router.app.routing import create_resolver, sandbox_route
 from services.router.app.rules import adaptation_rules, read_shaping, read_static_routes
-from services.router.app.source_checks import source_check_loops
+from services.router.app.source_checks import egress_host_loop, source_check_loops
 from services.router.app.topics import declare_topics
 from services.router.clients.dns import RouteResolver
+from services.router.clients.egress_hosts import EgressHostChecker
 from services.router.clients.journal import JournalClient
 from services.router.domain.adaptation import AdaptivePolicies
 from services.router.domain.cell import Cell
@@ -83,6 +84,7 @@ class Infrastructure:
         self.partitions = DayPartitions()
         self.address_key = AddressKey(self.system_database, SecretKeyring(settings.secret_keys))
         self.journal = JournalClient(settings.delivery_rpc_address, settings.rpc_token)
+        self.egress_hosts = EgressHostChecker(settings.delivery_rpc_address, settings.rpc_token)
         self.retry = RetryPolicy(
             settings.retry_schedule_s, settings.greylisted_retry_s, settings.greylisted_max
         )
@@ -138,6 +140,7 @@ class Dependencies(Infrastructure):
     async def close(self) -> None:
         await self.routes.close()
         await self.journal.close()
+        await self.egress_hosts.close()
         await self.outbox.drain()
         await self.lease.release()
         await self.kafka.close()
@@ -210,6 +213,9 @@ def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
         partial(run_every, settings.partitions_interval_s, maintenance.run_once, health),
         partial(run_every, PUBLISH_INTERVAL_S, publish_sources, health),
         *source_check_loops(settings, deps.lease, deps.resolver, ehlo=deps.ehlo, health=health),
+        egress_host_loop(
+            settings, deps.scheduler, deps.egress_hosts, lease=deps.lease, health=health
+        ),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Wiring of the self-checks of egress sources."""
+"""Wiring of the self-checks of egress sources, and of the checks of their egress hosts."""
 
 from functools import partial
 
@@ -7,6 +7,8 @@ from kernel.lease import Lease
 from kernel.service import Loop, run_every
 from services.router.clients.dns import Resolver
 from services.router.clients.source_dns import SourceDns
+from services.router.loops.egress_hosts import EgressHostLoop, HostChecker
+from services.router.loops.scheduler import Scheduler
 from services.router.loops.source_checks import SourceCheckLoop
 from services.router.settings import Settings
 
@@ -22,3 +24,15 @@ def source_check_loops(
     interval_s = settings.source_check_interval_s
     checks = SourceCheckLoop(lease, source_dns, interval_s=interval_s)
     return [partial(run_every, min(interval_s, INTERVAL_S), checks.run_once, health)]
+
+
+def egress_host_loop(
+    settings: Settings,
+    scheduler: Scheduler,
+    checker: HostChecker,
+    *,
+    lease: Lease,
+    health: DependencyHealth,
+) -> Loop:
+    checks = EgressHostLoop(lease, checker, known=scheduler.host_problems)
+    return partial(run_every, settings.egress_host_check_interval_s, checks.run_once, health)

@@ -17,6 +17,7 @@ from services.router.domain.egress import EgressSource
 from services.router.domain.source_checks import (
     Names,
     Outcome,
+    addresses_of,
     check_forward,
     check_ptr,
     check_spf,
@@ -116,7 +117,3 @@ class SourceDns:
             elif found and None not in found:
                 listings[zone] = False
         return listings
-
-
-def addresses_of(source: EgressSource) -> list[str]:
-    return [one for one in (source.source_ip, source.source_ipv6) if one]

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from google.protobuf.message import Message
 
+from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_EGRESS_FAILED
 from contracts.router.v1 import policies_pb2 as pb
 from contracts.router.v1.policies_pb2 import PolicyCommand, PolicyEvent, SourceCheck
 from contracts.router.v1.results_pb2 import RESULT_KIND_ATTEMPT, Result
@@ -200,6 +201,7 @@ class AdaptivePolicies:
         rises = [self._obey(one, now_s) for one in commands]
         seen = [one for each in results if (one := AttemptResult.of(each)).site != SANDBOX]
         if seen:
+            self._add_host_failures(seen)
             attempts = [one for one in seen if one.kind == RESULT_KIND_ATTEMPT]
             # A bounce that arrives as mail was written by anybody: it is no reply of the site.
             self._add_overrides(self.feedback.record(attempts, now_s))
@@ -265,9 +267,11 @@ class AdaptivePolicies:
     def _add_check(self, found: SourceCheck) -> bool:
         """True if the source may send now, and could not before."""
         had_passed = self.checks.has_passed(found.egress_id)
+        had_failed = bool(self.checks.host_problems(found.egress_id))
         if changed := self.checks.record(policy_events.check_result_of(found)):
             self._events.append(policy_events.source_checked(changed))
         rises = self.checks.has_passed(found.egress_id) and not had_passed
+        rises = rises or (had_failed and not self.checks.host_problems(found.egress_id))
         for one in found.listings:
             at_s = unix_s(found.checked_at)
             listing = self.listings.record(found.egress_id, one.zone, listed=one.listed, at_s=at_s)
@@ -275,6 +279,13 @@ class AdaptivePolicies:
                 self._add_source_event(policy_events.listing_changed(listing))
                 rises = rises or not (listing.listed and listing.suspends)
         return rises
+
+    def _add_host_failures(self, results: Iterable[AttemptResult]) -> None:
+        for one in results:
+            if one.outcome == ATTEMPT_OUTCOME_EGRESS_FAILED:
+                changed = self.checks.record_host_failure(one.egress_id, at_s=one.answered_s)
+                if changed:
+                    self._events.append(policy_events.source_checked(changed))
 
     def _set_override(self, override: Override) -> None:
         override.check()

@@ -235,6 +235,7 @@ def assignment_template(
         per_second_max=per_second_max,
         static_route=route.is_static,
         feedback_domain_id=egress.feedback_domain_id if signs_for_feedback else "",
+        egress_host=egress.egress_host,
     ).SerializeToString()
 
 

@@ -19,7 +19,7 @@ ROTATIONS_SOURCES_MAX = 2_000_000  # sources in all rotations; the least recentl
 OVERFLOW_REASONS = frozenset(
     (
         *(WaitReason.WARMUP, WaitReason.OVERRIDE, WaitReason.LISTED),
-        *(WaitReason.SUSPENDED, WaitReason.NO_EGRESS),
+        *(WaitReason.SUSPENDED, WaitReason.NO_EGRESS, WaitReason.EGRESS_HOST),
     )
 )
 
@@ -29,7 +29,7 @@ CapacityOf = Callable[["EgressSource"], Capacity]
 @dataclass(frozen=True, slots=True)
 class EgressSource:
     """A source IP with its EHLO name. If source_ip is empty, the host's default route is used.
-    feedback_domain_id: of its pool."""
+    feedback_domain_id: of its pool. egress_host: that owns the addresses; empty: delivery does."""
 
     egress_id: str
     pool_id: str
@@ -38,6 +38,7 @@ class EgressSource:
     source_ipv6: str = ""
     paused: bool = False
     feedback_domain_id: str = ""
+    egress_host: str = ""
 
 
 SANDBOX_SOURCE = EgressSource(SANDBOX, "", "", "")

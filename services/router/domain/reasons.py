@@ -22,6 +22,7 @@ class WaitReason(StrEnum):
     IN_FLIGHT = "in_flight"
     SUSPENDED = "suspended"
     NO_EGRESS = "no_egress"
+    EGRESS_HOST = "egress_host"
     WARMUP = "warmup"
     OVERRIDE = "override"
     REPUTATION = "reputation"

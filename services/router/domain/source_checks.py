@@ -19,11 +19,13 @@ Names = Sequence[str] | None  # found in DNS; None: the lookup failed
 
 
 class Check(StrEnum):
-    """ptr: reverse DNS. forward: the EHLO name. spf: the record that customers include."""
+    """ptr: reverse DNS. forward: the EHLO name. spf: the record that customers include.
+    egress_host: the machine that owns the address."""
 
     PTR = "ptr"
     FORWARD = "forward"
     SPF = "spf"
+    EGRESS_HOST = "egress_host"
 
 
 class Outcome(NamedTuple):
@@ -103,6 +105,23 @@ def check_spf(address: str, domain: str, result: str) -> Outcome | None:
     return Outcome(Check.SPF, address, "spf_mismatch", advice)
 
 
+# Customers see them too.
+HOST_ADVICE = {
+    "unreachable": "Its egress host does not answer. Check that it runs, and that delivery reaches"
+    " it.",
+    "token": "Its egress host refuses delivery. Give both the same token.",
+    "address": "Its egress host does not have {address}, or does not allow it. Configure it there.",
+}
+
+
+def check_egress_host(address: str, problem: str) -> Outcome:
+    """problem: that delivery has found; empty if there is none."""
+    if not problem:
+        return Outcome(Check.EGRESS_HOST, address)
+    advice = HOST_ADVICE.get(problem, HOST_ADVICE["unreachable"]).format(address=address)
+    return Outcome(Check.EGRESS_HOST, address, f"egress_host_{problem}", advice)
+
+
 def normalize(name: str) -> str:
     return name.rstrip(".").lower()
 
@@ -117,7 +136,8 @@ def decide(state: SourceChecked | None, result: CheckResult) -> SourceChecked | 
     ]
     problems += [one for one in result.outcomes if one.problem]
     passed_s = state.passed_s if state else 0.0
-    if result.is_complete and not problems:
+    in_dns = [one for one in problems if one.check is not Check.EGRESS_HOST]
+    if result.is_complete and not in_dns:
         passed_s = passed_s or result.at_s
     changed = SourceChecked(result.egress_id, result.at_s, tuple(sorted(problems)), passed_s)
     if state and state[2:] == changed[2:]:
@@ -128,13 +148,15 @@ def decide(state: SourceChecked | None, result: CheckResult) -> SourceChecked | 
 @dataclass(slots=True)
 class SourceChecks:
     """The latest results, as a policy source. required: a source sends nothing before it has passed
-    its checks once; one without an address of its own has none."""
+    its checks in DNS once; one without an address of its own has none. A source whose egress host
+    fails is suspended until a check finds it well."""
 
     required: bool = False
     kinds: tuple[ScopeKind, ...] = (ScopeKind.WARMUP,)
     reason: str = ""
     _states: dict[str, SourceChecked] = field(default_factory=dict)
     _checkable: frozenset[str] = frozenset()
+    _hosted: dict[str, tuple[str, ...]] = field(default_factory=dict)  # their addresses, by id
 
     def apply(self, event: SourceChecked) -> None:
         self._states[event.egress_id] = event
@@ -151,8 +173,34 @@ class SourceChecks:
         self._checkable = frozenset(
             one.egress_id for one in listed if one.source_ip or one.source_ipv6
         )
+        self._hosted = {one.egress_id: addresses_of(one) for one in listed if one.egress_host}
         for egress_id in self._states.keys() - {one.egress_id for one in listed}:
             del self._states[egress_id]
+
+    def record_host_failure(self, egress_id: str, *, at_s: float) -> SourceChecked | None:
+        """An attempt has failed at the egress host; the next check finds out why."""
+        addresses = self._hosted.get(egress_id)
+        if not addresses or self.host_problems(egress_id):
+            return None
+        outcomes = tuple(check_egress_host(one, "unreachable") for one in addresses)
+        return self.record(CheckResult(egress_id, at_s, addresses, outcomes, is_complete=False))
+
+    def host_problems(self, egress_id: str) -> list[Outcome]:
+        """Of its egress host, if it has one."""
+        state = self._states.get(egress_id)
+        if state is None or egress_id not in self._hosted:
+            return []
+        return [one for one in state.problems if one.check is Check.EGRESS_HOST]
+
+    def problems(self, egress_id: str) -> list[Outcome]:
+        """All that concern the source as it is."""
+        state = self._states.get(egress_id)
+        is_hosted = egress_id in self._hosted
+        return [
+            one
+            for one in (state.problems if state else ())
+            if is_hosted or one.check is not Check.EGRESS_HOST
+        ]
 
     def states(self) -> Mapping[str, SourceChecked]:
         return self._states
@@ -169,5 +217,10 @@ class SourceChecks:
         return NO_LIMITS
 
     def suspension_of(self, scope: Scope, _: float) -> Suspension | None:
-        needs_check = self.needs_check(scope.id)
-        return Suspension(inf, WaitReason.NO_EGRESS) if needs_check else None
+        if self.needs_check(scope.id):
+            return Suspension(inf, WaitReason.NO_EGRESS)
+        return Suspension(inf, WaitReason.EGRESS_HOST) if self.host_problems(scope.id) else None
+
+
+def addresses_of(source: EgressSource) -> tuple[str, ...]:
+    return tuple(one for one in (source.source_ip, source.source_ipv6) if one)

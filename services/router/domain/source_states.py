@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 class SourceState(StrEnum):
     """provisioning: it must pass its self-checks first. warming: its allowance grows. suspended: an
-    operator has paused or suspended it, or a DNSBL lists it. draining: removed, with
-    messages in flight."""
+    operator has paused or suspended it, a DNSBL lists it, or its egress host fails. draining:
+    removed, with messages in flight."""
 
     PROVISIONING = "provisioning"
     WARMING = "warming"
@@ -23,6 +23,7 @@ class SourceFacts(NamedTuple):
     is_paused: bool = False
     is_listed: bool = False
     is_suspended: bool = False
+    is_host_failing: bool = False
     needs_check: bool = False
     is_warming: bool = False
     in_flight: int = 0
@@ -32,7 +33,7 @@ def state_of(facts: SourceFacts) -> SourceState | None:
     """None: the source is gone."""
     if facts.is_removed:
         return SourceState.DRAINING if facts.in_flight else None
-    if facts.is_paused or facts.is_listed or facts.is_suspended:
+    if facts.is_paused or facts.is_listed or facts.is_suspended or facts.is_host_failing:
         return SourceState.SUSPENDED
     if facts.needs_check:
         return SourceState.PROVISIONING

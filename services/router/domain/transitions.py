@@ -6,6 +6,7 @@ from typing import NamedTuple
 from contracts.delivery.v1.events_pb2 import (
     ATTEMPT_OUTCOME_AMBIGUOUS,
     ATTEMPT_OUTCOME_DELIVERED,
+    ATTEMPT_OUTCOME_EGRESS_FAILED,
     ATTEMPT_OUTCOME_PERMANENT,
     ATTEMPT_OUTCOME_STALE,
     DeliveryAttempted,
@@ -25,6 +26,11 @@ GREYLISTED = "greylisted"  # a bounce class
 PRE_ENVELOPE_STEPS = frozenset(("connect", "greeting", "ehlo", "starttls"))
 TLS_POLICIES = frozenset(("mta-sts", "dane", "enforced"))  # that forbid clear text
 DUE_NOW_S = 0.0  # due at the moment when the transition is saved
+# No server saw the message, so it is queued again as if it had not been assigned.
+NOT_ATTEMPTED = {
+    ATTEMPT_OUTCOME_STALE: WaitReason.STALE,
+    ATTEMPT_OUTCOME_EGRESS_FAILED: WaitReason.EGRESS_HOST,
+}
 
 
 class Strike(NamedTuple):
@@ -89,10 +95,8 @@ def decide_from_event(event: DeliveryAttempted) -> Transition | None:
         return close(event, State.DELIVERED, reason="")
     if event.outcome == ATTEMPT_OUTCOME_PERMANENT:
         return close_refused(event)
-    if event.outcome == ATTEMPT_OUTCOME_STALE:
-        return Transition(
-            event, State.QUEUED, WaitReason.STALE, added_attempts=0, due_s=DUE_NOW_S, reply=b""
-        )
+    if reason := NOT_ATTEMPTED.get(event.outcome):
+        return Transition(event, State.QUEUED, reason, added_attempts=0, due_s=DUE_NOW_S, reply=b"")
     return None
 
 
@@ -169,11 +173,11 @@ def close(event: DeliveryAttempted, state: State, *, reason: str) -> Transition:
 def event_for(
     transition: Transition, applied: AppliedTransition
 ) -> MessageClosed | MessageDelayed | None:
-    """MessageClosed or MessageDelayed; None for a stale assignment."""
+    """MessageClosed or MessageDelayed; None without an attempt."""
     event = transition.event
     if transition.state is not State.QUEUED:
         return closed_event(transition, applied)
-    if event.outcome == ATTEMPT_OUTCOME_STALE:
+    if event.outcome in NOT_ATTEMPTED:
         return None
     return message_delayed(
         event,

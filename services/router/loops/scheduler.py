@@ -30,6 +30,7 @@ from services.router.domain.events import traceparent_of
 from services.router.domain.ledger import Scope
 from services.router.domain.message import UNRESOLVED, ScheduledQueue
 from services.router.domain.round import Round
+from services.router.domain.source_checks import Outcome
 from services.router.loops.assignment_publisher import AssignmentPublisher
 from services.router.loops.message_expiry import MessageExpiry, closed_events
 from services.router.loops.misplaced import MisplacedQueues
@@ -110,6 +111,10 @@ class Scheduler:
     def ehlo_names(self) -> frozenset[str]:
         """The EHLO names of the egress sources; none until they are read."""
         return self._cell.scopes.sources.ehlo_names if self._cell else frozenset()
+
+    def host_problems(self, egress_id: str) -> list[Outcome] | None:
+        """Of the egress host of a source; None before the cell is read."""
+        return self._cell.adaptive.checks.host_problems(egress_id) if self._cell else None
 
     def wake(self) -> None:
         """Run the next tick now: there is new mail."""

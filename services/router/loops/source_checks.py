@@ -11,10 +11,11 @@ from contracts.router.v1.results_pb2 import Results
 from kernel import clock
 from kernel.errors import Fenced
 from kernel.lease import Lease
-from services.router.clients.source_dns import SourceDns, SourceFindings, addresses_of
+from services.router.clients.source_dns import SourceDns, SourceFindings
 from services.router.domain.egress import EgressSource
 from services.router.domain.events import timestamp
 from services.router.domain.policy_events import check_outcome
+from services.router.domain.source_checks import addresses_of
 from services.router.store import directory, results
 
 CHECKED_MAX = 100  # sources in one run

@@ -13,6 +13,11 @@ POOL_COLUMNS = (
     " coalesce(feedback_domain_id::text, '')"
 )
 
+SOURCE_COLUMNS = (
+    "egress_id::text, version, deleted, pool_id::text, source_ip, source_ipv6, ehlo, paused,"
+    " egress_host"
+)
+
 LOAD_POOLS = f"SELECT {POOL_COLUMNS} FROM router.pools ORDER BY pool_id"  # noqa: S608 - constants
 
 REMOVE_POOL = f"""
@@ -30,19 +35,19 @@ UPDATE router.pools SET version = version + 1,
 WHERE pool_id = %s RETURNING {POOL_COLUMNS}
 """  # noqa: S608 - constants only
 
-MOVE_TO_POOL = """
+MOVE_TO_POOL = f"""
 UPDATE router.egress_sources SET version = egress_sources.version + 1, pool_id = %(pool)s
 WHERE egress_id = ANY(ARRAY(
     SELECT e.egress_id FROM router.egress_sources e JOIN router.pools p USING (pool_id)
     WHERE p.name = %(from)s AND NOT p.deleted AND NOT e.deleted AND NOT e.paused
     ORDER BY e.egress_id LIMIT %(limit)s FOR UPDATE OF e
 ))
-RETURNING egress_id::text, version, deleted, pool_id::text, source_ip, source_ipv6, ehlo, paused
-"""
+RETURNING {SOURCE_COLUMNS}
+"""  # noqa: S608 - constants only
 
 
-SOURCES_PAGE = """
-SELECT egress_id::text, version, deleted, pool_id::text, source_ip, source_ipv6, ehlo, paused
+SOURCES_PAGE = f"""
+SELECT {SOURCE_COLUMNS}
 FROM router.egress_sources
 WHERE (NOT deleted OR egress_id::text = ANY(%(in_flight)s))
     AND (%(pool_ids)s::uuid[] IS NULL OR pool_id = ANY(%(pool_ids)s::uuid[]))
@@ -50,20 +55,50 @@ WHERE (NOT deleted OR egress_id::text = ANY(%(in_flight)s))
     AND egress_id = coalesce(%(egress_id)s::uuid, egress_id)
     AND (%(after)s::uuid IS NULL OR egress_id < %(after)s::uuid)
 ORDER BY egress_id DESC LIMIT %(limit)s
+"""  # noqa: S608 - constants only
+
+LOAD_CELL_SOURCES = """
+SELECT egress_id::text, pool_id::text, source_ip, ehlo, source_ipv6, paused,
+    coalesce(feedback_domain_id::text, ''), egress_host
+FROM router.egress_sources JOIN router.pools USING (pool_id)
+WHERE cell = %s AND NOT egress_sources.deleted AND NOT pools.deleted
+    AND (NOT %s OR egress_host <> '')
+ORDER BY egress_id
 """
+
+ADD_SOURCE = """
+INSERT INTO router.egress_sources
+    (egress_id, version, pool_id, source_ip, source_ipv6, ehlo, egress_host)
+VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING 1
+"""
+
+MOVE_SOURCE = f"""
+UPDATE router.egress_sources e SET version = version + 1, source_ip = %(ip)s,
+    source_ipv6 = %(ipv6)s WHERE egress_id = %(id)s AND NOT deleted
+    AND NOT EXISTS (SELECT FROM router.egress_sources o WHERE o.egress_id <> e.egress_id
+    AND NOT o.deleted AND (o.source_ip = nullif(%(ip)s, '')
+    OR o.source_ipv6 = nullif(%(ipv6)s, '')))
+RETURNING {SOURCE_COLUMNS}
+"""  # noqa: S608 - constants only
+
+CHANGE_SOURCE = f"""
+UPDATE router.egress_sources SET version = version + 1, pool_id = coalesce(%s::uuid, pool_id),
+    ehlo = coalesce(%s, ehlo), paused = coalesce(%s, paused), deleted = coalesce(%s, deleted),
+    egress_host = coalesce(%s, egress_host)
+WHERE egress_id = %s AND NOT deleted
+RETURNING {SOURCE_COLUMNS}
+"""  # noqa: S608 - constants only
 
 
 async def load_cell_sources(tx: Transaction) -> list[RoutingSource]:
     """The sources of the cell, including paused ones."""
-    rows = await tx.rows(
-        "SELECT egress_id::text, pool_id::text, source_ip, ehlo, source_ipv6, paused,"
-        " coalesce(feedback_domain_id::text, '')"
-        " FROM router.egress_sources"
-        " JOIN router.pools USING (pool_id)"
-        " WHERE cell = %s AND NOT egress_sources.deleted AND NOT pools.deleted"
-        " ORDER BY egress_id",
-        (CELL,),
-    )
+    rows = await tx.rows(LOAD_CELL_SOURCES, (CELL, False))
+    return [RoutingSource(*row) for row in rows]
+
+
+async def load_hosted_sources(tx: Transaction) -> list[RoutingSource]:
+    """Those whose addresses an egress host owns."""
+    rows = await tx.rows(LOAD_CELL_SOURCES, (CELL, True))
     return [RoutingSource(*row) for row in rows]
 
 
@@ -93,8 +128,7 @@ def pool_from_row(row: Sequence[object]) -> Pool:
 
 async def load_all_sources(tx: Transaction) -> list[EgressSource]:
     rows = await tx.rows(
-        "SELECT egress_id::text, version, deleted, pool_id::text, source_ip, source_ipv6, ehlo,"
-        " paused FROM router.egress_sources ORDER BY egress_id"
+        f"SELECT {SOURCE_COLUMNS} FROM router.egress_sources ORDER BY egress_id"  # noqa: S608
     )
     return [source_from_row(row) for row in rows]
 
@@ -120,7 +154,7 @@ async def load_sources_page(tx: Transaction, page: SourcesPage) -> list[EgressSo
 def source_from_row(row: Sequence[object]) -> EgressSource:
     names = (
         *("egress_id", "version", "deleted", "pool_id"),
-        *("source_ip", "source_ipv6", "ehlo", "paused"),
+        *("source_ip", "source_ipv6", "ehlo", "paused", "egress_host"),
     )
     return EgressSource(**dict(zip(names, row, strict=True)))  # type: ignore[arg-type]
 
@@ -156,9 +190,7 @@ async def change_pool(
 async def add_source(tx: Transaction, added: EgressSource) -> bool:
     """False if another source has one of the addresses."""
     rows = await tx.rows(
-        "INSERT INTO router.egress_sources (egress_id, version, pool_id, source_ip, source_ipv6,"
-        " ehlo)"
-        " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING 1",
+        ADD_SOURCE,
         (
             added.egress_id,
             added.version,
@@ -166,6 +198,7 @@ async def add_source(tx: Transaction, added: EgressSource) -> bool:
             added.source_ip,
             added.source_ipv6,
             added.ehlo,
+            added.egress_host,
         ),
     )
     return bool(rows)
@@ -176,16 +209,7 @@ async def move_source(
 ) -> EgressSource | None:
     """The source with its new addresses and its next version; None if another source has one of
     them."""
-    rows = await tx.rows(
-        "UPDATE router.egress_sources e SET version = version + 1, source_ip = %(ip)s,"
-        " source_ipv6 = %(ipv6)s WHERE egress_id = %(id)s AND NOT deleted"
-        " AND NOT EXISTS (SELECT FROM router.egress_sources o WHERE o.egress_id <> e.egress_id"
-        " AND NOT o.deleted AND (o.source_ip = nullif(%(ip)s, '')"
-        " OR o.source_ipv6 = nullif(%(ipv6)s, '')))"
-        " RETURNING egress_id::text, version, deleted, pool_id::text, source_ip, source_ipv6, ehlo,"
-        " paused",
-        {"id": egress_id, "ip": source_ip, "ipv6": source_ipv6},
-    )
+    rows = await tx.rows(MOVE_SOURCE, {"id": egress_id, "ip": source_ip, "ipv6": source_ipv6})
     return source_from_row(rows[0]) if rows else None
 
 
@@ -205,15 +229,8 @@ async def change_source(
     ehlo: str | None = None,
     paused: bool | None = None,
     deleted: bool | None = None,
+    egress_host: str | None = None,
 ) -> EgressSource | None:
     """The changed source with its next version; None if it does not exist."""
-    rows = await tx.rows(
-        "UPDATE router.egress_sources SET version = version + 1,"
-        " pool_id = coalesce(%s::uuid, pool_id), ehlo = coalesce(%s, ehlo),"
-        " paused = coalesce(%s, paused), deleted = coalesce(%s, deleted)"
-        " WHERE egress_id = %s AND NOT deleted"
-        " RETURNING egress_id::text, version, deleted, pool_id::text, source_ip, source_ipv6, ehlo,"
-        " paused",
-        (pool_id, ehlo, paused, deleted, egress_id),
-    )
+    rows = await tx.rows(CHANGE_SOURCE, (pool_id, ehlo, paused, deleted, egress_host, egress_id))
     return source_from_row(rows[0]) if rows else None

@@ -94,11 +94,22 @@ def test_an_egress_source_can_be_moved_to_addresses_of_both_families(shell: Shel
         shell.obm("egress", "remove", one)
 
 
+def test_a_source_names_the_machine_that_has_its_address(shell: Shell) -> None:
+    egress = shell.obm("egress", "add", "192.0.2.33", "--host", "OUT3.example.com:1080")
+    assert "out3.example.com:1080" in shell.obm("egress", "show", egress)
+    shell.obm("egress", "move", egress, "192.0.2.34", "--host", "[2001:db8::1]:1080")
+    assert "[2001:db8::1]:1080" in shell.obm("egress", "show", "192.0.2.34")
+    shell.obm("egress", "move", egress, "127.0.0.34", "--host", "")
+    assert "egress host" not in shell.obm("egress", "show", egress)
+    shell.obm("egress", "remove", egress)
+
+
 @pytest.mark.parametrize(
     ("command", "reason"),
     [
         ("egress add 192.0.2.77", "is not an address of this machine"),
         ("egress add localhost", "is not an IP address"),
+        ("egress add 192.0.2.77 --host out1.example.com", "Use host:port"),
         ("egress add ::ffff:127.0.0.1", "cannot be used as a source address"),
         ("egress add fe80::1%lo", "cannot be used as a source address"),
         ("egress add 127.0.0.5 --pool nowhere", "There is no pool 'nowhere'"),

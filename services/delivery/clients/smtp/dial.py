@@ -5,88 +5,59 @@ the alternative is clear text. Whether the certificate is valid for the host is 
 of a server is broken, this is logged and remembered, and messages are sent in clear text.
 """
 
-import asyncio
-import errno
 import logging
-import socket
-import ssl
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
-from hashlib import sha256
-from typing import cast
 
-from aiohappyeyeballs import AddrInfoType, start_connection
-from aiosmtplib.errors import (
-    SMTPException,
-    SMTPReadTimeoutError,
-    SMTPResponseException,
-)
-from aiosmtplib.esmtp import parse_esmtp_extensions
-from aiosmtplib.protocol import SMTPProtocol
-from aiosmtplib.response import SMTPResponse
-
-from kernel import clock, metrics
-from kernel.errors import Unavailable
-from mail import smtp_reply, tls_chain, tlsa
+from kernel import metrics
 from services.delivery.clients.smtp.broken_features import BrokenFeatures
-from services.delivery.clients.smtp.certificates import CertificateVerifier, chain_of
-from services.delivery.clients.smtp.dial_target import DialTarget
+from services.delivery.clients.smtp.certificates import CertificateVerifier
+from services.delivery.clients.smtp.dial_target import DialTarget, LocalSource
+from services.delivery.clients.smtp.egress_hosts import EgressHosts
+from services.delivery.clients.smtp.handshake import ConnectFailed, Handshake
 from services.delivery.clients.smtp.session import EhloExtensions, SmtpSession
 from services.delivery.clients.smtp.timeouts import Timeouts
 from services.delivery.clients.smtp.tls_contexts import lenient_context, strict_context
 from services.delivery.domain.attempt_result import (
-    CONNECT,
-    EHLO,
-    GREETING,
     STARTTLS,
     AttemptResult,
     RemoteServer,
 )
-from services.delivery.domain.tls_policy import (
-    TlsRequirement,
-    handshake_failed,
-    not_authenticated,
-    starttls_missing,
-)
-
-HAPPY_EYEBALLS_DELAY_S = 0.25  # RFC 8305 §5
-IP_BIND_ADDRESS_NO_PORT = 24  # Linux; Python names it from 3.12 on
-# This machine lacks resources; the server is not at fault.
-EXHAUSTED_ERRNOS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
-NO_REPLY = -1  # aiosmtplib's code for data that is not a reply
+from services.delivery.domain.egress_host import is_lost_connection
 
 logger = logging.getLogger(__name__)
-
-
-class ConnectFailed(Exception):
-    """No session was opened; `result` has the step that failed."""
-
-    def __init__(self, result: AttemptResult) -> None:
-        super().__init__(result.problem)
-        self.result = result
 
 
 class SmtpDialer:
     """Opens connections. Remembers for 15 minutes the hosts whose TLS or DSN does not work."""
 
-    def __init__(self, timeouts: Timeouts, certificates: CertificateVerifier | None = None) -> None:
+    def __init__(
+        self,
+        timeouts: Timeouts,
+        certificates: CertificateVerifier | None = None,
+        *,
+        egress_hosts: EgressHosts | None = None,
+    ) -> None:
         self._timeouts = timeouts
+        self._egress_hosts = egress_hosts or EgressHosts("", None)
         self._lenient_tls, self._strict_tls = lenient_context(), strict_context()
         self._certificates = certificates or CertificateVerifier()
         self.broken_tls = BrokenFeatures()
         self.broken_dsn = BrokenFeatures()
 
-    async def dial(self, host: DialTarget, *, sources: Sequence[str], ehlo: str) -> SmtpSession:
+    async def dial(
+        self, host: DialTarget, *, sources: Sequence[str], ehlo: str, egress_host: str = ""
+    ) -> SmtpSession:
         """Open a session up to EHLO, with TLS if the server offers it and it works, or if the
-        target requires it.
+        target requires it. egress_host: that owns the sources; empty: this machine does.
 
         Raises ConnectFailed.
         """
+        source = LocalSource(sources, ehlo, egress_host)
         if host.requirement.policy:
-            return await self._dial(host, sources, ehlo=ehlo, tls=True)
+            return await self._dial(host, source, tls=True)
         try:
-            return await self._dial(host, sources, ehlo=ehlo, tls=host not in self.broken_tls)
+            return await self._dial(host, source, tls=host not in self.broken_tls)
         except ConnectFailed as failure:
             if failure.result.step != STARTTLS:
                 raise
@@ -96,27 +67,49 @@ class SmtpDialer:
             )
             if not is_tls_temporarily_unavailable(failure.result):
                 self.broken_tls.add(host)
-            return await self._dial(host, sources, ehlo=ehlo, tls=False)
+            return await self._dial(host, source, tls=False)
 
-    async def _dial(
-        self, host: DialTarget, sources: Sequence[str], *, ehlo: str, tls: bool
-    ) -> SmtpSession:
-        handshake = _Handshake(host, self._timeouts)
-        await handshake.connect(sources)
+    async def confirm(
+        self, result: AttemptResult, *, sources: Sequence[str], egress_host: str
+    ) -> AttemptResult:
+        """The result of a connection; that of its egress host, if that broke it."""
+        if not egress_host or not is_lost_connection(result):
+            return result
+        return await self._egress_hosts.confirm(result, host=egress_host, sources=sources)
+
+    async def _dial(self, host: DialTarget, source: LocalSource, *, tls: bool) -> SmtpSession:
+        handshake = Handshake(host, self._timeouts)
+        if source.egress_host:
+            await handshake.connect_through(self._egress_hosts, source)
+        else:
+            await handshake.connect(source.addresses)
         try:
-            await handshake.read_greeting()
-            ehlo = ehlo or ehlo_literal(handshake.peer.local_ip)
-            extensions = await handshake.send_ehlo(ehlo)
-            if tls and "starttls" in extensions:
-                required = host.requirement.policy
-                await handshake.start_tls(self._strict_tls if required else self._lenient_tls)
-                await handshake.verify_certificate(self._certificates)
-            await handshake.check_requirement()
-            if handshake.peer.tls:
-                extensions = await handshake.send_ehlo(ehlo)
+            return await self._shake_hands(handshake, host, source, tls=tls)
+        except ConnectFailed as failure:
+            handshake.abort()
+            result = await self.confirm(
+                failure.result, sources=source.addresses, egress_host=source.egress_host
+            )
+            if result is failure.result:
+                raise
+            raise ConnectFailed(result) from failure
         except BaseException:
             handshake.abort()
             raise
+
+    async def _shake_hands(
+        self, handshake: Handshake, host: DialTarget, source: LocalSource, *, tls: bool
+    ) -> SmtpSession:
+        await handshake.read_greeting()
+        ehlo = source.ehlo or ehlo_literal(handshake.peer.local_ip)
+        extensions = await handshake.send_ehlo(ehlo)
+        if tls and "starttls" in extensions:
+            required = host.requirement.policy
+            await handshake.start_tls(self._strict_tls if required else self._lenient_tls)
+            await handshake.verify_certificate(self._certificates)
+        await handshake.check_requirement()
+        if handshake.peer.tls:
+            extensions = await handshake.send_ehlo(ehlo)
         metrics.smtp_connections_opened.inc()
         return SmtpSession(
             handshake.transport,
@@ -130,185 +123,6 @@ class SmtpDialer:
     def _on_dsn_refused(self, peer: RemoteServer, host: DialTarget) -> None:
         logger.warning("delivery.dsn_refused", extra={"mx": peer.mx, "ip": peer.remote_ip})
         self.broken_dsn.add(host)
-
-
-class _HandshakeProtocol(SMTPProtocol):
-    """aiosmtplib's connection and TLS, with the reply parser that the session uses, too."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._parser = smtp_reply.ReplyParser()
-
-    def data_received(self, data: bytes) -> None:
-        waiter = self._response_waiter
-        if waiter is None or waiter.done() or not self._response_pending:
-            return  # no reply is expected
-        if replies := self._parser.feed(data):
-            text = b"\n".join(replies[0].lines).decode("utf-8", "surrogateescape")
-            waiter.set_result(SMTPResponse(replies[0].code, text))
-        elif self._parser.problem:
-            error = SMTPResponseException(NO_REPLY, self._parser.problem)
-            self._set_response_exception(waiter, error)
-
-
-class _Handshake:
-    """A connection before it becomes a session."""
-
-    def __init__(self, host: DialTarget, timeouts: Timeouts) -> None:
-        self.host = host
-        self.peer = RemoteServer(mx=host.name, remote_ip=host.ips[0])
-        self._timeouts = timeouts
-        self._protocol: SMTPProtocol
-
-    @property
-    def transport(self) -> asyncio.Transport:
-        if self._protocol.transport is None:
-            raise ConnectFailed(self._result(EHLO, "the connection was closed"))
-        return cast(asyncio.Transport, self._protocol.transport)
-
-    @property
-    def _ssl(self) -> ssl.SSLObject:
-        return cast(ssl.SSLObject, self.transport.get_extra_info("ssl_object"))
-
-    def abort(self) -> None:
-        if self._protocol.transport is not None:
-            cast(asyncio.Transport, self._protocol.transport).abort()
-
-    async def connect(self, sources: Sequence[str]) -> None:
-        try:
-            async with asyncio.timeout(self._timeouts.connect_s):
-                sock = await self._race(sources)
-                transport, self._protocol = await asyncio.get_running_loop().create_connection(
-                    _HandshakeProtocol, sock=sock
-                )
-        except TimeoutError as error:
-            raise ConnectFailed(self._result(CONNECT, "no connection in time")) from error
-        except OSError as error:
-            if error.errno in EXHAUSTED_ERRNOS:
-                raise Unavailable(f"a socket for a connection ({error.strerror})") from error
-            raise ConnectFailed(
-                self._result(CONNECT, f"no connection: {error.strerror or error}")
-            ) from error
-        name, peer = (transport.get_extra_info(key) for key in ("sockname", "peername"))
-        self.peer = replace(self.peer, local_ip=str(name[0]), remote_ip=str(peer[0]))
-
-    async def _race(self, sources: Sequence[str]) -> socket.socket:
-        """Connect a socket from the source address of its family. IPv6 is tried in parallel if IPv4
-        does not connect soon (RFC 8305)."""
-        targets = [address_info(ip, self.host.port) for ip in self.host.ips]
-        return await start_connection(
-            targets,
-            local_addr_infos=[address_info(source, 0) for source in sources] or None,
-            happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY_S,
-            socket_factory=make_socket,
-        )
-
-    async def read_greeting(self) -> None:
-        try:
-            response = await self._protocol.read_response(timeout=self._timeouts.greeting_s)
-        except SMTPException as error:
-            raise ConnectFailed(self._error_result(GREETING, error)) from error
-        if response.code != 220:
-            raise ConnectFailed(self._reply_result(GREETING, response))
-
-    async def send_ehlo(self, name: str) -> dict[str, str]:
-        """The extensions of the server; none if it supports only HELO (§4.1.1.1)."""
-        response = await self._command(EHLO, b"EHLO", name)
-        if response.code >= 500:
-            response = await self._command(EHLO, b"HELO", name)
-            if response.code == 250:
-                return {}
-        if response.code != 250:
-            raise ConnectFailed(self._reply_result(EHLO, response))
-        return parse_esmtp_extensions(response.message)[0]
-
-    async def _command(self, step: str, verb: bytes, name: str) -> SMTPResponse:
-        try:
-            return await self._protocol.execute_command(
-                verb, name.encode("ascii"), timeout=self._timeouts.ehlo_s
-            )
-        except (SMTPException, ValueError) as error:
-            raise ConnectFailed(self._error_result(step, error)) from error
-
-    async def start_tls(self, context: ssl.SSLContext) -> None:
-        """Start TLS; aiosmtplib discards data that follows the reply in clear (RFC 3207 §4.2)."""
-        try:
-            await self._protocol.start_tls(
-                context, server_hostname=self.host.name, timeout=self._timeouts.tls_s
-            )
-        except (SMTPException, ssl.SSLError, OSError, ValueError) as error:
-            raise ConnectFailed(self._error_result(STARTTLS, error)) from error
-        tls = self._ssl
-        name, _, _ = tls.cipher() or ("", "", 0)
-        certificate = sha256(tls.getpeercert(binary_form=True) or b"").hexdigest()
-        version = str(tls.version() or "")
-        self.peer = replace(self.peer, tls=version, cipher=name, certificate=certificate)
-
-    async def verify_certificate(self, certificates: CertificateVerifier) -> None:
-        chain, name = chain_of(self._ssl), self.host.name
-        verified = await certificates.verify(chain, name)
-        fault = None if verified else tls_chain.fault_of(chain, name, now=clock.now())
-        self.peer = replace(self.peer, verified=verified, fault=fault)
-
-    async def check_requirement(self) -> None:
-        """Raises ConnectFailed if the connection does not have what the target requires."""
-        requirement = self.host.requirement
-        if requirement.tlsa and self.peer.tls and await self._matches(requirement):
-            matched = (requirement.tlsa, requirement.names)
-            self.peer = replace(self.peer, matched=matched)
-        if requirement.is_met(self.peer):
-            return
-        peer, by_records = self._peer_at(STARTTLS), bool(requirement.tlsa)
-        raise ConnectFailed(
-            not_authenticated(peer, by_records=by_records) if peer.tls else starttls_missing(peer)
-        )
-
-    async def _matches(self, requirement: TlsRequirement) -> bool:
-        """Whether the server's certificate is the one of a TLSA record. In a thread, because
-        signatures of strangers can take long to verify."""
-        return await asyncio.to_thread(_is_matched, chain_of(self._ssl), requirement)
-
-    def _error_result(self, step: str, error: Exception) -> AttemptResult:
-        if isinstance(error, SMTPResponseException) and error.code >= 200:
-            return self._reply_result(step, SMTPResponse(error.code, error.message))
-        if isinstance(error, SMTPReadTimeoutError):
-            return self._result(step, "no reply in time")
-        return self._result(step, str(error) or type(error).__name__)
-
-    def _reply_result(self, step: str, response: SMTPResponse) -> AttemptResult:
-        reply = smtp_reply.reply_from_text(response.code, response.message)
-        return AttemptResult(step, reply, peer=self._peer_at(step))
-
-    def _peer_at(self, step: str) -> RemoteServer:
-        policy = self.host.requirement.policy if step == STARTTLS else ""
-        return replace(self.peer, policy=policy)
-
-    def _result(self, step: str, problem: str) -> AttemptResult:
-        peer = self._peer_at(step)
-        if peer.policy:
-            return handshake_failed(problem, peer)
-        return AttemptResult(step, problem=problem, peer=peer)
-
-
-def _is_matched(chain: Sequence[bytes], requirement: TlsRequirement) -> bool:
-    found = tls_chain.read_chain(chain)
-    return tlsa.matches(requirement.tlsa, found, requirement.names, now=clock.now())
-
-
-def address_info(ip: str, port: int) -> AddrInfoType:
-    """An address as getaddrinfo returns it."""
-    if ":" in ip:
-        return socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (ip, port, 0, 0)
-    return socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (ip, port)
-
-
-def make_socket(info: AddrInfoType) -> socket.socket:
-    """A socket whose port is chosen when it connects, not when it is bound to a source address: so
-    the limit of 28,000 ports applies per destination, and not per source address (ip(7))."""
-    family, kind, proto, _, _ = info
-    sock = socket.socket(family, kind, proto)
-    sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
-    return sock
 
 
 def is_tls_temporarily_unavailable(result: AttemptResult) -> bool:

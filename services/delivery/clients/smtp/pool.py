@@ -274,6 +274,10 @@ class ConnectionPool:
         if not isinstance(error, NoConnection) or waiter.tried:
             self._refuse(waiter, error)
             return
+        if error.result.is_host_failure:  # of which all of the pool have need
+            for other in [one for one in self._waiters if one is waiter or not one.opening]:
+                self._refuse(other, error)
+            return
         if not error.result.is_policy_failure:  # which concerns this message, not the host
             self._shrink(error.retry_at_s)
         if error.result.peer.connected:

@@ -13,6 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from contracts.delivery.v1.events_pb2 import (
     ATTEMPT_OUTCOME_DELIVERED,
+    ATTEMPT_OUTCOME_EGRESS_FAILED,
     ATTEMPT_OUTCOME_STALE,
     ATTEMPT_OUTCOME_TEMPORARY,
     BounceReceived,
@@ -160,7 +161,7 @@ def _assigned(facts: MessageFacts, event: DeliveryAssigned) -> None:
 
 
 def _attempted(facts: MessageFacts, event: DeliveryAttempted) -> None:
-    if event.outcome == ATTEMPT_OUTCOME_STALE:
+    if event.outcome in (ATTEMPT_OUTCOME_STALE, ATTEMPT_OUTCOME_EGRESS_FAILED):
         return
     place, ended_ms = Place(event.egress_id, event.site), _ms(event.attempted_at)
     _reach(facts, event.attempt, place)

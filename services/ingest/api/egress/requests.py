@@ -8,6 +8,7 @@ from services.ingest.domain.email import RequestModel
 from services.ingest.domain.patterns import LINE, explained
 
 Address = Annotated[str, Meta(min_length=2, max_length=100, pattern=LINE)]
+HostPort = Annotated[str, Meta(max_length=270, pattern=LINE)]
 HostName = Annotated[str, Meta(max_length=253, pattern=LINE)]
 Ramp = Annotated[str, Meta(max_length=100, pattern=LINE)]
 Site = Annotated[
@@ -25,20 +26,23 @@ class AddIpRequest(RequestModel):
     """addresses: an IPv4 address, an IPv6 address, or one of each; none lets the operating system
     choose. pool_id: by default that of the pool `default`. ehlo: the name that the addresses
     resolve to; empty: that of the engine. warmup: the ramp of its warmup, such as `default`;
-    without it the source is warm."""
+    without it the source is warm. egress_host: host:port of the machine that owns the addresses;
+    empty: delivery has them."""
 
     addresses: Annotated[list[Address], Meta(max_length=2)]
     pool_id: str | None = None
     ehlo: HostName = ""
+    egress_host: HostPort = ""
     warmup: Ramp = ""
 
 
 class UpdateIpRequest(RequestModel):
-    """paused: it gets no new messages."""
+    """paused: it gets no new messages. egress_host: empty: delivery has the addresses."""
 
     addresses: Annotated[list[Address], Meta(min_length=1, max_length=2)] | UnsetType = UNSET
     pool_id: str | UnsetType = UNSET
     ehlo: HostName | UnsetType = UNSET
+    egress_host: HostPort | UnsetType = UNSET
     paused: bool | UnsetType = UNSET
 
 

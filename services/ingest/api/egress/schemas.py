@@ -56,13 +56,14 @@ class SiteOfIp(Struct):
 
 class IpResponse(Struct):
     """An egress source: the addresses that mail leaves from. No address: the operating system
-    chooses. ehlo null: the name of the engine. in_flight: messages without a result, for
-    operators."""
+    chooses. ehlo null: the name of the engine. egress_host: host:port of the machine that owns the
+    addresses; null: delivery does. in_flight: messages without a result. Both are for operators."""
 
     object: Literal["ip"]
     id: Id
     addresses: list[str]
     ehlo: str | None
+    egress_host: str | None
     pool_id: Id
     state: Literal["provisioning", "warming", "active", "suspended", "draining"]
     paused: bool

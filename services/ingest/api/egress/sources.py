@@ -86,7 +86,10 @@ class EgressSources:
 
     async def add(self, caller: Caller, given: AddIpRequest) -> pb.Source:
         request = egress_pb.AddSourceRequest(
-            addresses=given.addresses, ehlo=given.ehlo, ramp=given.warmup
+            addresses=given.addresses,
+            ehlo=given.ehlo,
+            ramp=given.warmup,
+            egress_host=given.egress_host,
         )
         if given.pool_id is not None:
             request.pool_id = check_id(given.pool_id, "#/pool_id")
@@ -101,7 +104,7 @@ class EgressSources:
             request.addresses.extend(given.addresses)
         if given.pool_id is not UNSET:
             request.pool_id = check_id(given.pool_id, "#/pool_id")
-        for name in ("ehlo", "paused"):
+        for name in ("ehlo", "egress_host", "paused"):
             if (value := getattr(given, name)) is not UNSET:
                 setattr(request, name, value)
         changed = (await self._router.change(self._router.stub.ChangeSource, request)).source

@@ -72,13 +72,15 @@ def addresses_of(one: Source) -> list[str]:
 
 
 def ip_to_json(caller: Caller, one: Source) -> dict[str, object]:
-    """Only operators see the numbers of messages, which several customers may have sent."""
+    """Only operators see the machines of the installation, and the numbers of messages, which
+    several customers may have sent."""
     source, counts = one.source, caller.kind == CallerKind.OPERATOR
     return {
         "object": "ip",
         "id": source.egress_id,
         "addresses": addresses_of(one),
         "ehlo": source.ehlo or None,
+        "egress_host": (source.egress_host or None) if counts else None,
         "pool_id": source.pool_id,
         "state": one.state,
         "paused": source.paused,

@@ -8,9 +8,10 @@ import pytest
 
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MxHost
 from services.delivery.clients.mx_connector import MxConnector, NoConnection, by_preference
-from services.delivery.clients.smtp import dial
-from services.delivery.clients.smtp.dial import ConnectFailed, SmtpDialer
+from services.delivery.clients.smtp import handshake
+from services.delivery.clients.smtp.dial import SmtpDialer
 from services.delivery.clients.smtp.dial_target import DialTarget
+from services.delivery.clients.smtp.handshake import ConnectFailed
 from services.delivery.clients.smtp.timeouts import Timeouts
 from services.delivery.domain.attempt_result import CONNECT, EHLO, GREETING, AttemptResult
 from tests.support.connections import Records, UnlimitedSlots
@@ -46,7 +47,7 @@ def test_a_host_that_does_not_accept_the_connection_times_out(
         await asyncio.Event().wait()
         raise AssertionError
 
-    monkeypatch.setattr(dial, "start_connection", never)
+    monkeypatch.setattr(handshake, "start_connection", never)
     result = dial_result({}, times=Timeouts(connect_s=SHORT_S))
     assert isinstance(result, AttemptResult)
     assert (result.step, result.problem) == (CONNECT, "no connection in time")

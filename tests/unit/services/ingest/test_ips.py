@@ -44,7 +44,9 @@ def override(scope: str, action: str, seconds: int = 1_795_000_000) -> OverrideS
 SUSPENDED = override(f"egress_site/{EGRESS}/yahoo", "suspend_site")
 SOURCES = [
     pb.Source(
-        source=EgressSource(egress_id=EGRESS, pool_id=POOL, source_ip="192.0.2.1"),
+        source=EgressSource(
+            egress_id=EGRESS, pool_id=POOL, source_ip="192.0.2.1", egress_host="out1.example:1080"
+        ),
         state="warming", warmup=WARMUP, in_flight=7, overrides=[SUSPENDED],
     ),
     pb.Source(source=EgressSource(egress_id=OTHER, pool_id=OTHER_POOL), state="active"),
@@ -151,6 +153,8 @@ LATER = "in 2 hours"
         ("POST", "/v1/ips", {"addresses": ["192.0.2.1"], "pool_id": "x"}, "#/pool_id"),
         ("POST", "/v1/ips", {"addresses": ["192.0.2.1"], "ehlo": "x" * 254}, "#/ehlo"),
         ("POST", "/v1/ips", {"addresses": ["192.0.2.1"], "ip": 1}, "#/ip"),
+        ("POST", "/v1/ips", {"addresses": ["192.0.2.1"], "egress_host": 1}, "#/egress_host"),
+        ("PATCH", IP, {"egress_host": "a\nb:1"}, "#/egress_host"),
         ("PATCH", IP, {"addresses": []}, "#/addresses"),
         ("PATCH", IP, {"paused": "yes"}, "#/paused"),
         ("PATCH", IP, {"pool_id": "default"}, "#/pool_id"),
@@ -185,7 +189,7 @@ def test_a_wrong_field_is_named(method: str, path: str, body: object, pointer: s
     assert [one["pointer"] for one in response.json()["errors"]] == [pointer]
 
 
-@pytest.mark.parametrize("field", ["addresses", "pool_id", "ehlo", "warmup"])
+@pytest.mark.parametrize("field", ["addresses", "pool_id", "ehlo", "egress_host", "warmup"])
 def test_a_field_that_the_router_refuses_is_named(field: str) -> None:
     given = {"addresses": ["192.0.2.9"]}
     refused = call("POST", "/v1/ips", given, refusal=refusal_of(field))
@@ -228,9 +232,11 @@ def test_an_operator_sees_all_sources_and_their_counts() -> None:
     assert shown.keys() == {EGRESS, OTHER}
     assert shown[OTHER] == {
         "object": "ip", "id": OTHER, "addresses": [], "ehlo": None, "pool_id": OTHER_POOL,
+        "egress_host": None,
         "state": "active", "paused": False, "suspended_until": None, "in_flight": 0,
         "problems": [], "dnsbl": [], "warmup": None, "sites": [],
     }  # fmt: skip
+    assert shown[EGRESS]["egress_host"] == "out1.example:1080"
     warmup = shown[EGRESS]["warmup"]
     assert (warmup["stage"], warmup["of"], warmup["allowance_today"]) == (2, 20, 500)
     assert (warmup["sent"], warmup["delivered_share"]) == (80, 0.75)
@@ -243,6 +249,7 @@ def test_an_operator_sees_all_sources_and_their_counts() -> None:
 def test_a_tenant_sees_the_sources_of_its_pool_without_the_mail_of_others() -> None:
     [shown] = call("GET", "/v1/ips", key=ApiKey(tenant_id=ID)).json()["data"]
     assert (shown["id"], shown["in_flight"], shown["warmup"]["sent"]) == (EGRESS, None, None)
+    assert shown["egress_host"] is None
     assert call("GET", IP, key=ApiKey(tenant_id=ID)).json() == shown
     missing = call("GET", f"/v1/ips/{OTHER}", key=ApiKey(tenant_id=ID))
     assert missing.status_code == 404

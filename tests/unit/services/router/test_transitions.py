@@ -7,6 +7,7 @@ import pytest
 from contracts.delivery.v1.events_pb2 import (
     ATTEMPT_OUTCOME_AMBIGUOUS,
     ATTEMPT_OUTCOME_DELIVERED,
+    ATTEMPT_OUTCOME_EGRESS_FAILED,
     ATTEMPT_OUTCOME_PERMANENT,
     ATTEMPT_OUTCOME_STALE,
     ATTEMPT_OUTCOME_TEMPORARY,
@@ -183,8 +184,11 @@ def test_endless_greylisting_is_retried_by_the_schedule() -> None:
     )
 
 
-def test_a_stale_assignment_is_due_at_once_and_publishes_nothing() -> None:
-    transition = decided(row(), attempt_result(ATTEMPT_OUTCOME_STALE, connected=False))
+@pytest.mark.parametrize("outcome", [ATTEMPT_OUTCOME_STALE, ATTEMPT_OUTCOME_EGRESS_FAILED])
+def test_what_was_no_attempt_is_due_at_once_and_publishes_nothing(
+    outcome: "AttemptOutcome.ValueType",
+) -> None:
+    transition = decided(row(), attempt_result(outcome, connected=False))
     assert (transition.state, transition.added_attempts, transition.due_s) == (
         State.QUEUED,
         0,

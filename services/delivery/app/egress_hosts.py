@@ -1,0 +1,23 @@
+"""Wiring of connections through egress hosts."""
+
+import ssl
+
+from kernel.errors import ConfigError
+from services.delivery.clients.smtp.egress_hosts import EgressHosts
+from services.delivery.settings import Settings
+
+
+def create_egress_hosts(settings: Settings) -> EgressHosts:
+    """Raises ConfigError."""
+    token = settings.egress_tokens[0] if settings.egress_tokens else ""
+    return EgressHosts(token, tls_context(settings), timeout_s=settings.egress_host_timeout_s)
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    if not settings.egress_host_tls:
+        return None
+    file = settings.egress_host_ca
+    try:
+        return ssl.create_default_context(cafile=file or None)
+    except OSError as error:  # also of TLS
+        raise ConfigError(f"Cannot use DELIVERY_EGRESS_HOST_CA {file}: {error}.") from error

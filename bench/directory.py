@@ -28,6 +28,8 @@ from kernel.database import Database
 from kernel.health import DependencyHealth
 from kernel.ids import uuid7_text
 from kernel.kafka import Kafka
+from kernel.kafka.brokers import Brokers
+from kernel.kafka_settings import KafkaSettings
 from kernel.memory import tune_gc, tune_malloc
 from kernel.migrate import role_url
 from kernel.table import ReplicatedTable
@@ -63,12 +65,13 @@ def main(
         migrate_all(started.database_url)
         report("entries", 0, entries)
         fill(started.database_url, entries)
-        asyncio.run(publish(started.bootstrap_servers, entries))
+        os.environ.update(started.kafka)  # of the processes that replay, too
+        asyncio.run(publish(entries))
         report("replay", 0, 1)
         url = role_url(started.database_url, "ingest_system")
         figures = {
             "ingest": measure("ingest", url, 2 * entries),
-            "kafka": measure("kafka", started.bootstrap_servers, entries),
+            "kafka": measure("kafka", "", entries),
         }
     rows = [(name, *(f"{found[key]:,g}" for key in FIGURES)) for name, found in figures.items()]
     columns = ("from", *(name.replace("_", " ") for name in FIGURES))
@@ -140,8 +143,8 @@ def copy(
             target.write_row([*found, version, version, entry.SerializeToString()])
 
 
-async def publish(bootstrap_servers: str, entries: int) -> None:
-    kafka = Kafka(bootstrap_servers, DependencyHealth())
+async def publish(entries: int) -> None:
+    kafka = Kafka(Brokers.from_settings(KafkaSettings()), DependencyHealth())
     kafka.declare(Domain)
     await kafka.create_topics()
     tenant = Tenant(tenant_id=uuid7_text(), account_id=uuid7_text())
@@ -164,7 +167,7 @@ def measure(source: str, url: str, entries: int) -> dict[str, float]:
 
 async def replay(source: str, url: str, entries: int) -> dict[str, float]:
     before, began_s, used_s = resident_bytes(), time.monotonic(), time.process_time()
-    await (read_database(url) if source == "ingest" else read_kafka(url))
+    await (read_database(url) if source == "ingest" else read_kafka())
     seconds, cpu_seconds = time.monotonic() - began_s, time.process_time() - used_s
     used = resident_bytes() - before
     return {
@@ -188,8 +191,8 @@ async def read_database(url: str) -> None:
     await database.close()
 
 
-async def read_kafka(bootstrap_servers: str) -> None:
-    kafka = Kafka(bootstrap_servers, DependencyHealth())
+async def read_kafka() -> None:
+    kafka = Kafka(Brokers.from_settings(KafkaSettings()), DependencyHealth())
     table = ReplicatedTable(Domain, kafka)
     running = asyncio.create_task(kafka.run())
     await table.replayed.wait()

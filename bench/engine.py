@@ -46,7 +46,7 @@ def engine(
         ports = Ports.find_free()
         settings = environment(
             root,
-            kafka_bootstrap_servers=stack.bootstrap_servers,
+            kafka=stack.kafka,
             database_url=stack.database_url,
             ports=ports,
             tls=True,

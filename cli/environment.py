@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TypeVar
@@ -123,12 +124,13 @@ class InstallationSecrets:
 def environment(
     folder: Path,
     *,
-    kafka_bootstrap_servers: str,
+    kafka: Mapping[str, str],
     database_url: str,
     ports: Ports,
     tls: bool = False,
 ) -> dict[str, str]:
-    """The settings of all five services, by environment variable. tls: of the APIs too."""
+    """The settings of all five services, by environment variable. kafka: those of its clients. tls:
+    of the APIs too."""
     own = InstallationSecrets.of(folder)
     certificate, key = local_certificate(folder)
     return {
@@ -136,7 +138,7 @@ def environment(
         "INGEST_TLS_KEY": str(key.absolute()),
         "DELIVERY_TLS_CERTIFICATE": str(certificate.absolute()),
         "DELIVERY_TLS_KEY": str(key.absolute()),
-        "OBM_KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap_servers,
+        **kafka,
         "OBM_KAFKA_PARTITIONS_MAX": os.environ.get("OBM_KAFKA_PARTITIONS_MAX", PARTITIONS_MAX),
         "OBM_KAFKA_SESSION_TIMEOUT_S": os.environ.get("OBM_KAFKA_SESSION_TIMEOUT_S", SESSION_S),
         "OBM_CONTENT_STORE_URL": (folder / "content").absolute().as_uri(),

@@ -21,6 +21,7 @@ POLL_S = 0.05
 SENDER_DOMAIN = "hello.obm-sandbox.net"
 RECIPIENT = "delivered+hello@obm-sandbox.net"
 SERVICE_UNAVAILABLE = 503
+KAFKA_USER = "OBM_KAFKA_SASL_USERNAME"
 TRUST = '--cacert "$OBM_CERTIFICATE" '
 EMAIL = {
     "from": f"OBM Engine <hello@{SENDER_DOMAIN}>",
@@ -113,6 +114,11 @@ class FirstMessage:
                 )
             await asyncio.sleep(POLL_S)
 
+    def _describe_kafka(self) -> str:
+        address, user = os.environ["OBM_KAFKA_BOOTSTRAP_SERVERS"], os.environ.get(KAFKA_USER)
+        password = f" (user {user}, password in {self._data}/kafka.password)" if user else ""
+        return address + password
+
     def print_addresses(self, ports: Ports, *, tls: bool = False) -> None:
         api = f"https://localhost:{ports.ingest_http_tls}" if tls else self._api
         grpc = f"localhost:{ports.ingest_grpc_tls}" if tls else f"127.0.0.1:{ports.ingest_grpc}"
@@ -124,7 +130,7 @@ class FirstMessage:
             f"127.0.0.1:{ports.submission_tls} (TLS)",
             "return path": f"127.0.0.1:{ports.return_path} (SMTP, for mail that comes back)",
             "links in mail": f"http://127.0.0.1:{ports.events_tracking}",
-            "Kafka": os.environ["OBM_KAFKA_BOOTSTRAP_SERVERS"],
+            "Kafka": self._describe_kafka(),
             "sandbox messages": f"{api}/v1/sandbox/messages (requires the key)",
             **({"certificate": os.environ["INGEST_TLS_CERTIFICATE"]} if tls else {}),
             "metrics of ingest": f"http://127.0.0.1:{ports.ingest_health}/metrics",

@@ -78,15 +78,15 @@ def fail(error: Exception) -> NoReturn:
 async def _run(data: Path, ports: Ports, *, quiet: bool, tls: bool) -> None:
     async with AsyncExitStack() as stack:
         stop = stop_on_signals()
-        bootstrap_servers, database_url = await _open_stack(data, stack)
+        kafka, database_url = await _open_stack(data, stack)
         settings = environment(
             data,
-            kafka_bootstrap_servers=bootstrap_servers,
+            kafka=kafka,
             database_url=database_url,
             ports=ports,
             tls=tls,
         )
-        os.environ.update({**settings, **os.environ})
+        os.environ.update({**settings, **os.environ, **kafka})
         await asyncio.to_thread(migrate_all, database_url)
         telemetry.start_telemetry("obm", read_settings(Settings, []))
         services = create_all()
@@ -108,16 +108,17 @@ async def _run(data: Path, ports: Ports, *, quiet: bool, tls: bool) -> None:
     console.print("stopped; all data is in", str(data))
 
 
-async def _open_stack(data: Path, stack: AsyncExitStack) -> tuple[str, str]:
-    """Bootstrap servers and database URL: from the environment, or of an embedded stack."""
+async def _open_stack(data: Path, stack: AsyncExitStack) -> tuple[dict[str, str], str]:
+    """Settings of Kafka's clients, and database URL: from the environment, or of an embedded
+    stack."""
     given = os.environ.get("OBM_KAFKA_BOOTSTRAP_SERVERS"), os.environ.get("DATABASE_URL")
     if given[0] and given[1]:
-        return given[0], given[1]
+        return {"OBM_KAFKA_BOOTSTRAP_SERVERS": given[0]}, given[1]
     if given[0] or given[1]:
         raise ConfigError("Set both OBM_KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL, or neither.")
     console.print("starting Kafka and PostgreSQL …")
     embedded = await stack.enter_async_context(Embedded(data))
-    return embedded.bootstrap_servers, embedded.database_url
+    return embedded.kafka.client_settings, embedded.database_url
 
 
 async def _send_first_message(

@@ -41,7 +41,7 @@ def up(data: Data = DATA, kafka_port: KafkaPort = 0, postgres_port: PostgresPort
         stack.start()
     try:
         migrate_all(stack.database_url)
-        console.print(exports(stack.bootstrap_servers, stack.database_url))
+        console.print(exports(stack), markup=False)
         console.print(f"[dim]# data and logs in {stack.folder.path}; Ctrl-C stops it[/dim]")
         watch(stack, stop)
     finally:
@@ -94,10 +94,10 @@ def owner_url() -> str:
     raise ConfigError("DATABASE_URL is not set. Set it to the URL of the schemas' owner.")
 
 
-def exports(bootstrap_servers: str, database_url: str) -> str:
-    """Shell commands for the environment of the services."""
-    kafka = f"export OBM_KAFKA_BOOTSTRAP_SERVERS={bootstrap_servers}"
-    return f"{kafka}\nexport DATABASE_URL={database_url}"
+def exports(stack: Embedded) -> str:
+    """Shell commands for the environment of the services, with passwords."""
+    settings = {**stack.kafka.client_settings, "DATABASE_URL": stack.database_url}
+    return "\n".join(f"export {name}={value}" for name, value in settings.items())
 
 
 def stop_signals() -> threading.Event:

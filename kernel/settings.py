@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from kernel.errors import ConfigError
+from kernel.kafka_settings import KafkaSettings
 from kernel.tls import CertificateFiles
 
 PORT_MAX = 65_535
@@ -76,45 +77,9 @@ class ProcessSettings(BaseSettings):
         return self
 
 
-class Settings(ProcessSettings):
+class Settings(ProcessSettings, KafkaSettings):
     """Settings shared by all services."""
 
-    kafka_bootstrap_servers: str = Field(
-        "127.0.0.1:9092",
-        validation_alias="OBM_KAFKA_BOOTSTRAP_SERVERS",
-        description="Kafka brokers: host:port,…",
-    )
-    kafka_ca_file: str = Field(
-        "",
-        validation_alias="OBM_KAFKA_CA_FILE",
-        description="File of the authorities (PEM) that certify the brokers; empty: no TLS",
-    )
-    kafka_certificate: str = Field(
-        "",
-        validation_alias="OBM_KAFKA_CERTIFICATE",
-        description="File of the certificate (PEM) by which the brokers know the services; it is"
-        " read again when it changes",
-    )
-    kafka_key: str = Field(
-        "", validation_alias="OBM_KAFKA_KEY", description="File of its private key (PEM)"
-    )
-    kafka_topic_prefix: str = Field(
-        "",
-        validation_alias="OBM_KAFKA_TOPIC_PREFIX",
-        description="Prefix of every topic and consumer group",
-    )
-    kafka_partitions_max: int = Field(
-        12,
-        validation_alias="OBM_KAFKA_PARTITIONS_MAX",
-        ge=1,
-        description="Maximum partitions of a new topic; more replicas than that stay idle",
-    )
-    kafka_session_timeout_s: float = Field(
-        10.0,
-        validation_alias="OBM_KAFKA_SESSION_TIMEOUT_S",
-        ge=1,
-        description="Consumer session timeout; a silent replica then loses its partitions",
-    )
     content_store_url: str = Field(
         "file:///var/lib/obm/content",
         validation_alias="OBM_CONTENT_STORE_URL",
@@ -172,14 +137,6 @@ class Settings(ProcessSettings):
         if not keys:
             raise ValueError("must not be empty. Generate a key with `obm generate-key`.")
         return keys
-
-    @model_validator(mode="after")
-    def _check_kafka_files(self) -> "Settings":
-        if bool(self.kafka_certificate) != bool(self.kafka_key):
-            raise ValueError("set OBM_KAFKA_CERTIFICATE and OBM_KAFKA_KEY, or neither.")
-        if self.kafka_certificate and not self.kafka_ca_file:
-            raise ValueError("OBM_KAFKA_CERTIFICATE requires OBM_KAFKA_CA_FILE.")
-        return self
 
 
 class CertificateSettings(ProcessSettings):

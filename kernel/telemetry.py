@@ -39,11 +39,12 @@ def start_telemetry(service: str, settings: ProcessSettings) -> None:
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     for noisy in ("faststream", "asyncio", "mail.log"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    # Log why there is no connection, for example a wrong password, but not for every attempt.
-    logging.getLogger("psycopg.pool").addFilter(LogRateLimit())
-    # aiokafka logs an error for a missing topic and for each attempt to reach an unavailable
-    # broker. kernel.retry and the heartbeat log these once.
+    # aiokafka logs an error for a missing topic, which the heartbeat logs once.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    logging.getLogger("aiokafka.client").setLevel(logging.ERROR)
+    # Log why there is no connection, for example a wrong password, but not for every attempt.
+    for connecting in ("psycopg.pool", "aiokafka.client"):
+        logging.getLogger(connecting).addFilter(LogRateLimit())
     if settings.otlp_endpoint:
         _start_tracing(service, settings)
 

@@ -21,6 +21,7 @@ from kernel import clock
 from kernel.database import Database
 from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
+from kernel.kafka.brokers import Brokers
 from kernel.rpc import RpcClient
 from kernel.topics import encode
 from services.events.domain.log_event import EventKind
@@ -46,7 +47,7 @@ class RunningService:
         """CPU milliseconds of the service per message at 300 messages a second, from the first
         event until all are logged and folded."""
         before = tree_seconds(self.process.pid)
-        await publish(self.servers.bootstrap_servers, lives)
+        await publish(self.servers.brokers, lives)
         ids = [str(life.ids["message_id"]) for life in lives]
         while await count(self.system, LOGGED, ids) < len(ids) or await count(
             self.system, UNFOLDED
@@ -92,7 +93,7 @@ async def running_service(
 ) -> AsyncIterator[RunningService]:
     settings = environment(
         folder,
-        kafka_bootstrap_servers=servers.bootstrap_servers,
+        kafka=servers.kafka,
         database_url=servers.database_url,
         ports=Ports.find_free(),
     )
@@ -109,8 +110,8 @@ def p99(values: Sequence[float]) -> float:
     return sorted(values)[-len(values) // 100]
 
 
-async def publish(bootstrap_servers: str, lives: Sequence[Life]) -> None:
-    kafka = Kafka(bootstrap_servers, DependencyHealth())
+async def publish(brokers: Brokers, lives: Sequence[Life]) -> None:
+    kafka = Kafka(brokers, DependencyHealth())
     kafka.declare(*{type(event) for part in parts_of(lives[:BATCH]) for event in part})
     try:
         await kafka.create_topics()

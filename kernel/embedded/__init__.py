@@ -1,7 +1,7 @@
 """Broker and database in wheels: Apache Kafka and PostgreSQL under one data folder.
 
     async with Embedded("data") as stack:      # or: with Embedded("data") as stack
-        stack.bootstrap_servers                 # 127.0.0.1:…
+        stack.kafka.client_settings             # OBM_KAFKA_BOOTSTRAP_SERVERS …, with a password
         stack.database_url                      # postgresql://…, the owner's
         stack.kafka.kill(); stack.kafka.start()  # same address; also stop, pause, resume
         stack.postgres.kill(); stack.postgres.start()

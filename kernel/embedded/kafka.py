@@ -1,5 +1,10 @@
-"""Apache Kafka: one node in KRaft mode, on the Java runtime from a wheel."""
+"""Apache Kafka: one node in KRaft mode with a generated password, on the Java of a wheel.
 
+Loopback is open to every user of the machine. SCRAM, and not PLAIN, because a program that takes
+the port while the broker is down must not learn the password from its clients.
+"""
+
+import secrets
 import shutil
 import signal
 from pathlib import Path
@@ -13,6 +18,8 @@ from kernel.embedded.server import ManagedServer
 from kernel.errors import EmbeddedError
 
 STARTED = "Kafka Server started"
+USER = "obm"
+MECHANISM = "SCRAM-SHA-256"
 # A small node: one controller, few partitions, one disk. Flushing is left to the operating system,
 # as is Kafka's default: acks=all on one node is not a disk sync. After a kill the restarted broker
 # waits for its old registration to expire, 3 s.
@@ -21,7 +28,13 @@ process.roles=broker,controller
 node.id=1
 listeners=BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
 advertised.listeners=BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=BROKER:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT
+sasl.enabled.mechanisms={mechanism}
+sasl.mechanism.inter.broker.protocol={mechanism}
+listener.name.broker.scram-sha-256.sasl.jaas.config={scram} required {login};
+listener.name.controller.sasl.enabled.mechanisms=PLAIN
+sasl.mechanism.controller.protocol=PLAIN
+listener.name.controller.plain.sasl.jaas.config={plain} required {login} user_{user}="{password}";
 inter.broker.listener.name=BROKER
 controller.listener.names=CONTROLLER
 controller.quorum.bootstrap.servers=127.0.0.1:{controller}
@@ -49,6 +62,9 @@ log.cleaner.dedupe.buffer.size=16777216
 log.cleaner.backoff.ms=5000
 log.segment.delete.delay.ms=1000
 """
+SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
+# Of the controller, which has no stored users yet when its first client, this node, connects.
+PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
 LOGGING = """
 status=warn
 appender.stdout.type=Console
@@ -73,10 +89,27 @@ class Kafka(ManagedServer):
         return f"127.0.0.1:{self.port}"
 
     @property
+    def client_settings(self) -> dict[str, str]:
+        """The settings of the broker's clients, by environment variable."""
+        return {
+            "OBM_KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers,
+            "OBM_KAFKA_SASL_MECHANISM": MECHANISM,
+            "OBM_KAFKA_SASL_USERNAME": USER,
+            "OBM_KAFKA_SASL_PASSWORD": self._password_file.read_text(),
+        }
+
+    @property
     def data(self) -> Path:
         return self.folder.path / "kafka"
 
     def create_data(self) -> None:
+        if not self._password_file.exists():
+            if self.data.exists():
+                raise EmbeddedError(
+                    f"{self._password_file} is missing, the password of {self.data}. Restore it, "
+                    "or remove both to start empty: the engine publishes again what it needs."
+                )
+            write_atomically(self._password_file, secrets.token_hex(24))
         self._classpath = classpath()
         self._controller = self.folder.port("controller", 0)
         write_atomically(self._file("log4j2.properties"), LOGGING)
@@ -107,15 +140,36 @@ class Kafka(ManagedServer):
         self._configure(folder)
         tool = [*self._java(*use_aot_cache(aot_cache())), "kafka.tools.StorageTool", "format"]
         cluster = ["--standalone", "--cluster-id", "obm-" + uuid4().hex[:18]]
-        self.run_tool([*tool, *cluster, "--config", str(self._properties)])
+        # In a file: every user of the machine sees the arguments of a process.
+        users = self._file("users")
+        write_atomically(users, "".join(f"--add-scram\n{one}\n" for one in self.users()))
+        self.run_tool([*tool, *cluster, "--config", str(self._properties), f"@{users}"])
+        users.unlink()
+
+    def users(self) -> list[str]:
+        """The users that the broker knows, in the syntax of `kafka-storage --add-scram`."""
+        password = self._password_file.read_text()
+        return [f"{MECHANISM}=[name={USER},password={password}]"]
+
+    def properties(self, data: Path) -> str:
+        """The configuration of the broker."""
+        password = self._password_file.read_text()
+        login = f'username="{USER}" password="{password}"'
+        return PROPERTIES.format(
+            port=self.port, controller=self._controller, data=data, mechanism=MECHANISM,
+            scram=SCRAM, plain=PLAIN, login=login, user=USER, password=password,
+        )  # fmt: skip
 
     def _configure(self, folder: Path) -> None:
-        text = PROPERTIES.format(port=self.port, controller=self._controller, data=folder)
-        write_atomically(self._properties, text)
+        write_atomically(self._properties, self.properties(folder))
 
     def _java(self, *options: str) -> list[str]:
         logging = f"-Dlog4j2.configurationFile={self._file('log4j2.properties')}"
         return java_command(self._classpath, logging, *options)
+
+    @property
+    def _password_file(self) -> Path:
+        return self._file("password")
 
     @property
     def _properties(self) -> Path:

@@ -21,7 +21,7 @@ from kernel.errors import Unavailable
 from kernel.health import DependencyHealth
 from kernel.kafka.brokers import Brokers
 from kernel.kafka.cancellation import finish_despite_cancel
-from kernel.kafka.connections import handle_resets
+from kernel.kafka.connections import handle_failures
 from kernel.kafka.consumer import ConsumerWorker, subscriptions
 from kernel.kafka.groups import has_consumed, partitions_of, unassigned_partitions
 from kernel.kafka.producer import BatchingProducer
@@ -39,7 +39,7 @@ HEARTBEAT_INTERVAL_S = 5.0
 UNASSIGNED_CHECKS = 3  # heartbeats; longer than a rebalance
 
 logger = logging.getLogger(__name__)
-handle_resets()
+handle_failures()
 
 
 class Kafka:

@@ -1,15 +1,22 @@
-"""Where the brokers are, and TLS to them."""
+"""Where the brokers are, TLS to them, and the user."""
 
 import logging
 import ssl
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from faststream.security import BaseSecurity
+from faststream.kafka.security import parse_security
+from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
 from kernel.errors import ConfigError
-from kernel.settings import Settings
+from kernel.kafka_settings import KafkaSettings
 from kernel.tls import CertificateFiles, Stamp, stamp_of
+
+MECHANISMS = {
+    "PLAIN": SASLPlaintext,
+    "SCRAM-SHA-256": SASLScram256,
+    "SCRAM-SHA-512": SASLScram512,
+}
 
 logger = logging.getLogger(__name__)
 
@@ -45,41 +52,53 @@ class BrokerTls:
             logger.error("kafka.certificate_unusable", extra={"error": repr(error)})
 
 
+class User(NamedTuple):
+    """name, and how the password is proved: one of MECHANISMS."""
+
+    name: str
+    password: str
+    mechanism: str
+
+    def __repr__(self) -> str:
+        return f"User({self.name!r})"
+
+
 class Brokers(NamedTuple):
-    """bootstrap_servers: host:port,… tls: None: none."""
+    """bootstrap_servers: host:port,… tls: None: none. user: None: none."""
 
     bootstrap_servers: str
     tls: BrokerTls | None = None
+    user: User | None = None
 
     @classmethod
     def of(cls, given: "str | Brokers") -> "Brokers":
         return given if isinstance(given, Brokers) else cls(given)
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> "Brokers":
+    def from_settings(cls, settings: KafkaSettings) -> "Brokers":
         """Raises ConfigError."""
-        if not settings.kafka_ca_file:
-            return cls(settings.kafka_bootstrap_servers)
-        client = None
+        tls = user = client = None
         if settings.kafka_certificate:
             client = CertificateFiles(Path(settings.kafka_certificate), Path(settings.kafka_key))
-        tls = BrokerTls(Path(settings.kafka_ca_file), client)
-        return cls(settings.kafka_bootstrap_servers, tls)
+        if settings.kafka_ca_file:
+            tls = BrokerTls(Path(settings.kafka_ca_file), client)
+        if settings.kafka_sasl_username:
+            password, mechanism = settings.kafka_sasl_password, settings.kafka_sasl_mechanism
+            user = User(settings.kafka_sasl_username, password, mechanism)
+        return cls(settings.kafka_bootstrap_servers, tls, user)
 
     def options(self) -> dict[str, Any]:
         """Arguments of every client of aiokafka."""
-        if self.tls is None:
-            return {"bootstrap_servers": self.bootstrap_servers}
-        return {
-            "bootstrap_servers": self.bootstrap_servers,
-            "security_protocol": "SSL",
-            "ssl_context": self.tls.context,
-        }
+        return {"bootstrap_servers": self.bootstrap_servers, **parse_security(self.security)}
 
     @property
-    def security(self) -> BaseSecurity | None:
+    def security(self) -> BaseSecurity:
         """For FastStream."""
-        return None if self.tls is None else BaseSecurity(ssl_context=self.tls.context)
+        context = self.tls.context if self.tls else None
+        if self.user is None:
+            return BaseSecurity(ssl_context=context)
+        security = MECHANISMS[self.user.mechanism]
+        return security(self.user.name, self.user.password, ssl_context=context)
 
     def reload(self) -> None:
         if self.tls is not None:

@@ -1,12 +1,14 @@
 """Where messages wait when a world does not drain: the outboxes, and the lag of consumer groups."""
 
 import asyncio
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from tests.faults.world import World
+from tests.support.kafka_clients import options_of
 
 OPEN = {
     "open in ingest": "SELECT count(*) FROM ingest.messages WHERE closed_state IS NULL",
@@ -25,21 +27,21 @@ def describe_backlog(world: World) -> list[str]:
         counts[f"in the outbox of {schema}"] = world.count(query)
     found = [f"{count} {name}" for name, count in counts.items() if count]
     try:
-        return found + asyncio.run(lags(world.stack.bootstrap_servers))
+        return found + asyncio.run(lags(options_of(world.stack.kafka.client_settings)))
     except KafkaError as error:
         return [*found, f"consumer groups: {error!r}"]
 
 
-async def lags(bootstrap_servers: str) -> list[str]:
+async def lags(kafka: dict[str, Any]) -> list[str]:
     """The partitions whose records a group has not committed."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+    admin = AIOKafkaAdminClient(**kafka)
     await admin.start()
     try:
         groups = sorted(group for group, *_ in await admin.list_consumer_groups())
         committed = {group: await admin.list_consumer_group_offsets(group) for group in groups}
     finally:
         await admin.close()
-    async with AIOKafkaConsumer(bootstrap_servers=bootstrap_servers) as consumer:
+    async with AIOKafkaConsumer(**kafka) as consumer:
         ends = await consumer.end_offsets({tp for at in committed.values() for tp in at})
     return [
         f"group {group}: {tp.topic}/{tp.partition} at {at.offset} of {ends[tp]}"

@@ -3,12 +3,14 @@
 import asyncio
 import random
 import time
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from tests.faults.world import World
-from tests.support.records import all_of
+from tests.support.kafka_clients import options_of
+from tests.support.records import records_of
 
 REWIND_RECORDS = 10_000
 POISON_EVERY_S = 2.0
@@ -36,7 +38,7 @@ def rewind_offsets(world: World, times: int) -> None:
         for process in world.processes.all()[::-1]:
             process.terminate()
         world.record_data_sent()
-        asyncio.run(rewind_group_offsets(world.stack.bootstrap_servers))
+        asyncio.run(rewind_group_offsets(options_of(world.stack.kafka.client_settings)))
         world.faults += 1
         for process in world.processes.all():
             process.start()
@@ -45,8 +47,8 @@ def rewind_offsets(world: World, times: int) -> None:
         time.sleep(3)
 
 
-async def rewind_group_offsets(bootstrap_servers: str) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+async def rewind_group_offsets(kafka: dict[str, Any]) -> None:
+    admin = AIOKafkaAdminClient(**kafka)
     await admin.start()
     try:
         groups = [group for group, *_ in await admin.list_consumer_groups()]
@@ -54,9 +56,7 @@ async def rewind_group_offsets(bootstrap_servers: str) -> None:
     finally:
         await admin.close()
     for group, offsets in committed.items():
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=bootstrap_servers, group_id=group, enable_auto_commit=False
-        )
+        consumer = AIOKafkaConsumer(**kafka, group_id=group, enable_auto_commit=False)
         async with consumer:
             consumer.assign(list(offsets))
             rewound = {tp: max(0, at.offset - REWIND_RECORDS) for tp, at in offsets.items()}
@@ -89,16 +89,18 @@ def repeat_records(world: World, times: int) -> None:
     """Records arrive again, long after their successors, as from a late sweep of an outbox."""
     for turn in range(times):
         world.pause(turn)
-        asyncio.run(republish_sample(world.stack.bootstrap_servers, random.Random(turn)))
+        asyncio.run(
+            republish_sample(options_of(world.stack.kafka.client_settings), random.Random(turn))
+        )
         world.faults += 1
         time.sleep(3)
 
 
-async def republish_sample(bootstrap_servers: str, chance: random.Random) -> None:
+async def republish_sample(kafka: dict[str, Any], chance: random.Random) -> None:
     """Publish some records of each topic again, in random order, in their partitions."""
-    async with AIOKafkaProducer(bootstrap_servers=bootstrap_servers) as producer:
+    async with AIOKafkaProducer(**kafka) as producer:
         for topic in PIPELINE:
-            records = await all_of(topic, bootstrap_servers)
+            records = await records_of(topic, kafka)
             for old in chance.sample(records, min(REPEATED_MAX, len(records))):
                 await producer.send(
                     topic, old.value, key=old.key, partition=old.partition, headers=[*old.headers]
@@ -108,14 +110,14 @@ async def republish_sample(bootstrap_servers: str, chance: random.Random) -> Non
 
 def poison(world: World, times: int) -> None:
     """Publish records that cannot be decoded, among good ones, to every topic of the pipeline."""
-    asyncio.run(produce_poison(world.stack.bootstrap_servers, times))
+    asyncio.run(produce_poison(options_of(world.stack.kafka.client_settings), times))
     world.faults += times
     time.sleep(3)
 
 
-async def produce_poison(bootstrap_servers: str, times: int) -> None:
+async def produce_poison(kafka: dict[str, Any], times: int) -> None:
     """Publish slowly, so that good records are far more: otherwise the dead-letter guard stops."""
-    async with AIOKafkaProducer(bootstrap_servers=bootstrap_servers) as producer:
+    async with AIOKafkaProducer(**kafka) as producer:
         for number in range(times):
             for topic in PIPELINE:
                 for value in (b"\xff\xff", b"", b"\x0a\x05wrong", bytes([number % 256]) * 50):

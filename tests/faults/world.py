@@ -231,7 +231,7 @@ def settings_of(folder: Path, servers: Embedded, ports: Ports, *, audited: bool)
     return {
         **environment(
             folder,
-            kafka_bootstrap_servers=servers.bootstrap_servers,
+            kafka=servers.kafka.client_settings,
             database_url=servers.database_url,
             ports=ports,
         ),

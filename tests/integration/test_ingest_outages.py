@@ -17,6 +17,7 @@ from kernel.outbox import ENTRY_BYTES_MAX, ROW_BYTES_MAX
 from kernel.topics import contract_of
 from services.ingest.store.retention import RetentionStore
 from tests.support.ingest import IngestHarness, email, until
+from tests.support.kafka_clients import options
 from tests.support.stack import FreshDatabase, harness_fixture, opened
 
 DIRECTORY = (Account, Tenant, ApiKey, Domain)
@@ -102,7 +103,7 @@ async def test_the_directory_is_republished_to_a_broker_that_lost_it(
     async with harness.running():
         await harness.sign_up()
         await until(lambda: complete(harness))
-        admin = AIOKafkaAdminClient(bootstrap_servers=harness.bootstrap_servers)
+        admin = AIOKafkaAdminClient(**options(harness.bootstrap_servers))
         await admin.start()
         names = [harness.prefix + contract_of(one.DESCRIPTOR).topic.name for one in DIRECTORY]
         await admin.delete_topics(names)

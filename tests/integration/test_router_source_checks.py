@@ -12,6 +12,7 @@ from contracts.router.v1.policy_service_pb2_grpc import PolicyServiceStub
 from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
 from kernel.rpc import RpcClient
+from tests.support.kafka_clients import client_config
 from tests.support.name_server import SERVFAIL, name_server
 from tests.support.router import TOKEN, RouterHarness, screened
 from tests.support.sources import open_sources
@@ -196,7 +197,8 @@ def blocked_by(harness: RouterHarness) -> set[str]:
 
 async def assert_published(harness: RouterHarness) -> None:
     """The findings were published to their topics."""
-    kafka = Kafka(harness.bootstrap_servers, DependencyHealth(), prefix=harness.prefix, client="t")
+    config = client_config(harness.bootstrap_servers)
+    kafka = Kafka(config, DependencyHealth(), prefix=harness.prefix, client="t")
     kafka.declare(ListingChanged, SourceChecked)
     for kind in (ListingChanged, SourceChecked):
         assert await kafka.end_offset(kind) > 0

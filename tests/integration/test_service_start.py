@@ -8,6 +8,7 @@ import pytest
 
 from cli.environment import Ports, environment
 from tests.support.forked_process import Fork
+from tests.support.kafka_clients import client_settings
 from tests.support.stack import FreshDatabase
 
 
@@ -15,7 +16,7 @@ from tests.support.stack import FreshDatabase
 def settings(bootstrap_servers: str, database: FreshDatabase, tmp_path: Path) -> dict[str, str]:
     return environment(
         tmp_path,
-        kafka_bootstrap_servers=bootstrap_servers,
+        kafka=client_settings(bootstrap_servers),
         database_url=database.url,
         ports=Ports.find_free(),
     )

@@ -29,6 +29,7 @@ from kernel.crypto import SecretKeyring, new_content_key, new_secret_key, seal
 from kernel.embedded.folder import free_port
 from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
+from kernel.kafka.brokers import Brokers
 from kernel.rpc import RpcClient, RpcError
 from kernel.service import run_services
 from kernel.topics import DLQ_SUFFIX, contract_of, encode
@@ -78,7 +79,9 @@ class ShieldHarness:
     def kafka(self) -> Kafka:
         settings = self.settings
         return Kafka(
-            settings.kafka_bootstrap_servers, DependencyHealth(), prefix=settings.kafka_topic_prefix
+            Brokers.from_settings(settings),
+            DependencyHealth(),
+            prefix=settings.kafka_topic_prefix,
         )
 
     async def accepted(
@@ -103,7 +106,7 @@ class ShieldHarness:
         prefix = self.settings.kafka_topic_prefix
         consumer = AIOKafkaConsumer(
             *(prefix + topic for topic in topics),
-            bootstrap_servers=self.settings.kafka_bootstrap_servers,
+            **Brokers.from_settings(self.settings).options(),
             auto_offset_reset="earliest",
         )
         async with consumer:

@@ -118,7 +118,9 @@ def certificate(
     if authority:
         builder = builder.add_extension(CERTIFIES, critical=True)
     else:
-        serves = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+        serves = x509.ExtendedKeyUsage(
+            [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        )
         alternative = x509.SubjectAlternativeName([general(one) for one in names])
         builder = builder.add_extension(serves, critical=False)
         builder = builder.add_extension(alternative, critical=False)

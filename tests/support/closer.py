@@ -22,6 +22,7 @@ from kernel.kafka import Kafka
 from kernel.outbox import Outbox, outbox_table
 from kernel.processor import StreamProcessor
 from kernel.topics import contract_of
+from tests.support.kafka_clients import client_config, options
 from tests.support.records import all_of
 
 EXPRESS, BULK = contract_of(MessageScreened.DESCRIPTOR).names
@@ -71,7 +72,9 @@ class Bench:
 
     @asynccontextmanager
     async def consumer(self, kafka: Kafka | None = None) -> AsyncIterator[Outbox]:
-        kafka = kafka or Kafka(self.bootstrap_servers, DependencyHealth(), prefix=self.prefix)
+        kafka = kafka or Kafka(
+            client_config(self.bootstrap_servers), DependencyHealth(), prefix=self.prefix
+        )
         database = Database(self.url)
         outbox = Outbox(database, SCHEMA, kafka.publish, sweep_after_s=0.5)
         stream = StreamProcessor(
@@ -97,14 +100,14 @@ class Bench:
             await database.close()
 
     async def topics(self) -> None:
-        kafka = Kafka(self.bootstrap_servers, DependencyHealth(), prefix=self.prefix)
+        kafka = Kafka(client_config(self.bootstrap_servers), DependencyHealth(), prefix=self.prefix)
         kafka.declare(MessageScreened, MessageClosed, Tenant)
         await kafka.create_topics()
 
     async def produce(
         self, *values: MessageScreened | bytes, headers: Sequence[tuple[str, Any]] = ()
     ) -> None:
-        async with AIOKafkaProducer(bootstrap_servers=self.bootstrap_servers) as producer:
+        async with AIOKafkaProducer(**options(self.bootstrap_servers)) as producer:
             for value in values:
                 raw = value if isinstance(value, bytes) else value.SerializeToString()
                 bulk = isinstance(value, MessageScreened) and value.priority == BULK_CLASS
@@ -115,7 +118,7 @@ class Bench:
     async def offsets(self, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
         """A consumer that reads the group's offsets without joining it."""
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.bootstrap_servers,
+            **options(self.bootstrap_servers),
             group_id=self.prefix + GROUPS[topic],
             enable_auto_commit=False,
         )
@@ -125,7 +128,7 @@ class Bench:
 
     async def members(self) -> list[Any]:
         """The members of the groups, from the broker."""
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap_servers)
+        admin = AIOKafkaAdminClient(**options(self.bootstrap_servers))
         await admin.start()
         try:
             members = []

@@ -30,6 +30,7 @@ from kernel.topics import contract_of, encode
 from mail import verp
 from services.delivery.app import create_service
 from services.delivery.settings import Settings
+from tests.support.kafka_clients import options
 from tests.support.rsa_key import RSA_KEY
 from tests.support.stack import FreshDatabase
 
@@ -190,10 +191,8 @@ class Harness:
 
     @asynccontextmanager
     async def topics(self) -> AsyncIterator["Topics"]:
-        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap_servers)
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.bootstrap_servers, auto_offset_reset="earliest"
-        )
+        producer = AIOKafkaProducer(**options(self.bootstrap_servers))
+        consumer = AIOKafkaConsumer(**options(self.bootstrap_servers), auto_offset_reset="earliest")
         await producer.start()
         await consumer.start()
         try:

@@ -14,6 +14,7 @@ from cli.processes import Processes
 from tests.support.accounts import create_account
 from tests.support.directory import CreatedAccount
 from tests.support.forked_process import ForkedProcess
+from tests.support.kafka_clients import client_settings
 from tests.support.stack import FreshDatabase, temporary_database
 
 DOMAIN = "shop.obm-sandbox.net"
@@ -48,7 +49,7 @@ def engine_of(
     known = {
         **environment(
             folder,
-            kafka_bootstrap_servers=bootstrap_servers,
+            kafka=client_settings(bootstrap_servers),
             database_url=database.url,
             ports=ports,
         ),

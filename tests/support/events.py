@@ -24,6 +24,7 @@ from kernel.topics import encode
 from services.events.app import create_service
 from services.events.domain.log_event import ALL_EVENTS
 from services.events.settings import Settings
+from tests.support.kafka_clients import client_config
 from tests.support.message_events import MessageEvents
 from tests.support.stack import FreshDatabase
 
@@ -142,7 +143,11 @@ async def running(
         run_services([create_service(Settings(**{**defaults, **settings}))], stop=stop)
     )
     kafka = Kafka(
-        bootstrap_servers, DependencyHealth(), prefix=prefix, client="test", shutdown_timeout_s=0.1
+        client_config(bootstrap_servers),
+        DependencyHealth(),
+        prefix=prefix,
+        client="test",
+        shutdown_timeout_s=0.1,
     )
     kafka.declare(*ALL_EVENTS)
     await retry_while_unavailable(kafka.create_topics, DependencyHealth())

@@ -36,6 +36,7 @@ from kernel.topics import contract_of, encode
 from services.ingest.app import create_service
 from services.ingest.settings import Settings
 from tests.support.directory import DirectoryAdmin, open_directory
+from tests.support.kafka_clients import client_config, options
 from tests.support.stack import FreshDatabase
 from tests.support.submission import write_certificate
 
@@ -254,7 +255,7 @@ class IngestHarness:
     async def _reader(self, group: str, names: list[str]) -> AsyncIterator[None]:
         consumer = AIOKafkaConsumer(
             *(self.prefix + name for name in names),
-            bootstrap_servers=self.bootstrap_servers,
+            **options(self.bootstrap_servers),
             group_id=self.prefix + group,
             auto_offset_reset="earliest",
             enable_auto_commit=False,
@@ -276,7 +277,7 @@ class IngestHarness:
 
     async def publish(self, *events: Message) -> None:
         """Publish events as another service does."""
-        kafka = Kafka(self.bootstrap_servers, DependencyHealth(), prefix=self.prefix)
+        kafka = Kafka(client_config(self.bootstrap_servers), DependencyHealth(), prefix=self.prefix)
         kafka.declare(*{type(one) for one in events})
         await kafka.create_topics()
         now = clock.now()
@@ -311,7 +312,7 @@ async def read(bootstrap_servers: str, prefix: str, event: type[E_]) -> list[E_]
     """All events that are on the topics of a type now."""
     consumer = AIOKafkaConsumer(
         *(prefix + name for name in contract_of(event.DESCRIPTOR).names),
-        bootstrap_servers=bootstrap_servers,
+        **options(bootstrap_servers),
         auto_offset_reset="earliest",
         group_id=None,
     )

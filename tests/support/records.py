@@ -1,13 +1,21 @@
 """Reads the records of a topic."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
+
+from tests.support.kafka_clients import options
 
 
 async def all_of(topic: str, bootstrap_servers: str) -> list[ConsumerRecord]:
     """All records from the beginning to the current end."""
-    consumer = AIOKafkaConsumer(
-        topic, bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest"
-    )
+    return await records_of(topic, options(bootstrap_servers))
+
+
+async def records_of(topic: str, kafka: Mapping[str, Any]) -> list[ConsumerRecord]:
+    """The same. kafka: arguments of aiokafka's clients."""
+    consumer = AIOKafkaConsumer(topic, **kafka, auto_offset_reset="earliest")
     found: list[ConsumerRecord] = []
     async with consumer:
         ends = await consumer.end_offsets(consumer.assignment())

@@ -47,6 +47,7 @@ from services.router.app import create_service
 from services.router.domain.events import timestamp
 from services.router.settings import Settings
 from services.router.store.address_key import AddressKey
+from tests.support.kafka_clients import client_config, options
 from tests.support.stack import FreshDatabase
 
 TOKEN = "shared"
@@ -124,7 +125,7 @@ class RouterHarness:
             for name in contract_of(event.DESCRIPTOR).names
         }
         consumer = AIOKafkaConsumer(
-            *types, bootstrap_servers=self.bootstrap_servers, auto_offset_reset="earliest"
+            *types, **options(self.bootstrap_servers), auto_offset_reset="earliest"
         )
         await consumer.start()
 
@@ -154,7 +155,7 @@ class RouterHarness:
         consumer = AIOKafkaConsumer(
             *(self.prefix + name for name in names),
             group_id=self.prefix + group,
-            bootstrap_servers=self.bootstrap_servers,
+            **options(self.bootstrap_servers),
             auto_offset_reset="earliest",
             auto_commit_interval_ms=100,
         )
@@ -185,7 +186,12 @@ class RouterHarness:
         await kafka.close()
 
     def _kafka(self) -> Kafka:
-        kafka = Kafka(self.bootstrap_servers, DependencyHealth(), prefix=self.prefix, client="test")
+        kafka = Kafka(
+            client_config(self.bootstrap_servers),
+            DependencyHealth(),
+            prefix=self.prefix,
+            client="test",
+        )
         kafka.declare(
             MessageScreened,
             DeliveryAttempted,

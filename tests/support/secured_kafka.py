@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from kernel.embedded.folder import Folder, write_atomically
-from kernel.embedded.kafka import PROPERTIES, Kafka
+from kernel.embedded.folder import Folder
+from kernel.embedded.kafka import Kafka
 from kernel.tls import CertificateFiles
 from tests.support.authority import DAY, Certified
 from tests.support.tls import certificate_files
@@ -21,14 +21,14 @@ from tests.support.tls import certificate_files
 SECURED = """
 listeners=BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller},TLS://127.0.0.1:{tls}
 advertised.listeners=BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller},TLS://127.0.0.1:{tls}
-listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT,TLS:SSL
+listener.security.protocol.map=BROKER:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT,TLS:SSL
 listener.name.tls.ssl.client.auth=required
 listener.name.tls.ssl.keystore.type=PEM
 listener.name.tls.ssl.keystore.location={folder}/broker.pem
 listener.name.tls.ssl.truststore.type=PEM
 listener.name.tls.ssl.truststore.location={folder}/authority.pem
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
-super.users=User:ANONYMOUS;User:CN=obm
+super.users=User:obm;User:CN=obm
 """
 
 
@@ -37,14 +37,14 @@ class SecuredKafka(Kafka):
 
     tls_port: int
 
-    def _configure(self, folder: Path) -> None:
-        plain = PROPERTIES.format(port=self.port, controller=self._controller, data=folder)
-        kept = [line for line in plain.splitlines() if "listeners=" not in line]
+    def properties(self, data: Path) -> str:
+        plain = super().properties(data).splitlines()
+        kept = [line for line in plain if "listeners=" not in line]
         kept = [line for line in kept if not line.startswith("listener.security.protocol.map")]
         text = SECURED.format(
             port=self.port, controller=self._controller, tls=self.tls_port, folder=self.folder.path
         )
-        write_atomically(self._properties, "\n".join(kept) + text)
+        return "\n".join(kept) + text
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Broker and database for tests: from the environment, from Docker, or embedded.
 
-Fixtures: `bootstrap_servers` and `database_url` (the owner's) for the session; `topic_prefix` and
-`database` (new, with all services migrated) for a module, so that modules are isolated.
+The password of an embedded Kafka is in the environment. Fixtures: `bootstrap_servers` and
+`database_url` (the owner's) for the session; `topic_prefix` and `database` (new, with all services
+migrated) for a module, so that modules are isolated.
 """
 
 import os
@@ -22,6 +23,7 @@ from kernel.database import Database
 from kernel.embedded import Embedded
 from kernel.embedded.folder import free_port
 from kernel.migrate import role_url
+from tests.support.kafka_clients import USER
 
 DOCKER_SOCKET = Path("/var/run/docker.sock")
 
@@ -62,6 +64,10 @@ def stack() -> Iterator[Stack]:
             yield Stack(kafka, database)
             return
         found = exits.enter_context(docker_stack() if is_docker_available() else embedded_stack())
+        if found.embedded and not kafka:
+            environment = exits.enter_context(pytest.MonkeyPatch.context())
+            for name in USER:
+                environment.setenv(name, found.embedded.kafka.client_settings[name])
         yield Stack(
             kafka or found.bootstrap_servers, database or found.database_url, found.embedded
         )

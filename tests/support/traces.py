@@ -11,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from contracts.ingest.v1.events_pb2 import MessageAccepted
+from tests.support.kafka_clients import options
 from tests.support.records import all_of
 from tests.support.stack import FreshDatabase
 
@@ -85,7 +86,7 @@ async def topics_with(
     bootstrap_servers: str, prefix: str, address: str
 ) -> dict[str, dict[str, str]]:
     """The topics that have it, with their settings."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers)
+    consumer = AIOKafkaConsumer(**options(bootstrap_servers))
     async with consumer:
         names = [one for one in await consumer.topics() if one.startswith(prefix)]
     having = []
@@ -99,7 +100,7 @@ async def topics_with(
 async def settings_of(bootstrap_servers: str, topics: list[str]) -> dict[str, dict[str, str]]:
     if not topics:
         return {}
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+    admin = AIOKafkaAdminClient(**options(bootstrap_servers))
     await admin.start()
     try:
         wanted = [ConfigResource(ConfigResourceType.TOPIC, one) for one in topics]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psycopg
 
+from tests.support.kafka_clients import USER
 from tests.support.stack import temporary_database
 
 OBM = [sys.executable, "-m", "cli"]
@@ -16,9 +17,9 @@ OBM = [sys.executable, "-m", "cli"]
 def test_up_prints_the_environment_and_stops_cleanly_on_ctrl_c(tmp_path: Path) -> None:
     up = subprocess.Popen([*OBM, "up", "--data", str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert up.stdout
-    lines = [up.stdout.readline().strip() for _ in range(2)]
+    lines = [up.stdout.readline().strip() for _ in range(2 + len(USER))]
     exported = dict(line.removeprefix("export ").split("=", 1) for line in lines)
-    assert set(exported) == {"OBM_KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL"}
+    assert exported.keys() == {"DATABASE_URL", *USER, "OBM_KAFKA_BOOTSTRAP_SERVERS"}
     with psycopg.connect(exported["DATABASE_URL"]) as owner:
         assert owner.execute("SELECT 1").fetchone() == (1,)
     up.send_signal(signal.SIGINT)

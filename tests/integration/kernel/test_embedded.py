@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
@@ -24,6 +25,7 @@ from kernel.embedded import Embedded, EmbeddedError
 from kernel.embedded.folder import Folder, free_port
 from kernel.embedded.jars import Jar, ensure_jar, read_lock
 from kernel.embedded.postgres import Postgres
+from tests.support.kafka_clients import options_of
 
 OWNER = """
 import sys, time
@@ -70,12 +72,12 @@ def test_data_and_addresses_survive_a_restart_and_a_kill_of_everything(
         addresses = (stack.bootstrap_servers, stack.database_url)
         cluster = (stack.kafka.data / "meta.properties").read_text()
         execute(stack.postgres, "CREATE TABLE kept AS SELECT 42 AS answer")
-        asyncio.run(produce(stack.bootstrap_servers, b"kept"))
+        asyncio.run(produce(options_of(stack.kafka.client_settings), b"kept"))
         stack.kill()
         assert not can_connect(addresses[0])
     with Embedded(data) as stack:
         assert (stack.bootstrap_servers, stack.database_url) == addresses
-        assert asyncio.run(consume(stack.bootstrap_servers)) == b"kept"
+        assert asyncio.run(consume(options_of(stack.kafka.client_settings))) == b"kept"
         assert (stack.kafka.data / "meta.properties").read_text() == cluster
         assert execute(stack.postgres, "SELECT answer FROM kept") == [(42,)]
         stack.kafka.wipe()
@@ -84,19 +86,17 @@ def test_data_and_addresses_survive_a_restart_and_a_kill_of_everything(
         assert (stack.kafka.data / "meta.properties").read_text() != cluster
 
 
-async def produce(bootstrap_servers: str, value: bytes) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+async def produce(kafka: dict[str, Any], value: bytes) -> None:
+    admin = AIOKafkaAdminClient(**kafka)
     await admin.start()
     await admin.create_topics([NewTopic("kept", num_partitions=1, replication_factor=1)])
     await admin.close()
-    async with AIOKafkaProducer(bootstrap_servers=bootstrap_servers, acks="all") as producer:
+    async with AIOKafkaProducer(**kafka, acks="all") as producer:
         await producer.send_and_wait("kept", value)
 
 
-async def consume(bootstrap_servers: str) -> bytes:
-    reader = AIOKafkaConsumer(
-        "kept", bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest"
-    )
+async def consume(kafka: dict[str, Any]) -> bytes:
+    reader = AIOKafkaConsumer("kept", **kafka, auto_offset_reset="earliest")
     async with reader:
         async with asyncio.timeout(240):
             record = await reader.getone()

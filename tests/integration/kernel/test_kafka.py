@@ -23,6 +23,7 @@ from kernel.kafka.producer import BatchingProducer
 from kernel.table import ReplicatedTable
 from kernel.topics import DLQ_SUFFIX, encode
 from tests.support.closer import CLOSED, EXPRESS, Bench, screened
+from tests.support.kafka_clients import client_config
 
 
 class CrashesBeforePublish(Kafka):
@@ -30,7 +31,10 @@ class CrashesBeforePublish(Kafka):
 
     def __init__(self, bootstrap_servers: str, prefix: str) -> None:
         super().__init__(
-            bootstrap_servers, DependencyHealth(), prefix=prefix, shutdown_timeout_s=0.1
+            client_config(bootstrap_servers),
+            DependencyHealth(),
+            prefix=prefix,
+            shutdown_timeout_s=0.1,
         )
         self.committed = asyncio.Event()
 
@@ -167,7 +171,7 @@ async def test_a_consumer_stopped_while_joining_leaves_no_member_in_the_group(
 
 async def test_a_table_is_replayed_and_then_receives_new_records(bench: Bench) -> None:
     await bench.topics()
-    kafka = Kafka(bench.bootstrap_servers, DependencyHealth(), prefix=bench.prefix)
+    kafka = Kafka(client_config(bench.bootstrap_servers), DependencyHealth(), prefix=bench.prefix)
     await kafka.publish([encode(Tenant(tenant_id="a", version=1, name="one"), clock.now())])
     tenants = ReplicatedTable(Tenant, kafka)
     running = asyncio.create_task(kafka.run())
@@ -196,7 +200,7 @@ async def test_a_partition_without_a_leader_delays_no_other(
     monkeypatch.setattr(ClusterMetadata, "leader_for_partition", leader)
 
     await bench.topics()
-    kafka = Kafka(bench.bootstrap_servers, DependencyHealth(), prefix=bench.prefix)
+    kafka = Kafka(client_config(bench.bootstrap_servers), DependencyHealth(), prefix=bench.prefix)
     lost.add(bench.prefix + EXPRESS)
     event = screened()
     stuck = asyncio.create_task(kafka.publish([encode(event, clock.now())]))
@@ -218,7 +222,7 @@ async def test_a_metadata_request_ends_if_its_producer_is_replaced_meanwhile(
     monkeypatch.setattr("kernel.kafka.producer.REQUEST_TIMEOUT_S", 1.0)
 
     await bench.topics()
-    producer = BatchingProducer(bench.bootstrap_servers, "obm", bench.prefix)
+    producer = BatchingProducer(client_config(bench.bootstrap_servers), "obm", bench.prefix)
     await producer.start()
     requested = asyncio.create_task(producer.cluster())
     await asyncio.sleep(0)  # it waits for the response

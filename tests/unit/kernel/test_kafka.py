@@ -16,6 +16,7 @@ from contracts.shield.v1.events_pb2 import MessageScreened
 from kernel.handler_result import Drop, HandlerResult
 from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
+from kernel.kafka.brokers import Brokers
 from kernel.kafka.consumer import ConsumerWorker, parse_batch, records_of
 from kernel.kafka.producer import BatchingProducer
 from kernel.kafka.replay import ReplayedTopic
@@ -74,7 +75,7 @@ async def test_consumption_starts_after_the_replays_while_the_heartbeat_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     broker = SlowBroker(monkeypatch)
-    kafka = Kafka("nowhere:1", DependencyHealth())
+    kafka = Kafka(Brokers("nowhere:1"), DependencyHealth())
     ReplicatedTable(Tenant, kafka)
     kafka.consume(stream(), group="g")
     running = asyncio.create_task(kafka.run())

@@ -1,12 +1,15 @@
 """Connections to a broker that is gone."""
 
 import asyncio
+from base64 import b64encode
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import uvloop
 from aiokafka.conn import AIOKafkaConnection
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import AuthenticationFailedError, KafkaConnectionError
+from aiokafka.protocol.admin import SaslHandShakeRequest
 
 import kernel.kafka
 
@@ -43,3 +46,39 @@ def test_a_request_on_a_connection_that_was_reset_fails_as_one_to_the_broker(
 
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(scenario())
+
+
+async def test_a_server_that_does_not_know_the_password_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A program on the port of a broker that is down: it cannot sign as SCRAM demands."""
+    assert kernel.kafka
+    connection = AIOKafkaConnection(
+        "127.0.0.1", 1, sasl_mechanism="SCRAM-SHA-256", security_protocol="SASL_PLAINTEXT",
+        sasl_plain_username="obm", sasl_plain_password="secret", request_timeout_ms=1_000,
+    )  # fmt: skip
+
+    class Handshake:
+        API_VERSION, error_code, enabled_mechanisms = 1, 0, ("SCRAM-SHA-256",)
+
+    class Answer:
+        error_code, error_message = 0, ""
+
+        def __init__(self, octets: bytes) -> None:
+            self.sasl_auth_bytes = octets
+
+    sent: list[bytes] = []
+
+    async def answer(request: Any) -> Any:  # noqa: ANN401 - aiokafka has no types
+        if isinstance(request, SaslHandShakeRequest):
+            return Handshake()
+        sent.append(request._payload)
+        nonce = sent[0].rpartition(b"r=")[2]
+        first = b"r=" + nonce + b"more,s=" + b64encode(b"salt") + b",i=4096"
+        return Answer(first if len(sent) == 1 else b"v=" + b64encode(b"a guess"))
+
+    monkeypatch.setattr(connection, "send", answer)
+    with pytest.raises(AuthenticationFailedError, match="does not know the password"):
+        await connection._do_sasl_handshake()
+    assert len(sent) == 2
+    assert not any(b"secret" in octets for octets in sent)

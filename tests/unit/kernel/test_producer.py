@@ -15,6 +15,7 @@ from contracts.kernel.v1.outbox_pb2 import Outgoing
 from kernel.errors import Unavailable
 from kernel.kafka import cancellation
 from kernel.kafka import producer as producer_module
+from kernel.kafka.brokers import Brokers
 from kernel.kafka.producer import BATCH_BYTES_MAX, BatchingProducer
 from kernel.kafka.topics import RECORD_BYTES_MAX
 
@@ -64,7 +65,7 @@ class FakeBatchingProducer(BatchingProducer):
     """Uses fake producers; a new one has the same held partitions."""
 
     def __init__(self, *held: int) -> None:
-        super().__init__("", "", "p.")
+        super().__init__(Brokers(""), "", "p.")
         self.held = set(held)
         self.producers: list[FakeProducer] = []
 
@@ -237,7 +238,7 @@ async def test_a_start_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(AIOKafkaProducer, "start", start)
     monkeypatch.setattr(producer_module, "START_TIMEOUT_S", 0.01)
     monkeypatch.setattr(cancellation, "FINISH_TIMEOUT_S", 0.01)
-    producer = BatchingProducer("127.0.0.1:1", "test", "")
+    producer = BatchingProducer(Brokers("127.0.0.1:1"), "test", "")
     for number in (1, 2):
         with pytest.raises(Unavailable):
             async with asyncio.timeout(5):

@@ -12,6 +12,7 @@ from contracts.kernel.v1.outbox_pb2 import Outgoing
 from kernel import tasks
 from kernel.errors import Unavailable
 from kernel.group_commit import GroupCommit
+from kernel.kafka.brokers import Brokers
 from kernel.kafka.consumer import ConsumerWorker
 from kernel.kafka.producer import BatchingProducer
 from kernel.tasks import cancel_and_wait, run_concurrently, run_with_timeout, supervise
@@ -167,7 +168,7 @@ class Producer:
 
 
 def new_producer() -> BatchingProducer:
-    producer = BatchingProducer("", "", "")
+    producer = BatchingProducer(Brokers(""), "", "")
     producer._producer = cast(AIOKafkaProducer, Producer())
     return producer
 

@@ -46,6 +46,7 @@ PER_TENANT = 10  # domains, and keys
 BATCH = 1_000
 RSA_BYTES, ED25519_BYTES = 1_260, 90  # of encrypted keys
 FIGURES = ("entries", "seconds", "cpu_seconds", "bytes_per_entry")
+SECRET_KEYS = ["of the bench"]
 READ_INTERVAL_S, AGE_MAX_S = 0.5, 3_600.0
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -143,8 +144,13 @@ def copy(
             target.write_row([*found, version, version, entry.SerializeToString()])
 
 
+def new_kafka() -> Kafka:
+    config = Brokers.from_settings(KafkaSettings())
+    return Kafka(config, DependencyHealth(), secret_keys=SECRET_KEYS)
+
+
 async def publish(entries: int) -> None:
-    kafka = Kafka(Brokers.from_settings(KafkaSettings()), DependencyHealth())
+    kafka = new_kafka()
     kafka.declare(Domain)
     await kafka.create_topics()
     tenant = Tenant(tenant_id=uuid7_text(), account_id=uuid7_text())
@@ -192,7 +198,7 @@ async def read_database(url: str) -> None:
 
 
 async def read_kafka() -> None:
-    kafka = Kafka(Brokers.from_settings(KafkaSettings()), DependencyHealth())
+    kafka = new_kafka()
     table = ReplicatedTable(Domain, kafka)
     running = asyncio.create_task(kafka.run())
     await table.replayed.wait()

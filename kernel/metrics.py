@@ -21,6 +21,12 @@ dead_lettered = Counter(
     ["consumer"],
     registry=registry,
 )
+directory_rejected = Counter(
+    "obm_directory_records_rejected",
+    "Records of the directory without a valid MAC, which were ignored, by topic.",
+    ["topic"],
+    registry=registry,
+)
 published = Counter("obm_producer_records", "Records acknowledged by Kafka.", registry=registry)
 lag = Gauge(
     "obm_consumer_lag_records",

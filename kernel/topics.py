@@ -20,6 +20,9 @@ EVENT_BYTES_MAX = 64 * 1024  # bodies travel by reference
 TRACEPARENT = "traceparent"
 
 
+_directory_topics: set[str] = set()  # of the contracts in use
+
+
 class EventContract:
     """The (topic) option of one event type, prepared for the hot path."""
 
@@ -28,6 +31,8 @@ class EventContract:
         if not (topic.name and topic.key and topic.natural_key and topic.partitions):
             raise TypeError(f"{event.full_name} has no complete (topic) option")
         self.topic: Topic = topic
+        if topic.compacted:
+            _directory_topics.add(topic.name)
         self.full_name = event.full_name
         self.record = Outgoing(
             headers={
@@ -77,6 +82,11 @@ class EventContract:
 @cache
 def contract_of(event: Descriptor) -> EventContract:
     return EventContract(event)
+
+
+def is_directory(topic: str) -> bool:
+    """Whether a topic, named without the prefix, holds entries that services replay into tables."""
+    return topic in _directory_topics
 
 
 def is_express(topic: str) -> bool:

@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 
 from contracts.kernel.v1.outbox_pb2 import Outgoing
 from contracts.options.v1.options_pb2 import Topic
+from kernel.directory_mac import DirectoryMac
 from kernel.errors import Unavailable
 from kernel.health import DependencyHealth
 from kernel.kafka.brokers import Brokers
@@ -31,7 +32,7 @@ from kernel.processor import M, Record, StreamProcessor
 from kernel.retry import retry_while_unavailable
 from kernel.settings import Settings
 from kernel.tasks import run_concurrently, supervise
-from kernel.topics import contract_of
+from kernel.topics import contract_of, is_directory
 
 COMMIT_INTERVAL_S = 1.0
 STOP_TIMEOUT_S = 5.0  # for a broker that does not respond
@@ -48,9 +49,10 @@ class Kafka:
     prefix: of every topic and group, so that several installations can share a broker.
     partitions_max: for topics that are created here.
     session_s: session timeout of a consumer; a silent one then loses its partitions.
+    secret_keys: for the MACs of directory records; without them none is believed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one per setting
         self,
         bootstrap_servers: str | Brokers,
         health: DependencyHealth,
@@ -60,6 +62,7 @@ class Kafka:
         shutdown_timeout_s: float = 10.0,
         partitions_max: int = 12,
         session_s: float = 10.0,
+        secret_keys: Sequence[str] = (),
     ) -> None:
         self.health = health
         self.prefix = prefix
@@ -69,6 +72,7 @@ class Kafka:
         self._shutdown_timeout_s = shutdown_timeout_s
         self._session_ms = int(session_s * 1000)
         self._producer = BatchingProducer(self._brokers, client, prefix)
+        self._directory = DirectoryMac(secret_keys)
         self._topics: dict[str, Topic] = {}
         self._streams: dict[str, StreamProcessor[Message]] = {}  # by group
         self._workers: list[ConsumerWorker] = []  # running
@@ -90,6 +94,7 @@ class Kafka:
             shutdown_timeout_s=settings.shutdown_timeout_s,
             partitions_max=settings.kafka_partitions_max,
             session_s=settings.kafka_session_timeout_s,
+            secret_keys=settings.secret_keys,
         )
 
     def declare(self, *events: type[Message]) -> None:
@@ -109,7 +114,8 @@ class Kafka:
         self.declare(event)
         replayed = asyncio.Event()
         name = contract_of(event.DESCRIPTOR).topic.name
-        topic = ReplayedTopic(self.prefix + name, self.prefix, on_record, replayed)
+        checked = self._directory.if_authentic(on_record)
+        topic = ReplayedTopic(self.prefix + name, self.prefix, checked, replayed)
         self._replayers.append(partial(topic.run, self._consumer, self.health))
         self._replays.append(replayed)
         return replayed
@@ -179,6 +185,8 @@ class Kafka:
             topics = [self.prefix + name for name in names]
             express = workers[-1] if workers else None
             worker = ConsumerWorker(stream, own, topics, self.prefix, self._fail, express)
+            if any(map(is_directory, names)):
+                worker.accepts = self._directory.is_authentic
             worker.subscribe(broker, session_ms=self._session_ms)
             workers.append(worker)
         return workers
@@ -195,6 +203,9 @@ class Kafka:
 
     async def publish(self, records: Sequence[Outgoing]) -> None:
         """Return when all in-sync replicas have acknowledged every record."""
+        for record in records:
+            if is_directory(record.topic):
+                self._directory.sign(record)
         await self._producer.send(records)
 
     async def create_topics(self) -> None:

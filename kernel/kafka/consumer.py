@@ -53,6 +53,7 @@ class ConsumerWorker(ConsumerRebalanceListener):  # type: ignore[misc]
     prefix: str
     fail: Callable[[BaseException], None]
     express: "ConsumerWorker | None" = None
+    accepts: Callable[[Record], bool] | None = None  # None: all records
     consumer: AIOKafkaConsumer | None = None
     batches: int = 0
     batch_done: asyncio.Event = field(default_factory=asyncio.Event)
@@ -101,7 +102,10 @@ class ConsumerWorker(ConsumerRebalanceListener):  # type: ignore[misc]
             # while a fetch after the pause returns all that arrived
             self.consumer.pause(*self.consumer.assignment())
         try:
-            await self.stream.handle([record_of(raw, self.prefix) for raw in raws])
+            records = [record_of(raw, self.prefix) for raw in raws]
+            if self.accepts is not None:
+                records = list(filter(self.accepts, records))
+            await self.stream.handle(records)
             self.processed.update(next_offsets(raws))
             self.batches += 1
             self.batch_done.set()

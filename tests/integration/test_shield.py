@@ -82,6 +82,7 @@ class ShieldHarness:
             Brokers.from_settings(settings),
             DependencyHealth(),
             prefix=settings.kafka_topic_prefix,
+            secret_keys=settings.secret_keys,
         )
 
     async def accepted(

@@ -25,8 +25,9 @@ from contracts.router.v1.events_pb2 import DeliveryAssigned, MxHost
 from kernel import clock, service
 from kernel.content import SealedContent, open_store
 from kernel.crypto import SecretKeyring, derived_key, new_content_key, new_secret_key, seal
+from kernel.directory_mac import DirectoryMac
 from kernel.ids import uuid7, uuid7_text
-from kernel.topics import contract_of, encode
+from kernel.topics import contract_of, encode, is_directory
 from mail import verp
 from services.delivery.app import create_service
 from services.delivery.settings import Settings
@@ -196,7 +197,7 @@ class Harness:
         await producer.start()
         await consumer.start()
         try:
-            yield Topics(producer, consumer, self.prefix)
+            yield Topics(producer, consumer, self.prefix, DirectoryMac([self.secret_key]))
         finally:
             await producer.stop()
             await consumer.stop()
@@ -209,12 +210,18 @@ class Topics:
     producer: AIOKafkaProducer
     consumer: AIOKafkaConsumer
     prefix: str
+    directory: DirectoryMac
     seen: list[DeliveryAttempted] = field(default_factory=list)
 
     async def publish(self, events: Sequence[Message]) -> None:
         records = [encode(event, clock.now()) for event in events]
+        for one in records:
+            if is_directory(one.topic):
+                self.directory.sign(one)
         sent = [
-            await self.producer.send(self.prefix + one.topic, one.value, key=one.key)
+            await self.producer.send(
+                self.prefix + one.topic, one.value, key=one.key, headers=list(one.headers.items())
+            )
             for one in records
         ]
         await asyncio.gather(*sent)

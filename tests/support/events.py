@@ -148,6 +148,7 @@ async def running(
         prefix=prefix,
         client="test",
         shutdown_timeout_s=0.1,
+        secret_keys=[KEY],
     )
     kafka.declare(*ALL_EVENTS)
     await retry_while_unavailable(kafka.create_topics, DependencyHealth())

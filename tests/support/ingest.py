@@ -277,7 +277,12 @@ class IngestHarness:
 
     async def publish(self, *events: Message) -> None:
         """Publish events as another service does."""
-        kafka = Kafka(client_config(self.bootstrap_servers), DependencyHealth(), prefix=self.prefix)
+        kafka = Kafka(
+            client_config(self.bootstrap_servers),
+            DependencyHealth(),
+            prefix=self.prefix,
+            secret_keys=[self.secret_key],
+        )
         kafka.declare(*{type(one) for one in events})
         await kafka.create_topics()
         now = clock.now()

@@ -191,6 +191,7 @@ class RouterHarness:
             DependencyHealth(),
             prefix=self.prefix,
             client="test",
+            secret_keys=[SECRET_KEY],
         )
         kafka.declare(
             MessageScreened,

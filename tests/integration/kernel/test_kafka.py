@@ -16,10 +16,12 @@ from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, PRIORITY_EXPRESS
 from contracts.kernel.v1.outbox_pb2 import Outgoing
 from contracts.router.v1.events_pb2 import MessageClosed
 from contracts.shield.v1.events_pb2 import MessageScreened
-from kernel import clock
+from kernel import clock, metrics
+from kernel.handler_result import Drop, HandlerResult
 from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
 from kernel.kafka.producer import BatchingProducer
+from kernel.processor import StreamProcessor
 from kernel.table import ReplicatedTable
 from kernel.topics import DLQ_SUFFIX, encode
 from tests.support.closer import CLOSED, EXPRESS, Bench, screened
@@ -169,9 +171,18 @@ async def test_a_consumer_stopped_while_joining_leaves_no_member_in_the_group(
     assert await bench.members() == []
 
 
+def directory(bench: Bench, secret_keys: Sequence[str]) -> Kafka:
+    return Kafka(
+        client_config(bench.bootstrap_servers),
+        DependencyHealth(),
+        prefix=bench.prefix,
+        secret_keys=secret_keys,
+    )
+
+
 async def test_a_table_is_replayed_and_then_receives_new_records(bench: Bench) -> None:
     await bench.topics()
-    kafka = Kafka(client_config(bench.bootstrap_servers), DependencyHealth(), prefix=bench.prefix)
+    kafka = directory(bench, ["key"])
     await kafka.publish([encode(Tenant(tenant_id="a", version=1, name="one"), clock.now())])
     tenants = ReplicatedTable(Tenant, kafka)
     running = asyncio.create_task(kafka.run())
@@ -231,3 +242,50 @@ async def test_a_metadata_request_ends_if_its_producer_is_replaced_meanwhile(
     async with asyncio.timeout(30):
         assert await requested is None
     await producer.close()
+
+
+async def test_entries_that_no_holder_of_a_key_signed_are_ignored_and_reported(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By a table and by a stream; keys rotate, and any of the ring verifies."""
+    await bench.topics()
+    reader = directory(bench, ["new", "old"])
+    tenants, seen = ReplicatedTable(Tenant, reader), list[str]()
+
+    async def on_tenants(batch: Sequence[Tenant]) -> Sequence[HandlerResult]:
+        seen.extend(one.tenant_id for one in batch)
+        return [Drop("seen")] * len(batch)
+
+    stream = StreamProcessor(
+        Tenant, name="test.tenants", handler=on_tenants, health=reader.health, send=reader.publish
+    )
+    reader.consume(stream, group="tenants")
+    before = rejected()
+    for tenant_id, keys in {"forged": ["guessed"], "unsigned": [], "a": ["old"]}.items():
+        writer = directory(bench, keys)
+        await writer.publish([encode(Tenant(tenant_id=tenant_id, version=1), clock.now())])
+        await writer.close()
+    running = asyncio.create_task(reader.run())
+    await tenants.replayed.wait()
+    await reader.publish([encode(Tenant(tenant_id="b", version=1), clock.now())])
+    assert set(await tenants.wait_for(["a", "b"], within_s=240)) == {"a", "b"}
+    assert {one.tenant_id for one in tenants.values()} == {"a", "b"}
+    async with asyncio.timeout(240):
+        while len(seen) < 2:
+            await asyncio.sleep(0.05)
+    assert sorted(seen) == ["a", "b"]
+    assert rejected() - before == 4  # two, twice
+    [logged] = [one for one in caplog.records if one.msg == "directory.record_not_authentic"]
+    assert (vars(logged)["topic"], vars(logged)["key"]) == ("ingest.tenants.v1", "forged")
+    running.cancel()
+    await asyncio.wait([running])
+    await reader.close()
+
+
+def rejected() -> float:
+    return (
+        metrics.registry.get_sample_value(
+            "obm_directory_records_rejected_total", {"topic": "ingest.tenants.v1"}
+        )
+        or 0.0
+    )

@@ -50,6 +50,7 @@ async def use(settings: Mapping[str, str], prefix: str) -> Tenant | None:
         Brokers.from_settings(KafkaSettings.model_validate(settings)),
         DependencyHealth(),
         prefix=prefix,
+        secret_keys=["key"],
     )
     table = ReplicatedTable(Tenant, kafka)
     tenant = Tenant(tenant_id=uuid7_text(), version=1)

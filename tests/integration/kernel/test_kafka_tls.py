@@ -35,7 +35,9 @@ def brokers(address: str, folder: Path, *, name: str, authority: Certified = ROO
 
 
 async def test_topics_are_made_written_and_read_by_tls(address: str, tmp_path: Path) -> None:
-    kafka = Kafka(brokers(address, tmp_path, name="obm"), DependencyHealth(), prefix="a.")
+    kafka = Kafka(
+        brokers(address, tmp_path, name="obm"), DependencyHealth(), prefix="a.", secret_keys=["key"]
+    )
     table = ReplicatedTable(Tenant, kafka)
     bounced: list[str] = []
 

@@ -318,7 +318,8 @@ def role_url(url: str, role: str, *, secret: str = "") -> str:
     for_role = sa.make_url(libpq_url(url)).set(
         username=role, password=role_password(url, role, secret=secret)
     )
-    return for_role.render_as_string(hide_password=False)
+    base, mark, query = for_role.render_as_string(hide_password=False).partition("?")
+    return base + mark + query.replace("+", "%20")  # libpq does not read a plus as a space
 
 
 def role_password(url: str, role: str, *, secret: str = "") -> str:

@@ -11,6 +11,7 @@ from collections.abc import (
 from contextlib import aclosing
 from functools import partial, wraps
 from hmac import compare_digest
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeVar, cast
 
 import grpc
@@ -19,6 +20,8 @@ from google.protobuf.message import Message
 
 from kernel.errors import ConfigError, Unavailable
 from kernel.ids import canonical_uuid
+from kernel.rpc_tls import RpcTls, server_credentials
+from kernel.tasks import run_concurrently
 from kernel.tls import Certificates
 
 Request = TypeVar("Request", bound=Message)
@@ -72,11 +75,17 @@ def check_token(token: str) -> None:
 class RpcClient:
     """A channel to another service: `await client.call(stub.Method, request)`."""
 
-    def __init__(self, name: str, address: str, token: str) -> None:
+    def __init__(self, name: str, address: str, token: str, *, tls: RpcTls | None = None) -> None:
+        """address: host:port; with TLS, the host is in the server's certificate. Raises
+        ConfigError."""
         check_token(token)
         self.name = name
         self._metadata = ((TOKEN_HEADER, token),)
-        self.channel = grpc.aio.insecure_channel(address, options=OPTIONS)
+        if tls is None:
+            self.channel = grpc.aio.insecure_channel(address, options=OPTIONS)
+        else:
+            credentials = tls.channel_credentials()
+            self.channel = grpc.aio.secure_channel(address, credentials, options=OPTIONS)
 
     async def call(
         self,
@@ -120,6 +129,7 @@ class TlsListen(NamedTuple):
 
     listen: str
     certificates: Certificates
+    clients_ca: Path | None = None  # authorities of clients, which must show a certificate
 
 
 class GrpcServer:
@@ -143,7 +153,7 @@ class GrpcServer:
         self.port = _bind(self.grpc.add_insecure_port, listen) if listen else 0
         self.tls_port = 0
         if tls is not None:
-            credentials = server_credentials(tls.certificates)
+            credentials = server_credentials(tls.certificates, clients_ca=tls.clients_ca)
             self.tls_port = _bind(
                 partial(self.grpc.add_secure_port, server_credentials=credentials), tls.listen
             )
@@ -165,29 +175,28 @@ def _bind(add_port: Callable[[str], int], listen: str) -> int:
         raise ConfigError(f"Cannot listen on {listen}. Check that the port is free.") from error
 
 
-def server_credentials(certificates: Certificates) -> grpc.ServerCredentials:
-    """Credentials with the newest certificates. gRPC selects one by the names in it, or else the
-    first."""
-    served = certificates.pem_pairs
-
-    def fetch() -> Any:  # noqa: ANN401 - grpc's configuration has no public type
-        """Called in a thread of gRPC before each handshake. None: as before."""
-        nonlocal served
-        if (newest := certificates.pem_pairs) is served:
-            return None
-        served = newest
-        return grpc.ssl_server_certificate_configuration(list(newest))
-
-    first = grpc.ssl_server_certificate_configuration(list(served))
-    return grpc.dynamic_ssl_server_credentials(first, fetch)
-
-
 class RpcServer(GrpcServer):
-    """Serves RPCs to the other services, which authenticate with the installation's token."""
+    """Serves RPCs to the other services, which authenticate with the installation's token. tls: for
+    all of them. Raises ConfigError."""
 
-    def __init__(self, listen: str, token: str) -> None:
+    def __init__(self, listen: str, token: str, tls: RpcTls | None = None) -> None:
         check_token(token)
-        super().__init__(listen, interceptor=_TokenInterceptor(token), options=OPTIONS)
+        secure = None
+        if tls is not None:
+            secure = TlsListen(listen, tls.certificates(), tls.clients_ca)
+        super().__init__(
+            "" if secure else listen,
+            interceptor=_TokenInterceptor(token),
+            options=OPTIONS,
+            tls=secure,
+        )
+        self._certificates = secure.certificates if secure else None
+        self.port = self.port or self.tls_port
+
+    async def run(self) -> None:
+        """A loop: serve until cancelled, with the newest certificate."""
+        watch = [self._certificates.watch()] if self._certificates else []
+        await run_concurrently([super().run(), *watch], cancel_timeout_s=self._grace_s + 1)
 
 
 class _TokenInterceptor(grpc.aio.ServerInterceptor):

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from kernel.errors import ConfigError
 from kernel.kafka_settings import KafkaSettings
+from kernel.rpc_tls import RpcTlsSettings
 from kernel.tls import CertificateFiles
 
 PORT_MAX = 65_535
@@ -77,7 +78,7 @@ class ProcessSettings(BaseSettings):
         return self
 
 
-class Settings(ProcessSettings, KafkaSettings):
+class Settings(ProcessSettings, KafkaSettings, RpcTlsSettings):
     """Settings shared by all services."""
 
     content_store_url: str = Field(
@@ -125,6 +126,9 @@ class Settings(ProcessSettings, KafkaSettings):
         0.1,
         description="Maximum ratio of dead letters in 1,000 records; beyond it the service stops",
     )
+
+    def uses_tls(self, name: str) -> bool:
+        return (name == "rpc_listen" and bool(self.rpc_tls_ca)) or super().uses_tls(name)
 
     @field_validator("secret_keys", mode="before")
     @classmethod

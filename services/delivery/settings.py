@@ -206,7 +206,7 @@ class Settings(TlsSettings):
 
     def uses_tls(self, name: str) -> bool:
         """An MX takes mail from strangers, with TLS if they can."""
-        return name == "return_path_listen"
+        return name == "return_path_listen" or super().uses_tls(name)
 
     @field_validator("operator_mail_to", "operator_mail_from")
     @classmethod

@@ -199,7 +199,7 @@ class Settings(TlsSettings):
         return self
 
     def uses_tls(self, name: str) -> bool:
-        return name.endswith("_tls_listen")
+        return name.endswith("_tls_listen") or super().uses_tls(name)
 
     @field_validator(
         "webhook_allowed_networks", "webhook_retry_schedule_s", "nameservers", mode="before"

@@ -18,6 +18,7 @@ from kernel.kafka import Kafka
 from kernel.processor import DeadLetterGuard, StreamProcessor
 from kernel.retry import retry_while_unavailable
 from kernel.rpc import RpcServer
+from kernel.rpc_tls import RpcTls
 from kernel.service import Loop, Service, close_in_order, run_every
 from kernel.table import ReplicatedTable
 from services.shield.api import ShieldServicer
@@ -112,7 +113,8 @@ def register_consumers(deps: Dependencies) -> None:
 
 
 def create_rpc_server(deps: Dependencies) -> RpcServer:
-    server = RpcServer(deps.settings.rpc_listen, deps.settings.rpc_token)
+    tls = RpcTls.from_settings(deps.settings)
+    server = RpcServer(deps.settings.rpc_listen, deps.settings.rpc_token, tls)
     servicer = ShieldServicer(deps.dry_run_child, deps.tenants)
     add_ShieldServiceServicer_to_server(servicer, server.grpc)
     return server

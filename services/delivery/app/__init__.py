@@ -29,6 +29,7 @@ from kernel.kafka import Kafka
 from kernel.outbox import Outbox
 from kernel.processor import DeadLetterGuard, StreamProcessor
 from kernel.rpc import RpcServer
+from kernel.rpc_tls import RpcTls
 from kernel.service import Loop, Service, close_in_order, create_loops
 from kernel.table import ReplicatedTable
 from mail.reachable import parse_networks
@@ -235,7 +236,7 @@ def create_delivery_dispatcher(deps: Dependencies, signing_keys: SigningKeys) ->
 
 def create_servers(deps: Dependencies, store: SandboxStore) -> list[Loop]:
     settings = deps.settings
-    server = RpcServer(settings.rpc_listen, settings.rpc_token)
+    server = RpcServer(settings.rpc_listen, settings.rpc_token, RpcTls.from_settings(settings))
     servicer = DeliveryServicer(
         deps.system_database, deps.tenant_database, sandbox=store, egress_hosts=deps.egress_hosts
     )

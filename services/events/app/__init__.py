@@ -16,6 +16,7 @@ from kernel.outbox import Outbox
 from kernel.prices import read_prices
 from kernel.processor import DeadLetterGuard, StreamProcessor
 from kernel.rpc import RpcServer
+from kernel.rpc_tls import RpcTls
 from kernel.service import Loop, Service, close_in_order, create_loops
 from mail.reachable import parse_networks
 from services.events.api import EventsServicer
@@ -212,7 +213,8 @@ def create_rpc_server(deps: Dependencies, feed: EventFeed) -> RpcServer:
         egress_pools=deps.egress_pools.load,
         sends_mail=deps.notices is not None,
     )
-    server = RpcServer(deps.settings.rpc_listen, deps.settings.rpc_token)
+    tls = RpcTls.from_settings(deps.settings)
+    server = RpcServer(deps.settings.rpc_listen, deps.settings.rpc_token, tls)
     add_EventsServiceServicer_to_server(servicer, server.grpc)
     return server
 

@@ -23,6 +23,7 @@ from kernel.lease import Lease
 from kernel.outbox import Outbox
 from kernel.prices import PriceBook, read_prices
 from kernel.rpc import RpcClient
+from kernel.rpc_tls import RpcTls
 from kernel.service import close_in_order
 from mail.reachable import address_policy, parse_networks
 from services.ingest.clients import ServiceClient, ServiceClients
@@ -139,8 +140,11 @@ def create_billing(settings: Settings) -> BillingClient | None:
 
 
 def create_clients(settings: Settings) -> ServiceClients:
+    tls = RpcTls.from_settings(settings)
+
     def client_of(name: str) -> RpcClient:
-        return RpcClient(name, getattr(settings, f"{name}_rpc_address"), settings.rpc_token)
+        address = getattr(settings, f"{name}_rpc_address")
+        return RpcClient(name, address, settings.rpc_token, tls=tls)
 
     return ServiceClients(
         router=ServiceClient(client_of("router"), RouterServiceStub),

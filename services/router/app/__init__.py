@@ -16,6 +16,7 @@ from kernel.lease import Lease
 from kernel.outbox import Outbox
 from kernel.processor import DeadLetterGuard, StreamProcessor
 from kernel.rpc import RpcServer
+from kernel.rpc_tls import RpcTls
 from kernel.service import Loop, Service, run_every
 from kernel.table import ReplicatedTable
 from services.router.api.policies import StoredPolicies
@@ -83,8 +84,9 @@ class Infrastructure:
         self.mailboxes: ReplicatedTable[Mailbox] = ReplicatedTable(Mailbox, self.kafka)
         self.partitions = DayPartitions()
         self.address_key = AddressKey(self.system_database, SecretKeyring(settings.secret_keys))
-        self.journal = JournalClient(settings.delivery_rpc_address, settings.rpc_token)
-        self.egress_hosts = EgressHostChecker(settings.delivery_rpc_address, settings.rpc_token)
+        rpc = settings.delivery_rpc_address, settings.rpc_token, RpcTls.from_settings(settings)
+        self.journal = JournalClient(*rpc)
+        self.egress_hosts = EgressHostChecker(*rpc)
         self.retry = RetryPolicy(
             settings.retry_schedule_s, settings.greylisted_retry_s, settings.greylisted_max
         )
@@ -152,7 +154,7 @@ def create_service(settings: Settings) -> Service:
     """Inside the running loop. Raises ConfigError."""
     deps = Dependencies(settings)
     register_consumers(deps)
-    server = RpcServer(settings.rpc_listen, settings.rpc_token)
+    server = RpcServer(settings.rpc_listen, settings.rpc_token, RpcTls.from_settings(settings))
     add_RouterServiceServicer_to_server(create_servicer(deps), server.grpc)
     tables = StoredPolicies(deps.rules, deps.policies, deps.directory.pool_of)
     add_policy_services(

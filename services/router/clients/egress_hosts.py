@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from contracts.delivery.v1.delivery_service_pb2 import CheckEgressHostsRequest, HostedAddress
 from contracts.delivery.v1.delivery_service_pb2_grpc import DeliveryServiceStub
 from kernel.rpc import RpcClient
+from kernel.rpc_tls import RpcTls
 
 DEADLINE_S = 30.0  # longer than delivery's timeout for a login
 
 
 class EgressHostChecker:
-    def __init__(self, address: str, token: str) -> None:
-        self._client = RpcClient("delivery", address, token)
+    def __init__(self, address: str, token: str, tls: RpcTls | None = None) -> None:
+        self._client = RpcClient("delivery", address, token, tls=tls)
         self._stub = DeliveryServiceStub(self._client.channel)
 
     async def check(self, pairs: Sequence[tuple[str, str]]) -> list[str]:

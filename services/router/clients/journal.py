@@ -9,13 +9,14 @@ from contracts.delivery.v1.delivery_service_pb2 import (
 )
 from contracts.delivery.v1.delivery_service_pb2_grpc import DeliveryServiceStub
 from kernel.rpc import RpcClient
+from kernel.rpc_tls import RpcTls
 
 DEADLINE_S = 2.0  # only the audit calls, and no client waits for it
 
 
 class JournalClient:
-    def __init__(self, address: str, token: str) -> None:
-        self._client = RpcClient("delivery", address, token)
+    def __init__(self, address: str, token: str, tls: RpcTls | None = None) -> None:
+        self._client = RpcClient("delivery", address, token, tls=tls)
         self._stub = DeliveryServiceStub(self._client.channel)
 
     async def get_attempts(self, keys: Sequence[tuple[str, int]]) -> dict[str, AttemptRecord]:

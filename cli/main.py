@@ -18,6 +18,7 @@ COMMANDS = {
     "up": "Run Kafka and PostgreSQL in the foreground, migrated.",
     "migrate": "Update the schemas and roles of DATABASE_URL, the URL of their owner.",
     "database-urls": "Print the database URLs of the services' roles, with passwords.",
+    "acls": "Print what each service may do with the topics, as commands of kafka-acls.sh.",
     "generate-key": "Generate a key for OBM_SECRET_KEYS.",
     "re-encrypt": "Encrypt stored secrets with the first key of OBM_SECRET_KEYS.",
     "account": "Accounts: billing customers.",

@@ -25,8 +25,8 @@ A topic with priorities is two topics, `<name>.express` and `<name>.bulk`; consu
 first. Records that a service cannot process go to `<topic>{DLQ_SUFFIX}`, with the reason in their
 headers.
 
-| topic | event | key | natural key | partitions | retention |
-| --- | --- | --- | --- | --- | --- |
+| topic | event | key | natural key | partitions | retention | services that read it |
+| --- | --- | --- | --- | --- | --- | --- |
 """
 
 
@@ -67,6 +67,7 @@ def render_row(event: TopicDoc) -> str:
         ", ".join(topic.natural_key),
         str(topic.partitions),
         retention(topic),
+        ", ".join(topic.readers) or "none",
     )
     return f"| {' | '.join(cells)} |\n"
 

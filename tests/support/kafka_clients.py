@@ -32,6 +32,11 @@ def options(bootstrap_servers: str) -> dict[str, Any]:
     return client_config(bootstrap_servers).options()
 
 
+def config_of(settings: Mapping[str, str]) -> Brokers:
+    """From settings by environment variable."""
+    return Brokers.from_settings(KafkaSettings.model_validate(settings))
+
+
 def options_of(settings: Mapping[str, str]) -> dict[str, Any]:
-    """Arguments of aiokafka's clients, from settings by environment variable."""
-    return Brokers.from_settings(KafkaSettings.model_validate(settings)).options()
+    """Arguments of aiokafka's clients, from such settings."""
+    return config_of(settings).options()

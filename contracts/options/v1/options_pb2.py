@@ -26,7 +26,7 @@ from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"contracts/options/v1/options.proto\x12\x14\x63ontracts.options.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"\xb8\x01\n\x05Topic\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x03(\t\x12\x13\n\x0bnatural_key\x18\x03 \x03(\t\x12\x12\n\npartitions\x18\x04 \x01(\x05\x12\x11\n\tcompacted\x18\x05 \x01(\x08\x12,\n\tretention\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\npriorities\x18\x07 \x03(\t\x12\x16\n\x0epriority_field\x18\x08 \x01(\t:M\n\x05topic\x12\x1f.google.protobuf.MessageOptions\x18\xd1\x86\x03 \x01(\x0b\x32\x1b.contracts.options.v1.Topicb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"contracts/options/v1/options.proto\x12\x14\x63ontracts.options.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"\xc9\x01\n\x05Topic\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x03(\t\x12\x13\n\x0bnatural_key\x18\x03 \x03(\t\x12\x12\n\npartitions\x18\x04 \x01(\x05\x12\x11\n\tcompacted\x18\x05 \x01(\x08\x12,\n\tretention\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\npriorities\x18\x07 \x03(\t\x12\x16\n\x0epriority_field\x18\x08 \x01(\t\x12\x0f\n\x07readers\x18\t \x03(\t:M\n\x05topic\x12\x1f.google.protobuf.MessageOptions\x18\xd1\x86\x03 \x01(\x0b\x32\x1b.contracts.options.v1.Topicb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,5 +34,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'contracts.options.v1.option
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TOPIC']._serialized_start=127
-  _globals['_TOPIC']._serialized_end=311
+  _globals['_TOPIC']._serialized_end=328
 # @@protoc_insertion_point(module_scope)

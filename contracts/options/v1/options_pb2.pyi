@@ -35,6 +35,7 @@ class Topic(_message.Message):
     RETENTION_FIELD_NUMBER: _builtins.int
     PRIORITIES_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_FIELD_NUMBER: _builtins.int
+    READERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     partitions: _builtins.int
     compacted: _builtins.bool
@@ -55,6 +56,10 @@ class Topic(_message.Message):
     def priorities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """one topic <name>.<priority> each; the first is served first"""
 
+    @_builtins.property
+    def readers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """services that read it; the one that its name begins with writes it"""
+
     def __init__(
         self,
         *,
@@ -66,10 +71,11 @@ class Topic(_message.Message):
         retention: _duration_pb2.Duration | None = ...,
         priorities: _abc.Iterable[_builtins.str] | None = ...,
         priority_field: _builtins.str = ...,
+        readers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["retention", b"retention"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compacted", b"compacted", "key", b"key", "name", b"name", "natural_key", b"natural_key", "partitions", b"partitions", "priorities", b"priorities", "priority_field", b"priority_field", "retention", b"retention"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compacted", b"compacted", "key", b"key", "name", b"name", "natural_key", b"natural_key", "partitions", b"partitions", "priorities", b"priorities", "priority_field", b"priority_field", "readers", b"readers", "retention", b"retention"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,14 +7,9 @@ import pytest
 
 from kernel.embedded.folder import free_port
 from tests.support.certified_hosts import HERE, has_failed, make_due, record, stored, world
-from tests.support.events import (
-    KEY,
-    TOKEN,
-    ScenarioRunner,
-    run_scenario,
-    until,
-)
+from tests.support.events import TOKEN, ScenarioRunner, run_scenario, until
 from tests.support.forked_process import ForkedProcess
+from tests.support.keys import SECRET_KEY
 from tests.support.stack import FreshDatabase
 
 __all__ = ["run_scenario"]
@@ -144,7 +139,7 @@ def test_a_process_that_dies_during_an_order_leaves_the_host_to_its_successor(
         return given | {
             "OBM_KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
             "OBM_KAFKA_TOPIC_PREFIX": topic_prefix,
-            "OBM_SECRET_KEYS": KEY,
+            "OBM_SECRET_KEYS": SECRET_KEY,
             "OBM_RPC_TOKEN": TOKEN,
             "OBM_LEASE_S": "1",
             "EVENTS_SYSTEM_DATABASE_URL": database.system("events"),

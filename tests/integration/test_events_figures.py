@@ -22,7 +22,7 @@ from services.events.domain.figures.definitions import (
 )
 from services.events.store.figures.deltas import COLUMNS
 from services.events.store.figures.recount import recount_day
-from tests.support.events import KEY, TOKEN, Running, ScenarioRunner, run_scenario
+from tests.support.events import TOKEN, Running, ScenarioRunner, run_scenario
 from tests.support.figure_counts import count
 from tests.support.figure_queries import (
     counted,
@@ -35,6 +35,7 @@ from tests.support.figure_queries import (
 )
 from tests.support.figures import Life, lives
 from tests.support.forked_process import ForkedProcess
+from tests.support.keys import SECRET_KEY
 from tests.support.stack import FreshDatabase
 
 __all__ = ["run_scenario"]
@@ -147,7 +148,7 @@ def test_figures_are_counted_once_when_the_folding_process_is_killed(
     environment = {
         "OBM_KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
         "OBM_KAFKA_TOPIC_PREFIX": topic_prefix,
-        "OBM_SECRET_KEYS": KEY,
+        "OBM_SECRET_KEYS": SECRET_KEY,
         "OBM_RPC_TOKEN": TOKEN,
         "EVENTS_SYSTEM_DATABASE_URL": database.system("events"),
         "EVENTS_TENANT_DATABASE_URL": database.tenant("events"),

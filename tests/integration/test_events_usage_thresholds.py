@@ -14,10 +14,11 @@ from kernel.embedded.folder import free_port
 from services.events.domain.log_event import EventKind
 from tests.integration.test_events_account_webhooks import Account
 from tests.integration.test_events_usage import sent_of
-from tests.support.events import KEY, TOKEN, Running, ScenarioRunner, run_scenario, until
+from tests.support.events import TOKEN, Running, ScenarioRunner, run_scenario, until
 from tests.support.figure_queries import publish, wait_counted
 from tests.support.figures import Life, lives
 from tests.support.forked_process import ForkedProcess
+from tests.support.keys import SECRET_KEY
 from tests.support.receiver import receiving
 from tests.support.stack import FreshDatabase
 
@@ -76,7 +77,7 @@ def environment_of(database: FreshDatabase, bootstrap_servers: str, prefix: str)
     return {
         "OBM_KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
         "OBM_KAFKA_TOPIC_PREFIX": prefix,
-        "OBM_SECRET_KEYS": KEY,
+        "OBM_SECRET_KEYS": SECRET_KEY,
         "OBM_RPC_TOKEN": TOKEN,
         "EVENTS_SYSTEM_DATABASE_URL": database.system("events"),
         "EVENTS_TENANT_DATABASE_URL": database.tenant("events"),

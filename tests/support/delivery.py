@@ -24,7 +24,7 @@ from contracts.ingest.v1.events_pb2 import PRIORITY_EXPRESS, MessageContext
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MxHost
 from kernel import clock, service
 from kernel.content import SealedContent, open_store
-from kernel.crypto import SecretKeyring, derived_key, new_content_key, new_secret_key, seal
+from kernel.crypto import SecretKeyring, derived_key, new_content_key, seal
 from kernel.directory_mac import DirectoryMac
 from kernel.ids import uuid7, uuid7_text
 from kernel.topics import contract_of, encode, is_directory
@@ -32,6 +32,7 @@ from mail import verp
 from services.delivery.app import create_service
 from services.delivery.settings import Settings
 from tests.support.kafka_clients import options
+from tests.support.keys import SECRET_KEY
 from tests.support.rsa_key import RSA_KEY
 from tests.support.stack import FreshDatabase
 
@@ -50,7 +51,7 @@ class Harness:
     tenant_id: str = field(default_factory=uuid7_text)
     domain_id: str = field(default_factory=uuid7_text)
     egress_id: str = field(default_factory=uuid7_text)
-    secret_key: str = field(default_factory=new_secret_key)
+    secret_key: str = SECRET_KEY
     content_key: bytes = field(default_factory=new_content_key)
     settings: dict[str, Any] = field(default_factory=dict)
 

@@ -12,7 +12,6 @@ from google.protobuf.message import Message
 from contracts.events.v1.events_service_pb2 import FindOpenRequest
 from contracts.events.v1.events_service_pb2_grpc import EventsServiceStub
 from kernel import clock
-from kernel.crypto import new_secret_key
 from kernel.database import Database
 from kernel.embedded.folder import free_port
 from kernel.health import DependencyHealth
@@ -25,13 +24,13 @@ from services.events.app import create_service
 from services.events.domain.log_event import ALL_EVENTS
 from services.events.settings import Settings
 from tests.support.kafka_clients import client_config
+from tests.support.keys import SECRET_KEY
 from tests.support.message_events import MessageEvents
 from tests.support.stack import FreshDatabase
 
 R = TypeVar("R", bound=Message)
 TOKEN = "events-token"
 WITHIN_S = 240.0  # it only bounds a hang: the machine may be busy
-KEY = new_secret_key()
 
 
 class Running:
@@ -129,7 +128,7 @@ async def running(
     defaults: dict[str, Any] = {
         "kafka_bootstrap_servers": bootstrap_servers,
         "kafka_topic_prefix": prefix,
-        "secret_keys": [KEY],
+        "secret_keys": [SECRET_KEY],
         "rpc_token": TOKEN,
         "system_database_url": database.system("events"),
         "tenant_database_url": database.tenant("events"),
@@ -148,7 +147,7 @@ async def running(
         prefix=prefix,
         client="test",
         shutdown_timeout_s=0.1,
-        secret_keys=[KEY],
+        secret_keys=[SECRET_KEY],
     )
     kafka.declare(*ALL_EVENTS)
     await retry_while_unavailable(kafka.create_topics, DependencyHealth())

@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kernel.embedded.folder import free_port
-from tests.support.events import KEY, TOKEN, ScenarioRunner
+from tests.support.events import TOKEN, ScenarioRunner
 from tests.support.forked_process import ForkedProcess
+from tests.support.keys import SECRET_KEY
 
 
 def environment_of(runner: ScenarioRunner) -> dict[str, str]:
@@ -14,7 +15,7 @@ def environment_of(runner: ScenarioRunner) -> dict[str, str]:
     return {
         "OBM_KAFKA_BOOTSTRAP_SERVERS": runner.bootstrap_servers,
         "OBM_KAFKA_TOPIC_PREFIX": runner.prefix,
-        "OBM_SECRET_KEYS": KEY,
+        "OBM_SECRET_KEYS": SECRET_KEY,
         "OBM_RPC_TOKEN": TOKEN,
         "OBM_OUTBOX_SWEEP_AFTER_S": "1",
         "EVENTS_SYSTEM_DATABASE_URL": runner.database.system("events"),

@@ -26,7 +26,6 @@ from contracts.router.v1.router_service_pb2_grpc import (
 )
 from kernel import clock
 from kernel.content import open_store
-from kernel.crypto import new_secret_key
 from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
 from kernel.kafka.consumer import subscriptions
@@ -37,6 +36,7 @@ from services.ingest.app import create_service
 from services.ingest.settings import Settings
 from tests.support.directory import DirectoryAdmin, open_directory
 from tests.support.kafka_clients import client_config, options
+from tests.support.keys import SECRET_KEY
 from tests.support.stack import FreshDatabase
 from tests.support.submission import write_certificate
 
@@ -65,7 +65,7 @@ class IngestHarness:
     folder: Path
     extra: dict[str, Any] = field(default_factory=dict)
     ports: Ports = field(default_factory=Ports.find_free)
-    secret_key: str = field(default_factory=new_secret_key)
+    secret_key: str = SECRET_KEY
     router: RouterServiceServicer | None = None
     events: EventsServiceServicer | None = None
     key: str = ""

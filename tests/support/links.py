@@ -10,10 +10,10 @@ from kernel.crypto import derived_key
 from mail import tracking, unsubscribe
 from mail.tracking import Click, PixelOpen, TrackingMode
 from mail.unsubscribe import Subscription
-from tests.support.events import KEY
+from tests.support.keys import SECRET_KEY
 from tests.support.message_events import MessageEvents
 
-SIGNING_KEY = derived_key(KEY, "tracking")
+SIGNING_KEY = derived_key(SECRET_KEY, "tracking")
 IDENTIFIED = TrackingMode.IDENTIFIED
 SAFARI = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15"
 HOST = "t.example"

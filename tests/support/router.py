@@ -33,7 +33,7 @@ from contracts.router.v1.events_pb2 import (
 from contracts.router.v1.router_service_pb2_grpc import RouterServiceStub
 from contracts.shield.v1.events_pb2 import VERDICT_PASS, MessageScreened, Reason, Verdict
 from kernel import clock
-from kernel.crypto import SecretKeyring, new_secret_key
+from kernel.crypto import SecretKeyring
 from kernel.database import Database
 from kernel.embedded.folder import free_port
 from kernel.health import DependencyHealth
@@ -48,10 +48,10 @@ from services.router.domain.events import timestamp
 from services.router.settings import Settings
 from services.router.store.address_key import AddressKey
 from tests.support.kafka_clients import client_config, options
+from tests.support.keys import SECRET_KEY
 from tests.support.stack import FreshDatabase
 
 TOKEN = "shared"
-SECRET_KEY = new_secret_key()
 ROUTES = """
 [[route]]
 domain = "*.site-a.test"

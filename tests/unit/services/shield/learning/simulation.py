@@ -1,0 +1,43 @@
+"""Campaigns that send as fast as they may, and the complaints that come late."""
+
+from heapq import heappop, heappush
+from math import exp
+from random import Random
+from typing import NamedTuple
+
+from services.shield.domain.learning.campaign import HOUR_S, Campaign, count, decide, evolve, start
+from services.shield.domain.learning.facts import Change, Kind, allowed_at
+
+INTERVAL_S = HOUR_S / 10_000  # between messages
+DELAY_S, DELAY_SIGMA = 1.5 * HOUR_S, 0.95  # log-normal: 15 % later than four hours
+NEVER = float("inf")
+
+
+class Run(NamedTuple):
+    held: bool
+    delivered: int
+    hours: float
+
+
+def run_campaign(
+    seed: int, *, rate: float, size: int, prior: float = 0.0, trusted: bool = False
+) -> Run:
+    """rate: complaints per delivery. Ends when all are sent, when it is held, or when it waits for
+    nothing."""
+    random, now_s = Random(seed), 0.0
+    event = start("c", "t", prior=prior, trusted=trusted, now_s=now_s)
+    state = evolve(Campaign("c", "t"), event)
+    complaints: list[float] = []
+    while state.delivered < size and state.change is not Change.HELD:
+        allowed = allowed_at(event, now_s)
+        sends_s = now_s if allowed is None or state.delivered < allowed else event.next_at_s
+        if complaints and complaints[0] <= sends_s:
+            now_s, kind = heappop(complaints), Kind.COMPLAINED
+        else:
+            now_s, kind = sends_s + INTERVAL_S, Kind.DELIVERED
+            if random.random() < rate:
+                heappush(complaints, now_s + DELAY_S * exp(random.gauss(0, DELAY_SIGMA)))
+        state = count(state, kind)
+        for event in decide(state, now_s):
+            state = evolve(state, event)
+    return Run(state.change is Change.HELD, state.delivered, now_s / HOUR_S)

@@ -2,7 +2,7 @@
 together."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -67,7 +67,7 @@ class SourcesPipeline(Pipeline):
 @pytest.fixture
 def make_pipeline(
     bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
-) -> Callable[[SmtpPeer], SourcesPipeline]:
+) -> Iterator[Callable[[SmtpPeer], SourcesPipeline]]:
     def make(peer: SmtpPeer) -> SourcesPipeline:
         files = {"ramps_file": RAMPS, "feedback_file": FEEDBACK}
         files["routes_file"] = ROUTE.format(address=peer.address)
@@ -79,7 +79,9 @@ def make_pipeline(
         delivery = Harness(bootstrap_servers, topic_prefix, database, tmp_path)
         return SourcesPipeline(router, delivery, peer)
 
-    return make
+    yield make
+    with database.connect() as connection:  # what a test leaves waiting, the next would try again
+        connection.execute("DELETE FROM router.messages")
 
 
 async def test_a_new_source_keeps_its_allowance_and_warm_ones_take_the_rest(

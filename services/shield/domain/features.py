@@ -53,9 +53,7 @@ def extract_features(content: Content, limits: Limits) -> MessageFeatures:
     markup = html.encode()
     page = mail_html.read_html(markup, links=limits.links) if html else mail_html.HtmlContent()
     attachments = content.attachments[: limits.attachments]
-    links = unique_links(
-        [*with_host(page.links), *map(create_link, find_urls(source)[: limits.links])]
-    )
+    links = unique_links(page.links, find_urls(source)[: limits.links])
     text, lower_text = normalize_and_lower(source)
     page_text, lower_page = normalize_and_lower(page.text) if html else ("", b"")
     lines = [
@@ -106,14 +104,18 @@ def clean_field(text: str) -> str:
     return normalize(text[:FIELD_CHARS])
 
 
-def with_host(links: Iterable[mail_html.Link]) -> list[Link]:
-    """The links that have a host."""
-    found = [create_link(href, text) for href, text in links]
-    return [each for each in found if each.target.host]
-
-
-def unique_links(links: Iterable[Link]) -> list[Link]:
-    return list({each[:2]: each for each in links}.values())
+def unique_links(page_links: Iterable[mail_html.Link], urls: Iterable[str]) -> list[Link]:
+    """The links of the page that have a host, then the URLs of the text."""
+    found: dict[tuple[str, str], Link] = {}
+    known = set()  # most URLs of the text are those of the page
+    for href, text in dict.fromkeys(page_links):
+        link = create_link(href, text)
+        if link.target.host:
+            found[link[:2]] = link
+            if not link.text_host:
+                known.add(href)
+    more = [create_link(each) for each in dict.fromkeys(urls) if each not in known]
+    return list((found | {each[:2]: each for each in more}).values())
 
 
 def links_by_target(links: Iterable[Link]) -> dict[LinkTarget, list[Link]]:

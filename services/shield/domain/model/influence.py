@@ -64,9 +64,11 @@ def lost_points(model: Model, weighed: Weighed, rows: Floats, *, changed: Sequen
 
 def against(model: Model, weighed: Weighed, *tables: int) -> float:
     """What the entries of these tables that weigh for abuse add to stage 1's score."""
-    return sum(
-        weighted_sum([np.maximum(model.tables[at], 0)], [model.scales[at]], [weighed.entries[at]])
-        for at in tables
+    found = [model.tables[at][weighed.entries[at]] for at in tables]
+    return weighted_sum(
+        [np.maximum(each, 0) for each in found],
+        [model.scales[at] for at in tables],
+        [np.arange(len(each), dtype=np.uint32) for each in found],
     )
 
 

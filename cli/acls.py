@@ -35,6 +35,9 @@ def acls(
     principal: Annotated[
         str, typer.Option(metavar="TEXT", help="The principal of a name, as Kafka knows it")
     ] = "User:{}",
+    strimzi: Annotated[
+        str, typer.Option(metavar="CLUSTER", help="Print KafkaUsers of this cluster of Strimzi")
+    ] = "",
     apply: Annotated[
         bool, typer.Option("--apply", help="Create them, as the user of OBM_KAFKA_SASL_USERNAME")
     ] = False,
@@ -44,6 +47,9 @@ def acls(
     prefix = settings.kafka_topic_prefix
     found = [one for service in SERVICES for one in acls_of(service, prefix)]
     found += [one for name in reader for one in acls_of_reader(name, prefix)]
+    if strimzi:
+        console.print("---\n".join(kafka_users(found, strimzi)), markup=False, end="")
+        return
     named = [one._replace(principal=principal.format(one.principal)) for one in found]
     if apply:
         asyncio.run(create_acls(Brokers.from_settings(settings), named))
@@ -97,3 +103,33 @@ def command_of(acl: Acl, bootstrap_servers: str) -> str:
         f" --allow-principal '{acl.principal}' --operation {acl.operation}"
         f" --{acl.resource} '{acl.name}'{pattern}"
     )
+
+
+KAFKA_USER = """\
+apiVersion: kafka.strimzi.io/v1
+kind: KafkaUser
+metadata:
+  name: kafka-{name}
+  labels: {{ strimzi.io/cluster: {cluster} }}
+spec:
+  authentication: {{ type: tls }}
+  authorization:
+    type: simple
+    acls:
+"""
+
+
+def kafka_users(acls: Sequence[Acl], cluster: str) -> Iterator[str]:
+    """A manifest for each principal: Strimzi makes a Secret of its name, with a certificate."""
+    for name in dict.fromkeys(one.principal for one in acls):
+        operations: dict[Acl, list[str]] = {}
+        for one in acls:
+            if one.principal == name:
+                resource = one._replace(operation="Read")
+                operations.setdefault(resource, []).append(one.operation)
+        yield KAFKA_USER.format(name=name, cluster=cluster) + "".join(
+            f'      - {{ resource: {{ type: {one.resource}, name: "{one.name}",'
+            f" patternType: {'prefix' if one.prefixed else 'literal'} }},"
+            f" operations: [{', '.join(allowed)}] }}\n"
+            for one, allowed in operations.items()
+        )

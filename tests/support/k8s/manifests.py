@@ -15,6 +15,8 @@ Labels: TypeAlias = dict[str, str]
 DEPLOY = ROOT / "deploy/k8s"
 WITH_PODS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
 SERVICES = ("ingest", "shield", "router", "delivery", "events")
+# What runs the image with settings of its own.
+PROCESSES = (*SERVICES, "egress-host")
 
 
 class Container(NamedTuple):
@@ -73,6 +75,11 @@ def find(manifests: Sequence[Manifest], kind: str, name: str) -> Manifest:
 def services_of(manifests: Sequence[Manifest]) -> list[Manifest]:
     """The workloads of the five services."""
     return [one for one in of_kind(manifests, *WITH_PODS) if one["metadata"]["name"] in SERVICES]
+
+
+def processes_of(manifests: Sequence[Manifest]) -> list[Manifest]:
+    """Those, and the others that run until they are told to stop."""
+    return [one for one in of_kind(manifests, *WITH_PODS) if one["metadata"]["name"] in PROCESSES]
 
 
 def pod_of(workload: Manifest) -> Manifest:

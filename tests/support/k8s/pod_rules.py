@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from cli.environment import SERVICES
 from kernel.service import exit_timeout_s
 from tests.support.k8s.manifests import (
     WITH_PODS,
@@ -15,9 +14,10 @@ from tests.support.k8s.manifests import (
     name_of,
     of_kind,
     pod_of,
+    processes_of,
     services_of,
 )
-from tests.support.k8s.settings import environment_of, settings_in
+from tests.support.k8s.settings import class_of, environment_of, settings_in
 
 DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 ZONE, HOST = "topology.kubernetes.io/zone", "kubernetes.io/hostname"
@@ -35,6 +35,7 @@ def pod_faults(manifests: Sequence[Manifest]) -> Iterator[str]:
     for workload in services_of(manifests):
         yield from spread_faults(workload)
         yield from budget_faults(workload, manifests)
+    for workload in processes_of(manifests):
         yield from grace_faults(workload, manifests)
     for custom in of_kind(manifests, "Cluster"):  # of PostgreSQL
         if not DIGEST.search(custom["spec"].get("imageName", "")):
@@ -112,10 +113,9 @@ def budget_faults(workload: Manifest, manifests: Sequence[Manifest]) -> Iterator
 
 
 def grace_faults(workload: Manifest, manifests: Sequence[Manifest]) -> Iterator[str]:
-    """SIGKILL must not come before the service has ended by itself. delivery waits for replies to
-    end of data, as long as they may take."""
+    """SIGKILL must not come before the process has ended by itself. delivery, and an egress host
+    between it and receivers, wait for replies to end of data, as long as they may take."""
     name = workload["metadata"]["name"]
-    assert name in SERVICES
     settings = settings_in(name, environment_of(workload, manifests))
     [main] = pod_of(workload)["spec"]["containers"]
     before = main.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
@@ -123,5 +123,7 @@ def grace_faults(workload: Manifest, manifests: Sequence[Manifest]) -> Iterator[
     if pod_of(workload)["spec"].get("terminationGracePeriodSeconds", 30) < needed:
         yield f"{name_of(workload)}: is killed before the {needed:g} s that it may take to end"
     reply_s = getattr(settings, "smtp_data_done_timeout_s", 0.0)
+    if name == "egress-host":
+        reply_s = class_of("delivery").model_fields["smtp_data_done_timeout_s"].default
     if settings.shutdown_timeout_s < reply_s:
         yield f"{name_of(workload)}: does not wait {reply_s:g} s for a reply to end of data"

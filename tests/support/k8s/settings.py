@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 
-from cli.environment import SERVICES
 from kernel.crypto import new_secret_key
 from kernel.errors import ConfigError
-from kernel.settings import Settings, env_name, read_settings
+from kernel.settings import ProcessSettings, env_name, read_settings
 from tests.support.k8s.manifests import (
+    PROCESSES,
+    SERVICES,
     WITH_PODS,
     Container,
     Manifest,
@@ -22,7 +23,7 @@ from tests.support.k8s.manifests import (
     name_of,
     of_kind,
     pod_of,
-    services_of,
+    processes_of,
 )
 from tests.support.k8s.tools import ROOT
 
@@ -30,6 +31,7 @@ from tests.support.k8s.tools import ROOT
 PAGE = ROOT / "docs/kubernetes.md"
 _URL = "postgresql://role:password@postgresql/obm"
 _WITH_SCHEMA = ("ingest", "router", "delivery", "events")
+_ELSEWHERE = {"egress-host": "cli.egress_host"}  # settings of what is no service
 DOCUMENTED: dict[str, dict[str, str]] = {
     "obm-secrets": {"OBM_SECRET_KEYS": new_secret_key(), "OBM_RPC_TOKEN": "token"},
     "obm-content-store": {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret"},
@@ -40,9 +42,12 @@ DOCUMENTED: dict[str, dict[str, str]] = {
         "password": "password",
     },
     "obm-tls": {"tls.crt": "", "tls.key": ""},
+    "obm-rpc-tls": {"ca.crt": "", "tls.crt": "", "tls.key": ""},
+    "obm-egress-tls": {"ca.crt": "", "tls.crt": "", "tls.key": ""},
+    "obm-egress": {"OBM_EGRESS_TOKENS": "a-token-of-some-length"},
     # Made by the operators of Kafka and PostgreSQL.
     "obm-cluster-ca-cert": {"ca.crt": ""},
-    "obm-services": {"user.crt": "", "user.key": ""},
+    **{f"kafka-{name}": {"user.crt": "", "user.key": ""} for name in SERVICES},
     "obm-db-ca": {"ca.crt": ""},
     "obm-tls-partner": {"tls.crt": "", "tls.key": ""},
     **{
@@ -60,8 +65,9 @@ EXPANSION = re.compile(r"\$\(([A-Z_]+)\)")
 
 
 @cache
-def class_of(service: str) -> type[Settings]:
-    kind: type[Settings] = import_module(f"services.{service}.settings").Settings
+def class_of(service: str) -> type[ProcessSettings]:
+    module = _ELSEWHERE.get(service, f"services.{service}.settings")
+    kind: type[ProcessSettings] = import_module(module).Settings
     return kind
 
 
@@ -122,7 +128,7 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def settings_in(service: str, variables: Mapping[str, str]) -> Settings:
+def settings_in(service: str, variables: Mapping[str, str]) -> ProcessSettings:
     """As the service reads them from this environment. Raises ConfigError."""
     with _environment(variables):
         return read_settings(class_of(service), [])
@@ -130,8 +136,8 @@ def settings_in(service: str, variables: Mapping[str, str]) -> Settings:
 
 def setting_faults(manifests: Sequence[Manifest]) -> Iterator[str]:
     yield from _unknown_references(manifests)
-    known = frozenset().union(*map(names_of, SERVICES))
-    for workload in services_of(manifests):
+    known = frozenset().union(*map(names_of, PROCESSES))
+    for workload in processes_of(manifests):
         name = workload["metadata"]["name"]
         variables = environment_of(workload, manifests)
         for variable in variables:
@@ -151,7 +157,7 @@ def _unknown_references(manifests: Sequence[Manifest]) -> Iterator[str]:
     page = PAGE.read_text()
     for workload in of_kind(manifests, *WITH_PODS):
         used = {one for container in containers_of(workload) for one in sources_of(container)}
-        for kind, name in sorted(used.union(_volumes_of(workload))):
+        for kind, name in sorted(used.union(volumes_of(workload))):
             if data_of(kind, name, manifests) is None:
                 yield f"{name_of(workload)}: nobody makes the {kind} {name}"
     for name in DOCUMENTED:
@@ -159,7 +165,7 @@ def _unknown_references(manifests: Sequence[Manifest]) -> Iterator[str]:
             yield f"{PAGE.name} does not say how to make the Secret {name}"
 
 
-def _volumes_of(workload: Manifest) -> Iterator[tuple[str, str]]:
+def volumes_of(workload: Manifest) -> Iterator[tuple[str, str]]:
     """Kind and name of what is mounted."""
     for volume in pod_of(workload)["spec"].get("volumes", []):
         for source in volume.get("projected", {}).get("sources", []):
@@ -171,7 +177,7 @@ def _volumes_of(workload: Manifest) -> Iterator[tuple[str, str]]:
                 yield kind, volume[field][key]
 
 
-def _listen_faults(workload: Manifest, settings: Settings) -> Iterator[str]:
+def _listen_faults(workload: Manifest, settings: ProcessSettings) -> Iterator[str]:
     """A port that is listened on, and no other, is a port of the container; loopback is not."""
     [main] = [one for one in containers_of(workload) if one.spec["name"] == "obm" and not one.init]
     listens = {
@@ -198,7 +204,7 @@ def _file_faults(workload: Manifest, variables: Mapping[str, str]) -> Iterator[s
 
 
 def _address_faults(
-    workload: Manifest, settings: Settings, manifests: Sequence[Manifest]
+    workload: Manifest, settings: ProcessSettings, manifests: Sequence[Manifest]
 ) -> Iterator[str]:
     """What is called by RPC is a Service that has this port."""
     for name in type(settings).model_fields:

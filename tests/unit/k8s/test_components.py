@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from google.protobuf.message import Message
 
+from cli.acls import acls_of, acls_of_reader, kafka_users
 from contracts.delivery.v1.events_pb2 import DeliveryAttempted
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from contracts.router.v1.events_pb2 import DeliveryAssigned
@@ -14,7 +15,7 @@ from kernel.brand import read_brands
 from kernel.kafka.consumer import subscriptions
 from kernel.settings import Settings
 from services.events.domain.log_event import ALL_EVENTS
-from tests.support.k8s.manifests import DEPLOY, Manifest, name_of, of_kind, render
+from tests.support.k8s.manifests import DEPLOY, SERVICES, Manifest, name_of, of_kind, render
 from tests.support.k8s.settings import class_of
 from tests.support.k8s.tools import ROOT
 
@@ -43,8 +44,7 @@ def test_autoscalers_look_at_groups_and_topics_that_exist(prod: list[Manifest]) 
         named = {trigger["topic"]} if "topic" in trigger else set()
         assert named <= topics[trigger["consumerGroup"]]
         found[trigger["consumerGroup"]] = named
-    # delivery is on a node, and not scaled there.
-    assert set(found) == {name for name in topics if not name.startswith("delivery-")}
+    assert set(found) == set(topics)
 
 
 def triggers(manifests: list[Manifest], kind: str) -> Iterator[dict[str, str]]:
@@ -67,11 +67,22 @@ def test_no_more_replicas_than_partitions_and_none_set_twice(prod: list[Manifest
     partitions = Settings.model_fields["kafka_partitions_max"].default
     workloads = {name_of(one): one["spec"] for one in of_kind(prod, "Deployment", "StatefulSet")}
     scaled = of_kind(prod, "ScaledObject")
-    assert len(scaled) == 4
+    assert len(scaled) == 5
     for one in scaled:
         target = one["spec"]["scaleTargetRef"]
         assert "replicas" not in workloads[f"{target['kind']} {target['name']}"]
         assert 2 <= one["spec"]["minReplicaCount"] <= one["spec"]["maxReplicaCount"] <= partitions
+
+
+def test_users_of_kafka_are_what_the_command_prints() -> None:
+    acls = [one for service in SERVICES for one in acls_of(service, "")]
+    for path, printed in (
+        ("strimzi/users.yaml", kafka_users(acls, "obm")),
+        ("kafka-reader/user.yaml", kafka_users(list(acls_of_reader("integrator", "")), "obm")),
+    ):
+        comment, _, text = (DEPLOY / "components" / path).read_text().partition("\n")
+        assert "obm acls --strimzi obm" in comment
+        assert text == "---\n".join(printed), f"print {path} anew"
 
 
 def test_the_brands_can_be_read() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kernel.migrate import role_urls
+from tests.support.k8s.agreements import agreement_faults
 from tests.support.k8s.edges import edge_faults
 from tests.support.k8s.manifests import DEPLOY, Manifest, components_of, find, render
 from tests.support.k8s.pod_rules import pod_faults
@@ -29,6 +30,7 @@ def all_faults(manifests: Sequence[Manifest], components: Collection[str]) -> It
     yield from service_faults(manifests)
     yield from setting_faults(manifests)
     yield from edge_faults(manifests, components)
+    yield from agreement_faults(manifests)
 
 
 @pytest.mark.parametrize("name", OVERLAYS)

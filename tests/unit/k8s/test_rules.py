@@ -5,8 +5,18 @@ from typing import Any
 
 import pytest
 
+from tests.support.k8s.agreements import agreement_faults
 from tests.support.k8s.edges import edge_faults
-from tests.support.k8s.manifests import DEPLOY, Manifest, find, pod_of, render
+from tests.support.k8s.manifests import (
+    DEPLOY,
+    Manifest,
+    components_of,
+    find,
+    name_of,
+    of_kind,
+    pod_of,
+    render,
+)
 from tests.support.k8s.pod_rules import pod_faults
 from tests.support.k8s.schemas import schema_faults
 from tests.support.k8s.settings import service_faults, setting_faults
@@ -162,3 +172,75 @@ def test_an_edge_too_many_or_too_few_is_found(fault: str) -> None:
     BROKEN_POLICIES[fault](manifests)
     found = list(edge_faults(manifests, ["dev"]))
     assert any(fault in one for one in found), found
+
+
+def rules_of(manifests: Sequence[Manifest], user: str) -> list[Manifest]:
+    found: list[Manifest] = find(manifests, "KafkaUser", user)["spec"]["authorization"]["acls"]
+    return found
+
+
+def pod_of_host(manifests: Sequence[Manifest]) -> Manifest:
+    spec: Manifest = pod_of(find(manifests, "DaemonSet", "egress-host"))["spec"]
+    return spec
+
+
+ALL_TOPICS = {"resource": {"type": "topic", "name": "*"}, "operations": ["Read"]}
+BROKEN_AGREEMENTS: dict[str, Callable[[list[Manifest]], Any]] = {
+    "KafkaUser kafka-router: has Read of topic *": lambda every: rules_of(
+        every, "kafka-router"
+    ).append(ALL_TOPICS),
+    "KafkaUser kafka-shield: lacks Write of topic shield.": lambda every: rules_of(
+        every, "kafka-shield"
+    )[0]["operations"].remove("Write"),
+    "KafkaUser obm-keda: may do more": lambda every: rules_of(every, "obm-keda").append(ALL_TOPICS),
+    "is ['kafka-delivery', 'kafka-router'] for Kafka": lambda every: main_of(every)[
+        "envFrom"
+    ].append({"secretRef": {"name": "kafka-router"}}),
+    "not all have the same TLS for RPC": lambda every: main_of(every).update(
+        env=[{"name": "OBM_RPC_TLS_CLIENTS", "value": "false"}]
+    ),
+    "Deployment delivery: has no certificate for RPC": lambda every: main_of(every).update(
+        env=[
+            {"name": f"OBM_RPC_TLS_{name}", "value": value}
+            for name, value in (("CERTIFICATE", ""), ("KEY", ""), ("CLIENTS", "false"))
+        ]
+    ),
+    "['egress-host'] have the token": lambda every: main_of(every)["envFrom"].pop(),
+    "delivery has the key of egress hosts": lambda every: [
+        one["secret"].pop("items", None)
+        for one in pod_spec_of(every)["volumes"]
+        if one["name"] == "egress"
+    ],
+    "egress hosts listen on [1081, 8046]": lambda every: pod_of_host(every)["containers"][0][
+        "ports"
+    ][0].update(containerPort=1081),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN_AGREEMENTS)
+def test_pods_that_do_not_agree_are_found(fault: str) -> None:
+    manifests = render(DEPLOY / "overlays/prod")
+    BROKEN_AGREEMENTS[fault](manifests)
+    found = list(agreement_faults(manifests))
+    assert any(fault in one for one in found), found
+
+
+def test_an_egress_host_that_breaks_a_rule_is_found() -> None:
+    manifests = render(DEPLOY / "overlays/prod")
+    pod_of_host(manifests)["terminationGracePeriodSeconds"] = 60
+    pod_of_host(manifests)["containers"][0]["env"].pop()
+    assert list(pod_faults(manifests)) == [
+        "DaemonSet egress-host: is killed before the 75 s that it may take to end",
+        "DaemonSet egress-host: does not wait 600 s for a reply to end of data",
+    ]
+
+
+def test_port_25_past_the_egress_hosts_is_found() -> None:
+    manifests = render(DEPLOY / "overlays/prod")
+    [own] = [
+        one for one in of_kind(manifests, "NetworkPolicy") if name_of(one).endswith(" delivery")
+    ]
+    own["spec"]["egress"][3]["ports"].append({"port": 25})
+    components = components_of(DEPLOY / "overlays/prod")
+    [found] = edge_faults(manifests, components)
+    assert "source='delivery', target='internet', port=25) is allowed" in found

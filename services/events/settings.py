@@ -44,7 +44,10 @@ class Settings(TlsSettings):
     )
     webhook_timeout_s: float = Field(15.0, description="Timeout of a webhook attempt")
     webhook_concurrency: int = Field(
-        10, description="Maximum simultaneous attempts per webhook endpoint"
+        10,
+        ge=1,
+        description="Maximum simultaneous attempts per webhook endpoint; the processes of events"
+        " divide it, and each makes one at a time at least",
     )
     webhook_probe_interval_s: float = Field(
         60.0, description="Interval between probes of a failing webhook endpoint"

@@ -15,6 +15,7 @@ from kernel.lease import Lease
 from kernel.outbox import Outbox
 from kernel.prices import read_prices
 from kernel.processor import DeadLetterGuard, StreamProcessor
+from kernel.replicas import Replicas
 from kernel.rpc import RpcServer
 from kernel.rpc_tls import RpcTls
 from kernel.service import Loop, Service, close_in_order, create_loops
@@ -68,6 +69,7 @@ class Dependencies:
     secrets: SecretKeyring
     client: WebhookClient
     webhooks: WebhookDispatcher
+    replicas: Replicas
     tracking: Tracking
     figures_lease: Lease
     exports: Exports
@@ -78,6 +80,7 @@ class Dependencies:
     async def close(self) -> None:
         await close_in_order(
             self.webhooks.drain,
+            self.replicas.leave,
             self.figures_lease.release,
             self.exports.close,
             *self.tracking.parts,
@@ -102,6 +105,7 @@ def create_service(settings: Settings) -> Service:
             deps.kafka.run,
             create_rpc_server(deps, feed).run,
             feed.run,
+            deps.replicas.run,
             deps.webhooks.run,
             *create_maintenance_loops(deps),
             *deps.tracking.loops,
@@ -125,10 +129,11 @@ def create_dependencies(settings: Settings) -> Dependencies:
     allowed = parse_networks(settings.webhook_allowed_networks)
     brands = TenantBrands(read_brands(settings.brands_file), kafka)
     client = WebhookClient(allowed, timeout_s=settings.webhook_timeout_s)
+    replicas = Replicas(database, "events")
     webhooks = WebhookDispatcher(
         database, outbox,
         client=client, brands=brands, secrets=secrets, health=health,
-        config=webhook_config(settings),
+        config=webhook_config(settings, replicas),
     )  # fmt: skip
     return Dependencies(
         settings,
@@ -140,6 +145,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
         secrets,
         client,
         webhooks,
+        replicas,
         create_links(
             settings, kafka, database=database, outbox=outbox, health=health, brands=brands
         ),
@@ -265,10 +271,10 @@ def create_reports(deps: Dependencies) -> ReportPublisher:
     )
 
 
-def webhook_config(settings: Settings) -> WebhookConfig:
+def webhook_config(settings: Settings, replicas: Replicas) -> WebhookConfig:
     return WebhookConfig(
         settings.webhook_retry_schedule_s,
-        settings.webhook_concurrency,
+        lambda: replicas.share_of(settings.webhook_concurrency),
         settings.webhook_timeout_s,
         settings.webhook_probe_interval_s,
         settings.webhook_poll_interval_s,

@@ -16,9 +16,9 @@ logger = logging.getLogger(__name__)
 class EndpointQueue:
     """Each endpoint has its own queue, so that a slow one does not delay others.
 
-    attempt: makes an attempt; it returns False when no more should follow for now. Then release
-    frees the claims of the queued attempts. An attempt whose lease is nearly over is dropped; its
-    delivery is claimed again later.
+    concurrency: the current maximum, at least one. attempt: makes an attempt; it returns False when
+    no more should follow for now. Then release frees the claims of the queued attempts. An attempt
+    whose lease is nearly over is dropped; its delivery is claimed again later.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class EndpointQueue:
         attempt: Callable[[WebhookAttempt], Awaitable[bool]],
         release: Callable[[Sequence[WebhookAttempt]], Awaitable[None]],
         *,
-        concurrency: int,
+        concurrency: Callable[[], int],
         lease_s: float,
     ) -> None:
         self._attempt = attempt
@@ -47,13 +47,16 @@ class EndpointQueue:
     def enqueue(self, attempts: Iterable[WebhookAttempt]) -> None:
         deadline_s = clock.monotonic_s() + self._usable_s
         self._queued.extend((deadline_s, attempt) for attempt in attempts)
-        for _ in range(min(len(self._queued), self._concurrency - len(self._running))):
+        for _ in range(min(len(self._queued), self._concurrency() - len(self._running))):
             task = asyncio.create_task(self._run())
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 
     async def _run(self) -> None:
         while self._queued:
+            if len(self._running) > self._concurrency():  # it has become less
+                self._running.discard(asyncio.current_task())
+                return
             deadline_s, attempt = self._queued.popleft()
             if clock.monotonic_s() >= deadline_s:
                 continue

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from uuid import uuid4
@@ -57,8 +57,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WebhookConfig:
+    """concurrency: of this process for one endpoint; it may change."""
+
     schedule_s: Sequence[float]
-    concurrency: int
+    concurrency: Callable[[], int]
     timeout_s: float
     probe_s: float
     poll_s: float
@@ -289,4 +291,4 @@ def metric_outcome(response: EndpointResponse) -> str:
 
 def queue_capacity(config: WebhookConfig) -> int:
     """The capacity of an idle endpoint: about as many attempts as fit into a lease."""
-    return min(QUEUE_MAX, config.concurrency * 50)
+    return min(QUEUE_MAX, config.concurrency() * 50)

@@ -79,7 +79,7 @@ def create_service(settings: Settings) -> Service:
         brands=deps.brands,
     )  # fmt: skip
     bodies = BodyMemory(settings.bodies_mb_max * 1024 * 1024)
-    limiter = RateLimiter(settings.key_rate_limit_per_s)
+    limiter = RateLimiter(settings.key_rate_limit_per_s, lambda: deps.replicas.count)
     brands = BrandResolver(deps.brands, directory_cache.cached_account, directory_cache.refresh)
     usage = CredentialUsage(deps.system_database, limiter.take_used)
     access = AccessControl(directory_cache, limiter, deps.secrets, bodies=bodies)
@@ -280,6 +280,7 @@ def create_maintenance_loops(
     return [
         deps.kafka.run,
         deps.lease.maintain,
+        deps.replicas.run,
         publisher.run,
         publisher.check,
         *create_loops(deps.outbox.loop_actions(settings.outbox_sweep_after_s), deps.kafka_health),

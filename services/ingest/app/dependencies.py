@@ -22,6 +22,7 @@ from kernel.kafka import Kafka
 from kernel.lease import Lease
 from kernel.outbox import Outbox
 from kernel.prices import PriceBook, read_prices
+from kernel.replicas import Replicas
 from kernel.rpc import RpcClient
 from kernel.rpc_tls import RpcTls
 from kernel.service import close_in_order
@@ -65,6 +66,7 @@ class Dependencies:
     clients: ServiceClients
     downloads: Downloads | None
     lease: Lease
+    replicas: Replicas
     brands: Brands
     prices: PriceBook
     request_log: RequestLog
@@ -82,6 +84,7 @@ class Dependencies:
             self.outbox.drain,
             self.request_log.close,
             self.lease.release,
+            self.replicas.leave,
             self.kafka.close,
             self.clients.close,
             *([self.downloads.close] if self.downloads is not None else []),
@@ -118,6 +121,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
         clients=create_clients(settings),
         downloads=create_downloads(settings) if settings.attachment_fetch else None,
         lease=Lease(system, "ingest", "owner", lease_s=settings.lease_s),
+        replicas=Replicas(system, "ingest"),
         brands=brands,
         prices=read_prices(settings.prices_file),
         request_log=RequestLog(system),

@@ -1,9 +1,11 @@
 """The rate limit of an API key (GCRA), with the figures for the response headers."""
 
+from collections.abc import Callable
 from math import ceil
 from typing import NamedTuple
 
 BURST_S = 1.0
+ROUNDING = 1e-9
 
 
 class RateLimitStatus(NamedTuple):
@@ -16,16 +18,19 @@ class RateLimitStatus(NamedTuple):
 
 
 class RateLimiter:
-    """Per key and replica: `per_s` requests a second, with a burst of the same size (GCRA, ITU-T
-    I.371).
+    """Per key: `per_s` requests a second, with a burst of the same size (GCRA, ITU-T I.371).
+
+    replicas: the number of processes that serve requests; each admits its part of the limit, and
+    takes it that the others are as busy. A client that stays with one of them gets that part only.
+    If there are more of them than requests in a second, each admits one at once.
 
     A key whose theoretical arrival time has passed has no state; such keys are removed once a
     second.
     """
 
-    def __init__(self, per_s: int) -> None:
+    def __init__(self, per_s: int, replicas: Callable[[], int] = lambda: 1) -> None:
         self._per_s = per_s
-        self._interval_s = 1 / per_s
+        self._replicas = replicas
         self._arrivals: dict[str, float] = {}  # theoretical arrival time by key
         self._sweep_at_s = 0.0
         self._used: set[str] = set()
@@ -43,14 +48,15 @@ class RateLimiter:
         """now_s: monotonic time."""
         if now_s >= self._sweep_at_s:
             self._sweep(now_s)
+        replicas = self._replicas()
+        interval_s = replicas / self._per_s
+        burst_s = max(BURST_S, interval_s)
         arrival = max(self._arrivals.get(key_id, 0.0), now_s)
         ahead_s = arrival - now_s
-        if ahead_s > BURST_S - self._interval_s + 1e-9:
-            return RateLimitStatus(
-                self._per_s, 0, 1, max(1, ceil(ahead_s - BURST_S + self._interval_s))
-            )
-        self._arrivals[key_id] = arrival + self._interval_s
-        remaining = int((BURST_S - ahead_s) * self._per_s) - 1
+        if ahead_s > burst_s - interval_s + ROUNDING:
+            return RateLimitStatus(self._per_s, 0, 1, max(1, ceil(ahead_s - burst_s + interval_s)))
+        self._arrivals[key_id] = arrival + interval_s
+        remaining = int((burst_s - ahead_s) * self._per_s + ROUNDING) - replicas
         return RateLimitStatus(self._per_s, max(0, remaining), 1, 0)
 
     def _sweep(self, now_s: float) -> None:

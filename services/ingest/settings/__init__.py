@@ -132,7 +132,10 @@ class Settings(ListenerSettings):
         72, ge=24, description="Hours that an Idempotency-Key is retained; at least 24"
     )
     key_rate_limit_per_s: int = Field(
-        5_000, ge=1, description="Maximum number of requests per second of an API key, per replica"
+        5_000,
+        ge=1,
+        description="Maximum number of requests per second of an API key; the processes of ingest"
+        " divide it",
     )
     key_usage_interval_s: float = Field(
         60.0, gt=0, description="Interval in seconds between writes of when API keys were last used"

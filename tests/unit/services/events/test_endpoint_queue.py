@@ -24,6 +24,7 @@ class FakeEndpoint:
         self.raises = raises
         self.attempted: list[str] = []
         self.released: list[str] = []
+        self.concurrency = 3
         self.running = self.running_max = 0
 
     async def attempt(self, attempt: WebhookAttempt) -> bool:
@@ -40,7 +41,9 @@ class FakeEndpoint:
         self.released += [attempt.position for attempt in some]
 
     def queue(self, *, lease_s: float = 60.0) -> EndpointQueue:
-        return EndpointQueue(self.attempt, self.release, concurrency=3, lease_s=lease_s)
+        return EndpointQueue(
+            self.attempt, self.release, concurrency=lambda: self.concurrency, lease_s=lease_s
+        )
 
 
 async def run_queue(queue: EndpointQueue, count: int) -> None:
@@ -56,6 +59,31 @@ def test_all_attempts_are_made_with_limited_concurrency() -> None:
 
     assert sorted(endpoint.attempted, key=int) == [str(n) for n in range(20)]
     assert endpoint.running_max == 3
+
+
+async def test_concurrency_that_becomes_less_and_more_is_kept() -> None:
+    endpoint = FakeEndpoint()
+    endpoint.concurrency = 8
+    queue = endpoint.queue()
+    queue.enqueue(create_attempts(100))
+    await asyncio.sleep(0)
+    assert endpoint.running == 8
+
+    endpoint.concurrency = 2
+    while len(endpoint.attempted) < 20:
+        await asyncio.sleep(0)
+    assert 0 < endpoint.running <= 2
+    endpoint.running_max = 0
+    while len(endpoint.attempted) < 60:
+        await asyncio.sleep(0)
+    assert endpoint.running_max == 2
+
+    endpoint.concurrency = 5
+    queue.enqueue(create_attempts(10))
+    while not queue.is_idle:
+        await asyncio.sleep(0)
+    assert endpoint.running_max == 5
+    assert len(endpoint.attempted) == 110
 
 
 def test_queued_attempts_are_released_when_no_more_should_follow() -> None:
@@ -103,7 +131,7 @@ async def test_attempts_are_released_when_the_drain_times_out() -> None:
     async def attempt(_: WebhookAttempt) -> bool:
         return await never.wait()
 
-    queue = EndpointQueue(attempt, endpoint.release, concurrency=3, lease_s=60.0)
+    queue = EndpointQueue(attempt, endpoint.release, concurrency=lambda: 3, lease_s=60.0)
     queue.enqueue(create_attempts(5))
     await asyncio.sleep(0)
     with pytest.raises(TimeoutError):

@@ -1,3 +1,5 @@
+import pytest
+
 from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, PRIORITY_EXPRESS
 from services.ingest.domain.priority import BulkClassifier
 from services.ingest.domain.rate_limiter import RateLimiter
@@ -43,6 +45,35 @@ def test_a_tenants_messages_become_bulk_after_a_thousand_in_ten_seconds_and_reco
     assert classifier.classify("other", "transactional", messages=1, now_s=9) == PRIORITY_EXPRESS
     assert classify(1, 40, "broadcast") == PRIORITY_BULK
     assert classify(1, 60) == PRIORITY_EXPRESS
+
+
+@pytest.mark.parametrize(("per_s", "replicas"), [(40, 2), (40, 3), (7, 3), (5, 5), (3, 8)])
+def test_the_replicas_together_admit_the_limit(per_s: int, replicas: int) -> None:
+    limiters = [RateLimiter(per_s, lambda: replicas) for _ in range(replicas)]
+
+    def admitted(seconds: range) -> int:
+        times = [second + tenth / 10 for second in seconds for tenth in range(10)]
+        return sum(
+            one.spend("key", at).retry_after_s == 0
+            for at in times
+            for one in limiters
+            for _ in range(per_s)
+        )
+
+    admitted(range(3))  # the burst
+    assert 30 * per_s - replicas <= admitted(range(3, 33)) <= 30 * per_s + replicas
+
+
+def test_a_replica_more_changes_the_limit_of_a_key_in_use() -> None:
+    replicas = 1
+    limiter = RateLimiter(10, lambda: replicas)
+    assert limiter.spend("key", 50.0).remaining == 9
+    replicas = 2
+
+    assert [limiter.spend("key", 50.0).remaining for _ in range(4)] == [7, 5, 3, 1]
+    assert limiter.spend("key", 50.0).retry_after_s == 1
+    replicas = 1
+    assert limiter.spend("key", 50.1).retry_after_s == 0
 
 
 def test_an_idle_key_takes_no_memory() -> None:

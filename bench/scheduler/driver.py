@@ -50,6 +50,8 @@ UPDATE router.messages SET state = 'delivered', closed_at = now(), assignment = 
 WHERE message_id = ANY(%s::uuid[])
 """
 
+SECRETS = SecretKeyring([new_secret_key()])  # of all schedulers, which share a database
+
 
 @dataclass(frozen=True, slots=True)
 class Tick:
@@ -88,7 +90,7 @@ class Driver:
             config=CONFIG,
             on_unresolved=lambda: None,
             health=DependencyHealth(),
-            address_key=AddressKey(self.database, SecretKeyring([new_secret_key()])),
+            address_key=AddressKey(self.database, SECRETS),
         )
 
     def _new_cell(self) -> Cell:

@@ -167,7 +167,7 @@ class Kafka:
 
     def _new_broker(self) -> KafkaBroker:
         return KafkaBroker(
-            self._brokers.bootstrap_servers,
+            self._brokers.bootstrap_servers.split(","),  # FastStream takes a text for one server
             security=self._brokers.security,
             client_id=self._client,
             consumer_only=True,

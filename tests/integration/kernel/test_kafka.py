@@ -61,6 +61,17 @@ async def test_records_sent_before_the_first_join_are_consumed(bench: Bench) -> 
     assert await bench.closed() == sorted(event.message_id for event in events)
 
 
+async def test_several_servers_may_be_named_of_which_one_is_away(bench: Bench) -> None:
+    await bench.topics()
+    event = screened()
+    await bench.produce(event)
+    servers = f"127.0.0.1:1,{bench.bootstrap_servers}"
+    kafka = Kafka(client_config(servers), DependencyHealth(), prefix=bench.prefix)
+    async with bench.consumer(kafka):
+        await bench.all_processed()
+    assert await bench.closed() == [event.message_id]
+
+
 async def test_records_that_are_consumed_again_change_and_publish_nothing(bench: Bench) -> None:
     await bench.topics()
     events = [screened() for _ in range(20)]

@@ -37,6 +37,15 @@ SESSION = {
     "lock_timeout": "2s",
     "timezone": "UTC",
 }
+# A server or a client whose machine is gone never answers. Without these, its peer waits for hours:
+# ours for a reply to its commit, and PostgreSQL with a session that nobody uses any more.
+KEEPALIVE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
+UNACKNOWLEDGED_S = 10.0
+SESSION_KEEPALIVE = {
+    "tcp_keepalives_idle": "30s",
+    "tcp_keepalives_interval": "5s",
+    "tcp_keepalives_count": "3",
+}
 # For services whose statements all have an index. PostgreSQL may plan a prepared statement once
 # while the tables are empty, choose a sequential scan, and keep that plan for ten million rows.
 PLANS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
@@ -200,11 +209,17 @@ class Database:
         """
         self._statement_s = statement_s
         timeout = {"statement_timeout": f"{int(statement_s * 1000)}ms"}
-        parameters = {**SESSION, **timeout, **session}
+        parameters = {**SESSION, **SESSION_KEEPALIVE, **timeout, **session}
         options = " ".join(f"-c {setting}={value}" for setting, value in parameters.items())
         self._pool = AsyncConnectionPool(
             psycopg_url(url),
-            kwargs={"options": options, "application_name": name, "connect_timeout": 5},
+            kwargs={
+                "options": options,
+                "application_name": name,
+                "connect_timeout": 5,
+                **KEEPALIVE,
+                "tcp_user_timeout": int(UNACKNOWLEDGED_S * 1000),
+            },
             min_size=1,
             max_size=connections_max,
             open=False,

@@ -51,6 +51,7 @@ UUIDv7 keys.
 
 import hashlib
 import hmac
+import re
 import time
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -76,6 +77,8 @@ TENANT_DEFAULT = "SELECT, INSERT, UPDATE, DELETE"
 LOCK_TIMEOUT = "15s"  # every query queues behind a waiting ALTER TABLE, so fail early
 ROLE_TRIES = 20  # roles are cluster-wide: another database may be migrated at the same moment
 ROLE_RACES = ("XX000", "23505", "42710", "40001")
+HOSTS = re.compile(r"^(postgres(?:ql)?://(?:[^/@?]*@)?)([^/@?]*,[^/@?]*)")
+HOST = re.compile(r"\[?([^\[\]]*?)\]?(?::(\d*))?")
 INITIAL_PARTITIONS = range(-1, 3)  # days around the migration; loops create the others
 
 FUNCTIONS = """
@@ -315,9 +318,7 @@ def role_urls(url: str, services: Sequence[str], *, secret: str = "") -> dict[st
 
 def role_url(url: str, role: str, *, secret: str = "") -> str:
     """The owner's URL with another role and its password."""
-    for_role = sa.make_url(libpq_url(url)).set(
-        username=role, password=role_password(url, role, secret=secret)
-    )
+    for_role = parsed_url(url).set(username=role, password=role_password(url, role, secret=secret))
     base, mark, query = for_role.render_as_string(hide_password=False).partition("?")
     return base + mark + query.replace("+", "%20")  # libpq does not read a plus as a space
 
@@ -327,7 +328,7 @@ def role_password(url: str, role: str, *, secret: str = "") -> str:
 
     Raises ConfigError if there is neither.
     """
-    secret = secret or sa.make_url(libpq_url(url)).password or ""
+    secret = secret or parsed_url(url).password or ""
     if not secret:
         raise ConfigError(
             "DATABASE_URL has no password to derive the services' passwords from. "
@@ -347,7 +348,22 @@ def libpq_url(url: str) -> str:
 
 
 def sqlalchemy_url(url: str) -> sa.URL:
-    return sa.make_url(libpq_url(url)).set(drivername="postgresql+psycopg")
+    return parsed_url(url).set(drivername="postgresql+psycopg")
+
+
+def parsed_url(url: str) -> sa.URL:
+    """libpq's URL with several hosts, `//user@one:5432,two:5432/obm`, has them as parameters here,
+    which both understand."""
+    single = HOSTS.sub(r"\1", libpq_url(url))
+    if not (found := HOSTS.match(libpq_url(url))):
+        return sa.make_url(single)
+    hosts = [HOST.fullmatch(one) for one in found[2].split(",")]
+    return sa.make_url(single).update_query_dict(
+        {
+            "host": ",".join(one[1] for one in hosts if one),
+            "port": ",".join(one[2] or "5432" for one in hosts if one),
+        }
+    )
 
 
 def execute(connection: sa.Connection, statements: str) -> None:

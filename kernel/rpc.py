@@ -37,7 +37,15 @@ TOKEN_HEADER = "x-obm-token"  # noqa: S105 - the name of the header
 FIELD_HEADER = "x-obm-field"
 # Compressed messages are rejected before they are read: 48 KB could expand to 50 MB.
 IDENTITY_ONLY = ("grpc.compression_enabled_algorithms_bitset", 1)
+# A server whose machine is gone closes no connection; its client pings it, and then connects
+# to another replica. The server must allow that many pings.
+KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS = 10_000, 5_000
 OPTIONS = [
+    ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+    ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+    ("grpc.keepalive_permit_without_calls", 1),  # most calls take milliseconds
+    ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
+    ("grpc.http2.max_pings_without_data", 0),
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     ("grpc.so_reuseport", 0),

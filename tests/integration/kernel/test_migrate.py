@@ -234,3 +234,26 @@ def test_passwords_are_derived_and_differ() -> None:
     assert sa.make_url(role_url(url, "parcels_tenant")).password == one
     with pytest.raises(ConfigError, match="DATABASE_ROLE_SECRET"):
         role_password("postgresql://owner@127.0.0.1/obm", "parcels_tenant")
+
+
+@pytest.mark.parametrize(
+    ("hosts", "expected"),
+    [
+        ("db.example.net:5433", {"host": "db.example.net", "port": "5433"}),
+        ("one:5432,two:5433", {"host": "one,two", "port": "5432,5433"}),
+        ("one,[::1]:5433", {"host": "one,::1", "port": "5432,5433"}),
+    ],
+)
+def test_a_url_may_name_several_servers(hosts: str, expected: dict[str, str]) -> None:
+    url = f"postgresql://owner:s%40cret@{hosts}/obm?target_session_attrs=read-write"
+
+    of_role = psycopg.conninfo.conninfo_to_dict(role_url(url, "parcels_tenant"))
+
+    assert of_role == {
+        "user": "parcels_tenant",
+        "password": role_password(url, "parcels_tenant"),
+        "dbname": "obm",
+        "target_session_attrs": "read-write",
+        **expected,
+    }
+    assert role_password(url, "x") == role_password("postgresql://owner:s%40cret@one/obm", "x")

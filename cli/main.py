@@ -19,6 +19,7 @@ COMMANDS = {
     "migrate": "Update the schemas and roles of DATABASE_URL, the URL of their owner.",
     "database-urls": "Print the database URLs of the services' roles, with passwords.",
     "acls": "Print what each service may do with the topics, as commands of kafka-acls.sh.",
+    "partitions": "Show how many partitions the topics have, or give them more.",
     "generate-key": "Generate a key for OBM_SECRET_KEYS.",
     "re-encrypt": "Encrypt stored secrets with the first key of OBM_SECRET_KEYS.",
     "account": "Accounts: billing customers.",

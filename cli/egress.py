@@ -249,7 +249,8 @@ def show(source: EgressId) -> None:
     lines += [
         (
             "listed",
-            f"{each['zone']}, at {utc_time(each['found_at'])} UTC. Find the cause, then delist.",
+            f"{each['address']} in {each['blocklist']} since {utc_time(each['found_at'])} UTC:"
+            f" {each['meaning']}. {each['text'] or ''}".rstrip(),
         )
         for each in one["dnsbl"]
     ]

@@ -33,6 +33,7 @@ COMMANDS = {
     "pool": "Pools: sets of egress sources.",
     "egress": "Egress sources: source addresses with their EHLO names.",
     "egress-host": "Let mail leave from the addresses of this machine, for delivery elsewhere.",
+    "blocklists": "Block lists: which are known, and who may query them.",
     "warmup": "Warmups: the growth of what new egress sources may send.",
     "overrides": "Overrides: limits and suspensions that end by themselves.",
     "queues": "Scheduled queues: what waits, why, and how to cancel it.",

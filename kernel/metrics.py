@@ -76,6 +76,24 @@ children_ended = Counter(
 scheduler_ticks = Counter(
     "obm_scheduler_ticks", "Ticks of the scheduler that were committed.", registry=registry
 )
+blocklist_usable = Gauge(
+    "obm_blocklist_usable",
+    "1 while the self-test of a block list succeeds, 0 while it is out of use.",
+    ["blocklist"],
+    registry=registry,
+)
+blocklist_queries = Counter(
+    "obm_blocklist_queries",
+    "Queries to a block list, by result: listed, unlisted, unanswered, refused, undocumented.",
+    ["blocklist", "result"],
+    registry=registry,
+)
+egress_listed = Gauge(
+    "obm_egress_sources_listed",
+    "Egress sources that a block list has, as the scheduler has found them.",
+    ["blocklist"],
+    registry=registry,
+)
 assigned = Counter("obm_messages_assigned", "Assignments.", registry=registry)
 closed = Counter(
     "obm_messages_closed",

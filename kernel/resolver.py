@@ -4,9 +4,10 @@ A cache may have an answer for hours; the authoritative servers have the records
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import TypeVar, cast
 
 import dns.asyncquery
 import dns.asyncresolver
@@ -27,6 +28,7 @@ SERVERS_MAX = 3  # that are queried for one record
 ALIASES_MAX = 8
 QUERY_TIMEOUT_S = 4.0
 DNS_PORT = 53
+T = TypeVar("T")
 ANSWERED = (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
 
 
@@ -36,10 +38,12 @@ class LookupFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LookupResult:
-    """The values of a name and type; empty if there are none. alias: the target of its CNAME."""
+    """The values of a name and type; empty if there are none. alias: the target of its CNAME.
+    ttl_s: of the values; 0: unknown."""
 
     values: tuple[str, ...] = ()
     alias: str = ""
+    ttl_s: float = 0.0
 
 
 class AuthoritativeResolver:
@@ -144,6 +148,34 @@ def _as_query_message(message: dns.message.Message) -> dns.message.QueryMessage:
     if not isinstance(message, dns.message.QueryMessage):
         raise OSError("the answer is no answer to a query")
     return message
+
+
+async def look_up(
+    resolver: dns.asyncresolver.Resolver, name: str, kind: str
+) -> LookupResult | None:
+    """The values by a recursive resolver; None if the lookup failed."""
+    try:
+        found = await resolver.resolve(name, kind, raise_on_no_answer=False)
+    except dns.resolver.NXDOMAIN:
+        return LookupResult()
+    except (dns.exception.DNSException, OSError, UnicodeError, ValueError):
+        return None
+    if found.rrset is None:
+        return LookupResult()
+    return LookupResult(tuple(map(text_of, found.rrset)), ttl_s=float(found.rrset.ttl))
+
+
+async def run_queries(
+    resolver: dns.asyncresolver.Resolver,
+    queries: Generator[tuple[str, str], LookupResult | None, T],
+) -> T:
+    """What a generator returns that yields names and record types, and is sent what they have."""
+    try:
+        query = next(queries)
+        while True:
+            query = queries.send(await look_up(resolver, *query))
+    except StopIteration as end:
+        return cast(T, end.value)
 
 
 def text_of(record: dns.rdata.Rdata) -> str:

@@ -5,7 +5,14 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -141,6 +148,46 @@ class Settings(ProcessSettings, KafkaSettings, RpcTlsSettings):
         if not keys:
             raise ValueError("must not be empty. Generate a key with `obm generate-key`.")
         return keys
+
+
+class BlocklistSettings(ProcessSettings):
+    """Settings of a service that queries block lists."""
+
+    blocklists: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        validation_alias="OBM_BLOCKLISTS",
+        description="Names of the block lists to query, comma-separated; empty: those that the file"
+        " enables",
+    )
+    blocklists_file: str = Field(
+        "",
+        validation_alias="OBM_BLOCKLISTS_FILE",
+        description="TOML file of block lists that changes the engine's; empty: none",
+    )
+    blocklist_keys: Annotated[dict[str, SecretStr], NoDecode] = Field(
+        default_factory=dict,
+        validation_alias="OBM_BLOCKLIST_KEYS",
+        description="Keys of block lists, comma-separated: name=key",
+    )
+
+    @field_validator("blocklists", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
+        return split_commas(value) if isinstance(value, str) else value
+
+    @field_validator("blocklist_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [one.partition("=") for one in split_commas(value)]
+        if not all(name and key for name, _, key in pairs):
+            raise ValueError("give each as name=key.")
+        return {name.strip(): key.strip() for name, _, key in pairs}
+
+
+def split_commas(value: str) -> list[str]:
+    return [part.strip() for part in value.split(",") if part.strip()]
 
 
 class CertificateSettings(ProcessSettings):

@@ -5,14 +5,16 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from kernel.settings import BlocklistSettings
 from kernel.settings import Settings as Shared
+from services.router.domain.listings import SUSPENDING_WEIGHT
 from services.router.domain.retry import SCHEDULE_S
 
 Floats = Annotated[tuple[float, ...], NoDecode]
 Names = Annotated[tuple[str, ...], NoDecode]
 
 
-class Settings(Shared):
+class Settings(Shared, BlocklistSettings):
     """router: from which address, to which hosts, and when a message may leave."""
 
     model_config = SettingsConfigDict(
@@ -75,14 +77,17 @@ class Settings(Shared):
         description="Domain whose SPF record must list the egress sources: the one that customers"
         " include; empty: no check",
     )
-    dnsbl_zones: Names = Field(
-        (),
-        description="DNSBL zones in which egress sources are looked up, comma-separated; see the"
-        " terms of each for who may query it",
+    dnsbl_interval_s: float = Field(
+        900.0, gt=0, le=21_600, description="Interval between lookups of a source in block lists"
     )
-    dnsbl_suspends: bool = Field(
-        True,
-        description="Send nothing from a source while a DNSBL lists it; otherwise only show it",
+    dnsbl_test_interval_s: float = Field(
+        3600.0, gt=0, description="Interval between self-tests of a block list"
+    )
+    dnsbl_weight_min: float = Field(
+        SUSPENDING_WEIGHT,
+        gt=0,
+        description="Weight of a listing with which a source sends nothing; lighter ones are only"
+        " shown",
     )
     nameservers: Names = Field(
         (), description="Name servers, ip or ip:port, comma-separated; empty: those of the host"
@@ -176,7 +181,7 @@ class Settings(Shared):
             raise ValueError("invalid retry schedule. Give at least one delay, each above 0 s.")
         return value
 
-    @field_validator("nameservers", "dnsbl_zones", mode="before")
+    @field_validator("nameservers", mode="before")
     @classmethod
     def _names(cls, value: object) -> object:
         return [part for part in value.split(",") if part] if isinstance(value, str) else value

@@ -17,7 +17,7 @@ PAGES = (
     "send-your-first-email", "test-with-the-sandbox", "shield", "verify-a-domain", "handle-bounces",
     "run-it-for-real", "read-the-topics", "api", "webhooks", "search-the-log",
     "set-up-a-customer", "figures", "plans-and-usage", "export-events", "request-log",
-    "send-by-smtp", "erase-a-recipient", "egress-hosts",
+    "send-by-smtp", "erase-a-recipient", "egress-hosts", "blocklists",
 )  # fmt: skip
 SENDING_DOMAIN = "hello.obm-sandbox.net"  # the one of `make run`
 

@@ -24,8 +24,8 @@ BOUNDED = {
     "mail.address._NAMED.fullmatch": 254,
     "services.ingest.domain.pointers._AT.match": 401,  # fault_of truncates the message of msgspec
 }
-# Compiled at each call, with an address inside.
-MADE_OF_TEXT = {"kernel.redaction", "mail.bounce_text"}
+# Compiled at each call, with an address or a key inside.
+MADE_OF_TEXT = {"kernel.redaction", "mail.bounce_text", "mail.dnsbl"}
 BEGINNINGS = ("", "a@", "<", '"', "=?a?q?", "https://", "<a href='", "5.1.1 ", "X-A: ", "a; b=")
 PIECES = (
     "a", "1.", "a.", "a-", " ", "\t", '"', "\\", "<", ">", "@", "a@", "=", "=3D", "%00", ";",

@@ -69,7 +69,7 @@ def ip_events(mine: dict[str, Any]) -> list[Message]:
     ]  # fmt: skip
     listings = [
         ListingChanged(
-            zone="zen.example", version=version, listed=listed, confirmed=confirmed, suspends=True,
+            blocklist="zen", version=version, listed=listed, confirmed=confirmed, suspends=True,
             **(mine if listed else {**mine, "tenant_id": ""}),
         )
         for version, listed, confirmed in ((4, True, False), (5, True, True), (6, False, False))
@@ -117,7 +117,7 @@ def check_bodies(bodies: dict[str, Any], mine: dict[str, Any]) -> None:
         "status": "ramping", "ramp": "sparkpost", "stage": 2, "allowance_today": 200,
         "reason": None,
     }  # fmt: skip
-    assert bodies["ip.listed"]["data"]["zone"] == "zen.example"
+    assert bodies["ip.listed"]["data"]["blocklist"] == "zen"
     assert bodies["ip.listed"]["data"]["suspends"]
 
 

@@ -127,24 +127,43 @@ class IpListingInfo(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    ZONE_FIELD_NUMBER: _builtins.int
+    BLOCKLIST_FIELD_NUMBER: _builtins.int
     SUSPENDS_FIELD_NUMBER: _builtins.int
     FOUND_AT_FIELD_NUMBER: _builtins.int
-    zone: _builtins.str
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    CODES_FIELD_NUMBER: _builtins.int
+    MEANING_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    blocklist: _builtins.str
+    """its name"""
     suspends: _builtins.bool
     """the source sends nothing while it lasts"""
+    address: _builtins.str
+    """that is listed"""
+    meaning: _builtins.str
+    """of the codes"""
+    text: _builtins.str
+    """why, in the words of the list"""
     @_builtins.property
     def found_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """the addresses of the answer"""
+
     def __init__(
         self,
         *,
-        zone: _builtins.str = ...,
+        blocklist: _builtins.str = ...,
         suspends: _builtins.bool = ...,
         found_at: _timestamp_pb2.Timestamp | None = ...,
+        address: _builtins.str = ...,
+        codes: _abc.Iterable[_builtins.str] | None = ...,
+        meaning: _builtins.str = ...,
+        text: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["found_at", b"found_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["found_at", b"found_at", "suspends", b"suspends", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "blocklist", b"blocklist", "codes", b"codes", "found_at", b"found_at", "meaning", b"meaning", "suspends", b"suspends", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

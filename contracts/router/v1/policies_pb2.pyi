@@ -296,7 +296,7 @@ class ListingChanged(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EGRESS_ID_FIELD_NUMBER: _builtins.int
-    ZONE_FIELD_NUMBER: _builtins.int
+    BLOCKLIST_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     LISTED_FIELD_NUMBER: _builtins.int
     SUSPENDS_FIELD_NUMBER: _builtins.int
@@ -306,29 +306,54 @@ class ListingChanged(_message.Message):
     TENANT_ID_FIELD_NUMBER: _builtins.int
     POOL_ID_FIELD_NUMBER: _builtins.int
     ADDRESSES_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    CODES_FIELD_NUMBER: _builtins.int
+    MEANING_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    FOUND_AT_FIELD_NUMBER: _builtins.int
+    PER_HOUR_FIELD_NUMBER: _builtins.int
     egress_id: _builtins.str
-    zone: _builtins.str
-    """of the DNSBL"""
+    blocklist: _builtins.str
+    """the name of the list, never its zone"""
     version: _builtins.int
     """microseconds of changed_at"""
     listed: _builtins.bool
     suspends: _builtins.bool
-    """the source sends nothing until it is listed no longer"""
+    """the source sends nothing while it is listed; or it did until now"""
     confirmed: _builtins.bool
     """it was listed before"""
     account_id: _builtins.str
     """see WarmupChanged"""
     tenant_id: _builtins.str
     pool_id: _builtins.str
+    address: _builtins.str
+    """that is listed"""
+    meaning: _builtins.str
+    """of the codes"""
+    weight: _builtins.float
+    """how much it matters"""
+    text: _builtins.str
+    """why, in the words of the list"""
+    per_hour: _builtins.int
+    """the rate of the source before"""
     @_builtins.property
     def changed_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """the addresses of the answer"""
+
+    @_builtins.property
+    def found_at(self) -> _timestamp_pb2.Timestamp:
+        """when it was listed first"""
+
     def __init__(
         self,
         *,
         egress_id: _builtins.str = ...,
-        zone: _builtins.str = ...,
+        blocklist: _builtins.str = ...,
         version: _builtins.int = ...,
         listed: _builtins.bool = ...,
         suspends: _builtins.bool = ...,
@@ -338,10 +363,17 @@ class ListingChanged(_message.Message):
         tenant_id: _builtins.str = ...,
         pool_id: _builtins.str = ...,
         addresses: _abc.Iterable[_builtins.str] | None = ...,
+        address: _builtins.str = ...,
+        codes: _abc.Iterable[_builtins.str] | None = ...,
+        meaning: _builtins.str = ...,
+        weight: _builtins.float = ...,
+        text: _builtins.str = ...,
+        found_at: _timestamp_pb2.Timestamp | None = ...,
+        per_hour: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at", "found_at", b"found_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "addresses", b"addresses", "changed_at", b"changed_at", "confirmed", b"confirmed", "egress_id", b"egress_id", "listed", b"listed", "pool_id", b"pool_id", "suspends", b"suspends", "tenant_id", b"tenant_id", "version", b"version", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "address", b"address", "addresses", b"addresses", "blocklist", b"blocklist", "changed_at", b"changed_at", "codes", b"codes", "confirmed", b"confirmed", "egress_id", b"egress_id", "found_at", b"found_at", "listed", b"listed", "meaning", b"meaning", "per_hour", b"per_hour", "pool_id", b"pool_id", "suspends", b"suspends", "tenant_id", b"tenant_id", "text", b"text", "version", b"version", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -585,6 +617,7 @@ class PolicyCommand(_message.Message):
     RESUME_TENANT_ID_FIELD_NUMBER: _builtins.int
     SOURCE_CHECK_FIELD_NUMBER: _builtins.int
     SET_LIMITS_FIELD_NUMBER: _builtins.int
+    LISTING_CHECK_FIELD_NUMBER: _builtins.int
     resume_tenant_id: _builtins.str
     @_builtins.property
     def warmup(self) -> Global___WarmupCommand: ...
@@ -596,6 +629,8 @@ class PolicyCommand(_message.Message):
     def source_check(self) -> Global___SourceCheck: ...
     @_builtins.property
     def set_limits(self) -> Global___LimitsChanged: ...
+    @_builtins.property
+    def listing_check(self) -> Global___ListingCheck: ...
     def __init__(
         self,
         *,
@@ -605,12 +640,13 @@ class PolicyCommand(_message.Message):
         resume_tenant_id: _builtins.str = ...,
         source_check: Global___SourceCheck | None = ...,
         set_limits: Global___LimitsChanged | None = ...,
+        listing_check: Global___ListingCheck | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "remove_override", b"remove_override", "resume_tenant_id", b"resume_tenant_id", "set_limits", b"set_limits", "set_override", b"set_override", "source_check", b"source_check", "warmup", b"warmup"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "listing_check", b"listing_check", "remove_override", b"remove_override", "resume_tenant_id", b"resume_tenant_id", "set_limits", b"set_limits", "set_override", b"set_override", "source_check", b"source_check", "warmup", b"warmup"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "remove_override", b"remove_override", "resume_tenant_id", b"resume_tenant_id", "set_limits", b"set_limits", "set_override", b"set_override", "source_check", b"source_check", "warmup", b"warmup"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "listing_check", b"listing_check", "remove_override", b"remove_override", "resume_tenant_id", b"resume_tenant_id", "set_limits", b"set_limits", "set_override", b"set_override", "source_check", b"source_check", "warmup", b"warmup"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["warmup", "set_override", "remove_override", "resume_tenant_id", "source_check", "set_limits"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["warmup", "set_override", "remove_override", "resume_tenant_id", "source_check", "set_limits", "listing_check"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -627,7 +663,6 @@ class SourceCheck(_message.Message):
     ADDRESSES_FIELD_NUMBER: _builtins.int
     OUTCOMES_FIELD_NUMBER: _builtins.int
     IS_COMPLETE_FIELD_NUMBER: _builtins.int
-    LISTINGS_FIELD_NUMBER: _builtins.int
     egress_id: _builtins.str
     is_complete: _builtins.bool
     """every check has an answer"""
@@ -639,8 +674,6 @@ class SourceCheck(_message.Message):
 
     @_builtins.property
     def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckOutcome]: ...
-    @_builtins.property
-    def listings(self) -> _containers.RepeatedCompositeFieldContainer[Global___FoundListing]: ...
     def __init__(
         self,
         *,
@@ -649,33 +682,79 @@ class SourceCheck(_message.Message):
         addresses: _abc.Iterable[_builtins.str] | None = ...,
         outcomes: _abc.Iterable[Global___CheckOutcome] | None = ...,
         is_complete: _builtins.bool = ...,
-        listings: _abc.Iterable[Global___FoundListing] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "checked_at", b"checked_at", "egress_id", b"egress_id", "is_complete", b"is_complete", "listings", b"listings", "outcomes", b"outcomes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "checked_at", b"checked_at", "egress_id", b"egress_id", "is_complete", b"is_complete", "outcomes", b"outcomes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SourceCheck: _TypeAlias = SourceCheck  # noqa: Y015
 
 @_typing.final
-class FoundListing(_message.Message):
+class ListingCheck(_message.Message):
+    """What DNSBLs say about an egress source. Lists without an answer, or out of use, are absent."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
-    ZONE_FIELD_NUMBER: _builtins.int
-    LISTED_FIELD_NUMBER: _builtins.int
-    zone: _builtins.str
-    listed: _builtins.bool
+    EGRESS_ID_FIELD_NUMBER: _builtins.int
+    CHECKED_AT_FIELD_NUMBER: _builtins.int
+    LISTINGS_FIELD_NUMBER: _builtins.int
+    egress_id: _builtins.str
+    @_builtins.property
+    def checked_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def listings(self) -> _containers.RepeatedCompositeFieldContainer[Global___FoundListing]: ...
     def __init__(
         self,
         *,
-        zone: _builtins.str = ...,
+        egress_id: _builtins.str = ...,
+        checked_at: _timestamp_pb2.Timestamp | None = ...,
+        listings: _abc.Iterable[Global___FoundListing] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "egress_id", b"egress_id", "listings", b"listings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListingCheck: _TypeAlias = ListingCheck  # noqa: Y015
+
+@_typing.final
+class FoundListing(_message.Message):
+    """See ListingChanged."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BLOCKLIST_FIELD_NUMBER: _builtins.int
+    LISTED_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    CODES_FIELD_NUMBER: _builtins.int
+    MEANING_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    blocklist: _builtins.str
+    listed: _builtins.bool
+    address: _builtins.str
+    meaning: _builtins.str
+    weight: _builtins.float
+    text: _builtins.str
+    @_builtins.property
+    def codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        blocklist: _builtins.str = ...,
         listed: _builtins.bool = ...,
+        address: _builtins.str = ...,
+        codes: _abc.Iterable[_builtins.str] | None = ...,
+        meaning: _builtins.str = ...,
+        weight: _builtins.float = ...,
+        text: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["listed", b"listed", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "blocklist", b"blocklist", "codes", b"codes", "listed", b"listed", "meaning", b"meaning", "text", b"text", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -148,8 +148,18 @@ def warmup_data(event: WarmupChanged) -> EventData:
 
 
 def listing_data(event: ListingChanged) -> EventData:
-    """zone: of the DNSBL. suspends: the IP sends nothing meanwhile."""
-    return {**_source_data(event), "zone": event.zone, "suspends": event.listed and event.suspends}
+    """blocklist: its name. suspends: the IP sends nothing meanwhile. Of a listing: the address, the
+    codes of the answer, what they mean, and why in the words of the list."""
+    return {
+        **_source_data(event),
+        "blocklist": event.blocklist,
+        "suspends": event.listed and event.suspends,
+        "address": event.address or None,
+        "codes": list(event.codes),
+        "meaning": event.meaning or None,
+        "text": event.text or None,
+        "found_at": format_time_ms(milliseconds_of(event.found_at)),
+    }
 
 
 def limit_data(event: LimitReached) -> EventData:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from contracts.router.v1 import policy_service_pb2 as pb
 from contracts.router.v1.directory_pb2 import EgressSource
 from kernel.database import Transaction
-from services.router.domain import policy_events
+from services.router.domain import listing_events, policy_events
 from services.router.domain.adaptation import AdaptivePolicies
 from services.router.domain.events import timestamp
 from services.router.domain.feedback_rules import Action
@@ -54,7 +54,7 @@ class SourceView:
             state=state,
             warmup=warmup_of(adaptive.warmups, egress_id) if warmup else None,
             problems=map(policy_events.check_outcome, adaptive.checks.problems(egress_id)),
-            listings=map(policy_events.listing_changed, listings),
+            listings=map(listing_events.listing_changed, listings),
             in_flight=facts.in_flight,
             sites=[
                 site

@@ -7,6 +7,8 @@ from pathlib import Path
 from contracts.ingest.v1.directory_pb2 import Tenant
 from kernel.errors import ConfigError
 from kernel.table import ReplicatedTable
+from mail.blocklists import parse_blocklists, select, shipped
+from mail.dnsbl import Blocklist
 from services.router.domain.adaptation import AdaptationRules
 from services.router.domain.feedback_rules import parse_complaint_sites, parse_feedback_rules
 from services.router.domain.policies import TenantDirectory
@@ -28,6 +30,16 @@ def read_shaping(settings: Settings) -> Shaping:
         return parse_shaping(shipped, default=default, operator_text=own, static_sites=sites)
     except (OSError, ValueError) as error:
         raise ConfigError(f"ROUTER_SHAPING_FILE: {error}") from error
+
+
+def read_blocklists(settings: Settings) -> list[Blocklist]:
+    """Those to query. Raises ConfigError."""
+    keys = {name: key.get_secret_value() for name, key in settings.blocklist_keys.items()}
+    try:
+        entries = parse_blocklists(shipped(), read_file(settings.blocklists_file))
+        return select(entries, names=settings.blocklists, keys=keys)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"OBM_BLOCKLISTS, …_FILE and OBM_BLOCKLIST_KEYS: {error}") from error
 
 
 def read_static_routes(settings: Settings) -> StaticRoutes:
@@ -75,7 +87,7 @@ def read_adaptation_rules(settings: Settings) -> AdaptationRules:
         complaint_domain_sites=complaint_domain_sites,
         policy=ReputationPolicy(settings.reputation_policy),
         checks_required=settings.source_checks == "require",
-        listings_suspend=settings.dnsbl_suspends,
+        listing_weight_min=settings.dnsbl_weight_min,
         default_ramp=settings.warmup_ramp,
         static_sites=read_static_routes(settings).sites(),
     )

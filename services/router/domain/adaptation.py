@@ -14,15 +14,20 @@ from google.protobuf.message import Message
 
 from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_EGRESS_FAILED
 from contracts.router.v1 import policies_pb2 as pb
-from contracts.router.v1.policies_pb2 import PolicyCommand, PolicyEvent, SourceCheck
+from contracts.router.v1.policies_pb2 import (
+    ListingCheck,
+    PolicyCommand,
+    PolicyEvent,
+    SourceCheck,
+)
 from contracts.router.v1.results_pb2 import RESULT_KIND_ATTEMPT, Result
-from services.router.domain import policy_events
+from services.router.domain import listing_events, policy_events
 from services.router.domain.egress import EgressSource
 from services.router.domain.events import unix_s
 from services.router.domain.feedback import FeedbackController
 from services.router.domain.feedback_rules import FeedbackRule
 from services.router.domain.ledger import ScopeKind
-from services.router.domain.listings import Listings
+from services.router.domain.listings import SUSPENDING_WEIGHT, Listings
 from services.router.domain.message import SANDBOX
 from services.router.domain.operator_limits import LimitsChanged, OperatorLimits
 from services.router.domain.overrides import Override, OverrideEvent, OverrideSet
@@ -52,9 +57,9 @@ class AdaptationRules:
     """big_sites: with a warmup of their own. complaint_sites: those that report complaints.
     complaint_domain_sites: of these, those that know senders by a DKIM domain. policy: of tenants
     without one of their own. policy_of: that of a tenant; None: it has none. checks_required: a
-    source must pass its self-checks before it sends. listings_suspend: a source in a DNSBL sends
-    nothing. default_ramp: of warmups without another one. static_sites: those of static routes.
-    owner_of: whose a pool is."""
+    source must pass its self-checks before it sends. listing_weight_min: of a listing in a DNSBL
+    with which a source sends nothing. default_ramp: of warmups without another one. static_sites:
+    those of static routes. owner_of: whose a pool is."""
 
     ramps: Mapping[str, Ramp] = field(default_factory=dict)
     feedback: Sequence[FeedbackRule] = ()
@@ -64,7 +69,7 @@ class AdaptationRules:
     policy: ReputationPolicy = ReputationPolicy.STANDARD
     policy_of: Callable[[str], ReputationPolicy | None] = lambda _: None
     checks_required: bool = False
-    listings_suspend: bool = True
+    listing_weight_min: float = SUSPENDING_WEIGHT
     default_ramp: str = ""
     static_sites: Collection[str] = ()
     owner_of: Callable[[str], PoolOwner] = lambda _: PoolOwner()
@@ -115,7 +120,7 @@ class AdaptivePolicies:
         )
         self.limits = OperatorLimits()
         self.checks = SourceChecks(required=rules.checks_required)
-        self.listings = Listings(suspends=rules.listings_suspend)
+        self.listings = Listings(weight_min=rules.listing_weight_min)
         self._alone: frozenset[str] = frozenset()  # sources in warmup without a warm one beside
         self._pools: dict[str, list[str]] = {}
         self._sources: dict[str, EgressSource] = {}
@@ -153,7 +158,7 @@ class AdaptivePolicies:
                 changed = policy_events.standing_of(event.standing_changed)
                 self.reputation.apply(changed)
             case "listing_changed":
-                self.listings.apply(policy_events.listing_of(event.listing_changed))
+                self.listings.apply(listing_events.listing_of(event.listing_changed))
             case "source_checked":
                 self.checks.apply(policy_events.source_checked_of(event.source_checked))
 
@@ -256,6 +261,8 @@ class AdaptivePolicies:
                 rises = self._add_standings([resumed])
             case "source_check":
                 rises = self._add_check(command.source_check)
+            case "listing_check":
+                rises = self._add_listings(command.listing_check)
         return rises
 
     def _set_limits(self, change: LimitsChanged) -> bool:
@@ -271,12 +278,16 @@ class AdaptivePolicies:
         if changed := self.checks.record(policy_events.check_result_of(found)):
             self._events.append(policy_events.source_checked(changed))
         rises = self.checks.has_passed(found.egress_id) and not had_passed
-        rises = rises or (had_failed and not self.checks.host_problems(found.egress_id))
-        for one in found.listings:
-            at_s = unix_s(found.checked_at)
-            listing = self.listings.record(found.egress_id, one.zone, listed=one.listed, at_s=at_s)
+        return rises or (had_failed and not self.checks.host_problems(found.egress_id))
+
+    def _add_listings(self, found: ListingCheck) -> bool:
+        """True if a listing no longer suspends the source."""
+        rises, at_s = False, unix_s(found.checked_at)
+        for one in map(listing_events.found_of, found.listings):
+            per_hour = self.feedback.rate_of_source(found.egress_id) if one.listed else 0
+            listing = self.listings.record(found.egress_id, one, at_s=at_s, per_hour=per_hour)
             if listing:
-                self._add_source_event(policy_events.listing_changed(listing))
+                self._add_source_event(listing_events.listing_changed(listing))
                 rises = rises or not (listing.listed and listing.suspends)
         return rises
 

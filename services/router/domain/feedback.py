@@ -231,6 +231,12 @@ class FeedbackController:
         recent = max(rate.current, rate.previous)
         return max(recent, earlier.per_hour if earlier else 0)
 
+    def rate_of_source(self, egress_id: str) -> int:
+        """Attempts per hour of an egress source, at all sites."""
+        prefix = f"{egress_id}/"
+        rates = [one for scope, one in self._rates.items() if scope.id.startswith(prefix)]
+        return max(sum(one.current for one in rates), sum(one.previous for one in rates))
+
     def remove(self, override_id: str, *, removed_by: str, now_s: float) -> OverrideRemoved:
         """Raises KeyError for an override that is not in force."""
         found = {one.override_id: one for one in self.overrides(now_s)}

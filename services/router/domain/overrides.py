@@ -92,6 +92,11 @@ OverrideEvent = OverrideSet | OverrideRemoved
 def ends_s(action: Action, from_s: float, until_s: float) -> float:
     if action in (Action.ONE_CONNECTION, Action.SUSPEND_EGRESS, Action.PAUSE_TENANT):
         return until_s
+    return restored_s(from_s, until_s)
+
+
+def restored_s(from_s: float, until_s: float) -> float:
+    """When the earlier rate is restored after a suspension."""
     step_s = min(max((until_s - from_s) / 4, RESTORE_STEP_MIN_S), RESTORE_STEP_MAX_S)
     return until_s + len(RESTORE_SHARES) * step_s
 

@@ -16,7 +16,6 @@ from services.router.domain.events import timestamp, unix_s
 from services.router.domain.feedback_rules import Action
 from services.router.domain.ledger import Scope, ScopeKind
 from services.router.domain.limits import Limits
-from services.router.domain.listings import ListingChanged
 from services.router.domain.operator_limits import LimitsChanged
 from services.router.domain.overrides import (
     Override,
@@ -201,25 +200,6 @@ def limits_of(event: pb.LimitsChanged) -> LimitsChanged:
     return LimitsChanged(scope, limits, unix_s(event.changed_at), event.changed_by, event.weight)
 
 
-def listing_changed(event: ListingChanged) -> pb.ListingChanged:
-    return pb.ListingChanged(
-        egress_id=event.egress_id,
-        zone=event.zone,
-        version=version_of(event.at_s),
-        listed=event.listed,
-        suspends=event.suspends,
-        changed_at=timestamp(event.at_s),
-        confirmed=event.confirmed,
-    )
-
-
-def listing_of(event: pb.ListingChanged) -> ListingChanged:
-    return ListingChanged(
-        event.egress_id, event.zone, event.listed, event.suspends, unix_s(event.changed_at),
-        event.confirmed,
-    )  # fmt: skip
-
-
 def set_source(
     event: pb.WarmupChanged | pb.ListingChanged, source: EgressSource, owner: PoolOwner
 ) -> None:
@@ -279,7 +259,7 @@ STORED: Mapping[type[Message], tuple[str, Callable[[Any], str]]] = {
         "standing_changed",
         lambda one: f"{one.subject_kind}/{one.subject_id}",
     ),
-    pb.ListingChanged: ("listing_changed", lambda one: f"listing/{one.egress_id}/{one.zone}"),
+    pb.ListingChanged: ("listing_changed", lambda one: f"listing/{one.egress_id}/{one.blocklist}"),
     pb.SourceChecked: ("source_checked", lambda one: f"source_check/{one.egress_id}"),
 }
 

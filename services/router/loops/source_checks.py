@@ -6,7 +6,7 @@ What is found becomes a command to the scheduler, which alone changes states and
 import asyncio
 from collections.abc import Sequence
 
-from contracts.router.v1.policies_pb2 import FoundListing, PolicyCommand, SourceCheck
+from contracts.router.v1.policies_pb2 import PolicyCommand, SourceCheck
 from contracts.router.v1.results_pb2 import Results
 from kernel import clock
 from kernel.errors import Fenced
@@ -16,6 +16,7 @@ from services.router.domain.egress import EgressSource
 from services.router.domain.events import timestamp
 from services.router.domain.policy_events import check_outcome
 from services.router.domain.source_checks import addresses_of
+from services.router.loops.due_turns import DueTurns
 from services.router.store import directory, results
 
 CHECKED_MAX = 100  # sources in one run
@@ -33,12 +34,13 @@ class SourceCheckLoop:
         self._dns = source_dns
         self._interval_s = interval_s
         self._fence: int | None = None
-        self._due_s: dict[Checked, float] = {}
+        self._turns: DueTurns[Checked] = DueTurns()
 
     async def run_once(self) -> None:
         """Check the sources that are due, if this process is the scheduler."""
         if self._fence != self._lease.fence:
-            self._fence, self._due_s = self._lease.fence, {}
+            self._fence = self._lease.fence
+            self._turns.clear()
         if self._fence is None:
             return
         try:
@@ -52,17 +54,14 @@ class SourceCheckLoop:
 
     def _select_due(self, sources: Sequence[EgressSource]) -> list[EgressSource]:
         known = {key_of(one): one for one in sources if addresses_of(one)}
-        self._due_s = {key: self._due_s.get(key, 0.0) for key in known}
-        now_s = clock.monotonic_s()
-        due = sorted((due_s, key) for key, due_s in self._due_s.items() if due_s <= now_s)
-        return [known[key] for _, key in due[:CHECKED_MAX]]
+        return [known[key] for key in self._turns.select(known, CHECKED_MAX)]
 
     async def _check(self, due: Sequence[EgressSource]) -> list[SourceFindings]:
-        limit, zones = asyncio.Semaphore(CONCURRENT_MAX), await self._dns.usable_zones()
+        limit = asyncio.Semaphore(CONCURRENT_MAX)
 
         async def check(source: EgressSource) -> SourceFindings:
             async with limit:
-                return await self._dns.check(source, zones)
+                return await self._dns.check(source)
 
         return await asyncio.gather(*map(check, due))
 
@@ -75,7 +74,7 @@ class SourceCheckLoop:
         for source, found in pairs:
             is_good = found.is_complete and not any(one.problem for one in found.outcomes)
             wait_s = self._interval_s if is_good else min(self._interval_s, RETRY_S)
-            self._due_s[key_of(source)] = clock.monotonic_s() + wait_s
+            self._turns.put_off(key_of(source), wait_s)
 
 
 def key_of(source: EgressSource) -> Checked:
@@ -89,5 +88,4 @@ def check_of(source: EgressSource, found: SourceFindings, *, now_s: float) -> So
         addresses=addresses_of(source),
         outcomes=map(check_outcome, found.outcomes),
         is_complete=found.is_complete,
-        listings=[FoundListing(zone=zone, listed=on) for zone, on in found.listings.items()],
     )

@@ -12,6 +12,7 @@ from cli.api import Api, find_credentials
 from contracts.router.v1.policies_pb2 import (
     CheckOutcome,
     FoundListing,
+    ListingCheck,
     PolicyCommand,
     SourceCheck,
 )
@@ -186,16 +187,30 @@ def test_the_state_of_a_source_and_its_problems_are_shown(
         checked_at=timestamp(time.time()),
         addresses=["127.0.0.65"],
         outcomes=[missing],
-        listings=[FoundListing(zone="bl.example", listed=True)],
     )
     give(database, PolicyCommand(source_check=found))
+    give(database, PolicyCommand(listing_check=listing_of(egress)))
     for cell in ("suspended", "listed ptr_missing"):
         assert cell in line_of(shell.obm("egress", "list"), egress)
     shown = shell.obm("egress", "show", "127.0.0.65")
-    for text in (advice, "bl.example", "stage 1 of 2", "0 of 200 used today"):
+    for text in (
+        advice,
+        "127.0.0.65 in zen since",
+        "See https://zen.example/",
+        "stage 1 of 2",
+        "0 of 200 used today",
+    ):
         assert text in shown
     shell.obm("egress", "remove", egress)
     assert egress not in shell.obm("egress", "list")
+
+
+def listing_of(egress: str) -> ListingCheck:
+    found = FoundListing(
+        blocklist="zen", listed=True, address="127.0.0.65", codes=["127.0.0.4"], weight=8.0,
+        meaning="an infected machine", text="See https://zen.example/",
+    )  # fmt: skip
+    return ListingCheck(egress_id=egress, checked_at=timestamp(time.time()), listings=[found])
 
 
 def give(database: FreshDatabase, command: PolicyCommand) -> None:

@@ -22,7 +22,7 @@ OUTSIDE = {
 # Bytes in, replies or commands out; rules; SPF lookups; enumerations.
 STATEFUL = {
     "ReplyParser", "SmtpInput", "ServerSession", "Classifier", "_Evaluation", "Mode",
-    "TrackingMode", "_Reader",
+    "TrackingMode", "ListHealth", "Records", "_Reader",
 }  # fmt: skip
 NOT_PURE = {"os", "io", "sys", "random", "secrets", "socket", "ssl", "time", "threading",
             "subprocess", "pathlib", "logging", "asyncio", "email", "smtplib", "dkim"}  # fmt: skip

@@ -38,11 +38,16 @@ class ProblemOfIp(Struct):
 
 
 class ListingResponse(Struct):
-    """An entry in a DNSBL. suspends: the source sends nothing while it lasts."""
+    """An entry in a DNSBL. suspends: the source sends nothing while it lasts. codes: the addresses
+    of the answer, and what they mean. text: why, in the words of the list."""
 
-    zone: str
+    blocklist: str
     suspends: bool
     found_at: Time | None
+    address: str
+    codes: list[str]
+    meaning: str
+    text: str | None
 
 
 class SiteOfIp(Struct):

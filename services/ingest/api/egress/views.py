@@ -107,8 +107,16 @@ def problem_to_json(one: CheckOutcome) -> dict[str, object]:
 
 
 def listing_to_json(one: ListingChanged) -> dict[str, object]:
-    found_at = format_timestamp(one.changed_at)
-    return {"zone": one.zone, "suspends": one.suspends, "found_at": found_at}
+    found_at = format_timestamp(one.found_at)
+    return {
+        "blocklist": one.blocklist,
+        "suspends": one.suspends,
+        "found_at": found_at,
+        "address": one.address,
+        "codes": list(one.codes),
+        "meaning": one.meaning,
+        "text": one.text or None,
+    }
 
 
 def warmup_to_json(one: Warmup, *, counts: bool) -> dict[str, object]:

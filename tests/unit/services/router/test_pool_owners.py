@@ -54,12 +54,12 @@ def test_the_events_of_a_source_name_its_owner_and_addresses() -> None:
     whose = owners(tenant("shop", "acme")).owner_of
     policies = AdaptivePolicies(AdaptationRules({"test": RAMP}, owner_of=whose))
     policies.replace_sources([EgressSource("e1", "p", "192.0.2.7", "", "2001:db8::7")])
-    check = pb.SourceCheck(
+    check = pb.ListingCheck(
         egress_id="e1", checked_at=timestamp(NOW_S),
-        listings=[pb.FoundListing(zone="zen.example", listed=True)],
+        listings=[pb.FoundListing(blocklist="zen", listed=True)],
     )  # fmt: skip
     start = pb.WarmupCommand(egress_id="e1", action="start", ramp="test")
-    commands = [pb.PolicyCommand(warmup=start), pb.PolicyCommand(source_check=check)]
+    commands = [pb.PolicyCommand(warmup=start), pb.PolicyCommand(listing_check=check)]
     policies.observe([], commands, now_s=NOW_S)
     events = [
         one

@@ -1,15 +1,12 @@
 """Self-checks of egress sources, listings, and the states that follow."""
 
-from contracts.router.v1.policies_pb2 import FoundListing, PolicyCommand, PolicyEvent, SourceCheck
+from contracts.router.v1.policies_pb2 import PolicyCommand, PolicyEvent, SourceCheck
 from services.router.domain import policy_events
 from services.router.domain.adaptation import AdaptationRules, AdaptivePolicies
 from services.router.domain.egress import EgressSource
 from services.router.domain.events import timestamp
-from services.router.domain.ledger import Scope, ScopeKind
-from services.router.domain.listings import LISTED_S, ListingChanged, Listings
 from services.router.domain.policies import DEFAULT_POOL
 from services.router.domain.policy_events import check_outcome, to_stored
-from services.router.domain.reasons import WaitReason
 from services.router.domain.source_checks import (
     Check,
     CheckResult,
@@ -25,7 +22,6 @@ from tests.support.memory_cell import NOW_S, due_message, memory_cell
 
 IPV4, EHLO, HOUR_S = "192.0.2.10", "out1.example.com", 3600.0
 SOURCE = EgressSource("e1", DEFAULT_POOL, IPV4, EHLO)
-SCOPE = Scope(ScopeKind.WARMUP, "e1")
 MISSING = Outcome(Check.PTR, IPV4, "ptr_missing", "Publish it.")
 
 
@@ -33,16 +29,13 @@ def result(*outcomes: Outcome, at_s: float = 0.0, is_complete: bool = True) -> C
     return CheckResult("e1", at_s, (IPV4,), outcomes, is_complete)
 
 
-def command(
-    *outcomes: Outcome, at_s: float = NOW_S, is_complete: bool = True, **listings: bool
-) -> PolicyCommand:
+def command(*outcomes: Outcome, at_s: float = NOW_S, is_complete: bool = True) -> PolicyCommand:
     found = SourceCheck(
         egress_id="e1",
         checked_at=timestamp(at_s),
         addresses=[IPV4],
         outcomes=map(check_outcome, outcomes),
         is_complete=is_complete,
-        listings=[FoundListing(zone=zone, listed=listed) for zone, listed in listings.items()],
     )
     return PolicyCommand(source_check=found)
 
@@ -96,56 +89,23 @@ def test_problems_of_an_address_that_the_source_no_longer_has_are_forgotten() ->
     assert not moved.passed_s
 
 
-def test_a_listed_source_waits_until_it_is_delisted_or_the_listing_is_old() -> None:
-    listings = Listings()
-    listed = ListingChanged("e1", "zen.example", listed=True, suspends=True, at_s=0.0)
-    listings.apply(listed)
-    suspension = listings.suspension_of(SCOPE, HOUR_S)
-    assert suspension
-    assert suspension.reason is WaitReason.LISTED
-    assert listings.suspension_of(SCOPE, LISTED_S) is None
-    listings.apply(listed._replace(listed=False))
-    assert listings.suspension_of(SCOPE, HOUR_S) is None
-    listings.apply(listed._replace(suspends=False))
-    assert listings.suspension_of(SCOPE, HOUR_S) is None
-    assert listings.in_force(HOUR_S)
-
-
-def test_a_listing_is_confirmed_before_it_would_end_and_not_every_hour() -> None:
-    listings = Listings()
-    found = [
-        listings.record("e1", "zen.example", listed=True, at_s=hour * HOUR_S) for hour in range(49)
-    ]
-    assert [(hour, one.confirmed) for hour, one in enumerate(found) if one] == [
-        (0, False), (12, True), (24, True), (36, True), (48, True),
-    ]  # fmt: skip
-    delisted = listings.record("e1", "zen.example", listed=False, at_s=49 * HOUR_S)
-    assert delisted
-    assert not delisted.confirmed
-    assert listings.record("e1", "zen.example", listed=False, at_s=50 * HOUR_S) is None
-
-
 def test_findings_are_events_that_survive_a_change_of_the_scheduler() -> None:
     first = AdaptivePolicies()
-    assert not first.observe([], [command(MISSING, zen=True)], now_s=NOW_S)
+    assert not first.observe([], [command(MISSING)], now_s=NOW_S)
     events = first.drain(NOW_S).events
-    assert [type(one).__name__ for one in events] == ["SourceChecked", "ListingChanged"]
+    assert [type(one).__name__ for one in events] == ["SourceChecked"]
 
     second = AdaptivePolicies()
     second.load(PolicyEvent.FromString(row) for _, row in map(to_stored, events))
 
     assert second.checks.states() == first.checks.states()
-    assert second.listings.in_force(NOW_S) == first.listings.in_force(NOW_S)
-    assert second.observe([], [command(zen=False, at_s=NOW_S + 1)], now_s=NOW_S + 1)
-    assert len(second.drain(NOW_S + 1).events) == 1
 
 
 def test_a_source_that_no_longer_exists_is_forgotten() -> None:
     adaptive = AdaptivePolicies()
-    adaptive.observe([], [command(MISSING, zen=True)], now_s=NOW_S)
+    adaptive.observe([], [command(MISSING)], now_s=NOW_S)
     adaptive.replace_sources([])
     assert not adaptive.checks.states()
-    assert not adaptive.listings.in_force(NOW_S)
 
 
 def test_a_new_source_sends_nothing_before_it_has_passed_if_checks_are_required() -> None:
@@ -189,5 +149,3 @@ def test_the_state_follows_from_what_limits_the_source() -> None:
 def test_events_are_read_as_they_were_written() -> None:
     checked = SourceChecked("e1", NOW_S, (MISSING,), NOW_S - 1)
     assert policy_events.source_checked_of(policy_events.source_checked(checked)) == checked
-    listing = ListingChanged("e1", "zen.example", True, False, NOW_S, confirmed=True)
-    assert policy_events.listing_of(policy_events.listing_changed(listing)) == listing

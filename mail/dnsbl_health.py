@@ -27,6 +27,10 @@ class ListHealth:
         """Those whose self-test is due."""
         return [one for name, one in self.blocklists.items() if self._due_s(name) <= now_s]
 
+    def older_than(self, age_s: float, now_s: float) -> list[Blocklist]:
+        """Those in use whose self-test is older."""
+        return [one for one in self.usable() if self._tested_s[one.name] < now_s - age_s]
+
     def record(self, name: str, failure: Failure | None, now_s: float) -> bool:
         """The result of a self-test, or an answer that shows that a list does not work. True if it
         is news."""

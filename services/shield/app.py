@@ -16,13 +16,19 @@ from kernel.errors import ConfigError
 from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
 from kernel.processor import DeadLetterGuard, StreamProcessor
+from kernel.resolver import system_resolver
 from kernel.retry import retry_while_unavailable
 from kernel.rpc import RpcServer
 from kernel.rpc_tls import RpcTls
 from kernel.service import Loop, Service, close_in_order, run_every
 from kernel.table import ReplicatedTable
+from mail.blocklists import parse_blocklists, select, shipped
+from mail.dnsbl import Blocklist, Kind
+from mail.dnsbl_health import ListHealth
+from mail.listed_name import suffixes
 from services.shield.api import ShieldServicer
 from services.shield.clients import ScreeningChild
+from services.shield.clients.link_lists import LinkLists
 from services.shield.domain import screening
 from services.shield.domain.model.file import ModelError, load_model
 from services.shield.domain.rulebook import Rulebook, RuleError, parse_rulebook
@@ -31,6 +37,7 @@ from services.shield.handlers import Handlers
 from services.shield.settings import Settings
 
 STARTING = "start"
+LIST_TEST_INTERVAL_S = 10.0  # between searches for block lists to test
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +51,11 @@ class Dependencies:
     content: ContentStore
     screening_child: ScreeningChild
     dry_run_child: ScreeningChild
+    link_lists: LinkLists | None
 
     async def close(self) -> None:
+        if self.link_lists:
+            await self.link_lists.close()
         await close_in_order(
             self.kafka.close, self.screening_child.child.close, self.dry_run_child.child.close
         )
@@ -86,6 +96,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
         open_store(settings.content_store_url),
         ScreeningChild(create_child(settings, "shield.stream", setup), limits, versions),
         ScreeningChild(create_child(settings, "shield.dry_runs", setup), limits, versions),
+        create_link_lists(settings),
     )
 
 
@@ -97,6 +108,7 @@ def register_consumers(deps: Dependencies) -> None:
         SecretKeyring(settings.secret_keys),
         deps.screening_child,
         settings.tenant_wait_max_s,
+        deps.link_lists,
     )
     accepted = StreamProcessor(
         MessageAccepted,
@@ -115,7 +127,7 @@ def register_consumers(deps: Dependencies) -> None:
 def create_rpc_server(deps: Dependencies) -> RpcServer:
     tls = RpcTls.from_settings(deps.settings)
     server = RpcServer(deps.settings.rpc_listen, deps.settings.rpc_token, tls)
-    servicer = ShieldServicer(deps.dry_run_child, deps.tenants)
+    servicer = ShieldServicer(deps.dry_run_child, deps.tenants, deps.link_lists)
     add_ShieldServiceServicer_to_server(servicer, server.grpc)
     return server
 
@@ -128,11 +140,38 @@ async def become_ready(deps: Dependencies) -> None:
 
 def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
     health = deps.health
+    list_tests = [deps.link_lists.test_due] if deps.link_lists else []
     return [
+        *(partial(run_every, LIST_TEST_INTERVAL_S, one, health) for one in list_tests),
         partial(retry_while_unavailable, deps.screening_child.child.start, health),
         partial(retry_while_unavailable, deps.dry_run_child.child.start, health),
         partial(run_every, MOUNT_CHECK_INTERVAL_S, partial(check_mounted, deps.content), health),
     ]
+
+
+def create_link_lists(settings: Settings) -> LinkLists | None:
+    """None without a list of domains. Raises ConfigError."""
+    lists = [one for one in read_blocklists(settings) if Kind.DOMAIN in one.kinds]
+    if not lists:
+        return None
+    suffixes()  # before there is mail
+    resolver = system_resolver(
+        settings.nameservers, timeout_s=settings.dns_timeout_s, setting="SHIELD_NAMESERVERS"
+    )
+    return LinkLists(resolver, ListHealth(lists), wait_s=settings.link_listing_wait_s)
+
+
+def read_blocklists(settings: Settings) -> list[Blocklist]:
+    """Those to query. Raises ConfigError."""
+    try:
+        own = Path(settings.blocklists_file).read_text("utf-8") if settings.blocklists_file else ""
+        return select(
+            parse_blocklists(shipped(), own),
+            names=settings.blocklists,
+            keys={name: key.get_secret_value() for name, key in settings.blocklist_keys.items()},
+        )
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"OBM_BLOCKLISTS, …_FILE and OBM_BLOCKLIST_KEYS: {error}") from error
 
 
 def create_child(settings: Settings, name: str, setup: bytes) -> Child:

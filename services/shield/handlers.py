@@ -18,8 +18,9 @@ from kernel.errors import ConfigError, Unavailable
 from kernel.handler_result import DeadLetter, Emit, HandlerResult
 from kernel.table import ReplicatedTable
 from services.shield.clients import ScreeningChild
+from services.shield.clients.link_lists import LinkLists
 from services.shield.domain.scoring import thresholds_of_tenant
-from services.shield.domain.screening import encode_request
+from services.shield.domain.screening import Extra, encode_request
 
 MESSAGES_PER_TURN = 16  # decrypted before other tasks run
 
@@ -42,6 +43,7 @@ class Handlers:
     secrets: SecretKeyring
     screening_child: ScreeningChild
     tenant_within_s: float
+    link_lists: LinkLists | None = None  # None: no list of domains is queried
 
     async def on_accepted(self, batch: Sequence[MessageAccepted]) -> list[HandlerResult]:
         """Read the contents in one call; the recipients of an email share its score."""
@@ -62,6 +64,8 @@ class Handlers:
             if count % MESSAGES_PER_TURN == 0:
                 await asyncio.sleep(0)
         responses = await self.screening_child.screen(list(requests.values()))
+        if self.link_lists:
+            await self.link_lists.weigh(responses)
         screenings.update(zip(requests, responses, strict=True))
         return [self.result_for(event, screenings[event.context.content_ref]) for event in batch]
 
@@ -95,9 +99,8 @@ class Handlers:
             logger.exception("shield.content_key.missing", extra={"tenant_id": tenant.tenant_id})
             return CONTENT_KEY_MISSING
         thresholds = self.screening_child.thresholds
-        return encode_request(
-            content, thresholds_of_tenant(tenant.hold_score, tenant.block_score, thresholds)
-        )
+        limits = thresholds_of_tenant(tenant.hold_score, tenant.block_score, thresholds)
+        return encode_request(content, limits, Extra.HOSTS if self.link_lists else Extra.NONE)
 
     def decrypt(self, tenant: Tenant, context: MessageContext, body: bytes) -> bytes:
         """Raises SealBroken, or ConfigError if the tenant's key cannot be decrypted."""

@@ -1,14 +1,16 @@
 """Settings of shield."""
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
-from pydantic_settings import SettingsConfigDict
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
 
+from kernel.settings import BlocklistSettings, split_commas
 from kernel.settings import Settings as Shared
 
 
-class Settings(Shared):
+class Settings(Shared, BlocklistSettings):
     """shield screens every message: pass, hold or block."""
 
     model_config = SettingsConfigDict(
@@ -45,6 +47,17 @@ class Settings(Shared):
         description="Maximum time in seconds after acceptance that a message waits for its "
         "tenant's record",
     )
+    link_listing_wait_s: float = Field(
+        0.2,
+        ge=0,
+        description="Maximum time that mail waits for lookups of its links in block lists",
+    )
+    nameservers: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Name servers, ip or ip:port, comma-separated; empty: those of the host"
+    )
+    dns_timeout_s: float = Field(
+        5.0, gt=0, description="Timeout of one DNS query, including its retries"
+    )
     message_cpu_s: float = Field(
         2.0,
         gt=0,
@@ -56,3 +69,8 @@ class Settings(Shared):
         ge=16,
         description="Maximum memory in MiB to read one message; beyond it the message is held",
     )
+
+    @field_validator("nameservers", mode="before")
+    @classmethod
+    def _names(cls, value: object) -> object:
+        return split_commas(value) if isinstance(value, str) else value

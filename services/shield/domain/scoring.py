@@ -18,12 +18,14 @@ POINTS_MIN = 0.1  # of a trait that is told
 
 @dataclass(frozen=True, slots=True)
 class ScreeningResult:
-    """Score, verdict and reasons, in descending order of weight."""
+    """Score, verdict and reasons, in descending order of weight. weighed: None if the content
+    cannot be read."""
 
     score: float
     verdict: Verdict.ValueType
     reasons: tuple[Reason, ...]
     thresholds: Thresholds
+    weighed: Weighed | None = None
 
 
 class Scorer:
@@ -52,7 +54,7 @@ class Scorer:
         reasons: tuple[Reason, ...] = ()
         if quote or decided != Verdict.VERDICT_PASS:
             reasons = self.reasons(matched, weighed)
-        return ScreeningResult(score, decided, reasons, limits)
+        return ScreeningResult(score, decided, reasons, limits, weighed)
 
     def floors(self, matched: Mapping[str, str]) -> list[float]:
         return [floor for name in matched if (floor := self._rules[name].floor)]

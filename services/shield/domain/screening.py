@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import IntFlag
 from functools import partial
 from struct import Struct
 
@@ -11,12 +12,22 @@ from contracts.ingest.v1.content_pb2 import Attachment, Content, Header
 from contracts.shield.v1.events_pb2 import Verdict
 from contracts.shield.v1.shield_service_pb2 import ScoreResponse
 from mail.body_parts import read_parts
+from services.shield.domain.link_hosts import hosts_of_links, queried_host
 from services.shield.domain.model.file import load_model
+from services.shield.domain.model.margin import Weighed
 from services.shield.domain.rulebook import Thresholds, parse_rulebook
 from services.shield.domain.scoring import Scorer, ScreeningResult, unreadable_result
 
-REQUEST_HEADER = Struct("<?dd")  # quote flag; the tenant's thresholds: hold, block
+REQUEST_HEADER = Struct("<Bdd")  # what to add; the tenant's thresholds: hold, block
 SETUP_HEADER = Struct("<I")  # bytes of the rules
+
+
+class Extra(IntFlag):
+    """What a response has besides the score. REASONS: also of a message that passes."""
+
+    NONE = 0
+    REASONS = 1
+    HOSTS = 8  # of links and of the sender, to look up in block lists
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +44,9 @@ def encode_setup(rules: str, model: bytes) -> bytes:
     return SETUP_HEADER.pack(len(encoded)) + encoded + model
 
 
-def encode_request(content: bytes, limits: Thresholds, *, quote: bool = False) -> bytes:
+def encode_request(content: bytes, limits: Thresholds, extra: Extra = Extra.NONE) -> bytes:
     """Encode a request to the child. content: a serialized Content."""
-    return REQUEST_HEADER.pack(quote, limits.hold, limits.block) + content
+    return REQUEST_HEADER.pack(extra, limits.hold, limits.block) + content
 
 
 def create_screen(setup: bytes) -> Callable[[bytes], bytes]:
@@ -47,16 +58,24 @@ def create_screen(setup: bytes) -> Callable[[bytes], bytes]:
 
 
 def screen(scorer: Scorer, request: bytes) -> bytes:
-    quote, hold, block = REQUEST_HEADER.unpack_from(request)
+    flags, hold, block = REQUEST_HEADER.unpack_from(request)
     limits = Thresholds(hold, block)
     try:
         content = expand_submitted(Content.FromString(request[REQUEST_HEADER.size :]))
     except DecodeError:
         result = unreadable_result("content_unreadable", limits, Verdict.VERDICT_HOLD)
     else:
-        result = scorer.score(content, thresholds=limits, quote=quote)
-    versions = Versions(scorer.book.version, scorer.model.version)
-    return to_response(result, versions).SerializeToString()
+        result = scorer.score(content, thresholds=limits, quote=bool(flags & Extra.REASONS))
+    response = to_response(result, Versions(scorer.book.version, scorer.model.version))
+    if result.weighed is not None:
+        add_extra(response, result.weighed, Extra(flags))
+    return response.SerializeToString()
+
+
+def add_extra(response: ScoreResponse, weighed: Weighed, extra: Extra) -> None:
+    if extra & Extra.HOSTS:
+        response.link_hosts.extend(hosts_of_links(weighed.features.targets))
+        response.sender_domain = queried_host(weighed.features.sender_domain)
 
 
 def expand_submitted(content: Content) -> Content:

@@ -8,7 +8,7 @@ from contracts.ingest.v1.content_pb2 import Content
 from contracts.shield.v1.shield_service_pb2 import ScoreResponse
 from kernel.child import Child, ChildLimits
 from services.shield.domain import screening as program
-from services.shield.domain.screening import encode_request, encode_setup
+from services.shield.domain.screening import Extra, encode_request, encode_setup
 from tests.unit.services.shield.samples import (
     BLOCK,
     HOLD,
@@ -33,7 +33,7 @@ def read(contents: Sequence[Content], *, memory_mib: int = 512) -> list[ScoreRes
         child = Child("test", f"{program.__name__}:create_screen", setup, limits=bounds)
         limits = scorer().book.thresholds
         requests = [
-            encode_request(each.SerializeToString(), limits, quote=True) for each in contents
+            encode_request(each.SerializeToString(), limits, Extra.REASONS) for each in contents
         ]
         try:
             results = await screening_child(child).screen(requests)

@@ -7,11 +7,14 @@ the same seed give the same file, byte for byte.
 import argparse
 from pathlib import Path
 
+from bench.shield_model.canaries import choose_canaries
 from bench.shield_model.examples import training_examples
 from bench.shield_model.training import train
 from bench.shield_model.vectors import vectors_of
+from services.shield.domain.learning.canaries import canary_arrays
 from services.shield.domain.model.file import load_model, pack_model
-from services.shield.domain.rulebook import parse_rulebook
+from services.shield.domain.model.margin import Model
+from services.shield.domain.rulebook import Rulebook, parse_rulebook
 
 SHIELD = Path(__file__).parents[2] / "services/shield"
 PACKS = Path(__file__).parents[3] / "shared/data/mail"
@@ -33,9 +36,15 @@ def main() -> None:
     data = vectors_of(examples, book)
     print(f"{len(data.bad)} examples, {int(data.bad.sum())} of them bad", flush=True)
     rules = tuple(each.name for each in book.rules)
-    packed = pack_model(train(data, name=NAME, rules=rules, seed=arguments.seed))
+    model = train(data, name=NAME, rules=rules, seed=arguments.seed)
+    packed = packed_with_canaries(model, book, arguments.folder)
     arguments.output.write_bytes(packed)
     print(f"{arguments.output}: {len(packed)} bytes, version {load_model(packed).version}")
+
+
+def packed_with_canaries(model: Model, book: Rulebook, folder: Path) -> bytes:
+    canaries = choose_canaries(folder, model, book)
+    return pack_model(model, canary_arrays(canaries) if canaries else None)
 
 
 if __name__ == "__main__":

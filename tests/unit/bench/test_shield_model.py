@@ -1,6 +1,7 @@
 """The trainer of shield's model, on made mail alone."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -10,6 +11,7 @@ import zstandard
 
 from bench.shield_corpus import Sample, content, read_pack
 from bench.shield_model import linear, training, vectors
+from bench.shield_model.canaries import choose_canaries, is_canary
 from bench.shield_model.copies import in_shell, moved, relinked
 from bench.shield_model.examples import Example, forms, training_examples
 from bench.shield_model.made import made_mail
@@ -17,7 +19,7 @@ from mail.address import domain_of
 from services.shield.domain.model.file import load_model, pack_model
 from services.shield.domain.rulebook import parse_rulebook
 from services.shield.domain.scoring import Scorer
-from tests.unit.services.shield.samples import make_content, rules_text
+from tests.unit.services.shield.samples import make_content, packed_model, rules_text
 
 BOOK = parse_rulebook(rules_text())
 RULES = tuple(each.name for each in BOOK.rules)
@@ -118,3 +120,19 @@ def test_a_pack_is_read_with_its_parts(tmp_path: Path) -> None:
     path = pack(tmp_path, "x", row(1, "phish", "-", "hi"), row(2, "bounce", "-", "no"))
     [found] = read_pack(path)
     assert (found.sub, found.file, found.bad, found.content.text) == ("a", "x", True, "hi\n")
+
+
+def test_canaries_come_from_the_test_split_alone(tmp_path: Path) -> None:
+    rows = [row(n, "spam" if n % 2 else "ham", "test", f"words {n}") for n in range(60)]
+    others = [row(n, "spam", "train", f"others {n}") for n in range(100, 160)]
+    pack(tmp_path, "spamassassin", *rows, *others)
+    pack(tmp_path, "phishing_pot_le2024", *[row(n, "phish", "test", "x") for n in range(200, 260)])
+    tests = [each for each in read_pack(tmp_path / "spamassassin.jsonl.zst") if is_canary(each)]
+    assert 2 <= len(tests) < 20
+    assert {each.split for each in tests} == {"test"}
+    model = replace(load_model(packed_model()), version="t")
+    found = choose_canaries(tmp_path, model, BOOK)
+    assert found
+    assert len(found.entries) == len(tests)
+    (tmp_path / "spamassassin.jsonl.zst").unlink()
+    assert choose_canaries(tmp_path, model, BOOK) is None

@@ -27,9 +27,27 @@ FLOOR = -10 * MILLION  # after each step, so that a campaign cannot save up for 
 FIRST_STEP, FIRST_STEP_TRUSTED, STEP_IN_DOUBT = 2_000, 10_000, 1_000
 WAIT_S = 4 * HOUR_S
 
-# Of a complaint. Unsubscribes count at most as much as what is worse.
+# Thousandths of a complaint. The soft ones count at most as much as the others.
 WEIGHTS = {Kind.COMPLAINED: 1_000, Kind.SPAM_BLOCKED: 500}
-UNSUBSCRIBED_WEIGHT = 50
+SOFT_WEIGHTS = {Kind.UNSUBSCRIBED: 50}
+
+
+class Pace(NamedTuple):
+    """Deliveries in the first step, and in further ones while there is doubt; and the wait for
+    complaints before the next step."""
+
+    first: int = FIRST_STEP
+    first_trusted: int = FIRST_STEP_TRUSTED
+    in_doubt: int = STEP_IN_DOUBT
+    wait_s: float = WAIT_S
+
+    @classmethod
+    def of(cls, first: int, wait_s: float) -> "Pace":
+        """In the usual proportions."""
+        return cls(first, 5 * first, max(1, first // 2), wait_s)
+
+
+PACE = Pace()
 
 
 class Campaign(NamedTuple):
@@ -50,7 +68,13 @@ class Campaign(NamedTuple):
 
 
 def start(
-    campaign_id: str, tenant_id: str, *, prior: float, trusted: bool, now_s: float
+    campaign_id: str,
+    tenant_id: str,
+    *,
+    prior: float,
+    trusted: bool,
+    now_s: float,
+    pace: Pace = PACE,
 ) -> CampaignAssessed:
     """prior: log odds. trusted: the tenant has sent much good mail."""
     return CampaignAssessed(
@@ -61,27 +85,24 @@ def start(
         delivered=0,
         complaints=0.0,
         evidence=prior,
-        allowed=FIRST_STEP_TRUSTED if trusted else FIRST_STEP,
+        allowed=pace.first_trusted if trusted else pace.first,
     )
 
 
-def count(state: Campaign, kind: Kind, weight: int = THOUSAND) -> Campaign:
-    """Add an outcome. weight: thousandths of a complaint of this kind that count. What is held is
-    no evidence: its silence says nothing."""
+def count(state: Campaign, kind: Kind, weight: int = THOUSAND, *, times: int = 1) -> Campaign:
+    """Add outcomes of one kind. weight: thousandths of each report that count. What is held is no
+    evidence: its silence says nothing."""
     if state.change is Change.HELD:
         return state
-    if kind is Kind.DELIVERED:
-        return state._replace(delivered=state.delivered + 1, evidence=state.evidence - DELIVERY)
-    if kind is Kind.BOUNCED:
-        sent = min(1, state.delivered)
+    if kind in (Kind.DELIVERED, Kind.BOUNCED):
+        sent = times if kind is Kind.DELIVERED else -min(times, state.delivered)
         return state._replace(
-            delivered=state.delivered - sent, evidence=state.evidence + sent * DELIVERY
+            delivered=state.delivered + sent, evidence=state.evidence - sent * DELIVERY
         )
-    before = weighed_complaints(state)
+    before, reported = weighed_complaints(state), times * weight
     state = state._replace(
-        complaints=state.complaints + WEIGHTS.get(kind, 0) * weight // THOUSAND,
-        unsubscribed=state.unsubscribed
-        + (UNSUBSCRIBED_WEIGHT * weight // THOUSAND if kind is Kind.UNSUBSCRIBED else 0),
+        complaints=state.complaints + WEIGHTS.get(kind, 0) * reported // THOUSAND,
+        unsubscribed=state.unsubscribed + SOFT_WEIGHTS.get(kind, 0) * reported // THOUSAND,
     )
     gained = (weighed_complaints(state) - before) * COMPLAINT // THOUSAND
     return state._replace(evidence=state.evidence + gained)
@@ -103,28 +124,28 @@ def evolve(state: Campaign, event: CampaignAssessed) -> Campaign:
     )
 
 
-def decide(state: Campaign, now_s: float) -> list[CampaignAssessed]:
+def decide(state: Campaign, now_s: float, pace: Pace = PACE) -> list[CampaignAssessed]:
     """The events of now; at most one. Repeated with the same facts after it, there is none, but for
     the next step when its time has come."""
     if state.change is Change.HELD:
         return []
     if state.evidence >= HOLD:
         return [assessed(state, Change.HELD, now_s)]
-    planned = step_after(state)
+    planned = step_after(state, pace)
     if state.next_at_s:
         if now_s >= state.next_at_s:
             return [grow(state, now_s)]
         if planned != state.next_allowed:
             return [plan(state, planned, now_s=now_s, at_s=state.next_at_s)]
     elif state.delivered >= state.half_step:
-        return [plan(state, planned, now_s=now_s, at_s=now_s + WAIT_S)]
+        return [plan(state, planned, now_s=now_s, at_s=now_s + pace.wait_s)]
     return []
 
 
-def step_after(state: Campaign) -> int:
+def step_after(state: Campaign, pace: Pace) -> int:
     """The allowance after the current one."""
     if state.evidence >= DOUBLING:
-        return state.allowed + STEP_IN_DOUBT
+        return state.allowed + pace.in_doubt
     return 2 * state.allowed
 
 

@@ -34,13 +34,18 @@ def learned_entries(entries: Entries) -> Learned:
 
 
 def pack_entries(entries: Entries) -> bytes:
-    found = learned_entries(entries)
+    return pack_learned(learned_entries(entries))
+
+
+def pack_learned(found: Learned) -> bytes:
     counts = np.bincount(found >> np.uint32(16), minlength=BLOCKS).astype("<u2")
     return counts.tobytes() + found.astype("<u2").tobytes()
 
 
 def unpack_entries(packed: bytes) -> Learned:
-    """As `learned_entries`. Raises EntriesError."""
+    """As `learned_entries`; none of no bytes. Raises EntriesError."""
+    if not packed:
+        return np.zeros(0, np.uint32)
     if len(packed) < COUNTS_BYTES or len(packed) % 2:
         raise EntriesError(f"{len(packed)} bytes")
     counts = np.frombuffer(packed, "<u2", BLOCKS).astype(np.int64)

@@ -19,10 +19,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CampaignStarted:
-    """The first message of a campaign was screened.
+    """The first message of a campaign was screened. A repeat changes nothing.
 
-    margin: the log odds that it is abuse, of the model. entries: as `entries.pack_entries` makes
-    them. traces: see `Fingerprint`.
+    margin: the log odds that it is abuse, of the model alone. entries: as `entries.pack_entries`
+    makes them; empty: nothing is learned from its text. traces: see `Fingerprint`.
     """
 
     campaign_id: str
@@ -35,11 +35,12 @@ class CampaignStarted:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a message.
+    """What became of a message, or of several.
 
-    recipient_digest: any hash of the address, the same for the same address. recipient_domain: in
-    lower case. at_large_mailbox: a large mailbox provider serves that domain, so that its users
-    have nothing to do with one another.
+    recipient_digest: any hash of the address, the same for the same address; empty unless a
+    recipient reports. recipient_domain: in lower case. at_large_mailbox: a large mailbox provider
+    serves that domain, so that its users have nothing to do with one another. count: of messages
+    with this outcome; 1 if a recipient reports.
     """
 
     message_id: str
@@ -50,9 +51,17 @@ class Outcome:
     recipient_domain: str
     at_large_mailbox: bool
     occurred_at_s: float
+    count: int = 1
 
 
-Fact: TypeAlias = CampaignStarted | Outcome
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """Nothing else has happened for some time, so that campaigns can end."""
+
+    occurred_at_s: float
+
+
+Fact: TypeAlias = CampaignStarted | Outcome | TimePassed
 
 
 class Change(StrEnum):

@@ -1,5 +1,6 @@
 """The model file: a digest, then arrays in NumPy's .npz format (which is read without pickle)."""
 
+from collections.abc import Mapping
 from hashlib import sha256
 from io import BytesIO
 from typing import Any
@@ -20,8 +21,9 @@ class ModelError(ValueError):
     """The file is no model, or no model for this code."""
 
 
-def pack_model(model: Model) -> bytes:
-    """The same bytes for the same model. Its version is the name before the digest."""
+def pack_model(model: Model, more: Mapping[str, Any] | None = None) -> bytes:
+    """The same bytes for the same model. Its version is the name before the digest. more: arrays
+    that the model does not need."""
     arrays: dict[str, Any] = {
         **dict(zip(TABLES, model.tables, strict=True)),
         **{name: getattr(model.trees, name) for name in TREE_ARRAYS},
@@ -32,6 +34,7 @@ def pack_model(model: Model) -> bytes:
         "name": np.array(model.version),
         "numbers": np.array(model.numbers),
         "rules": np.array(model.rules),
+        **(more or {}),
     }
     packed = BytesIO()
     np.savez(packed, allow_pickle=False, **arrays)
@@ -41,19 +44,24 @@ def pack_model(model: Model) -> bytes:
 
 def load_model(packed: bytes) -> Model:
     """Raises ModelError."""
+    found = read_arrays(packed)
+    digest = packed[len(MAGIC) : len(MAGIC) + DIGEST_BYTES].hex()
+    model = to_model(found, digest[:VERSION_CHARS])
+    if model.numbers != number_names() or tuple(map(len, model.tables)) != SIZES:
+        raise ModelError("made for another version of this code; train it again")
+    return model
+
+
+def read_arrays(packed: bytes) -> dict[str, Any]:
+    """The arrays of a model file by name. Raises ModelError."""
     start = len(MAGIC) + DIGEST_BYTES
     if not packed.startswith(MAGIC):
         raise ModelError("not a model file")
     body = packed[start:]
-    digest = sha256(body)
-    if digest.digest() != packed[len(MAGIC) : start]:
+    if sha256(body).digest() != packed[len(MAGIC) : start]:
         raise ModelError("the digest does not match: the file is damaged")
     with np.load(BytesIO(body), allow_pickle=False) as arrays:
-        found = {name: arrays[name] for name in arrays.files}
-    model = to_model(found, digest.hexdigest()[:VERSION_CHARS])
-    if model.numbers != number_names() or tuple(map(len, model.tables)) != SIZES:
-        raise ModelError("made for another version of this code; train it again")
-    return model
+        return {name: arrays[name] for name in arrays.files}
 
 
 def to_model(found: dict[str, Any], digest: str) -> Model:

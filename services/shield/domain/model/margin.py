@@ -54,8 +54,7 @@ class Model:
         return (BLOCK_POINTS - HOLD_POINTS) / (self.block - self.hold)
 
     def text_score(self, entries: Entries) -> float:
-        """Stage 1. What was learned since can be added here: `weighted_sum` of tables of
-        differences, clipped."""
+        """Stage 1."""
         return self.bias + weighted_sum(self.tables, self.scales, entries)
 
     def points(self, margin: float) -> float:

@@ -153,10 +153,7 @@ def extension(name: str) -> str:
 def weighted_sum(
     tables: Sequence[Weights], scales: Sequence[float], entries: Sequence[Buckets]
 ) -> float:
-    """The weights of the entries of each table, divided by the root of their number.
-
-    Any tables of these sizes: those of the model, or differences that were learned since.
-    """
+    """The weights of the entries of each table, divided by the root of their number."""
     return float(
         sum(
             scale * float(table[found].sum(dtype=np.float64)) / max(1.0, len(found) ** 0.5)

@@ -12,6 +12,7 @@ from services.shield.domain.learning.campaign import (
     HOUR_S,
     MILLION,
     Campaign,
+    Pace,
     close,
     count,
     decide,
@@ -72,6 +73,17 @@ def test_a_trusted_tenant_waits_less() -> None:
 def test_an_unknown_campaign_has_a_first_step(trusted: bool, allowed: int) -> None:
     event = start("c", "t", prior=0.0, trusted=trusted, now_s=5.0)
     assert allowed_at(event, 1e9) == allowed
+
+
+def test_an_operator_sets_the_pace() -> None:
+    pace = Pace.of(50, HOUR_S)
+    event = start("c", "t", prior=2.0, trusted=False, now_s=0.0, pace=pace)
+    assert allowed_at(event, 1e9) == 50
+    trusted = start("c", "t", prior=0.0, trusted=True, now_s=0.0, pace=pace)
+    assert allowed_at(trusted, 1e9) == 250
+    state = count(evolve(Campaign("c", "t"), event), Kind.DELIVERED, times=25)
+    [event] = decide(state, 9.0, pace)
+    assert (event.next_allowed, event.next_at_s) == (75, 9.0 + HOUR_S)
 
 
 def test_the_next_step_needs_no_other_event_when_four_hours_have_passed() -> None:

@@ -1,9 +1,7 @@
 """Copies of a mail are one campaign, other mail is not."""
 
-import re
 from collections.abc import Iterable, Iterator
 from itertools import combinations
-from random import Random
 
 import pytest
 from hypothesis import given
@@ -11,15 +9,17 @@ from hypothesis import strategies as st
 
 from bench.shield_model.made import made_mail
 from contracts.ingest.v1.content_pb2 import Attachment, Content
-from services.shield.domain.features import Limits, extract_features
 from services.shield.domain.learning.fingerprints import (
     Candidate,
     Fingerprint,
-    campaign_keys,
     find_campaign,
-    fingerprint_of,
     new_campaign_id,
     similarity,
+)
+from tests.unit.services.shield.learning.copies import (
+    are_one_campaign,
+    fingerprint,
+    personalised,
 )
 from tests.unit.services.shield.samples import make_content
 
@@ -31,37 +31,9 @@ TEXT = (
 )
 
 
-def fingerprint(content: Content) -> Fingerprint:
-    return fingerprint_of(extract_features(content, Limits()))
-
-
 def copy(name: str, code: str, amount: str) -> Fingerprint:
     text = TEXT.format(name=name, code=code, amount=amount)
     return fingerprint(make_content(text=text))
-
-
-def are_one_campaign(one: Fingerprint, other: Fingerprint) -> bool:
-    """As a store finds it: by a key, then by how much of the text is the same."""
-    meet = set(campaign_keys(one)) & set(campaign_keys(other))
-    return bool(meet) and find_campaign(other, [Candidate("one", one.content)]) == "one"
-
-
-def personalised(content: Content, seed: int) -> Content:
-    """With another greeting, other digits and other tokens in links."""
-    random = Random(seed)
-
-    def other_digits(text: str) -> str:
-        text = re.sub(r"\d", lambda _: str(random.randrange(10)), text)
-        return re.sub(r"(https?://[^\s\"<>?]+)", rf"\1?u={random.getrandbits(64):x}", text)
-
-    greeting = f"Dear {random.choice(['Ada', 'Grace', 'Mary-Ann', 'Jean Pierre'])}, "
-    changed = Content()
-    changed.CopyFrom(content)
-    if content.text:
-        changed.text = greeting + other_digits(content.text)
-    if content.html:
-        changed.html = content.html.replace("<p", f"<p>{greeting}</p><p", 1)
-    return changed
 
 
 def made(count: int) -> Iterator[Content]:

@@ -1,0 +1,187 @@
+"""Learning: a fold over facts in the order of their offsets.
+
+The same facts with the same offsets give the same state, hence the same digest, in any process, and
+wherever it was stored in between (`State.snapshot`). The only clock is that of the facts.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from services.shield.domain.learning import campaign as campaigns
+from services.shield.domain.learning.deltas import EVIDENCE_MAX, Bounds
+from services.shield.domain.learning.entries import unpack_entries
+from services.shield.domain.learning.facts import (
+    CampaignAssessed,
+    CampaignStarted,
+    Change,
+    Decision,
+    Fact,
+    Kind,
+    ModelPublished,
+    Outcome,
+)
+from services.shield.domain.learning.reports import DAY_S, FULL
+from services.shield.domain.learning.state import NOTHING_LEARNED, OpenCampaign, State
+from services.shield.domain.learning.tenants import is_trusted, log_odds, weight
+from services.shield.domain.learning.versions import Basis, pack_version, propose
+
+END_S = 3 * DAY_S  # without an outcome: complaints come within two days
+FORGET_S = 30 * DAY_S
+CAMPAIGNS_MAX = 10_000  # open ones, and as many that have ended
+ENDED_PER_CALL = 20
+CONTENT_PRIOR_MAX = 2.0
+ENOUGH = 1_000  # deliveries, below which a campaign in doubt teaches nothing
+PUBLISH_CAMPAIGNS, PUBLISH_S = 200, DAY_S
+
+REPORTS = frozenset({Kind.SPAM_BLOCKED, Kind.COMPLAINED, Kind.UNSUBSCRIBED})
+REVIEWS = frozenset({Kind.REVIEWED_GOOD, Kind.REVIEWED_BAD})
+
+
+class Learner:
+    """basis: of the model in use. state: None to start from nothing."""
+
+    def __init__(
+        self, basis: Basis, state: State | None = None, pace: campaigns.Pace = campaigns.PACE
+    ) -> None:
+        self.pace = pace
+        self.basis = basis
+        self.state = state or State(Bounds.of(basis.points_per_margin))
+
+    def apply(self, facts: Sequence[Fact], offset: int) -> list[Decision]:
+        """What follows from the facts of a record: of each campaign the latest event, and a version
+        if it is time. Facts that have been applied change nothing. Raises EntriesError, before
+        anything has changed."""
+        progress = self.state.progress
+        if offset <= progress.offset:
+            return []
+        for fact in facts:
+            if isinstance(fact, CampaignStarted):
+                unpack_entries(fact.entries)
+        progress.offset = offset
+        events = [event for fact in facts for event in self.apply_one(fact)]
+        events += self.end_idle()
+        return [*{each.campaign_id: each for each in events}.values(), *self.publish()]
+
+    def apply_one(self, fact: Fact) -> list[CampaignAssessed]:
+        self.state.progress.clock_s = max(self.state.progress.clock_s, fact.occurred_at_s)
+        if isinstance(fact, CampaignStarted):
+            return self.start(fact)
+        opened = self.reopen(fact) if isinstance(fact, Outcome) else None
+        return self.add(opened, fact) if opened and isinstance(fact, Outcome) else []
+
+    def start(self, fact: CampaignStarted) -> list[CampaignAssessed]:
+        state = self.state
+        if fact.campaign_id in state.campaigns or fact.campaign_id in state.ended:
+            return []
+        record = state.tenant(fact.tenant_id)
+        content = max(-CONTENT_PRIOR_MAX, min(CONTENT_PRIOR_MAX, fact.margin / 2))
+        event = campaigns.start(
+            fact.campaign_id,
+            fact.tenant_id,
+            prior=log_odds(record) + content + state.suspicion(fact.traces),
+            trusted=is_trusted(record),
+            now_s=fact.occurred_at_s,
+            pace=self.pace,
+        )
+        new = campaigns.evolve(campaigns.Campaign(fact.campaign_id, fact.tenant_id), event)
+        state.campaigns[fact.campaign_id] = OpenCampaign(new, fact, fact.occurred_at_s)
+        return [event]
+
+    def reopen(self, outcome: Outcome) -> OpenCampaign | None:
+        """The campaign, now the one that was idle for the shortest time; None if it is unknown."""
+        state, campaign_id = self.state, outcome.campaign_id
+        opened = state.campaigns.pop(campaign_id, None) or state.ended.pop(campaign_id, None)
+        if opened:
+            opened.last_s = max(opened.last_s, outcome.occurred_at_s)
+            state.campaigns[campaign_id] = opened
+        return opened
+
+    def add(self, opened: OpenCampaign, outcome: Outcome) -> list[CampaignAssessed]:
+        before, now_s = opened.aggregate, outcome.occurred_at_s
+        if outcome.kind in REVIEWS:
+            good = outcome.kind is Kind.REVIEWED_GOOD
+            return self.take(opened, [campaigns.review(before, good=good, now_s=now_s)])
+        counts = self.state.reports.weight(outcome) if outcome.kind in REPORTS else FULL
+        opened.aggregate = campaigns.count(before, outcome.kind, counts, times=outcome.count)
+        self.state.add_mail(before, opened.aggregate)
+        return self.take(opened, campaigns.decide(opened.aggregate, now_s, self.pace))
+
+    def take(
+        self, opened: OpenCampaign, events: Sequence[CampaignAssessed]
+    ) -> list[CampaignAssessed]:
+        """Apply the events, and learn from what they decide."""
+        for event in events:
+            opened.aggregate = campaigns.evolve(opened.aggregate, event)
+            if event.change in (Change.HELD, Change.RELEASED) and event.change != opened.learned:
+                opened.learned = event.change
+                held = event.change is Change.HELD
+                self.learn(opened.fact, EVIDENCE_MAX if held else -EVIDENCE_MAX)
+                self.state.note(opened.fact, held=held)
+        return list(events)
+
+    def learn(self, fact: CampaignStarted, evidence: float) -> None:
+        state, progress = self.state, self.state.progress
+        state.deltas.train(
+            unpack_entries(fact.entries),
+            tenant_id=fact.tenant_id,
+            margin=fact.margin,
+            evidence=evidence,
+            weight=weight(state.tenant(fact.tenant_id)),
+        )
+        progress.learned += 1
+
+    def end_idle(self) -> list[CampaignAssessed]:
+        """End what had no outcome for long, and forget what has ended: a few campaigns per call."""
+        state, events = self.state, []
+        for opened in self.over(END_S, ended=False):
+            del state.campaigns[opened.fact.campaign_id]
+            events += self.take(opened, campaigns.close(opened.aggregate, state.progress.clock_s))
+            self.learn_from_doubt(opened)
+            state.ended[opened.fact.campaign_id] = opened
+        for opened in self.over(FORGET_S, ended=True):
+            del state.ended[opened.fact.campaign_id]
+        return events
+
+    def learn_from_doubt(self, opened: OpenCampaign) -> None:
+        """A campaign that has ended between the bounds teaches a little."""
+        evidence = opened.aggregate.evidence / campaigns.MILLION
+        if opened.learned is NOTHING_LEARNED and opened.aggregate.delivered >= ENOUGH:
+            opened.learned = Change.PACED
+            self.learn(opened.fact, evidence)
+
+    def over(self, idle_s: float, *, ended: bool) -> Iterator[OpenCampaign]:
+        """The first campaign again and again, until it is one to be kept."""
+        kept = self.state.ended if ended else self.state.campaigns
+        for _ in range(ENDED_PER_CALL):
+            opened = next(iter(kept.values()), None)
+            if opened is None:
+                return
+            idle = self.state.progress.clock_s - opened.last_s > idle_s
+            if not (idle or len(kept) > CAMPAIGNS_MAX):
+                return
+            yield opened
+
+    def publish(self) -> list[ModelPublished]:
+        """A version once a day, or when much was learned, if it is as good on the canaries."""
+        progress = self.state.progress
+        progress.published_at_s = progress.published_at_s or progress.clock_s
+        new = progress.learned - progress.published
+        late = new > 0 and progress.clock_s - progress.published_at_s >= PUBLISH_S
+        if not (late or new >= PUBLISH_CAMPAIGNS):
+            return []
+        progress.published, progress.published_at_s = progress.learned, progress.clock_s
+        version, found = propose(self.basis, self.state.deltas)
+        if not self.basis.is_as_good(found):
+            return []
+        return [
+            ModelPublished(
+                version=version.version,
+                packed=pack_version(version),
+                hold=version.hold,
+                block=version.block,
+                offset=progress.offset,
+                at_s=progress.clock_s,
+                campaigns=progress.learned,
+                auc=found.auc,
+                fpr=found.fpr,
+            )
+        ]

@@ -56,7 +56,7 @@ def outcome(
     return Outcome("m", tenant_id, campaign_id, kind, digest, domain, large, at_s, count)
 
 
-def history(seed: int, *, campaigns: int = 70, tenants: int = 12) -> Iterator[list[Fact]]:
+def history(seed: int, *, campaigns: int = 50, tenants: int = 12) -> Iterator[list[Fact]]:
     """What was recorded, a list per offset."""
     random, mails, now_s = Random(seed), made(), 1e9
     for number in range(campaigns):

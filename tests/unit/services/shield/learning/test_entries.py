@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.shield_model.made import made_mail
@@ -28,6 +28,7 @@ def test_entries_are_as_they_were() -> None:
         assert found.max() < SIZE
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40))
 def test_other_bytes_are_refused_or_are_entries(packed: bytes) -> None:
     try:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from itertools import combinations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.shield_model.made import made_mail
@@ -133,6 +133,7 @@ def sizes(found: Fingerprint) -> Iterable[int]:
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]))  # as in any Content
 
 
+@settings(deadline=None)
 @given(text=ANY_TEXT, html=ANY_TEXT, name=ANY_TEXT, subject=ANY_TEXT)
 def test_any_mail_has_a_small_fingerprint(text: str, html: str, name: str, subject: str) -> None:
     file = Attachment(filename=name, content=html.encode())

@@ -106,15 +106,19 @@ def test_another_process_gives_the_same() -> None:
 
 def test_facts_that_come_again_change_nothing() -> None:
     target = learner()
-    folded(target, FACTS)
-    assert [each for at, facts in enumerate(FACTS) for each in target.apply(facts, at)] == []
-    assert target.state.digest() == whole()[0]
+    folded(target, FACTS[:60])
+    digest = target.state.digest()
+    assert [each for at, facts in enumerate(FACTS[:60]) for each in target.apply(facts, at)] == []
+    assert target.state.digest() == digest
 
 
 def test_other_facts_give_another_digest() -> None:
-    target = learner()
-    folded(target, [*FACTS[:-3], FACTS[-1]])
-    assert target.state.digest() != whole()[0]
+    digests = set()
+    for records in (FACTS[:60], [*FACTS[:57], FACTS[59]]):
+        target = learner()
+        folded(target, records)
+        digests.add(target.state.digest())
+    assert len(digests) == 2
 
 
 def test_a_damaged_state_is_refused() -> None:

@@ -80,7 +80,7 @@ class Api:
             yield from page["data"]
             if not page["has_more"]:
                 return
-            after = page["data"][-1]["id"]
+            after = page.get("next") or page["data"][-1]["id"]
 
     def find(self, noun: str, identifier: str) -> dict[str, Any]:
         """The only account, tenant, domain or pool with this id or name, or mailbox with this id or

@@ -37,6 +37,7 @@ COMMANDS = {
     "warmup": "Warmups: the growth of what new egress sources may send.",
     "overrides": "Overrides: limits and suspensions that end by themselves.",
     "queues": "Scheduled queues: what waits, why, and how to cancel it.",
+    "held": "Held mail: what waits for a review, why, and how to release or reject it.",
     "suppressions": "Suppressions: addresses that mail must not be sent to.",
     "recipient": "Recipients who want to be forgotten.",
     "webhooks": "Webhooks: endpoints that receive events.",

@@ -1,13 +1,14 @@
-"""Kafka consumers: MessageClosed ends the audit of a message, CertificateChanged says whether a
-tracking host can be used."""
+"""Kafka consumers: MessageClosed ends the audit of a message, HeldMessageReviewed goes to the audit
+log, CertificateChanged says whether a tracking host can be used."""
 
 from collections.abc import Sequence
 
 from contracts.events.v1.events_pb2 import CertificateChanged
-from contracts.router.v1.events_pb2 import MessageClosed
+from contracts.router.v1.events_pb2 import HeldMessageReviewed, MessageClosed
 from kernel.database import Transaction
 from kernel.handler_result import Drop, HandlerResult
 from services.ingest.store.message_audit import MessageAuditStore
+from services.ingest.store.review_log import record_reviews
 from services.ingest.store.tracking_hosts import save_certificates
 
 
@@ -23,6 +24,12 @@ class Handlers:
         return [
             Drop("closed" if event.message_id in moved else "repeat or unknown") for event in batch
         ]
+
+
+async def on_reviewed(batch: Sequence[HeldMessageReviewed], tx: Transaction) -> list[HandlerResult]:
+    """Record who released or rejected a held message, and why."""
+    await record_reviews(tx, batch)
+    return [Drop("recorded") for _ in batch]
 
 
 async def on_certificate(

@@ -1,6 +1,6 @@
 """Consumers of events: load, decide, save, return results."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -21,6 +21,7 @@ from kernel.redaction import ERASED
 from kernel.table import ReplicatedTable
 from kernel.topics import event_id
 from services.router.domain.admission import NewMessage, address_hash, admit, closed_on_admission
+from services.router.domain.held import screening_of
 from services.router.domain.message import UNRESOLVED, State
 from services.router.domain.results import result_of_report
 from services.router.domain.retry import RetryPolicy
@@ -35,7 +36,7 @@ from services.router.domain.transitions import (
     event_for,
     strike_of,
 )
-from services.router.store import admissions, attempts, erasure, results, strikes
+from services.router.store import admissions, attempts, erasure, held, results, strikes
 from services.router.store.day_partitions import DayPartitions
 from services.router.store.notify import SchedulerNotifier
 
@@ -72,6 +73,8 @@ class Handlers:
         if inserted:
             unresolved = any(a.site == UNRESOLVED for a in fresh)
             await self.notifier.notify(tx, unresolved=unresolved)
+            held_ids = {a.message_id for a in fresh if a.state is State.HELD} & inserted.keys()
+            await save_why(tx, batch, held_ids)
         return [self._result(a, inserted, dropped) for a in new_messages]
 
     @staticmethod
@@ -170,6 +173,15 @@ class Handlers:
             known = [event for event in counted if event.message_id in sent]
             reported = [result_of_report(event, sent[event.message_id]) for event in known]
             await results.append(tx, Results(results=reported))
+
+
+async def save_why(
+    tx: Transaction, batch: Sequence[MessageScreened], held_ids: Collection[str]
+) -> None:
+    """Why messages are held, for their reviewers."""
+    if held_ids:
+        events = [event for event in batch if event.message_id in held_ids]
+        await held.save_screenings(tx, [(one.message_id, screening_of(one)) for one in events])
 
 
 def by_source(

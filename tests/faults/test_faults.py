@@ -25,6 +25,8 @@ RATE_PER_S = 10.0
 # kill there.
 NOT_IN_SCENARIOS = {
     "router.republish.committed",
+    "router.review.in_transaction",  # in test_router_held
+    "router.review.committed",
     "ingest.domain.written",  # in test_ingest_domain_checks
     "ingest.domain.in_transaction",
     "ingest.domain.committed",

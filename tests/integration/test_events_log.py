@@ -76,8 +76,9 @@ def test_the_timeline_of_a_delivered_message_is_in_causal_order(
 
 
 @pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("after", ["assigned", "reviewed"])
 def test_held_mail_is_not_listed_as_held_once_it_was_released(
-    run_scenario: ScenarioRunner, *, together: bool
+    run_scenario: ScenarioRunner, *, together: bool, after: str
 ) -> None:
     async def scenario(events: Running) -> None:
         message = MessageEvents()
@@ -89,7 +90,7 @@ def test_held_mail_is_not_listed_as_held_once_it_was_released(
             await events.wait_recorded(message, 2)
             assert await emails(events, message.tenant_id, status="held") == [message.email_id]
             before = []
-        await events.publish(*before, message.assigned())
+        await events.publish(*before, getattr(message, after)())
         await events.wait_recorded(message, 3)
         assert await emails(events, message.tenant_id, status="held") == []
         assert await emails(events, message.tenant_id, status="sent") == [message.email_id]

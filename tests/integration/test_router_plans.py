@@ -15,9 +15,10 @@ from services.router.store.assignments import ASSIGN, REQUEUE
 from services.router.store.assignments import SELECT_DUE as SELECT_DUE_ROWS
 from services.router.store.attempts import APPLY, LOAD
 from services.router.store.closings import CLOSE, REPUBLISH, SELECT_CLOSED, SELECT_EXPIRED
+from services.router.store.held import REVIEW, SCAN, VISIBLE, IdBounds
 from services.router.store.queues import ACTIVATE, ACTIVE_BY_TENANT, WAKE
 from services.router.store.requests import QUEUES as QUEUE_VIEWS
-from services.router.store.requests import RELEASE, SELECT_TO_RECONCILE, STATES
+from services.router.store.requests import SELECT_TO_RECONCILE, STATES
 from services.router.store.suppressions import FIND, REMOVE, SuppressionFilter, page_statement
 from services.router.store.tick import SNAPSHOT
 from services.router.store.unresolved import SELECT_DUE, SELECT_DUE_BY_TENANT, SELECT_DUE_MESSAGES
@@ -55,6 +56,7 @@ INSERT INTO router.suppressions (owner_id, address_hash, id, address, origin, so
 SELECT %s, uuid_send(id), id, 'a@x.example', 'bounce', '' FROM unnest(%s::uuid[]) AS id
 """
 
+REVIEWER = {"tenant": TENANT, "test_only": False, "state": "queued", "reason": "", "closes": False}
 Connection = psycopg.Connection[tuple[object, ...]]
 Plan = dict[str, Any]
 
@@ -135,6 +137,16 @@ def test_a_search_for_unanswered_assignments_reads_no_other_rows(connection: Con
     assert pages(plan(connection, REPUBLISH, params)) < 50
 
 
+@pytest.mark.parametrize("kind", VISIBLE)
+def test_a_page_of_held_messages_reads_no_others(connection: Connection, kind: str) -> None:
+    of_tenant = "tenant_id = %(tenant)s" if kind == "tenant" else "true"
+    params = {**IdBounds()._asdict(), **REVIEWER, "account": str(uuid4()), "rows": 500}
+    assert (
+        pages(plan(connection, SCAN.format(of_tenant=of_tenant, visible=VISIBLE[kind]), params))
+        < 50
+    )
+
+
 def queue_page(tenant: str, after: str, limit: int) -> dict[str, object]:
     page = {"tenant": tenant, "after": after, "limit": limit}
     return {**page, "sandbox": "sandbox", "test_only": False}
@@ -195,7 +207,7 @@ def test_rows_are_found_by_their_keys(connection: Connection, ids: list[str]) ->
         (SELECT_CLOSED, (ten,)),
         (SELECT_TO_RECONCILE, (ten,)),
         (STATES, (ten, TENANT)),
-        (RELEASE, (ten, TENANT)),
+        (REVIEW.format(visible=VISIBLE["tenant"]), {"ids": ten, **REVIEWER}),
     ):
         assert pages(plan(connection, sql, params)) < 500, sql
 

@@ -29,7 +29,7 @@ def later(seconds: float) -> Timestamp:
     return timestamp(clock.now().timestamp() + seconds)
 
 
-async def test_a_held_message_is_assigned_after_its_release(harness: RouterHarness) -> None:
+async def test_a_held_message_has_the_rules_that_matched(harness: RouterHarness) -> None:
     async with harness.running(), harness.rpc() as (call, stub):
         context = harness.context()
         event = screened(context, VERDICT_HOLD, reasons=[Reason(rule="links", score=6)])
@@ -40,12 +40,6 @@ async def test_a_held_message_is_assigned_after_its_release(harness: RouterHarne
             pb.GetStatesRequest(tenant_id=harness.tenant_id, message_ids=[context.message_id]),
         )
         assert [(s.state, s.queued_reason) for s in seen.states] == [("held", "held: links")]
-        response = await call(
-            stub.Release,
-            pb.ReleaseRequest(tenant_id=harness.tenant_id, message_ids=[context.message_id]),
-        )
-        assert list(response.released_ids) == [context.message_id]
-        await harness.wait_for(DeliveryAssigned, context.message_id)
 
 
 async def test_unassigned_messages_are_canceled_and_the_others_listed_as_too_late(
@@ -136,8 +130,6 @@ async def test_a_tenant_cannot_see_or_change_the_messages_of_another(
         other, ids = str(uuid4()), [context.message_id]
         seen = await call(stub.GetStates, pb.GetStatesRequest(tenant_id=other, message_ids=ids))
         assert not seen.states
-        released = await call(stub.Release, pb.ReleaseRequest(tenant_id=other, message_ids=ids))
-        assert list(released.not_held_ids) == ids
         context.tenant_id = other
         canceled = await call(stub.Cancel, pb.CancelRequest(tenant_id=other, contexts=[context]))
         assert list(canceled.too_late_ids) == ids

@@ -24,8 +24,15 @@ from contracts.delivery.v1.events_pb2 import (
 from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.ingest.v1.events_pb2 import PRIORITY_EXPRESS, MessageContext
 from contracts.kernel.v1.outbox_pb2 import Outgoing
+from contracts.router.v1 import held_service_pb2
 from contracts.router.v1 import router_service_pb2 as pb
-from contracts.router.v1.events_pb2 import DeliveryAssigned, MessageClosed
+from contracts.router.v1.events_pb2 import (
+    REVIEW_REJECTED,
+    REVIEW_RELEASED,
+    DeliveryAssigned,
+    MessageClosed,
+    Review,
+)
 from contracts.shield.v1.events_pb2 import (
     VERDICT_BLOCK,
     VERDICT_HOLD,
@@ -41,6 +48,7 @@ from kernel.outbox import Outbox
 from kernel.processor import Record, StreamProcessor
 from kernel.table import ReplicatedTable
 from kernel.topics import contract_of, encode
+from services.router.api.held import HeldServicer
 from services.router.api.service import RouterServicer
 from services.router.domain.cell import Cell
 from services.router.domain.events import timestamp
@@ -102,6 +110,21 @@ class BrokerlessRouter:
             notifier=cast(SchedulerNotifier, SimpleNamespace(notify=do_nothing)),
             address_key=address_key_of(self.system_database),
         )
+
+        self.held = HeldServicer(
+            self.system_database,
+            self.tenant_database,
+            self.outbox,
+            self.health,
+            self.service.notifier,
+        )
+
+    async def review(self, mail: Sequence[MessageContext], review: Review.ValueType) -> None:
+        ids = [one.message_id for one in mail]
+        request = held_service_pb2.ReviewHeldRequest(
+            tenant_id=mail[0].tenant_id, message_ids=ids, review=review
+        )
+        await self.held.ReviewHeld(request, cast(Any, None))
 
     def _create_processors(self, retry: RetryPolicy, partitions: DayPartitions) -> None:
         handlers = Handlers(
@@ -204,9 +227,8 @@ async def step(router: BrokerlessRouter, mail: Sequence[MessageContext], tenant_
         case 2:
             await router.attempted.handle([record(event) for event in random_attempts(router)])
         case 3:
-            ids = [one.message_id for one in some]
-            request = pb.ReleaseRequest(tenant_id=tenant_id, message_ids=ids)
-            await router.service.Release(request, cast(Any, None))
+            release = router.review(some, REVIEW_RELEASED)
+            await asyncio.gather(release, router.review(some[:3], REVIEW_REJECTED))
         case 4:
             cancel = pb.CancelRequest(tenant_id=tenant_id, contexts=some[:1])
             await router.service.Cancel(cancel, cast(Any, None))
@@ -260,8 +282,7 @@ async def finish(
 ) -> None:
     """Screen, release and deliver all messages."""
     await router.screened.handle([record(screened(one)) for one in mail])
-    request = pb.ReleaseRequest(tenant_id=tenant_id, message_ids=[one.message_id for one in mail])
-    await router.service.Release(request, cast(Any, None))
+    await router.review(mail, REVIEW_RELEASED)
     for _ in range(100):
         await router.scheduler.tick()
         await asyncio.sleep(0.002)

@@ -13,7 +13,7 @@ NOTHING: Any = None
 
 
 def absent_clients() -> Any:  # noqa: ANN401 - instead of ServiceClients
-    services = ("router", "events", "delivery", "shield", "policies", "egress")
+    services = ("router", "events", "delivery", "shield", "policies", "egress", "held")
     return SimpleNamespace(**dict.fromkeys(services, SimpleNamespace(stub=NOTHING)))
 
 

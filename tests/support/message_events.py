@@ -25,10 +25,14 @@ from contracts.ingest.v1.events_pb2 import (
 from contracts.router.v1.events_pb2 import (
     CLOSED_STATE_BOUNCED,
     CLOSED_STATE_DELIVERED,
+    REVIEW_RELEASED,
     ClosedState,
     DeliveryAssigned,
+    HeldMessageReviewed,
     MessageClosed,
     MessageDelayed,
+    Review,
+    Reviewer,
 )
 from contracts.shield.v1.events_pb2 import VERDICT_PASS, MessageScreened
 from kernel.ids import uuid7_text
@@ -106,6 +110,18 @@ class MessageEvents:
             context=self.context,
             verdict=VERDICT_PASS,
             score=0.5,
+        )
+
+    def reviewed(self, review: Review.ValueType = REVIEW_RELEASED) -> HeldMessageReviewed:
+        return HeldMessageReviewed(
+            message_id=self.message_id,
+            context=self.context,
+            review=review,
+            reason="asked the sender",
+            reviewer=Reviewer(kind="account", key_id="k", client="192.0.2.1"),
+            score=6.5,
+            model_version="1-abc",
+            version=1,
         )
 
     def assigned(self, attempt: int = 1) -> DeliveryAssigned:

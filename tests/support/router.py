@@ -26,6 +26,7 @@ from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.ingest.v1.events_pb2 import PRIORITY_EXPRESS, MessageContext
 from contracts.router.v1.events_pb2 import (
     DeliveryAssigned,
+    HeldMessageReviewed,
     MessageClosed,
     MessageDelayed,
     SuppressionChanged,
@@ -63,6 +64,14 @@ mx_hosts = ["127.0.0.6:2525", "127.0.0.7:2525"]
 site = "site-b"
 """
 WITHIN_S = 240.0  # it only bounds a hang: the machine may be busy
+
+PUBLISHED = (
+    DeliveryAssigned,
+    HeldMessageReviewed,
+    MessageClosed,
+    MessageDelayed,
+    SuppressionChanged,
+)
 
 E_ = TypeVar("E_", bound=Message)
 
@@ -121,7 +130,7 @@ class RouterHarness:
         await self.create_topics()
         types = {
             self.prefix + name: event
-            for event in (DeliveryAssigned, MessageClosed, MessageDelayed, SuppressionChanged)
+            for event in PUBLISHED
             for name in contract_of(event.DESCRIPTOR).names
         }
         consumer = AIOKafkaConsumer(
@@ -199,11 +208,8 @@ class RouterHarness:
             BounceReceived,
             ComplaintReceived,
             Tenant,
-            DeliveryAssigned,
-            MessageClosed,
-            MessageDelayed,
             RecipientUnsubscribed,
-            SuppressionChanged,
+            *PUBLISHED,
         )
         return kafka
 
@@ -220,12 +226,12 @@ class RouterHarness:
         return [event for event in events if getattr(event, "message_id", "") == message_id]
 
     @asynccontextmanager
-    async def rpc(self) -> AsyncIterator[tuple[Any, RouterServiceStub]]:
-        """A function that calls an RPC, with a deadline for busy machines, and the stub of
+    async def rpc(self, stub: Any = RouterServiceStub) -> AsyncIterator[tuple[Any, Any]]:  # noqa: ANN401 - any stub
+        """A function that calls an RPC, with a deadline for busy machines, and a stub of
         router."""
         client = RpcClient("router", self.rpc_address, TOKEN)
         try:
-            yield partial(client.call, deadline_s=60.0), RouterServiceStub(client.channel)
+            yield partial(client.call, deadline_s=60.0), stub(client.channel)
         finally:
             await client.close()
 

@@ -71,6 +71,11 @@ class EmailServiceStub:
                 request_serializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.ReleaseEmailRequest.SerializeToString,
                 response_deserializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.ReleaseEmailResponse.FromString,
                 _registered_method=True)
+        self.RejectEmail = channel.unary_unary(
+                '/contracts.ingest.v1.EmailService/RejectEmail',
+                request_serializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.RejectEmailRequest.SerializeToString,
+                response_deserializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.RejectEmailResponse.FromString,
+                _registered_method=True)
         self.ListEmailEvents = channel.unary_unary(
                 '/contracts.ingest.v1.EmailService/ListEmailEvents',
                 request_serializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.ListEmailEventsRequest.SerializeToString,
@@ -144,6 +149,13 @@ class EmailServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RejectEmail(self, request, context):
+        """Of an email that is held for review: its messages fail, with the reason rejected.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListEmailEvents(self, request, context):
         """The timeline of an email.
         """
@@ -209,6 +221,11 @@ def add_EmailServiceServicer_to_server(servicer, server):
                     servicer.ReleaseEmail,
                     request_deserializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.ReleaseEmailRequest.FromString,
                     response_serializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.ReleaseEmailResponse.SerializeToString,
+            ),
+            'RejectEmail': grpc.unary_unary_rpc_method_handler(
+                    servicer.RejectEmail,
+                    request_deserializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.RejectEmailRequest.FromString,
+                    response_serializer=contracts_dot_ingest_dot_v1_dot_email__service__pb2.RejectEmailResponse.SerializeToString,
             ),
             'ListEmailEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEmailEvents,
@@ -422,6 +439,33 @@ class EmailService:
             '/contracts.ingest.v1.EmailService/ReleaseEmail',
             contracts_dot_ingest_dot_v1_dot_email__service__pb2.ReleaseEmailRequest.SerializeToString,
             contracts_dot_ingest_dot_v1_dot_email__service__pb2.ReleaseEmailResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RejectEmail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.ingest.v1.EmailService/RejectEmail',
+            contracts_dot_ingest_dot_v1_dot_email__service__pb2.RejectEmailRequest.SerializeToString,
+            contracts_dot_ingest_dot_v1_dot_email__service__pb2.RejectEmailResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,8 @@ class EmailServiceStub:
     CancelEmail: _grpc.UnaryUnaryMultiCallable[_email_service_pb2.CancelEmailRequest, _email_service_pb2.CancelEmailResponse]
     ReleaseEmail: _grpc.UnaryUnaryMultiCallable[_email_service_pb2.ReleaseEmailRequest, _email_service_pb2.ReleaseEmailResponse]
     """Of an email that is held for review."""
+    RejectEmail: _grpc.UnaryUnaryMultiCallable[_email_service_pb2.RejectEmailRequest, _email_service_pb2.RejectEmailResponse]
+    """Of an email that is held for review: its messages fail, with the reason rejected."""
     ListEmailEvents: _grpc.UnaryUnaryMultiCallable[_email_service_pb2.ListEmailEventsRequest, _email_service_pb2.ListEmailEventsResponse]
     """The timeline of an email."""
     SearchEmailEvents: _grpc.UnaryUnaryMultiCallable[_email_service_pb2.SearchEmailEventsRequest, _email_service_pb2.SearchEmailEventsResponse]
@@ -75,6 +77,8 @@ class EmailServiceAsyncStub(EmailServiceStub):
     CancelEmail: _aio.UnaryUnaryMultiCallable[_email_service_pb2.CancelEmailRequest, _email_service_pb2.CancelEmailResponse]  # type: ignore[assignment]
     ReleaseEmail: _aio.UnaryUnaryMultiCallable[_email_service_pb2.ReleaseEmailRequest, _email_service_pb2.ReleaseEmailResponse]  # type: ignore[assignment]
     """Of an email that is held for review."""
+    RejectEmail: _aio.UnaryUnaryMultiCallable[_email_service_pb2.RejectEmailRequest, _email_service_pb2.RejectEmailResponse]  # type: ignore[assignment]
+    """Of an email that is held for review: its messages fail, with the reason rejected."""
     ListEmailEvents: _aio.UnaryUnaryMultiCallable[_email_service_pb2.ListEmailEventsRequest, _email_service_pb2.ListEmailEventsResponse]  # type: ignore[assignment]
     """The timeline of an email."""
     SearchEmailEvents: _aio.UnaryUnaryMultiCallable[_email_service_pb2.SearchEmailEventsRequest, _email_service_pb2.SearchEmailEventsResponse]  # type: ignore[assignment]
@@ -142,6 +146,14 @@ class EmailServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_email_service_pb2.ReleaseEmailResponse, _abc.Awaitable[_email_service_pb2.ReleaseEmailResponse]]:
         """Of an email that is held for review."""
+
+    @_abc_1.abstractmethod
+    def RejectEmail(
+        self,
+        request: _email_service_pb2.RejectEmailRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_email_service_pb2.RejectEmailResponse, _abc.Awaitable[_email_service_pb2.RejectEmailResponse]]:
+        """Of an email that is held for review: its messages fail, with the reason rejected."""
 
     @_abc_1.abstractmethod
     def ListEmailEvents(

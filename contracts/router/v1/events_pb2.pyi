@@ -52,6 +52,27 @@ CLOSED_STATE_SUPPRESSED: ClosedState.ValueType  # 4
 CLOSED_STATE_CANCELED: ClosedState.ValueType  # 5
 Global___ClosedState: _TypeAlias = ClosedState  # noqa: Y015
 
+class _Review:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReviewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Review.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REVIEW_UNSPECIFIED: _Review.ValueType  # 0
+    REVIEW_RELEASED: _Review.ValueType  # 1
+    """it is sent"""
+    REVIEW_REJECTED: _Review.ValueType  # 2
+    """it has failed"""
+
+class Review(_Review, metaclass=_ReviewEnumTypeWrapper): ...
+
+REVIEW_UNSPECIFIED: Review.ValueType  # 0
+REVIEW_RELEASED: Review.ValueType  # 1
+"""it is sent"""
+REVIEW_REJECTED: Review.ValueType  # 2
+"""it has failed"""
+Global___Review: _TypeAlias = Review  # noqa: Y015
+
 @_typing.final
 class DeliveryAssigned(_message.Message):
     """A message may be attempted until `not_after`: through this egress source, to one of these MX hosts."""
@@ -291,6 +312,106 @@ class MessageClosed(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MessageClosed: _TypeAlias = MessageClosed  # noqa: Y015
+
+@_typing.final
+class HeldMessageReviewed(_message.Message):
+    """A reviewer released or rejected a message that was held."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    REVIEW_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REVIEWER_FIELD_NUMBER: _builtins.int
+    REVIEWED_AT_FIELD_NUMBER: _builtins.int
+    HELD_AT_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
+    RULES_VERSION_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    message_id: _builtins.str
+    review: Global___Review.ValueType
+    reason: _builtins.str
+    """the reviewer's words; may be empty"""
+    score: _builtins.float
+    """that it was held for"""
+    rules_version: _builtins.str
+    model_version: _builtins.str
+    version: _builtins.int
+    """microseconds of reviewed_at"""
+    @_builtins.property
+    def context(self) -> _events_pb2.MessageContext: ...
+    @_builtins.property
+    def reviewer(self) -> Global___Reviewer: ...
+    @_builtins.property
+    def reviewed_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def held_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of the reasons, in descending order of weight"""
+
+    def __init__(
+        self,
+        *,
+        message_id: _builtins.str = ...,
+        context: _events_pb2.MessageContext | None = ...,
+        review: Global___Review.ValueType = ...,
+        reason: _builtins.str = ...,
+        reviewer: Global___Reviewer | None = ...,
+        reviewed_at: _timestamp_pb2.Timestamp | None = ...,
+        held_at: _timestamp_pb2.Timestamp | None = ...,
+        score: _builtins.float = ...,
+        rules: _abc.Iterable[_builtins.str] | None = ...,
+        rules_version: _builtins.str = ...,
+        model_version: _builtins.str = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "held_at", b"held_at", "reviewed_at", b"reviewed_at", "reviewer", b"reviewer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "held_at", b"held_at", "message_id", b"message_id", "model_version", b"model_version", "reason", b"reason", "review", b"review", "reviewed_at", b"reviewed_at", "reviewer", b"reviewer", "rules", b"rules", "rules_version", b"rules_version", "score", b"score", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldMessageReviewed: _TypeAlias = HeldMessageReviewed  # noqa: Y015
+
+@_typing.final
+class Reviewer(_message.Message):
+    """Whose API key it was."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """operator, account or tenant"""
+    key_id: _builtins.str
+    account_id: _builtins.str
+    """of the key; empty for an operator"""
+    request_id: _builtins.str
+    client: _builtins.str
+    """address"""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        key_id: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        client: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "client", b"client", "key_id", b"key_id", "kind", b"kind", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reviewer: _TypeAlias = Reviewer  # noqa: Y015
 
 @_typing.final
 class SuppressionChanged(_message.Message):

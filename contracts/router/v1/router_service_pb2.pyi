@@ -333,53 +333,6 @@ class RescheduleResponse(_message.Message):
 Global___RescheduleResponse: _TypeAlias = RescheduleResponse  # noqa: Y015
 
 @_typing.final
-class ReleaseRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    TENANT_ID_FIELD_NUMBER: _builtins.int
-    MESSAGE_IDS_FIELD_NUMBER: _builtins.int
-    tenant_id: _builtins.str
-    @_builtins.property
-    def message_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
-    def __init__(
-        self,
-        *,
-        tenant_id: _builtins.str = ...,
-        message_ids: _abc.Iterable[_builtins.str] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_ids", b"message_ids", "tenant_id", b"tenant_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ReleaseRequest: _TypeAlias = ReleaseRequest  # noqa: Y015
-
-@_typing.final
-class ReleaseResponse(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    RELEASED_IDS_FIELD_NUMBER: _builtins.int
-    NOT_HELD_IDS_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def released_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
-    @_builtins.property
-    def not_held_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
-    def __init__(
-        self,
-        *,
-        released_ids: _abc.Iterable[_builtins.str] | None = ...,
-        not_held_ids: _abc.Iterable[_builtins.str] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["not_held_ids", b"not_held_ids", "released_ids", b"released_ids"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ReleaseResponse: _TypeAlias = ReleaseResponse  # noqa: Y015
-
-@_typing.final
 class ListWaitingRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

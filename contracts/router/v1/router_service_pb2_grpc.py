@@ -61,11 +61,6 @@ class RouterServiceStub:
                 request_serializer=contracts_dot_router_dot_v1_dot_router__service__pb2.RescheduleRequest.SerializeToString,
                 response_deserializer=contracts_dot_router_dot_v1_dot_router__service__pb2.RescheduleResponse.FromString,
                 _registered_method=True)
-        self.Release = channel.unary_unary(
-                '/contracts.router.v1.RouterService/Release',
-                request_serializer=contracts_dot_router_dot_v1_dot_router__service__pb2.ReleaseRequest.SerializeToString,
-                response_deserializer=contracts_dot_router_dot_v1_dot_router__service__pb2.ReleaseResponse.FromString,
-                _registered_method=True)
         self.ListWaiting = channel.unary_unary(
                 '/contracts.router.v1.RouterService/ListWaiting',
                 request_serializer=contracts_dot_router_dot_v1_dot_router__service__pb2.ListWaitingRequest.SerializeToString,
@@ -137,12 +132,6 @@ class RouterServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Reschedule(self, request, context):
-        """Missing associated documentation comment in .proto file."""
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def Release(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -220,11 +209,6 @@ def add_RouterServiceServicer_to_server(servicer, server):
                     servicer.Reschedule,
                     request_deserializer=contracts_dot_router_dot_v1_dot_router__service__pb2.RescheduleRequest.FromString,
                     response_serializer=contracts_dot_router_dot_v1_dot_router__service__pb2.RescheduleResponse.SerializeToString,
-            ),
-            'Release': grpc.unary_unary_rpc_method_handler(
-                    servicer.Release,
-                    request_deserializer=contracts_dot_router_dot_v1_dot_router__service__pb2.ReleaseRequest.FromString,
-                    response_serializer=contracts_dot_router_dot_v1_dot_router__service__pb2.ReleaseResponse.SerializeToString,
             ),
             'ListWaiting': grpc.unary_unary_rpc_method_handler(
                     servicer.ListWaiting,
@@ -399,33 +383,6 @@ class RouterService:
             '/contracts.router.v1.RouterService/Reschedule',
             contracts_dot_router_dot_v1_dot_router__service__pb2.RescheduleRequest.SerializeToString,
             contracts_dot_router_dot_v1_dot_router__service__pb2.RescheduleResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def Release(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/contracts.router.v1.RouterService/Release',
-            contracts_dot_router_dot_v1_dot_router__service__pb2.ReleaseRequest.SerializeToString,
-            contracts_dot_router_dot_v1_dot_router__service__pb2.ReleaseResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,7 +45,6 @@ class RouterServiceStub:
     GetStates: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.GetStatesRequest, _router_service_pb2.GetStatesResponse]
     Cancel: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.CancelRequest, _router_service_pb2.CancelResponse]
     Reschedule: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.RescheduleRequest, _router_service_pb2.RescheduleResponse]
-    Release: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.ReleaseRequest, _router_service_pb2.ReleaseResponse]
     ListWaiting: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.ListWaitingRequest, _router_service_pb2.ListWaitingResponse]
     """Messages that may still be canceled, a page at a time. A page may be empty before the last one."""
     ListQueues: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.ListQueuesRequest, _router_service_pb2.ListQueuesResponse]
@@ -74,7 +73,6 @@ class RouterServiceAsyncStub(RouterServiceStub):
     GetStates: _aio.UnaryUnaryMultiCallable[_router_service_pb2.GetStatesRequest, _router_service_pb2.GetStatesResponse]  # type: ignore[assignment]
     Cancel: _aio.UnaryUnaryMultiCallable[_router_service_pb2.CancelRequest, _router_service_pb2.CancelResponse]  # type: ignore[assignment]
     Reschedule: _aio.UnaryUnaryMultiCallable[_router_service_pb2.RescheduleRequest, _router_service_pb2.RescheduleResponse]  # type: ignore[assignment]
-    Release: _aio.UnaryUnaryMultiCallable[_router_service_pb2.ReleaseRequest, _router_service_pb2.ReleaseResponse]  # type: ignore[assignment]
     ListWaiting: _aio.UnaryUnaryMultiCallable[_router_service_pb2.ListWaitingRequest, _router_service_pb2.ListWaitingResponse]  # type: ignore[assignment]
     """Messages that may still be canceled, a page at a time. A page may be empty before the last one."""
     ListQueues: _aio.UnaryUnaryMultiCallable[_router_service_pb2.ListQueuesRequest, _router_service_pb2.ListQueuesResponse]  # type: ignore[assignment]
@@ -130,13 +128,6 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _router_service_pb2.RescheduleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_router_service_pb2.RescheduleResponse, _abc.Awaitable[_router_service_pb2.RescheduleResponse]]: ...
-
-    @_abc_1.abstractmethod
-    def Release(
-        self,
-        request: _router_service_pb2.ReleaseRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_router_service_pb2.ReleaseResponse, _abc.Awaitable[_router_service_pb2.ReleaseResponse]]: ...
 
     @_abc_1.abstractmethod
     def ListWaiting(

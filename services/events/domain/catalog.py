@@ -32,12 +32,20 @@ from contracts.router.v1.events_pb2 import (
     CLOSED_STATE_FAILED,
     CLOSED_STATE_SUPPRESSED,
     DeliveryAssigned,
+    HeldMessageReviewed,
     MessageClosed,
     MessageDelayed,
+    Review,
 )
 from contracts.shield.v1.events_pb2 import MessageScreened, Verdict
 from mail import bounce
-from services.events.domain.log_event import EventKind, LogEvent, StatusRank, is_test
+from services.events.domain.log_event import (
+    EventKind,
+    LogEvent,
+    StatusRank,
+    is_release,
+    is_test,
+)
 from services.events.domain.resource_data import (
     DATA_OF_RESOURCES,
     RESOURCE_TYPES,
@@ -63,6 +71,7 @@ INTERNAL_TYPES = {
 }
 PUBLIC_TYPES = {
     EventKind.SCREENED: "email.held",
+    EventKind.REVIEWED: "email.released",
     EventKind.ASSIGNED: "email.sent",
     EventKind.DELAYED: "email.delivery_delayed",
     EventKind.COMPLAINT: "email.complained",
@@ -104,6 +113,8 @@ def event_type_of(log_event: LogEvent, *, is_public: bool) -> str:
         return CLOSED_TYPES.get(log_event.payload.state, "email.failed")
     if type_of := TYPES_OF_RESOURCES.get(type(log_event.payload)):
         return type_of(log_event.payload)
+    if log_event.kind == EventKind.REVIEWED and not is_release(log_event):
+        return "message.rejected"
     if is_public and log_event.kind == EventKind.ACCEPTED:
         return "email.scheduled" if log_event.rank == StatusRank.SCHEDULED else "email.sent"
     return (
@@ -206,6 +217,8 @@ def internal_data(event: Any) -> EventData:  # noqa: ANN401 - one of several eve
         reasons = [{name: getattr(one, name) for name in REASON_FIELDS} for one in event.reasons]
         result = {"verdict": verdict, "score": event.score, "reasons": reasons}
         return {"screening": {**result, "model_version": event.model_version}}
+    if isinstance(event, HeldMessageReviewed):
+        return {"review": review_data(event)}
     if isinstance(event, DeliveryAssigned):
         sources = {"source_ip": event.source_ip, "source_ipv6": event.source_ipv6}
         source = {"egress_id": event.egress_id, **sources, "site": event.site}
@@ -225,6 +238,18 @@ def internal_data(event: Any) -> EventData:  # noqa: ANN401 - one of several eve
             ],
         }
     return {}
+
+
+def review_data(event: HeldMessageReviewed) -> EventData:
+    """by: operator, account or tenant, whose API key it was."""
+    return {
+        "verdict": Review.Name(event.review).removeprefix("REVIEW_").lower(),
+        "reason": event.reason or None,
+        "by": event.reviewer.kind,
+        "key_id": event.reviewer.key_id,
+        "score": event.score,
+        "model_version": event.model_version,
+    }
 
 
 def closed_data(event: MessageClosed) -> EventData:

@@ -17,7 +17,9 @@ from contracts.events.v1.events_pb2 import (
 )
 from contracts.ingest.v1.events_pb2 import ApiKeyRotated, DomainChanged, MessageAccepted
 from contracts.router.v1.events_pb2 import (
+    REVIEW_RELEASED,
     DeliveryAssigned,
+    HeldMessageReviewed,
     MessageClosed,
     MessageDelayed,
     SuppressionChanged,
@@ -60,6 +62,7 @@ class EventKind(IntEnum):
     WARMUP = 20
     LISTING = 21
     LIMIT = 22
+    REVIEWED = 23
 
 
 class StatusRank(IntEnum):
@@ -104,6 +107,7 @@ PARTITIONED_KINDS = frozenset(
         EventKind.ATTEMPTED,
         EventKind.DELAYED,
         EventKind.CLOSED,
+        EventKind.REVIEWED,
     }
 )
 
@@ -139,6 +143,10 @@ def _screened(event: MessageScreened) -> tuple[StatusRank, int]:
     return StatusRank.HELD if event.verdict == VERDICT_HOLD else StatusRank.QUEUED, 1
 
 
+def _reviewed(_: HeldMessageReviewed) -> tuple[StatusRank, int]:
+    return StatusRank.SENT, 2
+
+
 def _assigned(event: DeliveryAssigned) -> tuple[StatusRank, int]:
     return StatusRank.SENT, event.attempt * STEPS_PER_ATTEMPT
 
@@ -172,6 +180,7 @@ Placement: TypeAlias = Callable[[Any], tuple[StatusRank, int]]
 MESSAGE_EVENTS: dict[type[Message], tuple[EventKind, Placement]] = {
     MessageAccepted: (EventKind.ACCEPTED, _accepted),
     MessageScreened: (EventKind.SCREENED, _screened),
+    HeldMessageReviewed: (EventKind.REVIEWED, _reviewed),
     DeliveryAssigned: (EventKind.ASSIGNED, _assigned),
     DeliveryAttempted: (EventKind.ATTEMPTED, _attempted),
     MessageDelayed: (EventKind.DELAYED, _delayed),
@@ -182,7 +191,9 @@ MESSAGE_EVENTS: dict[type[Message], tuple[EventKind, Placement]] = {
     LinkClicked: (EventKind.CLICKED, _engaged),
     RecipientUnsubscribed: (EventKind.UNSUBSCRIBED, _engaged),
 }
-WITH_CONTEXT = frozenset({EventKind.ACCEPTED, EventKind.SCREENED, EventKind.ASSIGNED})
+WITH_CONTEXT = frozenset(
+    {EventKind.ACCEPTED, EventKind.SCREENED, EventKind.REVIEWED, EventKind.ASSIGNED}
+)
 EVENT_CLASSES: dict[EventKind, type[Message]] = {
     **{kind: event for event, (kind, _) in MESSAGE_EVENTS.items()},
     EventKind.WEBHOOK_DISABLED: WebhookDisabled,
@@ -307,6 +318,12 @@ WITHOUT_MESSAGE: dict[type[Message], Callable[[Any, str], LogEvent]] = {
     ListingChanged: listing_log_event,
     LimitReached: limit_log_event,
 }
+
+
+def is_release(log_event: LogEvent) -> bool:
+    """Whether a held message was released."""
+    event = log_event.payload
+    return isinstance(event, HeldMessageReviewed) and event.review == REVIEW_RELEASED
 
 
 def is_test(log_event: LogEvent) -> bool:

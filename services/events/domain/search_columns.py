@@ -10,7 +10,7 @@ from services.events.domain.state import LogEntry
 SEARCHED_TYPES = (
     "email.sent", "email.scheduled", "email.held", "email.delivered", "email.delivery_delayed",
     "email.bounced", "email.failed", "email.suppressed", "email.canceled", "email.complained",
-    "email.opened", "email.clicked", "email.unsubscribed",
+    "email.opened", "email.clicked", "email.unsubscribed", "email.released",
 )  # fmt: skip
 TYPE_NUMBERS = {name: number for number, name in enumerate(SEARCHED_TYPES, 1)}
 

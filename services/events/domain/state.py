@@ -8,7 +8,13 @@ from typing import NamedTuple
 from contracts.router.v1.events_pb2 import CLOSED_STATE_FAILED, MessageClosed
 from kernel import times
 from services.events.domain.figures.facts import MessageFacts, merge_facts
-from services.events.domain.log_event import ENGAGEMENT_KINDS, EventKind, LogEvent, StatusRank
+from services.events.domain.log_event import (
+    ENGAGEMENT_KINDS,
+    EventKind,
+    LogEvent,
+    StatusRank,
+    is_release,
+)
 
 # A tenant receives the first delay of a message, then at most one per 4 hours.
 DELAY_NOTICE_INTERVAL = timedelta(hours=4)
@@ -85,9 +91,9 @@ def apply_events(
 
 
 def merge_rank(rank: int, log_event: LogEvent) -> int:
-    """The rank of a message after an event: the highest wins, except that a held message that is
-    sent was released."""
-    if rank == StatusRank.HELD and log_event.kind in SENDING_KINDS:
+    """The rank of a message after an event: the highest wins, except that a held message can be
+    released, and one that is sent was."""
+    if rank == StatusRank.HELD and (log_event.kind in SENDING_KINDS or is_release(log_event)):
         return StatusRank.SENT
     return max(rank, log_event.rank)
 
@@ -105,6 +111,8 @@ def is_public(
         return log_event.event_id in first
     if log_event.kind == EventKind.SCREENED:
         return log_event.rank == StatusRank.HELD
+    if log_event.kind == EventKind.REVIEWED:
+        return is_release(log_event)  # of a rejection the close is public
     if log_event.kind == EventKind.DELAYED:
         return not closed and (delayed_at is None or now - delayed_at >= DELAY_NOTICE_INTERVAL)
     return log_event.kind in ALWAYS_PUBLIC

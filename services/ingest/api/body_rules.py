@@ -33,7 +33,8 @@ SOON = {
     "description": "ISO 8601 (UTC without an offset), or `in 4 hours`; at most 30 days ahead",
     "examples": ["in 4 hours", "tomorrow at 9am"],
 }
-OPTIONAL_ID = {"anyOf": [{"type": "string", "format": "uuid"}, NULL]}
+ID = {"type": "string", "format": "uuid"}
+OPTIONAL_ID = {"anyOf": [ID, NULL]}
 CUSTOM_HEADERS = {
     "type": "object",
     "description": "Custom headers, except those that the engine writes: From, Date, "
@@ -61,10 +62,9 @@ BUFFER = {
     "additionalProperties": False,
     "properties": {"type": {"enum": ["Buffer"]}, "data": OCTETS},
 }
-TENANT_ID = {"type": "string", "format": "uuid"}
 WEBHOOK = {
     "endpoint": {"type": "string", "format": "iri", "pattern": "^https://", "maxLength": 2000},
-    "tenant_ids": {"type": "array", "maxItems": 100, "items": TENANT_ID},
+    "tenant_ids": {"type": "array", "maxItems": 100, "items": ID},
 }
 BRAND_HOST = {"type": "string", "format": "brand-host"}
 BRAND = {
@@ -103,7 +103,12 @@ RULES: dict[str, dict[str, Any]] = {
         "recipient_domain": {"anyOf": [HOST_NAME, {"const": ""}]},
         "sender": {"anyOf": [ADDRESS, HOST_NAME, {"const": ""}]},
     },
-    "CancelQueued": {"after": {"anyOf": [{"type": "string", "format": "uuid"}, {"const": ""}]}},
+    "CancelQueued": {"after": {"anyOf": [ID, {"const": ""}]}},
+    "HeldFilter": {key: {"anyOf": [ISO_TIME, {"const": ""}]} for key in ("since", "until")},
+    "ReviewHeld": {
+        "ids": {"anyOf": [{"type": "array", "minItems": 1, "maxItems": 500, "items": ID}, NULL]},
+        "after": {"anyOf": [ID, {"const": ""}]},
+    },
     "NewSuppression": {"email": MAILBOX, **EXPIRY},
     "NewSuppressions": {"emails": {**MAILBOXES, "minItems": 1, "maxItems": 500}, **EXPIRY},
     "CreateDomainRequest": {
@@ -166,6 +171,25 @@ SOME_FILTER = [
     {"required": ["tag"], "properties": {"tag": {"type": "object"}}},
     *({"required": [n], "properties": {n: TEXT}} for n in ("recipient_domain", "sender", "site")),
 ]
+TEXTS_OF_HELD = ("rule", "recipient_domain", "sender", "since", "until")
+SOME_HELD = [
+    {"required": ["all"], "properties": {"all": {"const": True}}},
+    *({"required": [n], "properties": {n: TEXT}} for n in TEXTS_OF_HELD),
+    *(
+        {"required": [n], "properties": {n: {"type": "number"}}}
+        for n in ("score_from", "score_below")
+    ),
+]
+IDS_OR_FILTER: list[dict[str, Any]] = [
+    {
+        "required": ["ids"],
+        "properties": {
+            "ids": {"type": "array"}, "filter": NULL, "after": {"const": ""},
+            "dry_run": {"const": False},
+        },
+    },
+    {"required": ["filter"], "properties": {"filter": {"type": "object"}, "ids": NULL}},
+]  # fmt: skip
 LIST_IF_SCOPE = [
     {"properties": {"scope": {"enum": ["tenant", "account"]}}},
     {"required": ["list"], "properties": {"list": {"type": "string"}}},
@@ -176,6 +200,8 @@ CONDITIONS: dict[str, dict[str, Any]] = {
     "SendRawRequest": {"not": TRANSACTIONAL_TO_LIST},
     "Attachment": {"required": ["content", "filename"]},
     "CancelFilter": {"anyOf": SOME_FILTER},
+    "HeldFilter": {"anyOf": SOME_HELD},
+    "ReviewHeld": {"oneOf": IDS_OR_FILTER},
     "NewSuppression": {"anyOf": LIST_IF_SCOPE},
     "NewSuppressions": {"anyOf": LIST_IF_SCOPE},
     "SuppressionSelector": {"oneOf": ONE_OF_TWO},

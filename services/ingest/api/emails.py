@@ -19,7 +19,6 @@ from contracts.router.v1.router_service_pb2 import (
     GetStatesRequest,
     ListWaitingRequest,
     MessageState,
-    ReleaseRequest,
     RescheduleRequest,
 )
 from kernel import clock, times
@@ -31,6 +30,7 @@ from services.ingest.api.access import AccessControl, Principal
 from services.ingest.api.administration.base import parse_id
 from services.ingest.api.callers import Caller
 from services.ingest.api.cancellation import CancellationPage, cancel_matching
+from services.ingest.api.held import HeldMail, Verdict
 from services.ingest.api.rest_base import PageRequest
 from services.ingest.api.sending import in_thread_if_large
 from services.ingest.api.tenant_slots import TenantSlots
@@ -227,16 +227,17 @@ class Emails:
     def waiting_mail(self, principal: Principal) -> "TenantWaitingMail":
         return TenantWaitingMail(principal.tenant_id, self._clients, self._store)
 
-    async def release(self, principal: Principal, email_id: str) -> list[str]:
-        """Release messages that are held for review. Raises Problem 409 if none is."""
+    async def review(
+        self, principal: Principal, email_id: str, verdict: Verdict, *, reason: str
+    ) -> list[str]:
+        """Release or reject messages that are held for review. Raises Problem 409 if none is."""
         email = await self.find(principal, email_id)
-        router = self._clients.router
         ids = [one.message_id for one in email.messages]
-        request = ReleaseRequest(tenant_id=principal.tenant_id, message_ids=ids)
-        response = await router.call(router.stub.Release, request, deadline_s=2.0)
-        if not response.released_ids:
+        held = HeldMail(self._clients)
+        done = await held.review_ids(principal.caller, ids, verdict=verdict, reason=reason)
+        if not done.reviewed:
             raise Problem(409, "not_held", detail="The email is not held for review.")
-        return list(response.released_ids)
+        return list(done.reviewed)
 
     async def search(
         self,

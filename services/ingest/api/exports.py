@@ -22,9 +22,9 @@ from services.ingest.domain.problem import Problem
 from services.ingest.store.directory_lists import Page
 
 EmailEventType = Literal[
-    "email.sent", "email.scheduled", "email.held", "email.delivered", "email.delivery_delayed",
-    "email.bounced", "email.failed", "email.suppressed", "email.canceled", "email.complained",
-    "email.opened", "email.clicked", "email.unsubscribed",
+    "email.sent", "email.scheduled", "email.held", "email.released", "email.delivered",
+    "email.delivery_delayed", "email.bounced", "email.failed", "email.suppressed",
+    "email.canceled", "email.complained", "email.opened", "email.clicked", "email.unsubscribed",
 ]  # fmt: skip
 Text = Annotated[str, Meta(max_length=400, pattern=LINE)]
 When = Annotated[str, Meta(min_length=1, max_length=64)]

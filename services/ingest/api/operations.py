@@ -18,6 +18,7 @@ from services.ingest.api.callers import (
 )
 from services.ingest.api.egress.operations import OPERATIONS as OF_EGRESS
 from services.ingest.api.export_operations import OPERATIONS as OF_EXPORTS
+from services.ingest.api.held_operations import OPERATIONS as OF_HELD
 from services.ingest.api.log_operations import OPERATIONS as OF_LOGS
 from services.ingest.api.operation import Operation
 from services.ingest.api.recipient_operations import OPERATIONS as OF_RECIPIENTS
@@ -82,9 +83,6 @@ OPERATIONS = {
     ),
     "post /v1/emails/{email_id}/cancel": Operation(
         "cancelEmail", response_schemas.EmailReference, access=SPANNING
-    ),
-    "post /v1/emails/{email_id}/release": Operation(
-        "releaseEmail", response_schemas.ReleaseEmailResponse, access=SPANNING
     ),
     "get /v1/queues": Operation(
         "listQueues",
@@ -289,6 +287,7 @@ OPERATIONS = {
     ),
     **OF_EGRESS,
     **OF_EXPORTS,
+    **OF_HELD,
     **OF_LOGS,
     **OF_RECIPIENTS,
     **OF_REPORTS,

@@ -14,6 +14,7 @@ from services.ingest.api.egress.sources import EgressSources
 from services.ingest.api.email_events import EmailEvents
 from services.ingest.api.emails import Emails
 from services.ingest.api.exports import Exports
+from services.ingest.api.held import HeldMail
 from services.ingest.api.metrics import EmailMetrics
 from services.ingest.api.queues import Queues
 from services.ingest.api.recipients import Recipients
@@ -38,6 +39,7 @@ class Resources:
     administration: Administration
     email_events: EmailEvents
     exports: Exports
+    held: HeldMail
     logs: RequestLogs
     reports: Reports
     domains: Domains
@@ -87,6 +89,7 @@ def create_resources(
         administration,
         email_events=EmailEvents(clients, slots),
         exports=Exports(clients),
+        held=HeldMail(clients),
         logs=own.logs,
         reports=Reports(clients),
         domains=own.domains,

@@ -12,9 +12,9 @@ Status = Literal[
 ]  # fmt: skip
 LastEvent = Literal[Status, "opened", "clicked"]
 EventType = Literal[
-    "email.sent", "email.scheduled", "email.held", "email.delivered", "email.delivery_delayed",
-    "email.bounced", "email.failed", "email.suppressed", "email.canceled", "email.complained",
-    "email.opened", "email.clicked", "email.unsubscribed",
+    "email.sent", "email.scheduled", "email.held", "email.released", "email.delivered",
+    "email.delivery_delayed", "email.bounced", "email.failed", "email.suppressed",
+    "email.canceled", "email.complained", "email.opened", "email.clicked", "email.unsubscribed",
     "webhook.disabled", "webhook.test", "domain.created", "domain.updated", "domain.verified",
     "domain.failed", "domain.paused", "domain.resumed", "domain.deleted", "suppression.added",
     "suppression.removed", "tenant.warned", "tenant.paused", "tenant.resumed",
@@ -175,14 +175,6 @@ class EmailReference(Struct):
 
     object: Literal["email"]
     id: Id
-
-
-class ReleaseEmailResponse(Struct):
-    """released: ids of the released messages."""
-
-    object: Literal["email"]
-    id: Id
-    released: list[Id]
 
 
 class QueueResponse(Struct):

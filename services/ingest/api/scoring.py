@@ -4,6 +4,7 @@ from contracts.shield.v1.events_pb2 import Verdict
 from contracts.shield.v1.shield_service_pb2 import ScoreRequest, ScoreResponse
 from kernel import clock
 from services.ingest.api.access import Principal
+from services.ingest.api.held import reasons_to_json
 from services.ingest.clients import ServiceClients
 from services.ingest.domain.valid_email import ValidEmail
 
@@ -26,16 +27,7 @@ def score_to_json(response: ScoreResponse) -> dict[str, object]:
         "object": "score",
         "verdict": Verdict.Name(response.verdict).removeprefix("VERDICT_").lower(),
         "score": response.score,
-        "reasons": [
-            {
-                "rule": one.rule,
-                "score": one.score,
-                "detail": one.detail,
-                "explanation": one.explanation,
-                "advice": one.advice,
-            }
-            for one in response.reasons
-        ],
+        "reasons": reasons_to_json(response.reasons),
         "hold_score": response.hold_score,
         "block_score": response.block_score,
         "rules_version": response.rules_version,

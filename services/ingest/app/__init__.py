@@ -4,7 +4,7 @@ from datetime import timedelta
 from functools import partial
 
 from contracts.events.v1.events_pb2 import CertificateChanged
-from contracts.router.v1.events_pb2 import MessageClosed
+from contracts.router.v1.events_pb2 import HeldMessageReviewed, MessageClosed
 from kernel.content import MOUNT_CHECK_INTERVAL_S
 from kernel.database import check_roles
 from kernel.health import DependencyHealth
@@ -49,7 +49,7 @@ from services.ingest.domain.body_memory import BodyMemory
 from services.ingest.domain.rate_limiter import RateLimiter
 from services.ingest.domain.reserved import RecipientDomains
 from services.ingest.domain.tracking_host import LinkHosts
-from services.ingest.handlers import Handlers, on_certificate
+from services.ingest.handlers import Handlers, on_certificate, on_reviewed
 from services.ingest.loops.directory_publisher import DirectoryPublisher
 from services.ingest.loops.partition_maintenance import PartitionMaintenance
 from services.ingest.settings import Settings
@@ -132,6 +132,16 @@ def register_consumers(deps: Dependencies, handlers: Handlers) -> None:
         linger_s=CLOSED_LINGER_S,
     )
     deps.kafka.consume(stream, group="ingest")
+    reviews = StreamProcessor(
+        HeldMessageReviewed,
+        name="ingest.reviews",
+        handler=on_reviewed,
+        health=deps.kafka_health,
+        send=deps.kafka.publish,
+        database=deps.system_database,
+        outbox=deps.outbox,
+    )
+    deps.kafka.consume(reviews, group="ingest-reviews")
     if not deps.settings.acme_directory:
         return
     certificates = StreamProcessor(

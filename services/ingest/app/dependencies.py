@@ -8,6 +8,7 @@ from contracts.delivery.v1.delivery_service_pb2_grpc import DeliveryServiceStub
 from contracts.events.v1.events_service_pb2_grpc import EventsServiceStub
 from contracts.ingest.v1.events_pb2 import ApiKeyRotated, DomainChanged, MessageAccepted
 from contracts.router.v1.egress_service_pb2_grpc import EgressServiceStub
+from contracts.router.v1.held_service_pb2_grpc import HeldServiceStub
 from contracts.router.v1.policy_service_pb2_grpc import PolicyServiceStub
 from contracts.router.v1.router_service_pb2_grpc import RouterServiceStub
 from contracts.shield.v1.shield_service_pb2_grpc import ShieldServiceStub
@@ -157,4 +158,5 @@ def create_clients(settings: Settings) -> ServiceClients:
         shield=ServiceClient(client_of("shield"), ShieldServiceStub),
         policies=ServiceClient(client_of("router"), PolicyServiceStub),
         egress=ServiceClient(client_of("router"), EgressServiceStub),
+        held=ServiceClient(client_of("router"), HeldServiceStub),
     )

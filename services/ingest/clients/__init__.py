@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # these names exist for type checkers only
     from contracts.delivery.v1.delivery_service_pb2_grpc import DeliveryServiceAsyncStub
     from contracts.events.v1.events_service_pb2_grpc import EventsServiceAsyncStub
     from contracts.router.v1.egress_service_pb2_grpc import EgressServiceAsyncStub
+    from contracts.router.v1.held_service_pb2_grpc import HeldServiceAsyncStub
     from contracts.router.v1.policy_service_pb2_grpc import PolicyServiceAsyncStub
     from contracts.router.v1.router_service_pb2_grpc import RouterServiceAsyncStub
     from contracts.shield.v1.shield_service_pb2_grpc import ShieldServiceAsyncStub
@@ -78,6 +79,8 @@ class ServiceClients:
     policies: "ServiceClient[PolicyServiceAsyncStub]"
     """Of the router."""
     egress: "ServiceClient[EgressServiceAsyncStub]"
+    """Of the router."""
+    held: "ServiceClient[HeldServiceAsyncStub]"
     """Of the router."""
 
     async def close(self) -> None:

@@ -101,20 +101,6 @@ class RouterServicer(RouterServiceServicer):
         )
 
     @map_errors
-    async def Release(  # noqa: N802 - a name of the contract
-        self, request: pb.ReleaseRequest, _: Context
-    ) -> pb.ReleaseResponse:
-        ids = parse_ids(request.message_ids)
-        async with self.tenant_database.transaction(
-            tenant_id=parse_tenant_id(request.tenant_id)
-        ) as tx:
-            released = await requests.release(tx, request.tenant_id, ids)
-            await self.notifier.notify(tx, unresolved=True)
-        return pb.ReleaseResponse(
-            released_ids=released, not_held_ids=[one for one in ids if one not in set(released)]
-        )
-
-    @map_errors
     async def ListWaiting(  # noqa: N802 - a name of the contract
         self, request: pb.ListWaitingRequest, _: Context
     ) -> pb.ListWaitingResponse:

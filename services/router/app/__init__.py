@@ -6,7 +6,6 @@ from functools import partial
 from contracts.delivery.v1.events_pb2 import BounceReceived, ComplaintReceived, DeliveryAttempted
 from contracts.events.v1.events_pb2 import RecipientUnsubscribed
 from contracts.ingest.v1.directory_pb2 import Mailbox, Tenant
-from contracts.router.v1.router_service_pb2_grpc import add_RouterServiceServicer_to_server
 from contracts.shield.v1.events_pb2 import MessageScreened
 from kernel.crypto import SecretKeyring
 from kernel.database import PLANS, Database, check_roles
@@ -21,6 +20,7 @@ from kernel.service import Loop, Service, run_every
 from kernel.table import ReplicatedTable
 from services.router.api.policies import StoredPolicies
 from services.router.api.service import RouterServicer
+from services.router.app.message_services import add_message_services
 from services.router.app.policy_services import add_policy_services
 from services.router.app.routing import create_resolver, sandbox_route
 from services.router.app.rules import adaptation_rules, read_shaping, read_static_routes
@@ -155,7 +155,7 @@ def create_service(settings: Settings) -> Service:
     deps = Dependencies(settings)
     register_consumers(deps)
     server = RpcServer(settings.rpc_listen, settings.rpc_token, RpcTls.from_settings(settings))
-    add_RouterServiceServicer_to_server(create_servicer(deps), server.grpc)
+    add_message_services(server, create_servicer(deps))
     tables = StoredPolicies(deps.rules, deps.policies, deps.directory.pool_of)
     add_policy_services(
         server, tables, deps.outbox, database=deps.system_database, notifier=deps.notifier

@@ -3,6 +3,7 @@
 from contracts.router.v1.directory_pb2 import EgressSource, Pool
 from contracts.router.v1.events_pb2 import (
     DeliveryAssigned,
+    HeldMessageReviewed,
     MessageClosed,
     MessageDelayed,
     SuppressionChanged,
@@ -22,6 +23,7 @@ from kernel.kafka import Kafka
 
 def declare_topics(kafka: Kafka) -> None:
     kafka.declare(DeliveryAssigned, MessageDelayed, MessageClosed, SuppressionChanged)
+    kafka.declare(HeldMessageReviewed)
     kafka.declare(Pool, EgressSource)
     kafka.declare(WarmupChanged, OverrideSet, OverrideRemoved, StandingChanged, LimitsChanged)
     kafka.declare(ListingChanged, SourceChecked, LimitReached)

@@ -16,7 +16,7 @@ WHERE message_id = ANY(%s::uuid[]) AND tenant_id = %s ORDER BY message_id FOR UP
 """
 UPDATE = """
 UPDATE router.messages AS m SET context = v.context, reply = nullif(v.reply, ''),
-    assignment = NULL, address_hash = %s
+    assignment = NULL, screening = NULL, address_hash = %s
 FROM unnest(%s::uuid[], %s::bytea[], %s::bytea[]) AS v (message_id, context, reply)
 WHERE m.message_id = v.message_id
 """

@@ -60,12 +60,6 @@ ON CONFLICT (message_id) DO UPDATE SET due_at = excluded.due_at, expires_at = ex
 RETURNING message_id::text, state, queue_id, extract(epoch FROM due_at)::float8
 """
 
-RELEASE = """
-UPDATE router.messages SET state = 'queued', reason = '', due_at = greatest(due_at, now())
-WHERE message_id = ANY(%s::uuid[]) AND tenant_id = %s AND state = 'held'
-RETURNING message_id::text, state, queue_id, extract(epoch FROM due_at)::float8
-"""
-
 QUEUE_COLUMNS = """
 SELECT q.queue_id, q.site,
     coalesce(extract(epoch FROM coalesce(q.next_at, q.available_at))::float8, 0),
@@ -154,12 +148,6 @@ async def reschedule(
 ) -> list[str]:
     """Change the due time of messages that are not assigned yet. Returns their ids."""
     rows = await tx.rows(RESCHEDULE, {**insert_params(new_messages), "due": due_s})
-    await mark_queues_due(tx, due_times_of(rows))
-    return [row[0] for row in rows]
-
-
-async def release(tx: Transaction, tenant_id: str, ids: Sequence[str]) -> list[str]:
-    rows = await tx.rows(RELEASE, (ids, tenant_id))
     await mark_queues_due(tx, due_times_of(rows))
     return [row[0] for row in rows]
 

@@ -14,7 +14,13 @@ from kernel.telemetry import traceparent_or_new
 from services.ingest.api.acceptance import Acceptance
 from services.ingest.api.access import Principal
 from services.ingest.api.callers import Caller
-from services.ingest.api.grpc.base import RpcAccess, authenticated, next_page_token, page_of
+from services.ingest.api.grpc.base import (
+    RpcAccess,
+    authenticated,
+    given_fields,
+    next_page_token,
+    page_of,
+)
 from services.ingest.api.grpc.email_events import EmailEventRpcs
 from services.ingest.api.grpc.email_views import (
     event_to_proto,
@@ -23,6 +29,7 @@ from services.ingest.api.grpc.email_views import (
     to_proto,
 )
 from services.ingest.api.grpc.server import Context, metadata_value
+from services.ingest.api.held import REJECTED, RELEASED, ReviewEmail
 from services.ingest.api.http import check_size
 from services.ingest.api.idempotency import Idempotency
 from services.ingest.api.resources import Resources
@@ -145,8 +152,18 @@ class EmailServicer(EmailEventRpcs, EmailServiceServicer):  # type: ignore[misc]
         self, request: pb.ReleaseEmailRequest, caller: Caller, context: Context
     ) -> pb.ReleaseEmailResponse:
         principal = await self._emails.principal_of(caller, request.id)
-        released = await self._emails.release(principal, request.id)
+        reason = given_fields(request, ReviewEmail).reason
+        released = await self._emails.review(principal, request.id, RELEASED, reason=reason)
         return pb.ReleaseEmailResponse(id=request.id, released=released)
+
+    @authenticated
+    async def RejectEmail(
+        self, request: pb.RejectEmailRequest, caller: Caller, context: Context
+    ) -> pb.RejectEmailResponse:
+        principal = await self._emails.principal_of(caller, request.id)
+        reason = given_fields(request, ReviewEmail).reason
+        rejected = await self._emails.review(principal, request.id, REJECTED, reason=reason)
+        return pb.RejectEmailResponse(id=request.id, rejected=rejected)
 
     @authenticated
     async def ListEmailEvents(

@@ -17,6 +17,8 @@ from contracts.ingest.v1 import (
     email_service_pb2_grpc,
     export_service_pb2,
     export_service_pb2_grpc,
+    held_mail_service_pb2,
+    held_mail_service_pb2_grpc,
     ip_service_pb2,
     ip_service_pb2_grpc,
     limit_service_pb2,
@@ -57,6 +59,7 @@ from services.ingest.api.grpc.brands import BrandServicer
 from services.ingest.api.grpc.domains import DomainServicer
 from services.ingest.api.grpc.emails import EmailServicer
 from services.ingest.api.grpc.exports import ExportServicer
+from services.ingest.api.grpc.held import HeldMailServicer
 from services.ingest.api.grpc.ips import IpServicer
 from services.ingest.api.grpc.limits import LimitServicer
 from services.ingest.api.grpc.logs import LogServicer
@@ -212,6 +215,11 @@ def egress_services(access: RpcAccess, resources: Resources) -> list[PublicServi
             name_in(queue_service_pb2.DESCRIPTOR),
             QueueServicer(access, resources.queues),
             queue_service_pb2_grpc.add_QueueServiceServicer_to_server,
+        ),
+        PublicService(
+            name_in(held_mail_service_pb2.DESCRIPTOR),
+            HeldMailServicer(access, resources.held),
+            held_mail_service_pb2_grpc.add_HeldMailServiceServicer_to_server,
         ),
         PublicService(
             name_in(limit_service_pb2.DESCRIPTOR),

@@ -29,6 +29,7 @@ from services.ingest.api.rest import (
     email_events,
     emails,
     exports,
+    held,
     ips,
     limits,
     logs,
@@ -101,6 +102,7 @@ def routers(dependencies: RestDependencies) -> Iterator[APIRouter]:
     yield suppressions.routes(access, resources.suppressions)
     yield recipients.routes(access, resources.recipients)
     yield queues.routes(access, resources.queues)
+    yield held.routes(access, resources.held)
     yield shield.routes(access, dependencies.send_handler, resources.scoring)
     yield domain_reports.routes(access, resources.domain_reports)
     yield sandbox.routes(access, resources.sandbox)

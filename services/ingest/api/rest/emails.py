@@ -1,20 +1,23 @@
-"""/v1/emails: send, batch, list, get, timeline, reschedule, cancel, release."""
+"""/v1/emails: send, batch, list, get, timeline, reschedule, cancel, release, reject."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import APIRouter, Query, Response
 from fastapi import Request as Incoming
 
 from services.ingest.api import views
 from services.ingest.api.access import Principal
 from services.ingest.api.emails import Emails
+from services.ingest.api.held import REJECTED, RELEASED, ReviewEmail, Verdict
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
     RequestedForwardPage,
     RequestedPage,
     RestAccess,
     body_schema,
+    decode_optional_body,
     decode_request_body,
     json_response,
     list_response,
@@ -29,6 +32,7 @@ from services.ingest.domain.email import (
     decode_update,
 )
 
+decode_review = msgspec.json.Decoder(ReviewEmail).decode
 Filter = Annotated[str, Query(max_length=400)]
 SENT = {202: {"description": "durable"}, **PROBLEM_RESPONSES}
 
@@ -39,6 +43,7 @@ def routes(access: RestAccess, send_handler: SendHandler, emails: Emails) -> API
     _add_reading(router, access, emails)
     _add_reading_one(router, access, emails)
     _add_changing(router, access, emails)
+    _add_reviews(router, access, emails)
     return router
 
 
@@ -149,8 +154,31 @@ def _add_changing(router: APIRouter, access: RestAccess, emails: Emails) -> None
         principal = await owner_of(incoming, email_id)
         return json_response({"object": "email", "id": await emails.cancel(principal, email_id)})
 
-    @router.post("/{email_id}/release", summary="Release an email that is held for review")
-    async def release(incoming: Incoming, email_id: str) -> Response:
+
+def _add_reviews(router: APIRouter, access: RestAccess, emails: Emails) -> None:
+    owner_of = owner_lookup(access, emails)
+    schema = body_schema(ReviewEmail, "Why", required=False)
+
+    async def review(incoming: Incoming, email_id: str, verdict: Verdict) -> Response:
         principal = await owner_of(incoming, email_id)
-        released = await emails.release(principal, email_id)
-        return json_response({"object": "email", "id": email_id, "released": released})
+        given = await decode_optional_body(incoming, decode_review)
+        ids = await emails.review(principal, email_id, verdict, reason=given.reason)
+        return json_response({"object": "email", "id": email_id, verdict: ids})
+
+    @router.post(
+        "/{email_id}/release",
+        openapi_extra=schema,
+        summary="Release an email that is held for review",
+    )
+    async def release(incoming: Incoming, email_id: str) -> Response:
+        """409 `not_held` if none of its messages is held."""
+        return await review(incoming, email_id, RELEASED)
+
+    @router.post(
+        "/{email_id}/reject",
+        openapi_extra=schema,
+        summary="Reject an email that is held",
+    )
+    async def reject(incoming: Incoming, email_id: str) -> Response:
+        """Its held messages fail, with the reason `rejected`. 409 `not_held` if none is held."""
+        return await review(incoming, email_id, REJECTED)

@@ -12,12 +12,15 @@ from contracts.router.v1.events_pb2 import (
     CLOSED_STATE_CANCELED,
     CLOSED_STATE_FAILED,
     CLOSED_STATE_SUPPRESSED,
+    REVIEW_REJECTED,
+    REVIEW_RELEASED,
     ClosedState,
+    Review,
 )
 from contracts.shield.v1.events_pb2 import VERDICT_HOLD
 from services.events.domain.catalog import CLOSED_TYPES, EVENT_TYPES, event_data_of, event_type_of
 from services.events.domain.endpoint import Endpoint
-from services.events.domain.log_event import log_event_of
+from services.events.domain.log_event import is_release, log_event_of
 from services.events.domain.state import LogEntry
 from services.events.domain.webhook_attempt import recorded_at, webhook_attempt_of
 from tests.support.message_events import DEFERRED, REFUSED, MessageEvents
@@ -172,6 +175,28 @@ def test_held_mail_has_the_reasons() -> None:
                 "advice": "Leave it.",
             }
         ],
+        "model_version": "1-abc",
+    }
+
+
+@pytest.mark.parametrize(
+    ("review", "kind", "verdict"),
+    [
+        (REVIEW_RELEASED, "email.released", "released"),
+        (REVIEW_REJECTED, "message.rejected", "rejected"),
+    ],
+)
+def test_a_review_has_who_and_why(review: Review.ValueType, kind: str, verdict: str) -> None:
+    event = MESSAGE.reviewed(review)
+    entry = log_event_of(event)
+
+    assert event_type_of(entry, is_public=is_release(entry)) == kind
+    assert data(event)["review"] == {
+        "verdict": verdict,
+        "reason": "asked the sender",
+        "by": "account",
+        "key_id": "k",
+        "score": 6.5,
         "model_version": "1-abc",
     }
 

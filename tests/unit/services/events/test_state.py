@@ -9,7 +9,11 @@ from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.router.v1.events_pb2 import CLOSED_STATE_BOUNCED
+from contracts.router.v1.events_pb2 import (
+    CLOSED_STATE_BOUNCED,
+    REVIEW_REJECTED,
+    REVIEW_RELEASED,
+)
 from contracts.shield.v1.events_pb2 import VERDICT_HOLD
 from services.events.domain.log_event import LogEvent, StatusRank, log_event_of
 from services.events.domain.state import LogEntry, MessageState, apply_events, new_message_state
@@ -55,6 +59,16 @@ def test_any_order_in_any_batches_gives_the_same_state(
     assert [entry.seq for entry in entries] == list(range(1, len(LOG_EVENTS) + 1))
     public_seqs = [entry.public_seq for entry in entries if entry.public_seq]
     assert public_seqs == list(range(1, len(public_seqs) + 1))
+
+
+def test_held_mail_that_is_released_waits_like_other_mail() -> None:
+    held = MESSAGE.screened()
+    held.verdict = VERDICT_HOLD
+    before = [LOG_EVENTS[0], log_event_of(held)]
+    for review, rank in ((REVIEW_RELEASED, StatusRank.SENT), (REVIEW_REJECTED, StatusRank.HELD)):
+        state, entries = apply_batches([[*before, log_event_of(MESSAGE.reviewed(review))]])
+        assert state.rank == rank
+        assert bool(entries[-1].public_seq) == (review == REVIEW_RELEASED)
 
 
 def test_held_mail_is_held_until_it_is_closed() -> None:

@@ -104,7 +104,7 @@ async def test_a_connection_ends_in_time_so_that_its_key_is_checked_again(
 def test_head_of_the_stream_ends_with_its_headers() -> None:
     async def scenario() -> None:
         service = Events()
-        names = ("router", "events", "delivery", "shield", "policies", "egress")
+        names = ("router", "events", "delivery", "shield", "policies", "egress", "held")
         clients = ServiceClients(**dict.fromkeys(names, cast(Any, service)))
         app = application_with(OpenAccess(ApiKey(tenant_id=ID)), clients=clients)
         transport = httpx.ASGITransport(cast(Any, app))

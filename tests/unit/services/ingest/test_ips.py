@@ -135,7 +135,9 @@ def rest_api(key: bytes) -> tuple[object, EgressRouterClient]:
     """Made once for each key: making the routes takes longer than a request."""
     router = EgressRouterClient()
     clients = SimpleNamespace(
-        **dict.fromkeys(("router", "events", "delivery", "shield")), policies=router, egress=router
+        **dict.fromkeys(("router", "events", "delivery", "shield", "held")),
+        policies=router,
+        egress=router,
     )
     return application_with.__wrapped__(As(ApiKey.FromString(key)), "", clients), router
 

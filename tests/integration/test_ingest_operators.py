@@ -77,6 +77,8 @@ async def test_only_an_operator_vouches_for_domains_and_sets_what_protects_other
             "reputation_policy": "none",
         }  # fmt: skip
         for name, value in settings.items():
+            if name.endswith("_score"):
+                continue
             refused = await harness.request(
                 "PATCH", f"/v1/tenants/{shop['id']}", {name: value}, key=key
             )
@@ -90,6 +92,31 @@ async def test_only_an_operator_vouches_for_domains_and_sets_what_protects_other
             "PATCH", f"/v1/tenants/{shop['id']}", {"pool_id": "x"}, key=operator
         )
         assert (wrong.status, wrong.json["errors"][0]["pointer"]) == (422, "#/pool_id")
+
+
+async def test_an_account_sets_scores_as_far_as_the_operator_admits(
+    harness: IngestHarness,
+) -> None:
+    harness.extra["block_score_max"] = 0.0
+    async with harness.running():
+        operator = await harness.operator_key()
+        _, key = await harness.make_account(operator, "Acme")
+        shop = await harness.make("/v1/tenants", key, name="Shop", hold_score=4.5)
+        assert shop["hold_score"] == 4.5
+        path = f"/v1/tenants/{shop['id']}"
+        for score in (5.0, 0.0):
+            changed = await harness.request("PATCH", path, {"hold_score": score}, key=key)
+            assert changed.json["hold_score"] == (score or None)
+        refused = await harness.request("PATCH", path, {"hold_score": 5.1}, key=key)
+        assert refused.status == 422
+        assert refused.json["errors"][0]["pointer"] == "#/hold_score"
+        refused = await harness.request("PATCH", path, {"block_score": 9.0}, key=key)
+        assert (refused.status, refused.json["name"]) == (403, "restricted_api_key")
+        scores = {"hold_score": 50.0, "block_score": 60.0}
+        changed = await harness.request("PATCH", path, scores, key=operator)
+        assert {name: changed.json[name] for name in scores} == scores
+        kept = await harness.request("PATCH", path, {"name": "Shop 2"}, key=key)
+        assert kept.json["hold_score"] == 50.0
 
 
 async def test_text_that_the_database_cannot_store_is_refused(harness: IngestHarness) -> None:

@@ -16,6 +16,7 @@ from services.ingest.api.access import AccessControl
 from services.ingest.api.administration import Administration
 from services.ingest.api.administration.audit_log import AuditLog
 from services.ingest.api.administration.base import Directory
+from services.ingest.api.administration.tenants import ScoreBounds
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.egress.router_client import EgressRouterClient
 from services.ingest.api.emails import Emails
@@ -231,6 +232,7 @@ def create_administration(
         brands=brands,
         prices=deps.prices,
         mailboxes_max=deps.settings.tenant_mailboxes_max,
+        score_bounds=ScoreBounds(deps.settings.hold_score_max, deps.settings.block_score_max),
         resume_waiting=EgressRouterClient(deps.clients).resume_waiting,
         smtp=smtp_host(deps.settings, deps.brands),
     )

@@ -102,6 +102,18 @@ class Settings(ListenerSettings):
     tenant_mailboxes_max: int = Field(
         10_000, ge=1, description="Maximum number of mailboxes that a tenant can have"
     )
+    hold_score_max: float = Field(
+        5.0,
+        ge=0,
+        description="Highest score from which mail is held that an account may set for a tenant; "
+        "0: only operators set it",
+    )
+    block_score_max: float = Field(
+        10.0,
+        ge=0,
+        description="Highest score from which mail is blocked that an account may set for a "
+        "tenant; 0: only operators set it",
+    )
     suppression_import_interval_s: float = Field(
         1.0, gt=0, description="Interval in seconds between searches for imports of suppressions"
     )

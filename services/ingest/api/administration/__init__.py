@@ -12,7 +12,7 @@ from services.ingest.api.administration.base import Directory
 from services.ingest.api.administration.brands import BrandsAdministration
 from services.ingest.api.administration.mailboxes import Mailboxes, SmtpHost
 from services.ingest.api.administration.plans import Plans
-from services.ingest.api.administration.tenants import Tenants
+from services.ingest.api.administration.tenants import ScoreBounds, Tenants
 from services.ingest.api.brand_resolver import BrandResolver
 
 
@@ -31,6 +31,7 @@ class Administration:
         prices: PriceBook,
         mailboxes_max: int,
         resume_waiting: Callable[[str], Awaitable[None]],
+        score_bounds: ScoreBounds = ScoreBounds(),  # noqa: B008 - immutable
         smtp: SmtpHost = SmtpHost(),  # noqa: B008 - immutable
     ) -> None:
         self.directory = directory
@@ -38,7 +39,9 @@ class Administration:
         self.plans = Plans(prices)
         self.accounts = Accounts(directory, brands.all, self.plans)
         self.brands = BrandsAdministration(directory, brands.all)
-        self.tenants = Tenants(directory, secrets, resume_waiting, plans=self.plans)
+        self.tenants = Tenants(
+            directory, secrets, resume_waiting, plans=self.plans, score_bounds=score_bounds
+        )
         self.api_keys = ApiKeys(directory, self.tenants, brands.all, outbox=outbox)
         self.mailboxes = Mailboxes(
             directory, brands, self.plans, smtp=smtp, count_max=mailboxes_max

@@ -1,7 +1,7 @@
 """Tenants of accounts."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from msgspec import UNSET, Meta, UnsetType
 
@@ -82,9 +82,10 @@ class CreateTenantRequest(TenantSettings, kw_only=True):
 
 class UpdateTenantRequest(TenantSettings, kw_only=True):
     """Only the given fields are changed. limits: replaced as a whole. ambiguous_policy: after an
-    attempt that may have delivered. For operators: pool_id, the egress pool (empty: the default);
-    hold_score and block_score, from which mail is held or blocked (0: the default);
-    reputation_policy, when the tenant is paused for its bounces or complaints."""
+    attempt that may have delivered. hold_score and block_score, from which mail is held or blocked
+    (0: the default): an account can raise them as far as the operator admits. For operators:
+    pool_id, the egress pool (empty: the default); reputation_policy, when the tenant is paused for
+    its bounces or complaints."""
 
     name: Name | UnsetType = UNSET
     external_id: ExternalId | UnsetType = UNSET
@@ -95,6 +96,25 @@ class PauseTenantRequest(RequestModel):
 
     reason: Reason = ""
     until: str | None = None
+
+
+class ScoreBounds(NamedTuple):
+    """The highest scores that an account may set for a tenant; 0: only operators set them."""
+
+    hold_score: float = 5.0
+    block_score: float = 10.0
+
+    def check(self, given: TenantSettings) -> None:
+        """The default, 0, is always admitted. Raises Problem."""
+        for name, highest in self._asdict().items():
+            value = getattr(given, name)
+            if value is UNSET:
+                continue
+            if not highest:
+                raise _of_operators(name)
+            if value > highest:
+                detail = f"The operator admits scores up to {highest:g}. Choose a lower one."
+                raise invalid([Fault(f"#/{name}", "invalid", detail)])
 
 
 class Tenants:
@@ -108,9 +128,11 @@ class Tenants:
         resume_waiting: Callable[[str], Awaitable[None]],
         *,
         plans: Plans,
+        score_bounds: ScoreBounds,
     ) -> None:
         self._directory = directory
         self._plans = plans
+        self._score_bounds = score_bounds
         self._secrets = secrets
         self._resume_waiting = resume_waiting
 
@@ -118,11 +140,18 @@ class Tenants:
         async with self._directory.changing(caller) as change:
             account_id = await account_of(change, caller, given.account_id)
             tenant = self.new(account_id, given.name, external_id=given.external_id)
-            apply_settings(caller, tenant, given)
+            self._apply_settings(caller, tenant, given)
             await self._plans.check_room(change.tx, Tenant, account_id, pointers=["#"])
             await self._plans.check_pool(change.tx, tenant)
             await change.save(tenant)
         return tenant
+
+    def _apply_settings(self, caller: Caller, tenant: Tenant, given: TenantSettings) -> None:
+        """Raises Problem."""
+        if caller.kind != CallerKind.OPERATOR:
+            check_of_operators(given)
+            self._score_bounds.check(given)
+        apply_settings(tenant, given)
 
     def new(self, account_id: str, name: str, *, external_id: str = "") -> Tenant:
         return Tenant(
@@ -153,7 +182,7 @@ class Tenants:
                 tenant.name = given.name
             if given.external_id is not UNSET:
                 tenant.external_id = given.external_id
-            apply_settings(caller, tenant, given)
+            self._apply_settings(caller, tenant, given)
             if given.pool_id is not UNSET:
                 await self._plans.check_pool(change.tx, tenant)
             await change.save(tenant)
@@ -197,16 +226,24 @@ class Tenants:
         return tenant
 
 
-def apply_settings(caller: Caller, tenant: Tenant, given: TenantSettings) -> None:
+def check_of_operators(given: TenantSettings) -> None:
+    """Raises Problem."""
+    for name in OF_OPERATORS:
+        if getattr(given, name) is not UNSET:
+            raise _of_operators(name)
+
+
+def _of_operators(name: str) -> Problem:
+    detail = f"Only an operator can set {name}."
+    return Problem(403, "restricted_api_key", detail=detail)
+
+
+def apply_settings(tenant: Tenant, given: TenantSettings) -> None:
     """Raises Problem."""
     for name, stored in STORED.items():
         value = getattr(given, name)
-        if value is UNSET:
-            continue
-        if name in OF_OPERATORS and caller.kind != CallerKind.OPERATOR:
-            detail = f"Only an operator can set {name}."
-            raise Problem(403, "restricted_api_key", detail=detail)
-        setattr(tenant, name, stored(value))
+        if value is not UNSET:
+            setattr(tenant, name, stored(value))
     if given.limits is not UNSET:
         tenant.per_second_max = given.limits.per_second
         tenant.per_hour_max = given.limits.per_hour
@@ -226,7 +263,7 @@ STORED: Mapping[str, Callable[[Any], object]] = {
     "block_score": float,
     "reputation_policy": REPUTATION_POLICIES.__getitem__,
 }
-OF_OPERATORS = STORED.keys() - {"ambiguous_policy"}
+OF_OPERATORS = ("pool_id", "reputation_policy")
 
 
 async def account_of(change: DirectoryChange, caller: Caller, given: str | None) -> str:

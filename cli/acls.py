@@ -17,12 +17,13 @@ from contracts.router.v1 import directory_pb2 as egress
 from contracts.router.v1 import events_pb2 as router
 from contracts.router.v1 import policies_pb2 as policies
 from contracts.shield.v1 import events_pb2 as shield
+from contracts.shield.v1 import learning_pb2 as learning
 from kernel.kafka.acls import NAME_OF_ALL, Acl, create_acls
 from kernel.kafka.brokers import Brokers
 from kernel.kafka_settings import KafkaSettings
 from kernel.topics import DLQ_SUFFIX, EventContract, contract_of
 
-CONTRACTS = (delivery, events, directory, ingest, egress, router, policies, shield)
+CONTRACTS = (delivery, events, directory, ingest, egress, router, policies, shield, learning)
 
 console = Console(highlight=False, soft_wrap=True)
 

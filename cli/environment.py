@@ -187,8 +187,7 @@ def running_database_url(folder: Path) -> str:
 
 def database_urls(database_url: str) -> dict[str, str]:
     """The database URLs of the services, by environment variable."""
-    with_schema = [name for name in SERVICES if name != "shield"]
-    return role_urls(database_url, with_schema, secret=database_role_secret())
+    return role_urls(database_url, SERVICES, secret=database_role_secret())
 
 
 def database_role_secret() -> str:

@@ -81,6 +81,16 @@ class Child:
         async with self._lock:
             await self._ensure_process()
 
+    async def replace_setup(self, setup: bytes) -> None:
+        """Go on with a process that has another setup; work waits no longer than for a message.
+        Raises Unavailable."""
+        fresh = await self._start(setup)
+        async with self._lock:
+            self._setup = setup
+            used, self._process = self._process, fresh
+        if used is not None:
+            await used.end()
+
     async def process(self, bodies: Sequence[bytes]) -> list[ChildResult]:
         """One result per body, in order. A body that kills the child gets ChildKilled, and work on
         the others continues. Raises Unavailable if no child can be started."""
@@ -134,21 +144,27 @@ class Child:
 
     async def _ensure_process(self) -> "_Process":
         if self._process is None:
-            self._process = await _Process.start(self._arguments)
-            try:
-                await self._process.send([[self._setup]])
-                await self._process.read_results(count_max=1)
-            except ChildEnded as error:
-                await self._record_end()
-                raise Unavailable(f"a child of {self._name}") from error
-            except BaseException:
-                await self._end()
-                raise
+            self._process = await self._start(self._setup)
         return self._process
+
+    async def _start(self, setup: bytes) -> "_Process":
+        process = await _Process.start(self._arguments)
+        try:
+            await process.send([[setup]])
+            await process.read_results(count_max=1)
+        except ChildEnded as error:
+            self._count_end(await process.end())
+            raise Unavailable(f"a child of {self._name}") from error
+        except BaseException:
+            await process.end()
+            raise
+        return process
 
     async def _record_end(self) -> str:
         """Reap the child, count and log its end; return the reason."""
-        code = await self._end()
+        return self._count_end(await self._end())
+
+    def _count_end(self, code: int) -> str:
         reason = REASONS.get(code, CRASH)
         metrics.children_ended.labels(self._name, reason).inc()
         logger.warning("child.ended", extra={"child": self._name, "reason": reason, "code": code})

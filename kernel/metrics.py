@@ -67,6 +67,13 @@ requests_unlogged = Counter(
 screened = Counter(
     "obm_messages_screened", "Messages screened, by verdict.", ["verdict"], registry=registry
 )
+campaigns_assessed = Counter(
+    "obm_campaigns_assessed",
+    "Assessments of campaigns by what becomes of their mail: started, paced, released, held; and"
+    " versions of what was learned (published).",
+    ["change"],
+    registry=registry,
+)
 children_ended = Counter(
     "obm_children_ended",
     "Child processes that died on a message, by child and reason (cpu, memory, crash).",

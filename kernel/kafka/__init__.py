@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from datetime import datetime
 from functools import partial
 from typing import Any, cast
@@ -26,6 +26,7 @@ from kernel.kafka.connections import handle_failures
 from kernel.kafka.consumer import ConsumerWorker, subscriptions
 from kernel.kafka.groups import has_consumed, partitions_of, unassigned_partitions
 from kernel.kafka.producer import BatchingProducer
+from kernel.kafka.reader import TopicPlace, TopicReader, open_reader
 from kernel.kafka.replay import ReplayedTopic
 from kernel.kafka.topics import create_topics
 from kernel.processor import M, Record, StreamProcessor
@@ -119,6 +120,14 @@ class Kafka:
         self._replayers.append(partial(topic.run, self._consumer, self.health))
         self._replays.append(replayed)
         return replayed
+
+    def reader_of(
+        self, event: type[Message]
+    ) -> Callable[[int], AbstractAsyncContextManager[TopicReader]]:
+        """Opens a reader of the one partition of an event's topic, from an offset on."""
+        self.declare(event)
+        topic = self.prefix + contract_of(event.DESCRIPTOR).topic.name
+        return partial(open_reader, TopicPlace(self._consumer, topic, self.prefix))
 
     async def run(self) -> None:
         """Consume until cancelled or until a processor fails."""

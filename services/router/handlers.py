@@ -4,6 +4,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from google.protobuf.message import Message
+
 from contracts.delivery.v1.events_pb2 import (
     BounceReceived,
     ComplaintReceived,
@@ -11,9 +13,16 @@ from contracts.delivery.v1.events_pb2 import (
 )
 from contracts.events.v1.events_pb2 import RecipientUnsubscribed
 from contracts.ingest.v1.directory_pb2 import Tenant
-from contracts.router.v1.events_pb2 import MessageClosed, MessageDelayed, SuppressionChanged
+from contracts.router.v1.events_pb2 import (
+    CampaignsCounted,
+    MessageClosed,
+    MessageDelayed,
+    SuppressionChanged,
+)
+from contracts.router.v1.policies_pb2 import PolicyCommand
 from contracts.router.v1.results_pb2 import Results
 from contracts.shield.v1.events_pb2 import MessageScreened
+from contracts.shield.v1.learning_pb2 import CampaignAssessed
 from kernel import metrics, tenant_accounts
 from kernel.database import Transaction
 from kernel.handler_result import Drop, Emit, HandlerResult
@@ -21,6 +30,7 @@ from kernel.redaction import ERASED
 from kernel.table import ReplicatedTable
 from kernel.topics import event_id
 from services.router.domain.admission import NewMessage, address_hash, admit, closed_on_admission
+from services.router.domain.campaigns import count_attempts, count_report
 from services.router.domain.held import screening_of
 from services.router.domain.message import UNRESOLVED, State
 from services.router.domain.results import result_of_report
@@ -103,6 +113,8 @@ class Handlers:
                 tx, [(transition, events[row.message_id]) for transition, row in applied]
             )
         )
+        for counted in count_attempts(transition.event for transition, _ in applied):
+            changes.setdefault(applied[0][1].message_id, []).append(counted)
         if any(
             transition.state is State.QUEUED and transition.due_s == DUE_NOW_S
             for transition, _ in applied
@@ -119,6 +131,15 @@ class Handlers:
             )
             for event in batch
         ]
+
+    async def on_assessed(
+        self, batch: Sequence[CampaignAssessed], tx: Transaction
+    ) -> list[HandlerResult]:
+        """Tell the scheduler how campaigns were judged. Repeats change nothing there."""
+        commands = [PolicyCommand(assess_campaign=event) for event in batch if event.enforced]
+        await results.append(tx, Results(commands=commands))
+        await self.notifier.notify(tx)
+        return [Emit() for _ in batch]
 
     async def _transitions(
         self, batch: Sequence[DeliveryAttempted], tx: Transaction
@@ -156,23 +177,33 @@ class Handlers:
         recorded = await strikes.record(
             tx, [strike for _, strike in found.values()], events=list(found)
         )
-        counted = [event for one, (event, _) in found.items() if one in recorded.counted]
-        await self._append_feedback(
-            tx, [event for event in counted if not isinstance(event, RecipientUnsubscribed)]
-        )
+        counted = [pair for one, pair in found.items() if one in recorded.counted]
         changes = by_source(recorded.changes)
+        for one in await self._append_feedback(tx, counted):
+            changes.setdefault(one.first.partition("/")[0], []).append(one)
         return [Emit(*changes.pop(event.message_id, ())) for event in batch]
 
     @staticmethod
     async def _append_feedback(
-        tx: Transaction, counted: Sequence[BounceReceived | ComplaintReceived]
-    ) -> None:
-        """Report to the scheduler from which egress source each message was sent."""
-        if counted:
-            sent = await results.load_sent_from(tx, [event.message_id for event in counted])
-            known = [event for event in counted if event.message_id in sent]
-            reported = [result_of_report(event, sent[event.message_id]) for event in known]
-            await results.append(tx, Results(results=reported))
+        tx: Transaction, counted: Sequence[tuple[Report, Strike]]
+    ) -> list[CampaignsCounted]:
+        """Report to the scheduler from which egress source each message was sent. Returns what
+        campaigns are told."""
+        if not counted:
+            return []
+        sent = await results.load_sent_from(tx, [event.message_id for event, _ in counted])
+        known = [(event, strike) for event, strike in counted if event.message_id in sent]
+        reported = [
+            result_of_report(event, sent[event.message_id])
+            for event, _ in known
+            if not isinstance(event, RecipientUnsubscribed)
+        ]
+        await results.append(tx, Results(results=reported))
+        return [
+            one
+            for event, strike in known
+            for one in count_report(event, sent[event.message_id], strike.address_hash)
+        ]
 
 
 async def save_why(
@@ -186,9 +217,9 @@ async def save_why(
 
 def by_source(
     changes: Sequence[SuppressionChanged],
-) -> dict[str, list[SuppressionChanged]]:
+) -> dict[str, list[Message]]:
     """By the message that caused each."""
-    found: dict[str, list[SuppressionChanged]] = {}
+    found: dict[str, list[Message]] = {}
     for one in changes:
         found.setdefault(one.source_id, []).append(one)
     return found
@@ -197,7 +228,7 @@ def by_source(
 def result_of(
     state: State | None,
     event: MessageClosed | MessageDelayed | None,
-    changes: Sequence[SuppressionChanged] = (),
+    changes: Sequence[Message] = (),
 ) -> HandlerResult:
     """state: of the row after this attempt result; None if the result was not applied."""
     if state is None:

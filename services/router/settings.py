@@ -44,6 +44,12 @@ class Settings(Shared, BlocklistSettings):
     routes_file: str = Field(
         "", description="TOML file of static routes, which replace MX lookups; empty: none"
     )
+    campaign_allowance: int = Field(
+        2000,
+        ge=1,
+        validation_alias="OBM_CAMPAIGN_ALLOWANCE",
+        description="Number of messages of a campaign that leave before it is judged",
+    )
     shaping_file: str = Field(
         "", description="TOML file of shaping rules that change the engine's; empty: none"
     )

@@ -1,7 +1,7 @@
 """Settings of shield."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
@@ -17,6 +17,14 @@ class Settings(Shared, BlocklistSettings):
         env_prefix="SHIELD_", extra="forbid", populate_by_name=True, validate_default=True
     )
 
+    system_database_url: str = Field(
+        "postgresql://shield_system@127.0.0.1/obm",
+        description="PostgreSQL URL of the role shield_system",
+    )
+    tenant_database_url: str = Field(
+        "postgresql://shield_tenant@127.0.0.1/obm",
+        description="PostgreSQL URL of the role shield_tenant",
+    )
     group: str = Field("shield", description="Consumer group")
     linger_s: float = Field(
         0.15, ge=0, description="Maximum linger of a batch of accepted messages under load"
@@ -57,6 +65,31 @@ class Settings(Shared, BlocklistSettings):
     )
     dns_timeout_s: float = Field(
         5.0, gt=0, description="Timeout of one DNS query, including its retries"
+    )
+    learning: Literal["off", "shadow", "on"] = Field(
+        "shadow",
+        description="What becomes of mail teaches shield: no; campaigns are judged, but nothing"
+        " follows; or bad ones are held, and unknown ones are paced",
+    )
+    campaign_copies_min: int = Field(
+        10, ge=2, description="Number of near-identical messages of a tenant that are a campaign"
+    )
+    campaign_limited_from: int = Field(
+        100,
+        ge=0,
+        description="Number of messages of a campaign that leave without regard to its allowance",
+    )
+    campaign_allowance: int = Field(
+        2000,
+        ge=1,
+        validation_alias="OBM_CAMPAIGN_ALLOWANCE",
+        description="Number of messages of a campaign that leave before it is judged",
+    )
+    campaign_wait_s: float = Field(
+        4 * 3600.0,
+        gt=0,
+        description="Time in seconds that a campaign waits for complaints, from when half of its"
+        " allowance is used, before it has more",
     )
     message_cpu_s: float = Field(
         2.0,

@@ -16,7 +16,7 @@ OPEN = {
     "assigned in router": "SELECT count(*) FROM router.messages WHERE state = 'assigned'",
     "in attempts of delivery": "SELECT count(*) FROM delivery.attempts WHERE stage <> 'done'",
 }
-OUTBOXES = ("ingest", "router", "delivery", "events")
+OUTBOXES = ("ingest", "shield", "router", "delivery", "events")
 
 
 def describe_backlog(world: World) -> list[str]:

@@ -49,6 +49,8 @@ NOT_IN_SCENARIOS = {
     "events.report.counted",  # in test_events_reports
     "events.report.mailed",
     "events.report.committed",
+    "shield.learner.in_transaction",  # in test_shield_learning
+    "shield.learner.committed",
     "events.usage.in_transaction",  # in test_events_usage_thresholds
     "ingest.usage.exported",  # in test_ingest_usage_exports
     "events.erasure.in_transaction",  # in e2e/test_a_recipient_is_forgotten

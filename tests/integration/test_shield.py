@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import date
 from pathlib import Path
+from typing import cast
 from uuid import uuid4
 
 import pytest
@@ -20,7 +21,9 @@ from contracts.ingest.v1.events_pb2 import (
     MessageContext,
     Priority,
 )
+from contracts.router.v1.events_pb2 import CampaignsCounted
 from contracts.shield.v1.events_pb2 import MessageScreened, Verdict
+from contracts.shield.v1.learning_pb2 import OutcomeRecorded
 from contracts.shield.v1.shield_service_pb2 import ScoreRequest, ScoreResponse
 from contracts.shield.v1.shield_service_pb2_grpc import ShieldServiceStub
 from kernel import clock
@@ -35,9 +38,17 @@ from kernel.service import run_services
 from kernel.topics import DLQ_SUFFIX, contract_of, encode
 from services.shield.app import create_service
 from services.shield.settings import Settings
+from tests.support.records import all_of
+from tests.support.stack import FreshDatabase
 
 GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 TOKEN = "shared"
+COPIES_MIN = 3
+OFFER = (
+    "Hello {name}, our spring sale begins on {day}. All shoes and boots are half price until the \
+end of the week, and members of the club get free shipping on top. See you in the shop soon!"
+)
+OUTCOMES = contract_of(OutcomeRecorded.DESCRIPTOR).names
 SCREENED = contract_of(MessageScreened.DESCRIPTOR).names
 ACCEPTED = contract_of(MessageAccepted.DESCRIPTOR).names
 
@@ -45,8 +56,13 @@ ACCEPTED = contract_of(MessageAccepted.DESCRIPTOR).names
 class ShieldHarness:
     """An installation that runs shield only; the test takes the roles of ingest and router."""
 
-    def __init__(self, bootstrap_servers: str, prefix: str, folder: Path) -> None:
+    def __init__(
+        self, bootstrap_servers: str, prefix: str, folder: Path, database: FreshDatabase
+    ) -> None:
         self.settings = Settings(
+            system_database_url=database.system("shield"),
+            tenant_database_url=database.tenant("shield"),
+            campaign_copies_min=COPIES_MIN,
             kafka_bootstrap_servers=bootstrap_servers,
             kafka_topic_prefix=prefix,
             content_store_url=folder.as_uri(),
@@ -54,6 +70,7 @@ class ShieldHarness:
             rpc_token=TOKEN,
             rpc_listen=f"127.0.0.1:{free_port()}",
         )
+        self.database = database
         self.store = open_store(self.settings.content_store_url)
         self.tenant = Tenant(tenant_id=str(uuid4()), version=1)
         self.key = new_content_key()
@@ -71,7 +88,7 @@ class ShieldHarness:
 
     async def publish(self, *events: Message) -> None:
         kafka = self.kafka()
-        kafka.declare(MessageAccepted, MessageScreened, Tenant)
+        kafka.declare(MessageAccepted, MessageScreened, Tenant, CampaignsCounted, OutcomeRecorded)
         await kafka.create_topics()
         await kafka.publish([encode(event, clock.now(), None) for event in events])
         await kafka.close()
@@ -113,6 +130,28 @@ class ShieldHarness:
         async with consumer:
             return [(await consumer.getone()).value for _ in range(count)]
 
+    async def read_all(self, topic: str) -> list[bytes]:
+        """What is in the first partition now."""
+        records = await all_of(
+            self.settings.kafka_topic_prefix + topic, self.settings.kafka_bootstrap_servers
+        )
+        return [one.value or b"" for one in records]
+
+    def figures(self, campaign_id: str) -> tuple[int, float]:
+        """What a campaign has delivered, and its complaints as they were weighed."""
+        query = "SELECT delivered, complained FROM shield.campaigns WHERE campaign_id = %s"
+        with self.database.connect() as connection:
+            found = connection.execute(query, (campaign_id,)).fetchone()
+        return cast(tuple[int, float], found or (0, 0.0))
+
+    def add_campaign(self, campaign_id: str) -> None:
+        with self.database.connect() as connection:
+            connection.execute(
+                "INSERT INTO shield.campaigns (campaign_id, tenant_id, fingerprint)"
+                " VALUES (%s, %s, '')",
+                (campaign_id, self.tenant.tenant_id),
+            )
+
     async def screened(self, count: int) -> dict[str, MessageScreened]:
         events = [
             MessageScreened.FromString(raw) for raw in await self.read(*SCREENED, count=count)
@@ -129,8 +168,8 @@ class ShieldHarness:
 
 
 @pytest.fixture
-def post(bootstrap_servers: str, tmp_path: Path) -> ShieldHarness:
-    return ShieldHarness(bootstrap_servers, f"s{uuid4().hex[:8]}.", tmp_path)
+def post(bootstrap_servers: str, database: FreshDatabase, tmp_path: Path) -> ShieldHarness:
+    return ShieldHarness(bootstrap_servers, f"s{uuid4().hex[:8]}.", tmp_path, database)
 
 
 async def test_accepted_mail_is_screened_in_its_priority(post: ShieldHarness) -> None:
@@ -210,3 +249,30 @@ async def test_a_dry_run_without_the_rpc_token_is_refused(post: ShieldHarness) -
             await asyncio.sleep(0.1)
         with pytest.raises(RpcError, match="OBM_RPC_TOKEN"):
             await post.score(Content(), token="another")
+
+
+async def test_personalised_copies_are_one_campaign_also_for_a_process_that_starts_later(
+    post: ShieldHarness,
+) -> None:
+    names = ["Ann", "Bob", "Cem", "Dan", "Eva", "Fay", "Gil", "Hal"]
+    copies = [await post.accepted(OFFER.format(name=one, day=f"{len(one)} May")) for one in names]
+    other = await post.accepted("Your parcel is at the post office, please bring your passport.")
+    await post.publish(post.tenant, *copies[:4], other)
+    async with post.running():
+        await post.screened(5)
+    await post.publish(*copies[4:])
+    async with post.running():
+        screened = await post.screened(9)
+        [opened] = {
+            event.opened.campaign_id: event.opened
+            for raw in await post.read(*OUTCOMES, count=2)
+            if (event := OutcomeRecorded.FromString(raw))
+        }.values()
+    found = [screened[one.message_id].context.campaign_id for one in copies]
+    assert {*found} - {""} == {opened.campaign_id}
+    assert found.count("") <= 2 * (COPIES_MIN - 1)
+    assert max(one.campaign_ordinal for one in screened.values()) == len(copies)
+    assert not screened[other.message_id].context.campaign_id
+    assert not any(one.context.campaign_limited for one in screened.values())  # learning watches
+    assert opened.tenant_id == post.tenant.tenant_id
+    assert opened.entries

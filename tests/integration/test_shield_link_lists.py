@@ -17,6 +17,7 @@ from mail.dnsbl_health import ListHealth
 from services.shield.clients.link_lists import LinkLists
 from tests.integration.test_shield import ShieldHarness
 from tests.support.name_server import SERVFAIL, SILENT, NameServer, name_server
+from tests.support.stack import FreshDatabase
 
 HOLD, PASS = Verdict.VERDICT_HOLD, Verdict.VERDICT_PASS
 PHISHING: dict[str, list[str]] = {"A": ["127.0.0.8"]}
@@ -171,12 +172,12 @@ async def held_score(harness: ShieldHarness, content: Content) -> ScoreResponse:
 
 
 async def test_mail_with_a_listed_link_is_held_and_a_dry_run_shows_it(
-    bootstrap_servers: str, topic_prefix: str, tmp_path: Path
+    bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
 ) -> None:
     (tmp_path / "lists.toml").write_text(LISTS)
     records: Records = {**TESTS, "bad.com.multi.example": PHISHING}
     async with name_server(records) as (_, address):
-        harness = ShieldHarness(bootstrap_servers, topic_prefix, tmp_path / "content")
+        harness = ShieldHarness(bootstrap_servers, topic_prefix, tmp_path / "content", database)
         lists = {
             "blocklists_file": str(tmp_path / "lists.toml"), "nameservers": (address,),
             "link_listing_wait_s": 30.0,

@@ -11,7 +11,7 @@ from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_DELIVERED, AttemptO
 from contracts.ingest.v1.events_pb2 import MessageContext
 from contracts.router.v1.policies_pb2 import PolicyEvent
 from contracts.router.v1.results_pb2 import RESULT_KIND_ATTEMPT, Result
-from services.router.domain.adaptation import AdaptationRules, AdaptivePolicies, SavedCounts
+from services.router.domain.adaptation import AdaptationRules, AdaptivePolicies
 from services.router.domain.cell import Cell
 from services.router.domain.counters import CounterRow
 from services.router.domain.deficit_round_robin import ActiveQueue, BlockedQueue
@@ -28,6 +28,7 @@ from services.router.domain.policies import (
     TenantPolicies,
     TenantRouting,
 )
+from services.router.domain.policy_changes import SavedCounts
 from services.router.domain.policy_events import to_stored
 from services.router.domain.results import InFlight
 from services.router.domain.routes import MxHost, Route

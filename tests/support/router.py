@@ -25,14 +25,17 @@ from contracts.events.v1.events_pb2 import RecipientUnsubscribed
 from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.ingest.v1.events_pb2 import PRIORITY_EXPRESS, MessageContext
 from contracts.router.v1.events_pb2 import (
+    CampaignsCounted,
     DeliveryAssigned,
     HeldMessageReviewed,
     MessageClosed,
     MessageDelayed,
+    MessageHeld,
     SuppressionChanged,
 )
 from contracts.router.v1.router_service_pb2_grpc import RouterServiceStub
 from contracts.shield.v1.events_pb2 import VERDICT_PASS, MessageScreened, Reason, Verdict
+from contracts.shield.v1.learning_pb2 import CampaignAssessed
 from kernel import clock
 from kernel.crypto import SecretKeyring
 from kernel.database import Database
@@ -66,10 +69,12 @@ site = "site-b"
 WITHIN_S = 240.0  # it only bounds a hang: the machine may be busy
 
 PUBLISHED = (
+    CampaignsCounted,
     DeliveryAssigned,
     HeldMessageReviewed,
     MessageClosed,
     MessageDelayed,
+    MessageHeld,
     SuppressionChanged,
 )
 
@@ -209,6 +214,7 @@ class RouterHarness:
             ComplaintReceived,
             Tenant,
             RecipientUnsubscribed,
+            CampaignAssessed,
             *PUBLISHED,
         )
         return kafka
@@ -296,6 +302,7 @@ def attempted(
         "egress_id": assigned.egress_id,
         "site": assigned.site,
         "test": assigned.context.test,
+        "campaign_id": assigned.context.campaign_id,
     }
     return DeliveryAttempted(**{**given, **extra})
 

@@ -22,7 +22,7 @@ def assigned(path: Path) -> dict[str, object]:
     return found
 
 
-@pytest.mark.parametrize("service", ["ingest", "router", "delivery", "events"])
+@pytest.mark.parametrize("service", ["ingest", "shield", "router", "delivery", "events"])
 def test_the_migrations_of_a_service_are_one_line(service: str) -> None:
     paths = (SERVICES / service / "migrations" / "versions").glob("0*.py")
     steps = [assigned(path) for path in paths]

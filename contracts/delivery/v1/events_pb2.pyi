@@ -145,6 +145,7 @@ class DeliveryAttempted(_message.Message):
     DOMAIN_ID_FIELD_NUMBER: _builtins.int
     CONGESTED_FIELD_NUMBER: _builtins.int
     DIALOGUE_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     attempt: _builtins.int
     tenant_id: _builtins.str
@@ -164,6 +165,8 @@ class DeliveryAttempted(_message.Message):
     """the From domain"""
     congested: _builtins.bool
     """bulk mail waits for the processor of the delivery process"""
+    campaign_id: _builtins.str
+    """see MessageContext"""
     @_builtins.property
     def reply(self) -> Global___Reply: ...
     @_builtins.property
@@ -193,10 +196,11 @@ class DeliveryAttempted(_message.Message):
         domain_id: _builtins.str = ...,
         congested: _builtins.bool = ...,
         dialogue: _abc.Iterable[Global___SmtpExchange] | None = ...,
+        campaign_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attempted_at", b"attempted_at", "reply", b"reply"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous", b"ambiguous", "attempt", b"attempt", "attempted_at", b"attempted_at", "bounce_class", b"bounce_class", "congested", b"congested", "connected", b"connected", "dialogue", b"dialogue", "domain_id", b"domain_id", "duration_ms", b"duration_ms", "egress_id", b"egress_id", "email_id", b"email_id", "message_id", b"message_id", "outcome", b"outcome", "recipient", b"recipient", "reply", b"reply", "site", b"site", "tenant_id", b"tenant_id", "test", b"test"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous", b"ambiguous", "attempt", b"attempt", "attempted_at", b"attempted_at", "bounce_class", b"bounce_class", "campaign_id", b"campaign_id", "congested", b"congested", "connected", b"connected", "dialogue", b"dialogue", "domain_id", b"domain_id", "duration_ms", b"duration_ms", "egress_id", b"egress_id", "email_id", b"email_id", "message_id", b"message_id", "outcome", b"outcome", "recipient", b"recipient", "reply", b"reply", "site", b"site", "tenant_id", b"tenant_id", "test", b"test"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -85,6 +85,8 @@ class MessageContext(_message.Message):
     TLS_ENFORCED_FIELD_NUMBER: _builtins.int
     BROADCAST_FIELD_NUMBER: _builtins.int
     LIST_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_LIMITED_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     """UUIDv7: one email to one recipient"""
     email_id: _builtins.str
@@ -116,6 +118,10 @@ class MessageContext(_message.Message):
     """the stream; else transactional"""
     list: _builtins.str
     """that the mail is sent to"""
+    campaign_id: _builtins.str
+    """The tenant's near-identical mail, as shield recognizes it; empty: there are few such messages."""
+    campaign_limited: _builtins.bool
+    """it leaves within the allowance of its campaign"""
     @_builtins.property
     def accepted_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -150,10 +156,12 @@ class MessageContext(_message.Message):
         tls_enforced: _builtins.bool = ...,
         broadcast: _builtins.bool = ...,
         list: _builtins.str = ...,
+        campaign_id: _builtins.str = ...,
+        campaign_limited: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "due_at", b"due_at", "expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "api_key_id", b"api_key_id", "broadcast", b"broadcast", "content_bytes", b"content_bytes", "content_ref", b"content_ref", "domain_id", b"domain_id", "due_at", b"due_at", "email_id", b"email_id", "expires_at", b"expires_at", "list", b"list", "mailbox_id", b"mailbox_id", "message_id", b"message_id", "priority", b"priority", "recipient", b"recipient", "recipient_type", b"recipient_type", "return_path", b"return_path", "sender", b"sender", "tenant_id", b"tenant_id", "test", b"test", "tls_enforced", b"tls_enforced", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "api_key_id", b"api_key_id", "broadcast", b"broadcast", "campaign_id", b"campaign_id", "campaign_limited", b"campaign_limited", "content_bytes", b"content_bytes", "content_ref", b"content_ref", "domain_id", b"domain_id", "due_at", b"due_at", "email_id", b"email_id", "expires_at", b"expires_at", "list", b"list", "mailbox_id", b"mailbox_id", "message_id", b"message_id", "priority", b"priority", "recipient", b"recipient", "recipient_type", b"recipient_type", "return_path", b"return_path", "sender", b"sender", "tenant_id", b"tenant_id", "test", b"test", "tls_enforced", b"tls_enforced", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

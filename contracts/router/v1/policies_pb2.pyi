@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from contracts.shield.v1 import learning_pb2 as _learning_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -570,6 +571,7 @@ class PolicyEvent(_message.Message):
     LISTING_CHANGED_FIELD_NUMBER: _builtins.int
     LIMITS_CHANGED_FIELD_NUMBER: _builtins.int
     SOURCE_CHECKED_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_ASSESSED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def warmup_changed(self) -> Global___WarmupChanged: ...
     @_builtins.property
@@ -584,6 +586,8 @@ class PolicyEvent(_message.Message):
     def limits_changed(self) -> Global___LimitsChanged: ...
     @_builtins.property
     def source_checked(self) -> Global___SourceChecked: ...
+    @_builtins.property
+    def campaign_assessed(self) -> _learning_pb2.CampaignAssessed: ...
     def __init__(
         self,
         *,
@@ -594,12 +598,13 @@ class PolicyEvent(_message.Message):
         listing_changed: Global___ListingChanged | None = ...,
         limits_changed: Global___LimitsChanged | None = ...,
         source_checked: Global___SourceChecked | None = ...,
+        campaign_assessed: _learning_pb2.CampaignAssessed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "limits_changed", b"limits_changed", "listing_changed", b"listing_changed", "override_removed", b"override_removed", "override_set", b"override_set", "source_checked", b"source_checked", "standing_changed", b"standing_changed", "warmup_changed", b"warmup_changed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["campaign_assessed", b"campaign_assessed", "event", b"event", "limits_changed", b"limits_changed", "listing_changed", b"listing_changed", "override_removed", b"override_removed", "override_set", b"override_set", "source_checked", b"source_checked", "standing_changed", b"standing_changed", "warmup_changed", b"warmup_changed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "limits_changed", b"limits_changed", "listing_changed", b"listing_changed", "override_removed", b"override_removed", "override_set", b"override_set", "source_checked", b"source_checked", "standing_changed", b"standing_changed", "warmup_changed", b"warmup_changed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_assessed", b"campaign_assessed", "event", b"event", "limits_changed", b"limits_changed", "listing_changed", b"listing_changed", "override_removed", b"override_removed", "override_set", b"override_set", "source_checked", b"source_checked", "standing_changed", b"standing_changed", "warmup_changed", b"warmup_changed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["warmup_changed", "override_set", "override_removed", "standing_changed", "listing_changed", "limits_changed", "source_checked"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["warmup_changed", "override_set", "override_removed", "standing_changed", "listing_changed", "limits_changed", "source_checked", "campaign_assessed"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -618,6 +623,7 @@ class PolicyCommand(_message.Message):
     SOURCE_CHECK_FIELD_NUMBER: _builtins.int
     SET_LIMITS_FIELD_NUMBER: _builtins.int
     LISTING_CHECK_FIELD_NUMBER: _builtins.int
+    ASSESS_CAMPAIGN_FIELD_NUMBER: _builtins.int
     resume_tenant_id: _builtins.str
     @_builtins.property
     def warmup(self) -> Global___WarmupCommand: ...
@@ -631,6 +637,8 @@ class PolicyCommand(_message.Message):
     def set_limits(self) -> Global___LimitsChanged: ...
     @_builtins.property
     def listing_check(self) -> Global___ListingCheck: ...
+    @_builtins.property
+    def assess_campaign(self) -> _learning_pb2.CampaignAssessed: ...
     def __init__(
         self,
         *,
@@ -641,12 +649,13 @@ class PolicyCommand(_message.Message):
         source_check: Global___SourceCheck | None = ...,
         set_limits: Global___LimitsChanged | None = ...,
         listing_check: Global___ListingCheck | None = ...,
+        assess_campaign: _learning_pb2.CampaignAssessed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "listing_check", b"listing_check", "remove_override", b"remove_override", "resume_tenant_id", b"resume_tenant_id", "set_limits", b"set_limits", "set_override", b"set_override", "source_check", b"source_check", "warmup", b"warmup"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assess_campaign", b"assess_campaign", "command", b"command", "listing_check", b"listing_check", "remove_override", b"remove_override", "resume_tenant_id", b"resume_tenant_id", "set_limits", b"set_limits", "set_override", b"set_override", "source_check", b"source_check", "warmup", b"warmup"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "listing_check", b"listing_check", "remove_override", b"remove_override", "resume_tenant_id", b"resume_tenant_id", "set_limits", b"set_limits", "set_override", b"set_override", "source_check", b"source_check", "warmup", b"warmup"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assess_campaign", b"assess_campaign", "command", b"command", "listing_check", b"listing_check", "remove_override", b"remove_override", "resume_tenant_id", b"resume_tenant_id", "set_limits", b"set_limits", "set_override", b"set_override", "source_check", b"source_check", "warmup", b"warmup"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["warmup", "set_override", "remove_override", "resume_tenant_id", "source_check", "set_limits", "listing_check"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["warmup", "set_override", "remove_override", "resume_tenant_id", "source_check", "set_limits", "listing_check", "assess_campaign"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 

@@ -53,6 +53,9 @@ class MessageScreened(_message.Message):
     REASONS_FIELD_NUMBER: _builtins.int
     RULES_VERSION_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    LEARNED_VERSION_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_ORDINAL_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     priority: _events_pb2.Priority.ValueType
     verdict: Global___Verdict.ValueType
@@ -60,10 +63,18 @@ class MessageScreened(_message.Message):
     rules_version: _builtins.str
     model_version: _builtins.str
     """Name and digest of the model that weighed the message."""
+    learned_version: _builtins.str
+    """Of what was learned since the model was trained; empty: nothing."""
+    campaign_ordinal: _builtins.int
+    """how many messages of the campaign had been screened then"""
     @_builtins.property
     def context(self) -> _events_pb2.MessageContext: ...
     @_builtins.property
     def reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reason]: ...
+    @_builtins.property
+    def fingerprint(self) -> Global___Fingerprint:
+        """of a message in a campaign"""
+
     def __init__(
         self,
         *,
@@ -75,14 +86,49 @@ class MessageScreened(_message.Message):
         reasons: _abc.Iterable[Global___Reason] | None = ...,
         rules_version: _builtins.str = ...,
         model_version: _builtins.str = ...,
+        learned_version: _builtins.str = ...,
+        fingerprint: Global___Fingerprint | None = ...,
+        campaign_ordinal: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "fingerprint", b"fingerprint"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "message_id", b"message_id", "model_version", b"model_version", "priority", b"priority", "reasons", b"reasons", "rules_version", b"rules_version", "score", b"score", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_ordinal", b"campaign_ordinal", "context", b"context", "fingerprint", b"fingerprint", "learned_version", b"learned_version", "message_id", b"message_id", "model_version", b"model_version", "priority", b"priority", "reasons", b"reasons", "rules_version", b"rules_version", "score", b"score", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MessageScreened: _TypeAlias = MessageScreened  # noqa: Y015
+
+@_typing.final
+class Fingerprint(_message.Message):
+    """What near-identical messages have in common. Nobody can read the text in it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    STRUCTURE_FIELD_NUMBER: _builtins.int
+    TRACES_FIELD_NUMBER: _builtins.int
+    content: _builtins.bytes
+    """MinHash of the text, 32 values of 4 bytes, little-endian; empty without text"""
+    structure: _builtins.str
+    """a key of how it is built"""
+    @_builtins.property
+    def traces(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What other campaigns may have too, as kind:key: foreign links, attachments, phone numbers, wallets."""
+
+    def __init__(
+        self,
+        *,
+        content: _builtins.bytes = ...,
+        structure: _builtins.str = ...,
+        traces: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "structure", b"structure", "traces", b"traces"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Fingerprint: _TypeAlias = Fingerprint  # noqa: Y015
 
 @_typing.final
 class Reason(_message.Message):

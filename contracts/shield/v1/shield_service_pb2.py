@@ -26,7 +26,7 @@ from contracts.ingest.v1 import content_pb2 as contracts_dot_ingest_dot_v1_dot_c
 from contracts.shield.v1 import events_pb2 as contracts_dot_shield_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(contracts/shield/v1/shield_service.proto\x12\x13\x63ontracts.shield.v1\x1a!contracts/ingest/v1/content.proto\x1a contracts/shield/v1/events.proto\"P\n\x0cScoreRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12-\n\x07\x63ontent\x18\x02 \x01(\x0b\x32\x1c.contracts.ingest.v1.Content\"\xfd\x01\n\rScoreResponse\x12-\n\x07verdict\x18\x01 \x01(\x0e\x32\x1c.contracts.shield.v1.Verdict\x12\r\n\x05score\x18\x02 \x01(\x01\x12,\n\x07reasons\x18\x03 \x03(\x0b\x32\x1b.contracts.shield.v1.Reason\x12\x12\n\nhold_score\x18\x04 \x01(\x01\x12\x13\n\x0b\x62lock_score\x18\x05 \x01(\x01\x12\x15\n\rrules_version\x18\x06 \x01(\t\x12\x15\n\rmodel_version\x18\x07 \x01(\t\x12\x12\n\nlink_hosts\x18\x0c \x03(\t\x12\x15\n\rsender_domain\x18\r \x01(\t2_\n\rShieldService\x12N\n\x05Score\x12!.contracts.shield.v1.ScoreRequest\x1a\".contracts.shield.v1.ScoreResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(contracts/shield/v1/shield_service.proto\x12\x13\x63ontracts.shield.v1\x1a!contracts/ingest/v1/content.proto\x1a contracts/shield/v1/events.proto\"P\n\x0cScoreRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12-\n\x07\x63ontent\x18\x02 \x01(\x0b\x32\x1c.contracts.ingest.v1.Content\"\xee\x02\n\rScoreResponse\x12-\n\x07verdict\x18\x01 \x01(\x0e\x32\x1c.contracts.shield.v1.Verdict\x12\r\n\x05score\x18\x02 \x01(\x01\x12,\n\x07reasons\x18\x03 \x03(\x0b\x32\x1b.contracts.shield.v1.Reason\x12\x12\n\nhold_score\x18\x04 \x01(\x01\x12\x13\n\x0b\x62lock_score\x18\x05 \x01(\x01\x12\x15\n\rrules_version\x18\x06 \x01(\t\x12\x15\n\rmodel_version\x18\x07 \x01(\t\x12\x17\n\x0flearned_version\x18\x08 \x01(\t\x12\x35\n\x0b\x66ingerprint\x18\t \x01(\x0b\x32 .contracts.shield.v1.Fingerprint\x12\x0e\n\x06margin\x18\n \x01(\x01\x12\x0f\n\x07\x65ntries\x18\x0b \x01(\x0c\x12\x12\n\nlink_hosts\x18\x0c \x03(\t\x12\x15\n\rsender_domain\x18\r \x01(\t2_\n\rShieldService\x12N\n\x05Score\x12!.contracts.shield.v1.ScoreRequest\x1a\".contracts.shield.v1.ScoreResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,7 +36,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCOREREQUEST']._serialized_start=134
   _globals['_SCOREREQUEST']._serialized_end=214
   _globals['_SCORERESPONSE']._serialized_start=217
-  _globals['_SCORERESPONSE']._serialized_end=470
-  _globals['_SHIELDSERVICE']._serialized_start=472
-  _globals['_SHIELDSERVICE']._serialized_end=567
+  _globals['_SCORERESPONSE']._serialized_end=583
+  _globals['_SHIELDSERVICE']._serialized_start=585
+  _globals['_SHIELDSERVICE']._serialized_end=680
 # @@protoc_insertion_point(module_scope)

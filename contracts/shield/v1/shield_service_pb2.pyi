@@ -54,6 +54,10 @@ class ScoreResponse(_message.Message):
     BLOCK_SCORE_FIELD_NUMBER: _builtins.int
     RULES_VERSION_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    LEARNED_VERSION_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    MARGIN_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
     LINK_HOSTS_FIELD_NUMBER: _builtins.int
     SENDER_DOMAIN_FIELD_NUMBER: _builtins.int
     verdict: _events_pb2.Verdict.ValueType
@@ -62,9 +66,18 @@ class ScoreResponse(_message.Message):
     block_score: _builtins.float
     rules_version: _builtins.str
     model_version: _builtins.str
+    learned_version: _builtins.str
+    margin: _builtins.float
+    """log odds of abuse, before what was learned"""
+    entries: _builtins.bytes
+    """what the model looks up for the text, if asked"""
     sender_domain: _builtins.str
     @_builtins.property
     def reasons(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.Reason]: ...
+    @_builtins.property
+    def fingerprint(self) -> _events_pb2.Fingerprint:
+        """For those who consume messages; a dry run has none."""
+
     @_builtins.property
     def link_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Between shield and its child, if block lists are queried: hosts of links, and the From domain."""
@@ -79,12 +92,16 @@ class ScoreResponse(_message.Message):
         block_score: _builtins.float = ...,
         rules_version: _builtins.str = ...,
         model_version: _builtins.str = ...,
+        learned_version: _builtins.str = ...,
+        fingerprint: _events_pb2.Fingerprint | None = ...,
+        margin: _builtins.float = ...,
+        entries: _builtins.bytes = ...,
         link_hosts: _abc.Iterable[_builtins.str] | None = ...,
         sender_domain: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_score", b"block_score", "hold_score", b"hold_score", "link_hosts", b"link_hosts", "model_version", b"model_version", "reasons", b"reasons", "rules_version", b"rules_version", "score", b"score", "sender_domain", b"sender_domain", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_score", b"block_score", "entries", b"entries", "fingerprint", b"fingerprint", "hold_score", b"hold_score", "learned_version", b"learned_version", "link_hosts", b"link_hosts", "margin", b"margin", "model_version", b"model_version", "reasons", b"reasons", "rules_version", b"rules_version", "score", b"score", "sender_domain", b"sender_domain", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -164,6 +164,7 @@ def attempted_event(
         duration_ms=duration_ms,
         test=context.test,
         domain_id=context.domain_id,
+        campaign_id=context.campaign_id,
         dialogue=[_exchange_to_proto(one) for one in result.dialogue],
     )
     event.attempted_at.FromMilliseconds(at_ms)

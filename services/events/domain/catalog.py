@@ -35,6 +35,7 @@ from contracts.router.v1.events_pb2 import (
     HeldMessageReviewed,
     MessageClosed,
     MessageDelayed,
+    MessageHeld,
     Review,
 )
 from contracts.shield.v1.events_pb2 import MessageScreened, Verdict
@@ -72,6 +73,7 @@ INTERNAL_TYPES = {
 PUBLIC_TYPES = {
     EventKind.SCREENED: "email.held",
     EventKind.REVIEWED: "email.released",
+    EventKind.HELD: "email.held",
     EventKind.ASSIGNED: "email.sent",
     EventKind.DELAYED: "email.delivery_delayed",
     EventKind.COMPLAINT: "email.complained",
@@ -94,6 +96,7 @@ SUPPRESSED_DATA = {
 RECIPIENT_TYPES = {
     number: name.rpartition("_")[2].lower() for name, number in RecipientType.items()
 }
+CAMPAIGN_HELD = "Too many recipients of similar mail have complained."
 REASON_FIELDS = ("rule", "score", "detail", "explanation", "advice")  # of shield
 # The types that an endpoint can subscribe to: only those that are emitted, so that no client waits
 # for an event that never occurs.
@@ -219,6 +222,10 @@ def internal_data(event: Any) -> EventData:  # noqa: ANN401 - one of several eve
         return {"screening": {**result, "model_version": event.model_version}}
     if isinstance(event, HeldMessageReviewed):
         return {"review": review_data(event)}
+    if isinstance(event, MessageHeld):
+        reason = {**dict.fromkeys(REASON_FIELDS, ""), "rule": "campaign", "detail": event.detail}
+        reasons = [{**reason, "score": 0.0, "explanation": CAMPAIGN_HELD}]
+        return {"screening": {"verdict": "hold", "score": 0.0, "reasons": reasons}}
     if isinstance(event, DeliveryAssigned):
         sources = {"source_ip": event.source_ip, "source_ipv6": event.source_ipv6}
         source = {"egress_id": event.egress_id, **sources, "site": event.site}

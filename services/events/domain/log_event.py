@@ -22,6 +22,7 @@ from contracts.router.v1.events_pb2 import (
     HeldMessageReviewed,
     MessageClosed,
     MessageDelayed,
+    MessageHeld,
     SuppressionChanged,
 )
 from contracts.router.v1.policies_pb2 import (
@@ -63,6 +64,7 @@ class EventKind(IntEnum):
     LISTING = 21
     LIMIT = 22
     REVIEWED = 23
+    HELD = 24
 
 
 class StatusRank(IntEnum):
@@ -108,6 +110,7 @@ PARTITIONED_KINDS = frozenset(
         EventKind.DELAYED,
         EventKind.CLOSED,
         EventKind.REVIEWED,
+        EventKind.HELD,
     }
 )
 
@@ -159,6 +162,10 @@ def _delayed(event: MessageDelayed) -> tuple[StatusRank, int]:
     return StatusRank.DELAYED, event.attempt * STEPS_PER_ATTEMPT + 2
 
 
+def _held(event: MessageHeld) -> tuple[StatusRank, int]:
+    return StatusRank.HELD, event.attempt * STEPS_PER_ATTEMPT + 3
+
+
 def _closed(event: MessageClosed) -> tuple[StatusRank, int]:
     return CLOSED_RANKS.get(event.state, StatusRank.FAILED), LAST_STEP
 
@@ -184,6 +191,7 @@ MESSAGE_EVENTS: dict[type[Message], tuple[EventKind, Placement]] = {
     DeliveryAssigned: (EventKind.ASSIGNED, _assigned),
     DeliveryAttempted: (EventKind.ATTEMPTED, _attempted),
     MessageDelayed: (EventKind.DELAYED, _delayed),
+    MessageHeld: (EventKind.HELD, _held),
     MessageClosed: (EventKind.CLOSED, _closed),
     ComplaintReceived: (EventKind.COMPLAINT, _complaint),
     BounceReceived: (EventKind.BOUNCE, _bounce),
@@ -192,7 +200,10 @@ MESSAGE_EVENTS: dict[type[Message], tuple[EventKind, Placement]] = {
     RecipientUnsubscribed: (EventKind.UNSUBSCRIBED, _engaged),
 }
 WITH_CONTEXT = frozenset(
-    {EventKind.ACCEPTED, EventKind.SCREENED, EventKind.REVIEWED, EventKind.ASSIGNED}
+    {
+        *(EventKind.ACCEPTED, EventKind.SCREENED, EventKind.REVIEWED),
+        *(EventKind.ASSIGNED, EventKind.HELD),
+    }
 )
 EVENT_CLASSES: dict[EventKind, type[Message]] = {
     **{kind: event for event, (kind, _) in MESSAGE_EVENTS.items()},

@@ -18,7 +18,12 @@ from services.events.domain.log_event import (
 
 # A tenant receives the first delay of a message, then at most one per 4 hours.
 DELAY_NOTICE_INTERVAL = timedelta(hours=4)
-ALWAYS_PUBLIC = ENGAGEMENT_KINDS | {EventKind.CLOSED, EventKind.COMPLAINT, EventKind.BOUNCE}
+ALWAYS_PUBLIC = ENGAGEMENT_KINDS | {
+    EventKind.CLOSED,
+    EventKind.COMPLAINT,
+    EventKind.BOUNCE,
+    EventKind.HELD,
+}
 NEVER_PUBLIC = frozenset({EventKind.ATTEMPTED})
 ONCE_PER_EMAIL = frozenset({EventKind.ACCEPTED, EventKind.ASSIGNED})
 SENDING_KINDS = frozenset({EventKind.ASSIGNED, EventKind.ATTEMPTED})

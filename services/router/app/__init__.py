@@ -5,21 +5,17 @@ from functools import partial
 
 from contracts.delivery.v1.events_pb2 import BounceReceived, ComplaintReceived, DeliveryAttempted
 from contracts.events.v1.events_pb2 import RecipientUnsubscribed
-from contracts.ingest.v1.directory_pb2 import Mailbox, Tenant
+from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.shield.v1.events_pb2 import MessageScreened
-from kernel.crypto import SecretKeyring
-from kernel.database import PLANS, Database, check_roles
-from kernel.health import DependencyHealth
-from kernel.kafka import Kafka
-from kernel.lease import Lease
-from kernel.outbox import Outbox
+from contracts.shield.v1.learning_pb2 import CampaignAssessed
+from kernel.database import check_roles
 from kernel.processor import DeadLetterGuard, StreamProcessor
 from kernel.rpc import RpcServer
 from kernel.rpc_tls import RpcTls
 from kernel.service import Loop, Service, run_every
-from kernel.table import ReplicatedTable
 from services.router.api.policies import StoredPolicies
 from services.router.api.service import RouterServicer
+from services.router.app.infrastructure import Infrastructure
 from services.router.app.message_services import add_message_services
 from services.router.app.policy_services import add_policy_services
 from services.router.app.routing import create_resolver, sandbox_route
@@ -27,14 +23,10 @@ from services.router.app.rules import adaptation_rules, read_shaping, read_stati
 from services.router.app.source_checks import egress_host_loop, source_check_loops
 from services.router.app.topics import declare_topics
 from services.router.clients.dns import RouteResolver
-from services.router.clients.egress_hosts import EgressHostChecker
-from services.router.clients.journal import JournalClient
 from services.router.domain.adaptation import AdaptivePolicies
 from services.router.domain.cell import Cell
 from services.router.domain.dispatch import DispatchContext
-from services.router.domain.message import CELL
 from services.router.domain.policies import MailboxPolicies, TenantDirectory, configured_policies
-from services.router.domain.retry import RetryPolicy
 from services.router.handlers import Handlers, Report, on_tenant
 from services.router.loops.maintenance import (
     EgressPublisher,
@@ -45,51 +37,10 @@ from services.router.loops.republisher import AssignmentRepublisher
 from services.router.loops.route_resolution import RouteResolution
 from services.router.loops.scheduler import Scheduler, SchedulerConfig
 from services.router.settings import Settings
-from services.router.store.address_key import AddressKey
-from services.router.store.day_partitions import DayPartitions
 from services.router.store.notify import SchedulerNotifier
 
 SWEEP_INTERVAL_S = 0.5
 PUBLISH_INTERVAL_S = 30.0
-SCHEMA = "router"
-
-
-class Infrastructure:
-    """Broker and database, and the components that need nothing else."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.health = DependencyHealth()
-        self.kafka = Kafka.from_settings(settings, self.health, client="router")
-        self.system_database = Database(
-            settings.system_database_url, name="router_system", session=PLANS
-        )
-        self.tenant_database = Database(
-            settings.tenant_database_url, name="router_tenant", connections_max=4, session=PLANS
-        )
-        self.outbox = Outbox(
-            self.system_database,
-            SCHEMA,
-            self.kafka.publish,
-            sweep_after_s=settings.outbox_sweep_after_s,
-        )
-        self.lease = Lease(
-            self.system_database,
-            SCHEMA,
-            CELL,
-            lease_s=settings.lease_s,
-            publish_timeout_s=settings.publish_timeout_s,
-        )
-        self.tenants: ReplicatedTable[Tenant] = ReplicatedTable(Tenant, self.kafka)
-        self.mailboxes: ReplicatedTable[Mailbox] = ReplicatedTable(Mailbox, self.kafka)
-        self.partitions = DayPartitions()
-        self.address_key = AddressKey(self.system_database, SecretKeyring(settings.secret_keys))
-        rpc = settings.delivery_rpc_address, settings.rpc_token, RpcTls.from_settings(settings)
-        self.journal = JournalClient(*rpc)
-        self.egress_hosts = EgressHostChecker(*rpc)
-        self.retry = RetryPolicy(
-            settings.retry_schedule_s, settings.greylisted_retry_s, settings.greylisted_max
-        )
 
 
 class Dependencies(Infrastructure):
@@ -153,7 +104,8 @@ class Dependencies(Infrastructure):
 def create_service(settings: Settings) -> Service:
     """Inside the running loop. Raises ConfigError."""
     deps = Dependencies(settings)
-    register_consumers(deps)
+    register_consumers(deps, create_handlers(deps))
+    declare_topics(deps.kafka)
     server = RpcServer(settings.rpc_listen, settings.rpc_token, RpcTls.from_settings(settings))
     add_message_services(server, create_servicer(deps))
     tables = StoredPolicies(deps.rules, deps.policies, deps.directory.pool_of)
@@ -221,9 +173,7 @@ def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
     ]
 
 
-def register_consumers(deps: Dependencies) -> None:
-    settings = deps.settings
-    handlers = create_handlers(deps)
+def register_consumers(deps: Dependencies, handlers: Handlers) -> None:
     stream = partial(
         StreamProcessor,
         health=deps.health,
@@ -231,20 +181,20 @@ def register_consumers(deps: Dependencies) -> None:
         database=deps.system_database,
         outbox=deps.outbox,
     )
-    guard = partial(DeadLetterGuard, ratio_max=settings.dead_letter_ratio_max)
+    guard = partial(DeadLetterGuard, ratio_max=deps.settings.dead_letter_ratio_max)
     screened: StreamProcessor[MessageScreened] = stream(
         MessageScreened,
         name="router.screened",
         handler=handlers.on_screened,
         guard=guard(),
-        linger_s=settings.screened_linger_s,
+        linger_s=deps.settings.screened_linger_s,
     )
     attempted: StreamProcessor[DeliveryAttempted] = stream(
         DeliveryAttempted,
         name="router.attempted",
         handler=handlers.on_attempted,
         guard=guard(),
-        linger_s=settings.attempted_linger_s,
+        linger_s=deps.settings.attempted_linger_s,
     )
     feedback: StreamProcessor[Report] = stream(
         BounceReceived,
@@ -254,12 +204,15 @@ def register_consumers(deps: Dependencies) -> None:
         handler=handlers.on_report,
         guard=guard(),
     )
+    assessed: StreamProcessor[CampaignAssessed] = stream(
+        CampaignAssessed, name="router.assessed", handler=handlers.on_assessed, guard=guard()
+    )
     tenants: StreamProcessor[Tenant] = stream(Tenant, name="router.tenants", handler=on_tenant)
     deps.kafka.consume(screened, group="router-screened")
     deps.kafka.consume(attempted, group="router-attempted")
     deps.kafka.consume(feedback, group="router-feedback")
+    deps.kafka.consume(assessed, group="router-assessed")
     deps.kafka.consume(tenants, group="router-tenants")
-    declare_topics(deps.kafka)
 
 
 def create_handlers(deps: Dependencies) -> Handlers:

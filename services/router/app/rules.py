@@ -89,6 +89,7 @@ def read_adaptation_rules(settings: Settings) -> AdaptationRules:
         checks_required=settings.source_checks == "require",
         listing_weight_min=settings.dnsbl_weight_min,
         default_ramp=settings.warmup_ramp,
+        campaign_allowance=settings.campaign_allowance,
         static_sites=read_static_routes(settings).sites(),
     )
 

@@ -8,7 +8,6 @@ that decided; counts that later decisions need are saved with them, or within a 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from google.protobuf.message import Message
 
@@ -22,6 +21,7 @@ from contracts.router.v1.policies_pb2 import (
 )
 from contracts.router.v1.results_pb2 import RESULT_KIND_ATTEMPT, Result
 from services.router.domain import listing_events, policy_events
+from services.router.domain.campaigns import FIRST_ALLOWANCE, Campaigns
 from services.router.domain.egress import EgressSource
 from services.router.domain.events import unix_s
 from services.router.domain.feedback import FeedbackController
@@ -32,6 +32,7 @@ from services.router.domain.message import SANDBOX
 from services.router.domain.operator_limits import LimitsChanged, OperatorLimits
 from services.router.domain.overrides import Override, OverrideEvent, OverrideSet
 from services.router.domain.policies import PolicySource
+from services.router.domain.policy_changes import PolicyChanges, SavedCounts
 from services.router.domain.pool_owners import PoolOwner
 from services.router.domain.ramps import Ramp
 from services.router.domain.reputation import (
@@ -58,8 +59,8 @@ class AdaptationRules:
     complaint_domain_sites: of these, those that know senders by a DKIM domain. policy: of tenants
     without one of their own. policy_of: that of a tenant; None: it has none. checks_required: a
     source must pass its self-checks before it sends. listing_weight_min: of a listing in a DNSBL
-    with which a source sends nothing. default_ramp: of warmups without another one. static_sites:
-    those of static routes. owner_of: whose a pool is."""
+    with which a source sends nothing. default_ramp: of warmups without another one.
+    campaign_allowance: of unassessed ones. static_sites: of static routes. owner_of: of a pool."""
 
     ramps: Mapping[str, Ramp] = field(default_factory=dict)
     feedback: Sequence[FeedbackRule] = ()
@@ -71,6 +72,7 @@ class AdaptationRules:
     checks_required: bool = False
     listing_weight_min: float = SUSPENDING_WEIGHT
     default_ramp: str = ""
+    campaign_allowance: int = FIRST_ALLOWANCE
     static_sites: Collection[str] = ()
     owner_of: Callable[[str], PoolOwner] = lambda _: PoolOwner()
 
@@ -90,21 +92,6 @@ class AdaptationRules:
             )
 
 
-class SavedCounts(NamedTuple):
-    """Counts that a later decision needs. subject: as in its events."""
-
-    subject: str
-    counts: Sequence[int]
-
-
-class PolicyChanges(NamedTuple):
-    events: list[Message]
-    counts: list[SavedCounts]
-
-    def __bool__(self) -> bool:
-        return bool(self.events or self.counts)
-
-
 class AdaptivePolicies:
     """The warmups, overrides and standings of a cell."""
 
@@ -121,6 +108,7 @@ class AdaptivePolicies:
         self.limits = OperatorLimits()
         self.checks = SourceChecks(required=rules.checks_required)
         self.listings = Listings(weight_min=rules.listing_weight_min)
+        self.campaigns = Campaigns(rules.campaign_allowance)
         self._alone: frozenset[str] = frozenset()  # sources in warmup without a warm one beside
         self._pools: dict[str, list[str]] = {}
         self._sources: dict[str, EgressSource] = {}
@@ -133,7 +121,7 @@ class AdaptivePolicies:
     def sources(self) -> list[PolicySource]:
         return [
             *(self.warmups, self.feedback, self.reputation),
-            *(self.listings, self.checks, self.limits),
+            *(self.listings, self.checks, self.limits, self.campaigns),
         ]
 
     # ── the state of the previous scheduler, and changes of the directory ───────────────────────
@@ -161,6 +149,8 @@ class AdaptivePolicies:
                 self.listings.apply(listing_events.listing_of(event.listing_changed))
             case "source_checked":
                 self.checks.apply(policy_events.source_checked_of(event.source_checked))
+            case "campaign_assessed":
+                self.campaigns.apply(event.campaign_assessed)
 
     def restore_counts(self, saved: Iterable[SavedCounts]) -> None:
         """After the events."""
@@ -261,9 +251,17 @@ class AdaptivePolicies:
                 rises = self._add_standings([resumed])
             case "source_check":
                 rises = self._add_check(command.source_check)
-            case "listing_check":
-                rises = self._add_listings(command.listing_check)
+            case _:
+                rises = self._learn_from(command)
         return rises
+
+    def _learn_from(self, command: PolicyCommand) -> bool:
+        """What other parts of the engine have found out."""
+        if command.HasField("listing_check"):
+            return self._add_listings(command.listing_check)
+        changes = self.campaigns.apply(command.assess_campaign)
+        self._events += [command.assess_campaign] * changes
+        return changes
 
     def _set_limits(self, change: LimitsChanged) -> bool:
         change.check()

@@ -94,7 +94,9 @@ def queue_of(context: MessageContext, site_of: Callable[[str], str | None]) -> S
     site = SANDBOX if context.test else site_of(domain)
     priority = Priority.BULK if context.priority == PRIORITY_BULK else Priority.NORMAL
     if site:
-        return ScheduledQueue(context.tenant_id, site, priority)
+        limited = context.campaign_limited and not context.test
+        campaign_id = context.campaign_id if limited else ""
+        return ScheduledQueue(context.tenant_id, site, priority, campaign_id=campaign_id)
     return ScheduledQueue(context.tenant_id, UNRESOLVED, priority, domain)
 
 

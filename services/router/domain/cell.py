@@ -20,14 +20,13 @@ from services.router.domain.counters import CounterRow
 from services.router.domain.deficit_round_robin import (
     ActiveQueue,
     Allocation,
-    BlockedQueue,
     allocate,
-    limiting_scope,
 )
 from services.router.domain.dispatch import (
     Assignment,
     DispatchContext,
     DispatchResult,
+    Hold,
     LimitedSenders,
     QueueRemainder,
     ReadyMessage,
@@ -38,11 +37,10 @@ from services.router.domain.dispatch import (
 )
 from services.router.domain.egress import EgressSource
 from services.router.domain.events import unix_s
-from services.router.domain.ledger import Path, Scope
-from services.router.domain.limits import Capacity
+from services.router.domain.ledger import Path, Scope, ScopeKind
 from services.router.domain.message import DueMessage, ScheduledQueue
 from services.router.domain.policies import CombinedPolicies, PolicySource
-from services.router.domain.results import InFlight
+from services.router.domain.results import InFlight, is_refunded
 from services.router.domain.round import LingerTracker, QueueRead, QueueTurns, Round, finish_round
 from services.router.domain.scopes import LimitScopes, site_scope
 
@@ -85,7 +83,7 @@ class Cell:
         """The scopes whose counters must be loaded first: those of queues that may send, and of
         results that are refunded."""
         queues = [one.queue for one in active]
-        queues += (ScheduledQueue.of(one.queue_id) for one in results if not one.connected)
+        queues += (ScheduledQueue.of(one.queue_id) for one in results if is_refunded(one))
         paths = map(self.scopes.path_of, queues)
         return self.scopes.ledger.unloaded(scope for path in paths for scope in path)
 
@@ -160,9 +158,13 @@ class Cell:
             self.scopes.ledger.forget_policies()
 
     def _refund(self, result: Result, path: Path, *, now_s: float) -> None:
-        if not result.connected:
-            assigned_s = unix_s(result.assigned_at)
-            self.scopes.ledger.refund(path, result.count, spent_at_s=assigned_s, now_s=now_s)
+        """A campaign has an allowance of deliveries, the other scopes of attempts."""
+        if not is_refunded(result):
+            return
+        if result.connected:
+            path = [scope for scope in path if scope.kind is ScopeKind.CAMPAIGN]
+        assigned_s = unix_s(result.assigned_at)
+        self.scopes.ledger.refund(path, result.count, spent_at_s=assigned_s, now_s=now_s)
 
     def plan(
         self, active: Sequence[ActiveQueue], *, express_only: bool = False, now_s: float
@@ -210,7 +212,9 @@ class Cell:
         ready: list[ReadyMessage] = []
         departed = self.scopes.has_departed(queue)
         operators = self.adaptive.limits
-        limited = LimitedSenders(operators.limited_keys, operators.limited_mailboxes)
+        limited = LimitedSenders(
+            operators.limited_keys, operators.limited_mailboxes, self.adaptive.campaigns.held
+        )
         for row in rows:
             decision = decide_before_assignment(
                 row,
@@ -224,6 +228,8 @@ class Cell:
                 ready.append(decision)
             elif isinstance(decision, Requeue):
                 result.requeues.append(decision)
+            elif isinstance(decision, Hold):
+                result.holds.append(decision)
             else:
                 result.closings.append(decision)
         return ready
@@ -272,7 +278,7 @@ class Cell:
             active,
             result.remainders,
             blocked=allocation.blocked,
-            as_blocked=partial(self._as_blocked, capacities={}, now_s=now_s),
+            as_blocked=partial(self.scopes.as_blocked, capacities={}, now_s=now_s),
             linger=self._linger,
             is_complete=is_complete,
             now_s=now_s,
@@ -283,17 +289,6 @@ class Cell:
         if result.requeues:  # their new queues have work
             self._next_due_s = self._express_due_s = now_s
         return finished
-
-    def _as_blocked(
-        self, queue: ActiveQueue, *, capacities: dict[Scope, Capacity], now_s: float
-    ) -> BlockedQueue | None:
-        """The queue as blocked, if a scope without capacity limits it. capacities: those known."""
-        path = self.scopes.path_of(queue.queue)
-        for scope in path:
-            if scope not in capacities:
-                capacities[scope] = self.scopes.capacity(scope, now_s=now_s, wanted=1)
-        limiting = limiting_scope(path, capacities)
-        return BlockedQueue(queue.queue_id, *limiting) if limiting else None
 
     def counters_to_save(self, *, now_s: float) -> list[CounterRow]:
         """The counters to save with the assignments."""

@@ -8,8 +8,10 @@ from typing import NamedTuple
 from google.protobuf.message import DecodeError
 
 from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, MessageContext, Priority
-from contracts.router.v1.events_pb2 import DeliveryAssigned, MxHost
+from contracts.router.v1.events_pb2 import DeliveryAssigned, MessageHeld, MxHost
+from contracts.shield.v1.learning_pb2 import CampaignAssessed
 from mail.address import domain_of, user_without_detail
+from services.router.domain.campaigns import hold_reason
 from services.router.domain.egress import EgressSource
 from services.router.domain.events import timestamp
 from services.router.domain.limits import Limits
@@ -27,10 +29,12 @@ from services.router.domain.suppressions import deciding_origin
 
 
 class LimitedSenders(NamedTuple):
-    """API keys and mailboxes with limits that operators have set."""
+    """API keys and mailboxes with limits that operators have set. held_campaign: the judgement of a
+    campaign, if its mail is held."""
 
     keys: Collection[str] = ()
     mailboxes: Collection[str] = ()
+    held_campaign: Callable[[str], CampaignAssessed | None] = lambda _: None
 
 
 class Assignment(NamedTuple):
@@ -52,6 +56,23 @@ class Requeue(NamedTuple):
     reason: str
 
 
+class Hold(NamedTuple):
+    """A queued row that waits for a review from now on."""
+
+    row: DueMessage
+    reason: str
+    context: MessageContext
+
+    def event_at(self, now_s: float) -> MessageHeld:
+        return MessageHeld(
+            message_id=self.row.message_id,
+            context=self.context,
+            detail=self.reason,
+            held_at=timestamp(now_s),
+            attempt=self.row.attempt,
+        )
+
+
 class QueueRemainder(NamedTuple):
     """due_s: when the next row of a queue is due; None: it is empty. was_served: a row has left."""
 
@@ -64,6 +85,7 @@ class DispatchResult:
     """remainders: of the queues whose rows were read, by queue id."""
 
     assignments: list[Assignment] = field(default_factory=list)
+    holds: list[Hold] = field(default_factory=list)
     closings: list[CloseTransition] = field(default_factory=list)
     requeues: list[Requeue] = field(default_factory=list)
     remainders: dict[str, QueueRemainder] = field(default_factory=dict)
@@ -110,27 +132,34 @@ def decide_before_assignment(
     departed: bool,
     limited: LimitedSenders,
     now_s: float,
-) -> ReadyMessage | CloseTransition | Requeue:
+) -> ReadyMessage | CloseTransition | Requeue | Hold:
     """Decide all that needs no capacity. If the context of a row cannot be parsed, only that row
     fails. departed: the egress source of the queue is no longer used. limited: senders with
-    queues of their own, besides the mailboxes that dispatch_context names."""
+    queues of their own, besides the mailboxes that dispatch_context names, and campaigns that are
+    held."""
     try:
         context = MessageContext.FromString(row.context)
     except DecodeError:
         return close_transition(row, State.FAILED, reason="unreadable")
     if reason := suppression_reason(row, context):
         return close_transition(row, State.SUPPRESSED, reason=reason)
+    if (held := limited.held_campaign(context.campaign_id)) and not row.reviewed:
+        return Hold(row, hold_reason(held), context)
     domain = domain_of(context.recipient)
     route = dispatch_context.sandbox if context.test else dispatch_context.route_of(domain)
     egress_id = "" if departed else queue.egress_id
     if route is None:
-        unresolved = queue._replace(
-            site=UNRESOLVED, domain=domain, egress_id=egress_id, key_id="", mailbox_id=""
+        unresolved = ScheduledQueue(
+            queue.tenant_id, UNRESOLVED, queue.priority, domain, egress_id=egress_id
         )
         return Requeue(row, unresolved, now_s, WaitReason.DNS.value)
     key_id, mailbox_id = limited_sender(context, dispatch_context, limited)
     wanted = queue._replace(
-        site=route.site, egress_id=egress_id, key_id=key_id, mailbox_id=mailbox_id
+        site=route.site,
+        egress_id=egress_id,
+        key_id=key_id,
+        mailbox_id=mailbox_id,
+        campaign_id=context.campaign_id if context.campaign_limited else "",
     )
     if wanted != queue:
         return Requeue(row, wanted, now_s, "")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from services.router.domain.counters import ChangedCounters, CounterRow
 from services.router.domain.limits import (
+    ALLOWANCE,
     DAY,
     HOUR,
     MICROS_PER_S,
@@ -27,18 +28,20 @@ from services.router.domain.reasons import WaitReason
 
 USAGES_MIN = 10_000  # with fewer scopes, idle ones are not dropped
 SWEPT_MAX = 20  # scopes that are checked at a time: a tick must not wait for all of them
-LIMITS = ("per_second", "per_minute", "per_hour", "per_day", "in_flight_max")
+LIMITS = ("per_second", "per_minute", "per_hour", "per_day", "in_flight_max", "allowance")
 
 
 class ScopeKind(StrEnum):
     """What a limit counts, from small to large.
 
-    api_key, mailbox: of a tenant, while it has limits of its own. tenant_site: a tenant at a site.
+    campaign: near-identical mail of a tenant, if there is much. api_key, mailbox: of a tenant,
+    while it has limits of its own. tenant_site: a tenant at a site.
     broadcasts: not a limit, but the bulk mail of a tenant, which a pause stops first. warmup: an
     egress source at all sites. egress_site: one at a site. pool_site: not a limit, but the choice
     among the sources of a pool at a site; it has capacity when any of them has.
     """
 
+    CAMPAIGN = "campaign"
     API_KEY = "api_key"
     MAILBOX = "mailbox"
     TENANT_SITE = "tenant_site"
@@ -81,16 +84,14 @@ class Scope(NamedTuple):
 KINDS = {kind.value: kind for kind in ScopeKind}
 PARTS = {ScopeKind.TENANT_SITE: 2, ScopeKind.EGRESS_SITE: 2}  # of the id, if more than one
 PART_MAX = 255
+PERIODS = (HOUR.name, DAY.name)
 COUNTED_WITHOUT_LIMIT = frozenset((ScopeKind.TENANT,))  # because one may be set later
 # The counters of scopes that a tenant has to itself. There may be millions, and few of them matter
 # at a time.
 LOADED_ON_DEMAND = frozenset(
     (
-        ScopeKind.API_KEY,
-        ScopeKind.MAILBOX,
-        ScopeKind.TENANT_SITE,
-        ScopeKind.TENANT,
-        ScopeKind.BROADCASTS,
+        *(ScopeKind.CAMPAIGN, ScopeKind.API_KEY, ScopeKind.MAILBOX),
+        *(ScopeKind.TENANT_SITE, ScopeKind.TENANT, ScopeKind.BROADCASTS),
     )
 )
 # A tenant may move to another pool while its messages are in flight.
@@ -175,6 +176,8 @@ def window_limits(limits: Limits) -> Iterable[tuple[str, int]]:
         yield HOUR.name, limits.per_hour
     if limits.per_day:
         yield DAY.name, limits.per_day
+    if limits.allowance:
+        yield ALLOWANCE.name, limits.allowance
 
 
 class Ledger:
@@ -318,7 +321,7 @@ class Ledger:
             limiter.spend(count, limit, now_s=now_s)
             self._changed.record_rate(scope.key, limiter)
         limited = dict(window_limits(limits))
-        for name in WINDOWS if scope.kind in COUNTED_WITHOUT_LIMIT else limited:
+        for name in PERIODS if scope.kind in COUNTED_WITHOUT_LIMIT else limited:
             counter = used.window(name)
             bucket = counter.spend(count, now_s=now_s)
             self._changed.record_window(

@@ -22,7 +22,7 @@ class Limits(NamedTuple):
     """The limits of a scope; 0: no limit.
 
     hour_zone, day_zone: the time zone (of the IANA database) on whose clock hours and days begin;
-    empty: they are rolling.
+    empty: they are rolling. allowance: messages in all, of a campaign.
     """
 
     per_second: int = 0
@@ -32,6 +32,10 @@ class Limits(NamedTuple):
     in_flight_max: int = 0
     hour_zone: str = ""
     day_zone: str = ""
+    allowance: int = 0
+
+    def zone_of(self, limit: str) -> str:
+        return {"per_hour": self.hour_zone, "per_day": self.day_zone}.get(limit, "")
 
 
 NO_LIMITS = Limits()
@@ -145,7 +149,9 @@ class Window:
 
 HOUR = Window(WaitReason.PER_HOUR.value, 3600, 300)
 DAY = Window(WaitReason.PER_DAY.value, DAY_S, 3600)
-WINDOWS = {window.name: window for window in (HOUR, DAY)}
+# As long as a campaign is known. Only a judgement gives it more.
+ALLOWANCE = Window(WaitReason.ALLOWANCE.value, 30 * DAY_S, DAY_S)
+WINDOWS = {window.name: window for window in (HOUR, DAY, ALLOWANCE)}
 
 
 @dataclass(slots=True)
@@ -164,7 +170,7 @@ class WindowCounter:
 
     def capacity(self, limit: int, limits: Limits, *, now_s: float) -> Capacity:
         self.drop_expired(now_s)
-        if zone := limits.day_zone if self.window is DAY else limits.hour_zone:
+        if zone := limits.zone_of(self.window.name):
             return self._fixed_capacity(limit, zone, now_s=now_s)
         used = sum(self.buckets.values())
         if used < limit:
@@ -180,6 +186,8 @@ class WindowCounter:
         return Capacity(0, end_s, self.window.name)
 
     def _available_at_s(self, limit: int, used: int) -> float:
+        if self.window is ALLOWANCE:
+            return inf
         for bucket in sorted(self.buckets):
             used -= self.buckets[bucket]
             if used < limit:

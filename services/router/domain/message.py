@@ -21,6 +21,7 @@ UNRESOLVED = "unresolved"  # site of messages whose site is not known yet; one q
 RESERVED = frozenset((SANDBOX, UNRESOLVED))
 KEY = "key="  # in the id of a queue
 MAILBOX = "mailbox="
+CAMPAIGN = "campaign="
 QUEUES_CACHED = 20_000  # parsed ids
 SITE_MAX = 200  # characters; a queue id is the key of an index
 
@@ -59,6 +60,7 @@ class DueMessage(NamedTuple):
     ambiguous: bool
     suppressed_by: str | None  # origins of suppressions, see `deciding_origin`
     context: bytes
+    reviewed: bool = False  # it was held, and a person has released it
 
 
 class AssignedMessage(NamedTuple):
@@ -115,8 +117,8 @@ class ScheduledQueue(NamedTuple):
 
     egress_id: set for messages that stay with an egress source; empty if any source of the pool
     may send them. domain: set while the site is unresolved. No domain is named like a priority:
-    each contains a dot. key_id, mailbox_id: of an API key or a mailbox with limits of its own, so
-    that they delay no other mail of the tenant.
+    each contains a dot. key_id, mailbox_id: of an API key or a mailbox with limits of its own, and
+    campaign_id: of a campaign that has, so that they delay no other mail of the tenant.
     """
 
     tenant_id: str
@@ -126,13 +128,15 @@ class ScheduledQueue(NamedTuple):
     egress_id: str = ""
     key_id: str = ""
     mailbox_id: str = ""
+    campaign_id: str = ""
 
     @property
     def queue_id(self) -> str:
         site = f"{self.site}@{self.egress_id}" if self.egress_id else self.site
         key = f"{KEY}{self.key_id}" if self.key_id else ""
         mailbox = f"{MAILBOX}{self.mailbox_id}" if self.mailbox_id else ""
-        parts = (self.tenant_id, site, self.domain, key, mailbox, SUFFIXES[self.priority])
+        campaign = f"{CAMPAIGN}{self.campaign_id}" if self.campaign_id else ""
+        parts = (self.tenant_id, site, self.domain, key, mailbox, campaign, SUFFIXES[self.priority])
         return "/".join(part for part in parts if part)
 
     @classmethod
@@ -145,10 +149,12 @@ def parse_queue_id(queue_id: str) -> ScheduledQueue:
     tenant_id, site, *others = queue_id.split("/")
     site, _, egress_id = site.partition("@")
     priority = PRIORITIES.get(others[-1] if others else "", Priority.NORMAL)
-    senders = [part for part in others if part.startswith((KEY, MAILBOX))]
-    names = "/".join(part for part in others if part not in {*PRIORITIES, *senders})
-    key_id, mailbox_id = (_part_of(senders, prefix) for prefix in (KEY, MAILBOX))
-    return ScheduledQueue(tenant_id, site, priority, names, egress_id, key_id, mailbox_id)
+    own = [part for part in others if part.startswith((KEY, MAILBOX, CAMPAIGN))]
+    names = "/".join(part for part in others if part not in {*PRIORITIES, *own})
+    key_id, mailbox_id, campaign_id = (_part_of(own, name) for name in (KEY, MAILBOX, CAMPAIGN))
+    return ScheduledQueue(
+        tenant_id, site, priority, names, egress_id, key_id, mailbox_id, campaign_id
+    )
 
 
 def _part_of(parts: Sequence[str], prefix: str) -> str:

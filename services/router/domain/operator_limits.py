@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from services.router.domain.ledger import Scope, ScopeKind, Suspension
 from services.router.domain.limits import NO_LIMITS, Limits
 
-WITHOUT_LIMITS = (ScopeKind.BROADCASTS, ScopeKind.POOL_SITE)
+WITHOUT_LIMITS = (ScopeKind.CAMPAIGN, ScopeKind.BROADCASTS, ScopeKind.POOL_SITE)
 LIMIT_MAX = 1_000_000_000
 PER_SECOND_MAX = 100_000
 WEIGHT_MAX = 100

@@ -206,6 +206,7 @@ def least_limits(first: Limits, second: Limits) -> Limits:
         least_limit(first.in_flight_max, second.in_flight_max),
         common_zone((first.per_hour, first.hour_zone), (second.per_hour, second.hour_zone)),
         common_zone((first.per_day, first.day_zone), (second.per_day, second.day_zone)),
+        least_limit(first.allowance, second.allowance),
     )
 
 

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from contracts.router.v1 import policies_pb2 as pb
+from contracts.shield.v1.learning_pb2 import CampaignAssessed
 from services.router.domain.egress import EgressSource
 from services.router.domain.events import timestamp, unix_s
 from services.router.domain.feedback_rules import Action
@@ -261,6 +262,7 @@ STORED: Mapping[type[Message], tuple[str, Callable[[Any], str]]] = {
     ),
     pb.ListingChanged: ("listing_changed", lambda one: f"listing/{one.egress_id}/{one.blocklist}"),
     pb.SourceChecked: ("source_checked", lambda one: f"source_check/{one.egress_id}"),
+    CampaignAssessed: ("campaign_assessed", lambda one: f"{ScopeKind.CAMPAIGN}/{one.campaign_id}"),
 }
 
 

@@ -27,4 +27,5 @@ class WaitReason(StrEnum):
     OVERRIDE = "override"
     REPUTATION = "reputation"
     LISTED = "listed"
+    ALLOWANCE = "allowance"
     TENANT_UNKNOWN = "tenant_unknown"

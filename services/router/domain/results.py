@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from contracts.delivery.v1.events_pb2 import (
+    ATTEMPT_OUTCOME_AMBIGUOUS,
     ATTEMPT_OUTCOME_DELIVERED,
     ATTEMPT_OUTCOME_PERMANENT,
     ATTEMPT_OUTCOME_TEMPORARY,
@@ -22,7 +23,7 @@ from contracts.router.v1.results_pb2 import (
     Results,
 )
 from services.router.domain.events import timestamp, unix_s
-from services.router.domain.message import ScheduledQueue
+from services.router.domain.message import CAMPAIGN, ScheduledQueue
 from services.router.domain.transitions import AppliedTransition
 
 REPLY_TEXT_MAX = 256
@@ -48,6 +49,7 @@ class SentFrom(NamedTuple):
     egress_id: str
     domain_id: str = ""
     assigned_s: float = 0.0
+    campaign_id: str = ""
 
 
 def attempt_results(applied: Iterable[tuple[DeliveryAttempted, AppliedTransition]]) -> Results:
@@ -160,3 +162,9 @@ class AttemptResult(NamedTuple):
         return self.bounce_class in REPUTATION_CLASSES and (
             self.outcome in REFUSED or self.kind == RESULT_KIND_BOUNCE
         )
+
+
+def is_refunded(result: Result) -> bool:
+    """Whether some scope of its path gets back what was reserved."""
+    was_sent = result.outcome in (ATTEMPT_OUTCOME_DELIVERED, ATTEMPT_OUTCOME_AMBIGUOUS)
+    return not result.connected or (CAMPAIGN in result.queue_id and not was_sent)

@@ -4,6 +4,11 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from math import ceil, inf
 
+from services.router.domain.deficit_round_robin import (
+    ActiveQueue,
+    BlockedQueue,
+    limiting_scope,
+)
 from services.router.domain.egress import (
     CHECKED_MAX,
     SANDBOX_SOURCE,
@@ -83,6 +88,17 @@ class LimitScopes:
             if egress_id != SANDBOX and self.sources.get(egress_id) is None:
                 return UNLIMITED  # its messages move to another queue
         return self.ledger.capacity(scope, now_s=now_s)
+
+    def as_blocked(
+        self, queue: ActiveQueue, *, capacities: dict[Scope, Capacity], now_s: float
+    ) -> BlockedQueue | None:
+        """The queue as blocked, if a scope without capacity limits it. capacities: those known."""
+        path = self.path_of(queue.queue)
+        for scope in path:
+            if scope not in capacities:
+                capacities[scope] = self.capacity(scope, now_s=now_s, wanted=1)
+        limiting = limiting_scope(path, capacities)
+        return BlockedQueue(queue.queue_id, *limiting) if limiting else None
 
     def _pool_site_capacity(self, scope: Scope, *, now_s: float, wanted: int) -> Capacity:
         """Of the pool's own sources; if they have none, of its overflow."""
@@ -196,9 +212,13 @@ def source_path(egress_id: str, site: str) -> tuple[Scope, Scope]:
 
 
 def sender_scopes(queue: ScheduledQueue) -> Path:
-    if queue.key_id:
-        return (Scope(ScopeKind.API_KEY, queue.key_id),)
-    return (Scope(ScopeKind.MAILBOX, queue.mailbox_id),) if queue.mailbox_id else ()
+    """Of the campaign, and of the API key or the mailbox, if they have limits of their own."""
+    ids = (
+        (ScopeKind.CAMPAIGN, queue.campaign_id),
+        (ScopeKind.API_KEY, queue.key_id),
+        (ScopeKind.MAILBOX, queue.mailbox_id),
+    )
+    return tuple(Scope(kind, name) for kind, name in ids if name)
 
 
 def broadcast_scopes(queue: ScheduledQueue) -> Path:

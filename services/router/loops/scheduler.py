@@ -32,6 +32,7 @@ from services.router.domain.message import UNRESOLVED, ScheduledQueue
 from services.router.domain.round import Round
 from services.router.domain.source_checks import Outcome
 from services.router.loops.assignment_publisher import AssignmentPublisher
+from services.router.loops.campaign_release import release_held
 from services.router.loops.message_expiry import MessageExpiry, closed_events
 from services.router.loops.misplaced import MisplacedQueues
 from services.router.loops.takeover import load_cell
@@ -41,6 +42,7 @@ from services.router.store import (
     assignments,
     closings,
     directory,
+    holds,
     policies,
     queues,
     results,
@@ -96,10 +98,9 @@ class Scheduler:
         self._publisher = AssignmentPublisher(lease, outbox, health, on_done=self._timer.wake)
         self._cell: Cell | None = None  # None: it must be read from the database
         self._fence: int | None = None  # the fence with which the cell was read
-        self._sources_read_at_s = 0.0
+        self._sources_read_at_s, self._last_event_count = 0.0, 0  # events: of the last tick
         self._misplaced = MisplacedQueues(lease)
         self._expiry = MessageExpiry(config.expire_interval_s)
-        self._last_event_count = 0  # in the last tick
         self._after_tenant = queues.FIRST_TENANT
         self._batch = BatchSize(config.messages_max, config.target_s)
 
@@ -176,6 +177,7 @@ class Scheduler:
         await self._publisher.publish(result.entry, in_background=result.has_bulk)
         unblocked = await self._unblock_queues(cell, result)
         unblocked |= await self._unblock_misplaced(cell)  # even if others are in every tick
+        unblocked |= await release_held(self._lease, cell.adaptive.campaigns)
         work_s = cell.next_work_s(express_only=self._publisher.is_busy)
         wait_s = min(work_s, result.next_s) - result.now_s
         return 0.0 if unblocked else max(0.0, min(wait_s, self._config.idle_interval_s))
@@ -227,7 +229,7 @@ class Scheduler:
     async def _save_policies(tx: Transaction, cell: Cell, *, now_s: float) -> list[Message]:
         if changes := cell.adaptive.drain(now_s):
             await policies.save(tx, changes)
-        return changes.events
+        return changes.to_publish
 
     def _take_over(self, cell: Cell) -> None:
         """Raises Fenced if the counters may be those of an earlier scheduler."""
@@ -287,7 +289,8 @@ class Scheduler:
             cell.undo_assignments(lost, now_s=now_s)
         metrics.assigned.inc(len(saved))
         closed = closed_events(await closings.close(tx, result.closings))
-        return [*(one.event for one in saved), *closed]
+        held = [one.event_at(now_s) for one in await holds.hold(tx, result.holds)]
+        return [*(one.event for one in saved), *closed, *held]
 
     async def _save_round(
         self, tx: Transaction, cell: Cell, finished: Round, *, now_s: float

@@ -24,7 +24,7 @@ SELECT m.message_id::text, m.queue_id, extract(epoch FROM m.due_at)::float8,
         AND s.address_hash IN (m.address_hash, CASE WHEN has_erased.is_so
             THEN substr(sha256(%s::bytea || m.address_hash), 1, 16) END)
         AND s.list IN ('', m.list) AND s.expires_at > now() AND NOT m.test),
-    m.context
+    m.context, m.held_at IS NOT NULL
 FROM unnest(%s::text[], %s::int[], %s::float8[], %s::uuid[])
     AS open (queue_id, quota, first_due_s, tenant_id)
 LEFT JOIN router.tenant_accounts AS owner ON owner.tenant_id = open.tenant_id

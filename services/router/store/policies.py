@@ -4,13 +4,15 @@ from collections.abc import Iterable, Sequence
 
 from contracts.router.v1.policies_pb2 import PolicyEvent
 from kernel.database import Transaction
-from services.router.domain.adaptation import AdaptivePolicies, PolicyChanges, SavedCounts
+from services.router.domain.adaptation import AdaptivePolicies
 from services.router.domain.message import CELL
+from services.router.domain.policy_changes import PolicyChanges, SavedCounts
 from services.router.domain.policy_events import subjects_of_source, to_stored
 
 PAGE_ROWS = 1_000
 DELETE_BATCH_ROWS = 1_000
-# Of events that are not the state of their subject; longer than any override lasts.
+# Of events that are not the state of their subject; longer than any override lasts, and than
+# campaigns are known.
 RETENTION = "interval '40 days'"
 
 SAVE = """
@@ -52,7 +54,7 @@ WHERE cell = %s AND subject > %s ORDER BY subject LIMIT %s
 DELETE_OLD_EVENTS = f"""
 DELETE FROM router.policy_events WHERE id = ANY(ARRAY(
     SELECT id FROM router.policy_events AS old WHERE recorded_at < now() - {RETENTION}
-    AND (subject LIKE 'override/%%' OR EXISTS (
+    AND (subject LIKE 'override/%%' OR subject LIKE 'campaign/%%' OR EXISTS (
         SELECT FROM router.policy_events AS later
         WHERE later.cell = old.cell AND later.subject = old.subject AND later.id > old.id))
     LIMIT %s))

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from contracts.ingest.v1.events_pb2 import MessageContext
 from contracts.router.v1.policies_pb2 import PolicyCommand
 from contracts.router.v1.results_pb2 import Results
-from kernel.database import Transaction
+from kernel.database import Row, Transaction
 from services.router.domain.message import CELL
 from services.router.domain.results import InFlight, SentFrom
 
@@ -69,13 +69,17 @@ async def load_sent_from(tx: Transaction, ids: Sequence[str]) -> dict[str, SentF
         " WHERE message_id = ANY(%s::uuid[]) AND egress_id <> ''",
         (list(ids),),
     )
-    return {
-        message_id: SentFrom(
-            message_id,
-            queue_id,
-            egress_id,
-            MessageContext.FromString(context).domain_id,
-            assigned_s or 0.0,
-        )
-        for message_id, queue_id, egress_id, context, assigned_s in rows
-    }
+    return {row[0]: sent_from(row) for row in rows}
+
+
+def sent_from(row: Row) -> SentFrom:
+    message_id, queue_id, egress_id, raw, assigned_s = row
+    context = MessageContext.FromString(raw)
+    return SentFrom(
+        message_id,
+        queue_id,
+        egress_id,
+        context.domain_id,
+        assigned_s or 0.0,
+        context.campaign_id,
+    )

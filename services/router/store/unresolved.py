@@ -43,7 +43,7 @@ QUEUES_PER_TENANT = 200
 SELECT_DUE_MESSAGES = """
 SELECT m.message_id::text, m.queue_id, extract(epoch FROM m.due_at)::float8,
     extract(epoch FROM m.expires_at)::float8, m.attempt, m.attempt_count, m.egress_id, m.ambiguous,
-    NULL, m.context
+    NULL, m.context, m.held_at IS NOT NULL
 FROM unnest(%s::text[]) AS open (queue_id) CROSS JOIN LATERAL (
     SELECT * FROM router.messages WHERE messages.queue_id = open.queue_id AND state = 'queued'
       AND due_at <= now() ORDER BY due_at LIMIT %s

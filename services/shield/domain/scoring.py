@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from contracts.ingest.v1.content_pb2 import Content
 from contracts.shield.v1.events_pb2 import Reason, Verdict
 from services.shield.domain.features import extract_features
+from services.shield.domain.learning.entries import learned_entries
+from services.shield.domain.learning.versions import LearnedVersion
 from services.shield.domain.matching import DETAIL_CHARS, Matcher
 from services.shield.domain.model.influence import Influence, influences
 from services.shield.domain.model.margin import Model, Weighed, weigh
@@ -31,9 +33,10 @@ class ScreeningResult:
 class Scorer:
     """The compiled rulebook and the model. Thread-safe; one per process is enough."""
 
-    def __init__(self, book: Rulebook, model: Model) -> None:
-        """Raises RuleError for a rule that cannot be compiled, or that has no effect."""
-        self.book, self.model = book, model
+    def __init__(self, book: Rulebook, model: Model, learned: LearnedVersion | None = None) -> None:
+        """learned: since the model was trained; None: nothing. Raises RuleError for a rule that
+        cannot be compiled, or that has no effect."""
+        self.book, self.model, self.learned = book, model, learned
         self.matcher = Matcher(book)
         self._rules = {rule.name: rule for rule in book.rules}
         check_effects(book, model)
@@ -49,12 +52,17 @@ class Scorer:
         features = extract_features(content, self.book.limits)
         matched = self.matcher.matched_rules(features)
         weighed = weigh(self.model, features, matched)
-        score = max([self.model.points(weighed.margin), *self.floors(matched)])
+        score = max([self.points(weighed), *self.floors(matched)])
         decided = verdict_for_score(score, limits)
         reasons: tuple[Reason, ...] = ()
         if quote or decided != Verdict.VERDICT_PASS:
             reasons = self.reasons(matched, weighed)
         return ScreeningResult(score, decided, reasons, limits, weighed)
+
+    def points(self, weighed: Weighed) -> float:
+        if self.learned is None:
+            return self.model.points(weighed.margin)
+        return self.learned.points(weighed.margin, learned_entries(weighed.entries))
 
     def floors(self, matched: Mapping[str, str]) -> list[float]:
         return [floor for name in matched if (floor := self._rules[name].floor)]

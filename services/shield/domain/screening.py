@@ -12,6 +12,10 @@ from contracts.ingest.v1.content_pb2 import Attachment, Content, Header
 from contracts.shield.v1.events_pb2 import Verdict
 from contracts.shield.v1.shield_service_pb2 import ScoreResponse
 from mail.body_parts import read_parts
+from services.shield.domain.campaign_index import to_proto
+from services.shield.domain.learning.entries import pack_entries
+from services.shield.domain.learning.fingerprints import fingerprint_of
+from services.shield.domain.learning.versions import unpack_version
 from services.shield.domain.link_hosts import hosts_of_links, queried_host
 from services.shield.domain.model.file import load_model
 from services.shield.domain.model.margin import Weighed
@@ -19,7 +23,7 @@ from services.shield.domain.rulebook import Thresholds, parse_rulebook
 from services.shield.domain.scoring import Scorer, ScreeningResult, unreadable_result
 
 REQUEST_HEADER = Struct("<Bdd")  # what to add; the tenant's thresholds: hold, block
-SETUP_HEADER = Struct("<I")  # bytes of the rules
+SETUP_HEADER = Struct("<II")  # bytes of the rules, and of the model
 
 
 class Extra(IntFlag):
@@ -27,6 +31,8 @@ class Extra(IntFlag):
 
     NONE = 0
     REASONS = 1
+    FINGERPRINT = 2
+    ENTRIES = 4  # what the model looks up for the text
     HOSTS = 8  # of links and of the sender, to look up in block lists
 
 
@@ -36,12 +42,14 @@ class Versions:
 
     rules: str
     model: str
+    learned: str = ""
 
 
-def encode_setup(rules: str, model: bytes) -> bytes:
-    """What the child needs: the rules (TOML) and the model file."""
+def encode_setup(rules: str, model: bytes, learned: bytes = b"") -> bytes:
+    """What the child needs: the rules (TOML), the model file, and what was learned since; empty:
+    nothing."""
     encoded = rules.encode()
-    return SETUP_HEADER.pack(len(encoded)) + encoded + model
+    return SETUP_HEADER.pack(len(encoded), len(model)) + encoded + model + learned
 
 
 def encode_request(content: bytes, limits: Thresholds, extra: Extra = Extra.NONE) -> bytes:
@@ -49,12 +57,20 @@ def encode_request(content: bytes, limits: Thresholds, extra: Extra = Extra.NONE
     return REQUEST_HEADER.pack(extra, limits.hold, limits.block) + content
 
 
+def with_entries(request: bytes) -> bytes:
+    """The same request, with the entries in its response."""
+    return bytes([request[0] | Extra.ENTRIES]) + request[1:]
+
+
 def create_screen(setup: bytes) -> Callable[[bytes], bytes]:
     """The handler of the child, from requests to ScoreResponses. setup: of `encode_setup`."""
-    [size] = SETUP_HEADER.unpack_from(setup)
-    end = SETUP_HEADER.size + size
-    rules = parse_rulebook(setup[SETUP_HEADER.size : end].decode())
-    return partial(screen, Scorer(rules, load_model(setup[end:])))
+    rules_size, model_size = SETUP_HEADER.unpack_from(setup)
+    start = SETUP_HEADER.size + rules_size
+    end = start + model_size
+    rules = parse_rulebook(setup[SETUP_HEADER.size : start].decode())
+    model = load_model(setup[start:end])
+    learned = unpack_version(setup[end:], model.version) if setup[end:] else None
+    return partial(screen, Scorer(rules, model, learned))
 
 
 def screen(scorer: Scorer, request: bytes) -> bytes:
@@ -66,7 +82,9 @@ def screen(scorer: Scorer, request: bytes) -> bytes:
         result = unreadable_result("content_unreadable", limits, Verdict.VERDICT_HOLD)
     else:
         result = scorer.score(content, thresholds=limits, quote=bool(flags & Extra.REASONS))
-    response = to_response(result, Versions(scorer.book.version, scorer.model.version))
+    learned = scorer.learned.version if scorer.learned else ""
+    versions = Versions(scorer.book.version, scorer.model.version, learned)
+    response = to_response(result, versions)
     if result.weighed is not None:
         add_extra(response, result.weighed, Extra(flags))
     return response.SerializeToString()
@@ -76,6 +94,11 @@ def add_extra(response: ScoreResponse, weighed: Weighed, extra: Extra) -> None:
     if extra & Extra.HOSTS:
         response.link_hosts.extend(hosts_of_links(weighed.features.targets))
         response.sender_domain = queried_host(weighed.features.sender_domain)
+    response.margin = weighed.margin
+    if extra & Extra.FINGERPRINT:
+        response.fingerprint.CopyFrom(to_proto(fingerprint_of(weighed.features)))
+    if extra & Extra.ENTRIES:
+        response.entries = pack_entries(weighed.entries)
 
 
 def expand_submitted(content: Content) -> Content:
@@ -106,4 +129,5 @@ def to_response(result: ScreeningResult, versions: Versions) -> ScoreResponse:
         block_score=result.thresholds.block,
         rules_version=versions.rules,
         model_version=versions.model,
+        learned_version=versions.learned,
     )

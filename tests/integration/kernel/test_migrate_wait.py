@@ -71,6 +71,6 @@ def test_the_command_ends_when_the_migrations_have_run(url: str) -> None:
 def test_the_command_names_what_is_missing() -> None:
     with obm_migrate("--wait-for", "router") as without_url:
         assert "ROUTER_SYSTEM_DATABASE_URL is not set" in without_url.communicate()[0]
-    with obm_migrate("--wait-for", "shield") as without_schema:
-        assert "'shield' has no schema" in without_schema.communicate()[0]
+    with obm_migrate("--wait-for", "billing") as without_schema:
+        assert "'billing' has no schema" in without_schema.communicate()[0]
     assert (without_url.returncode, without_schema.returncode) == (1, 1)

@@ -33,7 +33,7 @@ class Edge(NamedTuple):
 
 
 _ALL = ("ingest", "shield", "router", "delivery", "events")
-_WITH_SCHEMA = ("migrate", "ingest", "router", "delivery", "events")
+_WITH_SCHEMA = ("migrate", *_ALL)
 
 
 def rpc_edges() -> set[Edge]:

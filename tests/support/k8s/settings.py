@@ -30,7 +30,7 @@ from tests.support.k8s.tools import ROOT
 # The Secrets that docs/kubernetes.md creates, with what a service reads from each.
 PAGE = ROOT / "docs/kubernetes.md"
 _URL = "postgresql://role:password@postgresql/obm"
-_WITH_SCHEMA = ("ingest", "router", "delivery", "events")
+_WITH_SCHEMA = ("ingest", "shield", "router", "delivery", "events")
 _ELSEWHERE = {"egress-host": "cli.egress_host"}  # settings of what is no service
 DOCUMENTED: dict[str, dict[str, str]] = {
     "obm-secrets": {"OBM_SECRET_KEYS": new_secret_key(), "OBM_RPC_TOKEN": "token"},

@@ -1,6 +1,5 @@
 """ACLs from the contracts, and whether the contracts say what the services read."""
 
-import asyncio
 import re
 from collections import defaultdict
 from collections.abc import Callable
@@ -18,6 +17,16 @@ from kernel.topics import contract_of
 from services.__main__ import create_all
 
 
+def registered(method: Callable[..., Any], readers: dict[str, set[str]]) -> Callable[..., Any]:
+    """A method of Kafka that reads an event, and notes who does."""
+
+    def call(kafka: Kafka, event: Any, *rest: object) -> Any:  # noqa: ANN401 - as the method
+        readers[contract_of(event.DESCRIPTOR).topic.name].add(kafka._client)
+        return method(kafka, event, *rest)
+
+    return call
+
+
 async def test_the_contracts_name_the_services_that_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -25,7 +34,6 @@ async def test_the_contracts_name_the_services_that_read(
     readers: defaultdict[str, set[str]] = defaultdict(set)
     groups: list[tuple[str, str]] = []
     consume: Callable[..., None] = Kafka.consume
-    replay: Callable[..., asyncio.Event] = Kafka.replay
 
     def consumed(kafka: Kafka, stream: Any, *, group: str) -> None:  # noqa: ANN401 - of any event
         groups.append((kafka._client, group))
@@ -33,12 +41,9 @@ async def test_the_contracts_name_the_services_that_read(
             readers[contract_of(event.DESCRIPTOR).topic.name].add(kafka._client)
         consume(kafka, stream, group=group)
 
-    def replayed(kafka: Kafka, event: Any, on_record: Any) -> asyncio.Event:  # noqa: ANN401
-        readers[contract_of(event.DESCRIPTOR).topic.name].add(kafka._client)
-        return replay(kafka, event, on_record)
-
     monkeypatch.setattr(Kafka, "consume", consumed)
-    monkeypatch.setattr(Kafka, "replay", replayed)
+    for name in ("replay", "reader_of"):
+        monkeypatch.setattr(Kafka, name, registered(getattr(Kafka, name), readers))
     url = "postgresql://owner:password@127.0.0.1:1/obm"
     settings = environment(tmp_path, kafka={}, database_url=url, ports=Ports.find_free())
     for name, value in settings.items():

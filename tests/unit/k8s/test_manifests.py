@@ -56,6 +56,6 @@ def test_the_passwords_of_the_trial_are_those_that_migrations_give_to_roles() ->
 
     owner = data("obm-database-owner")
     assert owner["password"] in owner["DATABASE_URL"]
-    for name in ("ingest", "router", "delivery", "events"):
+    for name in ("ingest", "shield", "router", "delivery", "events"):
         urls = role_urls(owner["DATABASE_URL"], [name], secret=owner["DATABASE_ROLE_SECRET"])
         assert data(f"obm-{name}") == urls

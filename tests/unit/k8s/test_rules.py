@@ -143,9 +143,9 @@ def remove_policies(manifests: list[Manifest], *names: str) -> None:
 
 
 BROKEN_POLICIES: dict[str, Callable[[list[Manifest]], Any]] = {
-    "source='shield', target='postgresql', port=5432) is allowed": lambda every: policy(
+    "source='shield', target='delivery', port=8032) is allowed": lambda every: policy(
         every, "shield"
-    )["egress"].append(policy(every, "router")["egress"][-1]),
+    )["egress"].append(policy(every, "router")["egress"][0]),
     "source='router', target='delivery', port=8032) is 0 times": lambda every: policy(
         every, "router"
     )["egress"].pop(0),

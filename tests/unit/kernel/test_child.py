@@ -190,3 +190,18 @@ def wait_for_end(watch: int) -> bool:
     import select
 
     return bool(select.select([watch], [], [], 10)[0])
+
+
+def test_a_child_goes_on_with_another_setup(tmp_path: Path) -> None:
+    async def scenario(child: Child) -> None:
+        await child.start()
+        before = pid_of(child)
+        working = asyncio.create_task(child.process([b"a"] * 200))
+        await child.replace_setup(str(tmp_path / "other").encode())
+        assert await working == [b"A"] * 200
+        assert pid_of(child) != before
+        assert await child.process([b"b"]) == [b"B"]
+        with pytest.raises(ProcessLookupError):
+            os.kill(before, 0)
+
+    with_child(tmp_path, scenario)

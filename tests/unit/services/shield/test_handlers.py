@@ -5,11 +5,13 @@ from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 
 import pytest
+from google.protobuf.message import Message
 
 from contracts.ingest.v1.content_pb2 import Content
 from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, MessageAccepted, MessageContext
 from contracts.shield.v1.events_pb2 import MessageScreened
+from contracts.shield.v1.learning_pb2 import OutcomeRecorded
 from kernel import clock
 from kernel.child import Child, ChildKilled, ChildRaised, ChildResult
 from kernel.content import ContentNotFound, ReadResult, SealedContent
@@ -18,7 +20,10 @@ from kernel.errors import Unavailable
 from kernel.handler_result import DeadLetter, Emit, HandlerResult
 from kernel.processor import Record
 from kernel.table import ReplicatedTable
+from services.shield.clients import ScreeningChild
 from services.shield.handlers import Handlers
+from services.shield.handlers.campaigns import Campaigns
+from services.shield.store.campaign_finder import CampaignFinder, Place, Sighting
 from tests.unit.services.shield.samples import (
     BLOCK,
     HOLD,
@@ -70,10 +75,28 @@ class FakeContentStore:
         raise NotImplementedError
 
 
+class Places(CampaignFinder):
+    """Finds the same place for all that it is given, and keeps what that was."""
+
+    def __init__(self, place: Place | None) -> None:
+        self.place = place
+        self.sightings: list[Sighting] = []
+
+    async def find(self, sightings: Sequence[Sighting]) -> list[Place | None]:
+        self.sightings += sightings
+        return [self.place for _ in sightings]
+
+
+def campaigns_in(places: Places, child: ScreeningChild) -> Campaigns:
+    return Campaigns(places, child, limited_from=100)
+
+
 class Harness:
     """Handlers with one tenant and a content store."""
 
-    def __init__(self, *, hold_score: float = 0, child: Child | None = None) -> None:
+    def __init__(
+        self, *, hold_score: float = 0, child: Child | None = None, places: Places | None = None
+    ) -> None:
         self.content_store = FakeContentStore()
         self.tenants = ReplicatedTable(Tenant, NoKafka())
         self.tenants.replayed.set()
@@ -85,12 +108,14 @@ class Harness:
                 hold_score=hold_score,
             )
         )
+        screening = screening_child(child or InProcessChild())
         self.handlers = Handlers(
             self.content_store,
             self.tenants,
             SECRETS,
-            screening_child(child or InProcessChild()),
+            screening,
             60.0,
+            campaigns=campaigns_in(places, screening) if places else None,
         )
 
     def accept(self, number: int, content: Content | bytes, *, key: bytes = KEY) -> MessageAccepted:
@@ -270,3 +295,38 @@ def test_a_bug_in_the_rules_dead_letters_the_message() -> None:
     assert isinstance(first, DeadLetter)
     assert "ZeroDivisionError" in first.reason
     assert screened(second).verdict == PASS
+
+
+def test_copies_carry_their_campaign_and_learning_hears_of_it_once() -> None:
+    places = Places(Place("c1", 101, is_first=True))
+    harness = Harness(places=places)
+    first = harness.accept(1, make_content(text="Our spring sale begins on Monday, see you there"))
+    copies = [first, accepted(1, recipient=1)]
+    events = [one for outcome in harness.screen(*copies) for one in emitted(outcome)]
+    messages = [one for one in events if isinstance(one, MessageScreened)]
+    assert {one.context.campaign_id for one in messages} == {"c1"}
+    assert all(one.context.campaign_limited and one.campaign_ordinal == 101 for one in messages)
+    [sighting] = places.sightings
+    assert (sighting.tenant_id, sighting.copies) == ("t1", 2)
+    opened = {one.outcome_id: one.opened for one in events if isinstance(one, OutcomeRecorded)}
+    assert opened.keys() == {"opened/c1"}
+    assert opened["opened/c1"].entries
+
+
+def test_what_has_few_copies_what_never_leaves_and_test_mail_are_in_no_campaign() -> None:
+    places = Places(None)
+    harness = Harness(places=places)
+    few, blocked = (
+        harness.accept(1, make_content(text="hello")),
+        harness.accept(2, make_content(text=GTUBE)),
+    )
+    test = harness.accept(3, make_content(text="hello"))
+    test.context.test = True
+    found = [screened(one) for one in harness.screen(few, blocked, test)]
+    assert [one.context.campaign_id for one in found] == ["", "", ""]
+    assert len(places.sightings) == 1
+
+
+def emitted(outcome: HandlerResult) -> Sequence[Message]:
+    assert isinstance(outcome, Emit)
+    return outcome.events

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -21,6 +21,7 @@ from services.shield.clients import ScreeningChild
 from services.shield.clients.link_lists import LinkLists
 from services.shield.domain.scoring import thresholds_of_tenant
 from services.shield.domain.screening import Extra, encode_request
+from services.shield.handlers.campaigns import Campaigns, Membership
 
 MESSAGES_PER_TURN = 16  # decrypted before other tasks run
 
@@ -44,6 +45,7 @@ class Handlers:
     screening_child: ScreeningChild
     tenant_within_s: float
     link_lists: LinkLists | None = None  # None: no list of domains is queried
+    campaigns: Campaigns | None = None  # None: mail teaches nothing
 
     async def on_accepted(self, batch: Sequence[MessageAccepted]) -> list[HandlerResult]:
         """Read the contents in one call; the recipients of an email share its score."""
@@ -67,7 +69,34 @@ class Handlers:
         if self.link_lists:
             await self.link_lists.weigh(responses)
         screenings.update(zip(requests, responses, strict=True))
-        return [self.result_for(event, screenings[event.context.content_ref]) for event in batch]
+        memberships = await self.memberships(batch, screenings, requests)
+        return [
+            self.result_for(
+                event,
+                screenings[event.context.content_ref],
+                memberships.get(event.context.content_ref, Membership()),
+            )
+            for event in batch
+        ]
+
+    async def memberships(
+        self,
+        batch: Sequence[MessageAccepted],
+        screenings: Mapping[str, Screening],
+        requests: Mapping[str, bytes],
+    ) -> Mapping[str, Membership]:
+        """The campaigns of contents, by reference. What never leaves is in none, and neither is
+        test mail."""
+        if self.campaigns is None:
+            return {}
+        screened = (
+            (event.context, found)
+            for event in batch
+            if isinstance(found := screenings[event.context.content_ref], ScoreResponse)
+            and found.verdict != Verdict.VERDICT_BLOCK
+            and not event.context.test
+        )
+        return await self.campaigns.memberships(screened, requests)
 
     def is_tenant_pending(self, context: MessageContext) -> bool:
         """True if the record of its tenant may still arrive. A record that never arrives must not
@@ -100,14 +129,19 @@ class Handlers:
             return CONTENT_KEY_MISSING
         thresholds = self.screening_child.thresholds
         limits = thresholds_of_tenant(tenant.hold_score, tenant.block_score, thresholds)
-        return encode_request(content, limits, Extra.HOSTS if self.link_lists else Extra.NONE)
+        extra = Extra.HOSTS if self.link_lists else Extra.NONE
+        if self.campaigns is not None and not context.test:
+            extra |= Extra.FINGERPRINT
+        return encode_request(content, limits, extra)
 
     def decrypt(self, tenant: Tenant, context: MessageContext, body: bytes) -> bytes:
         """Raises SealBroken, or ConfigError if the tenant's key cannot be decrypted."""
         key = self.secrets.decrypt(tenant.content_key)
         return unseal(key, body, f"{context.tenant_id}/{context.email_id}".encode())
 
-    def result_for(self, event: MessageAccepted, screening: Screening) -> HandlerResult:
+    def result_for(
+        self, event: MessageAccepted, screening: Screening, membership: Membership
+    ) -> HandlerResult:
         """A message whose key cannot be decrypted is dead-lettered alone, and ingest's audit
         publishes it again; if there are many, our secrets are wrong, and the guard stops the
         service. A message is also dead-lettered if the rules' code fails on it, which is our bug.
@@ -118,18 +152,24 @@ class Handlers:
             return DeadLetter(f"scoring failed: {screening.error}")
         SCREENED_COUNTERS[screening.verdict].inc()
         log_screening(event, screening)
-        return Emit(
-            MessageScreened(
-                message_id=event.message_id,
-                priority=event.priority,
-                context=event.context,
-                verdict=screening.verdict,
-                score=screening.score,
-                reasons=screening.reasons,
-                rules_version=screening.rules_version,
-                model_version=screening.model_version,
-            )
+        screened = MessageScreened(
+            message_id=event.message_id,
+            priority=event.priority,
+            context=event.context,
+            verdict=screening.verdict,
+            score=screening.score,
+            reasons=screening.reasons,
+            rules_version=screening.rules_version,
+            model_version=screening.model_version,
+            learned_version=screening.learned_version,
         )
+        if not membership.campaign_id:
+            return Emit(screened)
+        screened.fingerprint.CopyFrom(screening.fingerprint)
+        screened.context.campaign_id = membership.campaign_id
+        screened.context.campaign_limited = membership.is_limited
+        screened.campaign_ordinal = membership.ordinal
+        return Emit(screened, *membership.opened)
 
 
 def log_screening(event: MessageAccepted, screening: ScoreResponse) -> None:

@@ -1,6 +1,6 @@
 """Composition root: the only place where shield is wired together."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tomllib import TOMLDecodeError
@@ -8,25 +8,31 @@ from tomllib import TOMLDecodeError
 from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from contracts.shield.v1.events_pb2 import MessageScreened
+from contracts.shield.v1.learning_pb2 import CampaignAssessed, ModelPublished, OutcomeRecorded
 from contracts.shield.v1.shield_service_pb2_grpc import add_ShieldServiceServicer_to_server
 from kernel.child import Child, ChildLimits
-from kernel.content import MOUNT_CHECK_INTERVAL_S, ContentStore, check_mounted, open_store
+from kernel.content import MOUNT_CHECK_INTERVAL_S, check_mounted, open_store
 from kernel.crypto import SecretKeyring
+from kernel.database import PLANS, Database, check_roles
 from kernel.errors import ConfigError
 from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
+from kernel.lease import Lease
+from kernel.outbox import Outbox
 from kernel.processor import DeadLetterGuard, StreamProcessor
 from kernel.resolver import system_resolver
 from kernel.retry import retry_while_unavailable
 from kernel.rpc import RpcServer
 from kernel.rpc_tls import RpcTls
-from kernel.service import Loop, Service, close_in_order, run_every
+from kernel.service import Loop, Service, create_loops, run_every
 from kernel.table import ReplicatedTable
 from mail.blocklists import parse_blocklists, select, shipped
 from mail.dnsbl import Blocklist, Kind
 from mail.dnsbl_health import ListHealth
 from mail.listed_name import suffixes
 from services.shield.api import ShieldServicer
+from services.shield.app.dependencies import Dependencies
+from services.shield.app.learning import create_campaigns, learning_loops
 from services.shield.clients import ScreeningChild
 from services.shield.clients.link_lists import LinkLists
 from services.shield.domain import screening
@@ -34,31 +40,15 @@ from services.shield.domain.model.file import ModelError, load_model
 from services.shield.domain.rulebook import Rulebook, RuleError, parse_rulebook
 from services.shield.domain.scoring import Scorer, thresholds_of_tenant
 from services.shield.handlers import Handlers
+from services.shield.loops.maintenance import CampaignMaintenance
 from services.shield.settings import Settings
 
 STARTING = "start"
+SCHEMA = "shield"
+LEARNER = "learner"  # the lease
+SWEEP_INTERVAL_S = 0.5
+MAINTENANCE_INTERVAL_S = 600.0
 LIST_TEST_INTERVAL_S = 10.0  # between searches for block lists to test
-
-
-@dataclass(frozen=True, slots=True)
-class Dependencies:
-    """Objects that several parts of the service share."""
-
-    settings: Settings
-    health: DependencyHealth
-    kafka: Kafka
-    tenants: ReplicatedTable[Tenant]
-    content: ContentStore
-    screening_child: ScreeningChild
-    dry_run_child: ScreeningChild
-    link_lists: LinkLists | None
-
-    async def close(self) -> None:
-        if self.link_lists:
-            await self.link_lists.close()
-        await close_in_order(
-            self.kafka.close, self.screening_child.child.close, self.dry_run_child.child.close
-        )
 
 
 def create_service(settings: Settings) -> Service:
@@ -66,13 +56,16 @@ def create_service(settings: Settings) -> Service:
     is opened."""
     deps = create_dependencies(settings)
     register_consumers(deps)
+    learning = learning_loops(deps) if deps.learns else []
     return Service(
         "shield",
         loops=[
+            partial(check_roles, (deps.system_database, deps.tenant_database), deps.health),
             deps.kafka.run,
             partial(become_ready, deps),
             create_rpc_server(deps).run,
             *create_maintenance_loops(deps),
+            *learning,
         ],
         close=deps.close,
         health=deps.health,
@@ -88,6 +81,10 @@ def create_dependencies(settings: Settings) -> Dependencies:
     health = DependencyHealth()
     health.unavailable.add(STARTING)
     kafka = Kafka.from_settings(settings, health, client="shield")
+    system = Database(settings.system_database_url, name="shield_system", session=PLANS)
+    tenant = Database(
+        settings.tenant_database_url, name="shield_tenant", connections_max=4, session=PLANS
+    )
     return Dependencies(
         settings,
         health,
@@ -97,6 +94,11 @@ def create_dependencies(settings: Settings) -> Dependencies:
         ScreeningChild(create_child(settings, "shield.stream", setup), limits, versions),
         ScreeningChild(create_child(settings, "shield.dry_runs", setup), limits, versions),
         create_link_lists(settings),
+        system,
+        tenant,
+        Outbox(system, SCHEMA, kafka.publish, sweep_after_s=settings.outbox_sweep_after_s),
+        Lease(system, SCHEMA, LEARNER, lease_s=settings.lease_s),
+        setup,
     )
 
 
@@ -109,6 +111,7 @@ def register_consumers(deps: Dependencies) -> None:
         deps.screening_child,
         settings.tenant_wait_max_s,
         deps.link_lists,
+        create_campaigns(deps) if deps.learns else None,
     )
     accepted = StreamProcessor(
         MessageAccepted,
@@ -121,7 +124,7 @@ def register_consumers(deps: Dependencies) -> None:
         linger_s=settings.linger_s,
     )
     deps.kafka.consume(accepted, group=settings.group)
-    deps.kafka.declare(MessageScreened)
+    deps.kafka.declare(MessageScreened, OutcomeRecorded, CampaignAssessed, ModelPublished)
 
 
 def create_rpc_server(deps: Dependencies) -> RpcServer:
@@ -141,7 +144,11 @@ async def become_ready(deps: Dependencies) -> None:
 def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
     health = deps.health
     list_tests = [deps.link_lists.test_due] if deps.link_lists else []
+    outbox = create_loops(deps.outbox.loop_actions(SWEEP_INTERVAL_S), health)
+    maintenance = CampaignMaintenance(deps.system_database)
     return [
+        *outbox,
+        partial(run_every, MAINTENANCE_INTERVAL_S, maintenance.run_once, health),
         *(partial(run_every, LIST_TEST_INTERVAL_S, one, health) for one in list_tests),
         partial(retry_while_unavailable, deps.screening_child.child.start, health),
         partial(retry_while_unavailable, deps.dry_run_child.child.start, health),

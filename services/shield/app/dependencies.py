@@ -1,0 +1,52 @@
+"""Objects that several parts of the service share."""
+
+from dataclasses import dataclass
+
+from contracts.ingest.v1.directory_pb2 import Tenant
+from kernel.content import ContentStore
+from kernel.database import Database
+from kernel.health import DependencyHealth
+from kernel.kafka import Kafka
+from kernel.lease import Lease
+from kernel.outbox import Outbox
+from kernel.service import close_in_order
+from kernel.table import ReplicatedTable
+from services.shield.clients import ScreeningChild
+from services.shield.clients.link_lists import LinkLists
+from services.shield.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Dependencies:
+    """Objects that several parts of the service share."""
+
+    settings: Settings
+    health: DependencyHealth
+    kafka: Kafka
+    tenants: ReplicatedTable[Tenant]
+    content: ContentStore
+    screening_child: ScreeningChild
+    dry_run_child: ScreeningChild
+    link_lists: LinkLists | None
+    system_database: Database
+    tenant_database: Database
+    outbox: Outbox
+    lease: Lease
+    setup: bytes  # of the children, without what was learned
+
+    @property
+    def learns(self) -> bool:
+        return self.settings.learning != "off"
+
+    async def close(self) -> None:
+        if self.link_lists:
+            await self.link_lists.close()
+        await close_in_order(
+            self.outbox.drain,
+            self.lease.release,
+            self.kafka.close,
+            self.screening_child.child.close,
+            self.dry_run_child.child.close,
+            self.tenant_database.close,
+            self.system_database.close,
+        )

@@ -1,0 +1,244 @@
+"""Learning, as a fold over the records of outcomes: facts in, events out."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from struct import Struct
+from typing import NamedTuple, TypeAlias
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from contracts.router.v1.events_pb2 import (
+    CAMPAIGN_OUTCOME_KIND_BLOCKED,
+    CAMPAIGN_OUTCOME_KIND_BOUNCED,
+    CAMPAIGN_OUTCOME_KIND_COMPLAINED,
+    CAMPAIGN_OUTCOME_KIND_DELIVERED,
+    CAMPAIGN_OUTCOME_KIND_UNSUBSCRIBED,
+    CampaignOutcome,
+    CampaignOutcomeKind,
+    CampaignsCounted,
+)
+from contracts.shield.v1.learning_pb2 import (
+    CampaignAssessed,
+    CampaignOpened,
+    CampaignReviewed,
+    ModelPublished,
+    OutcomeRecorded,
+)
+from services.shield.domain.learning import facts
+from services.shield.domain.learning.campaign import PACE, Pace
+from services.shield.domain.learning.canaries import read_canaries
+from services.shield.domain.learning.deltas import Bounds
+from services.shield.domain.learning.entries import EntriesError
+from services.shield.domain.learning.facts import UNLIMITED, CampaignStarted, Fact, Kind, Outcome
+from services.shield.domain.learning.learner import Learner
+from services.shield.domain.learning.state import State, StateError, restore
+from services.shield.domain.learning.versions import Basis
+from services.shield.domain.model.file import load_model
+
+# Records that are told again, as after a crash, are told soon.
+KNOWN_MAX = 50_000
+KNOWN = Struct("<I")  # bytes of the ids of known records
+KINDS: Mapping[CampaignOutcomeKind.ValueType, Kind] = {
+    CAMPAIGN_OUTCOME_KIND_DELIVERED: Kind.DELIVERED,
+    CAMPAIGN_OUTCOME_KIND_BLOCKED: Kind.SPAM_BLOCKED,
+    CAMPAIGN_OUTCOME_KIND_COMPLAINED: Kind.COMPLAINED,
+    CAMPAIGN_OUTCOME_KIND_UNSUBSCRIBED: Kind.UNSUBSCRIBED,
+    CAMPAIGN_OUTCOME_KIND_BOUNCED: Kind.BOUNCED,
+}
+
+
+class LearnedTables(NamedTuple):
+    """A version with its packed tables."""
+
+    published: ModelPublished
+    packed: bytes
+
+
+Event: TypeAlias = CampaignAssessed | LearnedTables
+
+
+class Start(NamedTuple):
+    """What learning starts from. is_enforced: what it decides is to be heeded."""
+
+    basis: Basis
+    is_enforced: bool = False
+    pace: Pace = PACE
+
+
+class OutcomeFold:
+    """The learner, and the records that it knows."""
+
+    def __init__(self, start: Start, state: State | None = None) -> None:
+        self.learner = Learner(start.basis, state, start.pace)
+        self._is_enforced = start.is_enforced
+        self._known: OrderedDict[str, None] = OrderedDict()
+        self.touched: set[str] = set()  # campaigns with new outcomes
+
+    @property
+    def next_offset(self) -> int:
+        """Of the first record that it does not know."""
+        return self.learner.state.progress.offset + 1
+
+    def apply(self, event: OutcomeRecorded, offset: int) -> list[Event]:
+        """What follows from a record. One that was told before, or that says nothing, changes
+        nothing."""
+        if event.outcome_id in self._known or not (found := list(facts_of(event))):
+            return []
+        try:
+            decisions = self.learner.apply(found, offset)
+        except EntriesError:
+            return []
+        self._remember(event.outcome_id)
+        self.touched.update(
+            one.campaign_id for one in found if isinstance(one, Outcome | CampaignStarted)
+        )
+        return [self._event(one, offset) for one in decisions]
+
+    def _remember(self, outcome_id: str) -> None:
+        self._known[outcome_id] = None
+        if len(self._known) > KNOWN_MAX:
+            self._known.popitem(last=False)
+
+    def _event(self, decision: facts.Decision, offset: int) -> Event:
+        if isinstance(decision, facts.ModelPublished):
+            published = ModelPublished(
+                version=decision.version,
+                model_version=self.learner.basis.model,
+                offset=offset + 1,
+                campaigns=decision.campaigns,
+                hold=decision.hold,
+                published_at=timestamp(decision.at_s),
+                auc=decision.auc,
+                fpr=decision.fpr,
+                enforced=self._is_enforced,
+            )
+            return LearnedTables(published, decision.packed)
+        return assessed_event(decision, offset, is_enforced=self._is_enforced)
+
+    def current(self, campaign_id: str) -> tuple[int, float] | None:
+        """What a campaign has delivered, and its complaints as they were weighed."""
+        state = self.learner.state
+        opened = state.campaigns.get(campaign_id) or state.ended.get(campaign_id)
+        if opened is None:
+            return None
+        return opened.aggregate.delivered, opened.aggregate.complaints / 1_000
+
+    def snapshot(self) -> bytes:
+        """The same for the same records."""
+        known = "\n".join(self._known).encode()
+        return KNOWN.pack(len(known)) + known + self.learner.state.snapshot()
+
+    @classmethod
+    def restore(cls, start: "Start", packed: bytes) -> "OutcomeFold":
+        """Raises StateError."""
+        if len(packed) < KNOWN.size:
+            raise StateError("no snapshot")
+        end = KNOWN.size + KNOWN.unpack_from(packed)[0]
+        state = restore(packed[end:], Bounds.of(start.basis.points_per_margin))
+        fold = cls(start, state)
+        fold._known.update(dict.fromkeys(packed[KNOWN.size : end].decode().split("\n")))
+        return fold
+
+
+def read_basis(packed: bytes) -> Basis:
+    """packed: a model file. Raises ModelError."""
+    return Basis.of(load_model(packed), read_canaries(packed))
+
+
+def restore_or_start(start: Start, packed: bytes) -> OutcomeFold:
+    """packed: a snapshot. Without one, and with one of other code, all outcomes are read again."""
+    try:
+        return OutcomeFold.restore(start, packed)
+    except StateError:
+        return OutcomeFold(start)
+
+
+def facts_of(event: OutcomeRecorded) -> Sequence[Fact]:
+    at_s = seconds(event.recorded_at)
+    match event.WhichOneof("outcome"):
+        case "opened":
+            return [started(event.opened, at_s)]
+        case "counted":
+            return list(outcomes_of(event.counted))
+        case "reviewed":
+            return [review_of(event.reviewed, at_s)]
+    return []
+
+
+def started(opened: CampaignOpened, at_s: float) -> CampaignStarted:
+    return CampaignStarted(
+        opened.campaign_id,
+        opened.tenant_id,
+        opened.margin,
+        opened.entries,
+        tuple(opened.traces),
+        at_s,
+    )
+
+
+def review_of(reviewed: CampaignReviewed, at_s: float) -> Outcome:
+    return Outcome(
+        message_id=reviewed.message_id,
+        tenant_id=reviewed.tenant_id,
+        campaign_id=reviewed.campaign_id,
+        kind=Kind.REVIEWED_GOOD if reviewed.good else Kind.REVIEWED_BAD,
+        recipient_digest=b"",
+        recipient_domain="",
+        at_large_mailbox=False,
+        occurred_at_s=at_s,
+    )
+
+
+def outcomes_of(counted: CampaignsCounted) -> Iterable[Outcome]:
+    at_s = seconds(counted.counted_at)
+    for one in counted.outcomes:
+        if kind := KINDS.get(one.kind):
+            yield outcome_of(one, kind, counted.first, at_s=at_s)
+
+
+def outcome_of(one: CampaignOutcome, kind: Kind, message_id: str, *, at_s: float) -> Outcome:
+    return Outcome(
+        message_id=message_id,
+        tenant_id=one.tenant_id,
+        campaign_id=one.campaign_id,
+        kind=kind,
+        recipient_digest=one.recipient,
+        recipient_domain=one.domain,
+        at_large_mailbox=one.large_mailbox,
+        occurred_at_s=at_s,
+        count=one.count,
+    )
+
+
+def assessed_event(
+    decision: facts.CampaignAssessed, offset: int, *, is_enforced: bool
+) -> CampaignAssessed:
+    return CampaignAssessed(
+        campaign_id=decision.campaign_id,
+        version=offset + 1,
+        tenant_id=decision.tenant_id,
+        change=decision.change,
+        delivered=decision.delivered,
+        complaints=decision.complaints,
+        evidence=decision.evidence,
+        allowed=limit_of(decision.allowed),
+        next_allowed=limit_of(decision.next_allowed),
+        next_at=timestamp(decision.next_at_s) if decision.next_at_s else None,
+        assessed_at=timestamp(decision.at_s),
+        reviewed=decision.reviewed,
+        enforced=is_enforced,
+    )
+
+
+def limit_of(allowed: int) -> int:
+    """0: no limit."""
+    return allowed if allowed < UNLIMITED else 0
+
+
+def timestamp(at_s: float) -> Timestamp:
+    whole, micros = divmod(round(at_s * 1e6), 1_000_000)
+    return Timestamp(seconds=whole, nanos=micros * 1000)
+
+
+def seconds(stamp: Timestamp) -> float:
+    return stamp.seconds + stamp.nanos / 1e9

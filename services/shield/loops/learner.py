@@ -1,0 +1,134 @@
+"""The learner: folds what became of mail into assessments of campaigns and versions of the model.
+
+One process at a time, by a lease. The state is stored with the offset of the first outcome that it
+does not know. What was decided since is decided again by a successor, from the same outcomes, with
+the same ids.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from google.protobuf.message import DecodeError, Message
+
+from contracts.shield.v1.learning_pb2 import CampaignAssessed, OutcomeRecorded
+from kernel import clock, metrics
+from kernel.errors import Fenced
+from kernel.failpoint import failpoint
+from kernel.health import DependencyHealth
+from kernel.lease import Lease
+from kernel.outbox import Outbox
+from kernel.processor import Record
+from kernel.retry import retry_while_unavailable
+from kernel.topics import encode
+from services.shield.domain.learning.facts import Change
+from services.shield.domain.outcomes import Event, LearnedTables, OutcomeFold
+from services.shield.store import learner as store
+from services.shield.store.learner import CampaignFigures, SavedState
+
+IDLE_S = 1.0
+SNAPSHOT_INTERVAL_S = 30.0
+PUBLISHED = "published"
+ASSESSED_COUNTERS = {  # from 0 on, so that the first one is an increase
+    change: metrics.campaigns_assessed.labels(change) for change in (*Change, PUBLISHED)
+}
+
+
+class OutcomeReader(Protocol):
+    async def read(self) -> Sequence[Record]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """new_fold: from a stored state; without one, or with one of other code, from nothing. reader:
+    of the outcomes from an offset on."""
+
+    lease: Lease
+    outbox: Outbox
+    health: DependencyHealth
+    new_fold: Callable[[bytes], OutcomeFold]
+    reader: Callable[[int], AbstractAsyncContextManager[OutcomeReader]]
+
+    async def run(self) -> None:
+        while True:
+            if self.lease.fence is not None:
+                await retry_while_unavailable(self.lead, self.health)
+            await asyncio.sleep(IDLE_S)
+
+    async def lead(self) -> None:
+        """Learn until another process does."""
+        try:
+            async with self.lease.transaction() as tx:
+                saved = await store.load_state(tx)
+            fold = await asyncio.to_thread(self.new_fold, saved.state if saved else b"")
+            async with self.reader(fold.next_offset) as reader:
+                await self.follow(fold, reader)
+        except Fenced:
+            return
+
+    async def follow(self, fold: OutcomeFold, reader: OutcomeReader) -> None:
+        saved_s, saved_offset = clock.monotonic_s(), fold.next_offset
+        while self.lease.fence is not None:
+            records = await reader.read()
+            events = await asyncio.to_thread(apply, fold, records) if records else []
+            is_due = clock.monotonic_s() - saved_s >= SNAPSHOT_INTERVAL_S
+            state = b""
+            if is_due and fold.next_offset != saved_offset:
+                state = await asyncio.to_thread(fold.snapshot)
+                saved_s, saved_offset = clock.monotonic_s(), fold.next_offset
+            if records or state:
+                await self.save(fold, events, state)
+
+    async def save(self, fold: OutcomeFold, events: Sequence[Event], state: bytes) -> None:
+        """state: empty if it is not stored now."""
+        published: list[Message] = []
+        async with self.lease.transaction() as tx:
+            await store.record(tx, figures_of(fold, events))
+            for event in events:
+                if isinstance(event, LearnedTables):
+                    await store.save_version(tx, event)
+                    published.append(event.published)
+                else:
+                    published.append(event)
+            if state:
+                await store.save_state(tx, SavedState(fold.next_offset, state))
+            now = clock.now()
+            entry = await self.outbox.add(tx, [encode(event, now) for event in published])
+            failpoint("shield.learner.in_transaction")
+        failpoint("shield.learner.committed")
+        fold.touched.clear()
+        with self.lease.publishing():
+            await self.outbox.publish(entry, self.health)
+        count(events)
+
+
+def apply(fold: OutcomeFold, records: Sequence[Record]) -> list[Event]:
+    """What follows from the records. What nobody can read changes nothing."""
+    events: list[Event] = []
+    for record in records:
+        try:
+            outcome = OutcomeRecorded.FromString(record.value or b"")
+        except DecodeError:
+            continue
+        events += fold.apply(outcome, record.offset)
+    return events
+
+
+def figures_of(fold: OutcomeFold, events: Sequence[Event]) -> list[CampaignFigures]:
+    """Of the campaigns with new outcomes, with the latest assessment of each."""
+    assessed = {event.campaign_id: event for event in events if isinstance(event, CampaignAssessed)}
+    found: list[CampaignFigures] = []
+    for campaign_id in fold.touched | assessed.keys():
+        if (current := fold.current(campaign_id)) is not None:
+            latest = assessed.get(campaign_id)
+            stored = latest.SerializeToString() if latest else b""
+            found.append(CampaignFigures(campaign_id, *current, stored))
+    return found
+
+
+def count(events: Sequence[Event]) -> None:
+    for event in events:
+        change = event.change if isinstance(event, CampaignAssessed) else PUBLISHED
+        ASSESSED_COUNTERS[change].inc()

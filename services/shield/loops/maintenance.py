@@ -1,0 +1,18 @@
+"""Delete campaigns without mail for long."""
+
+from dataclasses import dataclass
+
+from kernel.database import Database
+from services.shield.store import campaigns
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignMaintenance:
+    database: Database
+
+    async def run_once(self) -> None:
+        """In batches, each in a transaction."""
+        deleted = 1
+        while deleted:
+            async with self.database.transaction() as tx:
+                deleted = await campaigns.delete_unused(tx)

@@ -1,0 +1,1 @@
+"""Campaigns, and what was learned from them."""

@@ -46,6 +46,7 @@ COMMANDS = {
     "figures": "Figures: what became of mail.",
     "export": "Export events or emails to a file.",
     "tail": "Print the events of emails as they happen.",
+    "probe": "Send a canary through each pool every minute, and measure until it is delivered.",
     "limits": "Limits: what each scope may use, and what it has used.",
 }
 IN_STACK = ("up", "migrate", "database-urls")

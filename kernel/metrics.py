@@ -202,3 +202,24 @@ tracking_spool_bytes = Gauge(
 def render() -> bytes:
     """All metrics in the Prometheus text format."""
     return generate_latest(registry)
+
+
+probe_canaries = Counter(
+    "obm_probe_canaries",
+    "Canaries of `obm probe`, by outcome: delivered, or missed (its log says why).",
+    ["canary", "outcome"],
+    registry=registry,
+)
+probe_missed_in_a_row = Gauge(
+    "obm_probe_missed_in_a_row",
+    "Canaries that were missed since the last that was delivered.",
+    ["canary"],
+    registry=registry,
+)
+probe_duration = Histogram(
+    "obm_probe_duration_seconds",
+    "Time from sending a canary until it is delivered.",
+    ["canary"],
+    buckets=(0.5, 1, 2, 5, 10, 20, 30, 60),
+    registry=registry,
+)

@@ -85,7 +85,11 @@ EXTRA: dict[str, Collection[Edge]] = {
         Edge("anywhere", "delivery", 2525),
     ],
     "tracking-tls": [Edge("anywhere", "events", port) for port in (8080, 8443)],
-    "monitoring": [Edge("monitoring", name, port) for name, port in _HEALTH.items()],
+    "monitoring": [
+        *(Edge("monitoring", name, port) for name, port in _HEALTH.items()),
+        Edge("monitoring", "probe", 8047),
+        Edge("probe", "ingest", 8025),
+    ],
     "kafka-reader": [Edge("integrator", "kafka", 9092)],
     "egress-proxy": [Edge("delivery", node, 1080) for node in (_NODE, _OTHER_NODE)],
     "egress-hostnetwork": [

@@ -16,7 +16,7 @@ DEPLOY = ROOT / "deploy/k8s"
 WITH_PODS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
 SERVICES = ("ingest", "shield", "router", "delivery", "events")
 # What runs the image with settings of its own.
-PROCESSES = (*SERVICES, "egress-host")
+PROCESSES = (*SERVICES, "egress-host", "probe")
 
 
 class Container(NamedTuple):

@@ -31,7 +31,10 @@ from tests.support.k8s.tools import ROOT
 PAGE = ROOT / "docs/kubernetes.md"
 _URL = "postgresql://role:password@postgresql/obm"
 _WITH_SCHEMA = ("ingest", "shield", "router", "delivery", "events")
-_ELSEWHERE = {"egress-host": "cli.egress_host"}  # settings of what is no service
+_ELSEWHERE = {
+    "egress-host": "cli.egress_host",
+    "probe": "cli.probe",
+}  # settings of what is no service
 DOCUMENTED: dict[str, dict[str, str]] = {
     "obm-secrets": {"OBM_SECRET_KEYS": new_secret_key(), "OBM_RPC_TOKEN": "token"},
     "obm-content-store": {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret"},
@@ -44,6 +47,7 @@ DOCUMENTED: dict[str, dict[str, str]] = {
     "obm-tls": {"tls.crt": "", "tls.key": ""},
     "obm-rpc-tls": {"ca.crt": "", "tls.crt": "", "tls.key": ""},
     "obm-egress-tls": {"ca.crt": "", "tls.crt": "", "tls.key": ""},
+    "obm-probe": {"canaries.toml": ""},
     "obm-egress": {"OBM_EGRESS_TOKENS": "a-token-of-some-length"},
     # Made by the operators of Kafka and PostgreSQL.
     "obm-cluster-ca-cert": {"ca.crt": ""},

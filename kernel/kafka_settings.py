@@ -60,6 +60,13 @@ class KafkaSettings(BaseSettings):
         ge=1,
         description="Maximum partitions of a new topic; more replicas than that stay idle",
     )
+    kafka_replicas: int = Field(
+        0,
+        validation_alias="OBM_KAFKA_REPLICAS",
+        ge=0,
+        description="Replicas of a new topic, which is not created while there are fewer brokers; "
+        "0: as many as there are brokers, up to 3",
+    )
     kafka_session_timeout_s: float = Field(
         10.0,
         validation_alias="OBM_KAFKA_SESSION_TIMEOUT_S",

@@ -23,7 +23,7 @@ from kernel.health import DependencyHealth
 from kernel.kafka.brokers import Brokers
 from kernel.kafka.cancellation import finish_despite_cancel
 from kernel.kafka.connections import handle_failures
-from kernel.kafka.consumer import ConsumerWorker, subscriptions
+from kernel.kafka.consumer import ConsumerWorker, start, subscriptions
 from kernel.kafka.groups import has_consumed, partitions_of, unassigned_partitions
 from kernel.kafka.producer import BatchingProducer
 from kernel.kafka.reader import TopicPlace, TopicReader, open_reader
@@ -48,7 +48,7 @@ class Kafka:
     """The broker of one service. Build it inside a running loop: aiokafka's clients bind to it.
 
     prefix: of every topic and group, so that several installations can share a broker.
-    partitions_max: for topics that are created here.
+    partitions_max, replicas: of topics that are created here.
     session_s: session timeout of a consumer; a silent one then loses its partitions.
     secret_keys: for the MACs of directory records; without them none is believed.
     """
@@ -62,6 +62,7 @@ class Kafka:
         client: str = "obm",
         shutdown_timeout_s: float = 10.0,
         partitions_max: int = 12,
+        replicas: int = 0,
         session_s: float = 10.0,
         secret_keys: Sequence[str] = (),
     ) -> None:
@@ -69,6 +70,7 @@ class Kafka:
         self.prefix = prefix
         self._brokers = Brokers.of(bootstrap_servers)
         self._partitions_max = partitions_max
+        self._replicas = replicas
         self._client = client
         self._shutdown_timeout_s = shutdown_timeout_s
         self._session_ms = int(session_s * 1000)
@@ -94,6 +96,7 @@ class Kafka:
             client=client,
             shutdown_timeout_s=settings.shutdown_timeout_s,
             partitions_max=settings.kafka_partitions_max,
+            replicas=settings.kafka_replicas,
             session_s=settings.kafka_session_timeout_s,
             secret_keys=settings.secret_keys,
         )
@@ -218,7 +221,12 @@ class Kafka:
         await self._producer.send(records)
 
     async def create_topics(self) -> None:
-        step = create_topics(self._brokers, self._topics, partitions_max=self._partitions_max)
+        step = create_topics(
+            self._brokers,
+            self._topics,
+            partitions_max=self._partitions_max,
+            replicas=self._replicas,
+        )
         await finish_despite_cancel(step)
 
     async def end_offset(self, event: type[Message]) -> int:
@@ -319,10 +327,3 @@ class Kafka:
             await asyncio.sleep(COMMIT_INTERVAL_S)
             for worker in self._workers:
                 await worker.commit()
-
-
-async def start(broker: KafkaBroker) -> None:
-    try:
-        await finish_despite_cancel(broker.start())
-    except KafkaError as error:
-        raise Unavailable("kafka") from error

@@ -16,6 +16,8 @@ from google.protobuf.message import Message
 
 from kernel import metrics
 from kernel.batch_pacer import BUSY_PER_S, EXPRESS_BUSY_PER_S, BatchPacer
+from kernel.errors import Unavailable
+from kernel.kafka.cancellation import finish_despite_cancel
 from kernel.processor import Record, StreamProcessor
 from kernel.topics import contract_of, is_express
 
@@ -174,6 +176,14 @@ class ConsumerWorker(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         self.processed.clear()  # they start at the group's committed offsets
+
+
+async def start(broker: KafkaBroker) -> None:
+    """Start its consumers. Raises Unavailable."""
+    try:
+        await finish_despite_cancel(broker.start())
+    except KafkaError as error:
+        raise Unavailable("kafka") from error
 
 
 async def parse_batch(records: tuple[ConsumerRecord, ...]) -> KafkaMessage:

@@ -17,18 +17,21 @@ DEAD_LETTER_RETENTION_MS = str(30 * 24 * 3600 * 1000)
 
 
 async def create_topics(
-    brokers: Brokers, topics: Mapping[str, Topic], *, partitions_max: int
+    brokers: Brokers, topics: Mapping[str, Topic], *, partitions_max: int, replicas: int = 0
 ) -> None:
-    """Create the missing topics and their dead-letter topics."""
+    """Create the missing topics and their dead-letter topics. replicas: 0: as many as there are
+    brokers now, up to 3; a broker that is just away would leave its topics with too few."""
     admin = AIOKafkaAdminClient(**brokers.options())
     try:
         await admin.start()
-        count = len((await admin.describe_cluster())["brokers"])
+        copies = replicas or min(3, len((await admin.describe_cluster())["brokers"]))
         existing = set(await admin.list_topics())
         new = [
             new
             for name, topic in topics.items()
-            for new in new_topics(name, topic, min(topic.partitions, partitions_max), brokers=count)
+            for new in new_topics(
+                name, topic, min(topic.partitions, partitions_max), replicas=copies
+            )
         ]
         response = await admin.create_topics([topic for topic in new if topic.name not in existing])
         for name, code, *_ in response.topic_errors:  # aiokafka raises no error here
@@ -40,9 +43,8 @@ async def create_topics(
         await admin.close()
 
 
-def new_topics(name: str, topic: Topic, partitions: int, *, brokers: int) -> list[NewTopic]:
+def new_topics(name: str, topic: Topic, partitions: int, *, replicas: int) -> list[NewTopic]:
     """The topic of a contract, and its dead-letter topic."""
-    replicas = min(3, brokers)
     durable = {
         "min.insync.replicas": str(max(1, replicas - 1)),
         "unclean.leader.election.enable": "false",

@@ -17,6 +17,7 @@ from contracts.kernel.v1.outbox_pb2 import Outgoing
 from contracts.router.v1.events_pb2 import MessageClosed
 from contracts.shield.v1.events_pb2 import MessageScreened
 from kernel import clock, metrics
+from kernel.errors import Unavailable
 from kernel.handler_result import Drop, HandlerResult
 from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
@@ -70,6 +71,18 @@ async def test_several_servers_may_be_named_of_which_one_is_away(bench: Bench) -
     async with bench.consumer(kafka):
         await bench.all_processed()
     assert await bench.closed() == [event.message_id]
+
+
+async def test_topics_are_not_created_with_fewer_replicas_than_they_shall_have(
+    bench: Bench,
+) -> None:
+    """As while a broker is away, at the first start of an installation."""
+    kafka = Kafka(
+        client_config(bench.bootstrap_servers), DependencyHealth(), prefix=bench.prefix, replicas=3
+    )
+    kafka.declare(MessageClosed)
+    with pytest.raises(Unavailable):
+        await kafka.create_topics()
 
 
 async def test_records_that_are_consumed_again_change_and_publish_nothing(bench: Bench) -> None:

@@ -78,7 +78,7 @@ async def serve(options: argparse.Namespace) -> None:
     flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND
     webhook_log = WebhookLog(log=os.open(options.log, flags, 0o644) if options.log else -1)
     server = await loop.create_server(
-        functools.partial(Endpoint, webhook_log), "127.0.0.1", options.port
+        functools.partial(Endpoint, webhook_log), options.host, options.port
     )
     print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
     await stop.wait()
@@ -86,6 +86,7 @@ async def serve(options: argparse.Namespace) -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.receiver", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--log", default="")
     return parser.parse_args()

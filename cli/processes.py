@@ -142,15 +142,15 @@ class Processes:
         return list(self._by_name.values())
 
     def start(self) -> None:
-        for process in self._by_name.values():
+        for process in self.all():
             process.start()
-        for process in self._by_name.values():
+        for process in self.all():
             process.await_ready()
 
     def stop(self) -> None:
         """Stop in the order of the pipeline, so that no service waits for one that has stopped."""
-        for process in self._by_name.values():
+        for process in self.all():
             process.resume()
             process.signal(signal.SIGTERM)
-        for process in self._by_name.values():
+        for process in self.all():
             process.terminate()

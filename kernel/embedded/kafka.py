@@ -139,12 +139,16 @@ class Kafka(ManagedServer):
         folder.mkdir(0o700)
         self._configure(folder)
         tool = [*self._java(*use_aot_cache(aot_cache())), "kafka.tools.StorageTool", "format"]
-        cluster = ["--standalone", "--cluster-id", "obm-" + uuid4().hex[:18]]
         # In a file: every user of the machine sees the arguments of a process.
         users = self._file("users")
         write_atomically(users, "".join(f"--add-scram\n{one}\n" for one in self.users()))
+        cluster = self.cluster_options()
         self.run_tool([*tool, *cluster, "--config", str(self._properties), f"@{users}"])
         users.unlink()
+
+    def cluster_options(self) -> list[str]:
+        """Which cluster a new broker belongs to: one of its own."""
+        return ["--standalone", "--cluster-id", "obm-" + uuid4().hex[:18]]
 
     def users(self) -> list[str]:
         """The users that the broker knows, in the syntax of `kafka-storage --add-scram`."""

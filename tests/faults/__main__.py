@@ -2,6 +2,7 @@
 catch."""
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,8 +14,10 @@ from rich.console import Console
 
 from tests.faults import bugs as seeded
 from tests.faults.run import Result, run_scenario
-from tests.faults.scenarios import SCENARIOS, Scenario, quick_scenarios
+from tests.faults.scenario import Scenario
+from tests.faults.scenarios import SCENARIOS, quick_scenarios
 
+ON_NODES = "nodes: "  # in network namespaces, which only root can make
 console = Console(highlight=False)
 app = typer.Typer(add_completion=False)
 
@@ -60,9 +63,15 @@ def main(
 
 
 def select(scenarios: Mapping[str, Scenario], prefixes: list[str] | None) -> list[Scenario]:
-    """The scenarios whose names begin with one of the prefixes; all without a prefix."""
+    """The scenarios whose names begin with one of the prefixes; without a prefix, all that this
+    user can run."""
     starts = tuple(prefixes or [""])
-    selected = [one for name, one in scenarios.items() if name.startswith(starts)]
+    possible = prefixes or os.geteuid() == 0
+    selected = [
+        one
+        for name, one in scenarios.items()
+        if name.startswith(starts) and (possible or not name.startswith(ON_NODES))
+    ]
     if not selected:
         raise typer.BadParameter(
             f"unknown scenario {prefixes}. Run with --list to see their names."

@@ -1,10 +1,12 @@
 """A client that repeats a request with its idempotency key until it has a response."""
 
 import http.client
+import itertools
 import json
 import random
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 TIMEOUT_S = 10.0
@@ -14,15 +16,18 @@ DEFER_EVERY = 8  # the sink defers every 8th message once
 
 @dataclass
 class Client:
-    """accepted: email id by recipient, for each 202; other messages need not be delivered."""
+    """listens: host:port of each replica of the API; a request that fails is repeated at the next.
+    accepted: email id by recipient, for each 202; other messages need not be delivered.
+    accepted_at_s: when, by time.monotonic()."""
 
-    port: int
+    listens: Sequence[str]
     key: str
     sender: str
     rate_per_s: float
     seed: int
     accepted: dict[str, str] = field(default_factory=dict)
     refused: dict[str, int] = field(default_factory=dict)
+    accepted_at_s: list[float] = field(default_factory=list)
     threads: int = 4
 
     def __post_init__(self) -> None:
@@ -31,6 +36,23 @@ class Client:
         self._serial = 0
         self._lock = threading.Lock()
         self._random = random.Random(self.seed)
+        self._turns = itertools.count()
+
+    @property
+    def targets(self) -> list[tuple[str, int]]:
+        """Hosts and ports of the replicas."""
+        return [
+            (host, int(port)) for host, _, port in (one.rpartition(":") for one in self.listens)
+        ]
+
+    @property
+    def port(self) -> int:
+        return self.targets[0][1]
+
+    def connect(self) -> http.client.HTTPConnection:
+        """To each replica in turn."""
+        host, port = self.targets[next(self._turns) % len(self.listens)]
+        return http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
 
     def start(self) -> None:
         self._workers = [
@@ -56,7 +78,7 @@ class Client:
 
     def burst(self, key: str, sender: str, number: int) -> list[str]:
         """Send a number of messages at once, from another account. Returns their recipients."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
+        connection = self.connect()
         recipients = [self.next_recipient(defer_every=0) for _ in range(number)]
         for recipient in recipients:
             self._send(connection, recipient, key=key, sender=sender)
@@ -64,7 +86,7 @@ class Client:
         return recipients
 
     def _work(self) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
+        connection = self.connect()
         interval_s = self.threads / self.rate_per_s
         while not self._stop.is_set():
             started_s = time.monotonic()
@@ -100,13 +122,20 @@ class Client:
                 response = connection.getresponse()
                 content = response.read()
             except (OSError, http.client.HTTPException):
-                connection.close()
+                connection.close()  # the next request opens it again
+                connection.host, connection.port = self._next_target(connection)
                 time.sleep(RETRY_AFTER_S)
                 continue
             if response.status == 202:
                 self.accepted[recipient] = json.loads(content)["id"]
+                self.accepted_at_s.append(time.monotonic())
                 return
             if response.status < 500 and response.status not in {409, 429}:
                 self.refused[recipient] = response.status
                 return
             time.sleep(RETRY_AFTER_S)
+
+    def _next_target(self, connection: http.client.HTTPConnection) -> tuple[str, int]:
+        """As a load balancer chooses another replica for the next request."""
+        at = self.targets.index((connection.host, connection.port))
+        return self.targets[(at + 1) % len(self.targets)]

@@ -33,6 +33,7 @@ OF_ACCOUNTS = "SELECT account_id::text, sum(sent)::bigint FROM events.usage_mont
 MONTHS = (
     "SELECT to_char(month, 'YYYY-MM'), sent FROM events.usage_months WHERE account_id = '{account}'"
 )
+IDLE = "idle_in_transaction_session_timeout"
 PAYLOADS = f"SELECT payload FROM events.unpartitioned_log WHERE kind = {int(EventKind.USAGE)}"
 
 
@@ -55,7 +56,8 @@ def differences(world: World) -> Iterator[str]:
 
 
 async def recount(world: World, day: date) -> Recount:
-    database = Database(world.environment["EVENTS_SYSTEM_DATABASE_URL"], name="faults")
+    url, patient = world.environment["EVENTS_SYSTEM_DATABASE_URL"], {IDLE: "60s"}  # a busy machine
+    database = Database(url, name="faults", session=patient)
     try:
         return await recount_day(database, day)
     finally:

@@ -9,8 +9,8 @@ from pathlib import Path
 from tests.faults.backlog import describe_backlog
 from tests.faults.figures import problems_of_figures
 from tests.faults.oracle import Report, check, collect
-from tests.faults.scenarios import Scenario
-from tests.faults.world import World, start_world
+from tests.faults.scenario import Scenario
+from tests.faults.world import World
 
 WARM_UP_S = 1.0
 
@@ -49,7 +49,7 @@ def run_scenario(scenario: Scenario, *, seed: int, folder: Path | None = None) -
 
 def _run_in_folder(scenario: Scenario, folder: Path, seed: int) -> Result:
     load = scenario.rate_per_s
-    with start_world(folder, seed=seed, rate_per_s=load, audited=scenario.audited) as world:
+    with scenario.start(folder, seed=seed, rate_per_s=load, audited=scenario.audited) as world:
         return run_in_world(world, scenario)
 
 

@@ -5,11 +5,10 @@ import signal
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
-from typing import TypeAlias
 
 from cli.environment import SERVICES
 from cli.processes import Process
@@ -22,10 +21,13 @@ from tests.faults.broker import (
     stop_kafka,
     wipe_kafka,
 )
+from tests.faults.cluster.scenarios import cluster_scenarios
+from tests.faults.day_two import day_two_scenarios
 from tests.faults.failpoints import FAILPOINTS, FREEZE_ROUNDS, REACTION_FAILPOINTS
 from tests.faults.parser_memory import exhaust_memory
 from tests.faults.reactions import HITS, RETURNED, Act, stop_servers, under_reactions
 from tests.faults.replicas import LEASE_LOST_AFTER_S, new_replica, second_replica
+from tests.faults.scenario import InjectFault, Scenario
 from tests.faults.scheduler_changes import scheduler_changes
 from tests.faults.shutdown import stop_in_turn, stop_together
 from tests.faults.submission import kill_under_submission
@@ -35,19 +37,6 @@ from tests.support.accounts import add_webhook, change_tenant, create_account
 DAILY_LIMIT = 50
 QUICK_OUTAGE_S = 5.0
 STOP_SERVERS = "stop postgres and kafka under reactions"
-
-InjectFault: TypeAlias = Callable[[World, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """times: repetitions in a full run; a quick run injects the fault once."""
-
-    name: str
-    inject_fault: InjectFault
-    times: int
-    rate_per_s: float = 60.0
-    audited: bool = False
 
 
 def no_fault(world: World, times: int) -> None:
@@ -320,7 +309,8 @@ def _all() -> list[Scenario]:
     ]
 
 
-SCENARIOS = {scenario.name: scenario for scenario in _all()}
+EVERY = (*_all(), *cluster_scenarios(), *day_two_scenarios())
+SCENARIOS = {scenario.name: scenario for scenario in EVERY}
 
 
 # Other quick scenarios cover these faults: crash everywhere, crash under reactions, freeze at,
@@ -344,7 +334,7 @@ def quick_scenarios() -> dict[str, Scenario]:
     everywhere = Scenario("crash everywhere", partial(crash_at, points=FAILPOINTS), times=1)
     others = [
         one
-        for one in SCENARIOS.values()
+        for one in _all()
         if not one.name.startswith("crash at") and one.name not in COVERED_BY_OTHERS
     ]
     return {

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import psycopg
 
@@ -73,6 +74,40 @@ AUDIT_INTERVALS = {
 }
 
 
+class KafkaServer(Protocol):
+    """`Kafka`, or several brokers with its methods."""
+
+    @property
+    def client_settings(self) -> Mapping[str, str]: ...
+    @property
+    def running(self) -> bool: ...
+    def start(self) -> None: ...
+    def kill(self) -> None: ...
+    def wipe(self) -> None: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+
+
+class PostgresServer(Protocol):
+    """`Postgres`, or a pair with its methods."""
+
+    @property
+    def running(self) -> bool: ...
+    def start(self) -> None: ...
+    def kill(self) -> None: ...
+
+
+class Servers(Protocol):
+    """`Embedded`, or several of each."""
+
+    @property
+    def kafka(self) -> KafkaServer: ...
+    @property
+    def postgres(self) -> PostgresServer: ...
+    @property
+    def database_url(self) -> str: ...
+
+
 @dataclass
 class World:
     """folder: contains all data and logs. account_id, tenant_id: whose mail the client sends.
@@ -80,7 +115,7 @@ class World:
     of a recipient. replicas: second processes of services. notes: what a scenario has measured."""
 
     folder: Path
-    stack: Embedded
+    stack: Servers
     processes: Processes
     environment: Mapping[str, str]
     sink: RunningSink
@@ -109,9 +144,7 @@ class World:
 
     def record_data_sent(self) -> None:
         """Delivery has just died or frozen: attempts in stage data_sent may become ambiguous."""
-        self.data_sent_count += self.count(
-            "SELECT count(*) FROM delivery.attempts WHERE stage = 'data_sent'"
-        )
+        self.data_sent_count += self.count(DATA_SENT)
 
     def record_fault(self, name: str) -> None:
         """A service has just died or frozen."""
@@ -172,6 +205,7 @@ class World:
         return self.count("SELECT count(*) FROM events.webhook_deliveries WHERE state = 0") == 0
 
 
+DATA_SENT = "SELECT count(*) FROM delivery.attempts WHERE stage = 'data_sent'"
 # Also messages whose 202 the client did not receive. EventKind.CLOSED is 6.
 OPEN_SOMEWHERE = """
 SELECT count(*) FROM ingest.messages AS m WHERE closed_state IS NULL OR NOT EXISTS (
@@ -216,9 +250,8 @@ def start_world(
         processes.start()
         webhook_url = f"http://127.0.0.1:{webhooks.ready['port']}/"
         add_webhook(ports.ingest_http, customer.api_key, webhook_url)
-        client = Client(
-            ports.ingest_http, customer.api_key, f"orders@{SENDER_DOMAIN}", rate_per_s, seed
-        )
+        listens, sender = [settings["INGEST_HTTP_LISTEN"]], f"orders@{SENDER_DOMAIN}"
+        client = Client(listens, customer.api_key, sender, rate_per_s, seed)
         stack.callback(client.stop)
         client.start()
         yield World(

@@ -94,10 +94,10 @@ def settings(environment: Mapping[str, str]) -> Settings:
     )
 
 
-def add_webhook(port: int, key: str, url: str) -> str:
+def add_webhook(port: int, key: str, url: str, *, host: str = "127.0.0.1") -> str:
     """Add a webhook endpoint for all events. Returns its id."""
     request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/v1/webhooks",
+        f"http://{host}:{port}/v1/webhooks",
         json.dumps({"endpoint": url}).encode(),
         {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
     )

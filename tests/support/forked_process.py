@@ -10,14 +10,14 @@ import multiprocessing
 import os
 import runpy
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from signal import Signals
 from subprocess import TimeoutExpired
 
 from cli.environment import SERVICES
-from cli.processes import Process
+from cli.processes import Child, Process
 from kernel import failpoint
 
 READY_WITHIN_S = 600.0  # it only bounds a hang: the machine may be busy
@@ -28,9 +28,17 @@ _forks.set_forkserver_preload([*(f"services.{name}.app" for name in SERVICES), _
 class Fork:
     """The methods of `subprocess.Popen` that `Process` calls."""
 
-    def __init__(self, module: str, environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self,
+        module: str,
+        environment: Mapping[str, str],
+        log: Path,
+        *,
+        target: Callable[[str, dict[str, str], Path], None] | None = None,
+    ) -> None:
+        """target: called in the fork; it calls `run`."""
         arguments = (module, dict(environment), log)
-        self._process = _forks.Process(target=run, args=arguments, daemon=True)
+        self._process = _forks.Process(target=target or run, args=arguments, daemon=True)
         self._process.start()
         self.pid = self._process.pid or 0
 
@@ -53,7 +61,7 @@ class ForkedProcess(Process):
     def await_ready(self, within_s: float = READY_WITHIN_S) -> None:
         super().await_ready(within_s)
 
-    def spawn(self, environment: Mapping[str, str]) -> Fork:
+    def spawn(self, environment: Mapping[str, str]) -> Child:
         return Fork(f"services.{self.name}", environment, self.log)
 
 

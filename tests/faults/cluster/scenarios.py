@@ -1,0 +1,31 @@
+"""Faults of nodes and of what runs on them."""
+
+from tests.faults.cluster.recovery import measured
+from tests.faults.cluster.world import cluster_of, start_cluster
+from tests.faults.scenario import Scenario
+from tests.faults.world import DATA_SENT, World
+
+
+def fail_over(world: World, times: int) -> None:
+    """Kill -9 of the primary: replies to commits are lost. The standby is promoted, and the old
+    primary becomes its standby."""
+    databases = cluster_of(world).postgres
+    for turn in range(times):
+        world.pause(turn)
+        with measured(world, "primary killed"):
+            world.faults += 1
+            databases.primary.kill()
+            promote(world)
+        databases.attach()
+
+
+def promote(world: World) -> None:
+    """Attempts that the standby knows to be sent, without an outcome, may become ambiguous: no
+    process can tell it more before it is the primary."""
+    databases = cluster_of(world).postgres
+    world.data_sent_count += databases.standby.count(DATA_SENT)
+    databases.promote()
+
+
+def cluster_scenarios() -> list[Scenario]:
+    return [Scenario("nodes: fail over", fail_over, 5, rate_per_s=30.0, start=start_cluster)]

@@ -1,0 +1,30 @@
+"""What operators do, and what happens to their machines, while mail flows."""
+
+import time
+
+from typer.testing import CliRunner
+
+from cli.main import app
+from tests.faults.scenario import Scenario
+from tests.faults.world import World
+
+GROWN_BY = 6
+GROWN_S = 25.0  # until consumers have noticed new partitions by themselves
+
+
+def grow_partitions(world: World, times: int) -> None:
+    """`obm partitions --grow` under load."""
+    kafka = dict(world.stack.kafka.client_settings)
+    for turn in range(times):
+        world.pause(turn)
+        count = int(world.environment["OBM_KAFKA_PARTITIONS_MAX"]) + GROWN_BY * (turn + 1)
+        result = CliRunner().invoke(app, ["partitions", "--grow", str(count)], env=kafka)
+        if result.exit_code:
+            raise AssertionError(result.output or repr(result.exception))
+        world.faults += 1
+        world.notes.append(result.output.strip())
+        time.sleep(GROWN_S)
+
+
+def day_two_scenarios() -> list[Scenario]:
+    return [Scenario("grow partitions", grow_partitions, 3, rate_per_s=30.0)]

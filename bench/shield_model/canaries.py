@@ -15,7 +15,7 @@ from services.shield.domain.rulebook import Rulebook
 from services.shield.domain.scoring import Scorer
 
 PACKS = frozenset({"enron_raw", "spamassassin", "nazario", "modern_newsletters", "templates_ham"})
-ONE_OF = 8  # messages of the test splits
+ONE_OF = 10  # messages of the test splits
 
 
 def choose_canaries(folder: Path, model: Model, book: Rulebook) -> Canaries | None:

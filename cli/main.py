@@ -47,6 +47,7 @@ COMMANDS = {
     "export": "Export events or emails to a file.",
     "tail": "Print the events of emails as they happen.",
     "probe": "Send a canary through each pool every minute, and measure until it is delivered.",
+    "doctor": "Check the installation, and print what is wrong and how to mend it.",
     "limits": "Limits: what each scope may use, and what it has used.",
 }
 IN_STACK = ("up", "migrate", "database-urls")

@@ -32,7 +32,7 @@ def resources_alone(
             directory, NOTHING, outbox=NOTHING, secrets=NOTHING, brands=brands,
             prices=read_prices(""), mailboxes_max=9, resume_waiting=NOTHING,
         ),
-        own=OwnResources(domains, NOTHING, NOTHING, NOTHING),
+        own=OwnResources(domains, NOTHING, NOTHING, NOTHING, NOTHING),
         slots=TenantSlots(1, 1),
         requests_per_s=10,
     )  # fmt: skip

@@ -28,9 +28,8 @@ from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
 from kernel.outbox import Outbox
 from kernel.processor import DeadLetterGuard, StreamProcessor
-from kernel.rpc import RpcServer
-from kernel.rpc_tls import RpcTls
 from kernel.service import Loop, Service, close_in_order, create_loops
+from kernel.status import create_rpc_server
 from kernel.table import ReplicatedTable
 from mail.reachable import parse_networks
 from services.delivery.api.rpc import DeliveryServicer
@@ -236,7 +235,7 @@ def create_delivery_dispatcher(deps: Dependencies, signing_keys: SigningKeys) ->
 
 def create_servers(deps: Dependencies, store: SandboxStore) -> list[Loop]:
     settings = deps.settings
-    server = RpcServer(settings.rpc_listen, settings.rpc_token, RpcTls.from_settings(settings))
+    server = create_rpc_server(settings, settings.rpc_listen, deps.system_database)
     servicer = DeliveryServicer(
         deps.system_database, deps.tenant_database, sandbox=store, egress_hosts=deps.egress_hosts
     )

@@ -6,6 +6,7 @@ from functools import partial
 from contracts.events.v1.events_pb2 import CertificateChanged
 from contracts.events.v1.events_service_pb2_grpc import add_EventsServiceServicer_to_server
 from contracts.ingest.v1.directory_pb2 import Account, Tenant
+from kernel import status
 from kernel.brand import read_brands
 from kernel.crypto import SecretKeyring
 from kernel.database import Database, check_roles
@@ -17,7 +18,6 @@ from kernel.prices import read_prices
 from kernel.processor import DeadLetterGuard, StreamProcessor
 from kernel.replicas import Replicas
 from kernel.rpc import RpcServer
-from kernel.rpc_tls import RpcTls
 from kernel.service import Loop, Service, close_in_order, create_loops
 from mail.reachable import parse_networks
 from services.events.api import EventsServicer
@@ -219,8 +219,7 @@ def create_rpc_server(deps: Dependencies, feed: EventFeed) -> RpcServer:
         egress_pools=deps.egress_pools.load,
         sends_mail=deps.notices is not None,
     )
-    tls = RpcTls.from_settings(deps.settings)
-    server = RpcServer(deps.settings.rpc_listen, deps.settings.rpc_token, tls)
+    server = status.create_rpc_server(deps.settings, deps.settings.rpc_listen, deps.system_database)
     add_EventsServiceServicer_to_server(servicer, server.grpc)
     return server
 

@@ -18,6 +18,7 @@ from services.ingest.api.callers import (
 )
 from services.ingest.api.egress.operations import OPERATIONS as OF_EGRESS
 from services.ingest.api.export_operations import OPERATIONS as OF_EXPORTS
+from services.ingest.api.health_checks import OPERATIONS as OF_HEALTH
 from services.ingest.api.held_operations import OPERATIONS as OF_HELD
 from services.ingest.api.log_operations import OPERATIONS as OF_LOGS
 from services.ingest.api.operation import Operation
@@ -289,6 +290,7 @@ OPERATIONS = {
     **OF_EXPORTS,
     **OF_HELD,
     **OF_LOGS,
+    **OF_HEALTH,
     **OF_RECIPIENTS,
     **OF_REPORTS,
     **OF_SUPPRESSIONS,

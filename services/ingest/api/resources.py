@@ -14,6 +14,7 @@ from services.ingest.api.egress.sources import EgressSources
 from services.ingest.api.email_events import EmailEvents
 from services.ingest.api.emails import Emails
 from services.ingest.api.exports import Exports
+from services.ingest.api.health_checks import HealthReports
 from services.ingest.api.held import HeldMail
 from services.ingest.api.metrics import EmailMetrics
 from services.ingest.api.queues import Queues
@@ -58,6 +59,7 @@ class Resources:
     overrides: Overrides
     sources: EgressSources
     usage: UsageReports
+    health: HealthReports
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class OwnResources:
     suppression_files: SuppressionFiles
     logs: RequestLogs
     recipients: Recipients
+    health: HealthReports
 
 
 def create_resources(
@@ -108,4 +111,5 @@ def create_resources(
         overrides=overrides,
         sources=EgressSources(router, directory, audit_log, overrides=overrides, owners=owners),
         usage=UsageReports(clients, directory, administration.plans, rate=requests_per_s),
+        health=own.health,
     )

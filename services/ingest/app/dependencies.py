@@ -1,12 +1,14 @@
 """Objects that several parts of ingest share."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 from contracts.delivery.v1.delivery_service_pb2_grpc import DeliveryServiceStub
 from contracts.events.v1.events_service_pb2_grpc import EventsServiceStub
 from contracts.ingest.v1.events_pb2 import ApiKeyRotated, DomainChanged, MessageAccepted
+from contracts.kernel.v1.status_service_pb2_grpc import StatusServiceStub
 from contracts.router.v1.egress_service_pb2_grpc import EgressServiceStub
 from contracts.router.v1.held_service_pb2_grpc import HeldServiceStub
 from contracts.router.v1.policy_service_pb2_grpc import PolicyServiceStub
@@ -28,7 +30,7 @@ from kernel.rpc import RpcClient
 from kernel.rpc_tls import RpcTls
 from kernel.service import close_in_order
 from mail.reachable import address_policy, parse_networks
-from services.ingest.clients import ServiceClient, ServiceClients
+from services.ingest.clients import ServiceClient, ServiceClients, Statuses
 from services.ingest.clients.billing import BillingClient
 from services.ingest.domain.usage_export import URLS
 from services.ingest.settings import Settings
@@ -65,6 +67,7 @@ class Dependencies:
     return_path_key: bytes
     domain_keys: DomainKeys
     clients: ServiceClients
+    statuses: Statuses
     downloads: Downloads | None
     lease: Lease
     replicas: Replicas
@@ -88,6 +91,7 @@ class Dependencies:
             self.replicas.leave,
             self.kafka.close,
             self.clients.close,
+            *(one.close for one in self.statuses.values()),
             *([self.downloads.close] if self.downloads is not None else []),
             *([self.billing.close] if self.billing is not None else []),
             self.tenant_database.close,
@@ -120,6 +124,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
             secrets, hosts, brands, report_key=derived_key(settings.secret_keys[0], REPORTS)
         ),
         clients=create_clients(settings),
+        statuses=create_statuses(settings),
         downloads=create_downloads(settings) if settings.attachment_fetch else None,
         lease=Lease(system, "ingest", "owner", lease_s=settings.lease_s),
         replicas=Replicas(system, "ingest"),
@@ -144,13 +149,25 @@ def create_billing(settings: Settings) -> BillingClient | None:
     )
 
 
-def create_clients(settings: Settings) -> ServiceClients:
+def rpc_clients(settings: Settings) -> Callable[[str], RpcClient]:
+    """Makes a client of the service with this name."""
     tls = RpcTls.from_settings(settings)
 
     def client_of(name: str) -> RpcClient:
         address = getattr(settings, f"{name}_rpc_address")
         return RpcClient(name, address, settings.rpc_token, tls=tls)
 
+    return client_of
+
+
+def create_statuses(settings: Settings) -> "Statuses":
+    client_of = rpc_clients(settings)
+    names = ("router", "delivery", "events", "shield")
+    return {name: ServiceClient(client_of(name), StatusServiceStub) for name in names}
+
+
+def create_clients(settings: Settings) -> ServiceClients:
+    client_of = rpc_clients(settings)
     return ServiceClients(
         router=ServiceClient(client_of("router"), RouterServiceStub),
         delivery=ServiceClient(client_of("delivery"), DeliveryServiceStub),

@@ -4,12 +4,14 @@ from kernel.service import Loop
 from services.ingest.api.access import AccessControl
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.emails import Emails
+from services.ingest.api.health_checks import HealthReports
 from services.ingest.api.recipients import Recipients
 from services.ingest.api.request_log import RequestLogs
 from services.ingest.api.resources import OwnResources
 from services.ingest.app.dependencies import Dependencies
 from services.ingest.app.domains import create_domain_service
 from services.ingest.app.erasures import create_erasure_loops, create_erasure_store
+from services.ingest.app.health_checks import create_health_checks, create_health_loops
 from services.ingest.app.suppressions import create_import_loops, create_suppression_files
 from services.ingest.domain.tracking_host import LinkHosts
 from services.ingest.store.directory import DirectoryStore
@@ -30,6 +32,7 @@ def create_own_resources(
         create_suppression_files(deps, access),
         RequestLogs(deps.request_list),
         Recipients(create_erasure_store(deps)),
+        HealthReports(create_health_checks(deps)),
     )
 
 
@@ -38,4 +41,5 @@ def create_own_loops(deps: Dependencies, directory: DirectoryCache) -> list[Loop
     return [
         *create_import_loops(deps, directory),
         *create_erasure_loops(deps, create_erasure_store(deps)),
+        *create_health_loops(deps),
     ]

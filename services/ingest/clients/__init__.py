@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
@@ -15,6 +15,7 @@ from services.ingest.domain.problem import Fault, Problem, not_found, unavailabl
 if TYPE_CHECKING:  # these names exist for type checkers only
     from contracts.delivery.v1.delivery_service_pb2_grpc import DeliveryServiceAsyncStub
     from contracts.events.v1.events_service_pb2_grpc import EventsServiceAsyncStub
+    from contracts.kernel.v1.status_service_pb2_grpc import StatusServiceAsyncStub
     from contracts.router.v1.egress_service_pb2_grpc import EgressServiceAsyncStub
     from contracts.router.v1.held_service_pb2_grpc import HeldServiceAsyncStub
     from contracts.router.v1.policy_service_pb2_grpc import PolicyServiceAsyncStub
@@ -66,6 +67,10 @@ class ServiceClient(Generic[Stub]):
 
     async def close(self) -> None:
         await self._peer.close()
+
+
+Statuses: TypeAlias = "dict[str, ServiceClient[StatusServiceAsyncStub]]"
+"""What services say of themselves, by name."""
 
 
 @dataclass(frozen=True, slots=True)

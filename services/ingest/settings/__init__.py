@@ -236,6 +236,11 @@ class Settings(ListenerSettings):
     usage_export_interval_s: float = Field(
         3600.0, gt=0, description="Interval in seconds between exports of usage"
     )
+    health_check_interval_s: float = Field(
+        3600.0,
+        gt=0,
+        description="Interval in seconds between health checks; at most 300 while one fails",
+    )
     directory_read_interval_s: float = Field(
         0.5,
         gt=0,

@@ -10,9 +10,8 @@ from contracts.shield.v1.events_pb2 import MessageScreened
 from contracts.shield.v1.learning_pb2 import CampaignAssessed
 from kernel.database import check_roles
 from kernel.processor import DeadLetterGuard, StreamProcessor
-from kernel.rpc import RpcServer
-from kernel.rpc_tls import RpcTls
 from kernel.service import Loop, Service, run_every
+from kernel.status import create_rpc_server
 from services.router.api.policies import StoredPolicies
 from services.router.api.service import RouterServicer
 from services.router.app.infrastructure import Infrastructure
@@ -106,7 +105,9 @@ def create_service(settings: Settings) -> Service:
     deps = Dependencies(settings)
     register_consumers(deps, create_handlers(deps))
     declare_topics(deps.kafka)
-    server = RpcServer(settings.rpc_listen, settings.rpc_token, RpcTls.from_settings(settings))
+    server = create_rpc_server(
+        settings, settings.rpc_listen, deps.system_database, schema="router", ahead=["messages"]
+    )
     add_message_services(server, create_servicer(deps))
     tables = StoredPolicies(deps.rules, deps.policies, deps.directory.pool_of)
     add_policy_services(

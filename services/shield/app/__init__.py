@@ -10,6 +10,7 @@ from contracts.ingest.v1.events_pb2 import MessageAccepted
 from contracts.shield.v1.events_pb2 import MessageScreened
 from contracts.shield.v1.learning_pb2 import CampaignAssessed, ModelPublished, OutcomeRecorded
 from contracts.shield.v1.shield_service_pb2_grpc import add_ShieldServiceServicer_to_server
+from kernel import status
 from kernel.child import Child, ChildLimits
 from kernel.content import MOUNT_CHECK_INTERVAL_S, check_mounted, open_store
 from kernel.crypto import SecretKeyring
@@ -23,7 +24,6 @@ from kernel.processor import DeadLetterGuard, StreamProcessor
 from kernel.resolver import system_resolver
 from kernel.retry import retry_while_unavailable
 from kernel.rpc import RpcServer
-from kernel.rpc_tls import RpcTls
 from kernel.service import Loop, Service, create_loops, run_every
 from kernel.table import ReplicatedTable
 from mail.blocklists import parse_blocklists, select, shipped
@@ -128,8 +128,7 @@ def register_consumers(deps: Dependencies) -> None:
 
 
 def create_rpc_server(deps: Dependencies) -> RpcServer:
-    tls = RpcTls.from_settings(deps.settings)
-    server = RpcServer(deps.settings.rpc_listen, deps.settings.rpc_token, tls)
+    server = status.create_rpc_server(deps.settings, deps.settings.rpc_listen, deps.system_database)
     servicer = ShieldServicer(deps.dry_run_child, deps.tenants, deps.link_lists)
     add_ShieldServiceServicer_to_server(servicer, server.grpc)
     return server

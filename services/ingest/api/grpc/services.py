@@ -17,6 +17,8 @@ from contracts.ingest.v1 import (
     email_service_pb2_grpc,
     export_service_pb2,
     export_service_pb2_grpc,
+    health_service_pb2,
+    health_service_pb2_grpc,
     held_mail_service_pb2,
     held_mail_service_pb2_grpc,
     ip_service_pb2,
@@ -59,6 +61,7 @@ from services.ingest.api.grpc.brands import BrandServicer
 from services.ingest.api.grpc.domains import DomainServicer
 from services.ingest.api.grpc.emails import EmailServicer
 from services.ingest.api.grpc.exports import ExportServicer
+from services.ingest.api.grpc.health import HealthServicer
 from services.ingest.api.grpc.held import HeldMailServicer
 from services.ingest.api.grpc.ips import IpServicer
 from services.ingest.api.grpc.limits import LimitServicer
@@ -204,6 +207,11 @@ def reporting_services(access: RpcAccess, resources: Resources) -> list[PublicSe
             name_in(log_service_pb2.DESCRIPTOR),
             LogServicer(access, resources.logs),
             log_service_pb2_grpc.add_LogServiceServicer_to_server,
+        ),
+        PublicService(
+            name_in(health_service_pb2.DESCRIPTOR),
+            HealthServicer(access, resources.health),
+            health_service_pb2_grpc.add_HealthServiceServicer_to_server,
         ),
     ]
 

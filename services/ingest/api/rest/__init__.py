@@ -29,6 +29,7 @@ from services.ingest.api.rest import (
     email_events,
     emails,
     exports,
+    health,
     held,
     ips,
     limits,
@@ -121,6 +122,7 @@ def routers(dependencies: RestDependencies) -> Iterator[APIRouter]:
     yield logs.routes(access, resources.logs)
     yield usage.routes(access, resources.usage)
     yield audit.routes(access, administration.audit_log)
+    yield health.routes(access, resources.health)
 
 
 def openapi_document(app: FastAPI, brand: Brand) -> dict[str, Any]:

@@ -1,0 +1,81 @@
+"""What a process says of itself, for the health checks: its keys, its clock, its partitions."""
+
+from collections.abc import Sequence
+from typing import LiteralString, NamedTuple
+
+from contracts.kernel.v1 import status_service_pb2 as pb
+from contracts.kernel.v1.status_service_pb2_grpc import (
+    StatusServiceServicer,
+    add_StatusServiceServicer_to_server,
+)
+from kernel import clock
+from kernel.crypto import derived_key
+from kernel.database import Database
+from kernel.rpc import Context, RpcServer, map_errors
+from kernel.rpc_tls import RpcTls
+from kernel.settings import Settings
+
+KEY_ID_LENGTH = 12
+
+
+class StatusSource(NamedTuple):
+    """ahead: tables whose day partitions are created ahead of time."""
+
+    secret_keys: Sequence[str]
+    database: Database | None = None
+    schema: LiteralString = ""
+    ahead: Sequence[str] = ()
+
+    async def read(self) -> pb.GetStatusResponse:
+        """Raises Unavailable."""
+        status = pb.GetStatusResponse(key_ids=map(key_id, self.secret_keys))
+        if self.database is None:
+            return status
+        async with self.database.transaction() as tx:
+            before_s = clock.now().timestamp()
+            [(database_s,)] = await tx.rows("SELECT extract(epoch FROM clock_timestamp())::float8")
+            middle_s = (before_s + clock.now().timestamp()) / 2
+            status.clock_ahead_s = middle_s - database_s
+            if self.ahead:
+                status.missing_partitions.extend(
+                    parent
+                    for (parent,) in await tx.rows(
+                        "SELECT parent FROM unnest(%s::text[]) AS parent WHERE NOT EXISTS ("  # noqa: S608
+                        f"SELECT FROM {self.schema}.day_partitions(parent) AS day"
+                        " WHERE day = (now() AT TIME ZONE 'UTC')::date + 1) ORDER BY parent",
+                        (list(self.ahead),),
+                    )
+                )
+        return status
+
+
+def key_id(secret_key: str) -> str:
+    """The same for equal keys; it does not tell the key."""
+    return derived_key(secret_key, "key id").hex()[:KEY_ID_LENGTH]
+
+
+class StatusServicer(StatusServiceServicer):
+    def __init__(self, source: StatusSource) -> None:
+        self._source = source
+
+    @map_errors
+    async def GetStatus(self, _: pb.GetStatusRequest, __: Context) -> pb.GetStatusResponse:
+        return await self._source.read()
+
+
+def serve_status(server: RpcServer, source: StatusSource) -> None:
+    add_StatusServiceServicer_to_server(StatusServicer(source), server.grpc)
+
+
+def create_rpc_server(
+    settings: Settings,
+    listen: str,
+    database: Database | None = None,
+    *,
+    schema: LiteralString = "",
+    ahead: Sequence[str] = (),
+) -> RpcServer:
+    """The server of a service's RPCs, with its status. Raises ConfigError."""
+    server = RpcServer(listen, settings.rpc_token, RpcTls.from_settings(settings))
+    serve_status(server, StatusSource(settings.secret_keys, database, schema, ahead))
+    return server

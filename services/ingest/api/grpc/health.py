@@ -1,0 +1,28 @@
+"""contracts.ingest.v1.HealthService."""
+
+from contracts.ingest.v1 import health_service_pb2 as pb
+from contracts.ingest.v1.health_service_pb2_grpc import HealthServiceServicer
+from services.ingest.api.callers import Caller
+from services.ingest.api.grpc.base import RpcAccess, authenticated, proto_from_json
+from services.ingest.api.grpc.server import Context
+from services.ingest.api.health_checks import HealthReports
+
+
+class HealthServicer(HealthServiceServicer):
+    def __init__(self, access: RpcAccess, reports: HealthReports) -> None:
+        self.access = access
+        self._reports = reports
+
+    @authenticated
+    async def GetHealthChecks(
+        self, _: pb.GetHealthChecksRequest, __: Caller, ___: Context
+    ) -> pb.GetHealthChecksResponse:
+        report = proto_from_json(pb.HealthReport, await self._reports.get())
+        return pb.GetHealthChecksResponse(report=report)
+
+    @authenticated
+    async def RunHealthChecks(
+        self, _: pb.RunHealthChecksRequest, __: Caller, ___: Context
+    ) -> pb.RunHealthChecksResponse:
+        report = proto_from_json(pb.HealthReport, await self._reports.run())
+        return pb.RunHealthChecksResponse(report=report)

@@ -1,0 +1,92 @@
+"""Health checks, as operators see and run them."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+from msgspec import Struct
+
+from kernel.errors import Unavailable
+from services.ingest.api.callers import OF_OPERATOR
+from services.ingest.api.operation import Operation
+from services.ingest.api.response_schemas import Time
+from services.ingest.domain.health_checks import Health
+from services.ingest.domain.problem import unavailable
+from services.ingest.store.health_checks import StoredCheck
+
+
+class HealthCheckResponse(Struct):
+    """check: its name. subject: what it is about, such as an address, a pool, a host or a service.
+    since: when the status began. detail: what was found. advice: how to mend it; empty unless it
+    failed."""
+
+    check: str
+    subject: str
+    status: Literal["passed", "failed", "unknown"]
+    since: Time
+    checked_at: Time
+    detail: str
+    advice: str
+
+
+class HealthReportResponse(Struct):
+    """status: failed if that of a check is. checks: those that failed first."""
+
+    object: Literal["health_report"]
+    status: Literal["passed", "failed"]
+    checks: list[HealthCheckResponse]
+
+
+OPERATIONS = {
+    "get /v1/health/checks": Operation("getHealthChecks", HealthReportResponse, access=OF_OPERATOR),
+    "post /v1/health/checks": Operation(
+        "runHealthChecks", HealthReportResponse, access=OF_OPERATOR
+    ),
+}
+
+
+class Checks(Protocol):
+    async def load(self) -> list[StoredCheck]: ...
+
+    async def run(self) -> list[StoredCheck]: ...
+
+
+class HealthReports:
+    """Raises Problem."""
+
+    def __init__(self, checks: Checks) -> None:
+        self._checks = checks
+
+    async def get(self) -> dict[str, Any]:
+        """As they were found last, those that failed first."""
+        return await self._as_json(self._checks.load)
+
+    async def run(self) -> dict[str, Any]:
+        """As they are now."""
+        return await self._as_json(self._checks.run)
+
+    @staticmethod
+    async def _as_json(read: Callable[[], Awaitable[Sequence[StoredCheck]]]) -> dict[str, Any]:
+        try:
+            found = await read()
+        except Unavailable as error:
+            raise unavailable() from error
+        is_failed = any(one.finding.status is Health.FAILED for one in found)
+        status = Health.FAILED if is_failed else Health.PASSED
+        return {"object": "health_report", "status": status, "checks": list(map(to_json, found))}
+
+
+def to_json(one: StoredCheck) -> dict[str, Any]:
+    return {
+        "check": one.finding.check,
+        "subject": one.finding.subject,
+        "status": one.finding.status.value,
+        "since": text_of(one.since),
+        "checked_at": text_of(one.checked_at),
+        "detail": one.finding.detail,
+        "advice": one.finding.advice,
+    }
+
+
+def text_of(time: datetime) -> str:
+    return time.isoformat().replace("+00:00", "Z")

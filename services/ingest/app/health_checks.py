@@ -1,0 +1,30 @@
+"""Wires the health checks."""
+
+from kernel.health import DependencyHealth
+from kernel.service import Loop, create_loops
+from kernel.status import StatusSource
+from services.ingest.app.dependencies import Dependencies
+from services.ingest.clients.host_probe import HostProbe
+from services.ingest.loops.health_checks import Examined, HealthChecks
+
+DUE_INTERVAL_S = 30.0
+AHEAD = ("messages", "emails", "requests")  # tables whose days are created ahead
+
+
+def create_health_checks(deps: Dependencies) -> HealthChecks:
+    settings = deps.settings
+    own = StatusSource(settings.secret_keys, deps.system_database, "ingest", AHEAD)
+    examined = Examined(own, deps.statuses, deps.clients, deps.brands, settings.bounce_mx)
+    return HealthChecks(
+        deps.system_database,
+        deps.lease,
+        examined,
+        probe=HostProbe(),
+        interval_s=settings.health_check_interval_s,
+    )
+
+
+def create_health_loops(deps: Dependencies) -> list[Loop]:
+    checks = create_health_checks(deps)
+    every_s = min(DUE_INTERVAL_S, deps.settings.health_check_interval_s)
+    return create_loops([(every_s, checks.run_once)], DependencyHealth())

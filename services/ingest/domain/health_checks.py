@@ -1,0 +1,170 @@
+"""Health checks: what must be so for mail to leave and arrive, and how to mend what is not.
+
+Each function judges what was found; a subject of which nothing was found is not among its findings,
+so that an earlier one stays.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+from contracts.kernel.v1.status_service_pb2 import GetStatusResponse
+from contracts.router.v1.directory_pb2 import Pool
+from contracts.router.v1.policy_service_pb2 import Source
+
+SKEW_MAX_S = 1.0
+CERTIFICATE_DAYS_MIN = 7.0
+USABLE = ("warming", "active")
+OF_SOURCES = ("ptr", "forward", "spf", "egress_host")
+DNSBL, POOL, TENANTS = "dnsbl", "pool_active", "tenant_pools"
+SERVICE, KEYS, CLOCK, PARTITIONS = "service", "secret_keys", "clock", "partitions"
+HOST, BOUNCE_MX = "brand_host", "bounce_mx"
+ALL = "all"  # the subject of a check of all tenants
+
+
+class Health(StrEnum):
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    PASSED = "passed"
+
+
+class Finding(NamedTuple):
+    """subject: an address, a pool, a host or a service. detail: what was found."""
+
+    check: str
+    subject: str
+    status: Health
+    detail: str = ""
+    advice: str = ""
+
+
+class HostFacts(NamedTuple):
+    """problem: why there is no connection, or why its certificate is not valid; empty if there is
+    none. days_left: of the certificate."""
+
+    host: str
+    problem: str
+    days_left: float = 0.0
+
+
+def passed(check: str, subject: str, detail: str = "") -> Finding:
+    return Finding(check, subject, Health.PASSED, detail)
+
+
+def failed(check: str, subject: str, detail: str, *, advice: str) -> Finding:
+    return Finding(check, subject, Health.FAILED, detail, advice)
+
+
+def find_sources(sources: Iterable[Source]) -> list[Finding]:
+    """By the router's own checks of each source, which has at least one address."""
+    found = []
+    for one in sources:
+        addresses = [text for text in (one.source.source_ip, one.source.source_ipv6) if text]
+        for address in addresses:
+            found += [_of_source(one, address, check) for check in _checks_of(one)]
+            listings = [each for each in one.listings if each.listed and each.address == address]
+            found.append(_of_listings(address, sorted(each.blocklist for each in listings)))
+    return found
+
+
+def _checks_of(source: Source) -> Sequence[str]:
+    hosted = bool(source.source.egress_host)
+    return OF_SOURCES if hosted else [one for one in OF_SOURCES if one != "egress_host"]
+
+
+def _of_source(source: Source, address: str, check: str) -> Finding:
+    for one in source.problems:
+        if (one.check, one.address) == (check, address):
+            return failed(check, address, one.problem, advice=one.advice)
+    return passed(check, address)
+
+
+def _of_listings(address: str, blocklists: Sequence[str]) -> Finding:
+    if not blocklists:
+        return passed(DNSBL, address)
+    advice = "Find out why at the list's website, stop the cause, then ask to be removed."
+    return failed(DNSBL, address, f"listed by {', '.join(blocklists)}", advice=advice)
+
+
+def find_pools(pools: Iterable[Pool], sources: Sequence[Source]) -> list[Finding]:
+    """Mail of a pool leaves only by a source that is active or warming up."""
+    found = []
+    for pool in pools:
+        own = [one.state for one in sources if one.source.pool_id == pool.pool_id]
+        usable = sum(state in USABLE for state in own)
+        detail = f"{usable} of {len(own)} sources are active or warming"
+        if usable:
+            found.append(passed(POOL, pool.name, detail))
+        else:
+            advice = f"Add a source with `obm egress add … --pool {pool.name}`, or resume one."
+            found.append(failed(POOL, pool.name, detail, advice=advice))
+    return found
+
+
+def find_tenants(astray: Sequence[str]) -> Finding:
+    """astray: names of some tenants whose pool does not exist."""
+    if not astray:
+        return passed(TENANTS, ALL)
+    advice = "Give them a pool: `obm tenant update … --pool NAME`."
+    return failed(TENANTS, ALL, f"no pool: {', '.join(astray)}", advice=advice)
+
+
+def find_services(
+    own: GetStatusResponse, others: Mapping[str, GetStatusResponse | None]
+) -> list[Finding]:
+    """own: of ingest. others: by name; None: it does not respond."""
+    found = []
+    for name, status in {"ingest": own, **others}.items():
+        if status is None:
+            advice = "Does it run, and has it the same OBM_RPC_TOKEN? GET /ready of it says more."
+            found.append(failed(SERVICE, name, "does not respond", advice=advice))
+            continue
+        found += [passed(SERVICE, name), _of_keys(name, status, own)]
+        if status.HasField("clock_ahead_s"):
+            found += [_of_clock(name, status), _of_partitions(name, status)]
+    return found
+
+
+def _of_keys(name: str, status: GetStatusResponse, own: GetStatusResponse) -> Finding:
+    detail = f"{len(status.key_ids)} keys, the first is {next(iter(status.key_ids), '')}"
+    if status.key_ids == own.key_ids:
+        return passed(KEYS, name, detail)
+    advice = "Give all services the same OBM_SECRET_KEYS, in the same order, and restart them."
+    return failed(KEYS, name, f"{detail}; not those of ingest", advice=advice)
+
+
+def _of_clock(name: str, status: GetStatusResponse) -> Finding:
+    detail = f"{status.clock_ahead_s:+.3f} s ahead of PostgreSQL"
+    if abs(status.clock_ahead_s) < SKEW_MAX_S:
+        return passed(CLOCK, name, detail)
+    advice = "Let NTP set the clocks of this machine and of PostgreSQL's."
+    return failed(CLOCK, name, detail, advice=advice)
+
+
+def _of_partitions(name: str, status: GetStatusResponse) -> Finding:
+    if not status.missing_partitions:
+        return passed(PARTITIONS, name)
+    tables = ", ".join(status.missing_partitions)
+    advice = f"Tomorrow's day is created hours ahead: the log of {name} says why it is not."
+    return failed(PARTITIONS, name, f"no partition of tomorrow: {tables}", advice=advice)
+
+
+def find_host(facts: HostFacts) -> Finding:
+    """A host name of a brand, by HTTPS."""
+    if facts.problem:
+        advice = f"Let {facts.host} lead to this installation, with a certificate for that name."
+        return failed(HOST, facts.host, facts.problem, advice=advice)
+    detail = f"the certificate is valid for {facts.days_left:.0f} days"
+    if facts.days_left >= CERTIFICATE_DAYS_MIN:
+        return passed(HOST, facts.host, detail)
+    return failed(HOST, facts.host, detail, advice="Renew the certificate.")
+
+
+def find_bounce_mx(host: str, addresses: Sequence[str] | None) -> Finding | None:
+    """addresses: of the host; None: the lookup failed. Servers return bounces to it."""
+    if addresses is None:
+        return None
+    if addresses:
+        return passed(BOUNCE_MX, host, ", ".join(addresses))
+    advice = f"Publish an A record for {host}: the address where port 25 leads to delivery."
+    return failed(BOUNCE_MX, host, "has no address", advice=advice)

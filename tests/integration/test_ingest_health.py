@@ -1,0 +1,143 @@
+"""Health checks by the API: what other services and DNS say, kept with the time since when."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from contracts.ingest.v1.health_service_pb2 import RunHealthChecksRequest
+from contracts.ingest.v1.health_service_pb2_grpc import HealthServiceStub
+from contracts.router.v1 import policy_service_pb2 as pb
+from contracts.router.v1.directory_pb2 import EgressSource, Pool
+from contracts.router.v1.policies_pb2 import CheckOutcome
+from contracts.router.v1.policy_service_pb2_grpc import (
+    PolicyServiceServicer,
+    add_PolicyServiceServicer_to_server,
+)
+from kernel.database import Database
+from kernel.rpc import RpcServer
+from kernel.status import StatusSource, serve_status
+from tests.support.ingest import TOKEN, IngestHarness, until
+from tests.support.stack import harness_fixture
+
+harness = harness_fixture(IngestHarness, scope="function")
+POOL = "0d7e5a52-0000-7000-8000-000000000001"
+OUT = "192.0.2.10"
+PTR = CheckOutcome(check="ptr", address=OUT, problem="ptr_missing", advice="Publish a PTR record.")
+
+
+class Policies(PolicyServiceServicer):
+    """A router with one pool and one source."""
+
+    def __init__(self) -> None:
+        source = EgressSource(egress_id=POOL, pool_id=POOL, source_ip=OUT)
+        self.source = pb.Source(source=source, state="active", problems=[PTR])
+
+    async def ListPools(self, _: object, __: object) -> pb.ListPoolsResponse:  # noqa: N802
+        return pb.ListPoolsResponse(pools=[Pool(pool_id=POOL, name="default")])
+
+    async def ListSources(self, _: object, __: object) -> pb.ListSourcesResponse:  # noqa: N802
+        return pb.ListSourcesResponse(sources=[self.source])
+
+
+@asynccontextmanager
+async def router(harness: IngestHarness, policies: Policies) -> AsyncIterator[None]:
+    """Its RPCs, until the block ends."""
+    database = Database(harness.database.system("router"), name="test")
+    server = RpcServer(f"127.0.0.1:{harness.ports.router_rpc}", TOKEN)
+    add_PolicyServiceServicer_to_server(policies, server.grpc)
+    serve_status(server, StatusSource([harness.secret_key], database, "router", ["messages"]))
+    task = asyncio.create_task(server.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        await database.close()
+
+
+def by_check(response: Any) -> dict[tuple[str, str], dict[str, Any]]:  # noqa: ANN401
+    assert response.status == 200, response.raw
+    return {(one["check"], one["subject"]): one for one in response.json["checks"]}
+
+
+async def test_an_operator_runs_the_health_checks(harness: IngestHarness) -> None:
+    harness.extra["bounce_mx"] = "mx.invalid"
+    policies = Policies()  # type: ignore[abstract]
+    async with router(harness, policies), harness.running():
+        operator = await harness.operator_key()
+        path = "/v1/health/checks"
+
+        async def run() -> dict[tuple[str, str], dict[str, Any]]:
+            return by_check(await harness.request("POST", path, key=operator))
+
+        found = await run()
+        for well in (
+            ("secret_keys", "router"), ("clock", "router"), ("clock", "ingest"),
+            ("partitions", "ingest"), ("partitions", "router"), ("service", "router"),
+            ("pool_active", "default"), ("tenant_pools", "all"), ("spf", OUT),
+        ):  # fmt: skip
+            assert found[well]["status"] == "passed", found[well]
+            assert found[well]["advice"] == ""
+        assert found["service", "delivery"]["status"] == "failed"
+        assert ("clock", "delivery") not in found
+        problem = found["ptr", OUT]
+        assert (problem["status"], problem["detail"]) == ("failed", "ptr_missing")
+        assert problem["advice"] == "Publish a PTR record."
+
+        # the same later: since when stays; mended: it changes
+        again = await run()
+        assert again["ptr", OUT]["since"] == problem["since"]
+        assert again["ptr", OUT]["checked_at"] > problem["checked_at"]
+        policies.source.ClearField("problems")
+        policies.source.state = "suspended"
+        mended = await run()
+        assert mended["ptr", OUT]["status"] == "passed"
+        assert mended["ptr", OUT]["since"] > problem["since"]
+        assert mended["pool_active", "default"]["status"] == "failed"
+        listed = await harness.request("GET", path, key=operator)
+        assert by_check(listed) == mended
+        order = [one["status"] for one in listed.json["checks"]]
+        assert order == sorted(order)  # those that failed first
+
+
+async def test_health_checks_are_for_operators_by_grpc_too(harness: IngestHarness) -> None:
+    address = f"127.0.0.1:{harness.ports.ingest_grpc}"
+    async with harness.running():
+        operator, path = await harness.operator_key(), "/v1/health/checks"
+        known = by_check(await harness.request("POST", path, key=operator))
+        async with grpc.aio.insecure_channel(address) as channel:
+            response = await HealthServiceStub(channel).RunHealthChecks(
+                RunHealthChecksRequest(), metadata=(("authorization", f"Bearer {operator}"),)
+            )
+        assert {(one.check, one.subject) for one in response.report.checks} == known.keys()
+
+        await harness.sign_up()
+        for method in ("GET", "POST"):
+            refused = await harness.request(method, path)
+            assert refused.status == 403
+
+
+async def test_what_a_router_that_is_away_has_found_stays(harness: IngestHarness) -> None:
+    harness.extra["health_check_interval_s"] = 0.2
+    async with harness.running():
+        operator = await harness.operator_key()
+
+        async def status_of(*check: str) -> str:
+            found = by_check(await harness.request("GET", "/v1/health/checks", key=operator))
+            return str(found.get((check[0], check[1]), {}).get("status", ""))
+
+        async def is_found() -> bool:
+            return await status_of("ptr", OUT) == "failed"
+
+        async def is_away() -> bool:
+            return await status_of("service", "router") == "failed"
+
+        async with router(harness, Policies()):  # type: ignore[abstract]
+            await until(is_found)  # by the loop
+        await until(is_away)
+        assert await is_found()

@@ -1,0 +1,134 @@
+"""What health checks say of what they find."""
+
+import ssl
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from contracts.kernel.v1.status_service_pb2 import GetStatusResponse
+from contracts.router.v1.directory_pb2 import EgressSource, Pool
+from contracts.router.v1.policies_pb2 import CheckOutcome, ListingChanged
+from contracts.router.v1.policy_service_pb2 import Source
+from kernel.status import key_id
+from services.ingest.clients.host_probe import HostProbe
+from services.ingest.domain.health_checks import (
+    Finding,
+    HostFacts,
+    find_bounce_mx,
+    find_host,
+    find_pools,
+    find_services,
+    find_sources,
+    find_tenants,
+)
+from tests.support.authority import Certified
+from tests.support.tls import certificate_files
+
+OUT = "192.0.2.10"
+
+
+def source(state: str = "active", pool: str = "p", **fields: object) -> Source:
+    made = EgressSource(egress_id="e", pool_id=pool, source_ip=OUT, ehlo="out.example.com")
+    return Source(source=made, state=state, **fields)  # type: ignore[arg-type]
+
+
+def failures(findings: list[Finding]) -> list[tuple[str, str, str]]:
+    assert all(bool(one.advice) == (one.status == "failed") for one in findings)
+    return [(one.check, one.subject, one.detail) for one in findings if one.status == "failed"]
+
+
+def test_what_the_router_has_found_of_a_source_is_repeated_with_its_advice() -> None:
+    problem = CheckOutcome(check="ptr", address=OUT, problem="ptr_missing", advice="Publish one.")
+    listed = ListingChanged(blocklist="zen", address=OUT, listed=True)
+    found = find_sources([source(problems=[problem], listings=[listed])])
+    assert {one.check for one in found} == {"ptr", "forward", "spf", "dnsbl"}
+    assert failures(found) == [
+        ("ptr", OUT, "ptr_missing"),
+        ("dnsbl", OUT, "listed by zen"),
+    ]
+    assert found[0].advice == "Publish one."
+    assert failures(find_sources([source()])) == []
+    assert find_sources([Source(source=EgressSource(egress_id="e"))]) == []
+
+
+def test_a_source_with_an_egress_host_is_checked_for_it() -> None:
+    made = source()
+    made.source.egress_host = "out.example.com:1080"
+    assert "egress_host" in {one.check for one in find_sources([made])}
+
+
+def test_a_pool_needs_a_source_that_sends() -> None:
+    pools = [Pool(pool_id="p", name="default"), Pool(pool_id="q", name="other")]
+    sources = [source("suspended"), source("warming"), source("suspended", "q")]
+    [(check, pool, detail)] = failures(find_pools(pools, sources))
+    assert (check, pool) == ("pool_active", "other")
+    assert detail == "0 of 1 sources are active or warming"
+
+
+def test_a_tenant_without_a_pool_is_named() -> None:
+    assert failures([find_tenants([])]) == []
+    [(_, _, detail)] = failures([find_tenants(["shop", "blog"])])
+    assert detail == "no pool: shop, blog"
+
+
+def test_services_have_the_keys_of_ingest_and_the_time_of_their_database() -> None:
+    keys = [key_id("first"), key_id("second")]
+    own = GetStatusResponse(key_ids=keys, clock_ahead_s=0.2, missing_partitions=["messages"])
+    others = {
+        "router": GetStatusResponse(key_ids=keys, clock_ahead_s=-1.5),
+        "events": GetStatusResponse(key_ids=keys[::-1], clock_ahead_s=0),
+        "shield": GetStatusResponse(key_ids=keys),
+        "delivery": None,
+    }
+    found = find_services(own, others)
+    assert failures(found) == [
+        ("partitions", "ingest", "no partition of tomorrow: messages"),
+        ("clock", "router", "-1.500 s ahead of PostgreSQL"),
+        ("secret_keys", "events", f"2 keys, the first is {keys[1]}; not those of ingest"),
+        ("service", "delivery", "does not respond"),
+    ]
+    assert "clock" not in {one.check for one in found if one.subject == "shield"}
+
+
+def test_a_certificate_has_a_week_left() -> None:
+    assert failures([find_host(HostFacts("a.example", "", 8))]) == []
+    assert failures([find_host(HostFacts("a.example", "", 6))]) != []
+    assert failures([find_host(HostFacts("a.example", "connection refused"))]) != []
+
+
+def test_bounces_need_an_address() -> None:
+    assert find_bounce_mx("mx.example", None) is None
+    for addresses in ([], ["192.0.2.1"]):
+        found = find_bounce_mx("mx.example", addresses)
+        assert found is not None
+        assert (found.status == "failed") == (not addresses)
+
+
+@pytest.mark.parametrize(("name", "problem"), [("localhost", ""), ("other.example", "not valid")])
+async def test_the_certificate_of_a_host_is_verified(
+    tmp_path: Path, name: str, problem: str
+) -> None:
+    root = Certified.root("root")
+    files = certificate_files(tmp_path, name, issuer=root)
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(files.certificate, files.key)
+    client = ssl.create_default_context()
+    client.load_verify_locations(cadata=root.der)
+    runner = web.AppRunner(web.Application())
+    await runner.setup()
+    site = web.TCPSite(runner, "localhost", 0, ssl_context=server)
+    await site.start()
+    try:
+        found = await HostProbe(client, port=runner.addresses[0][1]).look("localhost")
+    finally:
+        await runner.cleanup()
+    assert problem in found.problem
+    assert bool(found.problem) == bool(problem)
+    assert (found.days_left > 0) == (not problem)
+
+
+async def test_a_host_that_nobody_serves_is_a_problem() -> None:
+    found = await HostProbe(port=1).look("127.0.0.1")
+    assert found.problem
+    assert await HostProbe.addresses_of("localhost")

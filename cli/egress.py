@@ -232,7 +232,8 @@ def show(source: EgressId) -> None:
     \b
     obm egress show 192.0.2.10
     """
-    one = find_source(open_api(), source)
+    api = open_api()
+    one = find_source(api, source)
     lines = [("egress", one["id"]), ("addresses", addresses_of(one))]
     if host := one["egress_host"]:
         lines.append(("egress host", host))
@@ -253,5 +254,13 @@ def show(source: EgressId) -> None:
             f" {each['meaning']}. {each['text'] or ''}".rstrip(),
         )
         for each in one["dnsbl"]
+    ]
+    ended = api.get(f"/ips/{one['id']}")["dnsbl_history"]
+    lines += [
+        (
+            "was listed",
+            f"{each['address']} in {each['blocklist']} until {utc_time(each['ended_at'])} UTC",
+        )
+        for each in ended
     ]
     print_table(("", ""), lines)

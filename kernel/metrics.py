@@ -101,6 +101,12 @@ egress_listed = Gauge(
     ["blocklist"],
     registry=registry,
 )
+domains_listed = Gauge(
+    "obm_domains_listed",
+    "Domains, and hosts of the installation and of brands, that a block list has.",
+    ["blocklist"],
+    registry=registry,
+)
 assigned = Counter("obm_messages_assigned", "Assignments.", registry=registry)
 closed = Counter(
     "obm_messages_closed",

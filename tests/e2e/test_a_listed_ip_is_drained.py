@@ -1,5 +1,5 @@
 """A block list has an IP: its mail leaves by the others of the pool, its owner is informed, and it
-is used again once the list no longer has it."""
+is used again once the list no longer has it. Another one has a domain: its owner is informed."""
 
 import asyncio
 import uuid
@@ -32,7 +32,15 @@ kinds = ["ipv4"]
 terms = "The test's."
 [list.answers]
 "127.0.0.2" = { weight = 8.0, meaning = "a source of spam" }
+[[list]]
+name = "multi"
+zone = "multi.example"
+kinds = ["domain"]
+terms = "The test's."
+[list.bits]
+8 = { weight = 8.0, meaning = "a phishing site" }
 """
+LISTED_NAME = f"{DOMAIN}.multi.example"
 LISTED = {"A": ["127.0.0.2"], "TXT": ['"see https://zen.example/"']}
 
 
@@ -62,7 +70,7 @@ class World:
             self.ids[address] = (await self.operate("POST", "/ips", json=source))["id"]
         tenant = f"/tenants/{self.account.tenant_id}"
         await self.operate("PATCH", tenant, json={"pool_id": pool})
-        events = ["ip.listed", "ip.delisted"]
+        events = ["ip.listed", "ip.delisted", "domain.listed", "domain.delisted"]
         await self.call(
             "POST", "/webhooks", json={"endpoint": receiver.url + "/hook", "events": events}
         )
@@ -135,14 +143,33 @@ async def drain_and_restore(world: World, dns: NameServer, receiver: Receiver) -
     del records["81.0.0.127.zen.example"]
     assert not (await received(receiver, "ip.delisted", world.ids[FIRST]))["suspends"]
     assert await world.sources_of(["waiting"]) == {FIRST}
-    await world.wait_for_state(FIRST, "active")
+    restored = await world.wait_for_state(FIRST, "active")
+    [ended] = restored["dnsbl_history"]
+    assert (ended["blocklist"], ended["meaning"]) == ("zen", "a source of spam")
+    assert ended["ended_at"] > ended["found_at"]
+
+
+async def list_and_delist(world: World, dns: NameServer, receiver: Receiver) -> None:
+    records: Any = dns.records
+    [domain] = (await world.call("GET", "/domains"))["data"]
+    path = f"/domains/{domain['id']}"
+    assert (await world.call("GET", path))["listings"] == []
+    records[LISTED_NAME] = {"A": ["127.0.0.8"], "TXT": ['"see https://multi.example/"']}
+    data = await received(receiver, "domain.listed", domain["id"])
+    assert data["reason"] == f"{DOMAIN} in multi: a phishing site"
+    [listing] = (await world.call("GET", path))["listings"]
+    assert (listing["text"], listing["ended_at"]) == ("see https://multi.example/", None)
+    del records[LISTED_NAME]
+    await received(receiver, "domain.delisted", domain["id"])
+    [ended] = (await world.call("GET", path))["listings"]
+    assert ended["ended_at"] > ended["found_at"]
 
 
 def test_a_listed_ip_is_drained_and_restored(
     bootstrap_servers: str, database: FreshDatabase, tmp_path: Path
 ) -> None:
     async def scenario() -> None:
-        tests = {"2.0.0.127.zen.example": LISTED}
+        tests = {"2.0.0.127.zen.example": LISTED, "test.multi.example": {"A": ["127.0.0.8"]}}
         async with SmtpPeer() as peer, name_server(dict(tests)) as (dns, address):
             files = {
                 "ROUTER_ROUTES_FILE": ROUTE.format(address=peer.address),
@@ -154,7 +181,9 @@ def test_a_listed_ip_is_drained_and_restored(
                 **{name: str(tmp_path / f"{name}.toml") for name in files},
                 "OBM_KAFKA_TOPIC_PREFIX": f"t{uuid.uuid4().hex[:8]}.",
                 "ROUTER_NAMESERVERS": address,
+                "INGEST_NAMESERVERS": address,
                 "ROUTER_DNSBL_INTERVAL_S": "0.5",
+                "INGEST_DOMAIN_LISTING_INTERVAL_S": "0.5",
                 "ROUTER_SOURCE_CHECKS": "off",
                 "DELIVERY_RELAY_ALLOWED_NETWORKS": "127.0.0.0/8",
                 "EVENTS_WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
@@ -171,6 +200,7 @@ def test_a_listed_ip_is_drained_and_restored(
                 ):
                     world = await asyncio.to_thread(World, engine, api, peer)
                     await drain_and_restore(world, dns, receiver)
+                    await list_and_delist(world, dns, receiver)
             finally:
                 await asyncio.to_thread(started.__exit__, None, None, None)
 

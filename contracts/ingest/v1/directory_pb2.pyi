@@ -542,6 +542,7 @@ class Domain(_message.Message):
     TRACKING_HOST_FIELD_NUMBER: _builtins.int
     TRACKING_TARGET_FIELD_NUMBER: _builtins.int
     TRACKING_VERIFIED_FIELD_NUMBER: _builtins.int
+    LISTINGS_FIELD_NUMBER: _builtins.int
     domain_id: _builtins.str
     version: _builtins.int
     deleted: _builtins.bool
@@ -599,6 +600,10 @@ class Domain(_message.Message):
     def untracked_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """but not those to these hosts, or to hosts below them"""
 
+    @_builtins.property
+    def listings(self) -> _containers.RepeatedCompositeFieldContainer[Global___DomainListing]:
+        """in block lists, with the last that have ended"""
+
     def __init__(
         self,
         *,
@@ -632,14 +637,64 @@ class Domain(_message.Message):
         tracking_host: _builtins.str = ...,
         tracking_target: _builtins.str = ...,
         tracking_verified: _builtins.bool = ...,
+        listings: _abc.Iterable[Global___DomainListing] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["pending_keys", b"pending_keys", "retired_keys", b"retired_keys"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "bounce_mx", b"bounce_mx", "brand", b"brand", "click_tracking", b"click_tracking", "deleted", b"deleted", "dkim_zone", b"dkim_zone", "domain_id", b"domain_id", "ed25519_private_key", b"ed25519_private_key", "ed25519_selector", b"ed25519_selector", "missing_record", b"missing_record", "name", b"name", "open_tracking", b"open_tracking", "paused", b"paused", "pending_keys", b"pending_keys", "retired_keys", b"retired_keys", "return_path_host", b"return_path_host", "rsa_private_key", b"rsa_private_key", "rsa_selector", b"rsa_selector", "shared", b"shared", "spf_include", b"spf_include", "status", b"status", "tenant_id", b"tenant_id", "tls_enforced", b"tls_enforced", "tracking_host", b"tracking_host", "tracking_mode", b"tracking_mode", "tracking_target", b"tracking_target", "tracking_verified", b"tracking_verified", "untracked_hosts", b"untracked_hosts", "version", b"version", "vouched", b"vouched"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "bounce_mx", b"bounce_mx", "brand", b"brand", "click_tracking", b"click_tracking", "deleted", b"deleted", "dkim_zone", b"dkim_zone", "domain_id", b"domain_id", "ed25519_private_key", b"ed25519_private_key", "ed25519_selector", b"ed25519_selector", "listings", b"listings", "missing_record", b"missing_record", "name", b"name", "open_tracking", b"open_tracking", "paused", b"paused", "pending_keys", b"pending_keys", "retired_keys", b"retired_keys", "return_path_host", b"return_path_host", "rsa_private_key", b"rsa_private_key", "rsa_selector", b"rsa_selector", "shared", b"shared", "spf_include", b"spf_include", "status", b"status", "tenant_id", b"tenant_id", "tls_enforced", b"tls_enforced", "tracking_host", b"tracking_host", "tracking_mode", b"tracking_mode", "tracking_target", b"tracking_target", "tracking_verified", b"tracking_verified", "untracked_hosts", b"untracked_hosts", "version", b"version", "vouched", b"vouched"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Domain: _TypeAlias = Domain  # noqa: Y015
+
+@_typing.final
+class DomainListing(_message.Message):
+    """A block list has the name of a domain."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BLOCKLIST_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    CODES_FIELD_NUMBER: _builtins.int
+    MEANING_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    FOUND_AT_FIELD_NUMBER: _builtins.int
+    ENDED_AT_FIELD_NUMBER: _builtins.int
+    blocklist: _builtins.str
+    """the name of the list, never its zone"""
+    name: _builtins.str
+    meaning: _builtins.str
+    """of the codes"""
+    text: _builtins.str
+    """why, in the words of the list"""
+    @_builtins.property
+    def codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """the addresses of the answer"""
+
+    @_builtins.property
+    def found_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def ended_at(self) -> _timestamp_pb2.Timestamp:
+        """unset: it lasts"""
+
+    def __init__(
+        self,
+        *,
+        blocklist: _builtins.str = ...,
+        name: _builtins.str = ...,
+        codes: _abc.Iterable[_builtins.str] | None = ...,
+        meaning: _builtins.str = ...,
+        text: _builtins.str = ...,
+        found_at: _timestamp_pb2.Timestamp | None = ...,
+        ended_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ended_at", b"ended_at", "found_at", b"found_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocklist", b"blocklist", "codes", b"codes", "ended_at", b"ended_at", "found_at", b"found_at", "meaning", b"meaning", "name", b"name", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DomainListing: _TypeAlias = DomainListing  # noqa: Y015
 
 @_typing.final
 class TrackingHost(_message.Message):

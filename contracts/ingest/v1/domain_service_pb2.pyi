@@ -103,6 +103,7 @@ class DomainInfo(_message.Message):
     TRACKING_MODE_FIELD_NUMBER: _builtins.int
     TRACKING_SUBDOMAIN_FIELD_NUMBER: _builtins.int
     TRACKING_CERTIFICATE_FIELD_NUMBER: _builtins.int
+    LISTINGS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     tenant_id: _builtins.str
     name: _builtins.str
@@ -144,6 +145,10 @@ class DomainInfo(_message.Message):
     def tracking_certificate(self) -> Global___TrackingCertificateInfo:
         """of this host; unset: the engine orders none"""
 
+    @_builtins.property
+    def listings(self) -> _containers.RepeatedCompositeFieldContainer[Global___DomainListingInfo]:
+        """in block lists; newest first, with the last that have ended"""
+
     def __init__(
         self,
         *,
@@ -169,14 +174,63 @@ class DomainInfo(_message.Message):
         tracking_mode: _builtins.str = ...,
         tracking_subdomain: _builtins.str = ...,
         tracking_certificate: Global___TrackingCertificateInfo | None = ...,
+        listings: _abc.Iterable[Global___DomainListingInfo] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "created_at", b"created_at", "next_check_at", b"next_check_at", "rotation", b"rotation", "tracking_certificate", b"tracking_certificate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "click_tracking", b"click_tracking", "created_at", b"created_at", "dkim_selectors", b"dkim_selectors", "id", b"id", "name", b"name", "next_check_at", b"next_check_at", "open_tracking", b"open_tracking", "paused", b"paused", "records", b"records", "region", b"region", "return_path", b"return_path", "rotation", b"rotation", "shared", b"shared", "status", b"status", "tenant_id", b"tenant_id", "tls", b"tls", "tracking_certificate", b"tracking_certificate", "tracking_mode", b"tracking_mode", "tracking_subdomain", b"tracking_subdomain", "untracked_hosts", b"untracked_hosts", "vouched", b"vouched"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "click_tracking", b"click_tracking", "created_at", b"created_at", "dkim_selectors", b"dkim_selectors", "id", b"id", "listings", b"listings", "name", b"name", "next_check_at", b"next_check_at", "open_tracking", b"open_tracking", "paused", b"paused", "records", b"records", "region", b"region", "return_path", b"return_path", "rotation", b"rotation", "shared", b"shared", "status", b"status", "tenant_id", b"tenant_id", "tls", b"tls", "tracking_certificate", b"tracking_certificate", "tracking_mode", b"tracking_mode", "tracking_subdomain", b"tracking_subdomain", "untracked_hosts", b"untracked_hosts", "vouched", b"vouched"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DomainInfo: _TypeAlias = DomainInfo  # noqa: Y015
+
+@_typing.final
+class DomainListingInfo(_message.Message):
+    """A block list has the name of a domain."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BLOCKLIST_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    CODES_FIELD_NUMBER: _builtins.int
+    MEANING_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    FOUND_AT_FIELD_NUMBER: _builtins.int
+    ENDED_AT_FIELD_NUMBER: _builtins.int
+    blocklist: _builtins.str
+    name: _builtins.str
+    meaning: _builtins.str
+    """of the codes"""
+    text: _builtins.str
+    """why, in the words of the list"""
+    @_builtins.property
+    def codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """the addresses of the answer"""
+
+    @_builtins.property
+    def found_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def ended_at(self) -> _timestamp_pb2.Timestamp:
+        """unset: it lasts"""
+
+    def __init__(
+        self,
+        *,
+        blocklist: _builtins.str = ...,
+        name: _builtins.str = ...,
+        codes: _abc.Iterable[_builtins.str] | None = ...,
+        meaning: _builtins.str = ...,
+        text: _builtins.str = ...,
+        found_at: _timestamp_pb2.Timestamp | None = ...,
+        ended_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ended_at", b"ended_at", "found_at", b"found_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocklist", b"blocklist", "codes", b"codes", "ended_at", b"ended_at", "found_at", b"found_at", "meaning", b"meaning", "name", b"name", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DomainListingInfo: _TypeAlias = DomainListingInfo  # noqa: Y015
 
 @_typing.final
 class TrackingCertificateInfo(_message.Message):

@@ -293,12 +293,12 @@ class DomainChanged(_message.Message):
     version: _builtins.int
     """of the domain's record"""
     type: _builtins.str
-    """domain.created, .updated, .verified, .failed, .paused, .resumed or .deleted"""
+    """domain.created, .updated, .verified, .failed, .paused, .resumed, .listed, .delisted or .deleted"""
     tenant_id: _builtins.str
     name: _builtins.str
     status: _builtins.str
     reason: _builtins.str
-    """the record that is missing or wrong"""
+    """the record that is missing or wrong, or the listings"""
     account_id: _builtins.str
     @_builtins.property
     def changed_at(self) -> _timestamp_pb2.Timestamp: ...

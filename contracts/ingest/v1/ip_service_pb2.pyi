@@ -36,6 +36,7 @@ class IpInfo(_message.Message):
     WARMUP_FIELD_NUMBER: _builtins.int
     SITES_FIELD_NUMBER: _builtins.int
     EGRESS_HOST_FIELD_NUMBER: _builtins.int
+    DNSBL_HISTORY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     ehlo: _builtins.str
     """empty: the name of the engine"""
@@ -63,6 +64,10 @@ class IpInfo(_message.Message):
 
     @_builtins.property
     def sites(self) -> _containers.RepeatedCompositeFieldContainer[Global___IpSiteInfo]: ...
+    @_builtins.property
+    def dnsbl_history(self) -> _containers.RepeatedCompositeFieldContainer[Global___IpListingInfo]:
+        """the last that have ended; of a single source"""
+
     def __init__(
         self,
         *,
@@ -79,10 +84,11 @@ class IpInfo(_message.Message):
         warmup: Global___IpWarmupInfo | None = ...,
         sites: _abc.Iterable[Global___IpSiteInfo] | None = ...,
         egress_host: _builtins.str = ...,
+        dnsbl_history: _abc.Iterable[Global___IpListingInfo] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_in_flight", b"_in_flight", "in_flight", b"in_flight", "suspended_until", b"suspended_until", "warmup", b"warmup"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_in_flight", b"_in_flight", "addresses", b"addresses", "dnsbl", b"dnsbl", "egress_host", b"egress_host", "ehlo", b"ehlo", "id", b"id", "in_flight", b"in_flight", "paused", b"paused", "pool_id", b"pool_id", "problems", b"problems", "sites", b"sites", "state", b"state", "suspended_until", b"suspended_until", "warmup", b"warmup"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_in_flight", b"_in_flight", "addresses", b"addresses", "dnsbl", b"dnsbl", "dnsbl_history", b"dnsbl_history", "egress_host", b"egress_host", "ehlo", b"ehlo", "id", b"id", "in_flight", b"in_flight", "paused", b"paused", "pool_id", b"pool_id", "problems", b"problems", "sites", b"sites", "state", b"state", "suspended_until", b"suspended_until", "warmup", b"warmup"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__in_flight: _TypeAlias = _typing.Literal["in_flight"]  # noqa: Y015
     _WhichOneofArgType__in_flight: _TypeAlias = _typing.Literal["_in_flight", b"_in_flight"]  # noqa: Y015
@@ -134,6 +140,7 @@ class IpListingInfo(_message.Message):
     CODES_FIELD_NUMBER: _builtins.int
     MEANING_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    ENDED_AT_FIELD_NUMBER: _builtins.int
     blocklist: _builtins.str
     """its name"""
     suspends: _builtins.bool
@@ -150,6 +157,10 @@ class IpListingInfo(_message.Message):
     def codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """the addresses of the answer"""
 
+    @_builtins.property
+    def ended_at(self) -> _timestamp_pb2.Timestamp:
+        """unset: it lasts"""
+
     def __init__(
         self,
         *,
@@ -160,10 +171,11 @@ class IpListingInfo(_message.Message):
         codes: _abc.Iterable[_builtins.str] | None = ...,
         meaning: _builtins.str = ...,
         text: _builtins.str = ...,
+        ended_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["found_at", b"found_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ended_at", b"ended_at", "found_at", b"found_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "blocklist", b"blocklist", "codes", b"codes", "found_at", b"found_at", "meaning", b"meaning", "suspends", b"suspends", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "blocklist", b"blocklist", "codes", b"codes", "ended_at", b"ended_at", "found_at", b"found_at", "meaning", b"meaning", "suspends", b"suspends", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

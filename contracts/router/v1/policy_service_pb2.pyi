@@ -348,6 +348,7 @@ class Source(_message.Message):
     IN_FLIGHT_FIELD_NUMBER: _builtins.int
     SITES_FIELD_NUMBER: _builtins.int
     OVERRIDES_FIELD_NUMBER: _builtins.int
+    ENDED_LISTINGS_FIELD_NUMBER: _builtins.int
     state: _builtins.str
     """provisioning, warming, active, suspended or draining"""
     in_flight: _builtins.int
@@ -370,6 +371,10 @@ class Source(_message.Message):
     def overrides(self) -> _containers.RepeatedCompositeFieldContainer[_policies_pb2.OverrideSet]:
         """in force, of the source as a whole or at a site"""
 
+    @_builtins.property
+    def ended_listings(self) -> _containers.RepeatedCompositeFieldContainer[_policies_pb2.ListingChanged]:
+        """the last ones, newest first; of a single source"""
+
     def __init__(
         self,
         *,
@@ -381,10 +386,11 @@ class Source(_message.Message):
         in_flight: _builtins.int = ...,
         sites: _abc.Iterable[Global___Warmup] | None = ...,
         overrides: _abc.Iterable[_policies_pb2.OverrideSet] | None = ...,
+        ended_listings: _abc.Iterable[_policies_pb2.ListingChanged] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["source", b"source", "warmup", b"warmup"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_flight", b"in_flight", "listings", b"listings", "overrides", b"overrides", "problems", b"problems", "sites", b"sites", "source", b"source", "state", b"state", "warmup", b"warmup"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended_listings", b"ended_listings", "in_flight", b"in_flight", "listings", b"listings", "overrides", b"overrides", "problems", b"problems", "sites", b"sites", "source", b"source", "state", b"state", "warmup", b"warmup"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

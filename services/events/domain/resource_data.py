@@ -24,7 +24,10 @@ EventData: TypeAlias = dict[str, Any]
 
 DOMAIN_TYPES = frozenset(
     f"domain.{change}"
-    for change in ("created", "updated", "verified", "failed", "paused", "resumed", "deleted")
+    for change in (
+        *("created", "updated", "verified", "failed", "paused", "resumed", "deleted"),
+        *("listed", "delisted"),
+    )
 )
 SUPPRESSION_TYPES = frozenset({"suppression.added", "suppression.removed"})
 TENANT_TYPES = {
@@ -55,7 +58,8 @@ RESOURCE_TYPES = frozenset(
 
 
 def domain_data(event: DomainChanged) -> EventData:
-    """Resend's fields, without the records; reason: the record that is missing or wrong."""
+    """Resend's fields, without the records; reason: the record that is missing or wrong, or the
+    listings."""
     return {
         "id": event.domain_id,
         "name": event.name,

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from contracts.ingest.v1.directory_pb2 import Domain
+from contracts.ingest.v1.directory_pb2 import Domain, DomainListing
 from kernel.ids import creation_time_of
 from mail.records import DnsRecord, Purpose
 from services.ingest.api.domains import DomainRecords, DomainView
@@ -49,7 +49,21 @@ def to_json(view: DomainView) -> dict[str, object]:
         "checked_at": format_time(checked_at) if checked_at else None,
         "next_check_at": format_time(due_at) if due_at else None,
         "rotation": _rotation(view.domain),
+        "listings": [_listing(one) for one in reversed(view.domain.listings)],
         "records": [_record(one, found.get((one.name, one.type))) for one in view.records],
+    }
+
+
+def _listing(one: DomainListing) -> dict[str, object]:
+    ended_at = format_timestamp(one.ended_at) if one.HasField("ended_at") else None
+    return {
+        "blocklist": one.blocklist,
+        "name": one.name,
+        "codes": list(one.codes),
+        "meaning": one.meaning,
+        "text": one.text or None,
+        "found_at": format_timestamp(one.found_at),
+        "ended_at": ended_at,
     }
 
 

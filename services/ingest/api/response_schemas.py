@@ -16,11 +16,11 @@ EventType = Literal[
     "email.delivery_delayed", "email.bounced", "email.failed", "email.suppressed",
     "email.canceled", "email.complained", "email.opened", "email.clicked", "email.unsubscribed",
     "webhook.disabled", "webhook.test", "domain.created", "domain.updated", "domain.verified",
-    "domain.failed", "domain.paused", "domain.resumed", "domain.deleted", "suppression.added",
-    "suppression.removed", "tenant.warned", "tenant.paused", "tenant.resumed",
-    "report.ready", "usage.threshold", "key.rotated", "ip.warmup_started", "ip.warmup_advanced",
-    "ip.warmup_regressed", "ip.warmup_paused", "ip.warmup_resumed", "ip.warmup_finished",
-    "ip.listed", "ip.delisted", "limit.reached",
+    "domain.failed", "domain.paused", "domain.resumed", "domain.listed", "domain.delisted",
+    "domain.deleted", "suppression.added", "suppression.removed", "tenant.warned", "tenant.paused",
+    "tenant.resumed", "report.ready", "usage.threshold", "key.rotated", "ip.warmup_started",
+    "ip.warmup_advanced", "ip.warmup_regressed", "ip.warmup_paused", "ip.warmup_resumed",
+    "ip.warmup_finished", "ip.listed", "ip.delisted", "limit.reached",
 ]  # fmt: skip
 Queued = Literal["queued", "scheduled"]
 
@@ -306,6 +306,19 @@ class TrackingCertificate(Struct):
     retry_at: Time | None
 
 
+class DomainListing(Struct):
+    """A block list has the name of a domain. codes: the addresses of the answer, and what they
+    mean. text: why, in the words of the list. ended_at null: it lasts."""
+
+    blocklist: str
+    name: str
+    codes: list[str]
+    meaning: str
+    text: str | None
+    found_at: Time
+    ended_at: Time | None
+
+
 class DomainResponse(DomainSummary, kw_only=True):
     """A domain that the tenant can send from."""
 
@@ -319,6 +332,7 @@ class DomainResponse(DomainSummary, kw_only=True):
     checked_at: Time | None
     next_check_at: Time | None
     rotation: DomainRotation | None
+    listings: list[DomainListing]
     records: list[DomainRecord]
 
 

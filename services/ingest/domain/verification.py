@@ -14,6 +14,7 @@ from contracts.ingest.v1.directory_pb2 import Domain, DomainStatus
 from mail.domain_check import RecordCheck
 from mail.domain_check import Status as CheckStatus
 from mail.records import Purpose
+from services.ingest.domain.domain_listings import listing_change
 
 DELAYS = tuple(timedelta(minutes=minutes) for minutes in (1, 2, 5, 10, 30))
 HOUR = timedelta(hours=1)
@@ -36,6 +37,7 @@ REPORTED = (
     "rsa_selector", "tls_enforced", "open_tracking", "click_tracking", "untracked_hosts",
     "tracking_mode", "tracking_host", "tracking_verified",
 )  # fmt: skip
+
 RIGHT = (CheckStatus.OK, CheckStatus.WEAK)
 
 
@@ -156,6 +158,8 @@ def change_type(before: Domain | None, after: Domain) -> str:
         return "domain.deleted"
     if before.paused != after.paused:
         return "domain.paused" if after.paused else "domain.resumed"
+    if before.status == after.status and (listing := listing_change(before, after)[0]):
+        return listing
     if before.status == after.status:
         has_changed = any(getattr(before, name) != getattr(after, name) for name in REPORTED)
         return "domain.updated" if has_changed else ""

@@ -5,11 +5,12 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
+from kernel.settings import BlocklistSettings
 from mail.reachable import parse_networks
 from services.ingest.settings.listeners import ListenerSettings
 
 
-class Settings(ListenerSettings):
+class Settings(BlocklistSettings, ListenerSettings):
     """ingest: the public API."""
 
     system_database_url: str = Field(..., description="PostgreSQL URL of the role ingest_system")
@@ -83,6 +84,9 @@ class Settings(ListenerSettings):
         default_factory=list,
         description="Private CIDR ranges in which authoritative name servers are queried; "
         "comma-separated",
+    )
+    domain_listing_interval_s: float = Field(
+        900.0, gt=0, description="Interval between lookups of the domains in block lists"
     )
     domain_check_interval_s: float = Field(
         2.0, gt=0, description="Interval in seconds between searches for domains due for a check"

@@ -17,6 +17,7 @@ from kernel.ids import creation_time_of
 from kernel.outbox import Outbox
 from kernel.topics import encode
 from services.ingest.domain.accepted_event import timestamp
+from services.ingest.domain.domain_listings import listing_change
 from services.ingest.domain.verification import (
     DELAYS,
     STATUSES,
@@ -49,6 +50,11 @@ SELECT record FROM (
     FROM ingest.domain_checks AS c JOIN ingest.domains AS d ON d.id = c.domain_id
     WHERE c.due_at <= now()
 ) AS due ORDER BY turn, due_at LIMIT %s
+"""
+PAGE = """
+SELECT record FROM ingest.domains
+WHERE NOT deleted AND id > coalesce(%s::uuid, '00000000-0000-0000-0000-000000000000')
+ORDER BY id LIMIT %s
 """
 WRITE = """
 INSERT INTO ingest.domain_checks (domain_id, due_at, state) VALUES (%s, %s, %s)
@@ -184,7 +190,7 @@ class DomainStore:
             account_id=after.account_id,
             name=after.name,
             status=STATUSES[after.status],
-            reason="" if may_send(after) and not after.missing_record else missing_record(after),
+            reason=reason_of(before, after),
             changed_at=timestamp(now),
         )
         self._outbox.leave_to_sweep(await self._outbox.add(tx, [encode(event, now)]))
@@ -193,6 +199,11 @@ class DomainStore:
         """The state of a domain's checks."""
         rows = await self._database.execute_autocommit(ONE, (domain.domain_id,))
         return _check_of(domain, rows[0][1] if rows else None)
+
+    async def page(self, after: str, count: int) -> Sequence[Domain]:
+        """Domains by id, from the one after this on."""
+        rows = await self._database.execute_autocommit(PAGE, (after or None, count))
+        return [Domain.FromString(bytes(record)) for (record,) in rows]
 
     async def due(self, count: int) -> Sequence[Domain]:
         """Domains that are due for a check, those of each tenant in turn; deleted ones too."""
@@ -240,6 +251,13 @@ def begin_rotation(
 def check_soon(domain: Domain, check: DomainCheck, now: datetime) -> DomainCheck:
     """Begin the schedule again: the records to find have only now been named."""
     return replace(begin_checks(domain, check, now), due_at=now + DELAYS[0])
+
+
+def reason_of(before: Domain | None, after: Domain) -> str:
+    """The listings that have changed; else the record that is missing or wrong."""
+    if before and (reason := listing_change(before, after)[1]):
+        return reason
+    return "" if may_send(after) and not after.missing_record else missing_record(after)
 
 
 def new_check(domain: Domain) -> DomainCheck:

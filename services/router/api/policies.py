@@ -76,7 +76,11 @@ class StoredPolicies:
         egress_ids = [one.egress_id for one in found]
         adaptive = await self._load(tx, partial(policies.load_of_sources, egress_ids=egress_ids))
         now_s = clock.now().timestamp()
-        return await describe_sources(tx, adaptive, found, in_flight=in_flight, now_s=now_s)
+        described = await describe_sources(tx, adaptive, found, in_flight=in_flight, now_s=now_s)
+        if page.egress_id and described:
+            ended = await policies.read_ended_listings(tx, page.egress_id)
+            described[0].ended_listings.extend(ended)
+        return described
 
     async def overrides(self, tx: Transaction) -> list[OverrideSet]:
         adaptive = await self.load(tx)

@@ -32,7 +32,8 @@ class BlocklistClient:
 
     async def find(self, addresses: Sequence[str]) -> list[FoundListing]:
         """What the lists in use say about the addresses of a source."""
-        found = [await self._find(one, addresses) for one in self.health.usable()]
+        lists = self.health.usable()
+        found = await asyncio.gather(*(self._find(one, addresses) for one in lists))
         return [one for one in found if one]
 
     async def _test(self, blocklists: Iterable[Blocklist]) -> None:

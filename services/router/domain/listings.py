@@ -108,7 +108,7 @@ class Listings:
             return None
         event = ListingChanged(
             egress_id,
-            found,
+            found if found.listed or known is None else known.found._replace(listed=False),
             at_s,
             suspends if found.listed or known is None else known.suspends,
             confirmed=known is not None and found.listed,

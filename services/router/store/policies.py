@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from contracts.router.v1.policies_pb2 import PolicyEvent
+from contracts.router.v1.policies_pb2 import ListingChanged, PolicyEvent
 from kernel.database import Transaction
 from services.router.domain.adaptation import AdaptivePolicies
 from services.router.domain.message import CELL
@@ -40,6 +40,11 @@ SELECT event FROM unnest(%(prefixes)s::text[]) AS prefix CROSS JOIN LATERAL (
     WHERE cell = %(cell)s AND subject >= prefix AND subject < prefix || '0'
     ORDER BY subject, id DESC
 ) AS latest
+"""
+ENDED_MAX = 20
+LISTINGS_OF = """
+SELECT event FROM router.policy_events
+WHERE cell = %s AND subject >= %s AND subject < %s ORDER BY id DESC LIMIT 500
 """
 COUNTS_OF = """
 SELECT subject, counts FROM unnest(%(prefixes)s::text[]) AS prefix
@@ -122,6 +127,14 @@ async def load_of_sources(
     adaptive.load(PolicyEvent.FromString(event) for (event,) in rows)
     counts = await tx.rows(COUNTS_OF, params)
     adaptive.restore_counts(SavedCounts._make(row) for row in counts)
+
+
+async def read_ended_listings(tx: Transaction, egress_id: str) -> list[ListingChanged]:
+    """The last listings of a source that have ended, newest first."""
+    prefix = f"listing/{egress_id}"
+    rows = await tx.rows(LISTINGS_OF, (CELL, prefix, f"{prefix}0"))
+    events = [PolicyEvent.FromString(event).listing_changed for (event,) in rows]
+    return [one for one in events if not one.listed][:ENDED_MAX]
 
 
 def last_of(rows: Sequence[tuple[str, object]]) -> str | None:

@@ -39,12 +39,12 @@ class Dependencies:
         return self.settings.learning != "off"
 
     async def close(self) -> None:
-        if self.link_lists:
-            await self.link_lists.close()
+        lists = [self.link_lists.close] if self.link_lists else []
         await close_in_order(
             self.outbox.drain,
             self.lease.release,
             self.kafka.close,
+            *lists,
             self.screening_child.child.close,
             self.dry_run_child.child.close,
             self.tenant_database.close,

@@ -39,7 +39,8 @@ class ProblemOfIp(Struct):
 
 class ListingResponse(Struct):
     """An entry in a DNSBL. suspends: the source sends nothing while it lasts. codes: the addresses
-    of the answer, and what they mean. text: why, in the words of the list."""
+    of the answer, and what they mean. text: why, in the words of the list. ended_at null: it
+    lasts."""
 
     blocklist: str
     suspends: bool
@@ -48,6 +49,7 @@ class ListingResponse(Struct):
     codes: list[str]
     meaning: str
     text: str | None
+    ended_at: Time | None
 
 
 class SiteOfIp(Struct):
@@ -62,7 +64,8 @@ class SiteOfIp(Struct):
 class IpResponse(Struct):
     """An egress source: the addresses that mail leaves from. No address: the operating system
     chooses. ehlo null: the name of the engine. egress_host: host:port of the machine that owns the
-    addresses; null: delivery does. in_flight: messages without a result. Both are for operators."""
+    addresses; null: delivery does. in_flight: messages without a result. Both are for operators.
+    dnsbl_history: the last listings that have ended; only of a single source, not in lists."""
 
     object: Literal["ip"]
     id: Id
@@ -76,6 +79,7 @@ class IpResponse(Struct):
     in_flight: int | None
     problems: list[ProblemOfIp]
     dnsbl: list[ListingResponse]
+    dnsbl_history: list[ListingResponse]
     warmup: WarmupResponse | None
     sites: list[SiteOfIp]
 

@@ -88,6 +88,7 @@ def ip_to_json(caller: Caller, one: Source) -> dict[str, object]:
         "in_flight": one.in_flight if counts else None,
         "problems": [problem_to_json(each) for each in one.problems],
         "dnsbl": [listing_to_json(each) for each in one.listings],
+        "dnsbl_history": [listing_to_json(each) for each in one.ended_listings],
         "warmup": warmup_to_json(one.warmup, counts=counts) if one.HasField("warmup") else None,
         "sites": sites_to_json(one, counts=counts),
     }
@@ -116,6 +117,7 @@ def listing_to_json(one: ListingChanged) -> dict[str, object]:
         "codes": list(one.codes),
         "meaning": one.meaning,
         "text": one.text or None,
+        "ended_at": None if one.listed else format_timestamp(one.changed_at),
     }
 
 

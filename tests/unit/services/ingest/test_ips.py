@@ -236,7 +236,7 @@ def test_an_operator_sees_all_sources_and_their_counts() -> None:
         "object": "ip", "id": OTHER, "addresses": [], "ehlo": None, "pool_id": OTHER_POOL,
         "egress_host": None,
         "state": "active", "paused": False, "suspended_until": None, "in_flight": 0,
-        "problems": [], "dnsbl": [], "warmup": None, "sites": [],
+        "problems": [], "dnsbl": [], "dnsbl_history": [], "warmup": None, "sites": [],
     }  # fmt: skip
     assert shown[EGRESS]["egress_host"] == "out1.example:1080"
     warmup = shown[EGRESS]["warmup"]

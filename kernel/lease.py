@@ -125,14 +125,15 @@ class Lease:
             self._stalled_publishes -= late
 
     async def release(self) -> None:
-        """Expire the lease, so that a successor can acquire it at once."""
-        if self.fence is None:
+        """Expire the lease, so that a successor can acquire it at once. Nothing is done under it
+        from here on: the successor may lead before the response to this update arrives."""
+        fence, self.fence = self.fence, None
+        if fence is None:
             return
         with suppress(Unavailable):  # the lease then expires by itself
             async with self._database.transaction() as tx:
                 await tx.execute(
                     f"UPDATE {self._table} SET expires_at = now()"  # noqa: S608
                     " WHERE name = %s AND owner = %s AND fence = %s",
-                    (self.name, self.owner, self.fence),
+                    (self.name, self.owner, fence),
                 )
-        self.fence = None

@@ -35,3 +35,6 @@ def test_another_version_is_installed_anew(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr(tools, "find_go", lambda: None)
     with pytest.raises(SystemExit):
         tools.main()
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="old"):
+        tools.require_tools()

@@ -15,12 +15,7 @@ from contracts.delivery.v1.events_pb2 import (
 from contracts.events.v1.events_pb2 import RecipientUnsubscribed
 from contracts.ingest.v1.events_pb2 import MessageContext
 from contracts.router.v1.events_pb2 import (
-    CAMPAIGN_OUTCOME_KIND_BLOCKED,
-    CAMPAIGN_OUTCOME_KIND_COMPLAINED,
-    CAMPAIGN_OUTCOME_KIND_DELIVERED,
-    CAMPAIGN_OUTCOME_KIND_UNSUBSCRIBED,
     REVIEW_RELEASED,
-    CampaignOutcome,
     CampaignsCounted,
     DeliveryAssigned,
     MessageHeld,
@@ -28,7 +23,14 @@ from contracts.router.v1.events_pb2 import (
 from contracts.router.v1.held_service_pb2 import ReviewHeldRequest
 from contracts.router.v1.held_service_pb2_grpc import HeldServiceStub
 from contracts.shield.v1.events_pb2 import MessageScreened
-from contracts.shield.v1.learning_pb2 import CampaignAssessed
+from contracts.shield.v1.learning_pb2 import (
+    CAMPAIGN_OUTCOME_KIND_BLOCKED,
+    CAMPAIGN_OUTCOME_KIND_COMPLAINED,
+    CAMPAIGN_OUTCOME_KIND_DELIVERED,
+    CAMPAIGN_OUTCOME_KIND_UNSUBSCRIBED,
+    CampaignAssessed,
+    CampaignOutcome,
+)
 from kernel.rpc import RpcClient
 from services.router.domain.admission import address_hash
 from tests.support.router import TOKEN, RouterHarness, attempted, screened, until

@@ -10,13 +10,15 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
-from contracts.router.v1.events_pb2 import (
+from contracts.router.v1.events_pb2 import CampaignsCounted
+from contracts.shield.v1.learning_pb2 import (
     CAMPAIGN_OUTCOME_KIND_COMPLAINED,
     CAMPAIGN_OUTCOME_KIND_DELIVERED,
+    CampaignAssessed,
+    CampaignOpened,
     CampaignOutcome,
-    CampaignsCounted,
+    OutcomeRecorded,
 )
-from contracts.shield.v1.learning_pb2 import CampaignAssessed, CampaignOpened, OutcomeRecorded
 from kernel.service import run_services
 from kernel.topics import contract_of
 from services.shield.app import create_service

@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from contracts.delivery.v1 import events_pb2 as _events_pb2_1
 from contracts.ingest.v1 import events_pb2 as _events_pb2
+from contracts.shield.v1 import learning_pb2 as _learning_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -72,33 +73,6 @@ REVIEW_RELEASED: Review.ValueType  # 1
 REVIEW_REJECTED: Review.ValueType  # 2
 """it has failed"""
 Global___Review: _TypeAlias = Review  # noqa: Y015
-
-class _CampaignOutcomeKind:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _CampaignOutcomeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CampaignOutcomeKind.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    CAMPAIGN_OUTCOME_KIND_UNSPECIFIED: _CampaignOutcomeKind.ValueType  # 0
-    CAMPAIGN_OUTCOME_KIND_DELIVERED: _CampaignOutcomeKind.ValueType  # 1
-    CAMPAIGN_OUTCOME_KIND_BLOCKED: _CampaignOutcomeKind.ValueType  # 2
-    """refused as spam"""
-    CAMPAIGN_OUTCOME_KIND_COMPLAINED: _CampaignOutcomeKind.ValueType  # 3
-    CAMPAIGN_OUTCOME_KIND_UNSUBSCRIBED: _CampaignOutcomeKind.ValueType  # 4
-    CAMPAIGN_OUTCOME_KIND_BOUNCED: _CampaignOutcomeKind.ValueType  # 5
-    """after it was delivered"""
-
-class CampaignOutcomeKind(_CampaignOutcomeKind, metaclass=_CampaignOutcomeKindEnumTypeWrapper): ...
-
-CAMPAIGN_OUTCOME_KIND_UNSPECIFIED: CampaignOutcomeKind.ValueType  # 0
-CAMPAIGN_OUTCOME_KIND_DELIVERED: CampaignOutcomeKind.ValueType  # 1
-CAMPAIGN_OUTCOME_KIND_BLOCKED: CampaignOutcomeKind.ValueType  # 2
-"""refused as spam"""
-CAMPAIGN_OUTCOME_KIND_COMPLAINED: CampaignOutcomeKind.ValueType  # 3
-CAMPAIGN_OUTCOME_KIND_UNSUBSCRIBED: CampaignOutcomeKind.ValueType  # 4
-CAMPAIGN_OUTCOME_KIND_BOUNCED: CampaignOutcomeKind.ValueType  # 5
-"""after it was delivered"""
-Global___CampaignOutcomeKind: _TypeAlias = CampaignOutcomeKind  # noqa: Y015
 
 @_typing.final
 class DeliveryAssigned(_message.Message):
@@ -493,13 +467,13 @@ class CampaignsCounted(_message.Message):
     @_builtins.property
     def counted_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
-    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___CampaignOutcome]: ...
+    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[_learning_pb2.CampaignOutcome]: ...
     def __init__(
         self,
         *,
         first: _builtins.str = ...,
         counted_at: _timestamp_pb2.Timestamp | None = ...,
-        outcomes: _abc.Iterable[Global___CampaignOutcome] | None = ...,
+        outcomes: _abc.Iterable[_learning_pb2.CampaignOutcome] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["counted_at", b"counted_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -508,48 +482,6 @@ class CampaignsCounted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CampaignsCounted: _TypeAlias = CampaignsCounted  # noqa: Y015
-
-@_typing.final
-class CampaignOutcome(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
-    TENANT_ID_FIELD_NUMBER: _builtins.int
-    KIND_FIELD_NUMBER: _builtins.int
-    COUNT_FIELD_NUMBER: _builtins.int
-    RECIPIENT_FIELD_NUMBER: _builtins.int
-    DOMAIN_FIELD_NUMBER: _builtins.int
-    LARGE_MAILBOX_FIELD_NUMBER: _builtins.int
-    campaign_id: _builtins.str
-    tenant_id: _builtins.str
-    kind: Global___CampaignOutcomeKind.ValueType
-    count: _builtins.int
-    recipient: _builtins.bytes
-    """Of complaints and unsubscribes, which are counted one by one:
-    hash of the address
-    """
-    domain: _builtins.str
-    """of the address"""
-    large_mailbox: _builtins.bool
-    """at a mailbox provider that the shaping rules name"""
-    def __init__(
-        self,
-        *,
-        campaign_id: _builtins.str = ...,
-        tenant_id: _builtins.str = ...,
-        kind: Global___CampaignOutcomeKind.ValueType = ...,
-        count: _builtins.int = ...,
-        recipient: _builtins.bytes = ...,
-        domain: _builtins.str = ...,
-        large_mailbox: _builtins.bool = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "count", b"count", "domain", b"domain", "kind", b"kind", "large_mailbox", b"large_mailbox", "recipient", b"recipient", "tenant_id", b"tenant_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CampaignOutcome: _TypeAlias = CampaignOutcome  # noqa: Y015
 
 @_typing.final
 class SuppressionChanged(_message.Message):

@@ -23,11 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from contracts.options.v1 import options_pb2 as contracts_dot_options_dot_v1_dot_options__pb2
-from contracts.router.v1 import events_pb2 as contracts_dot_router_dot_v1_dot_events__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"contracts/shield/v1/learning.proto\x12\x13\x63ontracts.shield.v1\x1a\"contracts/options/v1/options.proto\x1a contracts/router/v1/events.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd8\x02\n\x0fOutcomeRecorded\x12\x12\n\noutcome_id\x18\x01 \x01(\t\x12/\n\x0brecorded_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x06opened\x18\x03 \x01(\x0b\x32#.contracts.shield.v1.CampaignOpenedH\x00\x12\x38\n\x07\x63ounted\x18\x04 \x01(\x0b\x32%.contracts.router.v1.CampaignsCountedH\x00\x12\x39\n\x08reviewed\x18\x05 \x01(\x0b\x32%.contracts.shield.v1.CampaignReviewedH\x00:I\x8a\xb5\x18\x45\n\x1ashield.outcome-recorded.v1\x12\noutcome_id\x1a\noutcome_id \x01\x32\x05\x08\x80\x9a\x9e\x01J\x06shieldB\t\n\x07outcome\"i\n\x0e\x43\x61mpaignOpened\x12\x13\n\x0b\x63\x61mpaign_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x0e\n\x06traces\x18\x03 \x03(\t\x12\x0f\n\x07\x65ntries\x18\x04 \x01(\x0c\x12\x0e\n\x06margin\x18\x05 \x01(\x01\"\\\n\x10\x43\x61mpaignReviewed\x12\x13\n\x0b\x63\x61mpaign_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x12\n\nmessage_id\x18\x03 \x01(\t\x12\x0c\n\x04good\x18\x04 \x01(\x08\"\x93\x03\n\x10\x43\x61mpaignAssessed\x12\x13\n\x0b\x63\x61mpaign_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x11\n\ttenant_id\x18\x03 \x01(\t\x12\x0e\n\x06\x63hange\x18\x04 \x01(\t\x12\x11\n\tdelivered\x18\x05 \x01(\x04\x12\x12\n\ncomplaints\x18\x06 \x01(\x01\x12\x10\n\x08\x65vidence\x18\x07 \x01(\x01\x12\x0f\n\x07\x61llowed\x18\x08 \x01(\x04\x12\x14\n\x0cnext_allowed\x18\t \x01(\x04\x12+\n\x07next_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x61ssessed_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08reviewed\x18\x0c \x01(\x08\x12\x10\n\x08\x65nforced\x18\r \x01(\x08:T\x8a\xb5\x18P\n\x1bshield.campaign-assessed.v1\x12\x0b\x63\x61mpaign_id\x1a\x0b\x63\x61mpaign_id\x1a\x07version \x01\x32\x04\x08\x80\xf5$J\x06router\"\x83\x02\n\x0eModelPublished\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x11\n\tcampaigns\x18\x04 \x01(\x04\x12\x0c\n\x04hold\x18\x05 \x01(\x01\x12\x30\n\x0cpublished_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03\x61uc\x18\x07 \x01(\x01\x12\x0b\n\x03\x66pr\x18\x08 \x01(\x01\x12\x10\n\x08\x65nforced\x18\t \x01(\x08::\x8a\xb5\x18\x36\n\x19shield.model-published.v1\x12\x07version\x1a\x07version \x01\x32\x05\x08\x80\x9a\x9e\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"contracts/shield/v1/learning.proto\x12\x13\x63ontracts.shield.v1\x1a\"contracts/options/v1/options.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd7\x02\n\x0fOutcomeRecorded\x12\x12\n\noutcome_id\x18\x01 \x01(\t\x12/\n\x0brecorded_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x06opened\x18\x03 \x01(\x0b\x32#.contracts.shield.v1.CampaignOpenedH\x00\x12\x37\n\x07\x63ounted\x18\x04 \x01(\x0b\x32$.contracts.shield.v1.OutcomesCountedH\x00\x12\x39\n\x08reviewed\x18\x05 \x01(\x0b\x32%.contracts.shield.v1.CampaignReviewedH\x00:I\x8a\xb5\x18\x45\n\x1ashield.outcome-recorded.v1\x12\noutcome_id\x1a\noutcome_id \x01\x32\x05\x08\x80\x9a\x9e\x01J\x06shieldB\t\n\x07outcome\"i\n\x0e\x43\x61mpaignOpened\x12\x13\n\x0b\x63\x61mpaign_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x0e\n\x06traces\x18\x03 \x03(\t\x12\x0f\n\x07\x65ntries\x18\x04 \x01(\x0c\x12\x0e\n\x06margin\x18\x05 \x01(\x01\"\x88\x01\n\x0fOutcomesCounted\x12\r\n\x05\x66irst\x18\x01 \x01(\t\x12.\n\ncounted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x08outcomes\x18\x03 \x03(\x0b\x32$.contracts.shield.v1.CampaignOutcome\"\xba\x01\n\x0f\x43\x61mpaignOutcome\x12\x13\n\x0b\x63\x61mpaign_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x36\n\x04kind\x18\x03 \x01(\x0e\x32(.contracts.shield.v1.CampaignOutcomeKind\x12\r\n\x05\x63ount\x18\x04 \x01(\r\x12\x11\n\trecipient\x18\x05 \x01(\x0c\x12\x0e\n\x06\x64omain\x18\x06 \x01(\t\x12\x15\n\rlarge_mailbox\x18\x07 \x01(\x08\"\\\n\x10\x43\x61mpaignReviewed\x12\x13\n\x0b\x63\x61mpaign_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x12\n\nmessage_id\x18\x03 \x01(\t\x12\x0c\n\x04good\x18\x04 \x01(\x08\"\x93\x03\n\x10\x43\x61mpaignAssessed\x12\x13\n\x0b\x63\x61mpaign_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x11\n\ttenant_id\x18\x03 \x01(\t\x12\x0e\n\x06\x63hange\x18\x04 \x01(\t\x12\x11\n\tdelivered\x18\x05 \x01(\x04\x12\x12\n\ncomplaints\x18\x06 \x01(\x01\x12\x10\n\x08\x65vidence\x18\x07 \x01(\x01\x12\x0f\n\x07\x61llowed\x18\x08 \x01(\x04\x12\x14\n\x0cnext_allowed\x18\t \x01(\x04\x12+\n\x07next_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x61ssessed_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08reviewed\x18\x0c \x01(\x08\x12\x10\n\x08\x65nforced\x18\r \x01(\x08:T\x8a\xb5\x18P\n\x1bshield.campaign-assessed.v1\x12\x0b\x63\x61mpaign_id\x1a\x0b\x63\x61mpaign_id\x1a\x07version \x01\x32\x04\x08\x80\xf5$J\x06router\"\x83\x02\n\x0eModelPublished\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x11\n\tcampaigns\x18\x04 \x01(\x04\x12\x0c\n\x04hold\x18\x05 \x01(\x01\x12\x30\n\x0cpublished_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03\x61uc\x18\x07 \x01(\x01\x12\x0b\n\x03\x66pr\x18\x08 \x01(\x01\x12\x10\n\x08\x65nforced\x18\t \x01(\x08::\x8a\xb5\x18\x36\n\x19shield.model-published.v1\x12\x07version\x1a\x07version \x01\x32\x05\x08\x80\x9a\x9e\x01*\xf5\x01\n\x13\x43\x61mpaignOutcomeKind\x12%\n!CAMPAIGN_OUTCOME_KIND_UNSPECIFIED\x10\x00\x12#\n\x1f\x43\x41MPAIGN_OUTCOME_KIND_DELIVERED\x10\x01\x12!\n\x1d\x43\x41MPAIGN_OUTCOME_KIND_BLOCKED\x10\x02\x12$\n CAMPAIGN_OUTCOME_KIND_COMPLAINED\x10\x03\x12&\n\"CAMPAIGN_OUTCOME_KIND_UNSUBSCRIBED\x10\x04\x12!\n\x1d\x43\x41MPAIGN_OUTCOME_KIND_BOUNCED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,14 +39,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CAMPAIGNASSESSED']._serialized_options = b'\212\265\030P\n\033shield.campaign-assessed.v1\022\013campaign_id\032\013campaign_id\032\007version \0012\004\010\200\365$J\006router'
   _globals['_MODELPUBLISHED']._loaded_options = None
   _globals['_MODELPUBLISHED']._serialized_options = b'\212\265\0306\n\031shield.model-published.v1\022\007version\032\007version \0012\005\010\200\232\236\001'
-  _globals['_OUTCOMERECORDED']._serialized_start=163
-  _globals['_OUTCOMERECORDED']._serialized_end=507
-  _globals['_CAMPAIGNOPENED']._serialized_start=509
-  _globals['_CAMPAIGNOPENED']._serialized_end=614
-  _globals['_CAMPAIGNREVIEWED']._serialized_start=616
-  _globals['_CAMPAIGNREVIEWED']._serialized_end=708
-  _globals['_CAMPAIGNASSESSED']._serialized_start=711
-  _globals['_CAMPAIGNASSESSED']._serialized_end=1114
-  _globals['_MODELPUBLISHED']._serialized_start=1117
-  _globals['_MODELPUBLISHED']._serialized_end=1376
+  _globals['_CAMPAIGNOUTCOMEKIND']._serialized_start=1672
+  _globals['_CAMPAIGNOUTCOMEKIND']._serialized_end=1917
+  _globals['_OUTCOMERECORDED']._serialized_start=129
+  _globals['_OUTCOMERECORDED']._serialized_end=472
+  _globals['_CAMPAIGNOPENED']._serialized_start=474
+  _globals['_CAMPAIGNOPENED']._serialized_end=579
+  _globals['_OUTCOMESCOUNTED']._serialized_start=582
+  _globals['_OUTCOMESCOUNTED']._serialized_end=718
+  _globals['_CAMPAIGNOUTCOME']._serialized_start=721
+  _globals['_CAMPAIGNOUTCOME']._serialized_end=907
+  _globals['_CAMPAIGNREVIEWED']._serialized_start=909
+  _globals['_CAMPAIGNREVIEWED']._serialized_end=1001
+  _globals['_CAMPAIGNASSESSED']._serialized_start=1004
+  _globals['_CAMPAIGNASSESSED']._serialized_end=1407
+  _globals['_MODELPUBLISHED']._serialized_start=1410
+  _globals['_MODELPUBLISHED']._serialized_end=1669
 # @@protoc_insertion_point(module_scope)

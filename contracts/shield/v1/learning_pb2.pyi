@@ -4,11 +4,11 @@ isort:skip_file
 """
 
 from collections import abc as _abc
-from contracts.router.v1 import events_pb2 as _events_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,6 +19,33 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _CampaignOutcomeKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CampaignOutcomeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CampaignOutcomeKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CAMPAIGN_OUTCOME_KIND_UNSPECIFIED: _CampaignOutcomeKind.ValueType  # 0
+    CAMPAIGN_OUTCOME_KIND_DELIVERED: _CampaignOutcomeKind.ValueType  # 1
+    CAMPAIGN_OUTCOME_KIND_BLOCKED: _CampaignOutcomeKind.ValueType  # 2
+    """refused as spam"""
+    CAMPAIGN_OUTCOME_KIND_COMPLAINED: _CampaignOutcomeKind.ValueType  # 3
+    CAMPAIGN_OUTCOME_KIND_UNSUBSCRIBED: _CampaignOutcomeKind.ValueType  # 4
+    CAMPAIGN_OUTCOME_KIND_BOUNCED: _CampaignOutcomeKind.ValueType  # 5
+    """after it was delivered"""
+
+class CampaignOutcomeKind(_CampaignOutcomeKind, metaclass=_CampaignOutcomeKindEnumTypeWrapper): ...
+
+CAMPAIGN_OUTCOME_KIND_UNSPECIFIED: CampaignOutcomeKind.ValueType  # 0
+CAMPAIGN_OUTCOME_KIND_DELIVERED: CampaignOutcomeKind.ValueType  # 1
+CAMPAIGN_OUTCOME_KIND_BLOCKED: CampaignOutcomeKind.ValueType  # 2
+"""refused as spam"""
+CAMPAIGN_OUTCOME_KIND_COMPLAINED: CampaignOutcomeKind.ValueType  # 3
+CAMPAIGN_OUTCOME_KIND_UNSUBSCRIBED: CampaignOutcomeKind.ValueType  # 4
+CAMPAIGN_OUTCOME_KIND_BOUNCED: CampaignOutcomeKind.ValueType  # 5
+"""after it was delivered"""
+Global___CampaignOutcomeKind: _TypeAlias = CampaignOutcomeKind  # noqa: Y015
 
 @_typing.final
 class OutcomeRecorded(_message.Message):
@@ -39,7 +66,7 @@ class OutcomeRecorded(_message.Message):
     @_builtins.property
     def opened(self) -> Global___CampaignOpened: ...
     @_builtins.property
-    def counted(self) -> _events_pb2.CampaignsCounted: ...
+    def counted(self) -> Global___OutcomesCounted: ...
     @_builtins.property
     def reviewed(self) -> Global___CampaignReviewed: ...
     def __init__(
@@ -48,7 +75,7 @@ class OutcomeRecorded(_message.Message):
         outcome_id: _builtins.str = ...,
         recorded_at: _timestamp_pb2.Timestamp | None = ...,
         opened: Global___CampaignOpened | None = ...,
-        counted: _events_pb2.CampaignsCounted | None = ...,
+        counted: Global___OutcomesCounted | None = ...,
         reviewed: Global___CampaignReviewed | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["counted", b"counted", "opened", b"opened", "outcome", b"outcome", "recorded_at", b"recorded_at", "reviewed", b"reviewed"]  # noqa: Y015
@@ -98,6 +125,78 @@ class CampaignOpened(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CampaignOpened: _TypeAlias = CampaignOpened  # noqa: Y015
+
+@_typing.final
+class OutcomesCounted(_message.Message):
+    """What router has counted at once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    COUNTED_AT_FIELD_NUMBER: _builtins.int
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    first: _builtins.str
+    """as in CampaignsCounted"""
+    @_builtins.property
+    def counted_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___CampaignOutcome]: ...
+    def __init__(
+        self,
+        *,
+        first: _builtins.str = ...,
+        counted_at: _timestamp_pb2.Timestamp | None = ...,
+        outcomes: _abc.Iterable[Global___CampaignOutcome] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counted_at", b"counted_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counted_at", b"counted_at", "first", b"first", "outcomes", b"outcomes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OutcomesCounted: _TypeAlias = OutcomesCounted  # noqa: Y015
+
+@_typing.final
+class CampaignOutcome(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    RECIPIENT_FIELD_NUMBER: _builtins.int
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    LARGE_MAILBOX_FIELD_NUMBER: _builtins.int
+    campaign_id: _builtins.str
+    tenant_id: _builtins.str
+    kind: Global___CampaignOutcomeKind.ValueType
+    count: _builtins.int
+    recipient: _builtins.bytes
+    """Of complaints and unsubscribes, which are counted one by one:
+    hash of the address
+    """
+    domain: _builtins.str
+    """of the address"""
+    large_mailbox: _builtins.bool
+    """at a mailbox provider that the shaping rules name"""
+    def __init__(
+        self,
+        *,
+        campaign_id: _builtins.str = ...,
+        tenant_id: _builtins.str = ...,
+        kind: Global___CampaignOutcomeKind.ValueType = ...,
+        count: _builtins.int = ...,
+        recipient: _builtins.bytes = ...,
+        domain: _builtins.str = ...,
+        large_mailbox: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "count", b"count", "domain", b"domain", "kind", b"kind", "large_mailbox", b"large_mailbox", "recipient", b"recipient", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CampaignOutcome: _TypeAlias = CampaignOutcome  # noqa: Y015
 
 @_typing.final
 class CampaignReviewed(_message.Message):

@@ -12,18 +12,18 @@ from contracts.delivery.v1.events_pb2 import (
     DeliveryAttempted,
 )
 from contracts.events.v1.events_pb2 import RecipientUnsubscribed
-from contracts.router.v1.events_pb2 import (
+from contracts.router.v1.events_pb2 import CampaignsCounted
+from contracts.shield.v1.events_pb2 import VERDICT_HOLD, MessageScreened, Reason
+from contracts.shield.v1.learning_pb2 import (
     CAMPAIGN_OUTCOME_KIND_BLOCKED,
     CAMPAIGN_OUTCOME_KIND_BOUNCED,
     CAMPAIGN_OUTCOME_KIND_COMPLAINED,
     CAMPAIGN_OUTCOME_KIND_DELIVERED,
     CAMPAIGN_OUTCOME_KIND_UNSUBSCRIBED,
+    CampaignAssessed,
     CampaignOutcome,
     CampaignOutcomeKind,
-    CampaignsCounted,
 )
-from contracts.shield.v1.events_pb2 import VERDICT_HOLD, MessageScreened, Reason
-from contracts.shield.v1.learning_pb2 import CampaignAssessed
 from kernel.bounded_dict import BoundedDict
 from mail.address import domain_of
 from services.router.domain.events import timestamp, unix_s

@@ -7,22 +7,20 @@ from typing import NamedTuple, TypeAlias
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from contracts.router.v1.events_pb2 import (
+from contracts.shield.v1.learning_pb2 import (
     CAMPAIGN_OUTCOME_KIND_BLOCKED,
     CAMPAIGN_OUTCOME_KIND_BOUNCED,
     CAMPAIGN_OUTCOME_KIND_COMPLAINED,
     CAMPAIGN_OUTCOME_KIND_DELIVERED,
     CAMPAIGN_OUTCOME_KIND_UNSUBSCRIBED,
-    CampaignOutcome,
-    CampaignOutcomeKind,
-    CampaignsCounted,
-)
-from contracts.shield.v1.learning_pb2 import (
     CampaignAssessed,
     CampaignOpened,
+    CampaignOutcome,
+    CampaignOutcomeKind,
     CampaignReviewed,
     ModelPublished,
     OutcomeRecorded,
+    OutcomesCounted,
 )
 from services.shield.domain.learning import facts
 from services.shield.domain.learning.campaign import PACE, Pace
@@ -189,7 +187,7 @@ def review_of(reviewed: CampaignReviewed, at_s: float) -> Outcome:
     )
 
 
-def outcomes_of(counted: CampaignsCounted) -> Iterable[Outcome]:
+def outcomes_of(counted: OutcomesCounted) -> Iterable[Outcome]:
     at_s = seconds(counted.counted_at)
     for one in counted.outcomes:
         if kind := KINDS.get(one.kind):

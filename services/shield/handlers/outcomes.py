@@ -8,7 +8,7 @@ from contracts.router.v1.events_pb2 import (
     CampaignsCounted,
     HeldMessageReviewed,
 )
-from contracts.shield.v1.learning_pb2 import CampaignReviewed, OutcomeRecorded
+from contracts.shield.v1.learning_pb2 import CampaignReviewed, OutcomeRecorded, OutcomesCounted
 from kernel.handler_result import Drop, Emit, HandlerResult
 
 Heard: TypeAlias = CampaignsCounted | HeldMessageReviewed
@@ -20,9 +20,10 @@ async def on_outcome(batch: Sequence[Heard]) -> list[HandlerResult]:
 
 
 def counted(event: CampaignsCounted) -> HandlerResult:
+    found = OutcomesCounted(first=event.first, counted_at=event.counted_at, outcomes=event.outcomes)
     return Emit(
         OutcomeRecorded(
-            outcome_id=f"counted/{event.first}", recorded_at=event.counted_at, counted=event
+            outcome_id=f"counted/{event.first}", recorded_at=event.counted_at, counted=found
         )
     )
 

@@ -11,12 +11,12 @@ from contracts.delivery.v1.events_pb2 import (
     ComplaintReceived,
     DeliveryAttempted,
 )
-from contracts.router.v1.events_pb2 import (
+from contracts.shield.v1.learning_pb2 import (
     CAMPAIGN_OUTCOME_KIND_BLOCKED,
     CAMPAIGN_OUTCOME_KIND_COMPLAINED,
     CAMPAIGN_OUTCOME_KIND_DELIVERED,
+    CampaignAssessed,
 )
-from contracts.shield.v1.learning_pb2 import CampaignAssessed
 from services.router.domain.campaigns import Campaigns, count_attempts, count_report
 from services.router.domain.events import timestamp
 from services.router.domain.ledger import Ledger, Scope, ScopeKind

@@ -3,13 +3,15 @@ been."""
 
 from functools import cache
 
-from contracts.router.v1.events_pb2 import (
+from contracts.shield.v1.learning_pb2 import (
     CAMPAIGN_OUTCOME_KIND_COMPLAINED,
     CAMPAIGN_OUTCOME_KIND_DELIVERED,
+    CampaignAssessed,
+    CampaignOpened,
     CampaignOutcome,
-    CampaignsCounted,
+    OutcomeRecorded,
+    OutcomesCounted,
 )
-from contracts.shield.v1.learning_pb2 import CampaignAssessed, CampaignOpened, OutcomeRecorded
 from services.shield.domain.learning.campaign import Pace
 from services.shield.domain.learning.versions import Basis
 from services.shield.domain.outcomes import (
@@ -48,7 +50,7 @@ def counted(number: int, delivered: int, complaints: int = 0) -> OutcomeRecorded
             for one in range(complaints)
         ),
     ]  # fmt: skip
-    event = CampaignsCounted(first=f"m{number}/1", outcomes=outcomes)
+    event = OutcomesCounted(first=f"m{number}/1", outcomes=outcomes)
     event.counted_at.FromSeconds(1_790_000_000 + number)
     return OutcomeRecorded(outcome_id=f"counted/{event.first}", counted=event)
 

@@ -1,31 +1,41 @@
-"""The RPC server: a dry run of screening."""
+"""The RPC server: a dry run of screening, and campaigns."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import grpc
 import grpc.aio
 
 from contracts.ingest.v1.directory_pb2 import Tenant
-from contracts.shield.v1.shield_service_pb2 import ScoreRequest, ScoreResponse
+from contracts.shield.v1 import shield_service_pb2 as pb
 from contracts.shield.v1.shield_service_pb2_grpc import ShieldServiceServicer
 from kernel.child import ChildRaised
+from kernel.database import Database
 from kernel.errors import Unavailable
+from kernel.ids import MAX
+from kernel.rpc import Context, RequestError, map_errors, parse_id
 from kernel.table import ReplicatedTable
 from services.shield.clients import ScreeningChild
 from services.shield.clients.link_lists import LinkLists
 from services.shield.domain.scoring import thresholds_of_tenant
 from services.shield.domain.screening import Extra, encode_request
+from services.shield.store import campaign_list
+
+PAGE_SIZE, PAGE_SIZE_MAX = 20, 100
 
 
 @dataclass(frozen=True, slots=True)
 class ShieldServicer(ShieldServiceServicer):
     """Nothing is stored or sent. An unknown tenant has the default thresholds.
 
-    screening_child: not that of the consumer, so that dry runs do not delay it.
+    screening_child: not that of the consumer, so that dry runs do not delay it. tenant_database:
+    its role is under row-level security; it serves the requests of tenants.
     """
 
     screening_child: ScreeningChild
     tenants: ReplicatedTable[Tenant]
+    system_database: Database
+    tenant_database: Database
     link_lists: LinkLists | None = None
 
     @property
@@ -33,8 +43,10 @@ class ShieldServicer(ShieldServiceServicer):
         return Extra.REASONS | (Extra.HOSTS if self.link_lists else Extra.NONE)
 
     async def Score(  # noqa: N802 - the contract's name
-        self, request: ScoreRequest, context: grpc.aio.ServicerContext[ScoreRequest, ScoreResponse]
-    ) -> ScoreResponse:
+        self,
+        request: pb.ScoreRequest,
+        context: grpc.aio.ServicerContext[pb.ScoreRequest, pb.ScoreResponse],
+    ) -> pb.ScoreResponse:
         tenant = self.tenants.get(request.tenant_id) or Tenant()
         thresholds = self.screening_child.thresholds
         limits = thresholds_of_tenant(tenant.hold_score, tenant.block_score, thresholds)
@@ -48,3 +60,63 @@ class ShieldServicer(ShieldServiceServicer):
         if self.link_lists:
             await self.link_lists.weigh([response], with_reasons=True)
         return response
+
+    @map_errors
+    async def ListCampaigns(  # noqa: N802 - the contract's name
+        self, request: pb.ListCampaignsRequest, _: Context
+    ) -> pb.ListCampaignsResponse:
+        tenant_id, account_id = owner_of(request)
+        before = parse_id(request.after, "after") if request.after else str(MAX)
+
+        def is_wanted(one: pb.Campaign) -> bool:
+            return request.assessment in ("", one.assessed.change) and (
+                request.action in ("", one.action)
+            )
+
+        async with self._database_of(tenant_id).transaction(tenant_id=tenant_id) as tx:
+            page = await campaign_list.read_page(
+                tx,
+                self._tenants_of(tenant_id, account_id),
+                wanted=is_wanted,
+                before=before,
+                limit=min(request.limit or PAGE_SIZE, PAGE_SIZE_MAX),
+            )
+        return pb.ListCampaignsResponse(campaigns=page.campaigns, next=page.next)
+
+    @map_errors
+    async def GetCampaign(  # noqa: N802 - the contract's name
+        self, request: pb.GetCampaignRequest, _: Context
+    ) -> pb.GetCampaignResponse:
+        tenant_id, account_id = owner_of(request)
+        campaign_id = parse_id(request.id, "id")
+        async with self._database_of(tenant_id).transaction(tenant_id=tenant_id) as tx:
+            found = await campaign_list.find(tx, campaign_id)
+        if found is None or not self._is_owner(tenant_id, account_id, of=found.tenant_id):
+            raise RequestError("campaign not found", grpc.StatusCode.NOT_FOUND)
+        return pb.GetCampaignResponse(campaign=found)
+
+    def _database_of(self, tenant_id: str | None) -> Database:
+        return self.tenant_database if tenant_id else self.system_database
+
+    def _tenants_of(self, tenant_id: str | None, account_id: str | None) -> Sequence[str] | None:
+        """None: all."""
+        if tenant_id:
+            return [tenant_id]
+        if account_id is None:
+            return None
+        return [one.tenant_id for one in self.tenants.values() if one.account_id == account_id]
+
+    def _is_owner(self, tenant_id: str | None, account_id: str | None, *, of: str) -> bool:
+        if tenant_id:
+            return of == tenant_id
+        tenant = self.tenants.get(of)
+        return account_id is None or (tenant is not None and tenant.account_id == account_id)
+
+
+def owner_of(
+    request: pb.ListCampaignsRequest | pb.GetCampaignRequest,
+) -> tuple[str | None, str | None]:
+    """The tenant, or else the account, or else nobody: all. Raises RequestError."""
+    if request.tenant_id:
+        return parse_id(request.tenant_id, "tenant_id"), None
+    return None, parse_id(request.account_id, "account_id") if request.account_id else None

@@ -199,7 +199,7 @@ def requests(
     if "id" not in fields:
         yield kinds(**given)
         return
-    for name in ("webhook_id", "message_id"):
+    for name in ("webhook_id", "message_id", "campaign_id"):
         yield kinds(**given, id=ids[name])
 
 

@@ -8,12 +8,16 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from google.protobuf.json_format import ParseDict
 from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from contracts.ingest.v1.campaign_service_pb2 import CampaignInfo
+from contracts.shield.v1.learning_pb2 import CampaignAssessed
 from tests.support.accounts import keys_of_callers
 from tests.support.engine import DOMAIN, Engine
 from tests.support.grpc_client import RPCS, fields_of, without_nothing
+from tests.support.strangers import add_campaign
 
 WITHIN_S = 120.0
 ADDRESS = "192.0.2.77"
@@ -64,6 +68,28 @@ def tenant(engine: Engine) -> Iterator[Client]:
         client = Client(channel, engine, engine.account.api_key)
         with client.http:
             yield client
+
+
+def test_campaigns_are_listed_as_by_rest(operator: Client, tenant: Client, engine: Engine) -> None:
+    tenant_id = engine.account.tenant_id
+    assessed = CampaignAssessed(change="paced", evidence=-0.5, allowed=2_000, enforced=True)
+    assessed.assessed_at.FromSeconds(1_790_000_000)
+    new = add_campaign(engine, tenant_id)
+    paced = add_campaign(engine, tenant_id, assessed.SerializeToString())
+    listed = operator.call("ListCampaigns").campaigns
+    by_rest = operator.http.get("/shield/campaigns").json()["data"]
+    assert list(listed) == [
+        ParseDict(one, CampaignInfo(), ignore_unknown_fields=True) for one in by_rest
+    ]
+    assert {new, paced} <= {one.id for one in listed}
+    [limited] = operator.call("ListCampaigns", assessment="paced", action="limited").campaigns
+    assert (limited.id, limited.allowance) == (paced, 2_000)
+    assert operator.call("GetCampaign", id=paced).campaign == limited
+
+    assert operator.code("GetCampaign", id=str(uuid.uuid4())) == grpc.StatusCode.NOT_FOUND
+    assert operator.code("ListCampaigns", action="blocked") == grpc.StatusCode.INVALID_ARGUMENT
+    # Its key is one for test mail, which is in no campaign.
+    assert tenant.code("ListCampaigns") == grpc.StatusCode.PERMISSION_DENIED
 
 
 def test_a_pool_and_its_egress_source_are_made_changed_and_removed(operator: Client) -> None:

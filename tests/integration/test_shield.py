@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import date
+from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
@@ -144,13 +145,25 @@ class ShieldHarness:
             found = connection.execute(query, (campaign_id,)).fetchone()
         return cast(tuple[int, float], found or (0, 0.0))
 
-    def add_campaign(self, campaign_id: str) -> None:
+    def add_campaign(
+        self, campaign_id: str, tenant_id: str = "", assessed: bytes | None = None
+    ) -> None:
+        """tenant_id: by default that of the installation's tenant."""
         with self.database.connect() as connection:
             connection.execute(
-                "INSERT INTO shield.campaigns (campaign_id, tenant_id, fingerprint)"
-                " VALUES (%s, %s, '')",
-                (campaign_id, self.tenant.tenant_id),
+                "INSERT INTO shield.campaigns (campaign_id, tenant_id, fingerprint, assessed)"
+                " VALUES (%s, %s, '', %s)",
+                (campaign_id, tenant_id or self.tenant.tenant_id, assessed),
             )
+
+    @asynccontextmanager
+    async def rpc(self) -> AsyncIterator[tuple[Any, Any]]:
+        """A function that calls an RPC, and a stub of shield."""
+        peer = RpcClient("shield", self.settings.rpc_listen, TOKEN)
+        try:
+            yield partial(peer.call, deadline_s=30), ShieldServiceStub(peer.channel)
+        finally:
+            await peer.close()
 
     async def screened(self, count: int) -> dict[str, MessageScreened]:
         events = [

@@ -14,11 +14,13 @@ from contracts.router.v1.events_pb2 import CampaignsCounted
 from contracts.shield.v1.learning_pb2 import (
     CAMPAIGN_OUTCOME_KIND_COMPLAINED,
     CAMPAIGN_OUTCOME_KIND_DELIVERED,
+    CAMPAIGN_OUTCOME_KIND_UNSUBSCRIBED,
     CampaignAssessed,
     CampaignOpened,
     CampaignOutcome,
     OutcomeRecorded,
 )
+from contracts.shield.v1.shield_service_pb2 import ListCampaignsRequest
 from kernel.service import run_services
 from kernel.topics import contract_of
 from services.shield.app import create_service
@@ -78,11 +80,23 @@ def complained(campaign_id: str, number: int) -> CampaignOutcome:
     )
 
 
+def unsubscribed(campaign_id: str, number: int) -> CampaignOutcome:
+    outcome = complained(campaign_id, 100 + number)
+    outcome.kind = CAMPAIGN_OUTCOME_KIND_UNSUBSCRIBED
+    return outcome
+
+
 def history(tenant_id: str) -> list[CampaignsCounted]:
-    """200 deliveries of each, and a complaint about the bad one, again and again."""
+    """200 deliveries of each, a complaint about the bad one, and an unsubscribe from the good one,
+    again and again."""
     return [
         counted(
-            tenant_id, number, delivered(BAD, 200), delivered(GOOD, 200), complained(BAD, number)
+            tenant_id,
+            number,
+            delivered(BAD, 200),
+            delivered(GOOD, 200),
+            complained(BAD, number),
+            unsubscribed(GOOD, number),
         )
         for number in range(15)
     ]
@@ -110,6 +124,7 @@ async def test_a_bad_campaign_is_held_and_the_same_outcomes_give_the_same_state(
     async with post.running():
         await until(lambda: post.figures(GOOD)[0] == 15 * 200)
         found = [CampaignAssessed.FromString(raw) for raw in await post.read_all(ASSESSED)]
+        await check_listed(post, found)
     held = [one for one in found if one.change == "held"]
     assert {one.campaign_id for one in held} == {BAD}
     assert held[0].delivered < 5_000
@@ -123,6 +138,19 @@ async def test_a_bad_campaign_is_held_and_the_same_outcomes_give_the_same_state(
     records = await post.read_all(OUTCOMES)
     assert digest(post.settings, records) == digest(post.settings, records)
     assert digest(post.settings, records) != digest(post.settings, records[:-1])
+
+
+async def check_listed(post: ShieldHarness, assessed: Sequence[CampaignAssessed]) -> None:
+    """Each with what was counted and its last assessment."""
+    async with post.rpc() as (call, stub):
+        request = ListCampaignsRequest(tenant_id=post.tenant.tenant_id)
+        response = await call(stub.ListCampaigns, request)
+    listed = {one.campaign_id: one for one in response.campaigns}
+    bad, good = listed[BAD], listed[GOOD]
+    assert bad.assessed in assessed
+    assert bad.assessed.change == "held"
+    assert (bad.delivered, bad.action) == (bad.assessed.delivered, "none")
+    assert (good.delivered, good.complaints, good.unsubscribes) == (15 * 200, 0, 15)
 
 
 def die(place: str, name: str) -> None:

@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 
 import grpc
 import httpx
+import psycopg
 import pytest
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from kernel import ids
 from services.ingest.api.callers import AccessRule
 from services.ingest.api.operations import OPERATIONS
 from tests.support.accounts import add_account_key, add_brand, create_account
@@ -104,8 +106,21 @@ def owner(engine: Engine) -> Iterator[OwnedObjects]:
         mailbox = {"address": "ann@owner.obm-sandbox.net"}
         owned.ids["mailbox_id"] = http.post("/mailboxes", json=mailbox).json()["id"]
         owned.ids["ip_id"] = add_unused_source(engine)
+        owned.ids["campaign_id"] = add_campaign(engine, account.tenant_id)
         owned.ids["message_id"], owned.ids["engine_message_id"] = wait_for_capture(http)
         yield owned
+
+
+def add_campaign(engine: Engine, tenant_id: str, assessed: bytes | None = None) -> str:
+    """As shield stores one that has enough copies. Its id."""
+    campaign_id = ids.uuid7_text()
+    with psycopg.connect(engine.environment["SHIELD_SYSTEM_DATABASE_URL"]) as connection:
+        connection.execute(
+            "INSERT INTO shield.campaigns (campaign_id, tenant_id, fingerprint, assessed)"
+            " VALUES (%s, %s, '', %s)",
+            (campaign_id, tenant_id, assessed),
+        )
+    return campaign_id
 
 
 def objects_of_account(engine: Engine, owned: OwnedObjects) -> dict[str, str]:
@@ -171,6 +186,7 @@ def check_unchanged(owner: OwnedObjects) -> None:
         f"/suppressions/imports/{owner.ids['import_id']}", f"/exports/{owner.ids['export_id']}",
         f"/reports/{owner.ids['report_id']}", f"/erasures/{owner.ids['erasure_id']}",
         f"/sandbox/messages/{owner.ids['message_id']}",
+        f"/shield/campaigns/{owner.ids['campaign_id']}",
     ):  # fmt: skip
         assert owner.http.get(path).status_code == 200
 

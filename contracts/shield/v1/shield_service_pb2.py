@@ -24,19 +24,30 @@ _sym_db = _symbol_database.Default()
 
 from contracts.ingest.v1 import content_pb2 as contracts_dot_ingest_dot_v1_dot_content__pb2
 from contracts.shield.v1 import events_pb2 as contracts_dot_shield_dot_v1_dot_events__pb2
+from contracts.shield.v1 import learning_pb2 as contracts_dot_shield_dot_v1_dot_learning__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(contracts/shield/v1/shield_service.proto\x12\x13\x63ontracts.shield.v1\x1a!contracts/ingest/v1/content.proto\x1a contracts/shield/v1/events.proto\"P\n\x0cScoreRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12-\n\x07\x63ontent\x18\x02 \x01(\x0b\x32\x1c.contracts.ingest.v1.Content\"\xee\x02\n\rScoreResponse\x12-\n\x07verdict\x18\x01 \x01(\x0e\x32\x1c.contracts.shield.v1.Verdict\x12\r\n\x05score\x18\x02 \x01(\x01\x12,\n\x07reasons\x18\x03 \x03(\x0b\x32\x1b.contracts.shield.v1.Reason\x12\x12\n\nhold_score\x18\x04 \x01(\x01\x12\x13\n\x0b\x62lock_score\x18\x05 \x01(\x01\x12\x15\n\rrules_version\x18\x06 \x01(\t\x12\x15\n\rmodel_version\x18\x07 \x01(\t\x12\x17\n\x0flearned_version\x18\x08 \x01(\t\x12\x35\n\x0b\x66ingerprint\x18\t \x01(\x0b\x32 .contracts.shield.v1.Fingerprint\x12\x0e\n\x06margin\x18\n \x01(\x01\x12\x0f\n\x07\x65ntries\x18\x0b \x01(\x0c\x12\x12\n\nlink_hosts\x18\x0c \x03(\t\x12\x15\n\rsender_domain\x18\r \x01(\t2_\n\rShieldService\x12N\n\x05Score\x12!.contracts.shield.v1.ScoreRequest\x1a\".contracts.shield.v1.ScoreResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(contracts/shield/v1/shield_service.proto\x12\x13\x63ontracts.shield.v1\x1a!contracts/ingest/v1/content.proto\x1a contracts/shield/v1/events.proto\x1a\"contracts/shield/v1/learning.proto\"\x7f\n\x14ListCampaignsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\x12\n\nassessment\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\r\n\x05limit\x18\x05 \x01(\r\x12\r\n\x05\x61\x66ter\x18\x06 \x01(\t\"W\n\x15ListCampaignsResponse\x12\x30\n\tcampaigns\x18\x01 \x03(\x0b\x32\x1d.contracts.shield.v1.Campaign\x12\x0c\n\x04next\x18\x02 \x01(\t\"G\n\x12GetCampaignRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\"F\n\x13GetCampaignResponse\x12/\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32\x1d.contracts.shield.v1.Campaign\"\xca\x01\n\x08\x43\x61mpaign\x12\x13\n\x0b\x63\x61mpaign_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x10\n\x08screened\x18\x03 \x01(\x04\x12\x11\n\tdelivered\x18\x04 \x01(\x04\x12\x12\n\ncomplaints\x18\x05 \x01(\x01\x12\x14\n\x0cunsubscribes\x18\x06 \x01(\x01\x12\x37\n\x08\x61ssessed\x18\x07 \x01(\x0b\x32%.contracts.shield.v1.CampaignAssessed\x12\x0e\n\x06\x61\x63tion\x18\x08 \x01(\t\"P\n\x0cScoreRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12-\n\x07\x63ontent\x18\x02 \x01(\x0b\x32\x1c.contracts.ingest.v1.Content\"\xee\x02\n\rScoreResponse\x12-\n\x07verdict\x18\x01 \x01(\x0e\x32\x1c.contracts.shield.v1.Verdict\x12\r\n\x05score\x18\x02 \x01(\x01\x12,\n\x07reasons\x18\x03 \x03(\x0b\x32\x1b.contracts.shield.v1.Reason\x12\x12\n\nhold_score\x18\x04 \x01(\x01\x12\x13\n\x0b\x62lock_score\x18\x05 \x01(\x01\x12\x15\n\rrules_version\x18\x06 \x01(\t\x12\x15\n\rmodel_version\x18\x07 \x01(\t\x12\x17\n\x0flearned_version\x18\x08 \x01(\t\x12\x35\n\x0b\x66ingerprint\x18\t \x01(\x0b\x32 .contracts.shield.v1.Fingerprint\x12\x0e\n\x06margin\x18\n \x01(\x01\x12\x0f\n\x07\x65ntries\x18\x0b \x01(\x0c\x12\x12\n\nlink_hosts\x18\x0c \x03(\t\x12\x15\n\rsender_domain\x18\r \x01(\t2\xa9\x02\n\rShieldService\x12N\n\x05Score\x12!.contracts.shield.v1.ScoreRequest\x1a\".contracts.shield.v1.ScoreResponse\x12\x66\n\rListCampaigns\x12).contracts.shield.v1.ListCampaignsRequest\x1a*.contracts.shield.v1.ListCampaignsResponse\x12`\n\x0bGetCampaign\x12\'.contracts.shield.v1.GetCampaignRequest\x1a(.contracts.shield.v1.GetCampaignResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'contracts.shield.v1.shield_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SCOREREQUEST']._serialized_start=134
-  _globals['_SCOREREQUEST']._serialized_end=214
-  _globals['_SCORERESPONSE']._serialized_start=217
-  _globals['_SCORERESPONSE']._serialized_end=583
-  _globals['_SHIELDSERVICE']._serialized_start=585
-  _globals['_SHIELDSERVICE']._serialized_end=680
+  _globals['_LISTCAMPAIGNSREQUEST']._serialized_start=170
+  _globals['_LISTCAMPAIGNSREQUEST']._serialized_end=297
+  _globals['_LISTCAMPAIGNSRESPONSE']._serialized_start=299
+  _globals['_LISTCAMPAIGNSRESPONSE']._serialized_end=386
+  _globals['_GETCAMPAIGNREQUEST']._serialized_start=388
+  _globals['_GETCAMPAIGNREQUEST']._serialized_end=459
+  _globals['_GETCAMPAIGNRESPONSE']._serialized_start=461
+  _globals['_GETCAMPAIGNRESPONSE']._serialized_end=531
+  _globals['_CAMPAIGN']._serialized_start=534
+  _globals['_CAMPAIGN']._serialized_end=736
+  _globals['_SCOREREQUEST']._serialized_start=738
+  _globals['_SCOREREQUEST']._serialized_end=818
+  _globals['_SCORERESPONSE']._serialized_start=821
+  _globals['_SCORERESPONSE']._serialized_end=1187
+  _globals['_SHIELDSERVICE']._serialized_start=1190
+  _globals['_SHIELDSERVICE']._serialized_end=1487
 # @@protoc_insertion_point(module_scope)

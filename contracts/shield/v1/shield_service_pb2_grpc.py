@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ShieldServiceStub:
-    """Internal: screening without sending, for ingest.
+    """Internal: screening without sending, and campaigns, for ingest.
     """
 
     def __init__(self, channel):
@@ -40,15 +40,40 @@ class ShieldServiceStub:
                 request_serializer=contracts_dot_shield_dot_v1_dot_shield__service__pb2.ScoreRequest.SerializeToString,
                 response_deserializer=contracts_dot_shield_dot_v1_dot_shield__service__pb2.ScoreResponse.FromString,
                 _registered_method=True)
+        self.ListCampaigns = channel.unary_unary(
+                '/contracts.shield.v1.ShieldService/ListCampaigns',
+                request_serializer=contracts_dot_shield_dot_v1_dot_shield__service__pb2.ListCampaignsRequest.SerializeToString,
+                response_deserializer=contracts_dot_shield_dot_v1_dot_shield__service__pb2.ListCampaignsResponse.FromString,
+                _registered_method=True)
+        self.GetCampaign = channel.unary_unary(
+                '/contracts.shield.v1.ShieldService/GetCampaign',
+                request_serializer=contracts_dot_shield_dot_v1_dot_shield__service__pb2.GetCampaignRequest.SerializeToString,
+                response_deserializer=contracts_dot_shield_dot_v1_dot_shield__service__pb2.GetCampaignResponse.FromString,
+                _registered_method=True)
 
 
 class ShieldServiceServicer:
-    """Internal: screening without sending, for ingest.
+    """Internal: screening without sending, and campaigns, for ingest.
     """
 
     def Score(self, request, context):
         """Scores a message without storing or sending it.
         """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCampaigns(self, request, context):
+        """Campaigns of a tenant, or else of the tenants of an account, or of all if both ids are empty.
+        Newest first. Each call reads for at most half a second: a page may be short, or empty, before
+        the end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCampaign(self, request, context):
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -61,6 +86,16 @@ def add_ShieldServiceServicer_to_server(servicer, server):
                     request_deserializer=contracts_dot_shield_dot_v1_dot_shield__service__pb2.ScoreRequest.FromString,
                     response_serializer=contracts_dot_shield_dot_v1_dot_shield__service__pb2.ScoreResponse.SerializeToString,
             ),
+            'ListCampaigns': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCampaigns,
+                    request_deserializer=contracts_dot_shield_dot_v1_dot_shield__service__pb2.ListCampaignsRequest.FromString,
+                    response_serializer=contracts_dot_shield_dot_v1_dot_shield__service__pb2.ListCampaignsResponse.SerializeToString,
+            ),
+            'GetCampaign': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCampaign,
+                    request_deserializer=contracts_dot_shield_dot_v1_dot_shield__service__pb2.GetCampaignRequest.FromString,
+                    response_serializer=contracts_dot_shield_dot_v1_dot_shield__service__pb2.GetCampaignResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'contracts.shield.v1.ShieldService', rpc_method_handlers)
@@ -70,7 +105,7 @@ def add_ShieldServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ShieldService:
-    """Internal: screening without sending, for ingest.
+    """Internal: screening without sending, and campaigns, for ingest.
     """
 
     @staticmethod
@@ -90,6 +125,60 @@ class ShieldService:
             '/contracts.shield.v1.ShieldService/Score',
             contracts_dot_shield_dot_v1_dot_shield__service__pb2.ScoreRequest.SerializeToString,
             contracts_dot_shield_dot_v1_dot_shield__service__pb2.ScoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCampaigns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.shield.v1.ShieldService/ListCampaigns',
+            contracts_dot_shield_dot_v1_dot_shield__service__pb2.ListCampaignsRequest.SerializeToString,
+            contracts_dot_shield_dot_v1_dot_shield__service__pb2.ListCampaignsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCampaign(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.shield.v1.ShieldService/GetCampaign',
+            contracts_dot_shield_dot_v1_dot_shield__service__pb2.GetCampaignRequest.SerializeToString,
+            contracts_dot_shield_dot_v1_dot_shield__service__pb2.GetCampaignResponse.FromString,
             options,
             channel_credentials,
             insecure,

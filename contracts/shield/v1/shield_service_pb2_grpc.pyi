@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ShieldServiceStub:
-    """Internal: screening without sending, for ingest."""
+    """Internal: screening without sending, and campaigns, for ingest."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -35,17 +35,29 @@ class ShieldServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ShieldServiceAsyncStub: ...
     Score: _grpc.UnaryUnaryMultiCallable[_shield_service_pb2.ScoreRequest, _shield_service_pb2.ScoreResponse]
     """Scores a message without storing or sending it."""
+    ListCampaigns: _grpc.UnaryUnaryMultiCallable[_shield_service_pb2.ListCampaignsRequest, _shield_service_pb2.ListCampaignsResponse]
+    """Campaigns of a tenant, or else of the tenants of an account, or of all if both ids are empty.
+    Newest first. Each call reads for at most half a second: a page may be short, or empty, before
+    the end.
+    """
+    GetCampaign: _grpc.UnaryUnaryMultiCallable[_shield_service_pb2.GetCampaignRequest, _shield_service_pb2.GetCampaignResponse]
 
 @_typing.type_check_only
 class ShieldServiceAsyncStub(ShieldServiceStub):
-    """Internal: screening without sending, for ingest."""
+    """Internal: screening without sending, and campaigns, for ingest."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Score: _aio.UnaryUnaryMultiCallable[_shield_service_pb2.ScoreRequest, _shield_service_pb2.ScoreResponse]  # type: ignore[assignment]
     """Scores a message without storing or sending it."""
+    ListCampaigns: _aio.UnaryUnaryMultiCallable[_shield_service_pb2.ListCampaignsRequest, _shield_service_pb2.ListCampaignsResponse]  # type: ignore[assignment]
+    """Campaigns of a tenant, or else of the tenants of an account, or of all if both ids are empty.
+    Newest first. Each call reads for at most half a second: a page may be short, or empty, before
+    the end.
+    """
+    GetCampaign: _aio.UnaryUnaryMultiCallable[_shield_service_pb2.GetCampaignRequest, _shield_service_pb2.GetCampaignResponse]  # type: ignore[assignment]
 
 class ShieldServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Internal: screening without sending, for ingest."""
+    """Internal: screening without sending, and campaigns, for ingest."""
 
     @_abc_1.abstractmethod
     def Score(
@@ -54,5 +66,23 @@ class ShieldServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_shield_service_pb2.ScoreResponse, _abc.Awaitable[_shield_service_pb2.ScoreResponse]]:
         """Scores a message without storing or sending it."""
+
+    @_abc_1.abstractmethod
+    def ListCampaigns(
+        self,
+        request: _shield_service_pb2.ListCampaignsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shield_service_pb2.ListCampaignsResponse, _abc.Awaitable[_shield_service_pb2.ListCampaignsResponse]]:
+        """Campaigns of a tenant, or else of the tenants of an account, or of all if both ids are empty.
+        Newest first. Each call reads for at most half a second: a page may be short, or empty, before
+        the end.
+        """
+
+    @_abc_1.abstractmethod
+    def GetCampaign(
+        self,
+        request: _shield_service_pb2.GetCampaignRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shield_service_pb2.GetCampaignResponse, _abc.Awaitable[_shield_service_pb2.GetCampaignResponse]]: ...
 
 def add_ShieldServiceServicer_to_server(servicer: ShieldServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

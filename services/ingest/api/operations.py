@@ -16,6 +16,7 @@ from services.ingest.api.callers import (
     SPANNING,
     SPANNING_UNLESS_OPERATOR,
 )
+from services.ingest.api.campaign_operations import OPERATIONS as OF_CAMPAIGNS
 from services.ingest.api.egress.operations import OPERATIONS as OF_EGRESS
 from services.ingest.api.export_operations import OPERATIONS as OF_EXPORTS
 from services.ingest.api.health_checks import OPERATIONS as OF_HEALTH
@@ -286,6 +287,7 @@ OPERATIONS = {
     "delete /v1/api-keys/{key_id}": Operation(
         "deleteApiKey", response_schemas.DeleteResponse, access=OF_ANYBODY
     ),
+    **OF_CAMPAIGNS,
     **OF_EGRESS,
     **OF_EXPORTS,
     **OF_HELD,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from services.ingest.api.administration import Administration
+from services.ingest.api.campaigns import Campaigns
 from services.ingest.api.domain_reports import DomainReports
 from services.ingest.api.domains import Domains
 from services.ingest.api.egress.limits import Limits
@@ -54,6 +55,7 @@ class Resources:
     queues: Queues
     sandbox: Sandbox
     scoring: Scoring
+    campaigns: Campaigns
     limits: Limits
     pools: Pools
     overrides: Overrides
@@ -106,6 +108,7 @@ def create_resources(
         queues=Queues(clients, emails),
         sandbox=Sandbox(clients),
         scoring=Scoring(clients),
+        campaigns=Campaigns(clients),
         limits=Limits(router, owners, audit_log),
         pools=Pools(router, directory, audit_log, owners=owners),
         overrides=overrides,

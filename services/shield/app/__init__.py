@@ -129,7 +129,13 @@ def register_consumers(deps: Dependencies) -> None:
 
 def create_rpc_server(deps: Dependencies) -> RpcServer:
     server = status.create_rpc_server(deps.settings, deps.settings.rpc_listen, deps.system_database)
-    servicer = ShieldServicer(deps.dry_run_child, deps.tenants, deps.link_lists)
+    servicer = ShieldServicer(
+        deps.dry_run_child,
+        deps.tenants,
+        deps.system_database,
+        deps.tenant_database,
+        deps.link_lists,
+    )
     add_ShieldServiceServicer_to_server(servicer, server.grpc)
     return server
 

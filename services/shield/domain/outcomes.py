@@ -23,7 +23,7 @@ from contracts.shield.v1.learning_pb2 import (
     OutcomesCounted,
 )
 from services.shield.domain.learning import facts
-from services.shield.domain.learning.campaign import PACE, Pace
+from services.shield.domain.learning.campaign import PACE, Pace, unsubscribes_of
 from services.shield.domain.learning.canaries import read_canaries
 from services.shield.domain.learning.deltas import Bounds
 from services.shield.domain.learning.entries import EntriesError
@@ -113,13 +113,15 @@ class OutcomeFold:
             return LearnedTables(published, decision.packed)
         return assessed_event(decision, offset, is_enforced=self._is_enforced)
 
-    def current(self, campaign_id: str) -> tuple[int, float] | None:
-        """What a campaign has delivered, and its complaints as they were weighed."""
+    def current(self, campaign_id: str) -> tuple[int, float, float] | None:
+        """What a campaign has delivered, and its complaints and unsubscribes as their reporters
+        were weighed."""
         state = self.learner.state
         opened = state.campaigns.get(campaign_id) or state.ended.get(campaign_id)
         if opened is None:
             return None
-        return opened.aggregate.delivered, opened.aggregate.complaints / 1_000
+        found = opened.aggregate
+        return found.delivered, found.complaints / 1_000, unsubscribes_of(found)
 
     def snapshot(self) -> bytes:
         """The same for the same records."""

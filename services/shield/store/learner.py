@@ -13,9 +13,10 @@ VERSIONS_KEPT = 5
 # Replayed outcomes are written again, older values before newer ones.
 RECORD = """
 UPDATE shield.campaigns AS c SET delivered = r.delivered, complained = r.complained,
+    unsubscribed = r.unsubscribed,
     assessed = CASE WHEN r.assessed = '' THEN c.assessed ELSE r.assessed END
-FROM unnest(%s::uuid[], %s::bigint[], %s::float8[], %s::bytea[])
-    AS r (campaign_id, delivered, complained, assessed)
+FROM unnest(%s::uuid[], %s::bigint[], %s::float8[], %s::float8[], %s::bytea[])
+    AS r (campaign_id, delivered, complained, unsubscribed, assessed)
 WHERE c.campaign_id = r.campaign_id
 """
 
@@ -47,6 +48,7 @@ class CampaignFigures(NamedTuple):
     campaign_id: str
     delivered: int
     complained: float
+    unsubscribed: float
     assessed: bytes
 
 

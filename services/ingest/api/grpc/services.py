@@ -11,6 +11,8 @@ from contracts.ingest.v1 import (
     audit_service_pb2_grpc,
     brand_service_pb2,
     brand_service_pb2_grpc,
+    campaign_service_pb2,
+    campaign_service_pb2_grpc,
     domain_service_pb2,
     domain_service_pb2_grpc,
     email_service_pb2,
@@ -58,6 +60,7 @@ from services.ingest.api.grpc.api_keys import ApiKeyServicer
 from services.ingest.api.grpc.audit import AuditServicer
 from services.ingest.api.grpc.base import RpcAccess
 from services.ingest.api.grpc.brands import BrandServicer
+from services.ingest.api.grpc.campaigns import CampaignServicer
 from services.ingest.api.grpc.domains import DomainServicer
 from services.ingest.api.grpc.emails import EmailServicer
 from services.ingest.api.grpc.exports import ExportServicer
@@ -228,6 +231,11 @@ def egress_services(access: RpcAccess, resources: Resources) -> list[PublicServi
             name_in(held_mail_service_pb2.DESCRIPTOR),
             HeldMailServicer(access, resources.held),
             held_mail_service_pb2_grpc.add_HeldMailServiceServicer_to_server,
+        ),
+        PublicService(
+            name_in(campaign_service_pb2.DESCRIPTOR),
+            CampaignServicer(access, resources.campaigns),
+            campaign_service_pb2_grpc.add_CampaignServiceServicer_to_server,
         ),
         PublicService(
             name_in(limit_service_pb2.DESCRIPTOR),

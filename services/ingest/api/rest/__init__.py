@@ -23,6 +23,7 @@ from services.ingest.api.rest import (
     api_keys,
     audit,
     brands,
+    campaigns,
     dkim_zone,
     domain_reports,
     domains,
@@ -105,6 +106,7 @@ def routers(dependencies: RestDependencies) -> Iterator[APIRouter]:
     yield queues.routes(access, resources.queues)
     yield held.routes(access, resources.held)
     yield shield.routes(access, dependencies.send_handler, resources.scoring)
+    yield campaigns.routes(access, resources.campaigns)
     yield domain_reports.routes(access, resources.domain_reports)
     yield sandbox.routes(access, resources.sandbox)
     yield domains.routes(access, resources.domains)

@@ -112,6 +112,11 @@ def weighed_complaints(state: Campaign) -> int:
     return state.complaints + min(state.unsubscribed, state.complaints)
 
 
+def unsubscribes_of(state: Campaign) -> float:
+    """How many there were, each as its reporter was weighed."""
+    return state.unsubscribed / SOFT_WEIGHTS[Kind.UNSUBSCRIBED]
+
+
 def evolve(state: Campaign, event: CampaignAssessed) -> Campaign:
     if event.allowed != state.allowed:
         state = state._replace(half_step=(state.allowed + event.allowed) // 2)

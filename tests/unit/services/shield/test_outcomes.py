@@ -64,7 +64,7 @@ def test_complaints_hold_a_campaign_and_a_repeat_is_known() -> None:
     assert changes(fold.apply(opened(), 0)) == ["started"]
     assert changes(fold.apply(counted(1, 300, complaints=3), 1)) == []
     assert changes(fold.apply(counted(1, 300, complaints=3), 2)) == []
-    assert fold.current(CAMPAIGN) == (300, 3.0)
+    assert fold.current(CAMPAIGN) == (300, 3.0, 0.0)
     [held, *_] = fold.apply(counted(2, 300, complaints=3), 3)
     assert isinstance(held, CampaignAssessed)
     assert (held.change, held.version, held.enforced) == ("held", 4, True)

@@ -13,7 +13,7 @@ import pytest
 from tests.support.accounts import create_account
 from tests.support.engine import Engine
 from tests.support.operations import example_of, operations_of, path_parameters
-from tests.support.strangers import wait_for_log
+from tests.support.strangers import add_campaign, wait_for_log
 
 DOMAIN = "both.obm-sandbox.net"
 MISSING = "01890000-0000-7000-8000-000000000000"
@@ -65,6 +65,7 @@ def both(engine: Engine) -> Iterator[KeyPair]:
         ids |= {"email": ADDRESS, "id_or_email": ADDRESS, "message_id": MISSING}
         ids["ip_id"] = live.get("/ips").json()["data"][0]["id"]
         ids["domain_id"] = live.get("/domains").json()["data"][0]["id"]
+        ids["campaign_id"] = add_campaign(engine, account.tenant_id)
         with client(engine, made["token"]) as test:
             yield KeyPair(live, test, ids)
 

@@ -33,6 +33,7 @@ NAMES = {
     "SandboxService": "message_id", "SuppressionService": "import_id",
     "ExportService": "export_id", "LogService": "log_id",
     "RecipientService": "erasure_id", "ReportService": "report_id",
+    "CampaignService": "campaign_id",
 }  # fmt: skip
 OF_LISTS = {"AddSuppression", "ListSuppressions"}  # whose email selects nothing
 

@@ -6,6 +6,7 @@ the same ids.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from google.protobuf.message import DecodeError, Message
 
 from contracts.shield.v1.learning_pb2 import CampaignAssessed, OutcomeRecorded
 from kernel import clock, metrics
-from kernel.errors import Fenced
+from kernel.errors import Fenced, Unavailable
 from kernel.failpoint import failpoint
 from kernel.health import DependencyHealth
 from kernel.lease import Lease
@@ -34,6 +35,8 @@ PUBLISHED = "published"
 ASSESSED_COUNTERS = {  # from 0 on, so that the first one is an increase
     change: metrics.campaigns_assessed.labels(change) for change in (*Change, PUBLISHED)
 }
+
+logger = logging.getLogger(__name__)
 
 
 class OutcomeReader(Protocol):
@@ -54,19 +57,27 @@ class Learning:
     async def run(self) -> None:
         while True:
             if self.lease.fence is not None:
-                await retry_while_unavailable(self.lead, self.health)
+                await self.lead()
             await asyncio.sleep(IDLE_S)
 
     async def lead(self) -> None:
-        """Learn until another process does."""
+        """Learn until another process does, or until what it needs is away: then it is unknown what
+        was stored, and the next turn reads it."""
         try:
-            async with self.lease.transaction() as tx:
-                saved = await store.load_state(tx)
-            fold = await asyncio.to_thread(self.new_fold, saved.state if saved else b"")
+            state = await retry_while_unavailable(self.load, self.health)
+            fold = await asyncio.to_thread(self.new_fold, state)
             async with self.reader(fold.next_offset) as reader:
                 await self.follow(fold, reader)
         except Fenced:
             return
+        except Unavailable as error:
+            logger.warning("shield.learner.interrupted", extra={"unavailable": str(error)})
+
+    async def load(self) -> bytes:
+        """The stored state; empty without one. Raises Fenced."""
+        async with self.lease.transaction() as tx:
+            saved = await store.load_state(tx)
+        return saved.state if saved else b""
 
     async def follow(self, fold: OutcomeFold, reader: OutcomeReader) -> None:
         saved_s, saved_offset = clock.monotonic_s(), fold.next_offset

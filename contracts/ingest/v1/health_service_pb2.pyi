@@ -35,7 +35,7 @@ class HealthCheckInfo(_message.Message):
     subject: _builtins.str
     """an address, a pool, a host or a service"""
     status: _builtins.str
-    """passed, failed or unknown"""
+    """passed or failed"""
     detail: _builtins.str
     """what was found"""
     advice: _builtins.str
@@ -72,7 +72,7 @@ class HealthReport(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     CHECKS_FIELD_NUMBER: _builtins.int
     status: _builtins.str
-    """failed if one of them is"""
+    """failed if one of them is, unknown before the first check"""
     @_builtins.property
     def checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___HealthCheckInfo]:
         """those that failed first"""

@@ -10,7 +10,7 @@ from kernel.errors import Unavailable
 from services.ingest.api.callers import OF_OPERATOR
 from services.ingest.api.operation import Operation
 from services.ingest.api.response_schemas import Time
-from services.ingest.domain.health_checks import Health
+from services.ingest.domain.health_checks import overall
 from services.ingest.domain.problem import unavailable
 from services.ingest.store.health_checks import StoredCheck
 
@@ -22,7 +22,7 @@ class HealthCheckResponse(Struct):
 
     check: str
     subject: str
-    status: Literal["passed", "failed", "unknown"]
+    status: Literal["passed", "failed"]
     since: Time
     checked_at: Time
     detail: str
@@ -30,10 +30,11 @@ class HealthCheckResponse(Struct):
 
 
 class HealthReportResponse(Struct):
-    """status: failed if that of a check is. checks: those that failed first."""
+    """status: failed if that of a check is, unknown before the first. checks: those that failed
+    first."""
 
     object: Literal["health_report"]
-    status: Literal["passed", "failed"]
+    status: Literal["passed", "failed", "unknown"]
     checks: list[HealthCheckResponse]
 
 
@@ -71,8 +72,7 @@ class HealthReports:
             found = await read()
         except Unavailable as error:
             raise unavailable() from error
-        is_failed = any(one.finding.status is Health.FAILED for one in found)
-        status = Health.FAILED if is_failed else Health.PASSED
+        status = overall(one.finding.status for one in found)
         return {"object": "health_report", "status": status, "checks": list(map(to_json, found))}
 
 

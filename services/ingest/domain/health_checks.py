@@ -47,6 +47,14 @@ class HostFacts(NamedTuple):
     days_left: float = 0.0
 
 
+def overall(statuses: Iterable[Health]) -> Health:
+    """Of a report: unknown until something was checked."""
+    found = set(statuses)
+    if Health.FAILED in found:
+        return Health.FAILED
+    return Health.PASSED if found else Health.UNKNOWN
+
+
 def passed(check: str, subject: str, detail: str = "") -> Finding:
     return Finding(check, subject, Health.PASSED, detail)
 

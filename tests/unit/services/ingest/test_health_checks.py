@@ -14,6 +14,7 @@ from kernel.status import key_id
 from services.ingest.clients.host_probe import HostProbe
 from services.ingest.domain.health_checks import (
     Finding,
+    Health,
     HostFacts,
     find_bounce_mx,
     find_host,
@@ -21,6 +22,7 @@ from services.ingest.domain.health_checks import (
     find_services,
     find_sources,
     find_tenants,
+    overall,
 )
 from tests.support.authority import Certified
 from tests.support.tls import certificate_files
@@ -132,3 +134,9 @@ async def test_a_host_that_nobody_serves_is_a_problem() -> None:
     found = await HostProbe(port=1).look("127.0.0.1")
     assert found.problem
     assert await HostProbe.addresses_of("localhost")
+
+
+def test_a_report_is_unknown_until_something_was_checked() -> None:
+    assert overall([]) is Health.UNKNOWN
+    assert overall([Health.PASSED]) is Health.PASSED
+    assert overall([Health.PASSED, Health.FAILED]) is Health.FAILED

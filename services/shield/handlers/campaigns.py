@@ -92,7 +92,7 @@ class Campaigns:
 
 
 def entries_of(answer: object) -> bytes:
-    """None if the child could not give them, as for a message that exhausts its memory."""
+    """Empty if the child could not give them, as for a message that exhausts its memory."""
     return answer.entries if isinstance(answer, ScoreResponse) else b""
 
 

@@ -15,3 +15,4 @@ class Contestant:
     tls: bool = False  # from the start of each connection
     connections: int = 20
     settings: Mapping[str, str] = field(default_factory=dict)  # environment of the services
+    database_url: str = ""  # the owner's

@@ -69,6 +69,7 @@ def engine(
                 key=sender.key,
                 connections=CONNECTIONS,
                 settings=settings,
+                database_url=stack.database_url,
             )
         finally:
             processes.stop()

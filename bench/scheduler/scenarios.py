@@ -117,6 +117,7 @@ async def neighbour(context: Context) -> Figures:
     alone = await probe(context)
     context.rows.fill(1_000_000, tenants=1, group=1, report_progress=context.report_progress)
     context.rows.analyze()
+    context.rows.write_back()
     beside = await probe(context)
     figures = {
         "alone_p50_ms": percentile_ms(alone, 50),

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from google.protobuf.message import DecodeError, Message
+from opentelemetry.trace import SpanKind
 
 from contracts.kernel.v1.outbox_pb2 import Outgoing
 from kernel import clock, metrics, telemetry
@@ -208,8 +209,10 @@ class StreamProcessor(Generic[M]):
         dropped: Counter[str] = Counter()
         now = clock.now()
         for (record, _), result in zip(batch, results, strict=True):
+            trace = traceparent_of(record)
+            if telemetry.is_recorded(trace):
+                trace = self._record_span(record, trace, began_ns=began_ns, batch=len(batch))
             if isinstance(result, Emit):
-                trace = telemetry.record_span(self.name, traceparent_of(record), began_ns=began_ns)
                 events += [encode(event, now, trace) for event in result.events]
             elif isinstance(result, DeadLetter):
                 dead_letters.append(
@@ -220,6 +223,27 @@ class StreamProcessor(Generic[M]):
         for reason, count in dropped.items():
             metrics.skipped.labels(self.name, reason).inc(count)
         return events, dead_letters
+
+    def _record_span(
+        self, record: Record, trace: bytes | None, *, began_ns: int, batch: int
+    ) -> bytes | None:
+        """One span per record, with the names of OpenTelemetry's conventions for messaging."""
+        attributes: dict[str, str | int] = {
+            "messaging.system": "kafka",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": record.topic,
+            "messaging.destination.partition.id": str(record.partition),
+            "messaging.kafka.offset": record.offset,
+            "messaging.consumer.group.name": self.name,
+            "messaging.batch.message_count": batch,
+        }
+        return telemetry.record_span(
+            f"process {record.topic}",
+            trace,
+            began_ns=began_ns,
+            kind=SpanKind.CONSUMER,
+            attributes=attributes,
+        )
 
     async def _publish(self, entry: OutboxEntry) -> None:
         if self._outbox is not None:

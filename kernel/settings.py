@@ -53,12 +53,13 @@ class ProcessSettings(BaseSettings):
     otlp_endpoint: str = Field(
         "",
         validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
-        description="OTLP endpoint for traces; empty disables tracing",
+        description="OTLP endpoint for traces, http://host:4317 or, with TLS, https://…; empty "
+        "disables tracing",
     )
     trace_ratio: float = Field(
         0.01,
         validation_alias="OTEL_TRACES_SAMPLER_ARG",
-        description="Ratio of requests that are traced",
+        description="Ratio of requests without a traceparent that are traced",
     )
     health_listen: str = Field(
         "", description="host:port of /live, /ready and /metrics; empty disables the server"

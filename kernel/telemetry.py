@@ -4,6 +4,7 @@ import logging
 import random
 import re
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -12,6 +13,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
+from opentelemetry.trace import SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from kernel.ids import random_octets
@@ -66,16 +68,30 @@ def _start_tracing(service: str, settings: ProcessSettings) -> None:
     _tracer = provider.get_tracer("obm")
 
 
-def record_span(name: str, traceparent: bytes | None, *, began_ns: int) -> bytes | None:
+def is_recorded(traceparent: bytes | None) -> bool:
+    """Whether spans of this trace are exported."""
+    return _tracer is not None and traceparent is not None and traceparent.endswith(SAMPLED)
+
+
+def record_span(
+    name: str,
+    traceparent: bytes | None,
+    *,
+    began_ns: int,
+    kind: SpanKind = SpanKind.INTERNAL,
+    attributes: Mapping[str, str | int] | None = None,
+) -> bytes | None:
     """Record a span of a message's trace, from began_ns (Unix time) until now; return the
-    traceparent for the events that follow.
+    traceparent for what follows.
 
     Costs one comparison if the trace is not sampled or no exporter is set.
     """
-    if _tracer is None or traceparent is None or not traceparent.endswith(SAMPLED):
+    if _tracer is None or traceparent is None or not is_recorded(traceparent):
         return traceparent
     context = _propagator.extract({"traceparent": traceparent.decode()})
-    span = _tracer.start_span(name, context=context, start_time=began_ns)
+    span = _tracer.start_span(
+        name, context=context, start_time=began_ns, kind=kind, attributes=attributes
+    )
     carrier: dict[str, str] = {}
     _propagator.inject(carrier, context=trace.set_span_in_context(span))
     span.end()

@@ -1,4 +1,5 @@
-"""A server accepts a message and returns it later; a recipient complains to its provider."""
+"""A server accepts a message and returns it later; a recipient complains to its provider. One
+trace shows the way of a message."""
 
 import asyncio
 import signal
@@ -10,7 +11,10 @@ from email import message_from_bytes
 
 import pytest
 
+from cli.environment import SERVICES
 from mail import verp
+from tests.support.background import in_background
+from tests.support.engine import until
 from tests.support.provider_reports import provider_reports, returning
 from tests.support.receiver import Receiver, receiving
 from tests.support.returned_mail import bounce, complaint, hand_in
@@ -23,18 +27,67 @@ from tests.support.returning_engine import (
     World,
     returning_world,
 )
+from tests.support.trace_collector import TraceCollector, trace_collector
+
+CALLER = "b7ad6b7169203331"  # the span of the request's client
+# The way of a message that is delivered at once, as far as one span must follow another.
+WAY = [
+    "ingest.accept",
+    "process ingest.message-accepted.v1.express",
+    "process shield.message-screened.v1.express",
+    "router.assign",
+    "process router.delivery-assigned.v1.express",
+    "delivery.attempt",
+    "process delivery.delivery-attempted.v1",
+    "process router.message-closed.v1",
+]
+
+
+@pytest.fixture(scope="module")
+def collector() -> Iterator[TraceCollector]:
+    with trace_collector() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
 def world(
     bootstrap_servers: str, database_url: str, migrated_template: str,
-    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path_factory: pytest.TempPathFactory, collector: TraceCollector,
 ) -> Iterator[World]:  # fmt: skip
+    tracing = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_TRACES_SAMPLER_ARG": "0"}
     with returning_world(
         tmp_path_factory.mktemp("returns"), bootstrap_servers=bootstrap_servers,
-        database_url=database_url, template=migrated_template,
+        database_url=database_url, template=migrated_template, more=tracing,
     ) as found:  # fmt: skip
         yield found
+
+
+def test_one_trace_shows_the_way_of_a_message(world: World, collector: TraceCollector) -> None:
+    trace_id = uuid.uuid4().hex
+    email = {"from": f"shop@{DOMAIN}", "to": "tom@receiver-lab.net", "subject": "Hi", "text": "Hi"}
+    with in_background(receiving()) as receiver:
+        hook = world.api.post("/webhooks", json={"endpoint": f"{receiver.url}/traced"})
+        traced = {"traceparent": f"00-{trace_id}-{CALLER}-01"}
+        world.api.post("/emails", json=email, headers=traced).raise_for_status()
+        until(lambda: bool(webhook_statuses(collector, trace_id)))
+        until(lambda: {*WAY} <= {one.name for one in collector.spans_of(trace_id)})
+        world.api.delete(f"/webhooks/{hook.json()['id']}").raise_for_status()
+
+    spans = collector.spans_of(trace_id)
+    parents = {CALLER, *(one.id for one in spans)}
+    assert [one for one in spans if one.parent_id not in parents] == []
+    assert [one.name for one in spans if one.parent_id == CALLER] == ["ingest.accept"]
+    first = {one.name: one.began_ns for one in reversed(spans)}
+    assert sorted(WAY, key=lambda name: first[name]) == WAY
+    assert {one.service for one in spans} == {f"obm-{name}" for name in SERVICES}
+    [attempt] = [one for one in spans if one.name == "delivery.attempt"]
+    assert attempt.attributes["smtp.reply.code"] == "250"
+    assert {*webhook_statuses(collector, trace_id)} == {"200"}
+
+
+def webhook_statuses(collector: TraceCollector, trace_id: str) -> list[str]:
+    spans = [one for one in collector.spans_of(trace_id) if one.name == "webhook.attempt"]
+    return [one.attributes["http.response.status_code"] for one in spans]
 
 
 def test_a_server_returns_what_it_had_accepted(world: World) -> None:

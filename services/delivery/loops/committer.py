@@ -4,13 +4,17 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 
+from opentelemetry.trace import SpanKind
+
 from contracts.delivery.v1.events_pb2 import DeliveryAttempted
+from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel import clock, metrics
 from kernel.database import Database
 from kernel.failpoint import failpoint
 from kernel.group_commit import GroupCommit
 from kernel.health import DependencyHealth
 from kernel.outbox import RECORD_BYTES, ROW_BYTES_MAX, Outbox, OutboxEntry
+from kernel.telemetry import record_span
 from kernel.topics import encode
 from services.delivery.store.journal import AttemptClaim, FinishedAttempt, Journal, outcome_name
 
@@ -92,6 +96,18 @@ def finished_attempt(
 ) -> FinishedAttempt:
     """A finished attempt with its encoded record, which is made before the commit."""
     return FinishedAttempt(claim, event, encode(event, clock.now(), traceparent))
+
+
+def record_attempt_span(assignment: DeliveryAssigned, event: DeliveryAttempted) -> str:
+    """Record the attempt as a span, and return the trace context for its event."""
+    trace = record_span(
+        "delivery.attempt",
+        assignment.context.traceparent.encode(),
+        began_ns=(clock.now_ms() - event.duration_ms) * 1_000_000,
+        kind=SpanKind.CLIENT,
+        attributes={"smtp.reply.code": event.reply.code, "obm.site": assignment.site},
+    )
+    return (trace or b"").decode()
 
 
 def outbox_bytes(finished: FinishedAttempt) -> int:

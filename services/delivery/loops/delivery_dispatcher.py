@@ -12,7 +12,6 @@ from kernel.errors import Unavailable
 from kernel.failpoint import failpoint
 from kernel.health import DependencyHealth
 from kernel.retry import retry_while_unavailable
-from kernel.telemetry import record_span
 from services.delivery.clients.mx_connector import NoConnection
 from services.delivery.clients.smtp.connections import Connections
 from services.delivery.clients.smtp.dial_target import SocketAddress
@@ -29,7 +28,11 @@ from services.delivery.domain.owned_attempt import AttemptKey, OwnedAttempt
 from services.delivery.domain.pace import Pace
 from services.delivery.domain.rendering import WireMessage
 from services.delivery.domain.tls_policy import NO_POLICY
-from services.delivery.loops.committer import JournalCommitter, finished_attempt
+from services.delivery.loops.committer import (
+    JournalCommitter,
+    finished_attempt,
+    record_attempt_span,
+)
 from services.delivery.loops.ready_queue import ReadyQueue
 from services.delivery.loops.rendering import Renderer
 from services.delivery.loops.tls_policies import TlsPolicies
@@ -248,7 +251,7 @@ class DeliveryDispatcher:
             attempt.assignment, result, at_ms=clock.now_ms(), duration_ms=duration_ms
         )
         event.congested = self._renderer.congestion.is_congested
-        trace = record_attempt_span(attempt, duration_ms=duration_ms)
+        trace = record_attempt_span(attempt.assignment, event)
         finished = finished_attempt(claim_of(attempt), event, trace)
         saved = await retry_while_unavailable(
             partial(self._committer.finish, finished), self._health
@@ -313,13 +316,6 @@ def ready_queue_key(assignment: DeliveryAssigned) -> ReadyQueueKey:
 
 def claim_of(attempt: OwnedAttempt) -> AttemptClaim:
     return AttemptClaim(attempt.key, attempt.epoch, attempt.resumed)
-
-
-def record_attempt_span(attempt: OwnedAttempt, *, duration_ms: int) -> str:
-    """Record the attempt as a span, and return the trace context for its event."""
-    parent = attempt.assignment.context.traceparent.encode()
-    began_ns = (clock.now_ms() - duration_ms) * 1_000_000
-    return (record_span("delivery.attempt", parent or None, began_ns=began_ns) or b"").decode()
 
 
 def log_fields(attempt: OwnedAttempt) -> dict[str, object]:

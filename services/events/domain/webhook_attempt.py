@@ -19,13 +19,14 @@ ACCEPTS_MAX = 20_000
 
 class WebhookAttempt(NamedTuple):
     """position: of the event in the log; it is the event's id, the same on every attempt.
-    attempt_count: number of earlier attempts."""
+    attempt_count: number of earlier attempts. traceparent: of the message; may be empty."""
 
     endpoint: Endpoint
     position: str
     token: str
     body: bytes
     attempt_count: int = 0
+    traceparent: str = ""
 
     @property
     def id(self) -> str:
@@ -49,7 +50,8 @@ def webhook_attempt_of(
         tenant_id=tenant_of(entry.event, endpoint),
         data=event_data_of(entry.event, accepted, public_seq=entry.public_seq),
     )
-    return WebhookAttempt(endpoint, position, token, body, attempt_count)
+    traceparent = accepted.context.traceparent if accepted else ""
+    return WebhookAttempt(endpoint, position, token, body, attempt_count, traceparent)
 
 
 def webhook_payload(

@@ -3,11 +3,14 @@
 import asyncio
 import logging
 import random
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from uuid import uuid4
+
+from opentelemetry.trace import SpanKind
 
 from kernel import clock, metrics
 from kernel.addresses import AddressRefused
@@ -19,6 +22,7 @@ from kernel.health import DependencyHealth
 from kernel.ids import uuid7_text
 from kernel.outbox import Outbox
 from kernel.retry import retry_while_unavailable
+from kernel.telemetry import record_span
 from services.events.clients import WebhookClient
 from services.events.clients.brands import TenantBrands
 from services.events.domain.endpoint import Endpoint
@@ -198,7 +202,7 @@ class WebhookDispatcher:
         endpoint = attempt.endpoint
         brand_of = self._brands.of_account if endpoint.account_wide else self._brands.of
         brand = await brand_of(endpoint.owner_id)
-        identifier, started_at_s = uuid7_text(), clock.monotonic_s()
+        identifier, started_at_s, began_ns = uuid7_text(), clock.monotonic_s(), time.time_ns()
         try:
             signed = signature_headers(
                 [self._secrets.decrypt(one) for one in endpoint.secrets],
@@ -213,6 +217,7 @@ class WebhookDispatcher:
         except ConfigError as error:
             response = EndpointResponse(0, str(error))
         failpoint("events.webhook.posted")
+        record_attempt_span(attempt, response, began_ns=began_ns)
         self._record_metrics(endpoint, response)
         record = RecordedAttempt(
             identifier,
@@ -280,6 +285,18 @@ class WebhookDispatcher:
             response.error,
             record,
         )
+
+
+def record_attempt_span(
+    attempt: WebhookAttempt, response: EndpointResponse, *, began_ns: int
+) -> None:
+    record_span(
+        "webhook.attempt",
+        attempt.traceparent.encode(),
+        began_ns=began_ns,
+        kind=SpanKind.CLIENT,
+        attributes={"http.request.method": "POST", "http.response.status_code": response.status},
+    )
 
 
 def metric_outcome(response: EndpointResponse) -> str:

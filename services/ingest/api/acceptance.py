@@ -19,12 +19,17 @@ from kernel.group_commit import GroupCommit
 from kernel.health import DependencyHealth
 from kernel.ids import uuid7_text
 from kernel.outbox import Outbox
-from kernel.telemetry import record_span
 from kernel.topics import encode
 from services.ingest.api.access import AccessControl, Principal
 from services.ingest.api.idempotency import AcceptResult, Idempotency, concurrent_request, replay
 from services.ingest.api.plan_admission import PlanAdmission, QuotaLimit
-from services.ingest.api.sealed_email import AcceptRequest, SealedEmail, email_row, quotas_of
+from services.ingest.api.sealed_email import (
+    AcceptRequest,
+    SealedEmail,
+    email_row,
+    quotas_of,
+    record_acceptance,
+)
 from services.ingest.api.senders import Senders
 from services.ingest.domain import accepted_event
 from services.ingest.domain.priority import BulkClassifier
@@ -196,7 +201,7 @@ class Acceptance:
         response = respond(emails)
         if key is not None:
             key = IdempotencyRecord(key.name, key.fingerprint, response)
-        accept_request = AcceptRequest(emails, response, traceparent, key, reserved)
+        accept_request = AcceptRequest(emails, response, key, reserved)
         size = sum([email.size for email in emails])
         try:
             result = await self._choose_group().submit(accept_request, size=size)
@@ -289,6 +294,8 @@ class Acceptance:
             email.first.context.content_ref = reference
             email.first.context.content_bytes = len(email.body.sealed)
         failpoint("ingest.content_synced")
+        for email in emails:
+            record_acceptance(email)
         records = (record for one in group for record in self._records(one))
         rows = [email_row(email) for email in emails]
         keys = [one.key for one in group if one.key is not None]
@@ -305,12 +312,9 @@ class Acceptance:
         logger.info("emails.accepted", extra={"emails": ids, "messages": messages})
 
     def _records(self, one: AcceptRequest) -> Iterable[Outgoing]:
-        """The events of a request, in the trace of its request."""
         now = clock.now()
         for email in one.emails:
-            accepted_at = email.first.context.accepted_at
-            began_ns = accepted_at.seconds * 1_000_000_000 + accepted_at.nanos
-            trace = record_span("ingest.accepted", one.traceparent.encode(), began_ns=began_ns)
+            trace = email.first.context.traceparent
             messages = accepted_event.events_for_recipients(
                 email.first, email.recipients, self._return_path_key
             )

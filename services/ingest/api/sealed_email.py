@@ -8,6 +8,7 @@ from typing import NamedTuple
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from kernel.content import SealedContent
 from kernel.outbox import RECORD_BYTES
+from kernel.telemetry import record_span
 from services.ingest.domain.valid_email import Recipient
 from services.ingest.store.acceptance import EmailRow, IdempotencyRecord, MessageRow
 from services.ingest.store.quotas import QuotaKey, Reservation
@@ -37,9 +38,16 @@ class AcceptRequest(NamedTuple):
 
     emails: Sequence[SealedEmail]
     response: bytes
-    traceparent: str
     key: IdempotencyRecord | None
     reserved: Reservation | None
+
+
+def record_acceptance(email: SealedEmail) -> None:
+    """Record the span of an email that is about to be written; the parent of all that follows."""
+    context = email.first.context
+    began_ns = context.accepted_at.seconds * 1_000_000_000 + context.accepted_at.nanos
+    trace = record_span("ingest.accept", context.traceparent.encode(), began_ns=began_ns)
+    context.traceparent = (trace or b"").decode()
 
 
 def email_row(email: SealedEmail) -> EmailRow:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from contracts.delivery.v1.events_pb2 import DeliveryAttempted, Reply
@@ -112,11 +112,6 @@ def delivery_assigned(row: UnansweredAssignment) -> DeliveryAssigned:
     event.ambiguous = row.ambiguous
     event.context.ParseFromString(row.context)
     return event
-
-
-def traceparent_of(event: Message) -> str:
-    """The trace context of the request that accepted the message."""
-    return event.context.traceparent if isinstance(event, DeliveryAssigned) else ""
 
 
 def serialize_truncated(reply: Reply) -> bytes:

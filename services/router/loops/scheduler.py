@@ -3,6 +3,7 @@
 The cell decides; the scheduler is its lease, transaction, publishing and rhythm.
 """
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,11 +23,9 @@ from kernel.health import DependencyHealth
 from kernel.lease import Lease
 from kernel.outbox import Outbox
 from kernel.retry import retry_while_unavailable
-from kernel.topics import encode
 from services.router.domain.batch_size import BatchSize
 from services.router.domain.cell import Cell
 from services.router.domain.dispatch import DispatchResult
-from services.router.domain.events import traceparent_of
 from services.router.domain.ledger import Scope
 from services.router.domain.message import UNRESOLVED, ScheduledQueue
 from services.router.domain.round import Round
@@ -36,7 +35,7 @@ from services.router.loops.campaign_release import release_held
 from services.router.loops.message_expiry import MessageExpiry, closed_events
 from services.router.loops.misplaced import MisplacedQueues
 from services.router.loops.takeover import load_cell
-from services.router.loops.tick_result import TickResult
+from services.router.loops.tick_result import TickResult, encode_events
 from services.router.loops.tick_timer import TickTimer
 from services.router.store import (
     assignments,
@@ -188,7 +187,7 @@ class Scheduler:
         return cell
 
     async def _decide(self, tx: Transaction, cell: Cell, *, express_only: bool) -> TickResult:
-        is_new = self._cell is None
+        is_new, began_ns = self._cell is None, time.time_ns()
         in_flight, earlier = await results.take_over(tx) if is_new else ([], Results())
         snapshot = await read_snapshot(
             tx,
@@ -211,8 +210,7 @@ class Scheduler:
         events: list[Message] = list(await self._expiry.run_once(tx))
         events += await self._assign_due(tx, cell, snapshot, express_only=express_only)
         events += await self._save_policies(tx, cell, now_s=snapshot.now_s)
-        now = clock.now()
-        records = [encode(event, now, traceparent_of(event)) for event in events]
+        records = encode_events(events, began_ns=began_ns)
         self._last_event_count = len(events)
         next_s = inf if snapshot.next_due_s is None else snapshot.next_due_s
         return TickResult(

@@ -5,6 +5,8 @@ from itertools import repeat
 from typing import cast
 
 import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
 
 from contracts.ingest.v1.events_pb2 import PRIORITY_EXPRESS as EXPRESS
 from contracts.kernel.v1.outbox_pb2 import Outgoing
@@ -24,6 +26,9 @@ from kernel.processor import (
     Record,
     StreamProcessor,
 )
+from tests.support.spans import spans
+
+__all__ = ["spans"]
 
 TOPIC = "shield.message-screened.v1.express"
 
@@ -206,6 +211,34 @@ def test_an_event_inherits_the_trace_of_its_record() -> None:
 
     [closed] = outbox.on("router.message-closed.v1")
     assert closed.headers["traceparent"] == b"00-a-b-01"
+
+
+def test_a_record_of_a_sampled_trace_is_a_span_between_its_event_and_the_next(
+    spans: InMemorySpanExporter,
+) -> None:
+    trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    headers = [[("traceparent", f"00-{trace}-{parent}-{flags}".encode())] for flags in ("01", "00")]
+
+    outbox = handle(
+        [record(n)._replace(headers=one) for n, one in enumerate(headers)], Closer().on_screened
+    )
+
+    [span] = spans.get_finished_spans()
+    assert (span.name, span.kind) == (f"process {TOPIC}", SpanKind.CONSUMER)
+    assert span.parent is not None
+    assert f"{span.parent.span_id:016x}" == parent
+    assert span.attributes == {
+        "messaging.system": "kafka",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": TOPIC,
+        "messaging.destination.partition.id": "0",
+        "messaging.kafka.offset": 0,
+        "messaging.consumer.group.name": "test",
+        "messaging.batch.message_count": 2,
+    }
+    sampled, unsampled = outbox.on("router.message-closed.v1")
+    assert sampled.headers["traceparent"] == f"00-{trace}-{span.context.span_id:016x}-01".encode()
+    assert unsampled.headers["traceparent"] == f"00-{trace}-{parent}-00".encode()
 
 
 def test_a_stateless_handlers_events_are_acknowledged_before_the_batch_is_processed() -> None:

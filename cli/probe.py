@@ -127,6 +127,7 @@ async def keep_probing(canary: Canary, settings: Settings) -> None:
     api = Api(Credentials(settings.api_url.rstrip("/"), canary.key, "PROBE_FILE"))
     missed = metrics.probe_missed_in_a_row.labels(canary.name)
     missed.set(0)
+    metrics.probe_delivered_at.labels(canary.name).set(0)
     while True:
         began_s = clock.monotonic_s()
         if await send(api, canary, settings):
@@ -151,6 +152,7 @@ async def send(api: Caller, canary: Canary, settings: Settings) -> bool:
     metrics.probe_canaries.labels(canary.name, DELIVERED if is_delivered else "missed").inc()
     if is_delivered:
         metrics.probe_duration.labels(canary.name).observe(clock.monotonic_s() - began_s)
+        metrics.probe_delivered_at.labels(canary.name).set(clock.now().timestamp())
     else:
         logger.warning("probe.missed", extra={"canary": canary.name, "outcome": outcome})
     return is_delivered

@@ -222,6 +222,12 @@ probe_missed_in_a_row = Gauge(
     ["canary"],
     registry=registry,
 )
+probe_delivered_at = Gauge(
+    "obm_probe_delivered_timestamp_seconds",
+    "When the last canary was delivered, in seconds since 1970; 0: none since the start.",
+    ["canary"],
+    registry=registry,
+)
 probe_duration = Histogram(
     "obm_probe_duration_seconds",
     "Time from sending a canary until it is delivered.",

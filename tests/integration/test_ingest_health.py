@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from aiohttp import web
 
 from contracts.ingest.v1.health_service_pb2 import RunHealthChecksRequest
 from contracts.ingest.v1.health_service_pb2_grpc import HealthServiceStub
@@ -17,6 +18,7 @@ from contracts.router.v1.policy_service_pb2_grpc import (
     PolicyServiceServicer,
     add_PolicyServiceServicer_to_server,
 )
+from kernel import clock, metrics
 from kernel.database import Database
 from kernel.rpc import RpcServer
 from kernel.status import StatusSource, serve_status
@@ -141,3 +143,32 @@ async def test_what_a_router_that_is_away_has_found_stays(harness: IngestHarness
             await until(is_found)  # by the loop
         await until(is_away)
         assert await is_found()
+
+
+async def test_a_canary_is_checked_at_the_probe(harness: IngestHarness) -> None:
+    async def metrics_of_probe(_: web.Request) -> web.Response:
+        return web.Response(body=metrics.render())
+
+    app = web.Application()
+    app.router.add_get("/metrics", metrics_of_probe)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    harness.extra["probe_metrics_url"] = f"http://127.0.0.1:{runner.addresses[0][1]}/metrics"
+    metrics.probe_missed_in_a_row.labels("shared").set(0)
+    metrics.probe_delivered_at.labels("shared").set(clock.now().timestamp())
+    async with harness.running():
+        operator = await harness.operator_key()
+
+        async def run() -> dict[tuple[str, str], dict[str, Any]]:
+            return by_check(await harness.request("POST", "/v1/health/checks", key=operator))
+
+        assert (await run())["canary", "shared"]["status"] == "passed"
+        metrics.probe_missed_in_a_row.labels("shared").set(6)
+        metrics.probe_delivered_at.labels("shared").set(clock.now().timestamp() - 360)
+        assert (await run())["canary", "shared"]["status"] == "failed"
+        await runner.cleanup()
+        found = await run()
+        assert "does not respond" in found["canary", "all"]["detail"]
+        assert ("canary", "shared") not in found

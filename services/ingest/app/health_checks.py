@@ -14,7 +14,14 @@ AHEAD = ("messages", "emails", "requests")  # tables whose days are created ahea
 def create_health_checks(deps: Dependencies) -> HealthChecks:
     settings = deps.settings
     own = StatusSource(settings.secret_keys, deps.system_database, "ingest", AHEAD)
-    examined = Examined(own, deps.statuses, deps.clients, deps.brands, settings.bounce_mx)
+    examined = Examined(
+        own,
+        deps.statuses,
+        deps.clients,
+        deps.brands,
+        settings.bounce_mx,
+        settings.probe_metrics_url,
+    )
     return HealthChecks(
         deps.system_database,
         deps.lease,

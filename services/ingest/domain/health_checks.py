@@ -18,8 +18,9 @@ USABLE = ("warming", "active")
 OF_SOURCES = ("ptr", "forward", "spf", "egress_host")
 DNSBL, POOL, TENANTS = "dnsbl", "pool_active", "tenant_pools"
 SERVICE, KEYS, CLOCK, PARTITIONS = "service", "secret_keys", "clock", "partitions"
-HOST, BOUNCE_MX = "brand_host", "bounce_mx"
-ALL = "all"  # the subject of a check of all tenants
+HOST, BOUNCE_MX, CANARY = "brand_host", "bounce_mx", "canary"
+CANARY_AGE_MAX_S = 300.0
+ALL = "all"  # the subject of a check of all tenants, or of all canaries
 
 
 class Health(StrEnum):
@@ -45,6 +46,14 @@ class HostFacts(NamedTuple):
     host: str
     problem: str
     days_left: float = 0.0
+
+
+class CanaryFacts(NamedTuple):
+    """missed: since the last that was delivered; delivered_at: seconds since 1970, or 0."""
+
+    name: str
+    missed: int
+    delivered_at: float
 
 
 def overall(statuses: Iterable[Health]) -> Health:
@@ -176,3 +185,25 @@ def find_bounce_mx(host: str, addresses: Sequence[str] | None) -> Finding | None
         return passed(BOUNCE_MX, host, ", ".join(addresses))
     advice = f"Publish an A record for {host}: the address where port 25 leads to delivery."
     return failed(BOUNCE_MX, host, "has no address", advice=advice)
+
+
+def find_canaries(canaries: Iterable[CanaryFacts], *, now_s: float) -> list[Finding]:
+    """One of each pool in five minutes. now_s: seconds since 1970. Before the first of a probe that
+    has just started, nothing is found."""
+    found = []
+    for one in canaries:
+        age_s = now_s - one.delivered_at
+        if age_s <= CANARY_AGE_MAX_S:
+            found.append(passed(CANARY, one.name, f"delivered {max(0, age_s):.0f} s ago"))
+        elif one.delivered_at or one.missed:
+            last = f"{age_s:.0f} s ago" if one.delivered_at else "before the probe started"
+            detail = f"{one.missed} missed in a row, the last delivered {last}"
+            advice = "The log of `obm probe` says why each was missed: probe.missed."
+            found.append(failed(CANARY, one.name, detail, advice=advice))
+    return found
+
+
+def find_no_probe(problem: str) -> Finding:
+    """Its metrics could not be read."""
+    advice = "Start `obm probe`, or unset INGEST_PROBE_METRICS_URL."
+    return failed(CANARY, ALL, f"the probe does not respond: {problem}", advice=advice)

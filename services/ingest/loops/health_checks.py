@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 from contracts.kernel.v1.status_service_pb2 import GetStatusRequest, GetStatusResponse
 from contracts.router.v1 import policy_service_pb2 as pb
+from kernel import clock
 from kernel.brand import Brands
 from kernel.database import Database
 from kernel.lease import Lease
 from kernel.status import StatusSource
 from services.ingest.clients import ServiceClients, Statuses
+from services.ingest.clients.canaries import read_canaries
 from services.ingest.clients.host_probe import HostProbe
 from services.ingest.domain import health_checks as domain
 from services.ingest.domain.health_checks import Finding
@@ -31,13 +33,15 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class Examined:
     """What is checked. own: the status of this process. statuses: of the other services, by name.
-    bounce_mx: where servers return bounces to; empty: nowhere."""
+    bounce_mx: where servers return bounces to; empty: nowhere. probe_metrics_url: of `obm probe`;
+    empty: none runs."""
 
     own: StatusSource
     statuses: Statuses
     clients: ServiceClients
     brands: Brands
     bounce_mx: str
+    probe_metrics_url: str
 
 
 class HealthChecks:
@@ -97,6 +101,16 @@ class HealthChecks:
         except Problem as problem:  # what the router has found before stays
             logger.info("health_checks.router_away", extra={"detail": problem.detail})
         yield await self._check_hosts()
+        if url := self._examined.probe_metrics_url:
+            yield [domain.CANARY], await self._check_canaries(url)
+
+    @staticmethod
+    async def _check_canaries(url: str) -> list[Finding]:
+        try:
+            canaries = await read_canaries(url)
+        except (OSError, ValueError) as error:
+            return [domain.find_no_probe(str(error))]
+        return domain.find_canaries(canaries, now_s=clock.now().timestamp())
 
     async def _read_statuses(self) -> dict[str, GetStatusResponse | None]:
         statuses = self._examined.statuses

@@ -245,6 +245,11 @@ class Settings(BlocklistSettings, ListenerSettings):
         gt=0,
         description="Interval in seconds between health checks; at most 300 while one fails",
     )
+    probe_metrics_url: str = Field(
+        "",
+        description="http://host:port/metrics of `obm probe`, whose canaries are a health check; "
+        "empty: none",
+    )
     directory_read_interval_s: float = Field(
         0.5,
         gt=0,

@@ -89,6 +89,7 @@ EXTRA: dict[str, Collection[Edge]] = {
         *(Edge("monitoring", name, port) for name, port in _HEALTH.items()),
         Edge("monitoring", "probe", 8047),
         Edge("probe", "ingest", 8025),
+        Edge("ingest", "probe", 8047),
     ],
     "kafka-reader": [Edge("integrator", "kafka", 9092)],
     "egress-proxy": [Edge("delivery", node, 1080) for node in (_NODE, _OTHER_NODE)],

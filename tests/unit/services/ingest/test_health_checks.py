@@ -13,10 +13,12 @@ from contracts.router.v1.policy_service_pb2 import Source
 from kernel.status import key_id
 from services.ingest.clients.host_probe import HostProbe
 from services.ingest.domain.health_checks import (
+    CanaryFacts,
     Finding,
     Health,
     HostFacts,
     find_bounce_mx,
+    find_canaries,
     find_host,
     find_pools,
     find_services,
@@ -105,6 +107,23 @@ def test_bounces_need_an_address() -> None:
         found = find_bounce_mx("mx.example", addresses)
         assert found is not None
         assert (found.status == "failed") == (not addresses)
+
+
+def test_a_canary_was_delivered_in_the_last_five_minutes() -> None:
+    canaries = [
+        CanaryFacts("well", 0, 700.0),
+        CanaryFacts("missed", 5, 600.0),
+        CanaryFacts("stopped", 0, 600.0),
+        CanaryFacts("never", 2, 0.0),
+        CanaryFacts("new", 0, 0.0),
+    ]
+    found = find_canaries(canaries, now_s=1000.0)
+    assert {one.subject for one in found if one.status == "passed"} == {"well"}
+    assert failures(found) == [
+        ("canary", "missed", "5 missed in a row, the last delivered 400 s ago"),
+        ("canary", "stopped", "0 missed in a row, the last delivered 400 s ago"),
+        ("canary", "never", "2 missed in a row, the last delivered before the probe started"),
+    ]
 
 
 @pytest.mark.parametrize(("name", "problem"), [("localhost", ""), ("other.example", "not valid")])

@@ -169,6 +169,11 @@ audit_repairs = Counter(
     ["action"],
     registry=registry,
 )
+webhook_backlog_age = Gauge(
+    "obm_webhook_backlog_age_seconds",
+    "How long the oldest webhook delivery has been due, of those to endpoints that do not fail.",
+    registry=registry,
+)
 webhook_attempts = Counter(
     "obm_webhook_attempts",
     "Webhook delivery attempts, by outcome (delivered, failed, refused).",

@@ -48,6 +48,7 @@ SWEEP_INTERVAL_S = 1.0
 DAY_S = 86_400.0
 ACCOUNTS_INTERVAL_S = 600.0
 RECOVERY_INTERVAL_S = 1.0
+BACKLOG_INTERVAL_S = 15.0
 FOLD_INTERVAL_S = 1.0
 NOTICE_INTERVAL_S = 5.0
 REPORT_INTERVAL_S = 5.0
@@ -245,6 +246,7 @@ def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
         (DAY_S, retention.run_once),
         (ACCOUNTS_INTERVAL_S, accounts.run_once),
         (RECOVERY_INTERVAL_S, recovery.run_once),
+        (BACKLOG_INTERVAL_S, deps.webhooks.measure_backlog),
         (FOLD_INTERVAL_S, figures.run_once),
         (DAY_S, figures.delete_expired),
         *deps.exports.actions,

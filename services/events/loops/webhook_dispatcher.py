@@ -173,6 +173,11 @@ class WebhookDispatcher:
                         await self._wake.wait()
             self._wake.clear()
 
+    async def measure_backlog(self) -> None:
+        """The action of a loop."""
+        async with self._database.transaction() as tx:
+            metrics.webhook_backlog_age.set(await webhook_deliveries.backlog_age_s(tx))
+
     async def drain(self) -> None:
         self._stopping = True
         await asyncio.gather(*(queue.drain() for queue in self._queues.values()))

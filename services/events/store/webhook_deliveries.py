@@ -15,7 +15,7 @@ QUEUED, DELIVERED, FAILED = 0, 1, 2
 
 
 # A skip scan over (endpoint_id, due_at) goes from endpoint to endpoint: most have nothing due.
-CLAIM = f"""
+DUE_ENDPOINTS = """
     WITH RECURSIVE due_endpoints AS (
         (SELECT endpoint_id AS id FROM events.webhook_deliveries
          WHERE state = 0 AND due_at <= now() ORDER BY endpoint_id LIMIT 1)
@@ -24,7 +24,9 @@ CLAIM = f"""
                 WHERE state = 0 AND due_at <= now() AND endpoint_id > due_endpoints.id
                 ORDER BY endpoint_id LIMIT 1)
         FROM due_endpoints WHERE due_endpoints.id IS NOT NULL
-    ), ready AS (
+    )
+"""
+CLAIM = f"""{DUE_ENDPOINTS}, ready AS (
         SELECT id, coalesce(busy.capacity, %(capacity)s) AS capacity
         FROM due_endpoints JOIN events.webhooks USING (id)
         LEFT JOIN unnest(%(busy)s::uuid[], %(capacities)s::int[]) AS busy(id, capacity) USING (id)
@@ -51,6 +53,17 @@ CLAIM = f"""
         extract(epoch FROM now() - t.created_at)::float8,
         cardinality(t.attempts) = 0, {ENDPOINT_COLUMNS}
 """  # noqa: S608 - a constant
+
+
+BACKLOG = f"""{DUE_ENDPOINTS}
+    SELECT extract(epoch FROM now() - min(oldest.due_at))::float8
+    FROM due_endpoints JOIN events.webhooks USING (id)
+    CROSS JOIN LATERAL (
+        SELECT due_at FROM events.webhook_deliveries
+        WHERE endpoint_id = id AND state = 0 ORDER BY due_at LIMIT 1
+    ) AS oldest
+    WHERE enabled AND deleted_at IS NULL AND probe_at IS NULL
+"""  # noqa: S608 - constants
 
 
 class NewWebhookDelivery(NamedTuple):
@@ -127,6 +140,13 @@ async def claim_due(
         )
         for row in rows
     ]
+
+
+async def backlog_age_s(tx: Transaction) -> float:
+    """How long the oldest delivery has been due that nobody has claimed; 0 without one. Those to
+    failing endpoints wait for them."""
+    [(age_s,)] = await tx.rows(BACKLOG)
+    return age_s or 0.0
 
 
 async def record_attempts(tx: Transaction, results: Sequence[WebhookDeliveryUpdate]) -> None:

@@ -100,7 +100,7 @@ async def republish_sample(kafka: dict[str, Any], chance: random.Random) -> None
     """Publish some records of each topic again, in random order, in their partitions."""
     async with AIOKafkaProducer(**kafka) as producer:
         for topic in PIPELINE:
-            records = await records_of(topic, kafka)
+            records = await records_of(kafka, topic)
             for old in chance.sample(records, min(REPEATED_MAX, len(records))):
                 await producer.send(
                     topic, old.value, key=old.key, partition=old.partition, headers=[*old.headers]

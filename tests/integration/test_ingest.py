@@ -1,6 +1,7 @@
 """ingest on real Kafka and PostgreSQL, from request to event."""
 
 import asyncio
+from operator import attrgetter
 from typing import Any
 
 from cli.environment import Ports
@@ -214,12 +215,8 @@ async def test_the_published_directory_has_encrypted_secrets(
     async with harness.running():
         await harness.sign_up()
         await harness.send()
-
-        async def accepted() -> bool:
-            keys = await harness.read_events(ApiKey)
-            return any(one.tenant_id == harness.tenant_id for one in keys)
-
-        await until(accepted)
+        keys = await harness.read_events(ApiKey)
+        assert any(one.tenant_id == harness.tenant_id for one in keys)
         [domain] = [
             one for one in await harness.read_events(Domain) if one.tenant_id == harness.tenant_id
         ]
@@ -252,13 +249,16 @@ async def test_every_response_is_json_with_rate_limit_fields(harness: IngestHarn
     harness.extra = {"key_rate_limit_per_s": 2}
     async with harness.running():
         await harness.sign_up()
-        responses = [await harness.request("GET", "/v1/domains") for _ in range(4)]
-        assert [one.status for one in responses][:2] == [200, 200]
-        limited = responses[-1]
+        responses = [await harness.request("GET", "/v1/domains") for _ in range(2)]
+        assert [one.status for one in responses] == [200, 200]
+        first = responses[0]
+        while (limited := responses[-1]).status == 200:  # a slow machine may stay below the limit
+            more = (harness.request("GET", "/v1/domains") for _ in range(10))
+            responses = sorted(await asyncio.gather(*more), key=attrgetter("status"))
         assert (limited.status, limited.json["name"]) == (429, "rate_limit_exceeded")
         assert limited.headers["retry-after"] == "1"
-        assert responses[0].headers["ratelimit-limit"] == "2"
-        assert responses[0].headers["ratelimit-policy"] == '"default";q=2;w=1'
+        assert first.headers["ratelimit-limit"] == "2"
+        assert first.headers["ratelimit-policy"] == '"default";q=2;w=1'
         gone = await harness.request("GET", "/v1/nothing")
         assert (gone.status, gone.json["name"]) == (404, "not_found")
         wrong = await harness.request("PUT", "/v1/emails")

@@ -7,7 +7,7 @@ from contracts.ingest.v1.directory_pb2 import Mailbox
 from contracts.router.v1.router_service_pb2 import ListWaitingRequest, ListWaitingResponse
 from contracts.router.v1.router_service_pb2_grpc import RouterServiceServicer
 from kernel.rpc import Context
-from tests.support.ingest import DOMAIN, IngestHarness, until
+from tests.support.ingest import DOMAIN, IngestHarness
 from tests.support.mailboxes import ANN, Client, act, in_thread, refusal
 from tests.support.stack import harness_fixture
 
@@ -92,13 +92,8 @@ async def test_a_domain_with_mailboxes_is_deleted_with_them_by_force(
         assert mine[one["id"]]["before"]["address"] == one["address"]
         assert mine[one["id"]]["after"] is None
 
-        async def is_published() -> bool:
-            gone = {
-                entry.mailbox_id for entry in await harness.read_events(Mailbox) if entry.deleted
-            }
-            return {one["id"] for one in made} <= gone
-
-        await until(is_published)
+        gone = {entry.mailbox_id for entry in await harness.read_events(Mailbox) if entry.deleted}
+        assert {one["id"] for one in made} <= gone
 
 
 async def test_a_shared_domain_has_the_mailboxes_of_all_tenants(harness: IngestHarness) -> None:

@@ -34,15 +34,28 @@ from kernel.service import Service, run_services
 from kernel.topics import contract_of, encode
 from services.ingest.app import create_service
 from services.ingest.settings import Settings
+from services.ingest.store.directory import TABLES
 from tests.support.directory import DirectoryAdmin, open_directory
 from tests.support.kafka_clients import client_config, options
 from tests.support.keys import SECRET_KEY
+from tests.support.records import records_of
 from tests.support.stack import FreshDatabase
 from tests.support.submission import write_certificate
 
 TOKEN = "shared"
 WITHIN_S = 240.0  # it only bounds a hang: the machine may be busy
 DOMAIN = "shop.obm-sandbox.net"
+
+# Of the outbox, and versions of the directory's entries, which have a publisher of their own.
+UNPUBLISHED = " UNION ALL ".join(
+    [
+        "SELECT 'outbox', id::text, 0 FROM ingest.outbox",
+        *(
+            f"SELECT '{table}', id::text, version FROM {table} WHERE published_version < version"
+            for table in TABLES.values()
+        ),
+    ]
+)
 
 E_ = TypeVar("E_", bound=Message)
 
@@ -219,17 +232,19 @@ class IngestHarness:
 
     async def read_events(self, event: type[E_]) -> list[E_]:
         """All events of a type, other tests' too, once what is committed now is published."""
-        entries = self._outbox_ids()
+        committed = self._unpublished()
 
         async def is_published() -> bool:
-            return entries.isdisjoint(self._outbox_ids())
+            return committed.isdisjoint(self._unpublished())
 
         await until(is_published)
-        return await read(self.bootstrap_servers, self.prefix, event)
+        topics = (self.prefix + name for name in contract_of(event.DESCRIPTOR).names)
+        found = await records_of(options(self.bootstrap_servers), *topics)
+        return [event.FromString(one.value) for one in found]
 
-    def _outbox_ids(self) -> set[object]:
+    def _unpublished(self) -> set[object]:
         with self.database.connect() as owner:
-            return {id_ for (id_,) in owner.execute("SELECT id FROM ingest.outbox")}
+            return {*owner.execute(UNPUBLISHED.encode())}
 
     async def accepted(self, email_id: str, count: int = 1) -> list[MessageAccepted]:
         """The events of an email, once this many are published."""
@@ -311,26 +326,6 @@ def email(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
         **changes,
     }
     return {name: value for name, value in made.items() if value is not None}
-
-
-async def read(bootstrap_servers: str, prefix: str, event: type[E_]) -> list[E_]:
-    """All events that are on the topics of a type now."""
-    consumer = AIOKafkaConsumer(
-        *(prefix + name for name in contract_of(event.DESCRIPTOR).names),
-        **options(bootstrap_servers),
-        auto_offset_reset="earliest",
-        group_id=None,
-    )
-    await consumer.start()
-    found: list[E_] = []
-    try:
-        ends = await consumer.end_offsets(consumer.assignment())
-        while any([await consumer.position(one) < end for one, end in ends.items()]):
-            for batch in (await consumer.getmany(timeout_ms=200)).values():
-                found += [event.FromString(one.value) for one in batch]
-    finally:
-        await consumer.stop()
-    return found
 
 
 async def until(holds: Callable[[], Awaitable[bool]], within_s: float = WITHIN_S) -> None:

@@ -10,12 +10,12 @@ from tests.support.kafka_clients import options
 
 async def all_of(topic: str, bootstrap_servers: str) -> list[ConsumerRecord]:
     """All records from the beginning to the current end."""
-    return await records_of(topic, options(bootstrap_servers))
+    return await records_of(options(bootstrap_servers), topic)
 
 
-async def records_of(topic: str, kafka: Mapping[str, Any]) -> list[ConsumerRecord]:
-    """The same. kafka: arguments of aiokafka's clients."""
-    consumer = AIOKafkaConsumer(topic, **kafka, auto_offset_reset="earliest")
+async def records_of(kafka: Mapping[str, Any], *topics: str) -> list[ConsumerRecord]:
+    """The same, of several topics. kafka: arguments of aiokafka's clients."""
+    consumer = AIOKafkaConsumer(*topics, **kafka, auto_offset_reset="earliest")
     found: list[ConsumerRecord] = []
     async with consumer:
         ends = await consumer.end_offsets(consumer.assignment())

@@ -23,10 +23,11 @@ MAILBOXES = {"type": "array", "items": MAILBOX, "maxItems": RECIPIENTS_MAX}
 OPTIONAL_MAILBOXES = {"anyOf": [MAILBOX, MAILBOXES, {"type": "null"}], "default": None}
 ISO_TIME = {"type": "string", "format": "date-time", "pattern": "^(19[7-9][0-9]|[2-8][0-9]{3})-"}
 NULL = {"type": "null"}
+EMPTY = {"const": ""}
 EXPIRY = {"expires_at": {"anyOf": [ISO_TIME, NULL]}}
 IP_ADDRESS = {"type": "string", "format": "ip-address"}
 ADDRESSES = {"type": "array", "minItems": 1, "maxItems": 2, "items": IP_ADDRESS}
-EHLO = {"anyOf": [HOST_NAME, {"const": ""}]}
+OPTIONAL_HOST_NAME = {"anyOf": [HOST_NAME, EMPTY]}
 SOON = {
     "type": "string",
     "format": "moment",
@@ -66,10 +67,12 @@ WEBHOOK = {
     "endpoint": {"type": "string", "format": "iri", "pattern": "^https://", "maxLength": 2000},
     "tenant_ids": {"type": "array", "maxItems": 100, "items": ID},
 }
+OF_CLIENTS = ("smtp_host", "docs_host", "tracking_host", "unsubscribe_host")
 BRAND_HOST = {"type": "string", "format": "brand-host"}
 BRAND = {
-    **dict.fromkeys(("sandbox_domain", "bounce_mx", "spf_include", "dkim_zone"), HOST_NAME),
-    **dict.fromkeys(("smtp_host", "docs_host", "tracking_host", "unsubscribe_host"), BRAND_HOST),
+    "sandbox_domain": HOST_NAME,
+    **dict.fromkeys(("bounce_mx", "spf_include", "dkim_zone"), OPTIONAL_HOST_NAME),
+    **{key: {"anyOf": [BRAND_HOST, EMPTY]} for key in OF_CLIENTS},
     "api_hosts": {"type": "array", "items": BRAND_HOST, "maxItems": 20},
 }
 SCOPE_PATTERN = (
@@ -100,14 +103,14 @@ RULES: dict[str, dict[str, Any]] = {
     },
     "UpdateEmailRequest": {"scheduled_at": {"$ref": "#/components/schemas/Moment"}},
     "CancelFilter": {
-        "recipient_domain": {"anyOf": [HOST_NAME, {"const": ""}]},
-        "sender": {"anyOf": [ADDRESS, HOST_NAME, {"const": ""}]},
+        "recipient_domain": OPTIONAL_HOST_NAME,
+        "sender": {"anyOf": [ADDRESS, HOST_NAME, EMPTY]},
     },
-    "CancelQueued": {"after": {"anyOf": [ID, {"const": ""}]}},
-    "HeldFilter": {key: {"anyOf": [ISO_TIME, {"const": ""}]} for key in ("since", "until")},
+    "CancelQueued": {"after": {"anyOf": [ID, EMPTY]}},
+    "HeldFilter": {key: {"anyOf": [ISO_TIME, EMPTY]} for key in ("since", "until")},
     "ReviewHeld": {
         "ids": {"anyOf": [{"type": "array", "minItems": 1, "maxItems": 500, "items": ID}, NULL]},
-        "after": {"anyOf": [ID, {"const": ""}]},
+        "after": {"anyOf": [ID, EMPTY]},
     },
     "NewSuppression": {"email": MAILBOX, **EXPIRY},
     "NewSuppressions": {"emails": {**MAILBOXES, "minItems": 1, "maxItems": 500}, **EXPIRY},
@@ -116,7 +119,7 @@ RULES: dict[str, dict[str, Any]] = {
     },
     "CreateApiKeyRequest": {
         **dict.fromkeys(("account_id", "tenant_id"), OPTIONAL_ID),
-        "domain_id": {"anyOf": [*OPTIONAL_ID["anyOf"], {"const": ""}]},
+        "domain_id": {"anyOf": [*OPTIONAL_ID["anyOf"], EMPTY]},
         "cidrs": {"type": "array", "maxItems": 100, "items": {"type": "string", "format": "cidr"}},
         **EXPIRY,
     },
@@ -125,12 +128,12 @@ RULES: dict[str, dict[str, Any]] = {
     "CreateTenantRequest": {"account_id": OPTIONAL_ID},
     "AddIpRequest": {
         "addresses": {**ADDRESSES, "minItems": 0},
-        "ehlo": EHLO,
+        "ehlo": OPTIONAL_HOST_NAME,
         "pool_id": OPTIONAL_ID,
     },
     "UpdateIpRequest": {
         "addresses": ADDRESSES,
-        "ehlo": EHLO,
+        "ehlo": OPTIONAL_HOST_NAME,
         "pool_id": {"type": "string", "format": "uuid"},
     },
     "SuspendIpRequest": {"until": SOON},
@@ -184,7 +187,7 @@ IDS_OR_FILTER: list[dict[str, Any]] = [
     {
         "required": ["ids"],
         "properties": {
-            "ids": {"type": "array"}, "filter": NULL, "after": {"const": ""},
+            "ids": {"type": "array"}, "filter": NULL, "after": EMPTY,
             "dry_run": {"const": False},
         },
     },

@@ -113,6 +113,25 @@ def patterns(node: object) -> Iterator[str]:
             yield from patterns(one)
 
 
+def test_what_a_field_is_when_it_is_left_out_is_valid_too() -> None:
+    """An empty host of a brand, for one."""
+    components = DOCUMENT["components"]
+    checked: dict[str, Any] = {"validate_formats": True, "formats": {"brand-host": bool}}
+    invalid = [
+        f"{model.__name__}.{field.name}"
+        for model in bodies()
+        for field in msgspec.structs.fields(model)
+        if isinstance(field.default, str | int | float | bool | None)
+        if (described := components["schemas"].get(model.__name__))
+        if field.encode_name not in described.get("required", ())
+        if (schema := described["properties"].get(field.encode_name))
+        if not jsonschema_rs.is_valid(
+            {**schema, "components": components}, field.default, **checked
+        )
+    ]
+    assert invalid == []
+
+
 def test_what_breaks_a_pattern_is_explained_in_words() -> None:
     """Nobody who mistypes a host name should have to read a regular expression."""
     found = {text for one in bodies() for text in patterns(msgspec.inspect.type_info(one))}

@@ -22,7 +22,7 @@ from kernel.errors import Unavailable
 from kernel.health import DependencyHealth
 from kernel.kafka.brokers import Brokers
 from kernel.kafka.cancellation import finish_despite_cancel
-from kernel.kafka.connections import handle_failures
+from kernel.kafka.connections import patch_connections
 from kernel.kafka.consumer import ConsumerWorker, start, subscriptions
 from kernel.kafka.groups import has_consumed, partitions_of, unassigned_partitions
 from kernel.kafka.producer import BatchingProducer
@@ -41,7 +41,7 @@ HEARTBEAT_INTERVAL_S = 5.0
 UNASSIGNED_CHECKS = 3  # heartbeats; longer than a rebalance
 
 logger = logging.getLogger(__name__)
-handle_failures()
+patch_connections()
 
 
 class Kafka:
@@ -248,11 +248,13 @@ class Kafka:
         consumer = self._consumer()
         admin = AIOKafkaAdminClient(**self._brokers.options())
         try:
-            if (cluster := await self._producer.cluster()) is None:
+            groups = subscriptions(self.prefix + group, [event])
+            names = [self.prefix + name for some in groups.values() for name in some]
+            if (cluster := await self._producer.cluster(names)) is None:
                 raise Unavailable("kafka")
             await finish_despite_cancel(consumer.start())
             await finish_despite_cancel(admin.start())
-            for own, names in subscriptions(self.prefix + group, [event]).items():
+            for own, names in groups.items():
                 topics = [self.prefix + name for name in names]
                 if not await has_consumed(
                     consumer,
@@ -288,7 +290,7 @@ class Kafka:
         while True:
             await asyncio.sleep(HEARTBEAT_INTERVAL_S)
             self._brokers.reload()
-            cluster = await self._producer.cluster()
+            cluster = await self._producer.cluster(self._topics)
             if cluster is None:
                 self.health.unavailable.add("kafka")
                 continue

@@ -1,8 +1,10 @@
 """Connections of aiokafka on uvloop."""
 
+import hashlib
+from functools import lru_cache
 from typing import Any
 
-from aiokafka.conn import AIOKafkaConnection, CloseReason
+from aiokafka.conn import AIOKafkaConnection, CloseReason, ScramAuthenticator
 from aiokafka.errors import AuthenticationFailedError, KafkaConnectionError
 
 _send = AIOKafkaConnection.send
@@ -39,7 +41,19 @@ async def authenticate(connection: Any) -> None:  # noqa: ANN401 - aiokafka has 
         ) from error
 
 
-def handle_failures() -> None:
+def salt_password(authenticator: Any, salt: bytes, iterations: int) -> None:  # noqa: ANN401
+    """As `ScramAuthenticator.create_salted_password`, which takes a millisecond or more, once for
+    the dozens of connections that a service opens when it starts."""
+    authenticator._salted_password = _derive_key(
+        authenticator._hashname, authenticator._sasl_plain_password, salt, iterations
+    )
+
+
+_derive_key = lru_cache(maxsize=16)(hashlib.pbkdf2_hmac)
+
+
+def patch_connections() -> None:
     """Let all connections of the process send and authenticate so."""
+    ScramAuthenticator.create_salted_password = salt_password
     AIOKafkaConnection.send = send
     AIOKafkaConnection._do_sasl_handshake = authenticate

@@ -3,7 +3,7 @@
 import asyncio
 import zlib
 from collections import Counter, defaultdict, deque
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeAlias
 
@@ -19,7 +19,7 @@ from kernel.errors import Unavailable
 from kernel.kafka.brokers import Brokers
 from kernel.kafka.cancellation import finish_despite_cancel
 from kernel.kafka.pending_sends import PartitionRecords, PendingSend, fill_batch
-from kernel.kafka.topics import RECORD_BYTES_MAX
+from kernel.kafka.topics import RECORD_BYTES_MAX, describe_topics
 from kernel.tasks import cancel_and_wait
 from kernel.topics import is_express
 
@@ -119,8 +119,9 @@ class BatchingProducer:
         """The producer's client, for metadata requests; None without a producer."""
         return self._producer.client if self._producer else None
 
-    async def cluster(self) -> ClusterMetadata | None:
-        """Metadata of all topics; None if the broker is unavailable."""
+    async def cluster(self, topics: Collection[str]) -> ClusterMetadata | None:
+        """Metadata of these topics, named with the prefix, as far as they exist; None if the
+        broker is unavailable."""
         client = self.client
         if client is None:
             return None
@@ -129,9 +130,13 @@ class BatchingProducer:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
                 if not await client.force_metadata_update():
                     return None
-                return await client.fetch_all_metadata()
+                found = await describe_topics(client, topics)
         except (KafkaError, TimeoutError):
             return None
+        cluster = ClusterMetadata()
+        cluster.need_all_topic_metadata = True  # leave out what is missing, without a log entry
+        cluster.update_metadata(found)
+        return cluster
 
     async def send(self, records: Sequence[Outgoing]) -> None:
         """Return when all records are acknowledged. Raises Unavailable if one is not, and

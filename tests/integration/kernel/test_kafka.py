@@ -9,7 +9,9 @@ from uuid import uuid4
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.cluster import ClusterMetadata
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.protocol.metadata import MetadataRequest
 
 from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, PRIORITY_EXPRESS
@@ -24,7 +26,7 @@ from kernel.kafka import Kafka
 from kernel.kafka.producer import BatchingProducer
 from kernel.processor import StreamProcessor
 from kernel.table import ReplicatedTable
-from kernel.topics import DLQ_SUFFIX, encode
+from kernel.topics import DLQ_SUFFIX, contract_of, encode
 from tests.support.closer import CLOSED, EXPRESS, Bench, screened
 from tests.support.kafka_clients import client_config
 
@@ -71,6 +73,29 @@ async def test_several_servers_may_be_named_of_which_one_is_away(bench: Bench) -
     async with bench.consumer(kafka):
         await bench.all_processed()
     assert await bench.closed() == [event.message_id]
+
+
+async def test_what_else_is_on_the_broker_is_not_looked_at(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker may be shared, and to read about thousands of topics takes long."""
+    real, named = AIOKafkaConnection.send, list[list[str] | None]()
+
+    def send(connection: Any, request: Any, **options: Any) -> Any:  # noqa: ANN401 - aiokafka's
+        if isinstance(request, MetadataRequest):
+            named.append(request._topics)
+        return real(connection, request, **options)
+
+    monkeypatch.setattr(AIOKafkaConnection, "send", send)
+    await bench.topics()
+    await bench.topics()  # they exist
+    assert None not in named
+    assert {one for some in named for one in some or ()} == {
+        bench.prefix + name + suffix
+        for event in (MessageScreened, MessageClosed, Tenant)
+        for name in contract_of(event.DESCRIPTOR).names
+        for suffix in ("", DLQ_SUFFIX)
+    }
 
 
 async def test_topics_are_not_created_with_fewer_replicas_than_they_shall_have(
@@ -259,7 +284,7 @@ async def test_a_metadata_request_ends_if_its_producer_is_replaced_meanwhile(
     await bench.topics()
     producer = BatchingProducer(client_config(bench.bootstrap_servers), "obm", bench.prefix)
     await producer.start()
-    requested = asyncio.create_task(producer.cluster())
+    requested = asyncio.create_task(producer.cluster([bench.prefix + EXPRESS]))
     await asyncio.sleep(0)  # it waits for the response
     assert producer.client is not None
     await producer.client.close()

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import weakref
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, cast
 
 import pytest
@@ -67,7 +67,7 @@ class SlowBroker:
         self.consuming.set()
         await asyncio.Event().wait()
 
-    async def heartbeat(self) -> None:
+    async def heartbeat(self, _: Collection[str]) -> None:
         self.heartbeats.release()
 
 

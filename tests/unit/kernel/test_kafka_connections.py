@@ -1,17 +1,19 @@
 """Connections to a broker that is gone."""
 
 import asyncio
+import hashlib
 from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import uvloop
-from aiokafka.conn import AIOKafkaConnection
+from aiokafka.conn import AIOKafkaConnection, ScramAuthenticator
 from aiokafka.errors import AuthenticationFailedError, KafkaConnectionError
 from aiokafka.protocol.admin import SaslHandShakeRequest
 
 import kernel.kafka
+from kernel.kafka import connections
 
 
 class Request:
@@ -82,3 +84,17 @@ async def test_a_server_that_does_not_know_the_password_is_refused(
         await connection._do_sasl_handshake()
     assert len(sent) == 2
     assert not any(b"secret" in octets for octets in sent)
+
+
+def test_the_key_of_a_password_is_derived_once_for_all_connections() -> None:
+    """A service opens dozens when it starts."""
+    before = connections._derive_key.cache_info().misses
+    for salt in (b"one", b"one", b"two"):
+        found = ScramAuthenticator(
+            loop=None, sasl_plain_username="obm", sasl_plain_password="password of this test",
+            sasl_mechanism="SCRAM-SHA-256",
+        )  # fmt: skip
+        found.create_salted_password(salt, 4096)
+        wanted = hashlib.pbkdf2_hmac("sha256", b"password of this test", salt, 4096)
+        assert found._salted_password == wanted
+    assert connections._derive_key.cache_info().misses == before + 2

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import ssl
 from contextlib import suppress
+from functools import cached_property
 from ssl import cert_time_to_seconds
 
 from kernel import clock
@@ -18,8 +19,13 @@ class HostProbe:
     """tls: of clients; port: of HTTPS."""
 
     def __init__(self, tls: ssl.SSLContext | None = None, *, port: int = HTTPS) -> None:
-        self._tls = tls or ssl.create_default_context()
+        self._given_tls = tls
         self._port = port
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """Made for the first host: to read all authorities takes 30 ms."""
+        return self._given_tls or ssl.create_default_context()
 
     async def look(self, host: str) -> HostFacts:
         try:

@@ -2,6 +2,7 @@
 
 import ssl
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from aiohttp import web
@@ -10,6 +11,8 @@ from contracts.kernel.v1.status_service_pb2 import GetStatusResponse
 from contracts.router.v1.directory_pb2 import EgressSource, Pool
 from contracts.router.v1.policies_pb2 import CheckOutcome, ListingChanged
 from contracts.router.v1.policy_service_pb2 import Source
+from kernel.addresses import AddressResolver
+from kernel.dial import Dialer
 from kernel.status import key_id
 from services.ingest.clients.host_probe import HostProbe
 from services.ingest.domain.health_checks import (
@@ -147,6 +150,16 @@ async def test_the_certificate_of_a_host_is_verified(
     assert problem in found.problem
     assert bool(found.problem) == bool(problem)
     assert (found.days_left > 0) == (not problem)
+
+
+def test_authorities_are_read_for_the_first_host_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes longer than anything else at the start of a service."""
+    made = Mock(wraps=ssl.create_default_context)
+    monkeypatch.setattr(ssl, "create_default_context", made)
+    probe, dialer = HostProbe(), Dialer(AddressResolver(lambda *_: True))
+    assert not made.called
+    assert probe._tls.verify_mode is dialer._tls.verify_mode is ssl.CERT_REQUIRED
+    assert made.call_count == 2
 
 
 async def test_a_host_that_nobody_serves_is_a_problem() -> None:

@@ -4,6 +4,7 @@ import os
 import secrets
 import shutil
 import signal
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -56,6 +57,7 @@ class Postgres(ManagedServer):
     title = "PostgreSQL"
     stop_signals = (signal.SIGINT, signal.SIGQUIT)  # fast, immediate
     death_signal = signal.SIGQUIT
+    settings: Mapping[str, str] = SETTINGS
 
     @property
     def data(self) -> Path:
@@ -83,7 +85,7 @@ class Postgres(ManagedServer):
             self._single(f"ALTER ROLE {OWNER} PASSWORD '{self._password()}'")
 
     def command(self) -> list[str]:
-        settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
+        settings = [f"--{name}={value}" for name, value in self.settings.items()]
         return [self._program("postgres"), "-D", str(self.data), f"--port={self.port}", *settings]
 
     def is_ready(self) -> bool:

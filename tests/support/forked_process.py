@@ -36,7 +36,8 @@ class Fork:
         *,
         target: Callable[[str, dict[str, str], Path], None] | None = None,
     ) -> None:
-        """target: called in the fork; it calls `run`."""
+        """target: called in the fork with the first three arguments; it calls `run` or `become`.
+        module: whatever the target takes."""
         arguments = (module, dict(environment), log)
         self._process = _forks.Process(target=target or run, args=arguments, daemon=True)
         self._process.start()
@@ -67,6 +68,13 @@ class ForkedProcess(Process):
 
 def run(module: str, environment: dict[str, str], log: Path) -> None:
     """In the fork: become `python -m module`."""
+    become(environment, log)
+    sys.argv[:] = [module]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def become(environment: dict[str, str], log: Path) -> None:
+    """In the fork: take the environment and the log of the process."""
     nothing = os.open(os.devnull, os.O_RDONLY)
     written = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     for source, target in ((nothing, 0), (written, 1), (written, 2)):
@@ -74,5 +82,3 @@ def run(module: str, environment: dict[str, str], log: Path) -> None:
     os.environ.clear()
     os.environ.update(environment)
     importlib.reload(failpoint)  # it reads the environment when it is imported
-    sys.argv[:] = [module]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)

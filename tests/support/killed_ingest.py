@@ -4,27 +4,29 @@ import asyncio
 import json
 import os
 import signal
-import sys
+from pathlib import Path
 
 from kernel.content import open_store
-from services.ingest.settings import Settings
-
-PROCESS = """
-import asyncio, json, sys
 from kernel.service import run_services
 from services.ingest.app import create_service
 from services.ingest.settings import Settings
-async def main():
-    await run_services([create_service(Settings(**json.loads(sys.argv[1])))])
-asyncio.run(main())
-"""
+from tests.support.forked_process import Fork, become
 
 
 async def run_until_killed(settings: Settings, failpoint: str) -> None:
     """failpoint: for example `ingest.domain.written=kill`."""
     await open_store(settings.content_store_url).initialize()
-    killed = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", PROCESS, json.dumps(settings.model_dump(mode="json")),
-        env={**os.environ, "OBM_FAILPOINTS": failpoint},
-    )  # fmt: skip
-    assert await killed.wait() == -signal.SIGKILL
+    given = json.dumps(settings.model_dump(mode="json"))
+    environment = {**os.environ, "OBM_FAILPOINTS": failpoint}
+    killed = Fork(given, environment, Path(os.devnull), target=run_ingest)
+    assert await asyncio.to_thread(killed.wait) == -signal.SIGKILL
+
+
+def run_ingest(settings: str, environment: dict[str, str], log: Path) -> None:
+    """In the fork. settings: as JSON."""
+    become(environment, log)
+
+    async def serve() -> None:
+        await run_services([create_service(Settings(**json.loads(settings)))])
+
+    asyncio.run(serve())

@@ -10,20 +10,21 @@ import tempfile
 import uuid
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import psycopg
 import pytest
 
 from cli.environment import migrate_all
 from kernel.database import Database
 from kernel.embedded import Embedded
 from kernel.embedded.folder import free_port
+from kernel.embedded.postgres import SETTINGS
 from kernel.migrate import role_url
 from tests.support.kafka_clients import USER
+from tests.support.owner import Connection, close_kept, owner_connection
 
 DOCKER_SOCKET = Path("/var/run/docker.sock")
 
@@ -49,9 +50,9 @@ class FreshDatabase:
     def system(self, service: str) -> str:
         return role_url(self.url, f"{service}_system")
 
-    def connect(self) -> "psycopg.Connection[tuple[object, ...]]":
+    def connect(self) -> AbstractContextManager[Connection]:
         """Connect as the owner, which bypasses row-level security."""
-        return psycopg.connect(self.url, autocommit=True)
+        return owner_connection(self.url)
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +64,7 @@ def stack() -> Iterator[Stack]:
         if kafka and database:
             yield Stack(kafka, database)
             return
+        exits.callback(close_kept)
         found = exits.enter_context(docker_stack() if is_docker_available() else embedded_stack())
         if found.embedded and not kafka:
             environment = exits.enter_context(pytest.MonkeyPatch.context())
@@ -84,7 +86,10 @@ def embedded_stack() -> Iterator[Stack]:
 
 @contextmanager
 def disposable(embedded: Embedded) -> Iterator[Embedded]:
-    """Start the servers; kill them at the end, because nobody needs their data any more."""
+    """Start the servers; kill them at the end, because nobody needs their data any more. Tests end
+    processes, not the power, so PostgreSQL need not wait for the disk; nor must it be slow to guess
+    the passwords of its roles."""
+    embedded.postgres.settings = {**SETTINGS, "fsync": "off", "scram_iterations": "1"}
     embedded.start()
     try:
         yield embedded
@@ -178,12 +183,14 @@ def temporary_database(owner_url: str, *, template: str = "") -> Iterator[str]:
     """Create a database and drop it at the end, with all its connections."""
     name = f"obm_test_{uuid.uuid4().hex[:12]}"
     copied = f" TEMPLATE {name_of(template)}" if template else ""
-    with psycopg.connect(owner_url, autocommit=True) as owner:
+    url = owner_url.rpartition("/")[0] + f"/{name}"
+    with owner_connection(owner_url) as owner:
         owner.execute(f"CREATE DATABASE {name}{copied}".encode())
     try:
-        yield owner_url.rpartition("/")[0] + f"/{name}"
+        yield url
     finally:
-        with psycopg.connect(owner_url, autocommit=True) as owner:
+        close_kept(url)
+        with owner_connection(owner_url) as owner:
             owner.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 

@@ -1,5 +1,6 @@
 """ACLs from the contracts, and whether the contracts say what the services read."""
 
+import asyncio
 import re
 from collections import defaultdict
 from collections.abc import Callable
@@ -62,8 +63,7 @@ async def test_the_contracts_name_the_services_that_read(
     )
     for service, group in groups:
         assert group.startswith(service)
-    for one in services:
-        await one.close()
+    await asyncio.gather(*(one.close() for one in services))
 
 
 def test_each_topic_has_one_writer_by_its_name() -> None:

@@ -79,7 +79,8 @@ def create_rest_app(dependencies: RestDependencies) -> FastAPI:
         separate_input_output_schemas=False, redirect_slashes=False,
     )  # fmt: skip
     for router in routers(dependencies):
-        app.include_router(router)
+        # include_router makes each route again, and looks for a request's route in every router.
+        app.router.routes.extend(router.routes)
     app.add_exception_handler(Problem, problem_response)
     app.add_exception_handler(RequestValidationError, invalid_query)
     app.add_exception_handler(HTTPException, route_not_found)

@@ -6,16 +6,21 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 import pytest
+from fastapi.routing import APIRoute
 
 from services.events.domain.catalog import EVENT_TYPES
 from services.events.domain.log_event import StatusRank
 from services.ingest.api import response_schemas
+from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.openapi import operations
 from services.ingest.api.operations import OPERATIONS
 from services.ingest.api.response_schemas import EventType, Status
+from services.ingest.api.rest import RestDependencies, create_rest_app
+from services.ingest.api.rest_base import RestAccess
 from services.ingest.domain.email import RequestModel
 from services.ingest.domain.patterns import explanation_of
-from tests.support.rest_api import call_api
+from tests.support.absent_services import resources_alone
+from tests.support.rest_api import brands, call_api
 
 DOCUMENT = call_api("GET", "/openapi.json").json()
 NO_OBJECTS = {"message/rfc822", "text/csv", "text/event-stream", "application/x-ndjson"}
@@ -63,6 +68,17 @@ def test_a_suppression_of_a_list_names_it(name: str) -> None:
     for scope in ({}, {"scope": "tenant"}, {"scope": "account"}):
         assert validator.is_valid({**unnamed, **scope})
         assert validator.is_valid({**unnamed, **scope, "list": "news"})
+
+
+def test_the_routes_of_all_resources_are_one_list() -> None:
+    """Otherwise FastAPI makes each twice, and every request looks into one router after another."""
+    nothing: Any = None
+    account_brands = BrandResolver(brands(), lambda _: None)
+    resources = resources_alone(account_brands, clients=None, directory=nothing, domains=nothing)
+    app = create_rest_app(RestDependencies(RestAccess(nothing), nothing, resources))
+    assert {route.path for route in app.routes if isinstance(route, APIRoute)} >= {
+        name.split()[1] for name in OPERATIONS
+    }
 
 
 def test_both_send_routes_accept_an_idempotency_key() -> None:

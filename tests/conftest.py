@@ -29,6 +29,8 @@ FOLDERS = ("faults", "e2e", "conformance", "hostile", "integration", "unit")
 TESTS = Path(__file__).parent
 HANG_S = 600.0
 
+# Each processor has a worker: numpy's threads would only wait for each other.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # It only bounds a hang: the machine may be busy.
 os.environ.setdefault("OBM_START_TIMEOUT_S", "600")
 # The least that a broker allows by default. A consumer hears of a rebalance by one of the four

@@ -2,15 +2,22 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import cast
+from unittest.mock import Mock
 
 import pytest
 
+from kernel.errors import ConfigError
+from services.delivery.app.egress_hosts import create_egress_hosts
 from services.delivery.clients.smtp import egress_hosts
 from services.delivery.clients.smtp.egress_hosts import EgressHostFailed, EgressHosts
 from services.delivery.domain.attempt_result import MAIL, AttemptResult
 from services.delivery.domain.egress_host import ADDRESS, TOKEN, UNREACHABLE
+from services.delivery.settings import Settings
 from tests.support.socks5 import TOKEN as RIGHT
 from tests.support.socks5 import destination, socks5_server
 
@@ -25,6 +32,22 @@ def refusing_port() -> Iterator[int]:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield taken.getsockname()[1]
+
+
+def test_authorities_are_read_if_there_is_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes longer than the rest of the wiring of delivery."""
+    made = Mock(wraps=ssl.create_default_context)
+    monkeypatch.setattr(ssl, "create_default_context", made)
+    settings = SimpleNamespace(
+        egress_tokens=(), egress_host_tls=True, egress_host_ca="", egress_host_timeout_s=1.0
+    )
+    create_egress_hosts(cast(Settings, settings))
+    assert not made.called
+    settings.egress_tokens = (RIGHT,)
+    assert create_egress_hosts(cast(Settings, settings))._tls is not None
+    settings.egress_tokens, settings.egress_host_ca = (), "/none.pem"
+    with pytest.raises(ConfigError, match="DELIVERY_EGRESS_HOST_CA /none"):
+        create_egress_hosts(cast(Settings, settings))
 
 
 async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

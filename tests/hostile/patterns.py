@@ -21,6 +21,7 @@ _parser: Any = importlib.import_module("re._parser")
 ROOT = Path(__file__).parents[2]
 MANY = 20  # fewer repetitions cannot take long
 METHODS = ("search", "match", "fullmatch", "sub", "subn", "split", "findall", "finditer")
+CALL_OF_RE = re.compile(rf"\bre\s*\.\s*({'|'.join(METHODS)})\b")
 CHARS = "a1 .@-_<>\"'\\/=:;,?!()[]{}\r\n\t%&#$*+^`|~Zz0\u00e9\u0378\u2028\x00"
 REPEATS = (ops.MAX_REPEAT, ops.MIN_REPEAT, ops.POSSESSIVE_REPEAT)
 
@@ -125,6 +126,8 @@ def inline_patterns(module: ModuleType) -> Iterator[PatternUse]:
 
 
 def calls_of_re(module: ModuleType) -> Iterator[ast.Call]:
+    if not CALL_OF_RE.search(source_of(module)):
+        return  # to parse all modules takes seconds
     for node in ast.walk(ast.parse(source_of(module))):
         called_methods = node.func if isinstance(node, ast.Call) else None
         if isinstance(node, ast.Call) and isinstance(called_methods, ast.Attribute):

@@ -33,6 +33,7 @@ class Lease:
     """Holds one name of a service's leases table, renews it, and fences every transaction.
 
     fence: increases with every change of owner; None while another process holds the lease.
+    idle_s: how long nobody had held it when it was acquired, by the clock of the database.
     publish_timeout_s: an owner whose publish takes longer releases the lease until it succeeds.
     """
 
@@ -48,6 +49,7 @@ class Lease:
         self.name = name
         self.owner = str(uuid4())
         self.fence: int | None = None
+        self.idle_s = 0.0
         self._database = database
         self._table = f"{schema}.leases"
         self._lease_s = lease_s
@@ -76,11 +78,14 @@ class Lease:
                 " + CASE WHEN held.owner = excluded.owner AND held.expires_at > now()"
                 " THEN 0 ELSE 1 END"
                 " WHERE held.owner = excluded.owner OR held.expires_at < now()"
-                " RETURNING fence",
+                # The subquery still sees the row as it was.
+                " RETURNING fence, (SELECT greatest(0, extract(epoch FROM now() - expires_at))"
+                f" FROM {self._table} WHERE name = %(name)s)::float8",
                 {"name": self.name, "owner": self.owner, "s": self._lease_s},
             )
-        fence = rows[0][0] if rows else None
+        fence, idle_s = rows[0] if rows else (None, None)
         if fence != self.fence:
+            self.idle_s = idle_s or 0.0
             logger.info("lease.fence.changed", extra={"lease": self.name, "fence": fence})
         self.fence = fence
         return fence is not None

@@ -62,7 +62,7 @@ from services.router.store.day_partitions import DayPartitions
 from services.router.store.notify import SchedulerNotifier
 from tests.support.memory_cell import create_cell
 from tests.support.router import address_key_of, screened
-from tests.support.stack import FreshDatabase
+from tests.support.stack import FreshDatabase, opened
 
 ROUTE = Route("site", (MxHost("127.0.0.1", 0, 25),))
 OUTCOMES = [
@@ -250,6 +250,20 @@ async def test_every_message_closes_exactly_once(database: FreshDatabase, seed: 
     await router.close()
     closed = Counter(one.message_id for one in router.events(MessageClosed))
     assert closed == Counter({one.message_id: 1 for one in mail})
+
+
+async def test_a_lease_knows_how_long_nobody_held_it(database: FreshDatabase) -> None:
+    """As after a jump of the database's clock."""
+    async with opened(database.system("router")) as own:
+        lease, successor = (Lease(own, "router", "idle", lease_s=60) for _ in range(2))
+        assert await lease.try_acquire()
+        assert not await successor.try_acquire()
+        assert lease.idle_s == 0.0
+        with database.connect() as owner:
+            owner.execute("UPDATE router.leases SET expires_at = now() - interval '10 days'")
+        assert await successor.try_acquire()
+        assert await successor.try_acquire()
+        assert 10 * 86_400 <= successor.idle_s < 10 * 86_400 + 600
 
 
 def check_first_due(database: FreshDatabase, tenant_id: str) -> None:

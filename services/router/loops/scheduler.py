@@ -99,7 +99,7 @@ class Scheduler:
         self._fence: int | None = None  # the fence with which the cell was read
         self._sources_read_at_s, self._last_event_count = 0.0, 0  # events: of the last tick
         self._misplaced = MisplacedQueues(lease)
-        self._expiry = MessageExpiry(config.expire_interval_s)
+        self._expiry = MessageExpiry(lease, config.expire_interval_s)
         self._after_tenant = queues.FIRST_TENANT
         self._batch = BatchSize(config.messages_max, config.target_s)
 

@@ -8,7 +8,7 @@ from contracts.kernel.v1.status_service_pb2_grpc import (
     StatusServiceServicer,
     add_StatusServiceServicer_to_server,
 )
-from kernel import clock
+from kernel.clock_check import clock_ahead_s
 from kernel.crypto import derived_key
 from kernel.database import Database
 from kernel.rpc import Context, RpcServer, map_errors
@@ -32,10 +32,7 @@ class StatusSource(NamedTuple):
         if self.database is None:
             return status
         async with self.database.transaction() as tx:
-            before_s = clock.now().timestamp()
-            [(database_s,)] = await tx.rows("SELECT extract(epoch FROM clock_timestamp())::float8")
-            middle_s = (before_s + clock.now().timestamp()) / 2
-            status.clock_ahead_s = middle_s - database_s
+            status.clock_ahead_s = await clock_ahead_s(tx)
             if self.ahead:
                 status.missing_partitions.extend(
                     parent

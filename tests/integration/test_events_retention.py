@@ -13,6 +13,7 @@ from kernel.database import Database
 from kernel.handler_result import HandlerResult
 from services.events.domain.log_event import StatusRank
 from services.events.handlers import LOGGED, REPEAT, TOO_OLD, Handlers
+from services.events.loops import partition_maintenance
 from services.events.loops.partition_maintenance import PartitionMaintenance
 from services.events.store import kept_days, log
 from tests.support.message_events import MessageEvents
@@ -282,6 +283,10 @@ def test_a_plan_keeps_the_mail_of_its_account_longer(
         await run(system, 74)
         assert left(empty, kept) == set()
 
+    async def agree(_: Database) -> bool:
+        return True
+
+    monkeypatch.setattr(partition_maintenance, "clocks_agree", agree)
     monkeypatch.setattr(kept_days, "PAGE", 2)
     run_scenario(empty, scenario)
 

@@ -3,6 +3,7 @@
 from functools import partial
 
 from kernel import clock
+from kernel.clock_check import clocks_agree
 from kernel.database import Database
 from services.delivery.store import domain_reports, mta_sts, sandbox, tls_reports
 from services.delivery.store.days import JournalDayPartitions
@@ -21,6 +22,8 @@ class PartitionMaintenance:
     async def run_once(self) -> None:
         """Create partitions before their day, so that no message waits; drop expired ones."""
         await self._days.create_partitions()
+        if not await clocks_agree(self._database):
+            return
         await self._days.drop_expired()
         expire_captured = partial(sandbox.expire, retention_days=self._sandbox_retention_days)
         expire_figures = partial(domain_reports.expire, today=clock.now().date())

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import date, timedelta
 
 from kernel import clock
+from kernel.clock_check import clocks_agree
 from kernel.database import Database
 from kernel.days import days_to_create
 from services.events.store import days, kept_days
@@ -31,6 +32,8 @@ class PartitionMaintenance:
         async with self._database.transaction() as tx:
             await self._days.ensure(tx, days_to_create(today, ahead=AHEAD_DAYS), today=today)
             existing = await self._days.existing(tx)
+        if not await clocks_agree(self._database):
+            return
         longer = await self._kept_longer(self._log_days)
         reduced = await self._kept.days()
         for day in existing:

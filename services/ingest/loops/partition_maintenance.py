@@ -32,7 +32,7 @@ class PartitionMaintenance:
         """Every replica creates partitions; the lease holder removes expired data."""
         await self._store.create_partitions()
         self._health.unavailable.discard(PARTITIONS)
-        if self._lease.fence is None:
+        if self._lease.fence is None or not await self._store.clocks_agree():
             return
         keys = await self._store.expire_keys()
         await self._store.expire_content_usage()

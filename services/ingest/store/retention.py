@@ -3,6 +3,7 @@
 from datetime import date, timedelta
 
 from kernel import clock
+from kernel.clock_check import clocks_agree
 from kernel.database import Database
 from kernel.days import ClosedDays, DayTable, TablePartitions, days_to_create
 from kernel.ids import lower_bound_at
@@ -58,6 +59,10 @@ class RetentionStore:
         async with self._database.transaction() as tx:
             [(found,)] = await tx.rows("SELECT EXISTS (SELECT FROM ingest.emails)")
         return bool(found)
+
+    async def clocks_agree(self) -> bool:
+        """Nothing may be removed otherwise. Raises Unavailable."""
+        return await clocks_agree(self._database)
 
     async def expire_keys(self) -> int:
         """Delete expired idempotency keys. Returns their number."""

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 
 from contracts.router.v1.directory_pb2 import Pool
 from kernel import clock
+from kernel.clock_check import clocks_agree
 from kernel.database import Database, Transaction
 from kernel.days import days_to_create
 from kernel.kafka import Kafka
@@ -46,7 +47,7 @@ class PartitionMaintenance:
         async with self._database.transaction() as tx:
             await days.ensure(tx, days_to_create(today, ahead=self._ahead_days))
             existing = await days.existing(tx)
-        if not self._is_leader():
+        if not self._is_leader() or not await clocks_agree(self._database):
             return
         steps = (
             usage.delete_expired,

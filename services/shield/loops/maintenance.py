@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from kernel.clock_check import clocks_agree
 from kernel.database import Database
 from services.shield.store import campaigns
 
@@ -12,6 +13,8 @@ class CampaignMaintenance:
 
     async def run_once(self) -> None:
         """In batches, each in a transaction."""
+        if not await clocks_agree(self.database):
+            return
         deleted = 1
         while deleted:
             async with self.database.transaction() as tx:

@@ -1,0 +1,127 @@
+"""Nothing is deleted by its age while the clocks of a machine and of PostgreSQL differ."""
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from kernel import clock
+from kernel.database import Database
+from kernel.health import DependencyHealth
+from services.delivery.loops import partition_maintenance as delivery
+from services.delivery.store.days import JournalDayPartitions
+from services.events.loops import partition_maintenance as events
+from services.ingest.loops import partition_maintenance as ingest
+from services.ingest.store.retention import RetentionStore
+from services.router.loops import maintenance as router
+from services.router.store.day_partitions import DayPartitions
+from services.shield.loops.maintenance import CampaignMaintenance
+from tests.support.stack import FreshDatabase, opened, temporary_database
+
+RETENTION_DAYS = 30
+OLD = datetime.now(UTC).date() - timedelta(days=RETENTION_DAYS - 10)
+TABLES = {"ingest": "messages", "router": "messages", "delivery": "attempts", "events": "log"}
+RunOnce = Callable[[], Awaitable[None]]
+
+
+class Content:
+    """removed: whether anything was."""
+
+    def __init__(self) -> None:
+        self.removed = False
+
+    async def remove_expired(self, _: date) -> list[str]:
+        self.removed = True
+        return []
+
+
+async def none_longer(_: int) -> Mapping[str, int]:
+    return {}
+
+
+def maintenance_of(service: str, database: Database, content: Any) -> RunOnce:  # noqa: ANN401
+    kept: dict[str, RunOnce] = {
+        "ingest": ingest.PartitionMaintenance(
+            RetentionStore(database, retention_days=RETENTION_DAYS),
+            content,
+            lease=SimpleNamespace(fence=1),  # type: ignore[arg-type]
+            health=DependencyHealth(),
+        ).run_once,
+        "router": router.PartitionMaintenance(
+            database,
+            DayPartitions(),
+            ahead_days=3,
+            retention_days=RETENTION_DAYS,
+            is_leader=lambda: True,
+        ).run_once,
+        "delivery": delivery.PartitionMaintenance(
+            database,
+            JournalDayPartitions(database, retention_days=RETENTION_DAYS),
+            sandbox_retention_days=RETENTION_DAYS,
+        ).run_once,
+        "events": events.PartitionMaintenance(
+            database, log_days=RETENTION_DAYS, kept_longer=none_longer
+        ).run_once,
+    }
+    return kept[service]
+
+
+@pytest.fixture
+def empty(database_url: str, migrated_template: str) -> Iterator[FreshDatabase]:
+    with temporary_database(database_url, template=migrated_template) as url:
+        yield FreshDatabase(url)
+
+
+def days_of(database: FreshDatabase, service: str) -> set[object]:
+    with database.connect() as connection:
+        query = f"SELECT {service}.day_partitions('{TABLES[service]}')"
+        return {day for (day,) in connection.execute(query.encode()).fetchall()}
+
+
+def create_old_day(database: FreshDatabase, service: str) -> None:
+    tables = {"ingest": ("messages", "emails"), "events": ("log", "state")}
+    with database.connect() as connection:
+        for table in tables.get(service, (TABLES[service],)):
+            query = f"SELECT {service}.ensure_day_partition('{table}', '{OLD}')"
+            connection.execute(query.encode())
+
+
+@pytest.mark.parametrize("service", TABLES)
+async def test_no_day_is_dropped_early(
+    empty: FreshDatabase, monkeypatch: pytest.MonkeyPatch, service: str
+) -> None:
+    create_old_day(empty, service)
+    content = Content()
+    async with opened(empty.system(service)) as database:
+        run_once = maintenance_of(service, database, content)
+        moment = datetime.now(UTC) + timedelta(days=RETENTION_DAYS)
+        with monkeypatch.context() as ahead:
+            ahead.setattr(clock, "now", lambda: moment)
+            await run_once()
+        assert OLD in days_of(empty, service)
+        assert not content.removed
+        await run_once()
+    assert OLD in days_of(empty, service), "it is younger than the retention"
+    assert content.removed == (service == "ingest")
+
+
+async def test_what_is_known_of_campaigns_stays(
+    empty: FreshDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deleted: list[bool] = []
+
+    async def delete_unused(_: object) -> int:
+        deleted.append(True)
+        return 0
+
+    monkeypatch.setattr("services.shield.store.campaigns.delete_unused", delete_unused)
+    async with opened(empty.system("shield")) as database:
+        moment = datetime.now(UTC) - timedelta(days=RETENTION_DAYS)
+        with monkeypatch.context() as behind:
+            behind.setattr(clock, "now", lambda: moment)
+            await CampaignMaintenance(database).run_once()
+        assert not deleted
+        await CampaignMaintenance(database).run_once()
+    assert deleted

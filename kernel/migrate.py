@@ -270,6 +270,7 @@ def grants(service: str) -> str:
         GRANT USAGE ON SCHEMA {service} TO {service}_tenant, {system};
         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {service} TO {system};
         GRANT USAGE ON ALL SEQUENCES IN SCHEMA {service} TO {service}_tenant, {system};
+        GRANT UPDATE ON ALL SEQUENCES IN SCHEMA {service} TO {system};
         REVOKE INSERT, UPDATE, DELETE ON {service}.alembic_version FROM {system};
         GRANT SELECT ON {service}.alembic_version TO {service}_tenant;
     """

@@ -11,6 +11,7 @@ from contracts.ingest.v1.directory_pb2 import Domain, Tenant
 from kernel import outbox
 from kernel.database import PLANS
 from kernel.health import DependencyHealth
+from kernel.table import ReplicatedTable
 from services.ingest.store.directory import CHANGES, HOLDERS, LOCK, DirectoryStore, DomainConflict
 from services.ingest.store.directory_cache import DirectoryCache
 from tests.support.ingest import IngestHarness, email, until
@@ -106,6 +107,28 @@ def raced(tenant: Tenant) -> Domain:
         account_id=tenant.account_id,
         name=RACED,
     )
+
+
+async def test_a_change_after_a_restore_is_newer_than_those_that_were_lost(
+    harness: IngestHarness, database: FreshDatabase
+) -> None:
+    """Other services know what was published since the backup, and ignore what is older."""
+    await harness.sign_up()
+    async with opened(database.system("ingest"), session=PLANS) as engine:
+        store = DirectoryStore(engine)
+        [tenant] = await store.find_by_id_or_name(Tenant, harness.tenant_id)
+        known: ReplicatedTable[Tenant] = ReplicatedTable(Tenant)
+        with database.connect() as owner:
+            [backup] = owner.execute("SELECT last_value FROM ingest.directory_version")
+            for name in ("lost", "lost too"):
+                tenant.name = name
+                await store.save(tenant)
+                known.put(Tenant.FromString(tenant.SerializeToString()))
+            owner.execute("SELECT setval('ingest.directory_version', %s)", backup)
+        tenant.name = "after the restore"
+        await store.save(tenant)
+        known.put(tenant)
+    assert [one.name for one in known.values()] == ["after the restore"]
 
 
 async def test_no_change_is_missed_if_a_later_one_is_committed_first(

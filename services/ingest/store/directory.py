@@ -47,6 +47,14 @@ IDS = {
 # seen all earlier ones. A sequence alone does not guarantee that.
 LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('ingest.directory_version', 0))"
 
+# The microseconds of PostgreSQL's clock, or one more than the last version. Counted from one, the
+# versions of a restored database would be older than those that other services know, which ignore
+# them.
+NEXT_VERSION = (
+    "setval('ingest.directory_version', greatest(nextval('ingest.directory_version'),"
+    " (extract(epoch FROM clock_timestamp()) * 1000000)::bigint))"
+)
+
 # The names of the kinds in the API and in the audit log.
 RESOURCES = {
     Account: "account",
@@ -232,7 +240,7 @@ async def write_entry(
         await _raise_if_taken(tx, entry)
     if isinstance(entry, Tenant) and entry.external_id and not entry.deleted:
         await _raise_if_external_id_taken(tx, entry)
-    [(version,)] = await tx.rows("SELECT nextval('ingest.directory_version')")
+    [(version,)] = await tx.rows(f"SELECT {NEXT_VERSION}")
     entry.version = version
     columns = {**entry_columns(entry), "version": version, "record": entry.SerializeToString()}
     names = ", ".join(columns)

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from contracts.ingest.v1.directory_pb2 import Domain, Mailbox
 from kernel.database import Transaction
 from services.ingest.store.audit_log import Actor, Subject, record_changes
-from services.ingest.store.directory import DirectoryChange, read_entries
+from services.ingest.store.directory import NEXT_VERSION, DirectoryChange, read_entries
 
 COUNT = "SELECT count(*) FROM ingest.mailboxes WHERE tenant_id = %s AND NOT deleted"
-VERSIONS = "SELECT nextval('ingest.directory_version') FROM generate_series(1, %s)"
+VERSIONS = f"SELECT {NEXT_VERSION} FROM generate_series(1, %s)"  # noqa: S608 - a constant
 WRITE = """
 INSERT INTO ingest.mailboxes
     (id, version, deleted, account_id, tenant_id, address, test, record)

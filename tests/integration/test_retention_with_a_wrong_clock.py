@@ -107,6 +107,16 @@ async def test_no_day_is_dropped_early(
     assert content.removed == (service == "ingest")
 
 
+async def test_mail_of_a_day_that_has_not_come_is_not_accepted(
+    empty: FreshDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moment = datetime.now(UTC) + timedelta(days=10)
+    monkeypatch.setattr(clock, "now", lambda: moment)
+    async with opened(empty.system("ingest")) as database:
+        await RetentionStore(database, retention_days=RETENTION_DAYS).create_partitions()
+    assert moment.date() not in days_of(empty, "ingest")
+
+
 async def test_what_is_known_of_campaigns_stays(
     empty: FreshDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,9 +49,11 @@ class RetentionStore:
         self._closed = ClosedDays(database, MESSAGES, self._retention)
 
     async def create_partitions(self) -> None:
-        """Create the partitions of today and the next days."""
-        days = days_to_create(clock.now().date(), ahead=DAYS_AHEAD)
+        """Create the partitions of today and the next days. By PostgreSQL's clock: a process whose
+        clock is days ahead may not accept mail that others cannot process before that day."""
         async with self._database.transaction() as tx:
+            [(today,)] = await tx.rows("SELECT (now() AT TIME ZONE 'UTC')::date")
+            days = days_to_create(today, ahead=DAYS_AHEAD)
             await self._days.ensure(tx, days)
             await self._requests.ensure(tx, days)
 

@@ -64,7 +64,7 @@ def score_all(scorer: Scorer, samples: Sequence[Sample]) -> Iterator[Scored]:
 def score(scorer: Scorer, sample: Sample) -> Scored:
     request = encode_request(sample.content.SerializeToString(), scorer.book.thresholds)
     began = time.process_time()
-    encoded = screen(scorer, request)
+    [encoded] = screen(scorer, [request])
     ms = 1000 * (time.process_time() - began)
     response = ScoreResponse.FromString(encoded)
     held = response.verdict != Verdict.VERDICT_PASS

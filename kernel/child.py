@@ -65,7 +65,7 @@ class Child:
     """One process, started on demand and started again after it ends.
 
     name: for logs and metrics. function: `module:name`; the child calls it with `setup`, and it
-    returns the work, a function from bytes to bytes. The thread that starts the child must live as
+    returns the work (see `kernel.child_program`). The thread that starts the child must live as
     long as the child, because the kernel kills the child when that thread ends.
     """
 

@@ -1,11 +1,11 @@
-"""The program of a child process (see `kernel.child`): processes bodies one by one, within limits.
+"""The program of a child process (see `kernel.child`): processes bodies within limits.
 
 `python -m kernel.child_program FUNCTION PARENT CPU_S MEMORY_BYTES`, with a socket as its input:
 
     in     length, last, bytes    first the setup for FUNCTION (`module:name`), then bodies
     out    length, kind, bytes    first an empty one (ready), then one result per body, in order
 
-Bodies arrive in groups; `last` marks the last body of a group, whose results are sent together.
+Bodies arrive in groups; `last` marks the last body of a group, which is processed as a whole.
 The child has none of its parent's secrets, and both sides send bytes only, never code.
 """
 
@@ -16,7 +16,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from struct import Struct
@@ -24,7 +24,8 @@ from typing import BinaryIO, TypeAlias
 
 from kernel.memory import tune_gc, tune_malloc
 
-Work: TypeAlias = Callable[[bytes], bytes]
+# From the bodies of a group, in one pass, to one result per body, in order.
+Work: TypeAlias = Callable[[Iterable[bytes]], list[bytes]]
 
 REQUEST_FRAME = Struct(">I?")
 RESULT_FRAME = Struct(">IB")
@@ -84,24 +85,34 @@ def limit_memory(bytes_max: int) -> int:
 
 
 def process_group(work: Work, bodies: BinaryIO, *, cpu_s: float) -> bytes:
-    """Process one group of bodies. SIGPROF kills the process when a body exceeds its CPU time, in
-    which waiting does not count."""
-    results = []
-    last = False
+    group, last = [], False
     while not last:
-        signal.setitimer(signal.ITIMER_PROF, cpu_s)
         body, last = read_next(bodies)
-        results.append(process_one(work, body))
-    return b"".join(results)
+        group.append(body)
+    return b"".join(results_of(work, group, cpu_s=cpu_s))
 
 
-def process_one(work: Work, body: bytes) -> bytes:
+def results_of(work: Work, group: Sequence[bytes], *, cpu_s: float) -> list[bytes]:
+    """If the work raises, each body is processed alone, which shows the one at fault."""
     try:
-        result, kind = work(body), DONE
+        return [frame_result(one, DONE) for one in work(with_timer(group, cpu_s))]
     except MemoryError:
         os._exit(MEMORY_EXIT)
     except Exception as error:
-        result, kind = repr(error)[:ERROR_CHARS].encode(errors="replace"), RAISED
+        if len(group) == 1:
+            return [frame_result(repr(error)[:ERROR_CHARS].encode(errors="replace"), RAISED)]
+        return [one for body in group for one in results_of(work, [body], cpu_s=cpu_s)]
+
+
+def with_timer(bodies: Iterable[bytes], cpu_s: float) -> Iterator[bytes]:
+    """SIGPROF kills the process when it uses more CPU time than this from one body to the next, or
+    from the last one to the next group. Waiting does not count."""
+    for body in bodies:
+        signal.setitimer(signal.ITIMER_PROF, cpu_s)
+        yield body
+
+
+def frame_result(result: bytes, kind: int) -> bytes:
     return RESULT_FRAME.pack(len(result), kind) + result
 
 

@@ -7,10 +7,9 @@ import numpy as np
 
 from bench.shield_corpus import Sample, samples
 from contracts.ingest.v1.content_pb2 import Content
-from services.shield.domain.features import extract_features
 from services.shield.domain.learning.canaries import Canaries
 from services.shield.domain.learning.entries import Learned, learned_entries
-from services.shield.domain.model.margin import Model, weigh
+from services.shield.domain.model.margin import Model
 from services.shield.domain.rulebook import Rulebook
 from services.shield.domain.scoring import Scorer
 
@@ -38,6 +37,5 @@ def is_canary(sample: Sample) -> bool:
 
 
 def weighed(scorer: Scorer, content: Content) -> tuple[float, Learned]:
-    features = extract_features(content, scorer.book.limits)
-    found = weigh(scorer.model, features, scorer.matcher.matched_rules(features))
+    [found] = scorer.weigh([scorer.read(content)])
     return found.margin, learned_entries(found.entries)

@@ -1,7 +1,9 @@
 """Work for a child: what a body says is done."""
 
+import math
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +17,7 @@ def start(folder_path: bytes) -> Work:
     folder = Path(folder_path.decode())
     deeds: dict[bytes, Callable[[], object]] = {
         b"spin": spin,
+        b"take its time": lambda: spin(0.07),
         b"eat": lambda: b"x" * (200 << 20),
         b"hoard": lambda: KEPT.append(b"x" * (20 << 20)),
         b"eat too much": lambda: b"x" * (2 << 30),
@@ -24,16 +27,17 @@ def start(folder_path: bytes) -> Work:
         b"say too much": lambda: b"x" * (2 << 20),
     }
 
-    def work(body: bytes) -> bytes:
+    def do(body: bytes) -> bytes:
         name, _, _ = body.partition(b" #")
         done = deeds[name]() if name in deeds else b""
         return done if name == b"say too much" and isinstance(done, bytes) else body.upper()
 
-    return work
+    return lambda bodies: [do(each) for each in bodies]
 
 
-def spin() -> None:
-    while True:
+def spin(cpu_s: float = math.inf) -> None:
+    until = time.process_time() + cpu_s
+    while time.process_time() < until:
         pass
 
 

@@ -72,9 +72,9 @@ class ReportFigures(msgspec.Struct, frozen=True):
     failed: int = 0
 
 
-def create_reader(_: bytes) -> Callable[[bytes], bytes]:
+def create_reader(_: bytes) -> Callable[[Iterable[bytes]], list[bytes]]:
     """The work of the child process: see `kernel.child`."""
-    return lambda raw: msgspec.msgpack.encode(read(raw))
+    return lambda mail: [msgspec.msgpack.encode(read(raw)) for raw in mail]
 
 
 def decode(result: bytes) -> ReportFigures:

@@ -4,7 +4,7 @@ A child process reads it, because it comes from strangers. The child has no keys
 tokens that it finds, unverified.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -83,9 +83,9 @@ class SentMessage(NamedTuple):
 UNREADABLE = ReturnedMail("unreadable")
 
 
-def create_reader(_: bytes) -> Callable[[bytes], bytes]:
+def create_reader(_: bytes) -> Callable[[Iterable[bytes]], list[bytes]]:
     """The work of the child process: see `kernel.child`."""
-    return lambda raw: msgspec.msgpack.encode(read(raw))
+    return lambda mail: [msgspec.msgpack.encode(read(raw)) for raw in mail]
 
 
 def decode(result: bytes) -> ReturnedMail:

@@ -10,7 +10,7 @@ from services.shield.domain.learning.entries import learned_entries
 from services.shield.domain.learning.versions import LearnedVersion
 from services.shield.domain.matching import DETAIL_CHARS, Matcher
 from services.shield.domain.model.influence import Influence, influences
-from services.shield.domain.model.margin import Model, Weighed, weigh
+from services.shield.domain.model.margin import Model, Reading, Weighed, weigh
 from services.shield.domain.rulebook import Rulebook, RuleError, Thresholds, Trait
 
 REASONS_MAX = 50  # keeps an event under 64 KiB for any message
@@ -48,10 +48,18 @@ class Scorer:
 
         quote: give reasons also if the message passes; otherwise only if it does not.
         """
-        limits = thresholds or self.book.thresholds
+        [weighed] = self.weigh([self.read(content)])
+        return self.result_of(weighed, thresholds or self.book.thresholds, quote=quote)
+
+    def read(self, content: Content) -> Reading:
         features = extract_features(content, self.book.limits)
-        matched = self.matcher.matched_rules(features)
-        weighed = weigh(self.model, features, matched)
+        return Reading(features, self.matcher.matched_rules(features))
+
+    def weigh(self, readings: Sequence[Reading]) -> list[Weighed]:
+        return weigh(self.model, readings)
+
+    def result_of(self, weighed: Weighed, limits: Thresholds, *, quote: bool) -> ScreeningResult:
+        matched = weighed.reading.matched
         score = max([self.points(weighed), *self.floors(matched)])
         decided = verdict_for_score(score, limits)
         reasons: tuple[Reason, ...] = ()

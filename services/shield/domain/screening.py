@@ -1,10 +1,11 @@
 """The code of the child process that screens messages: bytes to bytes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntFlag
 from functools import partial
 from struct import Struct
+from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
@@ -18,7 +19,7 @@ from services.shield.domain.learning.fingerprints import fingerprint_of
 from services.shield.domain.learning.versions import unpack_version
 from services.shield.domain.link_hosts import hosts_of_links, queried_host
 from services.shield.domain.model.file import load_model
-from services.shield.domain.model.margin import Weighed
+from services.shield.domain.model.margin import Reading, Weighed
 from services.shield.domain.rulebook import Thresholds, parse_rulebook
 from services.shield.domain.scoring import Scorer, ScreeningResult, unreadable_result
 
@@ -62,8 +63,8 @@ def with_entries(request: bytes) -> bytes:
     return bytes([request[0] | Extra.ENTRIES]) + request[1:]
 
 
-def create_screen(setup: bytes) -> Callable[[bytes], bytes]:
-    """The handler of the child, from requests to ScoreResponses. setup: of `encode_setup`."""
+def create_screen(setup: bytes) -> Callable[[Iterable[bytes]], list[bytes]]:
+    """The work of the child, from requests to ScoreResponses. setup: of `encode_setup`."""
     rules_size, model_size = SETUP_HEADER.unpack_from(setup)
     start = SETUP_HEADER.size + rules_size
     end = start + model_size
@@ -73,20 +74,40 @@ def create_screen(setup: bytes) -> Callable[[bytes], bytes]:
     return partial(screen, Scorer(rules, model, learned))
 
 
-def screen(scorer: Scorer, request: bytes) -> bytes:
+class Request(NamedTuple):
+    """reading: None if the content cannot be read."""
+
+    extra: Extra
+    limits: Thresholds
+    reading: Reading | None
+
+
+def screen(scorer: Scorer, requests: Iterable[bytes]) -> list[bytes]:
+    """One response per request, in order."""
+    read = [read_request(scorer, each) for each in requests]
+    weighed = iter(scorer.weigh([each.reading for each in read if each.reading]))
+    return [respond(scorer, each, next(weighed) if each.reading else None) for each in read]
+
+
+def read_request(scorer: Scorer, request: bytes) -> Request:
     flags, hold, block = REQUEST_HEADER.unpack_from(request)
-    limits = Thresholds(hold, block)
     try:
         content = expand_submitted(Content.FromString(request[REQUEST_HEADER.size :]))
     except DecodeError:
+        return Request(Extra(flags), Thresholds(hold, block), None)
+    return Request(Extra(flags), Thresholds(hold, block), scorer.read(content))
+
+
+def respond(scorer: Scorer, request: Request, weighed: Weighed | None) -> bytes:
+    extra, limits, _ = request
+    if weighed is None:
         result = unreadable_result("content_unreadable", limits, Verdict.VERDICT_HOLD)
     else:
-        result = scorer.score(content, thresholds=limits, quote=bool(flags & Extra.REASONS))
+        result = scorer.result_of(weighed, limits, quote=bool(extra & Extra.REASONS))
     learned = scorer.learned.version if scorer.learned else ""
-    versions = Versions(scorer.book.version, scorer.model.version, learned)
-    response = to_response(result, versions)
-    if result.weighed is not None:
-        add_extra(response, result.weighed, Extra(flags))
+    response = to_response(result, Versions(scorer.book.version, scorer.model.version, learned))
+    if weighed is not None:
+        add_extra(response, weighed, extra)
     return response.SerializeToString()
 
 

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +12,14 @@ import zstandard
 
 from bench.shield_corpus import Sample, content, read_pack
 from bench.shield_model import linear, training, vectors
+from bench.shield_model.boosting import Floats, to_arrays
 from bench.shield_model.canaries import choose_canaries, is_canary
 from bench.shield_model.copies import in_shell, moved, relinked
 from bench.shield_model.examples import Example, forms, training_examples
 from bench.shield_model.made import made_mail
 from mail.address import domain_of
 from services.shield.domain.model.file import load_model, pack_model
+from services.shield.domain.model.trees import LEAVES
 from services.shield.domain.rulebook import parse_rulebook
 from services.shield.domain.scoring import Scorer
 from tests.unit.services.shield.samples import make_content, packed_model, rules_text
@@ -136,3 +139,41 @@ def test_canaries_come_from_the_test_split_alone(tmp_path: Path) -> None:
     assert len(found.entries) == len(tests)
     (tmp_path / "spamassassin.jsonl.zst").unlink()
     assert choose_canaries(tmp_path, model, BOOK) is None
+
+
+def test_the_arrays_of_trees_give_what_the_trees_give() -> None:
+    random = Random(7)
+    trees = [a_tree(random, leaves=random.randint(1, LEAVES)) for _ in range(30)]
+    arrays = to_arrays(trees)
+    for _ in range(100):
+        row = np.array([random.choice([0.0, 0.5, random.random()]) for _ in range(NUMBERS)])
+        expected = [leaf_of(each, row) for each in trees]
+        assert arrays.sum_for(row) == np.array(expected).sum()
+        for at, lookers in enumerate(arrays.lookers(NUMBERS)):
+            other = row.copy()
+            other[at] = 1 - other[at]
+            moved = {n for n, each in enumerate(trees) if leaf_of(each, other) != expected[n]}
+            assert moved <= set(lookers.tolist())
+
+
+NUMBERS = 5
+
+
+def a_tree(random: Random, *, leaves: int) -> dict[str, Any]:
+    """As LightGBM dumps it."""
+    if leaves == 1:
+        return {"leaf_value": random.random()}
+    left = random.randint(1, leaves - 1)
+    return {
+        "split_feature": random.randrange(NUMBERS),
+        "threshold": random.choice([0.5, random.random()]),
+        "left_child": a_tree(random, leaves=left),
+        "right_child": a_tree(random, leaves=leaves - left),
+    }
+
+
+def leaf_of(node: dict[str, Any], row: Floats) -> float:
+    while "leaf_value" not in node:
+        above = row[node["split_feature"]] > node["threshold"]
+        node = node["right_child" if above else "left_child"]
+    return float(node["leaf_value"])

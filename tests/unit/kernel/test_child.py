@@ -90,6 +90,17 @@ def test_an_error_concerns_one_body_and_the_child_survives(tmp_path: Path) -> No
     with_child(tmp_path, scenario)
 
 
+def test_an_error_leaves_the_others_of_its_group_their_results(tmp_path: Path) -> None:
+    found = results(tmp_path, b"a", b"raise", b"b", b"raise", b"c")
+    error = ChildRaised("KeyError(b'nothing')")
+    assert found == [b"A", error, b"B", error, b"C"]
+
+
+def test_each_body_of_a_group_has_the_whole_cpu_time(tmp_path: Path) -> None:
+    bodies = [b"take its time #%d" % number for number in range(4)]
+    assert results(tmp_path, *bodies) == [body.upper() for body in bodies]
+
+
 def test_a_result_beyond_the_maximum_ends_the_child(tmp_path: Path) -> None:
     assert results(tmp_path, b"say too much", b"a") == [ChildKilled("crash"), b"A"]
 

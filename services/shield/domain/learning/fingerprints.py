@@ -8,6 +8,7 @@ differs between copies. Mail without text is compared by how it is built.
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ import re2
 
 from services.shield.domain.features import MessageFeatures
 from services.shield.domain.links import Link, registered_domain
-from services.shield.domain.model.text import Buckets, hashes
+from services.shield.domain.model.text import CACHED, Buckets, hashes
 
 VALUES, BANDS, SHINGLE_WORDS = 32, 8, 4
 TEXT_BYTES, WORDS = 4_000, 500  # as much as tells copies from others
@@ -29,7 +30,8 @@ PLAIN_SHARE_MIN = 0.1  # of the words; below it the text is in capitals
 
 # A word with one of these is left out: capitals, digits, and what is in addresses.
 DIFFERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@/"
-MASK = bytes.maketrans(DIFFERS, b"0" * len(DIFFERS))
+MASKED = ord("0")
+MASK = bytes.maketrans(DIFFERS, bytes([MASKED]) * len(DIFFERS))
 PUNCTUATION = b".,;:!?()[]<>{}\"*_=|#~'`-"
 
 MULTIPLIERS = np.arange(1, 2 * VALUES, 2, dtype=np.uint32) * np.uint32(0x9E3779B1)  # odd
@@ -119,10 +121,10 @@ def content_of(text: str) -> bytes:
 def plain_words(text: bytes) -> list[bytes]:
     """Words in small letters. If there are hardly any, the text is in capitals, and all count."""
     words = text.translate(MASK, PUNCTUATION).split()
-    plain = [each for each in words if b"0" not in each]
+    plain = [each for each in words if MASKED not in each]
     if len(plain) < max(SHINGLE_WORDS, PLAIN_SHARE_MIN * len(words)):
         words = text.lower().translate(MASK, PUNCTUATION).split()
-        plain = [each for each in words if b"0" not in each]
+        plain = [each for each in words if MASKED not in each]
     return plain[:WORDS]
 
 
@@ -143,7 +145,13 @@ def min_hash(found: Values) -> Values:
 def link_shape(link: Link) -> str:
     """The domain and the path; parts that are long or have digits differ from copy to copy."""
     path = link.url.partition("://")[2].partition("/")[2].partition("?")[0]
-    return f"{link.target.domain}/{DIFFERS_IN_PATH.sub('*', path)}"
+    return f"{link.target.domain}/{path_shape(path)}"
+
+
+@lru_cache(maxsize=CACHED)
+def path_shape(path: str) -> str:
+    """Cached, because the copies of a mail have most of their links in common."""
+    return DIFFERS_IN_PATH.sub("*", path)
 
 
 def foreign_links(features: MessageFeatures) -> list[str]:

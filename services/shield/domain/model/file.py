@@ -13,7 +13,7 @@ from services.shield.domain.model.trees import Trees
 MAGIC = b"shield model 1\n"
 DIGEST_BYTES = 32
 TABLES = ("words", "characters", "places")
-TREE_ARRAYS = ("roots", "number", "threshold", "children", "value")
+TREE_ARRAYS = ("number", "threshold", "first_child", "value")
 VERSION_CHARS = 8  # of the digest, in the version
 
 
@@ -27,7 +27,6 @@ def pack_model(model: Model, more: Mapping[str, Any] | None = None) -> bytes:
     arrays: dict[str, Any] = {
         **dict(zip(TABLES, model.tables, strict=True)),
         **{name: getattr(model.trees, name) for name in TREE_ARRAYS},
-        "depth": np.int64(model.trees.depth),
         "scales": np.array(model.scales),
         "margins": np.array([model.bias, model.hold, model.block]),
         "usual": model.usual,
@@ -66,7 +65,7 @@ def read_arrays(packed: bytes) -> dict[str, Any]:
 
 def to_model(found: dict[str, Any], digest: str) -> Model:
     bias, hold, block = map(float, found["margins"])
-    trees = Trees(**{name: found[name] for name in TREE_ARRAYS}, depth=int(found["depth"]))
+    trees = Trees(**{name: found[name] for name in TREE_ARRAYS})
     return Model(
         version=f"{found['name']}-{digest}",
         tables=tuple(found[name] for name in TABLES),

@@ -55,9 +55,8 @@ def lost_points(model: Model, weighed: Weighed, rows: Floats, *, changed: Sequen
     look at it are asked."""
     trees = [model.lookers[at] for at in changed]
     which, row_of = np.concatenate(trees), np.repeat(np.arange(len(rows)), list(map(len, trees)))
-    before = model.trees.leaves(weighed.row, model.trees.roots)[which]
-    after = model.trees.leaves(rows, model.trees.roots[which], row_of)
-    lost = model.trees.value[before] - model.trees.value[after]
+    before = model.trees.values_for(weighed.row[None], np.zeros_like(which), which)
+    lost = before - model.trees.values_for(rows, row_of, which)
     sums = np.bincount(row_of, lost, minlength=len(rows)).astype(np.float64)
     return sums * model.points_per_margin
 

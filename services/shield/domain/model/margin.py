@@ -1,9 +1,10 @@
 """Both stages: from the features of a message to its margin, the log odds that it is abuse, and to
 its points."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -20,7 +21,7 @@ from services.shield.domain.model.text import (
     text_entries,
     weighted_sum,
 )
-from services.shield.domain.model.trees import Nodes, Trees
+from services.shield.domain.model.trees import Indices, Trees
 
 SIZES = (1 << WORD_BITS, 1 << CHARACTER_BITS, 1 << PLACE_BITS)  # of the tables
 HOLD_POINTS, BLOCK_POINTS = 5.0, 10.0
@@ -47,7 +48,7 @@ class Model:
     usual: Floats
     hold: float
     block: float
-    lookers: tuple[Nodes, ...]  # of each number and of stage 1's score: the trees that look at it
+    lookers: tuple[Indices, ...]  # of each number and of stage 1's score: the trees that look at it
 
     @property
     def points_per_margin(self) -> float:
@@ -69,24 +70,47 @@ class Inputs(NamedTuple):
     numbers: Floats
 
 
+class Reading(NamedTuple):
+    """matched: the rules, each with a detail."""
+
+    features: MessageFeatures
+    matched: Mapping[str, str]
+
+
 class Weighed(NamedTuple):
     """row: the numbers of stage 2, with stage 1's score as the last."""
 
-    features: MessageFeatures
+    reading: Reading
     entries: Entries
     row: Floats
     margin: float
 
+    @property
+    def features(self) -> MessageFeatures:
+        return self.reading.features
 
-def inputs_of(features: MessageFeatures, matched: Container[str], rules: Sequence[str]) -> Inputs:
-    numbers = [*numbers_of(features).values(), *(float(each in matched) for each in rules)]
-    return Inputs(text_entries(features), np.array(numbers, np.float64))
+
+def inputs_of(readings: Sequence[Reading], rules: Sequence[str]) -> list[Inputs]:
+    """One after the other for all messages, because code and tables stay in the processor's caches:
+    a message of a large batch takes three quarters of the time."""
+    numbers = [values_of(each, rules) for each in readings]
+    entries = [text_entries(each.features) for each in readings]
+    return list(map(Inputs, entries, numbers))
 
 
-def weigh(model: Model, features: MessageFeatures, matched: Container[str]) -> Weighed:
-    entries, numbers = inputs_of(features, matched, model.rules)
-    row = np.append(numbers, model.text_score(entries))
-    return Weighed(features, entries, row, model.trees.sum_for(row))
+def values_of(reading: Reading, rules: Sequence[str]) -> Floats:
+    numbers = numbers_of(reading.features)
+    values = chain(numbers.values(), map(reading.matched.__contains__, rules))
+    return np.fromiter(values, np.float64, len(numbers) + len(rules))
+
+
+def weigh(model: Model, readings: Sequence[Reading]) -> list[Weighed]:
+    inputs = inputs_of(readings, model.rules)
+    rows = [np.append(each.numbers, model.text_score(each.entries)) for each in inputs]
+    return [
+        Weighed(reading, entries, row, model.trees.sum_for(row))
+        for reading, (entries, _), row in zip(readings, inputs, rows, strict=True)
+    ]
 
 
 @cache

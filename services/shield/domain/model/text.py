@@ -5,8 +5,9 @@ customers' domains are verified, and API clients quote nothing.
 """
 
 import re
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import chain, pairwise
 from typing import NamedTuple, TypeAlias
 from zlib import crc32
 
@@ -24,6 +25,8 @@ SUBJECT_BYTES = 300
 LINKS, PATHS, LINK_TEXT_CHARS, ATTACHMENTS = 12, 10, 100, 10
 GOLDEN, SECOND = np.uint32(0x9E3779B1), np.uint32(0x85EBCA6B)  # Knuth's; murmur3's
 SUBJECT_SALT = np.uint32(0x5BD1E995)
+LAST_OF_FOUR = np.uint32(24)
+CACHED = 2048  # names, hosts, paths and link texts, which copies of a mail have in common
 
 # Digits are 0 here. A sign before an amount is that of dollars, pounds or euros in UTF-8.
 WORD = re.compile(
@@ -91,11 +94,11 @@ def pairs(words: Buckets) -> Buckets:
 
 def grams(text: bytes) -> Buckets:
     """Runs of four and of five characters; whatever is no letter and no telling sign is a blank."""
-    codes = np.frombuffer(b" ".join(text.translate(ONLY_KEPT).split()), np.uint8).astype(np.uint32)
-    if len(codes) < 5:
-        return codes[:0]
-    four = codes[:-3] | codes[1:-2] << 8 | codes[2:-1] << 16 | codes[3:] << 24
-    return np.concatenate([four, four[:-1] * SECOND ^ codes[4:] * GOLDEN])
+    letters = b" ".join(text.translate(ONLY_KEPT).split())
+    if len(letters) < 5:
+        return np.zeros(0, np.uint32)
+    four: Buckets = np.ndarray((len(letters) - 3,), "<u4", letters, strides=(1,)).copy()
+    return np.concatenate([four, four[:-1] * SECOND ^ (four[1:] >> LAST_OF_FOUR) * GOLDEN])
 
 
 def fold(found: Buckets, bits: int) -> Buckets:
@@ -112,33 +115,49 @@ def distinct(buckets: Buckets) -> Buckets:
 
 
 def place_names(features: MessageFeatures) -> list[str]:
-    """Words with the place where they stand: the sender's name, hosts, paths, link texts, files."""
+    """Words with the place where they stand, each once: sender's name, hosts, paths, link texts and
+    files."""
     links = [each for each in features.links if each.target.host]
-    shown = [text[:LINK_TEXT_CHARS].lower() for _, text in features.page.links[:LINKS]]
+    hosts = dict.fromkeys(each.target.host for each in links[:LINKS])
+    paths = dict.fromkeys(path_of(each.url) for each in links[:PATHS])
+    texts = dict.fromkeys(text[:LINK_TEXT_CHARS] for _, text in features.page.links[:LINKS])
     name = features.sender.partition("<")[0] if "<" in features.sender else ""
-    return [
-        *named("name", NAME.findall(name[:LINK_TEXT_CHARS].lower())),
-        *named("host", [w for each in links[:LINKS] for w in host_words(each.target.host)]),
-        *named("path", [w for each in links[:PATHS] for w in path_words(each.url)]),
-        *named("link", [w for text in shown for w in NAME.findall(text)]),
-        *named("file", [w for each in features.attachments[:ATTACHMENTS]
-                        for w in (each.content_type.lower(), extension(each.filename))]),
-    ]  # fmt: skip
+    files = [file_names(e.content_type, e.filename) for e in features.attachments[:ATTACHMENTS]]
+    places = chain(
+        [words_at("name", name[:LINK_TEXT_CHARS])],
+        map(host_names, hosts),
+        map(path_names, paths),
+        [words_at("link", each) for each in texts],
+        files,
+    )
+    return list(dict.fromkeys(chain.from_iterable(places)))
 
 
-def named(place: str, words: Iterable[str]) -> list[str]:
-    return [f"{place}:{each}" for each in dict.fromkeys(words)]
+@lru_cache(maxsize=CACHED)
+def words_at(place: str, text: str) -> Sequence[str]:
+    return tuple(f"{place}:{each}" for each in NAME.findall(text.lower()))
 
 
-def host_words(host: str) -> list[str]:
+@lru_cache(maxsize=CACHED)
+def host_names(host: str) -> Sequence[str]:
     """The labels of a host, and its top-level domain as such."""
-    return [*masked(host)[:6], "." + host.rpartition(".")[2]]
+    labels = [*masked(host)[:6], "." + host.rpartition(".")[2]]
+    return tuple(f"host:{each}" for each in labels)
 
 
-def path_words(url: str) -> list[str]:
-    path = url.partition("://")[2].partition("/")[2].partition("?")[0][:LINK_TEXT_CHARS]
+def path_of(url: str) -> str:
+    return url.partition("://")[2].partition("/")[2].partition("?")[0][:LINK_TEXT_CHARS]
+
+
+@lru_cache(maxsize=CACHED)
+def path_names(path: str) -> Sequence[str]:
     last = extension(path.rpartition("/")[2])
-    return [*masked(path)[:8], *(["." + last] if last else [])]
+    words = [*masked(path)[:8], *(["." + last] if last else [])]
+    return tuple(f"path:{each}" for each in words)
+
+
+def file_names(content_type: str, filename: str) -> Sequence[str]:
+    return [f"file:{each}" for each in (content_type.lower(), extension(filename))]
 
 
 def masked(text: str) -> list[str]:

@@ -39,7 +39,7 @@ class InProcessChild(Child):
         super().__init__("test", "", b"", limits=ChildLimits(1, 1))
 
     async def process(self, bodies: Sequence[bytes]) -> list[ChildResult]:
-        return [screen(scorer(), body) for body in bodies]
+        return [*screen(scorer(), bodies)]
 
 
 def screening_child(child: Child) -> ScreeningChild:

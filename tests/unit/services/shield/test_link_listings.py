@@ -56,7 +56,8 @@ def answer_for(extra: Extra) -> ScoreResponse:
     content = make_content(html='<a href="https://www.bad.example/x">go</a> http://192.0.2.7/')
     limits = scorer().book.thresholds
     request = encode_request(content.SerializeToString(), limits, extra)
-    return ScoreResponse.FromString(screen(scorer(), request))
+    [answer] = screen(scorer(), [request])
+    return ScoreResponse.FromString(answer)
 
 
 def test_a_screening_names_its_hosts_only_if_lists_are_queried() -> None:

@@ -8,7 +8,7 @@ from contracts.ingest.v1.content_pb2 import Content
 from contracts.shield.v1.shield_service_pb2 import ScoreResponse
 from kernel.child import Child, ChildLimits
 from services.shield.domain import screening as program
-from services.shield.domain.screening import Extra, encode_request, encode_setup
+from services.shield.domain.screening import Extra, encode_request, encode_setup, screen
 from tests.unit.services.shield.samples import (
     BLOCK,
     HOLD,
@@ -20,7 +20,7 @@ from tests.unit.services.shield.samples import (
     screen_content,
     screening_child,
 )
-from tests.unit.services.shield.test_scoring import GTUBE
+from tests.unit.services.shield.test_scoring import GTUBE, UNWANTED, WANTED
 
 # The bounded tree of such a page takes some 60 MiB.
 LEFT_OPEN = "<p>" + "".join(f"<i a={number:x}>" for number in range(2000)) + "<p>x" * 9000
@@ -56,6 +56,18 @@ def test_the_child_process_gives_the_same_result() -> None:
     assert [tuple(each.reasons) for each in found] == [
         screen_content(each).reasons for each in contents
     ]
+
+
+def test_a_batch_has_the_responses_of_its_messages_alone() -> None:
+    contents = [*WANTED.values(), *UNWANTED.values(), make_content(text=GTUBE), make_content()]
+    everything = Extra.REASONS | Extra.FINGERPRINT | Extra.ENTRIES | Extra.HOSTS
+    limits = scorer().book.thresholds
+    requests = [encode_request(c.SerializeToString(), limits, everything) for c in contents]
+    unreadable = encode_request(b"\xff", limits, everything)
+    requests.insert(3, unreadable)
+    alone = [one for request in reversed(requests) for one in screen(scorer(), [request])]
+    assert screen(scorer(), requests) == alone[::-1]
+    assert ScoreResponse.FromString(alone[-4]).reasons[0].rule == "content_unreadable"
 
 
 def test_a_page_that_takes_too_much_memory_is_held() -> None:

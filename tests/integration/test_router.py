@@ -22,7 +22,7 @@ from contracts.router.v1.events_pb2 import (
     MessageClosed,
     MessageDelayed,
 )
-from contracts.shield.v1.events_pb2 import VERDICT_BLOCK, Reason
+from contracts.shield.v1.events_pb2 import VERDICT_BLOCK, ScoreReason
 from kernel import clock
 from services.router.domain.events import timestamp
 from tests.support.router import RouterHarness, attempted, screened, until
@@ -50,7 +50,7 @@ async def test_a_passed_message_is_assigned_delivered_and_closed(harness: Router
 async def test_a_blocked_message_fails_with_the_rule_as_its_reason(harness: RouterHarness) -> None:
     async with harness.running():
         context = harness.context()
-        event = screened(context, VERDICT_BLOCK, reasons=[Reason(rule="gtube", score=100)])
+        event = screened(context, VERDICT_BLOCK, reasons=[ScoreReason(rule="gtube", score=100)])
         await harness.publish(event, event)
         [closed] = await harness.wait_for(MessageClosed, context.message_id)
         assert (closed.state, closed.reason) == (CLOSED_STATE_FAILED, "blocked: gtube")

@@ -23,7 +23,7 @@ from contracts.router.v1.events_pb2 import (
     Reviewer,
 )
 from contracts.router.v1.held_service_pb2_grpc import HeldServiceStub
-from contracts.shield.v1.events_pb2 import VERDICT_HOLD, MessageScreened, Reason
+from contracts.shield.v1.events_pb2 import VERDICT_HOLD, MessageScreened, ScoreReason
 from kernel.embedded.folder import free_port
 from kernel.ids import lower_bound_at
 from kernel.rpc import RpcError, RpcUnavailable
@@ -42,7 +42,7 @@ REVIEWER = Reviewer(kind="operator", key_id=str(uuid4()), request_id="r", client
 def held_event(
     context: MessageContext, *, score: float = 6.5, rules: Sequence[str] = ("links", "words")
 ) -> MessageScreened:
-    reasons = [Reason(rule=rule, score=1, detail="d", explanation="e") for rule in rules]
+    reasons = [ScoreReason(rule=rule, score=1, detail="d", explanation="e") for rule in rules]
     event = screened(context, VERDICT_HOLD, reasons=reasons)
     event.score, event.model_version, event.rules_version = score, "model-1", "rules-1"
     return event

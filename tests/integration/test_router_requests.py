@@ -14,7 +14,7 @@ from contracts.router.v1.events_pb2 import (
     DeliveryAssigned,
     MessageClosed,
 )
-from contracts.shield.v1.events_pb2 import VERDICT_HOLD, Reason
+from contracts.shield.v1.events_pb2 import VERDICT_HOLD, ScoreReason
 from kernel import clock
 from kernel.ids import lower_bound_at
 from services.router.domain.events import timestamp
@@ -32,7 +32,7 @@ def later(seconds: float) -> Timestamp:
 async def test_a_held_message_has_the_rules_that_matched(harness: RouterHarness) -> None:
     async with harness.running(), harness.rpc() as (call, stub):
         context = harness.context()
-        event = screened(context, VERDICT_HOLD, reasons=[Reason(rule="links", score=6)])
+        event = screened(context, VERDICT_HOLD, reasons=[ScoreReason(rule="links", score=6)])
         await harness.publish(event)
         await harness.wait_for_state(context.message_id, "held")
         seen = await call(

@@ -34,7 +34,7 @@ from contracts.router.v1.events_pb2 import (
     SuppressionChanged,
 )
 from contracts.router.v1.router_service_pb2_grpc import RouterServiceStub
-from contracts.shield.v1.events_pb2 import VERDICT_PASS, MessageScreened, Reason, Verdict
+from contracts.shield.v1.events_pb2 import VERDICT_PASS, MessageScreened, ScoreReason, Verdict
 from contracts.shield.v1.learning_pb2 import CampaignAssessed
 from kernel import clock
 from kernel.crypto import SecretKeyring
@@ -271,7 +271,7 @@ def screened(
     context: MessageContext,
     verdict: "Verdict.ValueType" = VERDICT_PASS,
     *,
-    reasons: Sequence[Reason] = (),
+    reasons: Sequence[ScoreReason] = (),
 ) -> MessageScreened:
     return MessageScreened(
         message_id=context.message_id,

@@ -26,7 +26,7 @@ from contracts.ingest.v1 import events_pb2 as contracts_dot_ingest_dot_v1_dot_ev
 from contracts.options.v1 import options_pb2 as contracts_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n contracts/shield/v1/events.proto\x12\x13\x63ontracts.shield.v1\x1a contracts/ingest/v1/events.proto\x1a\"contracts/options/v1/options.proto\"\xfb\x03\n\x0fMessageScreened\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12/\n\x08priority\x18\x02 \x01(\x0e\x32\x1d.contracts.ingest.v1.Priority\x12\x34\n\x07\x63ontext\x18\x03 \x01(\x0b\x32#.contracts.ingest.v1.MessageContext\x12-\n\x07verdict\x18\x04 \x01(\x0e\x32\x1c.contracts.shield.v1.Verdict\x12\r\n\x05score\x18\x05 \x01(\x01\x12,\n\x07reasons\x18\x06 \x03(\x0b\x32\x1b.contracts.shield.v1.Reason\x12\x15\n\rrules_version\x18\x07 \x01(\t\x12\x15\n\rmodel_version\x18\x08 \x01(\t\x12\x17\n\x0flearned_version\x18\t \x01(\t\x12\x35\n\x0b\x66ingerprint\x18\n \x01(\x0b\x32 .contracts.shield.v1.Fingerprint\x12\x18\n\x10\x63\x61mpaign_ordinal\x18\x0b \x01(\x04:i\x8a\xb5\x18\x65\n\x1ashield.message-screened.v1\x12\nmessage_id\x1a\nmessage_id \x0c\x32\x04\x08\x80\xf5$:\x07\x65xpress:\x04\x62ulkB\x08priorityJ\x06\x65ventsJ\x06router\"A\n\x0b\x46ingerprint\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\x11\n\tstructure\x18\x02 \x01(\t\x12\x0e\n\x06traces\x18\x03 \x03(\t\"Z\n\x06Reason\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x13\n\x0b\x65xplanation\x18\x04 \x01(\t\x12\x0e\n\x06\x61\x64vice\x18\x05 \x01(\t*Y\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x10\n\x0cVERDICT_PASS\x10\x01\x12\x10\n\x0cVERDICT_HOLD\x10\x02\x12\x11\n\rVERDICT_BLOCK\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n contracts/shield/v1/events.proto\x12\x13\x63ontracts.shield.v1\x1a contracts/ingest/v1/events.proto\x1a\"contracts/options/v1/options.proto\"\x80\x04\n\x0fMessageScreened\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12/\n\x08priority\x18\x02 \x01(\x0e\x32\x1d.contracts.ingest.v1.Priority\x12\x34\n\x07\x63ontext\x18\x03 \x01(\x0b\x32#.contracts.ingest.v1.MessageContext\x12-\n\x07verdict\x18\x04 \x01(\x0e\x32\x1c.contracts.shield.v1.Verdict\x12\r\n\x05score\x18\x05 \x01(\x01\x12\x31\n\x07reasons\x18\x06 \x03(\x0b\x32 .contracts.shield.v1.ScoreReason\x12\x15\n\rrules_version\x18\x07 \x01(\t\x12\x15\n\rmodel_version\x18\x08 \x01(\t\x12\x17\n\x0flearned_version\x18\t \x01(\t\x12\x35\n\x0b\x66ingerprint\x18\n \x01(\x0b\x32 .contracts.shield.v1.Fingerprint\x12\x18\n\x10\x63\x61mpaign_ordinal\x18\x0b \x01(\x04:i\x8a\xb5\x18\x65\n\x1ashield.message-screened.v1\x12\nmessage_id\x1a\nmessage_id \x0c\x32\x04\x08\x80\xf5$:\x07\x65xpress:\x04\x62ulkB\x08priorityJ\x06\x65ventsJ\x06router\"A\n\x0b\x46ingerprint\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\x11\n\tstructure\x18\x02 \x01(\t\x12\x0e\n\x06traces\x18\x03 \x03(\t\"_\n\x0bScoreReason\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x13\n\x0b\x65xplanation\x18\x04 \x01(\t\x12\x0e\n\x06\x61\x64vice\x18\x05 \x01(\t*Y\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x10\n\x0cVERDICT_PASS\x10\x01\x12\x10\n\x0cVERDICT_HOLD\x10\x02\x12\x11\n\rVERDICT_BLOCK\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,12 +35,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MESSAGESCREENED']._loaded_options = None
   _globals['_MESSAGESCREENED']._serialized_options = b'\212\265\030e\n\032shield.message-screened.v1\022\nmessage_id\032\nmessage_id \0142\004\010\200\365$:\007express:\004bulkB\010priorityJ\006eventsJ\006router'
-  _globals['_VERDICT']._serialized_start=796
-  _globals['_VERDICT']._serialized_end=885
+  _globals['_VERDICT']._serialized_start=806
+  _globals['_VERDICT']._serialized_end=895
   _globals['_MESSAGESCREENED']._serialized_start=128
-  _globals['_MESSAGESCREENED']._serialized_end=635
-  _globals['_FINGERPRINT']._serialized_start=637
-  _globals['_FINGERPRINT']._serialized_end=702
-  _globals['_REASON']._serialized_start=704
-  _globals['_REASON']._serialized_end=794
+  _globals['_MESSAGESCREENED']._serialized_end=640
+  _globals['_FINGERPRINT']._serialized_start=642
+  _globals['_FINGERPRINT']._serialized_end=707
+  _globals['_SCOREREASON']._serialized_start=709
+  _globals['_SCOREREASON']._serialized_end=804
 # @@protoc_insertion_point(module_scope)

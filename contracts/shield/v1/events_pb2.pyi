@@ -70,7 +70,7 @@ class MessageScreened(_message.Message):
     @_builtins.property
     def context(self) -> _events_pb2.MessageContext: ...
     @_builtins.property
-    def reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reason]: ...
+    def reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScoreReason]: ...
     @_builtins.property
     def fingerprint(self) -> Global___Fingerprint:
         """of a message in a campaign"""
@@ -83,7 +83,7 @@ class MessageScreened(_message.Message):
         context: _events_pb2.MessageContext | None = ...,
         verdict: Global___Verdict.ValueType = ...,
         score: _builtins.float = ...,
-        reasons: _abc.Iterable[Global___Reason] | None = ...,
+        reasons: _abc.Iterable[Global___ScoreReason] | None = ...,
         rules_version: _builtins.str = ...,
         model_version: _builtins.str = ...,
         learned_version: _builtins.str = ...,
@@ -131,7 +131,7 @@ class Fingerprint(_message.Message):
 Global___Fingerprint: _TypeAlias = Fingerprint  # noqa: Y015
 
 @_typing.final
-class Reason(_message.Message):
+class ScoreReason(_message.Message):
     """A rule that matched, or a trait that the model counts."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -164,4 +164,4 @@ class Reason(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Reason: _TypeAlias = Reason  # noqa: Y015
+Global___ScoreReason: _TypeAlias = ScoreReason  # noqa: Y015

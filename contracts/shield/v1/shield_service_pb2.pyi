@@ -227,7 +227,7 @@ class ScoreResponse(_message.Message):
     """what the model looks up for the text, if asked"""
     sender_domain: _builtins.str
     @_builtins.property
-    def reasons(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.Reason]: ...
+    def reasons(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.ScoreReason]: ...
     @_builtins.property
     def fingerprint(self) -> _events_pb2.Fingerprint:
         """For those who consume messages; a dry run has none."""
@@ -241,7 +241,7 @@ class ScoreResponse(_message.Message):
         *,
         verdict: _events_pb2.Verdict.ValueType = ...,
         score: _builtins.float = ...,
-        reasons: _abc.Iterable[_events_pb2.Reason] | None = ...,
+        reasons: _abc.Iterable[_events_pb2.ScoreReason] | None = ...,
         hold_score: _builtins.float = ...,
         block_score: _builtins.float = ...,
         rules_version: _builtins.str = ...,

@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from contracts.router.v1 import held_service_pb2 as pb
 from contracts.router.v1.events_pb2 import REVIEW_REJECTED, REVIEW_RELEASED, Review, Reviewer
-from contracts.shield.v1.events_pb2 import Reason
+from contracts.shield.v1.events_pb2 import ScoreReason
 from mail.address import AddressError
 from services.ingest.api.administration.base import check_id
 from services.ingest.api.callers import Caller
@@ -212,7 +212,7 @@ def to_json(held: pb.HeldMessage) -> dict[str, object]:
     }
 
 
-def reasons_to_json(reasons: Sequence[Reason]) -> list[dict[str, object]]:
+def reasons_to_json(reasons: Sequence[ScoreReason]) -> list[dict[str, object]]:
     return [
         {
             "rule": one.rule,

@@ -4,7 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from services.ingest.api.response_schemas import Id, Reason, Time
+from services.ingest.api.response_schemas import Id, ScoreReason, Time
 
 
 class HeldMessageResponse(Struct, rename={"from_": "from"}):
@@ -21,7 +21,7 @@ class HeldMessageResponse(Struct, rename={"from_": "from"}):
     expires_at: Time | None
     reason: str
     score: float
-    reasons: list[Reason]
+    reasons: list[ScoreReason]
     rules_version: str
     model_version: str
 

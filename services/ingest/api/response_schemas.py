@@ -203,7 +203,7 @@ class CancellationResponse(Struct):
     next: str | None
 
 
-class Reason(Struct):
+class ScoreReason(Struct):
     """A rule of shield that matched, or a trait that its model counts, with the points that the
     email would lose without it, and what to change."""
 
@@ -220,7 +220,7 @@ class ScoreResponse(Struct):
     object: Literal["score"]
     verdict: str
     score: float
-    reasons: list[Reason]
+    reasons: list[ScoreReason]
     hold_score: float
     block_score: float
     rules_version: str

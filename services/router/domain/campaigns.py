@@ -13,7 +13,7 @@ from contracts.delivery.v1.events_pb2 import (
 )
 from contracts.events.v1.events_pb2 import RecipientUnsubscribed
 from contracts.router.v1.events_pb2 import CampaignsCounted
-from contracts.shield.v1.events_pb2 import VERDICT_HOLD, MessageScreened, Reason
+from contracts.shield.v1.events_pb2 import VERDICT_HOLD, MessageScreened, ScoreReason
 from contracts.shield.v1.learning_pb2 import (
     CAMPAIGN_OUTCOME_KIND_BLOCKED,
     CAMPAIGN_OUTCOME_KIND_BOUNCED,
@@ -106,7 +106,7 @@ def beginning_of_reason(campaign_id: str) -> str:
 
 def screening_of_campaign(reason: str) -> bytes:
     """What reviewers see of a message that is held for its campaign."""
-    reason_of_campaign = Reason(
+    reason_of_campaign = ScoreReason(
         rule=RULE,
         detail=reason.removeprefix("held: "),
         explanation="Too many recipients of similar mail have complained.",

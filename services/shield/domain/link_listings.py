@@ -4,7 +4,7 @@ rule."""
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from contracts.shield.v1.events_pb2 import Reason, Verdict
+from contracts.shield.v1.events_pb2 import ScoreReason, Verdict
 from contracts.shield.v1.shield_service_pb2 import ScoreResponse
 from services.shield.domain.rulebook import Thresholds
 from services.shield.domain.scoring import verdict_for_score
@@ -56,9 +56,9 @@ def add_listings(response: ScoreResponse, listings: Listings, *, with_reasons: b
         response.reasons.extend(sorted(known, key=lambda one: -abs(one.score)))
 
 
-def reason_of(rule: str, one: Listing) -> Reason:
+def reason_of(rule: str, one: Listing) -> ScoreReason:
     where = f": {one.delist}" if one.delist else ""
-    return Reason(
+    return ScoreReason(
         rule=rule,
         score=round(one.weight, 2),
         detail=f"{one.name} in {one.blocklist}: {one.meaning}",

@@ -16,7 +16,7 @@ SET_MEMORY_BYTES = 64 << 20
 DETAIL_CHARS = 120
 
 
-class MeasureGroup(NamedTuple):
+class RulesOfMeasure(NamedTuple):
     """A measure with the rules that use it."""
 
     measure_of: Measure
@@ -47,7 +47,7 @@ class Matcher:
         return fired | dict.fromkeys(together, "")
 
     def apply_measures(
-        self, features: MessageFeatures, groups: Iterable[MeasureGroup], fired: dict[str, str]
+        self, features: MessageFeatures, groups: Iterable[RulesOfMeasure], fired: dict[str, str]
     ) -> None:
         for measure_of, least, rules in groups:
             value, detail = measure_of(features, self._lists)
@@ -110,13 +110,13 @@ def group_by_measure(rules: Iterable[MeasureRule]) -> dict[str, list[MeasureRule
 
 def group_by_need(
     measures: Mapping[str, Sequence[MeasureRule]],
-) -> list[tuple[Need, list[MeasureGroup]]]:
+) -> list[tuple[Need, list[RulesOfMeasure]]]:
     """Group consecutive measures with the same need; a rule that matches at zero needs nothing."""
     groups = []
     for name, rules in measures.items():
         least = min(each.at_least for each in rules)
         need = NEEDS.get(name, always) if least > 0 else always
-        groups.append((need, MeasureGroup(MEASURES[name], least, rules)))
+        groups.append((need, RulesOfMeasure(MEASURES[name], least, rules)))
     rows = groupby(groups, key=itemgetter(0))
     return [(need, [group for _, group in row]) for need, row in rows]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from contracts.ingest.v1.content_pb2 import Content
-from contracts.shield.v1.events_pb2 import Reason, Verdict
+from contracts.shield.v1.events_pb2 import ScoreReason, Verdict
 from services.shield.domain.features import extract_features
 from services.shield.domain.learning.entries import learned_entries
 from services.shield.domain.learning.versions import LearnedVersion
@@ -25,7 +25,7 @@ class ScreeningResult:
 
     score: float
     verdict: Verdict.ValueType
-    reasons: tuple[Reason, ...]
+    reasons: tuple[ScoreReason, ...]
     thresholds: Thresholds
     weighed: Weighed | None = None
 
@@ -62,7 +62,7 @@ class Scorer:
         matched = weighed.reading.matched
         score = max([self.points(weighed), *self.floors(matched)])
         decided = verdict_for_score(score, limits)
-        reasons: tuple[Reason, ...] = ()
+        reasons: tuple[ScoreReason, ...] = ()
         if quote or decided != Verdict.VERDICT_PASS:
             reasons = self.reasons(matched, weighed)
         return ScreeningResult(score, decided, reasons, limits, weighed)
@@ -75,7 +75,7 @@ class Scorer:
     def floors(self, matched: Mapping[str, str]) -> list[float]:
         return [floor for name in matched if (floor := self._rules[name].floor)]
 
-    def reasons(self, matched: Mapping[str, str], weighed: Weighed) -> tuple[Reason, ...]:
+    def reasons(self, matched: Mapping[str, str], weighed: Weighed) -> tuple[ScoreReason, ...]:
         """Every rule that matched, and what else raised the score most."""
         found = influences(self.model, weighed)
         points = {each.name: each.points for each in found}
@@ -87,9 +87,9 @@ class Scorer:
         reasons = sorted([*rules, *self.reasons_of_traits(found)], key=lambda one: -abs(one.score))
         return tuple(reasons[:REASONS_MAX])
 
-    def reason_of_rule(self, name: str, points: float, detail: str) -> Reason:
+    def reason_of_rule(self, name: str, points: float, detail: str) -> ScoreReason:
         rule = self._rules[name]
-        return Reason(
+        return ScoreReason(
             rule=name,
             score=round(max(points, rule.floor) if rule.floor else points, 2),
             detail=detail[:DETAIL_CHARS],
@@ -97,15 +97,15 @@ class Scorer:
             advice=self.book.advice.get(rule.advice, ""),
         )
 
-    def reasons_of_traits(self, found: Sequence[Influence]) -> list[Reason]:
+    def reasons_of_traits(self, found: Sequence[Influence]) -> list[ScoreReason]:
         traits = self.book.traits
         heavy = [each for each in found if each.points >= POINTS_MIN and each.name in traits]
         heavy.sort(key=lambda each: -each.points)
         reasons = [self.reason_of_trait(each, traits[each.name]) for each in heavy]
         return [each for each in reasons if each.explanation][:TRAITS_MAX]
 
-    def reason_of_trait(self, influence: Influence, trait: Trait) -> Reason:
-        return Reason(
+    def reason_of_trait(self, influence: Influence, trait: Trait) -> ScoreReason:
+        return ScoreReason(
             rule=influence.name,
             score=round(influence.points, 2),
             detail=influence.detail[:DETAIL_CHARS],
@@ -141,4 +141,6 @@ def unreadable_result(
 ) -> ScreeningResult:
     """The result for a message that cannot be read, with its one reason."""
     score = limits.block if verdict == Verdict.VERDICT_BLOCK else limits.hold
-    return ScreeningResult(score, verdict, (Reason(rule=rule, score=score, detail=detail),), limits)
+    return ScreeningResult(
+        score, verdict, (ScoreReason(rule=rule, score=score, detail=detail),), limits
+    )

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.ingest.v1.events_pb2 import MessageAccepted, MessageContext
-from contracts.shield.v1.events_pb2 import MessageScreened, Reason, Verdict
+from contracts.shield.v1.events_pb2 import MessageScreened, ScoreReason, Verdict
 from contracts.shield.v1.shield_service_pb2 import ScoreResponse
 from kernel import clock, metrics
 from kernel.child import ChildRaised
@@ -191,5 +191,5 @@ def log_screening(event: MessageAccepted, screening: ScoreResponse) -> None:
         )
 
 
-def scores_by_rule(reasons: Sequence[Reason]) -> dict[str, float]:
+def scores_by_rule(reasons: Sequence[ScoreReason]) -> dict[str, float]:
     return {each.rule: each.score for each in reasons}

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.shield.v1.events_pb2 import Reason
+from contracts.shield.v1.events_pb2 import ScoreReason
 from contracts.shield.v1.shield_service_pb2 import ScoreResponse
 from services.shield.domain.link_hosts import HOSTS_MAX, hosts_of_links, queried_host
 from services.shield.domain.link_listings import Listing, add_listings, names_of
@@ -68,7 +68,7 @@ def test_a_screening_names_its_hosts_only_if_lists_are_queried() -> None:
     assert found.sender_domain
 
 
-def response(score: float = -3.0, *reasons: Reason) -> ScoreResponse:
+def response(score: float = -3.0, *reasons: ScoreReason) -> ScoreResponse:
     return ScoreResponse(
         verdict=PASS if score < 5 else HOLD, score=score, hold_score=5.0, block_score=10.0,
         reasons=reasons, link_hosts=["www.bad.example", "fine.example"],
@@ -102,7 +102,7 @@ def test_a_light_listing_holds_nothing_and_is_shown_in_a_dry_run() -> None:
 
 
 def test_a_listing_never_lowers_what_the_model_has_found() -> None:
-    words = Reason(rule="words", score=9.0)
+    words = ScoreReason(rule="words", score=9.0)
     found = response(9.5, words)
     add_listings(found, {"www.bad.example": [BAD]}, with_reasons=False)
     assert (found.verdict, found.score) == (HOLD, 9.5)

@@ -1,9 +1,24 @@
 """Faults of nodes and of what runs on them."""
 
+import time
+
 from tests.faults.cluster.recovery import measured
 from tests.faults.cluster.world import cluster_of, start_cluster
 from tests.faults.scenario import Scenario
 from tests.faults.world import DATA_SENT, World
+
+
+def kill_brokers(world: World, times: int) -> None:
+    """Kill -9 of one broker after the other, each a leader of partitions, one the controller. It is
+    away for longer than its session, and the next one fails only when it has caught up."""
+    for turn in range(times):
+        for broker in cluster_of(world).kafka.all:
+            world.pause(turn)
+            with measured(world, f"broker {broker.node.number} killed"):
+                world.faults += 1
+                broker.kill()
+                time.sleep(10)
+                broker.start()
 
 
 def fail_over(world: World, times: int) -> None:
@@ -28,4 +43,7 @@ def promote(world: World) -> None:
 
 
 def cluster_scenarios() -> list[Scenario]:
-    return [Scenario("nodes: fail over", fail_over, 5, rate_per_s=30.0, start=start_cluster)]
+    return [
+        Scenario("nodes: kill brokers", kill_brokers, 3, rate_per_s=30.0, start=start_cluster),
+        Scenario("nodes: fail over", fail_over, 5, rate_per_s=30.0, start=start_cluster),
+    ]

@@ -76,7 +76,7 @@ async def test_a_supervised_step_that_is_cancelled_twice_is_not_leaked() -> None
             await turns(20)
             ended.set()
 
-    task = asyncio.create_task(supervise(slow_cleanup()))
+    task = asyncio.create_task(supervise(slow_cleanup(), cancel_timeout_s=3_600.0))
     await turns(3)
     for _ in range(2):
         task.cancel()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 # The order in which workers take up files: the longest first; then those that share an engine, so
 # that each worker starts it once; then the other long ones; then the rest by folder.
@@ -38,6 +39,12 @@ os.environ.setdefault("OBM_START_TIMEOUT_S", "600")
 os.environ.setdefault("OBM_KAFKA_SESSION_TIMEOUT_S", "6")
 # Each module has topics of its own: with all their partitions they would crowd a small broker.
 os.environ.setdefault("OBM_KAFKA_PARTITIONS_MAX", "2")
+
+# An example may take any time, as everything else: by default more than 200 ms are a failure.
+settings.register_profile(
+    "any time", settings.get_profile(settings.get_current_profile_name()), deadline=None
+)
+settings.load_profile("any time")
 
 # Their fixtures; importing them takes seconds.
 SERVERS = ("tests.support.stack", "tests.support.engine")

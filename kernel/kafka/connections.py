@@ -1,14 +1,42 @@
 """Connections of aiokafka on uvloop."""
 
+import asyncio
 import hashlib
+import socket
 from functools import lru_cache
 from typing import Any
 
 from aiokafka.conn import AIOKafkaConnection, CloseReason, ScramAuthenticator
 from aiokafka.errors import AuthenticationFailedError, KafkaConnectionError
 
+# A client makes one connection at a time, so a broker whose machine is gone would keep it from
+# those that are there for as long as a request may take.
+CONNECT_TIMEOUT_S = 5.0
+# Such a broker closes no connection either. A request may wait for its answer, but not for the
+# acknowledgement of its octets; and an open connection is asked when nothing has come for long.
+UNACKNOWLEDGED_MS = 10_000
+KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}
+
+_connect = AIOKafkaConnection.connect
 _send = AIOKafkaConnection.send
 _authenticate = AIOKafkaConnection._do_sasl_handshake
+
+
+async def connect(connection: Any) -> Any:  # noqa: ANN401 - aiokafka has no types
+    """As `AIOKafkaConnection.connect`, with a TimeoutError if the broker does not greet within
+    seconds. The connection breaks if the machine of the broker vanishes."""
+    async with asyncio.timeout(CONNECT_TIMEOUT_S):
+        streams = await _connect(connection)
+    notice_vanished_peer(streams[1].get_extra_info("socket"))
+    return streams
+
+
+def notice_vanished_peer(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    options = {**KEEPALIVE, "TCP_USER_TIMEOUT": UNACKNOWLEDGED_MS}
+    for name, value in options.items():
+        if hasattr(socket, name):  # not all systems have all of them
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def send(connection: Any, request: Any, expect_response: bool = True) -> Any:  # noqa: ANN401
@@ -53,7 +81,8 @@ _derive_key = lru_cache(maxsize=16)(hashlib.pbkdf2_hmac)
 
 
 def patch_connections() -> None:
-    """Let all connections of the process send and authenticate so."""
+    """Let all connections of the process connect, send and authenticate so."""
     ScramAuthenticator.create_salted_password = salt_password
+    AIOKafkaConnection.connect = connect
     AIOKafkaConnection.send = send
     AIOKafkaConnection._do_sasl_handshake = authenticate

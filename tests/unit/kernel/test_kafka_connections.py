@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import socket
 from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
@@ -48,6 +49,42 @@ def test_a_request_on_a_connection_that_was_reset_fails_as_one_to_the_broker(
 
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(scenario())
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_connection_breaks_if_its_broker_vanishes(
+    monkeypatch: pytest.MonkeyPatch, loop_factory: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    async def greet(_: AIOKafkaConnection) -> None:
+        pass
+
+    monkeypatch.setattr(AIOKafkaConnection, "_do_version_lookup", greet)
+
+    async def scenario() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            connection = AIOKafkaConnection(*server.getsockname())
+            _, writer = await connection.connect()
+            option = writer.get_extra_info("socket").getsockopt
+            assert option(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            if hasattr(socket, "TCP_USER_TIMEOUT"):
+                assert option(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 5
+                assert option(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 10_000
+            await connection.close()
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(scenario())
+
+
+async def test_a_broker_that_does_not_greet_is_left_at_once_for_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its requests may take longer."""
+    monkeypatch.setattr(connections, "CONNECT_TIMEOUT_S", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        connection = AIOKafkaConnection(*silent.getsockname(), request_timeout_ms=600_000)
+        with pytest.raises(TimeoutError):
+            await connection.connect()
+    assert not connection.connected()
 
 
 async def test_a_server_that_does_not_know_the_password_is_refused(

@@ -23,7 +23,7 @@ from kernel.health import DependencyHealth
 from kernel.kafka.brokers import Brokers
 from kernel.kafka.cancellation import finish_despite_cancel
 from kernel.kafka.connections import patch_connections
-from kernel.kafka.consumer import ConsumerWorker, start, subscriptions
+from kernel.kafka.consumer import ConsumerWorker, new_broker, start, subscriptions
 from kernel.kafka.groups import has_consumed, partitions_of, unassigned_partitions
 from kernel.kafka.producer import BatchingProducer
 from kernel.kafka.reader import TopicPlace, TopicReader, open_reader
@@ -39,6 +39,8 @@ COMMIT_INTERVAL_S = 1.0
 STOP_TIMEOUT_S = 5.0  # for a broker that does not respond
 HEARTBEAT_INTERVAL_S = 5.0
 UNASSIGNED_CHECKS = 3  # heartbeats; longer than a rebalance
+
+CONSUMERS = "consumers"  # in DependencyHealth: they have not joined their groups
 
 logger = logging.getLogger(__name__)
 patch_connections()
@@ -146,6 +148,7 @@ class Kafka:
         """Consume until a worker fails; restart the workers if partitions stay unassigned. Starts
         after all replays, because before that a handler cannot distinguish missing entries from
         deleted ones."""
+        self.health.unavailable.add(CONSUMERS)
         for replayed in self._replays:
             await replayed.wait()
         while self._consuming:
@@ -162,10 +165,12 @@ class Kafka:
     async def _consume_until_ended(self) -> None:
         self._ended = asyncio.get_running_loop().create_future()
         self._idle.clear()
-        broker = self._new_broker()
+        broker = new_broker(self._brokers, self._client, self._shutdown_timeout_s)
         workers = [one for group in self._streams for one in self._new_workers(broker, group)]
         try:
+            self.health.unavailable.add(CONSUMERS)
             await retry_while_unavailable(partial(start, broker), self.health)
+            self.health.unavailable.discard(CONSUMERS)
             self._workers = workers
             await self._ended
         finally:
@@ -176,19 +181,6 @@ class Kafka:
             for worker in workers:
                 worker.ended = True
             self._idle.set()
-
-    def _new_broker(self) -> KafkaBroker:
-        return KafkaBroker(
-            self._brokers.bootstrap_servers.split(","),  # FastStream takes a text for one server
-            security=self._brokers.security,
-            client_id=self._client,
-            consumer_only=True,
-            apply_types=False,
-            allow_auto_create_topics=False,
-            graceful_timeout=self._shutdown_timeout_s,
-            logger=logging.getLogger("faststream"),
-            log_level=logging.DEBUG,
-        )
 
     def _new_workers(self, broker: KafkaBroker, group: str) -> list[ConsumerWorker]:
         workers: list[ConsumerWorker] = []

@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 from kernel import metrics
 from kernel.batch_pacer import BUSY_PER_S, EXPRESS_BUSY_PER_S, BatchPacer
 from kernel.errors import Unavailable
+from kernel.kafka.brokers import Brokers
 from kernel.kafka.cancellation import finish_despite_cancel
 from kernel.processor import Record, StreamProcessor
 from kernel.topics import contract_of, is_express
@@ -176,6 +177,21 @@ class ConsumerWorker(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         self.processed.clear()  # they start at the group's committed offsets
+
+
+def new_broker(brokers: Brokers, client: str, graceful_s: float) -> KafkaBroker:
+    """A broker of FastStream, for the consumers of a process."""
+    return KafkaBroker(
+        brokers.bootstrap_servers.split(","),  # FastStream takes a text for one server
+        security=brokers.security,
+        client_id=client,
+        consumer_only=True,
+        apply_types=False,
+        allow_auto_create_topics=False,
+        graceful_timeout=graceful_s,
+        logger=logging.getLogger("faststream"),
+        log_level=logging.DEBUG,
+    )
 
 
 async def start(broker: KafkaBroker) -> None:

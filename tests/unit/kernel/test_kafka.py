@@ -90,6 +90,32 @@ async def test_consumption_starts_after_the_replays_while_the_heartbeat_runs(
     await asyncio.wait([running])
 
 
+async def test_a_service_is_not_ready_until_its_consumers_have_joined(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Heartbeats succeed meanwhile: other brokers are there."""
+    joining, joined = asyncio.Event(), asyncio.Event()
+
+    async def join(_: object) -> None:
+        joining.set()
+        await joined.wait()
+
+    consume_until_ended = Kafka._consume_until_ended
+    broker = SlowBroker(monkeypatch)
+    monkeypatch.setattr(Kafka, "_consume_until_ended", consume_until_ended)
+    monkeypatch.setattr("kernel.kafka.start", join)
+    kafka = Kafka(Brokers("nowhere:1"), DependencyHealth())
+    kafka.consume(stream(), group="g")
+    running = asyncio.create_task(kafka.run())
+    await joining.wait()
+    assert kafka.health.unavailable >= {"consumers"}
+    joined.set()
+    while "consumers" in kafka.health.unavailable:
+        await broker.heartbeats.acquire()
+    running.cancel()
+    await asyncio.wait([running])
+
+
 class LostPosition:
     """The consumer of a worker whose partition is being rebalanced."""
 

@@ -51,10 +51,11 @@ ChildResult: TypeAlias = Union[bytes, ChildKilled, ChildRaised]
 
 @dataclass(frozen=True, slots=True)
 class ChildLimits:
-    """Limits for the work on one body."""
+    """Limits for the work on one body. niceness: added to that of the parent."""
 
     cpu_s: float
     memory_bytes: int
+    niceness: int = 0
 
 
 class ChildEnded(Exception):
@@ -71,7 +72,9 @@ class Child:
 
     def __init__(self, name: str, function: str, setup: bytes, *, limits: ChildLimits) -> None:
         self._name = name
-        self._arguments = [function, os.getpid(), limits.cpu_s, limits.memory_bytes]
+        self._arguments = [
+            function, os.getpid(), limits.cpu_s, limits.memory_bytes, limits.niceness
+        ]  # fmt: skip
         self._setup = setup
         self._process: _Process | None = None
         self._lock = asyncio.Lock()

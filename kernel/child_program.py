@@ -1,6 +1,6 @@
 """The program of a child process (see `kernel.child`): processes bodies within limits.
 
-`python -m kernel.child_program FUNCTION PARENT CPU_S MEMORY_BYTES`, with a socket as its input:
+`python -m kernel.child_program FUNCTION PARENT CPU_S MEMORY_BYTES NICE`, with a socket as input:
 
     in     length, last, bytes    first the setup for FUNCTION (`module:name`), then bodies
     out    length, kind, bytes    first an empty one (ready), then one result per body, in order
@@ -40,8 +40,9 @@ REFUSED_AT = 2
 
 
 def main() -> None:
-    function, parent, cpu_s, memory_bytes = sys.argv[1:]
+    function, parent, cpu_s, memory_bytes, niceness = sys.argv[1:]
     die_with_parent(int(parent))
+    os.nice(int(niceness))
     with socket.socket(fileno=0) as out, out.makefile("rb", buffering=0) as raw:
         bodies = io.BufferedReader(raw, BUFFER_BYTES)
         setup, _ = read_next(bodies)

@@ -74,6 +74,17 @@ campaigns_assessed = Counter(
     ["change"],
     registry=registry,
 )
+shadow_screened = Counter(
+    "obm_messages_shadow_screened",
+    "Messages that a second model screened too, by its version and both verdicts.",
+    ["model", "live", "shadow"],
+    registry=registry,
+)
+shadow_skipped = Counter(
+    "obm_messages_shadow_skipped",
+    "Messages that the second model did not screen, because it is too slow or failed.",
+    registry=registry,
+)
 children_ended = Counter(
     "obm_children_ended",
     "Child processes that died on a message, by child and reason (cpu, memory, crash).",

@@ -1,4 +1,4 @@
-"""The RPC server: a dry run of screening, and campaigns."""
+"""The RPC server: a dry run of screening, campaigns, and the models."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ import grpc.aio
 
 from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.shield.v1 import shield_service_pb2 as pb
+from contracts.shield.v1.events_pb2 import ScreeningModel
 from contracts.shield.v1.shield_service_pb2_grpc import ShieldServiceServicer
 from kernel.child import ChildRaised
 from kernel.database import Database
@@ -34,6 +35,7 @@ class ShieldServicer(ShieldServiceServicer):
 
     screening_child: ScreeningChild
     tenants: ReplicatedTable[Tenant]
+    models: ReplicatedTable[ScreeningModel]
     system_database: Database
     tenant_database: Database
     link_lists: LinkLists | None = None
@@ -94,6 +96,11 @@ class ShieldServicer(ShieldServiceServicer):
         if found is None or not self._is_owner(tenant_id, account_id, of=found.tenant_id):
             raise RequestError("campaign not found", grpc.StatusCode.NOT_FOUND)
         return pb.GetCampaignResponse(campaign=found)
+
+    async def ListModels(  # noqa: N802 - the contract's name
+        self, _: pb.ListModelsRequest, __: Context
+    ) -> pb.ListModelsResponse:
+        return pb.ListModelsResponse(models=self.models.values())
 
     def _database_of(self, tenant_id: str | None) -> Database:
         return self.tenant_database if tenant_id else self.system_database

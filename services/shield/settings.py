@@ -38,6 +38,13 @@ class Settings(Shared, BlocklistSettings):
         Path(__file__).with_name("shield.model"),
         description="File with the model that weighs the rules, the text and the structure",
     )
+    shadow_model_file: Path | None = Field(
+        None,
+        description="File with a second model that scores beside the live one and decides nothing",
+    )
+    shadow_share: float = Field(
+        1.0, ge=0, le=1, description="Share of the contents that the second model scores"
+    )
     hold_score: float = Field(
         0.0,
         ge=0,

@@ -23,9 +23,17 @@ from contracts.ingest.v1.events_pb2 import (
     Priority,
 )
 from contracts.router.v1.events_pb2 import CampaignsCounted
-from contracts.shield.v1.events_pb2 import MessageScreened, Verdict
+from contracts.shield.v1.events_pb2 import (
+    MessageScreened,
+    ScreeningModel,
+    ShadowDiffered,
+    Verdict,
+)
 from contracts.shield.v1.learning_pb2 import OutcomeRecorded
-from contracts.shield.v1.shield_service_pb2 import ScoreRequest, ScoreResponse
+from contracts.shield.v1.shield_service_pb2 import (
+    ScoreRequest,
+    ScoreResponse,
+)
 from contracts.shield.v1.shield_service_pb2_grpc import ShieldServiceStub
 from kernel import clock
 from kernel.content import SealedContent, open_store
@@ -90,6 +98,7 @@ class ShieldHarness:
     async def publish(self, *events: Message) -> None:
         kafka = self.kafka()
         kafka.declare(MessageAccepted, MessageScreened, Tenant, CampaignsCounted, OutcomeRecorded)
+        kafka.declare(ShadowDiffered, ScreeningModel)
         await kafka.create_topics()
         await kafka.publish([encode(event, clock.now(), None) for event in events])
         await kafka.close()

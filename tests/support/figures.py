@@ -17,6 +17,7 @@ from contracts.ingest.v1 import events_pb2 as ingest
 from contracts.router.v1 import events_pb2 as router
 from contracts.shield.v1.events_pb2 import VERDICT_HOLD, VERDICT_PASS, MessageScreened
 from kernel.ids import uuid7_of
+from tests.support.shadow_events import shadow_of
 
 HOURS, LIFETIME_H = 84, 30  # hours before now in which messages are accepted, and end
 SITES = ("google", "yahoo", "example.net", "example.org")
@@ -146,6 +147,15 @@ def _accept(life: Life) -> None:
     )
     if held:
         life.mark("held", life.accepted_at)
+    if random.random() < 0.2:
+        differ(life, *shadow_of(context, verdict, random))
+
+
+def differ(life: Life, event: Message, metric: str) -> None:
+    """A second model gives the message another verdict."""
+    life.events.append(event)
+    if metric:
+        life.mark(metric, life.accepted_at)
 
 
 def context_of(life: Life, octets: int = 0) -> ingest.MessageContext:

@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from contracts.ingest.v1 import events_pb2 as contracts_dot_ingest_dot_v1_dot_events__pb2
 from contracts.options.v1 import options_pb2 as contracts_dot_options_dot_v1_dot_options__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n contracts/shield/v1/events.proto\x12\x13\x63ontracts.shield.v1\x1a contracts/ingest/v1/events.proto\x1a\"contracts/options/v1/options.proto\"\x80\x04\n\x0fMessageScreened\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12/\n\x08priority\x18\x02 \x01(\x0e\x32\x1d.contracts.ingest.v1.Priority\x12\x34\n\x07\x63ontext\x18\x03 \x01(\x0b\x32#.contracts.ingest.v1.MessageContext\x12-\n\x07verdict\x18\x04 \x01(\x0e\x32\x1c.contracts.shield.v1.Verdict\x12\r\n\x05score\x18\x05 \x01(\x01\x12\x31\n\x07reasons\x18\x06 \x03(\x0b\x32 .contracts.shield.v1.ScoreReason\x12\x15\n\rrules_version\x18\x07 \x01(\t\x12\x15\n\rmodel_version\x18\x08 \x01(\t\x12\x17\n\x0flearned_version\x18\t \x01(\t\x12\x35\n\x0b\x66ingerprint\x18\n \x01(\x0b\x32 .contracts.shield.v1.Fingerprint\x12\x18\n\x10\x63\x61mpaign_ordinal\x18\x0b \x01(\x04:i\x8a\xb5\x18\x65\n\x1ashield.message-screened.v1\x12\nmessage_id\x1a\nmessage_id \x0c\x32\x04\x08\x80\xf5$:\x07\x65xpress:\x04\x62ulkB\x08priorityJ\x06\x65ventsJ\x06router\"A\n\x0b\x46ingerprint\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\x11\n\tstructure\x18\x02 \x01(\t\x12\x0e\n\x06traces\x18\x03 \x03(\t\"_\n\x0bScoreReason\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x13\n\x0b\x65xplanation\x18\x04 \x01(\t\x12\x0e\n\x06\x61\x64vice\x18\x05 \x01(\t*Y\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x10\n\x0cVERDICT_PASS\x10\x01\x12\x10\n\x0cVERDICT_HOLD\x10\x02\x12\x11\n\rVERDICT_BLOCK\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n contracts/shield/v1/events.proto\x12\x13\x63ontracts.shield.v1\x1a contracts/ingest/v1/events.proto\x1a\"contracts/options/v1/options.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x80\x04\n\x0fMessageScreened\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12/\n\x08priority\x18\x02 \x01(\x0e\x32\x1d.contracts.ingest.v1.Priority\x12\x34\n\x07\x63ontext\x18\x03 \x01(\x0b\x32#.contracts.ingest.v1.MessageContext\x12-\n\x07verdict\x18\x04 \x01(\x0e\x32\x1c.contracts.shield.v1.Verdict\x12\r\n\x05score\x18\x05 \x01(\x01\x12\x31\n\x07reasons\x18\x06 \x03(\x0b\x32 .contracts.shield.v1.ScoreReason\x12\x15\n\rrules_version\x18\x07 \x01(\t\x12\x15\n\rmodel_version\x18\x08 \x01(\t\x12\x17\n\x0flearned_version\x18\t \x01(\t\x12\x35\n\x0b\x66ingerprint\x18\n \x01(\x0b\x32 .contracts.shield.v1.Fingerprint\x12\x18\n\x10\x63\x61mpaign_ordinal\x18\x0b \x01(\x04:i\x8a\xb5\x18\x65\n\x1ashield.message-screened.v1\x12\nmessage_id\x1a\nmessage_id \x0c\x32\x04\x08\x80\xf5$:\x07\x65xpress:\x04\x62ulkB\x08priorityJ\x06\x65ventsJ\x06router\"A\n\x0b\x46ingerprint\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\x11\n\tstructure\x18\x02 \x01(\t\x12\x0e\n\x06traces\x18\x03 \x03(\t\"_\n\x0bScoreReason\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x13\n\x0b\x65xplanation\x18\x04 \x01(\t\x12\x0e\n\x06\x61\x64vice\x18\x05 \x01(\t\"\xa5\x02\n\x0eShadowDiffered\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x34\n\x07\x63ontext\x18\x02 \x01(\x0b\x32#.contracts.ingest.v1.MessageContext\x12*\n\x04live\x18\x03 \x01(\x0b\x32\x1c.contracts.shield.v1.Opinion\x12,\n\x06shadow\x18\x04 \x01(\x0b\x32\x1c.contracts.shield.v1.Opinion\x12\x16\n\x0eshadow_version\x18\x05 \x01(\t:W\x8a\xb5\x18S\n\x19shield.shadow-differed.v1\x12\nmessage_id\x1a\nmessage_id\x1a\x0eshadow_version \x03\x32\x04\x08\x80\xf5$J\x06\x65vents\"^\n\x07Opinion\x12-\n\x07verdict\x18\x01 \x01(\x0e\x32\x1c.contracts.shield.v1.Verdict\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x15\n\rmodel_version\x18\x03 \x01(\t\"\xb0\x02\n\x0eScreeningModel\x12\x15\n\rmodel_version\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0f\n\x07\x64\x65leted\x18\x03 \x01(\x08\x12\x15\n\rrules_version\x18\x04 \x01(\t\x12\x0e\n\x06shadow\x18\x05 \x01(\x08\x12\x34\n\x10\x66irst_started_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0flast_started_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp:S\x8a\xb5\x18O\n\x1ashield.screening-models.v1\x12\rmodel_version\x1a\rmodel_version\x1a\x07version \x01(\x01J\x06shield*Y\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x10\n\x0cVERDICT_PASS\x10\x01\x12\x10\n\x0cVERDICT_HOLD\x10\x02\x12\x11\n\rVERDICT_BLOCK\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,12 +36,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MESSAGESCREENED']._loaded_options = None
   _globals['_MESSAGESCREENED']._serialized_options = b'\212\265\030e\n\032shield.message-screened.v1\022\nmessage_id\032\nmessage_id \0142\004\010\200\365$:\007express:\004bulkB\010priorityJ\006eventsJ\006router'
-  _globals['_VERDICT']._serialized_start=806
-  _globals['_VERDICT']._serialized_end=895
-  _globals['_MESSAGESCREENED']._serialized_start=128
-  _globals['_MESSAGESCREENED']._serialized_end=640
-  _globals['_FINGERPRINT']._serialized_start=642
-  _globals['_FINGERPRINT']._serialized_end=707
-  _globals['_SCOREREASON']._serialized_start=709
-  _globals['_SCOREREASON']._serialized_end=804
+  _globals['_SHADOWDIFFERED']._loaded_options = None
+  _globals['_SHADOWDIFFERED']._serialized_options = b'\212\265\030S\n\031shield.shadow-differed.v1\022\nmessage_id\032\nmessage_id\032\016shadow_version \0032\004\010\200\365$J\006events'
+  _globals['_SCREENINGMODEL']._loaded_options = None
+  _globals['_SCREENINGMODEL']._serialized_options = b'\212\265\030O\n\032shield.screening-models.v1\022\rmodel_version\032\rmodel_version\032\007version \001(\001J\006shield'
+  _globals['_VERDICT']._serialized_start=1538
+  _globals['_VERDICT']._serialized_end=1627
+  _globals['_MESSAGESCREENED']._serialized_start=161
+  _globals['_MESSAGESCREENED']._serialized_end=673
+  _globals['_FINGERPRINT']._serialized_start=675
+  _globals['_FINGERPRINT']._serialized_end=740
+  _globals['_SCOREREASON']._serialized_start=742
+  _globals['_SCOREREASON']._serialized_end=837
+  _globals['_SHADOWDIFFERED']._serialized_start=840
+  _globals['_SHADOWDIFFERED']._serialized_end=1133
+  _globals['_OPINION']._serialized_start=1135
+  _globals['_OPINION']._serialized_end=1229
+  _globals['_SCREENINGMODEL']._serialized_start=1232
+  _globals['_SCREENINGMODEL']._serialized_end=1536
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from contracts.ingest.v1 import events_pb2 as _events_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
@@ -165,3 +166,111 @@ class ScoreReason(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ScoreReason: _TypeAlias = ScoreReason  # noqa: Y015
+
+@_typing.final
+class ShadowDiffered(_message.Message):
+    """A second model, which decides nothing, gave a message another verdict than the live one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    LIVE_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
+    SHADOW_VERSION_FIELD_NUMBER: _builtins.int
+    message_id: _builtins.str
+    shadow_version: _builtins.str
+    """of the second model"""
+    @_builtins.property
+    def context(self) -> _events_pb2.MessageContext: ...
+    @_builtins.property
+    def live(self) -> Global___Opinion: ...
+    @_builtins.property
+    def shadow(self) -> Global___Opinion: ...
+    def __init__(
+        self,
+        *,
+        message_id: _builtins.str = ...,
+        context: _events_pb2.MessageContext | None = ...,
+        live: Global___Opinion | None = ...,
+        shadow: Global___Opinion | None = ...,
+        shadow_version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "live", b"live", "shadow", b"shadow"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "live", b"live", "message_id", b"message_id", "shadow", b"shadow", "shadow_version", b"shadow_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShadowDiffered: _TypeAlias = ShadowDiffered  # noqa: Y015
+
+@_typing.final
+class Opinion(_message.Message):
+    """What a model says of a message."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERDICT_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    verdict: Global___Verdict.ValueType
+    score: _builtins.float
+    model_version: _builtins.str
+    def __init__(
+        self,
+        *,
+        verdict: Global___Verdict.ValueType = ...,
+        score: _builtins.float = ...,
+        model_version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_version", b"model_version", "score", b"score", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Opinion: _TypeAlias = Opinion  # noqa: Y015
+
+@_typing.final
+class ScreeningModel(_message.Message):
+    """A model that screens messages, or has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    DELETED_FIELD_NUMBER: _builtins.int
+    RULES_VERSION_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
+    FIRST_STARTED_AT_FIELD_NUMBER: _builtins.int
+    LAST_STARTED_AT_FIELD_NUMBER: _builtins.int
+    model_version: _builtins.str
+    version: _builtins.int
+    """microseconds of last_started_at"""
+    deleted: _builtins.bool
+    rules_version: _builtins.str
+    """with which it was started last"""
+    shadow: _builtins.bool
+    """it was started last as the second model, which decides nothing"""
+    @_builtins.property
+    def first_started_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def last_started_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        model_version: _builtins.str = ...,
+        version: _builtins.int = ...,
+        deleted: _builtins.bool = ...,
+        rules_version: _builtins.str = ...,
+        shadow: _builtins.bool = ...,
+        first_started_at: _timestamp_pb2.Timestamp | None = ...,
+        last_started_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_started_at", b"first_started_at", "last_started_at", b"last_started_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted", "first_started_at", b"first_started_at", "last_started_at", b"last_started_at", "model_version", b"model_version", "rules_version", b"rules_version", "shadow", b"shadow", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScreeningModel: _TypeAlias = ScreeningModel  # noqa: Y015

@@ -50,6 +50,11 @@ class ShieldServiceStub:
                 request_serializer=contracts_dot_shield_dot_v1_dot_shield__service__pb2.GetCampaignRequest.SerializeToString,
                 response_deserializer=contracts_dot_shield_dot_v1_dot_shield__service__pb2.GetCampaignResponse.FromString,
                 _registered_method=True)
+        self.ListModels = channel.unary_unary(
+                '/contracts.shield.v1.ShieldService/ListModels',
+                request_serializer=contracts_dot_shield_dot_v1_dot_shield__service__pb2.ListModelsRequest.SerializeToString,
+                response_deserializer=contracts_dot_shield_dot_v1_dot_shield__service__pb2.ListModelsResponse.FromString,
+                _registered_method=True)
 
 
 class ShieldServiceServicer:
@@ -78,6 +83,13 @@ class ShieldServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListModels(self, request, context):
+        """The models that screen messages, or have.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ShieldServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -95,6 +107,11 @@ def add_ShieldServiceServicer_to_server(servicer, server):
                     servicer.GetCampaign,
                     request_deserializer=contracts_dot_shield_dot_v1_dot_shield__service__pb2.GetCampaignRequest.FromString,
                     response_serializer=contracts_dot_shield_dot_v1_dot_shield__service__pb2.GetCampaignResponse.SerializeToString,
+            ),
+            'ListModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListModels,
+                    request_deserializer=contracts_dot_shield_dot_v1_dot_shield__service__pb2.ListModelsRequest.FromString,
+                    response_serializer=contracts_dot_shield_dot_v1_dot_shield__service__pb2.ListModelsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -179,6 +196,33 @@ class ShieldService:
             '/contracts.shield.v1.ShieldService/GetCampaign',
             contracts_dot_shield_dot_v1_dot_shield__service__pb2.GetCampaignRequest.SerializeToString,
             contracts_dot_shield_dot_v1_dot_shield__service__pb2.GetCampaignResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.shield.v1.ShieldService/ListModels',
+            contracts_dot_shield_dot_v1_dot_shield__service__pb2.ListModelsRequest.SerializeToString,
+            contracts_dot_shield_dot_v1_dot_shield__service__pb2.ListModelsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,8 @@ class ShieldServiceStub:
     the end.
     """
     GetCampaign: _grpc.UnaryUnaryMultiCallable[_shield_service_pb2.GetCampaignRequest, _shield_service_pb2.GetCampaignResponse]
+    ListModels: _grpc.UnaryUnaryMultiCallable[_shield_service_pb2.ListModelsRequest, _shield_service_pb2.ListModelsResponse]
+    """The models that screen messages, or have."""
 
 @_typing.type_check_only
 class ShieldServiceAsyncStub(ShieldServiceStub):
@@ -55,6 +57,8 @@ class ShieldServiceAsyncStub(ShieldServiceStub):
     the end.
     """
     GetCampaign: _aio.UnaryUnaryMultiCallable[_shield_service_pb2.GetCampaignRequest, _shield_service_pb2.GetCampaignResponse]  # type: ignore[assignment]
+    ListModels: _aio.UnaryUnaryMultiCallable[_shield_service_pb2.ListModelsRequest, _shield_service_pb2.ListModelsResponse]  # type: ignore[assignment]
+    """The models that screen messages, or have."""
 
 class ShieldServiceServicer(metaclass=_abc_1.ABCMeta):
     """Internal: screening without sending, and campaigns, for ingest."""
@@ -84,5 +88,13 @@ class ShieldServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _shield_service_pb2.GetCampaignRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_shield_service_pb2.GetCampaignResponse, _abc.Awaitable[_shield_service_pb2.GetCampaignResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListModels(
+        self,
+        request: _shield_service_pb2.ListModelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shield_service_pb2.ListModelsResponse, _abc.Awaitable[_shield_service_pb2.ListModelsResponse]]:
+        """The models that screen messages, or have."""
 
 def add_ShieldServiceServicer_to_server(servicer: ShieldServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

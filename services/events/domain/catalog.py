@@ -38,7 +38,7 @@ from contracts.router.v1.events_pb2 import (
     MessageHeld,
     Review,
 )
-from contracts.shield.v1.events_pb2 import MessageScreened, Verdict
+from contracts.shield.v1.events_pb2 import MessageScreened, Opinion, ShadowDiffered, Verdict
 from mail import bounce
 from services.events.domain.log_event import (
     EventKind,
@@ -116,6 +116,8 @@ def event_type_of(log_event: LogEvent, *, is_public: bool) -> str:
         return CLOSED_TYPES.get(log_event.payload.state, "email.failed")
     if type_of := TYPES_OF_RESOURCES.get(type(log_event.payload)):
         return type_of(log_event.payload)
+    if log_event.kind == EventKind.SHADOW:
+        return "message.shadow_differed"
     if log_event.kind == EventKind.REVIEWED and not is_release(log_event):
         return "message.rejected"
     if is_public and log_event.kind == EventKind.ACCEPTED:
@@ -213,19 +215,26 @@ def hit_data(hit: TrackingHit) -> EventData:
     }
 
 
-def internal_data(event: Any) -> EventData:  # noqa: ANN401 - one of several events
-    """The fields of events that appear only in timelines."""
+def screening_data(event: Any) -> EventData:  # noqa: ANN401 - one of several events
+    """What shield, or a reviewer, says of a message."""
     if isinstance(event, MessageScreened):
-        verdict = Verdict.Name(event.verdict).removeprefix("VERDICT_").lower()
         reasons = [{name: getattr(one, name) for name in REASON_FIELDS} for one in event.reasons]
-        result = {"verdict": verdict, "score": event.score, "reasons": reasons}
-        return {"screening": {**result, "model_version": event.model_version}}
+        return {"screening": {**opinion_data(event), "reasons": reasons}}
     if isinstance(event, HeldMessageReviewed):
         return {"review": review_data(event)}
     if isinstance(event, MessageHeld):
         reason = {**dict.fromkeys(REASON_FIELDS, ""), "rule": "campaign", "detail": event.detail}
         reasons = [{**reason, "score": 0.0, "explanation": CAMPAIGN_HELD}]
         return {"screening": {"verdict": "hold", "score": 0.0, "reasons": reasons}}
+    if isinstance(event, ShadowDiffered):
+        return {"live": opinion_data(event.live), "shadow": opinion_data(event.shadow)}
+    return {}
+
+
+def internal_data(event: Any) -> EventData:  # noqa: ANN401 - one of several events
+    """The fields of events that appear only in timelines."""
+    if found := screening_data(event):
+        return found
     if isinstance(event, DeliveryAssigned):
         sources = {"source_ip": event.source_ip, "source_ipv6": event.source_ipv6}
         source = {"egress_id": event.egress_id, **sources, "site": event.site}
@@ -245,6 +254,12 @@ def internal_data(event: Any) -> EventData:  # noqa: ANN401 - one of several eve
             ],
         }
     return {}
+
+
+def opinion_data(one: MessageScreened | Opinion) -> EventData:
+    """What a model says of a message."""
+    verdict = Verdict.Name(one.verdict).removeprefix("VERDICT_").lower()
+    return {"verdict": verdict, "score": one.score, "model_version": one.model_version}
 
 
 def review_data(event: HeldMessageReviewed) -> EventData:

@@ -31,7 +31,7 @@ from contracts.router.v1.policies_pb2 import (
     StandingChanged,
     WarmupChanged,
 )
-from contracts.shield.v1.events_pb2 import VERDICT_HOLD, MessageScreened
+from contracts.shield.v1.events_pb2 import VERDICT_HOLD, MessageScreened, ShadowDiffered
 from kernel.topics import event_id
 
 STEPS_PER_ATTEMPT = 4
@@ -65,6 +65,7 @@ class EventKind(IntEnum):
     LIMIT = 22
     REVIEWED = 23
     HELD = 24
+    SHADOW = 25
 
 
 class StatusRank(IntEnum):
@@ -111,6 +112,7 @@ PARTITIONED_KINDS = frozenset(
         EventKind.CLOSED,
         EventKind.REVIEWED,
         EventKind.HELD,
+        EventKind.SHADOW,
     }
 )
 
@@ -148,6 +150,10 @@ def _screened(event: MessageScreened) -> tuple[StatusRank, int]:
 
 def _reviewed(_: HeldMessageReviewed) -> tuple[StatusRank, int]:
     return StatusRank.SENT, 2
+
+
+def _shadow(_: ShadowDiffered) -> tuple[StatusRank, int]:
+    return StatusRank.UNKNOWN, 1
 
 
 def _assigned(event: DeliveryAssigned) -> tuple[StatusRank, int]:
@@ -188,6 +194,7 @@ MESSAGE_EVENTS: dict[type[Message], tuple[EventKind, Placement]] = {
     MessageAccepted: (EventKind.ACCEPTED, _accepted),
     MessageScreened: (EventKind.SCREENED, _screened),
     HeldMessageReviewed: (EventKind.REVIEWED, _reviewed),
+    ShadowDiffered: (EventKind.SHADOW, _shadow),
     DeliveryAssigned: (EventKind.ASSIGNED, _assigned),
     DeliveryAttempted: (EventKind.ATTEMPTED, _attempted),
     MessageDelayed: (EventKind.DELAYED, _delayed),
@@ -201,7 +208,7 @@ MESSAGE_EVENTS: dict[type[Message], tuple[EventKind, Placement]] = {
 }
 WITH_CONTEXT = frozenset(
     {
-        *(EventKind.ACCEPTED, EventKind.SCREENED, EventKind.REVIEWED),
+        *(EventKind.ACCEPTED, EventKind.SCREENED, EventKind.REVIEWED, EventKind.SHADOW),
         *(EventKind.ASSIGNED, EventKind.HELD),
     }
 )

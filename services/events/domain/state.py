@@ -24,7 +24,7 @@ ALWAYS_PUBLIC = ENGAGEMENT_KINDS | {
     EventKind.BOUNCE,
     EventKind.HELD,
 }
-NEVER_PUBLIC = frozenset({EventKind.ATTEMPTED})
+NEVER_PUBLIC = frozenset({EventKind.ATTEMPTED, EventKind.SHADOW})
 ONCE_PER_EMAIL = frozenset({EventKind.ACCEPTED, EventKind.ASSIGNED})
 SENDING_KINDS = frozenset({EventKind.ASSIGNED, EventKind.ATTEMPTED})
 STEP = attrgetter("step")

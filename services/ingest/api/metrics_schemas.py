@@ -7,7 +7,8 @@ from msgspec import UNSET, Struct, UnsetType
 from services.ingest.api.response_schemas import Time
 
 Metric = Literal[
-    "received", "accepted", "bytes", "held", "sent", "delivered", "delivered_first",
+    "received", "accepted", "bytes", "held", "would_hold", "would_pass", "sent", "delivered",
+    "delivered_first",
     "delivered_later", "bounced", "bounced_permanent", "bounced_transient",
     "bounced_undetermined", "bounced_async", "delivery_delayed", "deferrals", "suppressed",
     "failed", "blocked", "canceled", "complained", "unsubscribed", "opened", "unique_opened",

@@ -33,6 +33,7 @@ from mail.listed_name import suffixes
 from services.shield.api import ShieldServicer
 from services.shield.app.dependencies import Dependencies
 from services.shield.app.learning import create_campaigns, learning_loops
+from services.shield.app.shadow import NICENESS, create_history, create_shadow
 from services.shield.clients import ScreeningChild
 from services.shield.clients.link_lists import LinkLists
 from services.shield.domain import screening
@@ -41,6 +42,7 @@ from services.shield.domain.rulebook import Rulebook, RuleError, parse_rulebook
 from services.shield.domain.scoring import Scorer, thresholds_of_tenant
 from services.shield.handlers import Handlers
 from services.shield.loops.maintenance import CampaignMaintenance
+from services.shield.loops.shadow import ShadowScorer
 from services.shield.settings import Settings
 
 STARTING = "start"
@@ -85,6 +87,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
     tenant = Database(
         settings.tenant_database_url, name="shield_tenant", connections_max=4, session=PLANS
     )
+    shadow = read_shadow(settings, kafka)
     return Dependencies(
         settings,
         health,
@@ -99,6 +102,22 @@ def create_dependencies(settings: Settings) -> Dependencies:
         Outbox(system, SCHEMA, kafka.publish, sweep_after_s=settings.outbox_sweep_after_s),
         Lease(system, SCHEMA, LEARNER, lease_s=settings.lease_s),
         setup,
+        shadow,
+        create_history(kafka, versions, shadow),
+    )
+
+
+def read_shadow(settings: Settings, kafka: Kafka) -> ShadowScorer | None:
+    """None without a second model. Raises ConfigError."""
+    if settings.shadow_model_file is None:
+        return None
+    scorer, setup = read_scorer(settings, shadow=settings.shadow_model_file)
+    return create_shadow(
+        kafka,
+        create_child(settings, "shield.shadow", setup, niceness=NICENESS),
+        scorer.book.thresholds,
+        versions=screening.Versions(scorer.book.version, scorer.model.version),
+        share=settings.shadow_share,
     )
 
 
@@ -112,6 +131,7 @@ def register_consumers(deps: Dependencies) -> None:
         settings.tenant_wait_max_s,
         deps.link_lists,
         create_campaigns(deps) if deps.learns else None,
+        observe=deps.shadow.offer if deps.shadow else None,
     )
     accepted = StreamProcessor(
         MessageAccepted,
@@ -132,6 +152,7 @@ def create_rpc_server(deps: Dependencies) -> RpcServer:
     servicer = ShieldServicer(
         deps.dry_run_child,
         deps.tenants,
+        deps.models.table,
         deps.system_database,
         deps.tenant_database,
         deps.link_lists,
@@ -158,6 +179,8 @@ def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
         partial(retry_while_unavailable, deps.screening_child.child.start, health),
         partial(retry_while_unavailable, deps.dry_run_child.child.start, health),
         partial(run_every, MOUNT_CHECK_INTERVAL_S, partial(check_mounted, deps.content), health),
+        *([deps.shadow.run] if deps.shadow else []),
+        deps.models.run,
     ]
 
 
@@ -186,20 +209,23 @@ def read_blocklists(settings: Settings) -> list[Blocklist]:
         raise ConfigError(f"OBM_BLOCKLISTS, …_FILE and OBM_BLOCKLIST_KEYS: {error}") from error
 
 
-def create_child(settings: Settings, name: str, setup: bytes) -> Child:
-    bounds = ChildLimits(settings.message_cpu_s, settings.message_memory_mib << 20)
+def create_child(settings: Settings, name: str, setup: bytes, *, niceness: int = 0) -> Child:
+    bounds = ChildLimits(settings.message_cpu_s, settings.message_memory_mib << 20, niceness)
     return Child(name, f"{screening.__name__}:create_screen", setup, limits=bounds)
 
 
-def read_scorer(settings: Settings) -> tuple[Scorer, bytes]:
-    """The rules and the model, checked, and the setup of a child that has them too. Raises
-    ConfigError."""
-    packed = read_file("SHIELD_MODEL_FILE", settings.model_file)
+def read_scorer(settings: Settings, *, shadow: Path | None = None) -> tuple[Scorer, bytes]:
+    """The rules and the live model, or the one in `shadow`, checked, and the setup of a child that
+    has them too. Raises ConfigError."""
+    model_file, setting = settings.model_file, "SHIELD_MODEL_FILE"
+    if shadow is not None:
+        model_file, setting = shadow, "SHIELD_SHADOW_MODEL_FILE"
+    packed = read_file(setting, model_file)
     rules = read_file("SHIELD_RULES_FILE", settings.rules_file)
     try:
         model = load_model(packed)
     except ModelError as error:
-        raise file_error("SHIELD_MODEL_FILE", settings.model_file, error) from error
+        raise file_error(setting, model_file, error) from error
     try:
         text = rules.decode()
         scorer = Scorer(with_thresholds(parse_rulebook(text), settings), model)

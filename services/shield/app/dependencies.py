@@ -13,6 +13,8 @@ from kernel.service import close_in_order
 from kernel.table import ReplicatedTable
 from services.shield.clients import ScreeningChild
 from services.shield.clients.link_lists import LinkLists
+from services.shield.loops.models import ModelHistory
+from services.shield.loops.shadow import ShadowScorer
 from services.shield.settings import Settings
 
 
@@ -33,6 +35,8 @@ class Dependencies:
     outbox: Outbox
     lease: Lease
     setup: bytes  # of the children, without what was learned
+    shadow: ShadowScorer | None
+    models: ModelHistory
 
     @property
     def learns(self) -> bool:
@@ -47,6 +51,7 @@ class Dependencies:
             *lists,
             self.screening_child.child.close,
             self.dry_run_child.child.close,
+            *([self.shadow.child.child.close] if self.shadow else []),
             self.tenant_database.close,
             self.system_database.close,
         )

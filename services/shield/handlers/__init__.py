@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -37,6 +37,12 @@ Screening: TypeAlias = ScoreResponse | ChildRaised | DeadLetter
 logger = logging.getLogger(__name__)
 
 
+Observer: TypeAlias = Callable[
+    [Sequence[MessageAccepted], Mapping[str, bytes], Mapping[str, Screening]], None
+]
+"""Gets a batch, the requests to the child and what came of each content, by reference."""
+
+
 @dataclass(frozen=True, slots=True)
 class Handlers:
     content: ContentStore
@@ -46,6 +52,7 @@ class Handlers:
     tenant_within_s: float
     link_lists: LinkLists | None = None  # None: no list of domains is queried
     campaigns: Campaigns | None = None  # None: mail teaches nothing
+    observe: Observer | None = None
 
     async def on_accepted(self, batch: Sequence[MessageAccepted]) -> list[HandlerResult]:
         """Read the contents in one call; the recipients of an email share its score."""
@@ -66,9 +73,11 @@ class Handlers:
             if count % MESSAGES_PER_TURN == 0:
                 await asyncio.sleep(0)
         responses = await self.screening_child.screen(list(requests.values()))
+        screenings.update(zip(requests, responses, strict=True))
+        if self.observe is not None:  # of the model alone
+            self.observe(batch, requests, screenings)
         if self.link_lists:
             await self.link_lists.weigh(responses)
-        screenings.update(zip(requests, responses, strict=True))
         memberships = await self.memberships(batch, screenings, requests)
         return [
             self.result_for(

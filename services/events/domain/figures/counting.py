@@ -23,6 +23,8 @@ from services.events.domain.figures.definitions import Timing
 from services.events.domain.figures.facts import (
     BLOCKED,
     NOWHERE,
+    WOULD_HOLD,
+    WOULD_PASS,
     MessageFacts,
     Place,
     hour_of,
@@ -30,6 +32,7 @@ from services.events.domain.figures.facts import (
 from services.events.domain.figures.histogram import bucket_of
 
 UNCLASSIFIED = "uncategorized"
+SHADOWS = {WOULD_HOLD: "would_hold", WOULD_PASS: "would_pass"}
 TYPES = {"Permanent": "bounced_permanent", "Transient": "bounced_transient"}
 
 
@@ -149,6 +152,8 @@ def _add_acceptance(counts: Counts, facts: MessageFacts, number: int) -> None:
     accepted["bytes"] += number * facts.octets
     if facts.held:
         accepted["held"] += number
+    if facts.shadow:
+        accepted[SHADOWS[facts.shadow]] += number
 
 
 def _add_sending(counts: Counts, facts: MessageFacts, number: int) -> None:
@@ -268,7 +273,11 @@ PARTS: tuple[
     ],
     ...,
 ] = (
-    (attrgetter("accepted_ms"), attrgetter("accepted_ms", "octets", "held"), _add_acceptance),
+    (
+        attrgetter("accepted_ms"),
+        attrgetter("accepted_ms", "octets", "held", "shadow"),
+        _add_acceptance,
+    ),
     (
         attrgetter("first_attempt"),
         attrgetter("first_place", "assigned_ms", "accepted_ms"),

@@ -40,6 +40,8 @@ COUNTERS = tuple(
         ("accepted", "messages that were accepted", "of the acceptance"),
         ("bytes", "octets of the content of accepted messages", "of the acceptance"),
         ("held", "messages that were held for review", "of the acceptance"),
+        ("would_hold", "passed; the shadow model would hold or block them", "of the acceptance"),
+        ("would_pass", "held or blocked; the shadow model would pass them", "of the acceptance"),
         ("sent", "messages that were assigned to an IP for delivery", "of the first assignment"),
         ("delivered", "messages that the receiving server accepted", "of the close"),
         ("delivered_first", "delivered without an earlier temporary refusal", "of the close"),
@@ -115,7 +117,7 @@ METRICS = (
     *(one.name for one in RATES),
     *(one.name for one in PERCENTILES),
 )
-DEFAULT_METRICS = tuple(name for name in METRICS if not name.startswith("time_to_"))
+DEFAULT_METRICS = tuple(name for name in METRICS if not name.startswith(("time_to_", "would_")))
 
 
 class CubeId(IntEnum):

@@ -28,13 +28,19 @@ from contracts.events.v1.events_pb2 import (
 )
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from contracts.router.v1.events_pb2 import CLOSED_STATE_FAILED, DeliveryAssigned, MessageClosed
-from contracts.shield.v1.events_pb2 import VERDICT_HOLD, MessageScreened
+from contracts.shield.v1.events_pb2 import (
+    VERDICT_HOLD,
+    VERDICT_PASS,
+    MessageScreened,
+    ShadowDiffered,
+)
 from services.events.domain.log_event import LogEvent, is_test
 
 HOUR_MS = 3_600_000
 HOURS_MAX = 4_000_000  # in the year 2426: a bad time must not break a batch
 BLOCKED = "blocked"
 BROADCAST = "broadcast"
+WOULD_HOLD, WOULD_PASS = 1, 2
 
 
 class Place(NamedTuple):
@@ -58,7 +64,7 @@ class Tally(NamedTuple):
 class MessageFacts(msgspec.Struct, array_like=True, gc=False):
     """Times in Unix milliseconds; 0: not yet. accepted_ms: 0 until the accept is known, without
     which nothing is counted. first_place, last_place: of the first and of the last assignment. Of
-    opens and clicks, machines apart."""
+    opens and clicks, machines apart. shadow: WOULD_HOLD or WOULD_PASS, of the second model."""
 
     accepted_ms: int = 0
     due_ms: int = 0
@@ -94,6 +100,7 @@ class MessageFacts(msgspec.Struct, array_like=True, gc=False):
     clicks: tuple[Tally, ...] = ()
     machine_opens: tuple[Tally, ...] = ()
     machine_clicks: tuple[Tally, ...] = ()
+    shadow: int = 0
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -150,6 +157,14 @@ def _accepted(facts: MessageFacts, event: MessageAccepted) -> None:
 def _screened(facts: MessageFacts, event: MessageScreened) -> None:
     if event.verdict == VERDICT_HOLD:
         facts.held = True
+
+
+def _shadow(facts: MessageFacts, event: ShadowDiffered) -> None:
+    """A difference between holding and blocking is none."""
+    if event.live.verdict == VERDICT_PASS:
+        facts.shadow = WOULD_HOLD
+    elif event.shadow.verdict == VERDICT_PASS:
+        facts.shadow = WOULD_PASS
 
 
 def _assigned(facts: MessageFacts, event: DeliveryAssigned) -> None:
@@ -238,6 +253,7 @@ Merge = Callable[[MessageFacts, Any], None]
 MERGES: dict[type[Message], Merge] = {
     MessageAccepted: _accepted,
     MessageScreened: _screened,
+    ShadowDiffered: _shadow,
     DeliveryAssigned: _assigned,
     DeliveryAttempted: _attempted,
     MessageClosed: _closed,

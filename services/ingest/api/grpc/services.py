@@ -229,7 +229,7 @@ def egress_services(access: RpcAccess, resources: Resources) -> list[PublicServi
         ),
         PublicService(
             name_in(held_mail_service_pb2.DESCRIPTOR),
-            HeldMailServicer(access, resources.held),
+            HeldMailServicer(access, resources.held, resources.scoring),
             held_mail_service_pb2_grpc.add_HeldMailServiceServicer_to_server,
         ),
         PublicService(

@@ -1,0 +1,29 @@
+"""The second model, which scores beside the live one, and the history of models."""
+
+from contracts.shield.v1.events_pb2 import ScreeningModel, ShadowDiffered
+from kernel.child import Child
+from kernel.kafka import Kafka
+from kernel.table import ReplicatedTable
+from services.shield.clients import ScreeningChild
+from services.shield.domain.rulebook import Thresholds
+from services.shield.domain.screening import Versions
+from services.shield.loops.models import ModelHistory
+from services.shield.loops.shadow import ShadowScorer
+
+NICENESS = 10  # the stream comes first
+
+
+def create_shadow(
+    kafka: Kafka, child: Child, thresholds: Thresholds, *, versions: Versions, share: float
+) -> ShadowScorer:
+    kafka.declare(ShadowDiffered)
+    return ShadowScorer(ScreeningChild(child, thresholds, versions), kafka.publish, share=share)
+
+
+def create_history(kafka: Kafka, live: Versions, shadow: ShadowScorer | None) -> ModelHistory:
+    return ModelHistory(
+        ReplicatedTable(ScreeningModel, kafka),
+        kafka.publish,
+        live=live,
+        shadow=shadow.child.versions if shadow else None,
+    )

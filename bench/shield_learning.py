@@ -29,6 +29,7 @@ from services.shield.domain.learning.facts import (
     Kind,
     ModelPublished,
     Outcome,
+    VersionChanged,
 )
 from services.shield.domain.learning.learner import Learner
 from services.shield.domain.learning.versions import Basis, LearnedVersion, unpack_version
@@ -125,6 +126,7 @@ class World:
         """name: with which those of campaigns begin."""
         self.learner, self.basis, self.attack, self.name = Learner(basis), basis, attack, name
         self.version: LearnedVersion | None = None
+        self.shadow: LearnedVersion | None = None  # scores beside it, and is the next one
         self.offset, self.now_s = 0, 0.0
 
     def points(self, mail: Mail) -> float:
@@ -164,7 +166,9 @@ class World:
         self.offset += 1
         for each in self.learner.apply([fact], self.offset):
             if isinstance(each, ModelPublished):
-                self.version = unpack_version(each.packed, self.basis.model)
+                self.shadow = unpack_version(each.packed, self.basis.model)
+            elif isinstance(each, VersionChanged):
+                self.version = self.shadow
 
 
 def reviews(mail: Mail, random: Random) -> Iterator[Report]:

@@ -70,13 +70,14 @@ screened = Counter(
 campaigns_assessed = Counter(
     "obm_campaigns_assessed",
     "Assessments of campaigns by what becomes of their mail: started, paced, released, held; and"
-    " versions of what was learned (published).",
+    " versions of what was learned (published, promoted, withdrawn).",
     ["change"],
     registry=registry,
 )
 shadow_screened = Counter(
     "obm_messages_shadow_screened",
-    "Messages that a second model screened too, by its version and both verdicts.",
+    "Messages that a second model screened too, or the next version of what was learned, by its"
+    " version and both verdicts.",
     ["model", "live", "shadow"],
     registry=registry,
 )

@@ -1,28 +1,36 @@
-"""The RPC server: a dry run of screening, campaigns, and the models."""
+"""The RPC server: a dry run of screening, campaigns, models, and versions of what was learned."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeAlias
 
 import grpc
 import grpc.aio
 
 from contracts.ingest.v1.directory_pb2 import Tenant
+from contracts.kernel.v1.outbox_pb2 import Outgoing
 from contracts.shield.v1 import shield_service_pb2 as pb
 from contracts.shield.v1.events_pb2 import ScreeningModel
+from contracts.shield.v1.learning_pb2 import OutcomeRecorded, VersionReviewed
 from contracts.shield.v1.shield_service_pb2_grpc import ShieldServiceServicer
+from kernel import clock
 from kernel.child import ChildRaised
 from kernel.database import Database
 from kernel.errors import Unavailable
 from kernel.ids import MAX
 from kernel.rpc import Context, RequestError, map_errors, parse_id
 from kernel.table import ReplicatedTable
+from kernel.topics import encode
 from services.shield.clients import ScreeningChild
 from services.shield.clients.link_lists import LinkLists
 from services.shield.domain.scoring import thresholds_of_tenant
 from services.shield.domain.screening import Extra, encode_request
-from services.shield.store import campaign_list
+from services.shield.store import campaign_list, versions
+from services.shield.store.versions import LIVE, SHADOW
 
 PAGE_SIZE, PAGE_SIZE_MAX = 20, 100
+Publish: TypeAlias = Callable[[Sequence[Outgoing]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +38,8 @@ class ShieldServicer(ShieldServiceServicer):
     """Nothing is stored or sent. An unknown tenant has the default thresholds.
 
     screening_child: not that of the consumer, so that dry runs do not delay it. tenant_database:
-    its role is under row-level security; it serves the requests of tenants.
+    its role is under row-level security; it serves the requests of tenants. publish: to Kafka.
+    learning: as in the settings.
     """
 
     screening_child: ScreeningChild
@@ -38,6 +47,8 @@ class ShieldServicer(ShieldServiceServicer):
     models: ReplicatedTable[ScreeningModel]
     system_database: Database
     tenant_database: Database
+    publish: Publish
+    learning: str = "off"
     link_lists: LinkLists | None = None
 
     @property
@@ -102,6 +113,25 @@ class ShieldServicer(ShieldServiceServicer):
     ) -> pb.ListModelsResponse:
         return pb.ListModelsResponse(models=self.models.values())
 
+    @map_errors
+    async def ListVersions(  # noqa: N802 - the contract's name
+        self, _: pb.ListVersionsRequest, __: Context
+    ) -> pb.ListVersionsResponse:
+        async with self.system_database.transaction() as tx:
+            return pb.ListVersionsResponse(versions=await versions.list_versions(tx))
+
+    @map_errors
+    async def ReviewVersion(  # noqa: N802 - the contract's name
+        self, request: pb.ReviewVersionRequest, _: Context
+    ) -> pb.ReviewVersionResponse:
+        async with self.system_database.transaction() as tx:
+            found = await versions.find_version(tx, request.version)
+        check_review(request, found.role if found else "", learning=self.learning)
+        now = clock.now()
+        review = review_event(request, now)
+        await self.publish([encode(review, now)])
+        return pb.ReviewVersionResponse(version=found)
+
     def _database_of(self, tenant_id: str | None) -> Database:
         return self.tenant_database if tenant_id else self.system_database
 
@@ -118,6 +148,35 @@ class ShieldServicer(ShieldServiceServicer):
             return of == tenant_id
         tenant = self.tenants.get(of)
         return account_id is None or (tenant is not None and tenant.account_id == account_id)
+
+
+def check_review(request: pb.ReviewVersionRequest, role: str, *, learning: str) -> None:
+    """role: of the version; empty: it is unknown. Raises RequestError."""
+    refused = ""
+    if not role:
+        raise RequestError("version not found", grpc.StatusCode.NOT_FOUND)
+    if learning == "off" or (request.promoted and learning != "on"):
+        refused = f"nothing follows from it with SHIELD_LEARNING={learning}"
+    elif request.promoted and role != SHADOW:
+        refused = "only the version that scores beside the live one can be promoted"
+    elif role not in {LIVE, SHADOW}:
+        refused = "it is not in use"
+    if refused:
+        raise RequestError(refused, grpc.StatusCode.FAILED_PRECONDITION)
+
+
+def review_event(request: pb.ReviewVersionRequest, now: datetime) -> OutcomeRecorded:
+    reviewed = VersionReviewed(
+        version=request.version,
+        promoted=request.promoted,
+        reviewed_by=request.reviewed_by,
+        reason=request.reason,
+    )
+    event = OutcomeRecorded(version_reviewed=reviewed)
+    event.recorded_at.FromDatetime(now)
+    at = event.recorded_at.ToMicroseconds()
+    event.outcome_id = f"version/{request.version}/{at}"
+    return event
 
 
 def owner_of(

@@ -43,7 +43,11 @@ class Settings(Shared, BlocklistSettings):
         description="File with a second model that scores beside the live one and decides nothing",
     )
     shadow_share: float = Field(
-        1.0, ge=0, le=1, description="Share of the contents that the second model scores"
+        1.0,
+        ge=0,
+        le=1,
+        description="Share of the contents that the second model scores, or without one the version"
+        " of what was learned that is not used yet",
     )
     hold_score: float = Field(
         0.0,
@@ -97,6 +101,12 @@ class Settings(Shared, BlocklistSettings):
         gt=0,
         description="Time in seconds that a campaign waits for complaints, from when half of its"
         " allowance is used, before it has more",
+    )
+    learned_shadow_s: float = Field(
+        86_400.0,
+        ge=0,
+        description="Time in seconds that a version of what was learned scores beside the live one"
+        " before it is used",
     )
     message_cpu_s: float = Field(
         2.0,

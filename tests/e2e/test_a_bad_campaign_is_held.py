@@ -187,7 +187,11 @@ def check_listed(api: httpx.Client, left: int) -> None:
     assert 0 < held["delivered"] <= left
     assert held["complaints"] > 0
     assert held["assessed_at"]
+    waiting = api.get("/held", params={"campaign_id": held["id"], "limit": 100}).json()["data"]
+    assert held["held"] == len(waiting) > 0
+    assert {one["reasons"][0]["rule"] for one in waiting} == {"campaign"}
     others = [one for one in listed() if one["id"] != held["id"]]
     assert {one["assessment"] for one in others} <= {"started", "paced", "released"}
     assert max(one["screened"] for one in others) > 0
+    assert {one["held"] for one in others} == {0}
     assert api.get(f"/shield/campaigns/{held['id']}").raise_for_status().json() == held

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, cast
-from uuid import UUID, uuid5
+from uuid import UUID, uuid4, uuid5
 
 from contracts.delivery.v1.events_pb2 import (
     ATTEMPT_OUTCOME_PERMANENT,
@@ -20,7 +20,7 @@ from contracts.router.v1.events_pb2 import (
     DeliveryAssigned,
     MessageHeld,
 )
-from contracts.router.v1.held_service_pb2 import ReviewHeldRequest
+from contracts.router.v1.held_service_pb2 import CountHeldRequest, ReviewHeldRequest
 from contracts.router.v1.held_service_pb2_grpc import HeldServiceStub
 from contracts.shield.v1.events_pb2 import MessageScreened
 from contracts.shield.v1.learning_pb2 import (
@@ -155,12 +155,21 @@ async def test_a_bad_campaign_is_held_wherever_its_mail_waits(harness: RouterHar
         await until(lambda: len(assigned(harness, other)) == 2)
         stored = MessageScreened.FromString(cast(bytes, harness.row(late.message_id, "screening")))
         assert [one.rule for one in stored.reasons] == ["campaign"]
+        assert await count_held(harness) == {campaign(harness): len(waiting) + 1}
         # One message that a person has released leaves, and then the others, if all may.
         await release(harness, late.message_id)
         await until(lambda: assigned(harness, [late]))
         assert {harness.row(message_id) for message_id in waiting} == {"held"}
         await harness.publish(assessment(harness, 4, change="released", reviewed=True))
         await until(lambda: len(assigned(harness, limited)) == 8)
+
+
+async def count_held(harness: RouterHarness) -> dict[str, int]:
+    async with harness.rpc(HeldServiceStub) as (call, stub):
+        stranger = CountHeldRequest(tenant_ids=[str(uuid4())])
+        assert not (await call(stub.CountHeld, stranger)).messages
+        own = CountHeldRequest(tenant_ids=[harness.tenant_id, str(uuid4())])
+        return dict((await call(stub.CountHeld, own)).messages)
 
 
 async def release(harness: RouterHarness, message_id: str) -> None:

@@ -127,12 +127,14 @@ def is_known(harness: RouterHarness, account_id: str, tenants: int) -> bool:
         return connection.execute(query, (account_id,)).fetchone() == (tenants,)
 
 
-async def test_a_filter_finds_by_rule_domain_sender_score_and_time(harness: RouterHarness) -> None:
+async def test_a_filter_finds_by_rule_domain_sender_campaign_score_and_time(
+    harness: RouterHarness,
+) -> None:
     async with harness.running(), harness.rpc(HeldServiceStub) as (call, stub):
         first = held_event(harness.context("ann@x.site-a.test", sender="a@shop.test"), score=5.5)
-        second = held_event(
-            harness.context("bob@site-b.test", sender="b@news.test"), score=8, rules=["archive"]
-        )
+        campaign_id = str(uuid4())
+        context = harness.context("bob@site-b.test", sender="b@news.test", campaign_id=campaign_id)
+        second = held_event(context, score=8, rules=["archive"])
         await hold(harness, first, second)
         tenant = {"tenant_id": harness.tenant_id}
         bound = second.context.accepted_at
@@ -144,6 +146,8 @@ async def test_a_filter_finds_by_rule_domain_sender_score_and_time(harness: Rout
             (pb.HeldFilter(recipient_domain="site-b.test"), [second]),
             (pb.HeldFilter(sender="shop.test"), [first]),
             (pb.HeldFilter(sender="b@news.test"), [second]),
+            (pb.HeldFilter(campaign_id=campaign_id), [second]),
+            (pb.HeldFilter(campaign_id=str(uuid4())), []),
             (pb.HeldFilter(score_from=6), [second]),
             (pb.HeldFilter(score_below=8), [first]),
             (pb.HeldFilter(score_below=8, rule="archive"), []),

@@ -11,11 +11,12 @@ import pytest
 from kernel.database import PLANS, RowOwner
 from kernel.days import day_of, first_day_bound
 from kernel.ids import NIL, uuid7_text
+from services.router.domain.campaigns import REASON_OF_CAMPAIGNS
 from services.router.store.assignments import ASSIGN, REQUEUE
 from services.router.store.assignments import SELECT_DUE as SELECT_DUE_ROWS
 from services.router.store.attempts import APPLY, LOAD
 from services.router.store.closings import CLOSE, REPUBLISH, SELECT_CLOSED, SELECT_EXPIRED
-from services.router.store.held import REVIEW, SCAN, VISIBLE, IdBounds
+from services.router.store.held import COUNT, REVIEW, SCAN, VISIBLE, IdBounds
 from services.router.store.queues import ACTIVATE, ACTIVE_BY_TENANT, WAKE
 from services.router.store.requests import QUEUES as QUEUE_VIEWS
 from services.router.store.requests import SELECT_TO_RECONCILE, STATES
@@ -145,6 +146,10 @@ def test_a_page_of_held_messages_reads_no_others(connection: Connection, kind: s
         pages(plan(connection, SCAN.format(of_tenant=of_tenant, visible=VISIBLE[kind]), params))
         < 50
     )
+
+
+def test_counting_what_is_held_reads_no_others(connection: Connection) -> None:
+    assert pages(plan(connection, COUNT, ([TENANT], REASON_OF_CAMPAIGNS))) < 50
 
 
 def queue_page(tenant: str, after: str, limit: int) -> dict[str, object]:

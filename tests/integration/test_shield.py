@@ -22,7 +22,7 @@ from contracts.ingest.v1.events_pb2 import (
     MessageContext,
     Priority,
 )
-from contracts.router.v1.events_pb2 import CampaignsCounted
+from contracts.router.v1.events_pb2 import CampaignsCounted, HeldMessageReviewed
 from contracts.shield.v1.events_pb2 import (
     MessageScreened,
     ScreeningModel,
@@ -98,7 +98,7 @@ class ShieldHarness:
     async def publish(self, *events: Message) -> None:
         kafka = self.kafka()
         kafka.declare(MessageAccepted, MessageScreened, Tenant, CampaignsCounted, OutcomeRecorded)
-        kafka.declare(ShadowDiffered, ScreeningModel)
+        kafka.declare(ShadowDiffered, ScreeningModel, HeldMessageReviewed)
         await kafka.create_topics()
         await kafka.publish([encode(event, clock.now(), None) for event in events])
         await kafka.close()

@@ -14,6 +14,7 @@ from kernel.errors import ConfigError
 from kernel.rpc import RpcClient, RpcError, RpcUnavailable
 from kernel.topics import contract_of
 from services.shield.app import create_service
+from services.shield.domain.learning.canaries import canary_arrays, read_canaries
 from services.shield.domain.model.file import load_model, pack_model
 from services.shield.settings import Settings
 from tests.integration.test_shield import GTUBE, TOKEN, ShieldHarness, post
@@ -22,12 +23,19 @@ __all__ = ["post"]
 SHADOW = contract_of(ShadowDiffered.DESCRIPTOR).names
 
 
+def stricter_model(post: ShieldHarness, folder: Path, *, by: float) -> Path:
+    """The live one with lower cut points, in log odds."""
+    packed, file = post.settings.model_file.read_bytes(), folder / "stricter.model"
+    model = load_model(packed)
+    stricter = replace(model, hold=model.hold - by, block=model.block - by)
+    file.write_bytes(pack_model(stricter, canary_arrays(read_canaries(packed))))
+    return file
+
+
 async def test_a_second_model_publishes_where_it_differs_and_decides_nothing(
     post: ShieldHarness, tmp_path: Path
 ) -> None:
-    model = load_model(post.settings.model_file.read_bytes())
-    strict = tmp_path / "strict.model"
-    strict.write_bytes(pack_model(replace(model, bias=model.bias + 50)))
+    strict = stricter_model(post, tmp_path, by=50)
     post.settings.shadow_model_file = strict
     good, bad = await post.accepted("Lunch at noon?"), await post.accepted(GTUBE)
     await post.publish(post.tenant, good, bad)
@@ -46,10 +54,8 @@ async def test_a_second_model_publishes_where_it_differs_and_decides_nothing(
 async def test_the_history_has_each_model_with_its_first_and_its_last_start(
     post: ShieldHarness, tmp_path: Path
 ) -> None:
-    shipped = post.settings.model_file
-    model = load_model(shipped.read_bytes())
-    other = tmp_path / "other.model"
-    other.write_bytes(pack_model(replace(model, bias=model.bias + 1)))
+    model = load_model(post.settings.model_file.read_bytes())
+    other = stricter_model(post, tmp_path, by=1)
     newer = load_model(other.read_bytes()).version
     await post.publish()
     post.settings.shadow_model_file = other

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*contracts/ingest/v1/campaign_service.proto\x12\x13\x63ontracts.ingest.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc4\x03\n\x0c\x43\x61mpaignInfo\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12.\n\ncreated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08screened\x18\x04 \x01(\x04\x12\x11\n\tdelivered\x18\x05 \x01(\x04\x12\x12\n\ncomplaints\x18\x06 \x01(\x01\x12\x14\n\x0cunsubscribes\x18\x07 \x01(\x01\x12\x12\n\nassessment\x18\x08 \x01(\t\x12/\n\x0b\x61ssessed_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08reviewed\x18\n \x01(\x08\x12\x15\n\x08\x65vidence\x18\x0b \x01(\x01H\x00\x88\x01\x01\x12\x0e\n\x06\x61\x63tion\x18\x0c \x01(\t\x12\x16\n\tallowance\x18\r \x01(\x04H\x01\x88\x01\x01\x12\x1b\n\x0enext_allowance\x18\x0e \x01(\x04H\x02\x88\x01\x01\x12\x35\n\x11next_allowance_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0b\n\t_evidenceB\x0c\n\n_allowanceB\x11\n\x0f_next_allowance\"a\n\x14ListCampaignsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x12\n\nassessment\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\"f\n\x15ListCampaignsResponse\x12\x34\n\tcampaigns\x18\x01 \x03(\x0b\x32!.contracts.ingest.v1.CampaignInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x12GetCampaignRequest\x12\n\n\x02id\x18\x01 \x01(\t\"J\n\x13GetCampaignResponse\x12\x33\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32!.contracts.ingest.v1.CampaignInfo2\xdb\x01\n\x0f\x43\x61mpaignService\x12\x66\n\rListCampaigns\x12).contracts.ingest.v1.ListCampaignsRequest\x1a*.contracts.ingest.v1.ListCampaignsResponse\x12`\n\x0bGetCampaign\x12\'.contracts.ingest.v1.GetCampaignRequest\x1a(.contracts.ingest.v1.GetCampaignResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*contracts/ingest/v1/campaign_service.proto\x12\x13\x63ontracts.ingest.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe0\x03\n\x0c\x43\x61mpaignInfo\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12.\n\ncreated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08screened\x18\x04 \x01(\x04\x12\x11\n\tdelivered\x18\x05 \x01(\x04\x12\x12\n\ncomplaints\x18\x06 \x01(\x01\x12\x14\n\x0cunsubscribes\x18\x07 \x01(\x01\x12\x12\n\nassessment\x18\x08 \x01(\t\x12/\n\x0b\x61ssessed_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08reviewed\x18\n \x01(\x08\x12\x15\n\x08\x65vidence\x18\x0b \x01(\x01H\x00\x88\x01\x01\x12\x0e\n\x06\x61\x63tion\x18\x0c \x01(\t\x12\x16\n\tallowance\x18\r \x01(\x04H\x01\x88\x01\x01\x12\x1b\n\x0enext_allowance\x18\x0e \x01(\x04H\x02\x88\x01\x01\x12\x35\n\x11next_allowance_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\x04held\x18\x10 \x01(\x04H\x03\x88\x01\x01\x42\x0b\n\t_evidenceB\x0c\n\n_allowanceB\x11\n\x0f_next_allowanceB\x07\n\x05_held\"a\n\x14ListCampaignsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x12\n\nassessment\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\"f\n\x15ListCampaignsResponse\x12\x34\n\tcampaigns\x18\x01 \x03(\x0b\x32!.contracts.ingest.v1.CampaignInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x12GetCampaignRequest\x12\n\n\x02id\x18\x01 \x01(\t\"J\n\x13GetCampaignResponse\x12\x33\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32!.contracts.ingest.v1.CampaignInfo2\xdb\x01\n\x0f\x43\x61mpaignService\x12\x66\n\rListCampaigns\x12).contracts.ingest.v1.ListCampaignsRequest\x1a*.contracts.ingest.v1.ListCampaignsResponse\x12`\n\x0bGetCampaign\x12\'.contracts.ingest.v1.GetCampaignRequest\x1a(.contracts.ingest.v1.GetCampaignResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,15 +33,15 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'contracts.ingest.v1.campaig
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CAMPAIGNINFO']._serialized_start=101
-  _globals['_CAMPAIGNINFO']._serialized_end=553
-  _globals['_LISTCAMPAIGNSREQUEST']._serialized_start=555
-  _globals['_LISTCAMPAIGNSREQUEST']._serialized_end=652
-  _globals['_LISTCAMPAIGNSRESPONSE']._serialized_start=654
-  _globals['_LISTCAMPAIGNSRESPONSE']._serialized_end=756
-  _globals['_GETCAMPAIGNREQUEST']._serialized_start=758
-  _globals['_GETCAMPAIGNREQUEST']._serialized_end=790
-  _globals['_GETCAMPAIGNRESPONSE']._serialized_start=792
-  _globals['_GETCAMPAIGNRESPONSE']._serialized_end=866
-  _globals['_CAMPAIGNSERVICE']._serialized_start=869
-  _globals['_CAMPAIGNSERVICE']._serialized_end=1088
+  _globals['_CAMPAIGNINFO']._serialized_end=581
+  _globals['_LISTCAMPAIGNSREQUEST']._serialized_start=583
+  _globals['_LISTCAMPAIGNSREQUEST']._serialized_end=680
+  _globals['_LISTCAMPAIGNSRESPONSE']._serialized_start=682
+  _globals['_LISTCAMPAIGNSRESPONSE']._serialized_end=784
+  _globals['_GETCAMPAIGNREQUEST']._serialized_start=786
+  _globals['_GETCAMPAIGNREQUEST']._serialized_end=818
+  _globals['_GETCAMPAIGNRESPONSE']._serialized_start=820
+  _globals['_GETCAMPAIGNRESPONSE']._serialized_end=894
+  _globals['_CAMPAIGNSERVICE']._serialized_start=897
+  _globals['_CAMPAIGNSERVICE']._serialized_end=1116
 # @@protoc_insertion_point(module_scope)

@@ -38,6 +38,7 @@ class CampaignInfo(_message.Message):
     ALLOWANCE_FIELD_NUMBER: _builtins.int
     NEXT_ALLOWANCE_FIELD_NUMBER: _builtins.int
     NEXT_ALLOWANCE_AT_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     tenant_id: _builtins.str
     screened: _builtins.int
@@ -58,6 +59,8 @@ class CampaignInfo(_message.Message):
     """deliveries in all; unset: no limit"""
     next_allowance: _builtins.int
     """from next_allowance_at on"""
+    held: _builtins.int
+    """messages that are held for it now; unset: unknown, try again"""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -84,21 +87,26 @@ class CampaignInfo(_message.Message):
         allowance: _builtins.int | None = ...,
         next_allowance: _builtins.int | None = ...,
         next_allowance_at: _timestamp_pb2.Timestamp | None = ...,
+        held: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_allowance", b"_allowance", "_evidence", b"_evidence", "_next_allowance", b"_next_allowance", "allowance", b"allowance", "assessed_at", b"assessed_at", "created_at", b"created_at", "evidence", b"evidence", "next_allowance", b"next_allowance", "next_allowance_at", b"next_allowance_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_allowance", b"_allowance", "_evidence", b"_evidence", "_held", b"_held", "_next_allowance", b"_next_allowance", "allowance", b"allowance", "assessed_at", b"assessed_at", "created_at", b"created_at", "evidence", b"evidence", "held", b"held", "next_allowance", b"next_allowance", "next_allowance_at", b"next_allowance_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allowance", b"_allowance", "_evidence", b"_evidence", "_next_allowance", b"_next_allowance", "action", b"action", "allowance", b"allowance", "assessed_at", b"assessed_at", "assessment", b"assessment", "complaints", b"complaints", "created_at", b"created_at", "delivered", b"delivered", "evidence", b"evidence", "id", b"id", "next_allowance", b"next_allowance", "next_allowance_at", b"next_allowance_at", "reviewed", b"reviewed", "screened", b"screened", "tenant_id", b"tenant_id", "unsubscribes", b"unsubscribes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allowance", b"_allowance", "_evidence", b"_evidence", "_held", b"_held", "_next_allowance", b"_next_allowance", "action", b"action", "allowance", b"allowance", "assessed_at", b"assessed_at", "assessment", b"assessment", "complaints", b"complaints", "created_at", b"created_at", "delivered", b"delivered", "evidence", b"evidence", "held", b"held", "id", b"id", "next_allowance", b"next_allowance", "next_allowance_at", b"next_allowance_at", "reviewed", b"reviewed", "screened", b"screened", "tenant_id", b"tenant_id", "unsubscribes", b"unsubscribes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__allowance: _TypeAlias = _typing.Literal["allowance"]  # noqa: Y015
     _WhichOneofArgType__allowance: _TypeAlias = _typing.Literal["_allowance", b"_allowance"]  # noqa: Y015
     _WhichOneofReturnType__evidence: _TypeAlias = _typing.Literal["evidence"]  # noqa: Y015
     _WhichOneofArgType__evidence: _TypeAlias = _typing.Literal["_evidence", b"_evidence"]  # noqa: Y015
+    _WhichOneofReturnType__held: _TypeAlias = _typing.Literal["held"]  # noqa: Y015
+    _WhichOneofArgType__held: _TypeAlias = _typing.Literal["_held", b"_held"]  # noqa: Y015
     _WhichOneofReturnType__next_allowance: _TypeAlias = _typing.Literal["next_allowance"]  # noqa: Y015
     _WhichOneofArgType__next_allowance: _TypeAlias = _typing.Literal["_next_allowance", b"_next_allowance"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__allowance) -> _WhichOneofReturnType__allowance | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__evidence) -> _WhichOneofReturnType__evidence | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__held) -> _WhichOneofReturnType__held | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__next_allowance) -> _WhichOneofReturnType__next_allowance | None: ...
 

@@ -129,6 +129,7 @@ class HeldMailFilter(_message.Message):
     SINCE_FIELD_NUMBER: _builtins.int
     UNTIL_FIELD_NUMBER: _builtins.int
     ALL_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
     rule: _builtins.str
     """of one of the reasons"""
     recipient_domain: _builtins.str
@@ -139,6 +140,8 @@ class HeldMailFilter(_message.Message):
     """what would pass if this were hold_score"""
     all: _builtins.bool
     """every held message"""
+    campaign_id: _builtins.str
+    """with or without a campaign that is held"""
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
         """when it was accepted"""
@@ -156,10 +159,11 @@ class HeldMailFilter(_message.Message):
         since: _timestamp_pb2.Timestamp | None = ...,
         until: _timestamp_pb2.Timestamp | None = ...,
         all: _builtins.bool = ...,
+        campaign_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_score_below", b"_score_below", "_score_from", b"_score_from", "score_below", b"score_below", "score_from", b"score_from", "since", b"since", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score_below", b"_score_below", "_score_from", b"_score_from", "all", b"all", "recipient_domain", b"recipient_domain", "rule", b"rule", "score_below", b"score_below", "score_from", b"score_from", "sender", b"sender", "since", b"since", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score_below", b"_score_below", "_score_from", b"_score_from", "all", b"all", "campaign_id", b"campaign_id", "recipient_domain", b"recipient_domain", "rule", b"rule", "score_below", b"score_below", "score_from", b"score_from", "sender", b"sender", "since", b"since", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__score_below: _TypeAlias = _typing.Literal["score_below"]  # noqa: Y015
     _WhichOneofArgType__score_below: _TypeAlias = _typing.Literal["_score_below", b"_score_below"]  # noqa: Y015
@@ -185,6 +189,7 @@ class ListHeldRequest(_message.Message):
     SCORE_BELOW_FIELD_NUMBER: _builtins.int
     SINCE_FIELD_NUMBER: _builtins.int
     UNTIL_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """at most 100, by default 20"""
     page_token: _builtins.str
@@ -195,6 +200,7 @@ class ListHeldRequest(_message.Message):
     sender: _builtins.str
     score_from: _builtins.float
     score_below: _builtins.float
+    campaign_id: _builtins.str
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -211,10 +217,11 @@ class ListHeldRequest(_message.Message):
         score_below: _builtins.float | None = ...,
         since: _timestamp_pb2.Timestamp | None = ...,
         until: _timestamp_pb2.Timestamp | None = ...,
+        campaign_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_score_below", b"_score_below", "_score_from", b"_score_from", "score_below", b"score_below", "score_from", b"score_from", "since", b"since", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score_below", b"_score_below", "_score_from", b"_score_from", "page_size", b"page_size", "page_token", b"page_token", "recipient_domain", b"recipient_domain", "rule", b"rule", "score_below", b"score_below", "score_from", b"score_from", "sender", b"sender", "since", b"since", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score_below", b"_score_below", "_score_from", b"_score_from", "campaign_id", b"campaign_id", "page_size", b"page_size", "page_token", b"page_token", "recipient_domain", b"recipient_domain", "rule", b"rule", "score_below", b"score_below", "score_from", b"score_from", "sender", b"sender", "since", b"since", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__score_below: _TypeAlias = _typing.Literal["score_below"]  # noqa: Y015
     _WhichOneofArgType__score_below: _TypeAlias = _typing.Literal["_score_below", b"_score_below"]  # noqa: Y015
@@ -388,85 +395,3 @@ class RejectHeldResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RejectHeldResponse: _TypeAlias = RejectHeldResponse  # noqa: Y015
-
-@_typing.final
-class ListModelsRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PAGE_SIZE_FIELD_NUMBER: _builtins.int
-    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    page_size: _builtins.int
-    """at most 100, by default 20"""
-    page_token: _builtins.str
-    """next_page_token of the page before"""
-    def __init__(
-        self,
-        *,
-        page_size: _builtins.int = ...,
-        page_token: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListModelsRequest: _TypeAlias = ListModelsRequest  # noqa: Y015
-
-@_typing.final
-class ListModelsResponse(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    MODELS_FIELD_NUMBER: _builtins.int
-    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    next_page_token: _builtins.str
-    @_builtins.property
-    def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScreeningModelInfo]: ...
-    def __init__(
-        self,
-        *,
-        models: _abc.Iterable[Global___ScreeningModelInfo] | None = ...,
-        next_page_token: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models", "next_page_token", b"next_page_token"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListModelsResponse: _TypeAlias = ListModelsResponse  # noqa: Y015
-
-@_typing.final
-class ScreeningModelInfo(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ID_FIELD_NUMBER: _builtins.int
-    ROLE_FIELD_NUMBER: _builtins.int
-    RULES_VERSION_FIELD_NUMBER: _builtins.int
-    FIRST_STARTED_AT_FIELD_NUMBER: _builtins.int
-    LAST_STARTED_AT_FIELD_NUMBER: _builtins.int
-    id: _builtins.str
-    """its version"""
-    role: _builtins.str
-    """live, or shadow: it decides nothing"""
-    rules_version: _builtins.str
-    @_builtins.property
-    def first_started_at(self) -> _timestamp_pb2.Timestamp: ...
-    @_builtins.property
-    def last_started_at(self) -> _timestamp_pb2.Timestamp: ...
-    def __init__(
-        self,
-        *,
-        id: _builtins.str = ...,
-        role: _builtins.str = ...,
-        rules_version: _builtins.str = ...,
-        first_started_at: _timestamp_pb2.Timestamp | None = ...,
-        last_started_at: _timestamp_pb2.Timestamp | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["first_started_at", b"first_started_at", "last_started_at", b"last_started_at"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_started_at", b"first_started_at", "id", b"id", "last_started_at", b"last_started_at", "role", b"role", "rules_version", b"rules_version"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ScreeningModelInfo: _TypeAlias = ScreeningModelInfo  # noqa: Y015

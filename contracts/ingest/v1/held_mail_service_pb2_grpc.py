@@ -51,11 +51,6 @@ class HeldMailServiceStub:
                 request_serializer=contracts_dot_ingest_dot_v1_dot_held__mail__service__pb2.RejectHeldRequest.SerializeToString,
                 response_deserializer=contracts_dot_ingest_dot_v1_dot_held__mail__service__pb2.RejectHeldResponse.FromString,
                 _registered_method=True)
-        self.ListModels = channel.unary_unary(
-                '/contracts.ingest.v1.HeldMailService/ListModels',
-                request_serializer=contracts_dot_ingest_dot_v1_dot_held__mail__service__pb2.ListModelsRequest.SerializeToString,
-                response_deserializer=contracts_dot_ingest_dot_v1_dot_held__mail__service__pb2.ListModelsResponse.FromString,
-                _registered_method=True)
 
 
 class HeldMailServiceServicer:
@@ -85,13 +80,6 @@ class HeldMailServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ListModels(self, request, context):
-        """The models that screen messages, or have, by version in descending order.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
 
 def add_HeldMailServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -109,11 +97,6 @@ def add_HeldMailServiceServicer_to_server(servicer, server):
                     servicer.RejectHeld,
                     request_deserializer=contracts_dot_ingest_dot_v1_dot_held__mail__service__pb2.RejectHeldRequest.FromString,
                     response_serializer=contracts_dot_ingest_dot_v1_dot_held__mail__service__pb2.RejectHeldResponse.SerializeToString,
-            ),
-            'ListModels': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListModels,
-                    request_deserializer=contracts_dot_ingest_dot_v1_dot_held__mail__service__pb2.ListModelsRequest.FromString,
-                    response_serializer=contracts_dot_ingest_dot_v1_dot_held__mail__service__pb2.ListModelsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -199,33 +182,6 @@ class HeldMailService:
             '/contracts.ingest.v1.HeldMailService/RejectHeld',
             contracts_dot_ingest_dot_v1_dot_held__mail__service__pb2.RejectHeldRequest.SerializeToString,
             contracts_dot_ingest_dot_v1_dot_held__mail__service__pb2.RejectHeldResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ListModels(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/contracts.ingest.v1.HeldMailService/ListModels',
-            contracts_dot_ingest_dot_v1_dot_held__mail__service__pb2.ListModelsRequest.SerializeToString,
-            contracts_dot_ingest_dot_v1_dot_held__mail__service__pb2.ListModelsResponse.FromString,
             options,
             channel_credentials,
             insecure,

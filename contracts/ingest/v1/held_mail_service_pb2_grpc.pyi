@@ -43,8 +43,6 @@ class HeldMailServiceStub:
     """
     RejectHeld: _grpc.UnaryUnaryMultiCallable[_held_mail_service_pb2.RejectHeldRequest, _held_mail_service_pb2.RejectHeldResponse]
     """They fail, with the reason rejected. Otherwise as ReleaseHeld."""
-    ListModels: _grpc.UnaryUnaryMultiCallable[_held_mail_service_pb2.ListModelsRequest, _held_mail_service_pb2.ListModelsResponse]
-    """The models that screen messages, or have, by version in descending order."""
 
 @_typing.type_check_only
 class HeldMailServiceAsyncStub(HeldMailServiceStub):
@@ -61,8 +59,6 @@ class HeldMailServiceAsyncStub(HeldMailServiceStub):
     """
     RejectHeld: _aio.UnaryUnaryMultiCallable[_held_mail_service_pb2.RejectHeldRequest, _held_mail_service_pb2.RejectHeldResponse]  # type: ignore[assignment]
     """They fail, with the reason rejected. Otherwise as ReleaseHeld."""
-    ListModels: _aio.UnaryUnaryMultiCallable[_held_mail_service_pb2.ListModelsRequest, _held_mail_service_pb2.ListModelsResponse]  # type: ignore[assignment]
-    """The models that screen messages, or have, by version in descending order."""
 
 class HeldMailServiceServicer(metaclass=_abc_1.ABCMeta):
     """Mail that shield holds for review: of a tenant; without x-tenant-id of all tenants of an account,
@@ -94,13 +90,5 @@ class HeldMailServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_held_mail_service_pb2.RejectHeldResponse, _abc.Awaitable[_held_mail_service_pb2.RejectHeldResponse]]:
         """They fail, with the reason rejected. Otherwise as ReleaseHeld."""
-
-    @_abc_1.abstractmethod
-    def ListModels(
-        self,
-        request: _held_mail_service_pb2.ListModelsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_held_mail_service_pb2.ListModelsResponse, _abc.Awaitable[_held_mail_service_pb2.ListModelsResponse]]:
-        """The models that screen messages, or have, by version in descending order."""
 
 def add_HeldMailServiceServicer_to_server(servicer: HeldMailServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

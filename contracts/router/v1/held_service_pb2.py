@@ -28,25 +28,33 @@ from contracts.shield.v1 import events_pb2 as contracts_dot_shield_dot_v1_dot_ev
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&contracts/router/v1/held_service.proto\x12\x13\x63ontracts.router.v1\x1a contracts/ingest/v1/events.proto\x1a contracts/router/v1/events.proto\x1a contracts/shield/v1/events.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xec\x01\n\nHeldFilter\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x18\n\x10recipient_domain\x18\x02 \x01(\t\x12\x0e\n\x06sender\x18\x03 \x01(\t\x12\x17\n\nscore_from\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0bscore_below\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12)\n\x05since\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\r\n\x0b_score_fromB\x0e\n\x0c_score_below\"\x9a\x01\n\x0fListHeldRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\x11\n\ttest_only\x18\x03 \x01(\x08\x12/\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x1f.contracts.router.v1.HeldFilter\x12\r\n\x05limit\x18\x05 \x01(\r\x12\r\n\x05\x61\x66ter\x18\x06 \x01(\t\"T\n\x10ListHeldResponse\x12\x32\n\x08messages\x18\x01 \x03(\x0b\x32 .contracts.router.v1.HeldMessage\x12\x0c\n\x04next\x18\x02 \x01(\t\"\xe9\x01\n\x0bHeldMessage\x12\x34\n\x07\x63ontext\x18\x01 \x01(\x0b\x32#.contracts.ingest.v1.MessageContext\x12\x37\n\tscreening\x18\x02 \x01(\x0b\x32$.contracts.shield.v1.MessageScreened\x12+\n\x07held_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x05 \x01(\t\"\xd0\x01\n\x11ReviewHeldRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\x11\n\ttest_only\x18\x03 \x01(\x08\x12\x13\n\x0bmessage_ids\x18\x04 \x03(\t\x12+\n\x06review\x18\x05 \x01(\x0e\x32\x1b.contracts.router.v1.Review\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12/\n\x08reviewer\x18\x07 \x01(\x0b\x32\x1d.contracts.router.v1.Reviewer\"@\n\x12ReviewHeldResponse\x12\x14\n\x0creviewed_ids\x18\x01 \x03(\t\x12\x14\n\x0cnot_held_ids\x18\x02 \x03(\t2\xc5\x01\n\x0bHeldService\x12W\n\x08ListHeld\x12$.contracts.router.v1.ListHeldRequest\x1a%.contracts.router.v1.ListHeldResponse\x12]\n\nReviewHeld\x12&.contracts.router.v1.ReviewHeldRequest\x1a\'.contracts.router.v1.ReviewHeldResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&contracts/router/v1/held_service.proto\x12\x13\x63ontracts.router.v1\x1a contracts/ingest/v1/events.proto\x1a contracts/router/v1/events.proto\x1a contracts/shield/v1/events.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x81\x02\n\nHeldFilter\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x18\n\x10recipient_domain\x18\x02 \x01(\t\x12\x0e\n\x06sender\x18\x03 \x01(\t\x12\x17\n\nscore_from\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0bscore_below\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12)\n\x05since\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x63\x61mpaign_id\x18\x08 \x01(\tB\r\n\x0b_score_fromB\x0e\n\x0c_score_below\"\x9a\x01\n\x0fListHeldRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\x11\n\ttest_only\x18\x03 \x01(\x08\x12/\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x1f.contracts.router.v1.HeldFilter\x12\r\n\x05limit\x18\x05 \x01(\r\x12\r\n\x05\x61\x66ter\x18\x06 \x01(\t\"T\n\x10ListHeldResponse\x12\x32\n\x08messages\x18\x01 \x03(\x0b\x32 .contracts.router.v1.HeldMessage\x12\x0c\n\x04next\x18\x02 \x01(\t\"\xe9\x01\n\x0bHeldMessage\x12\x34\n\x07\x63ontext\x18\x01 \x01(\x0b\x32#.contracts.ingest.v1.MessageContext\x12\x37\n\tscreening\x18\x02 \x01(\x0b\x32$.contracts.shield.v1.MessageScreened\x12+\n\x07held_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x05 \x01(\t\"\xd0\x01\n\x11ReviewHeldRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\x11\n\ttest_only\x18\x03 \x01(\x08\x12\x13\n\x0bmessage_ids\x18\x04 \x03(\t\x12+\n\x06review\x18\x05 \x01(\x0e\x32\x1b.contracts.router.v1.Review\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12/\n\x08reviewer\x18\x07 \x01(\x0b\x32\x1d.contracts.router.v1.Reviewer\"@\n\x12ReviewHeldResponse\x12\x14\n\x0creviewed_ids\x18\x01 \x03(\t\x12\x14\n\x0cnot_held_ids\x18\x02 \x03(\t\"&\n\x10\x43ountHeldRequest\x12\x12\n\ntenant_ids\x18\x01 \x03(\t\"\x8c\x01\n\x11\x43ountHeldResponse\x12\x46\n\x08messages\x18\x01 \x03(\x0b\x32\x34.contracts.router.v1.CountHeldResponse.MessagesEntry\x1a/\n\rMessagesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x32\xa1\x02\n\x0bHeldService\x12W\n\x08ListHeld\x12$.contracts.router.v1.ListHeldRequest\x1a%.contracts.router.v1.ListHeldResponse\x12]\n\nReviewHeld\x12&.contracts.router.v1.ReviewHeldRequest\x1a\'.contracts.router.v1.ReviewHeldResponse\x12Z\n\tCountHeld\x12%.contracts.router.v1.CountHeldRequest\x1a&.contracts.router.v1.CountHeldResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'contracts.router.v1.held_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_COUNTHELDRESPONSE_MESSAGESENTRY']._loaded_options = None
+  _globals['_COUNTHELDRESPONSE_MESSAGESENTRY']._serialized_options = b'8\001'
   _globals['_HELDFILTER']._serialized_start=199
-  _globals['_HELDFILTER']._serialized_end=435
-  _globals['_LISTHELDREQUEST']._serialized_start=438
-  _globals['_LISTHELDREQUEST']._serialized_end=592
-  _globals['_LISTHELDRESPONSE']._serialized_start=594
-  _globals['_LISTHELDRESPONSE']._serialized_end=678
-  _globals['_HELDMESSAGE']._serialized_start=681
-  _globals['_HELDMESSAGE']._serialized_end=914
-  _globals['_REVIEWHELDREQUEST']._serialized_start=917
-  _globals['_REVIEWHELDREQUEST']._serialized_end=1125
-  _globals['_REVIEWHELDRESPONSE']._serialized_start=1127
-  _globals['_REVIEWHELDRESPONSE']._serialized_end=1191
-  _globals['_HELDSERVICE']._serialized_start=1194
-  _globals['_HELDSERVICE']._serialized_end=1391
+  _globals['_HELDFILTER']._serialized_end=456
+  _globals['_LISTHELDREQUEST']._serialized_start=459
+  _globals['_LISTHELDREQUEST']._serialized_end=613
+  _globals['_LISTHELDRESPONSE']._serialized_start=615
+  _globals['_LISTHELDRESPONSE']._serialized_end=699
+  _globals['_HELDMESSAGE']._serialized_start=702
+  _globals['_HELDMESSAGE']._serialized_end=935
+  _globals['_REVIEWHELDREQUEST']._serialized_start=938
+  _globals['_REVIEWHELDREQUEST']._serialized_end=1146
+  _globals['_REVIEWHELDRESPONSE']._serialized_start=1148
+  _globals['_REVIEWHELDRESPONSE']._serialized_end=1212
+  _globals['_COUNTHELDREQUEST']._serialized_start=1214
+  _globals['_COUNTHELDREQUEST']._serialized_end=1252
+  _globals['_COUNTHELDRESPONSE']._serialized_start=1255
+  _globals['_COUNTHELDRESPONSE']._serialized_end=1395
+  _globals['_COUNTHELDRESPONSE_MESSAGESENTRY']._serialized_start=1348
+  _globals['_COUNTHELDRESPONSE_MESSAGESENTRY']._serialized_end=1395
+  _globals['_HELDSERVICE']._serialized_start=1398
+  _globals['_HELDSERVICE']._serialized_end=1687
 # @@protoc_insertion_point(module_scope)

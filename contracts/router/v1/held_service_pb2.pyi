@@ -35,6 +35,7 @@ class HeldFilter(_message.Message):
     SCORE_BELOW_FIELD_NUMBER: _builtins.int
     SINCE_FIELD_NUMBER: _builtins.int
     UNTIL_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
     rule: _builtins.str
     """of one of the reasons"""
     recipient_domain: _builtins.str
@@ -42,6 +43,8 @@ class HeldFilter(_message.Message):
     """an address, or a domain"""
     score_from: _builtins.float
     score_below: _builtins.float
+    campaign_id: _builtins.str
+    """with or without a campaign that is held"""
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
         """when it was accepted"""
@@ -58,10 +61,11 @@ class HeldFilter(_message.Message):
         score_below: _builtins.float | None = ...,
         since: _timestamp_pb2.Timestamp | None = ...,
         until: _timestamp_pb2.Timestamp | None = ...,
+        campaign_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_score_below", b"_score_below", "_score_from", b"_score_from", "score_below", b"score_below", "score_from", b"score_from", "since", b"since", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score_below", b"_score_below", "_score_from", b"_score_from", "recipient_domain", b"recipient_domain", "rule", b"rule", "score_below", b"score_below", "score_from", b"score_from", "sender", b"sender", "since", b"since", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score_below", b"_score_below", "_score_from", b"_score_from", "campaign_id", b"campaign_id", "recipient_domain", b"recipient_domain", "rule", b"rule", "score_below", b"score_below", "score_from", b"score_from", "sender", b"sender", "since", b"since", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__score_below: _TypeAlias = _typing.Literal["score_below"]  # noqa: Y015
     _WhichOneofArgType__score_below: _TypeAlias = _typing.Literal["_score_below", b"_score_below"]  # noqa: Y015
@@ -237,3 +241,67 @@ class ReviewHeldResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReviewHeldResponse: _TypeAlias = ReviewHeldResponse  # noqa: Y015
+
+@_typing.final
+class CountHeldRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tenant_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """at most 100"""
+
+    def __init__(
+        self,
+        *,
+        tenant_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant_ids", b"tenant_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountHeldRequest: _TypeAlias = CountHeldRequest  # noqa: Y015
+
+@_typing.final
+class CountHeldResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MessagesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def messages(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """by campaign"""
+
+    def __init__(
+        self,
+        *,
+        messages: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountHeldResponse: _TypeAlias = CountHeldResponse  # noqa: Y015

@@ -46,6 +46,11 @@ class HeldServiceStub:
                 request_serializer=contracts_dot_router_dot_v1_dot_held__service__pb2.ReviewHeldRequest.SerializeToString,
                 response_deserializer=contracts_dot_router_dot_v1_dot_held__service__pb2.ReviewHeldResponse.FromString,
                 _registered_method=True)
+        self.CountHeld = channel.unary_unary(
+                '/contracts.router.v1.HeldService/CountHeld',
+                request_serializer=contracts_dot_router_dot_v1_dot_held__service__pb2.CountHeldRequest.SerializeToString,
+                response_deserializer=contracts_dot_router_dot_v1_dot_held__service__pb2.CountHeldResponse.FromString,
+                _registered_method=True)
 
 
 class HeldServiceServicer:
@@ -68,6 +73,13 @@ class HeldServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CountHeld(self, request, context):
+        """How many messages are held for their campaigns, of these tenants: at most 100,000 in all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_HeldServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -80,6 +92,11 @@ def add_HeldServiceServicer_to_server(servicer, server):
                     servicer.ReviewHeld,
                     request_deserializer=contracts_dot_router_dot_v1_dot_held__service__pb2.ReviewHeldRequest.FromString,
                     response_serializer=contracts_dot_router_dot_v1_dot_held__service__pb2.ReviewHeldResponse.SerializeToString,
+            ),
+            'CountHeld': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountHeld,
+                    request_deserializer=contracts_dot_router_dot_v1_dot_held__service__pb2.CountHeldRequest.FromString,
+                    response_serializer=contracts_dot_router_dot_v1_dot_held__service__pb2.CountHeldResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -138,6 +155,33 @@ class HeldService:
             '/contracts.router.v1.HeldService/ReviewHeld',
             contracts_dot_router_dot_v1_dot_held__service__pb2.ReviewHeldRequest.SerializeToString,
             contracts_dot_router_dot_v1_dot_held__service__pb2.ReviewHeldResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountHeld(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.router.v1.HeldService/CountHeld',
+            contracts_dot_router_dot_v1_dot_held__service__pb2.CountHeldRequest.SerializeToString,
+            contracts_dot_router_dot_v1_dot_held__service__pb2.CountHeldResponse.FromString,
             options,
             channel_credentials,
             insecure,

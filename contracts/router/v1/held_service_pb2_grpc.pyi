@@ -41,6 +41,8 @@ class HeldServiceStub:
     """
     ReviewHeld: _grpc.UnaryUnaryMultiCallable[_held_service_pb2.ReviewHeldRequest, _held_service_pb2.ReviewHeldResponse]
     """Releases or rejects messages. Of two reviews of a message the first one counts."""
+    CountHeld: _grpc.UnaryUnaryMultiCallable[_held_service_pb2.CountHeldRequest, _held_service_pb2.CountHeldResponse]
+    """How many messages are held for their campaigns, of these tenants: at most 100,000 in all."""
 
 @_typing.type_check_only
 class HeldServiceAsyncStub(HeldServiceStub):
@@ -55,6 +57,8 @@ class HeldServiceAsyncStub(HeldServiceStub):
     """
     ReviewHeld: _aio.UnaryUnaryMultiCallable[_held_service_pb2.ReviewHeldRequest, _held_service_pb2.ReviewHeldResponse]  # type: ignore[assignment]
     """Releases or rejects messages. Of two reviews of a message the first one counts."""
+    CountHeld: _aio.UnaryUnaryMultiCallable[_held_service_pb2.CountHeldRequest, _held_service_pb2.CountHeldResponse]  # type: ignore[assignment]
+    """How many messages are held for their campaigns, of these tenants: at most 100,000 in all."""
 
 class HeldServiceServicer(metaclass=_abc_1.ABCMeta):
     """Internal: messages that are held for review, of a tenant, of an account, or of all if both ids
@@ -78,5 +82,13 @@ class HeldServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_held_service_pb2.ReviewHeldResponse, _abc.Awaitable[_held_service_pb2.ReviewHeldResponse]]:
         """Releases or rejects messages. Of two reviews of a message the first one counts."""
+
+    @_abc_1.abstractmethod
+    def CountHeld(
+        self,
+        request: _held_service_pb2.CountHeldRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_held_service_pb2.CountHeldResponse, _abc.Awaitable[_held_service_pb2.CountHeldResponse]]:
+        """How many messages are held for their campaigns, of these tenants: at most 100,000 in all."""
 
 def add_HeldServiceServicer_to_server(servicer: HeldServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -60,6 +60,7 @@ class OutcomeRecorded(_message.Message):
     OPENED_FIELD_NUMBER: _builtins.int
     COUNTED_FIELD_NUMBER: _builtins.int
     REVIEWED_FIELD_NUMBER: _builtins.int
+    VERSION_REVIEWED_FIELD_NUMBER: _builtins.int
     outcome_id: _builtins.str
     @_builtins.property
     def recorded_at(self) -> _timestamp_pb2.Timestamp: ...
@@ -69,6 +70,8 @@ class OutcomeRecorded(_message.Message):
     def counted(self) -> Global___OutcomesCounted: ...
     @_builtins.property
     def reviewed(self) -> Global___CampaignReviewed: ...
+    @_builtins.property
+    def version_reviewed(self) -> Global___VersionReviewed: ...
     def __init__(
         self,
         *,
@@ -77,12 +80,13 @@ class OutcomeRecorded(_message.Message):
         opened: Global___CampaignOpened | None = ...,
         counted: Global___OutcomesCounted | None = ...,
         reviewed: Global___CampaignReviewed | None = ...,
+        version_reviewed: Global___VersionReviewed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["counted", b"counted", "opened", b"opened", "outcome", b"outcome", "recorded_at", b"recorded_at", "reviewed", b"reviewed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counted", b"counted", "opened", b"opened", "outcome", b"outcome", "recorded_at", b"recorded_at", "reviewed", b"reviewed", "version_reviewed", b"version_reviewed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counted", b"counted", "opened", b"opened", "outcome", b"outcome", "outcome_id", b"outcome_id", "recorded_at", b"recorded_at", "reviewed", b"reviewed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counted", b"counted", "opened", b"opened", "outcome", b"outcome", "outcome_id", b"outcome_id", "recorded_at", b"recorded_at", "reviewed", b"reviewed", "version_reviewed", b"version_reviewed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["opened", "counted", "reviewed"]  # noqa: Y015
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["opened", "counted", "reviewed", "version_reviewed"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
 
@@ -299,8 +303,40 @@ class CampaignAssessed(_message.Message):
 Global___CampaignAssessed: _TypeAlias = CampaignAssessed  # noqa: Y015
 
 @_typing.final
+class VersionReviewed(_message.Message):
+    """A person uses a version of what was learned from now on, or no more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    PROMOTED_FIELD_NUMBER: _builtins.int
+    REVIEWED_BY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    promoted: _builtins.bool
+    """false: withdrawn"""
+    reviewed_by: _builtins.str
+    """id of an API key"""
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        promoted: _builtins.bool = ...,
+        reviewed_by: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["promoted", b"promoted", "reason", b"reason", "reviewed_by", b"reviewed_by", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VersionReviewed: _TypeAlias = VersionReviewed  # noqa: Y015
+
+@_typing.final
 class ModelPublished(_message.Message):
-    """What was learned since the model was trained is in use from here on."""
+    """What was learned since the model was trained: a version that scores beside the live one."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -313,6 +349,7 @@ class ModelPublished(_message.Message):
     AUC_FIELD_NUMBER: _builtins.int
     FPR_FIELD_NUMBER: _builtins.int
     ENFORCED_FIELD_NUMBER: _builtins.int
+    DUE_AT_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """number and digest"""
     model_version: _builtins.str
@@ -327,9 +364,13 @@ class ModelPublished(_message.Message):
     """on labelled mail that nothing has learned from"""
     fpr: _builtins.float
     enforced: _builtins.bool
-    """false: no message is screened with it"""
+    """false: learning only watches, so that it replaces no other"""
     @_builtins.property
     def published_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def due_at(self) -> _timestamp_pb2.Timestamp:
+        """then it is promoted, unless somebody decides otherwise"""
+
     def __init__(
         self,
         *,
@@ -342,11 +383,61 @@ class ModelPublished(_message.Message):
         auc: _builtins.float = ...,
         fpr: _builtins.float = ...,
         enforced: _builtins.bool = ...,
+        due_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["published_at", b"published_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due_at", b"due_at", "published_at", b"published_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["auc", b"auc", "campaigns", b"campaigns", "enforced", b"enforced", "fpr", b"fpr", "hold", b"hold", "model_version", b"model_version", "offset", b"offset", "published_at", b"published_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auc", b"auc", "campaigns", b"campaigns", "due_at", b"due_at", "enforced", b"enforced", "fpr", b"fpr", "hold", b"hold", "model_version", b"model_version", "offset", b"offset", "published_at", b"published_at", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelPublished: _TypeAlias = ModelPublished  # noqa: Y015
+
+@_typing.final
+class ModelVersionChanged(_message.Message):
+    """Messages are screened with another version of what was learned from here on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    LIVE_VERSION_FIELD_NUMBER: _builtins.int
+    SHADOW_VERSION_FIELD_NUMBER: _builtins.int
+    CHANGED_AT_FIELD_NUMBER: _builtins.int
+    REVIEWED_BY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    offset: _builtins.int
+    """of the first outcome after the one that decided"""
+    change: _builtins.str
+    """promoted or withdrawn"""
+    live_version: _builtins.str
+    """in use from now on; empty: the model as it was trained"""
+    shadow_version: _builtins.str
+    """scores beside it; empty: none"""
+    reviewed_by: _builtins.str
+    """id of an API key; empty: its time had come"""
+    reason: _builtins.str
+    """of the review"""
+    @_builtins.property
+    def changed_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        offset: _builtins.int = ...,
+        change: _builtins.str = ...,
+        live_version: _builtins.str = ...,
+        shadow_version: _builtins.str = ...,
+        changed_at: _timestamp_pb2.Timestamp | None = ...,
+        reviewed_by: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "changed_at", b"changed_at", "live_version", b"live_version", "offset", b"offset", "reason", b"reason", "reviewed_by", b"reviewed_by", "shadow_version", b"shadow_version", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelVersionChanged: _TypeAlias = ModelVersionChanged  # noqa: Y015

@@ -27,31 +27,41 @@ from contracts.shield.v1 import events_pb2 as contracts_dot_shield_dot_v1_dot_ev
 from contracts.shield.v1 import learning_pb2 as contracts_dot_shield_dot_v1_dot_learning__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(contracts/shield/v1/shield_service.proto\x12\x13\x63ontracts.shield.v1\x1a!contracts/ingest/v1/content.proto\x1a contracts/shield/v1/events.proto\x1a\"contracts/shield/v1/learning.proto\"\x7f\n\x14ListCampaignsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\x12\n\nassessment\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\r\n\x05limit\x18\x05 \x01(\r\x12\r\n\x05\x61\x66ter\x18\x06 \x01(\t\"W\n\x15ListCampaignsResponse\x12\x30\n\tcampaigns\x18\x01 \x03(\x0b\x32\x1d.contracts.shield.v1.Campaign\x12\x0c\n\x04next\x18\x02 \x01(\t\"G\n\x12GetCampaignRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\"F\n\x13GetCampaignResponse\x12/\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32\x1d.contracts.shield.v1.Campaign\"\xca\x01\n\x08\x43\x61mpaign\x12\x13\n\x0b\x63\x61mpaign_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x10\n\x08screened\x18\x03 \x01(\x04\x12\x11\n\tdelivered\x18\x04 \x01(\x04\x12\x12\n\ncomplaints\x18\x05 \x01(\x01\x12\x14\n\x0cunsubscribes\x18\x06 \x01(\x01\x12\x37\n\x08\x61ssessed\x18\x07 \x01(\x0b\x32%.contracts.shield.v1.CampaignAssessed\x12\x0e\n\x06\x61\x63tion\x18\x08 \x01(\t\"P\n\x0cScoreRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12-\n\x07\x63ontent\x18\x02 \x01(\x0b\x32\x1c.contracts.ingest.v1.Content\"\xf3\x02\n\rScoreResponse\x12-\n\x07verdict\x18\x01 \x01(\x0e\x32\x1c.contracts.shield.v1.Verdict\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x31\n\x07reasons\x18\x03 \x03(\x0b\x32 .contracts.shield.v1.ScoreReason\x12\x12\n\nhold_score\x18\x04 \x01(\x01\x12\x13\n\x0b\x62lock_score\x18\x05 \x01(\x01\x12\x15\n\rrules_version\x18\x06 \x01(\t\x12\x15\n\rmodel_version\x18\x07 \x01(\t\x12\x17\n\x0flearned_version\x18\x08 \x01(\t\x12\x35\n\x0b\x66ingerprint\x18\t \x01(\x0b\x32 .contracts.shield.v1.Fingerprint\x12\x0e\n\x06margin\x18\n \x01(\x01\x12\x0f\n\x07\x65ntries\x18\x0b \x01(\x0c\x12\x12\n\nlink_hosts\x18\x0c \x03(\t\x12\x15\n\rsender_domain\x18\r \x01(\t\"\x13\n\x11ListModelsRequest\"I\n\x12ListModelsResponse\x12\x33\n\x06models\x18\x01 \x03(\x0b\x32#.contracts.shield.v1.ScreeningModel2\x88\x03\n\rShieldService\x12N\n\x05Score\x12!.contracts.shield.v1.ScoreRequest\x1a\".contracts.shield.v1.ScoreResponse\x12\x66\n\rListCampaigns\x12).contracts.shield.v1.ListCampaignsRequest\x1a*.contracts.shield.v1.ListCampaignsResponse\x12`\n\x0bGetCampaign\x12\'.contracts.shield.v1.GetCampaignRequest\x1a(.contracts.shield.v1.GetCampaignResponse\x12]\n\nListModels\x12&.contracts.shield.v1.ListModelsRequest\x1a\'.contracts.shield.v1.ListModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(contracts/shield/v1/shield_service.proto\x12\x13\x63ontracts.shield.v1\x1a!contracts/ingest/v1/content.proto\x1a contracts/shield/v1/events.proto\x1a\"contracts/shield/v1/learning.proto\"\x15\n\x13ListVersionsRequest\"Q\n\x14ListVersionsResponse\x12\x39\n\x08versions\x18\x01 \x03(\x0b\x32\'.contracts.shield.v1.LearnedVersionInfo\"\x95\x01\n\x12LearnedVersionInfo\x12\x36\n\tpublished\x18\x01 \x01(\x0b\x32#.contracts.shield.v1.ModelPublished\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x39\n\x07\x63hanged\x18\x03 \x01(\x0b\x32(.contracts.shield.v1.ModelVersionChanged\"^\n\x14ReviewVersionRequest\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08promoted\x18\x02 \x01(\x08\x12\x13\n\x0breviewed_by\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"Q\n\x15ReviewVersionResponse\x12\x38\n\x07version\x18\x01 \x01(\x0b\x32\'.contracts.shield.v1.LearnedVersionInfo\"\x7f\n\x14ListCampaignsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\x12\n\nassessment\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\r\n\x05limit\x18\x05 \x01(\r\x12\r\n\x05\x61\x66ter\x18\x06 \x01(\t\"W\n\x15ListCampaignsResponse\x12\x30\n\tcampaigns\x18\x01 \x03(\x0b\x32\x1d.contracts.shield.v1.Campaign\x12\x0c\n\x04next\x18\x02 \x01(\t\"G\n\x12GetCampaignRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\"F\n\x13GetCampaignResponse\x12/\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32\x1d.contracts.shield.v1.Campaign\"\xca\x01\n\x08\x43\x61mpaign\x12\x13\n\x0b\x63\x61mpaign_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x10\n\x08screened\x18\x03 \x01(\x04\x12\x11\n\tdelivered\x18\x04 \x01(\x04\x12\x12\n\ncomplaints\x18\x05 \x01(\x01\x12\x14\n\x0cunsubscribes\x18\x06 \x01(\x01\x12\x37\n\x08\x61ssessed\x18\x07 \x01(\x0b\x32%.contracts.shield.v1.CampaignAssessed\x12\x0e\n\x06\x61\x63tion\x18\x08 \x01(\t\"P\n\x0cScoreRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12-\n\x07\x63ontent\x18\x02 \x01(\x0b\x32\x1c.contracts.ingest.v1.Content\"\xa1\x03\n\rScoreResponse\x12-\n\x07verdict\x18\x01 \x01(\x0e\x32\x1c.contracts.shield.v1.Verdict\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x31\n\x07reasons\x18\x03 \x03(\x0b\x32 .contracts.shield.v1.ScoreReason\x12\x12\n\nhold_score\x18\x04 \x01(\x01\x12\x13\n\x0b\x62lock_score\x18\x05 \x01(\x01\x12\x15\n\rrules_version\x18\x06 \x01(\t\x12\x15\n\rmodel_version\x18\x07 \x01(\t\x12\x17\n\x0flearned_version\x18\x08 \x01(\t\x12\x35\n\x0b\x66ingerprint\x18\t \x01(\x0b\x32 .contracts.shield.v1.Fingerprint\x12\x0e\n\x06margin\x18\n \x01(\x01\x12\x0f\n\x07\x65ntries\x18\x0b \x01(\x0c\x12\x12\n\nlink_hosts\x18\x0c \x03(\t\x12\x15\n\rsender_domain\x18\r \x01(\t\x12,\n\x06shadow\x18\x0e \x01(\x0b\x32\x1c.contracts.shield.v1.Opinion\"\x13\n\x11ListModelsRequest\"I\n\x12ListModelsResponse\x12\x33\n\x06models\x18\x01 \x03(\x0b\x32#.contracts.shield.v1.ScreeningModel2\xd5\x04\n\rShieldService\x12N\n\x05Score\x12!.contracts.shield.v1.ScoreRequest\x1a\".contracts.shield.v1.ScoreResponse\x12\x66\n\rListCampaigns\x12).contracts.shield.v1.ListCampaignsRequest\x1a*.contracts.shield.v1.ListCampaignsResponse\x12`\n\x0bGetCampaign\x12\'.contracts.shield.v1.GetCampaignRequest\x1a(.contracts.shield.v1.GetCampaignResponse\x12]\n\nListModels\x12&.contracts.shield.v1.ListModelsRequest\x1a\'.contracts.shield.v1.ListModelsResponse\x12\x63\n\x0cListVersions\x12(.contracts.shield.v1.ListVersionsRequest\x1a).contracts.shield.v1.ListVersionsResponse\x12\x66\n\rReviewVersion\x12).contracts.shield.v1.ReviewVersionRequest\x1a*.contracts.shield.v1.ReviewVersionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'contracts.shield.v1.shield_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LISTCAMPAIGNSREQUEST']._serialized_start=170
-  _globals['_LISTCAMPAIGNSREQUEST']._serialized_end=297
-  _globals['_LISTCAMPAIGNSRESPONSE']._serialized_start=299
-  _globals['_LISTCAMPAIGNSRESPONSE']._serialized_end=386
-  _globals['_GETCAMPAIGNREQUEST']._serialized_start=388
-  _globals['_GETCAMPAIGNREQUEST']._serialized_end=459
-  _globals['_GETCAMPAIGNRESPONSE']._serialized_start=461
-  _globals['_GETCAMPAIGNRESPONSE']._serialized_end=531
-  _globals['_CAMPAIGN']._serialized_start=534
-  _globals['_CAMPAIGN']._serialized_end=736
-  _globals['_SCOREREQUEST']._serialized_start=738
-  _globals['_SCOREREQUEST']._serialized_end=818
-  _globals['_SCORERESPONSE']._serialized_start=821
-  _globals['_SCORERESPONSE']._serialized_end=1192
-  _globals['_LISTMODELSREQUEST']._serialized_start=1194
-  _globals['_LISTMODELSREQUEST']._serialized_end=1213
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1215
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1288
-  _globals['_SHIELDSERVICE']._serialized_start=1291
-  _globals['_SHIELDSERVICE']._serialized_end=1683
+  _globals['_LISTVERSIONSREQUEST']._serialized_start=170
+  _globals['_LISTVERSIONSREQUEST']._serialized_end=191
+  _globals['_LISTVERSIONSRESPONSE']._serialized_start=193
+  _globals['_LISTVERSIONSRESPONSE']._serialized_end=274
+  _globals['_LEARNEDVERSIONINFO']._serialized_start=277
+  _globals['_LEARNEDVERSIONINFO']._serialized_end=426
+  _globals['_REVIEWVERSIONREQUEST']._serialized_start=428
+  _globals['_REVIEWVERSIONREQUEST']._serialized_end=522
+  _globals['_REVIEWVERSIONRESPONSE']._serialized_start=524
+  _globals['_REVIEWVERSIONRESPONSE']._serialized_end=605
+  _globals['_LISTCAMPAIGNSREQUEST']._serialized_start=607
+  _globals['_LISTCAMPAIGNSREQUEST']._serialized_end=734
+  _globals['_LISTCAMPAIGNSRESPONSE']._serialized_start=736
+  _globals['_LISTCAMPAIGNSRESPONSE']._serialized_end=823
+  _globals['_GETCAMPAIGNREQUEST']._serialized_start=825
+  _globals['_GETCAMPAIGNREQUEST']._serialized_end=896
+  _globals['_GETCAMPAIGNRESPONSE']._serialized_start=898
+  _globals['_GETCAMPAIGNRESPONSE']._serialized_end=968
+  _globals['_CAMPAIGN']._serialized_start=971
+  _globals['_CAMPAIGN']._serialized_end=1173
+  _globals['_SCOREREQUEST']._serialized_start=1175
+  _globals['_SCOREREQUEST']._serialized_end=1255
+  _globals['_SCORERESPONSE']._serialized_start=1258
+  _globals['_SCORERESPONSE']._serialized_end=1675
+  _globals['_LISTMODELSREQUEST']._serialized_start=1677
+  _globals['_LISTMODELSREQUEST']._serialized_end=1696
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1698
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1771
+  _globals['_SHIELDSERVICE']._serialized_start=1774
+  _globals['_SHIELDSERVICE']._serialized_end=2371
 # @@protoc_insertion_point(module_scope)

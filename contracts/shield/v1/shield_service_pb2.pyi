@@ -22,6 +22,122 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class ListVersionsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListVersionsRequest: _TypeAlias = ListVersionsRequest  # noqa: Y015
+
+@_typing.final
+class ListVersionsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___LearnedVersionInfo]: ...
+    def __init__(
+        self,
+        *,
+        versions: _abc.Iterable[Global___LearnedVersionInfo] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListVersionsResponse: _TypeAlias = ListVersionsResponse  # noqa: Y015
+
+@_typing.final
+class LearnedVersionInfo(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PUBLISHED_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    role: _builtins.str
+    """live, shadow or past"""
+    @_builtins.property
+    def published(self) -> _learning_pb2.ModelPublished: ...
+    @_builtins.property
+    def changed(self) -> _learning_pb2.ModelVersionChanged:
+        """the last one; unset: none"""
+
+    def __init__(
+        self,
+        *,
+        published: _learning_pb2.ModelPublished | None = ...,
+        role: _builtins.str = ...,
+        changed: _learning_pb2.ModelVersionChanged | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "published", b"published"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "published", b"published", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LearnedVersionInfo: _TypeAlias = LearnedVersionInfo  # noqa: Y015
+
+@_typing.final
+class ReviewVersionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    PROMOTED_FIELD_NUMBER: _builtins.int
+    REVIEWED_BY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    promoted: _builtins.bool
+    """false: withdrawn"""
+    reviewed_by: _builtins.str
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        promoted: _builtins.bool = ...,
+        reviewed_by: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["promoted", b"promoted", "reason", b"reason", "reviewed_by", b"reviewed_by", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReviewVersionRequest: _TypeAlias = ReviewVersionRequest  # noqa: Y015
+
+@_typing.final
+class ReviewVersionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def version(self) -> Global___LearnedVersionInfo:
+        """before"""
+
+    def __init__(
+        self,
+        *,
+        version: Global___LearnedVersionInfo | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReviewVersionResponse: _TypeAlias = ReviewVersionResponse  # noqa: Y015
+
+@_typing.final
 class ListCampaignsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -214,6 +330,7 @@ class ScoreResponse(_message.Message):
     ENTRIES_FIELD_NUMBER: _builtins.int
     LINK_HOSTS_FIELD_NUMBER: _builtins.int
     SENDER_DOMAIN_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
     verdict: _events_pb2.Verdict.ValueType
     score: _builtins.float
     hold_score: _builtins.float
@@ -236,6 +353,10 @@ class ScoreResponse(_message.Message):
     def link_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Between shield and its child, if block lists are queried: hosts of links, and the From domain."""
 
+    @_builtins.property
+    def shadow(self) -> _events_pb2.Opinion:
+        """Of the version that scores beside the live one, if asked."""
+
     def __init__(
         self,
         *,
@@ -252,10 +373,11 @@ class ScoreResponse(_message.Message):
         entries: _builtins.bytes = ...,
         link_hosts: _abc.Iterable[_builtins.str] | None = ...,
         sender_domain: _builtins.str = ...,
+        shadow: _events_pb2.Opinion | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "shadow", b"shadow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_score", b"block_score", "entries", b"entries", "fingerprint", b"fingerprint", "hold_score", b"hold_score", "learned_version", b"learned_version", "link_hosts", b"link_hosts", "margin", b"margin", "model_version", b"model_version", "reasons", b"reasons", "rules_version", b"rules_version", "score", b"score", "sender_domain", b"sender_domain", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_score", b"block_score", "entries", b"entries", "fingerprint", b"fingerprint", "hold_score", b"hold_score", "learned_version", b"learned_version", "link_hosts", b"link_hosts", "margin", b"margin", "model_version", b"model_version", "reasons", b"reasons", "rules_version", b"rules_version", "score", b"score", "sender_domain", b"sender_domain", "shadow", b"shadow", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -55,6 +55,16 @@ class ShieldServiceStub:
                 request_serializer=contracts_dot_shield_dot_v1_dot_shield__service__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=contracts_dot_shield_dot_v1_dot_shield__service__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.ListVersions = channel.unary_unary(
+                '/contracts.shield.v1.ShieldService/ListVersions',
+                request_serializer=contracts_dot_shield_dot_v1_dot_shield__service__pb2.ListVersionsRequest.SerializeToString,
+                response_deserializer=contracts_dot_shield_dot_v1_dot_shield__service__pb2.ListVersionsResponse.FromString,
+                _registered_method=True)
+        self.ReviewVersion = channel.unary_unary(
+                '/contracts.shield.v1.ShieldService/ReviewVersion',
+                request_serializer=contracts_dot_shield_dot_v1_dot_shield__service__pb2.ReviewVersionRequest.SerializeToString,
+                response_deserializer=contracts_dot_shield_dot_v1_dot_shield__service__pb2.ReviewVersionResponse.FromString,
+                _registered_method=True)
 
 
 class ShieldServiceServicer:
@@ -90,6 +100,21 @@ class ShieldServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListVersions(self, request, context):
+        """Versions of what was learned, newest first: at most a thousand.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReviewVersion(self, request, context):
+        """Uses the version that scores beside the live one now, or withdraws either of them. The learner
+        obeys within seconds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ShieldServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -112,6 +137,16 @@ def add_ShieldServiceServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=contracts_dot_shield_dot_v1_dot_shield__service__pb2.ListModelsRequest.FromString,
                     response_serializer=contracts_dot_shield_dot_v1_dot_shield__service__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'ListVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListVersions,
+                    request_deserializer=contracts_dot_shield_dot_v1_dot_shield__service__pb2.ListVersionsRequest.FromString,
+                    response_serializer=contracts_dot_shield_dot_v1_dot_shield__service__pb2.ListVersionsResponse.SerializeToString,
+            ),
+            'ReviewVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReviewVersion,
+                    request_deserializer=contracts_dot_shield_dot_v1_dot_shield__service__pb2.ReviewVersionRequest.FromString,
+                    response_serializer=contracts_dot_shield_dot_v1_dot_shield__service__pb2.ReviewVersionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -223,6 +258,60 @@ class ShieldService:
             '/contracts.shield.v1.ShieldService/ListModels',
             contracts_dot_shield_dot_v1_dot_shield__service__pb2.ListModelsRequest.SerializeToString,
             contracts_dot_shield_dot_v1_dot_shield__service__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.shield.v1.ShieldService/ListVersions',
+            contracts_dot_shield_dot_v1_dot_shield__service__pb2.ListVersionsRequest.SerializeToString,
+            contracts_dot_shield_dot_v1_dot_shield__service__pb2.ListVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReviewVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.shield.v1.ShieldService/ReviewVersion',
+            contracts_dot_shield_dot_v1_dot_shield__service__pb2.ReviewVersionRequest.SerializeToString,
+            contracts_dot_shield_dot_v1_dot_shield__service__pb2.ReviewVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,12 @@ class ShieldServiceStub:
     GetCampaign: _grpc.UnaryUnaryMultiCallable[_shield_service_pb2.GetCampaignRequest, _shield_service_pb2.GetCampaignResponse]
     ListModels: _grpc.UnaryUnaryMultiCallable[_shield_service_pb2.ListModelsRequest, _shield_service_pb2.ListModelsResponse]
     """The models that screen messages, or have."""
+    ListVersions: _grpc.UnaryUnaryMultiCallable[_shield_service_pb2.ListVersionsRequest, _shield_service_pb2.ListVersionsResponse]
+    """Versions of what was learned, newest first: at most a thousand."""
+    ReviewVersion: _grpc.UnaryUnaryMultiCallable[_shield_service_pb2.ReviewVersionRequest, _shield_service_pb2.ReviewVersionResponse]
+    """Uses the version that scores beside the live one now, or withdraws either of them. The learner
+    obeys within seconds.
+    """
 
 @_typing.type_check_only
 class ShieldServiceAsyncStub(ShieldServiceStub):
@@ -59,6 +65,12 @@ class ShieldServiceAsyncStub(ShieldServiceStub):
     GetCampaign: _aio.UnaryUnaryMultiCallable[_shield_service_pb2.GetCampaignRequest, _shield_service_pb2.GetCampaignResponse]  # type: ignore[assignment]
     ListModels: _aio.UnaryUnaryMultiCallable[_shield_service_pb2.ListModelsRequest, _shield_service_pb2.ListModelsResponse]  # type: ignore[assignment]
     """The models that screen messages, or have."""
+    ListVersions: _aio.UnaryUnaryMultiCallable[_shield_service_pb2.ListVersionsRequest, _shield_service_pb2.ListVersionsResponse]  # type: ignore[assignment]
+    """Versions of what was learned, newest first: at most a thousand."""
+    ReviewVersion: _aio.UnaryUnaryMultiCallable[_shield_service_pb2.ReviewVersionRequest, _shield_service_pb2.ReviewVersionResponse]  # type: ignore[assignment]
+    """Uses the version that scores beside the live one now, or withdraws either of them. The learner
+    obeys within seconds.
+    """
 
 class ShieldServiceServicer(metaclass=_abc_1.ABCMeta):
     """Internal: screening without sending, and campaigns, for ingest."""
@@ -96,5 +108,23 @@ class ShieldServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_shield_service_pb2.ListModelsResponse, _abc.Awaitable[_shield_service_pb2.ListModelsResponse]]:
         """The models that screen messages, or have."""
+
+    @_abc_1.abstractmethod
+    def ListVersions(
+        self,
+        request: _shield_service_pb2.ListVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shield_service_pb2.ListVersionsResponse, _abc.Awaitable[_shield_service_pb2.ListVersionsResponse]]:
+        """Versions of what was learned, newest first: at most a thousand."""
+
+    @_abc_1.abstractmethod
+    def ReviewVersion(
+        self,
+        request: _shield_service_pb2.ReviewVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shield_service_pb2.ReviewVersionResponse, _abc.Awaitable[_shield_service_pb2.ReviewVersionResponse]]:
+        """Uses the version that scores beside the live one now, or withdraws either of them. The learner
+        obeys within seconds.
+        """
 
 def add_ShieldServiceServicer_to_server(servicer: ShieldServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -14,10 +14,12 @@ Action = Literal["none", "limited", "held"]
 
 class CampaignResponse(Struct):
     """Near-identical mail of a tenant. complaints, unsubscribes: as those who sent them are
-    weighed; a refusal as spam counts half a complaint. evidence: log odds that its complaint rate
-    is that of abuse; it is held from 5.3. allowance: how many of its messages may be delivered in
-    all; null: there is no limit. next_allowance: from next_allowance_at on, which is null while
-    nothing changes by itself. assessment and what follows are null until it has been assessed."""
+    weighed; a refusal as spam counts half a complaint. held: messages that are held for it now, if
+    its tenant has at most 100,000; null: it could not be counted, try again. evidence: log odds
+    that its complaint rate is that of abuse; it is held from 5.3. allowance: how many of its
+    messages may be delivered in all; null: there is no limit. next_allowance: from
+    next_allowance_at on, which is null while nothing changes by itself. assessment and what follows
+    are null until it has been assessed."""
 
     object: Literal["campaign"]
     id: Id
@@ -27,6 +29,7 @@ class CampaignResponse(Struct):
     delivered: int
     complaints: float
     unsubscribes: float
+    held: int | None
     assessment: Assessment | None
     assessed_at: Time | None
     reviewed: bool

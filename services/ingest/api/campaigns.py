@@ -1,12 +1,15 @@
-"""Near-identical mail, and what shield makes of it. shield has it."""
+"""Near-identical mail, and what shield makes of it. shield has it, and the router what is held."""
 
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from typing import NamedTuple
 from uuid import UUID
 
+from contracts.router.v1.held_service_pb2 import CountHeldRequest
 from contracts.shield.v1.shield_service_pb2 import (
     Campaign,
     GetCampaignRequest,
     ListCampaignsRequest,
-    ListCampaignsResponse,
 )
 from kernel.ids import creation_time_of
 from services.ingest.api.administration.base import check_id, parse_id
@@ -15,6 +18,7 @@ from services.ingest.api.campaign_operations import Action, Assessment
 from services.ingest.api.rest_base import format_time, format_timestamp
 from services.ingest.clients import ServiceClients
 from services.ingest.domain.email import RequestModel
+from services.ingest.domain.problem import Problem
 
 
 class CampaignFilter(RequestModel):
@@ -24,16 +28,24 @@ class CampaignFilter(RequestModel):
     action: Action | None = None
 
 
+class CampaignPage(NamedTuple):
+    """next: the id after which the next page begins; empty at the end."""
+
+    campaigns: Sequence[dict[str, object]]
+    next: str
+
+
 class Campaigns:
     """Those of a tenant, of all tenants of an account, or for an operator of all. Only live mail
     has any. Raises Problem."""
 
     def __init__(self, clients: ServiceClients) -> None:
         self._shield = clients.shield
+        self._held = clients.held
 
     async def page(
         self, caller: Caller, wanted: CampaignFilter, *, limit: int, after: str
-    ) -> ListCampaignsResponse:
+    ) -> CampaignPage:
         """Newest first."""
         check_live(caller.key, "campaigns")
         request = ListCampaignsRequest(
@@ -43,16 +55,35 @@ class Campaigns:
             limit=limit,
             after=check_id(after, "#/query/after") if after else "",
         )
-        return await self._shield.call(self._shield.stub.ListCampaigns, request)
+        found = await self._shield.call(self._shield.stub.ListCampaigns, request)
+        return CampaignPage(await self._to_json(found.campaigns), found.next)
 
-    async def get(self, caller: Caller, campaign_id: str) -> Campaign:
+    async def get(self, caller: Caller, campaign_id: str) -> dict[str, object]:
         check_live(caller.key, "campaigns")
         identifier = parse_id(campaign_id, "the campaign")
         request = GetCampaignRequest(**caller.owner._asdict(), id=identifier)
-        return (await self._shield.call(self._shield.stub.GetCampaign, request)).campaign
+        found = await self._shield.call(self._shield.stub.GetCampaign, request)
+        [shown] = await self._to_json([found.campaign])
+        return shown
+
+    async def _to_json(self, campaigns: Sequence[Campaign]) -> list[dict[str, object]]:
+        held = await self._count_held({one.tenant_id for one in campaigns})
+        return [
+            to_json(one, None if held is None else held.get(one.campaign_id, 0))
+            for one in campaigns
+        ]
+
+    async def _count_held(self, tenant_ids: Collection[str]) -> Mapping[str, int] | None:
+        """By campaign; None if the router is away, or too busy."""
+        if not tenant_ids:
+            return {}
+        request = CountHeldRequest(tenant_ids=tenant_ids)
+        with suppress(Problem):
+            return (await self._held.call(self._held.stub.CountHeld, request)).messages
+        return None
 
 
-def to_json(campaign: Campaign) -> dict[str, object]:
+def to_json(campaign: Campaign, held: int | None) -> dict[str, object]:
     last = campaign.assessed if campaign.HasField("assessed") else None
     return {
         "object": "campaign",
@@ -63,6 +94,7 @@ def to_json(campaign: Campaign) -> dict[str, object]:
         "delivered": campaign.delivered,
         "complaints": campaign.complaints,
         "unsubscribes": campaign.unsubscribes,
+        "held": held,
         "assessment": last.change if last else None,
         "assessed_at": format_timestamp(last.assessed_at) if last else None,
         "reviewed": last.reviewed if last else False,

@@ -35,7 +35,8 @@ Text = Annotated[str, Meta(max_length=400, pattern=LINE)]
 class HeldFilter(RequestModel):
     """Messages that match every given field. `rule`: of one of the reasons. `sender` is an address
     or a domain. `score_below`: what would pass if this were the `hold_score`. `since`, `until`:
-    when the email was accepted. `all` is for every held message."""
+    when the email was accepted. `campaign_id`: with or without a campaign that is held. `all` is
+    for every held message."""
 
     rule: Text = ""
     recipient_domain: Text = ""
@@ -44,6 +45,7 @@ class HeldFilter(RequestModel):
     score_below: Score | None = None
     since: Text = ""
     until: Text = ""
+    campaign_id: Text = ""
     all: bool = False
 
 
@@ -175,6 +177,7 @@ def filter_of(given: HeldFilter, *, within: str = "#") -> pb.HeldFilter:
             score_below=given.score_below,
             since=parse_time_parameter(given.since, "since"),
             until=parse_time_parameter(given.until, "until"),
+            campaign_id=check_id(given.campaign_id, "#/campaign_id") if given.campaign_id else "",
         )
     except Problem as problem:
         faults = [

@@ -1,16 +1,12 @@
 """The operations on held mail, for the OpenAPI document."""
 
 from services.ingest.api import held_schemas
-from services.ingest.api.callers import OF_ANYBODY, OF_OPERATOR, SPANNING
+from services.ingest.api.callers import OF_ANYBODY, SPANNING
 from services.ingest.api.operation import Operation
-from services.ingest.api.response_schemas import list_of
 
 BY_RULE = {"filter": {"rule": "words"}, "reason": "a newsletter that readers asked for"}
 OPERATIONS = {
     "get /v1/held": Operation("listHeld", held_schemas.FoundHeld, access=OF_ANYBODY),
-    "get /v1/shield/models": Operation(
-        "listModels", list_of(held_schemas.ScreeningModel), access=OF_OPERATOR
-    ),
     "post /v1/held/release": Operation(
         "releaseHeld", held_schemas.HeldReviewResponse, BY_RULE, access=OF_ANYBODY
     ),

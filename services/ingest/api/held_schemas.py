@@ -48,18 +48,6 @@ class HeldReviewResponse(Struct):
     next: str | None
 
 
-class ScreeningModel(Struct):
-    """A model that screens messages, or has. id: its version. role: with which it was started last;
-    in the role `shadow` it decides nothing."""
-
-    object: Literal["screening_model"]
-    id: str
-    role: Literal["live", "shadow"]
-    rules_version: str
-    first_started_at: Time | None
-    last_started_at: Time | None
-
-
 class ReleaseEmailResponse(Struct):
     """released: ids of the released messages."""
 

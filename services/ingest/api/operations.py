@@ -22,6 +22,7 @@ from services.ingest.api.export_operations import OPERATIONS as OF_EXPORTS
 from services.ingest.api.health_checks import OPERATIONS as OF_HEALTH
 from services.ingest.api.held_operations import OPERATIONS as OF_HELD
 from services.ingest.api.log_operations import OPERATIONS as OF_LOGS
+from services.ingest.api.model_operations import OPERATIONS as OF_MODELS
 from services.ingest.api.operation import Operation
 from services.ingest.api.recipient_operations import OPERATIONS as OF_RECIPIENTS
 from services.ingest.api.report_operations import OPERATIONS as OF_REPORTS
@@ -291,6 +292,7 @@ OPERATIONS = {
     **OF_EGRESS,
     **OF_EXPORTS,
     **OF_HELD,
+    **OF_MODELS,
     **OF_LOGS,
     **OF_HEALTH,
     **OF_RECIPIENTS,

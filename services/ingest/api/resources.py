@@ -18,6 +18,7 @@ from services.ingest.api.exports import Exports
 from services.ingest.api.health_checks import HealthReports
 from services.ingest.api.held import HeldMail
 from services.ingest.api.metrics import EmailMetrics
+from services.ingest.api.models import Models
 from services.ingest.api.queues import Queues
 from services.ingest.api.recipients import Recipients
 from services.ingest.api.reports import Reports
@@ -56,6 +57,7 @@ class Resources:
     sandbox: Sandbox
     scoring: Scoring
     campaigns: Campaigns
+    models: Models
     limits: Limits
     pools: Pools
     overrides: Overrides
@@ -90,8 +92,7 @@ def create_resources(
     owners = Owners(directory, router)
     overrides = Overrides(router, directory, audit_log, owners=owners)
     return Resources(
-        emails,
-        administration,
+        *(emails, administration),
         email_events=EmailEvents(clients, slots),
         exports=Exports(clients),
         held=HeldMail(clients),
@@ -109,6 +110,7 @@ def create_resources(
         sandbox=Sandbox(clients),
         scoring=Scoring(clients),
         campaigns=Campaigns(clients),
+        models=Models(clients, audit_log),
         limits=Limits(router, owners, audit_log),
         pools=Pools(router, directory, audit_log, owners=owners),
         overrides=overrides,

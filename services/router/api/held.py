@@ -30,7 +30,7 @@ from services.router.store import held
 from services.router.store.held import IdBounds
 from services.router.store.notify import SchedulerNotifier
 
-IDS_MAX = 500
+IDS_MAX, TENANTS_MAX = 500, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,16 @@ class HeldServicer(HeldServiceServicer):
             not_held_ids=[one for one in ids if one not in found],
         )
 
+    @map_errors
+    async def CountHeld(  # noqa: N802 - a name of the contract
+        self, request: pb.CountHeldRequest, _: Context
+    ) -> pb.CountHeldResponse:
+        if len(request.tenant_ids) > TENANTS_MAX:
+            raise RequestError(f"too many tenants. Send at most {TENANTS_MAX}.", field="tenant_ids")
+        tenant_ids = [parse_id(one, "tenant_ids") for one in request.tenant_ids]
+        async with self.system_database.transaction() as tx:
+            return pb.CountHeldResponse(messages=await held.count_by_campaign(tx, tenant_ids))
+
     def _database_of(self, owner: RowOwner) -> Database:
         return self.tenant_database if owner.tenant_id else self.system_database
 
@@ -116,6 +126,7 @@ def filter_of(given: pb.HeldFilter) -> HeldFilter:
         given.sender,
         given.score_from if given.HasField("score_from") else None,
         given.score_below if given.HasField("score_below") else None,
+        parse_id(given.campaign_id, "campaign_id") if given.campaign_id else "",
     )
 
 

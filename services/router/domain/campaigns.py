@@ -36,6 +36,7 @@ from services.router.domain.shaping import provider_sites
 FIRST_ALLOWANCE = 2_000  # of a campaign that is not judged yet
 ASSESSED_MAX = 50_000
 HELD, RELEASED = "held", "released"
+REASON_OF_CAMPAIGNS = "held: campaign "  # begins the reason of a message; its id follows
 RULE = "campaign"  # of the reason of a message that is held for its campaign
 SPAM_BLOCK = "spam_block"  # a bounce class
 OUTCOMES_MAX = 500  # in an event, which must stay under 64 KiB
@@ -101,7 +102,7 @@ class Campaigns:
 
 
 def beginning_of_reason(campaign_id: str) -> str:
-    return f"held: campaign {campaign_id}: "
+    return f"{REASON_OF_CAMPAIGNS}{campaign_id}: "
 
 
 def screening_of_campaign(reason: str) -> bytes:

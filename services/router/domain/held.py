@@ -50,19 +50,21 @@ class HeldMessage(NamedTuple):
 
 class HeldFilter(NamedTuple):
     """Every part that is set must match. rule: of one of the reasons. sender: an address, or a
-    domain."""
+    domain. campaign_id: of the message, whatever it is held for."""
 
     rule: str = ""
     recipient_domain: str = ""
     sender: str = ""
     score_from: float | None = None
     score_below: float | None = None
+    campaign_id: str = ""
 
     def matches(self, held: HeldMessage) -> bool:
         context = parse_context_or_empty(held.context)
         score = parse_screening(held.screening).score
         return (
-            self.recipient_domain in ("", domain_of(context.recipient))
+            self.campaign_id in ("", context.campaign_id)
+            and self.recipient_domain in ("", domain_of(context.recipient))
             and self._is_sender(context.sender.lower())
             and (self.score_from is None or score >= self.score_from)
             and (self.score_below is None or score < self.score_below)

@@ -7,6 +7,7 @@ from contracts.router.v1.events_pb2 import Review
 from kernel import clock
 from kernel.database import RowOwner, Transaction
 from kernel.ids import MAX, NIL
+from services.router.domain.campaigns import REASON_OF_CAMPAIGNS
 from services.router.domain.events import ClosedMessage
 from services.router.domain.held import (
     REJECTED,
@@ -21,6 +22,7 @@ from services.router.store.requests import due_times_of
 
 SCANNED = 500  # rows of each read
 SCAN_S = 0.5  # then the page stays short
+COUNTED_MAX = 100_000
 
 SAVE = """
 UPDATE router.messages AS m SET screening = held.screening, held_at = now()
@@ -66,6 +68,16 @@ RETURNING m.message_id::text, m.state, m.reason, m.attempt, m.ambiguous, coalesc
     extract(epoch FROM m.due_at)::float8, coalesce(extract(epoch FROM m.held_at)::float8, 0),
     coalesce(m.screening, '')
 """
+
+
+# What is held for a campaign says so at the beginning of its reason.
+COUNT = f"""
+SELECT substring(reason FROM {len(REASON_OF_CAMPAIGNS) + 1} FOR 36), count(*) FROM (
+    SELECT reason FROM router.messages
+    WHERE state = 'held' AND tenant_id = ANY(%s::uuid[]) LIMIT {COUNTED_MAX}
+) AS held
+WHERE starts_with(reason, %s) GROUP BY 1
+"""  # noqa: S608 - constants only
 
 
 class HeldPage(NamedTuple):
@@ -116,6 +128,13 @@ async def read_page(
         before = rows[-1][0]
         if clock.monotonic_s() > until_s:
             return HeldPage(found, before)
+
+
+async def count_by_campaign(tx: Transaction, tenant_ids: Sequence[str]) -> dict[str, int]:
+    """How many messages are held for each campaign of these tenants, of the first COUNTED_MAX that
+    are held. System role."""
+    rows = await tx.rows(COUNT, (list(tenant_ids), REASON_OF_CAMPAIGNS))
+    return dict(rows)
 
 
 async def review(

@@ -7,8 +7,13 @@ from tomllib import TOMLDecodeError
 
 from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.ingest.v1.events_pb2 import MessageAccepted
-from contracts.shield.v1.events_pb2 import MessageScreened
-from contracts.shield.v1.learning_pb2 import CampaignAssessed, ModelPublished, OutcomeRecorded
+from contracts.shield.v1.events_pb2 import MessageScreened, ShadowDiffered
+from contracts.shield.v1.learning_pb2 import (
+    CampaignAssessed,
+    ModelPublished,
+    ModelVersionChanged,
+    OutcomeRecorded,
+)
 from contracts.shield.v1.shield_service_pb2_grpc import add_ShieldServiceServicer_to_server
 from kernel import status
 from kernel.child import Child, ChildLimits
@@ -132,6 +137,7 @@ def register_consumers(deps: Dependencies) -> None:
         deps.link_lists,
         create_campaigns(deps) if deps.learns else None,
         observe=deps.shadow.offer if deps.shadow else None,
+        shadow_share=settings.shadow_share if deps.compares_versions else 0.0,
     )
     accepted = StreamProcessor(
         MessageAccepted,
@@ -144,7 +150,8 @@ def register_consumers(deps: Dependencies) -> None:
         linger_s=settings.linger_s,
     )
     deps.kafka.consume(accepted, group=settings.group)
-    deps.kafka.declare(MessageScreened, OutcomeRecorded, CampaignAssessed, ModelPublished)
+    deps.kafka.declare(MessageScreened, ShadowDiffered, OutcomeRecorded, CampaignAssessed)
+    deps.kafka.declare(ModelPublished, ModelVersionChanged)
 
 
 def create_rpc_server(deps: Dependencies) -> RpcServer:
@@ -155,6 +162,8 @@ def create_rpc_server(deps: Dependencies) -> RpcServer:
         deps.models.table,
         deps.system_database,
         deps.tenant_database,
+        deps.kafka.publish,
+        deps.settings.learning,
         deps.link_lists,
     )
     add_ShieldServiceServicer_to_server(servicer, server.grpc)

@@ -42,6 +42,12 @@ class Dependencies:
     def learns(self) -> bool:
         return self.settings.learning != "off"
 
+    @property
+    def compares_versions(self) -> bool:
+        """Whether a version of what was learned scores beside the live one. A second model takes
+        its place, because figures count what one of them would change."""
+        return self.learns and self.shadow is None
+
     async def close(self) -> None:
         lists = [self.link_lists.close] if self.link_lists else []
         await close_in_order(

@@ -25,12 +25,14 @@ def learning_loops(deps: Dependencies) -> list[Loop]:
     """Raises ConfigError."""
     register_learning(deps)
     loops: list[Loop] = [deps.lease.maintain, partial(learn, deps, create_learning(deps))]
-    if deps.settings.learning == "on":
-        children = deps.screening_child, deps.dry_run_child
-        model = deps.screening_child.versions.model
-        learned = LearnedModel(deps.system_database, children, deps.setup, model)
-        loops.append(partial(run_every, VERSION_INTERVAL_S, learned.run_once, deps.health))
-    return loops
+    learned = LearnedModel(
+        deps.system_database,
+        (deps.screening_child, deps.dry_run_child),
+        deps.setup,
+        deps.screening_child.versions.model,
+        is_enforced=deps.settings.learning == "on",
+    )
+    return [*loops, partial(run_every, VERSION_INTERVAL_S, learned.run_once, deps.health)]
 
 
 def create_campaigns(deps: Dependencies) -> Campaigns:
@@ -61,11 +63,12 @@ def create_learning(deps: Dependencies) -> Learning:
     except (ModelError, OSError) as error:
         raise ConfigError(f"SHIELD_MODEL_FILE {settings.model_file}: {error}") from error
     pace = Pace.of(settings.campaign_allowance, settings.campaign_wait_s)
+    start = Start(basis, settings.learning == "on", pace, settings.learned_shadow_s)
     return Learning(
         deps.lease,
         deps.outbox,
         deps.health,
-        partial(restore_or_start, Start(basis, settings.learning == "on", pace)),
+        partial(restore_or_start, start),
         deps.kafka.reader_of(OutcomeRecorded),
     )
 

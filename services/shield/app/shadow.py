@@ -1,6 +1,6 @@
 """The second model, which scores beside the live one, and the history of models."""
 
-from contracts.shield.v1.events_pb2 import ScreeningModel, ShadowDiffered
+from contracts.shield.v1.events_pb2 import ScreeningModel
 from kernel.child import Child
 from kernel.kafka import Kafka
 from kernel.table import ReplicatedTable
@@ -16,7 +16,6 @@ NICENESS = 10  # the stream comes first
 def create_shadow(
     kafka: Kafka, child: Child, thresholds: Thresholds, *, versions: Versions, share: float
 ) -> ShadowScorer:
-    kafka.declare(ShadowDiffered)
     return ShadowScorer(ScreeningChild(child, thresholds, versions), kafka.publish, share=share)
 
 

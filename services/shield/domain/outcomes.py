@@ -19,8 +19,10 @@ from contracts.shield.v1.learning_pb2 import (
     CampaignOutcomeKind,
     CampaignReviewed,
     ModelPublished,
+    ModelVersionChanged,
     OutcomeRecorded,
     OutcomesCounted,
+    VersionReviewed,
 )
 from services.shield.domain.learning import facts
 from services.shield.domain.learning.campaign import PACE, Pace, unsubscribes_of
@@ -29,6 +31,8 @@ from services.shield.domain.learning.deltas import Bounds
 from services.shield.domain.learning.entries import EntriesError
 from services.shield.domain.learning.facts import UNLIMITED, CampaignStarted, Fact, Kind, Outcome
 from services.shield.domain.learning.learner import Learner
+from services.shield.domain.learning.reports import DAY_S
+from services.shield.domain.learning.rollout import Plan, Rollout
 from services.shield.domain.learning.state import State, StateError, restore
 from services.shield.domain.learning.versions import Basis
 from services.shield.domain.model.file import load_model
@@ -52,23 +56,29 @@ class LearnedTables(NamedTuple):
     packed: bytes
 
 
-Event: TypeAlias = CampaignAssessed | LearnedTables
+Event: TypeAlias = CampaignAssessed | LearnedTables | ModelVersionChanged
 
 
 class Start(NamedTuple):
-    """What learning starts from. is_enforced: what it decides is to be heeded."""
+    """What learning starts from. is_enforced: what it decides is to be heeded. shadow_s: how long a
+    version scores beside the live one before it is used."""
 
     basis: Basis
     is_enforced: bool = False
     pace: Pace = PACE
+    shadow_s: float = DAY_S
+
+    @property
+    def plan(self) -> Plan:
+        return Plan(self.shadow_s, self.is_enforced)
 
 
 class OutcomeFold:
     """The learner, and the records that it knows."""
 
     def __init__(self, start: Start, state: State | None = None) -> None:
-        self.learner = Learner(start.basis, state, start.pace)
-        self._is_enforced = start.is_enforced
+        self.learner = Learner(start.basis, state, start.pace, plan=start.plan)
+        self._start = start
         self._known: OrderedDict[str, None] = OrderedDict()
         self.touched: set[str] = set()  # campaigns with new outcomes
 
@@ -76,6 +86,10 @@ class OutcomeFold:
     def next_offset(self) -> int:
         """Of the first record that it does not know."""
         return self.learner.state.progress.offset + 1
+
+    @property
+    def rollout(self) -> Rollout:
+        return self.learner.state.rollout
 
     def apply(self, event: OutcomeRecorded, offset: int) -> list[Event]:
         """What follows from a record. One that was told before, or that says nothing, changes
@@ -98,20 +112,12 @@ class OutcomeFold:
             self._known.popitem(last=False)
 
     def _event(self, decision: facts.Decision, offset: int) -> Event:
-        if isinstance(decision, facts.ModelPublished):
-            published = ModelPublished(
-                version=decision.version,
-                model_version=self.learner.basis.model,
-                offset=offset + 1,
-                campaigns=decision.campaigns,
-                hold=decision.hold,
-                published_at=timestamp(decision.at_s),
-                auc=decision.auc,
-                fpr=decision.fpr,
-                enforced=self._is_enforced,
-            )
-            return LearnedTables(published, decision.packed)
-        return assessed_event(decision, offset, is_enforced=self._is_enforced)
+        match decision:
+            case facts.ModelPublished():
+                return LearnedTables(published_event(decision, self._start), decision.packed)
+            case facts.VersionChanged():
+                return changed_event(decision)
+        return assessed_event(decision, offset, is_enforced=self._start.is_enforced)
 
     def current(self, campaign_id: str) -> tuple[int, float, float] | None:
         """What a campaign has delivered, and its complaints and unsubscribes as their reporters
@@ -162,6 +168,8 @@ def facts_of(event: OutcomeRecorded) -> Sequence[Fact]:
             return list(outcomes_of(event.counted))
         case "reviewed":
             return [review_of(event.reviewed, at_s)]
+        case "version_reviewed":
+            return [version_review_of(event.version_reviewed, at_s)]
     return []
 
 
@@ -185,6 +193,16 @@ def review_of(reviewed: CampaignReviewed, at_s: float) -> Outcome:
         recipient_digest=b"",
         recipient_domain="",
         at_large_mailbox=False,
+        occurred_at_s=at_s,
+    )
+
+
+def version_review_of(reviewed: VersionReviewed, at_s: float) -> facts.VersionReviewed:
+    return facts.VersionReviewed(
+        reviewed.version,
+        promotes=reviewed.promoted,
+        reviewer=reviewed.reviewed_by,
+        reason=reviewed.reason,
         occurred_at_s=at_s,
     )
 
@@ -227,6 +245,35 @@ def assessed_event(
         assessed_at=timestamp(decision.at_s),
         reviewed=decision.reviewed,
         enforced=is_enforced,
+    )
+
+
+def published_event(decision: facts.ModelPublished, start: Start) -> ModelPublished:
+    return ModelPublished(
+        version=decision.version,
+        model_version=start.basis.model,
+        offset=decision.offset + 1,
+        campaigns=decision.campaigns,
+        hold=decision.hold,
+        published_at=timestamp(decision.at_s),
+        auc=decision.auc,
+        fpr=decision.fpr,
+        enforced=start.is_enforced,
+        due_at=timestamp(decision.at_s + start.shadow_s) if start.is_enforced else None,
+    )
+
+
+def changed_event(decision: facts.VersionChanged) -> ModelVersionChanged:
+    review = decision.review
+    return ModelVersionChanged(
+        version=decision.version,
+        offset=decision.offset + 1,
+        change=decision.change,
+        live_version=decision.live,
+        shadow_version=decision.shadow,
+        changed_at=timestamp(decision.at_s),
+        reviewed_by=review.reviewer if review else "",
+        reason=review.reason if review else "",
     )
 
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from contracts.ingest.v1.content_pb2 import Content
-from contracts.shield.v1.events_pb2 import ScoreReason, Verdict
+from contracts.shield.v1.events_pb2 import Opinion, ScoreReason, Verdict
 from services.shield.domain.features import extract_features
 from services.shield.domain.learning.entries import learned_entries
 from services.shield.domain.learning.versions import LearnedVersion
@@ -16,27 +17,37 @@ from services.shield.domain.rulebook import Rulebook, RuleError, Thresholds, Tra
 REASONS_MAX = 50  # keeps an event under 64 KiB for any message
 TRAITS_MAX = 7
 POINTS_MIN = 0.1  # of a trait that is told
+LEARNED = "learned"  # the trait of what outcomes have taught
 
 
 @dataclass(frozen=True, slots=True)
 class ScreeningResult:
     """Score, verdict and reasons, in descending order of weight. weighed: None if the content
-    cannot be read."""
+    cannot be read. floor: of the rules that matched, the points that it has at least."""
 
     score: float
     verdict: Verdict.ValueType
     reasons: tuple[ScoreReason, ...]
     thresholds: Thresholds
     weighed: Weighed | None = None
+    floor: float = -inf
 
 
 class Scorer:
     """The compiled rulebook and the model. Thread-safe; one per process is enough."""
 
-    def __init__(self, book: Rulebook, model: Model, learned: LearnedVersion | None = None) -> None:
-        """learned: since the model was trained; None: nothing. Raises RuleError for a rule that
-        cannot be compiled, or that has no effect."""
-        self.book, self.model, self.learned = book, model, learned
+    def __init__(
+        self,
+        book: Rulebook,
+        model: Model,
+        learned: LearnedVersion | None = None,
+        *,
+        shadow: LearnedVersion | None = None,
+    ) -> None:
+        """learned: since the model was trained; None: nothing. shadow: the version that scores
+        beside it, and decides nothing. Raises RuleError for a rule that cannot be compiled, or that
+        has no effect."""
+        self.book, self.model, self.learned, self.shadow = book, model, learned, shadow
         self.matcher = Matcher(book)
         self._rules = {rule.name: rule for rule in book.rules}
         check_effects(book, model)
@@ -60,24 +71,34 @@ class Scorer:
 
     def result_of(self, weighed: Weighed, limits: Thresholds, *, quote: bool) -> ScreeningResult:
         matched = weighed.reading.matched
-        score = max([self.points(weighed), *self.floors(matched)])
+        floor = max(self.floors(matched), default=-inf)
+        score = max(self.points(weighed), floor)
         decided = verdict_for_score(score, limits)
         reasons: tuple[ScoreReason, ...] = ()
         if quote or decided != Verdict.VERDICT_PASS:
             reasons = self.reasons(matched, weighed)
-        return ScreeningResult(score, decided, reasons, limits, weighed)
+        return ScreeningResult(score, decided, reasons, limits, weighed, floor)
+
+    def shadow_opinion(self, result: ScreeningResult) -> Opinion | None:
+        """What the version beside the live one says; None without one."""
+        if self.shadow is None or result.weighed is None:
+            return None
+        points = points_of(self.shadow, result.weighed)
+        score = max(points, result.floor)
+        verdict = verdict_for_score(score, result.thresholds)
+        return Opinion(verdict=verdict, score=score, model_version=self.shadow.version)
 
     def points(self, weighed: Weighed) -> float:
         if self.learned is None:
             return self.model.points(weighed.margin)
-        return self.learned.points(weighed.margin, learned_entries(weighed.entries))
+        return points_of(self.learned, weighed)
 
     def floors(self, matched: Mapping[str, str]) -> list[float]:
         return [floor for name in matched if (floor := self._rules[name].floor)]
 
     def reasons(self, matched: Mapping[str, str], weighed: Weighed) -> tuple[ScoreReason, ...]:
         """Every rule that matched, and what else raised the score most."""
-        found = influences(self.model, weighed)
+        found = [*influences(self.model, weighed), *self.learned_influence(weighed)]
         points = {each.name: each.points for each in found}
         quotes = self.matcher.matched_words(matched.keys(), weighed.features.document)
         rules = [
@@ -86,6 +107,12 @@ class Scorer:
         ]
         reasons = sorted([*rules, *self.reasons_of_traits(found)], key=lambda one: -abs(one.score))
         return tuple(reasons[:REASONS_MAX])
+
+    def learned_influence(self, weighed: Weighed) -> list[Influence]:
+        """What outcomes have taught, apart from what the model was trained with."""
+        if self.learned is None:
+            return []
+        return [Influence(LEARNED, self.points(weighed) - self.model.points(weighed.margin))]
 
     def reason_of_rule(self, name: str, points: float, detail: str) -> ScoreReason:
         rule = self._rules[name]
@@ -112,6 +139,10 @@ class Scorer:
             explanation=trait.more if influence.above else trait.less,
             advice=self.book.advice.get(trait.advice, ""),
         )
+
+
+def points_of(version: LearnedVersion, weighed: Weighed) -> float:
+    return version.points(weighed.margin, learned_entries(weighed.entries))
 
 
 def check_effects(book: Rulebook, model: Model) -> None:

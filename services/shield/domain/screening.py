@@ -16,7 +16,7 @@ from mail.body_parts import read_parts
 from services.shield.domain.campaign_index import to_proto
 from services.shield.domain.learning.entries import pack_entries
 from services.shield.domain.learning.fingerprints import fingerprint_of
-from services.shield.domain.learning.versions import unpack_version
+from services.shield.domain.learning.versions import LearnedVersion, unpack_version
 from services.shield.domain.link_hosts import hosts_of_links, queried_host
 from services.shield.domain.model.file import load_model
 from services.shield.domain.model.margin import Reading, Weighed
@@ -25,6 +25,7 @@ from services.shield.domain.scoring import Scorer, ScreeningResult, unreadable_r
 
 REQUEST_HEADER = Struct("<Bdd")  # what to add; the tenant's thresholds: hold, block
 SETUP_HEADER = Struct("<II")  # bytes of the rules, and of the model
+LEARNED_HEADER = Struct("<I")  # bytes of the live version of what was learned
 
 
 class Extra(IntFlag):
@@ -35,6 +36,7 @@ class Extra(IntFlag):
     FINGERPRINT = 2
     ENTRIES = 4  # what the model looks up for the text
     HOSTS = 8  # of links and of the sender, to look up in block lists
+    SHADOW = 16  # what the version says that scores beside the live one
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +48,16 @@ class Versions:
     learned: str = ""
 
 
-def encode_setup(rules: str, model: bytes, learned: bytes = b"") -> bytes:
-    """What the child needs: the rules (TOML), the model file, and what was learned since; empty:
-    nothing."""
+def encode_setup(rules: str, model: bytes) -> bytes:
+    """What the child needs: the rules (TOML) and the model file."""
     encoded = rules.encode()
-    return SETUP_HEADER.pack(len(encoded), len(model)) + encoded + model + learned
+    return SETUP_HEADER.pack(len(encoded), len(model)) + encoded + model
+
+
+def with_learned(setup: bytes, live: bytes, shadow: bytes) -> bytes:
+    """A setup with versions of what was learned since: the live one, and one that scores beside
+    it; empty: none."""
+    return setup + LEARNED_HEADER.pack(len(live)) + live + shadow
 
 
 def encode_request(content: bytes, limits: Thresholds, extra: Extra = Extra.NONE) -> bytes:
@@ -70,8 +77,20 @@ def create_screen(setup: bytes) -> Callable[[Iterable[bytes]], list[bytes]]:
     end = start + model_size
     rules = parse_rulebook(setup[SETUP_HEADER.size : start].decode())
     model = load_model(setup[start:end])
-    learned = unpack_version(setup[end:], model.version) if setup[end:] else None
-    return partial(screen, Scorer(rules, model, learned))
+    live, shadow = versions_in(setup[end:], model.version)
+    return partial(screen, Scorer(rules, model, live, shadow=shadow))
+
+
+def versions_in(packed: bytes, model: str) -> tuple[LearnedVersion | None, LearnedVersion | None]:
+    """The live version, and the one beside it. packed: what `with_learned` adds; empty: nothing."""
+    if not packed:
+        return None, None
+    start = LEARNED_HEADER.size
+    end = start + LEARNED_HEADER.unpack_from(packed)[0]
+    live, shadow = (
+        unpack_version(one, model) if one else None for one in (packed[start:end], packed[end:])
+    )
+    return live, shadow
 
 
 class Request(NamedTuple):
@@ -108,6 +127,8 @@ def respond(scorer: Scorer, request: Request, weighed: Weighed | None) -> bytes:
     response = to_response(result, Versions(scorer.book.version, scorer.model.version, learned))
     if weighed is not None:
         add_extra(response, weighed, extra)
+        if extra & Extra.SHADOW and (other := scorer.shadow_opinion(result)):
+            response.shadow.CopyFrom(other)
     return response.SerializeToString()
 
 

@@ -1,5 +1,6 @@
 """A second model beside the live one: which contents it scores, and where the two differ."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 from zlib import crc32
 
@@ -25,23 +26,29 @@ def is_sampled(content_ref: str, share: float) -> bool:
     return crc32(content_ref.encode()) < share * CRC_VALUES
 
 
-def differences(screened: Screened, shadow: ScoreResponse) -> list[ShadowDiffered]:
+def verdicts_of(live: Opinion, shadow: Opinion) -> tuple[str, str]:
+    """Their names."""
+    return VERDICT_NAMES[live.verdict], VERDICT_NAMES[shadow.verdict]
+
+
+def differences(
+    events: Iterable[MessageAccepted], live: Opinion, shadow: Opinion
+) -> list[ShadowDiffered]:
     """One for each message, if the verdicts differ."""
-    if shadow.verdict == screened.live.verdict:
+    if shadow.verdict == live.verdict:
         return []
     return [
         ShadowDiffered(
             message_id=event.message_id,
             context=event.context,
-            live=screened.live,
-            shadow=opinion_of(shadow),
+            live=live,
+            shadow=shadow,
             shadow_version=shadow.model_version,
         )
-        for event in screened.events
+        for event in events
     ]
 
 
 def opinion_of(response: ScoreResponse) -> Opinion:
-    return Opinion(
-        verdict=response.verdict, score=response.score, model_version=response.model_version
-    )
+    version = response.learned_version or response.model_version
+    return Opinion(verdict=response.verdict, score=response.score, model_version=version)

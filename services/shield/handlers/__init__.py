@@ -6,9 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from google.protobuf.message import Message
+
 from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.ingest.v1.events_pb2 import MessageAccepted, MessageContext
-from contracts.shield.v1.events_pb2 import MessageScreened, ScoreReason, Verdict
+from contracts.shield.v1.events_pb2 import (
+    MessageScreened,
+    ScoreReason,
+    ShadowDiffered,
+    Verdict,
+)
 from contracts.shield.v1.shield_service_pb2 import ScoreResponse
 from kernel import clock, metrics
 from kernel.child import ChildRaised
@@ -21,7 +28,9 @@ from services.shield.clients import ScreeningChild
 from services.shield.clients.link_lists import LinkLists
 from services.shield.domain.scoring import thresholds_of_tenant
 from services.shield.domain.screening import Extra, encode_request
+from services.shield.domain.shadow import is_sampled
 from services.shield.handlers.campaigns import Campaigns, Membership
+from services.shield.handlers.comparison import compare
 
 MESSAGES_PER_TURN = 16  # decrypted before other tasks run
 
@@ -53,6 +62,7 @@ class Handlers:
     link_lists: LinkLists | None = None  # None: no list of domains is queried
     campaigns: Campaigns | None = None  # None: mail teaches nothing
     observe: Observer | None = None
+    shadow_share: float = 0.0  # of the contents that a version of what was learned scores too
 
     async def on_accepted(self, batch: Sequence[MessageAccepted]) -> list[HandlerResult]:
         """Read the contents in one call; the recipients of an email share its score."""
@@ -76,6 +86,7 @@ class Handlers:
         screenings.update(zip(requests, responses, strict=True))
         if self.observe is not None:  # of the model alone
             self.observe(batch, requests, screenings)
+        differing = compare(batch, screenings) if self.shadow_share else {}
         if self.link_lists:
             await self.link_lists.weigh(responses)
         memberships = await self.memberships(batch, screenings, requests)
@@ -84,6 +95,7 @@ class Handlers:
                 event,
                 screenings[event.context.content_ref],
                 memberships.get(event.context.content_ref, Membership()),
+                differing=differing.get(event.message_id),
             )
             for event in batch
         ]
@@ -141,6 +153,8 @@ class Handlers:
         extra = Extra.HOSTS if self.link_lists else Extra.NONE
         if self.campaigns is not None and not context.test:
             extra |= Extra.FINGERPRINT
+        if self.shadow_share and is_sampled(context.content_ref, self.shadow_share):
+            extra |= Extra.SHADOW
         return encode_request(content, limits, extra)
 
     def decrypt(self, tenant: Tenant, context: MessageContext, body: bytes) -> bytes:
@@ -149,7 +163,12 @@ class Handlers:
         return unseal(key, body, f"{context.tenant_id}/{context.email_id}".encode())
 
     def result_for(
-        self, event: MessageAccepted, screening: Screening, membership: Membership
+        self,
+        event: MessageAccepted,
+        screening: Screening,
+        membership: Membership,
+        *,
+        differing: ShadowDiffered | None = None,
     ) -> HandlerResult:
         """A message whose key cannot be decrypted is dead-lettered alone, and ingest's audit
         publishes it again; if there are many, our secrets are wrong, and the guard stops the
@@ -172,13 +191,14 @@ class Handlers:
             model_version=screening.model_version,
             learned_version=screening.learned_version,
         )
+        others: list[Message] = [differing] if differing else []
         if not membership.campaign_id:
-            return Emit(screened)
+            return Emit(screened, *others)
         screened.fingerprint.CopyFrom(screening.fingerprint)
         screened.context.campaign_id = membership.campaign_id
         screened.context.campaign_limited = membership.is_limited
         screened.campaign_ordinal = membership.ordinal
-        return Emit(screened, *membership.opened)
+        return Emit(screened, *membership.opened, *others)
 
 
 def log_screening(event: MessageAccepted, screening: ScoreResponse) -> None:

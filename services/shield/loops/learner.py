@@ -14,7 +14,7 @@ from typing import Protocol
 
 from google.protobuf.message import DecodeError, Message
 
-from contracts.shield.v1.learning_pb2 import CampaignAssessed, OutcomeRecorded
+from contracts.shield.v1.learning_pb2 import CampaignAssessed, ModelVersionChanged, OutcomeRecorded
 from kernel import clock, metrics
 from kernel.errors import Fenced, Unavailable
 from kernel.failpoint import failpoint
@@ -24,16 +24,19 @@ from kernel.outbox import Outbox
 from kernel.processor import Record
 from kernel.retry import retry_while_unavailable
 from kernel.topics import encode
-from services.shield.domain.learning.facts import Change
+from services.shield.domain.learning.facts import Change, VersionChange
 from services.shield.domain.outcomes import Event, LearnedTables, OutcomeFold
 from services.shield.store import learner as store
+from services.shield.store import versions
 from services.shield.store.learner import CampaignFigures, SavedState
+from services.shield.store.versions import InUse
 
 IDLE_S = 1.0
 SNAPSHOT_INTERVAL_S = 30.0
 PUBLISHED = "published"
 ASSESSED_COUNTERS = {  # from 0 on, so that the first one is an increase
-    change: metrics.campaigns_assessed.labels(change) for change in (*Change, PUBLISHED)
+    change: metrics.campaigns_assessed.labels(change)
+    for change in (*Change, PUBLISHED, *VersionChange)
 }
 
 logger = logging.getLogger(__name__)
@@ -99,10 +102,14 @@ class Learning:
             await store.record(tx, figures_of(fold, events))
             for event in events:
                 if isinstance(event, LearnedTables):
-                    await store.save_version(tx, event)
+                    await versions.save_version(tx, event, usable=fold.rollout.usable)
                     published.append(event.published)
                 else:
                     published.append(event)
+                if isinstance(event, ModelVersionChanged):
+                    await versions.save_change(tx, event)
+            if any(not isinstance(event, CampaignAssessed) for event in events):
+                await versions.save_rollout(tx, in_use(fold), next_offset=fold.next_offset)
             if state:
                 await store.save_state(tx, SavedState(fold.next_offset, state))
             now = clock.now()
@@ -127,6 +134,10 @@ def apply(fold: OutcomeFold, records: Sequence[Record]) -> list[Event]:
     return events
 
 
+def in_use(fold: OutcomeFold) -> InUse:
+    return InUse(fold.rollout.live, fold.rollout.shadow)
+
+
 def figures_of(fold: OutcomeFold, events: Sequence[Event]) -> list[CampaignFigures]:
     """Of the campaigns with new outcomes, with the latest assessment of each."""
     assessed = {event.campaign_id: event for event in events if isinstance(event, CampaignAssessed)}
@@ -141,5 +152,5 @@ def figures_of(fold: OutcomeFold, events: Sequence[Event]) -> list[CampaignFigur
 
 def count(events: Sequence[Event]) -> None:
     for event in events:
-        change = event.change if isinstance(event, CampaignAssessed) else PUBLISHED
+        change = PUBLISHED if isinstance(event, LearnedTables) else event.change
         ASSESSED_COUNTERS[change].inc()

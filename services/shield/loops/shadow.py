@@ -20,11 +20,11 @@ from kernel.retry import retry_while_unavailable
 from kernel.topics import encode
 from services.shield.clients import ScreeningChild
 from services.shield.domain.shadow import (
-    VERDICT_NAMES,
     Screened,
     differences,
     is_sampled,
     opinion_of,
+    verdicts_of,
 )
 
 BUFFER_BYTES = 32 << 20
@@ -112,6 +112,7 @@ def compare(
         if isinstance(shadow, ChildRaised):
             metrics.shadow_skipped.inc(len(one.events))
             continue
-        pair = VERDICT_NAMES[one.live.verdict], VERDICT_NAMES[shadow.verdict]
-        metrics.shadow_screened.labels(shadow.model_version, *pair).inc(len(one.events))
-        yield from differences(one, shadow)
+        other = opinion_of(shadow)
+        verdicts = verdicts_of(one.live, other)
+        metrics.shadow_screened.labels(other.model_version, *verdicts).inc(len(one.events))
+        yield from differences(one.events, one.live, other)

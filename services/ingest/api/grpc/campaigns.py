@@ -3,7 +3,7 @@
 from contracts.ingest.v1 import campaign_service_pb2 as pb
 from contracts.ingest.v1.campaign_service_pb2_grpc import CampaignServiceServicer
 from services.ingest.api.callers import Caller
-from services.ingest.api.campaigns import CampaignFilter, Campaigns, to_json
+from services.ingest.api.campaigns import CampaignFilter, Campaigns
 from services.ingest.api.grpc.base import (
     RpcAccess,
     authenticated,
@@ -26,12 +26,12 @@ class CampaignServicer(CampaignServiceServicer):
         page = page_of(request)
         wanted = given_fields(request, CampaignFilter)
         found = await self._campaigns.page(caller, wanted, limit=page.limit, after=page.after)
-        campaigns = [proto_from_json(pb.CampaignInfo, to_json(one)) for one in found.campaigns]
+        campaigns = [proto_from_json(pb.CampaignInfo, one) for one in found.campaigns]
         return pb.ListCampaignsResponse(campaigns=campaigns, next_page_token=found.next)
 
     @authenticated
     async def GetCampaign(
         self, request: pb.GetCampaignRequest, caller: Caller, _: Context
     ) -> pb.GetCampaignResponse:
-        found = to_json(await self._campaigns.get(caller, request.id))
+        found = await self._campaigns.get(caller, request.id)
         return pb.GetCampaignResponse(campaign=proto_from_json(pb.CampaignInfo, found))

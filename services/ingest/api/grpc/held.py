@@ -7,7 +7,6 @@ from services.ingest.api.grpc.base import (
     RpcAccess,
     authenticated,
     given_fields,
-    next_page_token,
     page_of,
     proto_from_json,
 )
@@ -20,23 +19,12 @@ from services.ingest.api.held import (
     ReviewHeld,
     to_json,
 )
-from services.ingest.api.scoring import Scoring, model_to_json
 
 
 class HeldMailServicer(HeldMailServiceServicer):
-    def __init__(self, access: RpcAccess, held: HeldMail, scoring: Scoring) -> None:
+    def __init__(self, access: RpcAccess, held: HeldMail) -> None:
         self.access = access
         self._held = held
-        self._scoring = scoring
-
-    @authenticated
-    async def ListModels(
-        self, request: pb.ListModelsRequest, caller: Caller, _: Context
-    ) -> pb.ListModelsResponse:
-        found, has_more = await self._scoring.models(page_of(request, are_ids=False))
-        models = [proto_from_json(pb.ScreeningModelInfo, model_to_json(one)) for one in found]
-        token = next_page_token(models, has_more=has_more)
-        return pb.ListModelsResponse(models=models, next_page_token=token)
 
     @authenticated
     async def ListHeld(

@@ -33,6 +33,8 @@ from contracts.ingest.v1 import (
     mailbox_service_pb2_grpc,
     metrics_service_pb2,
     metrics_service_pb2_grpc,
+    model_service_pb2,
+    model_service_pb2_grpc,
     override_service_pb2,
     override_service_pb2_grpc,
     pool_service_pb2,
@@ -71,6 +73,7 @@ from services.ingest.api.grpc.limits import LimitServicer
 from services.ingest.api.grpc.logs import LogServicer
 from services.ingest.api.grpc.mailboxes import MailboxServicer
 from services.ingest.api.grpc.metrics import MetricsServicer
+from services.ingest.api.grpc.models import ModelServicer
 from services.ingest.api.grpc.overrides import OverrideServicer
 from services.ingest.api.grpc.pools import PoolServicer
 from services.ingest.api.grpc.queues import QueueServicer
@@ -110,6 +113,7 @@ def public_services(
             SandboxServicer(access, resources.sandbox),
             sandbox_service_pb2_grpc.add_SandboxServiceServicer_to_server,
         ),
+        *screening_services(access, resources),
         *egress_services(access, resources),
     ]
 
@@ -219,6 +223,27 @@ def reporting_services(access: RpcAccess, resources: Resources) -> list[PublicSe
     ]
 
 
+def screening_services(access: RpcAccess, resources: Resources) -> list[PublicService]:
+    """What is held and why, and what screens messages."""
+    return [
+        PublicService(
+            name_in(held_mail_service_pb2.DESCRIPTOR),
+            HeldMailServicer(access, resources.held),
+            held_mail_service_pb2_grpc.add_HeldMailServiceServicer_to_server,
+        ),
+        PublicService(
+            name_in(campaign_service_pb2.DESCRIPTOR),
+            CampaignServicer(access, resources.campaigns),
+            campaign_service_pb2_grpc.add_CampaignServiceServicer_to_server,
+        ),
+        PublicService(
+            name_in(model_service_pb2.DESCRIPTOR),
+            ModelServicer(access, resources.models),
+            model_service_pb2_grpc.add_ModelServiceServicer_to_server,
+        ),
+    ]
+
+
 def egress_services(access: RpcAccess, resources: Resources) -> list[PublicService]:
     """What waits, what limits it, and what it leaves from."""
     return [
@@ -226,16 +251,6 @@ def egress_services(access: RpcAccess, resources: Resources) -> list[PublicServi
             name_in(queue_service_pb2.DESCRIPTOR),
             QueueServicer(access, resources.queues),
             queue_service_pb2_grpc.add_QueueServiceServicer_to_server,
-        ),
-        PublicService(
-            name_in(held_mail_service_pb2.DESCRIPTOR),
-            HeldMailServicer(access, resources.held, resources.scoring),
-            held_mail_service_pb2_grpc.add_HeldMailServiceServicer_to_server,
-        ),
-        PublicService(
-            name_in(campaign_service_pb2.DESCRIPTOR),
-            CampaignServicer(access, resources.campaigns),
-            campaign_service_pb2_grpc.add_CampaignServiceServicer_to_server,
         ),
         PublicService(
             name_in(limit_service_pb2.DESCRIPTOR),

@@ -37,6 +37,7 @@ from services.ingest.api.rest import (
     logs,
     mailboxes,
     metrics,
+    models,
     overrides,
     pools,
     queues,
@@ -108,6 +109,7 @@ def routers(dependencies: RestDependencies) -> Iterator[APIRouter]:
     yield held.routes(access, resources.held)
     yield shield.routes(access, dependencies.send_handler, resources.scoring)
     yield campaigns.routes(access, resources.campaigns)
+    yield models.routes(access, resources.models)
     yield domain_reports.routes(access, resources.domain_reports)
     yield sandbox.routes(access, resources.sandbox)
     yield domains.routes(access, resources.domains)

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Response
 from fastapi import Request as Incoming
 
 from services.ingest.api.campaign_operations import Action, Assessment
-from services.ingest.api.campaigns import CampaignFilter, Campaigns, to_json
+from services.ingest.api.campaigns import CampaignFilter, Campaigns
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
     RequestedForwardPage,
@@ -34,13 +34,12 @@ def routes(access: RestAccess, campaigns: Campaigns) -> APIRouter:
             caller, wanted, limit=requested_page.limit, after=requested_page.after
         )
         found = {"has_more": bool(page.next), "next": page.next or None}
-        data = list(map(to_json, page.campaigns))
-        return json_response({"object": "list", **found, "data": data})
+        return json_response({"object": "list", **found, "data": page.campaigns})
 
     @router.get("/{campaign_id}", summary="Get a campaign")
     async def get_campaign(incoming: Incoming, campaign_id: str) -> Response:
         """What was counted, the evidence, and what follows from it. 403 for a test key."""
         caller = await access.authenticate_caller(incoming)
-        return json_response(to_json(await campaigns.get(caller, campaign_id)))
+        return json_response(await campaigns.get(caller, campaign_id))
 
     return router

@@ -30,7 +30,7 @@ Score: TypeAlias = Annotated[float | None, Query(ge=-SCORE_MAX, le=SCORE_MAX)]
 decode_review = msgspec.json.Decoder(ReviewHeld).decode
 
 
-def filter_of_query(
+def filter_of_query(  # noqa: PLR0913 - the filters that there are
     *,
     rule: Filter = "",
     recipient_domain: Filter = "",
@@ -39,11 +39,13 @@ def filter_of_query(
     score_below: Score = None,
     since: Filter = "",
     until: Filter = "",
+    campaign_id: Filter = "",
 ) -> HeldFilter:
     """A dependency for routes."""
     return HeldFilter(
         rule=rule, recipient_domain=recipient_domain, sender=sender, score_from=score_from,
         score_below=score_below, since=since, until=until,
+        campaign_id=campaign_id,
     )  # fmt: skip
 
 

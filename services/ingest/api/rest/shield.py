@@ -1,4 +1,4 @@
-"""/v1/shield: the score that shield would give an email, and its models."""
+"""/v1/shield/score: the score that shield would give an email. Nothing is stored or sent."""
 
 from fastapi import APIRouter, Response
 from fastapi import Request as Incoming
@@ -6,15 +6,12 @@ from fastapi import Request as Incoming
 from services.ingest.api.http import read_body
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
-    RequestedForwardPage,
     RestAccess,
     body_schema,
     json_response,
-    list_response,
-    page_of,
     request_of,
 )
-from services.ingest.api.scoring import Scoring, model_to_json, score_to_json
+from services.ingest.api.scoring import Scoring, score_to_json
 from services.ingest.api.sending import SendHandler, in_thread_if_large
 from services.ingest.domain.email import SendEmailRequest
 
@@ -32,12 +29,5 @@ def routes(access: RestAccess, send_handler: SendHandler, scoring: Scoring) -> A
         body = await read_body(request, incoming.receive)
         email = await in_thread_if_large(body, lambda: send_handler.read_email(body, test=True))
         return json_response(score_to_json(await scoring.score(principal, email)))
-
-    @router.get("/models", summary="List the models that screen messages, or have")
-    async def list_models(incoming: Incoming, *, requested_page: RequestedForwardPage) -> Response:
-        """By version, in descending order. A model in the role `shadow` decides nothing."""
-        await access.authenticate_caller(incoming)
-        found, has_more = await scoring.models(page_of(requested_page))
-        return list_response(map(model_to_json, found), has_more=has_more)
 
     return router

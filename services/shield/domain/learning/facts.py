@@ -61,7 +61,18 @@ class TimePassed:
     occurred_at_s: float
 
 
-Fact: TypeAlias = CampaignStarted | Outcome | TimePassed
+@dataclass(frozen=True, slots=True)
+class VersionReviewed:
+    """A person uses a version from now on (promotes), or no more. reviewer, reason: to be told."""
+
+    version: str
+    promotes: bool
+    reviewer: str
+    reason: str
+    occurred_at_s: float
+
+
+Fact: TypeAlias = CampaignStarted | Outcome | TimePassed | VersionReviewed
 
 
 class Change(StrEnum):
@@ -107,7 +118,7 @@ def allowed_at(event: CampaignAssessed, now_s: float) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class ModelPublished:
-    """A version of what was learned, which held on the canaries.
+    """A version of what was learned, which held on the canaries: it scores beside the live one.
 
     version: of the model and of `packed`. packed: see `deltas.unpack_deltas`. hold, block: the
     margins of HOLD_POINTS and BLOCK_POINTS in this version. offset: of the last fact in it.
@@ -125,4 +136,23 @@ class ModelPublished:
     fpr: float
 
 
-Decision: TypeAlias = CampaignAssessed | ModelPublished
+class VersionChange(StrEnum):
+    PROMOTED = "promoted"
+    WITHDRAWN = "withdrawn"
+
+
+@dataclass(frozen=True, slots=True)
+class VersionChanged:
+    """live: the version in use from now on; empty: the model as it was trained. shadow: the one
+    that scores beside it; empty: none. review: None if its time has come."""
+
+    version: str
+    change: VersionChange
+    live: str
+    shadow: str
+    offset: int
+    at_s: float
+    review: VersionReviewed | None = None
+
+
+Decision: TypeAlias = CampaignAssessed | ModelPublished | VersionChanged

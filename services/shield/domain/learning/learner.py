@@ -18,8 +18,12 @@ from services.shield.domain.learning.facts import (
     Kind,
     ModelPublished,
     Outcome,
+    VersionChange,
+    VersionChanged,
+    VersionReviewed,
 )
 from services.shield.domain.learning.reports import DAY_S, FULL
+from services.shield.domain.learning.rollout import Plan
 from services.shield.domain.learning.state import NOTHING_LEARNED, OpenCampaign, State
 from services.shield.domain.learning.tenants import is_trusted, log_odds, weight
 from services.shield.domain.learning.versions import Basis, pack_version, propose
@@ -37,14 +41,21 @@ REVIEWS = frozenset({Kind.REVIEWED_GOOD, Kind.REVIEWED_BAD})
 
 
 class Learner:
-    """basis: of the model in use. state: None to start from nothing."""
+    """basis: of the model in use. state: None to start from nothing. plan: of new versions."""
 
     def __init__(
-        self, basis: Basis, state: State | None = None, pace: campaigns.Pace = campaigns.PACE
+        self,
+        basis: Basis,
+        state: State | None = None,
+        pace: campaigns.Pace = campaigns.PACE,
+        *,
+        plan: Plan = Plan(),  # noqa: B008 - immutable
     ) -> None:
         self.pace = pace
+        self.plan = plan
         self.basis = basis
         self.state = state or State(Bounds.of(basis.points_per_margin))
+        self.state.rollout.drop_others(basis.model)
 
     def apply(self, facts: Sequence[Fact], offset: int) -> list[Decision]:
         """What follows from the facts of a record: of each campaign the latest event, and a version
@@ -59,7 +70,8 @@ class Learner:
         progress.offset = offset
         events = [event for fact in facts for event in self.apply_one(fact)]
         events += self.end_idle()
-        return [*{each.campaign_id: each for each in events}.values(), *self.publish()]
+        assessed = {each.campaign_id: each for each in events}.values()
+        return [*assessed, *self.review(facts), *self.promote(), *self.publish()]
 
     def apply_one(self, fact: Fact) -> list[CampaignAssessed]:
         self.state.progress.clock_s = max(self.state.progress.clock_s, fact.occurred_at_s)
@@ -160,9 +172,41 @@ class Learner:
                 return
             yield opened
 
+    def review(self, facts: Sequence[Fact]) -> list[VersionChanged]:
+        """What persons decide about versions. A decision that comes too late changes nothing."""
+        rollout, changes = self.state.rollout, []
+        for fact in facts:
+            if not isinstance(fact, VersionReviewed):
+                continue
+            if fact.promotes and rollout.promote(fact.version):
+                changes.append(self.changed(fact.version, VersionChange.PROMOTED, fact))
+            elif not fact.promotes and rollout.withdraw(fact.version):
+                changes.append(self.changed(fact.version, VersionChange.WITHDRAWN, fact))
+        return changes
+
+    def promote(self) -> list[VersionChanged]:
+        """Use the version that has scored beside the live one for long enough."""
+        rollout, now_s = self.state.rollout, self.state.progress.clock_s
+        version = rollout.shadow
+        if not (self.plan.promotes and version and rollout.is_due(self.plan, now_s)):
+            return []
+        rollout.promote(version)
+        return [self.changed(version, VersionChange.PROMOTED)]
+
+    def changed(
+        self, version: str, change: VersionChange, review: VersionReviewed | None = None
+    ) -> VersionChanged:
+        rollout, progress = self.state.rollout, self.state.progress
+        return VersionChanged(
+            version, change, rollout.live, rollout.shadow, progress.offset, progress.clock_s, review
+        )
+
     def publish(self) -> list[ModelPublished]:
-        """A version once a day, or when much was learned, if it is as good on the canaries."""
-        progress = self.state.progress
+        """A version once a day, or when much was learned, if it is as good on the canaries. The one
+        before must have been compared."""
+        progress, rollout = self.state.progress, self.state.rollout
+        if not rollout.is_due(self.plan, progress.clock_s):
+            return []
         progress.published_at_s = progress.published_at_s or progress.clock_s
         new = progress.learned - progress.published
         late = new > 0 and progress.clock_s - progress.published_at_s >= PUBLISH_S
@@ -170,8 +214,9 @@ class Learner:
             return []
         progress.published, progress.published_at_s = progress.learned, progress.clock_s
         version, found = propose(self.basis, self.state.deltas)
-        if not self.basis.is_as_good(found):
+        if version.version in rollout.usable or not self.basis.is_as_good(found):
             return []
+        rollout.publish(version.version, progress.clock_s)
         return [
             ModelPublished(
                 version=version.version,

@@ -17,10 +17,11 @@ from services.shield.domain.learning.deltas import COLUMNS, Bounds, Deltas
 from services.shield.domain.learning.entries import SIZE
 from services.shield.domain.learning.facts import CampaignStarted, Change
 from services.shield.domain.learning.reports import Reports
+from services.shield.domain.learning.rollout import Rollout
 from services.shield.domain.learning.tenants import TenantRecord, add_mail
 
 TENANTS_MAX, TRACES_MAX, TRACE_TENANTS_MAX = 100_000, 50_000, 2
-MAGIC = b"shield learning 1\n"
+MAGIC = b"shield learning 2\n"
 NOTHING_LEARNED = Change.STARTED
 
 
@@ -61,6 +62,7 @@ class State:
         self.tenants: OrderedDict[str, TenantRecord] = OrderedDict()
         self.traces: OrderedDict[str, list[str]] = OrderedDict()
         self.reports = Reports()
+        self.rollout = Rollout()
         self.deltas = Deltas(bounds)
 
     def tenant(self, tenant_id: str) -> TenantRecord:
@@ -127,6 +129,7 @@ class State:
             "tenants": list(self.tenants.items()),
             "traces": list(self.traces.items()),
             "reports": self.reports.dump(),
+            "rollout": self.rollout.dump(),
         }
         return json.dumps(parts, separators=(",", ":")).encode()
 
@@ -152,6 +155,7 @@ def restore(packed: bytes, bounds: Bounds) -> State:
     state.tenants.update((key, TenantRecord(*record)) for key, record in parts["tenants"])
     state.traces.update(parts["traces"])
     state.reports.load(parts["reports"])
+    state.rollout = Rollout(*parts["rollout"])
     return state
 
 

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from contracts.ingest.v1.content_pb2 import Content
 from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, MessageAccepted, MessageContext
-from contracts.shield.v1.events_pb2 import MessageScreened
+from contracts.shield.v1.events_pb2 import MessageScreened, ShadowDiffered
 from contracts.shield.v1.learning_pb2 import OutcomeRecorded
 from kernel import clock
 from kernel.child import Child, ChildKilled, ChildRaised, ChildResult
@@ -21,6 +21,9 @@ from kernel.handler_result import DeadLetter, Emit, HandlerResult
 from kernel.processor import Record
 from kernel.table import ReplicatedTable
 from services.shield.clients import ScreeningChild
+from services.shield.domain.learning.versions import LearnedVersion
+from services.shield.domain.scoring import Scorer
+from services.shield.domain.screening import screen
 from services.shield.handlers import Handlers
 from services.shield.handlers.campaigns import Campaigns
 from services.shield.store.campaign_finder import CampaignFinder, Place, Sighting
@@ -35,8 +38,10 @@ from tests.unit.services.shield.samples import (
     screening_child,
 )
 from tests.unit.services.shield.test_scoring import GTUBE, UNWANTED
+from tests.unit.services.shield.versions import version_that_adds
 
 KEY = new_content_key()
+HARMLESS = "Lunch at noon, at the usual place?"
 SECRETS = SecretKeyring([new_secret_key()])
 
 
@@ -75,6 +80,17 @@ class FakeContentStore:
         raise NotImplementedError
 
 
+class TwoVersions(InProcessChild):
+    """With a version of what was learned that scores beside the model."""
+
+    def __init__(self, shadow: LearnedVersion) -> None:
+        super().__init__()
+        self.scorer = Scorer(scorer().book, scorer().model, shadow=shadow)
+
+    async def process(self, bodies: Sequence[bytes]) -> list[ChildResult]:
+        return list(screen(self.scorer, bodies))
+
+
 class Places(CampaignFinder):
     """Finds the same place for all that it is given, and keeps what that was."""
 
@@ -95,7 +111,12 @@ class Harness:
     """Handlers with one tenant and a content store."""
 
     def __init__(
-        self, *, hold_score: float = 0, child: Child | None = None, places: Places | None = None
+        self,
+        *,
+        hold_score: float = 0,
+        child: Child | None = None,
+        places: Places | None = None,
+        shadow_share: float = 0.0,
     ) -> None:
         self.content_store = FakeContentStore()
         self.tenants = ReplicatedTable(Tenant, NoKafka())
@@ -116,6 +137,7 @@ class Harness:
             screening,
             60.0,
             campaigns=campaigns_in(places, screening) if places else None,
+            shadow_share=shadow_share,
         )
 
     def accept(self, number: int, content: Content | bytes, *, key: bytes = KEY) -> MessageAccepted:
@@ -295,6 +317,29 @@ def test_a_bug_in_the_rules_dead_letters_the_message() -> None:
     assert isinstance(first, DeadLetter)
     assert "ZeroDivisionError" in first.reason
     assert screened(second).verdict == PASS
+
+
+def test_what_a_version_beside_the_live_one_would_change_is_published() -> None:
+    child = TwoVersions(version_that_adds(1.0, "next"))
+    harness = Harness(child=child, hold_score=0.5, shadow_share=1.0)
+    passing, blocked = make_content(text=HARMLESS), make_content(text=GTUBE)
+    events = [harness.accept(1, passing), accepted(1, recipient=1), harness.accept(2, blocked)]
+    found = [emitted(one) for one in harness.screen(*events)]
+    differing = [one for events in found for one in events if isinstance(one, ShadowDiffered)]
+    assert [one.message_id for one in differing] == ["m1.0", "m1.1"]
+    [live] = {(one.live.verdict, one.live.model_version) for one in differing}
+    assert live == (PASS, scorer().model.version)
+    assert differing[0].shadow.verdict != PASS
+    assert differing[0].shadow_version.endswith("+next")
+    assert differing[0].context.content_ref == "ref1"
+    messages = [one for events in found for one in events if isinstance(one, MessageScreened)]
+    assert [one.verdict for one in messages] == [PASS, PASS, BLOCK]
+
+
+def test_what_is_not_in_the_share_is_not_compared() -> None:
+    harness = Harness(child=TwoVersions(version_that_adds(1.0)), hold_score=0.5)
+    [outcome] = harness.screen(harness.accept(1, make_content(text=HARMLESS)))
+    assert len(emitted(outcome)) == 1
 
 
 def test_copies_carry_their_campaign_and_learning_hears_of_it_once() -> None:

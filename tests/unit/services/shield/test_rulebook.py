@@ -45,7 +45,7 @@ def test_every_shipped_rule_and_trait_has_words_for_a_customer() -> None:
     book = parse_rulebook(RULES)
     assert [each.name for each in book.rules if not (each.explanation and each.advice)] == []
     assert [name for name, each in book.traits.items() if not each.advice] == []
-    assert book.traits.keys() - {"words", "places"} <= set(scorer().model.numbers)
+    assert book.traits.keys() - {"words", "places", "learned"} <= set(scorer().model.numbers)
 
 
 def test_an_unknown_advice_is_refused() -> None:

@@ -4,11 +4,20 @@ others."""
 import asyncio
 from collections.abc import Sequence
 
+import pytest
+
 from contracts.ingest.v1.content_pb2 import Content
 from contracts.shield.v1.shield_service_pb2 import ScoreResponse
 from kernel.child import Child, ChildLimits
 from services.shield.domain import screening as program
-from services.shield.domain.screening import Extra, encode_request, encode_setup, screen
+from services.shield.domain.learning.versions import pack_version
+from services.shield.domain.screening import (
+    Extra,
+    encode_request,
+    encode_setup,
+    screen,
+    with_learned,
+)
 from tests.unit.services.shield.samples import (
     BLOCK,
     HOLD,
@@ -21,20 +30,25 @@ from tests.unit.services.shield.samples import (
     screening_child,
 )
 from tests.unit.services.shield.test_scoring import GTUBE, UNWANTED, WANTED
+from tests.unit.services.shield.versions import version_that_adds
 
 # The bounded tree of such a page takes some 60 MiB.
 LEFT_OPEN = "<p>" + "".join(f"<i a={number:x}>" for number in range(2000)) + "<p>x" * 9000
 
 
-def read(contents: Sequence[Content], *, memory_mib: int = 512) -> list[ScoreResponse]:
+def read(
+    contents: Sequence[Content],
+    *,
+    memory_mib: int = 512,
+    given: bytes = b"",
+    extra: Extra = Extra.REASONS,
+) -> list[ScoreResponse]:
     async def scenario() -> list[ScoreResponse]:
         bounds = ChildLimits(10.0, memory_mib << 20)
-        setup = encode_setup(rules_text(), packed_model())
+        setup = given or encode_setup(rules_text(), packed_model())
         child = Child("test", f"{program.__name__}:create_screen", setup, limits=bounds)
         limits = scorer().book.thresholds
-        requests = [
-            encode_request(each.SerializeToString(), limits, Extra.REASONS) for each in contents
-        ]
+        requests = [encode_request(each.SerializeToString(), limits, extra) for each in contents]
         try:
             results = await screening_child(child).screen(requests)
         finally:
@@ -76,3 +90,40 @@ def test_a_page_that_takes_too_much_memory_is_held() -> None:
     assert (before.verdict, hostile.verdict, after.verdict) == (PASS, HOLD, BLOCK)
     assert hostile.reasons[0].rule == "content_too_complex"
     assert "memory" in hostile.reasons[0].detail
+
+
+def test_a_version_of_what_was_learned_scores_beside_the_live_one() -> None:
+    live, other = version_that_adds(-0.1, "live"), version_that_adds(1.0, "shadow")
+    plain = encode_setup(rules_text(), packed_model())
+    setup = with_learned(plain, pack_version(live), pack_version(other))
+    contents = [make_content(text="hello"), make_content(text=GTUBE)]
+    hello, blocked = compared = read(contents, given=setup, extra=Extra.SHADOW)
+    assert hello.verdict == PASS
+    assert hello.learned_version == live.version
+    assert hello.shadow.model_version == other.version
+    assert hello.shadow.score > screen_content(contents[0]).score > hello.score
+    assert blocked.shadow.verdict == blocked.verdict == BLOCK  # by a floor, which no version moves
+    alone = read(contents, given=setup, extra=Extra.NONE)
+    assert [each.HasField("shadow") for each in alone] == [False, False]
+    assert [each.score for each in alone] == [each.score for each in compared]
+
+
+def test_without_another_version_nothing_is_compared() -> None:
+    contents = [make_content(text="hello")]
+    alone = with_learned(encode_setup(rules_text(), packed_model()), b"", b"")
+    [found] = read(contents, given=alone, extra=Extra.SHADOW)
+    assert not found.HasField("shadow")
+    assert not found.learned_version
+
+
+def test_what_outcomes_have_taught_is_a_reason() -> None:
+    setup = with_learned(
+        encode_setup(rules_text(), packed_model()), pack_version(version_that_adds(1.0)), b""
+    )
+    content = make_content(text="hello")
+    [found] = read([content], given=setup)
+    [learned] = [one for one in found.reasons if one.rule == "learned"]
+    assert learned.score == pytest.approx(found.score - screen_content(content).score, abs=0.01)
+    assert learned.explanation
+    assert learned.advice
+    assert not [one for one in read([content])[0].reasons if one.rule == "learned"]

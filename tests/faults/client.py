@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 TIMEOUT_S = 10.0
 RETRY_AFTER_S = 0.2
+TEXT = "Dear {recipient}, thank you for your order.\n" * 20
 DEFER_EVERY = 8  # the sink defers every 8th message once
 
 
@@ -76,12 +77,13 @@ class Client:
         self._stop.clear()
         self.start()
 
-    def burst(self, key: str, sender: str, number: int) -> list[str]:
-        """Send a number of messages at once, from another account. Returns their recipients."""
+    def burst(self, key: str, sender: str, number: int, *, text: str = TEXT) -> list[str]:
+        """Send a number of messages at once, from any account. text: with the recipient in it.
+        Returns their recipients."""
         connection = self.connect()
         recipients = [self.next_recipient(defer_every=0) for _ in range(number)]
         for recipient in recipients:
-            self._send(connection, recipient, key=key, sender=sender)
+            self._send(connection, recipient, key=key, sender=sender, text=text)
         connection.close()
         return recipients
 
@@ -101,14 +103,20 @@ class Client:
             return f"{deferred}u{self._serial}@site{self._serial % 4}.obm-faults.net"
 
     def _send(
-        self, connection: http.client.HTTPConnection, recipient: str, *, key: str, sender: str
+        self,
+        connection: http.client.HTTPConnection,
+        recipient: str,
+        *,
+        key: str,
+        sender: str,
+        text: str = TEXT,
     ) -> None:
         body = json.dumps(
             {
                 "from": sender,
                 "to": recipient,
                 "subject": f"Your order {recipient}",
-                "text": f"Dear {recipient}, thank you for your order.\n" * 20,
+                "text": text.format(recipient=recipient),
             }
         )
         headers = {

@@ -48,3 +48,6 @@ REACTION_FAILPOINTS = (
     "events.tracking.in_transaction",
     "events.tracking.committed",
 )
+
+# Those of the process that learns.
+LEARNER_POINTS = ("shield.learner.in_transaction", "shield.learner.committed")

@@ -111,9 +111,9 @@ class Actor:
         while not stop.wait(PACE_S):
             if released.wait(INTERVAL_S):
                 with contextlib.suppress(Empty):
-                    self._act_on(self.queue.get(timeout=INTERVAL_S))
+                    self.act_on(self.queue.get(timeout=INTERVAL_S))
 
-    def _act_on(self, message: Message) -> None:
+    def act_on(self, message: Message) -> None:
         self.world.reacted[message.recipient] = WEBHOOKS[self.act]
         minutes = {minute()}
         for attempt in itertools.count():
@@ -212,18 +212,7 @@ class Reactions:
         wait_until(lambda: self.confirmed(acts) >= number, PASSED_TIMEOUT_S, "hits get no answer")
 
     def problems(self) -> list[str]:
-        """What the log, the counts and the suppressions do not have as often as they should."""
-        with self.world.database() as connection:
-            rows: list[tuple[bytes]] = connection.execute(  # type: ignore[assignment]
-                SUPPRESSIONS, [int(EventKind.SUPPRESSION)]
-            ).fetchall()
-            changes = [SuppressionChanged.FromString(bytes(payload)) for (payload,) in rows]
-            suppressed = Counter(one.source_id for one in changes if one.change == "added")
-            return [
-                problem
-                for actor in self.actors.values()
-                for problem in problems_of(actor, connection, suppressed)
-            ]
+        return problems_of(self.world, list(self.actors.values()))
 
     def check(self) -> None:
         """Raises AssertionError if a confirmed act is lost, or counted twice."""
@@ -236,7 +225,20 @@ class Reactions:
             raise AssertionError("; ".join([f"{len(problems)} reactions", *problems[:10]]))
 
 
-def problems_of(
+def problems_of(world: World, actors: Sequence[Actor]) -> list[str]:
+    """What the log, the counts and the suppressions do not have as often as they should."""
+    with world.database() as connection:
+        rows: list[tuple[bytes]] = connection.execute(  # type: ignore[assignment]
+            SUPPRESSIONS, [int(EventKind.SUPPRESSION)]
+        ).fetchall()
+        changes = [SuppressionChanged.FromString(bytes(payload)) for (payload,) in rows]
+        suppressed = Counter(one.source_id for one in changes if one.change == "added")
+        return [
+            problem for one in actors for problem in problems_of_actor(one, connection, suppressed)
+        ]
+
+
+def problems_of_actor(
     actor: Actor,
     connection: "psycopg.Connection[tuple[object, ...]]",
     suppressed: Mapping[str, int],

@@ -21,9 +21,10 @@ from tests.faults.broker import (
     stop_kafka,
     wipe_kafka,
 )
+from tests.faults.campaigns import campaign_scenarios
 from tests.faults.cluster.scenarios import cluster_scenarios
 from tests.faults.day_two import day_two_scenarios
-from tests.faults.failpoints import FAILPOINTS, FREEZE_ROUNDS, REACTION_FAILPOINTS
+from tests.faults.failpoints import FAILPOINTS, FREEZE_ROUNDS, LEARNER_POINTS, REACTION_FAILPOINTS
 from tests.faults.parser_memory import exhaust_memory
 from tests.faults.reactions import HITS, RETURNED, Act, stop_servers, under_reactions
 from tests.faults.replicas import LEASE_LOST_AFTER_S, new_replica, second_replica
@@ -309,7 +310,14 @@ def _all() -> list[Scenario]:
     ]
 
 
-EVERY = (*_all(), *cluster_scenarios(), *day_two_scenarios())
+UNDER_CAMPAIGNS: dict[str, InjectFault] = {
+    "crash the learner": partial(crash_at, points=LEARNER_POINTS),
+    "failover of the learner": partial(failover, point=LEARNER_POINTS[0]),
+    "kill shield, router, events": partial(kill_services, names=("shield", "router", "events")),
+    "kill postgres": kill_postgres,
+}
+CAMPAIGNS = campaign_scenarios(UNDER_CAMPAIGNS)
+EVERY = (*_all(), *cluster_scenarios(), *day_two_scenarios(), *CAMPAIGNS)
 SCENARIOS = {scenario.name: scenario for scenario in EVERY}
 
 

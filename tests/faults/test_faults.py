@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.bugs import BUGS, Bug
-from tests.faults.failpoints import FAILPOINTS, REACTION_FAILPOINTS
+from tests.faults.failpoints import FAILPOINTS, LEARNER_POINTS, REACTION_FAILPOINTS
 from tests.faults.oracle import Observations, check
 from tests.faults.run import run_in_world
 from tests.faults.scenarios import quick_scenarios
@@ -49,8 +49,6 @@ NOT_IN_SCENARIOS = {
     "events.report.counted",  # in test_events_reports
     "events.report.mailed",
     "events.report.committed",
-    "shield.learner.in_transaction",  # in test_shield_learning
-    "shield.learner.committed",
     "events.usage.in_transaction",  # in test_events_usage_thresholds
     "ingest.usage.exported",  # in test_ingest_usage_exports
     "events.erasure.in_transaction",  # in e2e/test_a_recipient_is_forgotten
@@ -91,6 +89,7 @@ def test_a_scenario_passes_every_failpoint_in_the_code() -> None:
     assert failpoints_in(ROOT / "services") - NOT_IN_SCENARIOS <= {
         *FAILPOINTS,
         *REACTION_FAILPOINTS,
+        *LEARNER_POINTS,
     }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import psycopg
@@ -229,6 +230,7 @@ def start_world(
     rate_per_s: float,
     audited: bool = False,
     process: type[Process] = Process,
+    more_settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[World]:
     """Start servers, processes and a steady load; stop them at the end."""
     with ExitStack() as stack:
@@ -238,7 +240,7 @@ def start_world(
             child("bench.receiver", [f"--log={folder / 'webhooks.jsonl'}"])
         )
         ports = Ports.find_free()
-        settings = settings_of(folder, servers, ports, audited=audited)
+        settings = settings_of(folder, servers, ports, audited=audited) | dict(more_settings)
         (folder / "prices.toml").write_text(PRICES)
         settings["OBM_PRICES_FILE"] = str(folder / "prices.toml")
         settings["ROUTER_ROUTES_FILE"] = str(routes_file(folder, sites))

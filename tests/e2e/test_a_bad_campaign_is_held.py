@@ -44,7 +44,7 @@ class Settings(NamedTuple):
     copies_min: int = 5
     limited_from: int = 20
     allowance: int = 60
-    wait_s: float = 3.0
+    wait_s: float = 10.0  # longer than complaints take on a busy machine
 
     def environment(self) -> dict[str, str]:
         return {
@@ -55,6 +55,9 @@ class Settings(NamedTuple):
             "OBM_CAMPAIGN_ALLOWANCE": str(self.allowance),
             "ROUTER_REPUTATION_POLICY": "none",
         }
+
+
+PAGE = 100  # the longest
 
 
 class World(NamedTuple):
@@ -187,8 +190,9 @@ def check_listed(api: httpx.Client, left: int) -> None:
     assert 0 < held["delivered"] <= left
     assert held["complaints"] > 0
     assert held["assessed_at"]
-    waiting = api.get("/held", params={"campaign_id": held["id"], "limit": 100}).json()["data"]
-    assert held["held"] == len(waiting) > 0
+    wanted = {"campaign_id": held["id"], "limit": PAGE}
+    waiting = api.get("/held", params=wanted).json()["data"]
+    assert min(held["held"], PAGE) == len(waiting) > 0
     assert {one["reasons"][0]["rule"] for one in waiting} == {"campaign"}
     others = [one for one in listed() if one["id"] != held["id"]]
     assert {one["assessment"] for one in others} <= {"started", "paced", "released"}

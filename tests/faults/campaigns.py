@@ -140,7 +140,9 @@ def campaign_is_held(
     then a reviewer releases the rest, and it leaves too. meanwhile: waits for what else happens."""
     client = world.client
     text = text_of(f"{world.seed} {turn}")
-    recipients = set(client.burst(client.key, client.sender, plan.size, text=text))
+    # A domain counts once a day, unless it is a large provider's.
+    sent = client.burst(client.key, client.sender, plan.size, text=text, own_domains=True)
+    recipients = set(sent)
     with complaining(world, recipients, plan.complaints_of) as actor:
 
         def is_held() -> bool:

@@ -77,11 +77,16 @@ class Client:
         self._stop.clear()
         self.start()
 
-    def burst(self, key: str, sender: str, number: int, *, text: str = TEXT) -> list[str]:
+    def burst(
+        self, key: str, sender: str, number: int, *, text: str = TEXT, own_domains: bool = False
+    ) -> list[str]:
         """Send a number of messages at once, from any account. text: with the recipient in it.
-        Returns their recipients."""
+        own_domains: no two recipients have one in common. Returns their recipients."""
         connection = self.connect()
         recipients = [self.next_recipient(defer_every=0) for _ in range(number)]
+        if own_domains:
+            names = [one.partition("@") for one in recipients]
+            recipients = [f"{name}@{name}.{domain}" for name, _, domain in names]
         for recipient in recipients:
             self._send(connection, recipient, key=key, sender=sender, text=text)
         connection.close()

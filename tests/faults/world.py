@@ -279,11 +279,13 @@ def settings_of(folder: Path, servers: Embedded, ports: Ports, *, audited: bool)
 
 
 def routes_file(folder: Path, sites: RunningSink) -> Path:
+    """Each domain has an address of its own; other domains have the first."""
     path = folder / "routes.toml"
+    routes = [(domain(number), address) for number, address in enumerate(sites.addresses)]
     path.write_text(
         "\n".join(
-            f'[[route]]\ndomain = "{domain(number)}"\nmx_hosts = ["{address}:{sites.port}"]\n'
-            for number, address in enumerate(sites.addresses)
+            f'[[route]]\ndomain = "{name}"\nmx_hosts = ["{address}:{sites.port}"]\n'
+            for name, address in [*routes, ("*", sites.addresses[0])]
         )
     )
     return path

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import defaultdict
+from http.client import HTTPException
 from urllib.request import urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -21,11 +22,14 @@ async def read_canaries(url: str) -> list[CanaryFacts]:
             for sample in family.samples:
                 found[sample.labels.get("canary", "")][family.name] = sample.value
     return [
-        CanaryFacts(name, int(of.get(MISSED, 0)), of.get(DELIVERED_AT, 0.0))
+        CanaryFacts(name, of.get(MISSED, 0.0), of.get(DELIVERED_AT, 0.0))
         for name, of in sorted(found.items())
     ]
 
 
 def _read(url: str) -> str:
-    with urlopen(url, timeout=TIMEOUT_S) as response:  # noqa: S310 - a setting of the operator
-        return bytes(response.read()).decode()
+    try:
+        with urlopen(url, timeout=TIMEOUT_S) as response:  # noqa: S310 - a setting of the operator
+            return bytes(response.read()).decode()
+    except HTTPException as error:
+        raise ValueError(f"no HTTP: {error!r}") from error

@@ -52,7 +52,7 @@ class CanaryFacts(NamedTuple):
     """missed: since the last that was delivered; delivered_at: seconds since 1970, or 0."""
 
     name: str
-    missed: int
+    missed: float
     delivered_at: float
 
 
@@ -197,7 +197,7 @@ def find_canaries(canaries: Iterable[CanaryFacts], *, now_s: float) -> list[Find
             found.append(passed(CANARY, one.name, f"delivered {max(0, age_s):.0f} s ago"))
         elif one.delivered_at or one.missed:
             last = f"{age_s:.0f} s ago" if one.delivered_at else "before the probe started"
-            detail = f"{one.missed} missed in a row, the last delivered {last}"
+            detail = f"{one.missed:.0f} missed in a row, the last delivered {last}"
             advice = "The log of `obm probe` says why each was missed: probe.missed."
             found.append(failed(CANARY, one.name, detail, advice=advice))
     return found

@@ -33,9 +33,12 @@ class WorkerRegistration:
         """Whether this worker has renewed without a gap for the duration of a lease.
 
         After an outage of the database or a pause of the machine, every worker seems expired. Only
-        a steady worker may expire others, and by then each of them has had time to renew.
+        a steady worker may expire others, and by then each of them has had time to renew. One that
+        has not renewed for a lease is not steady, although nothing has told it of a gap yet.
         """
-        return clock.monotonic_s() - self._steady_since_s >= self._lease_s
+        now_s = clock.monotonic_s()
+        renewed = now_s - self._renewed_s <= self._lease_s
+        return renewed and now_s - self._steady_since_s >= self._lease_s
 
     def invalidate(self) -> None:
         """Forget an expired epoch; the next `register_or_renew` registers again."""

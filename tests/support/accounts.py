@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import time
+import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from http import HTTPStatus
 
 from contracts.ingest.v1.directory_pb2 import Account, ApiKeyKind, Brand, Tenant
 from kernel.auth import FULL_ACCESS
@@ -95,11 +98,17 @@ def settings(environment: Mapping[str, str]) -> Settings:
 
 
 def add_webhook(port: int, key: str, url: str, *, host: str = "127.0.0.1") -> str:
-    """Add a webhook endpoint for all events. Returns its id."""
+    """Add a webhook endpoint for all events, as soon as the engine can. Returns its id."""
     request = urllib.request.Request(
         f"http://{host}:{port}/v1/webhooks",
         json.dumps({"endpoint": url}).encode(),
         {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=120) as response:
-        return str(json.load(response)["id"])
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=120) as response:
+                return str(json.load(response)["id"])
+        except urllib.error.HTTPError as error:
+            if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
+                raise
+            time.sleep(float(error.headers.get("Retry-After", 1)))

@@ -109,18 +109,22 @@ class Databases:
     def start(self) -> None:
         """Start the primary, and a standby without which it commits nothing."""
         self.primary.start()
-        if not self.standby.running:
-            self.attach()
+        self.attach()
 
     def attach(self) -> None:
         """Make the other server a standby of the primary, and commit on both from then on."""
-        self.standby.follow(self.primary)
+        if not self.standby.running:
+            self.standby.follow(self.primary)
         self.primary.execute(SYNCHRONOUS, "SELECT pg_reload_conf()")
         deadline_s = time.monotonic() + IN_SYNC_TIMEOUT_S
         while self.primary.count(IN_SYNC) == 0:
             if time.monotonic() > deadline_s:
                 raise AssertionError("the standby is not in sync")
             time.sleep(0.1)
+
+    def commit_alone(self) -> None:
+        """The primary waits for no standby any more. What operators do when that is lost."""
+        self.primary.execute(ALONE, "SELECT pg_reload_conf()")
 
     def promote(self) -> None:
         """The standby becomes the primary, and commits alone. What operators of databases do when

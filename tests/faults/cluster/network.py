@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CLONE_NEWNET = 0x40000000
+PORT_STATES = {"disabled": "0", "forwarding": "3"}  # those of the spanning tree protocol
 OUTSIDE_ADDRESSES = 9  # of the bridge, where clients and receivers are: .1 to .9
 
 
@@ -61,9 +62,25 @@ class Network:
     def cidr(self) -> str:
         return f"{self.prefix}.0/24"
 
+    @contextmanager
+    def cut(self, nodes: Sequence[Node]) -> Iterator[None]:
+        """The switch drops what these nodes send and what is for them: silence, and no error."""
+        for node in nodes:
+            set_port(node, "disabled")
+        try:
+            yield
+        finally:
+            for node in nodes:
+                set_port(node, "forwarding")
+
 
 def ip(*arguments: str) -> None:
     subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
+
+
+def set_port(node: Node, state: str) -> None:
+    command = ["bridge", "link", "set", "dev", node.link, "state", PORT_STATES[state]]
+    subprocess.run(command, check=True, capture_output=True, text=True)
 
 
 @contextmanager

@@ -2,10 +2,11 @@
 
 import time
 
+from tests.faults.cluster.outages import lose_a_node, promote
 from tests.faults.cluster.recovery import measured
 from tests.faults.cluster.world import cluster_of, start_cluster
 from tests.faults.scenario import Scenario
-from tests.faults.world import DATA_SENT, World
+from tests.faults.world import World
 
 
 def kill_brokers(world: World, times: int) -> None:
@@ -34,16 +35,9 @@ def fail_over(world: World, times: int) -> None:
         databases.attach()
 
 
-def promote(world: World) -> None:
-    """Attempts that the standby knows to be sent, without an outcome, may become ambiguous: no
-    process can tell it more before it is the primary."""
-    databases = cluster_of(world).postgres
-    world.data_sent_count += databases.standby.count(DATA_SENT)
-    databases.promote()
-
-
 def cluster_scenarios() -> list[Scenario]:
     return [
         Scenario("nodes: kill brokers", kill_brokers, 3, rate_per_s=30.0, start=start_cluster),
         Scenario("nodes: fail over", fail_over, 5, rate_per_s=30.0, start=start_cluster),
+        Scenario("nodes: lose a node", lose_a_node, 6, rate_per_s=30.0, start=start_cluster),
     ]

@@ -28,7 +28,15 @@ from tests.support.accounts import add_webhook, change_account, create_account
 
 NODES = 3
 WITH_SERVICES = (0, 2)  # one replica of each service is beside the primary, the other beside none
-SETTINGS = {**SHORT_TIMEOUTS, "OBM_KAFKA_PARTITIONS_MAX": "6", "OBM_KAFKA_SESSION_TIMEOUT_S": "6"}
+# The leases are those of a real installation: with shorter ones, a process that a busy machine
+# leaves without CPU is taken for dead, and what it has just sent is flagged, rightly.
+SETTINGS = {
+    **SHORT_TIMEOUTS,
+    "OBM_KAFKA_PARTITIONS_MAX": "6",
+    "OBM_KAFKA_SESSION_TIMEOUT_S": "6",
+    "OBM_LEASE_S": "10",
+    "DELIVERY_WORKER_LEASE_S": "10",
+}
 
 
 @dataclass

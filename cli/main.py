@@ -20,6 +20,7 @@ COMMANDS = {
     "database-urls": "Print the database URLs of the services' roles, with passwords.",
     "acls": "Print what each service may do with the topics, as commands of kafka-acls.sh.",
     "partitions": "Show how many partitions the topics have, or give them more.",
+    "rewind": "Let the services read again what was published since a time.",
     "generate-key": "Generate a key for OBM_SECRET_KEYS.",
     "re-encrypt": "Encrypt stored secrets with the first key of OBM_SECRET_KEYS.",
     "account": "Accounts: billing customers.",

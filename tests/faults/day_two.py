@@ -5,6 +5,7 @@ import time
 from typer.testing import CliRunner
 
 from cli.main import app
+from tests.faults.restores import restore_database, roll_back_kafka
 from tests.faults.scenario import Scenario
 from tests.faults.world import World
 
@@ -27,4 +28,8 @@ def grow_partitions(world: World, times: int) -> None:
 
 
 def day_two_scenarios() -> list[Scenario]:
-    return [Scenario("grow partitions", grow_partitions, 3, rate_per_s=30.0)]
+    return [
+        Scenario("grow partitions", grow_partitions, 3, rate_per_s=30.0),
+        Scenario("restore database", restore_database, 3, rate_per_s=30.0),
+        Scenario("roll back kafka", roll_back_kafka, 3, rate_per_s=30.0, audited=True),
+    ]

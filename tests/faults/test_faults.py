@@ -132,6 +132,7 @@ def observations(**changes: object) -> Observations:
 def test_the_oracle_reports_no_problem_if_all_copies_are_flagged() -> None:
     assert check(observations()).problems == []
     assert check(observations(copies={"a": 2}, flagged={"a": 1}, flags_allowed=1)).problems == []
+    assert check(observations(copies={"a": 2}, sent_again=frozenset("a"))).problems == []
 
 
 def test_a_flagged_message_may_be_suppressed_once_its_recipient_has_complained() -> None:
@@ -151,6 +152,7 @@ def test_a_flagged_message_may_be_suppressed_once_its_recipient_has_complained()
     [
         ({"copies": {}}, "lost"),
         ({"copies": {"a": 2}}, "2 copies, 0 flagged"),
+        ({"copies": {"a": 3}, "sent_again": frozenset("a")}, "3 copies, 0 flagged"),
         ({"closed": {}}, "closed []"),
         ({"closed": {"a": [1, 2]}}, "closed [1, 2]"),
         ({"closed": {"a": [2]}}, "closed [2]"),

@@ -113,7 +113,8 @@ class Servers(Protocol):
 class World:
     """folder: contains all data and logs. account_id, tenant_id: whose mail the client sends.
     data_sent_count: attempts that may be ambiguous. reacted: the webhook that tells of the reaction
-    of a recipient. replicas: second processes of services. notes: what a scenario has measured."""
+    of a recipient. sent_again: recipients whose attempts a restore has forgotten. replicas: second
+    processes of services. notes: what a scenario has measured."""
 
     folder: Path
     stack: Servers
@@ -128,6 +129,7 @@ class World:
     data_sent_count: int = 0
     faults: int = 0
     reacted: dict[str, str] = field(default_factory=dict)
+    sent_again: set[str] = field(default_factory=set)
     replicas: list[Process] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 

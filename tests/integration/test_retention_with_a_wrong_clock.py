@@ -1,18 +1,21 @@
 """Nothing is deleted by its age while the clocks of a machine and of PostgreSQL differ."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, LiteralString
 
 import pytest
 
 from kernel import clock
 from kernel.database import Database
 from kernel.health import DependencyHealth
+from kernel.status import StatusSource
 from services.delivery.loops import partition_maintenance as delivery
+from services.delivery.store import days
 from services.delivery.store.days import JournalDayPartitions
 from services.events.loops import partition_maintenance as events
+from services.events.store import days as log_days
 from services.ingest.loops import partition_maintenance as ingest
 from services.ingest.store.retention import RetentionStore
 from services.router.loops import maintenance as router
@@ -23,6 +26,11 @@ from tests.support.stack import FreshDatabase, opened, temporary_database
 RETENTION_DAYS = 30
 OLD = datetime.now(UTC).date() - timedelta(days=RETENTION_DAYS - 10)
 TABLES = {"ingest": "messages", "router": "messages", "delivery": "attempts", "events": "log"}
+AHEAD: Mapping[LiteralString, Sequence[str]] = {
+    "router": ("messages",),
+    "delivery": days.TABLES,
+    "events": log_days.TABLES,
+}
 RunOnce = Callable[[], Awaitable[None]]
 
 
@@ -88,6 +96,17 @@ def create_old_day(database: FreshDatabase, service: str) -> None:
             connection.execute(query.encode())
 
 
+def drop_days(database: FreshDatabase, service: str) -> None:
+    """All that there are."""
+    found = (
+        "SELECT inhrelid::regclass::text FROM pg_inherits JOIN pg_class ON oid = inhrelid"
+        " WHERE relkind = 'r' AND inhparent::regclass::text ~ %s"
+    )
+    with database.connect() as connection:
+        for (name,) in connection.execute(found.encode(), (f"^{service}[.]",)).fetchall():
+            connection.execute(f"DROP TABLE {name}".encode())
+
+
 @pytest.mark.parametrize("service", TABLES)
 async def test_no_day_is_dropped_early(
     empty: FreshDatabase, monkeypatch: pytest.MonkeyPatch, service: str
@@ -105,6 +124,18 @@ async def test_no_day_is_dropped_early(
         await run_once()
     assert OLD in days_of(empty, service), "it is younger than the retention"
     assert content.removed == (service == "ingest")
+
+
+@pytest.mark.parametrize("service", AHEAD)
+async def test_the_days_that_the_health_check_expects_are_created(
+    empty: FreshDatabase, service: LiteralString
+) -> None:
+    drop_days(empty, service)
+    async with opened(empty.system(service)) as database:
+        status = StatusSource([], database, service, AHEAD[service])
+        assert (await status.read()).missing_partitions == sorted(AHEAD[service])
+        await maintenance_of(service, database, Content())()
+        assert not (await status.read()).missing_partitions
 
 
 async def test_mail_of_a_day_that_has_not_come_is_not_accepted(

@@ -61,7 +61,7 @@ from services.delivery.loops.rendering import Renderer
 from services.delivery.loops.signing_keys import SigningKeys
 from services.delivery.loops.tls_reports import TlsReporter, TlsSessionCounter
 from services.delivery.settings import Settings
-from services.delivery.store.days import JournalDayPartitions
+from services.delivery.store.days import TABLES, JournalDayPartitions
 from services.delivery.store.journal import Journal
 from services.delivery.store.sandbox import SandboxStore
 from services.delivery.store.tls_reports import ReportStore
@@ -235,7 +235,9 @@ def create_delivery_dispatcher(deps: Dependencies, signing_keys: SigningKeys) ->
 
 def create_servers(deps: Dependencies, store: SandboxStore) -> list[Loop]:
     settings = deps.settings
-    server = create_rpc_server(settings, settings.rpc_listen, deps.system_database)
+    server = create_rpc_server(
+        settings, settings.rpc_listen, deps.system_database, schema="delivery", ahead=TABLES
+    )
     servicer = DeliveryServicer(
         deps.system_database, deps.tenant_database, sandbox=store, egress_hosts=deps.egress_hosts
     )

@@ -8,13 +8,14 @@ from kernel.database import Database
 from kernel.days import TablePartitions, days_to_create
 
 AHEAD_DAYS = 2
+TABLES = ("attempts",)
 
 
 class JournalDayPartitions:
     def __init__(self, database: Database, *, retention_days: int) -> None:
         self._database = database
         self._retention = timedelta(days=retention_days)
-        self._days = TablePartitions("delivery", "attempts")
+        self._days = TablePartitions("delivery", *TABLES)
 
     async def ensure(self, days: Iterable[date]) -> set[date]:
         """Create missing partitions, in their own transaction. Returns the days past retention:

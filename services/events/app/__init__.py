@@ -43,6 +43,7 @@ from services.events.loops.usage_thresholds import UsageThresholds
 from services.events.loops.webhook_dispatcher import WebhookConfig, WebhookDispatcher
 from services.events.loops.webhook_recovery import WebhookRecovery
 from services.events.settings import Settings
+from services.events.store import days
 
 SWEEP_INTERVAL_S = 1.0
 DAY_S = 86_400.0
@@ -220,7 +221,13 @@ def create_rpc_server(deps: Dependencies, feed: EventFeed) -> RpcServer:
         egress_pools=deps.egress_pools.load,
         sends_mail=deps.notices is not None,
     )
-    server = status.create_rpc_server(deps.settings, deps.settings.rpc_listen, deps.system_database)
+    server = status.create_rpc_server(
+        deps.settings,
+        deps.settings.rpc_listen,
+        deps.system_database,
+        schema="events",
+        ahead=days.TABLES,
+    )
     add_EventsServiceServicer_to_server(servicer, server.grpc)
     return server
 

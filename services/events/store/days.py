@@ -19,6 +19,8 @@ DELETE_EXPIRED = (
     "DELETE FROM events.hit_spools WHERE spool_id = ANY(ARRAY(SELECT spool_id"
     " FROM events.hit_spools WHERE read_at < now() - make_interval(days => %s) LIMIT 1000))",
 )
+MESSAGES, EMAILS, ENGAGEMENT = ("log", "state"), ("emails", "tags"), ("engagement",)
+TABLES = (*MESSAGES, *EMAILS, *ENGAGEMENT)
 
 
 class LogDayPartitions:
@@ -27,9 +29,9 @@ class LogDayPartitions:
     its messages."""
 
     def __init__(self) -> None:
-        self._messages = TablePartitions("events", "log", "state")
-        self._emails = TablePartitions("events", "emails", "tags")
-        self._engagement = TablePartitions("events", "engagement")
+        self._messages = TablePartitions("events", *MESSAGES)
+        self._emails = TablePartitions("events", *EMAILS)
+        self._engagement = TablePartitions("events", *ENGAGEMENT)
 
     async def ensure(self, tx: Transaction, days: Iterable[date], *, today: date) -> set[date]:
         """Create missing partitions of recent days; returns the days that were dropped."""

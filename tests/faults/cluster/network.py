@@ -10,6 +10,7 @@ from pathlib import Path
 
 CLONE_NEWNET = 0x40000000
 PORT_STATES = {"disabled": "0", "forwarding": "3"}  # those of the spanning tree protocol
+NOBODY = "02:00:00:00:00:01"
 OUTSIDE_ADDRESSES = 9  # of the bridge, where clients and receivers are: .1 to .9
 
 
@@ -76,6 +77,23 @@ class Network:
 
 def ip(*arguments: str) -> None:
     subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
+
+
+@contextmanager
+def separated(one: Node, other: Node) -> Iterator[None]:
+    """These two do not reach each other, and all others reach both: each sends what is for the
+    other to an Ethernet address that nobody has."""
+    for here, there in ((one, other), (other, one)):
+        neighbor(here, "replace", there.address, "lladdr", NOBODY, "nud", "permanent")
+    try:
+        yield
+    finally:
+        for here, there in ((one, other), (other, one)):
+            neighbor(here, "del", there.address)
+
+
+def neighbor(node: Node, action: str, address: str, *more: str) -> None:
+    ip("-n", node.namespace, "neigh", action, address, *more, "dev", "eth0")
 
 
 def set_port(node: Node, state: str) -> None:

@@ -3,12 +3,13 @@
 import os
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 
 from cli.processes import Process
-from tests.faults.cluster.network import Node
+from tests.faults.cluster.network import Node, separated
 from tests.faults.cluster.recovery import measured
-from tests.faults.cluster.world import Replicas, cluster_of
+from tests.faults.cluster.world import WITH_SERVICES, Cluster, Replicas, cluster_of
 from tests.faults.world import DATA_SENT, World
 
 ARRIVED_S = 0.2  # what was sent before a cut has been handled
@@ -32,6 +33,33 @@ def lose_a_node(world: World, times: int) -> None:
                 outage(world, [node], duration_s(world, turn))
             power_on(world, node)
         cluster.postgres.attach()
+
+
+def partition(world: World, times: int) -> None:
+    """Nodes that are alive do not reach each other."""
+    cluster = cluster_of(world)
+    for turn, (name, cut, away) in zip(range(times), partitions(cluster), strict=False):
+        world.pause(turn)
+        with measured(world, name), cut:
+            time.sleep(ARRIVED_S)
+            outage(world, away, duration_s(world, turn))
+        cluster.postgres.attach()
+
+
+def partitions(cluster: Cluster) -> Iterator[tuple[str, AbstractContextManager[None], list[Node]]]:
+    """Its name, what makes it, and the nodes that are alone in it; each kind in turn."""
+    databases, own = cluster.postgres, cluster.network
+    services = own.nodes[WITH_SERVICES[1]]  # without a database
+    while True:
+        alone = [databases.primary.node]
+        yield "the primary's node alone", own.cut(alone), alone
+        alone = [services]
+        yield "a node with services alone", own.cut(alone), alone
+        alone = [databases.standby.node]
+        yield "the standby's node alone", own.cut(alone), alone
+        primary, standby = databases.primary.node, databases.standby.node
+        yield "services without the primary", separated(services, primary), []
+        yield "the primary without its standby", separated(primary, standby), [standby]
 
 
 def duration_s(world: World, turn: int) -> float:

@@ -2,7 +2,7 @@
 
 import time
 
-from tests.faults.cluster.outages import lose_a_node, promote
+from tests.faults.cluster.outages import lose_a_node, partition, promote
 from tests.faults.cluster.recovery import measured
 from tests.faults.cluster.world import cluster_of, start_cluster
 from tests.faults.scenario import Scenario
@@ -40,4 +40,5 @@ def cluster_scenarios() -> list[Scenario]:
         Scenario("nodes: kill brokers", kill_brokers, 3, rate_per_s=30.0, start=start_cluster),
         Scenario("nodes: fail over", fail_over, 5, rate_per_s=30.0, start=start_cluster),
         Scenario("nodes: lose a node", lose_a_node, 6, rate_per_s=30.0, start=start_cluster),
+        Scenario("nodes: partition", partition, 5, rate_per_s=30.0, start=start_cluster),
     ]

@@ -21,7 +21,7 @@ from services.shield.domain.learning.rollout import Rollout
 from services.shield.domain.learning.tenants import TenantRecord, add_mail
 
 TENANTS_MAX, TRACES_MAX, TRACE_TENANTS_MAX = 100_000, 50_000, 2
-MAGIC = b"shield learning 2\n"
+MAGIC = b"shield learning 3\n"
 NOTHING_LEARNED = Change.STARTED
 
 
@@ -31,12 +31,14 @@ class StateError(ValueError):
 
 @dataclass(slots=True)
 class OpenCampaign:
-    """fact: what it started with. learned: what its mail was taken for."""
+    """fact: what it started with. learned: what its mail was taken for. taught: the log odds of
+    abuse that were learned."""
 
     aggregate: Campaign
     fact: CampaignStarted
     last_s: float
     learned: Change = NOTHING_LEARNED
+    taught: float = 0.0
 
 
 @dataclass(slots=True)
@@ -163,14 +165,16 @@ def dump_campaign(opened: OpenCampaign) -> list[Any]:
     fact = opened.fact
     entries = b64encode(fact.entries).decode()
     started = [fact.campaign_id, fact.tenant_id, fact.margin, entries, fact.traces]
-    return [opened.aggregate, *started, fact.occurred_at_s, opened.last_s, opened.learned]
+    latest = [opened.last_s, opened.learned, opened.taught]
+    return [opened.aggregate, *started, fact.occurred_at_s, *latest]
 
 
 def load_campaign(dumped: Sequence[Any]) -> OpenCampaign:
-    aggregate, campaign_id, tenant_id, margin, entries, traces, started_s, last_s, learned = dumped
+    aggregate, campaign_id, tenant_id, margin, entries, traces, started_s, *latest = dumped
     fact = CampaignStarted(
         campaign_id, tenant_id, margin, b64decode(entries), tuple(traces), started_s
     )
     found = Campaign(*aggregate)
     found = found._replace(change=Change(found.change))
-    return OpenCampaign(found, fact, last_s, Change(learned))
+    last_s, learned, taught = latest
+    return OpenCampaign(found, fact, last_s, Change(learned), taught)

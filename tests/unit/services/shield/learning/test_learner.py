@@ -22,7 +22,7 @@ from services.shield.domain.learning.facts import (
     ModelPublished,
     TimePassed,
 )
-from services.shield.domain.learning.learner import Learner
+from services.shield.domain.learning.learner import Learner, complaints_teach
 from services.shield.domain.learning.reports import DAY_S
 from services.shield.domain.learning.state import StateError, restore
 from services.shield.domain.learning.versions import unpack_version
@@ -164,6 +164,33 @@ def test_a_review_of_held_mail_teaches_once(kind: Kind, sign: int) -> None:
     assert shift * sign > 0
     apply(target, *[outcome(kind)] * 50)
     assert target.state.deltas.shift(unpack_entries(ENTRIES)) == shift
+
+
+def test_complaints_about_mail_that_is_good_beyond_doubt_teach_nothing() -> None:
+    """They may be false: they hold it until somebody has looked."""
+    target = learner()
+    good = started(entries=ENTRIES, margin=-7.0)
+    apply(target, good, *complaints(9))
+    assert target.state.campaigns["c"].aggregate.change is Change.HELD
+    assert not target.state.deltas.table.any()
+    apply(target, outcome(Kind.REVIEWED_BAD))
+    assert target.state.deltas.shift(unpack_entries(ENTRIES)) > 0
+    record = target.state.tenant("t")
+    assert (record.held, record.released) == (1, 0)
+
+
+def test_the_better_mail_looks_the_less_complaints_teach() -> None:
+    taught = [complaints_teach(margin) for margin in (5.0, 0.0, -2.0, -3.0, -4.0, -9.0)]
+    assert taught == pytest.approx([3, 3, 2, 1, 0, 0], abs=0.01)
+
+
+def test_complaints_that_leave_a_doubt_teach_no_more_than_those_that_hold() -> None:
+    target = learner()
+    good = started(entries=ENTRIES, margin=-7.0)
+    doubt = [*complaints(6), outcome(Kind.DELIVERED, count=1_000)]
+    apply(target, good, *doubt[:3], doubt[-1], *doubt[3:-1], TimePassed(3 * DAY_S + 1))
+    assert target.state.ended["c"].learned is Change.PACED
+    assert not target.state.deltas.table.any()
 
 
 def test_good_mail_that_never_used_its_first_step_teaches_when_it_ends() -> None:

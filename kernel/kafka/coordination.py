@@ -1,0 +1,64 @@
+"""Consumer groups of aiokafka while their coordinator is not available."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from aiokafka import TopicPartition
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError, for_code
+from aiokafka.structs import OffsetAndMetadata
+
+_fetch_offsets = GroupCoordinator._do_fetch_commit_offsets
+_heartbeat = GroupCoordinator._do_heartbeat
+_send = GroupCoordinator._send_req
+
+
+async def fetch_offsets(
+    coordinator: Any,  # noqa: ANN401 - aiokafka has no types
+    partitions: Sequence[TopicPartition],
+) -> dict[TopicPartition, OffsetAndMetadata]:
+    """As `GroupCoordinator`, which for an error that it does not know ends the task that fetches
+    committed offsets. Its consumer then stays a member, keeps its partitions and reads none of
+    them. One is COORDINATOR_NOT_AVAILABLE: the broker cannot write to the other replicas."""
+    try:
+        return dict(await _fetch_offsets(coordinator, partitions))
+    except KafkaError as error:
+        if not is_unknown(error):
+            raise
+        coordinator.coordinator_dead()
+        raise GroupCoordinatorNotAvailableError(str(error)) from error
+
+
+async def heartbeat(coordinator: Any) -> bool:  # noqa: ANN401
+    """As `GroupCoordinator`, which for an error that it does not know sends no further heartbeat:
+    the consumer would be expelled without learning of it."""
+    try:
+        return bool(await _heartbeat(coordinator))
+    except KafkaError as error:
+        if not is_unknown(error):
+            raise
+        coordinator.coordinator_dead()
+        return False
+
+
+async def send(coordinator: Any, request: Any) -> Any:  # noqa: ANN401
+    """As `GroupCoordinator`, which takes the refusal of a request for offsets for an answer without
+    offsets: it would read all records again."""
+    response = await _send(coordinator, request)
+    is_of_offsets = type(response).__name__.startswith("OffsetFetchResponse")
+    if is_of_offsets and (code := getattr(response, "error_code", 0)):
+        coordinator.coordinator_dead()
+        raise GroupCoordinatorNotAvailableError(for_code(code).__name__)
+    return response
+
+
+def is_unknown(error: KafkaError) -> bool:
+    """Whether aiokafka has no class for it at this place; those that it has say what to do."""
+    return type(error) is KafkaError
+
+
+def patch_coordinators() -> None:
+    """Let all consumers of the process fetch offsets and send heartbeats so."""
+    GroupCoordinator._do_fetch_commit_offsets = fetch_offsets
+    GroupCoordinator._do_heartbeat = heartbeat
+    GroupCoordinator._send_req = send

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from signal import Signals
 
-from cli.processes import Child
+from cli.processes import Child, Process
 from kernel.embedded.server import ManagedServer
 from tests.faults.cluster.network import Node, set_network
 from tests.support.forked_process import Fork, ForkedProcess, run
@@ -24,11 +24,15 @@ class OnNode(ManagedServer):
 
 
 class ServiceOnNode(ForkedProcess):
-    """A process of a service on a node."""
+    """A process of a service on a node; with another PYTHONPATH, of another version, which takes
+    an interpreter of its own."""
 
     node: Node
 
     def spawn(self, environment: Mapping[str, str]) -> Child:
+        if "PYTHONPATH" in self.environment:
+            with self.node.entered():
+                return Process.spawn(self, environment)
         target = OnNodeTarget(self.node.path)
         return Fork(f"services.{self.name}", environment, self.log, target=target)
 

@@ -1,9 +1,11 @@
 """Faults of nodes and of what runs on them."""
 
 import time
+from functools import partial
 
 from tests.faults.cluster.outages import lose_a_node, partition, promote
 from tests.faults.cluster.recovery import measured
+from tests.faults.cluster.versions import old_version, rolling_upgrade
 from tests.faults.cluster.world import cluster_of, start_cluster
 from tests.faults.scenario import Scenario
 from tests.faults.world import World
@@ -41,4 +43,11 @@ def cluster_scenarios() -> list[Scenario]:
         Scenario("nodes: fail over", fail_over, 5, rate_per_s=30.0, start=start_cluster),
         Scenario("nodes: lose a node", lose_a_node, 6, rate_per_s=30.0, start=start_cluster),
         Scenario("nodes: partition", partition, 5, rate_per_s=30.0, start=start_cluster),
+        Scenario(
+            "nodes: rolling upgrade",
+            rolling_upgrade,
+            2,
+            rate_per_s=20.0,
+            start=partial(start_cluster, version=old_version),
+        ),
     ]

@@ -1,15 +1,20 @@
 """A world on three nodes. A node that fails takes a broker, a database and services with it."""
 
-from collections.abc import Iterator, Mapping
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.child import child
 from bench.sink.client import sink
-from cli.environment import SERVICES, WITH_RPC, Ports, environment, listen_addresses, migrate_all
+from cli.environment import SERVICES, WITH_RPC, Ports, environment, listen_addresses
 from cli.processes import Process, Processes
 from tests.faults.client import Client
+from tests.faults.cluster import prepare
 from tests.faults.cluster.brokers import Brokers
 from tests.faults.cluster.databases import Databases
 from tests.faults.cluster.network import Network, Node, network
@@ -24,8 +29,10 @@ from tests.faults.world import (
     World,
     routes_file,
 )
-from tests.support.accounts import add_webhook, change_account, create_account
+from tests.support.accounts import add_webhook
+from tests.support.directory import CreatedAccount
 
+ROOT = Path(__file__).resolve().parents[3]
 NODES = 3
 WITH_SERVICES = (0, 2)  # one replica of each service is beside the primary, the other beside none
 # The leases are those of a real installation: with shorter ones, a process that a busy machine
@@ -78,11 +85,26 @@ def new_process(name: str, node: Node, own: Mapping[str, str], folder: Path) -> 
     return process
 
 
+def code_of(tree: Path) -> dict[str, str]:
+    """The environment variables that make a new interpreter run the code of a tree."""
+    return {"PYTHONPATH": str(tree), "PYTHONSAFEPATH": "1"}
+
+
+def this_version(_: Path) -> Mapping[str, str]:
+    return {}
+
+
 @contextmanager
 def start_cluster(
-    folder: Path, *, seed: int, rate_per_s: float, audited: bool = False
+    folder: Path,
+    *,
+    seed: int,
+    rate_per_s: float,
+    audited: bool = False,
+    version: Callable[[Path], Mapping[str, str]] = this_version,
 ) -> Iterator[World]:
-    """As `start_world`, on three nodes."""
+    """As `start_world`, on three nodes. version: gets a folder for the code of another version, and
+    returns the environment variables with which the services run it."""
     with ExitStack() as stack:
         cluster = stack.enter_context(started_servers(folder))
         own = cluster.network
@@ -94,9 +116,9 @@ def start_cluster(
         shared["ROUTER_ROUTES_FILE"] = str(routes_file(folder, sites))
         (folder / "prices.toml").write_text(PRICES)
         shared["OBM_PRICES_FILE"] = str(folder / "prices.toml")
-        migrate_all(cluster.database_url)
-        customer = create_account(shared, SENDER_DOMAIN)
-        change_account(shared, customer.account_id, plan=PLAN)
+        code = version(folder)
+        customer = prepare_database(cluster.database_url, shared, code=code)
+        shared |= code
         environments = environments_of(shared, [own.nodes[one] for one in WITH_SERVICES], folder)
         processes = Replicas(environments, folder)
         stack.callback(processes.stop)
@@ -113,6 +135,20 @@ def start_cluster(
             folder, cluster, processes, shared, sites, webhook_url, client,
             customer.account_id, customer.tenant_id, seed,
         )  # fmt: skip
+
+
+def prepare_database(
+    owner_url: str, settings: Mapping[str, str], *, code: Mapping[str, str]
+) -> CreatedAccount:
+    done = subprocess.run(
+        [sys.executable, str(prepare.__file__), owner_url, SENDER_DOMAIN, PLAN],
+        env={**os.environ, **code_of(ROOT), **code},
+        input=json.dumps(dict(settings)),
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return CreatedAccount(**json.loads(done.stdout))
 
 
 @contextmanager

@@ -88,6 +88,7 @@ EXTRA: dict[str, Collection[Edge]] = {
     "monitoring": [
         *(Edge("monitoring", name, port) for name, port in _HEALTH.items()),
         Edge("monitoring", "probe", 8047),
+        Edge("monitoring", "postgresql", 9187),
         Edge("probe", "ingest", 8025),
         Edge("ingest", "probe", 8047),
     ],

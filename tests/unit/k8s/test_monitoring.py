@@ -25,6 +25,7 @@ METRIC = re.compile(r"\bobm[_:][a-z_:0-9]+")
 LABEL = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"")
 BY = re.compile(r"\bby \(([^)]*)\)")
 OF_TARGETS = {"service", "pod", "le"}  # what Prometheus adds
+OF_POSTGRESQL = {"usename"}  # of the metrics of CloudNativePG
 SECTION = re.compile(r"^## (Obm\w+)\n\n\*(Page|Ticket)\.\*", re.MULTILINE)
 
 
@@ -51,7 +52,9 @@ KNOWN = known()
 
 def faults(expression: str) -> list[str]:
     names = set(METRIC.findall(expression))
-    labels = OF_TARGETS.union(*(KNOWN.get(name, set()) for name in names), {"consumer"})
+    labels = (OF_TARGETS | OF_POSTGRESQL).union(
+        *(KNOWN.get(name, set()) for name in names), {"consumer"}
+    )
     used = set(LABEL.findall(expression))
     used |= {one.strip() for group in BY.findall(expression) for one in group.split(",")}
     unknown = [f"no metric {one}" for one in sorted(names - KNOWN.keys() - RECORDED)]

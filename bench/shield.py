@@ -5,8 +5,9 @@ Scores packs of labelled mail (see `bench.shield_corpus`) as the service does, a
     {"auc", "recall_at_1_fpr", "fpr_at_95_recall", "ms": {"p50", "p99"}, "by_sub": {…},
      "at_default": {"held_bad", "held_good"}, "messages", "model_version"}
 
-Shares are between 0 and 1; ms is CPU time of one message. Of a pack with a test split only that is
-scored, because the model was trained on the rest; --split all scores everything.
+Shares are between 0 and 1, null where a class is missing; ms is CPU time of one message. Of a pack
+with a test split only that is scored, because the model was trained on the rest; --split all scores
+everything.
 """
 
 import argparse
@@ -75,13 +76,15 @@ def report(scored: Sequence[Scored]) -> dict[str, Any]:
     times = [each.ms for each in scored]
     bad, good = of_class(scored, bad=True), of_class(scored, bad=False)
     level = level_at_recall(points(bad), 0.95)
-    figures: dict[str, Any] = {"messages": {"bad": len(bad), "good": len(good)}}
-    if bad and good:
-        figures |= {
-            "auc": rounded(auc(points(bad), points(good))),
-            "recall_at_1_fpr": rounded(recall_at_fpr(points(bad), points(good), 0.01)),
-            "fpr_at_95_recall": rounded(np.mean(points(good) >= level)),
-        }
+    both = bool(bad and good)
+    figures: dict[str, Any] = {
+        "messages": {"bad": len(bad), "good": len(good)},
+        "auc": rounded(auc(points(bad), points(good))) if both else None,
+        "recall_at_1_fpr": rounded(recall_at_fpr(points(bad), points(good), 0.01))
+        if both
+        else None,
+        "fpr_at_95_recall": rounded(np.mean(points(good) >= level)) if both else None,
+    }
     return figures | {
         "at_default": {"held_bad": share_held(bad), "held_good": share_held(good)},
         "ms": {f"p{q}": rounded(np.percentile(times, q)) for q in (50, 99)},

@@ -6,9 +6,11 @@ the same seed give the same file, byte for byte.
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from bench.shield_model.canaries import choose_canaries
 from bench.shield_model.examples import training_examples
+from bench.shield_model.origin import origin_array, origin_of
 from bench.shield_model.training import train
 from bench.shield_model.vectors import vectors_of
 from services.shield.domain.learning.canaries import canary_arrays
@@ -37,14 +39,16 @@ def main() -> None:
     print(f"{len(data.bad)} examples, {int(data.bad.sum())} of them bad", flush=True)
     rules = tuple(each.name for each in book.rules)
     model = train(data, name=NAME, rules=rules, seed=arguments.seed)
-    packed = packed_with_canaries(model, book, arguments.folder)
+    origin = origin_of(arguments.folder, book, made=arguments.made, seed=arguments.seed)
+    canaries = arrays_of_canaries(arguments.folder, model, book)
+    packed = pack_model(model, {**canaries, **origin_array(origin)})
     arguments.output.write_bytes(packed)
     print(f"{arguments.output}: {len(packed)} bytes, version {load_model(packed).version}")
 
 
-def packed_with_canaries(model: Model, book: Rulebook, folder: Path) -> bytes:
+def arrays_of_canaries(folder: Path, model: Model, book: Rulebook) -> dict[str, Any]:
     canaries = choose_canaries(folder, model, book)
-    return pack_model(model, canary_arrays(canaries) if canaries else None)
+    return canary_arrays(canaries) if canaries else {}
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ def test_95_percent_of_the_bad_mail_reaches_the_level_of_that_recall() -> None:
 def test_a_report_of_a_pack_with_one_class_has_no_curves() -> None:
     scored = [Scored("a", True, 7.0, True, 1.0), Scored("b", True, 1.0, False, 2.0)]
     figures = report(scored)
-    assert "auc" not in figures
+    curves = ("auc", "recall_at_1_fpr", "fpr_at_95_recall")
+    assert [figures[name] for name in curves] == [None] * 3
     assert figures["at_default"] == {"held_bad": 0.5, "held_good": None}
     assert figures["ms"] == {"p50": 1.5, "p99": pytest.approx(1.99)}
 

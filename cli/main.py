@@ -32,6 +32,7 @@ COMMANDS = {
     "operator-key": "Operator keys: they create accounts and their keys by the API.",
     "domain": "Sending domains.",
     "pool": "Pools: sets of egress sources.",
+    "cell": "Cells: sets of pools that processes of the router schedule apart.",
     "egress": "Egress sources: source addresses with their EHLO names.",
     "egress-host": "Let mail leave from the addresses of this machine, for delivery elsewhere.",
     "blocklists": "Block lists: which are known, and who may query them.",

@@ -74,9 +74,27 @@ def set_feedback_domain(
     api.patch(f"/pools/{api.find('pools', pool)['id']}", {"feedback_domain_id": domain_id})
 
 
+@app.command()
+def move(
+    pool: Annotated[str, typer.Argument(help="Pool, by id or name")],
+    cell: Annotated[str, typer.Argument(help="Cell, see `obm cell list`")],
+) -> None:
+    """Move a pool and its tenants to another cell, while their mail flows.
+
+    Pools that mail overflows to or from move together. The scheduler of their cell gives them up
+    within seconds: `obm pool list` shows where they are. What they have used of their limits, their
+    warmup and what is known of their reputation go with them.
+
+    \b
+    obm pool move marketing west
+    """
+    api = open_api()
+    api.patch(f"/pools/{api.find('pools', pool)['id']}", {"cell": cell})
+
+
 @app.command("list")
 def list_pools() -> None:
-    """List the pools, to which pool each overflows, and the id of its feedback domain."""
+    """List the pools, to which pool each overflows, its cell, and the id of its feedback domain."""
     pools = list(open_api().items("/pools"))
     names = {one["id"]: one["name"] for one in pools}
     print_table(
@@ -86,7 +104,7 @@ def list_pools() -> None:
                 one["id"],
                 one["name"],
                 names.get(one["overflow_pool_id"], ""),
-                one["cell"],
+                f"{one['cell']} → {one['moves_to']}" if one["moves_to"] else one["cell"],
                 one["feedback_domain_id"] or "",
             )
             for one in pools

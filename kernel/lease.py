@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from uuid import uuid4
 
@@ -13,6 +13,7 @@ from kernel.errors import Fenced, Unavailable
 
 LEASE_S = 10.0
 RENEW_INTERVAL_S = 3.0
+ACQUIRE_S = 1.0  # between attempts to acquire it
 PUBLISH_TIMEOUT_S = 30.0
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ class Lease:
     fence: increases with every change of owner; None while another process holds the lease.
     idle_s: how long nobody had held it when it was acquired, by the clock of the database.
     publish_timeout_s: an owner whose publish takes longer releases the lease until it succeeds.
+    may_acquire: whether to take the lease when it is free; if it is free for longer, this process
+    takes it all the same. owner: a name for the process, if it holds several leases.
     """
 
     def __init__(
@@ -45,19 +48,23 @@ class Lease:
         *,
         lease_s: float = LEASE_S,
         publish_timeout_s: float = PUBLISH_TIMEOUT_S,
+        may_acquire: Callable[[], bool] = lambda: True,
+        owner: str = "",
     ) -> None:
         self.name = name
-        self.owner = str(uuid4())
+        self.owner = owner or str(uuid4())
         self.fence: int | None = None
         self.idle_s = 0.0
         self._database = database
         self._table = f"{schema}.leases"
         self._lease_s = lease_s
         self._publish_timeout_s = publish_timeout_s
+        self._may_acquire = may_acquire
         self._stalled_publishes = 0  # `publishing` blocks past the timeout
 
     async def maintain(self) -> None:
         """A loop: acquire the lease when it is free, and renew it in time."""
+        renew_s = self._lease_s * RENEW_INTERVAL_S / LEASE_S
         while True:
             try:
                 await (self.release() if self._stalled_publishes else self.try_acquire())
@@ -65,7 +72,7 @@ class Lease:
                 logger.warning(
                     "lease.not_renewed", extra={"lease": self.name, "unavailable": str(error)}
                 )
-            await asyncio.sleep(self._lease_s * RENEW_INTERVAL_S / LEASE_S)
+            await asyncio.sleep(renew_s if self.fence is not None else min(renew_s, ACQUIRE_S))
 
     async def try_acquire(self) -> bool:
         """Acquire or renew. A renewal keeps the fence; a change of owner increments it."""
@@ -77,11 +84,17 @@ class Lease:
                 " expires_at = excluded.expires_at, fence = held.fence"
                 " + CASE WHEN held.owner = excluded.owner AND held.expires_at > now()"
                 " THEN 0 ELSE 1 END"
-                " WHERE held.owner = excluded.owner OR held.expires_at < now()"
+                " WHERE held.owner = excluded.owner AND held.expires_at > now()"
+                " OR held.expires_at < now() - make_interval(secs => %(grace_s)s)"
                 # The subquery still sees the row as it was.
                 " RETURNING fence, (SELECT greatest(0, extract(epoch FROM now() - expires_at))"
                 f" FROM {self._table} WHERE name = %(name)s)::float8",
-                {"name": self.name, "owner": self.owner, "s": self._lease_s},
+                {
+                    "name": self.name,
+                    "owner": self.owner,
+                    "s": self._lease_s,
+                    "grace_s": 0.0 if self.fence or self._may_acquire() else self._lease_s / 3,
+                },
             )
         fence, idle_s = rows[0] if rows else (None, None)
         if fence != self.fence:

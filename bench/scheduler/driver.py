@@ -1,12 +1,13 @@
 """A scheduler that ticks on demand, with a time for each tick, and a receiver that takes all."""
 
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from statistics import quantiles
 
-from bench.scheduler.rows import SITE
+from bench.scheduler.rows import SITE, tenant_prefix
 from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_DELIVERED
 from contracts.kernel.v1.outbox_pb2 import Outgoing
 from contracts.router.v1.events_pb2 import DeliveryAssigned
@@ -21,7 +22,7 @@ from services.router.domain.cell import Cell
 from services.router.domain.dispatch import DispatchContext
 from services.router.domain.events import timestamp
 from services.router.domain.limits import Limits
-from services.router.domain.message import ScheduledQueue
+from services.router.domain.message import CELL, ScheduledQueue
 from services.router.domain.policies import (
     DEFAULT_POOL,
     ShapingPolicies,
@@ -30,6 +31,7 @@ from services.router.domain.policies import (
 )
 from services.router.domain.routes import MxHost, Route
 from services.router.domain.shaping import Shaping, SiteLimits
+from services.router.loops.received_results import Signals
 from services.router.loops.scheduler import Scheduler, SchedulerConfig
 from services.router.store import results
 from services.router.store.address_key import AddressKey
@@ -50,7 +52,10 @@ UPDATE router.messages SET state = 'delivered', closed_at = now(), assignment = 
 WHERE message_id = ANY(%s::uuid[])
 """
 
-SECRETS = SecretKeyring([new_secret_key()])  # of all schedulers, which share a database
+SECRET_VARIABLE = "OBM_BENCH_SECRET_KEY"
+SECRETS_TEXT = os.environ.get(SECRET_VARIABLE) or new_secret_key()
+SECRETS = SecretKeyring([SECRETS_TEXT])  # of all schedulers, which share a database
+OTHER_POOL, OTHER_GROUP = "00000000-0000-7000-8000-0000000000b1", 2  # of tenants
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,7 @@ class Driver:
     limits: Limits = field(default_factory=Limits)
     sent: list[DeliveryAssigned] = field(default_factory=list)
     on_sent: Callable[[Sequence[DeliveryAssigned]], None] = lambda _: None
+    cell: str = CELL
     lease: Lease = field(init=False)
     _scheduler: Scheduler | None = None
     _count: int = 0
@@ -81,24 +87,24 @@ class Driver:
         return self._scheduler
 
     async def start(self) -> None:
-        self.lease = Lease(self.database, "router", "default", lease_s=3600)
+        self.lease = Lease(self.database, "router", self.cell, lease_s=3600)
         await self.lease.try_acquire()
         self._scheduler = Scheduler(
             self.lease,
             Outbox(self.database, "router", self._send),
             new_cell=self._new_cell,
             config=CONFIG,
-            on_unresolved=lambda: None,
+            signals=Signals(),
             health=DependencyHealth(),
             address_key=AddressKey(self.database, SECRETS),
         )
 
     def _new_cell(self) -> Cell:
         shaping = Shaping(self.site_limits, {})
-        tenants = TenantPolicies(lambda _: TenantRouting(self.limits))
+        tenants = TenantPolicies(lambda tenant_id: TenantRouting(self.limits, pool_of(tenant_id)))
         context = DispatchContext(
             route_of=lambda _: ROUTE,
-            pool_of=lambda _: DEFAULT_POOL,
+            pool_of=pool_of,
             shaping=shaping,
             sandbox=ROUTE,
             ehlo="bench.test",
@@ -139,7 +145,11 @@ class Driver:
         sent, self.sent = self.sent, []
         async with self.database.transaction() as tx:
             await tx.execute(CLOSE, ([one.message_id for one in sent],))
-            await results.append(tx, Results(results=map(delivered, sent)))
+            await results.append(tx, Results(results=map(delivered, sent)), self.cell)
+
+
+def pool_of(tenant_id: str) -> str:
+    return OTHER_POOL if tenant_id.startswith(tenant_prefix(OTHER_GROUP)) else DEFAULT_POOL
 
 
 def delivered(event: DeliveryAssigned) -> Result:
@@ -158,12 +168,12 @@ def delivered(event: DeliveryAssigned) -> Result:
 
 @asynccontextmanager
 async def driver(
-    url: str, site_limits: SiteLimits, limits: Limits | None = None
+    url: str, site_limits: SiteLimits, limits: Limits | None = None, *, cell: str = CELL
 ) -> AsyncIterator[Driver]:
     """A scheduler that has taken over and ticked once."""
     database = Database(url, session=PLANS)
     try:
-        one = Driver(database, site_limits, limits or Limits())
+        one = Driver(database, site_limits, limits or Limits(), cell=cell)
         await one.start()
         yield one
         await one.lease.release()

@@ -41,7 +41,8 @@ ON CONFLICT (queue_id) DO UPDATE SET next_at = now(), active = true,
 """
 SOURCES = """
 INSERT INTO router.egress_sources (egress_id, pool_id, source_ip)
-SELECT gen_random_uuid(), %(pool)s, '10.' || n / 65536 || '.' || n / 256 %% 256 || '.' || n %% 256
+SELECT gen_random_uuid(), %(pool)s,
+    %(net)s || '.' || n / 65536 || '.' || n / 256 %% 256 || '.' || n %% 256
 FROM generate_series(1, %(sources)s::int) AS n
 """
 # Each row moves twice, as one that is assigned and deferred does.
@@ -93,7 +94,33 @@ class Rows:
 
     def add_sources(self, number: int) -> None:
         with self.connect() as connection:
-            connection.execute(SOURCES, {"pool": DEFAULT_POOL, "sources": number})
+            connection.execute(SOURCES, {"pool": DEFAULT_POOL, "net": "10", "sources": number})
+
+    def add_pool(self, pool_id: str, sources: int) -> None:
+        with self.connect() as connection:
+            named = "INSERT INTO router.pools (pool_id, name) VALUES (%s, 'other')"
+            connection.execute(named, (pool_id,))
+            connection.execute(SOURCES, {"pool": pool_id, "net": "11", "sources": sources})
+
+    def place_pool(self, pool_id: str, cell: str) -> None:
+        """While nobody owns a cell. The tenants of both pools have not sent yet."""
+        with self.connect() as connection:
+            added = (
+                "INSERT INTO router.cells (cell, position)"
+                " SELECT %s, count(*) FROM router.cells ON CONFLICT DO NOTHING"
+            )
+            connection.execute(added, (cell,))
+            placed = "UPDATE router.pools SET cell = %s WHERE pool_id = %s"
+            connection.execute(placed, (cell, pool_id))
+            connection.execute("TRUNCATE router.tenant_pools")
+
+    def put_in_cell(self, group: int, cell: str) -> None:
+        """The queues of a group of tenants."""
+        with self.connect() as connection:
+            connection.execute(
+                "UPDATE router.queues SET cell = %s WHERE starts_with(queue_id, %s)",
+                (cell, tenant_prefix(group)),
+            )
 
     def fill(
         self,

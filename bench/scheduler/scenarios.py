@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from bench.memory import tree_mb
 from bench.printing import ReportProgress
+from bench.scheduler import cells
 from bench.scheduler.driver import Driver, Tick, driver, percentile_ms
 from bench.scheduler.rows import Rows, tenant_prefix
 from contracts.router.v1.events_pb2 import DeliveryAssigned
@@ -182,4 +183,5 @@ SCENARIOS: Mapping[str, Callable[[Context], Coroutine[None, None, Figures]]] = {
     "shut": shut,
     "claims": claims,
     "neighbour": neighbour,
+    "cells": lambda context: cells.compare(context.url, context.rows),
 }

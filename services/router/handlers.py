@@ -79,10 +79,12 @@ class Handlers:
             tx, [a.message_id for a in new_messages]
         )
         fresh = [a for a in new_messages if a.message_id not in dropped]
-        inserted = await admissions.insert(tx, fresh) if fresh else {}
+        cell_of = self.notifier.directory.cell_of
+        inserted = await admissions.insert(tx, fresh, cell_of) if fresh else {}
         if inserted:
             unresolved = any(a.site == UNRESOLVED for a in fresh)
-            await self.notifier.notify(tx, unresolved=unresolved)
+            cells = self.notifier.cells_of(a.tenant_id for a in fresh)
+            await self.notifier.notify(tx, cells, unresolved=unresolved)
             held_ids = {a.message_id for a in fresh if a.state is State.HELD} & inserted.keys()
             await save_why(tx, batch, held_ids)
         return [self._result(a, inserted, dropped) for a in new_messages]
@@ -115,13 +117,13 @@ class Handlers:
         )
         for counted in count_attempts(transition.event for transition, _ in applied):
             changes.setdefault(applied[0][1].message_id, []).append(counted)
-        if any(
-            transition.state is State.QUEUED and transition.due_s == DUE_NOW_S
-            for transition, _ in applied
-        ):
-            await self.notifier.notify(tx)
-        if applied:
-            await self.notifier.notify_results(tx)
+        due_now = {
+            row.cell
+            for transition, row in applied
+            if transition.state is State.QUEUED and transition.due_s == DUE_NOW_S
+        }
+        await self.notifier.notify(tx, due_now)
+        await self.notifier.notify_results(tx, {row.cell for _, row in applied})
         states = {(row.message_id, row.attempt): transition.state for transition, row in applied}
         return [
             result_of(
@@ -135,10 +137,11 @@ class Handlers:
     async def on_assessed(
         self, batch: Sequence[CampaignAssessed], tx: Transaction
     ) -> list[HandlerResult]:
-        """Tell the scheduler how campaigns were judged. Repeats change nothing there."""
+        """Tell the schedulers how campaigns were judged. Repeats change nothing there."""
         commands = [PolicyCommand(assess_campaign=event) for event in batch if event.enforced]
-        await results.append(tx, Results(commands=commands))
-        await self.notifier.notify(tx)
+        if commands:
+            await results.append_to_all(tx, Results(commands=commands))
+            await self.notifier.notify(tx, self.notifier.directory.names)
         return [Emit() for _ in batch]
 
     async def _transitions(
@@ -198,7 +201,7 @@ class Handlers:
             for event, _ in known
             if not isinstance(event, RecipientUnsubscribed)
         ]
-        await results.append(tx, Results(results=reported))
+        await results.append_reports(tx, reported)
         return [
             one
             for event, strike in known

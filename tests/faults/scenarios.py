@@ -26,6 +26,7 @@ from tests.faults.cluster.scenarios import cluster_scenarios
 from tests.faults.day_two import day_two_scenarios
 from tests.faults.failpoints import FAILPOINTS, FREEZE_ROUNDS, LEARNER_POINTS, REACTION_FAILPOINTS
 from tests.faults.parser_memory import exhaust_memory
+from tests.faults.pool_moves import kill_while_a_pool_moves
 from tests.faults.reactions import HITS, RETURNED, Act, stop_servers, under_reactions
 from tests.faults.replicas import LEASE_LOST_AFTER_S, new_replica, second_replica
 from tests.faults.scenario import InjectFault, Scenario
@@ -291,6 +292,7 @@ def _all() -> list[Scenario]:
         *_under_reactions(),
         Scenario("daily limit at failover", daily_limit_at_failover, times=5),
         Scenario("scheduler changes", scheduler_changes, times=100, rate_per_s=20.0),
+        Scenario("kill while a pool moves", kill_while_a_pool_moves, times=20, rate_per_s=20.0),
         Scenario("random faults", random_faults, times=100, rate_per_s=20.0),
         Scenario("rewind offsets", rewind_offsets, times=5),
         Scenario("repeat records", repeat_records, times=10),

@@ -14,6 +14,7 @@ import pytest
 from tests.faults.bugs import BUGS, Bug
 from tests.faults.failpoints import FAILPOINTS, LEARNER_POINTS, REACTION_FAILPOINTS
 from tests.faults.oracle import Observations, check
+from tests.faults.pool_moves import MOVE_POINTS
 from tests.faults.run import run_in_world
 from tests.faults.scenarios import quick_scenarios
 from tests.faults.world import World, start_world
@@ -90,6 +91,7 @@ def test_a_scenario_passes_every_failpoint_in_the_code() -> None:
         *FAILPOINTS,
         *REACTION_FAILPOINTS,
         *LEARNER_POINTS,
+        *MOVE_POINTS,
     }
 
 

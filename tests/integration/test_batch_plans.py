@@ -92,7 +92,7 @@ def test_transitions_of_the_router_read_their_own_rows(
     given: dict[str, object] = {"ids": batch, "attempts": [0] * BATCH}
     given |= {"first_day": first_day_bound(batch)}
     assigned = {"egresses": ["e"] * BATCH, "not_afters": [0.0] * BATCH}
-    assigned |= {"assignments": [b""] * BATCH, "republish_after_s": 60}
+    assigned |= {"assignments": [b""] * BATCH, "republish_after_s": 60, "cell": "default"}
     applied = {"states": ["delivered"] * BATCH, "added": [1] * BATCH, "cell": "default"}
     applied |= {"dues": [0.0] * BATCH, "reasons": [""] * BATCH, "ambiguous": [False] * BATCH}
     applied |= {"classes": [""] * BATCH, "replies": [b""] * BATCH, "stays": [True] * BATCH}

@@ -57,7 +57,9 @@ async def test_the_republisher_skips_rows_that_are_being_updated(database: Fresh
     async def republished(scheduler: Database) -> list[str]:
         async with scheduler.transaction() as tx:
             await tx.execute("SET LOCAL lock_timeout = '2s'")
-            found = await closings.republish_due(tx, after_s=60, backoff_max_s=60, rows=10)
+            found = await closings.republish_due(
+                tx, "default", after_s=60, backoff_max_s=60, rows=10
+            )
         return [one.message_id for one in found]
 
     async with opened(database.url) as scheduler, opened(database.url) as handler:
@@ -82,7 +84,7 @@ async def test_a_message_rescheduled_after_it_was_read_keeps_its_new_time(
         async with scheduler.transaction() as tx:
             await tx.execute(ROW, (message_id, tenant, message_id, queue.queue_id))
             requeue = Requeue(read, ScheduledQueue(tenant, "site"), 1.0, "")
-            await assignments.requeue(tx, [requeue], written=[])
+            await assignments.requeue(tx, "default", [requeue], written=[])
             rows = await tx.rows(
                 "SELECT queue_id, due_at > now() FROM router.messages WHERE message_id = %s",
                 (message_id,),

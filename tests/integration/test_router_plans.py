@@ -224,7 +224,7 @@ def test_transitions_find_rows_by_key_and_open_no_earlier_day(
     ten: dict[str, object] = {"ids": some, "attempts": [0] * 10}
     ten |= {"first_day": first_day_bound(some)}
     assigned: dict[str, object] = {"egresses": ["e"] * 10, "not_afters": [0.0] * 10}
-    assigned |= {"assignments": [b""] * 10, "republish_after_s": 60}
+    assigned |= {"assignments": [b""] * 10, "republish_after_s": 60, "cell": "default"}
     applied: dict[str, object] = {
         "states": ["delivered"] * 10,
         "added": [1] * 10,
@@ -245,7 +245,12 @@ def test_transitions_find_rows_by_key_and_open_no_earlier_day(
 def test_activating_an_active_queue_updates_no_index(connection: Connection) -> None:
     count = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relid = %s::regclass"
     connection.execute("VACUUM router.queues")
-    work = {"cell": "default", "queue_ids": [f"{TENANT}/s7"], "tenants": [TENANT], "sites": ["s7"]}
+    work = {
+        "cells": ["default"],
+        "queue_ids": [f"{TENANT}/s7"],
+        "tenants": [TENANT],
+        "sites": ["s7"],
+    }
     for _ in range(20):
         connection.execute(ACTIVATE, work | {"dues": [4e9]})
     connection.execute("SELECT pg_stat_force_next_flush()")

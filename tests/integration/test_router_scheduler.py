@@ -26,6 +26,8 @@ from services.router.domain.message import State
 from services.router.domain.policies import TenantRouting
 from services.router.domain.routes import MxHost, Route
 from services.router.domain.shaping import SiteLimits
+from services.router.loops import scheduler
+from services.router.loops.received_results import Signals
 from services.router.loops.scheduler import Scheduler, SchedulerConfig
 from services.router.store import admissions, results
 from services.router.store.day_partitions import DayPartitions
@@ -75,7 +77,7 @@ class Replica:
             Outbox(self.system_database, "router", self.send),
             new_cell=self.new_cell,
             config=SchedulerConfig(20, 100, 1.0, 0.01, 0.05, 0, 60),
-            on_unresolved=lambda: None,
+            signals=Signals(),
             health=DependencyHealth(),
             address_key=address_key_of(self.system_database),
         )
@@ -223,7 +225,7 @@ async def test_blocked_messages_are_sent_after_their_tenant_moves_to_another_poo
         return True
 
     if busy:
-        monkeypatch.setattr(Scheduler, "_unblock_queues", always_wake)
+        monkeypatch.setattr(scheduler, "unblock_queues", always_wake)
 
     replica = Replica(database, lease_s=30)
     replica.routing = TenantRouting(pool_id=str(uuid4()))  # without an address

@@ -51,12 +51,14 @@ from kernel.topics import contract_of, encode
 from services.router.api.held import HeldServicer
 from services.router.api.service import RouterServicer
 from services.router.domain.cell import Cell
+from services.router.domain.cells import CellDirectory
 from services.router.domain.events import timestamp
-from services.router.domain.policies import TenantRouting
+from services.router.domain.policies import DEFAULT_POOL, TenantRouting
 from services.router.domain.retry import RetryPolicy
 from services.router.domain.routes import MxHost, Route
 from services.router.domain.shaping import SiteLimits
 from services.router.handlers import Handlers
+from services.router.loops.received_results import Signals
 from services.router.loops.scheduler import Scheduler, SchedulerConfig
 from services.router.store.day_partitions import DayPartitions
 from services.router.store.notify import SchedulerNotifier
@@ -93,9 +95,12 @@ class BrokerlessRouter:
             self.outbox,
             new_cell=self.new_cell,
             config=SchedulerConfig(20, 100, 1.0, 0, 0, 0, 60),
-            on_unresolved=lambda: None,
+            signals=Signals(),
             health=self.health,
             address_key=address_key_of(self.system_database),
+        )
+        self.notifier = SchedulerNotifier(
+            database.system("router"), CellDirectory(lambda _: DEFAULT_POOL)
         )
         self._create_processors(retry, partitions)
         self.service = RouterServicer(
@@ -107,17 +112,12 @@ class BrokerlessRouter:
             partitions=partitions,
             tenants=cast(ReplicatedTable[Tenant], SimpleNamespace(get=lambda _: None)),
             retry=retry,
-            notifier=cast(SchedulerNotifier, SimpleNamespace(notify=do_nothing)),
+            notifier=self.notifier,
             address_key=address_key_of(self.system_database),
         )
 
-        self.held = HeldServicer(
-            self.system_database,
-            self.tenant_database,
-            self.outbox,
-            self.health,
-            self.service.notifier,
-        )
+        common = (self.system_database, self.tenant_database, self.outbox, self.health)
+        self.held = HeldServicer(*common, self.notifier)
 
     async def review(self, mail: Sequence[MessageContext], review: Review.ValueType) -> None:
         ids = [one.message_id for one in mail]
@@ -132,9 +132,7 @@ class BrokerlessRouter:
             site_of=lambda _: "site",
             retry=retry,
             partitions=partitions,
-            notifier=cast(
-                SchedulerNotifier, SimpleNamespace(notify=do_nothing, notify_results=do_nothing)
-            ),
+            notifier=self.notifier,
         )
         common: dict[str, Any] = {
             "health": self.health,
@@ -168,10 +166,6 @@ class BrokerlessRouter:
         await self.lease.release()
         await self.system_database.close()
         await self.tenant_database.close()
-
-
-async def do_nothing(_: object, *, unresolved: bool = False) -> None:
-    """There is no scheduler to notify."""
 
 
 def record(event: Message) -> Record:

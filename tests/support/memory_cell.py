@@ -33,6 +33,7 @@ from services.router.domain.policy_events import to_stored
 from services.router.domain.results import InFlight
 from services.router.domain.routes import MxHost, Route
 from services.router.domain.shaping import Shaping, SiteLimits
+from services.router.loops.tenant_claims import tenants_of
 
 NOW_S = 1_795_000_000.0
 TENANT = "019ab000-0000-7000-8000-00000000000a"
@@ -112,6 +113,7 @@ class MemoryCell:
         self.cell.load_in_flight(
             InFlight(one.row.queue_id, one.egress_id, 1) for one in self.assigned.values()
         )
+        self.cell.tenants |= tenants_of([], self.results)
         self._load_counters(self.cell.unloaded([], self.results))
         self.cell.apply_results_before_load(self.results, now_s=now_s)
         self.results = []
@@ -124,6 +126,7 @@ class MemoryCell:
         cell, results = self.cell, self.results
         self.results = []
         active = self._active(now_s)
+        cell.tenants |= tenants_of(active, results)
         self._load_counters(cell.unloaded(active, results))
         cell.apply_results(results, now_s=now_s)
         allocation = cell.plan(active, now_s=now_s)
@@ -195,9 +198,7 @@ class MemoryCell:
         self.cell.load(rows, keys.values())
 
     def _wake(self, now_s: float) -> None:
-        due, unloaded = self.cell.due_scopes(now_s=now_s)
-        self._load_counters(unloaded)
-        to_unblock = self.cell.queues_to_unblock(due, now_s=now_s)
+        to_unblock = self.cell.queues_to_unblock(now_s=now_s)
         unblocked: dict[Scope, int] = defaultdict(int)
         for key, row in self.queues.items():
             if row.blocked and ScheduledQueue.of(key).tenant_id in to_unblock.tenants:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&contracts/ingest/v1/pool_service.proto\x12\x13\x63ontracts.ingest.v1\"h\n\x08PoolInfo\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x18\n\x10overflow_pool_id\x18\x03 \x01(\t\x12\x0c\n\x04\x63\x65ll\x18\x04 \x01(\t\x12\x1a\n\x12\x66\x65\x65\x64\x62\x61\x63k_domain_id\x18\x05 \x01(\t\"D\n\x11\x43reatePoolRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tdedicated\x18\x02 \x01(\r\x12\x0e\n\x06warmup\x18\x03 \x01(\t\"A\n\x12\x43reatePoolResponse\x12+\n\x04pool\x18\x01 \x01(\x0b\x32\x1d.contracts.ingest.v1.PoolInfo\"G\n\x10ListPoolsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"Z\n\x11ListPoolsResponse\x12,\n\x05pools\x18\x01 \x03(\x0b\x32\x1d.contracts.ingest.v1.PoolInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8b\x01\n\x11UpdatePoolRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1d\n\x10overflow_pool_id\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x1f\n\x12\x66\x65\x65\x64\x62\x61\x63k_domain_id\x18\x03 \x01(\tH\x01\x88\x01\x01\x42\x13\n\x11_overflow_pool_idB\x15\n\x13_feedback_domain_id\"A\n\x12UpdatePoolResponse\x12+\n\x04pool\x18\x01 \x01(\x0b\x32\x1d.contracts.ingest.v1.PoolInfo\"\x1f\n\x11\x44\x65letePoolRequest\x12\n\n\x02id\x18\x01 \x01(\t\" \n\x12\x44\x65letePoolResponse\x12\n\n\x02id\x18\x01 \x01(\t2\x86\x03\n\x0bPoolService\x12]\n\nCreatePool\x12&.contracts.ingest.v1.CreatePoolRequest\x1a\'.contracts.ingest.v1.CreatePoolResponse\x12Z\n\tListPools\x12%.contracts.ingest.v1.ListPoolsRequest\x1a&.contracts.ingest.v1.ListPoolsResponse\x12]\n\nUpdatePool\x12&.contracts.ingest.v1.UpdatePoolRequest\x1a\'.contracts.ingest.v1.UpdatePoolResponse\x12]\n\nDeletePool\x12&.contracts.ingest.v1.DeletePoolRequest\x1a\'.contracts.ingest.v1.DeletePoolResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&contracts/ingest/v1/pool_service.proto\x12\x13\x63ontracts.ingest.v1\"z\n\x08PoolInfo\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x18\n\x10overflow_pool_id\x18\x03 \x01(\t\x12\x0c\n\x04\x63\x65ll\x18\x04 \x01(\t\x12\x1a\n\x12\x66\x65\x65\x64\x62\x61\x63k_domain_id\x18\x05 \x01(\t\x12\x10\n\x08moves_to\x18\x06 \x01(\t\"D\n\x11\x43reatePoolRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tdedicated\x18\x02 \x01(\r\x12\x0e\n\x06warmup\x18\x03 \x01(\t\"A\n\x12\x43reatePoolResponse\x12+\n\x04pool\x18\x01 \x01(\x0b\x32\x1d.contracts.ingest.v1.PoolInfo\"G\n\x10ListPoolsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"Z\n\x11ListPoolsResponse\x12,\n\x05pools\x18\x01 \x03(\x0b\x32\x1d.contracts.ingest.v1.PoolInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa7\x01\n\x11UpdatePoolRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1d\n\x10overflow_pool_id\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x1f\n\x12\x66\x65\x65\x64\x62\x61\x63k_domain_id\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x11\n\x04\x63\x65ll\x18\x04 \x01(\tH\x02\x88\x01\x01\x42\x13\n\x11_overflow_pool_idB\x15\n\x13_feedback_domain_idB\x07\n\x05_cell\"A\n\x12UpdatePoolResponse\x12+\n\x04pool\x18\x01 \x01(\x0b\x32\x1d.contracts.ingest.v1.PoolInfo\"\x1f\n\x11\x44\x65letePoolRequest\x12\n\n\x02id\x18\x01 \x01(\t\" \n\x12\x44\x65letePoolResponse\x12\n\n\x02id\x18\x01 \x01(\t\"7\n\x08\x43\x65llInfo\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05pools\x18\x02 \x01(\r\x12\x10\n\x08is_owned\x18\x03 \x01(\x08\"!\n\x11\x43reateCellRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"A\n\x12\x43reateCellResponse\x12+\n\x04\x63\x65ll\x18\x01 \x01(\x0b\x32\x1d.contracts.ingest.v1.CellInfo\"9\n\x10ListCellsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"Z\n\x11ListCellsResponse\x12,\n\x05\x63\x65lls\x18\x01 \x03(\x0b\x32\x1d.contracts.ingest.v1.CellInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xc1\x04\n\x0bPoolService\x12]\n\nCreatePool\x12&.contracts.ingest.v1.CreatePoolRequest\x1a\'.contracts.ingest.v1.CreatePoolResponse\x12Z\n\tListPools\x12%.contracts.ingest.v1.ListPoolsRequest\x1a&.contracts.ingest.v1.ListPoolsResponse\x12]\n\nUpdatePool\x12&.contracts.ingest.v1.UpdatePoolRequest\x1a\'.contracts.ingest.v1.UpdatePoolResponse\x12]\n\nDeletePool\x12&.contracts.ingest.v1.DeletePoolRequest\x1a\'.contracts.ingest.v1.DeletePoolResponse\x12]\n\nCreateCell\x12&.contracts.ingest.v1.CreateCellRequest\x1a\'.contracts.ingest.v1.CreateCellResponse\x12Z\n\tListCells\x12%.contracts.ingest.v1.ListCellsRequest\x1a&.contracts.ingest.v1.ListCellsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,23 +32,33 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'contracts.ingest.v1.pool_se
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_POOLINFO']._serialized_start=63
-  _globals['_POOLINFO']._serialized_end=167
-  _globals['_CREATEPOOLREQUEST']._serialized_start=169
-  _globals['_CREATEPOOLREQUEST']._serialized_end=237
-  _globals['_CREATEPOOLRESPONSE']._serialized_start=239
-  _globals['_CREATEPOOLRESPONSE']._serialized_end=304
-  _globals['_LISTPOOLSREQUEST']._serialized_start=306
-  _globals['_LISTPOOLSREQUEST']._serialized_end=377
-  _globals['_LISTPOOLSRESPONSE']._serialized_start=379
-  _globals['_LISTPOOLSRESPONSE']._serialized_end=469
-  _globals['_UPDATEPOOLREQUEST']._serialized_start=472
-  _globals['_UPDATEPOOLREQUEST']._serialized_end=611
-  _globals['_UPDATEPOOLRESPONSE']._serialized_start=613
-  _globals['_UPDATEPOOLRESPONSE']._serialized_end=678
-  _globals['_DELETEPOOLREQUEST']._serialized_start=680
-  _globals['_DELETEPOOLREQUEST']._serialized_end=711
-  _globals['_DELETEPOOLRESPONSE']._serialized_start=713
-  _globals['_DELETEPOOLRESPONSE']._serialized_end=745
-  _globals['_POOLSERVICE']._serialized_start=748
-  _globals['_POOLSERVICE']._serialized_end=1138
+  _globals['_POOLINFO']._serialized_end=185
+  _globals['_CREATEPOOLREQUEST']._serialized_start=187
+  _globals['_CREATEPOOLREQUEST']._serialized_end=255
+  _globals['_CREATEPOOLRESPONSE']._serialized_start=257
+  _globals['_CREATEPOOLRESPONSE']._serialized_end=322
+  _globals['_LISTPOOLSREQUEST']._serialized_start=324
+  _globals['_LISTPOOLSREQUEST']._serialized_end=395
+  _globals['_LISTPOOLSRESPONSE']._serialized_start=397
+  _globals['_LISTPOOLSRESPONSE']._serialized_end=487
+  _globals['_UPDATEPOOLREQUEST']._serialized_start=490
+  _globals['_UPDATEPOOLREQUEST']._serialized_end=657
+  _globals['_UPDATEPOOLRESPONSE']._serialized_start=659
+  _globals['_UPDATEPOOLRESPONSE']._serialized_end=724
+  _globals['_DELETEPOOLREQUEST']._serialized_start=726
+  _globals['_DELETEPOOLREQUEST']._serialized_end=757
+  _globals['_DELETEPOOLRESPONSE']._serialized_start=759
+  _globals['_DELETEPOOLRESPONSE']._serialized_end=791
+  _globals['_CELLINFO']._serialized_start=793
+  _globals['_CELLINFO']._serialized_end=848
+  _globals['_CREATECELLREQUEST']._serialized_start=850
+  _globals['_CREATECELLREQUEST']._serialized_end=883
+  _globals['_CREATECELLRESPONSE']._serialized_start=885
+  _globals['_CREATECELLRESPONSE']._serialized_end=950
+  _globals['_LISTCELLSREQUEST']._serialized_start=952
+  _globals['_LISTCELLSREQUEST']._serialized_end=1009
+  _globals['_LISTCELLSRESPONSE']._serialized_start=1011
+  _globals['_LISTCELLSRESPONSE']._serialized_end=1101
+  _globals['_POOLSERVICE']._serialized_start=1104
+  _globals['_POOLSERVICE']._serialized_end=1681
 # @@protoc_insertion_point(module_scope)

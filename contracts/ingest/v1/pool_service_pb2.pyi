@@ -27,6 +27,7 @@ class PoolInfo(_message.Message):
     OVERFLOW_POOL_ID_FIELD_NUMBER: _builtins.int
     CELL_FIELD_NUMBER: _builtins.int
     FEEDBACK_DOMAIN_ID_FIELD_NUMBER: _builtins.int
+    MOVES_TO_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     overflow_pool_id: _builtins.str
@@ -34,6 +35,8 @@ class PoolInfo(_message.Message):
     cell: _builtins.str
     feedback_domain_id: _builtins.str
     """empty: none"""
+    moves_to: _builtins.str
+    """the cell that it is moving to; empty: none"""
     def __init__(
         self,
         *,
@@ -42,10 +45,11 @@ class PoolInfo(_message.Message):
         overflow_pool_id: _builtins.str = ...,
         cell: _builtins.str = ...,
         feedback_domain_id: _builtins.str = ...,
+        moves_to: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cell", b"cell", "feedback_domain_id", b"feedback_domain_id", "id", b"id", "name", b"name", "overflow_pool_id", b"overflow_pool_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cell", b"cell", "feedback_domain_id", b"feedback_domain_id", "id", b"id", "moves_to", b"moves_to", "name", b"name", "overflow_pool_id", b"overflow_pool_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -157,26 +161,34 @@ class UpdatePoolRequest(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     OVERFLOW_POOL_ID_FIELD_NUMBER: _builtins.int
     FEEDBACK_DOMAIN_ID_FIELD_NUMBER: _builtins.int
+    CELL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     overflow_pool_id: _builtins.str
     """of the pool whose warm sources help; empty: none"""
     feedback_domain_id: _builtins.str
     """of the domain that also signs for feedback loops; empty: none"""
+    cell: _builtins.str
+    """That the pool moves to, with those that mail overflows to or from, and with their tenants."""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         overflow_pool_id: _builtins.str | None = ...,
         feedback_domain_id: _builtins.str | None = ...,
+        cell: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_feedback_domain_id", b"_feedback_domain_id", "_overflow_pool_id", b"_overflow_pool_id", "feedback_domain_id", b"feedback_domain_id", "overflow_pool_id", b"overflow_pool_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cell", b"_cell", "_feedback_domain_id", b"_feedback_domain_id", "_overflow_pool_id", b"_overflow_pool_id", "cell", b"cell", "feedback_domain_id", b"feedback_domain_id", "overflow_pool_id", b"overflow_pool_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_feedback_domain_id", b"_feedback_domain_id", "_overflow_pool_id", b"_overflow_pool_id", "feedback_domain_id", b"feedback_domain_id", "id", b"id", "overflow_pool_id", b"overflow_pool_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cell", b"_cell", "_feedback_domain_id", b"_feedback_domain_id", "_overflow_pool_id", b"_overflow_pool_id", "cell", b"cell", "feedback_domain_id", b"feedback_domain_id", "id", b"id", "overflow_pool_id", b"overflow_pool_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cell: _TypeAlias = _typing.Literal["cell"]  # noqa: Y015
+    _WhichOneofArgType__cell: _TypeAlias = _typing.Literal["_cell", b"_cell"]  # noqa: Y015
     _WhichOneofReturnType__feedback_domain_id: _TypeAlias = _typing.Literal["feedback_domain_id"]  # noqa: Y015
     _WhichOneofArgType__feedback_domain_id: _TypeAlias = _typing.Literal["_feedback_domain_id", b"_feedback_domain_id"]  # noqa: Y015
     _WhichOneofReturnType__overflow_pool_id: _TypeAlias = _typing.Literal["overflow_pool_id"]  # noqa: Y015
     _WhichOneofArgType__overflow_pool_id: _TypeAlias = _typing.Literal["_overflow_pool_id", b"_overflow_pool_id"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cell) -> _WhichOneofReturnType__cell | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__feedback_domain_id) -> _WhichOneofReturnType__feedback_domain_id | None: ...
     @_typing.overload
@@ -241,3 +253,121 @@ class DeletePoolResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeletePoolResponse: _TypeAlias = DeletePoolResponse  # noqa: Y015
+
+@_typing.final
+class CellInfo(_message.Message):
+    """A set of pools that the router schedules apart."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    POOLS_FIELD_NUMBER: _builtins.int
+    IS_OWNED_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """its name"""
+    pools: _builtins.int
+    is_owned: _builtins.bool
+    """by a process of the router"""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        pools: _builtins.int = ...,
+        is_owned: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "is_owned", b"is_owned", "pools", b"pools"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CellInfo: _TypeAlias = CellInfo  # noqa: Y015
+
+@_typing.final
+class CreateCellRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """lower-case letters, digits and hyphens"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateCellRequest: _TypeAlias = CreateCellRequest  # noqa: Y015
+
+@_typing.final
+class CreateCellResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CELL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def cell(self) -> Global___CellInfo: ...
+    def __init__(
+        self,
+        *,
+        cell: Global___CellInfo | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cell", b"cell"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cell", b"cell"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateCellResponse: _TypeAlias = CreateCellResponse  # noqa: Y015
+
+@_typing.final
+class ListCellsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """at most 100, by default 20"""
+    page_token: _builtins.str
+    """next_page_token of the page before"""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCellsRequest: _TypeAlias = ListCellsRequest  # noqa: Y015
+
+@_typing.final
+class ListCellsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CELLS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def cells(self) -> _containers.RepeatedCompositeFieldContainer[Global___CellInfo]:
+        """by name, in descending order"""
+
+    def __init__(
+        self,
+        *,
+        cells: _abc.Iterable[Global___CellInfo] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCellsResponse: _TypeAlias = ListCellsResponse  # noqa: Y015

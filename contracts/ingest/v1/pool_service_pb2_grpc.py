@@ -55,6 +55,16 @@ class PoolServiceStub:
                 request_serializer=contracts_dot_ingest_dot_v1_dot_pool__service__pb2.DeletePoolRequest.SerializeToString,
                 response_deserializer=contracts_dot_ingest_dot_v1_dot_pool__service__pb2.DeletePoolResponse.FromString,
                 _registered_method=True)
+        self.CreateCell = channel.unary_unary(
+                '/contracts.ingest.v1.PoolService/CreateCell',
+                request_serializer=contracts_dot_ingest_dot_v1_dot_pool__service__pb2.CreateCellRequest.SerializeToString,
+                response_deserializer=contracts_dot_ingest_dot_v1_dot_pool__service__pb2.CreateCellResponse.FromString,
+                _registered_method=True)
+        self.ListCells = channel.unary_unary(
+                '/contracts.ingest.v1.PoolService/ListCells',
+                request_serializer=contracts_dot_ingest_dot_v1_dot_pool__service__pb2.ListCellsRequest.SerializeToString,
+                response_deserializer=contracts_dot_ingest_dot_v1_dot_pool__service__pb2.ListCellsResponse.FromString,
+                _registered_method=True)
 
 
 class PoolServiceServicer:
@@ -88,6 +98,19 @@ class PoolServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateCell(self, request, context):
+        """Limits of a receiving site, and of all mail, are divided among the cells from now on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCells(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PoolServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -110,6 +133,16 @@ def add_PoolServiceServicer_to_server(servicer, server):
                     servicer.DeletePool,
                     request_deserializer=contracts_dot_ingest_dot_v1_dot_pool__service__pb2.DeletePoolRequest.FromString,
                     response_serializer=contracts_dot_ingest_dot_v1_dot_pool__service__pb2.DeletePoolResponse.SerializeToString,
+            ),
+            'CreateCell': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateCell,
+                    request_deserializer=contracts_dot_ingest_dot_v1_dot_pool__service__pb2.CreateCellRequest.FromString,
+                    response_serializer=contracts_dot_ingest_dot_v1_dot_pool__service__pb2.CreateCellResponse.SerializeToString,
+            ),
+            'ListCells': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCells,
+                    request_deserializer=contracts_dot_ingest_dot_v1_dot_pool__service__pb2.ListCellsRequest.FromString,
+                    response_serializer=contracts_dot_ingest_dot_v1_dot_pool__service__pb2.ListCellsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -221,6 +254,60 @@ class PoolService:
             '/contracts.ingest.v1.PoolService/DeletePool',
             contracts_dot_ingest_dot_v1_dot_pool__service__pb2.DeletePoolRequest.SerializeToString,
             contracts_dot_ingest_dot_v1_dot_pool__service__pb2.DeletePoolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateCell(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.ingest.v1.PoolService/CreateCell',
+            contracts_dot_ingest_dot_v1_dot_pool__service__pb2.CreateCellRequest.SerializeToString,
+            contracts_dot_ingest_dot_v1_dot_pool__service__pb2.CreateCellResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCells(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.ingest.v1.PoolService/ListCells',
+            contracts_dot_ingest_dot_v1_dot_pool__service__pb2.ListCellsRequest.SerializeToString,
+            contracts_dot_ingest_dot_v1_dot_pool__service__pb2.ListCellsResponse.FromString,
             options,
             channel_credentials,
             insecure,

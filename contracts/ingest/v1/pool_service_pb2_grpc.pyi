@@ -40,6 +40,9 @@ class PoolServiceStub:
     """Only the given fields are changed."""
     DeletePool: _grpc.UnaryUnaryMultiCallable[_pool_service_pb2.DeletePoolRequest, _pool_service_pb2.DeletePoolResponse]
     """Only without egress sources, and if no other pool overflows to it."""
+    CreateCell: _grpc.UnaryUnaryMultiCallable[_pool_service_pb2.CreateCellRequest, _pool_service_pb2.CreateCellResponse]
+    """Limits of a receiving site, and of all mail, are divided among the cells from now on."""
+    ListCells: _grpc.UnaryUnaryMultiCallable[_pool_service_pb2.ListCellsRequest, _pool_service_pb2.ListCellsResponse]
 
 @_typing.type_check_only
 class PoolServiceAsyncStub(PoolServiceStub):
@@ -53,6 +56,9 @@ class PoolServiceAsyncStub(PoolServiceStub):
     """Only the given fields are changed."""
     DeletePool: _aio.UnaryUnaryMultiCallable[_pool_service_pb2.DeletePoolRequest, _pool_service_pb2.DeletePoolResponse]  # type: ignore[assignment]
     """Only without egress sources, and if no other pool overflows to it."""
+    CreateCell: _aio.UnaryUnaryMultiCallable[_pool_service_pb2.CreateCellRequest, _pool_service_pb2.CreateCellResponse]  # type: ignore[assignment]
+    """Limits of a receiving site, and of all mail, are divided among the cells from now on."""
+    ListCells: _aio.UnaryUnaryMultiCallable[_pool_service_pb2.ListCellsRequest, _pool_service_pb2.ListCellsResponse]  # type: ignore[assignment]
 
 class PoolServiceServicer(metaclass=_abc_1.ABCMeta):
     """Egress pools: the egress sources that tenants send through. For the operator."""
@@ -87,5 +93,20 @@ class PoolServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_pool_service_pb2.DeletePoolResponse, _abc.Awaitable[_pool_service_pb2.DeletePoolResponse]]:
         """Only without egress sources, and if no other pool overflows to it."""
+
+    @_abc_1.abstractmethod
+    def CreateCell(
+        self,
+        request: _pool_service_pb2.CreateCellRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_pool_service_pb2.CreateCellResponse, _abc.Awaitable[_pool_service_pb2.CreateCellResponse]]:
+        """Limits of a receiving site, and of all mail, are divided among the cells from now on."""
+
+    @_abc_1.abstractmethod
+    def ListCells(
+        self,
+        request: _pool_service_pb2.ListCellsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_pool_service_pb2.ListCellsResponse, _abc.Awaitable[_pool_service_pb2.ListCellsResponse]]: ...
 
 def add_PoolServiceServicer_to_server(servicer: PoolServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

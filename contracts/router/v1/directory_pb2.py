@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from contracts.options.v1 import options_pb2 as contracts_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#contracts/router/v1/directory.proto\x12\x13\x63ontracts.router.v1\x1a\"contracts/options/v1/options.proto\"\xc1\x01\n\x04Pool\x12\x0f\n\x07pool_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0f\n\x07\x64\x65leted\x18\x03 \x01(\x08\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x0c\n\x04\x63\x65ll\x18\x05 \x01(\t\x12\x18\n\x10overflow_pool_id\x18\x06 \x01(\t\x12\x1a\n\x12\x66\x65\x65\x64\x62\x61\x63k_domain_id\x18\x07 \x01(\t:4\x8a\xb5\x18\x30\n\x0frouter.pools.v1\x12\x07pool_id\x1a\x07pool_id\x1a\x07version \x01(\x01\"\xfa\x01\n\x0c\x45gressSource\x12\x11\n\tegress_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0f\n\x07\x64\x65leted\x18\x03 \x01(\x08\x12\x0f\n\x07pool_id\x18\x04 \x01(\t\x12\x11\n\tsource_ip\x18\x05 \x01(\t\x12\x0c\n\x04\x65hlo\x18\x06 \x01(\t\x12\x0e\n\x06paused\x18\x07 \x01(\x08\x12\x13\n\x0bsource_ipv6\x18\x08 \x01(\t\x12\x13\n\x0b\x65gress_host\x18\t \x01(\t:I\x8a\xb5\x18\x45\n\x18router.egress-sources.v1\x12\tegress_id\x1a\tegress_id\x1a\x07version \x01(\x01J\x06\x65ventsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#contracts/router/v1/directory.proto\x12\x13\x63ontracts.router.v1\x1a\"contracts/options/v1/options.proto\"\xd3\x01\n\x04Pool\x12\x0f\n\x07pool_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0f\n\x07\x64\x65leted\x18\x03 \x01(\x08\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x0c\n\x04\x63\x65ll\x18\x05 \x01(\t\x12\x18\n\x10overflow_pool_id\x18\x06 \x01(\t\x12\x1a\n\x12\x66\x65\x65\x64\x62\x61\x63k_domain_id\x18\x07 \x01(\t\x12\x10\n\x08moves_to\x18\x08 \x01(\t:4\x8a\xb5\x18\x30\n\x0frouter.pools.v1\x12\x07pool_id\x1a\x07pool_id\x1a\x07version \x01(\x01\"\xfa\x01\n\x0c\x45gressSource\x12\x11\n\tegress_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0f\n\x07\x64\x65leted\x18\x03 \x01(\x08\x12\x0f\n\x07pool_id\x18\x04 \x01(\t\x12\x11\n\tsource_ip\x18\x05 \x01(\t\x12\x0c\n\x04\x65hlo\x18\x06 \x01(\t\x12\x0e\n\x06paused\x18\x07 \x01(\x08\x12\x13\n\x0bsource_ipv6\x18\x08 \x01(\t\x12\x13\n\x0b\x65gress_host\x18\t \x01(\t:I\x8a\xb5\x18\x45\n\x18router.egress-sources.v1\x12\tegress_id\x1a\tegress_id\x1a\x07version \x01(\x01J\x06\x65ventsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,7 +37,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EGRESSSOURCE']._loaded_options = None
   _globals['_EGRESSSOURCE']._serialized_options = b'\212\265\030E\n\030router.egress-sources.v1\022\tegress_id\032\tegress_id\032\007version \001(\001J\006events'
   _globals['_POOL']._serialized_start=97
-  _globals['_POOL']._serialized_end=290
-  _globals['_EGRESSSOURCE']._serialized_start=293
-  _globals['_EGRESSSOURCE']._serialized_end=543
+  _globals['_POOL']._serialized_end=308
+  _globals['_EGRESSSOURCE']._serialized_start=311
+  _globals['_EGRESSSOURCE']._serialized_end=561
 # @@protoc_insertion_point(module_scope)

@@ -29,6 +29,7 @@ class Pool(_message.Message):
     CELL_FIELD_NUMBER: _builtins.int
     OVERFLOW_POOL_ID_FIELD_NUMBER: _builtins.int
     FEEDBACK_DOMAIN_ID_FIELD_NUMBER: _builtins.int
+    MOVES_TO_FIELD_NUMBER: _builtins.int
     pool_id: _builtins.str
     version: _builtins.int
     deleted: _builtins.bool
@@ -40,6 +41,8 @@ class Pool(_message.Message):
     """Domain of the directory that also signs mail to sites whose feedback loop knows senders by their
     DKIM domain; empty: none.
     """
+    moves_to: _builtins.str
+    """the cell that it is moving to; empty: none"""
     def __init__(
         self,
         *,
@@ -50,10 +53,11 @@ class Pool(_message.Message):
         cell: _builtins.str = ...,
         overflow_pool_id: _builtins.str = ...,
         feedback_domain_id: _builtins.str = ...,
+        moves_to: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cell", b"cell", "deleted", b"deleted", "feedback_domain_id", b"feedback_domain_id", "name", b"name", "overflow_pool_id", b"overflow_pool_id", "pool_id", b"pool_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cell", b"cell", "deleted", b"deleted", "feedback_domain_id", b"feedback_domain_id", "moves_to", b"moves_to", "name", b"name", "overflow_pool_id", b"overflow_pool_id", "pool_id", b"pool_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

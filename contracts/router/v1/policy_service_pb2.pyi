@@ -493,26 +493,36 @@ class ChangePoolRequest(_message.Message):
     POOL_ID_FIELD_NUMBER: _builtins.int
     OVERFLOW_POOL_ID_FIELD_NUMBER: _builtins.int
     FEEDBACK_DOMAIN_ID_FIELD_NUMBER: _builtins.int
+    CELL_FIELD_NUMBER: _builtins.int
     pool_id: _builtins.str
     overflow_pool_id: _builtins.str
     """empty: none"""
     feedback_domain_id: _builtins.str
     """empty: none"""
+    cell: _builtins.str
+    """The pool and those that mail overflows to or from move there, with their tenants, while mail
+    flows.
+    """
     def __init__(
         self,
         *,
         pool_id: _builtins.str = ...,
         overflow_pool_id: _builtins.str | None = ...,
         feedback_domain_id: _builtins.str | None = ...,
+        cell: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_feedback_domain_id", b"_feedback_domain_id", "_overflow_pool_id", b"_overflow_pool_id", "feedback_domain_id", b"feedback_domain_id", "overflow_pool_id", b"overflow_pool_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cell", b"_cell", "_feedback_domain_id", b"_feedback_domain_id", "_overflow_pool_id", b"_overflow_pool_id", "cell", b"cell", "feedback_domain_id", b"feedback_domain_id", "overflow_pool_id", b"overflow_pool_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_feedback_domain_id", b"_feedback_domain_id", "_overflow_pool_id", b"_overflow_pool_id", "feedback_domain_id", b"feedback_domain_id", "overflow_pool_id", b"overflow_pool_id", "pool_id", b"pool_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cell", b"_cell", "_feedback_domain_id", b"_feedback_domain_id", "_overflow_pool_id", b"_overflow_pool_id", "cell", b"cell", "feedback_domain_id", b"feedback_domain_id", "overflow_pool_id", b"overflow_pool_id", "pool_id", b"pool_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cell: _TypeAlias = _typing.Literal["cell"]  # noqa: Y015
+    _WhichOneofArgType__cell: _TypeAlias = _typing.Literal["_cell", b"_cell"]  # noqa: Y015
     _WhichOneofReturnType__feedback_domain_id: _TypeAlias = _typing.Literal["feedback_domain_id"]  # noqa: Y015
     _WhichOneofArgType__feedback_domain_id: _TypeAlias = _typing.Literal["_feedback_domain_id", b"_feedback_domain_id"]  # noqa: Y015
     _WhichOneofReturnType__overflow_pool_id: _TypeAlias = _typing.Literal["overflow_pool_id"]  # noqa: Y015
     _WhichOneofArgType__overflow_pool_id: _TypeAlias = _typing.Literal["_overflow_pool_id", b"_overflow_pool_id"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cell) -> _WhichOneofReturnType__cell | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__feedback_domain_id) -> _WhichOneofReturnType__feedback_domain_id | None: ...
     @_typing.overload
@@ -573,6 +583,106 @@ class RemovePoolResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RemovePoolResponse: _TypeAlias = RemovePoolResponse  # noqa: Y015
+
+@_typing.final
+class ListCellsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCellsRequest: _TypeAlias = ListCellsRequest  # noqa: Y015
+
+@_typing.final
+class ListCellsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CELLS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def cells(self) -> _containers.RepeatedCompositeFieldContainer[Global___Cell]: ...
+    def __init__(
+        self,
+        *,
+        cells: _abc.Iterable[Global___Cell] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCellsResponse: _TypeAlias = ListCellsResponse  # noqa: Y015
+
+@_typing.final
+class Cell(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CELL_FIELD_NUMBER: _builtins.int
+    POOLS_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    cell: _builtins.str
+    pools: _builtins.int
+    owner: _builtins.str
+    """id of the process' lease; empty: nobody owns the cell at the moment"""
+    def __init__(
+        self,
+        *,
+        cell: _builtins.str = ...,
+        pools: _builtins.int = ...,
+        owner: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cell", b"cell", "owner", b"owner", "pools", b"pools"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Cell: _TypeAlias = Cell  # noqa: Y015
+
+@_typing.final
+class AddCellRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CELL_FIELD_NUMBER: _builtins.int
+    cell: _builtins.str
+    def __init__(
+        self,
+        *,
+        cell: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cell", b"cell"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddCellRequest: _TypeAlias = AddCellRequest  # noqa: Y015
+
+@_typing.final
+class AddCellResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CELL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def cell(self) -> Global___Cell: ...
+    def __init__(
+        self,
+        *,
+        cell: Global___Cell | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cell", b"cell"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cell", b"cell"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddCellResponse: _TypeAlias = AddCellResponse  # noqa: Y015
 
 @_typing.final
 class ExecuteRequest(_message.Message):

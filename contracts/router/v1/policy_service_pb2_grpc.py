@@ -80,6 +80,16 @@ class PolicyServiceStub:
                 request_serializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.RemovePoolRequest.SerializeToString,
                 response_deserializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.RemovePoolResponse.FromString,
                 _registered_method=True)
+        self.ListCells = channel.unary_unary(
+                '/contracts.router.v1.PolicyService/ListCells',
+                request_serializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.ListCellsRequest.SerializeToString,
+                response_deserializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.ListCellsResponse.FromString,
+                _registered_method=True)
+        self.AddCell = channel.unary_unary(
+                '/contracts.router.v1.PolicyService/AddCell',
+                request_serializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.AddCellRequest.SerializeToString,
+                response_deserializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.AddCellResponse.FromString,
+                _registered_method=True)
         self.Execute = channel.unary_unary(
                 '/contracts.router.v1.PolicyService/Execute',
                 request_serializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.ExecuteRequest.SerializeToString,
@@ -150,6 +160,18 @@ class PolicyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListCells(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddCell(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Execute(self, request, context):
         """Gives a command to the scheduler, which obeys within a second.
         """
@@ -204,6 +226,16 @@ def add_PolicyServiceServicer_to_server(servicer, server):
                     servicer.RemovePool,
                     request_deserializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.RemovePoolRequest.FromString,
                     response_serializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.RemovePoolResponse.SerializeToString,
+            ),
+            'ListCells': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCells,
+                    request_deserializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.ListCellsRequest.FromString,
+                    response_serializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.ListCellsResponse.SerializeToString,
+            ),
+            'AddCell': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddCell,
+                    request_deserializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.AddCellRequest.FromString,
+                    response_serializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.AddCellResponse.SerializeToString,
             ),
             'Execute': grpc.unary_unary_rpc_method_handler(
                     servicer.Execute,
@@ -455,6 +487,60 @@ class PolicyService:
             '/contracts.router.v1.PolicyService/RemovePool',
             contracts_dot_router_dot_v1_dot_policy__service__pb2.RemovePoolRequest.SerializeToString,
             contracts_dot_router_dot_v1_dot_policy__service__pb2.RemovePoolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCells(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.router.v1.PolicyService/ListCells',
+            contracts_dot_router_dot_v1_dot_policy__service__pb2.ListCellsRequest.SerializeToString,
+            contracts_dot_router_dot_v1_dot_policy__service__pb2.ListCellsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddCell(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.router.v1.PolicyService/AddCell',
+            contracts_dot_router_dot_v1_dot_policy__service__pb2.AddCellRequest.SerializeToString,
+            contracts_dot_router_dot_v1_dot_policy__service__pb2.AddCellResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,8 @@ class PolicyServiceStub:
     ChangePool: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ChangePoolRequest, _policy_service_pb2.ChangePoolResponse]
     RemovePool: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.RemovePoolRequest, _policy_service_pb2.RemovePoolResponse]
     """Fails while the pool has egress sources, or another one overflows to it."""
+    ListCells: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ListCellsRequest, _policy_service_pb2.ListCellsResponse]
+    AddCell: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.AddCellRequest, _policy_service_pb2.AddCellResponse]
     Execute: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ExecuteRequest, _policy_service_pb2.ExecuteResponse]
     """Gives a command to the scheduler, which obeys within a second."""
 
@@ -69,6 +71,8 @@ class PolicyServiceAsyncStub(PolicyServiceStub):
     ChangePool: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ChangePoolRequest, _policy_service_pb2.ChangePoolResponse]  # type: ignore[assignment]
     RemovePool: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.RemovePoolRequest, _policy_service_pb2.RemovePoolResponse]  # type: ignore[assignment]
     """Fails while the pool has egress sources, or another one overflows to it."""
+    ListCells: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ListCellsRequest, _policy_service_pb2.ListCellsResponse]  # type: ignore[assignment]
+    AddCell: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.AddCellRequest, _policy_service_pb2.AddCellResponse]  # type: ignore[assignment]
     Execute: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ExecuteRequest, _policy_service_pb2.ExecuteResponse]  # type: ignore[assignment]
     """Gives a command to the scheduler, which obeys within a second."""
 
@@ -142,6 +146,20 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_policy_service_pb2.RemovePoolResponse, _abc.Awaitable[_policy_service_pb2.RemovePoolResponse]]:
         """Fails while the pool has egress sources, or another one overflows to it."""
+
+    @_abc_1.abstractmethod
+    def ListCells(
+        self,
+        request: _policy_service_pb2.ListCellsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_service_pb2.ListCellsResponse, _abc.Awaitable[_policy_service_pb2.ListCellsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def AddCell(
+        self,
+        request: _policy_service_pb2.AddCellRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_service_pb2.AddCellResponse, _abc.Awaitable[_policy_service_pb2.AddCellResponse]]: ...
 
     @_abc_1.abstractmethod
     def Execute(

@@ -27,17 +27,17 @@ from contracts.router.v1 import policies_pb2 as contracts_dot_router_dot_v1_dot_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!contracts/router/v1/results.proto\x12\x13\x63ontracts.router.v1\x1a\"contracts/delivery/v1/events.proto\x1a\"contracts/router/v1/policies.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"m\n\x07Results\x12,\n\x07results\x18\x01 \x03(\x0b\x32\x1b.contracts.router.v1.Result\x12\x34\n\x08\x63ommands\x18\x02 \x03(\x0b\x32\".contracts.router.v1.PolicyCommand\"\xa7\x03\n\x06Result\x12-\n\x04kind\x18\x01 \x01(\x0e\x32\x1f.contracts.router.v1.ResultKind\x12\x10\n\x08queue_id\x18\x02 \x01(\t\x12\x11\n\tegress_id\x18\x03 \x01(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\r\x12\x36\n\x07outcome\x18\x05 \x01(\x0e\x32%.contracts.delivery.v1.AttemptOutcome\x12\x11\n\tconnected\x18\x06 \x01(\x08\x12/\n\x0b\x61ssigned_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x61nswered_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07mx_host\x18\t \x01(\t\x12\x14\n\x0c\x62ounce_class\x18\n \x01(\t\x12\x0c\n\x04\x63ode\x18\x0b \x01(\r\x12\x10\n\x08\x65nhanced\x18\x0c \x01(\t\x12\x0c\n\x04step\x18\r \x01(\t\x12\x12\n\nreply_text\x18\x0e \x01(\t\x12\x11\n\tdomain_id\x18\x0f \x01(\t\x12\x11\n\tcongested\x18\x10 \x01(\x08*u\n\nResultKind\x12\x1b\n\x17RESULT_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13RESULT_KIND_ATTEMPT\x10\x01\x12\x16\n\x12RESULT_KIND_BOUNCE\x10\x02\x12\x19\n\x15RESULT_KIND_COMPLAINT\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!contracts/router/v1/results.proto\x12\x13\x63ontracts.router.v1\x1a\"contracts/delivery/v1/events.proto\x1a\"contracts/router/v1/policies.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x85\x01\n\x07Results\x12,\n\x07results\x18\x01 \x03(\x0b\x32\x1b.contracts.router.v1.Result\x12\x34\n\x08\x63ommands\x18\x02 \x03(\x0b\x32\".contracts.router.v1.PolicyCommand\x12\x16\n\x0ewanted_tenants\x18\x03 \x03(\t\"\xa7\x03\n\x06Result\x12-\n\x04kind\x18\x01 \x01(\x0e\x32\x1f.contracts.router.v1.ResultKind\x12\x10\n\x08queue_id\x18\x02 \x01(\t\x12\x11\n\tegress_id\x18\x03 \x01(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\r\x12\x36\n\x07outcome\x18\x05 \x01(\x0e\x32%.contracts.delivery.v1.AttemptOutcome\x12\x11\n\tconnected\x18\x06 \x01(\x08\x12/\n\x0b\x61ssigned_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x61nswered_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07mx_host\x18\t \x01(\t\x12\x14\n\x0c\x62ounce_class\x18\n \x01(\t\x12\x0c\n\x04\x63ode\x18\x0b \x01(\r\x12\x10\n\x08\x65nhanced\x18\x0c \x01(\t\x12\x0c\n\x04step\x18\r \x01(\t\x12\x12\n\nreply_text\x18\x0e \x01(\t\x12\x11\n\tdomain_id\x18\x0f \x01(\t\x12\x11\n\tcongested\x18\x10 \x01(\x08*u\n\nResultKind\x12\x1b\n\x17RESULT_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13RESULT_KIND_ATTEMPT\x10\x01\x12\x16\n\x12RESULT_KIND_BOUNCE\x10\x02\x12\x19\n\x15RESULT_KIND_COMPLAINT\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'contracts.router.v1.results_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RESULTKIND']._serialized_start=700
-  _globals['_RESULTKIND']._serialized_end=817
-  _globals['_RESULTS']._serialized_start=163
-  _globals['_RESULTS']._serialized_end=272
-  _globals['_RESULT']._serialized_start=275
-  _globals['_RESULT']._serialized_end=698
+  _globals['_RESULTKIND']._serialized_start=725
+  _globals['_RESULTKIND']._serialized_end=842
+  _globals['_RESULTS']._serialized_start=164
+  _globals['_RESULTS']._serialized_end=297
+  _globals['_RESULT']._serialized_start=300
+  _globals['_RESULT']._serialized_end=723
 # @@protoc_insertion_point(module_scope)

@@ -55,19 +55,25 @@ class Results(_message.Message):
 
     RESULTS_FIELD_NUMBER: _builtins.int
     COMMANDS_FIELD_NUMBER: _builtins.int
+    WANTED_TENANTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___Result]: ...
     @_builtins.property
     def commands(self) -> _containers.RepeatedCompositeFieldContainer[_policies_pb2.PolicyCommand]: ...
+    @_builtins.property
+    def wanted_tenants(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """another cell is to serve them, when this one has let them go"""
+
     def __init__(
         self,
         *,
         results: _abc.Iterable[Global___Result] | None = ...,
         commands: _abc.Iterable[_policies_pb2.PolicyCommand] | None = ...,
+        wanted_tenants: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commands", b"commands", "results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commands", b"commands", "results", b"results", "wanted_tenants", b"wanted_tenants"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

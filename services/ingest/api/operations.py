@@ -107,18 +107,6 @@ OPERATIONS = {
         {"scope": "site/yahoo", "per_minute": 600},
         access=OF_OPERATOR,
     ),
-    "get /v1/pools": Operation(
-        "listPools", response_schemas.list_of(schemas.PoolResponse), access=OF_OPERATOR
-    ),
-    "post /v1/pools": Operation(
-        "createPool", schemas.PoolResponse, {"name": "marketing"}, access=OF_OPERATOR
-    ),
-    "patch /v1/pools/{pool_id}": Operation(
-        "updatePool", schemas.PoolResponse, {"overflow_pool_id": None}, access=OF_OPERATOR
-    ),
-    "delete /v1/pools/{pool_id}": Operation(
-        "deletePool", response_schemas.DeleteResponse, access=OF_OPERATOR
-    ),
     "post /v1/shield/score": Operation("scoreEmail", response_schemas.ScoreResponse, EXAMPLE_EMAIL),
     "get /v1/sandbox/messages": Operation(
         "listSandboxMessages", response_schemas.list_of(response_schemas.SandboxMessage)

@@ -84,6 +84,13 @@ class SourceAdmin:
     ) -> EgressSource:
         """What is not given stays as it is."""
         pool_id = await _lock_pools(tx, pool)
+        if pool_id and not await directory.is_same_cell(tx, egress_id, pool_id):
+            raise RequestError(
+                "The pool is in another cell than the source. Move the pool of the source there, or"
+                " remove the source and add it to the other pool.",
+                grpc.StatusCode.FAILED_PRECONDITION,
+                field="pool_id",
+            )
         changed = await directory.change_source(
             tx,
             egress_id,
@@ -135,7 +142,7 @@ class EgressServicer(EgressServiceServicer):
                 ramp=request.ramp,
                 egress_host=request.egress_host,
             )
-            await self.notifier.notify(tx)
+            await self.notifier.notify(tx, self.notifier.directory.names)
         return pb.AddSourceResponse(source=added)
 
     @map_errors
@@ -169,7 +176,7 @@ class EgressServicer(EgressServiceServicer):
                         override_id=one.override_id, removed_by=request.resumed_by
                     )
                     await self.tables.execute(tx, PolicyCommand(remove_override=removed))
-            await self.notifier.notify(tx)
+            await self.notifier.notify(tx, self.notifier.directory.names)
         return pb.ResumeSourceResponse(source=changed)
 
     @map_errors

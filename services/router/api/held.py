@@ -25,7 +25,7 @@ from services.router.domain.held import (
     events_of_review,
     parse_screening,
 )
-from services.router.domain.message import State
+from services.router.domain.message import ScheduledQueue, State
 from services.router.store import held
 from services.router.store.held import IdBounds
 from services.router.store.notify import SchedulerNotifier
@@ -70,10 +70,16 @@ class HeldServicer(HeldServiceServicer):
         reason, reviewer = check_text(request.reason, "reason"), request.reviewer
         async with self._database_of(owner).transaction(**owner._asdict()) as tx:
             reviewed = await held.review(
-                tx, owner, ids=ids, verdict=request.review, test_only=request.test_only
+                tx,
+                owner,
+                ids=ids,
+                verdict=request.review,
+                test_only=request.test_only,
+                cell_of=self.notifier.directory.cell_of,
             )
-            if any(one.row.state == State.QUEUED for one in reviewed):
-                await self.notifier.notify(tx, unresolved=True)
+            queued = [one.row.queue_id for one in reviewed if one.row.state == State.QUEUED]
+            cells = self.notifier.cells_of(ScheduledQueue.of(one).tenant_id for one in queued)
+            await self.notifier.notify(tx, cells, unresolved=True)
             events = [
                 event
                 for one in reviewed

@@ -84,7 +84,7 @@ async def _load_usage(
     scopes: LimitScopes,
 ) -> None:
     """The counters of these scopes, and their messages in flight."""
-    scopes.ledger.load(await usage.read_counters_of(tx, shown))
+    scopes.ledger.load(await usage.read_usage_of(tx, shown))
     wanted = frozenset(shown)
     for path, number in paths:
         scopes.ledger.load_in_flight([one for one in path if one in wanted], number)

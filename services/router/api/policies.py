@@ -16,19 +16,20 @@ from contracts.router.v1.policies_pb2 import (
     StandingChanged,
 )
 from contracts.router.v1.policy_service_pb2_grpc import PolicyServiceServicer
-from contracts.router.v1.results_pb2 import Results
 from kernel import clock
 from kernel.database import Database, Transaction
 from kernel.rpc import Context, RequestError, map_errors, parse_id
+from services.router.api.cells import CellAdmin, check_divisible
 from services.router.api.limits import LimitsPage, list_limits
 from services.router.api.pools import PoolAdmin, PoolInUse
 from services.router.api.sources import count_in_flight, describe_sources, warmup_of
 from services.router.domain import overrides, policy_events
 from services.router.domain.adaptation import AdaptationRules, AdaptivePolicies
+from services.router.domain.cells import CellOf, first_cell
 from services.router.domain.ledger import Scope
 from services.router.domain.policies import CombinedPolicies, PolicySource
 from services.router.domain.scopes import LimitScopes
-from services.router.store import directory, policies, results
+from services.router.store import cells, commands, directory, policies, results
 from services.router.store.notify import SchedulerNotifier
 
 INVALID = StatusCode.INVALID_ARGUMENT
@@ -41,11 +42,12 @@ POOL_FIELDS: tuple[Literal["overflow_pool_id", "feedback_domain_id"], ...] = (
 @dataclass(frozen=True, slots=True)
 class StoredPolicies:
     """The rows, as the scheduler would load them. configured: the limits besides the adaptive ones.
-    pool_of: the pool of a tenant."""
+    pool_of, cell_of: the pool and the cell of a tenant."""
 
     rules: AdaptationRules
     configured: tuple[PolicySource, ...] = ()
     pool_of: Callable[[str], str] = lambda _: ""
+    cell_of: CellOf = first_cell
 
     async def load(self, tx: Transaction) -> AdaptivePolicies:
         """As they will be when the scheduler has obeyed the commands that wait."""
@@ -111,10 +113,13 @@ class StoredPolicies:
             self.rules.check_site(command.set_override.scope)
         if command.HasField("set_limits"):
             self._check_limits(command.set_limits)
+            names = await cells.read_names(tx)
+            check_divisible(policy_events.limits_of(command.set_limits), len(names))
         adaptive = await self.load(tx)
         before = adaptive.limits.latest(Scope.of(command.set_limits.scope))
+        scope = adaptive.feedback.scope_of(command.remove_override.override_id)
         adaptive.execute(command, clock.now().timestamp())
-        await results.append(tx, Results(commands=[command]))
+        await commands.give(tx, command, self.cell_of, scope=scope)
         return pb.ExecuteResponse(
             limits_before=policy_events.limits_event(before) if before else None
         )
@@ -149,6 +154,7 @@ class PolicyServicer(PolicyServiceServicer):
     tables: StoredPolicies
     notifier: SchedulerNotifier
     pools: PoolAdmin
+    cells: CellAdmin
 
     @map_errors
     async def ListWarmups(  # noqa: N802 - a name of the contract
@@ -229,6 +235,7 @@ class PolicyServicer(PolicyServiceServicer):
                 request.pool_id,
                 overflow_id=request.overflow_pool_id if "overflow_pool_id" in given else None,
                 feedback_domain_id=feedback_domain_id if "feedback_domain_id" in given else None,
+                cell=request.cell if request.HasField("cell") else None,
             )
         return pb.ChangePoolResponse(pool=pool)
 
@@ -241,11 +248,27 @@ class PolicyServicer(PolicyServiceServicer):
         return pb.RemovePoolResponse()
 
     @map_errors
+    async def ListCells(  # noqa: N802 - a name of the contract
+        self, _: pb.ListCellsRequest, __: Context
+    ) -> pb.ListCellsResponse:
+        return pb.ListCellsResponse(cells=await self.cells.list_all())
+
+    @map_errors
+    async def AddCell(  # noqa: N802 - a name of the contract
+        self, request: pb.AddCellRequest, _: Context
+    ) -> pb.AddCellResponse:
+        with refuse_value_errors():
+            async with self.database.transaction() as tx:
+                limits = (await self.tables.load(tx)).limits.changes()
+                cell = await self.cells.add(tx, request.cell, limits)
+        return pb.AddCellResponse(cell=cell)
+
+    @map_errors
     async def Execute(  # noqa: N802 - a name of the contract
         self, request: pb.ExecuteRequest, _: Context
     ) -> pb.ExecuteResponse:
         with refuse_value_errors():
             async with self.database.transaction() as tx:
                 response = await self.tables.execute(tx, request.command)
-                await self.notifier.notify(tx)
+                await self.notifier.notify(tx, self.notifier.directory.names)
         return response

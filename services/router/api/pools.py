@@ -7,14 +7,13 @@ from google.protobuf.message import Message
 
 from contracts.router.v1.directory_pb2 import Pool
 from contracts.router.v1.policies_pb2 import PolicyCommand, WarmupCommand
-from contracts.router.v1.results_pb2 import Results
 from kernel import clock
 from kernel.database import Database, Transaction
 from kernel.ids import uuid7_text
 from kernel.outbox import Outbox
 from kernel.topics import encode
 from services.router.domain.message import CELL
-from services.router.store import directory, results
+from services.router.store import cells, commands, directory
 
 SPARE_POOL = "spare"  # whose sources no tenant uses yet
 
@@ -50,7 +49,9 @@ class PoolAdmin:
             left = [
                 one for one in pools if dedicated and one.name == name and one.pool_id not in used
             ]
-            pool = left[0] if left else Pool(pool_id=uuid7_text(), version=1, name=name, cell=CELL)
+            # Sources do not change their cell.
+            cell = next((one.cell for one in pools if dedicated and one.name == SPARE_POOL), CELL)
+            pool = left[0] if left else Pool(pool_id=uuid7_text(), version=1, name=name, cell=cell)
             if pool.deleted or not (left or await directory.add_pool(tx, pool)):
                 raise PoolInUse(f"There is a pool {name} already.")
             await self._publish(tx, pool)
@@ -87,14 +88,21 @@ class PoolAdmin:
         return removed
 
     async def change(
-        self, pool_id: str, *, overflow_id: str | None = None, feedback_domain_id: str | None = None
+        self,
+        pool_id: str,
+        *,
+        overflow_id: str | None = None,
+        feedback_domain_id: str | None = None,
+        cell: str | None = None,
     ) -> Pool:
-        """None: it stays as it is; empty: none."""
+        """None: it stays as it is; empty: none. cell: that it moves to."""
         async with self.database.transaction() as tx:
             pools = await directory.load_pools(tx, lock=True)
             found = find_pool(pools, pool_id)
             if overflow_id:
-                overflow_id = find_pool(pools, overflow_id).pool_id
+                overflow = find_pool(pools, overflow_id)
+                overflow_id = overflow.pool_id
+                check_same_cell(found, overflow)
             if found.pool_id in overflow_chain(pools, overflow_id or ""):
                 raise ValueError(
                     f"Mail of {found.name} would overflow to {found.name} itself. Choose a pool"
@@ -107,6 +115,10 @@ class PoolAdmin:
                 feedback_domain_id=feedback_domain_id,
             )
             await self._publish(tx, changed)
+            if cell is not None:
+                for one in await start_move(tx, found, cell):
+                    await self._publish(tx, one)
+                    changed = one if one.pool_id == found.pool_id else changed
         return changed
 
     async def _publish(self, tx: Transaction, record: Message) -> None:
@@ -121,7 +133,35 @@ async def start_warmup(
     if ramp not in ramps:
         raise ValueError(f"There is no ramp {ramp!r}. Use {', '.join(ramps)}.")
     command = WarmupCommand(egress_id=egress_id, action="start", ramp=ramp)
-    await results.append(tx, Results(commands=[PolicyCommand(warmup=command)]))
+    await commands.give(tx, PolicyCommand(warmup=command))
+
+
+def check_same_cell(pool: Pool, overflow: Pool) -> None:
+    """Raises PoolInUse."""
+    if (pool.cell, pool.moves_to) != (overflow.cell, overflow.moves_to):
+        raise PoolInUse(
+            f"The pool {overflow.name} is in another cell than {pool.name}, or one of them moves."
+            " Move one of them first: see `obm pool list`."
+        )
+
+
+async def start_move(tx: Transaction, pool: Pool, target: str) -> list[Pool]:
+    """Mark a pool, and those that mail overflows to or from, to move to a cell. Returns them."""
+    if target not in await cells.read_names(tx):
+        raise ValueError(f"There is no cell {target}. See `obm cell list`.")
+    pools = await directory.load_pools(tx)
+    return await cells.start_move(tx, linked_pools(pools, pool.pool_id), target)
+
+
+def linked_pools(pools: Sequence[Pool], pool_id: str) -> list[str]:
+    """The pool, and all that overflow connects with it."""
+    found, before = {pool_id}, 0
+    while len(found) > before:
+        before = len(found)
+        for one in pools:
+            if one.overflow_pool_id and found & {one.pool_id, one.overflow_pool_id}:
+                found |= {one.pool_id, one.overflow_pool_id}
+    return sorted(found)
 
 
 def find_pool(pools: Sequence[Pool], name: str) -> Pool:

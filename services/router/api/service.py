@@ -93,8 +93,9 @@ class RouterServicer(RouterServiceServicer):
         ids = parse_ids([a.message_id for a in new_messages])
         await self._prepare(ids)
         async with self.tenant_database.transaction(tenant_id=request.tenant_id) as tx:
-            rescheduled = await requests.reschedule(tx, new_messages, due_s=unix_s(request.due_at))
-            await self.notifier.notify(tx, unresolved=True)
+            cell_of, due_s = self.notifier.directory.cell_of, unix_s(request.due_at)
+            rescheduled = await requests.reschedule(tx, new_messages, cell_of, due_s=due_s)
+            await self.notifier.notify(tx, [cell_of(request.tenant_id)], unresolved=True)
         return pb.RescheduleResponse(
             rescheduled_ids=rescheduled,
             too_late_ids=[one for one in ids if one not in set(rescheduled)],

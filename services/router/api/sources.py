@@ -85,7 +85,7 @@ async def describe_sources(
     now_s: float,
 ) -> list[pb.Source]:
     """adaptive: with what concerns these sources. in_flight: messages by source."""
-    adaptive.replace_sources(await directory.load_cell_sources(tx))
+    adaptive.replace_sources(await directory.load_cell_sources(tx, None))
     overrides: dict[str, list[Override]] = {}
     for override in adaptive.feedback.overrides(now_s):
         if override.scope.kind in OF_SOURCE:

@@ -1,5 +1,6 @@
 """Composition root: the only place where router is wired together."""
 
+import asyncio
 import socket
 from functools import partial
 
@@ -9,13 +10,15 @@ from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.shield.v1.events_pb2 import MessageScreened
 from contracts.shield.v1.learning_pb2 import CampaignAssessed
 from kernel.database import check_roles
+from kernel.lease import Lease
 from kernel.processor import DeadLetterGuard, StreamProcessor
 from kernel.service import Loop, Service, run_every
 from kernel.status import create_rpc_server
 from services.router.api.policies import StoredPolicies
 from services.router.api.service import RouterServicer
-from services.router.app.infrastructure import Infrastructure
+from services.router.app.infrastructure import SCHEMA, Infrastructure
 from services.router.app.message_services import add_message_services
+from services.router.app.owned_cells import OwnedCell, OwnedCells
 from services.router.app.policy_services import add_policy_services
 from services.router.app.routing import create_resolver, sandbox_route
 from services.router.app.rules import adaptation_rules, read_shaping, read_static_routes
@@ -24,7 +27,9 @@ from services.router.app.topics import declare_topics
 from services.router.clients.dns import RouteResolver
 from services.router.domain.adaptation import AdaptivePolicies
 from services.router.domain.cell import Cell
+from services.router.domain.cells import CellDirectory
 from services.router.domain.dispatch import DispatchContext
+from services.router.domain.message import CELL
 from services.router.domain.policies import MailboxPolicies, TenantDirectory, configured_policies
 from services.router.handlers import Handlers, Report, on_tenant
 from services.router.loops.maintenance import (
@@ -32,6 +37,7 @@ from services.router.loops.maintenance import (
     PartitionMaintenance,
     pools_end_offset,
 )
+from services.router.loops.received_results import Signals
 from services.router.loops.republisher import AssignmentRepublisher
 from services.router.loops.route_resolution import RouteResolution
 from services.router.loops.scheduler import Scheduler, SchedulerConfig
@@ -62,39 +68,42 @@ class Dependencies(Infrastructure):
             on_answer=self.on_dns_answer,
             lookups_max=settings.dns_lookups_max,
         )
-        self.scheduler = create_scheduler(self)
-        self.route_resolution = RouteResolution(
-            self.lease,
-            self.outbox,
-            routes=self.routes,
-            on_requeued=self.scheduler.wake,
+        self.cell_directory = CellDirectory(self.directory.pool_of)
+        self.notifier = SchedulerNotifier(settings.system_database_url, self.cell_directory)
+        self.cells = OwnedCells(
+            self.system_database,
+            self.cell_directory,
+            self.notifier,
+            create=partial(create_owned_cell, self),
             health=self.health,
-            idle_interval_s=settings.tick_idle_interval_s,
-            lookups_max=max(1, settings.dns_lookups_max // 4),
         )
-        self.notifier = SchedulerNotifier(
-            settings.system_database_url,
-            is_leader=lambda: self.scheduler.is_leader,
-            on_work=self.scheduler.wake,
-            on_unresolved=self.route_resolution.wake,
-            on_results=self.scheduler.on_results,
-        )
-        self.tenants.on_change(lambda one: self.scheduler.on_tenant_changed(one.tenant_id))
-        self.mailboxes.on_change(lambda one: self.scheduler.on_tenant_changed(one.tenant_id))
+        self.first_cell = self.cells.add(CELL)
+        self.tenants.on_change(lambda one: self.on_tenant_changed(one.tenant_id))
+        self.mailboxes.on_change(lambda one: self.on_tenant_changed(one.tenant_id))
 
     def own_names(self) -> frozenset[str]:
         """Host names of this engine: mail to an MX host with such a name would loop."""
-        return frozenset(name.lower() for name in (self.ehlo, *self.scheduler.ehlo_names) if name)
+        of_sources = self.first_cell.scheduler.ehlo_names | self.cell_directory.ehlo_names
+        return frozenset(name.lower() for name in (self.ehlo, *of_sources) if name)
 
-    def on_dns_answer(self) -> None:  # or when messages wait for DNS
-        self.route_resolution.wake()
+    def on_dns_answer(self) -> None:
+        for one in self.cells.by_name.values():
+            one.on_unresolved()
+
+    def on_tenant_changed(self, tenant_id: str) -> None:
+        for one in self.cells.schedulers:
+            one.on_tenant_changed(tenant_id)
+
+    async def wait_for_directory(self) -> None:
+        await self.tenants.replayed.wait()
+        await self.mailboxes.replayed.wait()
 
     async def close(self) -> None:
         await self.routes.close()
         await self.journal.close()
         await self.egress_hosts.close()
         await self.outbox.drain()
-        await self.lease.release()
+        await self.cells.close()
         await self.kafka.close()
         await self.tenant_database.close()
         await self.system_database.close()
@@ -109,7 +118,8 @@ def create_service(settings: Settings) -> Service:
         settings, settings.rpc_listen, deps.system_database, schema="router", ahead=["messages"]
     )
     add_message_services(server, create_servicer(deps))
-    tables = StoredPolicies(deps.rules, deps.policies, deps.directory.pool_of)
+    cell_of = deps.cell_directory.cell_of
+    tables = StoredPolicies(deps.rules, deps.policies, deps.directory.pool_of, cell_of)
     add_policy_services(
         server, tables, deps.outbox, database=deps.system_database, notifier=deps.notifier
     )
@@ -119,10 +129,9 @@ def create_service(settings: Settings) -> Service:
         loops=[
             partial(check_roles, (deps.system_database, deps.tenant_database), deps.health),
             deps.kafka.run,
-            deps.lease.maintain,
             deps.notifier.run,
-            deps.route_resolution.run,
-            partial(run_scheduler, deps),
+            deps.cells.run,
+            partial(open_requests, deps),
             server.run,
             *create_maintenance_loops(deps),
         ],
@@ -133,13 +142,12 @@ def create_service(settings: Settings) -> Service:
     )
 
 
-async def run_scheduler(deps: Dependencies) -> None:
-    """Run the scheduler once the tenants and the mailboxes are known."""
+async def open_requests(deps: Dependencies) -> None:
+    """The service is ready once the tenants and the mailboxes are known."""
     await deps.tenant_database.open()  # so that the first request finds a connection
-    await deps.tenants.replayed.wait()
-    await deps.mailboxes.replayed.wait()
+    await deps.wait_for_directory()
     deps.health.unavailable.discard("directory")
-    await deps.scheduler.run()
+    await asyncio.Event().wait()
 
 
 def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
@@ -149,10 +157,8 @@ def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
         deps.partitions,
         ahead_days=settings.days_ahead,
         retention_days=settings.closed_retention_days,
-        is_leader=lambda: deps.lease.fence is not None,
+        is_leader=lambda: deps.first_cell.is_leader,
     )
-    delays_s = (settings.republish_after_s, settings.republish_backoff_max_s)
-    republisher = AssignmentRepublisher(deps.lease, deps.outbox, health, kafka, *delays_s)
     egresses = EgressPublisher(deps.system_database, kafka, end_offset=pools_end_offset(kafka))
 
     async def publish_sources() -> None:
@@ -164,13 +170,8 @@ def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
             partial(run_every, interval_s, loop, health)
             for interval_s, loop in deps.outbox.loop_actions(SWEEP_INTERVAL_S)
         ),
-        partial(run_every, settings.republish_interval_s, republisher.run_once, health),
         partial(run_every, settings.partitions_interval_s, maintenance.run_once, health),
         partial(run_every, PUBLISH_INTERVAL_S, publish_sources, health),
-        *source_check_loops(settings, deps.lease, deps.resolver, ehlo=deps.ehlo, health=health),
-        egress_host_loop(
-            settings, deps.scheduler, deps.egress_hosts, lease=deps.lease, health=health
-        ),
     ]
 
 
@@ -226,7 +227,46 @@ def create_handlers(deps: Dependencies) -> Handlers:
     )
 
 
-def create_scheduler(deps: Dependencies) -> Scheduler:
+def create_owned_cell(deps: Dependencies, name: str) -> OwnedCell:
+    settings, health, kafka = deps.settings, deps.health, deps.kafka
+    lease = Lease(
+        deps.system_database,
+        SCHEMA,
+        name,
+        lease_s=settings.lease_s,
+        publish_timeout_s=settings.publish_timeout_s,
+        may_acquire=lambda: deps.cells.may_acquire(name),
+        owner=deps.process_id,
+    )
+    scheduler = create_scheduler(deps, lease)
+    resolution = RouteResolution(
+        lease,
+        deps.outbox,
+        routes=deps.routes,
+        on_requeued=scheduler.wake,
+        health=health,
+        idle_interval_s=settings.tick_idle_interval_s,
+        lookups_max=max(1, settings.dns_lookups_max // 4),
+    )
+    delays_s = (settings.republish_after_s, settings.republish_backoff_max_s)
+    republisher = AssignmentRepublisher(lease, deps.outbox, health, kafka, *delays_s)
+
+    async def run_scheduler() -> None:
+        await deps.wait_for_directory()
+        await scheduler.run()
+
+    loops: list[Loop] = [
+        lease.maintain,
+        resolution.run,
+        run_scheduler,
+        partial(run_every, settings.republish_interval_s, republisher.run_once, health),
+        *source_check_loops(settings, lease, deps.resolver, ehlo=deps.ehlo, health=health),
+        egress_host_loop(settings, scheduler, deps.egress_hosts, lease=lease, health=health),
+    ]
+    return OwnedCell(lease, scheduler, resolution, loops)
+
+
+def create_scheduler(deps: Dependencies, lease: Lease) -> Scheduler:
     settings = deps.settings
 
     def new_cell() -> Cell:
@@ -256,11 +296,11 @@ def create_scheduler(deps: Dependencies) -> Scheduler:
         republish_after_s=settings.republish_after_s,
     )
     return Scheduler(
-        deps.lease,
+        lease,
         deps.outbox,
         new_cell=new_cell,
         config=config,
-        on_unresolved=deps.on_dns_answer,
+        signals=Signals(deps.on_dns_answer, deps.notifier.notify),
         health=deps.health,
         address_key=deps.address_key,
     )

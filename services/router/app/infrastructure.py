@@ -1,17 +1,17 @@
 """Broker and database."""
 
+from uuid import uuid4
+
 from contracts.ingest.v1.directory_pb2 import Mailbox, Tenant
 from kernel.crypto import SecretKeyring
 from kernel.database import PLANS, Database
 from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
-from kernel.lease import Lease
 from kernel.outbox import Outbox
 from kernel.rpc_tls import RpcTls
 from kernel.table import ReplicatedTable
 from services.router.clients.egress_hosts import EgressHostChecker
 from services.router.clients.journal import JournalClient
-from services.router.domain.message import CELL
 from services.router.domain.retry import RetryPolicy
 from services.router.settings import Settings
 from services.router.store.address_key import AddressKey
@@ -25,6 +25,7 @@ class Infrastructure:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.process_id = str(uuid4())
         self.health = DependencyHealth()
         self.kafka = Kafka.from_settings(settings, self.health, client="router")
         self.system_database = Database(
@@ -38,13 +39,6 @@ class Infrastructure:
             SCHEMA,
             self.kafka.publish,
             sweep_after_s=settings.outbox_sweep_after_s,
-        )
-        self.lease = Lease(
-            self.system_database,
-            SCHEMA,
-            CELL,
-            lease_s=settings.lease_s,
-            publish_timeout_s=settings.publish_timeout_s,
         )
         self.tenants: ReplicatedTable[Tenant] = ReplicatedTable(Tenant, self.kafka)
         self.mailboxes: ReplicatedTable[Mailbox] = ReplicatedTable(Mailbox, self.kafka)

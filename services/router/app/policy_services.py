@@ -5,6 +5,7 @@ from contracts.router.v1.policy_service_pb2_grpc import add_PolicyServiceService
 from kernel.database import Database
 from kernel.outbox import Outbox
 from kernel.rpc import RpcServer
+from services.router.api.cells import CellAdmin
 from services.router.api.egress import EgressServicer, SourceAdmin
 from services.router.api.policies import PolicyServicer, StoredPolicies
 from services.router.api.pools import PoolAdmin
@@ -21,7 +22,7 @@ def add_policy_services(
 ) -> None:
     ramps = tables.rules.ramps
     pools = PoolAdmin(database, outbox, ramps)
-    policies = PolicyServicer(database, tables, notifier, pools)
+    policies = PolicyServicer(database, tables, notifier, pools, CellAdmin(database))
     egress = EgressServicer(database, SourceAdmin(outbox, ramps), tables, notifier)
     add_PolicyServiceServicer_to_server(policies, server.grpc)
     add_EgressServiceServicer_to_server(egress, server.grpc)

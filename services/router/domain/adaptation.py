@@ -207,15 +207,15 @@ class AdaptivePolicies:
             self._find_alone()
         return any(rises)
 
-    def drain(self, now_s: float) -> PolicyChanges:
+    def drain(self, now_s: float, counts_max: int | None = COUNTS_MAX) -> PolicyChanges:
         """What to save and publish since the last call. Without a decision, counts are saved once
-        per second at most."""
+        per second at most. counts_max: None: all of them are."""
         events, self._events = self._events, []
-        if not events and now_s - self._counts_saved_s < COUNTS_INTERVAL_S:
+        if not (events or counts_max is None or now_s - self._counts_saved_s >= COUNTS_INTERVAL_S):
             return PolicyChanges([], [])
-        facts = self.warmups.drain_facts().items()
-        saved = [SavedCounts(policy_events.warmup_scope(*key).key, one) for key, one in facts]
-        for subject, counts in self.reputation.drain_counts(COUNTS_MAX).items():
+        facts = self.warmups.drain_facts()
+        saved = [SavedCounts(policy_events.warmup_scope(*key).key, facts[key]) for key in facts]
+        for subject, counts in self.reputation.drain_counts(counts_max).items():
             saved.append(SavedCounts(policy_events.subject_key(subject), counts))
         if saved:
             self._counts_saved_s = now_s

@@ -15,6 +15,7 @@ from contracts.router.v1.policies_pb2 import PolicyCommand
 from contracts.router.v1.results_pb2 import RESULT_KIND_ATTEMPT, Result
 from services.router.domain.adaptation import AdaptivePolicies
 from services.router.domain.blocking_scopes import BlockingScopes, QueuesToUnblock
+from services.router.domain.cells import CellShare
 from services.router.domain.congestion_control import CongestionControl
 from services.router.domain.counters import CounterRow
 from services.router.domain.deficit_round_robin import (
@@ -61,9 +62,10 @@ class Cell:
         messages_max: int = 500,
     ) -> None:
         self.adaptive = adaptive or AdaptivePolicies()
-        combined = CombinedPolicies([*policies, *self.adaptive.sources])
+        self.share = CellShare()
+        self.policies = CombinedPolicies([*policies, *self.adaptive.sources], self.share)
         is_warming = self.adaptive.warmups.is_warming
-        self.scopes = LimitScopes(combined, context.pool_of, is_warming)
+        self.scopes = LimitScopes(self.policies, context.pool_of, is_warming)
         self.blocking = BlockingScopes()
         self._context = context
         self.messages_max = messages_max
@@ -72,6 +74,8 @@ class Cell:
         self._linger = LingerTracker()
         self._changed_tenants: set[str] = set()
         self._next_due_s = self._express_due_s = inf
+        self.tenants: set[str] = set()  # to be served, with counters that no other cell has
+        self.changed: set[str] = set()  # of these, those whose pool may be another one now
 
     # ── the state of the previous scheduler, and changes of the directory ───────────────────────
 
@@ -84,7 +88,7 @@ class Cell:
         results that are refunded."""
         queues = [one.queue for one in active]
         queues += (ScheduledQueue.of(one.queue_id) for one in results if is_refunded(one))
-        paths = map(self.scopes.path_of, queues)
+        paths = (self.scopes.path_of(one) for one in queues if one.tenant_id in self.tenants)
         return self.scopes.ledger.unloaded(scope for path in paths for scope in path)
 
     def load_in_flight(self, in_flight: Iterable[InFlight]) -> None:
@@ -112,6 +116,9 @@ class Cell:
 
     def on_tenant_changed(self, tenant_id: str) -> None:
         """Its limits or its pool may have changed."""
+        if tenant_id in self.tenants:
+            self.tenants.remove(tenant_id)
+            self.changed.add(tenant_id)
         if self.blocking:
             self._changed_tenants.add(tenant_id)
 
@@ -211,10 +218,7 @@ class Cell:
     ) -> list[ReadyMessage]:
         ready: list[ReadyMessage] = []
         departed = self.scopes.has_departed(queue)
-        operators = self.adaptive.limits
-        limited = LimitedSenders(
-            operators.limited_keys, operators.limited_mailboxes, self.adaptive.campaigns.held
-        )
+        limited = LimitedSenders(*self.adaptive.limits.limited, self.adaptive.campaigns.held)
         for row in rows:
             decision = decide_before_assignment(
                 row,
@@ -291,21 +295,20 @@ class Cell:
         return finished
 
     def counters_to_save(self, *, now_s: float) -> list[CounterRow]:
-        """The counters to save with the assignments."""
+        """The counters to save with the assignments; with inf, all that have changed."""
         return self.scopes.ledger.drain_changes(now_s)
 
     # ── after a tick ────────────────────────────────────────────────────────────────────────────
 
-    def due_scopes(self, *, now_s: float) -> tuple[list[Scope], list[Scope]]:
-        """The waiting scopes that may have capacity now, and those of them to load before."""
+    def queues_to_unblock(self, *, now_s: float) -> QueuesToUnblock:
+        """Of the waiting scopes that may have capacity now: k free places unblock k queues. Of a
+        scope whose counters are not loaded, one queue is, with which they are: another cell may
+        have the tenant."""
         due = self.blocking.pop_due(now_s, limit=CHECKED_MAX)
-        return due, self.scopes.ledger.unloaded(due)
-
-    def queues_to_unblock(self, due: Iterable[Scope], *, now_s: float) -> QueuesToUnblock:
-        """k free places unblock k queues. due: see `due_scopes`."""
-        to_unblock = QueuesToUnblock(tenants=self._changed_tenants)
+        unloaded = set(self.scopes.ledger.unloaded(due))
+        to_unblock = QueuesToUnblock(dict.fromkeys(unloaded, 1), self._changed_tenants)
         self._changed_tenants = set()
-        for scope in due:
+        for scope in (one for one in due if one not in unloaded):
             capacity = self.scopes.capacity(scope, now_s=now_s, wanted=UNBLOCKED_MAX)
             if capacity.available > 0:
                 to_unblock.counts[scope] = min(capacity.available, UNBLOCKED_MAX)

@@ -6,7 +6,7 @@ refused, what never connected, and what a stranger's host in the MX set replied,
 
 import re
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_TEMPORARY
@@ -243,6 +243,17 @@ class FeedbackController:
         event = OverrideRemoved(found[override_id], now_s, removed_by)
         self.apply(event)
         return event
+
+    def scope_of(self, override_id: str) -> str:
+        """The key of the scope of an override; empty if it is not known."""
+        named = (one.scope.key for one in self._overrides if one.override_id == override_id)
+        return next(named, "")
+
+    def forget_tenants(self, tenant_ids: Collection[str]) -> None:
+        of_tenants = (ScopeKind.TENANT, ScopeKind.TENANT_SITE)
+        self._overrides.forget(
+            lambda one: one.kind in of_tenants and one.id.partition("/")[0] in tenant_ids
+        )
 
     def overrides(self, now_s: float) -> list[Override]:
         return self._overrides.active(now_s)

@@ -73,6 +73,11 @@ class OperatorLimits:
         if event.scope.kind is ScopeKind.MAILBOX:
             self.limited_mailboxes = self._ids_of(ScopeKind.MAILBOX)
 
+    @property
+    def limited(self) -> tuple[frozenset[str], frozenset[str]]:
+        """The API keys and the mailboxes with limits."""
+        return self.limited_keys, self.limited_mailboxes
+
     def _ids_of(self, kind: ScopeKind) -> frozenset[str]:
         return frozenset(scope.id for scope in self._changes if scope.kind is kind)
 

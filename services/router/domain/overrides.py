@@ -4,7 +4,7 @@ After a suspension or a lower rate, the earlier rate is restored in steps; the f
 share of the rate before. An override ends by itself: nothing has to remove it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import reduce
 from math import ceil
 from typing import NamedTuple
@@ -126,8 +126,14 @@ class Overrides:
 
     def active(self, now_s: float) -> list[Override]:
         """For an operator, the one that ends first comes first."""
-        every = (o for overrides in self._by_scope.values() for o in overrides.values())
-        return sorted((o for o in every if o.from_s <= now_s < o.ends_s), key=lambda o: o.ends_s)
+        return sorted((o for o in self if o.from_s <= now_s < o.ends_s), key=lambda o: o.ends_s)
+
+    def __iter__(self) -> Iterator[Override]:
+        return (one for overrides in self._by_scope.values() for one in overrides.values())
+
+    def forget(self, is_forgotten: Callable[[Scope], bool]) -> None:
+        kept = {one: found for one, found in self._by_scope.items() if not is_forgotten(one)}
+        self._by_scope = kept
 
     def drop_ended(self, now_s: float) -> None:
         for scope, overrides in list(self._by_scope.items()):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol
 
 from contracts.ingest.v1.directory_pb2 import (
@@ -11,6 +12,7 @@ from contracts.ingest.v1.directory_pb2 import (
     Mailbox,
     Tenant,
 )
+from services.router.domain.cells import DIVIDED, CellShare
 from services.router.domain.ledger import Scope, ScopeKind, Suspension
 from services.router.domain.limits import NO_LIMITS, Limits
 from services.router.domain.reasons import WaitReason
@@ -161,15 +163,21 @@ def configured_policies(
 
 
 class CombinedPolicies:
-    """Several sources of limits together: the least of each limit, and the longest suspension."""
+    """Several sources of limits together: the least of each limit, and the longest suspension.
+    share: of the cell, in limits of all cells."""
 
-    def __init__(self, sources: Iterable[PolicySource]) -> None:
+    def __init__(self, sources: Iterable[PolicySource], share: CellShare | None = None) -> None:
+        self._share = share or CellShare()
         self._by_kind: dict[ScopeKind, list[PolicySource]] = {kind: [] for kind in ScopeKind}
         for source in sources:
             for kind in source.kinds:
                 self._by_kind[kind].append(source)
 
     def limits_of(self, scope: Scope, now_s: float) -> Limits:
+        combined = self._limits_of(scope, now_s)
+        return self._share.of_limits(combined) if scope.kind in DIVIDED else combined
+
+    def _limits_of(self, scope: Scope, now_s: float) -> Limits:
         combined = NO_LIMITS
         for source in self._by_kind[scope.kind]:
             limits = source.limits_of(scope, now_s)
@@ -178,6 +186,8 @@ class CombinedPolicies:
 
     def suspension_of(self, scope: Scope, now_s: float) -> Suspension | None:
         longest: Suspension | None = None
+        if scope.kind in DIVIDED and self._share.has_none(self._limits_of(scope, now_s)):
+            return Suspension(inf)
         for source in self._by_kind[scope.kind]:
             found = source.suspension_of(scope, now_s)
             if found and (longest is None or found.until_s > longest.until_s):
@@ -186,7 +196,7 @@ class CombinedPolicies:
 
     def reason_of(self, scope: Scope, limited_by: str, now_s: float) -> str:
         field = "in_flight_max" if limited_by == WaitReason.IN_FLIGHT else limited_by
-        deciding = getattr(self.limits_of(scope, now_s), field)
+        deciding = getattr(self._limits_of(scope, now_s), field)
         for source in self._by_kind[scope.kind]:
             if source.reason and getattr(source.limits_of(scope, now_s), field) == deciding:
                 return source.reason

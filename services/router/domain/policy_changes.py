@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 from google.protobuf.message import Message
 
+from contracts.router.v1.policies_pb2 import LimitsChanged
 from contracts.shield.v1.learning_pb2 import CampaignAssessed
+from services.router.domain.message import CELL
 
 
 class SavedCounts(NamedTuple):
@@ -19,10 +21,10 @@ class PolicyChanges(NamedTuple):
     events: list[Message]
     counts: list[SavedCounts]
 
-    @property
-    def to_publish(self) -> list[Message]:
-        """Without what shield has published."""
-        return [one for one in self.events if not isinstance(one, CampaignAssessed)]
+    def published_by(self, cell: str) -> list[Message]:
+        """Without what shield has published, and what another cell publishes."""
+        others = (CampaignAssessed,) if cell == CELL else (CampaignAssessed, LimitsChanged)
+        return [one for one in self.events if not isinstance(one, others)]
 
     def __bool__(self) -> bool:
         return bool(self.events or self.counts)

@@ -273,6 +273,18 @@ def to_stored(event: Message) -> tuple[str, bytes]:
     return subject_of(event), row.SerializeToString()
 
 
+def of_all_cells(event: Message) -> bool:
+    """Whether each cell stores the event for itself, because all of them are told."""
+    return isinstance(event, (pb.LimitsChanged, CampaignAssessed))
+
+
+def subjects_of_tenant(tenant_id: str) -> list[str]:
+    """As subjects_of_source, without limits and campaigns, which all cells know."""
+    scopes = (f"{ScopeKind.TENANT}/{tenant_id}", f"{ScopeKind.TENANT_SITE}/{tenant_id}")
+    overrides = [f"override/{action}/{scope}" for action in Action for scope in scopes]
+    return [f"{SubjectKind.TENANT}/{tenant_id}", *overrides]
+
+
 def subjects_of_source(egress_id: str) -> list[str]:
     """The subjects of events about an egress source, or their beginnings."""
     scopes = [warmup_scope(egress_id).key, f"{ScopeKind.EGRESS_SITE}/{egress_id}"]

@@ -199,7 +199,7 @@ class Reputation:
         self._changed[subject] = None
         return event
 
-    def drain_counts(self, limit: int) -> dict[Subject, list[int]]:
+    def drain_counts(self, limit: int | None) -> dict[Subject, list[int]]:
         """Counts that have changed since they were drained, the longest changed first."""
         drained = list(islice(self._changed, limit))
         for subject in drained:
@@ -211,6 +211,10 @@ class Reputation:
         record.sent_since_pause, *values = counts
         for hour, *rates in zip(*[iter(values)] * 5, strict=True):
             record.counts.buckets.append((hour, MailCounts(*rates)))
+
+    def forget_tenants(self, tenant_ids: Iterable[str]) -> None:
+        for one in tenant_ids:
+            self._records.pop(Subject(SubjectKind.TENANT, one), None)
 
     def standings(self) -> list[StandingChanged]:
         """Of all subjects whose standing is not good."""

@@ -164,6 +164,11 @@ class AttemptResult(NamedTuple):
         )
 
 
+def is_report(result: Result) -> bool:
+    """A bounce or complaint that arrived as mail."""
+    return result.kind != RESULT_KIND_ATTEMPT
+
+
 def is_refunded(result: Result) -> bool:
     """Whether some scope of its path gets back what was reserved."""
     was_sent = result.outcome in (ATTEMPT_OUTCOME_DELIVERED, ATTEMPT_OUTCOME_AMBIGUOUS)

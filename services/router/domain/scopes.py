@@ -39,7 +39,7 @@ class LimitScopes:
     ) -> None:
         self.ledger = Ledger(policies)
         self.sources = EgressSources()
-        self._pool_of = pool_of
+        self.pool_of = pool_of
         self._is_warming = is_warming
 
     def path_of(self, queue: ScheduledQueue) -> Path:
@@ -49,7 +49,7 @@ class LimitScopes:
             if self.has_departed(queue):
                 return ()
             return (*broadcast_scopes(queue), *self.reservation_path(queue, queue.egress_id))
-        pool_id = self._pool_of(queue.tenant_id)
+        pool_id = self.pool_of(queue.tenant_id)
         path = pool_path(queue.tenant_id, queue.site, pool_id)
         return (*broadcast_scopes(queue), *sender_scopes(queue), *path)
 
@@ -57,7 +57,7 @@ class LimitScopes:
         """The scopes that count a message, smallest first. Test mail counts at the sandbox only."""
         if queue.site == SANDBOX:
             return (site_scope(queue, SANDBOX), Scope(ScopeKind.SITE, SANDBOX))
-        pool_id = self._pool_of(queue.tenant_id)
+        pool_id = self.pool_of(queue.tenant_id)
         source = self.sources.get(egress_id)
         is_overflow = source is not None and source.pool_id != pool_id
         overflow_id = source.pool_id if source and is_overflow else ""
@@ -66,6 +66,10 @@ class LimitScopes:
         )
         return (*sender_scopes(queue), *path)
 
+    def has_in_flight(self, tenant_id: str) -> bool:
+        scopes = (Scope(ScopeKind.TENANT, tenant_id), sandbox_scope(tenant_id))
+        return any(map(self.ledger.in_flight, scopes))
+
     def has_departed(self, queue: ScheduledQueue) -> bool:
         """Whether the pool of the tenant no longer uses the egress source of a queue: itself, or as
         its overflow."""
@@ -73,7 +77,7 @@ class LimitScopes:
             return False
         if (source := self.sources.get(queue.egress_id)) is None:
             return True
-        pool_id = self._pool_of(queue.tenant_id)
+        pool_id = self.pool_of(queue.tenant_id)
         if source.pool_id == pool_id:
             return False
         overflow_id = self.sources.overflow_pool(pool_id)
@@ -134,7 +138,7 @@ class LimitScopes:
             path = self.reservation_path(queue, source.egress_id)
             yield source, self.ledger.reserve(path, count, now_s=now_s, partial=True)
             return
-        pool_id = self._pool_of(queue.tenant_id)
+        pool_id = self.pool_of(queue.tenant_id)
         rotation = self.sources.rotation(pool_id, queue.site)
         for source, booked in self._reserve_from(
             rotation, queue, count, pool_id=pool_id, now_s=now_s
@@ -226,6 +230,11 @@ def broadcast_scopes(queue: ScheduledQueue) -> Path:
     if queue.priority is Priority.BULK and queue.site != SANDBOX:
         return (Scope(ScopeKind.BROADCASTS, queue.tenant_id),)
     return ()
+
+
+def sandbox_scope(tenant_id: str) -> Scope:
+    """Of the test mail of a tenant."""
+    return egress_site_scope(SANDBOX, SANDBOX, tenant_id)
 
 
 def site_scope(queue: ScheduledQueue, egress_id: str) -> Scope:

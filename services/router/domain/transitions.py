@@ -16,7 +16,7 @@ from contracts.router.v1.events_pb2 import MessageClosed, MessageDelayed
 from mail import bounce
 from services.router.domain.admission import address_hash
 from services.router.domain.events import message_delayed, serialize_truncated, timestamp
-from services.router.domain.message import CLOSED, AssignedMessage, State
+from services.router.domain.message import CELL, CLOSED, AssignedMessage, State
 from services.router.domain.reasons import WaitReason
 from services.router.domain.retry import RetryPolicy
 from services.router.domain.suppressions import BOUNCE
@@ -63,7 +63,7 @@ class Transition(NamedTuple):
 
 
 class AppliedTransition(NamedTuple):
-    """The fields of a row after its transition that its event needs."""
+    """The fields of a row after its transition that its event needs. cell: that assigned it."""
 
     message_id: str
     attempt: int
@@ -73,6 +73,7 @@ class AppliedTransition(NamedTuple):
     queue_id: str
     egress_id: str
     assigned_s: float
+    cell: str = CELL
 
 
 @dataclass(frozen=True, slots=True)

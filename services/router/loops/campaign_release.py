@@ -13,7 +13,7 @@ async def release_held(lease: Lease, campaigns: Campaigns) -> bool:
         return False
     try:
         async with lease.transaction() as tx:
-            has_more = await holds.release(tx, tenant_id, campaign_id)
+            has_more = await holds.release(tx, lease.name, tenant_id, campaign_id=campaign_id)
     except Fenced:
         return False
     if not has_more:

@@ -51,7 +51,7 @@ class EgressHostLoop:
             return
         try:
             async with self._lease.transaction() as tx:
-                sources = await directory.load_hosted_sources(tx)
+                sources = await directory.load_hosted_sources(tx, self._lease.name)
             pages = [sources[n : n + CHECKED_MAX] for n in range(0, len(sources), CHECKED_MAX)]
             for page in pages:
                 await self._check(page)
@@ -76,7 +76,7 @@ class EgressHostLoop:
         ]
         if commands:
             async with self._lease.transaction() as tx:
-                await results.append(tx, Results(commands=commands))
+                await results.append(tx, Results(commands=commands), self._lease.name)
 
     def _is_news(self, egress_id: str, outcomes: Sequence[Outcome]) -> bool:
         known = self._known(egress_id)

@@ -52,7 +52,7 @@ class ListingCheckLoop:
         await self._blocklists.test_due()
         try:
             async with self._lease.transaction() as tx:
-                sources = await directory.load_cell_sources(tx)
+                sources = await directory.load_cell_sources(tx, self._lease.name)
             if due := self._select_due(sources):
                 await self._save(await self._check(due))
         except Fenced:
@@ -106,7 +106,7 @@ class ListingCheckLoop:
             if each
         ]
         async with self._lease.transaction() as tx:
-            await results.append(tx, Results(commands=commands))
+            await results.append(tx, Results(commands=commands), self._lease.name)
         for egress_id, each in found.items():
             self._listed |= {(egress_id, one.blocklist): one.listed for one in each}
         self._show()

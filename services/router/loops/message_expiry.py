@@ -39,7 +39,7 @@ class MessageExpiry:
                 logger.warning("scheduler.was_away", extra={"seconds": round(idle_s)})
         if now_s < max(self._paused_until_s, self._done_at_s + self._interval_s):
             return []
-        rows = await closings.select_expired(tx, limit=EXPIRED_MAX)
+        rows = await closings.select_expired(tx, self._lease.name, limit=EXPIRED_MAX)
         if len(rows) < EXPIRED_MAX:
             self._done_at_s = clock.monotonic_s()
         return closed_events(await closings.close(tx, [expire(row) for row in rows]))

@@ -32,7 +32,7 @@ class MisplacedQueues:
             return False
 
     async def _unblock_page(self, tx: Transaction, cell: Cell) -> bool:
-        page = await queues.read_blocked_page(tx, self._after)
+        page = await queues.read_blocked_page(tx, self._lease.name, self._after)
         self._after = page[-1] if len(page) == queues.BLOCKED_PAGE_ROWS else queues.FIRST_POSITION
         misplaced_ids = [one.queue_id for one in page if is_misplaced(one, cell)]
         if misplaced_ids:

@@ -59,7 +59,7 @@ class AssignmentRepublisher:
     async def _any_due(self) -> bool:
         try:
             async with self.lease.transaction() as tx:
-                return await closings.any_republish_due(tx)
+                return await closings.any_republish_due(tx, self.lease.name)
         except Fenced:
             return False
 
@@ -76,7 +76,11 @@ class AssignmentRepublisher:
         try:
             async with self.lease.transaction() as tx:
                 unanswered = await closings.republish_due(
-                    tx, after_s=self.after_s, backoff_max_s=self.backoff_max_s, rows=BATCH_MAX
+                    tx,
+                    self.lease.name,
+                    after_s=self.after_s,
+                    backoff_max_s=self.backoff_max_s,
+                    rows=BATCH_MAX,
                 )
                 events = [delivery_assigned(row) for row in unanswered]
                 now = clock.now()

@@ -62,7 +62,7 @@ class RouteResolution:
             return False
         try:
             async with self._lease.transaction() as tx:
-                active = await unresolved.select_due_queues(tx)
+                active = await unresolved.select_due_queues(tx, self._lease.name)
         except Fenced:
             return False
         results = look_up(active, self._routes.lookup, lookups_max=self._lookups_max)
@@ -81,7 +81,7 @@ class RouteResolution:
                 closed_messages = await closings.close(tx, result.closings)
                 changes = await strikes.record_closed(tx, closed_messages)
                 queues = [one.queue for one in (*results.answers, *results.failed)]
-                await assignments.requeue(tx, result.requeues, written=queues)
+                await assignments.requeue(tx, self._lease.name, result.requeues, written=queues)
                 await unresolved.record_lookups(tx, next_lookups(results))
                 now = clock.now()
                 events = (*map(message_closed, closed_messages), *changes)

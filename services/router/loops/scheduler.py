@@ -4,15 +4,13 @@ The cell decides; the scheduler is its lease, transaction, publishing and rhythm
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from math import inf
 
 from google.protobuf.message import Message
 
-from contracts.ingest.v1.events_pb2 import PRIORITY_BULK
-from contracts.router.v1.events_pb2 import DeliveryAssigned
 from contracts.router.v1.policies_pb2 import PolicyCommand
 from contracts.router.v1.results_pb2 import Results
 from kernel import clock, metrics
@@ -26,26 +24,30 @@ from kernel.retry import retry_while_unavailable
 from services.router.domain.batch_size import BatchSize
 from services.router.domain.cell import Cell
 from services.router.domain.dispatch import DispatchResult
-from services.router.domain.ledger import Scope
 from services.router.domain.message import UNRESOLVED, ScheduledQueue
+from services.router.domain.results import InFlight
 from services.router.domain.round import Round
 from services.router.domain.source_checks import Outcome
 from services.router.loops.assignment_publisher import AssignmentPublisher
 from services.router.loops.campaign_release import release_held
+from services.router.loops.handover import CellChanged, Handover
 from services.router.loops.message_expiry import MessageExpiry, closed_events
 from services.router.loops.misplaced import MisplacedQueues
+from services.router.loops.queue_unblocking import unblock_queues
+from services.router.loops.received_results import ReceivedResults, Signals
 from services.router.loops.takeover import load_cell
-from services.router.loops.tick_result import TickResult, encode_events
+from services.router.loops.tenant_claims import TenantClaims
+from services.router.loops.tick_result import TickResult, encode_events, is_bulk
 from services.router.loops.tick_timer import TickTimer
 from services.router.store import (
     assignments,
+    cells,
     closings,
     directory,
     holds,
     policies,
     queues,
     results,
-    usage,
 )
 from services.router.store.address_key import AddressKey
 from services.router.store.tick import TickSnapshot, read_snapshot
@@ -70,9 +72,9 @@ class SchedulerConfig:
 
 
 class Scheduler:
-    """One per process; only the lease holder runs.
+    """One per process and cell; only the lease holder runs. The cell has the name of the lease.
 
-    new_cell: creates a cell without usage. on_unresolved: called when messages wait for DNS.
+    new_cell: creates a cell without usage.
     """
 
     def __init__(
@@ -82,11 +84,11 @@ class Scheduler:
         *,
         new_cell: Callable[[], Cell],
         config: SchedulerConfig,
-        on_unresolved: Callable[[], None],
+        signals: Signals,
         health: DependencyHealth,
         address_key: AddressKey,
     ) -> None:
-        self._on_unresolved = on_unresolved
+        self._signals = signals
         self._address_key = address_key
         self._lease = lease
         self._outbox = outbox
@@ -99,6 +101,10 @@ class Scheduler:
         self._fence: int | None = None  # the fence with which the cell was read
         self._sources_read_at_s, self._last_event_count = 0.0, 0  # events: of the last tick
         self._misplaced = MisplacedQueues(lease)
+        self._claims = TenantClaims(lease)
+        self._received = ReceivedResults(lease, self._claims, signals.notify)
+        self._handover = Handover(lease, outbox, self._received)
+        self._moves: dict[str, list[str]] = {}  # pools that are to leave, by the cell to get them
         self._expiry = MessageExpiry(lease, config.expire_interval_s)
         self._after_tenant = queues.FIRST_TENANT
         self._batch = BatchSize(config.messages_max, config.target_s)
@@ -153,17 +159,21 @@ class Scheduler:
         if not self.is_leader:
             return self._config.idle_interval_s
         try:
-            cell = self._cell or await self._load_cell()
+            cell = self._cell or await load_cell(
+                self._lease, self._new_cell(), self._signals.notify
+            )
             cell.messages_max = self._batch.size
             began_s = clock.monotonic_s()
             async with self._lease.transaction() as tx:
                 result = await self._decide(tx, cell, express_only=express_only)
                 failpoint("router.tick.in_transaction")
-        except Fenced:
-            self._cell = None
-            return self._config.idle_interval_s
-        except BaseException:
+        except CellChanged:  # which is known before memory changes
+            is_saved = await self._or_reload(self._handover.save(self._cell))
+            return 0.0 if is_saved else self._config.idle_interval_s
+        except BaseException as error:
             self._cell = None  # memory counts capacity as spent that the database did not save
+            if isinstance(error, Fenced):
+                return self._config.idle_interval_s
             self._batch.record_failure()
             raise
         if not express_only:
@@ -174,39 +184,38 @@ class Scheduler:
         metrics.scheduler_ticks.inc()
         failpoint("router.tick.committed")
         await self._publisher.publish(result.entry, in_background=result.has_bulk)
-        unblocked = await self._unblock_queues(cell, result)
+        unblocked = await self._or_reload(unblock_queues(self._lease, cell, result))
         unblocked |= await self._unblock_misplaced(cell)  # even if others are in every tick
         unblocked |= await release_held(self._lease, cell.adaptive.campaigns)
+        unblocked |= await self._or_reload(self._handover.run_once(cell, self._moves))
         work_s = cell.next_work_s(express_only=self._publisher.is_busy)
         wait_s = min(work_s, result.next_s) - result.now_s
         return 0.0 if unblocked else max(0.0, min(wait_s, self._config.idle_interval_s))
 
-    async def _load_cell(self) -> Cell:
-        cell = self._new_cell()
-        await load_cell(self._lease, cell)
-        return cell
-
     async def _decide(self, tx: Transaction, cell: Cell, *, express_only: bool) -> TickResult:
         is_new, began_ns = self._cell is None, time.time_ns()
-        in_flight, earlier = await results.take_over(tx) if is_new else ([], Results())
+        name, in_flight, earlier = self._lease.name, list[InFlight](), Results()
+        if is_new:
+            in_flight, earlier = await results.take_over(tx, name)
         snapshot = await read_snapshot(
             tx,
+            name,
             limit=self._batch.queues_max(self._config.queues_max),
             after_tenant=self._after_tenant,
         )
+        if snapshot.revision != cell.share.revision:
+            raise CellChanged(name)
         received = snapshot.results
         await self._read_sources(tx, cell, received.commands, now_s=snapshot.now_s)
-        refunded = [*earlier.results, *received.results]
-        await self._load_counters(tx, cell, cell.unloaded(snapshot.active, refunded))
+        before, own = await self._received.divide(tx, cell, earlier, snapshot=snapshot)
         if is_new:
             self._take_over(cell)
             cell.load_in_flight(in_flight)
-            cell.apply_results_before_load(
-                earlier.results, commands=earlier.commands, now_s=snapshot.now_s
-            )
+            cell.apply_results_before_load(before, commands=earlier.commands, now_s=snapshot.now_s)
         tenants = (one.queue.tenant_id for one in snapshot.active)
         self._after_tenant = max(tenants, default=queues.FIRST_TENANT)
-        cell.apply_results(received.results, commands=received.commands, now_s=snapshot.now_s)
+        snapshot = snapshot._replace(active=self._claims.served(snapshot.active))
+        cell.apply_results(own, commands=received.commands, now_s=snapshot.now_s)
         events: list[Message] = list(await self._expiry.run_once(tx))
         events += await self._assign_due(tx, cell, snapshot, express_only=express_only)
         events += await self._save_policies(tx, cell, now_s=snapshot.now_s)
@@ -223,11 +232,10 @@ class Scheduler:
             has_due=next_s <= snapshot.now_s,
         )
 
-    @staticmethod
-    async def _save_policies(tx: Transaction, cell: Cell, *, now_s: float) -> list[Message]:
+    async def _save_policies(self, tx: Transaction, cell: Cell, *, now_s: float) -> list[Message]:
         if changes := cell.adaptive.drain(now_s):
-            await policies.save(tx, changes)
-        return changes.to_publish
+            await policies.save(tx, self._lease.name, changes)
+        return changes.published_by(self._lease.name)
 
     def _take_over(self, cell: Cell) -> None:
         """Raises Fenced if the counters may be those of an earlier scheduler."""
@@ -241,8 +249,12 @@ class Scheduler:
         is_due = clock.monotonic_s() - self._sources_read_at_s > SOURCES_INTERVAL_S
         is_known = self._cell is not None and all(map(cell.adaptive.knows_source_of, commands))
         if is_due or not is_known:
-            sources = await directory.load_cell_sources(tx)
-            cell.replace_sources(sources, await directory.load_overflow_pools(tx), now_s=now_s)
+            name = self._lease.name
+            sources = await directory.load_cell_sources(tx, name)
+            cell.replace_sources(
+                sources, await directory.load_overflow_pools(tx, name), now_s=now_s
+            )
+            self._moves = await cells.read_moves(tx, name) if cell.share.count > 1 else {}
             self._sources_read_at_s = clock.monotonic_s()
 
     async def _assign_due(
@@ -250,7 +262,7 @@ class Scheduler:
     ) -> list[Message]:
         now_s, active = snapshot.now_s, snapshot.active
         allocation = cell.plan(active, express_only=express_only, now_s=now_s)
-        reads = cell.to_read(active, allocation.quotas)
+        reads = cell.to_read(active, self._claims.granted(allocation.quotas))
         due = await assignments.select_due(tx, reads, address_key=await self._address_key.load())
         if any(rows and rows[0].due_s > now_s - PROMPT_AGE_S for rows in due.values()):
             self._batch.record_prompt(now_s)
@@ -263,23 +275,21 @@ class Scheduler:
         events += cell.blocking.reached.record(finished.blocked, limits_of, now_s=now_s)
         written = [one.queue.queue for one in finished.served]
         written += [ScheduledQueue.of(queue.queue_id) for queue in finished.blocked]
-        await assignments.requeue(tx, result.requeues, written=written)
+        await assignments.requeue(tx, self._lease.name, result.requeues, written=written)
         await self._save_round(tx, cell, finished, now_s=now_s)
         if any(one.queue.site == UNRESOLVED for one in result.requeues):
-            tx.after_commit(self._on_unresolved)
+            tx.after_commit(self._signals.on_unresolved)
         return events
-
-    @staticmethod
-    async def _load_counters(tx: Transaction, cell: Cell, scopes: Sequence[Scope]) -> None:
-        if scopes:
-            cell.load(await usage.read_counters_of(tx, scopes), scopes)
 
     async def _save(
         self, tx: Transaction, cell: Cell, result: DispatchResult, *, now_s: float
     ) -> list[Message]:
         """Save guarded transitions, and cancel the assignments that were not saved."""
         assigned = await assignments.assign(
-            tx, result.assignments, republish_after_s=self._config.republish_after_s
+            tx,
+            self._lease.name,
+            result.assignments,
+            republish_after_s=self._config.republish_after_s,
         )
         saved = [one for one in result.assignments if one.row.message_id in assigned]
         if len(saved) < len(result.assignments):
@@ -296,37 +306,23 @@ class Scheduler:
         if finished.blocked:
             served_ids = [one.queue.queue_id for one in finished.served]
             await queues.lock(tx, served_ids + [queue.queue_id for queue in finished.blocked])
-        await queues.record_served(tx, finished.served, counters=cell.counters_to_save(now_s=now_s))
+        await queues.record_served(
+            tx,
+            self._lease.name,
+            served=finished.served,
+            counters=cell.counters_to_save(now_s=now_s),
+        )
         await queues.block(tx, finished.blocked)
 
-    async def _unblock_queues(self, cell: Cell, result: TickResult) -> bool:
-        """Unblock as many queues as their scopes have capacity for, and activate those that are
-        due. True if there were any.
-
-        This takes its own transaction: one that locks queues in two statements could deadlock with
-        a handler.
-        """
-        due, unloaded = cell.due_scopes(now_s=result.now_s)
+    async def _or_reload(self, step: Awaitable[bool]) -> bool:
+        """If it fails, memory no longer knows what is stored."""
         try:
-            if unloaded:
-                async with self._lease.transaction() as tx:
-                    await self._load_counters(tx, cell, unloaded)
-            to_unblock = cell.queues_to_unblock(due, now_s=result.now_s)
-            if not (to_unblock or result.has_due):
-                return False
-            async with self._lease.transaction() as tx:
-                unblocked = await queues.unblock_queues(tx, to_unblock)
+            return await step
         except BaseException as error:
-            self._cell = None  # memory no longer knows which scopes block queues
-            if isinstance(error, Fenced):
-                return False
-            raise
-        cell.record_unblocked(to_unblock, unblocked, now_s=result.now_s)
-        return True
+            self._cell = None
+            if not isinstance(error, CellChanged | Fenced):
+                raise
+            return isinstance(error, CellChanged)
 
     async def _unblock_misplaced(self, cell: Cell) -> bool:
         return bool(self._cell and cell.blocking) and await self._misplaced.unblock(cell)
-
-
-def is_bulk(event: Message) -> bool:
-    return isinstance(event, DeliveryAssigned) and event.priority == PRIORITY_BULK

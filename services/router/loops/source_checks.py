@@ -45,7 +45,7 @@ class SourceCheckLoop:
             return
         try:
             async with self._lease.transaction() as tx:
-                sources = await directory.load_cell_sources(tx)
+                sources = await directory.load_cell_sources(tx, self._lease.name)
             if due := self._select_due(sources):
                 findings = await self._check(due)
                 await self._save(due, findings)
@@ -70,7 +70,7 @@ class SourceCheckLoop:
         pairs = list(zip(due, findings, strict=True))
         commands = [PolicyCommand(source_check=check_of(*pair, now_s=now_s)) for pair in pairs]
         async with self._lease.transaction() as tx:
-            await results.append(tx, Results(commands=commands))
+            await results.append(tx, Results(commands=commands), self._lease.name)
         for source, found in pairs:
             is_good = found.is_complete and not any(one.problem for one in found.outcomes)
             wait_s = self._interval_s if is_good else min(self._interval_s, RETRY_S)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from google.protobuf.message import Message
 
+from contracts.ingest.v1.events_pb2 import PRIORITY_BULK
 from contracts.kernel.v1.outbox_pb2 import Outgoing
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel import clock
@@ -39,3 +40,7 @@ def record_assignment_span(event: Message, *, began_ns: int) -> bytes | None:
         return None
     trace = event.context.traceparent.encode()
     return record_span("router.assign", trace, began_ns=began_ns)
+
+
+def is_bulk(event: Message) -> bool:
+    return isinstance(event, DeliveryAssigned) and event.priority == PRIORITY_BULK

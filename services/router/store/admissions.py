@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from kernel.database import Transaction
 from services.router.domain.admission import NewMessage
-from services.router.domain.message import CELL
+from services.router.domain.cells import CellOf, first_cell
 from services.router.store.queues import ADD_WORK
 
 # An expected row is filled, but keeps its due_at, because a client has rescheduled it.
@@ -12,24 +12,25 @@ INSERT = f"""
 WITH inserted AS (
     INSERT INTO router.messages AS stored (message_id, tenant_id, email_id, cell, queue_id, state,
         reason, due_at, expires_at, address_hash, test, list, context, closed_at)
-    SELECT message_id, tenant_id, email_id, %(cell)s, queue_id, state, reason, to_timestamp(due),
+    SELECT message_id, tenant_id, email_id, cell, queue_id, state, reason, to_timestamp(due),
         to_timestamp(expires), address_hash, test, list, context,
         CASE WHEN state = 'failed' THEN now() END
     FROM unnest(%(ids)s::uuid[], %(tenants)s::uuid[], %(emails)s::uuid[], %(queue_ids)s::text[],
         %(states)s::text[], %(reasons)s::text[], %(dues)s::float8[], %(expires)s::float8[],
-        %(hashes)s::bytea[], %(tests)s::bool[], %(lists)s::text[], %(contexts)s::bytea[])
+        %(hashes)s::bytea[], %(tests)s::bool[], %(lists)s::text[], %(contexts)s::bytea[],
+        %(cells)s::text[])
         AS a (message_id, tenant_id, email_id, queue_id, state, reason, due, expires, address_hash,
-              test, list, context)
+              test, list, context, cell)
     ORDER BY message_id
     ON CONFLICT (message_id) DO UPDATE SET queue_id = excluded.queue_id, state = excluded.state,
         reason = excluded.reason, list = excluded.list, context = excluded.context,
         closed_at = excluded.closed_at
         WHERE stored.state = 'expected' AND stored.tenant_id = excluded.tenant_id
-    RETURNING message_id, tenant_id, queue_id, state, due_at
+    RETURNING message_id, tenant_id, queue_id, state, due_at, cell
 ), activated AS (
     INSERT INTO router.queues AS stored
         (queue_id, tenant_id, cell, site, next_at, active, first_due_at)
-    SELECT queue_id, tenant_id, %(cell)s, split_part(queue_id, '/', 2), min(due_at),
+    SELECT queue_id, tenant_id, min(cell), split_part(queue_id, '/', 2), min(due_at),
         min(due_at) <= now(), min(due_at)
     FROM inserted WHERE state = 'queued' GROUP BY 1, 2 ORDER BY 1
     {ADD_WORK}
@@ -38,12 +39,14 @@ SELECT message_id::text, extract(epoch FROM now())::float8 FROM inserted
 """  # noqa: S608 - constants only
 
 
-async def insert(tx: Transaction, new_messages: Sequence[NewMessage]) -> dict[str, float]:
+async def insert(
+    tx: Transaction, new_messages: Sequence[NewMessage], cell_of: CellOf = first_cell
+) -> dict[str, float]:
     """Insert the new messages and fill the expected ones. Returns their ids, with the time."""
     rows = await tx.rows(
         INSERT,
         {
-            "cell": CELL,
+            "cells": [cell_of(a.tenant_id) for a in new_messages],
             "ids": [a.message_id for a in new_messages],
             "tenants": [a.tenant_id for a in new_messages],
             "emails": [a.email_id for a in new_messages],

@@ -43,7 +43,8 @@ CROSS JOIN LATERAL (
 # days of the messages and read those. `first_day`: the statement opens no earlier partitions.
 ASSIGN = """
 UPDATE router.messages AS m SET state = 'assigned', attempt = m.attempt + 1, reason = '',
-    egress_id = a.egress_id, assigned_at = now(), not_after = to_timestamp(a.not_after),
+    egress_id = a.egress_id, cell = %(cell)s, assigned_at = now(),
+    not_after = to_timestamp(a.not_after),
     republish_at = now() + make_interval(secs => %(republish_after_s)s), republish_count = 0,
     assignment = a.assignment
 FROM unnest(%(ids)s::uuid[], %(attempts)s::int[], %(egresses)s::text[], %(not_afters)s::float8[],
@@ -84,9 +85,10 @@ async def select_due(
 
 
 async def assign(
-    tx: Transaction, assignments: Sequence[Assignment], *, republish_after_s: float
+    tx: Transaction, cell: str, assignments: Sequence[Assignment], *, republish_after_s: float
 ) -> set[str]:
-    """Returns the assigned ids; the other messages were canceled or moved since they were read."""
+    """Returns the assigned ids; the other messages were canceled or moved since they were read.
+    cell: which gets their results."""
     if not assignments:
         return set()
     assignments = sorted(assignments, key=lambda a: a.row.message_id)
@@ -94,6 +96,7 @@ async def assign(
     rows = await tx.rows(
         ASSIGN,
         {
+            "cell": cell,
             "republish_after_s": republish_after_s,
             "ids": ids,
             "first_day": first_day_bound(ids),
@@ -107,7 +110,11 @@ async def assign(
 
 
 async def requeue(
-    tx: Transaction, requeues: Sequence[Requeue], *, written: Iterable[ScheduledQueue]
+    tx: Transaction,
+    cell: str,
+    requeues: Sequence[Requeue],
+    *,
+    written: Iterable[ScheduledQueue],
 ) -> None:
     """Move queued rows, and activate their new queues. written: queues that this transaction writes
     later; they are locked here, so that all queues are locked in one order."""
@@ -125,5 +132,6 @@ async def requeue(
             [r.reason for r in requeues],
         ),
     )
-    await lock_or_create(tx, {*written, *(r.queue for r in requeues)})
-    await mark_queues_due(tx, [QueueDueTime(r.queue, r.due_s) for r in requeues])
+    await lock_or_create(tx, {*written, *(r.queue for r in requeues)}, lambda _: cell)
+    due = [QueueDueTime(r.queue, r.due_s) for r in requeues]
+    await mark_queues_due(tx, due, lambda _: cell)

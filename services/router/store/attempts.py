@@ -6,7 +6,7 @@ from typing import NamedTuple
 from contracts.delivery.v1.events_pb2 import DeliveryAttempted
 from kernel.database import Transaction
 from kernel.days import first_day_bound
-from services.router.domain.message import CELL, AssignedMessage
+from services.router.domain.message import AssignedMessage
 from services.router.domain.results import attempt_results
 from services.router.domain.transitions import (
     AppliedTransition,
@@ -49,17 +49,17 @@ WITH attempted AS (
     WHERE m.message_id = a.message_id AND m.state || m.attempt = 'assigned' || a.attempt
         AND m.message_id >= %(first_day)s
     RETURNING m.message_id, m.tenant_id, m.queue_id, m.state, m.due_at, m.egress_id, m.assigned_at,
-        m.attempt, m.attempt_count, m.ambiguous
+        m.attempt, m.attempt_count, m.ambiguous, m.cell
 ), activated AS (
     INSERT INTO router.queues AS stored
         (queue_id, tenant_id, cell, site, next_at, active, first_due_at)
-    SELECT queue_id, tenant_id, %(cell)s, split_part(split_part(queue_id, '/', 2), '@', 1),
+    SELECT queue_id, tenant_id, min(cell), split_part(split_part(queue_id, '/', 2), '@', 1),
         min(due_at), min(due_at) <= now(), min(due_at)
     FROM applied WHERE state = 'queued' GROUP BY 1, 2 ORDER BY 1
     {ADD_WORK}
 )
 SELECT message_id::text, attempt, attempt_count, ambiguous, extract(epoch FROM now())::float8,
-    queue_id, egress_id, extract(epoch FROM assigned_at)::float8
+    queue_id, egress_id, extract(epoch FROM assigned_at)::float8, cell
 FROM applied
 """  # noqa: S608 - constants only
 
@@ -105,7 +105,6 @@ async def apply_transitions(
             "classes": [event.bounce_class for event in events],
             "replies": [transition.reply for transition in transitions],
             "stays": [stays_with_source(event) for event in events],
-            "cell": CELL,
         },
     )
     applied = {(row[0], row[1]): AppliedTransition._make(row) for row in rows}
@@ -115,5 +114,9 @@ async def apply_transitions(
         for transition, key in zip(transitions, keys, strict=True)
         if key in applied
     ]
-    await results.append(tx, attempt_results((one.event, row) for one, row in found))
+    by_cell: dict[str, list[tuple[DeliveryAttempted, AppliedTransition]]] = {}
+    for transition, row in found:  # the cell that has assigned them counts them
+        by_cell.setdefault(row.cell, []).append((transition.event, row))
+    for cell, of_cell in by_cell.items():
+        await results.append(tx, attempt_results(of_cell), cell)
     return found

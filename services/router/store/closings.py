@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from kernel.database import Transaction
 from services.router.domain.events import ClosedMessage, UnansweredAssignment
-from services.router.domain.message import CELL, CloseTransition, ExpiredMessage, State
+from services.router.domain.message import CloseTransition, ExpiredMessage, State
 
 CLOSE = """
 UPDATE router.messages AS m SET state = c.state, reason = c.reason, closed_at = now(),
@@ -66,9 +66,9 @@ async def close(tx: Transaction, closings: Sequence[CloseTransition]) -> list[Cl
     return [ClosedMessage._make(row) for row in rows]
 
 
-async def select_expired(tx: Transaction, *, limit: int) -> list[ExpiredMessage]:
+async def select_expired(tx: Transaction, cell: str, *, limit: int) -> list[ExpiredMessage]:
     """Expired rows that are not assigned."""
-    rows = await tx.rows(SELECT_EXPIRED, (CELL, limit))
+    rows = await tx.rows(SELECT_EXPIRED, (cell, limit))
     return [ExpiredMessage._make((row[0], State(row[1]), *row[2:])) for row in rows]
 
 
@@ -77,17 +77,17 @@ async def load_closed(tx: Transaction, ids: Sequence[str]) -> list[ClosedMessage
 
 
 async def republish_due(
-    tx: Transaction, *, after_s: float, backoff_max_s: float, rows: int
+    tx: Transaction, cell: str, *, after_s: float, backoff_max_s: float, rows: int
 ) -> list[UnansweredAssignment]:
     """Select assigned rows that had no result in time, and double their delay."""
-    params = {"cell": CELL, "after_s": after_s, "backoff_max_s": backoff_max_s, "rows": rows}
+    params = {"cell": cell, "after_s": after_s, "backoff_max_s": backoff_max_s, "rows": rows}
     return [UnansweredAssignment._make(row) for row in await tx.rows(REPUBLISH, params)]
 
 
-async def any_republish_due(tx: Transaction) -> bool:
+async def any_republish_due(tx: Transaction, cell: str) -> bool:
     rows = await tx.rows(
         "SELECT 1 FROM router.messages WHERE cell = %s AND state = 'assigned'"
         " AND republish_at <= now() LIMIT 1",
-        (CELL,),
+        (cell,),
     )
     return bool(rows)

@@ -6,11 +6,10 @@ from dataclasses import asdict, dataclass
 from contracts.router.v1.directory_pb2 import EgressSource, Pool
 from kernel.database import Transaction
 from services.router.domain.egress import EgressSource as RoutingSource
-from services.router.domain.message import CELL
 
 POOL_COLUMNS = (
     "pool_id::text, version, deleted, name, cell, coalesce(overflow_pool_id::text, ''),"
-    " coalesce(feedback_domain_id::text, '')"
+    " coalesce(feedback_domain_id::text, ''), coalesce(moves_to, '')"
 )
 
 SOURCE_COLUMNS = (
@@ -21,7 +20,8 @@ SOURCE_COLUMNS = (
 LOAD_POOLS = f"SELECT {POOL_COLUMNS} FROM router.pools ORDER BY pool_id"  # noqa: S608 - constants
 
 REMOVE_POOL = f"""
-UPDATE router.pools p SET version = version + 1, deleted = true, overflow_pool_id = NULL
+UPDATE router.pools p SET version = version + 1, deleted = true, overflow_pool_id = NULL,
+    moves_to = NULL
 WHERE pool_id = %s AND NOT EXISTS (
     SELECT FROM router.egress_sources e WHERE e.pool_id = p.pool_id AND NOT e.deleted
 )
@@ -61,7 +61,7 @@ LOAD_CELL_SOURCES = """
 SELECT egress_id::text, pool_id::text, source_ip, ehlo, source_ipv6, paused,
     coalesce(feedback_domain_id::text, ''), egress_host
 FROM router.egress_sources JOIN router.pools USING (pool_id)
-WHERE cell = %s AND NOT egress_sources.deleted AND NOT pools.deleted
+WHERE (%s::text IS NULL OR cell = %s) AND NOT egress_sources.deleted AND NOT pools.deleted
     AND (NOT %s OR egress_host <> '')
 ORDER BY egress_id
 """
@@ -90,24 +90,24 @@ RETURNING {SOURCE_COLUMNS}
 """  # noqa: S608 - constants only
 
 
-async def load_cell_sources(tx: Transaction) -> list[RoutingSource]:
-    """The sources of the cell, including paused ones."""
-    rows = await tx.rows(LOAD_CELL_SOURCES, (CELL, False))
+async def load_cell_sources(tx: Transaction, cell: str | None) -> list[RoutingSource]:
+    """The sources of the cell, including paused ones. None: of all cells."""
+    rows = await tx.rows(LOAD_CELL_SOURCES, (cell, cell, False))
     return [RoutingSource(*row) for row in rows]
 
 
-async def load_hosted_sources(tx: Transaction) -> list[RoutingSource]:
+async def load_hosted_sources(tx: Transaction, cell: str) -> list[RoutingSource]:
     """Those whose addresses an egress host owns."""
-    rows = await tx.rows(LOAD_CELL_SOURCES, (CELL, True))
+    rows = await tx.rows(LOAD_CELL_SOURCES, (cell, cell, True))
     return [RoutingSource(*row) for row in rows]
 
 
-async def load_overflow_pools(tx: Transaction) -> dict[str, str]:
+async def load_overflow_pools(tx: Transaction, cell: str) -> dict[str, str]:
     """By pool, of those that have one."""
     rows = await tx.rows(
         "SELECT pool_id::text, overflow_pool_id::text FROM router.pools"
         " WHERE overflow_pool_id IS NOT NULL AND cell = %s AND NOT deleted",
-        (CELL,),
+        (cell,),
     )
     return dict(rows)
 
@@ -121,7 +121,7 @@ async def load_pools(tx: Transaction, *, lock: bool = False) -> list[Pool]:
 def pool_from_row(row: Sequence[object]) -> Pool:
     names = (
         *("pool_id", "version", "deleted", "name", "cell"),
-        *("overflow_pool_id", "feedback_domain_id"),
+        *("overflow_pool_id", "feedback_domain_id", "moves_to"),
     )
     return Pool(**dict(zip(names, row, strict=True)))  # type: ignore[arg-type]
 
@@ -219,6 +219,17 @@ async def move_to_pool(
     """Move as many sources that are not paused, the oldest first; those with their next version."""
     rows = await tx.rows(MOVE_TO_POOL, {"from": from_name, "pool": pool_id, "limit": limit})
     return [source_from_row(row) for row in rows]
+
+
+async def is_same_cell(tx: Transaction, egress_id: str, pool_id: str) -> bool:
+    """Whether a source and a pool are in one cell, as far as both exist."""
+    rows = await tx.rows(
+        "SELECT of_source.cell = other.cell FROM router.egress_sources"
+        " JOIN router.pools AS of_source USING (pool_id), router.pools AS other"
+        " WHERE egress_id = %s AND other.pool_id = %s",
+        (egress_id, pool_id),
+    )
+    return all(is_same for (is_same,) in rows)
 
 
 async def change_source(

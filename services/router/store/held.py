@@ -8,6 +8,7 @@ from kernel import clock
 from kernel.database import RowOwner, Transaction
 from kernel.ids import MAX, NIL
 from services.router.domain.campaigns import REASON_OF_CAMPAIGNS
+from services.router.domain.cells import CellOf, first_cell
 from services.router.domain.events import ClosedMessage
 from services.router.domain.held import (
     REJECTED,
@@ -144,6 +145,7 @@ async def review(
     ids: Sequence[str],
     verdict: Review.ValueType,
     test_only: bool,
+    cell_of: CellOf = first_cell,
 ) -> list[ReviewedMessage]:
     """Release or reject those that are held. Returns them. The role as for `read_page`."""
     state = STATES[verdict]
@@ -160,7 +162,7 @@ async def review(
         for row in await tx.rows(statement, values)
     ]
     waiting = [(one.row.message_id, one.row.state, one.row.queue_id, one.due_s) for one in reviewed]
-    await mark_queues_due(tx, due_times_of(waiting))
+    await mark_queues_due(tx, due_times_of(waiting), cell_of)
     return reviewed
 
 

@@ -50,9 +50,10 @@ async def hold(tx: Transaction, holds: Sequence[Hold]) -> list[Hold]:
     return [one for one in holds if one.row.message_id in held]
 
 
-async def release(tx: Transaction, tenant_id: str, campaign_id: str) -> bool:
-    """Queue some messages of a campaign that are held for it. True if there may be more."""
+async def release(tx: Transaction, cell: str, tenant_id: str, *, campaign_id: str) -> bool:
+    """Queue some messages of a campaign that are held for it, in this cell. True if there may be
+    more."""
     reason = beginning_of_reason(campaign_id)
     rows = await tx.rows(RELEASE, (tenant_id, reason, RELEASED_MAX))
-    await mark_queues_due(tx, due_times_of(rows))
+    await mark_queues_due(tx, due_times_of(rows), lambda _: cell)
     return len(rows) == RELEASED_MAX

@@ -7,7 +7,12 @@ from kernel.database import Transaction
 from services.router.domain.adaptation import AdaptivePolicies
 from services.router.domain.message import CELL
 from services.router.domain.policy_changes import PolicyChanges, SavedCounts
-from services.router.domain.policy_events import subjects_of_source, to_stored
+from services.router.domain.policy_events import (
+    of_all_cells,
+    subjects_of_source,
+    subjects_of_tenant,
+    to_stored,
+)
 
 PAGE_ROWS = 1_000
 DELETE_BATCH_ROWS = 1_000
@@ -18,9 +23,9 @@ RETENTION = "interval '40 days'"
 SAVE = """
 WITH added AS (
     INSERT INTO router.policy_events (cell, subject, event)
-    SELECT %(cell)s, subject, event
-    FROM unnest(%(event_subjects)s::text[], %(events)s::bytea[])
-        WITH ORDINALITY AS a (subject, event, position) ORDER BY position
+    SELECT cell, subject, event
+    FROM unnest(%(cells)s::text[], %(event_subjects)s::text[], %(events)s::bytea[])
+        WITH ORDINALITY AS a (cell, subject, event, position) ORDER BY position
 )
 INSERT INTO router.policy_counts (cell, subject, counts)
 SELECT %(cell)s, subject, counts::bigint[]
@@ -71,12 +76,13 @@ DELETE FROM router.policy_counts WHERE ctid = ANY(ARRAY(
 """
 
 
-async def save(tx: Transaction, changes: PolicyChanges) -> None:
+async def save(tx: Transaction, cell: str, changes: PolicyChanges) -> None:
     events = [to_stored(event) for event in changes.events]
     await tx.execute(
         SAVE,
         {
             "cell": CELL,
+            "cells": [cell if of_all_cells(event) else CELL for event in changes.events],
             "event_subjects": [subject for subject, _ in events],
             "events": [event for _, event in events],
             "subjects": [one.subject for one in changes.counts],
@@ -86,11 +92,11 @@ async def save(tx: Transaction, changes: PolicyChanges) -> None:
 
 
 async def read_latest_events_page(
-    tx: Transaction, after: str
+    tx: Transaction, label: str, after: str
 ) -> tuple[list[PolicyEvent], str | None]:
     """The latest event of the next subjects, and the subject after which the next page begins;
     None after the last."""
-    rows = await tx.rows(LATEST, (CELL, after, PAGE_ROWS))
+    rows = await tx.rows(LATEST, (label, after, PAGE_ROWS))
     return [PolicyEvent.FromString(row[1]) for row in rows], last_of(rows)
 
 
@@ -113,7 +119,7 @@ async def load_events(tx: Transaction, adaptive: AdaptivePolicies) -> None:
     """Without the counts, which no limit needs."""
     after: str | None = ""
     while after is not None:
-        events, after = await read_latest_events_page(tx, after)
+        events, after = await read_latest_events_page(tx, CELL, after)
         adaptive.load(events)
 
 
@@ -121,7 +127,17 @@ async def load_of_sources(
     tx: Transaction, adaptive: AdaptivePolicies, egress_ids: Iterable[str]
 ) -> None:
     """What concerns these egress sources."""
-    prefixes = [prefix for one in egress_ids for prefix in subjects_of_source(one)]
+    await _load_of(tx, adaptive, [one for each in egress_ids for one in subjects_of_source(each)])
+
+
+async def load_of_tenants(
+    tx: Transaction, adaptive: AdaptivePolicies, tenant_ids: Iterable[str]
+) -> None:
+    """What concerns these tenants, as another cell has left it."""
+    await _load_of(tx, adaptive, [one for each in tenant_ids for one in subjects_of_tenant(each)])
+
+
+async def _load_of(tx: Transaction, adaptive: AdaptivePolicies, prefixes: Sequence[str]) -> None:
     params = {"cell": CELL, "prefixes": prefixes}
     rows = await tx.rows(LATEST_OF, params)
     adaptive.load(PolicyEvent.FromString(event) for (event,) in rows)

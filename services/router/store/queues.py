@@ -9,10 +9,11 @@ from typing import NamedTuple
 from kernel import ids
 from kernel.database import Transaction
 from services.router.domain.blocking_scopes import QueuesToUnblock
+from services.router.domain.cells import CellOf, first_cell, label_of
 from services.router.domain.counters import CounterRow
 from services.router.domain.deficit_round_robin import ActiveQueue, BlockedQueue
 from services.router.domain.ledger import Scope
-from services.router.domain.message import CELL, ScheduledQueue
+from services.router.domain.message import ScheduledQueue
 from services.router.domain.round import ServedQueue
 
 # A queue is active when it has work now. A blocked queue is unblocked only by its scope; until then
@@ -28,11 +29,11 @@ ON CONFLICT (queue_id) DO UPDATE SET version = stored.version + 1,
 
 ACTIVATE = f"""
 INSERT INTO router.queues AS stored (queue_id, tenant_id, cell, site, next_at, active, first_due_at)
-SELECT queue_id, tenant_id, %(cell)s, site, to_timestamp(min(due)), to_timestamp(min(due)) <= now(),
+SELECT queue_id, tenant_id, cell, site, to_timestamp(min(due)), to_timestamp(min(due)) <= now(),
     to_timestamp(min(due))
-FROM unnest(%(queue_ids)s::text[], %(tenants)s::uuid[], %(sites)s::text[], %(dues)s::float8[])
-    AS work (queue_id, tenant_id, site, due)
-GROUP BY 1, 2, 4 ORDER BY 1
+FROM unnest(%(queue_ids)s::text[], %(tenants)s::uuid[], %(sites)s::text[], %(dues)s::float8[],
+    %(cells)s::text[]) AS work (queue_id, tenant_id, site, due, cell)
+GROUP BY 1, 2, 3, 4 ORDER BY 1
 {ADD_WORK}
 """  # noqa: S608 - constants only
 
@@ -72,9 +73,9 @@ UNBLOCKED_MAX = 1_000  # queues of changed tenants, and queues that become due, 
 RECORD_SERVED = """
 WITH counted AS (
     INSERT INTO router.counters AS stored (cell, scope, window_key, value, expires_at)
-    SELECT %(cell)s, scope, window_key, value, to_timestamp(expires_s)
-    FROM unnest(%(scopes)s::text[], %(windows)s::text[], %(values)s::bigint[], %(ends)s::float8[])
-        AS c (scope, window_key, value, expires_s)
+    SELECT cell, scope, window_key, value, to_timestamp(expires_s)
+    FROM unnest(%(scopes)s::text[], %(windows)s::text[], %(values)s::bigint[], %(ends)s::float8[],
+        %(cells)s::text[]) AS c (scope, window_key, value, expires_s, cell)
     ON CONFLICT (cell, scope, window_key)
     DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at
 )
@@ -131,9 +132,9 @@ LOCK = "SELECT FROM router.queues WHERE queue_id = ANY(%s) ORDER BY queue_id FOR
 # Missing queues are created, in the order of their ids too: two transactions may create the same.
 LOCK_OR_CREATE = """
 INSERT INTO router.queues AS stored (queue_id, tenant_id, cell, site)
-SELECT queue_id, tenant_id, %(cell)s, site
-FROM unnest(%(queue_ids)s::text[], %(tenants)s::uuid[], %(sites)s::text[])
-    AS a (queue_id, tenant_id, site)
+SELECT queue_id, tenant_id, cell, site
+FROM unnest(%(queue_ids)s::text[], %(tenants)s::uuid[], %(sites)s::text[], %(cells)s::text[])
+    AS a (queue_id, tenant_id, site, cell)
 ORDER BY queue_id ON CONFLICT (queue_id) DO UPDATE SET cell = stored.cell
 """
 
@@ -143,15 +144,17 @@ class QueueDueTime(NamedTuple):
     due_s: float
 
 
-async def mark_queues_due(tx: Transaction, activations: Sequence[QueueDueTime]) -> None:
+async def mark_queues_due(
+    tx: Transaction, activations: Sequence[QueueDueTime], cell_of: CellOf = first_cell
+) -> None:
     """Lower the next_at of the queues and raise their version, so that they become or stay
-    active."""
+    active. cell_of: of new queues."""
     if not activations:
         return
     await tx.execute(
         ACTIVATE,
         {
-            "cell": CELL,
+            "cells": [cell_of(queue.tenant_id) for queue, _ in activations],
             "queue_ids": [queue.queue_id for queue, _ in activations],
             "tenants": [queue.tenant_id for queue, _ in activations],
             "sites": [queue.site for queue, _ in activations],
@@ -161,10 +164,10 @@ async def mark_queues_due(tx: Transaction, activations: Sequence[QueueDueTime]) 
 
 
 async def select_active_after_tenant(
-    tx: Transaction, *, after: str, limit: int
+    tx: Transaction, cell: str, *, after: str, limit: int
 ) -> list[ActiveQueue]:
     """Active queues of the tenants after this one; of the first tenants again after the last."""
-    params = {"cell": CELL, "each": QUEUES_PER_TENANT, "limit": limit, "after": after}
+    params = {"cell": cell, "each": QUEUES_PER_TENANT, "limit": limit, "after": after}
     rows = await tx.rows(ACTIVE_BY_TENANT, params)
     if not rows and after != FIRST_TENANT:
         rows = await tx.rows(ACTIVE_BY_TENANT, params | {"after": FIRST_TENANT})
@@ -173,8 +176,9 @@ async def select_active_after_tenant(
 
 async def record_served(
     tx: Transaction,
-    served: Sequence[ServedQueue],
+    cell: str,
     *,
+    served: Sequence[ServedQueue] = (),
     counters: Sequence[CounterRow],
 ) -> None:
     """Record when each queue has work next, unless it was activated since it was read, and save the
@@ -185,7 +189,7 @@ async def record_served(
     await tx.execute(
         RECORD_SERVED,
         {
-            "cell": CELL,
+            "cells": [label_of(Scope.of(one.scope), cell) for one in counters],
             "queue_ids": [one.queue.queue_id for one in served],
             "versions": [one.queue.version for one in served],
             "nexts": [one.next_s for one in served],
@@ -218,12 +222,14 @@ async def lock(tx: Transaction, queue_ids: Sequence[str]) -> None:
     await tx.rows(LOCK, (list(queue_ids),))
 
 
-async def lock_or_create(tx: Transaction, queues: Iterable[ScheduledQueue]) -> None:
+async def lock_or_create(
+    tx: Transaction, queues: Iterable[ScheduledQueue], cell_of: CellOf = first_cell
+) -> None:
     """Like `lock`, for queues that may not exist yet. Every transaction locks rows of messages
     before queues."""
     listed = list(queues)
     params = {
-        "cell": CELL,
+        "cells": [cell_of(queue.tenant_id) for queue in listed],
         "queue_ids": [queue.queue_id for queue in listed],
         "tenants": [queue.tenant_id for queue in listed],
         "sites": [queue.site for queue in listed],
@@ -231,13 +237,15 @@ async def lock_or_create(tx: Transaction, queues: Iterable[ScheduledQueue]) -> N
     await tx.execute(LOCK_OR_CREATE, params)
 
 
-async def unblock_queues(tx: Transaction, to_unblock: QueuesToUnblock) -> dict[Scope, int]:
+async def unblock_queues(
+    tx: Transaction, cell: str, to_unblock: QueuesToUnblock
+) -> dict[Scope, int]:
     """Unblock the first queues of each scope, up to its count, and those of changed tenants, and
     activate the queues that have become due. Returns the number of each scope."""
     rows = await tx.rows(
         WAKE,
         {
-            "cell": CELL,
+            "cell": cell,
             "scopes": [scope.key for scope in to_unblock.counts],
             "counts": list(to_unblock.counts.values()),
             "tenants": list(to_unblock.tenants),
@@ -259,14 +267,16 @@ class BlockedPosition(NamedTuple):
 FIRST_POSITION = BlockedPosition("", datetime.min.replace(tzinfo=UTC), "")
 
 
-async def read_blocked_page(tx: Transaction, after: BlockedPosition) -> list[BlockedPosition]:
+async def read_blocked_page(
+    tx: Transaction, cell: str, after: BlockedPosition
+) -> list[BlockedPosition]:
     """The next blocked queues after a position."""
     rows = await tx.rows(
         "SELECT blocked_by, blocked_at, queue_id FROM router.queues"
         " WHERE cell = %s AND blocked_by <> ''"
         " AND (blocked_by, blocked_at, queue_id) > (%s, %s, %s)"
         " ORDER BY blocked_by, blocked_at, queue_id LIMIT %s",
-        (CELL, *after, BLOCKED_PAGE_ROWS),
+        (cell, *after, BLOCKED_PAGE_ROWS),
     )
     return [BlockedPosition(*row) for row in rows]
 
@@ -281,7 +291,7 @@ async def unblock_by_id(tx: Transaction, queue_ids: Sequence[str]) -> None:
     )
 
 
-async def read_blocking_scopes(tx: Transaction, after: str) -> list[str]:
+async def read_blocking_scopes(tx: Transaction, cell: str, after: str) -> list[str]:
     """The next keys of scopes that block queues: a page of a skip scan."""
     rows = await tx.rows(
         "WITH RECURSIVE scopes AS ("
@@ -291,7 +301,7 @@ async def read_blocking_scopes(tx: Transaction, after: str) -> list[str]:
         "  AND blocked_by <> '' AND blocked_by > scopes.blocked_by ORDER BY blocked_by LIMIT 1)"
         " FROM scopes WHERE scopes.blocked_by IS NOT NULL"
         ") SELECT blocked_by FROM scopes WHERE blocked_by IS NOT NULL LIMIT %(limit)s",
-        {"cell": CELL, "after": after, "limit": BLOCKED_PAGE_ROWS},
+        {"cell": cell, "after": after, "limit": BLOCKED_PAGE_ROWS},
     )
     return [blocked_by for (blocked_by,) in rows]
 
@@ -300,7 +310,7 @@ async def delete_idle(tx: Transaction) -> int:
     """Delete queues that have been empty for a day; new mail creates them again."""
     return await tx.execute(
         "DELETE FROM router.queues WHERE ctid = ANY(ARRAY(SELECT ctid FROM router.queues"
-        " WHERE cell = %s AND next_at IS NULL AND blocked_by = ''"
-        " AND served_at < now() - interval '1 day' LIMIT 1000 FOR UPDATE SKIP LOCKED))",
-        (CELL,),
+        " WHERE cell = ANY(ARRAY(SELECT cell FROM router.cells)) AND next_at IS NULL"
+        " AND blocked_by = '' AND served_at < now() - interval '1 day'"
+        " LIMIT 1000 FOR UPDATE SKIP LOCKED))",
     )

@@ -7,8 +7,9 @@ from typing import NamedTuple
 from kernel.database import RowOwner, Transaction
 from kernel.ids import NIL
 from services.router.domain.admission import NewMessage
+from services.router.domain.cells import CellOf, first_cell
 from services.router.domain.events import ClosedMessage
-from services.router.domain.message import CELL, SANDBOX, ExpiredMessage, ScheduledQueue, State
+from services.router.domain.message import SANDBOX, ExpiredMessage, ScheduledQueue, State
 from services.router.store.queues import QueueDueTime, mark_queues_due
 
 STATES = """
@@ -28,12 +29,13 @@ extract(epoch FROM closed_at)::float8, context, queue_id
 INSERT_CLOSED = """
 INSERT INTO router.messages AS stored (message_id, tenant_id, email_id, cell, queue_id, state,
     reason, due_at, expires_at, address_hash, test, context, closed_at)
-SELECT message_id, tenant_id, email_id, %(cell)s, queue_id, %(state)s, %(reason)s,
+SELECT message_id, tenant_id, email_id, cell, queue_id, %(state)s, %(reason)s,
     to_timestamp(due), to_timestamp(expires), address_hash, test, context, now()
 FROM unnest(%(ids)s::uuid[], %(tenants)s::uuid[], %(emails)s::uuid[], %(queue_ids)s::text[],
     %(dues)s::float8[], %(expires)s::float8[], %(hashes)s::bytea[], %(tests)s::bool[],
-    %(contexts)s::bytea[])
-    AS a (message_id, tenant_id, email_id, queue_id, due, expires, address_hash, test, context)
+    %(contexts)s::bytea[], %(cells)s::text[])
+    AS a (message_id, tenant_id, email_id, queue_id, due, expires, address_hash, test, context,
+        cell)
 ORDER BY message_id
 """
 
@@ -49,11 +51,12 @@ FAIL = f"{INSERT_CLOSED} ON CONFLICT DO NOTHING RETURNING {CLOSED_COLUMNS}"
 RESCHEDULE = """
 INSERT INTO router.messages AS stored (message_id, tenant_id, email_id, cell, queue_id, state,
     reason, due_at, expires_at, address_hash, test, context)
-SELECT message_id, tenant_id, email_id, %(cell)s, queue_id, 'expected', '', to_timestamp(%(due)s),
+SELECT message_id, tenant_id, email_id, cell, queue_id, 'expected', '', to_timestamp(%(due)s),
     to_timestamp(expires), address_hash, test, context
 FROM unnest(%(ids)s::uuid[], %(tenants)s::uuid[], %(emails)s::uuid[], %(queue_ids)s::text[],
-    %(expires)s::float8[], %(hashes)s::bytea[], %(tests)s::bool[], %(contexts)s::bytea[])
-    AS a (message_id, tenant_id, email_id, queue_id, expires, address_hash, test, context)
+    %(expires)s::float8[], %(hashes)s::bytea[], %(tests)s::bool[], %(contexts)s::bytea[],
+    %(cells)s::text[])
+    AS a (message_id, tenant_id, email_id, queue_id, expires, address_hash, test, context, cell)
 ORDER BY message_id
 ON CONFLICT (message_id) DO UPDATE SET due_at = excluded.due_at, expires_at = excluded.expires_at
     WHERE stored.state IN ('expected', 'queued', 'held') AND stored.tenant_id = excluded.tenant_id
@@ -144,11 +147,15 @@ async def cancel(tx: Transaction, new_messages: Sequence[NewMessage]) -> list[Cl
 
 
 async def reschedule(
-    tx: Transaction, new_messages: Sequence[NewMessage], *, due_s: float
+    tx: Transaction,
+    new_messages: Sequence[NewMessage],
+    cell_of: CellOf = first_cell,
+    *,
+    due_s: float,
 ) -> list[str]:
     """Change the due time of messages that are not assigned yet. Returns their ids."""
-    rows = await tx.rows(RESCHEDULE, {**insert_params(new_messages), "due": due_s})
-    await mark_queues_due(tx, due_times_of(rows))
+    rows = await tx.rows(RESCHEDULE, {**insert_params(new_messages, cell_of), "due": due_s})
+    await mark_queues_due(tx, due_times_of(rows), cell_of)
     return [row[0] for row in rows]
 
 
@@ -160,9 +167,11 @@ def due_times_of(rows: Sequence[tuple[str, str, str, float]]) -> list[QueueDueTi
     ]
 
 
-def insert_params(new_messages: Sequence[NewMessage]) -> dict[str, object]:
+def insert_params(
+    new_messages: Sequence[NewMessage], cell_of: CellOf = first_cell
+) -> dict[str, object]:
     return {
-        "cell": CELL,
+        "cells": [cell_of(a.tenant_id) for a in new_messages],
         "ids": [a.message_id for a in new_messages],
         "tenants": [a.tenant_id for a in new_messages],
         "emails": [a.email_id for a in new_messages],

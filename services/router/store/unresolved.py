@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from kernel.database import Transaction
 from services.router.domain.deficit_round_robin import ActiveQueue
-from services.router.domain.message import CELL, DueMessage
+from services.router.domain.message import DueMessage
 from services.router.store.queues import lock
 
 QUEUES_MAX = 1000
@@ -77,11 +77,11 @@ class NextLookup(NamedTuple):
     limited_by: str = ""
 
 
-async def select_due_queues(tx: Transaction) -> list[ActiveQueue]:
+async def select_due_queues(tx: Transaction, cell: str) -> list[ActiveQueue]:
     """Queues that are due; if there are many, some of each tenant."""
-    rows = await tx.rows(SELECT_DUE, (CELL, QUEUES_MAX))
+    rows = await tx.rows(SELECT_DUE, (cell, QUEUES_MAX))
     if len(rows) == QUEUES_MAX:
-        params = {"cell": CELL, "each": QUEUES_PER_TENANT, "limit": QUEUES_MAX}
+        params = {"cell": cell, "each": QUEUES_PER_TENANT, "limit": QUEUES_MAX}
         rows = await tx.rows(SELECT_DUE_BY_TENANT, params)
     return [ActiveQueue.of(*row) for row in rows]
 

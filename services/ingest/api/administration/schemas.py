@@ -125,6 +125,16 @@ class PoolResponse(Struct):
     overflow_pool_id: Id | None
     feedback_domain_id: Id | None
     cell: str
+    moves_to: str | None
+
+
+class CellResponse(Struct):
+    """A set of pools. is_owned: whether a process of the router schedules their mail."""
+
+    object: Literal["cell"]
+    id: str
+    pools: int
+    is_owned: bool
 
 
 class ApiKeyResponse(Struct):

@@ -1,12 +1,29 @@
 """The operations on egress sources and overrides, for the OpenAPI document."""
 
 from services.ingest.api import response_schemas
+from services.ingest.api.administration.schemas import CellResponse, PoolResponse
 from services.ingest.api.callers import OF_ANYBODY, OF_OPERATOR
 from services.ingest.api.egress import schemas
 from services.ingest.api.operation import Operation
 
 FIRST = "00000000-0000-7000-8000-000000000002"  # the source of a new installation
 OPERATIONS = {
+    "get /v1/pools": Operation(
+        "listPools", response_schemas.list_of(PoolResponse), access=OF_OPERATOR
+    ),
+    "post /v1/pools": Operation(
+        "createPool", PoolResponse, {"name": "marketing"}, access=OF_OPERATOR
+    ),
+    "patch /v1/pools/{pool_id}": Operation(
+        "updatePool", PoolResponse, {"overflow_pool_id": None}, access=OF_OPERATOR
+    ),
+    "delete /v1/pools/{pool_id}": Operation(
+        "deletePool", response_schemas.DeleteResponse, access=OF_OPERATOR
+    ),
+    "get /v1/cells": Operation(
+        "listCells", response_schemas.list_of(CellResponse), access=OF_OPERATOR
+    ),
+    "post /v1/cells": Operation("createCell", CellResponse, {"name": "west"}, access=OF_OPERATOR),
     "post /v1/ips": Operation(
         "addIp",
         schemas.IpResponse,

@@ -19,6 +19,7 @@ from services.ingest.api.administration.base import (
     parse_id,
 )
 from services.ingest.api.callers import Caller
+from services.ingest.api.egress.cells import Cells
 from services.ingest.api.egress.owners import Owners
 from services.ingest.api.egress.router_client import EgressRouterClient, pointing_to
 from services.ingest.domain.email import RequestModel
@@ -42,10 +43,12 @@ class CreatePoolRequest(RequestModel):
 class UpdatePoolRequest(RequestModel):
     """Only the given fields are changed. overflow_pool_id: of the pool whose warm sources help;
     feedback_domain_id: of the domain whose DKIM keys also sign mail to sites with a feedback loop
-    by domain, such as Yahoo. null: none."""
+    by domain, such as Yahoo. null: none. cell: that the pool moves to, with its tenants, and with
+    the pools that mail overflows to or from."""
 
     overflow_pool_id: str | UnsetType | None = UNSET
     feedback_domain_id: str | UnsetType | None = UNSET
+    cell: str | UnsetType = UNSET
 
 
 class Pools:
@@ -59,6 +62,7 @@ class Pools:
         *,
         owners: Owners,
     ) -> None:
+        self.cells = Cells(router, audit_log)
         self._router = router
         self._directory = directory
         self._audit_log = audit_log
@@ -88,7 +92,9 @@ class Pools:
             request.overflow_pool_id = given.overflow_pool_id or ""
         if given.feedback_domain_id is not UNSET:
             request.feedback_domain_id = await self._domain_id(given.feedback_domain_id or "")
-        with pointing_to("#/overflow_pool_id"):
+        if given.cell is not UNSET:
+            request.cell = given.cell
+        with pointing_to("#/cell" if given.cell is not UNSET else "#/overflow_pool_id"):
             pool = (await self._router.policy(self._router.policies.ChangePool, request)).pool
         await self._audit_log.record(caller, (subject, before, pool))
         return pool

@@ -64,6 +64,7 @@ def pool_to_json(pool: Pool) -> dict[str, object]:
         "overflow_pool_id": pool.overflow_pool_id or None,
         "feedback_domain_id": pool.feedback_domain_id or None,
         "cell": pool.cell,
+        "moves_to": pool.moves_to or None,
     }
 
 

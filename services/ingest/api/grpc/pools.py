@@ -4,6 +4,7 @@ from contracts.ingest.v1 import pool_service_pb2 as pb
 from contracts.ingest.v1.pool_service_pb2_grpc import PoolServiceServicer
 from contracts.router.v1.directory_pb2 import Pool
 from services.ingest.api.callers import Caller
+from services.ingest.api.egress.cells import CreateCellRequest, cell_to_json
 from services.ingest.api.egress.pools import CreatePoolRequest, Pools, UpdatePoolRequest
 from services.ingest.api.egress.views import pool_to_json
 from services.ingest.api.grpc.base import (
@@ -51,6 +52,23 @@ class PoolServicer(PoolServiceServicer):
         self, request: pb.DeletePoolRequest, caller: Caller, _: Context
     ) -> pb.DeletePoolResponse:
         return pb.DeletePoolResponse(id=await self._pools.delete(caller, request.id))
+
+    @authenticated
+    async def CreateCell(
+        self, request: pb.CreateCellRequest, caller: Caller, _: Context
+    ) -> pb.CreateCellResponse:
+        given = given_fields(request, CreateCellRequest)
+        cell = await self._pools.cells.create(caller, given)
+        return pb.CreateCellResponse(cell=proto_from_json(pb.CellInfo, cell_to_json(cell)))
+
+    @authenticated
+    async def ListCells(
+        self, request: pb.ListCellsRequest, _: Caller, __: Context
+    ) -> pb.ListCellsResponse:
+        found, has_more = await self._pools.cells.page(page_of(request, are_ids=False))
+        cells = [proto_from_json(pb.CellInfo, cell_to_json(one)) for one in found]
+        token = next_page_token(cells, has_more=has_more)
+        return pb.ListCellsResponse(cells=cells, next_page_token=token)
 
 
 def to_proto(pool: Pool) -> pb.PoolInfo:

@@ -24,6 +24,7 @@ from services.ingest.api.rest import (
     audit,
     brands,
     campaigns,
+    cells,
     dkim_zone,
     domain_reports,
     domains,
@@ -121,6 +122,7 @@ def routers(dependencies: RestDependencies) -> Iterator[APIRouter]:
     yield mailboxes.routes(access, administration.mailboxes)
     yield limits.routes(access, resources.limits)
     yield pools.routes(access, resources.pools)
+    yield cells.routes(access, resources.pools.cells)
     yield ips.routes(access, resources.sources)
     yield overrides.routes(access, resources.overrides)
     yield reports.routes(access, resources.reports)

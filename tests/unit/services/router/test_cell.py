@@ -324,6 +324,5 @@ def test_a_waiting_scope_costs_nothing_until_it_is_released() -> None:
     for tick in range(100):
         now_s = NOW_S + 0.1 + tick / 1000
         cell.cell.apply_results([], now_s=now_s)
-        due, _ = cell.cell.due_scopes(now_s=now_s)
-        assert not cell.cell.queues_to_unblock(due, now_s=now_s)
+        assert not cell.cell.queues_to_unblock(now_s=now_s)
     assert calls == 0

@@ -194,6 +194,7 @@ def test_a_source_without_an_address_has_no_host() -> None:
 
 class Lease:
     fence: int | None = 1
+    name = "default"
 
     @asynccontextmanager
     async def transaction(self) -> Any:  # noqa: ANN401 - never used
@@ -219,10 +220,10 @@ def commands_of(
 ) -> list[PolicyCommand]:
     appended: list[PolicyCommand] = []
 
-    async def append(_: object, given: Results) -> None:
+    async def append(_: object, given: Results, __: str) -> None:
         appended.extend(given.commands)
 
-    async def load(_: object) -> list[EgressSource]:
+    async def load(_: object, __: str) -> list[EgressSource]:
         return [HOSTED]
 
     monkeypatch.setattr(results, "append", append)

@@ -28,7 +28,7 @@ async def test_messages_are_tried_before_they_expire_if_nobody_was_the_scheduler
 ) -> None:
     now_s = 1_000_000.0
     monkeypatch.setattr(clock, "monotonic_s", lambda: now_s)
-    lease = SimpleNamespace(fence=1, idle_s=0.0)
+    lease = SimpleNamespace(name="default", fence=1, idle_s=0.0)
     expiry, queries = MessageExpiry(cast(Lease, lease), interval_s=1.0), Queries()
 
     async def queries_after(seconds: float) -> bool:

@@ -24,6 +24,8 @@ Sender = Annotated[str, typer.Option(help="Address in From, or its domain")]
 From = Annotated[float | None, typer.Option("--score-from", help="Least score")]
 Below = Annotated[float | None, typer.Option("--score-below", help="Scores below this one")]
 Since = Annotated[str, typer.Option(help="Accepted since this time")]
+Until = Annotated[str, typer.Option(help="Accepted before this time")]
+Campaign = Annotated[str, typer.Option("--campaign", help="Id of their campaign")]
 Ids = Annotated[list[str] | None, typer.Argument(help="Ids of messages")]
 Reason = Annotated[str, typer.Option(help="Why: for the audit log and the timeline")]
 All = Annotated[bool, typer.Option("--all", help="Everything that is held")]
@@ -40,6 +42,8 @@ def list_held(  # noqa: PLR0913 - the filters that there are
     score_from: From = None,
     score_below: Below = None,
     since: Since = "",
+    until: Until = "",
+    campaign: Campaign = "",
     limit: Annotated[int, typer.Option(min=1, help="Most messages")] = 100,
 ) -> None:
     """List held messages, newest first, with the rules that weigh most (times in UTC).
@@ -51,6 +55,7 @@ def list_held(  # noqa: PLR0913 - the filters that there are
     scores = {"score_from": score_from, "score_below": score_below}
     query = {
         "rule": rule, "recipient_domain": recipient_domain, "sender": sender, "since": since,
+        "until": until, "campaign_id": campaign,
         **{name: str(score) for name, score in scores.items() if score is not None},
     }  # fmt: skip
     found = api.items("/held", tenant_id=tenant_id, **query)
@@ -76,6 +81,7 @@ def release(  # noqa: PLR0913 - the filters that there are
     recipient_domain: Domain = "",
     sender: Sender = "",
     score_below: Below = None,
+    campaign: Campaign = "",
     all_: All = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -87,7 +93,7 @@ def release(  # noqa: PLR0913 - the filters that there are
     """
     wanted = {
         "rule": rule, "recipient_domain": recipient_domain, "sender": sender,
-        "score_below": score_below, "all": all_,
+        "score_below": score_below, "campaign_id": campaign, "all": all_,
     }  # fmt: skip
     review("release", tenant, reason, ids=ids or [], wanted=wanted, dry_run=dry_run)
 
@@ -102,6 +108,7 @@ def reject(  # noqa: PLR0913 - the filters that there are
     recipient_domain: Domain = "",
     sender: Sender = "",
     score_from: From = None,
+    campaign: Campaign = "",
     all_: All = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -113,7 +120,7 @@ def reject(  # noqa: PLR0913 - the filters that there are
     """
     wanted = {
         "rule": rule, "recipient_domain": recipient_domain, "sender": sender,
-        "score_from": score_from, "all": all_,
+        "score_from": score_from, "campaign_id": campaign, "all": all_,
     }  # fmt: skip
     review("reject", tenant, reason, ids=ids or [], wanted=wanted, dry_run=dry_run)
 

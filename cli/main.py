@@ -40,6 +40,8 @@ COMMANDS = {
     "overrides": "Overrides: limits and suspensions that end by themselves.",
     "queues": "Scheduled queues: what waits, why, and how to cancel it.",
     "held": "Held mail: what waits for a review, why, and how to release or reject it.",
+    "campaigns": "Campaigns: near-identical mail, its complaints, and whether it is held.",
+    "learned-versions": "What was learned: its versions, and how to promote or withdraw one.",
     "suppressions": "Suppressions: addresses that mail must not be sent to.",
     "recipient": "Recipients who want to be forgotten.",
     "webhooks": "Webhooks: endpoints that receive events.",

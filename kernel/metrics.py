@@ -93,7 +93,10 @@ children_ended = Counter(
     registry=registry,
 )
 scheduler_ticks = Counter(
-    "obm_scheduler_ticks", "Ticks of the scheduler that were committed.", registry=registry
+    "obm_scheduler_ticks",
+    "Ticks of the schedulers that were committed, by cell; 0 in a process that does not own it.",
+    ["cell"],
+    registry=registry,
 )
 blocklist_usable = Gauge(
     "obm_blocklist_usable",
@@ -109,8 +112,8 @@ blocklist_queries = Counter(
 )
 egress_listed = Gauge(
     "obm_egress_sources_listed",
-    "Egress sources that a block list has, as the scheduler has found them.",
-    ["blocklist"],
+    "Egress sources that a block list has, as the scheduler of their cell has found them.",
+    ["blocklist", "cell"],
     registry=registry,
 )
 domains_listed = Gauge(

@@ -114,7 +114,7 @@ class ListingCheckLoop:
     def _show(self) -> None:
         listed = Counter(name for (_, name), is_listed in self._listed.items() if is_listed)
         for name in self._blocklists.health.blocklists:
-            metrics.egress_listed.labels(name).set(listed[name])
+            metrics.egress_listed.labels(name, self._lease.name).set(listed[name])
 
 
 def key_of(source: EgressSource) -> Checked:

@@ -104,6 +104,7 @@ class Scheduler:
         self._claims = TenantClaims(lease)
         self._received = ReceivedResults(lease, self._claims, signals.notify)
         self._handover = Handover(lease, outbox, self._received)
+        self._ticks = metrics.scheduler_ticks.labels(lease.name)
         self._moves: dict[str, list[str]] = {}  # pools that are to leave, by the cell to get them
         self._expiry = MessageExpiry(lease, config.expire_interval_s)
         self._after_tenant = queues.FIRST_TENANT
@@ -181,7 +182,7 @@ class Scheduler:
             self._batch.record(
                 messages=result.events, queues=result.queues, took_s=took_s, now_s=result.now_s
             )
-        metrics.scheduler_ticks.inc()
+        self._ticks.inc()
         failpoint("router.tick.committed")
         await self._publisher.publish(result.entry, in_background=result.has_bulk)
         unblocked = await self._or_reload(unblock_queues(self._lease, cell, result))

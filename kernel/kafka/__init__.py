@@ -30,6 +30,7 @@ from kernel.kafka.producer import BatchingProducer
 from kernel.kafka.reader import TopicPlace, TopicReader, open_reader
 from kernel.kafka.replay import ReplayedTopic
 from kernel.kafka.topics import create_topics
+from kernel.kafka.unread import UnreadPartitions
 from kernel.processor import M, Record, StreamProcessor
 from kernel.retry import retry_while_unavailable
 from kernel.settings import Settings
@@ -281,6 +282,7 @@ class Kafka:
         """Check the broker, the topics and the assignments: a consumer reports none of these when
         they are lost."""
         checks = 0
+        unread = UnreadPartitions()
         while True:
             await asyncio.sleep(HEARTBEAT_INTERVAL_S)
             self._brokers.reload()
@@ -292,10 +294,16 @@ class Kafka:
             await self._create_missing_topics(cluster)
             idle = await self._unassigned_topics(cluster)
             checks = checks + 1 if idle else 0
-            if checks >= UNASSIGNED_CHECKS and not self._ended.done():
-                logger.warning("kafka.partitions.unassigned", extra={"topics": idle})
+            if checks >= UNASSIGNED_CHECKS:
                 checks = 0
-                self._ended.set_result(None)
+                self._restart_consumers("kafka.partitions.unassigned", idle)
+            if topics := unread.check(self._workers, cluster):
+                self._restart_consumers("kafka.partitions.unread", topics)
+
+    def _restart_consumers(self, why: str, topics: Sequence[str]) -> None:
+        if not self._ended.done():
+            logger.warning(why, extra={"topics": topics})
+            self._ended.set_result(None)
 
     async def _create_missing_topics(self, cluster: ClusterMetadata) -> None:
         if missing := self._topics.keys() - cluster.topics():

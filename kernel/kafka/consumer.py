@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker, KafkaMessage
 from faststream.kafka.message import FAKE_CONSUMER
 from google.protobuf.message import Message
 
-from kernel import metrics
+from kernel import clock, metrics
 from kernel.batch_pacer import BUSY_PER_S, EXPRESS_BUSY_PER_S, BatchPacer
 from kernel.errors import Unavailable
 from kernel.kafka.brokers import Brokers
@@ -31,6 +32,9 @@ POLL_INTERVAL_MAX_MS = 2**31 - 1  # keep the partitions while waiting for a data
 COMMIT_TIMEOUT_S = 5.0
 BULK_SHARE = 10  # while express has a backlog, every tenth batch is bulk's
 GIVE_WAY_MAX_S = 1.0
+UNREAD_MS = 30_000  # several times as long as any request for records may wait
+LONG_BATCH_S = 5.0
+NO_LEADER = (None, -1)
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +65,10 @@ class ConsumerWorker(ConsumerRebalanceListener):  # type: ignore[misc]
     batches: int = 0
     batch_done: asyncio.Event = field(default_factory=asyncio.Event)
     ended: bool = False
+    batch_began_s: float | None = None
     processed: dict[TopicPartition, int] = field(default_factory=dict)
     pace: BatchPacer = field(init=False)
+    find_consumer: Callable[[], AIOKafkaConsumer | None] = lambda: None
 
     def __post_init__(self) -> None:
         express = len(self.names) == 1 and is_express(self.names[0])
@@ -92,6 +98,7 @@ class ConsumerWorker(ConsumerRebalanceListener):  # type: ignore[misc]
             await self.on_batch(records, cast(AIOKafkaConsumer, subscriber.consumer))
 
         subscriber(on_batch)
+        self.find_consumer = lambda: subscriber.consumer
 
     async def on_batch(self, raws: Sequence[ConsumerRecord], consumer: AIOKafkaConsumer) -> None:
         # FastStream swallows every error of a handler, even SystemExit, and polls again; a later
@@ -99,11 +106,18 @@ class ConsumerWorker(ConsumerRebalanceListener):  # type: ignore[misc]
         if self.ended:
             return
         self.consumer = consumer
+        self.batch_began_s = clock.monotonic_s()
+        try:
+            await self._process(raws, consumer)
+        finally:
+            self.batch_began_s = None
+
+    async def _process(self, raws: Sequence[ConsumerRecord], consumer: AIOKafkaConsumer) -> None:
         self.pace.start_batch(len(raws))
         lingers = self.stream.linger_s > 0 and len(raws) < BATCH_RECORDS_MAX
         if lingers:  # before the first await: a fetch now would return with the next single record,
             # while a fetch after the pause returns all that arrived
-            self.consumer.pause(*self.consumer.assignment())
+            consumer.pause(*consumer.assignment())
         try:
             records = [record_of(raw, self.prefix) for raw in raws]
             if self.accepts is not None:
@@ -114,7 +128,7 @@ class ConsumerWorker(ConsumerRebalanceListener):  # type: ignore[misc]
             self.batch_done.set()
             if lingers:
                 await self.pace.wait_turn()
-                self.consumer.resume(*self.consumer.assignment())
+                consumer.resume(*consumer.assignment())
             if self.express is not None:
                 await self._give_way(self.express)
         except Exception as error:
@@ -145,6 +159,24 @@ class ConsumerWorker(ConsumerRebalanceListener):  # type: ignore[misc]
                     if end is not None and end > await self.consumer.position(tp):
                         return True
         return False
+
+    def unread(self, cluster: ClusterMetadata, *, now_ms: int) -> set[TopicPartition]:
+        """The assigned partitions whose leader has not answered for long, not even that there is
+        nothing new. Empty while a batch takes long: nothing is fetched beside it."""
+        consumer = self.find_consumer()
+        if consumer is None or self.ended or self._is_in_long_batch():
+            return set()
+        oldest_ms = now_ms - UNREAD_MS
+        return {
+            tp
+            for tp in consumer.assignment() - consumer._fetcher._records.keys()
+            if (consumer.last_poll_timestamp(tp) or 0) < oldest_ms
+            and cluster.leader_for_partition(tp) not in NO_LEADER
+        }
+
+    def _is_in_long_batch(self) -> bool:
+        began_s = self.batch_began_s
+        return began_s is not None and clock.monotonic_s() - began_s > LONG_BATCH_S
 
     async def commit(self) -> None:
         """Commit the processed offsets, never the consumer's position."""

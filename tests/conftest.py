@@ -75,11 +75,13 @@ def rank(path: Path, *, shares: bool) -> tuple[int, int]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run an asynchronous test in an event loop of its own."""
+    """Run an asynchronous test in an event loop: its own, or that of its module."""
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     names = inspect.signature(pyfuncitem.obj).parameters
-    asyncio.run(_bounded(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names})))
+    test = _bounded(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    shared: Any = pyfuncitem.funcargs.get("module_loop")
+    (asyncio.run if shared is None else shared.run)(test)
     return True
 
 

@@ -2,26 +2,19 @@
 
 import asyncio
 import json
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from contracts.ingest.v1.directory_pb2 import ApiKey, Tenant
 from contracts.ingest.v1.events_pb2 import ApiKeyRotated
 from kernel.database import Database
 from services.ingest.store.directory_lists import DirectoryLists, Owner, Page
 from tests.support.ingest import IngestHarness, Response, email, until
-from tests.support.stack import FreshDatabase
+from tests.support.stack import FreshDatabase, shared_harness_fixture
 
 LIVE = email(to="ann@receiver.com")
 
 
-@pytest.fixture
-def harness(
-    bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
-) -> IngestHarness:
-    return IngestHarness(bootstrap_servers, topic_prefix, database, tmp_path)
+harness = shared_harness_fixture(IngestHarness)
 
 
 async def act(harness: IngestHarness, key: str, path: str, **body: object) -> Any:  # noqa: ANN401 - JSON
@@ -39,7 +32,7 @@ async def own_key(harness: IngestHarness) -> Any:  # noqa: ANN401 - JSON
 
 
 async def test_both_keys_work_during_a_rotation_and_one_after_it(harness: IngestHarness) -> None:
-    async with harness.running():
+    async with harness.shared():
         await harness.sign_up()
         old, old_token = await own_key(harness), harness.key
         new = await act(harness, old_token, f"/v1/api-keys/{old['id']}/rotate", grace_s=2)
@@ -69,7 +62,7 @@ async def test_both_keys_work_during_a_rotation_and_one_after_it(harness: Ingest
 async def test_a_rotation_is_an_event_and_one_that_is_refused_is_not(
     harness: IngestHarness,
 ) -> None:
-    async with harness.running():
+    async with harness.shared():
         await harness.sign_up()
         old = await own_key(harness)
         path = f"/v1/api-keys/{old['id']}/rotate"
@@ -98,7 +91,7 @@ async def test_a_rotation_is_an_event_and_one_that_is_refused_is_not(
 
 
 async def test_a_restricted_key_cannot_rotate_one_with_more_rights(harness: IngestHarness) -> None:
-    async with harness.running():
+    async with harness.shared():
         await harness.sign_up()
         whole = await own_key(harness)
         narrow = await harness.make("/v1/api-keys", harness.key, name="n", cidrs=["127.0.0.1"])
@@ -112,7 +105,7 @@ async def test_a_restricted_key_cannot_rotate_one_with_more_rights(harness: Inge
 async def test_a_suspended_account_and_a_paused_tenant_send_no_live_mail(
     harness: IngestHarness,
 ) -> None:
-    async with harness.running():
+    async with harness.shared():
         await harness.sign_up(test=False)
         test = await harness.make("/v1/api-keys", harness.key, name="t", test=True)
         operator, mine = await harness.operator_key(), await own_key(harness)
@@ -147,26 +140,8 @@ async def test_a_suspended_account_and_a_paused_tenant_send_no_live_mail(
         assert refusal(resumed) == (403, "restricted_api_key")
 
 
-async def test_a_key_that_is_used_has_the_time_of_its_last_use(harness: IngestHarness) -> None:
-    harness.extra["key_usage_interval_s"] = 0.2
-    async with harness.running():
-        await harness.sign_up()
-        unused = await harness.make("/v1/api-keys", harness.key, name="unused")
-
-        async def is_recorded() -> bool:
-            listed = (await harness.request("GET", "/v1/api-keys")).json["data"]
-            found = {one["id"]: one["last_used_at"] for one in listed}
-            assert found.pop(unused["id"]) is None
-            return all(found.values())
-
-        await until(is_recorded)
-        before = await own_key(harness)
-        await asyncio.sleep(1.0)
-        assert (await own_key(harness))["last_used_at"] == before["last_used_at"]  # once a minute
-
-
 async def test_what_is_in_use_is_not_deleted(harness: IngestHarness) -> None:
-    async with harness.running():
+    async with harness.shared():
         operator = await harness.operator_key()
         account, key = await harness.make_account(operator, "Acme")
         made = await harness.make("/v1/api-keys", key, name="shop", test=True)
@@ -187,7 +162,7 @@ async def test_what_is_in_use_is_not_deleted(harness: IngestHarness) -> None:
 
 
 async def test_each_act_is_in_the_audit_log_without_secrets(harness: IngestHarness) -> None:
-    async with harness.running():
+    async with harness.shared():
         operator = await harness.operator_key()
         account, key = await harness.make_account(operator, "Acme")
         made = await harness.make("/v1/api-keys", key, name="shop", test=True)
@@ -219,7 +194,7 @@ async def test_each_act_is_in_the_audit_log_without_secrets(harness: IngestHarne
 async def test_the_audit_log_is_filtered_and_shows_each_account_its_own(
     harness: IngestHarness,
 ) -> None:
-    async with harness.running():
+    async with harness.shared():
         operator = await harness.operator_key()
         _, key = await harness.make_account(operator, "Acme")
         stranger, foreign = await harness.make_account(operator, "Stranger")
@@ -272,3 +247,21 @@ async def test_a_query_without_a_condition_shows_an_account_its_own_rows(
     finally:
         await system.close()
         await tenant.close()
+
+
+async def test_a_key_that_is_used_has_the_time_of_its_last_use(harness: IngestHarness) -> None:
+    harness.extra["key_usage_interval_s"] = 0.2
+    async with harness.running():
+        await harness.sign_up()
+        unused = await harness.make("/v1/api-keys", harness.key, name="unused")
+
+        async def is_recorded() -> bool:
+            listed = (await harness.request("GET", "/v1/api-keys")).json["data"]
+            found = {one["id"]: one["last_used_at"] for one in listed}
+            assert found.pop(unused["id"]) is None
+            return all(found.values())
+
+        await until(is_recorded)
+        before = await own_key(harness)
+        await asyncio.sleep(1.0)
+        assert (await own_key(harness))["last_used_at"] == before["last_used_at"]  # once a minute

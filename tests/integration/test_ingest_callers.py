@@ -1,24 +1,16 @@
 """A customer is set up by the API alone: an operator creates its account, the account its tenants
 and keys. Nobody sees what belongs to another."""
 
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
-
-import pytest
 
 from services.ingest.api.callers import CallerKind
 from services.ingest.api.operations import OPERATIONS
 from tests.support.ingest import IngestHarness, email
 from tests.support.mailboxes import make_mailbox
-from tests.support.stack import FreshDatabase
+from tests.support.stack import shared_harness_fixture
 
-
-@pytest.fixture
-def harness(
-    bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
-) -> IngestHarness:
-    return IngestHarness(bootstrap_servers, topic_prefix, database, tmp_path)
+harness = shared_harness_fixture(IngestHarness)
 
 
 async def ids(harness: IngestHarness, path: str, key: str, **headers: str) -> set[str]:
@@ -28,7 +20,7 @@ async def ids(harness: IngestHarness, path: str, key: str, **headers: str) -> se
 
 
 async def test_a_customer_is_set_up_by_the_api_alone(harness: IngestHarness) -> None:
-    async with harness.running():
+    async with harness.shared():
         operator = await harness.operator_key()
         account, account_key = await harness.make_account(operator, "Acme")
         assert account["id"] in await ids(harness, "/v1/accounts", operator)
@@ -55,7 +47,7 @@ async def test_a_customer_is_set_up_by_the_api_alone(harness: IngestHarness) -> 
 async def test_the_key_of_an_account_sends_for_the_tenant_that_it_names(
     harness: IngestHarness,
 ) -> None:
-    async with harness.running():
+    async with harness.shared():
         await harness.sign_up(test=False)
         operator = await harness.operator_key()
         account_id = (await harness.request("GET", "/v1/api-keys")).json["data"][0]["account_id"]
@@ -84,7 +76,7 @@ def comparable(problem: dict[str, Any]) -> dict[str, Any]:
 
 
 async def test_an_external_id_is_unique_within_its_account(harness: IngestHarness) -> None:
-    async with harness.running():
+    async with harness.shared():
         operator = await harness.operator_key()
         (_, mine), (_, other) = [await harness.make_account(operator, one) for one in "ab"]
         for key in (mine, other):
@@ -100,7 +92,7 @@ async def test_what_belongs_to_another_account_is_like_what_does_not_exist(
     harness: IngestHarness,
 ) -> None:
     """Every operation on a tenant, a key, a mailbox or an account, from the table of operations."""
-    async with harness.running():
+    async with harness.shared():
         operator = await harness.operator_key()
         account, mine = await harness.make_account(operator, "mine")
         _, other = await harness.make_account(operator, "other")

@@ -1,28 +1,19 @@
 """Domains by API: added, verified by DNS, used, deleted."""
 
 import asyncio
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pytest
 
 from tests.support.ingest import IngestHarness, email, until
-from tests.support.stack import FreshDatabase
+from tests.support.stack import shared_harness_fixture
 
 NAME = "shop.customer.org"
 
 
-@pytest.fixture
-def harness(
-    bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
-) -> IngestHarness:
-    return IngestHarness(
-        bootstrap_servers,
-        topic_prefix,
-        database,
-        tmp_path,
-        extra={"bounce_mx": "mx.platform.org"},
-    )
+WITH_HOST = partial(IngestHarness, extra={"bounce_mx": "mx.platform.org"})
+harness = shared_harness_fixture(WITH_HOST)
 
 
 async def create(harness: IngestHarness, **fields: Any) -> Any:  # noqa: ANN401 - JSON
@@ -32,7 +23,7 @@ async def create(harness: IngestHarness, **fields: Any) -> Any:  # noqa: ANN401 
 
 
 async def test_live_mail_is_refused_until_the_domain_is_verified(harness: IngestHarness) -> None:
-    async with harness.running():
+    async with harness.shared():
         live = await harness.sign_up(test=False)
         made = await create(harness)
         assert made["status"] == "not_started"
@@ -52,7 +43,7 @@ async def test_live_mail_is_refused_until_the_domain_is_verified(harness: Ingest
 async def test_two_accounts_hold_one_name_with_selectors_of_their_own(
     harness: IngestHarness,
 ) -> None:
-    async with harness.running():
+    async with harness.shared():
         records = []
         for holder in ("one.obm-sandbox.net", "two.obm-sandbox.net"):
             await harness.sign_up(test=False, domain=holder)
@@ -64,7 +55,7 @@ async def test_two_accounts_hold_one_name_with_selectors_of_their_own(
 
 
 async def test_the_records_to_publish_are_in_the_answer(harness: IngestHarness) -> None:
-    async with harness.running():
+    async with harness.shared():
         await harness.sign_up(test=False)
         made = await create(harness, custom_return_path="send")
         kinds = [(one["record"], one["type"], one["status"]) for one in made["records"]]
@@ -92,7 +83,7 @@ async def test_the_records_to_publish_are_in_the_answer(harness: IngestHarness) 
 
 
 async def test_tls_can_be_enforced_for_the_mail_of_a_domain(harness: IngestHarness) -> None:
-    async with harness.running():
+    async with harness.shared():
         await harness.sign_up(test=False)
         made = await create(harness, tls="enforced")
         path = f"/v1/domains/{made['id']}"
@@ -108,7 +99,7 @@ async def test_tls_can_be_enforced_for_the_mail_of_a_domain(harness: IngestHarne
 
 
 async def test_an_email_requires_tls_by_itself_or_by_its_domain(harness: IngestHarness) -> None:
-    async with harness.running():
+    async with harness.shared():
         live = await harness.sign_up(test=False)
         to = "ann@recipient.org"
         for fields, enforced in (({}, False), ({"tls": "enforced"}, True)):
@@ -121,30 +112,14 @@ async def test_an_email_requires_tls_by_itself_or_by_its_domain(harness: IngestH
 
 @pytest.mark.parametrize("name", ["co.uk", "localhost", "10.0.0.1", "a..b", "x" * 64 + ".org", ""])
 async def test_a_name_that_cannot_send_is_refused(harness: IngestHarness, name: str) -> None:
-    async with harness.running():
+    async with harness.shared():
         await harness.sign_up(test=False)
         refused = await harness.request("POST", "/v1/domains", {"name": name})
         assert (refused.status, refused.json["errors"][0]["pointer"]) == (422, "#/name")
 
 
-async def test_a_tenant_has_no_more_domains_than_it_may_however_they_are_added(
-    harness: IngestHarness,
-) -> None:
-    harness.extra["tenant_domains_max"] = 3
-    async with harness.running():
-        await harness.sign_up(test=False)
-        names = [f"shop{number}.customer.org" for number in range(6)]
-        answers = await asyncio.gather(
-            *(harness.request("POST", "/v1/domains", {"name": name}) for name in names)
-        )
-        assert sorted(one.status for one in answers) == [201] * 2 + [422] * 4
-        assert {one.json["errors"][0]["code"] for one in answers if one.status == 422} == {
-            "too_many"
-        }
-
-
 async def test_a_test_key_or_a_key_of_one_domain_adds_none(harness: IngestHarness) -> None:
-    async with harness.running():
+    async with harness.shared():
         await harness.sign_up(test=True)
         assert (await harness.request("POST", "/v1/domains", {"name": NAME})).status == 403
         await harness.sign_up(test=False)
@@ -161,3 +136,19 @@ async def test_a_test_key_or_a_key_of_one_domain_adds_none(harness: IngestHarnes
             return bool(got.json["status"] == "pending")
 
         await until(pending)
+
+
+async def test_a_tenant_has_no_more_domains_than_it_may_however_they_are_added(
+    harness: IngestHarness,
+) -> None:
+    harness.extra["tenant_domains_max"] = 3
+    async with harness.running():
+        await harness.sign_up(test=False)
+        names = [f"shop{number}.customer.org" for number in range(6)]
+        answers = await asyncio.gather(
+            *(harness.request("POST", "/v1/domains", {"name": name}) for name in names)
+        )
+        assert sorted(one.status for one in answers) == [201] * 2 + [422] * 4
+        assert {one.json["errors"][0]["code"] for one in answers if one.status == 422} == {
+            "too_many"
+        }

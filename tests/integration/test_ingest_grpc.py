@@ -21,7 +21,7 @@ from contracts.ingest.v1.content_pb2 import Attachment
 from contracts.ingest.v1.email_service_pb2_grpc import EmailServiceStub
 from kernel import clock
 from tests.support.ingest import DOMAIN, IngestHarness
-from tests.support.stack import harness_fixture
+from tests.support.stack import shared_harness_fixture
 
 if TYPE_CHECKING:  # the name exists for type checkers only
     from contracts.ingest.v1.email_service_pb2_grpc import EmailServiceAsyncStub
@@ -29,13 +29,16 @@ if TYPE_CHECKING:  # the name exists for type checkers only
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
 
-harness = harness_fixture(IngestHarness, scope="function")
+harness = shared_harness_fixture(IngestHarness)
+
+
+def channel_to(harness: IngestHarness) -> grpc.aio.Channel:
+    return grpc.aio.insecure_channel(f"127.0.0.1:{harness.ports.ingest_grpc}")
 
 
 @asynccontextmanager
 async def stub(harness: IngestHarness) -> AsyncIterator["EmailServiceAsyncStub"]:
-    address = f"127.0.0.1:{harness.ports.ingest_grpc}"
-    async with grpc.aio.insecure_channel(address) as channel:
+    async with channel_to(harness) as channel:
         yield EmailServiceStub(channel)
 
 
@@ -54,7 +57,7 @@ def credentials(harness: IngestHarness) -> tuple[tuple[str, str], ...]:
 
 
 async def test_an_email_is_sent_repeated_and_read(harness: IngestHarness) -> None:
-    async with harness.running(), stub(harness) as service:
+    async with harness.shared(), stub(harness) as service:
         await harness.sign_up()
         metadata = credentials(harness)
         file = Attachment(filename="a.bin", content=b"\x00\xff")
@@ -83,7 +86,7 @@ async def test_an_email_is_sent_repeated_and_read(harness: IngestHarness) -> Non
 
 
 async def test_a_test_key_finds_no_live_mail(harness: IngestHarness) -> None:
-    async with harness.running(), stub(harness) as service:
+    async with harness.shared(), stub(harness) as service:
         await harness.sign_up(test=False)
         live = credentials(harness)
         soon = Timestamp(seconds=int(clock.now().timestamp()) + 3600)
@@ -111,7 +114,7 @@ async def test_a_test_key_finds_no_live_mail(harness: IngestHarness) -> None:
 
 
 async def test_faults_have_their_fields(harness: IngestHarness) -> None:
-    async with harness.running(), stub(harness) as service:
+    async with harness.shared(), stub(harness) as service:
         await harness.sign_up()
         metadata = credentials(harness)
         request = pb.SendEmailRequest(email=email(to=["nobody"]))
@@ -132,7 +135,7 @@ async def test_faults_have_their_fields(harness: IngestHarness) -> None:
 
 
 async def test_a_permissive_batch_reports_its_invalid_emails(harness: IngestHarness) -> None:
-    async with harness.running(), stub(harness) as service:
+    async with harness.shared(), stub(harness) as service:
         await harness.sign_up()
         foreign = email(**{"from": "boss@somebody-else.net"})
         emails = [email(), email(to=["nobody"]), foreign]
@@ -150,7 +153,7 @@ async def test_a_permissive_batch_reports_its_invalid_emails(harness: IngestHarn
 
 
 async def test_a_batch_has_the_recipient_limit_of_rest(harness: IngestHarness) -> None:
-    async with harness.running(), stub(harness) as service:
+    async with harness.shared(), stub(harness) as service:
         await harness.sign_up()
         many = email(to=[f"u{n}@x.example" for n in range(50)])
         with pytest.raises(grpc.aio.AioRpcError) as refused:
@@ -162,7 +165,7 @@ async def test_a_batch_has_the_recipient_limit_of_rest(harness: IngestHarness) -
 
 
 async def test_an_email_has_the_size_limit_of_rest(harness: IngestHarness) -> None:
-    async with harness.running(), stub(harness) as service:
+    async with harness.shared(), stub(harness) as service:
         await harness.sign_up()
         file = Attachment(filename="a.bin", content=bytes(40 * 1024 * 1024))
         request = pb.SendEmailRequest(email=email(attachments=[file]))
@@ -173,7 +176,7 @@ async def test_an_email_has_the_size_limit_of_rest(harness: IngestHarness) -> No
 
 
 async def test_an_update_without_a_time_is_refused(harness: IngestHarness) -> None:
-    async with harness.running(), stub(harness) as service:
+    async with harness.shared(), stub(harness) as service:
         await harness.sign_up()
         soon = Timestamp(seconds=int(clock.now().timestamp()) + 3600)
         sent = await service.SendEmail(
@@ -188,7 +191,7 @@ async def test_an_update_without_a_time_is_refused(harness: IngestHarness) -> No
 
 
 async def test_refusals_have_grpc_status_codes(harness: IngestHarness) -> None:
-    async with harness.running(), stub(harness) as service:
+    async with harness.shared(), stub(harness) as service:
         await harness.sign_up()
 
         async def refusal(request: Message, method: str) -> tuple[grpc.StatusCode, str]:
@@ -206,8 +209,7 @@ async def test_refusals_have_grpc_status_codes(harness: IngestHarness) -> None:
 
 
 async def test_reflection_requires_a_key(harness: IngestHarness) -> None:
-    address = f"127.0.0.1:{harness.ports.ingest_grpc}"
-    async with harness.running(), grpc.aio.insecure_channel(address) as channel:
+    async with harness.shared(), channel_to(harness) as channel:
         await harness.sign_up()
         info = ServerReflectionStub(channel).ServerReflectionInfo
         requests = [ServerReflectionRequest(list_services="")]
@@ -220,7 +222,6 @@ async def test_reflection_requires_a_key(harness: IngestHarness) -> None:
 
 
 async def test_a_health_check_needs_no_key(harness: IngestHarness) -> None:
-    address = f"127.0.0.1:{harness.ports.ingest_grpc}"
-    async with harness.running(), grpc.aio.insecure_channel(address) as channel:
+    async with harness.shared(), channel_to(harness) as channel:
         response = await HealthStub(channel).Check(HealthCheckRequest(service="any"))
         assert response.status == HealthCheckResponse.SERVING

@@ -9,13 +9,13 @@ from contracts.ingest.v1.directory_pb2 import Domain, Mailbox
 from services.ingest.domain.verification import NOT_STARTED
 from tests.support.ingest import DOMAIN, IngestHarness
 from tests.support.mailboxes import ANN, act, refusal
-from tests.support.stack import harness_fixture
+from tests.support.stack import shared_harness_fixture
 
-harness = harness_fixture(IngestHarness, scope="function")
+harness = shared_harness_fixture(IngestHarness)
 
 
 async def test_a_batch_is_created_as_a_whole_or_not_at_all(harness: IngestHarness) -> None:
-    async with harness.running():
+    async with harness.shared():
         await harness.sign_up()
         many = [{"address": f"user{number}@{DOMAIN}"} for number in range(500)]
         began_s = time.monotonic()
@@ -42,7 +42,7 @@ async def test_a_batch_is_created_as_a_whole_or_not_at_all(harness: IngestHarnes
 
 
 async def test_a_live_mailbox_needs_a_verified_domain(harness: IngestHarness) -> None:
-    async with harness.running():
+    async with harness.shared():
         await harness.sign_up(test=False)
         async with harness.directory() as directory:
             [domain] = await directory.store.list_of_tenant(Domain, harness.tenant_id)
@@ -58,7 +58,7 @@ async def test_a_live_mailbox_needs_a_verified_domain(harness: IngestHarness) ->
 async def test_test_keys_and_keys_of_one_domain_reach_their_own_mailboxes(
     harness: IngestHarness,
 ) -> None:
-    async with harness.running():
+    async with harness.shared():
         await harness.sign_up(test=False)
         live = await act(harness, "POST", "/v1/mailboxes", {"address": ANN})
         test_key = (await harness.make("/v1/api-keys", harness.key, name="t", test=True))["token"]
@@ -86,7 +86,7 @@ async def test_test_keys_and_keys_of_one_domain_reach_their_own_mailboxes(
 async def test_acts_on_mailboxes_are_in_the_audit_log_and_no_password_is_kept(
     harness: IngestHarness,
 ) -> None:
-    async with harness.running():
+    async with harness.shared():
         await harness.sign_up()
         made = await act(harness, "POST", "/v1/mailboxes", {"address": ANN})
         path = f"/v1/mailboxes/{made['id']}"
@@ -113,7 +113,7 @@ async def test_acts_on_mailboxes_are_in_the_audit_log_and_no_password_is_kept(
 async def test_an_account_names_the_tenant_and_lists_all_its_mailboxes(
     harness: IngestHarness,
 ) -> None:
-    async with harness.running():
+    async with harness.shared():
         await harness.sign_up()
         operator = await harness.operator_key()
         account_id = (await act(harness, "GET", "/v1/api-keys"))["data"][0]["account_id"]
@@ -135,7 +135,7 @@ async def test_an_account_names_the_tenant_and_lists_all_its_mailboxes(
 
 @pytest.mark.parametrize("path", ["/v1/mailboxes", "/v1/mailboxes/batch"])
 async def test_an_idempotency_key_is_refused(harness: IngestHarness, path: str) -> None:
-    async with harness.running():
+    async with harness.shared():
         await harness.sign_up()
         one = {"address": ANN}
         response = await harness.request(

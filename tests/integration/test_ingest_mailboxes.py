@@ -19,9 +19,9 @@ from tests.support.mailboxes import (
     submit,
     try_login,
 )
-from tests.support.stack import harness_fixture
+from tests.support.stack import shared_harness_fixture
 
-harness = harness_fixture(IngestHarness, scope="function")
+harness = shared_harness_fixture(IngestHarness)
 
 
 async def test_a_mailbox_logs_in_and_its_message_carries_its_id(harness: IngestHarness) -> None:
@@ -68,7 +68,7 @@ async def test_a_mailbox_logs_in_and_its_message_carries_its_id(harness: IngestH
 async def test_a_mailbox_sends_from_its_address_or_from_its_domain(harness: IngestHarness) -> None:
     harness.serve_submission()
     other, foreign = f"bob@{DOMAIN}", "bob@bank.example"
-    async with harness.running():
+    async with harness.shared():
         await harness.sign_up()
         made = await act(harness, "POST", "/v1/mailboxes", {"address": ANN})
         client, password = Client(harness), made["password"]
@@ -98,7 +98,7 @@ async def test_both_passwords_work_during_a_rotation_and_one_after_it(
     harness: IngestHarness,
 ) -> None:
     harness.serve_submission()
-    async with harness.running():
+    async with harness.shared():
         await harness.sign_up()
         made = await act(harness, "POST", "/v1/mailboxes", {"address": ANN})
         path = f"/v1/mailboxes/{made['id']}"

@@ -4,10 +4,10 @@ from functools import partial
 from uuid import uuid4
 
 from tests.support.ingest import IngestHarness
-from tests.support.stack import harness_fixture
+from tests.support.stack import shared_harness_fixture
 
 WITH_HOST = partial(IngestHarness, extra={"bounce_mx": "mx.example.net"})
-harness = harness_fixture(WITH_HOST, scope="function")
+harness = shared_harness_fixture(WITH_HOST)
 TENANT = "X-Tenant-Id"
 
 
@@ -20,7 +20,7 @@ async def names(harness: IngestHarness, path: str, key: str, **headers: str) -> 
 async def test_an_operator_adds_domains_for_the_tenant_that_it_names(
     harness: IngestHarness,
 ) -> None:
-    async with harness.running():
+    async with harness.shared():
         operator = await harness.operator_key()
         _, key = await harness.make_account(operator, "Acme")
         shop = await harness.make("/v1/tenants", key, name="Shop")
@@ -58,7 +58,7 @@ async def test_an_operator_adds_domains_for_the_tenant_that_it_names(
 async def test_only_an_operator_vouches_for_domains_and_sets_what_protects_others(
     harness: IngestHarness,
 ) -> None:
-    async with harness.running():
+    async with harness.shared():
         operator = await harness.operator_key()
         _, key = await harness.make_account(operator, "Acme")
         shop = await harness.make("/v1/tenants", key, name="Shop", ambiguous_policy="fail")
@@ -94,6 +94,38 @@ async def test_only_an_operator_vouches_for_domains_and_sets_what_protects_other
         assert (wrong.status, wrong.json["errors"][0]["pointer"]) == (422, "#/pool_id")
 
 
+async def test_text_that_the_database_cannot_store_is_refused(harness: IngestHarness) -> None:
+    async with harness.shared():
+        operator = await harness.operator_key()
+        account, key = await harness.make_account(operator, "Acme")
+        shop = await harness.make("/v1/tenants", key, name="Shop")
+        for method, path, body in (
+            ("PATCH", f"/v1/accounts/{account['id']}", {"plan": "a\0"}),
+            ("PATCH", f"/v1/accounts/{account['id']}", {"billing_email": "a\0"}),
+            ("POST", f"/v1/accounts/{account['id']}/suspend", {"reason": "a\0"}),
+            ("POST", f"/v1/tenants/{shop['id']}/pause", {"reason": "a\0"}),
+        ):
+            refused = await harness.request(method, path, body, key=operator)
+            assert refused.status == 422, refused.raw
+
+
+async def test_an_account_has_a_plan_of_the_price_book(harness: IngestHarness) -> None:
+    async with harness.shared():
+        operator = await harness.operator_key()
+        account = await harness.make("/v1/accounts", operator, name="Acme", plan="starter")
+        path = f"/v1/accounts/{account['id']}"
+        for method, where, body in (
+            ("POST", "/v1/accounts", {"name": "Other", "plan": "large"}),
+            ("PATCH", path, {"plan": "large"}),
+        ):
+            refused = await harness.request(method, where, body, key=operator)
+            assert (refused.status, refused.json["errors"][0]["pointer"]) == (422, "#/plan")
+            assert "There are pro, starter." in refused.json["detail"]
+        for plan in ("pro", ""):
+            changed = await harness.request("PATCH", path, {"plan": plan}, key=operator)
+            assert changed.json["plan"] == (plan or None)
+
+
 async def test_an_account_sets_scores_as_far_as_the_operator_admits(
     harness: IngestHarness,
 ) -> None:
@@ -117,35 +149,3 @@ async def test_an_account_sets_scores_as_far_as_the_operator_admits(
         assert {name: changed.json[name] for name in scores} == scores
         kept = await harness.request("PATCH", path, {"name": "Shop 2"}, key=key)
         assert kept.json["hold_score"] == 50.0
-
-
-async def test_text_that_the_database_cannot_store_is_refused(harness: IngestHarness) -> None:
-    async with harness.running():
-        operator = await harness.operator_key()
-        account, key = await harness.make_account(operator, "Acme")
-        shop = await harness.make("/v1/tenants", key, name="Shop")
-        for method, path, body in (
-            ("PATCH", f"/v1/accounts/{account['id']}", {"plan": "a\0"}),
-            ("PATCH", f"/v1/accounts/{account['id']}", {"billing_email": "a\0"}),
-            ("POST", f"/v1/accounts/{account['id']}/suspend", {"reason": "a\0"}),
-            ("POST", f"/v1/tenants/{shop['id']}/pause", {"reason": "a\0"}),
-        ):
-            refused = await harness.request(method, path, body, key=operator)
-            assert refused.status == 422, refused.raw
-
-
-async def test_an_account_has_a_plan_of_the_price_book(harness: IngestHarness) -> None:
-    async with harness.running():
-        operator = await harness.operator_key()
-        account = await harness.make("/v1/accounts", operator, name="Acme", plan="starter")
-        path = f"/v1/accounts/{account['id']}"
-        for method, where, body in (
-            ("POST", "/v1/accounts", {"name": "Other", "plan": "large"}),
-            ("PATCH", path, {"plan": "large"}),
-        ):
-            refused = await harness.request(method, where, body, key=operator)
-            assert (refused.status, refused.json["errors"][0]["pointer"]) == (422, "#/plan")
-            assert "There are pro, starter." in refused.json["detail"]
-        for plan in ("pro", ""):
-            changed = await harness.request("PATCH", path, {"plan": plan}, key=operator)
-            assert changed.json["plan"] == (plan or None)

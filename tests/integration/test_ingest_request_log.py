@@ -12,9 +12,9 @@ from kernel.metrics import requests_unlogged
 from services.ingest.store import request_log
 from services.ingest.store.retention import RetentionStore
 from tests.support.ingest import IngestHarness, email, until
-from tests.support.stack import harness_fixture, opened
+from tests.support.stack import opened, shared_harness_fixture
 
-harness = harness_fixture(IngestHarness, scope="function")
+harness = shared_harness_fixture(IngestHarness)
 LOGS = "/v1/logs"
 
 
@@ -32,7 +32,7 @@ async def logs_of(harness: IngestHarness, count: int, **more: Any) -> list[dict[
 
 
 async def test_a_request_is_logged_with_the_bodies_of_a_refusal(harness: IngestHarness) -> None:
-    async with harness.running():
+    async with harness.shared():
         await harness.sign_up()
         accepted = await harness.send()
         wrong = email(to="ann@example.net", subject=["Secret"])
@@ -56,7 +56,7 @@ async def test_a_request_is_logged_with_the_bodies_of_a_refusal(harness: IngestH
 
 
 async def test_each_sees_only_its_own_requests(harness: IngestHarness) -> None:
-    async with harness.running():
+    async with harness.shared():
         first = await harness.sign_up(test=False)
         mine = await harness.request("GET", "/v1/domains")
         await harness.sign_up(test=False, domain="other.obm-sandbox.net")
@@ -77,7 +77,7 @@ async def test_each_sees_only_its_own_requests(harness: IngestHarness) -> None:
 
 
 async def test_calls_by_grpc_are_logged_and_listed(harness: IngestHarness) -> None:
-    async with harness.running():
+    async with harness.shared():
         await harness.sign_up()
         metadata = (("authorization", f"Bearer {harness.key}"),)
         address = f"127.0.0.1:{harness.ports.ingest_grpc}"
@@ -105,7 +105,7 @@ async def test_without_its_table_requests_pass_and_the_loss_is_counted(
     harness: IngestHarness,
 ) -> None:
     before = requests_unlogged._value.get()
-    async with harness.running():
+    async with harness.shared():
         await harness.sign_up()
         with harness.database.connect() as owner:
             owner.execute("ALTER TABLE ingest.requests RENAME TO gone")

@@ -14,9 +14,9 @@ from contracts.ingest.v1.events_pb2 import RecipientType
 from kernel import metrics
 from services.ingest.api.acceptance import Acceptance
 from tests.support.ingest import DOMAIN, IngestHarness, until
-from tests.support.stack import harness_fixture
+from tests.support.stack import shared_harness_fixture
 
-harness = harness_fixture(IngestHarness, scope="function")
+harness = shared_harness_fixture(IngestHarness)
 T = TypeVar("T")
 MESSAGE = (
     f"From: Shop <hello@{DOMAIN}>\r\nTo: a@one.example\r\nCc: Bé <b@two.example>\r\n"
@@ -85,7 +85,7 @@ async def test_a_message_by_smtp_is_accepted_for_each_recipient(
     connect: Any,  # noqa: ANN401 - a context manager
 ) -> None:
     harness.serve_submission()
-    async with harness.running():
+    async with harness.shared():
         await harness.sign_up()
         code, text = await in_thread(lambda: submit(harness, connect=connect))
         assert code == 250, text
@@ -109,28 +109,9 @@ def failures_of_smtp() -> float:
     )
 
 
-async def test_a_message_that_is_not_accepted_by_a_fault_of_ours_is_counted(
-    harness: IngestHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def fail(*_: object, **__: object) -> None:
-        raise RuntimeError("a bug")
-
-    harness.serve_submission()
-    async with harness.running():
-        await harness.sign_up()
-        before = failures_of_smtp()
-        code, text = await in_thread(lambda: submit(harness, b"no From\r\n"))
-        assert code >= 550, text
-        assert failures_of_smtp() == before  # theirs
-        monkeypatch.setattr(Acceptance, "accept", fail)
-        code, text = await in_thread(lambda: submit(harness))
-        assert code == 451, text
-        assert failures_of_smtp() == before + 1
-
-
 async def test_what_a_caller_may_not_send_is_refused(harness: IngestHarness) -> None:
     harness.serve_submission()
-    async with harness.running():
+    async with harness.shared():
         await harness.sign_up()
         foreign = MESSAGE.replace(DOMAIN.encode(), b"bank.example")
         no_from = MESSAGE.replace(b"From:", b"X-From:")
@@ -152,7 +133,7 @@ async def test_what_a_caller_may_not_send_is_refused(harness: IngestHarness) -> 
 
 async def test_a_live_key_is_not_for_reserved_domains(harness: IngestHarness) -> None:
     harness.serve_submission()
-    async with harness.running():
+    async with harness.shared():
         await harness.sign_up(test=False)
         code, text = await in_thread(lambda: submit(harness))
         assert (code, text[:5]) == (550, b"5.1.2")
@@ -161,7 +142,7 @@ async def test_a_live_key_is_not_for_reserved_domains(harness: IngestHarness) ->
 async def test_an_idempotency_key_makes_one_email_and_is_not_sent(harness: IngestHarness) -> None:
     harness.serve_submission()
     keyed = b"Idempotency-Key: order-17\r\n" + MESSAGE
-    async with harness.running():
+    async with harness.shared():
         await harness.sign_up()
         first = await in_thread(lambda: submit(harness, keyed))
         again = await in_thread(lambda: submit(harness, keyed))
@@ -174,7 +155,7 @@ async def test_a_key_that_is_deleted_is_refused_in_an_open_session(
     harness: IngestHarness,
 ) -> None:
     harness.serve_submission()
-    async with harness.running():
+    async with harness.shared():
         key = await harness.sign_up()
         with pytest.raises(smtplib.SMTPAuthenticationError) as caught:
             await in_thread(lambda: submit(harness, key=key[:-1]))
@@ -201,3 +182,22 @@ async def test_a_key_that_is_deleted_is_refused_in_an_open_session(
             await until(is_refused)
             assert refused[0].smtp_code == 530
             await in_thread(stack.close)
+
+
+async def test_a_message_that_is_not_accepted_by_a_fault_of_ours_is_counted(
+    harness: IngestHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    harness.serve_submission()
+    async with harness.running():
+        await harness.sign_up()
+        before = failures_of_smtp()
+        code, text = await in_thread(lambda: submit(harness, b"no From\r\n"))
+        assert code >= 550, text
+        assert failures_of_smtp() == before  # theirs
+        monkeypatch.setattr(Acceptance, "accept", fail)
+        code, text = await in_thread(lambda: submit(harness))
+        assert code == 451, text
+        assert failures_of_smtp() == before + 1

@@ -12,10 +12,10 @@ from kernel.session_connection import Deadlines
 from kernel.tls import CLOSE_S
 from services.ingest.api.submission import listeners
 from tests.support.ingest import DOMAIN, IngestHarness
-from tests.support.stack import harness_fixture
+from tests.support.stack import shared_harness_fixture
 from tests.support.submission import SECOND, SMUGGLED, RawClient
 
-harness = harness_fixture(IngestHarness, scope="function")
+harness = shared_harness_fixture(IngestHarness)
 T = TypeVar("T")
 ENVELOPE = f"MAIL FROM:<a@{DOMAIN}>\r\nRCPT TO:<b@one.example>\r\nDATA\r\n".encode()
 MESSAGE = f"From: a@{DOMAIN}\r\nTo: b@one.example\r\n\r\nhello".encode()
@@ -41,7 +41,7 @@ async def test_each_message_of_the_smuggling_corpus_is_one_message(harness: Inge
             client.send(ENVELOPE, 3)
             return client.send(MESSAGE + end + SECOND + b"\r\n.\r\nQUIT\r\n", 3)
 
-    async with harness.running():
+    async with harness.shared():
         await harness.sign_up()
         for end in SMUGGLED:
             queued, bye, closed = await in_thread(lambda end=end: send(end))  # type: ignore[misc]
@@ -73,7 +73,7 @@ async def test_nobody_relays(harness: IngestHarness) -> None:
             assert client.send(b"STARTTLS\r\nEHLO injected\r\n", 2) == [SYNC, ""]
         return found
 
-    async with harness.running():
+    async with harness.shared():
         await harness.sign_up()
         assert {reply[:9] for reply in await in_thread(try_all)} == {"530 5.7.0"}
         assert await accepted(harness) == []
@@ -88,7 +88,7 @@ async def test_guessing_passwords_slows_down_and_the_owner_still_logs_in(
         with RawClient(harness.ports.submission_tls, tls=True) as client:
             return client.log_in(key)[:9]
 
-    async with harness.running():
+    async with harness.shared():
         key = await harness.sign_up()
         assert await in_thread(lambda: log_in(key)) == "235 2.7.0"
         guesses = [f"{key[:-1]}{letter}" for letter in "abcdefghijklmnop" if letter != key[-1]]
@@ -97,6 +97,66 @@ async def test_guessing_passwords_slows_down_and_the_owner_still_logs_in(
         assert set(replies) <= {"535 5.7.8", "454 4.7.0", "501 5.5.2"}
         assert replies.count("535 5.7.8") <= 8
         assert await in_thread(lambda: log_in(key)) == "235 2.7.0"
+
+
+async def test_a_client_that_sends_after_the_end_of_its_session_is_cut_off(
+    harness: IngestHarness,
+) -> None:
+    """Over TLS the server waits for the client's end of TLS, and decrypts what comes before it."""
+    harness.serve_submission()
+
+    def send_on(port: int, *, implicit: bool) -> bool:
+        with RawClient(port, tls=implicit) as client:
+            if not implicit:
+                client.reply()
+                client.send(b"EHLO client\r\n")
+                client.send(b"STARTTLS\r\n")
+                client.start_tls()
+            return client.flood(b"NOOP\r\n" * 1000, seconds=CLOSE_S + 15)
+
+    async with harness.shared():
+        assert await in_thread(lambda: send_on(harness.ports.submission_tls, implicit=True))
+        assert await in_thread(lambda: send_on(harness.ports.submission, implicit=False))
+
+
+async def test_a_full_disk_is_a_421(harness: IngestHarness) -> None:
+    harness.serve_submission()
+    harness.extra |= {"content_disk_free_ratio_min": 0.9999, "outbox_check_interval_s": 0.1}
+
+    def send() -> list[str]:
+        with RawClient(harness.ports.submission_tls, tls=True) as client:
+            assert client.log_in(harness.key).startswith("235")
+            return client.send(f"MAIL FROM:<a@{DOMAIN}>\r\n".encode(), 2)
+
+    async with harness.running():
+        await harness.sign_up()
+        await asyncio.sleep(0.5)
+        reply, closed = await in_thread(send)
+        assert (reply[:9], closed) == ("421 4.3.2", "")
+
+
+async def test_a_balancer_names_the_client(harness: IngestHarness) -> None:
+    harness.serve_submission()
+    harness.extra |= {
+        "submission_proxies": ["127.0.0.0/8"], "submission_client_connections_max": 1
+    }  # fmt: skip
+    header = "PROXY TCP4 192.0.2.{} 10.0.0.1 5000 465\r\n"
+
+    def connect() -> list[str]:
+        port = harness.ports.submission_tls
+        with (
+            RawClient(port, tls=True, first=header.format(1).encode()) as one,
+            RawClient(port, tls=True, first=header.format(2).encode()) as two,
+        ):
+            found = [one.log_in(harness.key), two.log_in(harness.key)]
+            for first in (header.format(1).encode(), b""):
+                with pytest.raises((SSLError, OSError)):
+                    RawClient(port, tls=True, first=first)
+            return found
+
+    async with harness.running():
+        await harness.sign_up()
+        assert {reply[:3] for reply in await in_thread(connect)} == {"235"}
 
 
 async def test_connections_of_a_client_are_bounded(harness: IngestHarness) -> None:
@@ -144,63 +204,3 @@ async def test_slow_clients_are_cut_off(
         replies = await in_thread(send_slowly)
         assert {reply[:9] for reply in replies} == {"421 4.4.2"}
         assert await accepted(harness) == []
-
-
-async def test_a_client_that_sends_after_the_end_of_its_session_is_cut_off(
-    harness: IngestHarness,
-) -> None:
-    """Over TLS the server waits for the client's end of TLS, and decrypts what comes before it."""
-    harness.serve_submission()
-
-    def send_on(port: int, *, implicit: bool) -> bool:
-        with RawClient(port, tls=implicit) as client:
-            if not implicit:
-                client.reply()
-                client.send(b"EHLO client\r\n")
-                client.send(b"STARTTLS\r\n")
-                client.start_tls()
-            return client.flood(b"NOOP\r\n" * 1000, seconds=CLOSE_S + 15)
-
-    async with harness.running():
-        assert await in_thread(lambda: send_on(harness.ports.submission_tls, implicit=True))
-        assert await in_thread(lambda: send_on(harness.ports.submission, implicit=False))
-
-
-async def test_a_full_disk_is_a_421(harness: IngestHarness) -> None:
-    harness.serve_submission()
-    harness.extra |= {"content_disk_free_ratio_min": 0.9999, "outbox_check_interval_s": 0.1}
-
-    def send() -> list[str]:
-        with RawClient(harness.ports.submission_tls, tls=True) as client:
-            assert client.log_in(harness.key).startswith("235")
-            return client.send(f"MAIL FROM:<a@{DOMAIN}>\r\n".encode(), 2)
-
-    async with harness.running():
-        await harness.sign_up()
-        await asyncio.sleep(0.5)
-        reply, closed = await in_thread(send)
-        assert (reply[:9], closed) == ("421 4.3.2", "")
-
-
-async def test_a_balancer_names_the_client(harness: IngestHarness) -> None:
-    harness.serve_submission()
-    harness.extra |= {
-        "submission_proxies": ["127.0.0.0/8"], "submission_client_connections_max": 1
-    }  # fmt: skip
-    header = "PROXY TCP4 192.0.2.{} 10.0.0.1 5000 465\r\n"
-
-    def connect() -> list[str]:
-        port = harness.ports.submission_tls
-        with (
-            RawClient(port, tls=True, first=header.format(1).encode()) as one,
-            RawClient(port, tls=True, first=header.format(2).encode()) as two,
-        ):
-            found = [one.log_in(harness.key), two.log_in(harness.key)]
-            for first in (header.format(1).encode(), b""):
-                with pytest.raises((SSLError, OSError)):
-                    RawClient(port, tls=True, first=first)
-            return found
-
-    async with harness.running():
-        await harness.sign_up()
-        assert {reply[:3] for reply in await in_thread(connect)} == {"235"}

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
-from aiokafka import AIOKafkaConsumer
 from google.protobuf.message import Message
 
 from cli.environment import Ports
@@ -38,9 +37,10 @@ from services.ingest.store.directory import TABLES
 from tests.support.directory import DirectoryAdmin, open_directory
 from tests.support.kafka_clients import client_config, options
 from tests.support.keys import SECRET_KEY
-from tests.support.records import records_of
+from tests.support.module_loop import ModuleLoop
+from tests.support.records import consuming, records_of
 from tests.support.stack import FreshDatabase
-from tests.support.submission import write_certificate
+from tests.support.submission import certificate_of
 
 TOKEN = "shared"
 WITHIN_S = 240.0  # it only bounds a hang: the machine may be busy
@@ -83,6 +83,12 @@ class IngestHarness:
     events: EventsServiceServicer | None = None
     key: str = ""
     tenant_id: str = ""
+    loop: ModuleLoop | None = None
+
+    @property
+    def content_store_url(self) -> str:
+        folder = self.folder if self.loop is None else self.loop.folder
+        return (folder / "content").as_uri()
 
     def settings(self, ports: Ports | None = None) -> Settings:
         ports = ports or self.ports
@@ -92,7 +98,7 @@ class IngestHarness:
             "kafka_topic_prefix": self.prefix,
             "system_database_url": self.database.system("ingest"),
             "tenant_database_url": self.database.tenant("ingest"),
-            "content_store_url": (self.folder / "content").as_uri(),
+            "content_store_url": self.content_store_url,
             "secret_keys": [self.secret_key],
             "rpc_token": TOKEN,
             "http_listen": at(ports.ingest_http),
@@ -112,10 +118,8 @@ class IngestHarness:
         return Settings(**{**given, **self.extra})
 
     def serve_submission(self) -> None:
-        """Listen for SMTP, with a certificate; call it before `running`."""
-        self.folder.mkdir(exist_ok=True)
-        certificate, key = write_certificate(self.folder)
-        self.extra |= {"tls_certificate": certificate, "tls_key": key}
+        """Listen for SMTP, with a certificate; call it before `running` or `shared`."""
+        self.extra |= certificate_of(self.folder if self.loop is None else self.loop.folder)
 
     @asynccontextmanager
     async def directory(self) -> AsyncIterator[DirectoryAdmin]:
@@ -156,9 +160,29 @@ class IngestHarness:
         return account, key["token"]
 
     @asynccontextmanager
+    async def shared(self) -> AsyncIterator["IngestHarness"]:
+        """As `running`, for a test that needs no start and no stop of its own, and replaces no
+        other service: the replica goes on running for other tests of the module."""
+        assert self.loop is not None
+        assert self._replacements() == []
+        await self.loop.share(self._settings_at, self._run)
+        yield self
+
+    def _settings_at(self, ports: Ports) -> Settings:
+        self.ports = ports
+        return self.settings()
+
+    @asynccontextmanager
     async def running(self, *more: Ports) -> AsyncIterator["IngestHarness"]:
         """Run one replica, and one more for each set of ports, with replacements for other
-        services."""
+        services; they stop at the end."""
+        if self.loop is not None:
+            await self.loop.end_shared()
+        async with self._run(*more):
+            yield self
+
+    @asynccontextmanager
+    async def _run(self, *more: Ports) -> AsyncIterator["IngestHarness"]:
         async with self.serving_others():
             await open_store(self.settings().content_store_url).initialize()
             stop = asyncio.Event()
@@ -174,7 +198,7 @@ class IngestHarness:
     @asynccontextmanager
     async def serving_others(self) -> AsyncIterator[None]:
         """Run the replacements for other services."""
-        tasks = [asyncio.create_task(server.run()) for server in self._stand_ins()]
+        tasks = [asyncio.create_task(server.run()) for server in self._replacements()]
         try:
             yield
         finally:
@@ -185,7 +209,7 @@ class IngestHarness:
             # gRPC's poller serves all loops of a process: pending work for this one must run first.
             await asyncio.sleep(0.1)
 
-    def _stand_ins(self) -> list[RpcServer]:
+    def _replacements(self) -> list[RpcServer]:
         servers = []
         if self.router is not None:
             server = RpcServer(f"127.0.0.1:{self.ports.router_rpc}", TOKEN)
@@ -263,32 +287,10 @@ class IngestHarness:
         """Consumers of all records, from the beginning until the end of the block."""
         async with AsyncExitStack() as readers:
             for own, names in subscriptions(group, [event]).items():
-                await readers.enter_async_context(self._reader(own, names))
+                topics = [self.prefix + name for name in names]
+                consumer = consuming(options(self.bootstrap_servers), self.prefix + own, topics)
+                await readers.enter_async_context(consumer)
             yield
-
-    @asynccontextmanager
-    async def _reader(self, group: str, names: list[str]) -> AsyncIterator[None]:
-        consumer = AIOKafkaConsumer(
-            *(self.prefix + name for name in names),
-            **options(self.bootstrap_servers),
-            group_id=self.prefix + group,
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-        )
-
-        async def read() -> None:
-            while True:
-                if await consumer.getmany(timeout_ms=200):
-                    await consumer.commit()
-
-        async with consumer:
-            reading = asyncio.create_task(read())
-            try:
-                yield
-            finally:
-                reading.cancel()
-                with suppress(asyncio.CancelledError):
-                    await reading
 
     async def publish(self, *events: Message) -> None:
         """Publish events as another service does."""

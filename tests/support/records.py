@@ -1,6 +1,8 @@
 """Reads the records of a topic."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
@@ -23,3 +25,27 @@ async def records_of(kafka: Mapping[str, Any], *topics: str) -> list[ConsumerRec
             for records in (await consumer.getmany(timeout_ms=100)).values():
                 found += records
     return found
+
+
+@asynccontextmanager
+async def consuming(
+    kafka: Mapping[str, Any], group: str, topics: Sequence[str]
+) -> AsyncIterator[None]:
+    """A consumer of all records, from the beginning until the end of the block."""
+    consumer = AIOKafkaConsumer(
+        *topics, **kafka, group_id=group, auto_offset_reset="earliest", enable_auto_commit=False
+    )
+
+    async def read() -> None:
+        while True:
+            if await consumer.getmany(timeout_ms=200):
+                await consumer.commit()
+
+    async with consumer:
+        reading = asyncio.create_task(read())
+        try:
+            yield
+        finally:
+            reading.cancel()
+            with suppress(asyncio.CancelledError):
+                await reading

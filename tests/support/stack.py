@@ -24,6 +24,7 @@ from kernel.embedded.folder import free_port
 from kernel.embedded.postgres import SETTINGS
 from kernel.migrate import role_url
 from tests.support.kafka_clients import USER
+from tests.support.module_loop import ModuleLoop
 from tests.support.owner import Connection, close_kept, owner_connection
 
 DOCKER_SOCKET = Path("/var/run/docker.sock")
@@ -211,6 +212,15 @@ async def opened(
         await database.close()
 
 
+@pytest.fixture(scope="module")
+def module_loop(
+    bootstrap_servers: str, database: FreshDatabase, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ModuleLoop]:
+    """The tests that use it run in it. What runs there ends before the servers and the database."""
+    with ModuleLoop(tmp_path_factory.mktemp("shared")) as loop:
+        yield loop
+
+
 def harness_fixture(
     create: Callable[[str, str, FreshDatabase, Path], object],
     *,
@@ -227,5 +237,22 @@ def harness_fixture(
     ) -> object:
         folder = tmp_path_factory.mktemp("harness")
         return create(bootstrap_servers, topic_prefix, database, folder)
+
+    return harness
+
+
+def shared_harness_fixture(create: Callable[..., object]) -> Any:  # noqa: ANN401 - pytest's fixture
+    """The same for each test, with the loop of the module: a service may go on running in it."""
+
+    @pytest.fixture
+    def harness(
+        bootstrap_servers: str,
+        topic_prefix: str,
+        database: FreshDatabase,
+        tmp_path_factory: pytest.TempPathFactory,
+        module_loop: ModuleLoop,
+    ) -> object:
+        folder = tmp_path_factory.mktemp("harness")
+        return create(bootstrap_servers, topic_prefix, database, folder, loop=module_loop)
 
     return harness

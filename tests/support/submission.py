@@ -86,6 +86,17 @@ def write_certificate(
     return str(certificate), str(key)
 
 
+def certificate_of(folder: Path) -> dict[str, str]:
+    """Settings with the certificate in a folder, which is made for its first user."""
+    if not (folder / "certificate.pem").exists():
+        folder.mkdir(exist_ok=True)
+        write_certificate(folder)
+    return {
+        "tls_certificate": str(folder / "certificate.pem"),
+        "tls_key": str(folder / "key.pem"),
+    }
+
+
 class RawClient:
     """An SMTP client that sends the octets that it is given, over TLS or not."""
 

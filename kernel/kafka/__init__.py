@@ -24,7 +24,7 @@ from kernel.kafka.brokers import Brokers
 from kernel.kafka.cancellation import finish_despite_cancel
 from kernel.kafka.connections import patch_connections
 from kernel.kafka.consumer import ConsumerWorker, new_broker, start, subscriptions
-from kernel.kafka.coordination import patch_coordinators
+from kernel.kafka.coordination import patch_consumers
 from kernel.kafka.groups import has_consumed, partitions_of, unassigned_partitions
 from kernel.kafka.producer import BatchingProducer
 from kernel.kafka.reader import TopicPlace, TopicReader, open_reader
@@ -46,7 +46,7 @@ CONSUMERS = "consumers"  # in DependencyHealth: they have not joined their group
 
 logger = logging.getLogger(__name__)
 patch_connections()
-patch_coordinators()
+patch_consumers()
 
 
 class Kafka:

@@ -1,9 +1,10 @@
-"""Consumer groups of aiokafka while their coordinator is not available."""
+"""Consumers of aiokafka while coordinators and leaders change."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from aiokafka import TopicPartition
+from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError, for_code
 from aiokafka.structs import OffsetAndMetadata
@@ -11,6 +12,7 @@ from aiokafka.structs import OffsetAndMetadata
 _fetch_offsets = GroupCoordinator._do_fetch_commit_offsets
 _heartbeat = GroupCoordinator._do_heartbeat
 _send = GroupCoordinator._send_req
+_request_positions = Fetcher._proc_offset_request
 
 
 async def fetch_offsets(
@@ -52,13 +54,29 @@ async def send(coordinator: Any, request: Any) -> Any:  # noqa: ANN401
     return response
 
 
+async def request_positions(
+    fetcher: Any,  # noqa: ANN401
+    node_id: int,
+    topics: Any,  # noqa: ANN401
+) -> Any:  # noqa: ANN401
+    """As `Fetcher`, which repeats a request for first or last offsets at a broker that leads one of
+    the partitions no more, and fetches nothing of that broker meanwhile. It would learn of the new
+    leader only when all metadata are five minutes old."""
+    try:
+        return await _request_positions(fetcher, node_id, topics)
+    except KafkaError:
+        fetcher._client.force_metadata_update()
+        raise
+
+
 def is_unknown(error: KafkaError) -> bool:
     """Whether aiokafka has no class for it at this place; those that it has say what to do."""
     return type(error) is KafkaError
 
 
-def patch_coordinators() -> None:
+def patch_consumers() -> None:
     """Let all consumers of the process fetch offsets and send heartbeats so."""
+    Fetcher._proc_offset_request = request_positions
     GroupCoordinator._do_fetch_commit_offsets = fetch_offsets
     GroupCoordinator._do_heartbeat = heartbeat
     GroupCoordinator._send_req = send

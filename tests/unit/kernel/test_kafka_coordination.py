@@ -5,13 +5,18 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import GroupAuthorizationFailedError, GroupCoordinatorNotAvailableError
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    GroupCoordinatorNotAvailableError,
+    NotLeaderForPartitionError,
+)
 from aiokafka.protocol.commit import OffsetFetchResponse_v1, OffsetFetchResponse_v3
 from aiokafka.protocol.group import HeartbeatResponse_v1
+from aiokafka.protocol.offset import OffsetResponse_v1
 
 from kernel.kafka import coordination
 
-NOT_AVAILABLE, TIMED_OUT, NOT_AUTHORIZED = 15, 7, 30
+NOT_AVAILABLE, TIMED_OUT, NOT_AUTHORIZED, NOT_LEADER = 15, 7, 30, 6
 PARTITION = TopicPartition("mail", 0)
 
 
@@ -45,6 +50,20 @@ async def test_offsets_are_fetched_again_after_an_error_that_passes(error: int) 
 async def test_a_consumer_without_permission_fails() -> None:
     with pytest.raises(GroupAuthorizationFailedError):
         await coordination.fetch_offsets(coordinator_of(offsets(NOT_AUTHORIZED)), [PARTITION])
+
+
+async def test_a_leader_that_leads_no_more_is_looked_for_again() -> None:
+    steps: list[str] = []
+
+    async def send(_: int, __: object) -> OffsetResponse_v1:
+        steps.append("request")
+        return OffsetResponse_v1([("mail", [(0, NOT_LEADER, -1, -1)])])
+
+    client = SimpleNamespace(send=send, force_metadata_update=lambda: steps.append("metadata"))
+    fetcher = SimpleNamespace(_client=client, _isolation_level=0)
+    with pytest.raises(NotLeaderForPartitionError):
+        await coordination.request_positions(fetcher, 1, {"mail": [(0, -2)]})
+    assert steps == ["request", "metadata"]
 
 
 async def test_a_heartbeat_follows_one_that_failed() -> None:

@@ -96,7 +96,7 @@ def test_an_endpoint_of_an_account_receives_the_events_of_all_its_tenants_and_it
             ids = [one.headers["webhook-id"] for one in receiver.at("/all")]
             assert len(set(ids)) == 5
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_an_endpoint_of_an_account_is_tested_and_its_deliveries_are_the_accounts(
@@ -138,7 +138,7 @@ def test_an_endpoint_of_an_account_is_tested_and_its_deliveries_are_the_accounts
             with pytest.raises(RpcError, match="webhook not found"):
                 await events.call(stub.GetWebhook, pb.GetWebhookRequest(**wanted))
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_an_endpoint_of_an_account_is_changed(run_scenario: ScenarioRunner) -> None:
@@ -166,7 +166,7 @@ def test_an_endpoint_of_an_account_is_changed(run_scenario: ScenarioRunner) -> N
             with pytest.raises(RpcError, match="only a webhook of an account has tenant_ids"):
                 await mine.create(receiver.url, tenant=mine.tenants[0], tenant_ids=second.ids)
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_an_account_hears_that_an_endpoint_of_a_tenant_was_disabled(
@@ -194,7 +194,7 @@ def test_an_account_hears_that_an_endpoint_of_a_tenant_was_disabled(
                 ("suppression.added", None),
             }  # fmt: skip
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_the_endpoints_of_an_account_are_bounded_beside_those_of_its_tenants(
@@ -209,4 +209,4 @@ def test_the_endpoints_of_an_account_are_bounded_beside_those_of_its_tenants(
             await mine.create("https://x.example/")
         await mine.create("https://x.example/", tenant=mine.tenants[0])
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)

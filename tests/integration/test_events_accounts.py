@@ -90,7 +90,7 @@ def test_an_account_lists_the_emails_of_all_its_tenants(run_scenario: ScenarioRu
         with pytest.raises(RpcError, match="name a tenant"):
             await mine.list(id=sent[0])
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_an_account_filters_the_emails_of_all_its_tenants(run_scenario: ScenarioRunner) -> None:
@@ -119,7 +119,7 @@ def test_an_account_filters_the_emails_of_all_its_tenants(run_scenario: Scenario
         newer = await mine.list(domain="example.net", limit=1, before=sent[0])
         assert (ids(newer), newer.has_more) == ([sent[1]], True)
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_a_message_whose_attempt_comes_before_its_accept_is_found_by_its_account(
@@ -135,7 +135,7 @@ def test_a_message_whose_attempt_comes_before_its_accept_is_found_by_its_account
         await events.wait_recorded(message, 5)
         assert ids(await mine.list(to=message.recipient)) == [message.email_id]
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_emails_of_an_earlier_version_get_their_account(run_scenario: ScenarioRunner) -> None:
@@ -159,7 +159,7 @@ def test_emails_of_an_earlier_version_get_their_account(run_scenario: ScenarioRu
         for one in filters:
             assert ids(await mine.list(**one)) == sent[::-1]
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_an_account_uses_the_webhooks_of_all_its_tenants(run_scenario: ScenarioRunner) -> None:
@@ -187,7 +187,7 @@ def test_an_account_uses_the_webhooks_of_all_its_tenants(run_scenario: ScenarioR
                     await events.call(method, request(**owner, id=foreign.id))
         assert await page() == own[:0:-1]
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def by_id(events: Running) -> list[tuple[Any, Callable[..., Awaitable[Any]]]]:
@@ -231,7 +231,7 @@ def test_a_webhook_is_changed_disabled_and_enabled(run_scenario: ScenarioRunner)
             with pytest.raises(RpcError, match="endpoint"):
                 await update(url="http://192.0.2.1/")
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_an_account_changes_the_webhook_of_a_tenant_that_is_new_here(
@@ -261,7 +261,7 @@ def test_an_account_changes_the_webhook_of_a_tenant_that_is_new_here(
         await events.call(events.stub.CreateWebhook, request)
         assert len((await events.call(events.stub.ListWebhooks, listed)).webhooks) == 1
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_the_tenant_role_sees_an_account_without_any_condition(
@@ -286,4 +286,4 @@ def test_the_tenant_role_sees_an_account_without_any_condition(
                 assert await tx.rows(query) == []
         await database.close()
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)

@@ -95,7 +95,7 @@ def test_figures_stay_when_a_recipient_is_erased_and_all_is_published_again(
             await database.close()
         assert counted.differences == []
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_the_messages_of_an_account_come_in_pages_and_new_ones_are_left(
@@ -123,7 +123,7 @@ def test_the_messages_of_an_account_come_in_pages_and_new_ones_are_left(
         assert sorted(seen) == sorted(one.message_id for one in some)
         assert not await messages_to(events, ANN, tenant_id=str(uuid4()))
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_files_that_may_have_the_address_go(run_scenario: ScenarioRunner) -> None:
@@ -150,7 +150,7 @@ def test_files_that_may_have_the_address_go(run_scenario: ScenarioRunner) -> Non
         assert [events.rows(left, (one,)) for one in ids[2:]] == [[(True,)]] * 2
         assert not any(kept for one in ids[:2] for (kept,) in events.rows(left, (one,)))
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_an_address_goes_from_events_of_suppressions(run_scenario: ScenarioRunner) -> None:
@@ -173,7 +173,7 @@ def test_an_address_goes_from_events_of_suppressions(run_scenario: ScenarioRunne
             await erase_suppressions(events, ANN.upper(), **owner)
         assert "events.unpartitioned_log" not in tables_with(events.database, ANN)
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 async def erase_suppressions(events: Running, address: str, **owner: str) -> int:
@@ -231,7 +231,7 @@ def test_an_address_beyond_ascii_goes_from_events_of_suppressions(
         await erase_suppressions(events, spellings[1], tenant_id=tenant)
         assert logged_addresses(events, tenant) == [ERASED] * 3
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_what_endpoints_respond_during_an_erasure_is_not_recorded(
@@ -267,7 +267,7 @@ def test_what_endpoints_respond_during_an_erasure_is_not_recorded(
         assert [address in one for one in bodies] == [True, False]
         assert tables_with(events.database, address) == set()
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_messages_of_several_tenants_are_refused(run_scenario: ScenarioRunner) -> None:
@@ -279,4 +279,4 @@ def test_messages_of_several_tenants_are_refused(run_scenario: ScenarioRunner) -
         with pytest.raises(RpcError):
             await erase(events, some)
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)

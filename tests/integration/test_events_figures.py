@@ -90,7 +90,7 @@ def test_figures_are_what_happened_also_when_all_of_it_is_published_again(
         await check_filters(events, [*some, *last], now)
         await check_emails(events, [*some, *last], now)
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 async def check_filters(events: Running, some: Sequence[Life], now: datetime) -> None:
@@ -199,7 +199,7 @@ def test_a_count_of_the_log_finds_what_differs(run_scenario: ScenarioRunner) -> 
         assert difference.cell.measure == "accepted"
         assert difference.in_roll_ups == difference.in_log + 1
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_rates_times_and_machines_are_metrics_too(run_scenario: ScenarioRunner) -> None:
@@ -229,7 +229,7 @@ def test_rates_times_and_machines_are_metrics_too(run_scenario: ScenarioRunner) 
         assert isnan(nobody.totals[0])
         assert nobody.totals[1] == 0
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def exact_median_s(some: Sequence[Life]) -> float:
@@ -262,7 +262,7 @@ def test_what_cannot_be_combined_is_refused_with_the_name_of_the_field(
                 await metrics(events, tenant_id=str(uuid4()), **fields)
             assert refused.value.field == field
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_the_tags_of_a_day_beyond_the_maximum_are_one(run_scenario: ScenarioRunner) -> None:
@@ -292,4 +292,4 @@ def test_the_tags_of_a_day_beyond_the_maximum_are_one(run_scenario: ScenarioRunn
         assert VALUES_MAX - 5 < len(orders) <= VALUES_MAX
         assert len(orders) + found[("other",)]["accepted"] == VALUES_MAX + 100
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)

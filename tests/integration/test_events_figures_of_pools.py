@@ -57,7 +57,7 @@ def test_figures_by_pool_are_those_of_its_ips(run_scenario: ScenarioRunner) -> N
             keys: one for keys, one in count(some, ["ip"]).items() if keys[0] == "ip-1"
         }
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_an_operator_sees_all_accounts(run_scenario: ScenarioRunner) -> None:
@@ -78,4 +78,4 @@ def test_an_operator_sees_all_accounts(run_scenario: ScenarioRunner) -> None:
             await metrics(events, all_accounts=True, start_date=start, **hourly)
         assert refused.value.field == "start_date"
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)

@@ -49,7 +49,7 @@ def test_the_rotation_of_a_key_is_delivered_to_its_owner_alone(
                 rotated[0].key_id, rotated[0].rotated_from,
             )  # fmt: skip
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 SHARED = WarmupChanged(
@@ -105,7 +105,7 @@ def test_what_happens_to_a_dedicated_ip_is_delivered_to_its_owner_once(
             stored = "SELECT FROM events.unpartitioned_log WHERE subject_id = %s"
             assert events.rows(stored, (SHARED.egress_id,)) == []
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def check_bodies(bodies: dict[str, Any], mine: dict[str, Any]) -> None:
@@ -156,4 +156,4 @@ def test_a_limit_that_is_reached_is_delivered_to_its_tenant_and_account_once(
                 "reached_at": "1970-01-01T00:00:00.000Z", "resets_at": "1970-01-01T00:00:00.000Z",
             }  # fmt: skip
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)

@@ -123,7 +123,7 @@ def test_events_are_found_by_the_time_of_their_recording(run_scenario: ScenarioR
             assert await find(events, mine, until=ago, **wanted) == []
             assert await find(events, mine, since=later, **wanted) == []
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_no_event_is_missing_or_repeated_while_new_ones_arrive(
@@ -149,7 +149,7 @@ def test_no_event_is_missing_or_repeated_while_new_ones_arrive(
             assert len(found) == len(set(found))
             assert before == set(found)
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_an_account_searches_all_its_tenants_and_no_others(run_scenario: ScenarioRunner) -> None:
@@ -173,7 +173,7 @@ def test_an_account_searches_all_its_tenants_and_no_others(run_scenario: Scenari
         )
         assert types(await find(events, own, types=["email.complained"])) == ["email.complained"]
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_events_before_the_account_is_known_get_it_later(run_scenario: ScenarioRunner) -> None:
@@ -191,7 +191,7 @@ def test_events_before_the_account_is_known_get_it_later(run_scenario: ScenarioR
         await database.close()
         assert sorted(types(await find(events, own))) == ["email.complained", "email.sent"]
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_a_test_key_finds_test_mail_only(run_scenario: ScenarioRunner) -> None:
@@ -204,7 +204,7 @@ def test_a_test_key_finds_test_mail_only(run_scenario: ScenarioRunner) -> None:
             assert {one.message_id for one in found} <= {trial.message_id}
         assert len(await find(events, {"tenant_id": live.tenant_id}, test_only=True)) == 2
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_an_unknown_type_is_refused(run_scenario: ScenarioRunner) -> None:
@@ -213,4 +213,4 @@ def test_an_unknown_type_is_refused(run_scenario: ScenarioRunner) -> None:
             await find(events, {"tenant_id": uuid7_text()}, types=["email.lost"])
         assert refused.value.field == "type"
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)

@@ -85,7 +85,7 @@ def test_each_event_comes_once_over_reconnections(run_scenario: ScenarioRunner) 
             seen += await reader.read_until(24 - len(seen))
         assert sorted(seen) == sorted(delivered(*messages))
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_a_transaction_that_commits_late_is_waited_for(run_scenario: ScenarioRunner) -> None:
@@ -107,7 +107,7 @@ def test_a_transaction_that_commits_late_is_waited_for(run_scenario: ScenarioRun
             await late.commit()
             assert await reading == delivered(first)
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 async def until_polled_twice(events: Running) -> None:
@@ -178,7 +178,7 @@ def test_an_account_and_filters_select_the_events(run_scenario: ScenarioRunner) 
             found = await reader.read_until(2)
             assert {one.split()[0] for one in found} == {"email.delivered"}
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_a_test_key_receives_test_mail_only(run_scenario: ScenarioRunner) -> None:
@@ -191,7 +191,7 @@ def test_a_test_key_receives_test_mail_only(run_scenario: ScenarioRunner) -> Non
             await events.publish(*trial.delivered())
             assert await reader.read_until(2) == delivered(trial)
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_a_slow_client_is_cut_off_and_misses_nothing_afterwards(
@@ -259,4 +259,4 @@ def test_an_unknown_type_is_refused(run_scenario: ScenarioRunner) -> None:
             ):
                 pass
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)

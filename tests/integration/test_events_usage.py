@@ -99,7 +99,7 @@ def test_usage_is_what_was_assigned_also_when_everything_is_published_again(
         await wait_counted(events, [*some, *last])
         await check_usage(events, [*some, *last])
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 async def add_delta(events: Running, tenant_id: str, day: date, **counted: int) -> None:
@@ -150,7 +150,7 @@ def test_what_is_counted_after_the_end_of_its_month_is_billed_to_the_open_one(
                 await usage(events, **wrong)
             assert refused.value.field == field
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 class Killed(Exception):

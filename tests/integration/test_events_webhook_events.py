@@ -132,7 +132,7 @@ def test_a_delivered_event_is_replayed_with_the_same_id(run_scenario: ScenarioRu
             await hook.until_is("success")
             assert len((await hook.shown(event.id)).attempts) == 2
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_a_replay_of_a_failed_event_begins_the_schedule_anew(run_scenario: ScenarioRunner) -> None:
@@ -193,7 +193,7 @@ def test_what_cannot_be_sent_is_not_replayed(run_scenario: ScenarioRunner) -> No
             assert (await hook.shown(event.id)).payload == b""
             assert len(receiver.received) == 1
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_the_latest_attempts_are_kept(run_scenario: ScenarioRunner) -> None:
@@ -219,7 +219,7 @@ def test_the_latest_attempts_are_kept(run_scenario: ScenarioRunner) -> None:
             assert len(attempts) == ATTEMPTS_MAX
             assert [one.http_status for one in attempts[:2]] == [200, 500]
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_an_account_sees_what_its_webhook_received_about_tenants(
@@ -242,4 +242,4 @@ def test_an_account_sees_what_its_webhook_received_about_tenants(
                 )
                 assert shown.payload == one.body
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)

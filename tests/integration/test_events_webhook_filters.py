@@ -56,7 +56,7 @@ def test_an_endpoint_receives_events_of_its_mail_only(run_scenario: ScenarioRunn
                 assert sorted(found) == sorted(one.message_id for one in messages for _ in "12")
             assert not receiver.at("/other")
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_an_event_whose_accept_comes_later_is_filtered_by_it(run_scenario: ScenarioRunner) -> None:
@@ -75,7 +75,7 @@ def test_an_event_whose_accept_comes_later_is_filtered_by_it(run_scenario: Scena
                 order.message_id
             }
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_a_recovery_has_the_filters_of_its_endpoint(run_scenario: ScenarioRunner) -> None:
@@ -95,7 +95,7 @@ def test_a_recovery_has_the_filters_of_its_endpoint(run_scenario: ScenarioRunner
                 order.message_id
             }
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_requests_have_the_endpoints_own_fields_and_svix_names(
@@ -130,4 +130,4 @@ def test_requests_have_the_endpoints_own_fields_and_svix_names(
                 await update(events, hook, headers=pb.WebhookHeaders(fields={"Host": "x"}))
             assert refused.value.field == "headers"
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)

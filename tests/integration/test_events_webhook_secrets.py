@@ -65,7 +65,7 @@ def test_both_secrets_sign_until_the_previous_one_is_revoked(run_scenario: Scena
             assert revoked.signing_secret == ""
             await hook.check_signed_by(second.signing_secret)
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_the_previous_secret_signs_no_longer_than_its_time(run_scenario: ScenarioRunner) -> None:
@@ -86,4 +86,4 @@ def test_the_previous_secret_signs_no_longer_than_its_time(run_scenario: Scenari
             assert shown.signing_secret == second.signing_secret
             assert not shown.HasField("previous_secret_expires_at")
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)

@@ -66,7 +66,7 @@ def test_an_endpoint_receives_sent_and_delivered_with_valid_signatures(
             assert delivered["tags"] == {"kind": "order"}
             assert sorted(body["data"]["seq"] for body in bodies) == [1, 2]
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_a_repeated_event_is_delivered_once(run_scenario: ScenarioRunner) -> None:
@@ -82,7 +82,7 @@ def test_a_repeated_event_is_delivered_once(run_scenario: ScenarioRunner) -> Non
             assert len(receiver.received) == 1
             assert events.count(message) == 5
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_a_failed_attempt_is_repeated_with_the_same_id(run_scenario: ScenarioRunner) -> None:
@@ -141,7 +141,7 @@ def test_an_endpoint_that_returns_410_is_disabled_and_the_tenant_is_notified(
             after = await get_webhook(events, message, gone)
             assert (after.enabled, after.disabled_reason) == (False, "gone")
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_a_redirect_is_not_followed(run_scenario: ScenarioRunner) -> None:
@@ -247,7 +247,7 @@ def test_a_test_event_reaches_the_endpoint_whatever_its_filter(
                     WebhookTest(tenant_id=MessageEvents().tenant_id, id=hook.id),
                 )
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_a_change_of_a_domain_is_delivered_once_although_it_is_published_twice(
@@ -270,7 +270,7 @@ def test_a_change_of_a_domain_is_delivered_once_although_it_is_published_twice(
             assert body["data"]["id"] == message.message_id
             assert body["data"]["status"] == "verified"
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_the_standing_of_a_tenant_is_delivered_to_it(run_scenario: ScenarioRunner) -> None:
@@ -305,7 +305,7 @@ def test_the_standing_of_a_tenant_is_delivered_to_it(run_scenario: ScenarioRunne
                 "changed_at": "1970-01-01T00:00:00.000Z",
             }  # fmt: skip
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_changes_of_suppressions_are_delivered_to_their_tenant_alone(
@@ -342,4 +342,4 @@ def test_changes_of_suppressions_are_delivered_to_their_tenant_alone(
             }  # fmt: skip
             assert bodies[1]["data"]["changed_by"] == "key"
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)

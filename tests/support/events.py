@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import pytest
 from google.protobuf.message import Message
@@ -26,6 +26,7 @@ from services.events.settings import Settings
 from tests.support.kafka_clients import client_config
 from tests.support.keys import SECRET_KEY
 from tests.support.message_events import MessageEvents
+from tests.support.module_loop import ModuleLoop
 from tests.support.stack import FreshDatabase
 
 R = TypeVar("R", bound=Message)
@@ -93,20 +94,40 @@ async def until(condition: Callable[[], bool], *, within_s: float = WITHIN_S) ->
             await asyncio.sleep(0.03)
 
 
+Scenario: TypeAlias = Callable[[Running], Awaitable[None]]
+
+
 class ScenarioRunner:
     """Runs a coroutine with a running service."""
 
-    def __init__(self, bootstrap_servers: str, database: FreshDatabase, prefix: str) -> None:
+    def __init__(
+        self, bootstrap_servers: str, database: FreshDatabase, prefix: str, loop: ModuleLoop
+    ) -> None:
         self.bootstrap_servers = bootstrap_servers
         self.database = database
         self.prefix = prefix
+        self.loop = loop
 
-    def __call__(self, scenario: Callable[[Running], Awaitable[None]], **settings: object) -> None:
+    def __call__(self, scenario: Scenario, **settings: object) -> None:
+        """The service starts for the scenario and stops after it."""
+
         async def main() -> None:
-            async with asyncio.timeout(600), self.service(**settings) as events:
-                await scenario(events)
+            async with asyncio.timeout(600):
+                await self.loop.end_shared()
+                async with self.service(**settings) as events:
+                    await scenario(events)
 
-        asyncio.run(main())
+        self.loop.run(main())
+
+    def shared(self, scenario: Scenario) -> None:
+        """For a scenario that needs no settings, no start and no stop of its own: the service goes
+        on running for other tests of the module."""
+
+        async def main() -> None:
+            async with asyncio.timeout(600):
+                await scenario(await self.loop.share(lambda _: "the defaults", self.service))
+
+        self.loop.run(main())
 
     def service(self, **settings: object) -> AbstractAsyncContextManager[Running]:
         return running(self.bootstrap_servers, self.database, prefix=self.prefix, **settings)
@@ -114,9 +135,9 @@ class ScenarioRunner:
 
 @pytest.fixture
 def run_scenario(
-    bootstrap_servers: str, database: FreshDatabase, topic_prefix: str
+    bootstrap_servers: str, database: FreshDatabase, topic_prefix: str, module_loop: ModuleLoop
 ) -> ScenarioRunner:
-    return ScenarioRunner(bootstrap_servers, database, topic_prefix)
+    return ScenarioRunner(bootstrap_servers, database, topic_prefix, module_loop)
 
 
 @asynccontextmanager

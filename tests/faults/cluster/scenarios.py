@@ -24,6 +24,17 @@ def kill_brokers(world: World, times: int) -> None:
                 broker.start()
 
 
+def restart_brokers(world: World, times: int) -> None:
+    """One broker after the other ends by itself and starts again, as at an upgrade of Kafka."""
+    for turn in range(times):
+        for broker in cluster_of(world).kafka.all:
+            world.pause(turn)
+            with measured(world, f"broker {broker.node.number} restarted"):
+                world.faults += 1
+                broker.stop()
+                broker.start()
+
+
 def fail_over(world: World, times: int) -> None:
     """Kill -9 of the primary: replies to commits are lost. The standby is promoted, and the old
     primary becomes its standby."""
@@ -40,6 +51,9 @@ def fail_over(world: World, times: int) -> None:
 def cluster_scenarios() -> list[Scenario]:
     return [
         Scenario("nodes: kill brokers", kill_brokers, 3, rate_per_s=30.0, start=start_cluster),
+        Scenario(
+            "nodes: restart brokers", restart_brokers, 3, rate_per_s=30.0, start=start_cluster
+        ),
         Scenario("nodes: fail over", fail_over, 5, rate_per_s=30.0, start=start_cluster),
         Scenario("nodes: lose a node", lose_a_node, 6, rate_per_s=30.0, start=start_cluster),
         Scenario("nodes: partition", partition, 5, rate_per_s=30.0, start=start_cluster),

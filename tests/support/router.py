@@ -94,6 +94,7 @@ class RouterHarness:
     events: list[Message] = field(default_factory=list)
     tenant_id: str = field(default_factory=lambda: str(uuid4()))
     rpc_address: str = field(default_factory=lambda: f"127.0.0.1:{free_port()}")
+    kafka: Kafka | None = None  # while router is running
 
     @property
     def settings(self) -> Settings:
@@ -120,19 +121,21 @@ class RouterHarness:
     @asynccontextmanager
     async def running(self) -> AsyncIterator["RouterHarness"]:
         """Run router, and a consumer of its events, with the harness's tenant in the directory."""
-        await self.publish(Tenant(tenant_id=self.tenant_id, version=1, **self.limits))
         stop = asyncio.Event()
-        async with self.listening():
+        async with self.connected() as kafka, self.listening():
+            self.kafka = kafka
+            await self.publish(Tenant(tenant_id=self.tenant_id, version=1, **self.limits))
             service = asyncio.create_task(run_services([create_service(self.settings)], stop=stop))
             try:
                 yield self
             finally:
                 stop.set()
+                self.kafka = None
                 await service
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
-        await self.create_topics()
+        """Receive router's events. The topics exist."""
         types = {
             self.prefix + name: event
             for event in PUBLISHED
@@ -189,15 +192,25 @@ class RouterHarness:
             await consumer.stop()
 
     async def create_topics(self) -> None:
-        kafka = self._kafka()
-        await kafka.create_topics()
-        await kafka.close()
+        async with self.connected():
+            pass
 
     async def publish(self, *events: Message) -> None:
+        async with self.connected() as kafka:
+            await kafka.publish([encode(event, clock.now(), None) for event in events])
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[Kafka]:
+        """A client, once the topics exist: that of `running`, or one for the block."""
+        if self.kafka is not None:
+            yield self.kafka
+            return
         kafka = self._kafka()
-        await kafka.create_topics()
-        await kafka.publish([encode(event, clock.now(), None) for event in events])
-        await kafka.close()
+        try:
+            await kafka.create_topics()
+            yield kafka
+        finally:
+            await kafka.close()
 
     def _kafka(self) -> Kafka:
         kafka = Kafka(

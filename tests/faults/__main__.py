@@ -17,7 +17,7 @@ from tests.faults.run import Result, run_scenario
 from tests.faults.scenario import Scenario
 from tests.faults.scenarios import SCENARIOS, quick_scenarios
 
-ON_NODES = "nodes: "  # in network namespaces, which only root can make
+FOR_ROOT = ("nodes: ", "full disk")  # in network namespaces, and on file systems of their own
 console = Console(highlight=False)
 app = typer.Typer(add_completion=False)
 
@@ -70,7 +70,7 @@ def select(scenarios: Mapping[str, Scenario], prefixes: list[str] | None) -> lis
     selected = [
         one
         for name, one in scenarios.items()
-        if name.startswith(starts) and (possible or not name.startswith(ON_NODES))
+        if name.startswith(starts) and (possible or not name.startswith(FOR_ROOT))
     ]
     if not selected:
         raise typer.BadParameter(

@@ -45,8 +45,8 @@ k8s: .venv/dev ## Render the manifests of deploy/k8s, and check them (needs Go, 
 	@python -m tests.support.k8s.tools
 	@exec python -m pytest -q -p no:schemathesis $(ARGS) tests/unit/k8s
 
-k8s-api: k8s ## Let a real Kubernetes API server take the manifests (builds it: ten minutes once)
-	@exec python -m tests.support.k8s.api_server
+k8s-api: k8s ## Let a real Kubernetes control plane run the manifests (builds it: ten minutes once)
+	@exec python -m tests.support.k8s.cluster
 
 proto: .venv/dev ## Generate contracts/ and docs/topics.md from proto/
 	@$(MAKE) generated OUT=.

@@ -1,14 +1,8 @@
-"""A real kube-apiserver, on etcd, takes every overlay: its defaults, its admission, rules in CEL.
-
-`python -m tests.support.k8s.api_server` (`make k8s-api`) builds both from their Go modules, which
-takes ten minutes the first time, and then some seconds for each overlay. Nothing runs the pods.
-"""
+"""A real kube-apiserver, on etcd, takes manifests: its defaults, its admission, rules in CEL."""
 
 import json
-import re
 import ssl
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -22,19 +16,10 @@ from urllib.parse import urlencode
 import yaml
 
 from kernel.embedded.folder import free_port
-from tests.support.k8s.manifests import (
-    DEPLOY,
-    WITH_PODS,
-    Manifest,
-    name_of,
-    of_kind,
-    pod_of,
-    render,
-)
-from tests.support.k8s.tools import CRDS, FOLDER, SHARED_CRDS, find_go
+from tests.support.k8s.binaries import BINARIES, run
+from tests.support.k8s.manifests import WITH_PODS, Manifest, name_of, of_kind, pod_of
+from tests.support.k8s.tools import CRDS, SHARED_CRDS
 
-KUBERNETES, ETCD = "v1.36.3", "v3.7.3"
-BINARIES = FOLDER / f"api-{KUBERNETES}-{ETCD}"
 TOKEN = "token"
 # A controller would make it.
 DEFAULT_ACCOUNT = {
@@ -43,42 +28,14 @@ DEFAULT_ACCOUNT = {
     "metadata": {"name": "default", "namespace": "obm"},
 }
 READY_S, CRDS_S = 120.0, 60.0
-STAGING = re.compile(r"^\s*(k8s\.io/\S+) => \./staging/", re.MULTILINE)
-
-
-def build(go: str) -> None:
-    """kube-apiserver replaces modules by folders, so it is the tool of a module that names these
-    by version."""
-    if (BINARIES / "etcd").is_file():
-        return
-    print("Building kube-apiserver and etcd, which takes about ten minutes …", flush=True)
-    with TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        described = run(go, "mod", "download", "-json", f"k8s.io/kubernetes@{KUBERNETES}")
-        staging = STAGING.findall(Path(json.loads(described)["GoMod"]).read_text())
-        version = KUBERNETES.replace("v1.", "v0.")
-        replaced = "".join(f"replace {name} => {name} {version}\n" for name in staging)
-        (folder / "go.mod").write_text(f"module api\n\ngo 1.26\n\n{replaced}")
-        build_tool(go, folder, f"k8s.io/kubernetes/cmd/kube-apiserver@{KUBERNETES}")
-        (folder / "go.mod").write_text("module etcd\n\ngo 1.26\n")
-        build_tool(go, folder, f"go.etcd.io/etcd/server/v3@{ETCD}", name="etcd")
-
-
-def build_tool(go: str, folder: Path, package: str, *, name: str = "kube-apiserver") -> None:
-    run(go, "get", "-tool", package, folder=folder)
-    output = str(BINARIES / name)
-    run(go, "build", "-ldflags=-s -w", "-o", output, package.partition("@")[0], folder=folder)
-
-
-def run(*command: str, folder: Path | None = None) -> str:
-    return subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 class ApiServer:
     """A client of it, as its administrator."""
 
-    def __init__(self, port: int) -> None:
-        self._url = f"https://127.0.0.1:{port}"
+    def __init__(self, port: int, folder: Path) -> None:
+        self.folder = folder  # of its files
+        self.url = f"https://127.0.0.1:{port}"
         # It has made its certificate itself.
         self._context = ssl._create_unverified_context()
         self._kinds: dict[str, dict[str, Manifest]] = {}
@@ -88,7 +45,7 @@ class ApiServer:
     ) -> tuple[int, Any]:
         """Status and body of the response."""
         request = urllib.request.Request(
-            self._url + path,
+            self.url + path,
             method=method,
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Bearer {TOKEN}", "Content-Type": f"application/{kind}"},
@@ -98,6 +55,21 @@ class ApiServer:
                 return response.status, json.load(response)
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)
+
+    def list(self, version: str, kind: str, namespace: str = "obm") -> list[Manifest]:
+        status, body = self.call("GET", self.path_of(version, kind, namespace))
+        if status != 200:
+            raise ValueError(body["message"])
+        return [{"apiVersion": version, "kind": kind, **one} for one in body["items"]]
+
+    def merge(self, manifest: Manifest, change: Manifest, part: str = "") -> None:
+        """Change fields of an object. part: a subresource, such as /scale."""
+        meta = manifest["metadata"]
+        path = self.path_of(manifest["apiVersion"], manifest["kind"], meta.get("namespace", ""))
+        path = f"{path}/{meta['name']}{part}"
+        status, body = self.call("PATCH", path, change, kind="merge-patch+json")
+        if status != 200:
+            raise ValueError(body["message"])
 
     def await_ready(self) -> None:
         deadline = time.monotonic() + READY_S
@@ -156,7 +128,7 @@ def started() -> Iterator[ApiServer]:
         run("openssl", "genrsa", "-out", str(folder / "key.pem"), "2048")
         (folder / "tokens.csv").write_text(f"{TOKEN},admin,admin,system:masters\n")
         spawn(stack, folder, "kube-apiserver", server_options(etcd, port))
-        server = ApiServer(port)
+        server = ApiServer(port, folder)
         server.await_ready()
         for definition in definitions():
             if refusal := server.apply(definition):
@@ -204,25 +176,9 @@ def definitions() -> Iterator[Manifest]:
                 yield one
 
 
-def refusals(overlay: Path) -> list[str]:
-    """It is applied twice, as by an upgrade that changes nothing."""
-    manifests = render(overlay)
-    with started() as server:
-        found = [server.apply(one) for _ in range(2) for one in manifests]
-        found.append(server.apply(DEFAULT_ACCOUNT))
-        found += [server.try_pod(one) for one in of_kind(manifests, *WITH_PODS)]
-    print(f"{overlay.name}: {len(manifests)} objects, {sum(map(bool, found))} refusals", flush=True)
+def refusals(server: ApiServer, manifests: Sequence[Manifest]) -> list[str]:
+    """They are applied twice, as by an upgrade that changes nothing."""
+    found = [server.apply(one) for _ in range(2) for one in manifests]
+    found.append(server.apply(DEFAULT_ACCOUNT))
+    found += [server.try_pod(one) for one in of_kind(manifests, *WITH_PODS)]
     return [one for one in found if one]
-
-
-def main() -> None:
-    if not (go := find_go()):
-        raise SystemExit("Go is not installed, from which kube-apiserver is built.")
-    build(go)
-    found = [one for path in sorted((DEPLOY / "overlays").iterdir()) for one in refusals(path)]
-    sys.stderr.write("".join(f"{one}\n" for one in found))
-    raise SystemExit(bool(found))
-
-
-if __name__ == "__main__":
-    main()

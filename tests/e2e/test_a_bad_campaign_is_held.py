@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import httpx
 
 from kernel.embedded.folder import free_port
-from tests.support.accounts import create_account
+from tests.support.accounts import create_account, keys_of_callers
 from tests.support.engine import WITHIN_S, Engine, engine_of
 from tests.support.returned_mail import complaint, hand_in
+from tests.support.shell import Shell
 from tests.support.smtp_peer import ReceivedMessage, SmtpPeer
 from tests.support.stack import FreshDatabase, temporary_database
 
@@ -172,14 +173,15 @@ def test_complaints_hold_a_campaign_and_not_the_other_mail_of_its_tenant(
             assert world.held(good) == 0
             held = world.api.get("/emails", params={"status": "held"}).raise_for_status().json()
             assert held["data"][0]["subject"] == bad.subject
-            check_listed(world.api, left)
+            campaign_id = check_listed(world.api, left)
+            check_in_a_shell(world.engine, campaign_id)
 
     asyncio.run(scenario())
 
 
-def check_listed(api: httpx.Client, left: int) -> None:
+def check_listed(api: httpx.Client, left: int) -> str:
     """The bad one is the campaign that is held, and the good one is another. left: how many of the
-    bad one have arrived."""
+    bad one have arrived. Returns its id."""
 
     def listed(**wanted: str) -> list[dict[str, Any]]:
         found = api.get("/shield/campaigns", params=wanted).raise_for_status().json()
@@ -199,3 +201,17 @@ def check_listed(api: httpx.Client, left: int) -> None:
     assert max(one["screened"] for one in others) > 0
     assert {one["held"] for one in others} == {0}
     assert api.get(f"/shield/campaigns/{held['id']}").raise_for_status().json() == held
+    return str(held["id"])
+
+
+def check_in_a_shell(engine: Engine, campaign_id: str) -> None:
+    key = keys_of_callers(engine.environment)["accounts"]
+    shell = Shell({"OBM_API_URL": engine.url, "OBM_OPERATOR_KEY": key})
+    listed = shell.obm("campaigns", "list", "--action", "held")
+    assert campaign_id in listed
+    assert campaign_id not in shell.obm("campaigns", "list", "--action", "none")
+    assert f"@{DOMAIN}" in shell.obm("held", "list", "--campaign", campaign_id)
+    rejects = ["held", "reject", "--campaign", campaign_id, "--reason", "nobody asked for it"]
+    counted = shell.obm(*rejects, "--dry-run")
+    assert counted.endswith(" messages would be rejected")
+    assert not counted.startswith("0 ")

@@ -13,6 +13,7 @@ from contracts.ingest.v1.model_service_pb2_grpc import ModelServiceStub
 from contracts.shield.v1.learning_pb2 import ModelPublished
 from tests.support.accounts import keys_of_callers
 from tests.support.engine import Engine, until
+from tests.support.shell import Shell
 
 MODEL = "0-00000000"  # another one than is in use: no message is screened with it
 VERSIONS = [f"{MODEL}+{number}" for number in range(3)]
@@ -115,3 +116,13 @@ def test_versions_by_grpc_and_only_for_operators(engine: Engine, operator_key: s
         for name, fields in (("ListVersions", {}), ("ListModels", {}), ("WithdrawVersion", of)):
             own = refusal(name, engine.account.api_key, **fields)
             assert own == grpc.StatusCode.PERMISSION_DENIED
+
+
+def test_versions_in_a_shell(engine: Engine, operator_key: str) -> None:
+    shell = Shell({"OBM_API_URL": engine.url, "OBM_OPERATOR_KEY": operator_key})
+    listed = shell.obm("learned-versions", "list", "--limit", "2")
+    assert [one in listed for one in VERSIONS] == [False, True, True]
+    done = shell.obm("learned-versions", "withdraw", VERSIONS[2], "--reason", "it holds receipts")
+    assert VERSIONS[2] in done
+    early = ("learned-versions", "promote", VERSIONS[2], "--reason", "a wave of phishing")
+    assert "SHIELD_LEARNING" in shell.refused(*early)

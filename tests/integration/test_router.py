@@ -47,6 +47,16 @@ async def test_a_passed_message_is_assigned_delivered_and_closed(harness: Router
         assert closed.reply.code == 250
 
 
+async def test_mail_of_an_ingest_whose_clock_is_ahead_does_not_wait(harness: RouterHarness) -> None:
+    async with harness.running():
+        context = harness.context()
+        context.accepted_at.seconds += 3600
+        context.due_at.CopyFrom(context.accepted_at)
+        await harness.publish(screened(context))
+        [assigned] = await harness.wait_for(DeliveryAssigned, context.message_id)
+        assert assigned.context == context
+
+
 async def test_a_blocked_message_fails_with_the_rule_as_its_reason(harness: RouterHarness) -> None:
     async with harness.running():
         context = harness.context()

@@ -24,7 +24,8 @@ REASON_MAX = 500
 
 
 class NewMessage(NamedTuple):
-    """A row to insert, or the values for a row in state `expected`. list: of a broadcast."""
+    """A row to insert, or the values for a row in state `expected`. list: of a broadcast.
+    is_scheduled: for a time that its sender chose; if not, it is due at once."""
 
     message_id: str
     tenant_id: str
@@ -34,6 +35,7 @@ class NewMessage(NamedTuple):
     state: State
     reason: str
     due_s: float
+    is_scheduled: bool
     expires_s: float
     address_hash: bytes
     test: bool
@@ -70,6 +72,7 @@ def new_message(
     if state is State.QUEUED and queue.site == UNRESOLVED:
         reason = WaitReason.DNS.value
     accepted_s = unix_s(context.accepted_at)
+    due_s = unix_s(context.due_at) or accepted_s
     return NewMessage(
         message_id=context.message_id,
         tenant_id=context.tenant_id,
@@ -78,7 +81,8 @@ def new_message(
         site=queue.site,
         state=state,
         reason=reason,
-        due_s=unix_s(context.due_at) or accepted_s,
+        due_s=due_s,
+        is_scheduled=due_s > accepted_s,
         expires_s=unix_s(context.expires_at) or accepted_s + LIFETIME_S,
         address_hash=address_hash(context.recipient),
         test=context.test,

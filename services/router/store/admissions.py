@@ -7,20 +7,22 @@ from services.router.domain.admission import NewMessage
 from services.router.domain.cells import CellOf, first_cell
 from services.router.store.queues import ADD_WORK
 
-# An expected row is filled, but keeps its due_at, because a client has rescheduled it.
+# An expected row is filled, but keeps its due_at, because a client has rescheduled it. What is not
+# scheduled is due now at the latest, however far ahead the clock of ingest is.
 INSERT = f"""
 WITH inserted AS (
     INSERT INTO router.messages AS stored (message_id, tenant_id, email_id, cell, queue_id, state,
         reason, due_at, expires_at, address_hash, test, list, context, closed_at)
-    SELECT message_id, tenant_id, email_id, cell, queue_id, state, reason, to_timestamp(due),
+    SELECT message_id, tenant_id, email_id, cell, queue_id, state, reason,
+        CASE WHEN scheduled THEN to_timestamp(due) ELSE least(to_timestamp(due), now()) END,
         to_timestamp(expires), address_hash, test, list, context,
         CASE WHEN state = 'failed' THEN now() END
     FROM unnest(%(ids)s::uuid[], %(tenants)s::uuid[], %(emails)s::uuid[], %(queue_ids)s::text[],
-        %(states)s::text[], %(reasons)s::text[], %(dues)s::float8[], %(expires)s::float8[],
-        %(hashes)s::bytea[], %(tests)s::bool[], %(lists)s::text[], %(contexts)s::bytea[],
-        %(cells)s::text[])
-        AS a (message_id, tenant_id, email_id, queue_id, state, reason, due, expires, address_hash,
-              test, list, context, cell)
+        %(states)s::text[], %(reasons)s::text[], %(dues)s::float8[], %(scheduled)s::bool[],
+        %(expires)s::float8[], %(hashes)s::bytea[], %(tests)s::bool[], %(lists)s::text[],
+        %(contexts)s::bytea[], %(cells)s::text[])
+        AS a (message_id, tenant_id, email_id, queue_id, state, reason, due, scheduled, expires,
+              address_hash, test, list, context, cell)
     ORDER BY message_id
     ON CONFLICT (message_id) DO UPDATE SET queue_id = excluded.queue_id, state = excluded.state,
         reason = excluded.reason, list = excluded.list, context = excluded.context,
@@ -54,6 +56,7 @@ async def insert(
             "states": [a.state.value for a in new_messages],
             "reasons": [a.reason for a in new_messages],
             "dues": [a.due_s for a in new_messages],
+            "scheduled": [a.is_scheduled for a in new_messages],
             "expires": [a.expires_s for a in new_messages],
             "hashes": [a.address_hash for a in new_messages],
             "tests": [a.test for a in new_messages],

@@ -127,7 +127,7 @@ def authorized(engine: Engine) -> Authorized:
     live = create_account(engine.environment, "live.example.net").api_key
     keys = keys_of_callers(engine.environment)
     special = {"suppressions": live, "domains": live, "reports": live, **keys}
-    special |= dict.fromkeys(("ips", "overrides", "standings"), keys["accounts"])
+    special |= dict.fromkeys(("cells", "ips", "overrides", "standings"), keys["accounts"])
 
     def headers(path: str) -> dict[str, str]:
         return {"Authorization": f"Bearer {special.get(path.split('/')[2], test)}"}

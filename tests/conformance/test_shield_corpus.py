@@ -14,7 +14,8 @@ import pytest
 import bench
 from bench.shield import Scored, chosen, report, score_all
 from bench.shield_corpus import EVALUATION_ONLY
-from tests.unit.services.shield.samples import scorer
+from bench.shield_model.origin import digest_of_packs, read_origin
+from tests.unit.services.shield.samples import packed_model, scorer
 
 FOLDER = Path(bench.__file__).parents[2] / "shared/data/mail"
 PACKS = (
@@ -31,13 +32,18 @@ Packs = dict[str, list[Scored]]
 
 
 @pytest.fixture(scope="module")
-def packs() -> Packs:
+def folder() -> Path:
     if not FOLDER.is_dir():
         if os.environ.get("CI"):
             pytest.fail(f"{FOLDER} is absent: CI needs the labelled mail")
         pytest.skip(f"left out: {FOLDER} is absent")
+    return FOLDER
+
+
+@pytest.fixture(scope="module")
+def packs(folder: Path) -> Packs:
     names = [*PACKS, "phishing_pot_le2024"]
-    paths = {name: FOLDER / f"{name}.jsonl.zst" for name in names}
+    paths = {name: folder / f"{name}.jsonl.zst" for name in names}
     return {name: list(score_all(scorer(), chosen(path, "test"))) for name, path in paths.items()}
 
 
@@ -81,3 +87,7 @@ def test_at_most_one_percent_of_good_mail_is_held(packs: Packs) -> None:
 def test_most_spam_and_phish_is_held(packs: Packs) -> None:
     bad = [each.held for each in together(packs, PACKS) if each.bad]
     assert sum(bad) / len(bad) >= 0.75
+
+
+def test_the_shipped_model_was_trained_on_these_packs(folder: Path) -> None:
+    assert read_origin(packed_model())["packs"] == digest_of_packs(folder)

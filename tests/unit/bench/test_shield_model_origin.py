@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.shield_model import linear
+from bench.shield_model.__main__ import MADE, SEED
 from bench.shield_model.origin import (
     digest_of_made,
     digest_of_packs,
@@ -20,6 +21,13 @@ from services.shield.domain.rulebook import parse_rulebook
 from tests.unit.services.shield.samples import packed_model, rules_text
 
 BOOK = parse_rulebook(rules_text())
+TRAIN = "train shield's model again (`make shield-model`): it does not come from this trainer"
+
+
+def test_the_shipped_model_was_trained_on_todays_made_mail_by_todays_settings() -> None:
+    today = origin_without_packs(BOOK, made=MADE, seed=SEED)
+    shipped = {name: read_origin(packed_model())[name] for name in today}
+    assert shipped == json.loads(json.dumps(today)), TRAIN
 
 
 def test_a_model_file_has_the_origin_of_its_model(tmp_path: Path) -> None:

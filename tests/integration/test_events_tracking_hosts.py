@@ -5,7 +5,9 @@ from pathlib import Path
 
 from contracts.ingest.v1.directory_pb2 import TrackingHost
 from kernel.embedded.folder import free_port
+from kernel.host_challenge import PATH, HostChallenges, new_challenge
 from tests.support.events import Running, ScenarioRunner, run_scenario
+from tests.support.keys import SECRET_KEY
 from tests.support.links import click_path, link_client
 from tests.support.message_events import MessageEvents
 
@@ -32,6 +34,14 @@ async def status(port: int, host: str) -> int:
         return (await client.request(click_path(MessageEvents(), URL))).status
 
 
+async def prove(port: int) -> None:
+    """Before events knows a host, it proves that a host leads to this installation."""
+    challenge = new_challenge()
+    async with link_client(port, host=HOST) as client:
+        response = await client.request(f"{PATH}{challenge}")
+    assert HostChallenges([SECRET_KEY]).is_response(response.body.decode(), challenge)
+
+
 async def until_status(port: int, host: str, wanted: int) -> None:
     while await status(port, host) != wanted:
         await asyncio.sleep(0.05)
@@ -53,6 +63,8 @@ def test_each_process_serves_a_host_once_it_is_verified_and_then_for_ever(
 
     async def scenario(events: Running) -> None:
         async with run_scenario.service(**settings(ports[1])):
+            for port in ports:
+                await prove(port)
             for port in ports:
                 await until_status(port, HOST, 421)
             await events.publish(record(1))

@@ -20,9 +20,12 @@ from contracts.router.v1.policy_service_pb2_grpc import (
 )
 from kernel import clock, metrics
 from kernel.database import Database
+from kernel.host_challenge import PATH, HostChallenges, new_challenge
 from kernel.rpc import RpcServer
 from kernel.status import StatusSource, serve_status
+from mail.dkim import zone_text
 from tests.support.ingest import TOKEN, IngestHarness, until
+from tests.support.name_server import name_server
 from tests.support.stack import harness_fixture
 
 harness = harness_fixture(IngestHarness, scope="function")
@@ -37,9 +40,14 @@ class Policies(PolicyServiceServicer):
     def __init__(self) -> None:
         source = EgressSource(egress_id=POOL, pool_id=POOL, source_ip=OUT)
         self.source = pb.Source(source=source, state="active", problems=[PTR])
+        self.pool = Pool(pool_id=POOL, name="default")
+        self.cell = pb.Cell(cell="default", pools=1, owner="a process")
 
     async def ListPools(self, _: object, __: object) -> pb.ListPoolsResponse:  # noqa: N802
-        return pb.ListPoolsResponse(pools=[Pool(pool_id=POOL, name="default")])
+        return pb.ListPoolsResponse(pools=[self.pool])
+
+    async def ListCells(self, _: object, __: object) -> pb.ListCellsResponse:  # noqa: N802
+        return pb.ListCellsResponse(cells=[self.cell])
 
     async def ListSources(self, _: object, __: object) -> pb.ListSourcesResponse:  # noqa: N802
         return pb.ListSourcesResponse(sources=[self.source])
@@ -79,9 +87,9 @@ async def test_an_operator_runs_the_health_checks(harness: IngestHarness) -> Non
 
         found = await run()
         for well in (
-            ("secret_keys", "router"), ("clock", "router"), ("clock", "ingest"),
+            ("secret_keys", "router"), ("clock", "router"), ("clock", "ingest"), ("spf", OUT),
             ("partitions", "ingest"), ("partitions", "router"), ("service", "router"),
-            ("pool_active", "default"), ("tenant_pools", "all"), ("spf", OUT),
+            ("pool_active", "default"), ("tenant_pools", "all"), ("cell_owner", "default"),
         ):  # fmt: skip
             assert found[well]["status"] == "passed", found[well]
             assert found[well]["advice"] == ""
@@ -97,14 +105,55 @@ async def test_an_operator_runs_the_health_checks(harness: IngestHarness) -> Non
         assert again["ptr", OUT]["checked_at"] > problem["checked_at"]
         policies.source.ClearField("problems")
         policies.source.state = "suspended"
+        policies.cell.owner = ""
         mended = await run()
         assert mended["ptr", OUT]["status"] == "passed"
         assert mended["ptr", OUT]["since"] > problem["since"]
         assert mended["pool_active", "default"]["status"] == "failed"
+        assert mended["cell_owner", "default"]["status"] == "failed"
         listed = await harness.request("GET", path, key=operator)
         assert by_check(listed) == mended
         order = [one["status"] for one in listed.json["checks"]]
         assert order == sorted(order)  # those that failed first
+
+
+async def test_ingest_proves_that_a_host_leads_to_it(harness: IngestHarness) -> None:
+    challenges, challenge = HostChallenges([harness.secret_key]), new_challenge()
+    async with harness.running():
+        response = await harness.request("GET", f"{PATH}{challenge}", key="")
+        assert response.status == 200
+        assert challenges.is_response(str(response.raw, "ascii"), challenge)
+
+
+async def test_the_keys_of_a_feedback_domain_are_looked_up(harness: IngestHarness) -> None:
+    policies = Policies()  # type: ignore[abstract]
+    async with name_server({}) as (server, address):
+        harness.extra |= {"nameservers": [address], "bounce_mx": "mx.platform.example"}
+        async with router(harness, policies), harness.running():
+            operator = await harness.operator_key()
+            await harness.sign_up(test=False)
+            made = await harness.request("POST", "/v1/domains", {"name": "fbl.customer.org"})
+            policies.pool.feedback_domain_id = made.json["id"]
+            keys = [one for one in made.json["records"] if one["record"] == "DKIM"]
+            first, other = (one["name"] for one in keys)
+
+            async def run() -> dict[str, dict[str, Any]]:
+                response = await harness.request("POST", "/v1/health/checks", key=operator)
+                found = by_check(response)
+                return {subject: found[name, subject] for name, subject in found if name == "dkim"}
+
+            server.records = {
+                first: {"TXT": [zone_text(keys[0]["value"])]},
+                other: {"TXT": [zone_text(keys[0]["value"])]},
+            }
+            found = await run()
+            assert found[first]["status"] == "passed"
+            assert "is not ours" in found[other]["detail"]
+            assert keys[1]["value"] in found[other]["advice"]
+            server.records = {}
+            assert {one["status"] for one in (await run()).values()} == {"failed"}
+            policies.pool.feedback_domain_id = POOL
+            assert (await run()).keys() == {"default"}  # it was removed
 
 
 async def test_health_checks_are_for_operators_by_grpc_too(harness: IngestHarness) -> None:

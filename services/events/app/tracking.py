@@ -8,6 +8,7 @@ from kernel.crypto import derived_key
 from kernel.database import Database
 from kernel.errors import ConfigError
 from kernel.health import DependencyHealth
+from kernel.host_challenge import HostChallenges
 from kernel.http_server import HttpServer, Refusal
 from kernel.outbox import Outbox
 from kernel.service import Close, Loop, create_loops
@@ -74,6 +75,7 @@ def create_servers(
     find: FindPair,
 ) -> list[Loop]:
     loops: list[Loop] = []
+    challenges = HostChallenges(settings.secret_keys)
     tls = None
     if settings.tracking_tls_listen and (files := settings.certificate()) is not None:
         found = Certificates(files, certificates, find=find)
@@ -82,7 +84,7 @@ def create_servers(
     for listen, context in ((settings.tracking_listen, None), (settings.tracking_tls_listen, tls)):
         if listen:
             server = HttpServer(
-                app,
+                challenges.answered_before(app),
                 listen,
                 refusal=lambda _: Refusal(),
                 trusted_proxies=settings.tracking_trusted_proxies,

@@ -31,16 +31,10 @@ LOOKUP_TIMEOUT_S = 10.0
 
 def create_domain_loops(deps: Dependencies, directory: DirectoryStore) -> list[Loop]:
     settings = deps.settings
-    allowed = parse_networks(settings.dns_allowed_networks)
     checks = DomainChecks(
         deps.domain_store(directory),
         deps.domain_keys,
-        AuthoritativeResolver(
-            system_resolver(
-                settings.nameservers, timeout_s=LOOKUP_TIMEOUT_S, setting="INGEST_NAMESERVERS"
-            ),
-            is_allowed=lambda address: may_connect(ip_address(address), allowed),
-        ),
+        create_authoritative_resolver(settings),
         deps.lease,
         settings.domain_checks_max,
     )
@@ -48,6 +42,17 @@ def create_domain_loops(deps: Dependencies, directory: DirectoryStore) -> list[L
         *create_loops([(settings.domain_check_interval_s, checks.run_once)], DependencyHealth()),
         *create_listing_loops(deps, directory),
     ]
+
+
+def create_authoritative_resolver(settings: Settings) -> AuthoritativeResolver:
+    """Raises ConfigError."""
+    allowed = parse_networks(settings.dns_allowed_networks)
+    return AuthoritativeResolver(
+        system_resolver(
+            settings.nameservers, timeout_s=LOOKUP_TIMEOUT_S, setting="INGEST_NAMESERVERS"
+        ),
+        is_allowed=lambda address: may_connect(ip_address(address), allowed),
+    )
 
 
 def create_listing_loops(deps: Dependencies, directory: DirectoryStore) -> list[Loop]:

@@ -1,11 +1,15 @@
 """Wires the health checks."""
 
 from kernel.health import DependencyHealth
+from kernel.host_challenge import HostChallenges
 from kernel.service import Loop, create_loops
 from kernel.status import StatusSource
 from services.ingest.app.dependencies import Dependencies
+from services.ingest.app.domains import create_authoritative_resolver
 from services.ingest.clients.host_probe import HostProbe
 from services.ingest.loops.health_checks import Examined, HealthChecks
+from services.ingest.loops.signing_records import SigningRecords
+from services.ingest.store.directory_lists import DirectoryLists
 
 DUE_INTERVAL_S = 30.0
 AHEAD = ("messages", "emails", "requests")  # tables whose days are created ahead
@@ -14,11 +18,17 @@ AHEAD = ("messages", "emails", "requests")  # tables whose days are created ahea
 def create_health_checks(deps: Dependencies) -> HealthChecks:
     settings = deps.settings
     own = StatusSource(settings.secret_keys, deps.system_database, "ingest", AHEAD)
+    records = SigningRecords(
+        DirectoryLists(deps.system_database, deps.tenant_database),
+        deps.domain_keys,
+        create_authoritative_resolver(settings),
+    )
     examined = Examined(
         own,
         deps.statuses,
         deps.clients,
         deps.brands,
+        records,
         settings.bounce_mx,
         settings.probe_metrics_url,
     )
@@ -26,7 +36,7 @@ def create_health_checks(deps: Dependencies) -> HealthChecks:
         deps.system_database,
         deps.lease,
         examined,
-        probe=HostProbe(),
+        probe=HostProbe(HostChallenges(settings.secret_keys)),
         interval_s=settings.health_check_interval_s,
     )
 

@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Sequence
 
+from kernel.host_challenge import HostChallenges
 from kernel.http_server import HttpServer
 from kernel.rpc import TlsListen
 from kernel.service import Loop
@@ -30,11 +31,12 @@ def create_http_servers(
 ) -> list[Loop]:
     """Raises ConfigError."""
     settings = deps.settings
+    challenges = HostChallenges(settings.secret_keys)
     origins = [one for one in settings.cors_origins.replace(" ", "").split(",") if one]
 
     def server(listen: str, tls: ssl.SSLContext | None = None) -> HttpServer:
         return HttpServer(
-            with_cors(app, origins),
+            challenges.answered_before(with_cors(app, origins)),
             listen,
             refusal=refusal_of(deps.brands),
             trusted_proxies=settings.trusted_proxies,

@@ -1,4 +1,4 @@
-"""Whether a host name leads to a server with a valid certificate, and for how long it is valid."""
+"""Whether a host name leads to this installation, with a certificate that is valid for how long."""
 
 import asyncio
 import socket
@@ -8,17 +8,24 @@ from functools import cached_property
 from ssl import cert_time_to_seconds
 
 from kernel import clock
+from kernel.host_challenge import PATH, HostChallenges, new_challenge
 from services.ingest.domain.health_checks import HostFacts
 
 HTTPS = 443
 TIMEOUT_S = 10.0
 DAY_S = 86_400.0
+RESPONSE_MAX = 16 * 1024
+WORDS_MAX = 1_000
+ELSEWHERE = "leads to another server, or to an installation with other OBM_SECRET_KEYS"
 
 
 class HostProbe:
     """tls: of clients; port: of HTTPS."""
 
-    def __init__(self, tls: ssl.SSLContext | None = None, *, port: int = HTTPS) -> None:
+    def __init__(
+        self, challenges: HostChallenges, tls: ssl.SSLContext | None = None, *, port: int = HTTPS
+    ) -> None:
+        self._challenges = challenges
         self._given_tls = tls
         self._port = port
 
@@ -30,25 +37,35 @@ class HostProbe:
     async def look(self, host: str) -> HostFacts:
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                expires_s = await self._certificate_end(host)
+                expires_s, is_ours = await self._connect(host)
         except TimeoutError:
             return HostFacts(host, f"does not respond at port {self._port}")
         except ssl.SSLCertVerificationError as error:
             return HostFacts(host, f"its certificate is not valid: {error.verify_message}")
         except OSError as error:  # socket.gaierror is one
             return HostFacts(host, error.strerror or str(error))
-        return HostFacts(host, "", (expires_s - clock.now().timestamp()) / DAY_S)
+        problem = "" if is_ours else ELSEWHERE
+        return HostFacts(host, problem, (expires_s - clock.now().timestamp()) / DAY_S)
 
-    async def _certificate_end(self, host: str) -> float:
-        """Seconds since 1970. Raises OSError."""
-        _, writer = await asyncio.open_connection(
+    async def _connect(self, host: str) -> tuple[float, bool]:
+        """When the certificate ends, in seconds since 1970, and whether it responds to a challenge.
+        Raises OSError."""
+        reader, writer = await asyncio.open_connection(
             host, self._port, ssl=self._tls, server_hostname=host
         )
         certificate = writer.get_extra_info("ssl_object").getpeercert()
+        challenge = new_challenge()
+        head = f"GET {PATH}{challenge} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        writer.write(head.encode())
+        received = b""
+        while len(received) < RESPONSE_MAX and (chunk := await reader.read(RESPONSE_MAX)):
+            received += chunk
         writer.close()
         with suppress(OSError):
             await writer.wait_closed()
-        return float(cert_time_to_seconds(certificate["notAfter"]))
+        words = received.decode("latin-1").split()  # a proxy may send the body in chunks
+        is_ours = any(self._challenges.is_response(one, challenge) for one in words[:WORDS_MAX])
+        return float(cert_time_to_seconds(certificate["notAfter"])), is_ours
 
     @staticmethod
     async def addresses_of(host: str) -> list[str] | None:

@@ -10,16 +10,19 @@ from typing import NamedTuple
 
 from contracts.kernel.v1.status_service_pb2 import GetStatusResponse
 from contracts.router.v1.directory_pb2 import Pool
-from contracts.router.v1.policy_service_pb2 import Source
+from contracts.router.v1.policy_service_pb2 import Cell, Source
+from mail.domain_check import RecordCheck
+from mail.domain_check import Status as RecordStatus
 
 SKEW_MAX_S = 1.0
 CERTIFICATE_DAYS_MIN = 7.0
 USABLE = ("warming", "active")
 OF_SOURCES = ("ptr", "forward", "spf", "egress_host")
-DNSBL, POOL, TENANTS = "dnsbl", "pool_active", "tenant_pools"
+DNSBL, POOL, TENANTS, CELL = "dnsbl", "pool_active", "tenant_pools", "cell_owner"
 SERVICE, KEYS, CLOCK, PARTITIONS = "service", "secret_keys", "clock", "partitions"
-HOST, BOUNCE_MX, CANARY = "brand_host", "bounce_mx", "canary"
+HOST, BOUNCE_MX, CANARY, DKIM = "brand_host", "bounce_mx", "canary", "dkim"
 CANARY_AGE_MAX_S = 300.0
+PUBLISHED = (RecordStatus.OK, RecordStatus.WEAK)
 ALL = "all"  # the subject of a check of all tenants, or of all canaries
 
 
@@ -124,6 +127,47 @@ def find_tenants(astray: Sequence[str]) -> Finding:
         return passed(TENANTS, ALL)
     advice = "Give them a pool: `obm tenant update … --pool NAME`."
     return failed(TENANTS, ALL, f"no pool: {', '.join(astray)}", advice=advice)
+
+
+def find_cells(cells: Iterable[Cell]) -> list[Finding]:
+    """Mail of the pools of a cell leaves only while a process of the router owns it."""
+    advice = "Start a process of router. One runs: its log says why it does not take the cell."
+    return [
+        passed(CELL, one.cell, f"owned, with {one.pools} pools")
+        if one.owner
+        else failed(CELL, one.cell, f"has no owner; {one.pools} pools wait", advice=advice)
+        for one in cells
+    ]
+
+
+def find_key(check: RecordCheck) -> Finding | None:
+    """The record of a key with which the installation signs. None: the lookup failed."""
+    record = check.record
+    if check.status is RecordStatus.UNKNOWN:
+        return None
+    if check.status in PUBLISHED:
+        return passed(DKIM, record.name, check.reason)
+    advice = f"Publish a {record.type} record at {record.name}: {record.value}"
+    return failed(DKIM, record.name, check.reason, advice=advice)
+
+
+def find_no_domain(pool: str) -> Finding:
+    """The feedback domain of the pool was removed."""
+    advice = f"Name another: `obm pool set-feedback-domain {pool} …`."
+    return failed(DKIM, pool, "the feedback domain of the pool was removed", advice=advice)
+
+
+def find_zone(zone: str, checks: Sequence[RecordCheck]) -> list[Finding]:
+    """A zone of the installation with keys of domains. Nothing is found of failed lookups."""
+    known = [one for one in checks if one.status is not RecordStatus.UNKNOWN]
+    wrong = [one for one in known if one.status not in PUBLISHED]
+    if not known:
+        return []
+    if not wrong:
+        return [passed(DKIM, zone, f"{len(known)} keys are published")]
+    detail = f"{len(wrong)} of {len(known)} keys are not published: {wrong[0].reason}"
+    advice = f"Publish the records of `GET /v1/dkim-zone?zone={zone}`, all of them."
+    return [failed(DKIM, zone, detail, advice=advice)]
 
 
 def find_services(

@@ -19,6 +19,7 @@ from services.ingest.clients.host_probe import HostProbe
 from services.ingest.domain import health_checks as domain
 from services.ingest.domain.health_checks import Finding
 from services.ingest.domain.problem import Problem
+from services.ingest.loops.signing_records import SigningRecords
 from services.ingest.store import health_checks as store
 from services.ingest.store.health_checks import StoredCheck
 
@@ -40,6 +41,7 @@ class Examined:
     statuses: Statuses
     clients: ServiceClients
     brands: Brands
+    records: SigningRecords
     bounce_mx: str
     probe_metrics_url: str
 
@@ -130,14 +132,20 @@ class HealthChecks:
         stub = self._policies.stub
         request = pb.ListPoolsRequest()
         pools = (await self._policies.call(stub.ListPools, request, deadline_s=DEADLINE_S)).pools
+        every = pb.ListCellsRequest()
+        cells = (await self._policies.call(stub.ListCells, every, deadline_s=DEADLINE_S)).cells
+        zones = [one.dkim_zone for one in self._examined.brands if one.dkim_zone]
         sources = [one async for one in self._sources()]
         async with self._database.transaction() as tx:
             astray = await store.load_astray(tx, {one.pool_id for one in pools})
         made = [*domain.OF_SOURCES, domain.DNSBL, domain.POOL, domain.TENANTS]
+        made += [domain.CELL, domain.DKIM]
         return made, [
             *domain.find_sources(sources),
             *domain.find_pools(pools, sources),
             domain.find_tenants(astray),
+            *domain.find_cells(cells),
+            *await self._examined.records.check(pools, zones),
         ]
 
     async def _sources(self) -> AsyncIterator[pb.Source]:

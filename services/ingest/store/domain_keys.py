@@ -158,6 +158,10 @@ class DomainKeys:
         ]
         return [one for keys in others for one in self._key_records(domain, keys, required=False)]
 
+    def signing_records(self, domain: Domain) -> list[DnsRecord]:
+        """Those of the keys that sign."""
+        return self._key_records(domain, domain)
+
     def zone_records(self, domain: Domain) -> tuple[DnsRecord, ...]:
         """What the zone of the installation publishes for the aliases of a domain."""
         return tuple(

@@ -1,19 +1,26 @@
 """What health checks say of what they find."""
 
+import asyncio
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
-from aiohttp import web
 
 from contracts.kernel.v1.status_service_pb2 import GetStatusResponse
 from contracts.router.v1.directory_pb2 import EgressSource, Pool
 from contracts.router.v1.policies_pb2 import CheckOutcome, ListingChanged
-from contracts.router.v1.policy_service_pb2 import Source
+from contracts.router.v1.policy_service_pb2 import Cell, Source
 from kernel.addresses import AddressResolver
 from kernel.dial import Dialer
+from kernel.host_challenge import HostChallenges
+from kernel.http_server import App, HttpServer, Receive, Refusal, Scope, Send
 from kernel.status import key_id
+from mail.domain_check import RecordCheck
+from mail.domain_check import Status as RecordStatus
+from mail.records import key_record
 from services.ingest.clients.host_probe import HostProbe
 from services.ingest.domain.health_checks import (
     CanaryFacts,
@@ -22,17 +29,22 @@ from services.ingest.domain.health_checks import (
     HostFacts,
     find_bounce_mx,
     find_canaries,
+    find_cells,
     find_host,
+    find_key,
+    find_no_domain,
     find_pools,
     find_services,
     find_sources,
     find_tenants,
+    find_zone,
     overall,
 )
 from tests.support.authority import Certified
 from tests.support.tls import certificate_files
 
 OUT = "192.0.2.10"
+KEYS = ["first key", "second key"]
 
 
 def source(state: str = "active", pool: str = "p", **fields: object) -> Source:
@@ -77,6 +89,36 @@ def test_a_tenant_without_a_pool_is_named() -> None:
     assert failures([find_tenants([])]) == []
     [(_, _, detail)] = failures([find_tenants(["shop", "blog"])])
     assert detail == "no pool: shop, blog"
+
+
+def test_a_cell_has_an_owner() -> None:
+    found = find_cells([Cell(cell="default", pools=3, owner="a"), Cell(cell="west", pools=2)])
+    assert failures(found) == [("cell_owner", "west", "has no owner; 2 pools wait")]
+
+
+def test_a_key_that_signs_is_published_and_ours() -> None:
+    record = key_record("fbl.example.com", "s1", "v=DKIM1; p=AAAA")
+    name = "s1._domainkey.fbl.example.com"
+    assert find_key(RecordCheck(record, RecordStatus.UNKNOWN)) is None
+    well = find_key(RecordCheck(record, RecordStatus.OK))
+    wrong = find_key(RecordCheck(record, RecordStatus.WRONG, "the key is not ours"))
+    assert well is not None
+    assert wrong is not None
+    assert failures([well, wrong]) == [("dkim", name, "the key is not ours")]
+    assert wrong.advice == f"Publish a TXT record at {name}: v=DKIM1; p=AAAA"
+    assert failures([find_no_domain("p")]) != []
+
+
+def test_a_zone_of_the_installation_has_the_keys_of_its_domains() -> None:
+    record = key_record("dkim.example.com", "s1", "v=DKIM1; p=AAAA")
+    unknown = RecordCheck(record, RecordStatus.UNKNOWN)
+    checks = [RecordCheck(record, RecordStatus.OK), unknown]
+    assert find_zone("dkim.example.com", [unknown]) == []
+    assert failures(find_zone("dkim.example.com", checks)) == []
+    [(_, zone, detail)] = failures(
+        find_zone("dkim.example.com", [*checks, RecordCheck(record, RecordStatus.MISSING, "no")])
+    )
+    assert (zone, detail) == ("dkim.example.com", "1 of 2 keys are not published: no")
 
 
 def test_services_have_the_keys_of_ingest_and_the_time_of_their_database() -> None:
@@ -129,41 +171,65 @@ def test_a_canary_was_delivered_in_the_last_five_minutes() -> None:
     ]
 
 
-@pytest.mark.parametrize(("name", "problem"), [("localhost", ""), ("other.example", "not valid")])
-async def test_the_certificate_of_a_host_is_verified(
-    tmp_path: Path, name: str, problem: str
-) -> None:
+@asynccontextmanager
+async def https(folder: Path, name: str, app: App) -> AsyncIterator[tuple[ssl.SSLContext, int]]:
+    """A server with a certificate for this name, until the block ends: TLS of its clients, port."""
     root = Certified.root("root")
-    files = certificate_files(tmp_path, name, issuer=root)
-    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    server.load_cert_chain(files.certificate, files.key)
+    files = certificate_files(folder, name, issuer=root)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(files.certificate, files.key)
     client = ssl.create_default_context()
     client.load_verify_locations(cadata=root.der)
-    runner = web.AppRunner(web.Application())
-    await runner.setup()
-    site = web.TCPSite(runner, "localhost", 0, ssl_context=server)
-    await site.start()
+    server = HttpServer(
+        app, "localhost:0", refusal=lambda _: Refusal(), connections_max=10, tls=tls
+    )
+    task = asyncio.create_task(server.run())
     try:
-        found = await HostProbe(client, port=runner.addresses[0][1]).look("localhost")
+        yield client, server.port
     finally:
-        await runner.cleanup()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def nothing_here(_: Scope, __: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 404, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "problem"),
+    [
+        ("localhost", KEYS, ""),
+        ("localhost", KEYS[::-1], ""),  # during a rotation of keys
+        ("localhost", ["other key"], "leads to another server"),
+        ("localhost", [], "leads to another server"),
+        ("other.example", KEYS, "not valid"),
+    ],
+)
+async def test_a_host_leads_to_us_with_a_valid_certificate(
+    tmp_path: Path, name: str, keys: list[str], problem: str
+) -> None:
+    app = HostChallenges(keys).answered_before(nothing_here) if keys else nothing_here
+    async with https(tmp_path, name, app) as (client, port):
+        found = await HostProbe(HostChallenges(KEYS), client, port=port).look("localhost")
     assert problem in found.problem
     assert bool(found.problem) == bool(problem)
-    assert (found.days_left > 0) == (not problem)
+    assert (found.days_left > 0) == ("not valid" not in problem)
 
 
 def test_authorities_are_read_for_the_first_host_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes longer than anything else at the start of a service."""
     made = Mock(wraps=ssl.create_default_context)
     monkeypatch.setattr(ssl, "create_default_context", made)
-    probe, dialer = HostProbe(), Dialer(AddressResolver(lambda *_: True))
+    probe, dialer = HostProbe(HostChallenges(KEYS)), Dialer(AddressResolver(lambda *_: True))
     assert not made.called
     assert probe._tls.verify_mode is dialer._tls.verify_mode is ssl.CERT_REQUIRED
     assert made.call_count == 2
 
 
 async def test_a_host_that_nobody_serves_is_a_problem() -> None:
-    found = await HostProbe(port=1).look("127.0.0.1")
+    found = await HostProbe(HostChallenges(KEYS), port=1).look("127.0.0.1")
     assert found.problem
     assert await HostProbe.addresses_of("localhost")
 

@@ -21,7 +21,7 @@ from kernel.database import Database, Transaction
 from kernel.rpc import Context, RequestError, map_errors, parse_id
 from services.router.api.cells import CellAdmin, check_divisible
 from services.router.api.limits import LimitsPage, list_limits
-from services.router.api.pools import PoolAdmin, PoolInUse
+from services.router.api.pools import Conflict, PoolAdmin
 from services.router.api.sources import count_in_flight, describe_sources, warmup_of
 from services.router.domain import overrides, policy_events
 from services.router.domain.adaptation import AdaptationRules, AdaptivePolicies
@@ -137,7 +137,7 @@ def refuse_value_errors() -> Iterator[None]:
         yield
     except (ValueError, KeyError) as error:  # KeyError: an unknown action
         text = str(error)
-        code = StatusCode.FAILED_PRECONDITION if isinstance(error, PoolInUse) else INVALID
+        code = StatusCode.FAILED_PRECONDITION if isinstance(error, Conflict) else INVALID
         raise RequestError(text[:1].upper() + text[1:], code) from error
 
 

@@ -44,7 +44,8 @@ def routes(access: RestAccess, limits: Limits) -> APIRouter:
     )
     async def set_limits(incoming: Incoming) -> Response:
         """In force within a second. They replace what an operator has set before; without a limit
-        and a weight, it is removed. Of several limits of a scope, the smallest holds."""
+        and a weight, it is removed. Of several limits of a scope, the smallest holds. 409 if one
+        is too small to be divided among the cells."""
         caller = await access.authenticate_caller(incoming)
         given = await decode_request_body(incoming, decode_limits)
         return json_response(limits_to_json(await limits.set(caller, given)))

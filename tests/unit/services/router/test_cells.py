@@ -7,7 +7,7 @@ import pytest
 
 from contracts.router.v1.directory_pb2 import Pool
 from services.router.api.cells import check_divisible
-from services.router.api.pools import linked_pools
+from services.router.api.pools import Conflict, linked_pools
 from services.router.domain.cells import CellDirectory, CellShare
 from services.router.domain.ledger import Scope, ScopeKind
 from services.router.domain.limits import NO_LIMITS, Limits
@@ -81,9 +81,9 @@ def test_limits_of_all_cells_are_at_least_their_number() -> None:
     check_divisible(change("site/yahoo", per_hour=2, per_second=2), 2)
     check_divisible(change("site/yahoo"), 2)
     check_divisible(change("pool/p", per_hour=1), 2)
-    with pytest.raises(ValueError, match="at least 3, and not 2"):
+    with pytest.raises(Conflict, match="at least 3, and not 2"):
         check_divisible(change("site/yahoo", per_hour=300, per_second=2), 3)
-    with pytest.raises(ValueError, match="engine/ is divided among 2 cells"):
+    with pytest.raises(Conflict, match="engine/ is divided among 2 cells"):
         check_divisible(change("engine/", in_flight_max=1), 2)
 
 

@@ -37,6 +37,9 @@ def doctor(
     from_here: Annotated[
         bool, typer.Option(help="Connect from this machine to the hosts that mail comes in by")
     ] = True,
+    mark_read: Annotated[
+        bool, typer.Option(help="Mark the refused mail that is shown as read")
+    ] = False,
 ) -> None:
     """Check the installation, and print what is wrong and how to mend it.
 
@@ -50,6 +53,8 @@ def doctor(
     print_rows([one for one in rows if every or one.status != PASSED])
     failures = sum(one.status == FAILED for one in rows)
     console.print(f"{len(rows)} checks, {failures} failed.")
+    if mark_read:
+        api.post("/health/bounces/read")
     if failures:
         raise typer.Exit(1)
 

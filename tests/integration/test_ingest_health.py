@@ -9,6 +9,8 @@ import grpc
 import grpc.aio
 from aiohttp import web
 
+from contracts.events.v1 import events_service_pb2 as events_pb
+from contracts.events.v1.events_service_pb2_grpc import EventsServiceServicer
 from contracts.ingest.v1.health_service_pb2 import RunHealthChecksRequest
 from contracts.ingest.v1.health_service_pb2_grpc import HealthServiceStub
 from contracts.router.v1 import policy_service_pb2 as pb
@@ -115,6 +117,39 @@ async def test_an_operator_runs_the_health_checks(harness: IngestHarness) -> Non
         assert by_check(listed) == mended
         order = [one["status"] for one in listed.json["checks"]]
         assert order == sorted(order)  # those that failed first
+
+
+class Figures(EventsServiceServicer):
+    """events, with mail that was refused."""
+
+    def __init__(self) -> None:
+        self.refused = 2.0
+
+    async def GetMetrics(self, _: object, __: object) -> events_pb.GetMetricsResponse:  # noqa: N802
+        day = str(clock.now().date())
+        row = events_pb.MetricsRow(keys=[day, "spam_block"], values=[self.refused])
+        return events_pb.GetMetricsResponse(keys=["period", "bounce_class"], data=[row])
+
+
+async def test_mail_that_is_refused_because_of_us_fails_until_it_is_read(
+    harness: IngestHarness,
+) -> None:
+    figures = Figures()  # type: ignore[abstract]
+    harness.events = figures
+    async with harness.running():
+        operator = await harness.operator_key()
+
+        async def detail(path: str) -> str:
+            found = by_check(await harness.request("POST", path, key=operator))
+            assert found["infrastructure_bounces", "authentication_failed"]["status"] == "passed"
+            return str(found["infrastructure_bounces", "spam_block"]["detail"])
+
+        run, read = "/v1/health/checks", "/v1/health/bounces/read"
+        assert (await detail(run)).startswith("2 refused")
+        figures.refused = 3.0
+        assert await detail(read) == ""  # of the two that it had found
+        assert (await detail(run)).startswith("1 refused")
+        assert await detail(read) == await detail(run) == ""
 
 
 async def test_ingest_proves_that_a_host_leads_to_it(harness: IngestHarness) -> None:

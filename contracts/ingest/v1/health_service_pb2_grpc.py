@@ -45,6 +45,11 @@ class HealthServiceStub:
                 request_serializer=contracts_dot_ingest_dot_v1_dot_health__service__pb2.RunHealthChecksRequest.SerializeToString,
                 response_deserializer=contracts_dot_ingest_dot_v1_dot_health__service__pb2.RunHealthChecksResponse.FromString,
                 _registered_method=True)
+        self.MarkBouncesRead = channel.unary_unary(
+                '/contracts.ingest.v1.HealthService/MarkBouncesRead',
+                request_serializer=contracts_dot_ingest_dot_v1_dot_health__service__pb2.MarkBouncesReadRequest.SerializeToString,
+                response_deserializer=contracts_dot_ingest_dot_v1_dot_health__service__pb2.MarkBouncesReadResponse.FromString,
+                _registered_method=True)
 
 
 class HealthServiceServicer:
@@ -65,6 +70,13 @@ class HealthServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MarkBouncesRead(self, request, context):
+        """What the last checks have found as infrastructure_bounces is read, and no longer fails.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_HealthServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +89,11 @@ def add_HealthServiceServicer_to_server(servicer, server):
                     servicer.RunHealthChecks,
                     request_deserializer=contracts_dot_ingest_dot_v1_dot_health__service__pb2.RunHealthChecksRequest.FromString,
                     response_serializer=contracts_dot_ingest_dot_v1_dot_health__service__pb2.RunHealthChecksResponse.SerializeToString,
+            ),
+            'MarkBouncesRead': grpc.unary_unary_rpc_method_handler(
+                    servicer.MarkBouncesRead,
+                    request_deserializer=contracts_dot_ingest_dot_v1_dot_health__service__pb2.MarkBouncesReadRequest.FromString,
+                    response_serializer=contracts_dot_ingest_dot_v1_dot_health__service__pb2.MarkBouncesReadResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +151,33 @@ class HealthService:
             '/contracts.ingest.v1.HealthService/RunHealthChecks',
             contracts_dot_ingest_dot_v1_dot_health__service__pb2.RunHealthChecksRequest.SerializeToString,
             contracts_dot_ingest_dot_v1_dot_health__service__pb2.RunHealthChecksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MarkBouncesRead(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.ingest.v1.HealthService/MarkBouncesRead',
+            contracts_dot_ingest_dot_v1_dot_health__service__pb2.MarkBouncesReadRequest.SerializeToString,
+            contracts_dot_ingest_dot_v1_dot_health__service__pb2.MarkBouncesReadResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,8 @@ class HealthServiceStub:
     """As they were found last; all run every hour."""
     RunHealthChecks: _grpc.UnaryUnaryMultiCallable[_health_service_pb2.RunHealthChecksRequest, _health_service_pb2.RunHealthChecksResponse]
     """Runs all now, which takes up to half a minute."""
+    MarkBouncesRead: _grpc.UnaryUnaryMultiCallable[_health_service_pb2.MarkBouncesReadRequest, _health_service_pb2.MarkBouncesReadResponse]
+    """What the last checks have found as infrastructure_bounces is read, and no longer fails."""
 
 @_typing.type_check_only
 class HealthServiceAsyncStub(HealthServiceStub):
@@ -47,6 +49,8 @@ class HealthServiceAsyncStub(HealthServiceStub):
     """As they were found last; all run every hour."""
     RunHealthChecks: _aio.UnaryUnaryMultiCallable[_health_service_pb2.RunHealthChecksRequest, _health_service_pb2.RunHealthChecksResponse]  # type: ignore[assignment]
     """Runs all now, which takes up to half a minute."""
+    MarkBouncesRead: _aio.UnaryUnaryMultiCallable[_health_service_pb2.MarkBouncesReadRequest, _health_service_pb2.MarkBouncesReadResponse]  # type: ignore[assignment]
+    """What the last checks have found as infrastructure_bounces is read, and no longer fails."""
 
 class HealthServiceServicer(metaclass=_abc_1.ABCMeta):
     """What is wrong with the installation, and how to mend it. For the operator."""
@@ -66,5 +70,13 @@ class HealthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_health_service_pb2.RunHealthChecksResponse, _abc.Awaitable[_health_service_pb2.RunHealthChecksResponse]]:
         """Runs all now, which takes up to half a minute."""
+
+    @_abc_1.abstractmethod
+    def MarkBouncesRead(
+        self,
+        request: _health_service_pb2.MarkBouncesReadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_health_service_pb2.MarkBouncesReadResponse, _abc.Awaitable[_health_service_pb2.MarkBouncesReadResponse]]:
+        """What the last checks have found as infrastructure_bounces is read, and no longer fails."""
 
 def add_HealthServiceServicer_to_server(servicer: HealthServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -43,6 +43,9 @@ OPERATIONS = {
     "post /v1/health/checks": Operation(
         "runHealthChecks", HealthReportResponse, access=OF_OPERATOR
     ),
+    "post /v1/health/bounces/read": Operation(
+        "markBouncesRead", HealthReportResponse, access=OF_OPERATOR
+    ),
 }
 
 
@@ -50,6 +53,8 @@ class Checks(Protocol):
     async def load(self) -> list[StoredCheck]: ...
 
     async def run(self) -> list[StoredCheck]: ...
+
+    async def mark_bounces_read(self) -> list[StoredCheck]: ...
 
 
 class HealthReports:
@@ -65,6 +70,10 @@ class HealthReports:
     async def run(self) -> dict[str, Any]:
         """As they are now."""
         return await self._as_json(self._checks.run)
+
+    async def mark_bounces_read(self) -> dict[str, Any]:
+        """The refusals that the last checks have found are read."""
+        return await self._as_json(self._checks.mark_bounces_read)
 
     @staticmethod
     async def _as_json(read: Callable[[], Awaitable[Sequence[StoredCheck]]]) -> dict[str, Any]:

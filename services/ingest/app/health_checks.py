@@ -8,6 +8,7 @@ from services.ingest.app.dependencies import Dependencies
 from services.ingest.app.domains import create_authoritative_resolver
 from services.ingest.clients.host_probe import HostProbe
 from services.ingest.loops.health_checks import Examined, HealthChecks
+from services.ingest.loops.infrastructure_bounces import InfrastructureBounces
 from services.ingest.loops.signing_records import SigningRecords
 from services.ingest.store.directory_lists import DirectoryLists
 
@@ -29,6 +30,7 @@ def create_health_checks(deps: Dependencies) -> HealthChecks:
         deps.clients,
         deps.brands,
         records,
+        InfrastructureBounces(deps.system_database, deps.clients.events),
         settings.bounce_mx,
         settings.probe_metrics_url,
     )

@@ -21,6 +21,9 @@ OF_SOURCES = ("ptr", "forward", "spf", "egress_host")
 DNSBL, POOL, TENANTS, CELL = "dnsbl", "pool_active", "tenant_pools", "cell_owner"
 SERVICE, KEYS, CLOCK, PARTITIONS = "service", "secret_keys", "clock", "partitions"
 HOST, BOUNCE_MX, CANARY, DKIM = "brand_host", "bounce_mx", "canary", "dkim"
+BOUNCES = "infrastructure_bounces"
+# Refused because of reverse DNS, EHLO, SPF or DKIM; because of the reputation of an address.
+BOUNCE_CLASSES = ("authentication_failed", "spam_block")
 CANARY_AGE_MAX_S = 300.0
 PUBLISHED = (RecordStatus.OK, RecordStatus.WEAK)
 ALL = "all"  # the subject of a check of all tenants, or of all canaries
@@ -229,6 +232,24 @@ def find_bounce_mx(host: str, addresses: Sequence[str] | None) -> Finding | None
         return passed(BOUNCE_MX, host, ", ".join(addresses))
     advice = f"Publish an A record for {host}: the address where port 25 leads to delivery."
     return failed(BOUNCE_MX, host, "has no address", advice=advice)
+
+
+def find_unread(unread: Mapping[str, int], *, days: int) -> list[Finding]:
+    """unread: mail that was refused because of the installation in the last days, by bounce class,
+    without what an operator has read of."""
+    found = []
+    for name in BOUNCE_CLASSES:
+        count = unread.get(name, 0)
+        detail = f"{count} refused in the last {days} days, and not read yet"
+        if not count:
+            found.append(passed(BOUNCES, name))
+            continue
+        advice = (
+            f"Read the replies: `obm overrides list`, and the events with bounce_class {name}."
+            " Mend their cause, then `obm doctor --mark-read`."
+        )
+        found.append(failed(BOUNCES, name, detail, advice=advice))
+    return found
 
 
 def find_canaries(canaries: Iterable[CanaryFacts], *, now_s: float) -> list[Finding]:

@@ -19,6 +19,7 @@ from services.ingest.clients.host_probe import HostProbe
 from services.ingest.domain import health_checks as domain
 from services.ingest.domain.health_checks import Finding
 from services.ingest.domain.problem import Problem
+from services.ingest.loops.infrastructure_bounces import InfrastructureBounces
 from services.ingest.loops.signing_records import SigningRecords
 from services.ingest.store import health_checks as store
 from services.ingest.store.health_checks import StoredCheck
@@ -42,6 +43,7 @@ class Examined:
     clients: ServiceClients
     brands: Brands
     records: SigningRecords
+    bounces: InfrastructureBounces
     bounce_mx: str
     probe_metrics_url: str
 
@@ -89,6 +91,13 @@ class HealthChecks:
             await store.save(tx, findings, made)
             return await store.load(tx)
 
+    async def mark_bounces_read(self) -> list[StoredCheck]:
+        """Return what is known then. Raises Unavailable."""
+        async with self._database.transaction() as tx:
+            findings = await self._examined.bounces.mark_read(tx)
+            await store.save(tx, findings, [domain.BOUNCES])
+            return await store.load(tx)
+
     async def load(self) -> list[StoredCheck]:
         """What was found last. Raises Unavailable."""
         async with self._database.transaction() as tx:
@@ -98,10 +107,11 @@ class HealthChecks:
         """The names of some checks, and all that they find."""
         own, others = await self._examined.own.read(), await self._read_statuses()
         yield [domain.SERVICE], domain.find_services(own, others)
-        try:
-            yield await self._check_router()
-        except Problem as problem:  # what the router has found before stays
-            logger.info("health_checks.router_away", extra={"detail": problem.detail})
+        for check in (self._check_router, self._check_bounces):
+            try:
+                yield await check()
+            except Problem as problem:  # what was found before stays
+                logger.info("health_checks.service_away", extra={"detail": problem.detail})
         yield await self._check_hosts()
         if url := self._examined.probe_metrics_url:
             yield [domain.CANARY], await self._check_canaries(url)
@@ -147,6 +157,10 @@ class HealthChecks:
             *domain.find_cells(cells),
             *await self._examined.records.check(pools, zones),
         ]
+
+    async def _check_bounces(self) -> tuple[Iterable[str], list[Finding]]:
+        """Raises Problem if events does not respond."""
+        return [domain.BOUNCES], await self._examined.bounces.check()
 
     async def _sources(self) -> AsyncIterator[pb.Source]:
         request = pb.ListSourcesRequest(limit=PAGE)

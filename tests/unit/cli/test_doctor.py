@@ -22,9 +22,10 @@ class FakeApi:
     def __init__(self, *checks: dict[str, str], smtp_host: str = "") -> None:
         self._checks = checks
         self._brands = [{"smtp_host": smtp_host}, {"smtp_host": smtp_host}]
+        self.posted: list[str] = []
 
     def post(self, path: str) -> dict[str, Any]:
-        assert path == "/health/checks"
+        self.posted.append(path)
         return {"checks": self._checks}
 
     def items(self, path: str) -> Iterator[dict[str, str]]:
@@ -60,6 +61,15 @@ def test_an_installation_that_is_well_has_no_table(
     assert capsys.readouterr().out == "1 checks, 0 failed.\n"
     doctor.doctor(every=True)
     assert "192.0.2.10" in capsys.readouterr().out
+
+
+def test_what_is_shown_is_marked_as_read_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    api = FakeApi({**CHECK, "check": "infrastructure_bounces", "status": "failed"})
+    use(api, monkeypatch)
+    for mark_read in (False, True):
+        with pytest.raises(typer.Exit):
+            doctor.doctor(mark_read=mark_read)
+    assert api.posted == ["/health/checks"] * 2 + ["/health/bounces/read"]
 
 
 def test_what_is_wrong_is_shown_with_what_to_do_and_the_exit_status(

@@ -26,3 +26,10 @@ class HealthServicer(HealthServiceServicer):
     ) -> pb.RunHealthChecksResponse:
         report = proto_from_json(pb.HealthReport, await self._reports.run())
         return pb.RunHealthChecksResponse(report=report)
+
+    @authenticated
+    async def MarkBouncesRead(
+        self, _: pb.MarkBouncesReadRequest, __: Caller, ___: Context
+    ) -> pb.MarkBouncesReadResponse:
+        report = proto_from_json(pb.HealthReport, await self._reports.mark_bounces_read())
+        return pb.MarkBouncesReadResponse(report=report)

@@ -1,4 +1,4 @@
-"""/v1/health/checks: what is wrong with the installation. For operators."""
+"""/v1/health: what is wrong with the installation. For operators."""
 
 from fastapi import APIRouter, Response
 from fastapi import Request as Incoming
@@ -8,18 +8,24 @@ from services.ingest.api.rest_base import PROBLEM_RESPONSES, RestAccess, json_re
 
 
 def routes(access: RestAccess, reports: HealthReports) -> APIRouter:
-    router = APIRouter(prefix="/v1/health/checks", tags=["health"], responses=PROBLEM_RESPONSES)
+    router = APIRouter(prefix="/v1/health", tags=["health"], responses=PROBLEM_RESPONSES)
 
-    @router.get("", summary="Get the health checks")
+    @router.get("/checks", summary="Get the health checks")
     async def get_checks(incoming: Incoming) -> Response:
         """As they were found last, those that failed first. All are made every hour."""
         await access.authenticate_caller(incoming)
         return json_response(await reports.get())
 
-    @router.post("", summary="Make the health checks now")
+    @router.post("/checks", summary="Make the health checks now")
     async def run_checks(incoming: Incoming) -> Response:
         """Takes up to half a minute, if servers do not respond."""
         await access.authenticate_caller(incoming)
         return json_response(await reports.run())
+
+    @router.post("/bounces/read", summary="Mark mail that was refused because of you as read")
+    async def mark_bounces_read(incoming: Incoming) -> Response:
+        """What the last checks have found as `infrastructure_bounces`: it no longer fails."""
+        await access.authenticate_caller(incoming)
+        return json_response(await reports.mark_bounces_read())
 
     return router

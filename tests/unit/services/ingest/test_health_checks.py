@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -18,9 +19,12 @@ from kernel.dial import Dialer
 from kernel.host_challenge import HostChallenges
 from kernel.http_server import App, HttpServer, Receive, Refusal, Scope, Send
 from kernel.status import key_id
+from mail.bounce import class_by_name
 from mail.domain_check import RecordCheck
 from mail.domain_check import Status as RecordStatus
 from mail.records import key_record
+from services.events.domain.figures.periods import parse_period
+from services.events.domain.figures.query import parse_query
 from services.ingest.clients.host_probe import HostProbe
 from services.ingest.domain.health_checks import (
     CanaryFacts,
@@ -37,9 +41,11 @@ from services.ingest.domain.health_checks import (
     find_services,
     find_sources,
     find_tenants,
+    find_unread,
     find_zone,
     overall,
 )
+from services.ingest.loops.infrastructure_bounces import query_since
 from tests.support.authority import Certified
 from tests.support.tls import certificate_files
 
@@ -152,6 +158,29 @@ def test_bounces_need_an_address() -> None:
         found = find_bounce_mx("mx.example", addresses)
         assert found is not None
         assert (found.status == "failed") == (not addresses)
+
+
+def test_mail_that_is_refused_because_of_us_is_named_until_it_is_read() -> None:
+    assert failures(find_unread({}, days=7)) == []
+    detail = "3 refused in the last 7 days, and not read yet"
+    found = find_unread({"spam_block": 3, "authentication_failed": 0}, days=7)
+    assert failures(found) == [("infrastructure_bounces", "spam_block", detail)]
+
+
+def test_events_counts_what_the_check_queries() -> None:
+    """The query of the check is one that events answers, of classes that exist."""
+    request = query_since("2026-05-01")
+    period = parse_period(
+        request.start_date, "", timezone="", granularity="", now=datetime(2026, 5, 8, tzinfo=UTC)
+    )
+    filters = {one.name: list(one.values) for one in request.filters}
+    query = parse_query(
+        period, metrics=request.metrics, dimensions=request.dimensions, filters=filters,
+        by=request.by, include_machine=False,
+    )  # fmt: skip
+    assert not query.of_emails
+    for name in filters["bounce_class"]:
+        assert class_by_name(name).suppress_after == 0
 
 
 def test_a_canary_was_delivered_in_the_last_five_minutes() -> None:

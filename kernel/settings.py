@@ -1,6 +1,7 @@
 """Settings of all services, from environment variables; `--help` prints them with defaults."""
 
 import sys
+from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -134,6 +135,12 @@ class Settings(ProcessSettings, KafkaSettings, RpcTlsSettings):
         0.1,
         description="Maximum ratio of dead letters in 1,000 records; beyond it the service stops",
     )
+
+    @property
+    def missing(self) -> Sequence[str]:
+        """Names of settings without which something is lost that others rely on. The service
+        works."""
+        return ()
 
     def uses_tls(self, name: str) -> bool:
         return (name == "rpc_listen" and bool(self.rpc_tls_ca)) or super().uses_tls(name)

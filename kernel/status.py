@@ -1,4 +1,5 @@
-"""What a process says of itself, for the health checks: its keys, its clock, its partitions."""
+"""What a process says of itself, for the health checks: its keys, its clock, its partitions, and
+the settings that it lacks."""
 
 from collections.abc import Sequence
 from typing import LiteralString, NamedTuple
@@ -19,16 +20,19 @@ KEY_ID_LENGTH = 12
 
 
 class StatusSource(NamedTuple):
-    """ahead: tables whose day partitions are created ahead of time."""
+    """ahead: tables whose day partitions are created ahead of time. missing_settings: names."""
 
     secret_keys: Sequence[str]
     database: Database | None = None
     schema: LiteralString = ""
     ahead: Sequence[str] = ()
+    missing_settings: Sequence[str] = ()
 
     async def read(self) -> pb.GetStatusResponse:
         """Raises Unavailable."""
-        status = pb.GetStatusResponse(key_ids=map(key_id, self.secret_keys))
+        status = pb.GetStatusResponse(
+            key_ids=map(key_id, self.secret_keys), missing_settings=self.missing_settings
+        )
         if self.database is None:
             return status
         async with self.database.transaction() as tx:
@@ -74,5 +78,6 @@ def create_rpc_server(
 ) -> RpcServer:
     """The server of a service's RPCs, with its status. Raises ConfigError."""
     server = RpcServer(listen, settings.rpc_token, RpcTls.from_settings(settings))
-    serve_status(server, StatusSource(settings.secret_keys, database, schema, ahead))
+    source = StatusSource(settings.secret_keys, database, schema, ahead, settings.missing)
+    serve_status(server, source)
     return server

@@ -1,5 +1,6 @@
 """Settings of delivery."""
 
+from collections.abc import Sequence
 from ipaddress import ip_network
 from typing import Annotated, Self
 
@@ -203,6 +204,12 @@ class Settings(TlsSettings):
     smtp_data_done_timeout_s: float = Field(
         600.0, description="Timeout for the reply to end of data (RFC 5321 §4.5.3.2.6)"
     )
+
+    @property
+    def missing(self) -> Sequence[str]:
+        """Mail to postmaster is accepted (RFC 5321 §4.5.1), and without the setting dropped."""
+        unread = self.return_path_listen and not self.operator_mail_to
+        return ["DELIVERY_OPERATOR_MAIL_TO"] if unread else []
 
     def uses_tls(self, name: str) -> bool:
         """An MX takes mail from strangers, with TLS if they can."""

@@ -189,3 +189,11 @@ def test_settings_that_cannot_work_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=named):
         harness.create_settings(**settings)
+
+
+def test_mail_that_nobody_reads_is_a_setting_that_is_missing(harness: Harness) -> None:
+    listen = {"return_path_listen": "127.0.0.1:0"}
+    forwarding = {"operator_mail_to": OPERATOR, "operator_mail_from": "x@y.example", "api_key": "k"}
+    assert harness.create_settings(**listen).missing == ["DELIVERY_OPERATOR_MAIL_TO"]
+    assert not harness.create_settings().missing
+    assert not harness.create_settings(**listen, **forwarding).missing

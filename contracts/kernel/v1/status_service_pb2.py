@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(contracts/kernel/v1/status_service.proto\x12\x13\x63ontracts.kernel.v1\"\x12\n\x10GetStatusRequest\"n\n\x11GetStatusResponse\x12\x0f\n\x07key_ids\x18\x01 \x03(\t\x12\x1a\n\rclock_ahead_s\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\x12missing_partitions\x18\x03 \x03(\tB\x10\n\x0e_clock_ahead_s2k\n\rStatusService\x12Z\n\tGetStatus\x12%.contracts.kernel.v1.GetStatusRequest\x1a&.contracts.kernel.v1.GetStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(contracts/kernel/v1/status_service.proto\x12\x13\x63ontracts.kernel.v1\"\x12\n\x10GetStatusRequest\"\x88\x01\n\x11GetStatusResponse\x12\x0f\n\x07key_ids\x18\x01 \x03(\t\x12\x1a\n\rclock_ahead_s\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\x12missing_partitions\x18\x03 \x03(\t\x12\x18\n\x10missing_settings\x18\x04 \x03(\tB\x10\n\x0e_clock_ahead_s2k\n\rStatusService\x12Z\n\tGetStatus\x12%.contracts.kernel.v1.GetStatusRequest\x1a&.contracts.kernel.v1.GetStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GETSTATUSREQUEST']._serialized_start=65
   _globals['_GETSTATUSREQUEST']._serialized_end=83
-  _globals['_GETSTATUSRESPONSE']._serialized_start=85
-  _globals['_GETSTATUSRESPONSE']._serialized_end=195
-  _globals['_STATUSSERVICE']._serialized_start=197
-  _globals['_STATUSSERVICE']._serialized_end=304
+  _globals['_GETSTATUSRESPONSE']._serialized_start=86
+  _globals['_GETSTATUSRESPONSE']._serialized_end=222
+  _globals['_STATUSSERVICE']._serialized_start=224
+  _globals['_STATUSSERVICE']._serialized_end=331
 # @@protoc_insertion_point(module_scope)

@@ -40,6 +40,7 @@ class GetStatusResponse(_message.Message):
     KEY_IDS_FIELD_NUMBER: _builtins.int
     CLOCK_AHEAD_S_FIELD_NUMBER: _builtins.int
     MISSING_PARTITIONS_FIELD_NUMBER: _builtins.int
+    MISSING_SETTINGS_FIELD_NUMBER: _builtins.int
     clock_ahead_s: _builtins.float
     """of the clock of its database; unset: it has none"""
     @_builtins.property
@@ -50,16 +51,21 @@ class GetStatusResponse(_message.Message):
     def missing_partitions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """tables that lack the partition of tomorrow"""
 
+    @_builtins.property
+    def missing_settings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """without which something is lost that others rely on"""
+
     def __init__(
         self,
         *,
         key_ids: _abc.Iterable[_builtins.str] | None = ...,
         clock_ahead_s: _builtins.float | None = ...,
         missing_partitions: _abc.Iterable[_builtins.str] | None = ...,
+        missing_settings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_clock_ahead_s", b"_clock_ahead_s", "clock_ahead_s", b"clock_ahead_s"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clock_ahead_s", b"_clock_ahead_s", "clock_ahead_s", b"clock_ahead_s", "key_ids", b"key_ids", "missing_partitions", b"missing_partitions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clock_ahead_s", b"_clock_ahead_s", "clock_ahead_s", b"clock_ahead_s", "key_ids", b"key_ids", "missing_partitions", b"missing_partitions", "missing_settings", b"missing_settings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__clock_ahead_s: _TypeAlias = _typing.Literal["clock_ahead_s"]  # noqa: Y015
     _WhichOneofArgType__clock_ahead_s: _TypeAlias = _typing.Literal["_clock_ahead_s", b"_clock_ahead_s"]  # noqa: Y015

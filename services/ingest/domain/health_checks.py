@@ -20,6 +20,7 @@ USABLE = ("warming", "active")
 OF_SOURCES = ("ptr", "forward", "spf", "egress_host")
 DNSBL, POOL, TENANTS, CELL = "dnsbl", "pool_active", "tenant_pools", "cell_owner"
 SERVICE, KEYS, CLOCK, PARTITIONS = "service", "secret_keys", "clock", "partitions"
+SETTINGS = "settings"
 HOST, BOUNCE_MX, CANARY, DKIM = "brand_host", "bounce_mx", "canary", "dkim"
 BOUNCES = "infrastructure_bounces"
 # Refused because of reverse DNS, EHLO, SPF or DKIM; because of the reputation of an address.
@@ -183,7 +184,7 @@ def find_services(
             advice = "Does it run, and has it the same OBM_RPC_TOKEN? GET /ready of it says more."
             found.append(failed(SERVICE, name, "does not respond", advice=advice))
             continue
-        found += [passed(SERVICE, name), _of_keys(name, status, own)]
+        found += [passed(SERVICE, name), _of_keys(name, status, own), _of_settings(name, status)]
         if status.HasField("clock_ahead_s"):
             found += [_of_clock(name, status), _of_partitions(name, status)]
     return found
@@ -195,6 +196,14 @@ def _of_keys(name: str, status: GetStatusResponse, own: GetStatusResponse) -> Fi
         return passed(KEYS, name, detail)
     advice = "Give all services the same OBM_SECRET_KEYS, in the same order, and restart them."
     return failed(KEYS, name, f"{detail}; not those of ingest", advice=advice)
+
+
+def _of_settings(name: str, status: GetStatusResponse) -> Finding:
+    if not status.missing_settings:
+        return passed(SETTINGS, name)
+    detail = f"not set: {', '.join(status.missing_settings)}"
+    advice = "Set it. docs/run-it-for-real.md says what is lost without it."
+    return failed(SETTINGS, name, detail, advice=advice)
 
 
 def _of_clock(name: str, status: GetStatusResponse) -> Finding:

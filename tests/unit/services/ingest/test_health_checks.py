@@ -133,7 +133,7 @@ def test_services_have_the_keys_of_ingest_and_the_time_of_their_database() -> No
     others = {
         "router": GetStatusResponse(key_ids=keys, clock_ahead_s=-1.5),
         "events": GetStatusResponse(key_ids=keys[::-1], clock_ahead_s=0),
-        "shield": GetStatusResponse(key_ids=keys),
+        "shield": GetStatusResponse(key_ids=keys, missing_settings=["SHIELD_X"]),
         "delivery": None,
     }
     found = find_services(own, others)
@@ -141,6 +141,7 @@ def test_services_have_the_keys_of_ingest_and_the_time_of_their_database() -> No
         ("partitions", "ingest", "no partition of tomorrow: messages"),
         ("clock", "router", "-1.500 s ahead of PostgreSQL"),
         ("secret_keys", "events", f"2 keys, the first is {keys[1]}; not those of ingest"),
+        ("settings", "shield", "not set: SHIELD_X"),
         ("service", "delivery", "does not respond"),
     ]
     assert "clock" not in {one.check for one in found if one.subject == "shield"}

@@ -89,6 +89,7 @@ EXTRA: dict[str, Collection[Edge]] = {
         *(Edge("monitoring", name, port) for name, port in _HEALTH.items()),
         Edge("monitoring", "probe", 8047),
         Edge("monitoring", "postgresql", 9187),
+        Edge("monitoring", "kafka", 9404),
         Edge("probe", "ingest", 8025),
         Edge("ingest", "probe", 8047),
     ],

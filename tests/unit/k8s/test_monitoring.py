@@ -15,17 +15,23 @@ import yaml
 from kernel import metrics
 from tests.support.k8s.manifests import DEPLOY, Manifest
 from tests.support.k8s.tools import ROOT
+from tests.support.kafka_exporter import exported
 
 FOLDER = DEPLOY / "components/monitoring"
 BOARDS = sorted((FOLDER / "boards").glob("*.json"))
 RULES: Manifest = yaml.safe_load((FOLDER / "rules.yaml").read_text())["spec"]
 TESTS = yaml.safe_load(Path(__file__).with_name("alerts.test.yaml").read_text())
 PAGE = (ROOT / "docs/running-it.md").read_text()
-METRIC = re.compile(r"\bobm[_:][a-z_:0-9]+")
+METRIC = re.compile(r"\b(?:obm[_:]|kafka_|kubelet_)[a-z_:0-9]+")
 LABEL = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"")
 BY = re.compile(r"\bby \(([^)]*)\)")
 OF_TARGETS = {"service", "pod", "le"}  # what Prometheus adds
 OF_POSTGRESQL = {"usename"}  # of the metrics of CloudNativePG
+# https://kubernetes.io/docs/reference/instrumentation/metrics/; the namespace is of a claim too.
+OF_KUBELETS = {
+    f"kubelet_volume_stats_{one}_bytes": {"namespace", "persistentvolumeclaim"}
+    for one in ("available", "capacity")
+}
 SECTION = re.compile(r"^## (Obm\w+)\n\n\*(Page|Ticket)\.\*", re.MULTILINE)
 
 
@@ -47,7 +53,7 @@ def known() -> dict[str, set[str]]:
     return found
 
 
-KNOWN = known()
+KNOWN = known() | exported() | OF_KUBELETS
 
 
 def faults(expression: str) -> list[str]:
@@ -80,6 +86,9 @@ def test_a_metric_or_label_that_does_not_exist_is_found() -> None:
         "no label outcome",
     ]
     assert faults("sum by (tenant) (obm_ready)") == ["no label tenant"]
+    assert faults("max(kafka_server_replicamanager_lost)") == [
+        "no metric kafka_server_replicamanager_lost"
+    ]
 
 
 def test_each_alert_has_a_section_and_each_section_an_alert() -> None:

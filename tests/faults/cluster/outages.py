@@ -17,6 +17,8 @@ NOTICED_S = 5.0  # until an operator of databases acts, as Patroni does
 OUTAGE_MIN_S = 10.0
 # Up to five minutes on demand: OBM_FAULTS_OUTAGE_MAX_S=300.
 OUTAGE_MAX_S = float(os.environ.get("OBM_FAULTS_OUTAGE_MAX_S", "30"))
+# Longer than sessions, leases and what clients of servers try again for.
+LONG_OUTAGE_S = 300.0
 
 
 def lose_a_node(world: World, times: int) -> None:
@@ -35,14 +37,14 @@ def lose_a_node(world: World, times: int) -> None:
         cluster.postgres.attach()
 
 
-def partition(world: World, times: int) -> None:
-    """Nodes that are alive do not reach each other."""
+def partition(world: World, times: int, *, long: bool = False) -> None:
+    """Nodes that are alive do not reach each other. long: for five minutes each time."""
     cluster = cluster_of(world)
     for turn, (name, cut, away) in zip(range(times), partitions(cluster), strict=False):
         world.pause(turn)
         with measured(world, name), cut:
             time.sleep(ARRIVED_S)
-            outage(world, away, duration_s(world, turn))
+            outage(world, away, LONG_OUTAGE_S if long else duration_s(world, turn))
         cluster.postgres.attach()
 
 

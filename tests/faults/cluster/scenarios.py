@@ -58,6 +58,13 @@ def cluster_scenarios() -> list[Scenario]:
         Scenario("nodes: lose a node", lose_a_node, 6, rate_per_s=30.0, start=start_cluster),
         Scenario("nodes: partition", partition, 5, rate_per_s=30.0, start=start_cluster),
         Scenario(
+            "nodes: long partition",
+            partial(partition, long=True),
+            2,
+            rate_per_s=20.0,
+            start=start_cluster,
+        ),
+        Scenario(
             "nodes: rolling upgrade",
             rolling_upgrade,
             2,

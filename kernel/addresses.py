@@ -13,6 +13,7 @@ import dns.asyncresolver
 import dns.exception
 
 from kernel.cache import Cache
+from kernel.resolver import system_resolver
 
 AddressPolicy: TypeAlias = Callable[[str, bool], bool]
 """Takes an address and whether the connection is without TLS; returns whether it is allowed."""
@@ -39,7 +40,7 @@ class AddressResolver:
         hosts: Path = HOSTS,
     ) -> None:
         self._is_allowed = is_allowed
-        self._resolver = resolver or dns.asyncresolver.Resolver()
+        self._resolver = resolver or system_resolver((), timeout_s=LOOKUP_TIMEOUT_S)
         self._hosts = read_hosts(hosts)
         self._cache: Cache[list[str]] = Cache(self._query, entries_max=NAMES_MAX)
 

@@ -4,10 +4,11 @@ A cache may have an answer for hours; the authoritative servers have the records
 """
 
 import random
+import socket
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import dns.asyncquery
 import dns.asyncresolver
@@ -33,7 +34,41 @@ ANSWERED = (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
 
 
 class LookupFailed(Exception):
-    """No server has answered: SERVFAIL, REFUSED, or silence."""
+    """No server has answered: SERVFAIL, REFUSED, nothing, or silence."""
+
+
+class EmptyAnswer(dns.exception.DNSException):
+    """A response without an error and without records, by which no zone says that there are none:
+    it has not the SOA record of one (RFC 2308 §3), and is not of a server of one."""
+
+
+class Resolver(dns.asyncresolver.Resolver):
+    """That there are no records is an answer only if a zone says so. Servers that are not well
+    respond with nothing, and what is concluded from it may be final."""
+
+    async def resolve(self, *args: Any, **options: Any) -> dns.resolver.Answer:  # noqa: ANN401
+        """Raises DNSException: EmptyAnswer, or one of the base class."""
+        raises = options.get("raise_on_no_answer", True)
+        answer = await super().resolve(*args, **options | {"raise_on_no_answer": False})
+        if answer.rrset is None and not _is_proven(answer.response):
+            raise EmptyAnswer(f"an empty response for {answer.qname} {answer.rdtype.name}")  # type: ignore[no-untyped-call]
+        if answer.rrset is None and raises:
+            raise dns.resolver.NoAnswer(response=answer.response)  # type: ignore[no-untyped-call]
+        return answer
+
+    async def resolve_name(self, *args: Any, **options: Any) -> dns.resolver.HostAnswers:  # noqa: ANN401
+        """Some servers have nothing to say but IPv4 addresses."""
+        try:
+            return await super().resolve_name(*args, **options)
+        except EmptyAnswer:
+            return await super().resolve_name(*args, **options | {"family": socket.AF_INET})
+
+
+def _is_proven(response: dns.message.QueryMessage) -> bool:
+    """Whether what the response does not have does not exist. An alias has no such records where it
+    leads to."""
+    soa = any(one.rdtype is dns.rdatatype.SOA for one in response.authority)
+    return soa or bool(response.answer) or bool(response.flags & dns.flags.AA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,13 +221,13 @@ def text_of(record: dns.rdata.Rdata) -> str:
 
 def system_resolver(
     nameservers: Sequence[str], *, timeout_s: float, setting: str = "NAMESERVERS"
-) -> dns.asyncresolver.Resolver:
+) -> Resolver:
     """A resolver with the given name servers (`ip` or `ip:port`), or with those of the host.
     setting: that names them. Raises ConfigError."""
     try:
-        resolver = dns.asyncresolver.Resolver(configure=not nameservers)
+        resolver = Resolver(configure=not nameservers)
     except dns.resolver.NoResolverConfiguration:
-        resolver = dns.asyncresolver.Resolver(configure=False)
+        resolver = Resolver(configure=False)
         resolver.nameservers = ["127.0.0.1"]
     if nameservers:
         try:

@@ -15,7 +15,7 @@ from mail.dkim import zone_text
 from services.ingest.store.domains import decode
 from tests.support.ingest import IngestHarness, email, until
 from tests.support.killed_ingest import run_until_killed
-from tests.support.name_server import SERVFAIL, NameServer, name_server
+from tests.support.name_server import NOTHING, REFUSED, SERVFAIL, NameServer, name_server
 from tests.support.stack import FreshDatabase
 
 NAME = "shop.customer.org"
@@ -101,6 +101,19 @@ async def test_a_domain_is_verified_when_its_records_are_found_and_then_sends(
             return types == ["domain.created", "domain.updated", "domain.verified"]
 
         await until(reported)
+
+
+@pytest.mark.parametrize("fault", [SERVFAIL, REFUSED, NOTHING])
+async def test_a_domain_stays_verified_while_dns_is_away(start: Start, fault: str) -> None:
+    async with name_server({}) as (server, address), start(address).running() as harness:
+        await harness.sign_up(test=False)
+        made = await create(harness)
+        publish(server, made["records"])
+        assert (await verify(harness, made["id"]))["status"] == "verified"
+        server.fault_of = lambda *_: fault
+        away = await verify(harness, made["id"])
+        assert away["status"] == "verified"
+        assert {one["status"] for one in away["records"]} == {"temporary_failure"}
 
 
 async def test_dkim_that_is_gone_for_a_day_pauses_the_domain(

@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import pytest
 from aiohttp import web
 
 from contracts.events.v1 import events_service_pb2 as events_pb
@@ -26,6 +27,7 @@ from kernel.host_challenge import PATH, HostChallenges, new_challenge
 from kernel.rpc import RpcServer
 from kernel.status import StatusSource, serve_status
 from mail.dkim import zone_text
+from services.ingest.clients.host_probe import HostProbe
 from tests.support.ingest import TOKEN, IngestHarness, until
 from tests.support.name_server import name_server
 from tests.support.stack import harness_fixture
@@ -206,6 +208,23 @@ async def test_health_checks_are_for_operators_by_grpc_too(harness: IngestHarnes
         for method in ("GET", "POST"):
             refused = await harness.request(method, path)
             assert refused.status == 403
+
+
+async def test_what_dns_does_not_answer_keeps_its_last_result(
+    harness: IngestHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.extra["bounce_mx"] = "mx.invalid"
+    async with harness.running():
+        operator, path = await harness.operator_key(), "/v1/health/checks"
+        before = by_check(await harness.request("POST", path, key=operator))
+        assert before["bounce_mx", "mx.invalid"]["status"] == "failed"
+
+        async def fail(_: str) -> None:
+            return None
+
+        monkeypatch.setattr(HostProbe, "addresses_of", staticmethod(fail))
+        after = by_check(await harness.request("POST", path, key=operator))
+        assert after["bounce_mx", "mx.invalid"] == before["bounce_mx", "mx.invalid"]
 
 
 async def test_what_a_router_that_is_away_has_found_stays(harness: IngestHarness) -> None:

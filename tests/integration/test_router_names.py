@@ -1,6 +1,7 @@
 """Routes from DNS, with a real name server on loopback."""
 
 from collections.abc import Mapping
+from functools import partial
 from uuid import uuid4
 
 import pytest
@@ -12,7 +13,7 @@ from contracts.router.v1.events_pb2 import (
     DeliveryAssigned,
     MessageClosed,
 )
-from tests.support.name_server import SERVFAIL, SILENT, name_server
+from tests.support.name_server import NOTHING, REFUSED, SERVFAIL, SILENT, name_server
 from tests.support.router import RouterHarness, screened, until
 from tests.support.stack import harness_fixture
 
@@ -117,6 +118,10 @@ async def test_a_domain_without_mx_is_its_own_host_and_a_failed_lookup_makes_mai
             assert not harness.received(MessageClosed, broken.message_id)
 
 
+def waits_for_dns(harness: RouterHarness, message_id: str) -> bool:
+    return limited_by(harness, message_id).startswith("dns: ")
+
+
 def limited_by(harness: RouterHarness, message_id: str) -> str:
     """The limit that the queue of a message waits for."""
     with harness.database.connect() as connection:
@@ -126,6 +131,30 @@ def limited_by(harness: RouterHarness, message_id: str) -> str:
             (message_id,),
         ).fetchall()
     return str(found)
+
+
+@pytest.mark.parametrize("fault", [SILENT, SERVFAIL, REFUSED, NOTHING])
+async def test_mail_waits_while_dns_is_away_and_is_decided_after_it(
+    harness: RouterHarness, fault: str
+) -> None:
+    async with name_server(RECORDS) as (server, address):
+        server.fault_of = lambda *_: fault
+        harness.extra = {"nameservers": (address,), "dns_timeout_s": 0.5}
+        async with harness.running():
+            good = harness.context("u@shop.test"), harness.context("u@only-address.test")
+            bad = harness.context("u@missing.test"), harness.context("u@nothing.test")
+            await harness.publish(*map(screened, (*good, *bad)))
+            for one in (*good, *bad):
+                await harness.wait_for_state(one.message_id, "queued")
+                await until(partial(waits_for_dns, harness, one.message_id))
+                assert not harness.received(MessageClosed, one.message_id)
+            server.fault_of = lambda *_: ""
+            for one in good:
+                await harness.wait_for(DeliveryAssigned, one.message_id)
+            reasons = {"no_domain", "no_mx"}
+            for one in bad:
+                [closed] = await harness.wait_for(MessageClosed, one.message_id)
+                reasons.remove(closed.reason)
 
 
 async def test_name_servers_that_do_not_answer_delay_no_other_mail(harness: RouterHarness) -> None:

@@ -42,18 +42,22 @@ class FakeSession:
 @dataclass
 class FakeNetwork:
     """Hosts named "n.example" at 198.51.n.1. refuses: hosts that refuse connections, with the
-    reply; None for a host that does not listen. verified: hosts with TLS and a valid certificate.
+    reply; None for a host that does not listen. missing, unanswered: hosts that DNS says do not
+    exist, and for which it does not answer. verified: hosts with TLS and a valid certificate.
     """
 
     refuses: dict[str, Reply | None] = field(default_factory=dict)
     dialed: list[str] = field(default_factory=list)
     gate: asyncio.Event | None = None
     missing: frozenset[str] = frozenset()
+    unanswered: frozenset[str] = frozenset()
     verified: set[str] = field(default_factory=set)
 
     async def addresses(self, host: str) -> list[Address]:
         if host in self.missing:
             raise NoSuchHost(host)
+        if host in self.unanswered:
+            return []
         return [ip_address(f"198.51.{host.split('.', maxsplit=1)[0]}.1")]
 
     async def confirm(self, result: AttemptResult, **_: object) -> AttemptResult:

@@ -23,7 +23,7 @@ from dns.rdtypes.ANY.TLSA import TLSA
 from kernel import clock
 from kernel.cache import Cache
 from kernel.errors import ConfigError
-from kernel.resolver import parse_name_server
+from kernel.resolver import Resolver, parse_name_server
 from mail import tlsa
 from mail.tlsa import Tlsa
 from services.delivery.domain.tls_policy import HostRecords, ProvenHosts
@@ -151,7 +151,7 @@ def validating_resolver(nameservers: Sequence[str]) -> dns.asyncresolver.Resolve
     """A resolver that sets DO and AD. nameservers: `ip` or `ip:port` on loopback, or
     `tls://ip#name` or `tls://ip:port#name`, whose certificate must be for the name. Raises
     ConfigError."""
-    resolver = dns.asyncresolver.Resolver(configure=False)
+    resolver = Resolver(configure=False)
     try:
         resolver.nameservers = [parse_validating_server(text) for text in nameservers]
     except ValueError as error:

@@ -18,11 +18,13 @@ from kernel import clock
 from kernel.bounded_dict import BoundedDict
 from mail.reachable import Network, may_connect
 from services.delivery.clients.dns import NEGATIVE_TTL_S, NoSuchHost, Resolver
+from services.delivery.clients.host_slots import HostSlots, Slot
 from services.delivery.clients.smtp.dial_target import Dialer, DialTarget, SocketAddress
 from services.delivery.clients.smtp.handshake import ConnectFailed
 from services.delivery.clients.smtp.session import SmtpSession
 from services.delivery.domain.attempt_result import (
     CONNECT,
+    DNS,
     GREETING,
     AttemptResult,
     RemoteServer,
@@ -47,15 +49,6 @@ HOSTS_MAX = 10_000  # hosts with a backoff
 NO_SLOT_RETRY_S = 1.0  # delay before the next try at a host without a free slot
 
 _BackedOffHost = tuple[str, str, int, TlsRequirement]  # source, name, port, requirement
-
-
-class HostSlots(Protocol):
-    """Limits the connections per host name. A reserved slot must be freed, at the latest when its
-    connection ends."""
-
-    def reserve_slot(self, name: str) -> bool: ...
-
-    def free_slot(self, name: str) -> None: ...
 
 
 class SessionObserver(Protocol):
@@ -142,7 +135,7 @@ class MxConnector:
                 continue
             requirement = policy.requirement(mx_host.host)
             host_search = _HostSearch()
-            async with _Slot(slots, mx_host.host) as slot:
+            async with Slot(slots, mx_host.host) as slot:
                 if not slot.is_reserved:
                     search.record_full(mx_host.host)
                     continue
@@ -191,6 +184,8 @@ class MxConnector:
             search.nonexistent.append(mx_host.host)
             return []
         test = assignment.context.test
+        if not found:
+            search.unanswered.append(mx_host.host)
         public = [one for one in found if test or may_connect(one, self._allowed)]
         if private := [str(one) for one in found if one not in public]:
             search.private = f"{mx_host.host} has a private address: {', '.join(private[:5])}"
@@ -268,31 +263,12 @@ class MxConnector:
         return until_s
 
 
-class _Slot:
-    """A slot that is freed on exit, unless it was transferred to a connection."""
-
-    def __init__(self, slots: HostSlots, name: str) -> None:
-        self._slots = slots
-        self._name = name
-        self.is_reserved = False
-
-    async def __aenter__(self) -> "_Slot":
-        self.is_reserved = self._slots.reserve_slot(self._name)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self.is_reserved:
-            self._slots.free_slot(self._name)
-
-    def transfer(self) -> None:
-        self.is_reserved = False
-
-
 @dataclass(slots=True)
 class _HostSearch:
     """The failures of a search. A result with a reply takes precedence over one without.
 
-    private, unreachable: the reason why no address of a host was dialed.
+    private, unreachable: the reason why no address of a host was dialed. unanswered: hosts for
+    which DNS has not answered; nonexistent: for which it has answered that they do not exist.
     """
 
     last: AttemptResult | None = None
@@ -301,6 +277,7 @@ class _HostSearch:
     private: str = ""
     unreachable: str = ""
     nonexistent: list[str] = field(default_factory=list)
+    unanswered: list[str] = field(default_factory=list)
     dialed: int = 0
 
     def record_failure(self, result: AttemptResult, retry_at_s: float) -> None:
@@ -321,6 +298,10 @@ class _HostSearch:
             return NoConnection(self.last, retry_at_s=self.retry_at_s, busy=self.busy)
         if self.unreachable:
             return NoConnection(AttemptResult(CONNECT, problem=self.unreachable))
+        if self.unanswered:
+            problem = f"DNS does not answer for {', '.join(self.unanswered)}"[:200]
+            retry_at_s = clock.monotonic_s() + NEGATIVE_TTL_S
+            return NoConnection(AttemptResult(DNS, problem=problem), retry_at_s=retry_at_s)
         if self.private:
             return NoConnection(local_refusal("private_address", self.private, enhanced="5.4.4"))
         if len(self.nonexistent) == mx_hosts:

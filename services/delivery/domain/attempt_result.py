@@ -12,6 +12,7 @@ from mail.tlsa import Tlsa
 
 # The steps of a session, in order.
 EGRESS_HOST = "egress_host"  # the machine that owns the source address failed before all others
+DNS = "dns"  # the name of the host was looked up, and DNS has not answered
 CONNECT, GREETING, EHLO, STARTTLS = "connect", "greeting", "ehlo", "starttls"
 MAIL, RCPT, DATA, END_OF_DATA = "mail", "rcpt", "data", "end_of_data"
 

@@ -35,6 +35,13 @@ class HostProbe:
         return self._given_tls or ssl.create_default_context()
 
     async def look(self, host: str) -> HostFacts:
+        if (addresses := await self.addresses_of(host)) is None:
+            return HostFacts(host, None)
+        if not addresses:
+            return HostFacts(host, "has no address")
+        return await self._look(host)
+
+    async def _look(self, host: str) -> HostFacts:
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 expires_s, is_ours = await self._connect(host)
@@ -42,7 +49,9 @@ class HostProbe:
             return HostFacts(host, f"does not respond at port {self._port}")
         except ssl.SSLCertVerificationError as error:
             return HostFacts(host, f"its certificate is not valid: {error.verify_message}")
-        except OSError as error:  # socket.gaierror is one
+        except socket.gaierror:  # the name had an address just before
+            return HostFacts(host, None)
+        except OSError as error:
             return HostFacts(host, error.strerror or str(error))
         problem = "" if is_ours else ELSEWHERE
         return HostFacts(host, problem, (expires_s - clock.now().timestamp()) / DAY_S)

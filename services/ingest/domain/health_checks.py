@@ -1,7 +1,7 @@
 """Health checks: what must be so for mail to leave and arrive, and how to mend what is not.
 
-Each function judges what was found; a subject of which nothing was found is not among its findings,
-so that an earlier one stays.
+Each function judges what was found. Where nothing could be found out, because DNS does not answer,
+the finding is unknown, and an earlier one stays.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -48,10 +48,10 @@ class Finding(NamedTuple):
 
 class HostFacts(NamedTuple):
     """problem: why there is no connection, or why its certificate is not valid; empty if there is
-    none. days_left: of the certificate."""
+    none; None: the lookup of its addresses failed. days_left: of the certificate."""
 
     host: str
-    problem: str
+    problem: str | None
     days_left: float = 0.0
 
 
@@ -73,6 +73,11 @@ def overall(statuses: Iterable[Health]) -> Health:
 
 def passed(check: str, subject: str, detail: str = "") -> Finding:
     return Finding(check, subject, Health.PASSED, detail)
+
+
+def unknown(check: str, subject: str) -> Finding:
+    """DNS does not answer."""
+    return Finding(check, subject, Health.UNKNOWN)
 
 
 def failed(check: str, subject: str, detail: str, *, advice: str) -> Finding:
@@ -144,11 +149,11 @@ def find_cells(cells: Iterable[Cell]) -> list[Finding]:
     ]
 
 
-def find_key(check: RecordCheck) -> Finding | None:
-    """The record of a key with which the installation signs. None: the lookup failed."""
+def find_key(check: RecordCheck) -> Finding:
+    """The record of a key with which the installation signs."""
     record = check.record
     if check.status is RecordStatus.UNKNOWN:
-        return None
+        return unknown(DKIM, record.name)
     if check.status in PUBLISHED:
         return passed(DKIM, record.name, check.reason)
     advice = f"Publish a {record.type} record at {record.name}: {record.value}"
@@ -162,11 +167,11 @@ def find_no_domain(pool: str) -> Finding:
 
 
 def find_zone(zone: str, checks: Sequence[RecordCheck]) -> list[Finding]:
-    """A zone of the installation with keys of domains. Nothing is found of failed lookups."""
+    """A zone of the installation with keys of domains."""
     known = [one for one in checks if one.status is not RecordStatus.UNKNOWN]
     wrong = [one for one in known if one.status not in PUBLISHED]
-    if not known:
-        return []
+    if not wrong and len(known) < len(checks):
+        return [unknown(DKIM, zone)]
     if not wrong:
         return [passed(DKIM, zone, f"{len(known)} keys are published")]
     detail = f"{len(wrong)} of {len(known)} keys are not published: {wrong[0].reason}"
@@ -224,6 +229,8 @@ def _of_partitions(name: str, status: GetStatusResponse) -> Finding:
 
 def find_host(facts: HostFacts) -> Finding:
     """A host name of a brand, by HTTPS."""
+    if facts.problem is None:
+        return unknown(HOST, facts.host)
     if facts.problem:
         advice = f"Let {facts.host} lead to this installation, with a certificate for that name."
         return failed(HOST, facts.host, facts.problem, advice=advice)
@@ -233,10 +240,10 @@ def find_host(facts: HostFacts) -> Finding:
     return failed(HOST, facts.host, detail, advice="Renew the certificate.")
 
 
-def find_bounce_mx(host: str, addresses: Sequence[str] | None) -> Finding | None:
+def find_bounce_mx(host: str, addresses: Sequence[str] | None) -> Finding:
     """addresses: of the host; None: the lookup failed. Servers return bounces to it."""
     if addresses is None:
-        return None
+        return unknown(BOUNCE_MX, host)
     if addresses:
         return passed(BOUNCE_MX, host, ", ".join(addresses))
     advice = f"Publish an A record for {host}: the address where port 25 leads to delivery."

@@ -187,6 +187,5 @@ class HealthChecks:
         if own := self._examined.bounce_mx:
             names.add(own)
         for name in sorted(names):
-            found = domain.find_bounce_mx(name, await self._probe.addresses_of(name))
-            findings += [found] if found else []
+            findings.append(domain.find_bounce_mx(name, await self._probe.addresses_of(name)))
         return [domain.HOST, domain.BOUNCE_MX], findings

@@ -48,7 +48,7 @@ class SigningRecords:
             return [domain.find_no_domain(pool)]
         records = self.keys.signing_records(found)
         checks = await self._look_up(found.name, records)
-        return [one for one in map(domain.find_key, checks) if one is not None]
+        return list(map(domain.find_key, checks))
 
     async def _check_zone(self, zone: str) -> list[Finding]:
         equal = {"dkim_zone": zone}

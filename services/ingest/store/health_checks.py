@@ -49,11 +49,15 @@ class StoredCheck(NamedTuple):
 
 
 async def save(tx: Transaction, findings: Sequence[Finding], made: Collection[str]) -> None:
-    """made: the checks that were made, also without a finding."""
+    """made: the checks that were made, also without a finding. An unknown one changes nothing."""
+    known = {one for one in findings if one.status is not Health.UNKNOWN}
+    await tx.execute(SAVE, columns_of(known))
+    await tx.execute(FORGET, (sorted(made), *columns_of(findings)[:2]))
+
+
+def columns_of(findings: Collection[Finding]) -> list[list[str]]:
     ordered = sorted(set(findings))
-    columns = [list(column) for column in zip(*ordered, strict=True)] or [[]] * 5
-    await tx.execute(SAVE, columns)
-    await tx.execute(FORGET, (sorted(made), columns[0], columns[1]))
+    return [list(column) for column in zip(*ordered, strict=True)] or [[]] * 5
 
 
 async def is_due(tx: Transaction, *, retry_s: float, interval_s: float) -> bool:

@@ -15,6 +15,7 @@ import dns.resolver
 
 from kernel import clock
 from kernel.cache import Cache
+from kernel.resolver import EmptyAnswer
 from mail.mx import Mx, NullMxError, order_by_preference, preferred_to_own
 from services.router.domain.routes import (
     Answer,
@@ -45,11 +46,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CachedAnswer:
-    """stale_s: an expired route is used until then while it is looked up again."""
+    """stale_s: an expired route is used until then while it is looked up again. failures: in a row,
+    the last of them at failed_s."""
 
     answer: Answer
     stale_s: float
     failures: int = 0
+    failed_s: float = 0.0
 
 
 class RouteResolver:
@@ -77,6 +80,7 @@ class RouteResolver:
         self._lookups_max = lookups_max
         self._shuffle = shuffle
         self._cache: Cache[CachedAnswer] = Cache(self._fetch, entries_max=CACHED_MAX)
+        self._answered_s = 0.0  # when DNS has last answered, for any domain
 
     def cached_route(self, domain: str) -> Route | None:
         """The cached route, or None. An expired one is looked up again in the background."""
@@ -122,19 +126,21 @@ class RouteResolver:
         now_s = clock.monotonic_s()
         if isinstance(answer, LookupFailed):
             return self._back_off(domain, answer, now_s=now_s)
+        self._answered_s = now_s
         return CachedAnswer(answer, now_s + ttl_s + STALE_S), ttl_s
 
     def _back_off(
         self, domain: str, answer: LookupFailed, *, now_s: float
     ) -> tuple[CachedAnswer, float]:
-        """Double the delay after each failure. A failure does not replace a usable route."""
+        """Double the delay after each failure, unless DNS has answered for no domain since: then it
+        is away, and all domains are tried again soon. A failure does not replace a usable route."""
         cached = self._cache.peek(domain)
         previous = cached.value if cached else CachedAnswer(answer, now_s)
-        failures = previous.failures + 1
+        failures = max(1, previous.failures + (self._answered_s >= previous.failed_s))
         ttl_s = min(RETRY_MIN_S * 2 ** (failures - 1), RETRY_MAX_S)
         if isinstance(previous.answer, Route) and now_s < previous.stale_s:
-            return CachedAnswer(previous.answer, previous.stale_s, failures), ttl_s
-        return CachedAnswer(LookupFailed(ttl_s, answer.text), now_s, failures), ttl_s
+            return CachedAnswer(previous.answer, previous.stale_s, failures, now_s), ttl_s
+        return CachedAnswer(LookupFailed(ttl_s, answer.text), now_s, failures, now_s), ttl_s
 
     async def _resolve(self, domain: str) -> tuple[Answer, float]:
         """The answer and its TTL in seconds."""
@@ -142,8 +148,10 @@ class RouteResolver:
             found = await self._resolver.resolve(domain, "MX", raise_on_no_answer=False)
         except dns.resolver.NXDOMAIN:
             return NO_DOMAIN, NEGATIVE_TTL_S
+        except EmptyAnswer as error:  # some servers respond so to all that they do not expect
+            return await self._resolve_implicit_mx(domain, otherwise=failed(error))
         except (dns.exception.DNSException, OSError, UnicodeError) as error:
-            return LookupFailed(RETRY_MIN_S, str(error)[:200]), RETRY_MIN_S
+            return failed(error), RETRY_MIN_S
         if found.rrset is None:
             return await self._resolve_implicit_mx(domain)
         ttl_s = min(max(float(found.rrset.ttl), TTL_MIN_S), TTL_MAX_S)
@@ -165,17 +173,26 @@ class RouteResolver:
             site, tuple(MxHost(mx.host, mx.preference, 0) for mx in ordered[:MX_HOSTS_MAX])
         )
 
-    async def _resolve_implicit_mx(self, domain: str) -> tuple[Answer, float]:
+    async def _resolve_implicit_mx(
+        self, domain: str, *, otherwise: NoRoute | LookupFailed = NO_MX
+    ) -> tuple[Answer, float]:
         """Without MX records, the domain itself is the MX host if it has an address (RFC 5321
-        §5.1)."""
+        §5.1). otherwise: what is known if it has none."""
         for kind in ("A", "AAAA"):
             try:
                 found = await self._resolver.resolve(domain, kind, raise_on_no_answer=False)
             except dns.resolver.NXDOMAIN:
                 return NO_DOMAIN, NEGATIVE_TTL_S
+            except EmptyAnswer as error:
+                otherwise = failed(error)
+                continue
             except (dns.exception.DNSException, OSError) as error:
-                return LookupFailed(RETRY_MIN_S, str(error)[:200]), RETRY_MIN_S
+                return failed(error), RETRY_MIN_S
             if found.rrset is not None:
                 ttl_s = min(max(float(found.rrset.ttl), TTL_MIN_S), TTL_MAX_S)
                 return Route(site_name([domain]), (MxHost(domain, 0, 0),)), ttl_s
-        return NO_MX, NEGATIVE_TTL_S
+        return otherwise, NEGATIVE_TTL_S
+
+
+def failed(error: Exception) -> LookupFailed:
+    return LookupFailed(RETRY_MIN_S, str(error)[:200])

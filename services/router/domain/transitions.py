@@ -23,7 +23,7 @@ from services.router.domain.suppressions import BOUNCE
 
 GREYLISTED = "greylisted"  # a bounce class
 # Steps before the envelope: a failure there does not use up the retry schedule.
-PRE_ENVELOPE_STEPS = frozenset(("connect", "greeting", "ehlo", "starttls"))
+PRE_ENVELOPE_STEPS = frozenset(("dns", "connect", "greeting", "ehlo", "starttls"))
 TLS_POLICIES = frozenset(("mta-sts", "dane", "enforced"))  # that forbid clear text
 DUE_NOW_S = 0.0  # due at the moment when the transition is saved
 # No server saw the message, so it is queued again as if it had not been assigned.
@@ -156,6 +156,8 @@ def schedule_retry(
 def unreachable_reason(event: DeliveryAttempted) -> WaitReason:
     """The reason after an attempt that ended before the envelope."""
     reply = event.reply
+    if reply.step == "dns":
+        return WaitReason.DNS
     refused = reply.step == "starttls" and reply.tls_policy in TLS_POLICIES
     return WaitReason.TLS_REQUIRED if refused else WaitReason.UNREACHABLE
 

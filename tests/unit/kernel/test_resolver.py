@@ -2,8 +2,15 @@
 
 import pytest
 
-from kernel.resolver import AuthoritativeResolver, LookupFailed, LookupResult, system_resolver
-from tests.support.name_server import SERVFAIL, name_server
+from kernel.resolver import (
+    AuthoritativeResolver,
+    EmptyAnswer,
+    LookupFailed,
+    LookupResult,
+    look_up,
+    system_resolver,
+)
+from tests.support.name_server import NOTHING, REFUSED, SERVFAIL, SILENT, name_server
 
 ZONES = {
     "customer.org": {
@@ -56,3 +63,27 @@ async def test_without_a_zone_the_recursive_resolver_answers() -> None:
         found = resolver(recursive, recursive)
         assert await found.look_up("a.local", "TXT") == LookupResult(("here",))
         assert await found.look_up("b.local", "TXT") == LookupResult()
+
+
+@pytest.mark.parametrize("fault", [NOTHING, REFUSED, SERVFAIL, SILENT])
+async def test_records_are_not_missing_because_a_server_is_not_well(fault: str) -> None:
+    async with name_server({"a.local": {"A": ["192.0.2.1"]}}) as (server, address):
+        server.fault_of = lambda *_: fault
+        recursive = system_resolver((address,), timeout_s=0.5)
+        assert await look_up(recursive, "a.local", "TXT") is None
+        with pytest.raises(LookupFailed):
+            await resolver(address, address).look_up("a.local", "TXT")
+        with pytest.raises(LookupFailed):
+            await resolver(address, address).zone_of("a.local")
+        server.fault_of = lambda *_: ""
+        assert await look_up(recursive, "a.local", "TXT") == LookupResult()
+
+
+async def test_a_server_that_knows_ipv4_addresses_alone_is_enough() -> None:
+    async with name_server({"a.local": {"A": ["192.0.2.1"]}}) as (server, address):
+        recursive = system_resolver((address,), timeout_s=0.5)
+        server.fault_of = lambda _, kind: NOTHING if kind == "AAAA" else ""
+        assert list((await recursive.resolve_name("a.local")).addresses()) == ["192.0.2.1"]
+        server.fault_of = lambda *_: NOTHING
+        with pytest.raises(EmptyAnswer):
+            await recursive.resolve_name("a.local")

@@ -278,7 +278,8 @@ class ConnectionPool:
             for other in [one for one in self._waiters if one is waiter or not one.opening]:
                 self._refuse(other, error)
             return
-        if not error.result.is_policy_failure:  # which concerns this message, not the host
+        # A policy concerns this message, not the host; without a next try, there was none to dial.
+        if not error.result.is_policy_failure and error.retry_at_s < inf:
             self._shrink(error.retry_at_s)
         if error.result.peer.connected:
             waiter.refused = error.result

@@ -142,7 +142,7 @@ async def answer_over_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWr
     query = dns.message.from_wire(await reader.readexactly(size))
     assert query.ednsflags & dns.flags.DO
     response = dns.message.make_response(query)
-    response.flags |= dns.flags.AD
+    response.flags |= dns.flags.AD | dns.flags.AA
     [question] = query.question
     texts = {"MX": f"10 {HOST}.", "TLSA": f"3 1 1 {'61' * 32}"}
     kind = question.rdtype.name

@@ -9,8 +9,10 @@ import dns.resolver
 import pytest
 
 from kernel import clock
+from kernel.resolver import EmptyAnswer
 from services.delivery.clients.dns import (
     NEGATIVE_TTL_S,
+    STALE_S,
     TTL_MAX_S,
     TTL_MIN_S,
     CachingResolver,
@@ -20,6 +22,11 @@ from services.delivery.clients.dns import (
 NXDOMAIN = dns.resolver.NXDOMAIN()  # type: ignore[no-untyped-call]
 NO_ANSWER = dns.resolver.NoAnswer()  # type: ignore[no-untyped-call]
 TIMEOUT = dns.resolver.LifetimeTimeout()  # type: ignore[no-untyped-call]
+REFUSED = dns.resolver.NoNameservers()  # type: ignore[no-untyped-call]
+EMPTY = EmptyAnswer()  # type: ignore[no-untyped-call]
+
+
+SILENCE = Exception()
 
 
 class Records:
@@ -36,6 +43,8 @@ class Records:
         if kind not in self.records:
             raise dns.resolver.NoAnswer
         records = self.records[kind]
+        if records is SILENCE:
+            await asyncio.Event().wait()
         if isinstance(records, Exception):
             raise records
         return Answer(records, self.ttl)
@@ -146,3 +155,56 @@ def test_simultaneous_lookups_of_a_host_send_one_query(now: list[float]) -> None
 
     asyncio.run(all_at_once())
     assert records.queries["A"] == 1
+
+
+@pytest.mark.parametrize("failure", [TIMEOUT, REFUSED, EMPTY])
+def test_known_addresses_are_used_for_a_while_after_their_ttl_if_dns_does_not_answer(
+    now: list[float], failure: Exception
+) -> None:
+    records = Records(300, A=["192.0.2.1"])
+    resolver = resolver_for(records)
+    lookup(resolver)
+    records.records = {"A": failure, "AAAA": failure}
+    now[0] += 301
+    for _ in range(2):
+        assert lookup(resolver) == ["192.0.2.1"]
+    assert records.queries["A"] == 2, "not one query for each message"
+    records.records = {"A": ["192.0.2.2"]}
+    now[0] += NEGATIVE_TTL_S + 1
+    assert lookup(resolver) == ["192.0.2.2"], "as soon as DNS answers again"
+    records.records = {"A": failure, "AAAA": failure}
+    now[0] += 300 + STALE_S + 1
+    assert lookup(resolver) == []
+
+
+def test_addresses_that_are_gone_for_certain_are_not_used(now: list[float]) -> None:
+    records = Records(300, A=["192.0.2.1"])
+    resolver = resolver_for(records)
+    lookup(resolver)
+    records.records = {"A": NXDOMAIN}
+    now[0] += 301
+    with pytest.raises(NoSuchHost):
+        lookup(resolver)
+
+
+async def test_a_message_does_not_wait_long_for_dns_if_addresses_are_known(
+    now: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.delivery.clients.dns.STALE_AFTER_S", 0.0)
+    records = Records(300, A=["192.0.2.1"])
+    resolver = resolver_for(records)
+    await resolver.addresses("mx.example")
+    records.records = {"A": SILENCE, "AAAA": SILENCE}
+    now[0] += 301
+    found = await resolver.addresses("mx.example")
+    assert [str(one) for one in found] == ["192.0.2.1"]
+
+
+def test_an_empty_response_does_not_mean_that_a_host_does_not_exist(now: list[float]) -> None:
+    assert lookup(resolver_for(Records(300, A=EMPTY, AAAA=EMPTY))) == []
+    records = Records(300, A=["192.0.2.1"], AAAA=EMPTY)
+    resolver = resolver_for(records)
+    lookup(resolver)
+    now[0] += NEGATIVE_TTL_S + 1
+    assert lookup(resolver) == ["192.0.2.1"]
+    assert records.queries["A"] == 1, "of one family it does: cached for its TTL"

@@ -7,13 +7,15 @@ from typing import NoReturn
 import pytest
 
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MxHost
+from mail.reachable import Address
+from services.delivery.clients.dns import NoSuchHost
 from services.delivery.clients.mx_connector import MxConnector, NoConnection, by_preference
 from services.delivery.clients.smtp import handshake
 from services.delivery.clients.smtp.dial import SmtpDialer
 from services.delivery.clients.smtp.dial_target import DialTarget
 from services.delivery.clients.smtp.handshake import ConnectFailed
 from services.delivery.clients.smtp.timeouts import Timeouts
-from services.delivery.domain.attempt_result import CONNECT, EHLO, GREETING, AttemptResult
+from services.delivery.domain.attempt_result import CONNECT, DNS, EHLO, GREETING, AttemptResult
 from tests.support.connections import Records, UnlimitedSlots
 from tests.support.smtp_peer import Act, Acts, SmtpPeer, self_signed
 
@@ -38,6 +40,27 @@ def dial_result(
             return {"tls": session.peer.tls}
 
     return asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("other", ["10.0.0.1", ""])
+async def test_a_host_whose_addresses_are_not_known_now_may_be_a_good_one(other: str) -> None:
+    """That another one does not exist, or is private, decides nothing."""
+
+    class SomeRecords(Records):
+        async def addresses(self, host: str) -> list[Address]:
+            if host == "unanswered.example":
+                return []
+            if not self.ips:
+                raise NoSuchHost(host)
+            return await super().addresses(host)
+
+    hosts = [MxHost(host="other.example"), MxHost(host="unanswered.example", preference=1)]
+    connector = MxConnector(SomeRecords([other] if other else []), SmtpDialer(Timeouts()))
+    with pytest.raises(NoConnection) as failed:
+        await connector.connect(
+            DeliveryAssigned(mx_hosts=hosts), tried=set(), slots=UnlimitedSlots()
+        )
+    assert (failed.value.result.step, failed.value.result.refusal) == (DNS, "")
 
 
 def test_a_host_that_does_not_accept_the_connection_times_out(

@@ -10,7 +10,7 @@ from contracts.router.v1.events_pb2 import DeliveryAssigned
 from mail.smtp_reply import Reply
 from services.delivery.clients.mx_connector import NoConnection
 from services.delivery.clients.smtp.pool import AttemptReleased
-from services.delivery.domain.attempt_result import END_OF_DATA, MAIL, STALE, AttemptResult
+from services.delivery.domain.attempt_result import DNS, END_OF_DATA, MAIL, STALE, AttemptResult
 from tests.support.connections import (
     FakeSession,
     PoolEnvironment,
@@ -165,6 +165,23 @@ def test_a_backup_connection_is_reused_if_the_better_host_has_no_address(
         pool.release(backup, ACCEPTED)
         assert await acquire(pool, "1.example", "2.example") is backup
         assert environment.network.dialed == ["2.example"]
+
+    run(scenario)
+
+
+def test_a_pool_has_all_its_connections_again_after_dns_was_away(run: Callable[..., None]) -> None:
+    async def scenario(environment: PoolEnvironment) -> None:
+        pool = environment.pool()
+        environment.network.unanswered = frozenset(["1.example"])
+        with pytest.raises(NoConnection) as failed:
+            await acquire(pool)
+        assert (failed.value.result.step, failed.value.result.reply) == (DNS, None)
+        assert failed.value.result.problem == "DNS does not answer for 1.example"
+        environment.network.unanswered = frozenset()
+        environment.advance(60.0)
+        for _ in range(3):
+            pool.release(await acquire(pool), ACCEPTED)
+        assert pool.limit == 4
 
     run(scenario)
 

@@ -11,7 +11,16 @@ import dns.name
 import dns.resolver
 import pytest
 
-from services.router.clients.dns import MAIL_LOOP, NO_DOMAIN, NO_MX, NULL_MX, RouteResolver
+from kernel import clock
+from kernel.resolver import EmptyAnswer
+from services.router.clients.dns import (
+    MAIL_LOOP,
+    NO_DOMAIN,
+    NO_MX,
+    NULL_MX,
+    RETRY_MIN_S,
+    RouteResolver,
+)
 from services.router.domain.egress import EgressSource, EgressSources
 from services.router.domain.routes import Answer, LookupFailed, MxHost, Route, StaticRoutes
 
@@ -95,11 +104,51 @@ def test_a_domain_without_mx_records_is_its_own_mx_host() -> None:
     assert answer == Route("example.com", (MxHost("example.com", 0, 0),))
 
 
-@pytest.mark.parametrize("error", [dns.resolver.NoNameservers, dns.resolver.LifetimeTimeout])
+@pytest.mark.parametrize(
+    "error", [dns.resolver.NoNameservers, dns.resolver.LifetimeTimeout, EmptyAnswer]
+)
 def test_a_failed_lookup_is_retried_later(error: type[Exception]) -> None:
     answer = look_up(FakeDns({("example.com", "MX"): error()}))
     assert isinstance(answer, LookupFailed)
     assert answer.retry_s > 0
+
+
+@pytest.mark.parametrize("kind", ["MX", "A", "AAAA"])
+def test_an_empty_response_does_not_mean_that_a_domain_has_no_mail(kind: str) -> None:
+    answer = look_up(FakeDns({("example.com", kind): EmptyAnswer()}))  # type: ignore[no-untyped-call]
+    assert isinstance(answer, LookupFailed)
+
+
+def test_an_empty_response_for_mx_records_leaves_the_address_of_the_domain() -> None:
+    records = {("example.com", "MX"): EmptyAnswer(), ("example.com", "A"): RecordSet(["::1"])}  # type: ignore[no-untyped-call]
+    assert isinstance(look_up(FakeDns(records)), Route)
+
+
+async def test_all_domains_are_tried_again_soon_after_dns_was_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(clock, "monotonic_s", lambda: now[0])
+    answered = asyncio.Event()
+    silent = dns.resolver.LifetimeTimeout()  # type: ignore[no-untyped-call]
+    fake = FakeDns({("a.test", "MX"): silent, ("b.test", "MX"): mx((10, "mx.test."))})
+    resolver = create_resolver(fake, answered.set)
+
+    async def look_up_again(domain: str = "a.test") -> Answer | None:
+        now[0] += 1000
+        answered.clear()
+        resolver.lookup(domain)
+        await answered.wait()
+        return resolver.lookup(domain)
+
+    delays = [await look_up_again() for _ in range(4)]
+    assert {one.retry_s for one in delays if isinstance(one, LookupFailed)} == {RETRY_MIN_S}
+    for delay_s in (2 * RETRY_MIN_S, 4 * RETRY_MIN_S):
+        assert isinstance(await look_up_again("b.test"), Route)
+        found = await look_up_again()
+        assert isinstance(found, LookupFailed)
+        assert found.retry_s == delay_s, "DNS is there, but not that of the domain"
+    await resolver.close()
 
 
 def test_mx_hosts_less_preferred_than_our_own_are_left_out() -> None:

@@ -145,6 +145,16 @@ def test_a_failed_connection_does_not_count_as_an_attempt(step: str) -> None:
         assert 0.9 * wait_s <= transition.due_s - NOW_S <= 1.1 * wait_s
 
 
+def test_an_attempt_for_which_dns_does_not_answer_is_none_and_names_the_reason() -> None:
+    event = attempt_result(ATTEMPT_OUTCOME_TEMPORARY, step="dns", connected=False)
+    transition = decided(row(), event)
+    assert (transition.state, transition.added_attempts, transition.reason) == (
+        State.QUEUED,
+        0,
+        "dns",
+    )
+
+
 @pytest.mark.parametrize("policy", ["mta-sts", "dane", "enforced"])
 def test_a_message_that_must_have_tls_waits_with_that_reason(policy: str) -> None:
     event = attempt_result(ATTEMPT_OUTCOME_TEMPORARY, step="starttls")

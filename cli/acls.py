@@ -33,6 +33,9 @@ def acls(
     reader: Annotated[
         list[str], typer.Option(metavar="NAME", help="A system that reads the events, and no more")
     ] = [],  # noqa: B006 - typer copies it
+    rewind: Annotated[
+        list[str], typer.Option(metavar="NAME", help="Who may run `obm rewind`")
+    ] = [],  # noqa: B006 - as above
     principal: Annotated[
         str, typer.Option(metavar="TEXT", help="The principal of a name, as Kafka knows it")
     ] = "User:{}",
@@ -48,6 +51,7 @@ def acls(
     prefix = settings.kafka_topic_prefix
     found = [one for service in SERVICES for one in acls_of(service, prefix)]
     found += [one for name in reader for one in acls_of_reader(name, prefix)]
+    found += [one for name in rewind for one in acls_of_rewind(name, prefix)]
     if strimzi:
         console.print("---\n".join(kafka_users(found, strimzi)), markup=False, end="")
         return
@@ -90,6 +94,13 @@ def acls_of_reader(name: str, prefix: str) -> Iterator[Acl]:
     yield Acl(name, "Read", "group", name, prefixed=True)
     for topic in topics_of([one for one in contracts() if not one.topic.compacted], prefix):
         yield Acl(name, "Read", "topic", topic)
+
+
+def acls_of_rewind(name: str, prefix: str) -> Iterator[Acl]:
+    """To commit an offset, Kafka wants the right to read the topic."""
+    yield Acl(name, "Read", "topic", prefix or NAME_OF_ALL, prefixed=bool(prefix))
+    for service in SERVICES:
+        yield Acl(name, "Read", "group", f"{prefix}{service}", prefixed=True)
 
 
 def topics_of(found: Sequence[EventContract], prefix: str) -> list[str]:

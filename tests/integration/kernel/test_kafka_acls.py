@@ -20,11 +20,12 @@ from contracts.shield.v1.events_pb2 import MessageScreened
 from kernel.embedded.folder import Folder
 from kernel.embedded.kafka import MECHANISM, USER
 from kernel.embedded.kafka import Kafka as EmbeddedKafka
+from kernel.kafka.rewind import rewind_groups
 from kernel.kafka.topics import create_topics
 from kernel.topics import contract_of
 from tests.support.kafka_clients import config_of, options_of
 
-NAMES = ("ingest", "shield", "router", "delivery", "events", "crm")
+NAMES = ("ingest", "shield", "router", "delivery", "events", "crm", "ops")
 PREFIX = "eu."
 
 
@@ -59,8 +60,8 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
             for name, value in running.client_settings.items():
                 environment.setenv(name, value)
             environment.setenv("OBM_KAFKA_TOPIC_PREFIX", PREFIX)
-            acls(reader=["crm"], principal="User:{}", apply=True)
-        for service in NAMES[:-1]:
+            acls(reader=["crm"], rewind=["ops"], principal="User:{}", apply=True)
+        for service in NAMES[:-2]:
             own = {
                 PREFIX + name: contract.topic
                 for contract in contracts()
@@ -135,3 +136,17 @@ async def test_an_integrator_reads_events_and_no_directory(broker: EmbeddedKafka
             await read(crm, f"{PREFIX}ingest.tenants.v1", group="crm-1")
         with pytest.raises(GroupAuthorizationFailedError):
             await read(crm, CLOSED, group=f"{PREFIX}router-attempted")
+
+
+async def test_who_rewinds_sets_back_groups_of_services_and_writes_nothing(
+    broker: EmbeddedKafka,
+) -> None:
+    shield, router = (options_of(settings_of(broker, one)) for one in ("shield", "router"))
+    group = f"{PREFIX}router-rewound"
+    async with asyncio.timeout(240):
+        await write(shield, SCREENED)
+        await read(router, SCREENED, group=group)
+        ops = config_of(settings_of(broker, "ops"))
+        assert (await rewind_groups(ops, (group,), to_ms=0))[group] >= 1
+        with pytest.raises((TopicAuthorizationFailedError, ClusterAuthorizationFailedError)):
+            await write(options_of(settings_of(broker, "ops")), SCREENED)

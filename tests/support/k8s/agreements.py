@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from cli.acls import acls_of, acls_of_reader
+from cli.acls import acls_of, acls_of_reader, acls_of_rewind
 from kernel.kafka.acls import Acl
 from kernel.settings import Settings
 from tests.support.k8s.manifests import (
@@ -42,13 +42,21 @@ def user_faults(manifests: Sequence[Manifest]) -> Iterator[str]:
     for user in of_kind(manifests, "KafkaUser"):
         name = user["metadata"]["name"].removeprefix(USER)
         found = {one._replace(principal=name) for one in acls_in(user)}
-        if name in SERVICES or name in READERS:
-            expected = set(acls_of(name, "") if name in SERVICES else acls_of_reader(name, ""))
+        if expected := set(rights_of(name)):
             for acl in sorted(found ^ expected):
                 word = "lacks" if acl in expected else "has"
                 yield f"{name_of(user)}: {word} {acl.operation} of {acl.resource} {acl.name}"
         elif not {(one.resource, one.operation) for one in found} <= KEDA:
             yield f"{name_of(user)}: may do more than see how far groups are"
+
+
+def rights_of(name: str) -> Iterator[Acl]:
+    if name in SERVICES:
+        yield from acls_of(name, "")
+    if name in READERS:
+        yield from acls_of_reader(name, "")
+    if name == "rewind":
+        yield from acls_of_rewind(name, "")
 
 
 def acls_in(user: Manifest) -> Iterator[Acl]:

@@ -197,7 +197,7 @@ def is_rolling(workload: Manifest) -> bool:
 
 
 def is_job_open(job: Manifest) -> bool:
-    return not job["status"].get("succeeded")
+    return not job["spec"].get("suspend") and not job["status"].get("succeeded")
 
 
 def is_ready(pod: Manifest) -> bool:

@@ -70,6 +70,7 @@ EXTRA: dict[str, Collection[Edge]] = {
         *(Edge(name, "content", 9000) for name in ("ingest", "shield", "delivery")),
         Edge("delivery", "sink", 1025),
     ],
+    "strimzi": [Edge("rewind", "kafka", 9092)],
     "cnpg": [
         Edge(source, "postgresql", port)
         for source in ("postgresql", "cnpg-system")

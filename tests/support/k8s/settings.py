@@ -51,7 +51,7 @@ DOCUMENTED: dict[str, dict[str, str]] = {
     "obm-egress": {"OBM_EGRESS_TOKENS": "a-token-of-some-length"},
     # Made by the operators of Kafka and PostgreSQL.
     "obm-cluster-ca-cert": {"ca.crt": ""},
-    **{f"kafka-{name}": {"user.crt": "", "user.key": ""} for name in SERVICES},
+    **{f"kafka-{name}": {"user.crt": "", "user.key": ""} for name in (*SERVICES, "rewind")},
     "obm-db-ca": {"ca.crt": ""},
     "obm-tls-partner": {"tls.crt": "", "tls.key": ""},
     **{
@@ -61,6 +61,8 @@ DOCUMENTED: dict[str, dict[str, str]] = {
         for name in _WITH_SCHEMA
     },
 }
+# ConfigMaps that docs/running-it.md creates.
+MADE_ON_CALL = {"rewind": {"time": "2026-05-31T11:59:00Z"}}
 # Of the object store's client, and of OpenTelemetry's.
 FOREIGN = re.compile(r"(AWS|GOOGLE|AZURE|OTEL)_[A-Z_]+")
 VOLUMES = (("secret", "Secret", "secretName"), ("configMap", "ConfigMap", "name"))
@@ -91,7 +93,7 @@ def data_of(kind: str, name: str, manifests: Sequence[Manifest]) -> Mapping[str,
                 else one.get("data", {})
             )
             return {**coded, **one.get("stringData", {})}
-    return DOCUMENTED.get(name) if kind == "Secret" else None
+    return (DOCUMENTED if kind == "Secret" else MADE_ON_CALL).get(name)
 
 
 def sources_of(container: Container) -> Iterator[tuple[str, str]]:

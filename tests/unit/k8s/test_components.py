@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from google.protobuf.message import Message
 
-from cli.acls import acls_of, acls_of_reader, kafka_users
+from cli.acls import acls_of, acls_of_reader, acls_of_rewind, kafka_users
 from contracts.delivery.v1.events_pb2 import DeliveryAttempted
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from contracts.router.v1.events_pb2 import DeliveryAssigned
@@ -76,6 +76,7 @@ def test_no_more_replicas_than_partitions_and_none_set_twice(prod: list[Manifest
 
 def test_users_of_kafka_are_what_the_command_prints() -> None:
     acls = [one for service in SERVICES for one in acls_of(service, "")]
+    acls += acls_of_rewind("rewind", "")
     for path, printed in (
         ("strimzi/users.yaml", kafka_users(acls, "obm")),
         ("kafka-reader/user.yaml", kafka_users(list(acls_of_reader("integrator", "")), "obm")),

@@ -17,7 +17,8 @@ from tests.faults.run import Result, run_scenario
 from tests.faults.scenario import Scenario
 from tests.faults.scenarios import SCENARIOS, quick_scenarios
 
-FOR_ROOT = ("nodes: ", "full disk")  # in network namespaces, and on file systems of their own
+# In network namespaces, on file systems of their own, and at port 25.
+FOR_ROOT = ("nodes: ", "full disk", "dns away")
 console = Console(highlight=False)
 app = typer.Typer(add_completion=False)
 

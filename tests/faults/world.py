@@ -4,7 +4,7 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from tests.support.accounts import add_webhook, change_account, create_account
 from tests.support.stack import disposable
 
 SITES = 4
+QUIET_SITES = 10
 SENDER_DOMAIN = "faults.obm-sender.net"
 # Long, because the machine may be busy; shorter for seeded bugs that lose messages.
 DRAIN_TIMEOUT_S = float(os.environ.get("OBM_FAULTS_DRAIN_S", "240"))
@@ -138,7 +139,7 @@ class World:
         return [self.environment[setting], *(one.environment[setting] for one in self.replicas)]
 
     def database(self) -> "psycopg.Connection[tuple[object, ...]]":
-        return psycopg.connect(self.stack.database_url, autocommit=True, connect_timeout=10)
+        return psycopg.connect(self.stack.database_url, autocommit=True, connect_timeout=60)
 
     def count(self, query: str) -> int:
         with self.database() as connection:
@@ -233,19 +234,23 @@ def start_world(
     audited: bool = False,
     process: type[Process] = Process,
     more_settings: Mapping[str, str] = MappingProxyType({}),
+    sink_options: Sequence[str] = (),
 ) -> Iterator[World]:
-    """Start servers, processes and a steady load; stop them at the end."""
+    """Start servers, processes and a steady load; stop them at the end. more_settings: of all
+    services, in place of others."""
     with ExitStack() as stack:
         servers = stack.enter_context(disposable(Embedded(folder / "stack")))
-        sites = stack.enter_context(sink([f"--sites={SITES}", f"--log={folder / 'sink.jsonl'}"]))
+        own = [f"--sites={SITES}", f"--log={folder / 'sink.jsonl'}"]
+        sites = stack.enter_context(sink([*own, *sink_options]))
         webhooks = stack.enter_context(
             child("bench.receiver", [f"--log={folder / 'webhooks.jsonl'}"])
         )
         ports = Ports.find_free()
-        settings = settings_of(folder, servers, ports, audited=audited) | dict(more_settings)
+        settings = settings_of(folder, servers, ports, audited=audited)
         (folder / "prices.toml").write_text(PRICES)
         settings["OBM_PRICES_FILE"] = str(folder / "prices.toml")
         settings["ROUTER_ROUTES_FILE"] = str(routes_file(folder, sites))
+        settings |= more_settings
         migrate_all(servers.database_url)
         customer = create_account(settings, SENDER_DOMAIN)
         change_account(settings, customer.account_id, plan=PLAN)
@@ -281,16 +286,26 @@ def settings_of(folder: Path, servers: Embedded, ports: Ports, *, audited: bool)
 
 
 def routes_file(folder: Path, sites: RunningSink) -> Path:
-    """Each domain has an address of its own; other domains have the first."""
+    """Each domain has an address of its own; other domains have the first. Some of these are sites
+    of their own, which have no other mail."""
     path = folder / "routes.toml"
     routes = [(domain(number), address) for number, address in enumerate(sites.addresses)]
-    path.write_text(
-        "\n".join(
-            f'[[route]]\ndomain = "{name}"\nmx_hosts = ["{address}:{sites.port}"]\n'
-            for name, address in [*routes, ("*", sites.addresses[0])]
-        )
-    )
+    lines = [route(name, address, sites.port) for name, address in routes]
+    lines.append(route("*", sites.addresses[0], sites.port))
+    for number in range(QUIET_SITES):
+        site = quiet_site(number)
+        own = route(f"{site}.obm-faults.net", sites.addresses[0], sites.port)
+        lines.append(f'{own}site = "{site}"\n')
+    path.write_text("\n".join(lines))
     return path
+
+
+def route(domain: str, address: str, port: int) -> str:
+    return f'[[route]]\ndomain = "{domain}"\nmx_hosts = ["{address}:{port}"]\n'
+
+
+def quiet_site(number: int) -> str:
+    return f"quiet{number}"
 
 
 def domain(number: int) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Any, cast
 
+from contracts.ingest.v1.events_pb2 import PRIORITY_EXPRESS, Priority
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MxHost
 from mail.reachable import Address
 from mail.smtp_reply import Reply
@@ -135,8 +136,10 @@ def acquire(
     tried: frozenset[SocketAddress] = frozenset(),
     until_s: float = FOREVER_S,
     policy: TlsPolicy = NO_POLICY,
+    priority: "Priority.ValueType" = PRIORITY_EXPRESS,
 ) -> Coroutine[Any, Any, SmtpSession]:
     assignment = assignment_to(*(hosts or ("1.example",)))
+    assignment.priority = priority
     return pool.acquire(assignment, tried=tried, until_s=until_s, policy=policy)
 
 

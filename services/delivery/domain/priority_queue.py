@@ -26,13 +26,17 @@ class PriorityQueue:
     def push(self, attempt: OwnedAttempt) -> None:
         (self._express if attempt.is_express else self._bulk).append(attempt)
 
+    def pop_express(self) -> OwnedAttempt:
+        """Raises IndexError if there is none."""
+        self._passed += bool(self._bulk)
+        return self._express.popleft()
+
     def pop(self) -> OwnedAttempt:
         """Raises IndexError if it is empty."""
         if self._bulk and (not self._express or self._passed >= EXPRESS_WEIGHT):
             self._passed = 0
             return self._bulk.popleft()
-        self._passed += bool(self._bulk)
-        return self._express.popleft()
+        return self.pop_express()
 
     def clear(self) -> list[OwnedAttempt]:
         """The attempts that were queued."""

@@ -5,7 +5,7 @@ from kernel.batch_pacer import EXPRESS_BUSY_PER_S, BatchPacer
 
 EXPRESS_S = 1.0  # there is express mail for so long after a message
 BURST_S = 0.3  # of EXPRESS_BUSY_PER_S: more at once is not a little
-CONGESTED_AFTER_S = 0.05  # that bulk mail has waited to be rendered
+CONGESTED_AFTER_S = 0.02  # that bulk mail has waited to be rendered
 CONGESTED_S = 0.2  # after that
 
 

@@ -13,7 +13,9 @@ ProcessAttempt = Callable[["ReadyQueue", OwnedAttempt], Awaitable[None]]
 
 
 class ReadyQueue:
-    """The attempts from one egress source to one site. At most one per allowed connection runs."""
+    """The attempts from one egress source to one site. At most one per allowed connection runs, and
+    one more of express mail: bulk mail that is being rendered, which takes its time on purpose,
+    must not keep it out. The pool gives them their connections."""
 
     def __init__(self, process: ProcessAttempt, pool: ConnectionPool) -> None:
         self.pool = pool
@@ -29,13 +31,12 @@ class ReadyQueue:
 
     def enqueue(self, attempt: OwnedAttempt) -> None:
         self._queued.push(attempt)
-        may_add = len(self._tasks) < self.pool.connections_max
         first_express = (
             attempt.is_express and not self._express_running and self._queued.express == 1
         )
-        if not self._tasks or (may_add and first_express):
+        if not self._tasks or first_express:
             self._spawn()
-        elif may_add and self._add_timer is None:
+        elif len(self._tasks) < self.pool.connections_max and self._add_timer is None:
             loop = asyncio.get_running_loop()
             self._add_timer = loop.call_later(ADD_TASKS_AFTER_S, self._add_tasks)
 
@@ -61,7 +62,10 @@ class ReadyQueue:
 
     async def _run(self) -> None:
         while self._queued:
-            attempt = self._queued.pop()
+            is_extra = len(self._tasks) > self.pool.connections_max
+            if is_extra and not self._queued.express:
+                return
+            attempt = self._queued.pop_express() if is_extra else self._queued.pop()
             self._express_running += attempt.is_express
             try:
                 await self._process(self, attempt)

@@ -6,7 +6,7 @@ from math import inf
 
 from contracts.router.v1.results_pb2 import Result
 
-FIRST_WINDOW = 20  # when express mail meets congestion
+FIRST_WINDOW = 12  # when express mail meets congestion
 WINDOW_MIN = 5
 INTERVAL_S = 0.3  # the results of a batch arrive after about this time
 INCREASE = 4

@@ -178,9 +178,9 @@ class ConnectionPool:
         self.shared.mark_in_use(session)
 
     def _hand_over(self, session: SmtpSession, opened_for: ConnectionWaiter | None = None) -> None:
-        """Give a connection to the message that has waited longest; if none waits, it is idle."""
+        """Give a connection to the next message that waits; if none waits, it is idle."""
         self.shared.forget(session)
-        for waiter in self._waiters:
+        for waiter in self._by_priority():
             is_suitable = waiter is opened_for or self._is_suitable(session, waiter)
             if is_suitable and not waiter.found.done():
                 self._remove_waiter(waiter)
@@ -220,6 +220,10 @@ class ConnectionPool:
             waiter.found.set_exception(error)
             waiter.found.exception()  # mark it as retrieved: the message may no longer wait
 
+    def _by_priority(self) -> list[ConnectionWaiter]:
+        """Express mail first, and of each the one that has waited longest."""
+        return sorted(self._waiters, key=lambda waiter: not waiter.is_express)
+
     def _remove_waiter(self, waiter: ConnectionWaiter) -> None:
         self._waiters.pop(waiter, None)
         if not self._waiters:
@@ -229,7 +233,7 @@ class ConnectionPool:
 
     def _open_more(self) -> None:
         now_s = clock.monotonic_s()
-        for waiter in list(self._waiters):
+        for waiter in self._by_priority():
             if not waiter.opening and waiter.not_before_s <= now_s and self._reserve(waiter):
                 waiter.opening = True
                 task = asyncio.create_task(self._open(waiter))

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
+from contracts.ingest.v1.events_pb2 import PRIORITY_BULK
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from services.delivery.clients.smtp.dial_target import SocketAddress
 from services.delivery.clients.smtp.session import SmtpSession
@@ -36,6 +37,10 @@ class ConnectionWaiter:
             for one in self.assignment.mx_hosts
             if self.policy.refusal(one.host) is None
         }
+
+    @property
+    def is_express(self) -> bool:
+        return self.assignment.priority != PRIORITY_BULK
 
     def can_use(self, session: SmtpSession) -> bool:
         """Whether it is a connection to a host of the message, at an address not tried yet, with

@@ -6,6 +6,7 @@ from typing import cast
 
 import pytest
 
+from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, PRIORITY_EXPRESS
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from mail.smtp_reply import Reply
 from services.delivery.clients.mx_connector import NoConnection
@@ -49,6 +50,23 @@ def test_a_pool_starts_with_two_connections_and_adds_one_per_reply(
         assert len(environment.network.dialed) == 3
         for task in tasks:
             task.cancel()
+
+    run(scenario)
+
+
+def test_a_free_connection_goes_to_express_mail_first(run: Callable[..., None]) -> None:
+    async def scenario(environment: PoolEnvironment) -> None:
+        pool = environment.pool()
+        pool.limit = pool.connections_max = 1
+        first = await acquire(pool)
+        order = [PRIORITY_BULK, PRIORITY_EXPRESS, PRIORITY_BULK, PRIORITY_EXPRESS]
+        tasks = [asyncio.create_task(acquire(pool, priority=one)) for one in order]
+        await run_ready_tasks()
+        for served in (1, 3, 0, 2):
+            pool.release(first, ACCEPTED)
+            await run_ready_tasks()
+            assert tasks[served].done()
+            assert sum(task.done() for task in tasks) == [1, 3, 0, 2].index(served) + 1
 
     run(scenario)
 

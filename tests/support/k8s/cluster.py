@@ -16,6 +16,7 @@ from pathlib import Path
 from tests.support.k8s.api_server import TOKEN, ApiServer, refusals, spawn, started
 from tests.support.k8s.binaries import BINARIES, build
 from tests.support.k8s.manifests import DEPLOY, SERVICES, Manifest, name_of, of_kind, render
+from tests.support.k8s.on_call import OnCall
 from tests.support.k8s.tools import find_go
 
 ZONES = ("a", "b", "c")
@@ -24,6 +25,7 @@ EGRESS = "obm/egress"  # label and taint of the nodes whose addresses mail leave
 WORKLOADS = {"Deployment": "apps/v1", "StatefulSet": "apps/v1", "DaemonSet": "apps/v1"}
 RUNNING_S, DRAINED_S, POLL_S = 180.0, 120.0, 0.2
 NAMESPACE = "obm"
+PAUSED = "autoscaling.keda.sh/paused-replicas"
 
 
 class Problem(Exception):
@@ -49,6 +51,16 @@ class Cluster:
             changed = {"metadata": {"annotations": {"obm/upgrade": "1"}}}
             self._server.merge(workload, {"spec": {"template": changed}})
         self._await("every pod is replaced", RUNNING_S, self._what_does_not_run)
+        if of_kind(self._manifests, "ScaledObject"):
+            self._restore()
+
+    def _restore(self) -> None:
+        """As docs/running-it.md says."""
+        OnCall(self._server, self._scale).restore()
+        self._await("everything runs after a restore", RUNNING_S, self._what_does_not_run)
+        if not self._pods():
+            raise Problem("nothing was started after a restore")
+        print("the commands of a restore stopped and started everything", flush=True)
 
     def _add_nodes(self) -> None:
         for zone in ZONES:
@@ -56,12 +68,15 @@ class Cluster:
                 self._apply(node(zone, number, is_egress=number == NODES_PER_ZONE))
 
     def _scale(self) -> None:
-        """To the least number of pods, which KEDA would do."""
+        """As KEDA would: to the least number of pods, or to that of a pause."""
         workloads = {one["metadata"]["name"]: one for one in self._workloads()}
-        for one in of_kind(self._manifests, "ScaledObject"):
+        if not of_kind(self._manifests, "ScaledObject"):
+            return
+        for one in self._server.list("keda.sh/v1alpha1", "ScaledObject"):
             target = workloads[one["spec"]["scaleTargetRef"]["name"]]
-            scale = {"spec": {"replicas": one["spec"]["minReplicaCount"]}}
-            self._server.merge(target, scale, "/scale")
+            paused = one["metadata"].get("annotations", {}).get(PAUSED)
+            replicas = one["spec"]["minReplicaCount"] if paused is None else int(paused)
+            self._server.merge(target, {"spec": {"replicas": replicas}}, "/scale")
 
     def _check_spread(self) -> None:
         """The pods of a service are on different nodes, in different zones."""

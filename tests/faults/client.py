@@ -78,15 +78,25 @@ class Client:
         self.start()
 
     def burst(
-        self, key: str, sender: str, number: int, *, text: str = TEXT, own_domains: bool = False
+        self,
+        key: str,
+        sender: str,
+        number: int,
+        *,
+        text: str = TEXT,
+        own_domains: bool = False,
+        domain: str = "",
     ) -> list[str]:
         """Send a number of messages at once, from any account. text: with the recipient in it.
-        own_domains: no two recipients have one in common. Returns their recipients."""
+        own_domains: no two recipients have one in common. domain: of all of them. Returns their
+        recipients."""
         connection = self.connect()
         recipients = [self.next_recipient(defer_every=0) for _ in range(number)]
+        names = [one.partition("@") for one in recipients]
         if own_domains:
-            names = [one.partition("@") for one in recipients]
-            recipients = [f"{name}@{name}.{domain}" for name, _, domain in names]
+            recipients = [f"{name}@{name}.{shared}" for name, _, shared in names]
+        if domain:
+            recipients = [f"{name}@{domain}" for name, *_ in names]
         for recipient in recipients:
             self._send(connection, recipient, key=key, sender=sender, text=text)
         connection.close()

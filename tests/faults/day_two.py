@@ -5,6 +5,7 @@ import time
 from typer.testing import CliRunner
 
 from cli.main import app
+from tests.faults.cell_owners import kill_owners_of_cells, start_with_cells
 from tests.faults.clock_steps import start_with_clocks, step_clocks
 from tests.faults.dns_outage import dns_away, start_with_dns
 from tests.faults.full_disk import fill_disks, start_on_small_disks
@@ -36,6 +37,9 @@ def day_two_scenarios() -> list[Scenario]:
         Scenario("restore database", restore_database, 3, rate_per_s=30.0),
         Scenario("roll back kafka", roll_back_kafka, 3, rate_per_s=30.0, audited=True),
         Scenario("clock steps", step_clocks, 1, rate_per_s=20.0, start=start_with_clocks),
+        Scenario(
+            "kill owners of cells", kill_owners_of_cells, 4, rate_per_s=10.0, start=start_with_cells
+        ),
         Scenario("dns away", dns_away, 4, rate_per_s=20.0, start=start_with_dns),
         Scenario("full disk", fill_disks, 3, rate_per_s=30.0, start=start_on_small_disks),
     ]

@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from google.protobuf.message import Message
 
@@ -48,14 +49,14 @@ def kill_while_a_pool_moves(world: World, times: int) -> None:
         forget(world)
 
 
-def move(world: World, cell: str) -> None:
-    call(world.environment, "ChangePool", pb.ChangePoolRequest(pool_id=DEFAULT_POOL, cell=cell))
+def move(world: World, cell: str, pool_id: str = DEFAULT_POOL) -> None:
+    call(world.environment, "ChangePool", pb.ChangePoolRequest(pool_id=pool_id, cell=cell))
 
 
-def is_in(world: World, cell: str) -> bool:
+def is_in(world: World, cell: str, pool_id: str = DEFAULT_POOL) -> bool:
     with world.database() as connection:
         found = connection.execute(
-            b"SELECT cell, moves_to FROM router.pools WHERE pool_id = %s", (DEFAULT_POOL,)
+            b"SELECT cell, moves_to FROM router.pools WHERE pool_id = %s", (pool_id,)
         )
         return found.fetchall() == [(cell, None)]
 
@@ -72,14 +73,17 @@ def forget(world: World) -> None:
     world.processes["router"].await_ready()
 
 
-def call(environment: Mapping[str, str], method: str, request: Message) -> None:
-    async def send() -> None:
+def call(environment: Mapping[str, str], method: str, request: Message) -> Any:  # noqa: ANN401
+    """The response of an RPC of router."""
+
+    async def send() -> Any:  # noqa: ANN401
+
         token = environment["OBM_RPC_TOKEN"]
         client = RpcClient("router", environment["ROUTER_RPC_ADDRESS"], token)
         try:
             stub = getattr(PolicyServiceStub(client.channel), method)
-            await client.call(stub, request, deadline_s=RPC_TIMEOUT_S)
+            return await client.call(stub, request, deadline_s=RPC_TIMEOUT_S)
         finally:
             await client.close()
 
-    asyncio.run(send())
+    return asyncio.run(send())

@@ -26,13 +26,13 @@ from contracts.shield.v1.events_pb2 import VERDICT_BLOCK, ScoreReason
 from kernel import clock
 from services.router.domain.events import timestamp
 from tests.support.router import RouterHarness, attempted, screened, until
-from tests.support.stack import harness_fixture
+from tests.support.stack import shared_harness_fixture
 
-harness = harness_fixture(RouterHarness, scope="function")
+harness = shared_harness_fixture(RouterHarness)
 
 
 async def test_a_passed_message_is_assigned_delivered_and_closed(harness: RouterHarness) -> None:
-    async with harness.running():
+    async with harness.shared():
         context = harness.context()
         await harness.publish(screened(context))
         [assigned] = await harness.wait_for(DeliveryAssigned, context.message_id)
@@ -48,7 +48,7 @@ async def test_a_passed_message_is_assigned_delivered_and_closed(harness: Router
 
 
 async def test_mail_of_an_ingest_whose_clock_is_ahead_does_not_wait(harness: RouterHarness) -> None:
-    async with harness.running():
+    async with harness.shared():
         context = harness.context()
         context.accepted_at.seconds += 3600
         context.due_at.CopyFrom(context.accepted_at)
@@ -58,7 +58,7 @@ async def test_mail_of_an_ingest_whose_clock_is_ahead_does_not_wait(harness: Rou
 
 
 async def test_a_blocked_message_fails_with_the_rule_as_its_reason(harness: RouterHarness) -> None:
-    async with harness.running():
+    async with harness.shared():
         context = harness.context()
         event = screened(context, VERDICT_BLOCK, reasons=[ScoreReason(rule="gtube", score=100)])
         await harness.publish(event, event)
@@ -69,7 +69,7 @@ async def test_a_blocked_message_fails_with_the_rule_as_its_reason(harness: Rout
 async def test_a_repeated_message_and_a_repeated_result_change_nothing(
     harness: RouterHarness,
 ) -> None:
-    async with harness.running():
+    async with harness.shared():
         context, other = harness.context(), harness.context()
         await harness.publish(screened(context))
         [assigned] = await harness.wait_for(DeliveryAssigned, context.message_id)
@@ -123,7 +123,7 @@ async def test_an_ambiguous_attempt_is_retried_and_its_message_stays_flagged(
 async def test_a_stale_assignment_is_reassigned_at_once_and_does_not_count(
     harness: RouterHarness,
 ) -> None:
-    async with harness.running():
+    async with harness.shared():
         context = harness.context()
         await harness.publish(screened(context))
         [first] = await harness.wait_for(DeliveryAssigned, context.message_id)
@@ -153,7 +153,7 @@ async def bounce(harness: RouterHarness, recipient: str, *, test: bool = False) 
 async def test_a_hard_bounce_suppresses_the_next_message_of_its_tenant_alone(
     harness: RouterHarness,
 ) -> None:
-    async with harness.running():
+    async with harness.shared():
         closed = await bounce(harness, "gone@x.site-a.test")
         assert closed.state == CLOSED_STATE_BOUNCED
         assert closed.bounce_class == "invalid_recipient"
@@ -171,7 +171,7 @@ async def test_a_hard_bounce_suppresses_the_next_message_of_its_tenant_alone(
 async def test_test_mail_is_assigned_to_the_sandbox_and_never_suppresses(
     harness: RouterHarness,
 ) -> None:
-    async with harness.running():
+    async with harness.shared():
         closed = await bounce(harness, "bounced@example.com", test=True)
         assert closed.test
         again = harness.context("bounced@example.com", test=True)
@@ -182,7 +182,7 @@ async def test_test_mail_is_assigned_to_the_sandbox_and_never_suppresses(
 
 
 async def test_a_complaint_suppresses_its_recipient(harness: RouterHarness) -> None:
-    async with harness.running():
+    async with harness.shared():
         complaint = ComplaintReceived(
             message_id=harness.context().message_id,
             feedback_type="abuse",
@@ -200,7 +200,7 @@ async def test_a_complaint_suppresses_its_recipient(harness: RouterHarness) -> N
 
 
 async def test_two_bounces_in_one_batch_count_as_two_strikes(harness: RouterHarness) -> None:
-    async with harness.running():
+    async with harness.shared():
         bounces = [
             BounceReceived(
                 message_id=harness.context().message_id,
@@ -225,7 +225,7 @@ async def test_two_bounces_in_one_batch_count_as_two_strikes(harness: RouterHarn
 async def test_an_expired_message_fails_without_an_attempt_and_bounces_after_one(
     harness: RouterHarness, outcome: "AttemptOutcome.ValueType | None", state: int
 ) -> None:
-    async with harness.running():
+    async with harness.shared():
         soon = timestamp(clock.now().timestamp() + (4 if outcome else 1))
         recipient = "ann@x.site-a.test" if outcome else "ann@unknown.test"
         context = harness.context(recipient, expires_at=soon)
@@ -281,7 +281,7 @@ async def test_the_partition_of_a_message_from_an_earlier_day_is_created(
 async def test_an_invalid_record_is_dead_lettered_and_its_neighbors_are_assigned(
     harness: RouterHarness,
 ) -> None:
-    async with harness.running():
+    async with harness.shared():
         one, two = harness.context(), harness.context()
         poison = screened(harness.context(message_id="no uuid"))
         await harness.publish(screened(one), poison, screened(two))

@@ -33,9 +33,9 @@ from services.router.store import held
 from tests.support.forked_process import ForkedProcess
 from tests.support.keys import SECRET_KEY
 from tests.support.router import TOKEN, RouterHarness, screened, until
-from tests.support.stack import harness_fixture
+from tests.support.stack import shared_harness_fixture
 
-harness = harness_fixture(RouterHarness, scope="function")
+harness = shared_harness_fixture(RouterHarness)
 REVIEWER = Reviewer(kind="operator", key_id=str(uuid4()), request_id="r", client="192.0.2.1")
 
 
@@ -82,7 +82,7 @@ async def review(
 
 
 async def test_held_messages_are_listed_with_why(harness: RouterHarness) -> None:
-    async with harness.running(), harness.rpc(HeldServiceStub) as (call, stub):
+    async with harness.shared(), harness.rpc(HeldServiceStub) as (call, stub):
         [context] = contexts = [harness.context(sender="a@b.test")]
         event = held_event(context)
         await hold(harness, event)
@@ -99,7 +99,7 @@ async def test_held_messages_are_listed_with_why(harness: RouterHarness) -> None
 
 async def test_lists_are_newest_first_in_pages_and_of_their_owners(harness: RouterHarness) -> None:
     account_id, other_tenant = str(uuid4()), str(uuid4())
-    async with harness.running(), harness.rpc(HeldServiceStub) as (call, stub):
+    async with harness.shared(), harness.rpc(HeldServiceStub) as (call, stub):
         for tenant_id, version in ((harness.tenant_id, 2), (other_tenant, 1)):
             record = Tenant(tenant_id=tenant_id, version=version, account_id=account_id)
             await harness.publish(record)
@@ -130,7 +130,7 @@ def is_known(harness: RouterHarness, account_id: str, tenants: int) -> bool:
 async def test_a_filter_finds_by_rule_domain_sender_campaign_score_and_time(
     harness: RouterHarness,
 ) -> None:
-    async with harness.running(), harness.rpc(HeldServiceStub) as (call, stub):
+    async with harness.shared(), harness.rpc(HeldServiceStub) as (call, stub):
         first = held_event(harness.context("ann@x.site-a.test", sender="a@shop.test"), score=5.5)
         campaign_id = str(uuid4())
         context = harness.context("bob@site-b.test", sender="b@news.test", campaign_id=campaign_id)
@@ -177,7 +177,7 @@ async def test_a_page_goes_on_behind_what_it_has_read(
 
 
 async def test_a_released_message_is_sent_and_its_review_published(harness: RouterHarness) -> None:
-    async with harness.running():
+    async with harness.shared():
         context = harness.context()
         [message_id] = await hold(harness, held_event(context))
         response = await review(harness, [message_id, str(uuid4())], REVIEW_RELEASED)
@@ -196,7 +196,7 @@ async def test_a_released_message_is_sent_and_its_review_published(harness: Rout
 
 
 async def test_a_rejected_message_has_failed(harness: RouterHarness) -> None:
-    async with harness.running():
+    async with harness.shared():
         context = harness.context()
         [message_id] = await hold(harness, held_event(context))
         response = await review(harness, [message_id], REVIEW_REJECTED)
@@ -211,7 +211,7 @@ async def test_a_rejected_message_has_failed(harness: RouterHarness) -> None:
 
 async def test_reviews_reach_only_what_belongs_to_their_owner(harness: RouterHarness) -> None:
     account_id = str(uuid4())
-    async with harness.running():
+    async with harness.shared():
         await harness.publish(Tenant(tenant_id=harness.tenant_id, version=2, account_id=account_id))
         await until(lambda: is_known(harness, account_id, 1))
         ids = await hold(harness, *(held_event(harness.context()) for _ in range(2)))
@@ -225,7 +225,7 @@ async def test_reviews_reach_only_what_belongs_to_their_owner(harness: RouterHar
 
 
 async def test_wrong_requests_are_refused(harness: RouterHarness) -> None:
-    async with harness.running():
+    async with harness.shared():
         for ids, verdict in (
             ([], REVIEW_UNSPECIFIED),
             (["x"], REVIEW_RELEASED),
@@ -236,7 +236,7 @@ async def test_wrong_requests_are_refused(harness: RouterHarness) -> None:
 
 
 async def test_of_a_release_and_a_rejection_at_once_one_counts(harness: RouterHarness) -> None:
-    async with harness.running():
+    async with harness.shared():
         ids = await hold(harness, *(held_event(harness.context()) for _ in range(20)))
         released, rejected = await asyncio.gather(
             review(harness, ids, REVIEW_RELEASED), review(harness, ids[::-1], REVIEW_REJECTED)

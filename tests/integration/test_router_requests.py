@@ -20,9 +20,9 @@ from kernel.ids import lower_bound_at
 from services.router.domain.events import timestamp
 from services.router.store import waiting_messages
 from tests.support.router import RouterHarness, attempted, screened
-from tests.support.stack import harness_fixture
+from tests.support.stack import shared_harness_fixture
 
-harness = harness_fixture(RouterHarness, scope="function")
+harness = shared_harness_fixture(RouterHarness)
 
 
 def later(seconds: float) -> Timestamp:
@@ -30,7 +30,7 @@ def later(seconds: float) -> Timestamp:
 
 
 async def test_a_held_message_has_the_rules_that_matched(harness: RouterHarness) -> None:
-    async with harness.running(), harness.rpc() as (call, stub):
+    async with harness.shared(), harness.rpc() as (call, stub):
         context = harness.context()
         event = screened(context, VERDICT_HOLD, reasons=[ScoreReason(rule="links", score=6)])
         await harness.publish(event)
@@ -45,7 +45,7 @@ async def test_a_held_message_has_the_rules_that_matched(harness: RouterHarness)
 async def test_unassigned_messages_are_canceled_and_the_others_listed_as_too_late(
     harness: RouterHarness,
 ) -> None:
-    async with harness.running(), harness.rpc() as (call, stub):
+    async with harness.shared(), harness.rpc() as (call, stub):
         scheduled, unknown = harness.context(due_at=later(600)), harness.context()
         assigned = harness.context()
         await harness.publish(screened(scheduled), screened(assigned))
@@ -71,7 +71,7 @@ async def test_unassigned_messages_are_canceled_and_the_others_listed_as_too_lat
 async def test_a_message_can_be_rescheduled_before_router_receives_it(
     harness: RouterHarness,
 ) -> None:
-    async with harness.running(), harness.rpc() as (call, stub):
+    async with harness.shared(), harness.rpc() as (call, stub):
         context = harness.context(due_at=later(0))
         request = pb.RescheduleRequest(
             tenant_id=harness.tenant_id, contexts=[context], due_at=later(900)
@@ -98,7 +98,7 @@ async def test_a_message_can_be_rescheduled_before_router_receives_it(
 async def test_a_postponed_message_also_expires_later(harness: RouterHarness) -> None:
     """Otherwise it would expire before it is due."""
 
-    async with harness.running(), harness.rpc() as (call, stub):
+    async with harness.shared(), harness.rpc() as (call, stub):
         context = harness.context(due_at=later(600))
         await harness.publish(screened(context))
         await harness.wait_for_state(context.message_id, "queued")
@@ -123,7 +123,7 @@ async def test_a_postponed_message_also_expires_later(harness: RouterHarness) ->
 async def test_a_tenant_cannot_see_or_change_the_messages_of_another(
     harness: RouterHarness,
 ) -> None:
-    async with harness.running(), harness.rpc() as (call, stub):
+    async with harness.shared(), harness.rpc() as (call, stub):
         context = harness.context(due_at=later(600))
         await harness.publish(screened(context))
         await harness.wait_for_state(context.message_id, "queued")

@@ -22,9 +22,9 @@ from services.router.domain.events import timestamp
 from services.router.store import suppressions
 from tests.support.router import RouterHarness, screened, until
 from tests.support.router_suppressions import ADDRESS, Suppressions, changes, published
-from tests.support.stack import harness_fixture
+from tests.support.stack import shared_harness_fixture
 
-harness = harness_fixture(RouterHarness, scope="function")
+harness = shared_harness_fixture(RouterHarness)
 
 NEWS = {"broadcast": True, "list": "news"}
 
@@ -40,7 +40,7 @@ async def fate(harness: RouterHarness, **extra: object) -> str:
 
 
 async def test_suppressions_are_added_listed_and_removed(harness: RouterHarness) -> None:
-    async with harness.running(), harness.rpc() as (call, stub):
+    async with harness.shared(), harness.rpc() as (call, stub):
         mine = Suppressions(call, stub, tenant_id=harness.tenant_id)
         names = [f"n{n}@x.site-a.test" for n in range(5)]
         added = await mine.add(*(pb.NewSuppression(address=one) for one in [*names, names[0]]))
@@ -61,7 +61,7 @@ async def test_suppressions_are_added_listed_and_removed(harness: RouterHarness)
 
 
 async def test_a_suppression_of_a_list_stops_its_broadcasts_alone(harness: RouterHarness) -> None:
-    async with harness.running(), harness.rpc() as (call, stub):
+    async with harness.shared(), harness.rpc() as (call, stub):
         mine = Suppressions(call, stub, tenant_id=harness.tenant_id)
         await mine.add(list="news", origin="unsubscribe")
         assert await fate(harness, **NEWS) == "suppressed: unsubscribe"
@@ -85,7 +85,7 @@ async def test_a_suppression_of_a_list_stops_its_broadcasts_alone(harness: Route
 async def test_transactional_mail_ignores_unsubscribes_alone(
     harness: RouterHarness, origin: str, transactional: str
 ) -> None:
-    async with harness.running(), harness.rpc() as (call, stub):
+    async with harness.shared(), harness.rpc() as (call, stub):
         await Suppressions(call, stub, tenant_id=harness.tenant_id).add(origin=origin)
         assert await fate(harness) == transactional
         assert await fate(harness, broadcast=True) == f"suppressed: {origin}"
@@ -154,7 +154,7 @@ async def test_what_has_expired_and_is_not_deleted_yet_stops_and_shows_nothing(
 
 
 async def test_the_stronger_origin_is_kept(harness: RouterHarness) -> None:
-    async with harness.running(), harness.rpc() as (call, stub):
+    async with harness.shared(), harness.rpc() as (call, stub):
         mine = Suppressions(call, stub, tenant_id=harness.tenant_id)
         origins = ["manual", "bounce", "complaint"]
         ids = {(await mine.add_one(origin=one, reason=one, note=f"of {one}")).id for one in origins}
@@ -176,7 +176,7 @@ async def test_an_unsubscribe_does_not_prolong_what_stops_all_mail(
         "manual": {"expires_at": later, "note": "on holiday"},
         "unsubscribe": {"reason": "page"},
     }
-    async with harness.running(), harness.rpc() as (call, stub):
+    async with harness.shared(), harness.rpc() as (call, stub):
         mine = Suppressions(call, stub, tenant_id=harness.tenant_id)
         added = {one: await mine.add_one(origin=one, **given[one]) for one in origins}
         assert {one.origin: one for one in await mine.listed()} == added
@@ -194,7 +194,7 @@ async def test_an_unsubscribe_does_not_prolong_what_stops_all_mail(
 async def test_an_address_is_removed_with_its_unsubscribe_and_an_id_alone(
     harness: RouterHarness,
 ) -> None:
-    async with harness.running(), harness.rpc() as (call, stub):
+    async with harness.shared(), harness.rpc() as (call, stub):
         mine = Suppressions(call, stub, tenant_id=harness.tenant_id)
 
         async def both(origin: str) -> list[str]:
@@ -214,7 +214,7 @@ async def test_an_address_is_removed_with_its_unsubscribe_and_an_id_alone(
 
 
 async def test_a_complaint_is_removed_by_force_alone(harness: RouterHarness) -> None:
-    async with harness.running(), harness.rpc() as (call, stub):
+    async with harness.shared(), harness.rpc() as (call, stub):
         mine = Suppressions(call, stub, tenant_id=harness.tenant_id)
         await mine.add(origin="complaint")
         await mine.add(address="bob@x.site-a.test")
@@ -228,7 +228,7 @@ async def test_a_complaint_is_removed_by_force_alone(harness: RouterHarness) -> 
 
 
 async def test_lists_are_filtered(harness: RouterHarness) -> None:
-    async with harness.running(), harness.rpc() as (call, stub):
+    async with harness.shared(), harness.rpc() as (call, stub):
         mine = Suppressions(call, stub, tenant_id=harness.tenant_id)
         old = await mine.add_one(address="old@y.test", origin="bounce", reason="bad_domain")
         before = clock.now().timestamp()
@@ -256,7 +256,7 @@ async def test_lists_are_filtered(harness: RouterHarness) -> None:
 
 
 async def test_a_repeated_addition_finds_what_it_has_added(harness: RouterHarness) -> None:
-    async with harness.running(), harness.rpc() as (call, stub):
+    async with harness.shared(), harness.rpc() as (call, stub):
         mine = Suppressions(call, stub, tenant_id=harness.tenant_id)
         moment = datetime(2020, 5, 17, 12, tzinfo=UTC)
         new = [
@@ -282,7 +282,7 @@ async def test_a_repeated_addition_finds_what_it_has_added(harness: RouterHarnes
 
 
 async def test_wrong_requests_are_refused(harness: RouterHarness) -> None:
-    async with harness.running(), harness.rpc() as (call, stub):
+    async with harness.shared(), harness.rpc() as (call, stub):
         mine = Suppressions(call, stub, tenant_id=harness.tenant_id)
         with pytest.raises(RpcError, match="Unknown origin"):
             await mine.add(origin="hearsay")

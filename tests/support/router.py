@@ -4,7 +4,7 @@ events."""
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,6 +53,8 @@ from services.router.settings import Settings
 from services.router.store.address_key import AddressKey
 from tests.support.kafka_clients import client_config, options
 from tests.support.keys import SECRET_KEY
+from tests.support.module_loop import ModuleLoop
+from tests.support.records import consuming
 from tests.support.stack import FreshDatabase
 
 TOKEN = "shared"
@@ -67,6 +69,8 @@ mx_hosts = ["127.0.0.6:2525", "127.0.0.7:2525"]
 site = "site-b"
 """
 WITHIN_S = 240.0  # it only bounds a hang: the machine may be busy
+# Where nothing dies, nothing is left to sweep: only what a busy machine is still publishing.
+PATIENT = {"outbox_sweep_after_s": 60.0}
 
 PUBLISHED = (
     CampaignsCounted,
@@ -95,10 +99,11 @@ class RouterHarness:
     tenant_id: str = field(default_factory=lambda: str(uuid4()))
     rpc_address: str = field(default_factory=lambda: f"127.0.0.1:{free_port()}")
     kafka: Kafka | None = None  # while router is running
+    loop: ModuleLoop | None = None
 
     @property
     def settings(self) -> Settings:
-        routes = self.folder / "routes.toml"
+        routes = (self.folder if self.loop is None else self.loop.folder) / "routes.toml"
         routes.write_text(ROUTES)
         given: dict[str, Any] = {
             "kafka_bootstrap_servers": self.bootstrap_servers,
@@ -119,8 +124,28 @@ class RouterHarness:
         return Settings(**{**given, **self.extra})
 
     @asynccontextmanager
+    async def shared(self) -> AsyncIterator["RouterHarness"]:
+        """As `running`, for a test that needs no settings, no start and no stop of its own: router
+        goes on running for other tests of the module, and `events` has theirs too. Mail of the
+        harness's tenant waits until router has its record."""
+        assert self.loop is not None
+        assert not self.extra
+        host = replace(self, extra=PATIENT)
+        one = await self.loop.share(lambda _: "the defaults", host._run)
+        self.kafka, self.events, self.rpc_address = one.kafka, one.events, one.rpc_address
+        await self.publish(Tenant(tenant_id=self.tenant_id, version=1, **self.limits))
+        yield self
+
+    @asynccontextmanager
     async def running(self) -> AsyncIterator["RouterHarness"]:
         """Run router, and a consumer of its events, with the harness's tenant in the directory."""
+        if self.loop is not None:
+            await self.loop.end_shared()
+        async with self._run():
+            yield self
+
+    @asynccontextmanager
+    async def _run(self) -> AsyncIterator["RouterHarness"]:
         stop = asyncio.Event()
         async with self.connected() as kafka, self.listening():
             self.kafka = kafka
@@ -164,32 +189,11 @@ class RouterHarness:
         """Consume assignments in delivery's groups, without any result."""
         async with AsyncExitStack() as consumers:
             for group, names in subscriptions("delivery", [DeliveryAssigned]).items():
-                await consumers.enter_async_context(self._consuming(group, names))
+                topics = [self.prefix + name for name in names]
+                kafka = options(self.bootstrap_servers)
+                consumer = consuming(kafka, self.prefix + group, topics)
+                await consumers.enter_async_context(consumer)
             yield
-
-    @asynccontextmanager
-    async def _consuming(self, group: str, names: list[str]) -> AsyncIterator[None]:
-        consumer = AIOKafkaConsumer(
-            *(self.prefix + name for name in names),
-            group_id=self.prefix + group,
-            **options(self.bootstrap_servers),
-            auto_offset_reset="earliest",
-            auto_commit_interval_ms=100,
-        )
-        await consumer.start()
-
-        async def consume() -> None:
-            async for _ in consumer:
-                pass
-
-        task = asyncio.create_task(consume())
-        try:
-            yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-            await consumer.stop()
 
     async def create_topics(self) -> None:
         async with self.connected():

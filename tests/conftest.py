@@ -52,24 +52,27 @@ settings.load_profile("any time")
 SERVERS = ("tests.support.stack", "tests.support.engine")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    if not all(map(is_unit, config.args)):
-        for name in SERVERS:
-            config.pluginmanager.import_plugin(name)
-
-
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Generator[None, object, object]:
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
     """Keep the garbage collector from walking tests and modules, which all live to the end: while
     they are made it takes a third of the time. Later it looks as seldom as in a service."""
     gc.disable()
     try:
+        if needs_servers(session):
+            for name in SERVERS:
+                session.config.pluginmanager.import_plugin(name)
         return (yield)
     finally:
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         gc.enable()
+
+
+def needs_servers(session: pytest.Session) -> bool:
+    """Not a process whose workers run the tests."""
+    has_workers = session.config.getoption("dist", "no") != "no"
+    return not (has_workers or all(map(is_unit, session.config.args)))
 
 
 def is_unit(arg: str) -> bool:

@@ -82,7 +82,7 @@ class Reply(_message.Message):
     text: _builtins.str
     """at most 1,024 characters, no control characters"""
     step: _builtins.str
-    """egress_host, connect, greeting, ehlo, starttls, mail, rcpt, data, end_of_data"""
+    """dns, egress_host, connect, greeting, ehlo, starttls, mail, rcpt, data, end_of_data"""
     mx: _builtins.str
     remote_ip: _builtins.str
     local_ip: _builtins.str

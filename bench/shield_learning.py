@@ -26,13 +26,13 @@ from services.shield.domain.learning.entries import Learned, pack_learned
 from services.shield.domain.learning.facts import (
     CampaignStarted,
     Fact,
-    Kind,
+    MessageOutcome,
     ModelPublished,
-    Outcome,
+    OutcomeKind,
     VersionChanged,
 )
 from services.shield.domain.learning.learner import Learner
-from services.shield.domain.learning.versions import Basis, LearnedVersion, unpack_version
+from services.shield.domain.learning.versions import LearnedVersion, LearningBasis, unpack_version
 from services.shield.domain.model.margin import HOLD_POINTS
 
 GOOD_PACKS = frozenset(
@@ -75,7 +75,7 @@ class Attack:
     def report(self, hours: float, random: Random) -> "Report":
         number = int(random.integers(self.addresses))
         domain = f"own{number % self.domains}.example" if self.domains else "large.example"
-        return hours, Kind.COMPLAINED, 1, f"attacker{number}", domain
+        return hours, OutcomeKind.COMPLAINED, 1, f"attacker{number}", domain
 
 
 OWN_DOMAINS, FEW_ADDRESSES = Attack(40, domains=2), Attack(40, domains=0)
@@ -109,8 +109,10 @@ class Scores:
         return float(np.mean(points[~self.bad] >= level))
 
 
-def shipped_basis() -> Basis:
-    return Basis.of(shipped_scorer().model, read_canaries((SHIELD / "shield.model").read_bytes()))
+def shipped_basis() -> LearningBasis:
+    return LearningBasis.of(
+        shipped_scorer().model, read_canaries((SHIELD / "shield.model").read_bytes())
+    )
 
 
 def unseen_mail(folder: Path) -> list[Mail]:
@@ -129,13 +131,15 @@ def is_unseen_good(sample: Sample) -> bool:
     return is_test and not is_canary(sample)
 
 
-Report = tuple[float, Kind, int, str, str]  # hours, kind, count, recipient, domain
+Report = tuple[float, OutcomeKind, int, str, str]  # hours, kind, count, recipient, domain
 
 
 class World:
     """Tenants that send mail, recipients that report it, and a learner."""
 
-    def __init__(self, basis: Basis, attack: Attack | None = None, *, name: str = "c") -> None:
+    def __init__(
+        self, basis: LearningBasis, attack: Attack | None = None, *, name: str = "c"
+    ) -> None:
         """name: with which those of campaigns begin."""
         self.learner, self.basis, self.attack, self.name = Learner(basis), basis, attack, name
         self.version: LearnedVersion | None = None
@@ -159,7 +163,7 @@ class World:
             digest, large = address.encode(), not domain.startswith("own")
             at_s = self.now_s + hours * HOUR_S
             self.apply(
-                Outcome("", tenant_id, campaign_id, kind, digest, domain, large, at_s, count)
+                MessageOutcome("", tenant_id, campaign_id, kind, digest, domain, large, at_s, count)
             )
         self.now_s += BETWEEN_S
 
@@ -168,9 +172,9 @@ class World:
         rate *= np.exp(random.normal(-(SIGMA**2) / 2, SIGMA))
         is_attacked = self.attack and self.attack.hits(mail, random)
         for step in range(STEPS):
-            yield 4 * step, Kind.DELIVERED, STEP, "", ""
+            yield 4 * step, OutcomeKind.DELIVERED, STEP, "", ""
             for _ in range(random.poisson(rate * STEP)):
-                yield 4 * step, Kind.COMPLAINED, 1, f"{random.random()}", "large.example"
+                yield 4 * step, OutcomeKind.COMPLAINED, 1, f"{random.random()}", "large.example"
             if self.attack and is_attacked:
                 for _ in range(FALSE_COMPLAINTS // STEPS):
                     yield self.attack.report(4 * step, random)
@@ -187,10 +191,10 @@ class World:
 def reviews(mail: Mail, random: Random) -> Iterator[Report]:
     if random.random() < REVIEWED:
         is_rejected = mail.bad == (random.random() < RIGHT)
-        yield 1, Kind.REVIEWED_BAD if is_rejected else Kind.REVIEWED_GOOD, 1, "", ""
+        yield 1, OutcomeKind.REVIEWED_BAD if is_rejected else OutcomeKind.REVIEWED_GOOD, 1, "", ""
 
 
-def static_points(basis: Basis, mail: Mail) -> float:
+def static_points(basis: LearningBasis, mail: Mail) -> float:
     return HOLD_POINTS + (mail.margin - basis.hold) * basis.points_per_margin
 
 

@@ -15,7 +15,7 @@ from bench.shield_model.training import train
 from bench.shield_model.vectors import vectors_of
 from services.shield.domain.learning.canaries import canary_arrays
 from services.shield.domain.model.file import load_model, pack_model
-from services.shield.domain.model.margin import Model
+from services.shield.domain.model.margin import TrainedModel
 from services.shield.domain.rulebook import Rulebook, parse_rulebook
 
 SHIELD = Path(__file__).parents[2] / "services/shield"
@@ -46,7 +46,7 @@ def main() -> None:
     print(f"{arguments.output}: {len(packed)} bytes, version {load_model(packed).version}")
 
 
-def arrays_of_canaries(folder: Path, model: Model, book: Rulebook) -> dict[str, Any]:
+def arrays_of_canaries(folder: Path, model: TrainedModel, book: Rulebook) -> dict[str, Any]:
     canaries = choose_canaries(folder, model, book)
     return canary_arrays(canaries) if canaries else {}
 

@@ -7,7 +7,7 @@ import lightgbm
 import numpy as np
 import numpy.typing as npt
 
-from services.shield.domain.model.trees import LEAVES, Trees
+from services.shield.domain.model.trees import LEAVES, BoostedTrees
 
 Floats = npt.NDArray[np.float64]
 
@@ -29,14 +29,16 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def fit_trees(numbers: Floats, bad: npt.NDArray[np.bool_], weight: Floats, *, seed: int) -> Trees:
+def fit_trees(
+    numbers: Floats, bad: npt.NDArray[np.bool_], weight: Floats, *, seed: int
+) -> BoostedTrees:
     data = lightgbm.Dataset(numbers, label=bad.astype(np.float64), weight=weight)
     booster = lightgbm.train({**SETTINGS, "seed": seed}, data, num_boost_round=ROUNDS)
     return to_arrays([each["tree_structure"] for each in booster.dump_model()["tree_info"]])
 
 
-def to_arrays(trees: Sequence[dict[str, Any]]) -> Trees:
-    """A column for each tree; see Trees."""
+def to_arrays(trees: Sequence[dict[str, Any]]) -> BoostedTrees:
+    """A column for each tree; see BoostedTrees."""
     number = np.zeros((LEAVES - 1, len(trees)), np.int16)
     threshold, first_child = np.zeros(number.shape), np.zeros(number.shape, np.uint16)
     value = np.zeros((len(trees), LEAVES))
@@ -46,7 +48,7 @@ def to_arrays(trees: Sequence[dict[str, Any]]) -> Trees:
             number[row, column], threshold[row, column] = node["split_feature"], node["threshold"]
             first_child[row, column] = (1 << end) - (1 << start)
         value[column, : len(leaves)] = leaves
-    return Trees(number, threshold, first_child, value)
+    return BoostedTrees(number, threshold, first_child, value)
 
 
 def splits(node: dict[str, Any], leaves: list[float]) -> Iterator[tuple[dict[str, Any], int, int]]:

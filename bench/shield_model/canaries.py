@@ -7,9 +7,9 @@ import numpy as np
 
 from bench.shield_corpus import Sample, samples
 from contracts.ingest.v1.content_pb2 import Content
-from services.shield.domain.learning.canaries import Canaries
+from services.shield.domain.learning.canaries import CanaryMessages
 from services.shield.domain.learning.entries import Learned, learned_entries
-from services.shield.domain.model.margin import Model
+from services.shield.domain.model.margin import TrainedModel
 from services.shield.domain.rulebook import Rulebook
 from services.shield.domain.scoring import Scorer
 
@@ -17,7 +17,7 @@ PACKS = frozenset({"enron_raw", "spamassassin", "nazario", "modern_newsletters",
 ONE_OF = 10  # messages of the test splits
 
 
-def choose_canaries(folder: Path, model: Model, book: Rulebook) -> Canaries | None:
+def choose_canaries(folder: Path, model: TrainedModel, book: Rulebook) -> CanaryMessages | None:
     """None without test splits of both classes."""
     scorer = Scorer(book, model)
     chosen = sorted(
@@ -28,7 +28,7 @@ def choose_canaries(folder: Path, model: Model, book: Rulebook) -> Canaries | No
     bad = np.array([row[1] for row in chosen], bool)
     if len(set(bad.tolist())) != 2:
         return None
-    return Canaries([row[3] for row in chosen], np.array([row[2] for row in chosen]), bad)
+    return CanaryMessages([row[3] for row in chosen], np.array([row[2] for row in chosen]), bad)
 
 
 def is_canary(sample: Sample) -> bool:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from bench.shield_model.boosting import fit_trees
 from bench.shield_model.linear import TextWeights, fit_text, text_scores
 from bench.shield_model.vectors import FOLDS, Vectors
-from services.shield.domain.model.margin import Model, number_names
+from services.shield.domain.model.margin import TrainedModel, number_names
 
 Floats = npt.NDArray[np.float64]
 
@@ -20,14 +20,14 @@ HOLD_SHARE, BLOCK_SHARE = 0.02, 0.002  # of such mail that may reach the margin
 BLOCK_ABOVE_HOLD = 2.0  # at least: odds of 7 to 1
 
 
-def train(data: Vectors, *, name: str, rules: tuple[str, ...], seed: int) -> Model:
+def train(data: Vectors, *, name: str, rules: tuple[str, ...], seed: int) -> TrainedModel:
     """The model of all examples, with cut points."""
     model = fit(data, name=name, rules=rules, seed=seed)
     hold, block = cut_points(data, model, seed=seed)
     return replace(model, hold=hold, block=block)
 
 
-def fit(data: Vectors, *, name: str, rules: tuple[str, ...], seed: int) -> Model:
+def fit(data: Vectors, *, name: str, rules: tuple[str, ...], seed: int) -> TrainedModel:
     """The trees see a score of the text that none of its copies has trained."""
     unseen = np.zeros(len(data.bad))
     for fold in range(FOLDS):
@@ -36,7 +36,7 @@ def fit(data: Vectors, *, name: str, rules: tuple[str, ...], seed: int) -> Model
     weights = fit_text(data)
     rows = np.column_stack([data.numbers, unseen])
     trees = fit_trees(rows, data.bad, data.weight, seed=seed)
-    return Model(
+    return TrainedModel(
         version=name,
         tables=weights.tables,
         scales=weights.scales,
@@ -58,12 +58,12 @@ def usual_numbers(data: Vectors) -> Floats:
     return np.median(numbers, axis=0)
 
 
-def margins(model: Model, data: Vectors) -> Floats:
+def margins(model: TrainedModel, data: Vectors) -> Floats:
     text = text_scores(TextWeights(model.tables, model.scales, model.bias), data.text)
     return model.trees.sums_for(np.column_stack([data.numbers, text]))
 
 
-def cut_points(data: Vectors, model: Model, *, seed: int) -> tuple[float, float]:
+def cut_points(data: Vectors, model: TrainedModel, *, seed: int) -> tuple[float, float]:
     """The margins of hold and block: the largest over the kinds left out."""
     holds, blocks = [], []
     for kind in LEFT_OUT:

@@ -10,8 +10,8 @@ from scipy.sparse import csr_matrix
 
 from bench.shield_model.examples import Example
 from services.shield.domain.features import extract_features
-from services.shield.domain.matching import Matcher
-from services.shield.domain.model.margin import SIZES, Reading, inputs_of
+from services.shield.domain.matching import RuleMatcher
+from services.shield.domain.model.margin import SIZES, MessageReading, inputs_of
 from services.shield.domain.rulebook import Rulebook
 
 FOLDS = 4
@@ -37,13 +37,13 @@ class Vectors:
 
 
 def vectors_of(examples: Iterable[Example], book: Rulebook) -> Vectors:
-    matcher, rules = Matcher(book), [each.name for each in book.rules]
+    matcher, rules = RuleMatcher(book), [each.name for each in book.rules]
     starts = np.cumsum([0, *SIZES])
     columns: list[npt.NDArray[np.int32]] = []
     numbers, rows = [], []
     for each in examples:
         features = extract_features(each.content, book.limits)
-        [inputs] = inputs_of([Reading(features, matcher.matched_rules(features))], rules)
+        [inputs] = inputs_of([MessageReading(features, matcher.matched_rules(features))], rules)
         blocks = zip(inputs.entries, starts, strict=False)
         columns.append(np.concatenate([e.astype(np.int32) + start for e, start in blocks]))
         numbers.append(inputs.numbers)

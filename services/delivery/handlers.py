@@ -14,7 +14,7 @@ from kernel.handler_result import Drop, Emit, HandlerResult
 from services.delivery.domain.attempt_result import STALE, attempted_event
 from services.delivery.domain.owned_attempt import AttemptKey, OwnedAttempt
 from services.delivery.store.days import JournalDayPartitions
-from services.delivery.store.journal import BeginResult, EpochExpired, Journal
+from services.delivery.store.journal import BeginAttemptResult, EpochExpired, Journal
 from services.delivery.store.workers import WorkerRegistration
 
 Batch = Mapping[AttemptKey, DeliveryAssigned]
@@ -52,7 +52,7 @@ class Handlers:
 
     async def _begin(
         self, tx: Transaction, batch: Batch, *, epoch: int
-    ) -> dict[AttemptKey, BeginResult]:
+    ) -> dict[AttemptKey, BeginAttemptResult]:
         try:
             return await self.journal.begin(tx, batch, epoch=epoch)
         except EpochExpired as expired:
@@ -60,7 +60,12 @@ class Handlers:
             raise Unavailable("the delivery journal's registration") from expired
 
     def _enqueue(
-        self, batch: Batch, begun: Mapping[AttemptKey, BeginResult], *, epoch: int, now_s: float
+        self,
+        batch: Batch,
+        begun: Mapping[AttemptKey, BeginAttemptResult],
+        *,
+        epoch: int,
+        now_s: float,
     ) -> None:
         self.enqueue(
             [
@@ -72,7 +77,7 @@ class Handlers:
 
 
 def result_for(
-    assignment: DeliveryAssigned, begin_result: BeginResult | None, *, too_old: bool = False
+    assignment: DeliveryAssigned, begin_result: BeginAttemptResult | None, *, too_old: bool = False
 ) -> HandlerResult:
     """The handler's result for an assignment."""
     if too_old:

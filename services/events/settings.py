@@ -8,7 +8,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from kernel.settings import TlsSettings
 from mail.reachable import parse_networks
-from services.events.domain.certificates import AccountBinding
+from services.events.domain.certificates import ExternalAccountBinding
 from services.events.domain.schedule import SCHEDULE_S
 
 HMAC_KEY_MIN = 16  # octets
@@ -177,7 +177,7 @@ class Settings(TlsSettings):
         self.account_binding()
         return self
 
-    def account_binding(self) -> AccountBinding | None:
+    def account_binding(self) -> ExternalAccountBinding | None:
         """The key is in base64url, or in base64 as some authorities show it. Raises ValueError."""
         if not self.acme_eab_key_id:
             return None
@@ -191,7 +191,7 @@ class Settings(TlsSettings):
                 "EVENTS_ACME_EAB_HMAC_KEY is not a key in base64url. Copy it as the authority shows"
                 " it."
             )
-        return AccountBinding(self.acme_eab_key_id, key)
+        return ExternalAccountBinding(self.acme_eab_key_id, key)
 
     @model_validator(mode="after")
     def _have_certificate(self) -> "Settings":

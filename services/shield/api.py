@@ -23,9 +23,9 @@ from kernel.rpc import Context, RequestError, map_errors, parse_id
 from kernel.table import ReplicatedTable
 from kernel.topics import encode
 from services.shield.clients import ScreeningChild
-from services.shield.clients.link_lists import LinkLists
+from services.shield.clients.link_lists import LinkBlockLists
 from services.shield.domain.scoring import thresholds_of_tenant
-from services.shield.domain.screening import Extra, encode_request
+from services.shield.domain.screening import ResponseExtra, encode_request
 from services.shield.store import campaign_list, versions
 from services.shield.store.versions import LIVE, SHADOW
 
@@ -49,11 +49,13 @@ class ShieldServicer(ShieldServiceServicer):
     tenant_database: Database
     publish: Publish
     learning: str = "off"
-    link_lists: LinkLists | None = None
+    link_lists: LinkBlockLists | None = None
 
     @property
-    def extra(self) -> Extra:
-        return Extra.REASONS | (Extra.HOSTS if self.link_lists else Extra.NONE)
+    def extra(self) -> ResponseExtra:
+        return ResponseExtra.REASONS | (
+            ResponseExtra.HOSTS if self.link_lists else ResponseExtra.NONE
+        )
 
     async def Score(  # noqa: N802 - the contract's name
         self,

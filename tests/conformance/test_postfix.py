@@ -20,7 +20,7 @@ from mail import address
 from mail.dkim import dkim_record
 from services.delivery.clients.smtp.dial import SmtpDialer
 from services.delivery.clients.smtp.dial_target import DialTarget
-from services.delivery.clients.smtp.timeouts import Timeouts
+from services.delivery.clients.smtp.timeouts import SmtpTimeouts
 from services.delivery.domain.rendering import WireMessage
 from tests.support.delivery import ED_KEY, Harness, make_content
 from tests.support.postfix import await_port, postfix, wait_for_files
@@ -103,7 +103,7 @@ def test_an_unknown_domain_is_refused_by_postfix(harness: Harness) -> None:
 def test_postfix_accepts_the_dsn_parameters(who: str) -> None:
     async def scenario(port: int) -> None:
         host = DialTarget("mx.receiver.example", port, ("127.0.0.1",))
-        session = await SmtpDialer(Timeouts()).dial(host, sources=(), ehlo="out.sender.example")
+        session = await SmtpDialer(SmtpTimeouts()).dial(host, sources=(), ehlo="out.sender.example")
         assert session.extensions.dsn
         to = address.parse_mailbox(f"{who}@receiver.example")
         utf8 = address.needs_smtputf8(to)

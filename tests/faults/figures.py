@@ -10,7 +10,7 @@ from contracts.events.v1.events_pb2 import UsageThresholdReached
 from kernel.database import Database
 from services.events.domain.log_event import EventKind
 from services.events.domain.usage import THRESHOLDS
-from services.events.store.figures.recount import Recount, recount_day
+from services.events.store.figures.recount import RecountResult, recount_day
 from tests.faults.world import DRAIN_TIMEOUT_S, INCLUDED, World, wait_until
 
 UNSETTLED = """
@@ -55,7 +55,7 @@ def differences(world: World) -> Iterator[str]:
             yield f"figures: {one.cell}: {one.in_roll_ups}, in the log {one.in_log}"
 
 
-async def recount(world: World, day: date) -> Recount:
+async def recount(world: World, day: date) -> RecountResult:
     url, patient = world.environment["EVENTS_SYSTEM_DATABASE_URL"], {IDLE: "60s"}  # a busy machine
     database = Database(url, name="faults", session=patient)
     try:

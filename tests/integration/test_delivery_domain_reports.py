@@ -18,9 +18,9 @@ from kernel.embedded.folder import free_port
 from kernel.rpc import RpcClient
 from mail import verp
 from services.delivery.api.return_path.domain_reports import NO_REPORT, OTHER_DOMAIN
-from services.delivery.domain.domain_reports import DmarcSource, ReportFigures
+from services.delivery.domain.domain_reports import DmarcCountKey, DomainReportFigures
 from services.delivery.store import domain_reports as store
-from services.delivery.store.domain_reports import Owner, Period
+from services.delivery.store.domain_reports import DayRange, TenantDomain
 from tests.support.delivery import Harness
 from tests.support.domain_reports import Row, dmarc, gzipped, mail, tls, zipped
 from tests.support.return_path import HOST, counted, world_of
@@ -125,8 +125,8 @@ async def test_without_the_database_a_report_is_sent_again(harness: Harness) -> 
         assert (await world.hand_in(report, address(harness)))[0] == 250
 
 
-def source(number: int) -> DmarcSource:
-    return DmarcSource(f"192.0.2.{number}", "a.example", "none", True, True, "", "", "")
+def source(number: int) -> DmarcCountKey:
+    return DmarcCountKey(f"192.0.2.{number}", "a.example", "none", True, True, "", "", "")
 
 
 async def test_figures_are_bounded_and_expire(
@@ -135,11 +135,11 @@ async def test_figures_are_bounded_and_expire(
     monkeypatch.setattr(store, "ROWS_MAX", 3)
     monkeypatch.setattr(store, "REPORTS_MAX", 4)
     database = Database(harness.database.system("delivery"), name="test")
-    owner = Owner(harness.tenant_id, str(uuid.uuid4()))
+    owner = TenantDomain(harness.tenant_id, str(uuid.uuid4()))
 
     async def add(report_id: str, *numbers: int) -> str:
         rows = [(source(one), 1) for one in numbers]
-        report = ReportFigures(
+        report = DomainReportFigures(
             "dmarc", domain="a.example", organization="r", report_id=report_id, day=TODAY,
             passed=len(rows),
         )  # fmt: skip
@@ -153,7 +153,7 @@ async def test_figures_are_bounded_and_expire(
             "counted", "counted", "counted", "too_many",
         ]  # fmt: skip
         async with database.transaction() as tx:
-            period = Period(TODAY, TODAY)
+            period = DayRange(TODAY, TODAY)
             [day] = await store.days(tx, owner.domain_id, kind="dmarc", period=period)
             rows = await store.rows(tx, owner.domain_id, kind="dmarc", period=period)
         assert (day.reports, day.passed) == (4, 11)  # the day counts all messages

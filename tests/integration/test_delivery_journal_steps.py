@@ -21,7 +21,7 @@ from services.delivery.domain.owned_attempt import AttemptKey
 from services.delivery.loops.committer import finished_attempt
 from services.delivery.store.journal import (
     AttemptClaim,
-    BeginResult,
+    BeginAttemptResult,
     EpochExpired,
     FinishedAttempt,
     Journal,
@@ -41,7 +41,7 @@ class JournalHarness:
         self.journal = Journal()
         self.worker = WorkerRegistration(database, "here")
 
-    async def begin(self, *batch: DeliveryAssigned) -> list[BeginResult | None]:
+    async def begin(self, *batch: DeliveryAssigned) -> list[BeginAttemptResult | None]:
         by_key = {key(one): one for one in batch}
         async with self.database.transaction() as tx:
             begun = await self.journal.begin(tx, by_key, epoch=self.worker.epoch)

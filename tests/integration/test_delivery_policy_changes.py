@@ -12,7 +12,7 @@ from mail.mta_sts import Mode, Policy
 from services.delivery.clients import mta_sts as client
 from services.delivery.clients import mx_connector
 from services.delivery.loops import tls_policies
-from services.delivery.store.mta_sts import UNUSED_DAYS, PolicyStore, expire
+from services.delivery.store.mta_sts import UNUSED_DAYS, MtaStsPolicyStore, expire
 from tests.support.delivery import Harness, wait_until
 from tests.support.name_server import SERVFAIL
 from tests.support.policy_server import policy_text, response
@@ -115,7 +115,7 @@ def test_a_changed_policy_is_in_force_for_the_attempt_after_the_one_that_it_refu
 
 async def test_a_policy_that_no_mail_has_needed_for_a_month_is_forgotten(harness: Harness) -> None:
     database = Database(harness.database.system("delivery"), name="test")
-    policies = PolicyStore(database)
+    policies = MtaStsPolicyStore(database)
     policy = Policy(Mode.ENFORCE, ("mx.example",), 31_557_600)
     for domain in ("used.example", "unused.example"):
         await policies.save(domain, "1", policy)

@@ -23,13 +23,13 @@ from mail.mta_sts import Mode, Policy
 from mail.tls_rpt import AppliedPolicy, Failure, PolicyKind, ReportingOrganization, ResultType
 from services.delivery import app
 from services.delivery.clients.email_api import EmailApi
-from services.delivery.clients.report_sender import ReportSender
+from services.delivery.clients.report_sender import TlsReportSender
 from services.delivery.domain.tls_policy import TlsPolicy
 from services.delivery.loops import tls_reports
 from services.delivery.loops.tls_reports import FIRST, PAGE_OCTETS, TlsReporter, TlsSessionCounter
 from services.delivery.store import mta_sts
 from services.delivery.store import tls_reports as tls_results
-from services.delivery.store.tls_reports import DueReport, ReportStore, ResultKey
+from services.delivery.store.tls_reports import DueTlsReport, TlsReportStore, TlsSessionKey
 from tests.support.delivery import Harness, wait_until
 from tests.support.name_server import SERVFAIL, name_server
 from tests.support.policy_server import policy_text, response
@@ -160,22 +160,22 @@ def check_mail(api: Receiver) -> None:
     assert report["policies"][0]["summary"]["total-successful-session-count"] == 1
 
 
-def result(domain: str) -> ResultKey:
+def result(domain: str) -> TlsSessionKey:
     policy = AppliedPolicy(PolicyKind.STS, domain, ("version: STSv1",), (f"mx.{domain}",))
     failure = Failure(ResultType.CERTIFICATE_EXPIRED, "192.0.2.1", f"mx.{domain}", "192.0.2.2")
-    return ResultKey(clock.now().date(), policy, failure)
+    return TlsSessionKey(clock.now().date(), policy, failure)
 
 
 @asynccontextmanager
 async def reporter_with(
     harness: Harness, records: Records
-) -> AsyncIterator[tuple[TlsReporter, Receiver, ReportStore]]:
+) -> AsyncIterator[tuple[TlsReporter, Receiver, TlsReportStore]]:
     """A reporter that holds the lease, with the API that it uses, and its counts."""
     database = Database(harness.database.system("delivery"), name="test")
-    store = ReportStore(database)
+    store = TlsReportStore(database)
     async with name_server(records) as (_, address), receiving() as api:
         dialers = [Dialer(AddressResolver(lambda *_: True)) for _ in range(2)]
-        sender = ReportSender(
+        sender = TlsReportSender(
             system_resolver([address], timeout_s=5.0),
             dialers[0],
             api=EmailApi(dialers[1], f"{api.url}/v1", "key"),
@@ -227,11 +227,11 @@ async def test_a_day_is_reported_once_all_processes_have_added_to_it(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = Database(harness.database.system("delivery"), name="test")
-    store = ReportStore(database)
+    store = TlsReportStore(database)
     ended = datetime(2026, 11, 23, tzinfo=UTC)
     day = (ended - timedelta(days=1)).date()
     await store.add({result("ended.example")._replace(day=day): 1})
-    due = [DueReport(day, "ended.example")]
+    due = [DueTlsReport(day, "ended.example")]
     for minutes, found in ((-1, []), (0, []), (9, []), (10, due)):
         now = ended + timedelta(minutes=minutes)
         monkeypatch.setattr(clock, "now", lambda now=now: now)
@@ -268,7 +268,7 @@ def test_a_report_that_cannot_be_sent_delays_no_other_and_is_sent_later(
 
 async def test_counts_of_several_processes_are_added_up(harness: Harness) -> None:
     database = Database(harness.database.system("delivery"), name="test")
-    store = ReportStore(database)
+    store = TlsReportStore(database)
     key = result("sum.example")
     await asyncio.gather(*(store.add({key: 2, key._replace(failure=None): 1}) for _ in range(5)))
     assert sorted(sessions for _, _, sessions in await query(harness, COUNTS)) == [5, 10]
@@ -298,12 +298,12 @@ async def test_large_policies_are_stored_and_read_in_bounded_statements(harness:
     await database.close()
 
 
-class RecordingStore(ReportStore):
+class RecordingStore(TlsReportStore):
     def __init__(self, database: Database) -> None:
         super().__init__(database)
-        self.pages: list[Mapping[ResultKey, int]] = []
+        self.pages: list[Mapping[TlsSessionKey, int]] = []
 
-    async def add(self, counts: Mapping[ResultKey, int]) -> None:
+    async def add(self, counts: Mapping[TlsSessionKey, int]) -> None:
         self.pages.append(counts)
         await super().add(counts)
 
@@ -327,8 +327,8 @@ def test_counts_that_cannot_be_read_affect_their_report_alone(harness: Harness) 
 
 async def test_counts_that_nobody_reports_and_old_policies_are_deleted(harness: Harness) -> None:
     database = Database(harness.database.system("delivery"), name="test")
-    await ReportStore(database).add({result("old.example"): 1})
-    policies = mta_sts.PolicyStore(database)
+    await TlsReportStore(database).add({result("old.example"): 1})
+    policies = mta_sts.MtaStsPolicyStore(database)
     await policies.save("old.example", "1", Policy(Mode.ENFORCE, ("mx.old.example",), 60))
     for days, left in ((tls_results.RETENTION_DAYS, 1), (1, 0)):
         await query(harness, f"UPDATE delivery.tls_results SET day = day - {days}")

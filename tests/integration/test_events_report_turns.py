@@ -16,7 +16,7 @@ from kernel.ids import uuid7_text
 from kernel.lease import Lease
 from kernel.outbox import Outbox
 from services.events.domain.figures.periods import first_start
-from services.events.domain.report import Report
+from services.events.domain.report import ScheduledReport
 from services.events.loops.reports import ReportPublisher
 from services.events.store import reports
 from services.events.store.reports import ReportStore
@@ -48,10 +48,10 @@ async def publishing(database: FreshDatabase) -> AsyncIterator[ReportPublisher]:
         await system.close()
 
 
-async def due_report(publisher: ReportPublisher, query: GetMetricsRequest) -> Report:
+async def due_report(publisher: ReportPublisher, query: GetMetricsRequest) -> ScheduledReport:
     """Of the month before."""
     end = first_start(clock.now() - timedelta(minutes=11), "monthly")
-    new = Report(
+    new = ScheduledReport(
         uuid7_text(), uuid7_text(), "", "Every month", query, "monthly", "UTC", False, False,
         end, end,
     )  # fmt: skip

@@ -25,8 +25,8 @@ from kernel.service import run_services
 from kernel.topics import contract_of
 from services.shield.app import create_service
 from services.shield.domain.learning.entries import pack_entries
-from services.shield.domain.model.text import Entries
-from services.shield.domain.outcomes import OutcomeFold, Start, read_basis
+from services.shield.domain.model.text import HashedEntries
+from services.shield.domain.outcomes import LearningStart, OutcomeFold, read_basis
 from services.shield.loops import learner
 from services.shield.settings import Settings
 from tests.integration.test_shield import ShieldHarness
@@ -49,7 +49,7 @@ def post(bootstrap_servers: str, database: FreshDatabase, tmp_path: Path) -> Shi
 
 def opened(tenant_id: str, campaign_id: str) -> OutcomeRecorded:
     words = np.arange(40, dtype=np.uint32) + len(campaign_id)
-    entries = pack_entries(Entries(words, words, words))
+    entries = pack_entries(HashedEntries(words, words, words))
     campaign = CampaignOpened(campaign_id=campaign_id, tenant_id=tenant_id, entries=entries)
     event = OutcomeRecorded(outcome_id=f"opened/{campaign_id}", opened=campaign)
     event.recorded_at.FromSeconds(1_790_000_000)
@@ -159,7 +159,7 @@ def die(place: str, name: str) -> None:
 
 
 def digest(settings: Settings, records: Sequence[bytes]) -> str:
-    fold = OutcomeFold(Start(read_basis(settings.model_file.read_bytes())))
+    fold = OutcomeFold(LearningStart(read_basis(settings.model_file.read_bytes())))
     for offset, raw in enumerate(records):
         fold.apply(OutcomeRecorded.FromString(raw), offset)
     return fold.learner.state.digest()

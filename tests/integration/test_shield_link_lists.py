@@ -14,7 +14,7 @@ from kernel.resolver import system_resolver
 from kernel.rpc import RpcError
 from mail.blocklists import parse_blocklists, select
 from mail.dnsbl_health import ListHealth
-from services.shield.clients.link_lists import LinkLists
+from services.shield.clients.link_lists import LinkBlockLists
 from tests.integration.test_shield import ShieldHarness
 from tests.support.name_server import SERVFAIL, SILENT, NameServer, name_server
 from tests.support.stack import FreshDatabase
@@ -47,12 +47,12 @@ Records = dict[str, dict[str, list[str]] | str]
 @asynccontextmanager
 async def link_lists(
     records: Records, *, wait_s: float = 30.0, names: tuple[str, ...] = ("multi", "other")
-) -> AsyncIterator[tuple[LinkLists, NameServer, ListHealth]]:
+) -> AsyncIterator[tuple[LinkBlockLists, NameServer, ListHealth]]:
     """wait_s: longer than any answer takes, unless a test is about it."""
     async with name_server(records) as (server, address):
         resolver = system_resolver((address,), timeout_s=3.0)
         health = ListHealth(select(parse_blocklists("", LISTS), names=names))
-        lists = LinkLists(resolver, health, wait_s=wait_s)
+        lists = LinkBlockLists(resolver, health, wait_s=wait_s)
         try:
             await lists.test_due()
             yield lists, server, health
@@ -67,7 +67,7 @@ def screening(*hosts: str, sender: str = "") -> ScoreResponse:
     )  # fmt: skip
 
 
-async def weighed(lists: LinkLists, *hosts: str, sender: str = "") -> ScoreResponse:
+async def weighed(lists: LinkBlockLists, *hosts: str, sender: str = "") -> ScoreResponse:
     found = screening(*hosts, sender=sender)
     await lists.weigh([found])
     return found

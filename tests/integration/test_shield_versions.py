@@ -25,10 +25,10 @@ from kernel.database import Database
 from kernel.rpc import RpcError, RpcUnavailable
 from kernel.topics import contract_of
 from services.shield.domain.learning.entries import pack_entries
-from services.shield.domain.model.text import Entries
-from services.shield.domain.outcomes import LearnedTables, OutcomeFold, Start, read_basis
+from services.shield.domain.model.text import HashedEntries
+from services.shield.domain.outcomes import LearnedTables, LearningStart, OutcomeFold, read_basis
 from services.shield.store import versions
-from services.shield.store.versions import TABLES_KEPT, InUse
+from services.shield.store.versions import TABLES_KEPT, VersionsInUse
 from tests.integration.test_shield import ShieldHarness
 from tests.integration.test_shield_learning import ASSESSED, OUTCOMES, opened
 from tests.support.stack import FreshDatabase
@@ -59,7 +59,7 @@ def rejected(post: ShieldHarness, number: int, day: int) -> list[Any]:
     campaign_id = str(uuid4())
     start = opened(post.tenant.tenant_id, campaign_id)
     words = np.arange(40, dtype=np.uint32) * 4 + 4_000 * number  # others than before
-    start.opened.entries = pack_entries(Entries(words, words, words))
+    start.opened.entries = pack_entries(HashedEntries(words, words, words))
     start.recorded_at.FromSeconds(START_S + day * DAY_S)
     review = HeldMessageReviewed(message_id=str(uuid4()), version=number, review=REVIEW_REJECTED)
     review.context.campaign_id = campaign_id
@@ -170,7 +170,7 @@ async def check_replay(post: ShieldHarness) -> None:
         ("withdrawn", True),
         ("withdrawn", True),
     ]
-    start = Start(read_basis(post.settings.model_file.read_bytes()), is_enforced=True)
+    start = LearningStart(read_basis(post.settings.model_file.read_bytes()), is_enforced=True)
     fold = OutcomeFold(start)
     again = [
         event
@@ -208,15 +208,15 @@ async def test_an_older_repeat_sets_nothing_back_and_tables_in_use_are_kept(
             for number in range(1, TABLES_KEPT + 5):
                 published = ModelPublished(version=f"m+{number}", offset=number)
                 await versions.save_version(tx, LearnedTables(published, b"t"), usable=["m+2"])
-            await versions.save_rollout(tx, InUse("m+2", "m+9"), next_offset=9)
-            await versions.save_rollout(tx, InUse("m+1", "m+2"), next_offset=8)
+            await versions.save_rollout(tx, VersionsInUse("m+2", "m+9"), next_offset=9)
+            await versions.save_rollout(tx, VersionsInUse("m+1", "m+2"), next_offset=8)
             promoted = ModelVersionChanged(version="m+2", offset=9, change="promoted")
             withdrawn = ModelVersionChanged(version="m+2", offset=8, change="withdrawn")
             await versions.save_change(tx, promoted)
             await versions.save_change(tx, withdrawn)
-            found = await versions.load_in_use(tx, known=InUse())
-            assert found == (InUse("m+2", "m+9"), (b"t", b"t"))
-            assert await versions.load_in_use(tx, known=InUse("m+2", "m+9")) is None
+            found = await versions.load_in_use(tx, known=VersionsInUse())
+            assert found == (VersionsInUse("m+2", "m+9"), (b"t", b"t"))
+            assert await versions.load_in_use(tx, known=VersionsInUse("m+2", "m+9")) is None
             listed = {one.published.version: one for one in await versions.list_versions(tx)}
             assert list(listed) == [f"m+{number}" for number in range(TABLES_KEPT + 4, 0, -1)]
             roles = {name: one.role for name, one in listed.items() if one.role != "past"}

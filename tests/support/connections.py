@@ -11,12 +11,17 @@ from contracts.router.v1.events_pb2 import DeliveryAssigned, MxHost
 from mail.reachable import Address
 from mail.smtp_reply import Reply
 from services.delivery.clients.dns import NoSuchHost
-from services.delivery.clients.smtp.connections import Connections
+from services.delivery.clients.smtp.connections import SmtpConnections
 from services.delivery.clients.smtp.dial_target import DialTarget, SocketAddress
 from services.delivery.clients.smtp.handshake import ConnectFailed
 from services.delivery.clients.smtp.pool import ConnectionPool, ReadyQueueKey
 from services.delivery.clients.smtp.session import SmtpSession
-from services.delivery.domain.attempt_result import CONNECT, GREETING, AttemptResult, RemoteServer
+from services.delivery.domain.attempt_result import (
+    CONNECT,
+    GREETING,
+    AttemptResult,
+    ReceivingServer,
+)
 from services.delivery.domain.tls_policy import NO_POLICY, TlsPolicy, starttls_missing
 
 FOREVER_S = 1e12
@@ -26,7 +31,7 @@ FOREVER_S = 1e12
 class FakeSession:
     """The part of a session that a pool uses."""
 
-    peer: RemoteServer
+    peer: ReceivingServer
     port: int = 25
     used: int = 0
     is_usable: bool = True
@@ -72,12 +77,12 @@ class FakeNetwork:
             await self.gate.wait()
         if host.name in self.refuses:
             reply = self.refuses[host.name]
-            peer = RemoteServer(
+            peer = ReceivingServer(
                 mx=host.name, remote_ip=host.ips[0], local_ip="192.0.2.9" if reply else ""
             )
             problem = "" if reply else "no connection: refused"
             raise ConnectFailed(AttemptResult(GREETING if reply else CONNECT, reply, problem, peer))
-        peer = RemoteServer(mx=host.name, remote_ip=host.ips[0])
+        peer = ReceivingServer(mx=host.name, remote_ip=host.ips[0])
         if host.name in self.verified:
             peer = replace(peer, tls="TLSv1.3", verified=True)
         if not host.requirement.is_met(peer):
@@ -108,7 +113,7 @@ class UnlimitedSlots:
 @dataclass
 class PoolEnvironment:
     network: FakeNetwork
-    connections: Connections
+    connections: SmtpConnections
     now_s: list[float]
 
     def pool(

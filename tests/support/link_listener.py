@@ -18,8 +18,8 @@ from mail.unsubscribe import Subscription
 from services.events.api.tracking.app import TrackingApp
 from services.events.api.tracking.hosts import TrackingHosts
 from services.events.api.tracking.recorder import HitRecorder
-from services.events.clients.tracking_hosts import DomainHosts
-from services.events.domain.hit import ClientReducer, Hit
+from services.events.clients.tracking_hosts import DomainTrackingHosts
+from services.events.domain.hit import ClientAnonymizer, RecordedHit
 from tests.support.fake_transport import FakeTransport
 
 OLD, KEY = b"o" * 32, b"k" * 32
@@ -35,10 +35,10 @@ class MemoryRecorder:
     """Keeps hits; full: it cannot."""
 
     def __init__(self, *, full: bool = False) -> None:
-        self.hits: list[Hit] = []
+        self.hits: list[RecordedHit] = []
         self.full = full
 
-    async def record(self, hit: Hit) -> bool:
+    async def record(self, hit: RecordedHit) -> bool:
         if not self.full:
             self.hits.append(hit)
         return not self.full
@@ -51,9 +51,9 @@ class Listener:
         self, recorder: MemoryRecorder | HitRecorder | None = None, brands: Brands | None = None
     ) -> None:
         self.recorder = recorder or MemoryRecorder()
-        self.own_hosts = DomainHosts(None)
+        self.own_hosts = DomainTrackingHosts(None)
         hosts = TrackingHosts(brands or Brands(), self.own_hosts.target_of, lambda: True)
-        reducer = ClientReducer(b"s" * 32, default_rules())
+        reducer = ClientAnonymizer(b"s" * 32, default_rules())
         self.app = TrackingApp([KEY, OLD], cast(Any, self.recorder), reducer, hosts=hosts)
         self.config = uvicorn.Config(
             cast(Any, self.app), http=HttpProtocol, ws="none", lifespan="off", log_config=None,
@@ -67,7 +67,7 @@ class Listener:
         self.own_hosts.table.put(record)
 
     @property
-    def hits(self) -> list[Hit]:
+    def hits(self) -> list[RecordedHit]:
         return cast(MemoryRecorder, self.recorder).hits
 
     async def exchange(self, *pieces: bytes) -> bytes:

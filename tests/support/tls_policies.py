@@ -9,10 +9,10 @@ from contracts.ingest.v1.events_pb2 import MessageContext
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from mail.mta_sts import Mode, Policy
 from services.delivery.clients.dane import DaneSource
-from services.delivery.clients.mta_sts import PolicyRecord, PolicySource
-from services.delivery.loops.tls_policies import TlsPolicies
+from services.delivery.clients.mta_sts import MtaStsClient, MtaStsRecord
+from services.delivery.loops.tls_policies import TlsPolicyResolver
 from services.delivery.loops.tls_reports import TlsSessionCounter
-from services.delivery.store.mta_sts import PolicyStore, StoredPolicy
+from services.delivery.store.mta_sts import MtaStsPolicyStore, StoredMtaStsPolicy
 
 DOMAIN = "receiver.example"
 POLICY = Policy(Mode.ENFORCE, ("mx.receiver.example",), 86_400)
@@ -36,12 +36,12 @@ class Source:
     async def close(self) -> None:
         pass
 
-    async def look_up(self, domain: str) -> PolicyRecord:
+    async def look_up(self, domain: str) -> MtaStsRecord:
         self.requests.append(f"look up {domain}")
         await asyncio.sleep(0)
         if isinstance(self.record, Exception):
             raise self.record
-        return PolicyRecord(self.record, TTL_S)
+        return MtaStsRecord(self.record, TTL_S)
 
     async def fetch(self, domain: str) -> Policy:
         self.requests.append(f"fetch {domain}")
@@ -54,13 +54,13 @@ class Source:
 
 @dataclass
 class Store:
-    stored: dict[str, StoredPolicy] = field(default_factory=dict)
+    stored: dict[str, StoredMtaStsPolicy] = field(default_factory=dict)
 
-    async def load(self, domains: list[str]) -> list[StoredPolicy | None]:
+    async def load(self, domains: list[str]) -> list[StoredMtaStsPolicy | None]:
         return [self.stored.get(domain) for domain in domains]
 
     async def save(self, domain: str, policy_id: str, policy: Policy) -> None:
-        self.stored[domain] = StoredPolicy(policy, policy_id, 0.0, 86_400.0)
+        self.stored[domain] = StoredMtaStsPolicy(policy, policy_id, 0.0, 86_400.0)
 
 
 @dataclass
@@ -88,10 +88,10 @@ async def until(is_reached: Callable[[], object]) -> None:
 
 def policies_of(
     source: Source | None, store: Store | None = None, dane: Dane | None = None
-) -> TlsPolicies:
-    return TlsPolicies(
-        cast(PolicySource | None, source),
-        cast(PolicyStore, store or Store()),
+) -> TlsPolicyResolver:
+    return TlsPolicyResolver(
+        cast(MtaStsClient | None, source),
+        cast(MtaStsPolicyStore, store or Store()),
         counter=TlsSessionCounter(None),
         dane=cast(DaneSource | None, dane),
         exempt_sender="tls-reports@sender.example",

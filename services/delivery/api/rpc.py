@@ -13,10 +13,10 @@ from contracts.delivery.v1.delivery_service_pb2_grpc import DeliveryServiceServi
 from kernel.database import Database
 from kernel.redaction import pattern_of
 from kernel.rpc import Context, RequestError, check_text, map_errors, parse_id
-from services.delivery.domain.domain_reports import Detail, DmarcSource
+from services.delivery.domain.domain_reports import Detail, DmarcCountKey
 from services.delivery.domain.owned_attempt import AttemptKey
 from services.delivery.store import domain_reports, erasure
-from services.delivery.store.domain_reports import Day, Period
+from services.delivery.store.domain_reports import DayRange, DayReportCounts
 from services.delivery.store.journal import Journal
 from services.delivery.store.sandbox import SandboxStore
 
@@ -24,7 +24,7 @@ KEYS_MAX = 500
 HOSTED_MAX = 100
 
 
-class HostChecks(Protocol):
+class HostChecker(Protocol):
     """See clients.smtp.egress_hosts."""
 
     async def check_all(self, pairs: Sequence[tuple[str, str]]) -> list[str]:
@@ -41,7 +41,7 @@ class DeliveryServicer(DeliveryServiceServicer):
         tenant_database: Database,
         *,
         sandbox: SandboxStore,
-        egress_hosts: HostChecks,
+        egress_hosts: HostChecker,
     ) -> None:
         self._system_database = system_database
         self._tenant_database = tenant_database
@@ -97,7 +97,7 @@ class DeliveryServicer(DeliveryServiceServicer):
         tenant_id = parse_id(request.tenant_id, "tenant_id")
         domain_id = parse_id(request.domain_id, "domain_id")
         kind = check_text(request.kind, "kind")
-        period = Period(parse_day(request.since, "since"), parse_day(request.until, "until"))
+        period = DayRange(parse_day(request.since, "since"), parse_day(request.until, "until"))
         async with self._tenant_database.transaction(tenant_id=tenant_id) as tx:
             days = await domain_reports.days(tx, domain_id, kind=kind, period=period)
             rows = await domain_reports.rows(tx, domain_id, kind=kind, period=period)
@@ -138,7 +138,7 @@ def parse_day(text: str, name: str) -> date:
 
 
 def to_response(
-    days: Sequence[Day], rows: Sequence[tuple[Detail, int]]
+    days: Sequence[DayReportCounts], rows: Sequence[tuple[Detail, int]]
 ) -> pb.GetDomainReportsResponse:
     response = pb.GetDomainReportsResponse(
         days=[
@@ -150,7 +150,7 @@ def to_response(
     )
     for detail, count in rows:
         fields = msgspec.structs.asdict(detail)
-        if isinstance(detail, DmarcSource):
+        if isinstance(detail, DmarcCountKey):
             response.sources.add(messages=count, **fields)
         else:
             response.results.add(sessions=count, **fields)

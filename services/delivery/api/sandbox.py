@@ -24,7 +24,7 @@ from kernel.topics import encode
 from mail import parser, smtp
 from mail.smtp_reply import clean_text
 from services.delivery.domain.sandbox import SandboxScenario, message_id_of, scenario_of
-from services.delivery.store.sandbox import Capture, SandboxStore
+from services.delivery.store.sandbox import CapturedMessage, SandboxStore
 
 OCTETS_MAX = 64 * 1024 * 1024
 NOT_TEST_MAIL = "550 5.7.1 the sandbox accepts only test mail of this installation"
@@ -84,7 +84,7 @@ class SandboxHandler:
                 return NOT_TEST_MAIL
             scenario = scenario_of(assignment)
             reply = scenario.reply.format(recipient=assignment.context.recipient)
-            await self._capture(Capture(assignment, subject_of(raw), reply, raw), scenario)
+            await self._capture(CapturedMessage(assignment, subject_of(raw), reply, raw), scenario)
         except Unavailable:
             return UNAVAILABLE
         if scenario.cuts_connection:
@@ -103,7 +103,7 @@ class SandboxHandler:
         expected = (found.context.return_path, found.context.recipient)
         return found if expected == (mail_from, recipient) else None
 
-    async def _capture(self, capture: Capture, scenario: SandboxScenario) -> None:
+    async def _capture(self, capture: CapturedMessage, scenario: SandboxScenario) -> None:
         now = clock.now()
         events = [complaint_event(capture.assignment)] if scenario.complains else []
         trace = capture.assignment.context.traceparent

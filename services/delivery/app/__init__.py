@@ -39,24 +39,24 @@ from services.delivery.app.return_path import create_operator_mail, create_retur
 from services.delivery.app.tls import create_resolver, create_tls_policies, create_tls_reporter
 from services.delivery.clients.dns import CachingResolver
 from services.delivery.clients.mail_reader import (
-    ChildReader,
+    MailReaderChild,
     mail_reader,
     report_reader,
 )
 from services.delivery.clients.mx_connector import MxConnector
-from services.delivery.clients.operator_mail import OperatorMail
-from services.delivery.clients.smtp.connections import ConnectionConfig, Connections
+from services.delivery.clients.operator_mail import OperatorMailer
+from services.delivery.clients.smtp.connections import SmtpConnectionConfig, SmtpConnections
 from services.delivery.clients.smtp.dial import SmtpDialer
 from services.delivery.clients.smtp.egress_hosts import EgressHosts
-from services.delivery.clients.smtp.timeouts import Timeouts
-from services.delivery.domain.domain_reports import ReportFigures
+from services.delivery.clients.smtp.timeouts import SmtpTimeouts
+from services.delivery.domain.domain_reports import DomainReportFigures
 from services.delivery.domain.feedback_ids import FeedbackIds
 from services.delivery.domain.returned_mail import ReturnedMail
 from services.delivery.handlers import Handlers
 from services.delivery.loops.committer import JournalCommitter
 from services.delivery.loops.delivery_dispatcher import DeliveryDispatcher
 from services.delivery.loops.partition_maintenance import PartitionMaintenance
-from services.delivery.loops.recovery import Recovery
+from services.delivery.loops.recovery import OrphanRecovery
 from services.delivery.loops.rendering import Renderer
 from services.delivery.loops.signing_keys import SigningKeys
 from services.delivery.loops.tls_reports import TlsReporter, TlsSessionCounter
@@ -64,7 +64,7 @@ from services.delivery.settings import Settings
 from services.delivery.store.days import TABLES, JournalDayPartitions
 from services.delivery.store.journal import Journal
 from services.delivery.store.sandbox import SandboxStore
-from services.delivery.store.tls_reports import ReportStore
+from services.delivery.store.tls_reports import TlsReportStore
 from services.delivery.store.workers import WorkerRegistration
 
 SWEEP_INTERVAL_S = 0.5
@@ -95,9 +95,9 @@ class Dependencies:
     worker: WorkerRegistration
     days: JournalDayPartitions
     content: ContentStore
-    mail_reader: ChildReader[ReturnedMail]
-    report_reader: ChildReader[ReportFigures]
-    operator_mail: OperatorMail | None
+    mail_reader: MailReaderChild[ReturnedMail]
+    report_reader: MailReaderChild[DomainReportFigures]
+    operator_mail: OperatorMailer | None
     resolver: Resolver
     egress_hosts: EgressHosts
     tls_counter: TlsSessionCounter
@@ -192,7 +192,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
         create_operator_mail(settings),
         resolver,
         create_egress_hosts(settings),
-        TlsSessionCounter(None if reporter is None else ReportStore(database)),
+        TlsSessionCounter(None if reporter is None else TlsReportStore(database)),
         reporter,
     )
 
@@ -263,7 +263,7 @@ async def become_ready(deps: Dependencies, tables: Tables) -> None:
 
 def create_maintenance_loops(deps: Dependencies, dispatcher: DeliveryDispatcher) -> list[Loop]:
     settings = deps.settings
-    recovery = Recovery(
+    recovery = OrphanRecovery(
         deps.system_database,
         deps.outbox,
         journal=deps.journal,
@@ -294,9 +294,9 @@ def create_maintenance_loops(deps: Dependencies, dispatcher: DeliveryDispatcher)
     return [*create_loops(actions, deps.health), reporter.lease.maintain]
 
 
-def create_connections(deps: Dependencies) -> Connections:
+def create_connections(deps: Dependencies) -> SmtpConnections:
     settings = deps.settings
-    config = ConnectionConfig(
+    config = SmtpConnectionConfig(
         settings.smtp_connections_max,
         settings.smtp_messages_per_connection_max,
         idle_timeout_s=settings.smtp_idle_timeout_s,
@@ -304,7 +304,7 @@ def create_connections(deps: Dependencies) -> Connections:
         wait_max_s=settings.connection_wait_max_s,
         connections_total_max=settings.smtp_connections_total_max or default_connections_total(),
     )
-    return Connections(create_mx_connector(deps), config)
+    return SmtpConnections(create_mx_connector(deps), config)
 
 
 def default_connections_total() -> int:
@@ -317,10 +317,10 @@ def default_connections_total() -> int:
 
 def create_mx_connector(deps: Dependencies) -> MxConnector:
     settings = deps.settings
-    timeouts = Timeouts(
+    timeouts = SmtpTimeouts(
         **{
             name: getattr(settings, f"smtp_{name.removesuffix('_s')}_timeout_s")
-            for name in Timeouts.__dataclass_fields__
+            for name in SmtpTimeouts.__dataclass_fields__
             if name != "quit_s"
         }
     )

@@ -9,12 +9,12 @@ from kernel.service import Loop
 from kernel.table import ReplicatedTable
 from kernel.tls import Certificates
 from mail.address import parse_mailbox
-from services.delivery.api.return_path.domain_reports import DomainReports
-from services.delivery.api.return_path.people import People
+from services.delivery.api.return_path.domain_reports import DomainReportRecorder
+from services.delivery.api.return_path.people import RoleMail
 from services.delivery.api.return_path.receiver import ReturnPathDependencies
 from services.delivery.api.return_path.server import create_return_path, return_addresses
 from services.delivery.app.tls import create_email_api
-from services.delivery.clients.operator_mail import OperatorMail
+from services.delivery.clients.operator_mail import OperatorMailer
 from services.delivery.domain.hourly_allowance import HourlyAllowance
 from services.delivery.domain.return_path_hosts import ReturnPathHosts
 from services.delivery.settings import Settings
@@ -34,13 +34,13 @@ def create_return_path_loops(deps: "Dependencies", domains: ReplicatedTable[Doma
     certificates = Certificates(files, brands.certificates) if files else None
     hosts = ReturnPathHosts(*map(str.lower, (settings.return_path_hostname, *mx_hosts)))
     domains.on_change(hosts.put)
-    people = People(
+    people = RoleMail(
         hosts,
         domains.replayed,
         deps.operator_mail,
         HourlyAllowance(settings.operator_mail_per_hour_max),
     )
-    reports = DomainReports(
+    reports = DomainReportRecorder(
         tuple(derived_key(key, "domain reports") for key in settings.secret_keys),
         domains,
         deps.report_reader,
@@ -58,12 +58,12 @@ def create_return_path_loops(deps: "Dependencies", domains: ReplicatedTable[Doma
     ]
 
 
-def create_operator_mail(settings: Settings) -> OperatorMail | None:
+def create_operator_mail(settings: Settings) -> OperatorMailer | None:
     """None if the operator named no address."""
     api = create_email_api(settings)
     if not settings.operator_mail_to or api is None:
         return None
-    return OperatorMail(
+    return OperatorMailer(
         api,
         sender=parse_mailbox(settings.operator_mail_from),
         to=parse_mailbox(settings.operator_mail_to),

@@ -14,13 +14,13 @@ from mail.reachable import address_policy, parse_networks
 from mail.tls_rpt import ReportingOrganization
 from services.delivery.clients.dane import DaneSource, validating_resolver
 from services.delivery.clients.email_api import EmailApi
-from services.delivery.clients.mta_sts import PolicySource
-from services.delivery.clients.report_sender import ReportSender
-from services.delivery.loops.tls_policies import TlsPolicies
+from services.delivery.clients.mta_sts import MtaStsClient
+from services.delivery.clients.report_sender import TlsReportSender
+from services.delivery.loops.tls_policies import TlsPolicyResolver
 from services.delivery.loops.tls_reports import TlsReporter, TlsSessionCounter
 from services.delivery.settings import Settings
-from services.delivery.store.mta_sts import PolicyStore
-from services.delivery.store.tls_reports import ReportStore
+from services.delivery.store.mta_sts import MtaStsPolicyStore
+from services.delivery.store.tls_reports import TlsReportStore
 
 DNS_TIMEOUT_S = 10.0
 
@@ -33,17 +33,17 @@ def create_resolver(settings: Settings) -> Resolver:
 
 def create_tls_policies(
     settings: Settings, database: Database, resolver: Resolver, *, counter: TlsSessionCounter
-) -> TlsPolicies:
+) -> TlsPolicyResolver:
     """Raises ConfigError."""
     sender = report_sender_of(settings)
     source = dane = None
     if settings.mta_sts:
-        source = PolicySource(resolver, Downloads(public_addresses(settings, resolver)))
+        source = MtaStsClient(resolver, Downloads(public_addresses(settings, resolver)))
     if settings.dnssec_nameservers:
         dane = DaneSource(validating_resolver(settings.dnssec_nameservers))
-    return TlsPolicies(
+    return TlsPolicyResolver(
         source,
-        PolicyStore(database),
+        MtaStsPolicyStore(database),
         counter=counter,
         dane=dane,
         exempt_sender=sender.address if sender is not None else "",
@@ -57,10 +57,10 @@ def create_tls_reporter(
     if (contact := report_sender_of(settings)) is None:
         return None
     dialer = Dialer(public_addresses(settings, resolver))
-    sender = ReportSender(resolver, dialer, api=create_email_api(settings))
+    sender = TlsReportSender(resolver, dialer, api=create_email_api(settings))
     organization = settings.tls_report_organization or contact.domain
     return TlsReporter(
-        ReportStore(database),
+        TlsReportStore(database),
         Lease(database, "delivery", "tls reports"),
         sender,
         reporter=ReportingOrganization(organization, contact.address),

@@ -42,12 +42,12 @@ SETTING = "DELIVERY_DNSSEC_NAMESERVERS"
 logger = logging.getLogger(__name__)
 
 
-class _Unproven(Exception):
+class _DnssecUnproven(Exception):
     """No answer: DNSSEC disproves it, or the resolver is unavailable."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _DnsAnswer:
     """name: after following aliases."""
 
     records: tuple[dns.rdata.Rdata, ...]
@@ -57,7 +57,7 @@ class _Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Host:
+class _CachedTlsa:
     records: HostRecords
     until_s: float  # by the monotonic clock
 
@@ -67,7 +67,7 @@ class DaneSource:
 
     def __init__(self, resolver: dns.asyncresolver.Resolver) -> None:
         self._resolver = resolver
-        self._hosts: Cache[_Host] = Cache(
+        self._hosts: Cache[_CachedTlsa] = Cache(
             self._fetch_host,
             entries_max=HOSTS_MAX,
             octets_max=OCTETS_MAX,
@@ -79,7 +79,7 @@ class DaneSource:
         DNSSEC does not protect the domain's MX records, or no host of it has TLSA records."""
         try:
             answer = await self._query(domain, "MX")
-        except _Unproven as error:
+        except _DnssecUnproven as error:
             problem = f"the MX records of {domain} cannot be validated: {error}"
             logger.warning("delivery.dane.lookup_failed", extra={"problem": problem[:300]})
             return ProvenHosts(problem=problem), FAILED_TTL_S
@@ -98,19 +98,19 @@ class DaneSource:
     async def close(self) -> None:
         await self._hosts.close()
 
-    async def _fetch_host(self, host: str) -> tuple[_Host, float]:
+    async def _fetch_host(self, host: str) -> tuple[_CachedTlsa, float]:
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 records, ttl_s = await self._records_of(host)
-        except (_Unproven, TimeoutError) as error:
+        except (_DnssecUnproven, TimeoutError) as error:
             why = str(error) or f"no answer within {TIMEOUT_S:g} s"
             problem = f"the TLSA records of {host} cannot be validated: {why}"
             logger.warning("delivery.dane.lookup_failed", extra={"problem": problem[:300]})
             records, ttl_s = HostRecords(problem=problem), FAILED_TTL_S
-        return _Host(records, clock.monotonic_s() + ttl_s), ttl_s
+        return _CachedTlsa(records, clock.monotonic_s() + ttl_s), ttl_s
 
     async def _records_of(self, host: str) -> tuple[HostRecords, float]:
-        """Raises _Unproven. Without secure addresses, a host has no DANE (§2.2.2)."""
+        """Raises _DnssecUnproven. Without secure addresses, a host has no DANE (§2.2.2)."""
         addresses = await asyncio.gather(*(self._query(host, kind) for kind in ("A", "AAAA")))
         ttl_s = min(one.ttl_s for one in addresses)
         if not all(one.is_secure for one in addresses):
@@ -119,15 +119,15 @@ class DaneSource:
             answer = await self._query(tlsa.record_name(base), "TLSA")
             found = [one for one in answer.records if isinstance(one, TLSA)]
             if len(found) > TLSA_MAX:  # a record set has no duplicates
-                raise _Unproven(f"there are more than {TLSA_MAX}")
+                raise _DnssecUnproven(f"there are more than {TLSA_MAX}")
             records = tuple(Tlsa(one.usage, one.selector, one.mtype, one.cert) for one in found)
             ttl_s = min(ttl_s, answer.ttl_s)
             if answer.is_secure and records:
                 return HostRecords(records, names=tuple(dict.fromkeys((base, host)))), ttl_s
         return HostRecords(), ttl_s
 
-    async def _query(self, name: str, kind: str) -> _Answer:
-        """Raises _Unproven."""
+    async def _query(self, name: str, kind: str) -> _DnsAnswer:
+        """Raises _DnssecUnproven."""
         try:
             absolute = dns.name.from_text(name)
             answer = await self._resolver.resolve(
@@ -138,13 +138,13 @@ class DaneSource:
             response = error.response(absolute)  # type: ignore[no-untyped-call]
             answer = None
         except (dns.exception.DNSException, OSError, UnicodeError) as error:
-            raise _Unproven(f"{error}"[:200]) from error
+            raise _DnssecUnproven(f"{error}"[:200]) from error
         is_secure = bool(response.flags & dns.flags.AD)
         if answer is None or answer.rrset is None:
-            return _Answer((), is_secure, name, TTL_MAX_S / 6)
+            return _DnsAnswer((), is_secure, name, TTL_MAX_S / 6)
         ttl_s = min(max(float(answer.rrset.ttl), TTL_MIN_S), TTL_MAX_S)
         alias = answer.canonical_name.to_text(omit_final_dot=True).lower()
-        return _Answer(tuple(answer.rrset), is_secure, alias, ttl_s)
+        return _DnsAnswer(tuple(answer.rrset), is_secure, alias, ttl_s)
 
 
 def validating_resolver(nameservers: Sequence[str]) -> dns.asyncresolver.Resolver:

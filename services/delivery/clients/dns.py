@@ -27,7 +27,7 @@ class NoSuchHost(Exception):
     """DNS has answered that the host does not exist, or has neither A nor AAAA records."""
 
 
-class Resolver(Protocol):
+class HostResolver(Protocol):
     async def addresses(self, host: str) -> list[Address]:
         """Raises NoSuchHost."""
 

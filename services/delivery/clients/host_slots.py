@@ -12,7 +12,7 @@ class HostSlots(Protocol):
     def free_slot(self, name: str) -> None: ...
 
 
-class Slot:
+class ConnectionSlot:
     """A slot that is freed on exit, unless it was transferred to a connection."""
 
     def __init__(self, slots: HostSlots, name: str) -> None:
@@ -20,7 +20,7 @@ class Slot:
         self._name = name
         self.is_reserved = False
 
-    async def __aenter__(self) -> "Slot":
+    async def __aenter__(self) -> "ConnectionSlot":
         self.is_reserved = self._slots.reserve_slot(self._name)
         return self
 

@@ -9,7 +9,7 @@ import msgspec
 
 from kernel.child import Child, ChildKilled, ChildLimits, ChildRaised
 from services.delivery.domain import domain_reports, returned_mail
-from services.delivery.domain.domain_reports import ReportFigures
+from services.delivery.domain.domain_reports import DomainReportFigures
 from services.delivery.domain.returned_mail import UNREADABLE, ReturnedMail
 
 LIMITS = ChildLimits(cpu_s=2.0, memory_bytes=256 << 20)  # for one mail of at most 1 MiB
@@ -19,7 +19,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
-class ChildReader(Generic[T]):
+class MailReaderChild(Generic[T]):
     """One child, which starts with the first mail; mail is read one by one. create: the name of the
     function that creates its work. decode: its result. unreadable: what is beyond LIMITS."""
 
@@ -43,12 +43,12 @@ class ChildReader(Generic[T]):
             return self._unreadable
 
 
-def mail_reader() -> ChildReader[ReturnedMail]:
+def mail_reader() -> MailReaderChild[ReturnedMail]:
     create = f"{returned_mail.__name__}:{returned_mail.create_reader.__name__}"
-    return ChildReader(create, returned_mail.decode, unreadable=UNREADABLE)
+    return MailReaderChild(create, returned_mail.decode, unreadable=UNREADABLE)
 
 
-def report_reader() -> ChildReader[ReportFigures]:
+def report_reader() -> MailReaderChild[DomainReportFigures]:
     create = f"{domain_reports.__name__}:{domain_reports.create_reader.__name__}"
-    unreadable = ReportFigures("", "it is too much to read")
-    return ChildReader(create, domain_reports.decode, unreadable=unreadable)
+    unreadable = DomainReportFigures("", "it is too much to read")
+    return MailReaderChild(create, domain_reports.decode, unreadable=unreadable)

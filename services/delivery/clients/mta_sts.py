@@ -25,11 +25,11 @@ ABSENT_TTL_S = 3600.0
 USER_AGENT = "MTA-STS/1"
 
 
-class LookupFailed(Exception):
+class PolicyLookupFailed(Exception):
     """DNS has not answered."""
 
 
-class FetchFailed(Exception):
+class PolicyFetchFailed(Exception):
     """The policy could not be fetched, or is invalid; the message says why. result: for TLS-RPT."""
 
     def __init__(self, result: ResultType, why: str) -> None:
@@ -38,7 +38,7 @@ class FetchFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class PolicyRecord:
+class MtaStsRecord:
     """The TXT record of a domain. policy_id: None if it announces no policy. ttl_s: how long to
     rely on it."""
 
@@ -46,7 +46,7 @@ class PolicyRecord:
     ttl_s: float
 
 
-class PolicySource:
+class MtaStsClient:
     """Looks up the records, and fetches the policies."""
 
     def __init__(self, resolver: dns.asyncresolver.Resolver, downloads: Downloads) -> None:
@@ -55,19 +55,19 @@ class PolicySource:
         self._slots = asyncio.Semaphore(FETCHES_MAX)
         self._slots_of_owner: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
-    async def look_up(self, domain: str) -> PolicyRecord:
-        """Raises LookupFailed."""
+    async def look_up(self, domain: str) -> MtaStsRecord:
+        """Raises PolicyLookupFailed."""
         try:
             found = await self._resolver.resolve(
                 mta_sts.record_name(domain), "TXT", lifetime=LOOKUP_TIMEOUT_S
             )
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
-            return PolicyRecord(None, ABSENT_TTL_S)
+            return MtaStsRecord(None, ABSENT_TTL_S)
         except (dns.exception.DNSException, OSError, UnicodeError) as error:
-            raise LookupFailed(f"{domain}: {error!r}") from error
+            raise PolicyLookupFailed(f"{domain}: {error!r}") from error
         ttl_s = float(found.rrset.ttl) if found.rrset is not None else TTL_MIN_S
         policy_id = mta_sts.policy_id(tuple(map(text_of, found)))
-        return PolicyRecord(policy_id, min(max(ttl_s, TTL_MIN_S), TTL_MAX_S))
+        return MtaStsRecord(policy_id, min(max(ttl_s, TTL_MIN_S), TTL_MAX_S))
 
     def has_slot(self, domain: str) -> bool:
         """Whether a fetch would begin at once."""
@@ -75,14 +75,14 @@ class PolicySource:
         return not self._slots.locked() and (slots is None or not slots.locked())
 
     async def fetch(self, domain: str) -> Policy:
-        """Raises FetchFailed, but never because it has to wait for others first."""
+        """Raises PolicyFetchFailed, but never because it has to wait for others first."""
         owner = registrable_domain(domain)
         slots = self._slots_of_owner.setdefault(owner, asyncio.Semaphore(OWNER_FETCHES_MAX))
         async with slots, self._slots:  # in this order: who waits for its owner holds up no other
             return await self._fetch(domain)
 
     async def _fetch(self, domain: str) -> Policy:
-        """Raises FetchFailed. Redirects are not followed (§3.3)."""
+        """Raises PolicyFetchFailed. Redirects are not followed (§3.3)."""
         try:
             async with asyncio.timeout(FETCH_TIMEOUT_S):
                 file = await self._downloads.get(
@@ -92,18 +92,18 @@ class PolicySource:
                 )
         except TimeoutError:
             why = f"no policy within {FETCH_TIMEOUT_S:g} s"
-            raise FetchFailed(ResultType.STS_POLICY_FETCH_ERROR, why) from None
+            raise PolicyFetchFailed(ResultType.STS_POLICY_FETCH_ERROR, why) from None
         except DownloadFailed as failure:
             is_pki = isinstance(failure.__cause__, ssl.SSLCertVerificationError)
             kind = ResultType.STS_WEBPKI_INVALID if is_pki else ResultType.STS_POLICY_FETCH_ERROR
-            raise FetchFailed(kind, str(failure)) from failure
+            raise PolicyFetchFailed(kind, str(failure)) from failure
         if file.content_type.partition(";")[0].strip().lower() != "text/plain":
             why = f"the policy is not text/plain, but {file.content_type[:80]!r}"
-            raise FetchFailed(ResultType.STS_POLICY_INVALID, why)
+            raise PolicyFetchFailed(ResultType.STS_POLICY_INVALID, why)
         try:
             return mta_sts.parse_policy(file.content)
         except PolicyError as error:
-            raise FetchFailed(ResultType.STS_POLICY_INVALID, str(error)) from error
+            raise PolicyFetchFailed(ResultType.STS_POLICY_INVALID, str(error)) from error
 
     async def close(self) -> None:
         await self._downloads.close()

@@ -17,9 +17,9 @@ from contracts.router.v1.events_pb2 import DeliveryAssigned, MxHost
 from kernel import clock
 from kernel.bounded_dict import BoundedDict
 from mail.reachable import Network, may_connect
-from services.delivery.clients.dns import NEGATIVE_TTL_S, NoSuchHost, Resolver
-from services.delivery.clients.host_slots import HostSlots, Slot
-from services.delivery.clients.smtp.dial_target import Dialer, DialTarget, SocketAddress
+from services.delivery.clients.dns import NEGATIVE_TTL_S, HostResolver, NoSuchHost
+from services.delivery.clients.host_slots import ConnectionSlot, HostSlots
+from services.delivery.clients.smtp.dial_target import DialTarget, SessionDialer, SocketAddress
 from services.delivery.clients.smtp.handshake import ConnectFailed
 from services.delivery.clients.smtp.session import SmtpSession
 from services.delivery.domain.attempt_result import (
@@ -27,7 +27,7 @@ from services.delivery.domain.attempt_result import (
     DNS,
     GREETING,
     AttemptResult,
-    RemoteServer,
+    ReceivingServer,
     local_refusal,
 )
 from services.delivery.domain.host_policy import (
@@ -54,7 +54,7 @@ _BackedOffHost = tuple[str, str, int, TlsRequirement]  # source, name, port, req
 class SessionObserver(Protocol):
     """Counts sessions for TLS reports."""
 
-    def count_opened(self, policy: TlsPolicy, peer: RemoteServer) -> None: ...
+    def count_opened(self, policy: TlsPolicy, peer: ReceivingServer) -> None: ...
 
     def count_failed(self, policy: TlsPolicy, result: AttemptResult) -> None: ...
 
@@ -87,8 +87,8 @@ class MxConnector:
 
     def __init__(
         self,
-        resolver: Resolver,
-        dialer: Dialer,
+        resolver: HostResolver,
+        dialer: SessionDialer,
         *,
         allowed: Sequence[Network] = (),
         open_timeout_s: float = 120.0,
@@ -135,7 +135,7 @@ class MxConnector:
                 continue
             requirement = policy.requirement(mx_host.host)
             host_search = _HostSearch()
-            async with Slot(slots, mx_host.host) as slot:
+            async with ConnectionSlot(slots, mx_host.host) as slot:
                 if not slot.is_reserved:
                     search.record_full(mx_host.host)
                     continue
@@ -242,7 +242,7 @@ class MxConnector:
                 )
         except TimeoutError:
             problem = f"no connection within {self._open_timeout_s:g} s"
-            peer = RemoteServer(mx=host.name, remote_ip=host.ips[0])
+            peer = ReceivingServer(mx=host.name, remote_ip=host.ips[0])
             late = AttemptResult(GREETING, problem=problem, peer=peer)
             raise ConnectFailed(await self.confirm(assignment, late)) from None
 

@@ -10,7 +10,7 @@ from services.delivery.clients.email_api import EmailApi
 TAG = "operator-mail"
 
 
-class OperatorMail:
+class OperatorMailer:
     """to: the operator's address."""
 
     def __init__(self, api: EmailApi, *, sender: Mailbox, to: Mailbox) -> None:

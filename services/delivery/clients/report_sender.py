@@ -19,11 +19,11 @@ DNS_TIMEOUT_S = 10.0
 DESTINATIONS_MAX = 5  # of a domain
 
 
-class SendFailed(Exception):
+class ReportFailed(Exception):
     """No address has got the report yet; the message says why."""
 
 
-class ReportSender:
+class TlsReportSender:
     """dialer: for addresses of strangers. api: its tenant has the domain of the reports' sender;
     without it, reports are sent over HTTPS only."""
 
@@ -35,7 +35,7 @@ class ReportSender:
         self._api = api
 
     async def send(self, report: TlsReport) -> Sequence[str]:
-        """Send to all addresses of the domain; returns those that have it. Raises SendFailed if
+        """Send to all addresses of the domain; returns those that have it. Raises ReportFailed if
         there are some, and none has it."""
         sent: list[str] = []
         failures: list[str] = []
@@ -47,7 +47,7 @@ class ReportSender:
             except (OSError, ValueError, TimeoutError) as error:
                 failures.append(f"{uri}: {error!r}")
         if failures and not sent:
-            raise SendFailed("; ".join(failures))
+            raise ReportFailed("; ".join(failures))
         return sent
 
     async def close(self) -> None:
@@ -56,14 +56,14 @@ class ReportSender:
             await self._api.close()
 
     async def _destinations(self, domain: str) -> list[str]:
-        """Raises SendFailed."""
+        """Raises ReportFailed."""
         name = tls_rpt.record_name(domain)
         try:
             found = await self._resolver.resolve(name, "TXT", lifetime=DNS_TIMEOUT_S)
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
             return []
         except (dns.exception.DNSException, OSError, UnicodeError) as error:
-            raise SendFailed(f"{name}: {error!r}") from error
+            raise ReportFailed(f"{name}: {error!r}") from error
         named = tls_rpt.parse_destinations(map(text_of, found))[:DESTINATIONS_MAX]
         return [one for one in named if self._api or not one.startswith("mailto:")]
 

@@ -29,7 +29,7 @@ RETRY_ACTIONS = frozenset((bounce.Action.RETRY, bounce.Action.SLOW_DOWN))
 
 
 @dataclass(frozen=True, slots=True)
-class RemoteServer:
+class ReceivingServer:
     """The receiving server of a session.
 
     tls: the version, empty for clear text. certificate: its SHA-256 in hex. verified: whether the
@@ -54,7 +54,7 @@ class RemoteServer:
         return bool(self.local_ip)
 
 
-class Exchange(NamedTuple):
+class CommandAndReply(NamedTuple):
     """A command as it was sent, and its reply; None if there was none."""
 
     command: bytes
@@ -74,10 +74,10 @@ class AttemptResult:
     step: str = ""
     reply: Reply | None = None
     problem: str = ""
-    peer: RemoteServer = RemoteServer()
+    peer: ReceivingServer = ReceivingServer()
     refusal: str = ""
     enhanced: str = ""
-    dialogue: tuple[Exchange, ...] = field(default=(), compare=False)
+    dialogue: tuple[CommandAndReply, ...] = field(default=(), compare=False)
 
     @property
     def is_policy_failure(self) -> bool:
@@ -94,7 +94,11 @@ STALE = AttemptResult(problem="the assignment arrived too late")
 
 
 def local_refusal(
-    bounce_class: str, problem: str, *, enhanced: str = "", peer: RemoteServer = RemoteServer()
+    bounce_class: str,
+    problem: str,
+    *,
+    enhanced: str = "",
+    peer: ReceivingServer = ReceivingServer(),
 ) -> AttemptResult:
     """A refusal by delivery itself: no server could accept this message."""
     return AttemptResult(problem=problem, refusal=bounce_class, enhanced=enhanced, peer=peer)
@@ -172,7 +176,7 @@ def attempted_event(
     return event
 
 
-def _exchange_to_proto(exchange: Exchange) -> events.SmtpExchange:
+def _exchange_to_proto(exchange: CommandAndReply) -> events.SmtpExchange:
     """The text of a reply is clean already, and a command ours; an address may be any UTF-8."""
     command = exchange.command[: DIALOGUE_CHARS_MAX * 4].rstrip().decode("utf-8", "replace")
     reply = exchange.reply
@@ -202,7 +206,7 @@ def reply_of(result: AttemptResult) -> events.Reply:
     )
 
 
-def policy_name(peer: RemoteServer) -> str:
+def policy_name(peer: ReceivingServer) -> str:
     """What protected a message; empty without a connection."""
     if peer.policy or not peer.connected:
         return peer.policy

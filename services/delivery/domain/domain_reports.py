@@ -22,7 +22,7 @@ DMARC, TLS = "dmarc", "tls"
 PAST, AHEAD = timedelta(days=30), timedelta(days=1)  # periods of reports that count
 
 
-class DmarcSource(msgspec.Struct, frozen=True, tag=DMARC):
+class DmarcCountKey(msgspec.Struct, frozen=True, tag=DMARC):
     """What messages are counted by. dkim_domain, dkim_selector: of the signature that counts, if
     there is one; spf_domain: of the envelope. own: this engine has sent them."""
 
@@ -41,7 +41,7 @@ class DmarcSource(msgspec.Struct, frozen=True, tag=DMARC):
         return self.dkim_aligned or self.spf_aligned
 
 
-class TlsResult(msgspec.Struct, frozen=True, tag=TLS):
+class TlsCountKey(msgspec.Struct, frozen=True, tag=TLS):
     """What sessions are counted by. result: empty if the policy was met."""
 
     policy: str
@@ -54,10 +54,10 @@ class TlsResult(msgspec.Struct, frozen=True, tag=TLS):
         return not self.result
 
 
-Detail: TypeAlias = Union[DmarcSource, TlsResult]
+Detail: TypeAlias = Union[DmarcCountKey, TlsCountKey]
 
 
-class ReportFigures(msgspec.Struct, frozen=True):
+class DomainReportFigures(msgspec.Struct, frozen=True):
     """A report. kind: DMARC, TLS, or empty if it is none; then problem says why. day: of its begin,
     in UTC. rows: the largest ones. passed, failed: of all messages or sessions."""
 
@@ -77,17 +77,17 @@ def create_reader(_: bytes) -> Callable[[Iterable[bytes]], list[bytes]]:
     return lambda mail: [msgspec.msgpack.encode(read(raw)) for raw in mail]
 
 
-def decode(result: bytes) -> ReportFigures:
+def decode(result: bytes) -> DomainReportFigures:
     """Raises msgspec.ValidationError or DecodeError."""
-    return msgspec.msgpack.decode(result, type=ReportFigures)
+    return msgspec.msgpack.decode(result, type=DomainReportFigures)
 
 
-def read(raw: bytes) -> ReportFigures:
+def read(raw: bytes) -> DomainReportFigures:
     """Never raises."""
     try:
         report = domain_report.find_report(raw)
     except ReportError as error:
-        return ReportFigures("", str(error))
+        return DomainReportFigures("", str(error))
     if isinstance(report, DmarcReport):
         return _figures(DMARC, report, ((_source(one), one.messages) for one in report.records))
     return _figures(TLS, report, ((_result(one), one.sessions) for one in report.sessions))
@@ -95,12 +95,12 @@ def read(raw: bytes) -> ReportFigures:
 
 def _figures(
     kind: str, report: DmarcReport | TlsRptReport, found: Iterable[tuple[Detail, int]]
-) -> ReportFigures:
+) -> DomainReportFigures:
     counts: Counter[Detail] = Counter()
     for detail, count in found:
         counts[detail] += count
     passed = sum(count for detail, count in counts.items() if detail.passed)
-    return ReportFigures(
+    return DomainReportFigures(
         kind,
         "",
         report.domain[:TEXT_MAX],
@@ -113,9 +113,9 @@ def _figures(
     )
 
 
-def _source(record: DmarcRecord) -> DmarcSource:
+def _source(record: DmarcRecord) -> DmarcCountKey:
     dkim = _best(record.dkim, record.header_from)
-    return DmarcSource(
+    return DmarcCountKey(
         record.source_ip,
         record.header_from[:TEXT_MAX],
         record.disposition,
@@ -136,8 +136,8 @@ def _best(results: Sequence[AuthResult], header_from: str) -> AuthResult:
     return max(results, key=rank, default=AuthResult("", ""))
 
 
-def _result(one: TlsSessions) -> TlsResult:
-    return TlsResult(one.policy, one.result, one.sending_ip, one.host)
+def _result(one: TlsSessions) -> TlsCountKey:
+    return TlsCountKey(one.policy, one.result, one.sending_ip, one.host)
 
 
 def is_related(one: str, other: str) -> bool:
@@ -145,12 +145,12 @@ def is_related(one: str, other: str) -> bool:
     return one == other or one.endswith(f".{other}") or other.endswith(f".{one}")
 
 
-def is_current(figures: ReportFigures, today: date) -> bool:
+def is_current(figures: DomainReportFigures, today: date) -> bool:
     """Whether its period counts: what is forged or late must not fill the table."""
     return today - PAST <= figures.day <= today + AHEAD
 
 
-def rows_of(figures: ReportFigures, domain: Domain) -> list[tuple[Detail, int]]:
+def rows_of(figures: DomainReportFigures, domain: Domain) -> list[tuple[Detail, int]]:
     """The rows, with what this engine has sent for the domain marked."""
     keys = (domain, domain.pending_keys, domain.retired_keys)
     selectors = {one for key in keys for one in (key.rsa_selector, key.ed25519_selector) if one}
@@ -158,7 +158,7 @@ def rows_of(figures: ReportFigures, domain: Domain) -> list[tuple[Detail, int]]:
 
 
 def _marked(detail: Detail, domain: Domain, selectors: set[str]) -> Detail:
-    if isinstance(detail, TlsResult):
+    if isinstance(detail, TlsCountKey):
         return detail
     signed = (
         detail.dkim_aligned

@@ -9,7 +9,7 @@ from math import ceil
 TURNS_PER_S = 12  # a burst is what is due in one turn
 
 
-class Pace:
+class PaceLimiter:
     """A maximum in every rolling second: GCRA (ITU-T I.371). per_second 0: no limit.
 
     With burst b and interval T, GCRA admits up to b + (1 s / T) - 1 in a second, so that

@@ -48,7 +48,7 @@ class WireMessage:
     envelope_id: str = ""
 
 
-class Draft(NamedTuple):
+class EmailDraft(NamedTuple):
     """An email before it is composed. message_id: of its only message, whose tokens are in the
     texts; empty: recipients share it, or it has no tokens.
 
@@ -103,15 +103,15 @@ class UnsignedMessage:
     envelope_id: str
 
 
-def draft_email(content: Content, context: MessageContext, tracking_key: bytes) -> Draft:
+def draft_email(content: Content, context: MessageContext, tracking_key: bytes) -> EmailDraft:
     """The texts of an email, which has the message of the context, among others."""
     html = content.html  # each access creates a new string
     text = _text(content, html)
     if not content.single_recipient or content.raw or not has_recipient_links(content):
-        return Draft(content, html, text)
+        return EmailDraft(content, html, text)
     links = RecipientLinks.of(content)
     tokens = MessageTokens.of(context, tracking_key, mode_of(content))
-    return Draft(
+    return EmailDraft(
         content,
         links.fill_html(html, tokens) if html else "",
         None if text is None else links.fill_text(text, tokens),
@@ -119,7 +119,7 @@ def draft_email(content: Content, context: MessageContext, tracking_key: bytes) 
     )
 
 
-def compose_email(draft: Draft) -> ComposedEmail:
+def compose_email(draft: EmailDraft) -> ComposedEmail:
     """Compose an email. Raises ValueError (of mail) with the reason when that is not possible."""
     content = draft.content
     sender = address.parse_mailbox(getattr(content, "from"))
@@ -142,7 +142,7 @@ def compose_email(draft: Draft) -> ComposedEmail:
     )
 
 
-def _compose(draft: Draft, sender: address.Mailbox) -> tuple[ComposedMessage, Sequence[Slot]]:
+def _compose(draft: EmailDraft, sender: address.Mailbox) -> tuple[ComposedMessage, Sequence[Slot]]:
     """The message, with a mark for each slot."""
     content = draft.content
     has_slots = not draft.message_id and has_recipient_links(content)
@@ -172,7 +172,7 @@ def _complete(raw: bytes, date_s: int) -> ComposedMessage:
     return downgrade(submission.add_missing_fields(submission.split_message(raw), date=date))
 
 
-def _email(draft: Draft, sender: address.Mailbox) -> Email:
+def _email(draft: EmailDraft, sender: address.Mailbox) -> Email:
     content = draft.content
     return Email(
         from_=sender,

@@ -28,7 +28,7 @@ OTHER_COMPLAINT = "other"
 FORWARDED = bounce.class_by_name("routing_errors").name
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class BounceReason(msgspec.Struct, frozen=True):
     """Why a message bounced. recipient: that the report names, perhaps another one than ours. mx:
     the server that refused it. step: as in `Reply`."""
 
@@ -47,7 +47,7 @@ class ReturnedMail(msgspec.Struct, frozen=True):
     mail could not be read."""
 
     kind: str
-    refusal: Refusal | None = None
+    refusal: BounceReason | None = None
     feedback_type: str = ""
     reporter: str = ""
     tokens: tuple[str, ...] = ()
@@ -115,14 +115,14 @@ def _report(raw: bytes) -> ReturnedMail:
     return ReturnedMail(found.kind)
 
 
-def _refusal(report: InboundReport) -> Refusal | None:
+def _refusal(report: InboundReport) -> BounceReason | None:
     """That of the first recipient that failed: our messages have one each."""
     failed = [one for one in report.failures if one.action == "failed"] or [*report.failures]
     return _refusal_of(failed[0]) if failed else None
 
 
-def _refusal_of(failure: Failure) -> Refusal:
-    return Refusal(
+def _refusal_of(failure: Failure) -> BounceReason:
+    return BounceReason(
         clean_text(failure.recipient)[:ADDRESS_MAX],
         failure.bounce_class.name,
         failure.code,
@@ -157,7 +157,7 @@ def event_of(
     return event
 
 
-def _bounce(refusal: Refusal, recipient: str) -> events.BounceReceived:
+def _bounce(refusal: BounceReason, recipient: str) -> events.BounceReceived:
     reply = events.Reply(
         code=refusal.code, enhanced=refusal.enhanced, text=refusal.text, step=refusal.step,
         mx=refusal.mx,
@@ -165,7 +165,7 @@ def _bounce(refusal: Refusal, recipient: str) -> events.BounceReceived:
     return events.BounceReceived(reply=reply, bounce_class=_bounce_class(refusal, recipient))
 
 
-def _bounce_class(refusal: Refusal, recipient: str) -> str:
+def _bounce_class(refusal: BounceReason, recipient: str) -> str:
     """That another address does not exist must not suppress ours: one member of a list is gone.
     Nobody can say whether it is another one than that of an erased recipient."""
     named = refusal.recipient.lower()

@@ -18,7 +18,7 @@ from services.delivery.domain.attempt_result import (
     MTA_STS,
     STARTTLS,
     AttemptResult,
-    RemoteServer,
+    ReceivingServer,
 )
 
 NOT_OFFERED = "4.7.4"  # enhanced status codes of RFC 3463: security features not supported
@@ -39,7 +39,7 @@ class TlsRequirement:
     tlsa: tuple[Tlsa, ...] = ()
     names: tuple[str, ...] = ()
 
-    def is_met(self, peer: RemoteServer) -> bool:
+    def is_met(self, peer: ReceivingServer) -> bool:
         """Whether a connection to the server has it."""
         if not self.policy:
             return True
@@ -179,23 +179,23 @@ ENFORCED_ONLY = TlsPolicy(enforced=True)
 
 
 def _refusal(policy: str, host: str, problem: str) -> AttemptResult:
-    return _failure(problem, RemoteServer(mx=host, policy=policy))
+    return _failure(problem, ReceivingServer(mx=host, policy=policy))
 
 
-def starttls_missing(peer: RemoteServer) -> AttemptResult:
+def starttls_missing(peer: ReceivingServer) -> AttemptResult:
     """The result of an attempt at a server without STARTTLS. peer: with the policy that requires
     it, as below."""
     problem = f"{peer.mx} does not offer STARTTLS, which {NAMES[peer.policy]} requires"
     return _failure(problem, peer, NOT_OFFERED)
 
 
-def handshake_failed(problem: str, peer: RemoteServer) -> AttemptResult:
+def handshake_failed(problem: str, peer: ReceivingServer) -> AttemptResult:
     """The result of an attempt at a server whose TLS does not work."""
     problem = f"TLS with {peer.mx} failed ({problem}); {NAMES[peer.policy]} requires it"
     return _failure(problem, peer)
 
 
-def not_authenticated(peer: RemoteServer, *, by_records: bool) -> AttemptResult:
+def not_authenticated(peer: ReceivingServer, *, by_records: bool) -> AttemptResult:
     """The result of an attempt at a server without the certificate that the policy requires.
     by_records: one that matches TLSA records."""
     if by_records:
@@ -204,5 +204,7 @@ def not_authenticated(peer: RemoteServer, *, by_records: bool) -> AttemptResult:
     return _failure(f"{fault}; {NAMES[peer.policy]} requires a valid one", peer)
 
 
-def _failure(problem: str, peer: RemoteServer, enhanced: str = NOT_AUTHENTICATED) -> AttemptResult:
+def _failure(
+    problem: str, peer: ReceivingServer, enhanced: str = NOT_AUTHENTICATED
+) -> AttemptResult:
     return AttemptResult(STARTTLS, problem=problem, enhanced=enhanced, peer=peer)

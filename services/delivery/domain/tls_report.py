@@ -5,7 +5,7 @@ from typing import NamedTuple
 from mail.mta_sts import Mode
 from mail.tls_chain import ChainFault
 from mail.tls_rpt import AppliedPolicy, Failure, PolicyKind, ResultType
-from services.delivery.domain.attempt_result import DANE, STARTTLS, AttemptResult, RemoteServer
+from services.delivery.domain.attempt_result import DANE, STARTTLS, AttemptResult, ReceivingServer
 from services.delivery.domain.tls_policy import NOT_OFFERED, VERIFIED_BY_MTA_STS, TlsPolicy
 
 FAULTS = {
@@ -23,7 +23,7 @@ class SessionResult(NamedTuple):
     failure: Failure | None
 
 
-def opened_session(policy: TlsPolicy, peer: RemoteServer) -> SessionResult | None:
+def opened_session(policy: TlsPolicy, peer: ReceivingServer) -> SessionResult | None:
     """The result of a session that was opened; None if its domain has no policy to report on."""
     if (applied := applied_policy(policy, peer.mx)) is None:
         return None
@@ -71,7 +71,7 @@ def fetch_failure(policy: TlsPolicy, kind: ResultType, why: str) -> SessionResul
     return SessionResult(applied, Failure(kind, "", host, reason_code=why[:100]))
 
 
-def _fault_of(policy: TlsPolicy, peer: RemoteServer) -> ResultType | None:
+def _fault_of(policy: TlsPolicy, peer: ReceivingServer) -> ResultType | None:
     """What is wrong with an open session; None if nothing is."""
     if not peer.tls:
         return ResultType.STARTTLS_NOT_SUPPORTED
@@ -85,7 +85,7 @@ def _fault_of(policy: TlsPolicy, peer: RemoteServer) -> ResultType | None:
     return FAULTS[peer.fault] if peer.fault else ResultType.VALIDATION_FAILURE
 
 
-def _failure(kind: ResultType | None, peer: RemoteServer, reason: str = "") -> Failure | None:
+def _failure(kind: ResultType | None, peer: ReceivingServer, reason: str = "") -> Failure | None:
     if kind is None:
         return None
     return Failure(kind, peer.local_ip, peer.mx, peer.remote_ip, reason)

@@ -9,7 +9,7 @@ CONGESTED_AFTER_S = 0.02  # that bulk mail has waited to be rendered
 CONGESTED_S = 0.2  # after that
 
 
-class Congestion:
+class WorkerCongestion:
     """Of one process. Its results tell the router, which then assigns less bulk mail."""
 
     __slots__ = ("_congested_until_s", "_express_pace")

@@ -13,7 +13,7 @@ from kernel.failpoint import failpoint
 from kernel.health import DependencyHealth
 from kernel.retry import retry_while_unavailable
 from services.delivery.clients.mx_connector import NoConnection
-from services.delivery.clients.smtp.connections import Connections
+from services.delivery.clients.smtp.connections import SmtpConnections
 from services.delivery.clients.smtp.dial_target import SocketAddress
 from services.delivery.clients.smtp.pool import AttemptReleased, ConnectionPool, ReadyQueueKey
 from services.delivery.clients.smtp.session import SmtpSession
@@ -25,7 +25,7 @@ from services.delivery.domain.host_policy import (
     should_try_next_host,
 )
 from services.delivery.domain.owned_attempt import AttemptKey, OwnedAttempt
-from services.delivery.domain.pace import Pace
+from services.delivery.domain.pace import PaceLimiter
 from services.delivery.domain.rendering import WireMessage
 from services.delivery.domain.tls_policy import NO_POLICY
 from services.delivery.loops.committer import (
@@ -35,7 +35,7 @@ from services.delivery.loops.committer import (
 )
 from services.delivery.loops.ready_queue import ReadyQueue
 from services.delivery.loops.rendering import Renderer
-from services.delivery.loops.tls_policies import TlsPolicies
+from services.delivery.loops.tls_policies import TlsPolicyResolver
 from services.delivery.store.journal import AttemptClaim, outcome_name
 
 PACE_CHECK_S = 0.5  # a message that waits for its turn looks this often whether the service stops
@@ -52,8 +52,8 @@ class DeliveryDispatcher:
         committer: JournalCommitter,
         renderer: Renderer,
         *,
-        connections: Connections,
-        tls_policies: TlsPolicies,
+        connections: SmtpConnections,
+        tls_policies: TlsPolicyResolver,
         health: DependencyHealth,
     ) -> None:
         self._committer = committer
@@ -231,7 +231,7 @@ class DeliveryDispatcher:
         failpoint("delivery.reply_received")
         return result
 
-    async def _keep_pace(self, pace: Pace, *, until_s: float) -> bool:
+    async def _keep_pace(self, pace: PaceLimiter, *, until_s: float) -> bool:
         """Wait for the turn of a message at the wire. False if it comes too late."""
         while (delay_s := pace.delay_s(now_s := clock.monotonic_s())) > 0 and not self._draining:
             if now_s + delay_s > until_s:

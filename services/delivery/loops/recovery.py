@@ -22,7 +22,7 @@ from services.delivery.store.journal import EpochExpired, Journal
 from services.delivery.store.workers import WorkerRegistration
 
 
-class Recovery:
+class OrphanRecovery:
     """The action of a loop; any number of processes may run it."""
 
     def __init__(

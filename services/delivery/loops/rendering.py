@@ -22,7 +22,7 @@ from mail.dkim import Signer
 from services.delivery.domain.attempt_result import AttemptResult, local_refusal
 from services.delivery.domain.rendering import (
     ComposedEmail,
-    Draft,
+    EmailDraft,
     UnsignedMessage,
     WireMessage,
     compose_email,
@@ -30,7 +30,7 @@ from services.delivery.domain.rendering import (
     prepare_message,
     sign_messages,
 )
-from services.delivery.loops.congestion import Congestion
+from services.delivery.loops.congestion import WorkerCongestion
 from services.delivery.loops.signing_keys import SigningKeys
 
 COMPOSED_MAX = 256  # emails that are cached, for their other recipients
@@ -91,7 +91,7 @@ class Renderer:
             is_bulk: RenderGroup(self._render, items_max=64, bytes_max=RENDER_BYTES_MAX)
             for is_bulk in (False, True)
         }
-        self.congestion = Congestion()
+        self.congestion = WorkerCongestion()
         self._read_s = 0.0  # that bulk mail has waited for the store in all
         self._threaded = {
             is_bulk: RenderGroup(self._render_in_thread, items_max=1) for is_bulk in (False, True)
@@ -226,7 +226,7 @@ def render_all(jobs: _Jobs, now: datetime) -> _Rendered:
     )
 
 
-def _draft(job: RenderJob, content: Content) -> Draft:
+def _draft(job: RenderJob, content: Content) -> EmailDraft:
     return draft_email(content, job.context, job.tracking_key)
 
 

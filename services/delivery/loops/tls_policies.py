@@ -16,9 +16,9 @@ from mail.mta_sts import Policy
 from services.delivery.clients.dane import DaneSource
 from services.delivery.clients.mta_sts import (
     TTL_MIN_S,
-    FetchFailed,
-    LookupFailed,
-    PolicySource,
+    MtaStsClient,
+    PolicyFetchFailed,
+    PolicyLookupFailed,
 )
 from services.delivery.domain.tls_policy import (
     ENFORCED_ONLY,
@@ -27,7 +27,7 @@ from services.delivery.domain.tls_policy import (
     TlsPolicy,
 )
 from services.delivery.loops.tls_reports import TlsSessionCounter
-from services.delivery.store.mta_sts import PolicyStore, StoredPolicy
+from services.delivery.store.mta_sts import MtaStsPolicyStore, StoredMtaStsPolicy
 
 DOMAINS_MAX = 100_000  # with a policy
 OCTETS_MAX = 64 * 1024 * 1024  # of them: one has up to 64 KB, and up to as much for each host
@@ -50,24 +50,24 @@ class _DomainPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class _Announced:
+class _AnnouncedPolicy:
     """A policy that a domain announces by its id, and the one in force until it is fetched."""
 
-    source: PolicySource
+    source: MtaStsClient
     policy_id: str
-    stored: StoredPolicy | None
+    stored: StoredMtaStsPolicy | None
 
 
 @dataclass(frozen=True, slots=True)
-class _InForce:
+class _PolicyInForce:
     """The MTA-STS policy of a domain, and how long to rely on it. next: to fetch meanwhile."""
 
     policy: Policy | None = None
     ttl_s: float = inf
-    next: _Announced | None = None
+    next: _AnnouncedPolicy | None = None
 
 
-class TlsPolicies:
+class TlsPolicyResolver:
     """Resolves policies. One lookup per domain at a time, however many messages wait for it. A
     stored policy is in force at once while another one is fetched.
 
@@ -77,8 +77,8 @@ class TlsPolicies:
 
     def __init__(
         self,
-        source: PolicySource | None,
-        store: PolicyStore,
+        source: MtaStsClient | None,
+        store: MtaStsPolicyStore,
         *,
         counter: TlsSessionCounter,
         dane: DaneSource | None = None,
@@ -89,7 +89,7 @@ class TlsPolicies:
         self._counter = counter
         self._exempt_sender = exempt_sender
         self._store = store
-        self._load: GroupCommit[str, StoredPolicy | None] = GroupCommit(store.load)
+        self._load: GroupCommit[str, StoredMtaStsPolicy | None] = GroupCommit(store.load)
         self._absent_until_s: BoundedDict[str, float] = BoundedDict(ABSENT_MAX)
         self._cache: Cache[_DomainPolicy] = Cache(
             self._fetch,
@@ -98,7 +98,7 @@ class TlsPolicies:
             octets_of=lambda one: one.policy.octets,
         )
         # One fetch per domain at a time; what is fetched is kept by the other cache.
-        self._fetches: Cache[StoredPolicy | None] = Cache(self._fetch_policy, entries_max=1)
+        self._fetches: Cache[StoredMtaStsPolicy | None] = Cache(self._fetch_policy, entries_max=1)
 
     def known(self, assignment: DeliveryAssigned) -> TlsPolicy | None:
         """The policy for a message, if it is known; None if it must be resolved.
@@ -158,56 +158,58 @@ class TlsPolicies:
     async def _proven_hosts(self, domain: str) -> tuple[ProvenHosts | None, float]:
         return (None, inf) if self._dane is None else await self._dane.look_up(domain)
 
-    async def _mta_sts(self, domain: str) -> _InForce:
+    async def _mta_sts(self, domain: str) -> _PolicyInForce:
         if self._source is None:
-            return _InForce()
+            return _PolicyInForce()
         stored = await self._load.submit(domain)
         found = await self._discover(self._source, domain, stored)
         left_s = inf if stored is None or found.policy is not stored.policy else stored.left_s
         return replace(found, ttl_s=min(found.ttl_s, left_s))
 
     async def _discover(
-        self, source: PolicySource, domain: str, stored: StoredPolicy | None
-    ) -> _InForce:
+        self, source: MtaStsClient, domain: str, stored: StoredMtaStsPolicy | None
+    ) -> _PolicyInForce:
         """A stored policy stays in force until it expires, whatever fails or is missing meanwhile
         (RFC 8461 §5.1)."""
         policy = stored.policy if stored else None
         try:
             record = await source.look_up(domain)
-        except LookupFailed as error:
+        except PolicyLookupFailed as error:
             logger.warning("delivery.mta_sts.lookup_failed", extra={"error": str(error)[:200]})
-            return _InForce(policy, RETRY_S)
+            return _PolicyInForce(policy, RETRY_S)
         if record.policy_id is None:
-            return _InForce(policy, record.ttl_s)
+            return _PolicyInForce(policy, record.ttl_s)
         if stored and stored.policy_id == record.policy_id and stored.age_s < REFRESH_S:
-            return _InForce(policy, record.ttl_s)
-        announced = _Announced(source, record.policy_id, stored)
+            return _PolicyInForce(policy, record.ttl_s)
+        announced = _AnnouncedPolicy(source, record.policy_id, stored)
         return await self._replace(domain, announced, record.ttl_s)
 
-    async def _replace(self, domain: str, announced: _Announced, ttl_s: float) -> _InForce:
+    async def _replace(
+        self, domain: str, announced: _AnnouncedPolicy, ttl_s: float
+    ) -> _PolicyInForce:
         """What is in force while a policy that the domain announces is fetched, or after that."""
         policy = announced.stored.policy if announced.stored else None
         soon_s = min(ttl_s, REFETCH_S)
         if policy and not self._has_refused(domain):
             if not announced.source.has_slot(domain):
-                return _InForce(policy, min(soon_s, RETRY_S))
-            return _InForce(policy, soon_s, announced)
+                return _PolicyInForce(policy, min(soon_s, RETRY_S))
+            return _PolicyInForce(policy, soon_s, announced)
         fetched = await asyncio.shield(self._fetches.refresh(domain, announced))
         if fetched is None:
-            return _InForce(policy, soon_s)
-        return _InForce(fetched.policy, min(ttl_s, fetched.left_s))
+            return _PolicyInForce(policy, soon_s)
+        return _PolicyInForce(fetched.policy, min(ttl_s, fetched.left_s))
 
     def _has_refused(self, domain: str) -> bool:
         cached = self._cache.peek(domain)
         return cached is not None and cached.value.refused
 
     async def _fetch_policy(
-        self, domain: str, announced: _Announced
-    ) -> tuple[StoredPolicy | None, float]:
+        self, domain: str, announced: _AnnouncedPolicy
+    ) -> tuple[StoredMtaStsPolicy | None, float]:
         """None if it cannot be had."""
         try:
             policy = await announced.source.fetch(domain)
-        except FetchFailed as error:
+        except PolicyFetchFailed as error:
             extra = {"domain": domain, "error": str(error)[:200], "result": error.result}
             logger.warning("delivery.mta_sts.fetch_failed", extra=extra)
             stored = announced.stored
@@ -216,10 +218,10 @@ class TlsPolicies:
             return None, 0.0
         await self._store.save(domain, announced.policy_id, policy)
         left_s = max(float(policy.max_age_s), TTL_MIN_S)  # not one fetch for each message
-        return StoredPolicy(policy, announced.policy_id, 0.0, left_s), 0.0
+        return StoredMtaStsPolicy(policy, announced.policy_id, 0.0, left_s), 0.0
 
     def _on_fetched(
-        self, outdated: _DomainPolicy, fetch: "asyncio.Task[StoredPolicy | None]"
+        self, outdated: _DomainPolicy, fetch: "asyncio.Task[StoredMtaStsPolicy | None]"
     ) -> None:
         """Put a policy in force in place of the one that it replaces, until the same time."""
         if fetch.cancelled():

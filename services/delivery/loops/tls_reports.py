@@ -11,8 +11,8 @@ from kernel.errors import Fenced, Unavailable
 from kernel.failpoint import failpoint
 from kernel.lease import Lease
 from mail.tls_rpt import ReportingOrganization, ResultType, TlsReport
-from services.delivery.clients.report_sender import ReportSender, SendFailed
-from services.delivery.domain.attempt_result import AttemptResult, RemoteServer
+from services.delivery.clients.report_sender import ReportFailed, TlsReportSender
+from services.delivery.domain.attempt_result import AttemptResult, ReceivingServer
 from services.delivery.domain.tls_policy import TlsPolicy
 from services.delivery.domain.tls_report import (
     SessionResult,
@@ -21,12 +21,12 @@ from services.delivery.domain.tls_report import (
     opened_session,
 )
 from services.delivery.store import tls_reports as store
-from services.delivery.store.tls_reports import DueReport, ReportStore, ResultKey
+from services.delivery.store.tls_reports import DueTlsReport, TlsReportStore, TlsSessionKey
 
 KEYS_MAX = 10_000  # counts in memory; further kinds of results are left out
 PAGE, PAGE_OCTETS = 500, 1 << 20  # of one statement: a policy has up to 64 KB
 GIVE_UP_AFTER = timedelta(days=2)  # from the end of the day
-FIRST = DueReport(date.min, "")
+FIRST = DueTlsReport(date.min, "")
 
 logger = logging.getLogger(__name__)
 
@@ -34,11 +34,11 @@ logger = logging.getLogger(__name__)
 class TlsSessionCounter:
     """Counts the sessions under policies. store: None counts nothing."""
 
-    def __init__(self, report_store: ReportStore | None) -> None:
+    def __init__(self, report_store: TlsReportStore | None) -> None:
         self._store = report_store
-        self._counts: dict[ResultKey, int] = {}
+        self._counts: dict[TlsSessionKey, int] = {}
 
-    def count_opened(self, policy: TlsPolicy, peer: RemoteServer) -> None:
+    def count_opened(self, policy: TlsPolicy, peer: ReceivingServer) -> None:
         if self._store is not None:
             self._count(opened_session(policy, peer))
 
@@ -54,7 +54,7 @@ class TlsSessionCounter:
     def _count(self, found: SessionResult | None) -> None:
         if found is None:
             return
-        key = ResultKey(clock.now().date(), *found)
+        key = TlsSessionKey(clock.now().date(), *found)
         if key in self._counts or len(self._counts) < KEYS_MAX:
             self._counts[key] = self._counts.get(key, 0) + 1
 
@@ -73,8 +73,8 @@ class TlsSessionCounter:
             except Exception:  # these counts cannot be stored
                 logger.exception("delivery.tls_report.counts_lost")
 
-    def _next_page(self) -> dict[ResultKey, int]:
-        page: dict[ResultKey, int] = {}
+    def _next_page(self) -> dict[TlsSessionKey, int]:
+        page: dict[TlsSessionKey, int] = {}
         octets = 0
         for key, sessions in islice(self._counts.items(), PAGE):
             octets += key.policy.octets
@@ -94,9 +94,9 @@ class TlsReporter:
 
     def __init__(
         self,
-        report_store: ReportStore,
+        report_store: TlsReportStore,
         lease: Lease,
-        sender: ReportSender,
+        sender: TlsReportSender,
         *,
         reporter: ReportingOrganization,
     ) -> None:
@@ -125,7 +125,7 @@ class TlsReporter:
         await self.lease.release()
         await self._sender.close()
 
-    async def _send(self, report: DueReport) -> None:
+    async def _send(self, report: DueTlsReport) -> None:
         start = datetime.combine(report.day, time.min, UTC)
         end = start + timedelta(days=1) - timedelta(seconds=1)
         fields = {"domain": report.domain, "day": str(report.day)}
@@ -139,7 +139,7 @@ class TlsReporter:
                     results=tuple(await self._store.results(report)),
                 )
             )
-        except SendFailed as error:
+        except ReportFailed as error:
             logger.warning(
                 "delivery.tls_report.failed", extra={**fields, "error": str(error)[:300]}
             )

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from kernel.database import Transaction
-from services.delivery.domain.domain_reports import Detail, ReportFigures
+from services.delivery.domain.domain_reports import Detail, DomainReportFigures
 
 ROWS_MAX = 500  # of a domain, kind and day
 REPORTS_MAX = 1_000  # of a domain, kind and day
@@ -65,14 +65,14 @@ DELETE FROM delivery.{table} WHERE ctid = ANY(ARRAY(
 """
 
 
-class Owner(NamedTuple):
+class TenantDomain(NamedTuple):
     """Whose figures they are."""
 
     tenant_id: str
     domain_id: str
 
 
-class Day(NamedTuple):
+class DayReportCounts(NamedTuple):
     """The reports that begin on a day. passed, failed: messages, or sessions."""
 
     day: date
@@ -81,7 +81,7 @@ class Day(NamedTuple):
     failed: int
 
 
-class Period(NamedTuple):
+class DayRange(NamedTuple):
     """Both days are part of it."""
 
     since: date
@@ -89,7 +89,11 @@ class Period(NamedTuple):
 
 
 async def add(
-    tx: Transaction, owner: Owner, figures: ReportFigures, *, rows: Sequence[tuple[Detail, int]]
+    tx: Transaction,
+    owner: TenantDomain,
+    figures: DomainReportFigures,
+    *,
+    rows: Sequence[tuple[Detail, int]],
 ) -> str:
     """Add a report; returns COUNTED, or why it is not: REPEATED, TOO_MANY."""
     place = (owner.domain_id, figures.kind, figures.day)
@@ -107,8 +111,8 @@ async def add(
 
 async def _add_rows(
     tx: Transaction,
-    owner: Owner,
-    figures: ReportFigures,
+    owner: TenantDomain,
+    figures: DomainReportFigures,
     *,
     rows: Sequence[tuple[Detail, int]],
     room: int,
@@ -128,12 +132,14 @@ async def _add_rows(
     return len(new)
 
 
-async def days(tx: Transaction, domain_id: str, *, kind: str, period: Period) -> list[Day]:
-    return [Day(*row) for row in await tx.rows(DAYS, (domain_id, kind, *period))]
+async def days(
+    tx: Transaction, domain_id: str, *, kind: str, period: DayRange
+) -> list[DayReportCounts]:
+    return [DayReportCounts(*row) for row in await tx.rows(DAYS, (domain_id, kind, *period))]
 
 
 async def rows(
-    tx: Transaction, domain_id: str, *, kind: str, period: Period
+    tx: Transaction, domain_id: str, *, kind: str, period: DayRange
 ) -> list[tuple[Detail, int]]:
     """The largest ones of all days."""
     found = await tx.rows(ROWS, (domain_id, kind, *period, SHOWN_MAX))

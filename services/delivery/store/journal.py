@@ -103,7 +103,7 @@ class EpochExpired(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class BeginResult:
+class BeginAttemptResult:
     """The row of an assignment as it is now.
 
     is_new: inserted by this call. is_ours: begun under our epoch, by this call or by a commit whose
@@ -148,7 +148,7 @@ class Journal:
 
     async def begin(
         self, tx: Transaction, assignments: Mapping[AttemptKey, DeliveryAssigned], *, epoch: int
-    ) -> dict[AttemptKey, BeginResult]:
+    ) -> dict[AttemptKey, BeginAttemptResult]:
         """Insert rows as `started`, or as `done` if their time is over. A row that is missing from
         the result is being inserted by another transaction. Raises EpochExpired."""
         values = assignments.values()
@@ -164,7 +164,9 @@ class Journal:
             },
         )
         begun = {
-            AttemptKey(message_id, attempt): BeginResult(True, outcome is None, outcome, left_s)
+            AttemptKey(message_id, attempt): BeginAttemptResult(
+                True, outcome is None, outcome, left_s
+            )
             for message_id, attempt, outcome, left_s in rows
             if message_id is not None
         }
@@ -176,10 +178,10 @@ class Journal:
 
     async def _load_existing(
         self, tx: Transaction, keys: Collection[AttemptKey], *, epoch: int
-    ) -> dict[AttemptKey, BeginResult]:
+    ) -> dict[AttemptKey, BeginAttemptResult]:
         ids, attempts = [key.message_id for key in keys], [key.attempt for key in keys]
         return {
-            AttemptKey(message_id, attempt): BeginResult(
+            AttemptKey(message_id, attempt): BeginAttemptResult(
                 False, is_ours and outcome is None, outcome, left_s, event
             )
             for message_id, attempt, is_ours, outcome, left_s, event in await tx.rows(

@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class StoredPolicy:
+class StoredMtaStsPolicy:
     """A policy within its max_age. policy_id: of the TXT record when it was fetched. age_s: since
     then. left_s: until it expires."""
 
@@ -55,18 +55,18 @@ class StoredPolicy:
     left_s: float
 
 
-class PolicyStore:
+class MtaStsPolicyStore:
     """Queries of the policies."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def load(self, domains: Sequence[str]) -> list[StoredPolicy | None]:
+    async def load(self, domains: Sequence[str]) -> list[StoredMtaStsPolicy | None]:
         """The policies of domains, in their order; None without one that has not expired,
         and for one that is not valid under the present bounds: it is fetched again."""
         rows = await self._database.execute_autocommit(LOAD, {"domains": list(domains)})
         found = {
-            domain: StoredPolicy(policy, policy_id, age_s, left_s)
+            domain: StoredMtaStsPolicy(policy, policy_id, age_s, left_s)
             for domain, policy_id, text, age_s, left_s in rows
             if (policy := _parsed(domain, text)) is not None
         }

@@ -34,7 +34,7 @@ DELETE FROM delivery.sandbox WHERE id = ANY(ARRAY(
 
 
 @dataclass(frozen=True, slots=True)
-class Capture:
+class CapturedMessage:
     """A test message as it was received, and the reply that was sent."""
 
     assignment: DeliveryAssigned
@@ -61,7 +61,7 @@ class SandboxStore:
         rows = await tx.rows(ASSIGNMENT, (message_id,))
         return DeliveryAssigned.FromString(rows[0][0]) if rows else None
 
-    async def capture(self, tx: Transaction, capture: Capture) -> None:
+    async def capture(self, tx: Transaction, capture: CapturedMessage) -> None:
         """Store a message. Raises Unavailable while the tenant's key is unknown."""
         context, capture_id = capture.assignment.context, str(uuid7())
         if (key := self._content_key(context.tenant_id)) is None:

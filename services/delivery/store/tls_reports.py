@@ -51,7 +51,7 @@ DELETE FROM delivery.tls_results WHERE (day, domain, digest) IN (
 DELETE = "DELETE FROM delivery.tls_results WHERE day = %s AND domain = %s"
 
 
-class ResultKey(NamedTuple):
+class TlsSessionKey(NamedTuple):
     """What sessions are counted by. failure: None for successful ones."""
 
     day: date
@@ -59,20 +59,20 @@ class ResultKey(NamedTuple):
     failure: Failure | None
 
 
-class DueReport(NamedTuple):
+class DueTlsReport(NamedTuple):
     """A day of a domain that has not been reported."""
 
     day: date
     domain: str
 
 
-class ReportStore:
+class TlsReportStore:
     """Queries of the counts."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, counts: Mapping[ResultKey, int]) -> None:
+    async def add(self, counts: Mapping[TlsSessionKey, int]) -> None:
         """Add to the counts."""
         policies = [msgspec.json.encode(key.policy) for key in counts]
         failures = [msgspec.json.encode(key.failure) for key in counts]
@@ -89,13 +89,13 @@ class ReportStore:
             ),
         )
 
-    async def due(self, after: DueReport) -> Sequence[DueReport]:
+    async def due(self, after: DueTlsReport) -> Sequence[DueTlsReport]:
         """Up to PAGE days and domains whose counts are complete, in order."""
         before = (clock.now() - SETTLED_AFTER).date()
         rows = await self._database.execute_autocommit(DUE, (before, *after, PAGE))
-        return [DueReport(*row) for row in rows]
+        return [DueTlsReport(*row) for row in rows]
 
-    async def results(self, report: DueReport) -> list[PolicyResult]:
+    async def results(self, report: DueTlsReport) -> list[PolicyResult]:
         """The results of a day and domain, by policy."""
         found: dict[AppliedPolicy, tuple[int, dict[Failure, int]]] = {}
         rows = await self._database.execute_autocommit(RESULTS, (*report, ROWS_MAX, OCTETS_MAX))
@@ -115,6 +115,6 @@ async def expire(tx: Transaction) -> int:
     return await tx.execute(EXPIRE, (RETENTION_DAYS,))
 
 
-async def delete(tx: Transaction, report: DueReport) -> None:
+async def delete(tx: Transaction, report: DueTlsReport) -> None:
     """Forget a day of a domain."""
     await tx.execute(DELETE, report)

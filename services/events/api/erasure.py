@@ -19,7 +19,7 @@ from kernel.rpc import Context, RequestError, check_text, map_errors, parse_id
 from kernel.times import clamp_timestamp
 from services.events.api.requests import owner_of
 from services.events.store import erasure
-from services.events.store.erasure import START, Place, RecipientMessage
+from services.events.store.erasure import START, RecipientMessage, SuppressionPosition
 
 PAGE_MAX = 100
 
@@ -69,13 +69,13 @@ class ErasureRpcs:
         return EraseSuppressionEventsResponse(next_page_token="/".join(following or ()))
 
 
-def page_start(token: str) -> Place:
+def page_start(token: str) -> SuppressionPosition:
     if not token:
         return START
     parts = [parse_id(one, "page_token") for one in token.split("/")]
     if len(parts) != len(START):
         raise RequestError("page_token is none of a response.")
-    return Place(*parts)
+    return SuppressionPosition(*parts)
 
 
 def place_of(request: ListRecipientMessagesRequest) -> RecipientMessage:

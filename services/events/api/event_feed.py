@@ -47,7 +47,7 @@ class FeedEvent(NamedTuple):
 
 
 @dataclass(slots=True)
-class Subscription:
+class FeedSubscription:
     """ended: why no more events come. awake: set when there is something to send."""
 
     owner: RowOwner
@@ -80,7 +80,7 @@ class EventFeed:
         self._database = database
         self._health = health
         self._settled = SettledPositions()
-        self._subscriptions: list[Subscription] = []
+        self._subscriptions: list[FeedSubscription] = []
         self._readers = 0
         self._wanted, self._started = asyncio.Event(), asyncio.Event()
         self._polling = asyncio.Lock()
@@ -123,7 +123,7 @@ class EventFeed:
         self._started.clear()
 
     @asynccontextmanager
-    async def subscribed(self, subscription: Subscription) -> AsyncIterator[UUID]:
+    async def subscribed(self, subscription: FeedSubscription) -> AsyncIterator[UUID]:
         """Gives the position from which the subscription gets all events, in the block."""
         async with self._polling:
             if self._is_closed:

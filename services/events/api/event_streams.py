@@ -14,7 +14,7 @@ from services.events.api.event_feed import (
     EVENTS_MAX,
     EventFeed,
     FeedEvent,
-    Subscription,
+    FeedSubscription,
     load_events,
 )
 from services.events.api.requests import owner_of, parse_cursor
@@ -42,7 +42,7 @@ class EventStreamRpcs:
                 recorded = self._recorded(owner, event_filter, low=low)
                 async for low, response in recorded:  # noqa: B007 - it goes on from there
                     yield response
-                subscription = Subscription(owner, event_filter)
+                subscription = FeedSubscription(owner, event_filter)
                 async with self.feed.subscribed(subscription) as start:
                     if low < start:  # more was recorded since the last page
                         continue
@@ -68,7 +68,7 @@ class EventStreamRpcs:
             yield low, position_response(low)
 
     async def _new(
-        self, subscription: Subscription, *, low: UUID
+        self, subscription: FeedSubscription, *, low: UUID
     ) -> AsyncIterator[StreamEventsResponse]:
         while not subscription.ended:
             bound = self.feed.bound

@@ -24,13 +24,13 @@ from services.events.api.webhooks import WebhookDependencies
 from services.events.domain.export import KEPT, Export, ExportFormat, ExportKind
 from services.events.domain.log_event import STATUSES
 from services.events.domain.search_columns import SEARCHED_TYPES, TYPE_NUMBERS
-from services.events.store.exports import Cursors, ExportStore, Limits
+from services.events.store.exports import ExportLimits, ExportStore, PageCursors
 
 KINDS, FORMATS = {*ExportKind}, {*ExportFormat}
 CHUNK_BYTES = 256 * 1024
 # Whatever is recorded before the export began is committed by then.
 SETTLE = timedelta(seconds=5)
-LIMITS = Limits(unfinished_max=5, kept_max=50)
+LIMITS = ExportLimits(unfinished_max=5, kept_max=50)
 TEXTS = ("to", "domain", "tag", "site", "bounce_class", "message_id", "status")
 ONLY_EVENTS = ("types", "site", "bounce_class", "message_id")
 IN_LOWER_CASE = ("to", "domain", "site", "bounce_class")
@@ -76,7 +76,7 @@ class ExportRpcs:
         self, request: pb.ListExportsRequest, _: Context
     ) -> pb.ListExportsResponse:
         size = page_limit(request)
-        cursors = Cursors(
+        cursors = PageCursors(
             parse_cursor(request.after, "after"), parse_cursor(request.before, "before")
         )
         found = await ExportStore(self.tenant_database).page(
@@ -129,7 +129,7 @@ class ExportRpcs:
         export_id = parse_resource_id(request.id, "export")
         store = ExportStore(self.tenant_database)
         found = await store.page(
-            owner_of(request), test_only=request.test_only, limit=1, cursors=Cursors(),
+            owner_of(request), test_only=request.test_only, limit=1, cursors=PageCursors(),
             only=export_id,
         )  # fmt: skip
         if not found:

@@ -15,8 +15,8 @@ from services.events.api.requests import (
 )
 from services.events.domain.figures.periods import InvalidPeriod
 from services.events.domain.figures.query import InvalidQuery
-from services.events.domain.report import GRANULARITIES, Report, end_of_current
-from services.events.store.exports import Cursors
+from services.events.domain.report import GRANULARITIES, ScheduledReport, end_of_current
+from services.events.store.exports import PageCursors
 from services.events.store.metrics import check_request
 from services.events.store.reports import ReportStore
 
@@ -39,7 +39,7 @@ class ReportRpcs:
         created = await ReportStore(self.tenant_database).insert(new, most=REPORTS_MAX)
         return pb.CreateReportResponse(report=created and to_proto(created))
 
-    def _new_report(self, request: pb.CreateReportRequest, tenant_id: str) -> Report:
+    def _new_report(self, request: pb.CreateReportRequest, tenant_id: str) -> ScheduledReport:
         """Raises RequestError."""
         if request.frequency not in GRANULARITIES:
             detail = f"unknown frequency. Use one of {', '.join(GRANULARITIES)}."
@@ -54,7 +54,7 @@ class ReportRpcs:
             end = end_of_current(now, request.frequency, timezone)
         except InvalidPeriod as error:
             raise RequestError(str(error), field="timezone") from None
-        new = Report(
+        new = ScheduledReport(
             ids.uuid7_text(), parse_resource_id(request.account_id, "account_id"), tenant_id,
             check_text(request.name, "name"), query, request.frequency, timezone,
             request.webhook, request.email, now, end,
@@ -70,7 +70,7 @@ class ReportRpcs:
         self, request: pb.ListReportsRequest, _: Context
     ) -> pb.ListReportsResponse:
         size = page_limit(request)
-        cursors = Cursors(
+        cursors = PageCursors(
             parse_cursor(request.after, "after"), parse_cursor(request.before, "before")
         )
         found = await ReportStore(self.tenant_database).page(
@@ -85,7 +85,7 @@ class ReportRpcs:
     ) -> pb.GetReportResponse:
         report_id = parse_resource_id(request.id, "report")
         found = await ReportStore(self.tenant_database).page(
-            owner_of(request), limit=1, cursors=Cursors(), only=report_id
+            owner_of(request), limit=1, cursors=PageCursors(), only=report_id
         )
         if not found:
             raise not_found("report")
@@ -101,7 +101,7 @@ class ReportRpcs:
         return pb.DeleteReportResponse(id=report_id)
 
 
-def to_proto(report: Report) -> pb.Report:
+def to_proto(report: ScheduledReport) -> pb.Report:
     shown = pb.Report(
         id=report.id, tenant_id=report.tenant_id, name=report.name, query=report.query,
         frequency=report.frequency, timezone=report.timezone, webhook=report.webhook,

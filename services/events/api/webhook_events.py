@@ -32,7 +32,7 @@ from services.events.domain.endpoint import Endpoint
 from services.events.domain.recorded_attempt import decode_attempt
 from services.events.domain.webhook_attempt import public_event_id, webhook_attempt_of
 from services.events.store import payloads, webhook_deliveries
-from services.events.store.webhook_deliveries import DELIVERED, QUEUED, DeliveryRow
+from services.events.store.webhook_deliveries import DELIVERED, QUEUED, WebhookDeliveryRow
 
 NOT_KEPT = "the event is no longer kept"
 
@@ -99,7 +99,7 @@ def parse_position(event_id: str) -> str:
     return parse_resource_id(event_id.removeprefix("evt_"), "event")
 
 
-async def load_delivery(tx: Transaction, row: Row, *, position: str) -> DeliveryRow:
+async def load_delivery(tx: Transaction, row: Row, *, position: str) -> WebhookDeliveryRow:
     """Raises RequestError."""
     found = await webhook_deliveries.load_delivery(tx, row[0], position=position)
     if found is None:
@@ -107,7 +107,7 @@ async def load_delivery(tx: Transaction, row: Row, *, position: str) -> Delivery
     return found
 
 
-async def load_payload(tx: Transaction, row: Row, delivery: DeliveryRow) -> bytes:
+async def load_payload(tx: Transaction, row: Row, delivery: WebhookDeliveryRow) -> bytes:
     """The body of the request, as it is sent; empty if the log no longer has the event."""
     entries, accepts = await payloads.load_payloads(tx, [delivery.event_id], [delivery.subject_id])
     if (entry := entries.get(delivery.event_id)) is None:
@@ -119,7 +119,7 @@ async def load_payload(tx: Transaction, row: Row, delivery: DeliveryRow) -> byte
     ).body  # fmt: skip
 
 
-def to_proto(row: DeliveryRow, *, enabled: bool) -> WebhookEvent:
+def to_proto(row: WebhookDeliveryRow, *, enabled: bool) -> WebhookEvent:
     status = status_of(row)
     waits = status == "pending" and enabled
     return WebhookEvent(
@@ -134,7 +134,7 @@ def to_proto(row: DeliveryRow, *, enabled: bool) -> WebhookEvent:
     )
 
 
-def status_of(row: DeliveryRow) -> str:
+def status_of(row: WebhookDeliveryRow) -> str:
     """Resend's words."""
     if row.state != QUEUED:
         return "success" if row.state == DELIVERED else "failed"

@@ -24,7 +24,7 @@ from services.events.api.webhooks import (
     to_timestamp,
 )
 from services.events.store import webhook_recoveries
-from services.events.store.webhook_recoveries import Recovery
+from services.events.store.webhook_recoveries import RecoveryProgress
 
 # A batch that was read before the webhook was enabled again is committed by then.
 SETTLE = timedelta(seconds=5)
@@ -72,7 +72,7 @@ class WebhookRecoveryRpcs:
         return GetWebhookRecoveryResponse(recovery=to_proto(found))
 
 
-def to_proto(recovery: Recovery) -> WebhookRecovery:
+def to_proto(recovery: RecoveryProgress) -> WebhookRecovery:
     finished_at = recovery.finished_at
     return WebhookRecovery(
         since=to_timestamp(recovery.since),

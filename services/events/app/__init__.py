@@ -25,21 +25,21 @@ from services.events.api.event_feed import EventFeed
 from services.events.api.tracking.hosts import TrackingHosts
 from services.events.api.webhooks import WebhookDependencies
 from services.events.app.certificates import create_host_tls
-from services.events.app.exports import Exports, create_exports
-from services.events.app.notices import Notices, create_notices
-from services.events.app.tracking import Tracking, create_tracking
+from services.events.app.exports import ExportParts, create_exports
+from services.events.app.notices import NoticeParts, create_notices
+from services.events.app.tracking import TrackingParts, create_tracking
 from services.events.clients import WebhookClient
 from services.events.clients.brands import TenantBrands
 from services.events.clients.plans import AccountPlans
 from services.events.clients.pools import EgressPools
-from services.events.clients.tracking_hosts import DomainHosts
+from services.events.clients.tracking_hosts import DomainTrackingHosts
 from services.events.domain.log_event import ALL_EVENTS
 from services.events.handlers import Handlers, on_owner
 from services.events.loops.account_backfill import AccountBackfill
 from services.events.loops.figures import FigureFolding
 from services.events.loops.partition_maintenance import PartitionMaintenance
 from services.events.loops.reports import ReportPublisher
-from services.events.loops.usage_thresholds import UsageThresholds
+from services.events.loops.usage_thresholds import UsageThresholdNotifier
 from services.events.loops.webhook_dispatcher import WebhookConfig, WebhookDispatcher
 from services.events.loops.webhook_recovery import WebhookRecovery
 from services.events.settings import Settings
@@ -72,10 +72,10 @@ class Dependencies:
     client: WebhookClient
     webhooks: WebhookDispatcher
     replicas: Replicas
-    tracking: Tracking
+    tracking: TrackingParts
     figures_lease: Lease
-    exports: Exports
-    notices: Notices | None
+    exports: ExportParts
+    notices: NoticeParts | None
     plans: AccountPlans
     egress_pools: EgressPools
 
@@ -167,9 +167,9 @@ def create_links(
     outbox: Outbox,
     health: DependencyHealth,
     brands: TenantBrands,
-) -> Tracking:
+) -> TrackingParts:
     """Raises ConfigError."""
-    own, known = DomainHosts(kafka), brands.brands
+    own, known = DomainTrackingHosts(kafka), brands.brands
     hosts = TrackingHosts(known, own.target_of, lambda: brands.are_known() and own.are_known())
     kafka.declare(CertificateChanged)
     host_tls = create_host_tls(
@@ -245,7 +245,7 @@ def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
         on_queued=deps.webhooks.wake,
     )
     figures = FigureFolding(deps.figures_lease)
-    thresholds = UsageThresholds(
+    thresholds = UsageThresholdNotifier(
         deps.figures_lease, deps.outbox, deps.health, deps.plans.prices, deps.plans.plan_of
     )
     actions = [

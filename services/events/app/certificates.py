@@ -21,7 +21,11 @@ from services.events.api.tracking.challenges import ChallengeApp
 from services.events.api.tracking.hosts import TrackingHosts
 from services.events.clients.caa import CaaResolver
 from services.events.domain.certificates import account_key, thumbprint
-from services.events.loops.certificates import Authority, CertificateOrders, HostCertificates
+from services.events.loops.certificates import (
+    CertificateAuthority,
+    CertificateOrders,
+    HostCertificates,
+)
 from services.events.settings import Settings
 
 ORDER_INTERVAL_S = 1.0
@@ -29,7 +33,7 @@ READ_INTERVAL_S = 1.0
 DNS_TIMEOUT_S = 5.0
 
 
-class HostTls(NamedTuple):
+class HostTlsParts(NamedTuple):
     """Nothing without an authority."""
 
     find: FindPair = lambda _: None
@@ -45,9 +49,9 @@ def create_host_tls(
     secrets: SecretKeyring,
     records: ReplicatedTable[TrackingHost],
     hosts: TrackingHosts,
-) -> HostTls:
+) -> HostTlsParts:
     if not settings.acme_directory:
-        return HostTls()
+        return HostTlsParts()
     key = account_key(derived_key(settings.secret_keys[0], "acme account"))
     known = HostCertificates(database, secrets)
     lease = Lease(database, "events", "certificates", lease_s=settings.lease_s)
@@ -69,10 +73,10 @@ def create_host_tls(
     )
     actions = [(ORDER_INTERVAL_S, orders.run_once), (READ_INTERVAL_S, known.run_once)]
     loops = [lease.maintain, server.run, *create_loops(actions, health)]
-    return HostTls(known.find, loops, [lease.release])
+    return HostTlsParts(known.find, loops, [lease.release])
 
 
-def open_authority(settings: Settings, key: EllipticCurvePrivateKey) -> Authority:
+def open_authority(settings: Settings, key: EllipticCurvePrivateKey) -> CertificateAuthority:
     # It takes 0.2 s to import, and no other service needs it.
     from services.events.clients.acme import AcmeClient  # noqa: PLC0415
 

@@ -14,7 +14,7 @@ EXPORT_INTERVAL_S = 1.0
 EXPIRY_INTERVAL_S = 5.0
 
 
-class Exports(NamedTuple):
+class ExportParts(NamedTuple):
     lease: Lease
     exporter: Exporter
 
@@ -30,11 +30,11 @@ class Exports(NamedTuple):
         await self.exporter.database.close()
 
 
-def create_exports(settings: Settings, database: Database, secrets: SecretKeyring) -> Exports:
+def create_exports(settings: Settings, database: Database, secrets: SecretKeyring) -> ExportParts:
     lease = Lease(database, "events", "exports", lease_s=settings.lease_s)
     own = Database(settings.tenant_database_url, connections_max=1, name="events exports")
     exporter = Exporter(
         ExportQueue(database, lease), own, secrets, lease,
         page_rows=settings.export_page_rows, rows_max=settings.export_rows_max,
     )  # fmt: skip
-    return Exports(lease, exporter)
+    return ExportParts(lease, exporter)

@@ -9,27 +9,27 @@ from kernel.database import Database
 from kernel.dial import Dialer
 from services.events.clients.brands import TenantBrands
 from services.events.clients.notice_sender import NoticeSender
-from services.events.loops.reports import ReportMails
-from services.events.loops.webhook_notices import WebhookNotices
+from services.events.loops.reports import ReportMailer
+from services.events.loops.webhook_notices import DisabledEndpointNotifier
 from services.events.settings import Settings
 
 
-class Notices(NamedTuple):
-    loop: WebhookNotices
-    reports: ReportMails
+class NoticeParts(NamedTuple):
+    loop: DisabledEndpointNotifier
+    reports: ReportMailer
     close: Callable[[], Coroutine[Any, Any, None]]
 
 
 def create_notices(
     settings: Settings, database: Database, directory: TenantBrands
-) -> Notices | None:
+) -> NoticeParts | None:
     """None without a sender."""
     if not settings.notice_from:
         return None
     dialer = Dialer(AddressResolver(lambda *_: True))
     sender = NoticeSender(dialer, settings.api_url, settings.api_key, sender=settings.notice_from)
-    return Notices(
-        WebhookNotices(database, sender, directory=directory),
-        ReportMails(database, sender, directory),
+    return NoticeParts(
+        DisabledEndpointNotifier(database, sender, directory=directory),
+        ReportMailer(database, sender, directory),
         sender.close,
     )

@@ -17,16 +17,16 @@ from mail.bot_hits import Rule, default_rules, parse_rules
 from services.events.api.tracking.app import TrackingApp
 from services.events.api.tracking.hosts import TrackingHosts
 from services.events.api.tracking.recorder import HitRecorder
-from services.events.app.certificates import HostTls
-from services.events.domain.hit import ClientReducer
-from services.events.loops.tracking_hits import TrackingHits
+from services.events.app.certificates import HostTlsParts
+from services.events.domain.hit import ClientAnonymizer
+from services.events.loops.tracking_hits import HitSpoolReader
 from services.events.settings import Settings
 from services.events.store.hit_spool import HitSpool
 
 INTERVAL_S = 0.3
 
 
-class Tracking(NamedTuple):
+class TrackingParts(NamedTuple):
     """Nothing without an address."""
 
     loops: Sequence[Loop] = ()
@@ -41,20 +41,20 @@ def create_tracking(
     health: DependencyHealth,
     hosts: TrackingHosts,
     certificates: Mapping[str, CertificateFiles],
-    host_tls: HostTls,
-) -> Tracking:
+    host_tls: HostTlsParts,
+) -> TrackingParts:
     """Raises ConfigError. certificates: by host. host_tls: of the hosts of domains."""
     if not settings.tracking_listen and not settings.tracking_tls_listen:
-        return Tracking()
+        return TrackingParts()
     rules = default_rules() + read_rules(settings.tracking_machines_file)
     spool = HitSpool(
         Path(settings.tracking_spool), bytes_max=settings.tracking_spool_mb_max * 1_000_000
     )
     recorder = HitRecorder(spool)
     keys = [derived_key(key, "tracking") for key in settings.secret_keys]
-    clients = ClientReducer(derived_key(settings.secret_keys[0], "tracking source"), rules)
+    clients = ClientAnonymizer(derived_key(settings.secret_keys[0], "tracking source"), rules)
     app = TrackingApp(keys, recorder, clients, hosts=hosts)
-    hits = TrackingHits(
+    hits = HitSpoolReader(
         database, outbox, spool, rules, health,
         linger_s=settings.tracking_linger_s, unknown_wait_s=settings.tracking_unknown_wait_s,
     )  # fmt: skip
@@ -64,7 +64,7 @@ def create_tracking(
         # Of its own health: a spool that cannot be read must not make the rest of events not ready.
         *create_loops([(INTERVAL_S, hits.run_once)], DependencyHealth()),
     ]
-    return Tracking(loops, [recorder.close, *host_tls.parts])
+    return TrackingParts(loops, [recorder.close, *host_tls.parts])
 
 
 def create_servers(

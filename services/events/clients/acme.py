@@ -16,9 +16,9 @@ from josepy.jwk import JWKEC
 
 from services.events.domain.caa import refused_advice
 from services.events.domain.certificates import (
-    AccountBinding,
+    CertificateOrderFailed,
+    ExternalAccountBinding,
     IssuedCertificate,
-    OrderFailed,
 )
 
 REQUEST_S = 20
@@ -48,7 +48,7 @@ class AcmeClient:
         *,
         ca_file: str = "",
         contact: str = "",
-        binding: AccountBinding | None = None,
+        binding: ExternalAccountBinding | None = None,
     ) -> None:
         self._directory = directory
         self._key = JWKEC(key=key)
@@ -59,15 +59,15 @@ class AcmeClient:
         self._retry_after_s: float | None = None
 
     async def identities(self) -> Sequence[str]:
-        """Its names in CAA records; none if it does not say. Raises OrderFailed."""
+        """Its names in CAA records; none if it does not say. Raises CertificateOrderFailed."""
         return await _in_thread(lambda: self._request(self._identities))
 
     async def order(self, host: str) -> IssuedCertificate:
-        """Raises OrderFailed."""
+        """Raises CertificateOrderFailed."""
         return await _in_thread(lambda: self._request(lambda: self._issue(host), host))
 
     def _request(self, work: Callable[[], T], host: str = "") -> T:
-        """What the authority answers. Raises OrderFailed."""
+        """What the authority answers. Raises CertificateOrderFailed."""
         self._retry_after_s = None
         try:
             return work()
@@ -77,11 +77,13 @@ class AcmeClient:
             raise self._refused(_validation_errors(error), host) from error
         except (errors.ClientError, errors.TimeoutError, requests.RequestException) as error:
             self._client = None
-            raise OrderFailed(f"The authority is away: {error}", wait_s=AWAY_S) from error
-        except OrderFailed:
+            raise CertificateOrderFailed(
+                f"The authority is away: {error}", wait_s=AWAY_S
+            ) from error
+        except CertificateOrderFailed:
             raise
         except Exception as error:  # what a server sends must not end the service
-            raise OrderFailed(repr(error)) from error
+            raise CertificateOrderFailed(repr(error)) from error
 
     def _identities(self) -> Sequence[str]:
         self._client = self._client or self._connect()
@@ -107,11 +109,11 @@ class AcmeClient:
             if isinstance(one.chall, challenges.HTTP01):
                 acme.answer_challenge(one, one.chall.response(self._key))
                 return
-        raise OrderFailed("The authority offers no challenge over HTTP.")
+        raise CertificateOrderFailed("The authority offers no challenge over HTTP.")
 
     def _connect(self) -> client.ClientV2:
         verify: Any = self._ca_file or True  # a path too, as requests has it
-        net = _Network(self._key, alg=ES256, verify_ssl=verify, timeout=REQUEST_S)
+        net = _AcmeNetwork(self._key, alg=ES256, verify_ssl=verify, timeout=REQUEST_S)
         net.session.hooks["response"].append(self._keep_retry_after)
         acme = client.ClientV2(client.ClientV2.get_directory(self._directory, net), net)
         new = messages.NewRegistration.from_data(
@@ -128,7 +130,7 @@ class AcmeClient:
         except messages.Error as error:
             if self._wait_s(error):
                 raise
-            raise OrderFailed(_account_problem(error), wait_s=REFUSED_S) from error
+            raise CertificateOrderFailed(_account_problem(error), wait_s=REFUSED_S) from error
         return acme
 
     def _bound(self, directory: messages.Directory) -> dict[str, Any] | None:
@@ -146,13 +148,15 @@ class AcmeClient:
 
     def _refused(
         self, found: Sequence[messages.Error], host: str, *, wait_s: float = 0.0
-    ) -> OrderFailed:
+    ) -> CertificateOrderFailed:
         """With the words of the authority, and what to publish if CAA records forbid it."""
         words = " ".join(map(_words, found)) or NOT_ACCEPTED
         if self._client is None or all(one.code != FORBIDDEN for one in found):
-            return OrderFailed(words, wait_s=wait_s)
+            return CertificateOrderFailed(words, wait_s=wait_s)
         advice = refused_advice(host, self._identities())
-        return OrderFailed(f"{words.rstrip('.')}. {advice}", wait_s=wait_s, is_forbidden=True)
+        return CertificateOrderFailed(
+            f"{words.rstrip('.')}. {advice}", wait_s=wait_s, is_forbidden=True
+        )
 
     def _keep_retry_after(self, response: requests.Response, **_: object) -> None:
         """The error of the library does not have it. A date is not read: then a default holds."""
@@ -161,7 +165,7 @@ class AcmeClient:
         self._retry_after_s = min(float(given), LIMITED_MAX_S) if is_number else None
 
 
-class _Network(client.ClientNetwork):
+class _AcmeNetwork(client.ClientNetwork):
     """A nonce that is refused is no failure: the client takes the next one (RFC 8555 §6.5). The
     library does so once."""
 

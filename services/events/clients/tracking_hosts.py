@@ -4,7 +4,7 @@ from contracts.ingest.v1.directory_pb2 import TrackingHost
 from kernel.table import ReplicatedTable, TopicReplayer
 
 
-class DomainHosts:
+class DomainTrackingHosts:
     """Replicates them: a host is known within a second after it was verified, in every process."""
 
     def __init__(self, kafka: TopicReplayer | None) -> None:

@@ -20,7 +20,7 @@ RENEW_AT = 2 / 3  # of its life
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
-class OrderFailed(Exception):
+class CertificateOrderFailed(Exception):
     """Why no certificate was issued, in words. wait_s: for how long nothing else should be ordered
     either, because it is not for the host that the order failed; 0: it is. is_forbidden: by the CAA
     records of the host."""
@@ -32,7 +32,7 @@ class OrderFailed(Exception):
         self.is_forbidden = is_forbidden
 
 
-class AccountBinding(NamedTuple):
+class ExternalAccountBinding(NamedTuple):
     """What proves to an authority that its account is that of a customer of it (RFC 8555 §7.3.4):
     the identifier of a key, and the key."""
 

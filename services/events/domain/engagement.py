@@ -25,7 +25,7 @@ from kernel.topics import event_id
 from mail import bot_hits
 from mail.bot_hits import CERTAIN, Rule
 from mail.tracking import TrackingMode
-from services.events.domain.hit import Hit, HitKind, link_id_of
+from services.events.domain.hit import HitKind, RecordedHit, link_id_of
 
 STORED_MAX = 50
 BURST_MS = 1_000
@@ -60,7 +60,7 @@ class StoredHit(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Engagement:
+class EngagementCounts:
     """The counts of a message, or of an email in mode anonymous. What is certainly a machine's is
     counted apart. Times in Unix milliseconds; 0: never."""
 
@@ -85,19 +85,19 @@ def unpack_stored(data: bytes) -> tuple[StoredHit, ...]:
     return tuple(StoredHit(*one) for one in _STORED.iter_unpack(data))
 
 
-def subject_of(hit: Hit, message: DeliveredMessage) -> str:
+def subject_of(hit: RecordedHit, message: DeliveredMessage) -> str:
     """Whose engagement a hit counts in: an anonymous one in that of the email."""
     anonymous = hit.mode == TrackingMode.ANONYMOUS and hit.kind != HitKind.UNSUBSCRIBE
     return message.email_id if anonymous else message.message_id
 
 
 def record_hits(
-    engagement: Engagement,
-    hits: Sequence[Hit],
+    engagement: EngagementCounts,
+    hits: Sequence[RecordedHit],
     *,
     message: DeliveredMessage,
     rules: Sequence[Rule],
-) -> tuple[Engagement, list[Message]]:
+) -> tuple[EngagementCounts, list[Message]]:
     """The engagement after these hits of one message, and the events of those that are new."""
     seen = {one.event_id for one in engagement.stored}
     events: list[Message] = []
@@ -124,14 +124,14 @@ def record_hits(
     return engagement, events
 
 
-def _is_first(stored: StoredHit, engagement: Engagement) -> bool:
+def _is_first(stored: StoredHit, engagement: EngagementCounts) -> bool:
     if stored.link == NO_LINK:
         return not engagement.opens + engagement.machine_opens
     full = len(engagement.stored) >= STORED_MAX
     return not full and stored.link not in {one.link for one in engagement.stored}
 
 
-def _count(engagement: Engagement, hit: Hit, *, machine: bool) -> Engagement:
+def _count(engagement: EngagementCounts, hit: RecordedHit, *, machine: bool) -> EngagementCounts:
     if hit.kind == HitKind.OPEN:
         if machine:
             return replace(engagement, machine_opens=engagement.machine_opens + 1)
@@ -143,13 +143,13 @@ def _count(engagement: Engagement, hit: Hit, *, machine: bool) -> Engagement:
     return replace(engagement, clicks=engagement.clicks + 1, first_clicked_ms=first)
 
 
-def _stored(hit: Hit, identifier: bytes) -> StoredHit:
+def _stored(hit: RecordedHit, identifier: bytes) -> StoredHit:
     link = bytes.fromhex(link_id_of(hit.target)) if hit.kind == HitKind.CLICK else NO_LINK
     return StoredHit(identifier, link, bytes.fromhex(hit.source), hit.at_ms)
 
 
 def _request_of(
-    hit: Hit, clicks: Iterable[StoredHit], *, delivered_ms: int
+    hit: RecordedHit, clicks: Iterable[StoredHit], *, delivered_ms: int
 ) -> bot_hits.TrackingHit:
     """What only the other clicks of the message and its delivery show. The client itself was
     compared when the hit came."""
@@ -170,7 +170,9 @@ def _request_of(
     )
 
 
-def _rule_of(hit: Hit, request: bot_hits.TrackingHit, rules: Sequence[Rule]) -> tuple[str, str]:
+def _rule_of(
+    hit: RecordedHit, request: bot_hits.TrackingHit, rules: Sequence[Rule]
+) -> tuple[str, str]:
     """Reason and certainty, or empty ones."""
     if hit.certainty == CERTAIN:
         return hit.machine_reason, CERTAIN
@@ -182,7 +184,7 @@ def _rule_of(hit: Hit, request: bot_hits.TrackingHit, rules: Sequence[Rule]) -> 
 
 
 def hit_event(
-    hit: Hit, message: DeliveredMessage, *, rule: tuple[str, str]
+    hit: RecordedHit, message: DeliveredMessage, *, rule: tuple[str, str]
 ) -> MessageOpened | LinkClicked:
     """The event of an open or a click. rule: reason and certainty of a machine."""
     reason, certainty = rule
@@ -212,7 +214,7 @@ def hit_event(
     return event
 
 
-def unsubscribed_by_link(hit: Hit) -> RecipientUnsubscribed | None:
+def unsubscribed_by_link(hit: RecordedHit) -> RecipientUnsubscribed | None:
     """The event of a hit whose message the log no longer has; None if the hit says too little."""
     if hit.kind != HitKind.UNSUBSCRIBE or not hit.recipient:
         return None
@@ -220,7 +222,7 @@ def unsubscribed_by_link(hit: Hit) -> RecipientUnsubscribed | None:
     return unsubscribed_event(hit, named)
 
 
-def unsubscribed_event(hit: Hit, message: DeliveredMessage) -> RecipientUnsubscribed:
+def unsubscribed_event(hit: RecordedHit, message: DeliveredMessage) -> RecipientUnsubscribed:
     """Of an erased recipient, the link alone still tells who must get no more mail. The log leaves
     it out."""
     erased = message.recipient == ERASED

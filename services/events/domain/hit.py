@@ -29,7 +29,7 @@ class HitKind(IntEnum):
     UNSUBSCRIBE = 3
 
 
-class Client(NamedTuple):
+class RequestClient(NamedTuple):
     """Who made a request. method: GET or HEAD."""
 
     ip: str
@@ -37,7 +37,7 @@ class Client(NamedTuple):
     method: str
 
 
-class Hit(msgspec.Struct, frozen=True, array_like=True):
+class RecordedHit(msgspec.Struct, frozen=True, array_like=True):
     """target: the link of a click, the list of an unsubscription. source: hash of the client.
     method: GET or HEAD; one_click or page. certainty: of machine_reason, or empty. recipient, test:
     of an unsubscription, for the time when the log no longer has the message."""
@@ -74,16 +74,16 @@ class Hit(msgspec.Struct, frozen=True, array_like=True):
         return self.kind, self.message_id, link_id_of(self.target), time, self.source
 
 
-_encoder, _decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(Hit)
+_encoder, _decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(RecordedHit)
 encode_hit = _encoder.encode
 
 
-def decode_hit(record: bytes) -> Hit:
+def decode_hit(record: bytes) -> RecordedHit:
     """Raises ValueError."""
     return _decoder.decode(record)
 
 
-class ClientReducer:
+class ClientAnonymizer:
     """Reduces what is known of a client to what a tracking mode keeps. key: of the hash of sources.
     rules: those of bot_hits, and the operator's."""
 
@@ -91,7 +91,7 @@ class ClientReducer:
         self._key = key
         self.rules = rules
 
-    def reduce(self, hit: Hit, client: Client) -> Hit:
+    def reduce(self, hit: RecordedHit, client: RequestClient) -> RecordedHit:
         """The hit with its source, its client as far as its mode keeps it, and the reason for which
         it is a machine's, by what is known at once."""
         ip, user_agent = client.ip, client.user_agent[:USER_AGENT_MAX]
@@ -109,7 +109,7 @@ class ClientReducer:
             certainty=rule.certainty if rule else "",
         )
 
-    def _source_of(self, client: Client) -> str:
+    def _source_of(self, client: RequestClient) -> str:
         named = f"{network_of(client.ip)}\n{client.method}\n{client.user_agent}"
         return keyed_hash(self._key, named)[:ID_OCTETS].hex()
 

@@ -24,7 +24,7 @@ TEXT = """\
 MORE = "\nThere is more than this: GET /v1/emails/metrics has it all.\n"
 
 
-class Report(NamedTuple):
+class ScheduledReport(NamedTuple):
     """tenant_id: empty for all tenants of the account. query: without owner and dates. next_end:
     of the period that is reported next. last_end: of the one before, None if there was none."""
 

@@ -24,13 +24,13 @@ from kernel.tls import PemPair
 from kernel.topics import encode
 from services.events.domain.caa import CaaRecords, refusal
 from services.events.domain.certificates import (
+    CertificateOrderFailed,
     IssuedCertificate,
-    OrderFailed,
     claim_delay,
     retry_delay,
 )
 from services.events.store import certificates as store
-from services.events.store.certificates import DueHost, StoredCertificate
+from services.events.store.certificates import HostDueForCertificate, StoredCertificate
 
 PAGE = 500
 TENANT_SHARE = 1 / 3  # of the orders of an hour
@@ -39,13 +39,13 @@ ORDERS_AT_A_TIME = 10  # before the leader looks for new hosts again
 logger = logging.getLogger(__name__)
 
 
-class Authority(Protocol):
+class CertificateAuthority(Protocol):
     async def identities(self) -> Sequence[str]:
-        """Its names in CAA records; none if it does not say. Raises OrderFailed."""
+        """Its names in CAA records; none if it does not say. Raises CertificateOrderFailed."""
         ...
 
     async def order(self, host: str) -> IssuedCertificate:
-        """Raises OrderFailed."""
+        """Raises CertificateOrderFailed."""
         ...
 
 
@@ -70,10 +70,10 @@ class CertificateOrders:
     hosts: ReplicatedTable[TrackingHost]
     lease: Lease
     secrets: SecretKeyring
-    open_authority: Callable[[], Authority]
+    open_authority: Callable[[], CertificateAuthority]
     caa: CaaLookup
     per_hour_max: int
-    _authority: Authority | None = None
+    _authority: CertificateAuthority | None = None
     _fence: int | None = None  # of the lease under which all hosts were stored
     _changed: set[str] = field(default_factory=set)  # ids of hosts that are not stored yet
     _wait_until_s: float = 0.0
@@ -115,14 +115,14 @@ class CertificateOrders:
                 return
             await self._order(due)
 
-    async def _order(self, due: DueHost) -> None:
+    async def _order(self, due: HostDueForCertificate) -> None:
         try:
             authority = await self._authority_for(due.host)
             async with self.lease.transaction() as tx:
                 await store.claim(tx, due.host, retry_in=claim_delay(due.failures))
             failpoint("events.certificate.claimed")
             issued = await authority.order(due.host)
-        except OrderFailed as error:
+        except CertificateOrderFailed as error:
             await self._fail(due, error)
             return
         failpoint("events.certificate.issued")
@@ -137,19 +137,19 @@ class CertificateOrders:
         metrics.certificate_orders.labels("issued").inc()
         logger.info("certificate.issued", extra={"host": due.host})
 
-    async def _authority_for(self, host: str) -> Authority:
-        """Raises OrderFailed where CAA records forbid that it certifies the host: it would refuse,
-        and each refusal is one of the few orders that it allows. What cannot be looked up does not
-        count."""
+    async def _authority_for(self, host: str) -> CertificateAuthority:
+        """Raises CertificateOrderFailed where CAA records forbid that it certifies the host: it
+        would refuse, and each refusal is one of the few orders that it allows. What cannot be
+        looked up does not count."""
         if self._authority is None:
             self._authority = self.open_authority()
         if identities := await self._authority.identities():
             found = await self.caa.find(host)
             if found and (problem := refusal(found, identities)):
-                raise OrderFailed(problem, is_forbidden=True)
+                raise CertificateOrderFailed(problem, is_forbidden=True)
         return self._authority
 
-    async def _fail(self, due: DueHost, error: OrderFailed) -> None:
+    async def _fail(self, due: HostDueForCertificate, error: CertificateOrderFailed) -> None:
         """An order that failed for a reason of the authority does not count as one of the host,
         which is due again when the authority is asked again."""
         self._wait_until_s = clock.monotonic_s() + error.wait_s

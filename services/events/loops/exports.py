@@ -17,7 +17,7 @@ from kernel.failpoint import failpoint
 from kernel.lease import Lease
 from services.events.domain.export import Export, lines_of
 from services.events.store.export_pages import ExportPage, read_page, row_of, row_owner_of
-from services.events.store.exports import ExportQueue, Turn, WrittenPage
+from services.events.store.exports import DueExport, ExportQueue, WrittenExportPage
 
 AT_ONCE = 50  # rows that are formatted before others have their turn: about 2 ms
 COMPRESSION = 1
@@ -58,7 +58,7 @@ class Exporter:
         except Fenced:
             logger.info("export.lease_lost")
 
-    async def _take(self, turn: Turn) -> None:
+    async def _take(self, turn: DueExport) -> None:
         """Raises Fenced, Unavailable."""
         try:
             page = await self._write(turn)
@@ -74,7 +74,7 @@ class Exporter:
         await self.queue.save(turn, page)
         failpoint("events.export.saved")
 
-    async def _write(self, turn: Turn) -> WrittenPage:
+    async def _write(self, turn: DueExport) -> WrittenExportPage:
         export = turn.export
         limit = min(self.page_rows, self.rows_max - export.rows)
         async with self.database.transaction(**row_owner_of(export)._asdict()) as tx:
@@ -83,7 +83,7 @@ class Exporter:
         key = self.secrets.decrypt(turn.key)
         rows = len(page.entries)
         is_full = export.rows + rows >= self.rows_max
-        return WrittenPage(
+        return WrittenExportPage(
             rows,
             sum(map(len, lines)),
             await asyncio.to_thread(sealed, key, lines, export.associated(export.parts)),

@@ -25,7 +25,7 @@ class PartitionMaintenance:
         self._kept_longer = kept_longer
         self._days = days.LogDayPartitions()
         self._closed = days.closed_days(database, retention_days=log_days)
-        self._kept = kept_days.KeptDays(database)
+        self._kept = kept_days.ReducedDays(database)
 
     async def run_once(self) -> None:
         today = clock.now().date()

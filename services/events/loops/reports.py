@@ -21,7 +21,7 @@ from services.events.clients.brands import TenantBrands
 from services.events.clients.notice_sender import NoticeSender
 from services.events.domain.figures.periods import InvalidPeriod
 from services.events.domain.figures.query import InvalidQuery
-from services.events.domain.report import Report, figures_of, mail_of
+from services.events.domain.report import ScheduledReport, figures_of, mail_of
 from services.events.store import reports
 from services.events.store.export_pages import owner_of_rows
 from services.events.store.metrics import load_metrics
@@ -51,7 +51,7 @@ class ReportPublisher:
         except Fenced:
             logger.info("report.lease_lost")
 
-    async def _take(self, report: Report) -> None:
+    async def _take(self, report: ScheduledReport) -> None:
         """Raises Fenced, Unavailable."""
         try:
             await self._publish(report)
@@ -64,11 +64,11 @@ class ReportPublisher:
             logger.exception("report.failed", extra={"report_id": report.id})
             await self._postpone(report)
 
-    async def _postpone(self, report: Report) -> None:
+    async def _postpone(self, report: ScheduledReport) -> None:
         async with self.lease.transaction() as tx:
             await reports.postpone(tx, report, delay_s=RETRY_S)
 
-    async def _publish(self, report: Report) -> None:
+    async def _publish(self, report: ScheduledReport) -> None:
         owner = owner_of_rows(report.account_id, report.tenant_id)
         try:
             found = await load_metrics(
@@ -91,7 +91,7 @@ class ReportPublisher:
         if records:
             self.outbox.publish_in_background(entry, self.health)
 
-    async def _skip(self, report: Report, *, reason: str) -> None:
+    async def _skip(self, report: ScheduledReport, *, reason: str) -> None:
         """Such as a period with too many rows."""
         extra = {"report_id": report.id, "reason": reason}
         logger.warning("report.skipped", extra=extra)
@@ -100,7 +100,7 @@ class ReportPublisher:
 
 
 @dataclass(frozen=True, slots=True)
-class ReportMails:
+class ReportMailer:
     """Sends what waits; any number of replicas may at once."""
 
     database: Database
@@ -118,7 +118,7 @@ class ReportMails:
                 async with self.database.transaction() as tx:
                     await reports.finish_mail(tx, mail)
 
-    async def _send(self, mail: reports.WaitingMail, to: str) -> bool:
+    async def _send(self, mail: reports.WaitingReportMail, to: str) -> bool:
         body = mail_of(mail.event, sender=self.sender.address, to=to)
         try:
             await self.sender.send_mail(body, key=mail.key)

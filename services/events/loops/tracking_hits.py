@@ -21,12 +21,12 @@ from mail.bot_hits import Rule
 from services.events.domain.days import may_be_logged_soon
 from services.events.domain.engagement import (
     DeliveredMessage,
-    Engagement,
+    EngagementCounts,
     record_hits,
     subject_of,
     unsubscribed_by_link,
 )
-from services.events.domain.hit import Hit, decode_hit
+from services.events.domain.hit import RecordedHit, decode_hit
 from services.events.store import engagement
 from services.events.store.days import LogDayPartitions
 from services.events.store.hit_spool import HitSpool, SpoolPosition
@@ -37,15 +37,15 @@ UNKNOWN_MAX = 10_000
 logger = logging.getLogger(__name__)
 
 
-class ReadHit(NamedTuple):
+class SpooledHit(NamedTuple):
     """A hit of the spool; None if it cannot be read. end: the position after it."""
 
-    hit: Hit | None
+    hit: RecordedHit | None
     end: SpoolPosition
 
 
 @dataclass(slots=True)
-class TrackingHits:
+class HitSpoolReader:
     """The action of a loop. The position in the spool is stored in the transaction that records the
     hits, so that each is counted once.
 
@@ -80,7 +80,7 @@ class TrackingHits:
         records = await asyncio.to_thread(self.spool.read, position, BATCH)
         if not records:
             return self.spool.skip_ended(position)
-        read: Sequence[ReadHit] = [ReadHit(_decoded(one.data), one.end) for one in records]
+        read: Sequence[SpooledHit] = [SpooledHit(_decoded(one.data), one.end) for one in records]
         now_ms, linger_ms = clock.now_ms(), int(self.linger_s * 1000)
         read = _before(read, lambda hit: 0 <= now_ms - hit.at_ms < linger_ms)
         if not read:
@@ -108,11 +108,11 @@ class TrackingHits:
         return read[-1].end
 
     async def _record(
-        self, tx: Transaction, hits: Sequence[Hit], messages: Mapping[str, DeliveredMessage]
+        self, tx: Transaction, hits: Sequence[RecordedHit], messages: Mapping[str, DeliveredMessage]
     ) -> list[Message]:
         """By message, because the hits of others say nothing about who makes them: the messages of
         an email share an engagement in mode anonymous."""
-        groups: dict[tuple[str, str], list[Hit]] = defaultdict(list)
+        groups: dict[tuple[str, str], list[RecordedHit]] = defaultdict(list)
         for hit in hits:
             groups[subject_of(hit, messages[hit.message_id]), hit.message_id].append(hit)
         if not groups:
@@ -120,7 +120,11 @@ class TrackingHits:
         owners = {subject: messages[message_id] for subject, message_id in groups}
         await self.days.ensure_engagement(tx, {day_of(one) for one in owners})
         found = await engagement.lock_engagement(
-            tx, [Engagement(one, owner.email_id, owner.tenant_id) for one, owner in owners.items()]
+            tx,
+            [
+                EngagementCounts(one, owner.email_id, owner.tenant_id)
+                for one, owner in owners.items()
+            ],
         )
         events: list[Message] = []
         for (subject, message_id), some in groups.items():
@@ -144,7 +148,7 @@ class TrackingHits:
         }
 
 
-def _decoded(record: bytes) -> Hit | None:
+def _decoded(record: bytes) -> RecordedHit | None:
     try:
         return decode_hit(record)
     except ValueError:  # of a newer version
@@ -152,13 +156,15 @@ def _decoded(record: bytes) -> Hit | None:
         return None
 
 
-def _before(read: Sequence[ReadHit], stop: Callable[[Hit], bool]) -> Sequence[ReadHit]:
+def _before(
+    read: Sequence[SpooledHit], stop: Callable[[RecordedHit], bool]
+) -> Sequence[SpooledHit]:
     """Those before the first hit at which to stop."""
     at = next((n for n, one in enumerate(read) if one.hit and stop(one.hit)), len(read))
     return read[:at]
 
 
-def _has_day(hit: Hit) -> bool:
+def _has_day(hit: RecordedHit) -> bool:
     try:
         day_of(hit.message_id)
     except ValueError:

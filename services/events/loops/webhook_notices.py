@@ -16,7 +16,7 @@ RETRY_S, GIVE_UP_S = 60.0, 86_400.0
 logger = logging.getLogger(__name__)
 
 
-class WebhookNotices:
+class DisabledEndpointNotifier:
     """The action of a loop; any number of replicas may run it at once. A notice is sent, then
     finished: after a crash between them it is sent again, with the same key, which the API knows
     for longer than it is tried."""

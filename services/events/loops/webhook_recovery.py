@@ -18,10 +18,10 @@ from services.events.domain.subscription import is_subscribed, passes_filters
 from services.events.store import webhook_recoveries
 from services.events.store.payloads import load_payloads, log_event_from_row
 from services.events.store.webhook_recoveries import (
-    LoggedRow,
+    LoggedEventRow,
     QueuedEvent,
-    Recovery,
     RecoveryPage,
+    RecoveryProgress,
     first_position,
 )
 
@@ -61,7 +61,7 @@ class WebhookRecovery:
         return True
 
     async def _queue_page(
-        self, tx: Transaction, recovery: Recovery, endpoint: Endpoint
+        self, tx: Transaction, recovery: RecoveryProgress, endpoint: Endpoint
     ) -> RecoveryPage:
         start = first_position(recovery.since)
         tenant_id = recovery.tenant_id or await webhook_recoveries.next_owner(
@@ -101,7 +101,7 @@ class WebhookRecovery:
         return RecoveryPage(following, start, queued, delay_s)
 
     async def _accepts(
-        self, tx: Transaction, endpoint: Endpoint, rows: Sequence[LoggedRow]
+        self, tx: Transaction, endpoint: Endpoint, rows: Sequence[LoggedEventRow]
     ) -> Mapping[str, MessageAccepted]:
         """By message, as far as the filters of the endpoint need them."""
         if not endpoint.is_filtered:
@@ -111,7 +111,7 @@ class WebhookRecovery:
 
 
 def queued_event(
-    row: LoggedRow,
+    row: LoggedEventRow,
     endpoint: Endpoint,
     *,
     types: Sequence[str],

@@ -66,7 +66,7 @@ CHANGED = """
 """
 
 
-class DueHost(NamedTuple):
+class HostDueForCertificate(NamedTuple):
     """failures: of orders in a row. not_after: of the certificate that it has; None without one."""
 
     host: str
@@ -91,10 +91,12 @@ async def put_hosts(tx: Transaction, records: Sequence[TrackingHost]) -> None:
     await tx.execute(PUT_HOSTS, tuple([row[n] for row in rows] for n in range(4)))
 
 
-async def due_hosts(database: Database, count: int, *, tenant_max: int) -> list[DueHost]:
+async def due_hosts(
+    database: Database, count: int, *, tenant_max: int
+) -> list[HostDueForCertificate]:
     """tenant_max: orders of a tenant in an hour."""
     rows = await database.execute_autocommit(DUE, (tenant_max, count))
-    return [DueHost(*row) for row in rows]
+    return [HostDueForCertificate(*row) for row in rows]
 
 
 async def ordered_in_an_hour(database: Database) -> int:

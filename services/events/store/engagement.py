@@ -10,7 +10,7 @@ from kernel.database import Transaction
 from kernel.days import first_day_bound
 from services.events.domain.engagement import (
     DeliveredMessage,
-    Engagement,
+    EngagementCounts,
     pack_stored,
     unpack_stored,
 )
@@ -92,17 +92,21 @@ def _message_of(accepted: MessageAccepted) -> DeliveredMessage:
     )
 
 
-async def lock_engagement(tx: Transaction, wanted: Collection[Engagement]) -> dict[str, Engagement]:
+async def lock_engagement(
+    tx: Transaction, wanted: Collection[EngagementCounts]
+) -> dict[str, EngagementCounts]:
     """The stored engagement of these subjects, by subject; locked until the commit."""
     ordered = sorted(wanted, key=attrgetter("subject_id"))
     ids = [one.subject_id for one in ordered]
     columns = [ids, [one.email_id for one in ordered], [one.tenant_id for one in ordered]]
     await tx.execute(INSERT, columns)
     rows = await tx.rows(LOCK, [ids, first_day_bound(ids)])
-    return {row[0]: replace(Engagement(*row[:-1]), stored=unpack_stored(row[-1])) for row in rows}
+    return {
+        row[0]: replace(EngagementCounts(*row[:-1]), stored=unpack_stored(row[-1])) for row in rows
+    }
 
 
-async def update_engagement(tx: Transaction, changed: Iterable[Engagement]) -> None:
+async def update_engagement(tx: Transaction, changed: Iterable[EngagementCounts]) -> None:
     ordered = sorted(changed, key=attrgetter("subject_id"))
     numbers = (
         "opens", "clicks", "machine_opens", "machine_clicks", "first_opened_ms",
@@ -125,7 +129,7 @@ async def save_position(tx: Transaction, spool_id: str, position: SpoolPosition)
     await tx.execute(SAVE_POSITION, (spool_id, *position))
 
 
-async def engagement_of_email(tx: Transaction, tenant_id: str, email_id: str) -> Engagement:
+async def engagement_of_email(tx: Transaction, tenant_id: str, email_id: str) -> EngagementCounts:
     """The sums over an email's messages."""
     [row] = await tx.rows(OF_EMAIL, {"tenant": tenant_id, "email": email_id})
-    return Engagement(email_id, email_id, tenant_id, *row)
+    return EngagementCounts(email_id, email_id, tenant_id, *row)

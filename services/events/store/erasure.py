@@ -90,7 +90,7 @@ OWNERS = {
 PAGE_MAX = 1_000
 
 
-class Place(NamedTuple):
+class SuppressionPosition(NamedTuple):
     """The event of a suppression after which a page begins. tenant_id: or the account."""
 
     tenant_id: str
@@ -98,7 +98,7 @@ class Place(NamedTuple):
     event_id: str
 
 
-START = Place(str(NIL), str(NIL), str(NIL))
+START = SuppressionPosition(str(NIL), str(NIL), str(NIL))
 
 
 class RecipientMessage(NamedTuple):
@@ -216,8 +216,8 @@ def _array(texts: Iterable[str]) -> str:
 
 
 async def erase_suppression_events(
-    tx: Transaction, owner: RowOwner, address: str, *, after: Place
-) -> Place | None:
+    tx: Transaction, owner: RowOwner, address: str, *, after: SuppressionPosition
+) -> SuppressionPosition | None:
     """A page; returns where the next one begins, if there may be one."""
     owners = OWNERS[owner.tenant_id is not None]
     given = {
@@ -233,9 +233,9 @@ async def erase_suppression_events(
     pattern, found = pattern_of(address), []
     for *place, payload in rows:
         if payload and (erased := erase_bytes(SuppressionChanged, payload, pattern)) != payload:
-            found.append(Place(*place))
+            found.append(SuppressionPosition(*place))
             await tx.execute(UPDATE_SUPPRESSION, (erased, found[-1].event_id))
     if found:
         tenants = sorted({one.tenant_id for one in found})
         await _erase_responses(tx, tenants, [one.position for one in found])
-    return Place(*rows[-1][:3]) if len(rows) == PAGE_MAX else None
+    return SuppressionPosition(*rows[-1][:3]) if len(rows) == PAGE_MAX else None

@@ -103,14 +103,14 @@ async def delete_with_mail_of(tx: Transaction, tenant_id: str) -> None:
     await tx.execute(DELETE_WITH_MAIL, {"tenant": tenant_id})
 
 
-class Limits(NamedTuple):
+class ExportLimits(NamedTuple):
     """Of an account: exports that are not complete, and all."""
 
     unfinished_max: int
     kept_max: int
 
 
-class Cursors(NamedTuple):
+class PageCursors(NamedTuple):
     """Of a page: the id after which it begins, or before which it ends."""
 
     after: str = ""
@@ -118,7 +118,7 @@ class Cursors(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class DueExport:
     """An export whose next page is to be written. key: encrypted. after: where the page begins.
     tries: without success."""
 
@@ -129,7 +129,7 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class WrittenPage:
+class WrittenExportPage:
     """body: sealed; empty without rows. octets: of the rows. next: where the next page begins."""
 
     rows: int
@@ -159,7 +159,7 @@ class ExportStore:
         self._database = database
 
     async def insert(
-        self, new: Export, *, key: bytes, turn_at: datetime, limits: Limits
+        self, new: Export, *, key: bytes, turn_at: datetime, limits: ExportLimits
     ) -> Export | None:
         """None if the account is at a limit. key: encrypted."""
         values = {
@@ -176,7 +176,7 @@ class ExportStore:
         return export_of(rows[0]) if rows else None
 
     async def page(
-        self, owner: RowOwner, *, test_only: bool, limit: int, cursors: Cursors, only: str = ""
+        self, owner: RowOwner, *, test_only: bool, limit: int, cursors: PageCursors, only: str = ""
     ) -> list[Export]:
         """Newest first; with `before`, the nearest newer ones. only: the one with this id."""
         column = "tenant_id" if owner.tenant_id else "account_id"
@@ -215,14 +215,14 @@ class ExportQueue:
         self._database = database
         self._lease = lease
 
-    async def next_turn(self) -> Turn | None:
+    async def next_turn(self) -> DueExport | None:
         rows = await self._database.execute_autocommit(NEXT)
         if not rows:
             return None
         key, after, tries = rows[0][WIDTH:]
-        return Turn(export_of(rows[0]), bytes(key), after, tries)
+        return DueExport(export_of(rows[0]), bytes(key), after, tries)
 
-    async def save(self, turn: Turn, page: WrittenPage) -> None:
+    async def save(self, turn: DueExport, page: WrittenExportPage) -> None:
         """Do nothing if the export was deleted. Raises Fenced."""
         export = turn.export
         values = {
@@ -235,7 +235,7 @@ class ExportQueue:
             if await tx.execute(SAVE, values) and page.body:
                 await tx.execute(ADD_PART, values)
 
-    async def postpone(self, turn: Turn, *, delay_s: float, failure: str = "") -> None:
+    async def postpone(self, turn: DueExport, *, delay_s: float, failure: str = "") -> None:
         """With a failure, it is not tried again. Raises Fenced."""
         values = {"id": turn.export.id, "delay_s": delay_s, "failure": failure}
         async with self._lease.transaction() as tx:

@@ -32,7 +32,7 @@ ORDER BY 2
 TABLES = ("log", "unpartitioned_log")
 
 
-class Observation(NamedTuple):
+class TransactionHorizon(NamedTuple):
     """See SettledPositions."""
 
     transaction_id: int
@@ -46,9 +46,9 @@ class OwnedEvent(NamedTuple):
     account_id: str | None
 
 
-async def observe(tx: Transaction) -> Observation:
+async def observe(tx: Transaction) -> TransactionHorizon:
     [row] = await tx.rows(OBSERVE)
-    return Observation(*row)
+    return TransactionHorizon(*row)
 
 
 async def new_events(

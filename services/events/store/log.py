@@ -16,7 +16,7 @@ from kernel.days import first_day_bound
 from kernel.ids import uuid7_text
 from kernel.topics import event_id
 from services.events.domain.endpoint import Endpoint, endpoints_by_owner
-from services.events.domain.figures.counting import Delta
+from services.events.domain.figures.counting import FigureDelta
 from services.events.domain.figures.facts import decode_facts, encode_facts
 from services.events.domain.log_event import PARTITIONED_KINDS, LogEvent, StatusRank
 from services.events.domain.search_columns import search_columns_of
@@ -157,7 +157,7 @@ class LogWrite:
     ranks: Mapping[tuple[str, str], int] = field(default_factory=dict)
     released: Collection[tuple[str, str]] = ()
     deliveries: Sequence[NewWebhookDelivery] = ()
-    deltas: Sequence[Delta] = ()
+    deltas: Sequence[FigureDelta] = ()
     lease_s: float = 0.0
 
 

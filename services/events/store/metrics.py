@@ -11,7 +11,13 @@ from contracts.events.v1.events_service_pb2 import (
     MetricsRow,
 )
 from kernel.database import Database, RowOwner, Transaction
-from services.events.domain.figures.counting import Cell, Measure, MessageChange, count, sender_of
+from services.events.domain.figures.counting import (
+    EventDimensions,
+    Measure,
+    MessageChange,
+    count,
+    sender_of,
+)
 from services.events.domain.figures.definitions import (
     AXES,
     EMAIL,
@@ -19,8 +25,8 @@ from services.events.domain.figures.definitions import (
     KEYS,
     PERIOD,
     TENANT,
-    Axis,
-    Timing,
+    TimeAxis,
+    TimedSpan,
 )
 from services.events.domain.figures.periods import (
     bounds_of,
@@ -29,7 +35,7 @@ from services.events.domain.figures.periods import (
     parse_period,
 )
 from services.events.domain.figures.query import InvalidQuery, MetricsQuery, parse_query
-from services.events.store.figures.query import EmailFacts, RollUp, load_facts
+from services.events.store.figures.query import EmailFacts, RollUpQuery, load_facts
 
 ROWS_MAX = 10_000
 HISTOGRAM_ROWS_MAX = 500_000
@@ -42,11 +48,11 @@ Key = tuple[int, str, *tuple[str, ...]]  # number of the period from 1, tenant, 
 
 
 @dataclass(slots=True)
-class Sums:
+class MetricSums:
     """Counters, and the buckets of histograms."""
 
     counters: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    histograms: dict[Timing, dict[int, int]] = field(
+    histograms: dict[TimedSpan, dict[int, int]] = field(
         default_factory=lambda: defaultdict(lambda: defaultdict(int))
     )
 
@@ -75,7 +81,7 @@ async def load_metrics(
         if query.of_emails:
             totals, data = await sums_of_emails(tx, owner, query, starts=starts)
         else:
-            reading = Reading(query, starts, now, pools, whole=owner == EVERYBODY)
+            reading = MetricsReading(query, starts, now, pools, whole=owner == EVERYBODY)
             totals, data = await sums_of_roll_ups(tx, owner, reading)
     return response_of(query, totals, data, starts=starts)
 
@@ -106,11 +112,13 @@ def check_request(request: GetMetricsRequest, now: datetime) -> None:
     starts = query.period.starts()
     if not query.of_emails:
         of_periods = starts if PERIOD in query.dimensions else []
-        Reading(query, of_periods, now, None, whole=False).roll_up(query.dimensions, of_periods)
+        MetricsReading(query, of_periods, now, None, whole=False).roll_up(
+            query.dimensions, of_periods
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class MetricsReading:
     """What is read of roll-ups. starts: of the periods. pools: by source, None where they do not
     matter. whole: of all accounts."""
 
@@ -120,7 +128,7 @@ class Reading:
     pools: Mapping[str, str] | None
     whole: bool
 
-    def roll_up(self, dimensions: Sequence[str], starts: Sequence[datetime]) -> RollUp:
+    def roll_up(self, dimensions: Sequence[str], starts: Sequence[datetime]) -> RollUpQuery:
         """By hour where days in UTC do not do, if the hours are still kept. Raises InvalidQuery."""
         query = self.query
         cube, period = query.cube([*query.dimensions]), query.period
@@ -138,7 +146,7 @@ class Reading:
             )
             raise InvalidQuery("start_date", detail)
         first, end = period.hours() if hourly else period.days()
-        return RollUp(
+        return RollUpQuery(
             cube,
             query.axis,
             "hour" if hourly else "day",
@@ -154,12 +162,12 @@ class Reading:
 
 
 async def sums_of_roll_ups(
-    tx: Transaction, owner: RowOwner, reading: Reading
-) -> tuple[Sums, Mapping[Key, Sums]]:
+    tx: Transaction, owner: RowOwner, reading: MetricsReading
+) -> tuple[MetricSums, Mapping[Key, MetricSums]]:
     """Totals have an own query: a message with two tags counts in two rows of tags."""
     query = reading.query
     whole = reading.roll_up([], [])
-    [totals] = (await read_sums(tx, owner, query, roll_up=whole)).values() or [Sums()]
+    [totals] = (await read_sums(tx, owner, query, roll_up=whole)).values() or [MetricSums()]
     if not query.dimensions:
         return totals, {}
     roll_up = reading.roll_up(query.dimensions, reading.starts)
@@ -167,10 +175,10 @@ async def sums_of_roll_ups(
 
 
 async def read_sums(
-    tx: Transaction, owner: RowOwner, query: MetricsQuery, *, roll_up: RollUp
-) -> dict[Key, Sums]:
+    tx: Transaction, owner: RowOwner, query: MetricsQuery, *, roll_up: RollUpQuery
+) -> dict[Key, MetricSums]:
     """Raises InvalidQuery if there are too many rows."""
-    found: dict[Key, Sums] = defaultdict(Sums)
+    found: dict[Key, MetricSums] = defaultdict(MetricSums)
     width = 2 + len(roll_up.dimensions)
     counters = query.counters
     rows = await roll_up.sums(tx, owner, counters, limit=ROWS_MAX + 1)
@@ -187,18 +195,18 @@ async def read_sums(
         raise InvalidQuery("dimensions", detail)
     for row in timed:
         timing, bucket, number = row[width:]
-        found[(max(row[0], 1), *row[1:width])].histograms[Timing(timing)][bucket] += number
+        found[(max(row[0], 1), *row[1:width])].histograms[TimedSpan(timing)][bucket] += number
     return found
 
 
 async def sums_of_emails(
     tx: Transaction, owner: RowOwner, query: MetricsQuery, *, starts: Sequence[datetime]
-) -> tuple[Sums, Mapping[Key, Sums]]:
+) -> tuple[MetricSums, Mapping[Key, MetricSums]]:
     """Of few messages, from what is known of each. Raises InvalidQuery."""
     if owner == EVERYBODY:
         raise InvalidQuery("email_id", "Name the tenant of the email.")
     messages = await load_facts(tx, owner, query.filters[EMAIL], limit=MESSAGES_MAX)
-    totals, data = Sums(), defaultdict[Key, Sums](Sums)
+    totals, data = MetricSums(), defaultdict[Key, MetricSums](MetricSums)
     first, end = query.period.hours()
     bounds = bounds_of(list(starts), hourly=True)
     tenants = query.filters.get(TENANT)
@@ -215,26 +223,32 @@ async def sums_of_emails(
                 if isinstance(measure, str):
                     sums.counters[measure] += number
                 else:
-                    sums.histograms[Timing(measure[0])][measure[1]] += number
+                    sums.histograms[TimedSpan(measure[0])][measure[1]] += number
     return totals, data if query.dimensions else {}
 
 
-def _counts_of(message: EmailFacts, axis: Axis) -> Iterator[tuple[Cell, Measure, int]]:
+def _counts_of(
+    message: EmailFacts, axis: TimeAxis
+) -> Iterator[tuple[EventDimensions, Measure, int]]:
     """On an axis: with the hour of the acceptance in the place of that of the event."""
     change = MessageChange(message.tenant_id, message.message_id, None, message.facts)
     cohort = sender_of(change, message.facts).cohort
     for cell, numbers in count(message.facts).items():
         for measure, number in numbers.items():
-            yield cell._replace(hour=cohort) if axis == Axis.SENT else cell, measure, number
+            yield cell._replace(hour=cohort) if axis == TimeAxis.SENT else cell, measure, number
 
 
 def response_of(
-    query: MetricsQuery, totals: Sums, data: Mapping[Key, Sums], *, starts: Sequence[datetime]
+    query: MetricsQuery,
+    totals: MetricSums,
+    data: Mapping[Key, MetricSums],
+    *,
+    starts: Sequence[datetime],
 ) -> GetMetricsResponse:
     period = query.period
     named = [one for one in query.dimensions if one not in {PERIOD, TENANT}]
     if query.dimensions == [PERIOD]:
-        data = {(n, ""): data.get((n, ""), Sums()) for n in range(1, len(starts) + 1)}
+        data = {(n, ""): data.get((n, ""), MetricSums()) for n in range(1, len(starts) + 1)}
 
     def texts(key: Key) -> list[str]:
         values = dict(zip(named, key[2:], strict=True)) | {TENANT: key[1]}

@@ -10,8 +10,8 @@ from contracts.events.v1.events_pb2 import ReportReady
 from contracts.events.v1.events_service_pb2 import GetMetricsRequest
 from kernel.database import Database, Row, RowOwner, Transaction
 from kernel.ids import MAX, NIL, creation_time_of
-from services.events.domain.report import SETTLE, Report
-from services.events.store.exports import Cursors
+from services.events.domain.report import SETTLE, ScheduledReport
+from services.events.store.exports import PageCursors
 
 COLUMNS = (
     "id::text, account_id::text, coalesce(tenant_id::text, ''), name, query, frequency, timezone,"
@@ -73,7 +73,7 @@ async def delete_of_accounts(tx: Transaction, account_ids: Sequence[str]) -> Non
     await tx.execute(DELETE_OF_ACCOUNTS, (list(account_ids),))
 
 
-class WaitingMail(NamedTuple):
+class WaitingReportMail(NamedTuple):
     """is_late: it is not tried again."""
 
     report_id: str
@@ -88,9 +88,9 @@ class WaitingMail(NamedTuple):
         return f"report {self.report_id} {int(self.period_end.timestamp())}"
 
 
-def report_of(row: Row) -> Report:
+def report_of(row: Row) -> ScheduledReport:
     report_id, account_id, tenant_id, name, query, frequency, timezone, webhook, email = row[:9]
-    return Report(
+    return ScheduledReport(
         report_id, account_id, tenant_id, name, GetMetricsRequest.FromString(query), frequency,
         timezone, webhook, email, creation_time_of(UUID(report_id)), *row[9:],
     )  # fmt: skip
@@ -103,7 +103,7 @@ class ReportStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def insert(self, new: Report, *, most: int) -> Report | None:
+    async def insert(self, new: ScheduledReport, *, most: int) -> ScheduledReport | None:
         """None if the owner has so many already."""
         values = {
             "id": new.id, "account": new.account_id, "tenant": new.tenant_id, "name": new.name,
@@ -118,8 +118,8 @@ class ReportStore:
         return report_of(rows[0]) if rows else None
 
     async def page(
-        self, owner: RowOwner, *, limit: int, cursors: Cursors, only: str = ""
-    ) -> list[Report]:
+        self, owner: RowOwner, *, limit: int, cursors: PageCursors, only: str = ""
+    ) -> list[ScheduledReport]:
         """Newest first; with `before`, the nearest newer ones. only: the one with this id."""
         statement = PAGE.format(
             column="tenant_id" if owner.tenant_id else "account_id",
@@ -143,23 +143,23 @@ class ReportStore:
         return self._database.transaction(**owner._asdict())
 
 
-async def next_due(database: Database) -> Report | None:
+async def next_due(database: Database) -> ScheduledReport | None:
     """One whose period is complete."""
     rows = await database.execute_autocommit(DUE, {"settle": SETTLE})
     return report_of(rows[0]) if rows else None
 
 
-async def advance(tx: Transaction, report: Report) -> bool:
+async def advance(tx: Transaction, report: ScheduledReport) -> bool:
     """Go on to the next period; False if another process has."""
     values = {"id": report.id, "end": report.next_end, "following": report.following_end}
     return bool(await tx.execute(ADVANCE, values))
 
 
-async def postpone(tx: Transaction, report: Report, *, delay_s: float) -> None:
+async def postpone(tx: Transaction, report: ScheduledReport, *, delay_s: float) -> None:
     await tx.execute(POSTPONE, (delay_s, report.id))
 
 
-async def add_mail(tx: Transaction, report: Report, event: ReportReady) -> None:
+async def add_mail(tx: Transaction, report: ScheduledReport, event: ReportReady) -> None:
     values = {
         "id": report.id, "end": report.next_end, "account": report.account_id,
         "tenant": report.tenant_id, "event": event.SerializeToString(),
@@ -167,14 +167,14 @@ async def add_mail(tx: Transaction, report: Report, event: ReportReady) -> None:
     await tx.execute(ADD_MAIL, values)
 
 
-async def claim_mails(tx: Transaction, *, limit: int, retry_s: float) -> list[WaitingMail]:
+async def claim_mails(tx: Transaction, *, limit: int, retry_s: float) -> list[WaitingReportMail]:
     """Others do not claim them for retry_s."""
     rows = await tx.rows(CLAIM_MAILS, (retry_s, limit))
     return [
-        WaitingMail(report_id, end, account_id, ReportReady.FromString(event), late)
+        WaitingReportMail(report_id, end, account_id, ReportReady.FromString(event), late)
         for report_id, end, account_id, event, late in rows
     ]
 
 
-async def finish_mail(tx: Transaction, mail: WaitingMail) -> None:
+async def finish_mail(tx: Transaction, mail: WaitingReportMail) -> None:
     await tx.execute(FINISH_MAIL, (mail.report_id, mail.period_end))

@@ -19,7 +19,7 @@ SCANNED = (1_000, 20_000)  # rows of the first read of the index, and of each fu
 SCAN_S = 0.5  # then the page stays short
 
 
-class FoundPage(NamedTuple):
+class SearchPage(NamedTuple):
     """next: the position from which a search goes on; empty at the end."""
 
     entries: Sequence[TimelineEntry]
@@ -83,7 +83,7 @@ TAGGED = """EXISTS (SELECT FROM events.tags AS t WHERE t.tenant_id = entry.tenan
 
 async def search_events(
     tx: Transaction, owner: RowOwner, event_filter: EventFilter, *, limit: int
-) -> FoundPage:
+) -> SearchPage:
     """A page is short if the search took too long; the next one goes on from there."""
     values = _values(owner, event_filter)
     subjects = await _messages(tx, owner, event_filter, values=values)
@@ -101,7 +101,7 @@ async def search_events(
             f"{' UNION ALL '.join(parts)} ORDER BY 1 DESC LIMIT %(limit)s",
             {**values, "subjects": subjects, "limit": limit + 1},
         )
-    return FoundPage(await _load(tx, rows[:limit]), rows[limit - 1][0] if rows[limit:] else "")
+    return SearchPage(await _load(tx, rows[:limit]), rows[limit - 1][0] if rows[limit:] else "")
 
 
 def _values(owner: RowOwner, event_filter: EventFilter) -> dict[str, Any]:
@@ -154,7 +154,7 @@ async def _scan(
     *,
     values: dict[str, Any],
     limit: int,
-) -> FoundPage:
+) -> SearchPage:
     """Read the owner's events, newest first, until the page is full or the time is up."""
     conditions = _conditions(event_filter)
     scans = {
@@ -168,9 +168,9 @@ async def _scan(
         *rows, [last, _, _] = await tx.rows(SCANS.format(**scans), given)
         found += rows
         if len(found) > limit:
-            return FoundPage(await _load(tx, found[:limit]), found[limit - 1][0])
+            return SearchPage(await _load(tx, found[:limit]), found[limit - 1][0])
         if last is None or clock.monotonic_s() > until_s:
-            return FoundPage(await _load(tx, found), last or "")
+            return SearchPage(await _load(tx, found), last or "")
         values, rows_max = {**values, "high": last}, SCANNED[1]
 
 

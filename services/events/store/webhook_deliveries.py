@@ -188,7 +188,7 @@ async def remove(tx: Transaction, claims: Sequence[WebhookDeliveryClaim]) -> Non
     )
 
 
-class DeliveryRow(NamedTuple):
+class WebhookDeliveryRow(NamedTuple):
     """A delivery of an endpoint. is_claimed: an attempt may be under way. attempts: encoded
     RecordedAttempts, oldest first; empty in lists."""
 
@@ -213,7 +213,7 @@ COLUMNS = (
 
 async def list_deliveries(
     tx: Transaction, endpoint_id: str, *, after: str, limit: int
-) -> list[DeliveryRow]:
+) -> list[WebhookDeliveryRow]:
     """The deliveries of an endpoint, newest first."""
     rows = await tx.rows(
         f"SELECT {COLUMNS} FROM events.webhook_deliveries"  # noqa: S608
@@ -221,16 +221,18 @@ async def list_deliveries(
         " ORDER BY position DESC LIMIT %(limit)s",
         {"endpoint": endpoint_id, "after": after or ids.MAX, "limit": limit},
     )
-    return [DeliveryRow(*row) for row in rows]
+    return [WebhookDeliveryRow(*row) for row in rows]
 
 
-async def load_delivery(tx: Transaction, endpoint_id: str, *, position: str) -> DeliveryRow | None:
+async def load_delivery(
+    tx: Transaction, endpoint_id: str, *, position: str
+) -> WebhookDeliveryRow | None:
     rows = await tx.rows(
         f"SELECT {COLUMNS}, attempts FROM events.webhook_deliveries"  # noqa: S608
         " WHERE endpoint_id = %s AND position = %s",
         (endpoint_id, position),
     )
-    return DeliveryRow(*rows[0]) if rows else None
+    return WebhookDeliveryRow(*rows[0]) if rows else None
 
 
 async def requeue(tx: Transaction, endpoint_id: str, *, position: str) -> None:

@@ -53,7 +53,7 @@ QUEUE = """
 """
 
 
-class Recovery(NamedTuple):
+class RecoveryProgress(NamedTuple):
     """tenant_id: whose events are read, up to a position; None if none were read yet."""
 
     since: datetime
@@ -69,8 +69,8 @@ class Recovery(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RecoveryPage:
-    """What a page adds to a recovery. tenant_id and position: as in Recovery; without a tenant, the
-    recovery has ended. delay_s: until the next page."""
+    """What a page adds to a recovery. tenant_id and position: as in RecoveryProgress; without a
+    tenant, the recovery has ended. delay_s: until the next page."""
 
     tenant_id: str | None
     position: str
@@ -78,7 +78,7 @@ class RecoveryPage:
     delay_s: float
 
 
-class LoggedRow(NamedTuple):
+class LoggedEventRow(NamedTuple):
     position: str
     event_id: str
     subject_id: str
@@ -108,7 +108,7 @@ async def start(
     until: datetime,
     event_types: Sequence[str],
     due_at: datetime,
-) -> Recovery | None:
+) -> RecoveryProgress | None:
     """None while another one of the endpoint is in progress."""
     rows = await tx.rows(
         "INSERT INTO events.webhook_recoveries AS existing"  # noqa: S608 - constants
@@ -120,25 +120,25 @@ async def start(
         f" WHERE existing.finished_at IS NOT NULL RETURNING {COLUMNS}",
         (endpoint_id, owner_id, since, until, list(event_types), due_at, first_position(since)),
     )
-    return Recovery(*rows[0]) if rows else None
+    return RecoveryProgress(*rows[0]) if rows else None
 
 
-async def load(tx: Transaction, endpoint_id: str) -> Recovery | None:
+async def load(tx: Transaction, endpoint_id: str) -> RecoveryProgress | None:
     """The latest one."""
     rows = await tx.rows(
         f"SELECT {COLUMNS} FROM events.webhook_recoveries WHERE endpoint_id = %s",  # noqa: S608
         (endpoint_id,),
     )
-    return Recovery(*rows[0]) if rows else None
+    return RecoveryProgress(*rows[0]) if rows else None
 
 
-async def claim_due(tx: Transaction) -> tuple[Recovery, Endpoint] | None:
+async def claim_due(tx: Transaction) -> tuple[RecoveryProgress, Endpoint] | None:
     """Lock one whose next page is due, until the end of the transaction."""
     rows = await tx.rows(CLAIM)
     if not rows:
         return None
-    size = len(Recovery._fields)
-    return Recovery(*rows[0][:size]), Endpoint(*rows[0][size:])
+    size = len(RecoveryProgress._fields)
+    return RecoveryProgress(*rows[0][:size]), Endpoint(*rows[0][size:])
 
 
 async def next_owner(tx: Transaction, endpoint: Endpoint, *, after: str | None) -> str | None:
@@ -159,7 +159,7 @@ async def next_owner(tx: Transaction, endpoint: Endpoint, *, after: str | None) 
 
 async def read_events(
     tx: Transaction, tenant_id: str, *, after: str, before: str, limit: int
-) -> list[LoggedRow]:
+) -> list[LoggedEventRow]:
     """The public events of a tenant or account between two positions, oldest first, without those
     of tests of endpoints."""
     rows = await tx.rows(
@@ -172,7 +172,7 @@ async def read_events(
             "limit": limit,
         },
     )
-    return [LoggedRow(*row) for row in rows]
+    return [LoggedEventRow(*row) for row in rows]
 
 
 async def received_or_waiting(

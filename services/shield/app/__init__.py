@@ -40,7 +40,7 @@ from services.shield.app.dependencies import Dependencies
 from services.shield.app.learning import create_campaigns, learning_loops
 from services.shield.app.shadow import NICENESS, create_history, create_shadow
 from services.shield.clients import ScreeningChild
-from services.shield.clients.link_lists import LinkLists
+from services.shield.clients.link_lists import LinkBlockLists
 from services.shield.domain import screening
 from services.shield.domain.model.file import ModelError, load_model
 from services.shield.domain.rulebook import Rulebook, RuleError, parse_rulebook
@@ -83,7 +83,7 @@ def create_service(settings: Settings) -> Service:
 
 def create_dependencies(settings: Settings) -> Dependencies:
     scorer, setup = read_scorer(settings)
-    versions = screening.Versions(scorer.book.version, scorer.model.version)
+    versions = screening.ScoreVersions(scorer.book.version, scorer.model.version)
     limits = scorer.book.thresholds
     health = DependencyHealth()
     health.unavailable.add(STARTING)
@@ -121,7 +121,7 @@ def read_shadow(settings: Settings, kafka: Kafka) -> ShadowScorer | None:
         kafka,
         create_child(settings, "shield.shadow", setup, niceness=NICENESS),
         scorer.book.thresholds,
-        versions=screening.Versions(scorer.book.version, scorer.model.version),
+        versions=screening.ScoreVersions(scorer.book.version, scorer.model.version),
         share=settings.shadow_share,
     )
 
@@ -193,7 +193,7 @@ def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
     ]
 
 
-def create_link_lists(settings: Settings) -> LinkLists | None:
+def create_link_lists(settings: Settings) -> LinkBlockLists | None:
     """None without a list of domains. Raises ConfigError."""
     lists = [one for one in read_blocklists(settings) if Kind.DOMAIN in one.kinds]
     if not lists:
@@ -202,7 +202,7 @@ def create_link_lists(settings: Settings) -> LinkLists | None:
     resolver = system_resolver(
         settings.nameservers, timeout_s=settings.dns_timeout_s, setting="SHIELD_NAMESERVERS"
     )
-    return LinkLists(resolver, ListHealth(lists), wait_s=settings.link_listing_wait_s)
+    return LinkBlockLists(resolver, ListHealth(lists), wait_s=settings.link_listing_wait_s)
 
 
 def read_blocklists(settings: Settings) -> list[Blocklist]:

@@ -12,7 +12,7 @@ from kernel.outbox import Outbox
 from kernel.service import close_in_order
 from kernel.table import ReplicatedTable
 from services.shield.clients import ScreeningChild
-from services.shield.clients.link_lists import LinkLists
+from services.shield.clients.link_lists import LinkBlockLists
 from services.shield.loops.models import ModelHistory
 from services.shield.loops.shadow import ShadowScorer
 from services.shield.settings import Settings
@@ -29,7 +29,7 @@ class Dependencies:
     content: ContentStore
     screening_child: ScreeningChild
     dry_run_child: ScreeningChild
-    link_lists: LinkLists | None
+    link_lists: LinkBlockLists | None
     system_database: Database
     tenant_database: Database
     outbox: Outbox

@@ -9,13 +9,13 @@ from kernel.errors import ConfigError
 from kernel.processor import DeadLetterGuard, StreamProcessor
 from kernel.service import Loop, run_every
 from services.shield.app.dependencies import Dependencies
-from services.shield.domain.learning.campaign import Pace
+from services.shield.domain.learning.campaign import CampaignPace
 from services.shield.domain.model.file import ModelError
-from services.shield.domain.outcomes import Start, read_basis, restore_or_start
-from services.shield.handlers.campaigns import Campaigns
+from services.shield.domain.outcomes import LearningStart, read_basis, restore_or_start
+from services.shield.handlers.campaigns import CampaignMemberships
 from services.shield.handlers.outcomes import Heard, on_outcome
-from services.shield.loops.learned_model import LearnedModel
-from services.shield.loops.learner import Learning
+from services.shield.loops.learned_model import LearnedModelLoader
+from services.shield.loops.learner import LearnerLoop
 from services.shield.store.campaign_finder import CampaignFinder
 
 VERSION_INTERVAL_S = 2.0
@@ -25,7 +25,7 @@ def learning_loops(deps: Dependencies) -> list[Loop]:
     """Raises ConfigError."""
     register_learning(deps)
     loops: list[Loop] = [deps.lease.maintain, partial(learn, deps, create_learning(deps))]
-    learned = LearnedModel(
+    learned = LearnedModelLoader(
         deps.system_database,
         (deps.screening_child, deps.dry_run_child),
         deps.setup,
@@ -35,11 +35,11 @@ def learning_loops(deps: Dependencies) -> list[Loop]:
     return [*loops, partial(run_every, VERSION_INTERVAL_S, learned.run_once, deps.health)]
 
 
-def create_campaigns(deps: Dependencies) -> Campaigns:
+def create_campaigns(deps: Dependencies) -> CampaignMemberships:
     settings = deps.settings
     finder = CampaignFinder(deps.system_database, copies_min=settings.campaign_copies_min)
     limited_from = settings.campaign_limited_from if settings.learning == "on" else inf
-    return Campaigns(finder, deps.screening_child, limited_from)
+    return CampaignMemberships(finder, deps.screening_child, limited_from)
 
 
 def register_learning(deps: Dependencies) -> None:
@@ -55,16 +55,16 @@ def register_learning(deps: Dependencies) -> None:
     deps.kafka.consume(outcomes, group=f"{deps.settings.group}-outcomes")
 
 
-def create_learning(deps: Dependencies) -> Learning:
+def create_learning(deps: Dependencies) -> LearnerLoop:
     """Raises ConfigError if nothing can be learned with the model."""
     settings = deps.settings
     try:
         basis = read_basis(settings.model_file.read_bytes())
     except (ModelError, OSError) as error:
         raise ConfigError(f"SHIELD_MODEL_FILE {settings.model_file}: {error}") from error
-    pace = Pace.of(settings.campaign_allowance, settings.campaign_wait_s)
-    start = Start(basis, settings.learning == "on", pace, settings.learned_shadow_s)
-    return Learning(
+    pace = CampaignPace.of(settings.campaign_allowance, settings.campaign_wait_s)
+    start = LearningStart(basis, settings.learning == "on", pace, settings.learned_shadow_s)
+    return LearnerLoop(
         deps.lease,
         deps.outbox,
         deps.health,
@@ -73,7 +73,7 @@ def create_learning(deps: Dependencies) -> Learning:
     )
 
 
-async def learn(deps: Dependencies, learning: Learning) -> None:
+async def learn(deps: Dependencies, learning: LearnerLoop) -> None:
     """Begin once the topics exist."""
     await deps.tenants.replayed.wait()
     await learning.run()

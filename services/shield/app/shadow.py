@@ -6,7 +6,7 @@ from kernel.kafka import Kafka
 from kernel.table import ReplicatedTable
 from services.shield.clients import ScreeningChild
 from services.shield.domain.rulebook import Thresholds
-from services.shield.domain.screening import Versions
+from services.shield.domain.screening import ScoreVersions
 from services.shield.loops.models import ModelHistory
 from services.shield.loops.shadow import ShadowScorer
 
@@ -14,12 +14,12 @@ NICENESS = 10  # the stream comes first
 
 
 def create_shadow(
-    kafka: Kafka, child: Child, thresholds: Thresholds, *, versions: Versions, share: float
+    kafka: Kafka, child: Child, thresholds: Thresholds, *, versions: ScoreVersions, share: float
 ) -> ShadowScorer:
     return ShadowScorer(ScreeningChild(child, thresholds, versions), kafka.publish, share=share)
 
 
-def create_history(kafka: Kafka, live: Versions, shadow: ShadowScorer | None) -> ModelHistory:
+def create_history(kafka: Kafka, live: ScoreVersions, shadow: ShadowScorer | None) -> ModelHistory:
     return ModelHistory(
         ReplicatedTable(ScreeningModel, kafka),
         kafka.publish,

@@ -15,7 +15,7 @@ from kernel.resolver import run_queries
 from mail.dnsbl import Answer, Blocklist, Failure, look_up, self_test
 from mail.dnsbl_health import ListHealth
 from mail.listed_name import listed_name
-from services.shield.domain.link_listings import Listing, Listings, add_listings, names_of
+from services.shield.domain.link_listings import LinkListing, Listings, add_listings, names_of
 
 CACHED_MAX = 100_000  # names
 LOOKUPS_MAX = 200  # names at the same time; mail with more passes without them
@@ -28,7 +28,7 @@ TEST_AGE_S = 10.0  # of the self-test of a list that says that something is list
 logger = logging.getLogger(__name__)
 
 
-class LinkLists:
+class LinkBlockLists:
     """wait_s: for all lookups of a batch that are not in the cache; they go on after it, so that
     the next mail with the same hosts finds them."""
 
@@ -38,7 +38,7 @@ class LinkLists:
         self._resolver = resolver
         self._health = health
         self._wait_s = wait_s
-        self._cache: Cache[tuple[Listing, ...]] = Cache(self._fetch, entries_max=CACHED_MAX)
+        self._cache: Cache[tuple[LinkListing, ...]] = Cache(self._fetch, entries_max=CACHED_MAX)
         self._unanswered: Counter[str] = Counter()
 
     async def weigh(
@@ -70,17 +70,17 @@ class LinkLists:
             await asyncio.wait(lookups, timeout=self._wait_s)
         return {host: self._known(name) or () for host, name in names.items()}
 
-    def _known(self, name: str) -> tuple[Listing, ...] | None:
+    def _known(self, name: str) -> tuple[LinkListing, ...] | None:
         entry = self._cache.peek(name)
         return entry.value if entry and entry.is_fresh else None
 
-    async def _fetch(self, name: str) -> tuple[tuple[Listing, ...], float]:
+    async def _fetch(self, name: str) -> tuple[tuple[LinkListing, ...], float]:
         lists = [one for one in self._health.usable() if one.has_kind_of(name)]
         answers = await asyncio.gather(*(self._look_up(one, name) for one in lists))
         pairs = list(zip(lists, answers, strict=True))
         await self._test_again([one for one, answer in pairs if answer.listed])
         listings = tuple(
-            Listing(name, one.name, answer.meaning, answer.weight, one.delist)
+            LinkListing(name, one.name, answer.meaning, answer.weight, one.delist)
             for one, answer in pairs
             if answer.listed and self._health.is_usable(one.name)
         )

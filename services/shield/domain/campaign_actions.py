@@ -3,10 +3,10 @@
 from enum import StrEnum
 
 from contracts.shield.v1.learning_pb2 import CampaignAssessed
-from services.shield.domain.learning.facts import Change
+from services.shield.domain.learning.facts import CampaignChange
 
 
-class Action(StrEnum):
+class CampaignAction(StrEnum):
     """NONE: nothing. LIMITED: it leaves within an allowance. HELD: it waits for a review."""
 
     NONE = "none"
@@ -14,10 +14,10 @@ class Action(StrEnum):
     HELD = "held"
 
 
-def action_of(assessed: CampaignAssessed) -> Action:
+def action_of(assessed: CampaignAssessed) -> CampaignAction:
     """Nothing follows while learning only watches."""
     if not assessed.enforced:
-        return Action.NONE
-    if assessed.change == Change.HELD:
-        return Action.HELD
-    return Action.LIMITED if assessed.allowed else Action.NONE
+        return CampaignAction.NONE
+    if assessed.change == CampaignChange.HELD:
+        return CampaignAction.HELD
+    return CampaignAction.LIMITED if assessed.allowed else CampaignAction.NONE

@@ -1,7 +1,7 @@
 """Extract features from a content: the lines that text rules search, and the counts that measures
 need.
 
-`Limits` bounds the work for messages of any size.
+`FeatureLimits` bounds the work for messages of any size.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,13 +12,13 @@ from mail import html as mail_html
 from mail.address import domain_of
 from mail.normalized_text import normalize, normalize_and_lower
 from mail.url import find_urls
-from services.shield.domain.links import Link, LinkTarget, create_link
+from services.shield.domain.links import LinkTarget, MessageLink, create_link
 
 FIELD_CHARS = 998  # RFC 5322 §2.1.1
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class FeatureLimits:
     html_chars: int = 100_000
     text_chars: int = 100_000
     links: int = 500
@@ -40,13 +40,15 @@ class MessageFeatures:
     page: mail_html.HtmlContent
     page_text: str  # the visible text of the HTML part, in one line
     longer_text: str  # the longer of the two bodies, in one line
-    links: Sequence[Link]  # of both parts, the first for each URL
-    targets: Mapping[LinkTarget, Sequence[Link]]  # links by target, in order of first occurrence
+    links: Sequence[MessageLink]  # of both parts, the first for each URL
+    targets: Mapping[
+        LinkTarget, Sequence[MessageLink]
+    ]  # links by target, in order of first occurrence
     attachments: Sequence[Attachment]
     document: bytes  # all fields in lower case, one line per field: the text that rules search
 
 
-def extract_features(content: Content, limits: Limits) -> MessageFeatures:
+def extract_features(content: Content, limits: FeatureLimits) -> MessageFeatures:
     sender = getattr(content, "from")[:FIELD_CHARS]
     source = content.text[: limits.text_chars]  # copied once, because each access makes a copy
     html = content.html[: limits.html_chars]
@@ -81,7 +83,7 @@ def extract_features(content: Content, limits: Limits) -> MessageFeatures:
 
 
 def field_lines(
-    content: Content, attachments: Sequence[Attachment], links: Sequence[Link]
+    content: Content, attachments: Sequence[Attachment], links: Sequence[MessageLink]
 ) -> list[str]:
     """A line for each field except the bodies."""
     return [
@@ -104,9 +106,9 @@ def clean_field(text: str) -> str:
     return normalize(text[:FIELD_CHARS])
 
 
-def unique_links(page_links: Iterable[mail_html.Link], urls: Iterable[str]) -> list[Link]:
+def unique_links(page_links: Iterable[mail_html.Link], urls: Iterable[str]) -> list[MessageLink]:
     """The links of the page that have a host, then the URLs of the text."""
-    found: dict[tuple[str, str], Link] = {}
+    found: dict[tuple[str, str], MessageLink] = {}
     known = set()  # most URLs of the text are those of the page
     for href, text in dict.fromkeys(page_links):
         link = create_link(href, text)
@@ -118,8 +120,8 @@ def unique_links(page_links: Iterable[mail_html.Link], urls: Iterable[str]) -> l
     return list((found | {each[:2]: each for each in more}).values())
 
 
-def links_by_target(links: Iterable[Link]) -> dict[LinkTarget, list[Link]]:
-    targets: dict[LinkTarget, list[Link]] = {}
+def links_by_target(links: Iterable[MessageLink]) -> dict[LinkTarget, list[MessageLink]]:
+    targets: dict[LinkTarget, list[MessageLink]] = {}
     for each in links:
         targets.setdefault(each.target, []).append(each)
     return targets

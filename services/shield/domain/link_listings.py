@@ -18,7 +18,7 @@ ADVICE = "Find out why, and have it removed from the list"
 REASONS_MAX = 10
 
 
-class Listing(NamedTuple):
+class LinkListing(NamedTuple):
     """Of a name in a list. weight: in points. delist: where to be removed."""
 
     name: str
@@ -28,7 +28,7 @@ class Listing(NamedTuple):
     delist: str = ""
 
 
-Listings = Mapping[str, Iterable[Listing]]  # by host, as the screening names it
+Listings = Mapping[str, Iterable[LinkListing]]  # by host, as the screening names it
 
 
 def names_of(response: ScoreResponse) -> set[str]:
@@ -56,7 +56,7 @@ def add_listings(response: ScoreResponse, listings: Listings, *, with_reasons: b
         response.reasons.extend(sorted(known, key=lambda one: -abs(one.score)))
 
 
-def reason_of(rule: str, one: Listing) -> ScoreReason:
+def reason_of(rule: str, one: LinkListing) -> ScoreReason:
     where = f": {one.delist}" if one.delist else ""
     return ScoreReason(
         rule=rule,

@@ -26,7 +26,7 @@ class LinkTarget:
     numbered: bool  # a name with at least three digits: shop4829.example
 
 
-class Link(NamedTuple):
+class MessageLink(NamedTuple):
     """A link of a message, in lower case."""
 
     url: str
@@ -34,12 +34,12 @@ class Link(NamedTuple):
     target: LinkTarget
 
 
-def create_link(url: str, text: str = "") -> Link:
+def create_link(url: str, text: str = "") -> MessageLink:
     """text: the visible text of the link."""
     url = url[:URL_CHARS].lower()
     end = url.find("/", 8)  # after the host of a URL in the usual form
     target = (cached_target(url[:end]) if end > 0 else None) or parse_target(url)
-    return Link(url, host_in_text(text) if "." in text and len(text) < 200 else "", target)
+    return MessageLink(url, host_in_text(text) if "." in text and len(text) < 200 else "", target)
 
 
 def host_in_text(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import re2
 
 from services.shield.domain.features import MessageFeatures
-from services.shield.domain.measures import MEASURES, NEEDS, Measure, Need, WordLists
+from services.shield.domain.measures import MEASURES, NEEDS, Measure, NameLists, Need
 from services.shield.domain.rulebook import MeasureRule, Rulebook, RuleError
 
 # Memory of the set's automaton, built as text is read; some hundred rules need a quarter of it.
@@ -24,7 +24,7 @@ class RulesOfMeasure(NamedTuple):
     rules: Sequence[MeasureRule]
 
 
-class Matcher:
+class RuleMatcher:
     """The compiled rulebook. Thread-safe; one per process is enough."""
 
     def __init__(self, book: Rulebook) -> None:
@@ -34,7 +34,7 @@ class Matcher:
         self._patterns = [re2.compile(rule.pattern) for rule in book.text]
         self._groups = group_by_need(group_by_measure(book.measure))
         self._meta = [(r.name, frozenset(r.all), frozenset(r.none)) for r in book.meta]
-        self._lists = WordLists(book.lists, book.brands)
+        self._lists = NameLists(book.lists, book.brands)
 
     def matched_rules(self, features: MessageFeatures) -> dict[str, str]:
         """The rules that matched, each with a detail (that of text rules: `matched_words`)."""
@@ -121,5 +121,5 @@ def group_by_need(
     return [(need, [group for _, group in row]) for need, row in rows]
 
 
-def always(_: MessageFeatures, __: WordLists) -> bool:
+def always(_: MessageFeatures, __: NameLists) -> bool:
     return True

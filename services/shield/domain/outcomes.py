@@ -25,27 +25,33 @@ from contracts.shield.v1.learning_pb2 import (
     VersionReviewed,
 )
 from services.shield.domain.learning import facts
-from services.shield.domain.learning.campaign import PACE, Pace, unsubscribes_of
+from services.shield.domain.learning.campaign import PACE, CampaignPace, unsubscribes_of
 from services.shield.domain.learning.canaries import read_canaries
-from services.shield.domain.learning.deltas import Bounds
+from services.shield.domain.learning.deltas import DeltaBounds
 from services.shield.domain.learning.entries import EntriesError
-from services.shield.domain.learning.facts import UNLIMITED, CampaignStarted, Fact, Kind, Outcome
+from services.shield.domain.learning.facts import (
+    UNLIMITED,
+    CampaignStarted,
+    Fact,
+    MessageOutcome,
+    OutcomeKind,
+)
 from services.shield.domain.learning.learner import Learner
 from services.shield.domain.learning.reports import DAY_S
-from services.shield.domain.learning.rollout import Plan, Rollout
-from services.shield.domain.learning.state import State, StateError, restore
-from services.shield.domain.learning.versions import Basis
+from services.shield.domain.learning.rollout import RolloutPlan, VersionRollout
+from services.shield.domain.learning.state import LearnerState, LearnerStateError, restore
+from services.shield.domain.learning.versions import LearningBasis
 from services.shield.domain.model.file import load_model
 
 # Records that are told again, as after a crash, are told soon.
 KNOWN_MAX = 50_000
 KNOWN = Struct("<I")  # bytes of the ids of known records
-KINDS: Mapping[CampaignOutcomeKind.ValueType, Kind] = {
-    CAMPAIGN_OUTCOME_KIND_DELIVERED: Kind.DELIVERED,
-    CAMPAIGN_OUTCOME_KIND_BLOCKED: Kind.SPAM_BLOCKED,
-    CAMPAIGN_OUTCOME_KIND_COMPLAINED: Kind.COMPLAINED,
-    CAMPAIGN_OUTCOME_KIND_UNSUBSCRIBED: Kind.UNSUBSCRIBED,
-    CAMPAIGN_OUTCOME_KIND_BOUNCED: Kind.BOUNCED,
+KINDS: Mapping[CampaignOutcomeKind.ValueType, OutcomeKind] = {
+    CAMPAIGN_OUTCOME_KIND_DELIVERED: OutcomeKind.DELIVERED,
+    CAMPAIGN_OUTCOME_KIND_BLOCKED: OutcomeKind.SPAM_BLOCKED,
+    CAMPAIGN_OUTCOME_KIND_COMPLAINED: OutcomeKind.COMPLAINED,
+    CAMPAIGN_OUTCOME_KIND_UNSUBSCRIBED: OutcomeKind.UNSUBSCRIBED,
+    CAMPAIGN_OUTCOME_KIND_BOUNCED: OutcomeKind.BOUNCED,
 }
 
 
@@ -59,24 +65,24 @@ class LearnedTables(NamedTuple):
 Event: TypeAlias = CampaignAssessed | LearnedTables | ModelVersionChanged
 
 
-class Start(NamedTuple):
+class LearningStart(NamedTuple):
     """What learning starts from. is_enforced: what it decides is to be heeded. shadow_s: how long a
     version scores beside the live one before it is used."""
 
-    basis: Basis
+    basis: LearningBasis
     is_enforced: bool = False
-    pace: Pace = PACE
+    pace: CampaignPace = PACE
     shadow_s: float = DAY_S
 
     @property
-    def plan(self) -> Plan:
-        return Plan(self.shadow_s, self.is_enforced)
+    def plan(self) -> RolloutPlan:
+        return RolloutPlan(self.shadow_s, self.is_enforced)
 
 
 class OutcomeFold:
     """The learner, and the records that it knows."""
 
-    def __init__(self, start: Start, state: State | None = None) -> None:
+    def __init__(self, start: LearningStart, state: LearnerState | None = None) -> None:
         self.learner = Learner(start.basis, state, start.pace, plan=start.plan)
         self._start = start
         self._known: OrderedDict[str, None] = OrderedDict()
@@ -88,7 +94,7 @@ class OutcomeFold:
         return self.learner.state.progress.offset + 1
 
     @property
-    def rollout(self) -> Rollout:
+    def rollout(self) -> VersionRollout:
         return self.learner.state.rollout
 
     def apply(self, event: OutcomeRecorded, offset: int) -> list[Event]:
@@ -102,7 +108,7 @@ class OutcomeFold:
             return []
         self._remember(event.outcome_id)
         self.touched.update(
-            one.campaign_id for one in found if isinstance(one, Outcome | CampaignStarted)
+            one.campaign_id for one in found if isinstance(one, MessageOutcome | CampaignStarted)
         )
         return [self._event(one, offset) for one in decisions]
 
@@ -135,27 +141,27 @@ class OutcomeFold:
         return KNOWN.pack(len(known)) + known + self.learner.state.snapshot()
 
     @classmethod
-    def restore(cls, start: "Start", packed: bytes) -> "OutcomeFold":
-        """Raises StateError."""
+    def restore(cls, start: "LearningStart", packed: bytes) -> "OutcomeFold":
+        """Raises LearnerStateError."""
         if len(packed) < KNOWN.size:
-            raise StateError("no snapshot")
+            raise LearnerStateError("no snapshot")
         end = KNOWN.size + KNOWN.unpack_from(packed)[0]
-        state = restore(packed[end:], Bounds.of(start.basis.points_per_margin))
+        state = restore(packed[end:], DeltaBounds.of(start.basis.points_per_margin))
         fold = cls(start, state)
         fold._known.update(dict.fromkeys(packed[KNOWN.size : end].decode().split("\n")))
         return fold
 
 
-def read_basis(packed: bytes) -> Basis:
+def read_basis(packed: bytes) -> LearningBasis:
     """packed: a model file. Raises ModelError."""
-    return Basis.of(load_model(packed), read_canaries(packed))
+    return LearningBasis.of(load_model(packed), read_canaries(packed))
 
 
-def restore_or_start(start: Start, packed: bytes) -> OutcomeFold:
+def restore_or_start(start: LearningStart, packed: bytes) -> OutcomeFold:
     """packed: a snapshot. Without one, and with one of other code, all outcomes are read again."""
     try:
         return OutcomeFold.restore(start, packed)
-    except StateError:
+    except LearnerStateError:
         return OutcomeFold(start)
 
 
@@ -184,12 +190,12 @@ def started(opened: CampaignOpened, at_s: float) -> CampaignStarted:
     )
 
 
-def review_of(reviewed: CampaignReviewed, at_s: float) -> Outcome:
-    return Outcome(
+def review_of(reviewed: CampaignReviewed, at_s: float) -> MessageOutcome:
+    return MessageOutcome(
         message_id=reviewed.message_id,
         tenant_id=reviewed.tenant_id,
         campaign_id=reviewed.campaign_id,
-        kind=Kind.REVIEWED_GOOD if reviewed.good else Kind.REVIEWED_BAD,
+        kind=OutcomeKind.REVIEWED_GOOD if reviewed.good else OutcomeKind.REVIEWED_BAD,
         recipient_digest=b"",
         recipient_domain="",
         at_large_mailbox=False,
@@ -207,15 +213,17 @@ def version_review_of(reviewed: VersionReviewed, at_s: float) -> facts.VersionRe
     )
 
 
-def outcomes_of(counted: OutcomesCounted) -> Iterable[Outcome]:
+def outcomes_of(counted: OutcomesCounted) -> Iterable[MessageOutcome]:
     at_s = seconds(counted.counted_at)
     for one in counted.outcomes:
         if kind := KINDS.get(one.kind):
             yield outcome_of(one, kind, counted.first, at_s=at_s)
 
 
-def outcome_of(one: CampaignOutcome, kind: Kind, message_id: str, *, at_s: float) -> Outcome:
-    return Outcome(
+def outcome_of(
+    one: CampaignOutcome, kind: OutcomeKind, message_id: str, *, at_s: float
+) -> MessageOutcome:
+    return MessageOutcome(
         message_id=message_id,
         tenant_id=one.tenant_id,
         campaign_id=one.campaign_id,
@@ -248,7 +256,7 @@ def assessed_event(
     )
 
 
-def published_event(decision: facts.ModelPublished, start: Start) -> ModelPublished:
+def published_event(decision: facts.ModelPublished, start: LearningStart) -> ModelPublished:
     return ModelPublished(
         version=decision.version,
         model_version=start.basis.model,

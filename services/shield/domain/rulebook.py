@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, TypeVar, Union, get_type_hints
 
-from services.shield.domain.features import Limits
+from services.shield.domain.features import FeatureLimits
 
 Field = Literal["any", "from", "reply-to", "subject", "header", "attachment", "link", "body"]
 FIELDS = ("any", "from", "reply-to", "subject", "header", "attachment", "link", "body")
@@ -63,7 +63,7 @@ class MetaRule:
 
 
 @dataclass(frozen=True, slots=True)
-class Trait:
+class TraitExplanation:
     """What a customer reads about something that the model counts, if it is above or below the
     usual; empty: nothing to say."""
 
@@ -93,8 +93,8 @@ class Rulebook:
     meta: tuple[MetaRule, ...]
     lists: Mapping[str, frozenset[str]] = field(default_factory=dict)
     brands: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    limits: Limits = field(default_factory=Limits)
-    traits: Mapping[str, Trait] = field(default_factory=dict)
+    limits: FeatureLimits = field(default_factory=FeatureLimits)
+    traits: Mapping[str, TraitExplanation] = field(default_factory=dict)
     advice: Mapping[str, str] = field(default_factory=dict)  # the texts of `advice` above
 
     @property
@@ -113,8 +113,11 @@ def parse_rulebook(toml: str) -> Rulebook:
         meta=tuple(parse_rule(MetaRule, row) for row in document.get("meta", ())),
         lists={name: frozenset(each) for name, each in document.get("lists", {}).items()},
         brands={name: frozenset(each) for name, each in document.get("brands", {}).items()},
-        limits=Limits(**document.get("limits", {})),
-        traits={name: parse_rule(Trait, each) for name, each in document.get("traits", {}).items()},
+        limits=FeatureLimits(**document.get("limits", {})),
+        traits={
+            name: parse_rule(TraitExplanation, each)
+            for name, each in document.get("traits", {}).items()
+        },
         advice=document.get("advice", {}),
     )
     if problems := lint(book):

@@ -9,10 +9,10 @@ from contracts.shield.v1.events_pb2 import Opinion, ScoreReason, Verdict
 from services.shield.domain.features import extract_features
 from services.shield.domain.learning.entries import learned_entries
 from services.shield.domain.learning.versions import LearnedVersion
-from services.shield.domain.matching import DETAIL_CHARS, Matcher
-from services.shield.domain.model.influence import Influence, influences
-from services.shield.domain.model.margin import Model, Reading, Weighed, weigh
-from services.shield.domain.rulebook import Rulebook, RuleError, Thresholds, Trait
+from services.shield.domain.matching import DETAIL_CHARS, RuleMatcher
+from services.shield.domain.model.influence import InputInfluence, influences
+from services.shield.domain.model.margin import MessageReading, TrainedModel, WeighedMessage, weigh
+from services.shield.domain.rulebook import Rulebook, RuleError, Thresholds, TraitExplanation
 
 REASONS_MAX = 50  # keeps an event under 64 KiB for any message
 TRAITS_MAX = 7
@@ -29,7 +29,7 @@ class ScreeningResult:
     verdict: Verdict.ValueType
     reasons: tuple[ScoreReason, ...]
     thresholds: Thresholds
-    weighed: Weighed | None = None
+    weighed: WeighedMessage | None = None
     floor: float = -inf
 
 
@@ -39,7 +39,7 @@ class Scorer:
     def __init__(
         self,
         book: Rulebook,
-        model: Model,
+        model: TrainedModel,
         learned: LearnedVersion | None = None,
         *,
         shadow: LearnedVersion | None = None,
@@ -48,7 +48,7 @@ class Scorer:
         beside it, and decides nothing. Raises RuleError for a rule that cannot be compiled, or that
         has no effect."""
         self.book, self.model, self.learned, self.shadow = book, model, learned, shadow
-        self.matcher = Matcher(book)
+        self.matcher = RuleMatcher(book)
         self._rules = {rule.name: rule for rule in book.rules}
         check_effects(book, model)
 
@@ -62,14 +62,16 @@ class Scorer:
         [weighed] = self.weigh([self.read(content)])
         return self.result_of(weighed, thresholds or self.book.thresholds, quote=quote)
 
-    def read(self, content: Content) -> Reading:
+    def read(self, content: Content) -> MessageReading:
         features = extract_features(content, self.book.limits)
-        return Reading(features, self.matcher.matched_rules(features))
+        return MessageReading(features, self.matcher.matched_rules(features))
 
-    def weigh(self, readings: Sequence[Reading]) -> list[Weighed]:
+    def weigh(self, readings: Sequence[MessageReading]) -> list[WeighedMessage]:
         return weigh(self.model, readings)
 
-    def result_of(self, weighed: Weighed, limits: Thresholds, *, quote: bool) -> ScreeningResult:
+    def result_of(
+        self, weighed: WeighedMessage, limits: Thresholds, *, quote: bool
+    ) -> ScreeningResult:
         matched = weighed.reading.matched
         floor = max(self.floors(matched), default=-inf)
         score = max(self.points(weighed), floor)
@@ -88,7 +90,7 @@ class Scorer:
         verdict = verdict_for_score(score, result.thresholds)
         return Opinion(verdict=verdict, score=score, model_version=self.shadow.version)
 
-    def points(self, weighed: Weighed) -> float:
+    def points(self, weighed: WeighedMessage) -> float:
         if self.learned is None:
             return self.model.points(weighed.margin)
         return points_of(self.learned, weighed)
@@ -96,7 +98,9 @@ class Scorer:
     def floors(self, matched: Mapping[str, str]) -> list[float]:
         return [floor for name in matched if (floor := self._rules[name].floor)]
 
-    def reasons(self, matched: Mapping[str, str], weighed: Weighed) -> tuple[ScoreReason, ...]:
+    def reasons(
+        self, matched: Mapping[str, str], weighed: WeighedMessage
+    ) -> tuple[ScoreReason, ...]:
         """Every rule that matched, and what else raised the score most."""
         found = [*influences(self.model, weighed), *self.learned_influence(weighed)]
         points = {each.name: each.points for each in found}
@@ -108,11 +112,11 @@ class Scorer:
         reasons = sorted([*rules, *self.reasons_of_traits(found)], key=lambda one: -abs(one.score))
         return tuple(reasons[:REASONS_MAX])
 
-    def learned_influence(self, weighed: Weighed) -> list[Influence]:
+    def learned_influence(self, weighed: WeighedMessage) -> list[InputInfluence]:
         """What outcomes have taught, apart from what the model was trained with."""
         if self.learned is None:
             return []
-        return [Influence(LEARNED, self.points(weighed) - self.model.points(weighed.margin))]
+        return [InputInfluence(LEARNED, self.points(weighed) - self.model.points(weighed.margin))]
 
     def reason_of_rule(self, name: str, points: float, detail: str) -> ScoreReason:
         rule = self._rules[name]
@@ -124,14 +128,14 @@ class Scorer:
             advice=self.book.advice.get(rule.advice, ""),
         )
 
-    def reasons_of_traits(self, found: Sequence[Influence]) -> list[ScoreReason]:
+    def reasons_of_traits(self, found: Sequence[InputInfluence]) -> list[ScoreReason]:
         traits = self.book.traits
         heavy = [each for each in found if each.points >= POINTS_MIN and each.name in traits]
         heavy.sort(key=lambda each: -each.points)
         reasons = [self.reason_of_trait(each, traits[each.name]) for each in heavy]
         return [each for each in reasons if each.explanation][:TRAITS_MAX]
 
-    def reason_of_trait(self, influence: Influence, trait: Trait) -> ScoreReason:
+    def reason_of_trait(self, influence: InputInfluence, trait: TraitExplanation) -> ScoreReason:
         return ScoreReason(
             rule=influence.name,
             score=round(influence.points, 2),
@@ -141,11 +145,11 @@ class Scorer:
         )
 
 
-def points_of(version: LearnedVersion, weighed: Weighed) -> float:
+def points_of(version: LearnedVersion, weighed: WeighedMessage) -> float:
     return version.points(weighed.margin, learned_entries(weighed.entries))
 
 
-def check_effects(book: Rulebook, model: Model) -> None:
+def check_effects(book: Rulebook, model: TrainedModel) -> None:
     """Raises RuleError for rules that the model does not know, and that change nothing else."""
     parts = {name for each in book.meta for name in (*each.all, *each.none)}
     known = parts | set(model.rules)

@@ -19,7 +19,7 @@ from services.shield.domain.learning.fingerprints import fingerprint_of
 from services.shield.domain.learning.versions import LearnedVersion, unpack_version
 from services.shield.domain.link_hosts import hosts_of_links, queried_host
 from services.shield.domain.model.file import load_model
-from services.shield.domain.model.margin import Reading, Weighed
+from services.shield.domain.model.margin import MessageReading, WeighedMessage
 from services.shield.domain.rulebook import Thresholds, parse_rulebook
 from services.shield.domain.scoring import Scorer, ScreeningResult, unreadable_result
 
@@ -28,7 +28,7 @@ SETUP_HEADER = Struct("<II")  # bytes of the rules, and of the model
 LEARNED_HEADER = Struct("<I")  # bytes of the live version of what was learned
 
 
-class Extra(IntFlag):
+class ResponseExtra(IntFlag):
     """What a response has besides the score. REASONS: also of a message that passes."""
 
     NONE = 0
@@ -40,7 +40,7 @@ class Extra(IntFlag):
 
 
 @dataclass(frozen=True, slots=True)
-class Versions:
+class ScoreVersions:
     """What a score was computed with."""
 
     rules: str
@@ -60,14 +60,16 @@ def with_learned(setup: bytes, live: bytes, shadow: bytes) -> bytes:
     return setup + LEARNED_HEADER.pack(len(live)) + live + shadow
 
 
-def encode_request(content: bytes, limits: Thresholds, extra: Extra = Extra.NONE) -> bytes:
+def encode_request(
+    content: bytes, limits: Thresholds, extra: ResponseExtra = ResponseExtra.NONE
+) -> bytes:
     """Encode a request to the child. content: a serialized Content."""
     return REQUEST_HEADER.pack(extra, limits.hold, limits.block) + content
 
 
 def with_entries(request: bytes) -> bytes:
     """The same request, with the entries in its response."""
-    return bytes([request[0] | Extra.ENTRIES]) + request[1:]
+    return bytes([request[0] | ResponseExtra.ENTRIES]) + request[1:]
 
 
 def create_screen(setup: bytes) -> Callable[[Iterable[bytes]], list[bytes]]:
@@ -93,12 +95,12 @@ def versions_in(packed: bytes, model: str) -> tuple[LearnedVersion | None, Learn
     return live, shadow
 
 
-class Request(NamedTuple):
+class ScreeningRequest(NamedTuple):
     """reading: None if the content cannot be read."""
 
-    extra: Extra
+    extra: ResponseExtra
     limits: Thresholds
-    reading: Reading | None
+    reading: MessageReading | None
 
 
 def screen(scorer: Scorer, requests: Iterable[bytes]) -> list[bytes]:
@@ -108,38 +110,40 @@ def screen(scorer: Scorer, requests: Iterable[bytes]) -> list[bytes]:
     return [respond(scorer, each, next(weighed) if each.reading else None) for each in read]
 
 
-def read_request(scorer: Scorer, request: bytes) -> Request:
+def read_request(scorer: Scorer, request: bytes) -> ScreeningRequest:
     flags, hold, block = REQUEST_HEADER.unpack_from(request)
     try:
         content = expand_submitted(Content.FromString(request[REQUEST_HEADER.size :]))
     except DecodeError:
-        return Request(Extra(flags), Thresholds(hold, block), None)
-    return Request(Extra(flags), Thresholds(hold, block), scorer.read(content))
+        return ScreeningRequest(ResponseExtra(flags), Thresholds(hold, block), None)
+    return ScreeningRequest(ResponseExtra(flags), Thresholds(hold, block), scorer.read(content))
 
 
-def respond(scorer: Scorer, request: Request, weighed: Weighed | None) -> bytes:
+def respond(scorer: Scorer, request: ScreeningRequest, weighed: WeighedMessage | None) -> bytes:
     extra, limits, _ = request
     if weighed is None:
         result = unreadable_result("content_unreadable", limits, Verdict.VERDICT_HOLD)
     else:
-        result = scorer.result_of(weighed, limits, quote=bool(extra & Extra.REASONS))
+        result = scorer.result_of(weighed, limits, quote=bool(extra & ResponseExtra.REASONS))
     learned = scorer.learned.version if scorer.learned else ""
-    response = to_response(result, Versions(scorer.book.version, scorer.model.version, learned))
+    response = to_response(
+        result, ScoreVersions(scorer.book.version, scorer.model.version, learned)
+    )
     if weighed is not None:
         add_extra(response, weighed, extra)
-        if extra & Extra.SHADOW and (other := scorer.shadow_opinion(result)):
+        if extra & ResponseExtra.SHADOW and (other := scorer.shadow_opinion(result)):
             response.shadow.CopyFrom(other)
     return response.SerializeToString()
 
 
-def add_extra(response: ScoreResponse, weighed: Weighed, extra: Extra) -> None:
-    if extra & Extra.HOSTS:
+def add_extra(response: ScoreResponse, weighed: WeighedMessage, extra: ResponseExtra) -> None:
+    if extra & ResponseExtra.HOSTS:
         response.link_hosts.extend(hosts_of_links(weighed.features.targets))
         response.sender_domain = queried_host(weighed.features.sender_domain)
     response.margin = weighed.margin
-    if extra & Extra.FINGERPRINT:
+    if extra & ResponseExtra.FINGERPRINT:
         response.fingerprint.CopyFrom(to_proto(fingerprint_of(weighed.features)))
-    if extra & Extra.ENTRIES:
+    if extra & ResponseExtra.ENTRIES:
         response.entries = pack_entries(weighed.entries)
 
 
@@ -162,7 +166,7 @@ def expand_submitted(content: Content) -> Content:
     return content
 
 
-def to_response(result: ScreeningResult, versions: Versions) -> ScoreResponse:
+def to_response(result: ScreeningResult, versions: ScoreVersions) -> ScoreResponse:
     return ScoreResponse(
         verdict=result.verdict,
         score=result.score,

@@ -25,11 +25,11 @@ from kernel.errors import ConfigError, Unavailable
 from kernel.handler_result import DeadLetter, Emit, HandlerResult
 from kernel.table import ReplicatedTable
 from services.shield.clients import ScreeningChild
-from services.shield.clients.link_lists import LinkLists
+from services.shield.clients.link_lists import LinkBlockLists
 from services.shield.domain.scoring import thresholds_of_tenant
-from services.shield.domain.screening import Extra, encode_request
+from services.shield.domain.screening import ResponseExtra, encode_request
 from services.shield.domain.shadow import is_sampled
-from services.shield.handlers.campaigns import Campaigns, Membership
+from services.shield.handlers.campaigns import CampaignMembership, CampaignMemberships
 from services.shield.handlers.comparison import compare
 
 MESSAGES_PER_TURN = 16  # decrypted before other tasks run
@@ -59,8 +59,8 @@ class Handlers:
     secrets: SecretKeyring
     screening_child: ScreeningChild
     tenant_within_s: float
-    link_lists: LinkLists | None = None  # None: no list of domains is queried
-    campaigns: Campaigns | None = None  # None: mail teaches nothing
+    link_lists: LinkBlockLists | None = None  # None: no list of domains is queried
+    campaigns: CampaignMemberships | None = None  # None: mail teaches nothing
     observe: Observer | None = None
     shadow_share: float = 0.0  # of the contents that a version of what was learned scores too
 
@@ -94,7 +94,7 @@ class Handlers:
             self.result_for(
                 event,
                 screenings[event.context.content_ref],
-                memberships.get(event.context.content_ref, Membership()),
+                memberships.get(event.context.content_ref, CampaignMembership()),
                 differing=differing.get(event.message_id),
             )
             for event in batch
@@ -105,7 +105,7 @@ class Handlers:
         batch: Sequence[MessageAccepted],
         screenings: Mapping[str, Screening],
         requests: Mapping[str, bytes],
-    ) -> Mapping[str, Membership]:
+    ) -> Mapping[str, CampaignMembership]:
         """The campaigns of contents, by reference. What never leaves is in none, and neither is
         test mail."""
         if self.campaigns is None:
@@ -150,11 +150,11 @@ class Handlers:
             return CONTENT_KEY_MISSING
         thresholds = self.screening_child.thresholds
         limits = thresholds_of_tenant(tenant.hold_score, tenant.block_score, thresholds)
-        extra = Extra.HOSTS if self.link_lists else Extra.NONE
+        extra = ResponseExtra.HOSTS if self.link_lists else ResponseExtra.NONE
         if self.campaigns is not None and not context.test:
-            extra |= Extra.FINGERPRINT
+            extra |= ResponseExtra.FINGERPRINT
         if self.shadow_share and is_sampled(context.content_ref, self.shadow_share):
-            extra |= Extra.SHADOW
+            extra |= ResponseExtra.SHADOW
         return encode_request(content, limits, extra)
 
     def decrypt(self, tenant: Tenant, context: MessageContext, body: bytes) -> bytes:
@@ -166,7 +166,7 @@ class Handlers:
         self,
         event: MessageAccepted,
         screening: Screening,
-        membership: Membership,
+        membership: CampaignMembership,
         *,
         differing: ShadowDiffered | None = None,
     ) -> HandlerResult:

@@ -10,10 +10,10 @@ from contracts.shield.v1.shield_service_pb2 import ScoreResponse
 from kernel import clock
 from services.shield.clients import ScreeningChild
 from services.shield.domain.screening import with_entries
-from services.shield.store.campaign_finder import CampaignFinder, Place, Sighting
+from services.shield.store.campaign_finder import CampaignFinder, CampaignPlace, CampaignSighting
 
 
-class Membership(NamedTuple):
+class CampaignMembership(NamedTuple):
     """ordinal, is_limited: see MessageScreened and its context. opened: what learning must know of
     the campaign."""
 
@@ -24,7 +24,7 @@ class Membership(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Campaigns:
+class CampaignMemberships:
     """limited_from: the number of messages in a campaign from which on they wait for its allowance.
     Transactional mail of few copies shall not notice."""
 
@@ -36,7 +36,7 @@ class Campaigns:
         self,
         screened: Iterable[tuple[MessageContext, ScoreResponse]],
         requests: Mapping[str, bytes],
-    ) -> dict[str, Membership]:
+    ) -> dict[str, CampaignMembership]:
         """By content reference. A content occurs once for each recipient. requests: to the child.
         Raises Unavailable."""
         contents: dict[str, tuple[MessageContext, ScoreResponse]] = {}
@@ -47,14 +47,14 @@ class Campaigns:
                 contents[ref] = context, response
                 copies[ref] = copies.get(ref, 0) + 1
         sightings = [
-            Sighting(context.tenant_id, response.fingerprint, copies[ref])
+            CampaignSighting(context.tenant_id, response.fingerprint, copies[ref])
             for ref, (context, response) in contents.items()
         ]
         places = dict(zip(contents, await self.finder.find(sightings), strict=True))
         found = {ref: place for ref, place in places.items() if place}
         opened = await self._opened(found, contents, requests)
         return {
-            ref: Membership(
+            ref: CampaignMembership(
                 place.campaign_id,
                 place.screened,
                 place.screened > self.limited_from,
@@ -65,7 +65,7 @@ class Campaigns:
 
     async def _opened(
         self,
-        places: Mapping[str, Place],
+        places: Mapping[str, CampaignPlace],
         contents: Mapping[str, tuple[MessageContext, ScoreResponse]],
         requests: Mapping[str, bytes],
     ) -> dict[str, tuple[OutcomeRecorded, ...]]:

@@ -9,13 +9,13 @@ from services.shield.clients import ScreeningChild
 from services.shield.domain.learning.rollout import is_of
 from services.shield.domain.screening import with_learned
 from services.shield.store import versions
-from services.shield.store.versions import InUse
+from services.shield.store.versions import VersionsInUse
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class LearnedModel:
+class LearnedModelLoader:
     """setup: of the children, without what was learned. model: its version; a version that was
     learned with another one is of no use. is_enforced: otherwise learning watches, and a version
     only scores beside the model as it was trained."""
@@ -25,7 +25,7 @@ class LearnedModel:
     setup: bytes
     model: str
     is_enforced: bool
-    _known: InUse = field(default=InUse(), init=False)
+    _known: VersionsInUse = field(default=VersionsInUse(), init=False)
 
     async def run_once(self) -> None:
         """Raises Unavailable."""

@@ -24,19 +24,19 @@ from kernel.outbox import Outbox
 from kernel.processor import Record
 from kernel.retry import retry_while_unavailable
 from kernel.topics import encode
-from services.shield.domain.learning.facts import Change, VersionChange
+from services.shield.domain.learning.facts import CampaignChange, VersionChange
 from services.shield.domain.outcomes import Event, LearnedTables, OutcomeFold
 from services.shield.store import learner as store
 from services.shield.store import versions
-from services.shield.store.learner import CampaignFigures, SavedState
-from services.shield.store.versions import InUse
+from services.shield.store.learner import CampaignFigures, SavedLearnerState
+from services.shield.store.versions import VersionsInUse
 
 IDLE_S = 1.0
 SNAPSHOT_INTERVAL_S = 30.0
 PUBLISHED = "published"
 ASSESSED_COUNTERS = {  # from 0 on, so that the first one is an increase
     change: metrics.campaigns_assessed.labels(change)
-    for change in (*Change, PUBLISHED, *VersionChange)
+    for change in (*CampaignChange, PUBLISHED, *VersionChange)
 }
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class OutcomeReader(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Learning:
+class LearnerLoop:
     """new_fold: from a stored state; without one, or with one of other code, from nothing. reader:
     of the outcomes from an offset on."""
 
@@ -111,7 +111,7 @@ class Learning:
             if any(not isinstance(event, CampaignAssessed) for event in events):
                 await versions.save_rollout(tx, in_use(fold), next_offset=fold.next_offset)
             if state:
-                await store.save_state(tx, SavedState(fold.next_offset, state))
+                await store.save_state(tx, SavedLearnerState(fold.next_offset, state))
             now = clock.now()
             entry = await self.outbox.add(tx, [encode(event, now) for event in published])
             failpoint("shield.learner.in_transaction")
@@ -134,8 +134,8 @@ def apply(fold: OutcomeFold, records: Sequence[Record]) -> list[Event]:
     return events
 
 
-def in_use(fold: OutcomeFold) -> InUse:
-    return InUse(fold.rollout.live, fold.rollout.shadow)
+def in_use(fold: OutcomeFold) -> VersionsInUse:
+    return VersionsInUse(fold.rollout.live, fold.rollout.shadow)
 
 
 def figures_of(fold: OutcomeFold, events: Sequence[Event]) -> list[CampaignFigures]:

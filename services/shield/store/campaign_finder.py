@@ -11,7 +11,7 @@ from services.shield.domain.campaign_index import CampaignIndex, SeenCampaign
 from services.shield.store import campaigns
 
 
-class Sighting(NamedTuple):
+class CampaignSighting(NamedTuple):
     """Copies of a message that are screened together."""
 
     tenant_id: str
@@ -19,7 +19,7 @@ class Sighting(NamedTuple):
     copies: int
 
 
-class Place(NamedTuple):
+class CampaignPlace(NamedTuple):
     """Where copies stand in their campaign. screened: with these, those of all processes.
     is_first: they are the first ones that this process has found in it."""
 
@@ -29,7 +29,7 @@ class Place(NamedTuple):
 
 
 @dataclass(slots=True)
-class Uncounted:
+class UncountedCopies:
     """Copies of one campaign that are not counted yet."""
 
     seen: SeenCampaign
@@ -44,26 +44,26 @@ class CampaignFinder:
         self._database = database
         self._index = CampaignIndex(copies_min)
 
-    async def find(self, sightings: Sequence[Sighting]) -> list[Place | None]:
+    async def find(self, sightings: Sequence[CampaignSighting]) -> list[CampaignPlace | None]:
         """The place of each; None while there are too few copies. One transaction, and none if all
         have few copies. Raises Unavailable; nothing is counted then."""
         seen = [self._index.match(one.tenant_id, one.fingerprint) for one in sightings]
-        groups: dict[int, Uncounted] = {}
+        groups: dict[int, UncountedCopies] = {}
         for campaign, sighting in zip(seen, sightings, strict=True):
-            new = Uncounted(campaign, campaign.copies, is_first=not campaign.campaign_id)
+            new = UncountedCopies(campaign, campaign.copies, is_first=not campaign.campaign_id)
             groups.setdefault(id(campaign), new).copies += sighting.copies
         counted = [one for one in groups.values() if self._index.is_campaign(one.seen, one.copies)]
         screened = await self._count(counted) if counted else {}
         for group in groups.values():
             group.seen.copies = 0 if group.seen.campaign_id else group.copies
         return [
-            Place(one.campaign_id, screened[one.campaign_id], groups[id(one)].is_first)
+            CampaignPlace(one.campaign_id, screened[one.campaign_id], groups[id(one)].is_first)
             if one.campaign_id in screened  # another batch may have found it meanwhile
             else None
             for one in seen
         ]
 
-    async def _count(self, counted: Sequence[Uncounted]) -> dict[str, int]:
+    async def _count(self, counted: Sequence[UncountedCopies]) -> dict[str, int]:
         """Screened messages by campaign. One that was deleted since is found anew by later
         copies."""
         new = [one for one in counted if not one.seen.campaign_id]

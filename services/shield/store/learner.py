@@ -24,7 +24,7 @@ ON CONFLICT (name) DO UPDATE SET next_offset = excluded.next_offset, state = exc
 """
 
 
-class SavedState(NamedTuple):
+class SavedLearnerState(NamedTuple):
     next_offset: int
     state: bytes
 
@@ -39,13 +39,13 @@ class CampaignFigures(NamedTuple):
     assessed: bytes
 
 
-async def load_state(tx: Transaction) -> SavedState | None:
+async def load_state(tx: Transaction) -> SavedLearnerState | None:
     query = "SELECT next_offset, state FROM shield.learner WHERE name = %s"
     rows = await tx.rows(query, (LEARNER,), binary=True)
-    return SavedState(*rows[0]) if rows else None
+    return SavedLearnerState(*rows[0]) if rows else None
 
 
-async def save_state(tx: Transaction, saved: SavedState) -> None:
+async def save_state(tx: Transaction, saved: SavedLearnerState) -> None:
     await tx.execute(SAVE_STATE, (LEARNER, *saved))
 
 

@@ -54,14 +54,14 @@ FROM shield.learned_versions
 """  # noqa: S608 - constants only
 
 
-class InUse(NamedTuple):
+class VersionsInUse(NamedTuple):
     """Versions; empty: none."""
 
     live: str = ""
     shadow: str = ""
 
 
-class InUseTables(NamedTuple):
+class TablesInUse(NamedTuple):
     """Packed; empty: of none."""
 
     live: bytes
@@ -86,19 +86,21 @@ async def save_change(tx: Transaction, changed: ModelVersionChanged) -> None:
     await tx.execute(SAVE_CHANGE, values)
 
 
-async def save_rollout(tx: Transaction, in_use: InUse, *, next_offset: int) -> None:
+async def save_rollout(tx: Transaction, in_use: VersionsInUse, *, next_offset: int) -> None:
     """next_offset: of the first outcome that has not decided yet."""
     await tx.execute(SAVE_ROLLOUT, (next_offset, *in_use))
 
 
-async def load_in_use(tx: Transaction, *, known: InUse) -> tuple[InUse, InUseTables] | None:
+async def load_in_use(
+    tx: Transaction, *, known: VersionsInUse
+) -> tuple[VersionsInUse, TablesInUse] | None:
     """Which versions are in use, with their tables; None if those are the known ones, or if there
     is none yet."""
     rows = await tx.rows(LOAD_IN_USE, known._asdict(), binary=True)
     if not rows:
         return None
     live, shadow, *tables = rows[0]
-    return InUse(live, shadow), InUseTables(*map(bytes, tables))
+    return VersionsInUse(live, shadow), TablesInUse(*map(bytes, tables))
 
 
 async def list_versions(tx: Transaction) -> list[LearnedVersionInfo]:

@@ -1,7 +1,7 @@
 """What shield's model reads of a message."""
 
 from contracts.ingest.v1.content_pb2 import Content
-from services.shield.domain.features import Limits, MessageFeatures, extract_features
+from services.shield.domain.features import FeatureLimits, MessageFeatures, extract_features
 from services.shield.domain.model.structure import numbers_of
 from services.shield.domain.model.text import named_places, named_words, text_entries
 
@@ -9,7 +9,7 @@ from services.shield.domain.model.text import named_places, named_words, text_en
 def features(text: str) -> MessageFeatures:
     content = Content(subject=text, text=text, html=text)
     setattr(content, "from", text)
-    return extract_features(content, Limits())
+    return extract_features(content, FeatureLimits())
 
 
 READERS = {

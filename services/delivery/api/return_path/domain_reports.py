@@ -14,15 +14,15 @@ from kernel.table import ReplicatedTable
 from mail import verp
 from mail.address import Mailbox
 from mail.smtp_server_events import MessageReceived
-from services.delivery.clients.mail_reader import ChildReader
+from services.delivery.clients.mail_reader import MailReaderChild
 from services.delivery.domain.domain_reports import (
-    ReportFigures,
+    DomainReportFigures,
     is_current,
     is_related,
     rows_of,
 )
 from services.delivery.store import domain_reports as store
-from services.delivery.store.domain_reports import Owner
+from services.delivery.store.domain_reports import TenantDomain
 
 NO_REPORT = "550 5.7.1 Only DMARC and TLS reports are accepted here"
 OTHER_DOMAIN = "550 5.7.1 The report is about another domain"
@@ -31,12 +31,12 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class DomainReports:
+class DomainReportRecorder:
     """keys: of the tokens, the current one and earlier ones."""
 
     keys: tuple[bytes, ...]
     domains: ReplicatedTable[Domain]
-    reader: ChildReader[ReportFigures]
+    reader: MailReaderChild[DomainReportFigures]
     database: Database
 
     def takes(self, mailbox: Mailbox) -> bool:
@@ -65,8 +65,8 @@ class DomainReports:
             await self._add(domain, figures)
         return ""
 
-    async def _add(self, domain: Domain, figures: ReportFigures) -> None:
-        owner = Owner(domain.tenant_id, domain.domain_id)
+    async def _add(self, domain: Domain, figures: DomainReportFigures) -> None:
+        owner = TenantDomain(domain.tenant_id, domain.domain_id)
         async with self.database.transaction() as tx:
             result = await store.add(tx, owner, figures, rows=rows_of(figures, domain))
         failpoint("delivery.domain_report.added")
@@ -80,7 +80,7 @@ class DomainReports:
         return next((one for one in found if one is not None), None)
 
 
-def _counted(result: str, figures: ReportFigures, reply: str) -> str:
+def _counted(result: str, figures: DomainReportFigures, reply: str) -> str:
     metrics.returned_mail.labels(result).inc()
     logger.info(
         "return_path.domain_report",

@@ -9,7 +9,7 @@ from kernel.failpoint import failpoint
 from mail.address import Mailbox, canonical
 from mail.forwarding import Forward, Trace, is_loop
 from mail.smtp_server_events import MessageReceived
-from services.delivery.clients.operator_mail import OperatorMail
+from services.delivery.clients.operator_mail import OperatorMailer
 from services.delivery.domain.hourly_allowance import HourlyAllowance
 from services.delivery.domain.return_path_hosts import ReturnPathHosts
 
@@ -24,12 +24,12 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class People:
+class RoleMail:
     """operator: None if the operator named no address. directory_read: set once hosts has all."""
 
     hosts: ReturnPathHosts
     directory_read: asyncio.Event
-    operator: OperatorMail | None
+    operator: OperatorMailer | None
     allowance: HourlyAllowance
 
     def takes(self, mailbox: Mailbox) -> bool:
@@ -63,7 +63,7 @@ class People:
         return await _forward(self.operator, mail)
 
 
-async def _forward(operator: OperatorMail, mail: Forward) -> str:
+async def _forward(operator: OperatorMailer, mail: Forward) -> str:
     try:
         async with asyncio.timeout(FORWARD_S):
             await operator.send(mail)

@@ -21,9 +21,9 @@ from kernel.topics import encode
 from mail import verp
 from mail.address import Mailbox, canonical
 from mail.smtp_server_events import Event, MessageReceived, RecipientGiven, SenderGiven
-from services.delivery.api.return_path.domain_reports import DomainReports
-from services.delivery.api.return_path.people import People
-from services.delivery.clients.mail_reader import ChildReader
+from services.delivery.api.return_path.domain_reports import DomainReportRecorder
+from services.delivery.api.return_path.people import RoleMail
+from services.delivery.clients.mail_reader import MailReaderChild
 from services.delivery.domain.returned_mail import ReturnedMail, SentMessage, event_of
 from services.delivery.store import reports
 
@@ -58,9 +58,9 @@ class ReturnPathDependencies:
     """What the sessions share."""
 
     addresses: ReturnAddresses
-    people: People
-    domain_reports: DomainReports
-    reader: ChildReader[ReturnedMail]
+    people: RoleMail
+    domain_reports: DomainReportRecorder
+    reader: MailReaderChild[ReturnedMail]
     database: Database
     outbox: Outbox
     health: DependencyHealth

@@ -11,7 +11,7 @@ from services.delivery.clients.smtp.session import SmtpSession
 
 
 @dataclass(frozen=True, slots=True)
-class ConnectionConfig:
+class SmtpConnectionConfig:
     """connections_max: per egress source and site; connections_total_max: in this process.
 
     idle_timeout_s: after which an idle connection is closed. attempt_timeout_s: for a message, from
@@ -27,7 +27,7 @@ class ConnectionConfig:
 
 
 class MaintainedPool(Protocol):
-    """The part of a pool that `Connections.maintain` uses."""
+    """The part of a pool that `SmtpConnections.maintain` uses."""
 
     def close_connection(self, session: SmtpSession) -> None:
         """Close one of its idle connections."""
@@ -36,10 +36,10 @@ class MaintainedPool(Protocol):
         """Expire messages that wait too long, and open connections for the others."""
 
 
-class Connections:
+class SmtpConnections:
     """All SMTP connections of this process."""
 
-    def __init__(self, mx_connector: MxConnector, config: ConnectionConfig) -> None:
+    def __init__(self, mx_connector: MxConnector, config: SmtpConnectionConfig) -> None:
         self.mx_connector = mx_connector
         self.config = config
         # Pools with messages that wait for a connection.

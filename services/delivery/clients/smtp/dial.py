@@ -14,14 +14,14 @@ from services.delivery.clients.smtp.broken_features import BrokenFeatures
 from services.delivery.clients.smtp.certificates import CertificateVerifier
 from services.delivery.clients.smtp.dial_target import DialTarget, LocalSource
 from services.delivery.clients.smtp.egress_hosts import EgressHosts
-from services.delivery.clients.smtp.handshake import ConnectFailed, Handshake
+from services.delivery.clients.smtp.handshake import ConnectFailed, SmtpHandshake
 from services.delivery.clients.smtp.session import EhloExtensions, SmtpSession
-from services.delivery.clients.smtp.timeouts import Timeouts
+from services.delivery.clients.smtp.timeouts import SmtpTimeouts
 from services.delivery.clients.smtp.tls_contexts import lenient_context, strict_context
 from services.delivery.domain.attempt_result import (
     STARTTLS,
     AttemptResult,
-    RemoteServer,
+    ReceivingServer,
 )
 from services.delivery.domain.egress_host import is_lost_connection
 
@@ -33,7 +33,7 @@ class SmtpDialer:
 
     def __init__(
         self,
-        timeouts: Timeouts,
+        timeouts: SmtpTimeouts,
         certificates: CertificateVerifier | None = None,
         *,
         egress_hosts: EgressHosts | None = None,
@@ -78,7 +78,7 @@ class SmtpDialer:
         return await self._egress_hosts.confirm(result, host=egress_host, sources=sources)
 
     async def _dial(self, host: DialTarget, source: LocalSource, *, tls: bool) -> SmtpSession:
-        handshake = Handshake(host, self._timeouts)
+        handshake = SmtpHandshake(host, self._timeouts)
         if source.egress_host:
             await handshake.connect_through(self._egress_hosts, source)
         else:
@@ -98,7 +98,7 @@ class SmtpDialer:
             raise
 
     async def _shake_hands(
-        self, handshake: Handshake, host: DialTarget, source: LocalSource, *, tls: bool
+        self, handshake: SmtpHandshake, host: DialTarget, source: LocalSource, *, tls: bool
     ) -> SmtpSession:
         await handshake.read_greeting()
         ehlo = source.ehlo or ehlo_literal(handshake.peer.local_ip)
@@ -120,7 +120,7 @@ class SmtpDialer:
             on_dsn_refused=partial(self._on_dsn_refused, handshake.peer, host),
         )
 
-    def _on_dsn_refused(self, peer: RemoteServer, host: DialTarget) -> None:
+    def _on_dsn_refused(self, peer: ReceivingServer, host: DialTarget) -> None:
         logger.warning("delivery.dsn_refused", extra={"mx": peer.mx, "ip": peer.remote_ip})
         self.broken_dsn.add(host)
 

@@ -35,7 +35,7 @@ class LocalSource(NamedTuple):
     egress_host: str = ""
 
 
-class Dialer(Protocol):
+class SessionDialer(Protocol):
     """Opens connections; see clients.smtp.dial.SmtpDialer."""
 
     async def dial(

@@ -42,7 +42,7 @@ class EgressHostFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class TunneledConnection:
     """A connection to a destination, and the address that it comes from."""
 
     tunnel: Tunnel
@@ -68,7 +68,7 @@ class EgressHosts:
         destinations: Sequence[SocketAddress],
         *,
         timeout_s: float,
-    ) -> Opened:
+    ) -> TunneledConnection:
         """Connect to one of the destinations, from the source of its family. The second is tried in
         parallel if the first does not connect soon (RFC 8305). timeout_s: for a destination.
 
@@ -83,7 +83,7 @@ class EgressHosts:
         if len(attempts) == 1:
             return await attempts[0]()
         opened, _, errors = await staggered_race(attempts, HAPPY_EYEBALLS_DELAY_S)
-        if isinstance(opened, Opened):
+        if isinstance(opened, TunneledConnection):
             return opened
         failures = [one for one in errors if one is not None]
         raise next(
@@ -93,7 +93,7 @@ class EgressHosts:
 
     async def _open(
         self, host: str, source: str, destination: SocketAddress, *, timeout_s: float
-    ) -> Opened:
+    ) -> TunneledConnection:
         if (failed := self._failed.get((host, source))) and failed[0] > clock.monotonic_s():
             raise failed[1]
         tunnel = await self._log_in(host, source)
@@ -105,7 +105,7 @@ class EgressHosts:
             raise OSError(str(error)) from error
         except ServerFailed as error:
             raise self._record_failure(host, source, error) from error
-        return Opened(tunnel, local or source, address)
+        return TunneledConnection(tunnel, local or source, address)
 
     async def _log_in(self, host: str, source: str) -> Tunnel:
         """Raises EgressHostFailed."""

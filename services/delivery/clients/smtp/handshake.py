@@ -25,14 +25,14 @@ from mail import smtp_reply, tls_chain, tlsa
 from services.delivery.clients.smtp.certificates import CertificateVerifier, chain_of
 from services.delivery.clients.smtp.dial_target import DialTarget, LocalSource
 from services.delivery.clients.smtp.egress_hosts import EgressHostFailed, EgressHosts
-from services.delivery.clients.smtp.timeouts import Timeouts
+from services.delivery.clients.smtp.timeouts import SmtpTimeouts
 from services.delivery.domain.attempt_result import (
     CONNECT,
     EHLO,
     GREETING,
     STARTTLS,
     AttemptResult,
-    RemoteServer,
+    ReceivingServer,
 )
 from services.delivery.domain.tls_policy import (
     TlsRequirement,
@@ -79,12 +79,12 @@ class HandshakeProtocol(SMTPProtocol):
             self._set_response_exception(waiter, error)
 
 
-class Handshake:
+class SmtpHandshake:
     """A connection before it becomes a session."""
 
-    def __init__(self, host: DialTarget, timeouts: Timeouts) -> None:
+    def __init__(self, host: DialTarget, timeouts: SmtpTimeouts) -> None:
         self.host = host
-        self.peer = RemoteServer(mx=host.name, remote_ip=host.ips[0])
+        self.peer = ReceivingServer(mx=host.name, remote_ip=host.ips[0])
         self._timeouts = timeouts
         self._protocol: SMTPProtocol
 
@@ -223,7 +223,7 @@ class Handshake:
         reply = smtp_reply.reply_from_text(response.code, response.message)
         return AttemptResult(step, reply, peer=self._peer_at(step))
 
-    def _peer_at(self, step: str) -> RemoteServer:
+    def _peer_at(self, step: str) -> ReceivingServer:
         policy = self.host.requirement.policy if step == STARTTLS else ""
         return replace(self.peer, policy=policy)
 

@@ -16,7 +16,7 @@ from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel import clock
 from mail import mx
 from services.delivery.clients.mx_connector import NoConnection, result_without_connection
-from services.delivery.clients.smtp.connections import Connections
+from services.delivery.clients.smtp.connections import SmtpConnections
 from services.delivery.clients.smtp.dial_target import SocketAddress
 from services.delivery.clients.smtp.session import SmtpSession
 from services.delivery.clients.smtp.waiter import ConnectionWaiter
@@ -27,7 +27,7 @@ from services.delivery.domain.attempt_result import (
     AttemptResult,
 )
 from services.delivery.domain.host_policy import server_keeps_connection
-from services.delivery.domain.pace import Pace
+from services.delivery.domain.pace import PaceLimiter
 from services.delivery.domain.tls_policy import NO_POLICY, TlsPolicy
 
 SANDBOX_SHARE_DIVISOR = 4  # a tenant gets this fraction of the connections to the sandbox
@@ -57,11 +57,11 @@ class ConnectionPool:
     """
 
     name: ReadyQueueKey
-    shared: Connections
+    shared: SmtpConnections
     connections_max: int = 0
     messages_max: int = 0
     limit: int = 0
-    pace: Pace = field(default_factory=Pace)
+    pace: PaceLimiter = field(default_factory=PaceLimiter)
     _idle: dict[SmtpSession, None] = field(default_factory=dict)
     _in_use: set[SmtpSession] = field(default_factory=set)
     _waiters: dict[ConnectionWaiter, None] = field(default_factory=dict)

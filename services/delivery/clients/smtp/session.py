@@ -18,15 +18,15 @@ from services.delivery.clients.smtp.reply_checks import (
     check_sequence_reply,
     may_refuse_parameters,
 )
-from services.delivery.clients.smtp.timeouts import Timeouts
+from services.delivery.clients.smtp.timeouts import SmtpTimeouts
 from services.delivery.domain.attempt_result import (
     DATA,
     END_OF_DATA,
     MAIL,
     RCPT,
     AttemptResult,
-    Exchange,
-    RemoteServer,
+    CommandAndReply,
+    ReceivingServer,
     local_refusal,
 )
 from services.delivery.domain.rendering import WireMessage
@@ -58,10 +58,10 @@ class SmtpSession(asyncio.Protocol):
         self,
         transport: asyncio.Transport,
         *,
-        peer: RemoteServer,
+        peer: ReceivingServer,
         port: int,
         extensions: EhloExtensions,
-        timeouts: Timeouts,
+        timeouts: SmtpTimeouts,
         on_dsn_refused: Callable[[], None] = lambda: None,
     ) -> None:
         """on_dsn_refused: called when the server refuses the DSN parameters that it offered."""
@@ -75,7 +75,7 @@ class SmtpSession(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._parser = ReplyParser()
         self._replies: deque[Reply] = deque()
-        self._dialogue: list[Exchange] = []  # for the message
+        self._dialogue: list[CommandAndReply] = []  # for the message
         self._problem = ""
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -234,7 +234,7 @@ class SmtpSession(asyncio.Protocol):
 
     def _before_end_of_data(self, problem: str) -> AttemptResult:
         reply = self._replies.popleft() if self._replies else None
-        self._dialogue.append(Exchange(b"", reply))
+        self._dialogue.append(CommandAndReply(b"", reply))
         self.abort()
         if reply is None or reply.is_transient or reply.is_permanent:
             return AttemptResult(DATA, reply, problem, self.peer, dialogue=tuple(self._dialogue))
@@ -294,7 +294,7 @@ class SmtpSession(asyncio.Protocol):
         if not self._replies:
             await self._wait(timeout_s)
         reply = self._replies.popleft() if self._replies else None
-        self._dialogue.append(Exchange(command, reply))
+        self._dialogue.append(CommandAndReply(command, reply))
         if reply is None:
             raise SessionBroken(self._problem)
         return reply

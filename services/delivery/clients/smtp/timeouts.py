@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Timeouts:
+class SmtpTimeouts:
     """In seconds. A short data_done_s causes duplicates at servers that reply slowly."""
 
     connect_s: float = 30.0

@@ -14,7 +14,7 @@ from mail.tracking import TrackingMode
 from services.events.api.tracking import pages
 from services.events.api.tracking.hosts import TrackingHosts
 from services.events.api.tracking.recorder import HitRecorder
-from services.events.domain.hit import Client, ClientReducer, Hit, HitKind
+from services.events.domain.hit import ClientAnonymizer, HitKind, RecordedHit, RequestClient
 
 BODY_MAX = 64 * 1024
 PIXEL = b64decode("R0lGODlhAQABAIAAAP///wAAACH5BAEAAAAALAAAAAABAAEAAAICRAEAOw==")
@@ -35,7 +35,7 @@ METHOD = "Not allowed", "This address has nothing for that kind of request."
 logger = logging.getLogger(__name__)
 
 
-class Answer(NamedTuple):
+class TrackingResponse(NamedTuple):
     status: int
     body: bytes = b""
     headers: Sequence[tuple[bytes, bytes]] = ()
@@ -47,13 +47,13 @@ class LinkRequest:
 
     token: str
     method: str
-    client: Client
+    client: RequestClient
     brand: Brand
     content_type: str = ""
     body: bytes = b""
 
 
-Handle: TypeAlias = Callable[[LinkRequest], Awaitable[Answer]]
+Handle: TypeAlias = Callable[[LinkRequest], Awaitable[TrackingResponse]]
 READ = frozenset(("GET", "HEAD"))
 
 
@@ -64,7 +64,7 @@ class TrackingApp:
         self,
         keys: Sequence[bytes],
         recorder: HitRecorder,
-        clients: ClientReducer,
+        clients: ClientAnonymizer,
         *,
         hosts: TrackingHosts,
     ) -> None:
@@ -87,13 +87,17 @@ class TrackingApp:
         await send({"type": "http.response.start", "status": answer.status, "headers": fields})
         await send({"type": "http.response.body", "body": answer.body})
 
-    async def _answer(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Answer:
+    async def _answer(
+        self, scope: Scope, headers: dict[bytes, bytes], receive: Receive
+    ) -> TrackingResponse:
         host = headers.get(b"host", b"").decode("latin-1")
         brand = self._hosts.brand_of(host)
         if self._hosts.refuses(host):
             return _problem(421, MISDIRECTED, brand)
         if scope["path"] == "/robots.txt":
-            return Answer(200, b"User-agent: *\nDisallow: /\n", [(b"content-type", b"text/plain")])
+            return TrackingResponse(
+                200, b"User-agent: *\nDisallow: /\n", [(b"content-type", b"text/plain")]
+            )
         _, _, path = scope["path"].partition("/")
         name, _, token = path.partition("/")
         handle, methods = self._routes.get(name, (None, frozenset[str]()))
@@ -105,7 +109,7 @@ class TrackingApp:
         body = await _read_body(receive) if scope["method"] == "POST" else b""
         if body is None:
             return _problem(413, INVALID, brand)
-        client = Client(
+        client = RequestClient(
             scope["client"][0] if scope.get("client") else "",
             headers.get(b"user-agent", b"").decode("latin-1"),
             scope["method"],
@@ -113,23 +117,25 @@ class TrackingApp:
         kind = headers.get(b"content-type", b"").decode("latin-1")
         return await handle(LinkRequest(token, scope["method"], client, brand, kind, body))
 
-    async def _click(self, request: LinkRequest) -> Answer:
+    async def _click(self, request: LinkRequest) -> TrackingResponse:
         click = tracking.read_click(request.token, self._keys)
         if click is None:
             return _problem(404, GONE, request.brand)
         hit = _hit(HitKind.CLICK, click, target=click.url)
         await self._recorder.record(self._clients.reduce(hit, request.client))
-        return Answer(302, b"", [(b"location", tracking.redirect_location(click).encode())])
+        return TrackingResponse(
+            302, b"", [(b"location", tracking.redirect_location(click).encode())]
+        )
 
-    async def _open(self, request: LinkRequest) -> Answer:
+    async def _open(self, request: LinkRequest) -> TrackingResponse:
         opened = tracking.read_open(request.token.removesuffix(".gif"), self._keys)
         if opened is None:
             return _problem(404, GONE, request.brand)
         hit = _hit(HitKind.OPEN, opened)
         await self._recorder.record(self._clients.reduce(hit, request.client))
-        return Answer(200, PIXEL, [(b"content-type", b"image/gif")])
+        return TrackingResponse(200, PIXEL, [(b"content-type", b"image/gif")])
 
-    async def _unsubscribe(self, request: LinkRequest) -> Answer:
+    async def _unsubscribe(self, request: LinkRequest) -> TrackingResponse:
         subscription = unsubscribe.verify(request.token, self._keys)
         if subscription is None:
             return _problem(404, GONE, request.brand)
@@ -138,7 +144,7 @@ class TrackingApp:
         one_click = unsubscribe.is_one_click(request.content_type, request.body)
         if not one_click and request.body.strip() != pages.CONFIRMED:
             return _problem(400, INVALID, request.brand)
-        hit = Hit(
+        hit = RecordedHit(
             HitKind.UNSUBSCRIBE,
             TrackingMode.IDENTIFIED,
             str(subscription.tenant_id),
@@ -154,17 +160,19 @@ class TrackingApp:
         return _page(200, pages.unsubscribed_page(request.brand), request.brand)
 
 
-def _hit(kind: HitKind, named: tracking.Click | tracking.PixelOpen, *, target: str = "") -> Hit:
-    return Hit(
+def _hit(
+    kind: HitKind, named: tracking.Click | tracking.PixelOpen, *, target: str = ""
+) -> RecordedHit:
+    return RecordedHit(
         kind, named.mode, str(named.tenant_id), str(named.message_id), clock.now_ms(), target=target
     )
 
 
 def _page(
     status: int, body: bytes, brand: Brand, *, headers: Sequence[tuple[bytes, bytes]] = ()
-) -> Answer:
+) -> TrackingResponse:
     policy = (b"content-security-policy", pages.content_policy(brand))
-    return Answer(status, body, [HTML, policy, *headers])
+    return TrackingResponse(status, body, [HTML, policy, *headers])
 
 
 def _problem(
@@ -173,7 +181,7 @@ def _problem(
     brand: Brand,
     *,
     headers: Sequence[tuple[bytes, bytes]] = (),
-) -> Answer:
+) -> TrackingResponse:
     return _page(status, pages.problem_page(*words, brand), brand, headers=headers)
 
 

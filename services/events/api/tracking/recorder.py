@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from kernel import metrics
 from kernel.bounded_dict import BoundedDict
 from kernel.group_commit import GroupCommit
-from services.events.domain.hit import Hit, HitKind, encode_hit
+from services.events.domain.hit import HitKind, RecordedHit, encode_hit
 from services.events.store.hit_spool import HitSpool
 
 REPEATS_MAX = 50_000
@@ -25,7 +25,7 @@ class HitRecorder:
         self._commits: GroupCommit[bytes, bool] = GroupCommit(self._commit, items_max=1_000)
         self._recent: BoundedDict[tuple[object, ...], None] = BoundedDict(REPEATS_MAX)
 
-    async def record(self, hit: Hit) -> bool:
+    async def record(self, hit: RecordedHit) -> bool:
         """Whether the hit is durable. A repeat of a recent one is already."""
         metrics.tracking_hits.labels(hit.kind.name.lower()).inc()
         if hit.key in self._recent:
@@ -40,7 +40,7 @@ class HitRecorder:
         self._recent[hit.key] = None
         return True
 
-    def _full_reason(self, hit: Hit, octets: int) -> str:
+    def _full_reason(self, hit: RecordedHit, octets: int) -> str:
         reserved = 0 if hit.kind == HitKind.UNSUBSCRIBE else RESERVED * self._spool.bytes_max
         return "" if self._spool.has_room(octets + int(reserved)) else "full"
 

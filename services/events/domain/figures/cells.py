@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from services.events.domain.figures.counting import (
-    Cell,
+    EventDimensions,
     Measure,
     MessageChange,
-    Sender,
+    MessageDimensions,
     count,
     sender_of,
 )
@@ -19,7 +19,7 @@ Admit = Callable[[str, CubeId, str], str]
 """From a tenant, a cube and a value of it: the value, or that of those beyond the maximum."""
 
 
-class DayCell(NamedTuple):
+class DailyRollUpRow(NamedTuple):
     """A row of a roll-up by day, on the axis of acceptance; in a cube with times, a bucket."""
 
     tenant_id: str
@@ -28,7 +28,7 @@ class DayCell(NamedTuple):
     measure: Measure
 
 
-Sums = dict[DayCell, int]
+Sums = dict[DailyRollUpRow, int]
 
 
 def add_message(
@@ -41,7 +41,7 @@ def add_message(
             for dimensions in _dimensions_of(cube.id, sender, cell, admit=admit):
                 for measure, number in numbers.items():
                     if isinstance(measure, str) or cube.timed:
-                        sums[DayCell(tenant_id, cube.id, dimensions, measure)] += number
+                        sums[DailyRollUpRow(tenant_id, cube.id, dimensions, measure)] += number
 
 
 def new_sums() -> Sums:
@@ -49,7 +49,7 @@ def new_sums() -> Sums:
 
 
 def _dimensions_of(
-    cube: CubeId, sender: Sender, cell: Cell, *, admit: Admit
+    cube: CubeId, sender: MessageDimensions, cell: EventDimensions, *, admit: Admit
 ) -> Iterator[tuple[str, ...]]:
     tenant_id, place = sender.tenant_id, cell.place
     site = admit(tenant_id, CubeId.SITE, place.site)

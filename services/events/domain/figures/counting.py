@@ -19,14 +19,14 @@ from contracts.router.v1.events_pb2 import (
     CLOSED_STATE_SUPPRESSED,
 )
 from mail.bounce import class_by_name
-from services.events.domain.figures.definitions import Timing
+from services.events.domain.figures.definitions import TimedSpan
 from services.events.domain.figures.facts import (
     BLOCKED,
     NOWHERE,
     WOULD_HOLD,
     WOULD_PASS,
     MessageFacts,
-    Place,
+    SourceAndSite,
     hour_of,
 )
 from services.events.domain.figures.histogram import bucket_of
@@ -36,7 +36,7 @@ SHADOWS = {WOULD_HOLD: "would_hold", WOULD_PASS: "would_pass"}
 TYPES = {"Permanent": "bounced_permanent", "Transient": "bounced_transient"}
 
 
-class Sender(NamedTuple):
+class MessageDimensions(NamedTuple):
     """What all counts of a message have in common. cohort: hour of the acceptance."""
 
     tenant_id: str
@@ -48,11 +48,11 @@ class Sender(NamedTuple):
     tags: tuple[str, ...]
 
 
-class Cell(NamedTuple):
+class EventDimensions(NamedTuple):
     """Where counts of a message differ. hour: of the event, since 1970."""
 
     hour: int
-    place: Place = NOWHERE
+    place: SourceAndSite = NOWHERE
     bounce_class: str = ""
 
 
@@ -65,25 +65,26 @@ class MessageChange(NamedTuple):
     after: MessageFacts | None
 
 
-# Of a counter by name, or of a bucket of a histogram: the number of a Timing, and the bucket. Plain
-# integers, because hashing a member of an enumeration takes as long as the rest of an addition.
+# Of a counter by name, or of a bucket of a histogram: the number of a TimedSpan, and the bucket.
+# Plain integers, because hashing a member of an enumeration takes as long as the rest of an
+# addition.
 Measure = str | tuple[int, int]
-Counts = defaultdict[Cell, defaultdict[Measure, int]]
-FIRST_ATTEMPT, DELIVERY = int(Timing.FIRST_ATTEMPT), int(Timing.DELIVERY)
-COLUMNS = {int(timing): timing.name.lower() for timing in Timing}
+Counts = defaultdict[EventDimensions, defaultdict[Measure, int]]
+FIRST_ATTEMPT, DELIVERY = int(TimedSpan.FIRST_ATTEMPT), int(TimedSpan.DELIVERY)
+COLUMNS = {int(timing): timing.name.lower() for timing in TimedSpan}
 
 
-class Delta(NamedTuple):
+class FigureDelta(NamedTuple):
     """Numbers to add; none is zero."""
 
-    sender: Sender
-    cell: Cell
+    sender: MessageDimensions
+    cell: EventDimensions
     numbers: dict[Measure, int]
 
 
-def deltas_of(changes: Iterable[MessageChange]) -> list[Delta]:
+def deltas_of(changes: Iterable[MessageChange]) -> list[FigureDelta]:
     """One for each sender and cell of which something changes."""
-    by_sender: dict[Sender, Counts] = {}
+    by_sender: dict[MessageDimensions, Counts] = {}
     for change in changes:
         after, before = change.after, change.before
         if after is None or after is before:
@@ -97,7 +98,7 @@ def deltas_of(changes: Iterable[MessageChange]) -> list[Delta]:
         else:
             _add_difference(counts, before, after)
     return [
-        Delta(sender, cell, changed)
+        FigureDelta(sender, cell, changed)
         for sender, counts in by_sender.items()
         for cell, numbers in counts.items()
         if (changed := {measure: number for measure, number in numbers.items() if number})
@@ -108,9 +109,9 @@ def new_counts() -> Counts:
     return defaultdict(lambda: defaultdict(int))
 
 
-def sender_of(change: MessageChange, facts: MessageFacts) -> Sender:
+def sender_of(change: MessageChange, facts: MessageFacts) -> MessageDimensions:
     accepted_ms = int(change.message_id[:8] + change.message_id[9:13], 16)
-    return Sender(
+    return MessageDimensions(
         change.tenant_id,
         hour_of(accepted_ms),
         facts.domain_id,
@@ -147,7 +148,7 @@ def _add_difference(counts: Counts, before: MessageFacts, after: MessageFacts) -
 
 
 def _add_acceptance(counts: Counts, facts: MessageFacts, number: int) -> None:
-    accepted = counts[Cell(hour_of(facts.accepted_ms))]
+    accepted = counts[EventDimensions(hour_of(facts.accepted_ms))]
     accepted["accepted"] += number
     accepted["bytes"] += number * facts.octets
     if facts.held:
@@ -158,13 +159,13 @@ def _add_acceptance(counts: Counts, facts: MessageFacts, number: int) -> None:
 
 def _add_sending(counts: Counts, facts: MessageFacts, number: int) -> None:
     hour = hour_of(facts.assigned_ms or facts.accepted_ms)
-    counts[Cell(hour, facts.first_place)]["sent"] += number
+    counts[EventDimensions(hour, facts.first_place)]["sent"] += number
 
 
 def _add_first_attempt(counts: Counts, facts: MessageFacts, number: int) -> None:
     if facts.first_attempt:
         bucket = bucket_of(facts.attempted_ms - max(facts.accepted_ms, facts.due_ms))
-        cell = Cell(hour_of(facts.attempted_ms), facts.first_place)
+        cell = EventDimensions(hour_of(facts.attempted_ms), facts.first_place)
         counts[cell][FIRST_ATTEMPT, bucket] += number
 
 
@@ -176,10 +177,10 @@ def _add_delivery(counts: Counts, facts: MessageFacts, number: int) -> None:
 
 def _add_deferrals(counts: Counts, facts: MessageFacts, number: int) -> None:
     if facts.first_attempt:
-        first = Cell(hour_of(facts.deferred_ms), facts.deferred_place)
+        first = EventDimensions(hour_of(facts.deferred_ms), facts.deferred_place)
         counts[first]["delivery_delayed"] += number
         for one in facts.deferrals:
-            counts[Cell(one.hour, one.place)]["deferrals"] += number * one.number
+            counts[EventDimensions(one.hour, one.place)]["deferrals"] += number * one.number
 
 
 def _add_end(counts: Counts, facts: MessageFacts, number: int) -> None:
@@ -202,7 +203,7 @@ def _add_end(counts: Counts, facts: MessageFacts, number: int) -> None:
             counts[cell]["blocked"] += number
 
 
-def _add_bounce(counts: Counts, cell: Cell, number: int) -> None:
+def _add_bounce(counts: Counts, cell: EventDimensions, number: int) -> None:
     counts[cell]["bounced"] += number
     counts[cell][_type_of(cell.bounce_class)] += number
 
@@ -251,16 +252,16 @@ def _add_engagement(counts: Counts, facts: MessageFacts, number: int) -> None:
     }
     for name, some in tallies.items():
         for one in some:
-            counts[Cell(one.hour, facts.last_place)][name] += number * one.number
+            counts[EventDimensions(one.hour, facts.last_place)][name] += number * one.number
 
 
 def _first(*moments_ms: int) -> int:
     return min(filter(None, moments_ms), default=0)
 
 
-def _last(facts: MessageFacts, at_ms: int) -> Cell:
+def _last(facts: MessageFacts, at_ms: int) -> EventDimensions:
     """At a time, and where the message was assigned last."""
-    return Cell(hour_of(at_ms), facts.last_place)
+    return EventDimensions(hour_of(at_ms), facts.last_place)
 
 
 # Each part of what a message adds: whether there is something, the fields on which it depends, and
@@ -323,7 +324,7 @@ PARTS: tuple[
 )  # fmt: skip
 
 
-def row_of(delta: Delta) -> dict[str, Any]:
+def row_of(delta: FigureDelta) -> dict[str, Any]:
     """The row of a delta, by column; counters that do not change are left out. Of histograms: the
     buckets, from 1; a negative one is to be taken away."""
     sender, cell = delta.sender, delta.cell

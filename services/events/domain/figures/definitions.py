@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 
-class Counter(NamedTuple):
+class CounterMetric(NamedTuple):
     """A number of messages, events or bytes. time: of the event in which it is counted."""
 
     name: str
@@ -17,7 +17,7 @@ class Counter(NamedTuple):
     time: str
 
 
-class Rate(NamedTuple):
+class RateMetric(NamedTuple):
     """numerator, denominator: counters. Nothing where the denominator is 0."""
 
     name: str
@@ -25,7 +25,7 @@ class Rate(NamedTuple):
     denominator: str
 
 
-class Percentile(NamedTuple):
+class PercentileMetric(NamedTuple):
     """In seconds. timing: whose histogram."""
 
     name: str
@@ -35,7 +35,7 @@ class Percentile(NamedTuple):
 
 # Each is a column of the roll-ups.
 COUNTERS = tuple(
-    Counter(*one)
+    CounterMetric(*one)
     for one in (
         ("accepted", "messages that were accepted", "of the acceptance"),
         ("bytes", "octets of the content of accepted messages", "of the acceptance"),
@@ -73,16 +73,16 @@ COUNTERS = tuple(
 COUNTER_NAMES = tuple(one.name for one in COUNTERS)
 
 RATES = (
-    Rate("delivery_rate", "delivered", "sent"),
-    Rate("bounce_rate", "bounced", "sent"),
-    Rate("complaint_rate", "complained", "delivered"),
-    Rate("unsubscribe_rate", "unsubscribed", "delivered"),
-    Rate("open_rate", "unique_opened", "delivered"),
-    Rate("click_rate", "unique_clicked", "delivered"),
+    RateMetric("delivery_rate", "delivered", "sent"),
+    RateMetric("bounce_rate", "bounced", "sent"),
+    RateMetric("complaint_rate", "complained", "delivered"),
+    RateMetric("unsubscribe_rate", "unsubscribed", "delivered"),
+    RateMetric("open_rate", "unique_opened", "delivered"),
+    RateMetric("click_rate", "unique_clicked", "delivered"),
 )
 
 
-class Timing(IntEnum):
+class TimedSpan(IntEnum):
     """Whose histogram. Stored in the database, so a number never changes."""
 
     FIRST_ATTEMPT = 1
@@ -90,11 +90,11 @@ class Timing(IntEnum):
 
 
 TIMINGS = {
-    "time_to_first_attempt": Timing.FIRST_ATTEMPT,
-    "time_to_delivery": Timing.DELIVERY,
+    "time_to_first_attempt": TimedSpan.FIRST_ATTEMPT,
+    "time_to_delivery": TimedSpan.DELIVERY,
 }
 PERCENTILES = tuple(
-    Percentile(f"{timing}_p{percent}_s", timing, percent / 100)
+    PercentileMetric(f"{timing}_p{percent}_s", timing, percent / 100)
     for timing in TIMINGS
     for percent in (50, 90, 95, 99)
 )
@@ -131,7 +131,7 @@ class CubeId(IntEnum):
     RECIPIENT_DOMAIN = 6
 
 
-class Cube(NamedTuple):
+class RollUpCube(NamedTuple):
     """Dimensions that are counted together, so that they can be combined. hourly: also by hour.
     timed: with histograms."""
 
@@ -142,12 +142,12 @@ class Cube(NamedTuple):
 
 
 CUBES = (
-    Cube(CubeId.SENDER, ("domain", "stream", "key")),
-    Cube(CubeId.SITE, ("site",)),
-    Cube(CubeId.IP, ("ip", "site")),
-    Cube(CubeId.TAG, ("tag",), hourly=False, timed=False),
-    Cube(CubeId.BOUNCE_CLASS, ("bounce_class",), hourly=False, timed=False),
-    Cube(CubeId.RECIPIENT_DOMAIN, ("recipient_domain",), hourly=False, timed=False),
+    RollUpCube(CubeId.SENDER, ("domain", "stream", "key")),
+    RollUpCube(CubeId.SITE, ("site",)),
+    RollUpCube(CubeId.IP, ("ip", "site")),
+    RollUpCube(CubeId.TAG, ("tag",), hourly=False, timed=False),
+    RollUpCube(CubeId.BOUNCE_CLASS, ("bounce_class",), hourly=False, timed=False),
+    RollUpCube(CubeId.RECIPIENT_DOMAIN, ("recipient_domain",), hourly=False, timed=False),
 )
 PERIOD, TENANT, EMAIL = "period", "tenant", "email"
 # Not counted, but added up from the sources that are in a pool now.
@@ -168,19 +168,19 @@ VALUES_MAX = 1_000
 OTHER = "other"
 
 
-class Axis(IntEnum):
+class TimeAxis(IntEnum):
     """The time by which is counted. Stored in the database, so a number never changes."""
 
     EVENT = 0
     SENT = 1
 
 
-AXES = {"event": Axis.EVENT, "sent": Axis.SENT}
+AXES = {"event": TimeAxis.EVENT, "sent": TimeAxis.SENT}
 HOURS_KEPT_DAYS = 35
 DAYS_KEPT_DAYS = 760  # 25 months
 
 
-def cube_of(dimensions: frozenset[str]) -> Cube | None:
+def cube_of(dimensions: frozenset[str]) -> RollUpCube | None:
     """The first cube with all these dimensions."""
     counted = (dimensions - {POOL}) | ({IP} if POOL in dimensions else set())
     return next((cube for cube in CUBES if counted <= frozenset(cube.dimensions)), None)

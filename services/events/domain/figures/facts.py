@@ -43,21 +43,21 @@ BROADCAST = "broadcast"
 WOULD_HOLD, WOULD_PASS = 1, 2
 
 
-class Place(NamedTuple):
+class SourceAndSite(NamedTuple):
     """Through which egress source to which site."""
 
     egress_id: str = ""
     site: str = ""
 
 
-NOWHERE = Place()
+NOWHERE = SourceAndSite()
 
 
-class Tally(NamedTuple):
+class HourlyCount(NamedTuple):
     """How often something happened in an hour (since 1970)."""
 
     hour: int
-    place: Place
+    place: SourceAndSite
     number: int
 
 
@@ -77,14 +77,14 @@ class MessageFacts(msgspec.Struct, array_like=True, gc=False):
     held: bool = False
     assigned_ms: int = 0
     first_attempt: int = 0
-    first_place: Place = NOWHERE
+    first_place: SourceAndSite = NOWHERE
     last_attempt: int = 0
-    last_place: Place = NOWHERE
+    last_place: SourceAndSite = NOWHERE
     attempted_ms: int = 0
     delivered_ms: int = 0
     deferred_ms: int = 0
-    deferred_place: Place = NOWHERE
-    deferrals: tuple[Tally, ...] = ()
+    deferred_place: SourceAndSite = NOWHERE
+    deferrals: tuple[HourlyCount, ...] = ()
     closed: int = 0
     closed_ms: int = 0
     reason: str = ""
@@ -96,10 +96,10 @@ class MessageFacts(msgspec.Struct, array_like=True, gc=False):
     clicked_ms: int = 0
     machine_opened_ms: int = 0
     machine_clicked_ms: int = 0
-    opens: tuple[Tally, ...] = ()
-    clicks: tuple[Tally, ...] = ()
-    machine_opens: tuple[Tally, ...] = ()
-    machine_clicks: tuple[Tally, ...] = ()
+    opens: tuple[HourlyCount, ...] = ()
+    clicks: tuple[HourlyCount, ...] = ()
+    machine_opens: tuple[HourlyCount, ...] = ()
+    machine_clicks: tuple[HourlyCount, ...] = ()
     shadow: int = 0
 
 
@@ -168,7 +168,7 @@ def _shadow(facts: MessageFacts, event: ShadowDiffered) -> None:
 
 
 def _assigned(facts: MessageFacts, event: DeliveryAssigned) -> None:
-    place = Place(event.egress_id, event.site)
+    place = SourceAndSite(event.egress_id, event.site)
     if not facts.first_attempt or event.attempt < facts.first_attempt:
         facts.first_attempt, facts.first_place = event.attempt, place
         facts.assigned_ms = _ms(event.assigned_at)
@@ -178,7 +178,7 @@ def _assigned(facts: MessageFacts, event: DeliveryAssigned) -> None:
 def _attempted(facts: MessageFacts, event: DeliveryAttempted) -> None:
     if event.outcome in (ATTEMPT_OUTCOME_STALE, ATTEMPT_OUTCOME_EGRESS_FAILED):
         return
-    place, ended_ms = Place(event.egress_id, event.site), _ms(event.attempted_at)
+    place, ended_ms = SourceAndSite(event.egress_id, event.site), _ms(event.attempted_at)
     _reach(facts, event.attempt, place)
     facts.attempted_ms = _earlier(facts.attempted_ms, ended_ms - event.duration_ms)
     if event.outcome == ATTEMPT_OUTCOME_DELIVERED:
@@ -229,7 +229,7 @@ def _clicked(facts: MessageFacts, event: LinkClicked) -> None:
         facts.clicks = _add(facts.clicks, at_ms)
 
 
-def _reach(facts: MessageFacts, attempt: int, place: Place) -> None:
+def _reach(facts: MessageFacts, attempt: int, place: SourceAndSite) -> None:
     facts.last_attempt, facts.last_place = max(
         (facts.last_attempt, facts.last_place), (attempt, place)
     )
@@ -239,14 +239,16 @@ def _earlier(known_ms: int, at_ms: int) -> int:
     return min(known_ms, at_ms) if known_ms else at_ms
 
 
-def _add(tallies: tuple[Tally, ...], at_ms: int, place: Place = NOWHERE) -> tuple[Tally, ...]:
+def _add(
+    tallies: tuple[HourlyCount, ...], at_ms: int, place: SourceAndSite = NOWHERE
+) -> tuple[HourlyCount, ...]:
     """In the order of time, so that the same events give the same facts."""
     hour = hour_of(at_ms)
     for n, one in enumerate(tallies):
         if one[:2] == (hour, place):
             more = one._replace(number=one.number + 1)
             return (*tallies[:n], more, *tallies[n + 1 :])
-    return tuple(sorted((*tallies, Tally(hour, place, 1))))
+    return tuple(sorted((*tallies, HourlyCount(hour, place, 1))))
 
 
 Merge = Callable[[MessageFacts, Any], None]

@@ -29,7 +29,7 @@ class InvalidPeriod(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Period:
+class MetricsPeriod:
     """start: inclusive, end: exclusive; in the zone."""
 
     start: datetime
@@ -75,7 +75,9 @@ def label_of(start: datetime, granularity: str) -> str:
     return start.isoformat(timespec="seconds") if granularity == "hourly" else str(start.date())
 
 
-def parse_period(start: str, end: str, *, timezone: str, granularity: str, now: datetime) -> Period:
+def parse_period(
+    start: str, end: str, *, timezone: str, granularity: str, now: datetime
+) -> MetricsPeriod:
     """Empty texts have their defaults. A date as end includes the day. Raises InvalidPeriod."""
     zone = zone_of(timezone or "UTC")
     granularity = granularity or "daily"
@@ -90,7 +92,7 @@ def parse_period(start: str, end: str, *, timezone: str, granularity: str, now: 
     if first >= last:
         detail = f"start_date is {first.isoformat()}, which is not before end_date or now."
         raise InvalidPeriod("start_date", detail)
-    return Period(first, last, zone, granularity)
+    return MetricsPeriod(first, last, zone, granularity)
 
 
 @lru_cache(maxsize=1_000)

@@ -21,13 +21,13 @@ from services.events.domain.figures.definitions import (
     TENANT,
     TIMINGS,
     WITH_MACHINES,
-    Axis,
-    Cube,
-    Timing,
+    RollUpCube,
+    TimeAxis,
+    TimedSpan,
     cube_of,
 )
 from services.events.domain.figures.histogram import percentile_s
-from services.events.domain.figures.periods import Period
+from services.events.domain.figures.periods import MetricsPeriod
 
 VALUES_MAX = 100  # of a filter
 RATES_BY_NAME = {one.name: one for one in RATES}
@@ -35,7 +35,7 @@ PERCENTILES_BY_NAME = {one.name: one for one in PERCENTILES}
 DIMENSIONS_BY_KEY = {KEYS.get(one, one): one for one in DIMENSIONS if one != PERIOD}
 UUIDS = frozenset({"tenant_id", "email_id", "pool_id"})
 
-Histograms = Mapping[Timing, Mapping[int, int]]
+Histograms = Mapping[TimedSpan, Mapping[int, int]]
 
 
 class InvalidQuery(ValueError):
@@ -50,11 +50,11 @@ class InvalidQuery(ValueError):
 class MetricsQuery:
     """filters: accepted values by dimension."""
 
-    period: Period
+    period: MetricsPeriod
     metrics: Sequence[str]
     dimensions: Sequence[str]
     filters: Mapping[str, Sequence[str]]
-    axis: Axis
+    axis: TimeAxis
     include_machine: bool
 
     @property
@@ -77,7 +77,7 @@ class MetricsQuery:
     def of_emails(self) -> bool:
         return EMAIL in {*self.dimensions, *self.filters}
 
-    def cube(self, dimensions: Iterable[str]) -> Cube:
+    def cube(self, dimensions: Iterable[str]) -> RollUpCube:
         """The cube with these dimensions and those of the filters. Raises InvalidQuery."""
         wanted = frozenset((*dimensions, *self.filters)) - {PERIOD, TENANT}
         found = cube_of(wanted)
@@ -100,7 +100,7 @@ class MetricsQuery:
 
 
 def parse_query(
-    period: Period,
+    period: MetricsPeriod,
     *,
     metrics: Sequence[str],
     dimensions: Sequence[str],

@@ -47,7 +47,7 @@ ROLL_UPS = """
     CREATE TABLE stats_{span} (
         tenant_id uuid NOT NULL,
         cube smallint NOT NULL,            -- figures.definitions.CubeId
-        axis smallint NOT NULL,            -- figures.definitions.Axis
+        axis smallint NOT NULL,            -- figures.definitions.TimeAxis
         {span} integer NOT NULL,           -- since 1970
         dimensions text[] NOT NULL,        -- in the order of the cube
         {counters},
@@ -61,7 +61,7 @@ ROLL_UPS = """
         axis smallint NOT NULL,
         {span} integer NOT NULL,
         dimensions text[] NOT NULL,
-        timing smallint NOT NULL,          -- figures.definitions.Timing
+        timing smallint NOT NULL,          -- figures.definitions.TimedSpan
         bucket smallint NOT NULL,          -- figures.histogram
         messages bigint NOT NULL,
         PRIMARY KEY (tenant_id, cube, axis, {span}, dimensions, timing, bucket)

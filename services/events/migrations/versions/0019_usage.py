@@ -2,7 +2,7 @@
 
 from kernel.migrate import enforce_tenant_rls, sql
 from kernel.tenant_accounts import allow_account_reads
-from services.events.domain.figures.definitions import Axis, CubeId
+from services.events.domain.figures.definitions import CubeId, TimeAxis
 
 revision, down_revision = "0019", "0018"
 
@@ -43,7 +43,7 @@ COUNTED = f"""
     INSERT INTO usage_days (tenant_id, month, day, accepted, sent)
     SELECT tenant_id, date_trunc('month', DATE '1970-01-01' + day)::date, DATE '1970-01-01' + day,
         sum(accepted), sum(sent)
-    FROM stats_day WHERE cube = {int(CubeId.SITE)} AND axis = {int(Axis.EVENT)}
+    FROM stats_day WHERE cube = {int(CubeId.SITE)} AND axis = {int(TimeAxis.EVENT)}
     GROUP BY tenant_id, day HAVING sum(accepted) <> 0 OR sum(sent) <> 0;
     INSERT INTO usage_months (account_id, month, accepted, sent)
     SELECT account_id, month, sum(accepted), sum(sent)

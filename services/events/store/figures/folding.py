@@ -10,9 +10,9 @@ from services.events.domain.figures.definitions import (
     CUBES,
     OTHER,
     VALUES_MAX,
-    Axis,
     CubeId,
-    Timing,
+    TimeAxis,
+    TimedSpan,
 )
 from services.events.store.figures import usage
 
@@ -23,7 +23,7 @@ FROM (SELECT id FROM events.stats_deltas ORDER BY id LIMIT %s) AS next
 """
 REMOVE = "DELETE FROM events.stats_deltas WHERE id = ANY(%s::bigint[])"
 
-AXES = f"(VALUES ({int(Axis.EVENT)}, delta.hour), ({int(Axis.SENT)}, delta.cohort))"
+AXES = f"(VALUES ({int(TimeAxis.EVENT)}, delta.hour), ({int(TimeAxis.SENT)}, delta.cohort))"
 SITE, TAG, DOMAIN = int(CubeId.SITE), int(CubeId.TAG), int(CubeId.RECIPIENT_DOMAIN)
 # The values of a tenant and a day that have no row yet get one, while there are few enough.
 ADMIT = f"""
@@ -100,7 +100,8 @@ ON CONFLICT (tenant_id, cube, axis, {span}, dimensions) DO UPDATE SET {added}
 
 def _fold_times(span: str, at: str) -> str:
     timings = " UNION ALL ".join(
-        f"SELECT {int(timing)}::smallint, unnest(cells.{timing.name.lower()})" for timing in Timing
+        f"SELECT {int(timing)}::smallint, unnest(cells.{timing.name.lower()})"
+        for timing in TimedSpan
     )
     return f"""
 INSERT INTO events.stats_{span}_times AS rolled

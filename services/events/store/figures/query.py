@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kernel.database import Row, RowOwner, Transaction
-from services.events.domain.figures.definitions import IP, POOL, Axis, Cube
+from services.events.domain.figures.definitions import IP, POOL, RollUpCube, TimeAxis
 from services.events.domain.figures.facts import MessageFacts, decode_facts
 
 OF_TENANT = "tenant_id = %(owner)s::uuid"
@@ -28,14 +28,14 @@ LIMIT %(limit)s
 
 
 @dataclass(frozen=True, slots=True)
-class RollUp:
+class RollUpQuery:
     """Which rows to add up. span: hour or day; first, end: hours or days since 1970. bounds: the
     first hour or day of each period; none: all in one. dimensions: of the cube, to group by.
     filters: accepted values by dimension of the cube. tenants: only these; by_tenant: group by
     them. pools: by source, where they are grouped or filtered by."""
 
-    cube: Cube
-    axis: Axis
+    cube: RollUpCube
+    axis: TimeAxis
     span: str
     first: int
     end: int

@@ -12,14 +12,14 @@ from typing import NamedTuple
 from kernel.database import Database, Transaction
 from kernel.days import EPOCH, id_bounds
 from kernel.redaction import ERASED
-from services.events.domain.figures.cells import Admit, DayCell, Sums, add_message, new_sums
+from services.events.domain.figures.cells import Admit, DailyRollUpRow, Sums, add_message, new_sums
 from services.events.domain.figures.definitions import (
     COUNTER_NAMES,
     CUBES,
     OTHER,
-    Axis,
     CubeId,
-    Timing,
+    TimeAxis,
+    TimedSpan,
 )
 from services.events.domain.figures.facts import MessageFacts, merge_facts
 from services.events.domain.log_event import LogEvent
@@ -46,39 +46,39 @@ COUNTERS = ", ".join(COUNTER_NAMES)
 SUMS = ", ".join(f"coalesce(sum({name}), 0)::bigint" for name in COUNTER_NAMES)
 WAITING = f"""
 SELECT tenant_id::text, cube, dimensions, {SUMS} FROM ({CELLS}) AS cells
-WHERE axis = {int(Axis.SENT)} AND at / 24 = %(day)s GROUP BY 1, 2, 3
+WHERE axis = {int(TimeAxis.SENT)} AND at / 24 = %(day)s GROUP BY 1, 2, 3
 """  # noqa: S608 - our own names and numbers
 FOLDED = f"""
 SELECT tenant_id::text, cube, dimensions, {COUNTERS} FROM events.stats_day
-WHERE axis = {int(Axis.SENT)} AND day = %(day)s
+WHERE axis = {int(TimeAxis.SENT)} AND day = %(day)s
 """  # noqa: S608 - our own names and numbers
 FOLDED_TIMES = f"""
 SELECT tenant_id::text, cube, dimensions, timing, bucket, messages FROM events.stats_day_times
-WHERE axis = {int(Axis.SENT)} AND day = %(day)s
+WHERE axis = {int(TimeAxis.SENT)} AND day = %(day)s
 """  # noqa: S608 - our own names and numbers
 WAITING_TIMES = " UNION ALL ".join(
     f"SELECT tenant_id::text, cube, dimensions, {int(timing)}, abs(signed) - 1, sign(signed)::int"  # noqa: S608
     f" FROM ({CELLS}) AS cells, unnest(cells.{timing.name.lower()}) AS signed"
-    f" WHERE axis = {int(Axis.SENT)} AND at / 24 = %(day)s"
-    for timing in Timing
+    f" WHERE axis = {int(TimeAxis.SENT)} AND at / 24 = %(day)s"
+    for timing in TimedSpan
 )
 TIMED = {cube.id for cube in CUBES if cube.timed}
 
 
-class Difference(NamedTuple):
+class CountDifference(NamedTuple):
     """A cell whose number in the roll-ups is not that of the log."""
 
-    cell: DayCell
+    cell: DailyRollUpRow
     in_log: int
     in_roll_ups: int
 
 
-class Recount(NamedTuple):
+class RecountResult(NamedTuple):
     messages: int
-    differences: list[Difference]
+    differences: list[CountDifference]
 
 
-async def recount_day(database: Database, day: date) -> Recount:
+async def recount_day(database: Database, day: date) -> RecountResult:
     """Compare the figures of the messages that were accepted on a day."""
     number = (day - EPOCH).days
     async with database.transaction() as tx:
@@ -87,11 +87,11 @@ async def recount_day(database: Database, day: date) -> Recount:
         counted, messages = await _count_log(tx, day, admit)
         rolled = await _read_roll_ups(tx, number)
     differences = [
-        Difference(cell, counted.get(cell, 0), rolled.get(cell, 0))
+        CountDifference(cell, counted.get(cell, 0), rolled.get(cell, 0))
         for cell in sorted(counted.keys() | rolled.keys(), key=str)
         if counted.get(cell, 0) != rolled.get(cell, 0)
     ]
-    return Recount(messages, differences)
+    return RecountResult(messages, differences)
 
 
 async def _load_admission(tx: Transaction, day: int) -> Admit:
@@ -134,10 +134,10 @@ async def _read_roll_ups(tx: Transaction, day: int) -> Sums:
     for statement in (FOLDED, WAITING):
         for tenant_id, cube, dimensions, *numbers in await tx.rows(statement, given):
             for name, number in zip(COUNTER_NAMES, numbers, strict=True):
-                sums[DayCell(tenant_id, CubeId(cube), tuple(dimensions), name)] += number
+                sums[DailyRollUpRow(tenant_id, CubeId(cube), tuple(dimensions), name)] += number
     for statement in (FOLDED_TIMES, WAITING_TIMES):
         for tenant_id, cube, dimensions, timing, bucket, number in await tx.rows(statement, given):
             if CubeId(cube) in TIMED:
                 measure = timing, bucket
-                sums[DayCell(tenant_id, CubeId(cube), tuple(dimensions), measure)] += number
+                sums[DailyRollUpRow(tenant_id, CubeId(cube), tuple(dimensions), measure)] += number
     return sums

@@ -28,32 +28,32 @@ WHERE (t.account_id, t.month, t.accepted, t.sent) = (v.account_id, v.month, v.ac
 """
 
 
-class MonthUse(NamedTuple):
+class MonthlyUsage(NamedTuple):
     account_id: str
     month: date
     accepted: int
     sent: int
 
 
-class Threshold(NamedTuple):
+class UsageThreshold(NamedTuple):
     account_id: str
     month: date
     percent: int
 
 
-async def load_unchecked(tx: Transaction, *, after: str, limit: int) -> list[MonthUse]:
+async def load_unchecked(tx: Transaction, *, after: str, limit: int) -> list[MonthlyUsage]:
     """The next ones, by account."""
-    return [MonthUse(*row) for row in await tx.rows(UNCHECKED, (after, limit))]
+    return [MonthlyUsage(*row) for row in await tx.rows(UNCHECKED, (after, limit))]
 
 
-async def insert_new(tx: Transaction, passed: Sequence[Threshold]) -> set[Threshold]:
+async def insert_new(tx: Transaction, passed: Sequence[UsageThreshold]) -> set[UsageThreshold]:
     """Those that were not passed before."""
     if not passed:
         return set()
     columns = [list(column) for column in zip(*passed, strict=True)]
-    return {Threshold(*row) for row in await tx.rows(INSERT, columns)}
+    return {UsageThreshold(*row) for row in await tx.rows(INSERT, columns)}
 
 
-async def mark_checked(tx: Transaction, months: Sequence[MonthUse]) -> None:
+async def mark_checked(tx: Transaction, months: Sequence[MonthlyUsage]) -> None:
     if months:
         await tx.execute(CHECKED, [list(column) for column in zip(*months, strict=True)])

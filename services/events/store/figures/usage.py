@@ -52,7 +52,7 @@ EXPIRED = (
 TABLES = ("days", "months", "thresholds")
 
 
-class Used(NamedTuple):
+class UsageCounts(NamedTuple):
     """key: of the tenant or the day. sent_earlier: of those sent, corrections of earlier months."""
 
     key: str
@@ -65,12 +65,12 @@ class Used(NamedTuple):
 
 async def load_used(
     tx: Transaction, owner: RowOwner, month: date, *, by: str, limit: int
-) -> list[Used]:
+) -> list[UsageCounts]:
     """by: a name of KEYS."""
     owned = owned_by(owner)
     parameters = {"owner": owner.tenant_id or owner.account_id, "month": month, "limit": limit}
     rows = await tx.rows(USED.format(key=KEYS[by], owned=owned), parameters)
-    return [Used(*row) for row in rows]
+    return [UsageCounts(*row) for row in rows]
 
 
 async def delete_expired(tx: Transaction, table: str, *, before: date, limit: int) -> int:

@@ -14,7 +14,12 @@ complaints in thousandths.
 from math import log
 from typing import NamedTuple
 
-from services.shield.domain.learning.facts import UNLIMITED, CampaignAssessed, Change, Kind
+from services.shield.domain.learning.facts import (
+    UNLIMITED,
+    CampaignAssessed,
+    CampaignChange,
+    OutcomeKind,
+)
 
 HOUR_S = 3_600.0
 MILLION, THOUSAND = 1_000_000, 1_000
@@ -28,11 +33,11 @@ FIRST_STEP, FIRST_STEP_TRUSTED, STEP_IN_DOUBT = 2_000, 10_000, 1_000
 WAIT_S = 4 * HOUR_S
 
 # Thousandths of a complaint. The soft ones count at most as much as the others.
-WEIGHTS = {Kind.COMPLAINED: 1_000, Kind.SPAM_BLOCKED: 500}
-SOFT_WEIGHTS = {Kind.UNSUBSCRIBED: 50}
+WEIGHTS = {OutcomeKind.COMPLAINED: 1_000, OutcomeKind.SPAM_BLOCKED: 500}
+SOFT_WEIGHTS = {OutcomeKind.UNSUBSCRIBED: 50}
 
 
-class Pace(NamedTuple):
+class CampaignPace(NamedTuple):
     """Deliveries in the first step, and in further ones while there is doubt; and the wait for
     complaints before the next step."""
 
@@ -42,21 +47,21 @@ class Pace(NamedTuple):
     wait_s: float = WAIT_S
 
     @classmethod
-    def of(cls, first: int, wait_s: float) -> "Pace":
+    def of(cls, first: int, wait_s: float) -> "CampaignPace":
         """In the usual proportions."""
         return cls(first, 5 * first, max(1, first // 2), wait_s)
 
 
-PACE = Pace()
+PACE = CampaignPace()
 
 
-class Campaign(NamedTuple):
+class CampaignState(NamedTuple):
     """evidence: in millionths. complaints, unsubscribed: in thousandths. half_step: the number of
     deliveries from which the next step can be planned. The rest as in CampaignAssessed."""
 
     campaign_id: str
     tenant_id: str
-    change: Change = Change.STARTED
+    change: CampaignChange = CampaignChange.STARTED
     delivered: int = 0
     complaints: int = 0
     unsubscribed: int = 0
@@ -74,13 +79,13 @@ def start(
     prior: float,
     trusted: bool,
     now_s: float,
-    pace: Pace = PACE,
+    pace: CampaignPace = PACE,
 ) -> CampaignAssessed:
     """prior: log odds. trusted: the tenant has sent much good mail."""
     return CampaignAssessed(
         campaign_id=campaign_id,
         tenant_id=tenant_id,
-        change=Change.STARTED,
+        change=CampaignChange.STARTED,
         at_s=now_s,
         delivered=0,
         complaints=0.0,
@@ -89,13 +94,15 @@ def start(
     )
 
 
-def count(state: Campaign, kind: Kind, weight: int = THOUSAND, *, times: int = 1) -> Campaign:
+def count(
+    state: CampaignState, kind: OutcomeKind, weight: int = THOUSAND, *, times: int = 1
+) -> CampaignState:
     """Add outcomes of one kind. weight: thousandths of each report that count. What is held is no
     evidence: its silence says nothing."""
-    if state.change is Change.HELD:
+    if state.change is CampaignChange.HELD:
         return state
-    if kind in (Kind.DELIVERED, Kind.BOUNCED):
-        sent = times if kind is Kind.DELIVERED else -min(times, state.delivered)
+    if kind in (OutcomeKind.DELIVERED, OutcomeKind.BOUNCED):
+        sent = times if kind is OutcomeKind.DELIVERED else -min(times, state.delivered)
         return state._replace(
             delivered=state.delivered + sent, evidence=state.evidence - sent * DELIVERY
         )
@@ -108,16 +115,16 @@ def count(state: Campaign, kind: Kind, weight: int = THOUSAND, *, times: int = 1
     return state._replace(evidence=state.evidence + gained)
 
 
-def weighed_complaints(state: Campaign) -> int:
+def weighed_complaints(state: CampaignState) -> int:
     return state.complaints + min(state.unsubscribed, state.complaints)
 
 
-def unsubscribes_of(state: Campaign) -> float:
+def unsubscribes_of(state: CampaignState) -> float:
     """How many there were, each as its reporter was weighed."""
-    return state.unsubscribed / SOFT_WEIGHTS[Kind.UNSUBSCRIBED]
+    return state.unsubscribed / SOFT_WEIGHTS[OutcomeKind.UNSUBSCRIBED]
 
 
-def evolve(state: Campaign, event: CampaignAssessed) -> Campaign:
+def evolve(state: CampaignState, event: CampaignAssessed) -> CampaignState:
     if event.allowed != state.allowed:
         state = state._replace(half_step=(state.allowed + event.allowed) // 2)
     return state._replace(
@@ -129,13 +136,13 @@ def evolve(state: Campaign, event: CampaignAssessed) -> Campaign:
     )
 
 
-def decide(state: Campaign, now_s: float, pace: Pace = PACE) -> list[CampaignAssessed]:
+def decide(state: CampaignState, now_s: float, pace: CampaignPace = PACE) -> list[CampaignAssessed]:
     """The events of now; at most one. Repeated with the same facts after it, there is none, but for
     the next step when its time has come."""
-    if state.change is Change.HELD:
+    if state.change is CampaignChange.HELD:
         return []
     if state.evidence >= HOLD:
-        return [assessed(state, Change.HELD, now_s)]
+        return [assessed(state, CampaignChange.HELD, now_s)]
     planned = step_after(state, pace)
     if state.next_at_s:
         if now_s >= state.next_at_s:
@@ -147,23 +154,23 @@ def decide(state: Campaign, now_s: float, pace: Pace = PACE) -> list[CampaignAss
     return []
 
 
-def step_after(state: Campaign, pace: Pace) -> int:
+def step_after(state: CampaignState, pace: CampaignPace) -> int:
     """The allowance after the current one."""
     if state.evidence >= DOUBLING:
         return state.allowed + pace.in_doubt
     return 2 * state.allowed
 
 
-def plan(state: Campaign, planned: int, *, now_s: float, at_s: float) -> CampaignAssessed:
+def plan(state: CampaignState, planned: int, *, now_s: float, at_s: float) -> CampaignAssessed:
     return assessed(
         state._replace(next_allowed=planned, next_at_s=at_s), pace_or_release(state), now_s
     )
 
 
-def grow(state: Campaign, now_s: float) -> CampaignAssessed:
+def grow(state: CampaignState, now_s: float) -> CampaignAssessed:
     """The planned allowance is in force. Complaints have had time to come, so this is when a
     campaign can prove good."""
-    change = Change.RELEASED if state.evidence <= RELEASE else pace_or_release(state)
+    change = CampaignChange.RELEASED if state.evidence <= RELEASE else pace_or_release(state)
     grown = state._replace(
         evidence=max(FLOOR, state.evidence),
         allowed=state.next_allowed,
@@ -173,35 +180,37 @@ def grow(state: Campaign, now_s: float) -> CampaignAssessed:
     return assessed(grown, change, now_s)
 
 
-def pace_or_release(state: Campaign) -> Change:
-    return Change.RELEASED if state.change is Change.RELEASED else Change.PACED
+def pace_or_release(state: CampaignState) -> CampaignChange:
+    return (
+        CampaignChange.RELEASED if state.change is CampaignChange.RELEASED else CampaignChange.PACED
+    )
 
 
-def review(state: Campaign, *, good: bool, now_s: float) -> CampaignAssessed:
+def review(state: CampaignState, *, good: bool, now_s: float) -> CampaignAssessed:
     """A person has looked at held mail. What is released starts as good mail, and can be held again
     by what follows."""
     if not good:
-        return assessed(state, Change.HELD, now_s, reviewed=True)
+        return assessed(state, CampaignChange.HELD, now_s, reviewed=True)
     fresh = state._replace(
         evidence=min(RELEASE, state.evidence),
         allowed=max(UNLIMITED, state.allowed),
         next_allowed=0,
         next_at_s=0.0,
     )
-    return assessed(fresh, Change.RELEASED, now_s, reviewed=True)
+    return assessed(fresh, CampaignChange.RELEASED, now_s, reviewed=True)
 
 
-def close(state: Campaign, now_s: float) -> list[CampaignAssessed]:
+def close(state: CampaignState, now_s: float) -> list[CampaignAssessed]:
     """The last event of a campaign that has ended: good mail whose steps were never used up."""
-    if state.change in (Change.STARTED, Change.PACED) and state.evidence <= RELEASE:
-        return [assessed(state, Change.RELEASED, now_s)]
+    if state.change in (CampaignChange.STARTED, CampaignChange.PACED) and state.evidence <= RELEASE:
+        return [assessed(state, CampaignChange.RELEASED, now_s)]
     return []
 
 
 def assessed(
-    state: Campaign, change: Change, now_s: float, *, reviewed: bool = False
+    state: CampaignState, change: CampaignChange, now_s: float, *, reviewed: bool = False
 ) -> CampaignAssessed:
-    grows = change is not Change.HELD
+    grows = change is not CampaignChange.HELD
     return CampaignAssessed(
         campaign_id=state.campaign_id,
         tenant_id=state.tenant_id,

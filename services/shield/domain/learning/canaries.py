@@ -16,7 +16,7 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 ENTRIES, SIZES, MARGINS, BAD = "canary_entries", "canary_sizes", "canary_margins", "canary_bad"
 
 
-class Canaries(NamedTuple):
+class CanaryMessages(NamedTuple):
     """Of each message its entries, its margin by the model, and whether it is abuse."""
 
     entries: Sequence[Learned]
@@ -24,7 +24,7 @@ class Canaries(NamedTuple):
     bad: npt.NDArray[np.bool_]
 
 
-def canary_arrays(canaries: Canaries) -> dict[str, Any]:
+def canary_arrays(canaries: CanaryMessages) -> dict[str, Any]:
     """For the model file."""
     packed = [pack_learned(each) for each in canaries.entries]
     return {
@@ -35,11 +35,11 @@ def canary_arrays(canaries: Canaries) -> dict[str, Any]:
     }
 
 
-def read_canaries(packed: bytes) -> Canaries:
+def read_canaries(packed: bytes) -> CanaryMessages:
     """packed: a model file. Raises ModelError, also if it has no canaries of both classes."""
     found = read_arrays(packed)
     if BAD not in found or len(set(found[BAD].tolist())) != 2:
         raise ModelError("without canaries: nothing can be learned from outcomes; train it again")
     ends = np.cumsum(found[SIZES])[:-1]
     entries = [unpack_entries(each.tobytes()) for each in np.split(found[ENTRIES], ends)]
-    return Canaries(entries, found[MARGINS], found[BAD])
+    return CanaryMessages(entries, found[MARGINS], found[BAD])

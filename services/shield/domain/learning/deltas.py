@@ -31,7 +31,7 @@ ALL_HIGH = 6.0  # log odds
 Table: TypeAlias = npt.NDArray[np.signedinteger]
 
 
-class Bounds(NamedTuple):
+class DeltaBounds(NamedTuple):
     """The same in units, but for the sums, which are log odds."""
 
     vote_low: int
@@ -40,12 +40,12 @@ class Bounds(NamedTuple):
     all_high: float = ALL_HIGH
 
     @classmethod
-    def of(cls, points_per_margin: float) -> "Bounds":
+    def of(cls, points_per_margin: float) -> "DeltaBounds":
         low, high = (round(UNIT * each / points_per_margin) for each in (VOTE_LOW, VOTE_HIGH))
         return cls(low, high, ALL_LOW / points_per_margin)
 
 
-def shift_of(table: Table, entries: Learned, bounds: Bounds, *, unit: int = UNIT) -> float:
+def shift_of(table: Table, entries: Learned, bounds: DeltaBounds, *, unit: int = UNIT) -> float:
     """What a table, in these units, adds to the margin of a message."""
     if not len(entries):
         return 0.0
@@ -53,7 +53,7 @@ def shift_of(table: Table, entries: Learned, bounds: Bounds, *, unit: int = UNIT
     return max(bounds.all_low, min(bounds.all_high, added))
 
 
-def votes_of(rows: Table, bounds: Bounds, unit: int) -> Table:
+def votes_of(rows: Table, bounds: DeltaBounds, unit: int) -> Table:
     """What each column adds, in units of 2^-16. rows: of the entries of a message."""
     sums = rows.sum(axis=0, dtype=np.int64)
     votes = np.rint(sums * (UNIT / unit / len(rows) ** 0.5)).astype(np.int64)
@@ -65,11 +65,11 @@ def column_of(tenant_id: str) -> int:
     return crc32(tenant_id.encode()) % COLUMNS
 
 
-class Deltas:
+class WeightDeltas:
     """table: in units, a row for each entry. errors: the sum of the squared errors of steps, at
     least one unit, alike. taught: the number of steps of each column."""
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, bounds: DeltaBounds) -> None:
         self.bounds = bounds
         self.table = np.zeros((SIZE, COLUMNS), np.int32)
         self.errors = np.full((SIZE, COLUMNS), UNIT, np.int32)

@@ -7,7 +7,7 @@ from typing import TypeAlias
 UNLIMITED = 100_000  # an allowance, from which there is none
 
 
-class Kind(StrEnum):
+class OutcomeKind(StrEnum):
     DELIVERED = "delivered"
     SPAM_BLOCKED = "spam_blocked"  # refused as spam, for policy or for a URL
     COMPLAINED = "complained"
@@ -34,7 +34,7 @@ class CampaignStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class MessageOutcome:
     """What became of a message, or of several.
 
     recipient_digest: any hash of the address, the same for the same address; empty unless a
@@ -46,7 +46,7 @@ class Outcome:
     message_id: str
     tenant_id: str
     campaign_id: str
-    kind: Kind
+    kind: OutcomeKind
     recipient_digest: bytes
     recipient_domain: str
     at_large_mailbox: bool
@@ -72,10 +72,10 @@ class VersionReviewed:
     occurred_at_s: float
 
 
-Fact: TypeAlias = CampaignStarted | Outcome | TimePassed | VersionReviewed
+Fact: TypeAlias = CampaignStarted | MessageOutcome | TimePassed | VersionReviewed
 
 
-class Change(StrEnum):
+class CampaignChange(StrEnum):
     STARTED = "started"
     PACED = "paced"  # the allowance has grown, or will
     RELEASED = "released"  # as good; its allowance goes on growing
@@ -95,7 +95,7 @@ class CampaignAssessed:
 
     campaign_id: str
     tenant_id: str
-    change: Change
+    change: CampaignChange
     at_s: float
     delivered: int
     complaints: float
@@ -109,7 +109,7 @@ class CampaignAssessed:
 def allowed_at(event: CampaignAssessed, now_s: float) -> int | None:
     """How many messages of a campaign may be delivered in all; None: no limit. `event`: its
     latest."""
-    if event.change is Change.HELD:
+    if event.change is CampaignChange.HELD:
         return 0
     due = event.next_at_s and now_s >= event.next_at_s
     allowed = event.next_allowed if due else event.allowed

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import re2
 
 from services.shield.domain.features import MessageFeatures
-from services.shield.domain.links import Link, registered_domain
+from services.shield.domain.links import MessageLink, registered_domain
 from services.shield.domain.model.text import CACHED, Buckets, hashes
 
 VALUES, BANDS, SHINGLE_WORDS = 32, 8, 4
@@ -61,7 +61,7 @@ class Fingerprint(NamedTuple):
     traces: tuple[str, ...]
 
 
-class Candidate(NamedTuple):
+class CampaignCandidate(NamedTuple):
     """A campaign that shares a key with a message, and the content of its first message."""
 
     campaign_id: str
@@ -92,7 +92,7 @@ def campaign_keys(found: Fingerprint) -> list[str]:
     return [f"{number}:{band.tobytes().hex()}" for number, band in enumerate(bands)]
 
 
-def find_campaign(found: Fingerprint, candidates: Iterable[Candidate]) -> str | None:
+def find_campaign(found: Fingerprint, candidates: Iterable[CampaignCandidate]) -> str | None:
     """The candidate that is most like the message. It has at least half of its shingles."""
     rated = [(-similarity(found.content, each.content), each.campaign_id) for each in candidates]
     best = min(rated, default=(0.0, ""))
@@ -142,7 +142,7 @@ def min_hash(found: Values) -> Values:
     return least
 
 
-def link_shape(link: Link) -> str:
+def link_shape(link: MessageLink) -> str:
     """The domain and the path; parts that are long or have digits differ from copy to copy."""
     path = link.url.partition("://")[2].partition("/")[2].partition("?")[0]
     return f"{link.target.domain}/{path_shape(path)}"

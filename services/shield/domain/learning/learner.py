@@ -1,33 +1,33 @@
 """Learning: a fold over facts in the order of their offsets.
 
 The same facts with the same offsets give the same state, hence the same digest, in any process, and
-wherever it was stored in between (`State.snapshot`). The only clock is that of the facts.
+wherever it was stored in between (`LearnerState.snapshot`). The only clock is that of the facts.
 """
 
 from collections.abc import Iterator, Sequence
 from math import log
 
 from services.shield.domain.learning import campaign as campaigns
-from services.shield.domain.learning.deltas import EVIDENCE_MAX, Bounds
+from services.shield.domain.learning.deltas import EVIDENCE_MAX, DeltaBounds
 from services.shield.domain.learning.entries import unpack_entries
 from services.shield.domain.learning.facts import (
     CampaignAssessed,
+    CampaignChange,
     CampaignStarted,
-    Change,
     Decision,
     Fact,
-    Kind,
+    MessageOutcome,
     ModelPublished,
-    Outcome,
+    OutcomeKind,
     VersionChange,
     VersionChanged,
     VersionReviewed,
 )
 from services.shield.domain.learning.reports import DAY_S, FULL
-from services.shield.domain.learning.rollout import Plan
-from services.shield.domain.learning.state import NOTHING_LEARNED, OpenCampaign, State
+from services.shield.domain.learning.rollout import RolloutPlan
+from services.shield.domain.learning.state import NOTHING_LEARNED, LearnerState, OpenCampaign
 from services.shield.domain.learning.tenants import is_trusted, log_odds, weight
-from services.shield.domain.learning.versions import Basis, pack_version, propose
+from services.shield.domain.learning.versions import LearningBasis, pack_version, propose
 
 END_S = 3 * DAY_S  # without an outcome: complaints come within two days
 FORGET_S = 30 * DAY_S
@@ -40,8 +40,8 @@ ENOUGH = 1_000  # deliveries, below which a campaign in doubt teaches nothing
 HELD_BY_COMPLAINTS = log(0.98 / 0.018)
 PUBLISH_CAMPAIGNS, PUBLISH_S = 200, DAY_S
 
-REPORTS = frozenset({Kind.SPAM_BLOCKED, Kind.COMPLAINED, Kind.UNSUBSCRIBED})
-REVIEWS = frozenset({Kind.REVIEWED_GOOD, Kind.REVIEWED_BAD})
+REPORTS = frozenset({OutcomeKind.SPAM_BLOCKED, OutcomeKind.COMPLAINED, OutcomeKind.UNSUBSCRIBED})
+REVIEWS = frozenset({OutcomeKind.REVIEWED_GOOD, OutcomeKind.REVIEWED_BAD})
 
 
 class Learner:
@@ -49,16 +49,16 @@ class Learner:
 
     def __init__(
         self,
-        basis: Basis,
-        state: State | None = None,
-        pace: campaigns.Pace = campaigns.PACE,
+        basis: LearningBasis,
+        state: LearnerState | None = None,
+        pace: campaigns.CampaignPace = campaigns.PACE,
         *,
-        plan: Plan = Plan(),  # noqa: B008 - immutable
+        plan: RolloutPlan = RolloutPlan(),  # noqa: B008 - immutable
     ) -> None:
         self.pace = pace
         self.plan = plan
         self.basis = basis
-        self.state = state or State(Bounds.of(basis.points_per_margin))
+        self.state = state or LearnerState(DeltaBounds.of(basis.points_per_margin))
         self.state.rollout.drop_others(basis.model)
 
     def apply(self, facts: Sequence[Fact], offset: int) -> list[Decision]:
@@ -81,8 +81,8 @@ class Learner:
         self.state.progress.clock_s = max(self.state.progress.clock_s, fact.occurred_at_s)
         if isinstance(fact, CampaignStarted):
             return self.start(fact)
-        opened = self.reopen(fact) if isinstance(fact, Outcome) else None
-        return self.add(opened, fact) if opened and isinstance(fact, Outcome) else []
+        opened = self.reopen(fact) if isinstance(fact, MessageOutcome) else None
+        return self.add(opened, fact) if opened and isinstance(fact, MessageOutcome) else []
 
     def start(self, fact: CampaignStarted) -> list[CampaignAssessed]:
         state = self.state
@@ -98,11 +98,11 @@ class Learner:
             now_s=fact.occurred_at_s,
             pace=self.pace,
         )
-        new = campaigns.evolve(campaigns.Campaign(fact.campaign_id, fact.tenant_id), event)
+        new = campaigns.evolve(campaigns.CampaignState(fact.campaign_id, fact.tenant_id), event)
         state.campaigns[fact.campaign_id] = OpenCampaign(new, fact, fact.occurred_at_s)
         return [event]
 
-    def reopen(self, outcome: Outcome) -> OpenCampaign | None:
+    def reopen(self, outcome: MessageOutcome) -> OpenCampaign | None:
         """The campaign, now the one that was idle for the shortest time; None if it is unknown."""
         state, campaign_id = self.state, outcome.campaign_id
         opened = state.campaigns.pop(campaign_id, None) or state.ended.pop(campaign_id, None)
@@ -111,10 +111,10 @@ class Learner:
             state.campaigns[campaign_id] = opened
         return opened
 
-    def add(self, opened: OpenCampaign, outcome: Outcome) -> list[CampaignAssessed]:
+    def add(self, opened: OpenCampaign, outcome: MessageOutcome) -> list[CampaignAssessed]:
         before, now_s = opened.aggregate, outcome.occurred_at_s
         if outcome.kind in REVIEWS:
-            good = outcome.kind is Kind.REVIEWED_GOOD
+            good = outcome.kind is OutcomeKind.REVIEWED_GOOD
             return self.take(opened, [campaigns.review(before, good=good, now_s=now_s)])
         counts = self.state.reports.weight(outcome) if outcome.kind in REPORTS else FULL
         opened.aggregate = campaigns.count(before, outcome.kind, counts, times=outcome.count)
@@ -127,13 +127,13 @@ class Learner:
         """Apply the events, and learn from what they decide."""
         for event in events:
             opened.aggregate = campaigns.evolve(opened.aggregate, event)
-            if event.change in (Change.HELD, Change.RELEASED):
+            if event.change in (CampaignChange.HELD, CampaignChange.RELEASED):
                 self.conclude(opened, event)
         return list(events)
 
     def conclude(self, opened: OpenCampaign, event: CampaignAssessed) -> None:
         """Learn from a decision, once, and again from a reviewer who is surer of it."""
-        held, evidence = event.change is Change.HELD, -EVIDENCE_MAX
+        held, evidence = event.change is CampaignChange.HELD, -EVIDENCE_MAX
         if held:
             evidence = EVIDENCE_MAX if event.reviewed else complaints_teach(opened.fact.margin)
         is_new = event.change != opened.learned
@@ -173,7 +173,7 @@ class Learner:
         evidence = opened.aggregate.evidence / campaigns.MILLION
         evidence = min(evidence, complaints_teach(opened.fact.margin))
         if opened.learned is NOTHING_LEARNED and opened.aggregate.delivered >= ENOUGH:
-            opened.learned = Change.PACED
+            opened.learned = CampaignChange.PACED
             self.learn(opened.fact, evidence)
 
     def over(self, idle_s: float, *, ended: bool) -> Iterator[OpenCampaign]:

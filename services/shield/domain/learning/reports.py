@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any
 
-from services.shield.domain.learning.facts import Kind, Outcome
+from services.shield.domain.learning.facts import MessageOutcome, OutcomeKind
 
 DAY_S = 86_400.0
 FULL, LITTLE, NOTHING = 1_000, 100, 0  # thousandths
@@ -19,7 +19,7 @@ REPORTERS_MAX = 50_000
 FEW_REPORTS = 3  # of one recipient that count in full
 
 
-class Reports:
+class ReporterCounts:
     """What was counted today, and who has reported how often. Keys are hashes."""
 
     def __init__(self) -> None:
@@ -27,9 +27,9 @@ class Reports:
         self.counted: set[int] = set()
         self.reporters: OrderedDict[int, int] = OrderedDict()
 
-    def weight(self, outcome: Outcome) -> int:
+    def weight(self, outcome: MessageOutcome) -> int:
         """Thousandths of the report that count."""
-        if outcome.kind is Kind.SPAM_BLOCKED:
+        if outcome.kind is OutcomeKind.SPAM_BLOCKED:
             return FULL if outcome.at_large_mailbox else NOTHING
         self.begin_day(int(outcome.occurred_at_s // DAY_S))
         domain = f"{outcome.kind} {outcome.tenant_id} {outcome.recipient_domain}"
@@ -52,7 +52,7 @@ class Reports:
             self.counted.add(key)
         return True
 
-    def is_rare(self, outcome: Outcome) -> bool:
+    def is_rare(self, outcome: MessageOutcome) -> bool:
         """Whether the recipient has reported seldom, and there was room to count it today."""
         key = key_of(outcome.recipient_digest)
         reports = self.reporters.get(key, 0) + 1

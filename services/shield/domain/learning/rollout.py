@@ -10,7 +10,7 @@ from services.shield.domain.learning.reports import DAY_S
 PREVIOUS_MAX = 3  # to go back to
 
 
-class Plan(NamedTuple):
+class RolloutPlan(NamedTuple):
     """shadow_s: how long a version scores beside the live one. promotes: it is used then; otherwise
     it goes on beside it until there is a newer one."""
 
@@ -19,7 +19,7 @@ class Plan(NamedTuple):
 
 
 @dataclass(slots=True)
-class Rollout:
+class VersionRollout:
     """live: the version in use; empty: the model as it was trained. shadow: the one beside it,
     since since_s; empty: none. previous: that were live before, the latest last."""
 
@@ -33,7 +33,7 @@ class Rollout:
         """Those that may be used from now on."""
         return [one for one in (*self.previous, self.live, self.shadow) if one]
 
-    def is_due(self, plan: Plan, now_s: float) -> bool:
+    def is_due(self, plan: RolloutPlan, now_s: float) -> bool:
         """Whether the shadow has been one for long enough; True without one."""
         return not self.shadow or now_s - self.since_s >= plan.shadow_s
 

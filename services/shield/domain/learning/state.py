@@ -12,20 +12,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from services.shield.domain.learning.campaign import Campaign
-from services.shield.domain.learning.deltas import COLUMNS, Bounds, Deltas
+from services.shield.domain.learning.campaign import CampaignState
+from services.shield.domain.learning.deltas import COLUMNS, DeltaBounds, WeightDeltas
 from services.shield.domain.learning.entries import SIZE
-from services.shield.domain.learning.facts import CampaignStarted, Change
-from services.shield.domain.learning.reports import Reports
-from services.shield.domain.learning.rollout import Rollout
-from services.shield.domain.learning.tenants import TenantRecord, add_mail
+from services.shield.domain.learning.facts import CampaignChange, CampaignStarted
+from services.shield.domain.learning.reports import ReporterCounts
+from services.shield.domain.learning.rollout import VersionRollout
+from services.shield.domain.learning.tenants import TenantReputation, add_mail
 
 TENANTS_MAX, TRACES_MAX, TRACE_TENANTS_MAX = 100_000, 50_000, 2
 MAGIC = b"shield learning 3\n"
-NOTHING_LEARNED = Change.STARTED
+NOTHING_LEARNED = CampaignChange.STARTED
 
 
-class StateError(ValueError):
+class LearnerStateError(ValueError):
     """The bytes are no state of this code: learn again from the first fact."""
 
 
@@ -34,15 +34,15 @@ class OpenCampaign:
     """fact: what it started with. learned: what its mail was taken for. taught: the log odds of
     abuse that were learned."""
 
-    aggregate: Campaign
+    aggregate: CampaignState
     fact: CampaignStarted
     last_s: float
-    learned: Change = NOTHING_LEARNED
+    learned: CampaignChange = NOTHING_LEARNED
     taught: float = 0.0
 
 
 @dataclass(slots=True)
-class Progress:
+class LearnerProgress:
     """offset: of the last fact. clock_s: the latest time of a fact. learned, published: campaigns
     that were learned from, in all and in the last version, which was proposed at published_at_s."""
 
@@ -53,29 +53,29 @@ class Progress:
     published_at_s: float = 0.0
 
 
-class State:
+class LearnerState:
     """campaigns: that may still go on. ended: that had no outcome for long. Both with the one that
     was idle for longest first. traces: tenants of held campaigns by trace."""
 
-    def __init__(self, bounds: Bounds) -> None:
-        self.progress = Progress()
+    def __init__(self, bounds: DeltaBounds) -> None:
+        self.progress = LearnerProgress()
         self.campaigns: OrderedDict[str, OpenCampaign] = OrderedDict()
         self.ended: OrderedDict[str, OpenCampaign] = OrderedDict()
-        self.tenants: OrderedDict[str, TenantRecord] = OrderedDict()
+        self.tenants: OrderedDict[str, TenantReputation] = OrderedDict()
         self.traces: OrderedDict[str, list[str]] = OrderedDict()
-        self.reports = Reports()
-        self.rollout = Rollout()
-        self.deltas = Deltas(bounds)
+        self.reports = ReporterCounts()
+        self.rollout = VersionRollout()
+        self.deltas = WeightDeltas(bounds)
 
-    def tenant(self, tenant_id: str) -> TenantRecord:
-        return self.tenants.get(tenant_id, TenantRecord())
+    def tenant(self, tenant_id: str) -> TenantReputation:
+        return self.tenants.get(tenant_id, TenantReputation())
 
-    def add_mail(self, before: Campaign, after: Campaign) -> None:
+    def add_mail(self, before: CampaignState, after: CampaignState) -> None:
         """What a campaign has more counts for its tenant."""
         more = after.delivered - before.delivered, after.complaints - before.complaints
         self.put_tenant(after.tenant_id, add_mail(self.tenant(after.tenant_id), *more))
 
-    def put_tenant(self, tenant_id: str, record: TenantRecord) -> None:
+    def put_tenant(self, tenant_id: str, record: TenantReputation) -> None:
         self.tenants[tenant_id] = record
         self.tenants.move_to_end(tenant_id)
         if len(self.tenants) > TENANTS_MAX:
@@ -136,28 +136,28 @@ class State:
         return json.dumps(parts, separators=(",", ":")).encode()
 
 
-def restore(packed: bytes, bounds: Bounds) -> State:
-    """The state of a snapshot. Raises StateError."""
+def restore(packed: bytes, bounds: DeltaBounds) -> LearnerState:
+    """The state of a snapshot. Raises LearnerStateError."""
     start = len(MAGIC) + sha256().digest_size
     body = packed[start:]
     if not packed.startswith(MAGIC) or sha256(body).digest() != packed[len(MAGIC) : start]:
-        raise StateError("no state of learning, or a damaged one")
+        raise LearnerStateError("no state of learning, or a damaged one")
     with np.load(BytesIO(body), allow_pickle=False) as arrays:
         found = {name: arrays[name] for name in arrays.files}
     if found["table"].shape != (SIZE, COLUMNS):
-        raise StateError("a state of other code")
+        raise LearnerStateError("a state of other code")
     parts = json.loads(found["text"].tobytes())
-    state = State(bounds)
+    state = LearnerState(bounds)
     for name in state.arrays():
         setattr(state.deltas, name, found[name])
-    state.progress = Progress(*parts["progress"])
+    state.progress = LearnerProgress(*parts["progress"])
     for name, into in (("campaigns", state.campaigns), ("ended", state.ended)):
         loaded = map(load_campaign, parts[name])
         into.update((each.fact.campaign_id, each) for each in loaded)
-    state.tenants.update((key, TenantRecord(*record)) for key, record in parts["tenants"])
+    state.tenants.update((key, TenantReputation(*record)) for key, record in parts["tenants"])
     state.traces.update(parts["traces"])
     state.reports.load(parts["reports"])
-    state.rollout = Rollout(*parts["rollout"])
+    state.rollout = VersionRollout(*parts["rollout"])
     return state
 
 
@@ -174,7 +174,7 @@ def load_campaign(dumped: Sequence[Any]) -> OpenCampaign:
     fact = CampaignStarted(
         campaign_id, tenant_id, margin, b64decode(entries), tuple(traces), started_s
     )
-    found = Campaign(*aggregate)
-    found = found._replace(change=Change(found.change))
+    found = CampaignState(*aggregate)
+    found = found._replace(change=CampaignChange(found.change))
     last_s, learned, taught = latest
-    return OpenCampaign(found, fact, last_s, Change(learned), taught)
+    return OpenCampaign(found, fact, last_s, CampaignChange(learned), taught)

@@ -11,7 +11,7 @@ TRUSTED_LOG_ODDS, TRUSTED_CAMPAIGNS = -1.0, 5
 CAMPAIGNS_HALF = 20  # after which an outcome of a tenant counts half
 
 
-class TenantRecord(NamedTuple):
+class TenantReputation(NamedTuple):
     """complaints: as they were weighed, in thousandths. released, held: campaigns."""
 
     delivered: int = 0
@@ -20,7 +20,7 @@ class TenantRecord(NamedTuple):
     held: int = 0
 
 
-def add_mail(record: TenantRecord, delivered: int, complaints: int) -> TenantRecord:
+def add_mail(record: TenantReputation, delivered: int, complaints: int) -> TenantReputation:
     record = record._replace(
         delivered=max(0, record.delivered + delivered),
         complaints=max(0, record.complaints + complaints),
@@ -30,18 +30,18 @@ def add_mail(record: TenantRecord, delivered: int, complaints: int) -> TenantRec
     return record._replace(delivered=record.delivered // 2, complaints=record.complaints // 2)
 
 
-def log_odds(record: TenantRecord) -> float:
+def log_odds(record: TenantReputation) -> float:
     """Of abuse, against a tenant with the usual complaints; 0 if nobody knows it."""
     rate = (record.complaints / 1_000 + 1) / (record.delivered + PRIOR_DELIVERED)
     return max(-LOG_ODDS_MAX, min(LOG_ODDS_MAX, log(rate / USUAL)))
 
 
-def is_trusted(record: TenantRecord) -> bool:
+def is_trusted(record: TenantReputation) -> bool:
     """Many campaigns, few complaints, and hardly any campaign held."""
     enough = record.released >= TRUSTED_CAMPAIGNS + 10 * record.held
     return enough and log_odds(record) <= TRUSTED_LOG_ODDS
 
 
-def weight(record: TenantRecord) -> float:
+def weight(record: TenantReputation) -> float:
     """How much a campaign of this tenant teaches: nobody teaches alone."""
     return 1 / (1 + (record.released + record.held) / CAMPAIGNS_HALF)

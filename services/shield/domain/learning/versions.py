@@ -7,18 +7,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from services.shield.domain.learning.canaries import Canaries, Floats
+from services.shield.domain.learning.canaries import CanaryMessages, Floats
 from services.shield.domain.learning.deltas import (
     COLUMNS,
     PUBLISHED_UNIT,
     UNIT,
-    Bounds,
-    Deltas,
+    DeltaBounds,
     Table,
+    WeightDeltas,
     shift_of,
 )
 from services.shield.domain.learning.entries import SIZE, Learned
-from services.shield.domain.model.margin import BLOCK_POINTS, HOLD_POINTS, POINTS_MAX, Model
+from services.shield.domain.model.margin import BLOCK_POINTS, HOLD_POINTS, POINTS_MAX, TrainedModel
 
 MAGIC = b"shield learned 1\n"
 VERSION_CHARS = 8
@@ -27,7 +27,7 @@ CUT_POINTS_MAX = 0.1  # that a cut point moves
 AUC_LOST_MAX, FPR_GAINED_MAX = 0.002, 0.005
 
 
-class VersionError(ValueError):
+class LearnedVersionError(ValueError):
     """The bytes are no version of what was learned, or one for another model."""
 
 
@@ -42,8 +42,8 @@ class LearnedVersion:
     points_per_margin: float
 
     def points(self, margin: float, entries: Learned) -> float:
-        """As Model.points. margin: of the model."""
-        bounds = Bounds.of(self.points_per_margin)
+        """As TrainedModel.points. margin: of the model."""
+        bounds = DeltaBounds.of(self.points_per_margin)
         shifted = margin + shift_of(self.table, entries, bounds, unit=PUBLISHED_UNIT)
         scaled = HOLD_POINTS + (shifted - self.hold) * self.points_per_margin
         return round(min(POINTS_MAX, scaled), 3)
@@ -53,7 +53,7 @@ class LearnedVersion:
         return self.hold + (BLOCK_POINTS - HOLD_POINTS) / self.points_per_margin
 
 
-class Check(NamedTuple):
+class CanaryCheck(NamedTuple):
     """Figures of a version on the canaries."""
 
     auc: float
@@ -61,16 +61,16 @@ class Check(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Basis:
+class LearningBasis:
     """What learning starts from: the model, and the mail on which it must not become worse."""
 
     model: str
     hold: float
     points_per_margin: float
-    canaries: Canaries
+    canaries: CanaryMessages
 
     @classmethod
-    def of(cls, model: Model, canaries: Canaries) -> "Basis":
+    def of(cls, model: TrainedModel, canaries: CanaryMessages) -> "LearningBasis":
         """canaries: of the same model file."""
         return cls(model.version, model.hold, model.points_per_margin, canaries)
 
@@ -83,18 +83,18 @@ class Basis:
         most = CUT_POINTS_MAX / self.points_per_margin
         return self.hold + max(-most, min(most, moved))
 
-    def check(self, margins: Floats, hold: float) -> Check:
+    def check(self, margins: Floats, hold: float) -> CanaryCheck:
         bad, good = margins[self.canaries.bad], np.sort(margins[~self.canaries.bad])
         below = np.searchsorted(good, bad, "left") + np.searchsorted(good, bad, "right")
-        return Check(float(below.mean()) / 2 / len(good), float(np.mean(good >= hold)))
+        return CanaryCheck(float(below.mean()) / 2 / len(good), float(np.mean(good >= hold)))
 
-    def is_as_good(self, found: Check) -> bool:
+    def is_as_good(self, found: CanaryCheck) -> bool:
         before = self.check(self.canaries.margins, self.hold)
         worse = before.auc - found.auc > AUC_LOST_MAX
         return not worse and found.fpr - before.fpr <= FPR_GAINED_MAX
 
 
-def propose(basis: Basis, deltas: Deltas) -> tuple[LearnedVersion, Check]:
+def propose(basis: LearningBasis, deltas: WeightDeltas) -> tuple[LearnedVersion, CanaryCheck]:
     """The version of now, and how it does on the canaries."""
     table = np.rint(deltas.table * (PUBLISHED_UNIT / UNIT)).astype(np.int8)
     bounds = deltas.bounds
@@ -120,14 +120,14 @@ def pack_version(version: LearnedVersion) -> bytes:
 
 
 def unpack_version(packed: bytes, model: str) -> LearnedVersion:
-    """model: the version of the model that is in use. Raises VersionError."""
+    """model: the version of the model that is in use. Raises LearnedVersionError."""
     start = len(MAGIC) + sha256().digest_size
     body = packed[start:]
     if not packed.startswith(MAGIC) or sha256(body).digest() != packed[len(MAGIC) : start]:
-        raise VersionError("no version of what was learned, or a damaged one")
+        raise LearnedVersionError("no version of what was learned, or a damaged one")
     with np.load(BytesIO(body), allow_pickle=False) as arrays:
         found = {name: arrays[name] for name in arrays.files}
     version, [hold, per_margin] = str(found["version"]), map(float, found["scale"])
     if version.rpartition("+")[0] != model or found["table"].shape != (SIZE, COLUMNS):
-        raise VersionError(f"{version} was learned with another model")
+        raise LearnedVersionError(f"{version} was learned with another model")
     return LearnedVersion(version, found["table"], hold, per_margin)

@@ -6,7 +6,7 @@ from zipfile import BadZipFile, ZipFile
 
 from contracts.ingest.v1.content_pb2 import Attachment
 from services.shield.domain.features import MessageFeatures
-from services.shield.domain.measures.finding import NONE, Finding, Measure, WordLists, count_of
+from services.shield.domain.measures.finding import NONE, Finding, Measure, NameLists, count_of
 
 ZIP = b"PK\x03\x04"
 PROGRAM = (b"MZ", b"\x7fELF")  # Windows, Linux
@@ -21,7 +21,7 @@ def extension(name: str) -> str:
     return name.lower().rstrip(". ").rpartition(".")[2] if "." in name else ""
 
 
-def attachment_program(features: MessageFeatures, lists: WordLists) -> Finding:
+def attachment_program(features: MessageFeatures, lists: NameLists) -> Finding:
     """Executable files, by name or by their first bytes."""
     risky = lists.among("programs")
     return count_of(
@@ -33,16 +33,16 @@ def attachment_program(features: MessageFeatures, lists: WordLists) -> Finding:
     )
 
 
-def attachment_macro(features: MessageFeatures, lists: WordLists) -> Finding:
+def attachment_macro(features: MessageFeatures, lists: NameLists) -> Finding:
     return with_extension(features, lists.among("macro_documents"))
 
 
-def attachment_html(features: MessageFeatures, lists: WordLists) -> Finding:
+def attachment_html(features: MessageFeatures, lists: NameLists) -> Finding:
     """HTML files: a form that no link measure sees."""
     return with_extension(features, lists.among("pages"))
 
 
-def attachment_image_only(features: MessageFeatures, lists: WordLists) -> Finding:
+def attachment_image_only(features: MessageFeatures, lists: NameLists) -> Finding:
     """An image with few words."""
     few = features.longer_text.count(" ") < 40
     return with_extension(features, lists.among("images")) if few else NONE
@@ -53,20 +53,20 @@ def with_extension(features: MessageFeatures, extensions: frozenset[str]) -> Fin
     return count_of([name for name in names if extension(name) in extensions])
 
 
-def attachment_double_extension(features: MessageFeatures, lists: WordLists) -> Finding:
+def attachment_double_extension(features: MessageFeatures, lists: NameLists) -> Finding:
     """A double extension such as invoice.pdf.exe, or an extension behind many spaces."""
     return count_of(
         [a.filename for a in features.attachments if has_double_extension(a.filename, lists)]
     )
 
 
-def has_double_extension(name: str, lists: WordLists) -> bool:
+def has_double_extension(name: str, lists: NameLists) -> bool:
     front, _, last = name.lower().rpartition(".")
     hides = extension(front) in DOCUMENTS and last in lists.among("programs")
     return hides or bool(SPACES.search(name))
 
 
-def attachment_archived_program(features: MessageFeatures, lists: WordLists) -> Finding:
+def attachment_archived_program(features: MessageFeatures, lists: NameLists) -> Finding:
     """A program inside a ZIP file."""
     return count_of(
         [
@@ -89,7 +89,7 @@ def zip_members(attachment: Attachment) -> list[str]:
         return []
 
 
-def has_attachments(features: MessageFeatures, _: WordLists) -> bool:
+def has_attachments(features: MessageFeatures, _: NameLists) -> bool:
     return bool(features.attachments)
 
 

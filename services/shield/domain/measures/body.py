@@ -6,7 +6,7 @@ from functools import partial
 import re2
 
 from services.shield.domain.features import MessageFeatures
-from services.shield.domain.measures.finding import NONE, Finding, Measure, WordLists
+from services.shield.domain.measures.finding import NONE, Finding, Measure, NameLists
 
 SAMPLE_CHARS = 3_000  # enough to judge the style
 MARKUP_CHARS = 40_000
@@ -23,26 +23,26 @@ INSIDE_WORD = re.compile(r"<(?<=[a-z]<)(?:!--[^<>]{0,60}--|/?[a-z]{1,12}[^<>]{0,
 MONEY = {sign: re.compile(rf"{re.escape(sign)} ?\d") for sign in "$£€"}
 
 
-def html_only(features: MessageFeatures, _: WordLists) -> Finding:
+def html_only(features: MessageFeatures, _: NameLists) -> Finding:
     return Finding(1) if features.html and not features.text else NONE
 
 
-def html_per_word(features: MessageFeatures, _: WordLists) -> Finding:
+def html_per_word(features: MessageFeatures, _: NameLists) -> Finding:
     """Characters of markup per character of visible text."""
     return Finding(len(features.html) / (len(features.page_text) + 1))
 
 
-def word_count(features: MessageFeatures, _: WordLists) -> Finding:
+def word_count(features: MessageFeatures, _: NameLists) -> Finding:
     return Finding(features.longer_text.count(" ") + bool(features.longer_text))
 
 
-def images_per_hundred_words(features: MessageFeatures, lists: WordLists) -> Finding:
+def images_per_hundred_words(features: MessageFeatures, lists: NameLists) -> Finding:
     """Images per hundred words: filters cannot read text in pictures."""
     images = features.page.tags.count("img")
     return Finding(100 * images / (word_count(features, lists).value + 1))
 
 
-def capitals_share(features: MessageFeatures, _: WordLists) -> Finding:
+def capitals_share(features: MessageFeatures, _: NameLists) -> Finding:
     """Share of words in capitals, from twenty words on."""
     sample = features.longer_text[: SAMPLE_CHARS // 3]
     count = sample.count(" ") + 1
@@ -50,7 +50,7 @@ def capitals_share(features: MessageFeatures, _: WordLists) -> Finding:
     return Finding(shouted / count) if shouted and count >= 20 else NONE
 
 
-def exclamations_per_hundred_words(features: MessageFeatures, _: WordLists) -> Finding:
+def exclamations_per_hundred_words(features: MessageFeatures, _: NameLists) -> Finding:
     """Exclamation marks per hundred words."""
     sample = features.longer_text[:SAMPLE_CHARS]
     return per_hundred(sample.count("!") if "!" in sample else 0, sample)
@@ -60,49 +60,49 @@ def per_hundred(count: int, sample: str) -> Finding:
     return Finding(100 * count / (sample.count(" ") + 20)) if count else NONE
 
 
-def exclamation_runs(features: MessageFeatures, _: WordLists) -> Finding:
+def exclamation_runs(features: MessageFeatures, _: NameLists) -> Finding:
     sample = features.longer_text[:SAMPLE_CHARS]
     return Finding(sample.count("!!")) if "!" in sample else NONE
 
 
-def money_per_hundred_words(features: MessageFeatures, _: WordLists) -> Finding:
+def money_per_hundred_words(features: MessageFeatures, _: NameLists) -> Finding:
     """Amounts of money per hundred words."""
     sample = features.longer_text[:SAMPLE_CHARS]
     amounts = [len(each.findall(sample)) for sign, each in MONEY.items() if sign in sample]
     return per_hundred(sum(amounts), sample)
 
 
-def hidden_text(features: MessageFeatures, _: WordLists) -> Finding:
+def hidden_text(features: MessageFeatures, _: NameLists) -> Finding:
     if not TINY_SIZE.search(features.markup):
         return NONE
     return Finding(len(TINY.findall(features.html[:MARKUP_CHARS])))
 
 
-def white_text(features: MessageFeatures, _: WordLists) -> Finding:
+def white_text(features: MessageFeatures, _: NameLists) -> Finding:
     """Text in white or nearly white, which only filters read."""
     return Finding(len(PALE.findall(features.html[:MARKUP_CHARS])))
 
 
-def tags_inside_words(features: MessageFeatures, _: WordLists) -> Finding:
+def tags_inside_words(features: MessageFeatures, _: NameLists) -> Finding:
     """Tags and comments inside words."""
     if not WORD_GOES_ON.search(features.markup):
         return NONE
     return Finding(len(INSIDE_WORD.findall(features.html[:MARKUP_CHARS])))
 
 
-def count_elements(tag: str, features: MessageFeatures, _: WordLists) -> Finding:
+def count_elements(tag: str, features: MessageFeatures, _: NameLists) -> Finding:
     return Finding(features.page.tags.count(tag))
 
 
-def password_fields(features: MessageFeatures, _: WordLists) -> Finding:
+def password_fields(features: MessageFeatures, _: NameLists) -> Finding:
     return Finding(features.page.password_fields)
 
 
-def has_html(features: MessageFeatures, _: WordLists) -> bool:
+def has_html(features: MessageFeatures, _: NameLists) -> bool:
     return bool(features.html)
 
 
-def has_elements(features: MessageFeatures, _: WordLists) -> bool:
+def has_elements(features: MessageFeatures, _: NameLists) -> bool:
     """True if there are elements other than links."""
     return features.page.tags.count("a") < len(features.page.tags)
 

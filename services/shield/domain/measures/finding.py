@@ -15,7 +15,7 @@ class Finding(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class WordLists:
+class NameLists:
     """Names that measures compare with, from `rules.toml`."""
 
     lists: Mapping[str, frozenset[str]]
@@ -25,8 +25,8 @@ class WordLists:
         return self.lists.get(name, frozenset())
 
 
-Measure = Callable[[MessageFeatures, WordLists], Finding]
-Need = Callable[[MessageFeatures, WordLists], bool]  # if it is false, the measure is zero
+Measure = Callable[[MessageFeatures, NameLists], Finding]
+Need = Callable[[MessageFeatures, NameLists], bool]  # if it is false, the measure is zero
 NONE = Finding(0)
 
 

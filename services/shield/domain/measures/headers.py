@@ -10,8 +10,8 @@ from services.shield.domain.measures.finding import (
     NONE,
     Finding,
     Measure,
+    NameLists,
     Need,
-    WordLists,
     count_of,
 )
 
@@ -29,7 +29,7 @@ def display_name(sender: str) -> str:
     return sender.partition("<")[0].strip(' "')
 
 
-def from_name_is_address(features: MessageFeatures, _: WordLists) -> Finding:
+def from_name_is_address(features: MessageFeatures, _: NameLists) -> Finding:
     """The display name contains an address of another domain than the real one."""
     found = ADDRESS.search(display_name(features.sender)) if "<" in features.sender else None
     if found and registered_domain(found[1].lower()) != registered_domain(features.sender_domain):
@@ -43,7 +43,7 @@ def name_words(sender: str) -> frozenset[str]:
     return frozenset(WORD.findall(display_name(sender).lower()))
 
 
-def from_name_is_brand(features: MessageFeatures, lists: WordLists) -> Finding:
+def from_name_is_brand(features: MessageFeatures, lists: NameLists) -> Finding:
     """The display name is that of a known brand, but the address is not."""
     for name in sorted(name_words(features.sender) & lists.brands.keys()):
         if not is_genuine(features.sender_domain, name, lists):
@@ -51,7 +51,7 @@ def from_name_is_brand(features: MessageFeatures, lists: WordLists) -> Finding:
     return NONE
 
 
-def from_host_names_brand(features: MessageFeatures, lists: WordLists) -> Finding:
+def from_host_names_brand(features: MessageFeatures, lists: NameLists) -> Finding:
     """The sender's host contains a brand's name but is not the brand's: paypal-secure.example."""
     for name in sorted(host_parts(features.sender_domain) & lists.brands.keys()):
         if not is_genuine(features.sender_domain, name, lists):
@@ -59,13 +59,13 @@ def from_host_names_brand(features: MessageFeatures, lists: WordLists) -> Findin
     return NONE
 
 
-def is_genuine(host: str, brand: str, lists: WordLists) -> bool:
+def is_genuine(host: str, brand: str, lists: NameLists) -> bool:
     """True for the brand's own domains, and for a domain named only after it (ebay.it)."""
     own = registered_domain(host).partition(".")[0] == brand
     return own or is_within(host, lists.brands[brand])
 
 
-def reply_to_freemail(features: MessageFeatures, lists: WordLists) -> Finding:
+def reply_to_freemail(features: MessageFeatures, lists: NameLists) -> Finding:
     """Replies go to a free mailbox although the sender has a domain."""
     hosts = [domain_of(each) for each in features.content.reply_to]
     free = [each for each in hosts if each in lists.among("freemail")]
@@ -74,38 +74,38 @@ def reply_to_freemail(features: MessageFeatures, lists: WordLists) -> Finding:
     )
 
 
-def reply_to_elsewhere(features: MessageFeatures, _: WordLists) -> Finding:
+def reply_to_elsewhere(features: MessageFeatures, _: NameLists) -> Finding:
     hosts = dict.fromkeys(domain_of(each) for each in features.content.reply_to)
     own = registered_domain(features.sender_domain)
     others = [each for each in hosts if registered_domain(each) != own]
     return Finding(len(others), others[0] if others else "")
 
 
-def subject_capitals_share(features: MessageFeatures, _: WordLists) -> Finding:
+def subject_capitals_share(features: MessageFeatures, _: NameLists) -> Finding:
     """Share of capitals among the letters, from twelve letters on."""
     letters = sum(map(str.isalpha, features.subject))
     capitals = sum(map(str.isupper, features.subject))
     return Finding(capitals / letters) if letters >= 12 else NONE
 
 
-def subject_exclamations(features: MessageFeatures, _: WordLists) -> Finding:
+def subject_exclamations(features: MessageFeatures, _: NameLists) -> Finding:
     return Finding(features.subject.count("!"))
 
 
-def subject_spaced_out(features: MessageFeatures, _: WordLists) -> Finding:
+def subject_spaced_out(features: MessageFeatures, _: NameLists) -> Finding:
     """For example V.I.A.G.R.A"""
     found = SPACED_OUT.search(features.subject) if SEPARATED.search(features.subject) else None
     return Finding(1, found[0]) if found else NONE
 
 
-def subject_obfuscated_words(features: MessageFeatures, _: WordLists) -> Finding:
+def subject_obfuscated_words(features: MessageFeatures, _: NameLists) -> Finding:
     """Words with a digit or sign inside: v1agra, ca$h."""
     if not SIGN_IN_WORD.search(features.subject):
         return NONE
     return count_of(MIXED.findall(features.subject))
 
 
-def has_replies(features: MessageFeatures, _: WordLists) -> bool:
+def has_replies(features: MessageFeatures, _: NameLists) -> bool:
     return bool(features.content.reply_to)
 
 

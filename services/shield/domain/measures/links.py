@@ -5,17 +5,23 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 
 from services.shield.domain.features import MessageFeatures
-from services.shield.domain.links import Link, LinkTarget, host_parts, is_within, registered_domain
-from services.shield.domain.measures.finding import NONE, Finding, Measure, WordLists, count_of
+from services.shield.domain.links import (
+    LinkTarget,
+    MessageLink,
+    host_parts,
+    is_within,
+    registered_domain,
+)
+from services.shield.domain.measures.finding import NONE, Finding, Measure, NameLists, count_of
 from services.shield.domain.measures.headers import is_genuine
 
 TARGET_DOMAINS_MAX = 6
 NO_NAME = re.compile(r"[^a-z0-9]")
-Targets = Mapping[LinkTarget, Sequence[Link]]
+Targets = Mapping[LinkTarget, Sequence[MessageLink]]
 
 
 @lru_cache(maxsize=8192)
-def link_signs(target: LinkTarget, lists: WordLists) -> frozenset[str]:
+def link_signs(target: LinkTarget, lists: NameLists) -> frozenset[str]:
     """The measures that a link to this target adds to. Cached, like the target."""
     found = {
         "link_ip": target.ip,
@@ -31,29 +37,29 @@ def link_signs(target: LinkTarget, lists: WordLists) -> frozenset[str]:
     return frozenset(name for name, true in found.items() if true)
 
 
-def foreign_brands(host: str, lists: WordLists) -> list[str]:
+def foreign_brands(host: str, lists: NameLists) -> list[str]:
     """The brands that a host names without being theirs: paypal.com.login.example."""
     return [
         name for name in host_parts(host) & lists.brands.keys() if not is_genuine(host, name, lists)
     ]
 
 
-def has_signs(features: MessageFeatures, lists: WordLists) -> bool:
+def has_signs(features: MessageFeatures, lists: NameLists) -> bool:
     return any(link_signs(target, lists) for target in features.targets)
 
 
-def links_with_sign(name: str, targets: Targets, lists: WordLists) -> list[Sequence[Link]]:
+def links_with_sign(name: str, targets: Targets, lists: NameLists) -> list[Sequence[MessageLink]]:
     """The links whose target has this sign."""
     return [links for target, links in targets.items() if name in link_signs(target, lists)]
 
 
-def count_with_url(name: str, features: MessageFeatures, lists: WordLists) -> Finding:
+def count_with_url(name: str, features: MessageFeatures, lists: NameLists) -> Finding:
     """The number of links whose target has this sign, with the first URL."""
     found = links_with_sign(name, features.targets, lists)
     return Finding(sum(map(len, found)), found[0][0].url) if found else NONE
 
 
-def count_with_host(name: str, features: MessageFeatures, lists: WordLists) -> Finding:
+def count_with_host(name: str, features: MessageFeatures, lists: NameLists) -> Finding:
     """The number of links whose target has this sign, with the first host, if there are few
     targets."""
     found = links_with_sign(name, links_if_few_targets(features), lists)
@@ -66,18 +72,18 @@ def links_if_few_targets(features: MessageFeatures) -> Targets:
     return features.targets if len(domains) <= TARGET_DOMAINS_MAX else {}
 
 
-def link_shortener(features: MessageFeatures, lists: WordLists) -> Finding:
+def link_shortener(features: MessageFeatures, lists: NameLists) -> Finding:
     found = links_with_sign("link_shortener", links_if_few_targets(features), lists)
     return Finding(sum(map(len, found)), found[0][0].url) if found else NONE
 
 
-def link_host_names_brand(features: MessageFeatures, lists: WordLists) -> Finding:
+def link_host_names_brand(features: MessageFeatures, lists: NameLists) -> Finding:
     """Hosts that contain a brand's name but are not the brand's."""
     unique = dict.fromkeys(each.host for each in features.targets)
     return count_of([host for host in unique for _ in foreign_brands(host, lists)])
 
 
-def link_text_elsewhere(features: MessageFeatures, _: WordLists) -> Finding:
+def link_text_elsewhere(features: MessageFeatures, _: NameLists) -> Finding:
     """Links whose text names one domain and that lead to another, which is not the sender's own.
 
     Click trackers lead to the sender's domain, or have no address as text; phishing names the
@@ -93,7 +99,7 @@ def link_text_elsewhere(features: MessageFeatures, _: WordLists) -> Finding:
     )
 
 
-def link_text_is_sender(features: MessageFeatures, _: WordLists) -> Finding:
+def link_text_is_sender(features: MessageFeatures, _: NameLists) -> Finding:
     """Links whose text names the sender's own domain but that lead elsewhere: the sender is being
     impersonated."""
     own = registered_domain(features.sender_domain)
@@ -106,7 +112,7 @@ def link_text_is_sender(features: MessageFeatures, _: WordLists) -> Finding:
     )
 
 
-def link_path_names_brand(features: MessageFeatures, lists: WordLists) -> Finding:
+def link_path_names_brand(features: MessageFeatures, lists: NameLists) -> Finding:
     """URLs whose path contains a brand's host: http://attacker.example/www.paypal.com/login."""
     seen = []
     for url, _, target in features.links:
@@ -122,39 +128,39 @@ def link_path_names_brand(features: MessageFeatures, lists: WordLists) -> Findin
     return count_of(seen)
 
 
-def link_domain_count(features: MessageFeatures, _: WordLists) -> Finding:
+def link_domain_count(features: MessageFeatures, _: NameLists) -> Finding:
     """Number of different registered domains."""
     return Finding(len({each.domain for each in features.targets}))
 
 
-def link_tld_count(features: MessageFeatures, _: WordLists) -> Finding:
+def link_tld_count(features: MessageFeatures, _: NameLists) -> Finding:
     """Number of different top-level domains."""
     return Finding(len({each.tld for each in features.targets}))
 
 
-def link_foreign_share(features: MessageFeatures, _: WordLists) -> Finding:
+def link_foreign_share(features: MessageFeatures, _: NameLists) -> Finding:
     """Share of links that lead away from the sender's domain."""
     own = registered_domain(features.sender_domain)
     away = [len(links) for target, links in features.targets.items() if target.domain != own]
     return Finding(sum(away) / len(features.links)) if away else NONE
 
 
-def link_foreign_only(features: MessageFeatures, _: WordLists) -> Finding:
+def link_foreign_only(features: MessageFeatures, _: NameLists) -> Finding:
     """Few links, all to one domain that is not the sender's."""
     domains = {each.domain for each in features.targets}
     single = len(domains) == 1 and registered_domain(features.sender_domain) not in domains
     return Finding(1, next(iter(domains))) if single else NONE
 
 
-def link_count(features: MessageFeatures, _: WordLists) -> Finding:
+def link_count(features: MessageFeatures, _: NameLists) -> Finding:
     return Finding(len(features.links))
 
 
-def has_links(features: MessageFeatures, _: WordLists) -> bool:
+def has_links(features: MessageFeatures, _: NameLists) -> bool:
     return bool(features.links)
 
 
-def has_text_host(features: MessageFeatures, _: WordLists) -> bool:
+def has_text_host(features: MessageFeatures, _: NameLists) -> bool:
     return any(each.text_host for each in features.links)
 
 

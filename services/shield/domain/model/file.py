@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from services.shield.domain.model.margin import SIZES, Model, number_names
-from services.shield.domain.model.trees import Trees
+from services.shield.domain.model.margin import SIZES, TrainedModel, number_names
+from services.shield.domain.model.trees import BoostedTrees
 
 MAGIC = b"shield model 1\n"
 DIGEST_BYTES = 32
@@ -21,7 +21,7 @@ class ModelError(ValueError):
     """The file is no model, or no model for this code."""
 
 
-def pack_model(model: Model, more: Mapping[str, Any] | None = None) -> bytes:
+def pack_model(model: TrainedModel, more: Mapping[str, Any] | None = None) -> bytes:
     """The same bytes for the same model. Its version is the name before the digest. more: arrays
     that the model does not need."""
     arrays: dict[str, Any] = {
@@ -41,7 +41,7 @@ def pack_model(model: Model, more: Mapping[str, Any] | None = None) -> bytes:
     return MAGIC + sha256(body).digest() + body
 
 
-def load_model(packed: bytes) -> Model:
+def load_model(packed: bytes) -> TrainedModel:
     """Raises ModelError."""
     found = read_arrays(packed)
     digest = packed[len(MAGIC) : len(MAGIC) + DIGEST_BYTES].hex()
@@ -63,10 +63,10 @@ def read_arrays(packed: bytes) -> dict[str, Any]:
         return {name: arrays[name] for name in arrays.files}
 
 
-def to_model(found: dict[str, Any], digest: str) -> Model:
+def to_model(found: dict[str, Any], digest: str) -> TrainedModel:
     bias, hold, block = map(float, found["margins"])
-    trees = Trees(**{name: found[name] for name in TREE_ARRAYS})
-    return Model(
+    trees = BoostedTrees(**{name: found[name] for name in TREE_ARRAYS})
+    return TrainedModel(
         version=f"{found['name']}-{digest}",
         tables=tuple(found[name] for name in TABLES),
         scales=tuple(map(float, found["scales"])),

@@ -10,15 +10,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from services.shield.domain.model.margin import Floats, Model, Weighed
-from services.shield.domain.model.text import Named, named_places, named_words, weighted_sum
+from services.shield.domain.model.margin import Floats, TrainedModel, WeighedMessage
+from services.shield.domain.model.text import NamedEntries, named_places, named_words, weighted_sum
 
 HEAVIEST = 5
 WORDS, PLACES = "words", "places"
 WORD_TABLE, CHARACTER_TABLE, PLACE_TABLE = 0, 1, 2
 
 
-class Influence(NamedTuple):
+class InputInfluence(NamedTuple):
     """points: lost without it. detail: the words, or the value. above: whether the value is above
     the usual one."""
 
@@ -28,7 +28,7 @@ class Influence(NamedTuple):
     above: bool = True
 
 
-def influences(model: Model, weighed: Weighed) -> list[Influence]:
+def influences(model: TrainedModel, weighed: WeighedMessage) -> list[InputInfluence]:
     """The text, the places, and every number that is not the usual one."""
     numbers = np.flatnonzero(weighed.row[:-1] != model.usual)
     rows = np.repeat(weighed.row[None], len(numbers) + 1, axis=0)
@@ -41,16 +41,18 @@ def influences(model: Model, weighed: Weighed) -> list[Influence]:
     words, places = named_words(weighed.features), named_places(weighed.features)
     names = (*model.numbers, *model.rules)
     return [
-        Influence(WORDS, share * lost[-1], heaviest(model, words, table=WORD_TABLE)),
-        Influence(PLACES, (1 - share) * lost[-1], heaviest(model, places, table=PLACE_TABLE)),
+        InputInfluence(WORDS, share * lost[-1], heaviest(model, words, table=WORD_TABLE)),
+        InputInfluence(PLACES, (1 - share) * lost[-1], heaviest(model, places, table=PLACE_TABLE)),
         *(
-            Influence(names[at], float(points), f"{value:.3g}", bool(value > model.usual[at]))
+            InputInfluence(names[at], float(points), f"{value:.3g}", bool(value > model.usual[at]))
             for at, points, value in zip(numbers, lost[:-1], weighed.row[numbers], strict=True)
         ),
     ]
 
 
-def lost_points(model: Model, weighed: Weighed, rows: Floats, *, changed: Sequence[int]) -> Floats:
+def lost_points(
+    model: TrainedModel, weighed: WeighedMessage, rows: Floats, *, changed: Sequence[int]
+) -> Floats:
     """The points that each row has less. changed: its number that is another one. Only trees that
     look at it are asked."""
     trees = [model.lookers[at] for at in changed]
@@ -61,7 +63,7 @@ def lost_points(model: Model, weighed: Weighed, rows: Floats, *, changed: Sequen
     return sums * model.points_per_margin
 
 
-def against(model: Model, weighed: Weighed, *tables: int) -> float:
+def against(model: TrainedModel, weighed: WeighedMessage, *tables: int) -> float:
     """What the entries of these tables that weigh for abuse add to stage 1's score."""
     found = [model.tables[at][weighed.entries[at]] for at in tables]
     return weighted_sum(
@@ -71,7 +73,7 @@ def against(model: Model, weighed: Weighed, *tables: int) -> float:
     )
 
 
-def heaviest(model: Model, named: Named, *, table: int) -> str:
+def heaviest(model: TrainedModel, named: NamedEntries, *, table: int) -> str:
     """The entries with the largest weights for abuse."""
     names, buckets = named
     first = np.unique(buckets, return_index=True)[1]

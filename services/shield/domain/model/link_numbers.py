@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from services.shield.domain.features import MessageFeatures
-from services.shield.domain.links import Link, registered_domain
+from services.shield.domain.links import MessageLink, registered_domain
 
 Numbers = dict[str, float]
 
@@ -26,7 +26,7 @@ CONSONANTS = re.compile(r"[bcdfghjklmnpqrstvwxz]{5}")
 DIGIT = re.compile(r"\d")
 
 
-def of_links(links: Sequence[Link], features: MessageFeatures, words: int) -> Numbers:
+def of_links(links: Sequence[MessageLink], features: MessageFeatures, words: int) -> Numbers:
     first = links[:LINKS]
     return {
         "links": len(links),
@@ -37,7 +37,7 @@ def of_links(links: Sequence[Link], features: MessageFeatures, words: int) -> Nu
     }
 
 
-def of_domains(links: Sequence[Link], features: MessageFeatures) -> Numbers:
+def of_domains(links: Sequence[MessageLink], features: MessageFeatures) -> Numbers:
     own, label = registered_domain(features.sender_domain), own_label(features)
     domains = Counter(each.target.domain for each in links)
     count = len(links) or 1
@@ -66,7 +66,7 @@ def tld_class(tld: str) -> str:
     return TLD_CLASSES.get(tld, "country" if len(tld) == 2 else "new")
 
 
-def of_paths(links: Sequence[Link]) -> Numbers:
+def of_paths(links: Sequence[MessageLink]) -> Numbers:
     rests = [each.url.partition("://")[2].partition("/")[2] for each in links]
     paths = [each.partition("?")[0] for each in rests]
     count = len(links) or 1
@@ -81,7 +81,7 @@ def of_paths(links: Sequence[Link]) -> Numbers:
     }
 
 
-def of_hosts(links: Sequence[Link], own: str) -> Numbers:
+def of_hosts(links: Sequence[MessageLink], own: str) -> Numbers:
     targets = {each.target.host: each.target for each in links}.values()
     hosts = [each.host for each in targets]
     foreign = [each.domain for each in targets if each.domain != own]

@@ -11,17 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from contracts.ingest.v1.content_pb2 import Content
-from services.shield.domain.features import Limits, MessageFeatures, extract_features
+from services.shield.domain.features import FeatureLimits, MessageFeatures, extract_features
 from services.shield.domain.model.structure import numbers_of
 from services.shield.domain.model.text import (
     CHARACTER_BITS,
     PLACE_BITS,
     WORD_BITS,
-    Entries,
+    HashedEntries,
     text_entries,
     weighted_sum,
 )
-from services.shield.domain.model.trees import Indices, Trees
+from services.shield.domain.model.trees import BoostedTrees, Indices
 
 SIZES = (1 << WORD_BITS, 1 << CHARACTER_BITS, 1 << PLACE_BITS)  # of the tables
 HOLD_POINTS, BLOCK_POINTS = 5.0, 10.0
@@ -30,7 +30,7 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Model:
+class TrainedModel:
     """The arrays of a model file.
 
     version: of its training and of its bytes. rules: those that it looks at, in order.
@@ -42,7 +42,7 @@ class Model:
     tables: tuple[npt.NDArray[np.int8], ...]
     scales: tuple[float, ...]
     bias: float
-    trees: Trees
+    trees: BoostedTrees
     numbers: tuple[str, ...]
     rules: tuple[str, ...]
     usual: Floats
@@ -54,7 +54,7 @@ class Model:
     def points_per_margin(self) -> float:
         return (BLOCK_POINTS - HOLD_POINTS) / (self.block - self.hold)
 
-    def text_score(self, entries: Entries) -> float:
+    def text_score(self, entries: HashedEntries) -> float:
         """Stage 1."""
         return self.bias + weighted_sum(self.tables, self.scales, entries)
 
@@ -63,25 +63,25 @@ class Model:
         return round(min(POINTS_MAX, scaled), 3)
 
 
-class Inputs(NamedTuple):
+class ModelInputs(NamedTuple):
     """What the model sees of a message. numbers: those of stage 2, except for stage 1's score."""
 
-    entries: Entries
+    entries: HashedEntries
     numbers: Floats
 
 
-class Reading(NamedTuple):
+class MessageReading(NamedTuple):
     """matched: the rules, each with a detail."""
 
     features: MessageFeatures
     matched: Mapping[str, str]
 
 
-class Weighed(NamedTuple):
+class WeighedMessage(NamedTuple):
     """row: the numbers of stage 2, with stage 1's score as the last."""
 
-    reading: Reading
-    entries: Entries
+    reading: MessageReading
+    entries: HashedEntries
     row: Floats
     margin: float
 
@@ -90,25 +90,25 @@ class Weighed(NamedTuple):
         return self.reading.features
 
 
-def inputs_of(readings: Sequence[Reading], rules: Sequence[str]) -> list[Inputs]:
+def inputs_of(readings: Sequence[MessageReading], rules: Sequence[str]) -> list[ModelInputs]:
     """One after the other for all messages, because code and tables stay in the processor's caches:
     a message of a large batch takes three quarters of the time."""
     numbers = [values_of(each, rules) for each in readings]
     entries = [text_entries(each.features) for each in readings]
-    return list(map(Inputs, entries, numbers))
+    return list(map(ModelInputs, entries, numbers))
 
 
-def values_of(reading: Reading, rules: Sequence[str]) -> Floats:
+def values_of(reading: MessageReading, rules: Sequence[str]) -> Floats:
     numbers = numbers_of(reading.features)
     values = chain(numbers.values(), map(reading.matched.__contains__, rules))
     return np.fromiter(values, np.float64, len(numbers) + len(rules))
 
 
-def weigh(model: Model, readings: Sequence[Reading]) -> list[Weighed]:
+def weigh(model: TrainedModel, readings: Sequence[MessageReading]) -> list[WeighedMessage]:
     inputs = inputs_of(readings, model.rules)
     rows = [np.append(each.numbers, model.text_score(each.entries)) for each in inputs]
     return [
-        Weighed(reading, entries, row, model.trees.sum_for(row))
+        WeighedMessage(reading, entries, row, model.trees.sum_for(row))
         for reading, (entries, _), row in zip(readings, inputs, rows, strict=True)
     ]
 
@@ -116,4 +116,4 @@ def weigh(model: Model, readings: Sequence[Reading]) -> list[Weighed]:
 @cache
 def number_names() -> tuple[str, ...]:
     """The names of the numbers that this code computes, in order."""
-    return tuple(numbers_of(extract_features(Content(), Limits())))
+    return tuple(numbers_of(extract_features(Content(), FeatureLimits())))

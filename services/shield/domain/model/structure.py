@@ -9,7 +9,7 @@ import re2
 from mail import unsubscribe
 from mail.address import domain_of
 from services.shield.domain.features import MessageFeatures
-from services.shield.domain.links import Link, registered_domain
+from services.shield.domain.links import MessageLink, registered_domain
 from services.shield.domain.model.link_numbers import of_links, own_label
 from services.shield.domain.model.markup_numbers import of_markup
 
@@ -145,7 +145,7 @@ def of_sender(features: MessageFeatures) -> Numbers:
     }
 
 
-def of_lists(features: MessageFeatures, links: Sequence[Link]) -> Numbers:
+def of_lists(features: MessageFeatures, links: Sequence[MessageLink]) -> Numbers:
     names = {each.name.lower() for each in features.content.headers[:50]}
     leaving = [each for each in links[:100] if "unsub" in each.url or "optout" in each.url]
     label = own_label(features)

@@ -39,14 +39,14 @@ KEPT = b"abcdefghijklmnopqrstuvwxyz$!?@%.:/0" + bytes(range(128, 256))
 ONLY_KEPT = bytes(each if each in KEPT else 32 for each in range(256))
 
 
-class Named(NamedTuple):
+class NamedEntries(NamedTuple):
     """Entries in the words of the message, with their buckets."""
 
     names: Sequence[str]
     buckets: Buckets
 
 
-class Entries(NamedTuple):
+class HashedEntries(NamedTuple):
     """The distinct buckets of a message in each table."""
 
     words: Buckets
@@ -54,11 +54,11 @@ class Entries(NamedTuple):
     places: Buckets
 
 
-def text_entries(features: MessageFeatures) -> Entries:
+def text_entries(features: MessageFeatures) -> HashedEntries:
     subject, body = lower_texts(features)
     words = [*of_subject(WORD.findall(subject)), *of_words(WORD.findall(body))]
     places = hashes([each.encode() for each in place_names(features)])
-    return Entries(
+    return HashedEntries(
         distinct(fold(np.concatenate(words), WORD_BITS)),
         distinct(fold(grams(subject + b"  " + body[:CHARACTER_BYTES]), CHARACTER_BITS)),
         distinct(fold(places, PLACE_BITS)),
@@ -181,7 +181,7 @@ def weighted_sum(
     )
 
 
-def named_words(features: MessageFeatures) -> Named:
+def named_words(features: MessageFeatures) -> NamedEntries:
     """Words of the subject and the body, and pairs of neighbours."""
     subject, body = lower_texts(features)
     names: list[str] = []
@@ -190,10 +190,10 @@ def named_words(features: MessageFeatures) -> Named:
         texts = [each.decode(errors="replace").strip() for each in words]
         names += [*texts, *map(" ".join, pairwise(texts))]
         found += of_words(words)
-    return Named(names, fold(np.concatenate(found), WORD_BITS))
+    return NamedEntries(names, fold(np.concatenate(found), WORD_BITS))
 
 
-def named_places(features: MessageFeatures) -> Named:
+def named_places(features: MessageFeatures) -> NamedEntries:
     names = place_names(features)
     found = fold(hashes([each.encode() for each in names]), PLACE_BITS)
-    return Named([each.replace(":", " ", 1) for each in names], found)
+    return NamedEntries([each.replace(":", " ", 1) for each in names], found)

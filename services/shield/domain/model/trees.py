@@ -18,7 +18,7 @@ FIRST_LEFT = np.array([(~out & out + 1).bit_length() - 1 for out in range((1 << 
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Trees:
+class BoostedTrees:
     """A column for each tree, with a row for each of its splits; value has a row for each tree.
     What a tree lacks is zero, and rules nothing out."""
 

@@ -9,7 +9,7 @@ import pytest
 
 from kernel import clock
 from services.delivery.clients.mx_connector import MxConnector
-from services.delivery.clients.smtp.connections import ConnectionConfig, Connections
+from services.delivery.clients.smtp.connections import SmtpConnectionConfig, SmtpConnections
 from tests.support.connections import FakeNetwork, PoolEnvironment
 
 Scenario = Callable[[PoolEnvironment], Awaitable[None]]
@@ -25,13 +25,13 @@ def now_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    def run_scenario(scenario: Scenario, **limits: Any) -> None:  # noqa: ANN401 - fields of ConnectionConfig
+    def run_scenario(scenario: Scenario, **limits: Any) -> None:  # noqa: ANN401 - fields of SmtpConnectionConfig
         async def main() -> None:
             network, now_s = FakeNetwork(), [1000.0]
             monkeypatch.setattr(clock, "monotonic_s", lambda: now_s[0])
             mx_connector = MxConnector(network, network, allowed=[])
-            config = ConnectionConfig(20, messages_per_connection_max=500, idle_timeout_s=15.0)
-            connections = Connections(mx_connector, replace(config, **limits))
+            config = SmtpConnectionConfig(20, messages_per_connection_max=500, idle_timeout_s=15.0)
+            connections = SmtpConnections(mx_connector, replace(config, **limits))
             await scenario(PoolEnvironment(network, connections, now_s))
 
         monkeypatch.setattr("services.delivery.clients.mx_connector.may_connect", lambda *_: True)

@@ -9,7 +9,7 @@ from mail.smtp_reply import Reply
 from services.delivery.domain.attempt_result import (
     STALE,
     AttemptResult,
-    RemoteServer,
+    ReceivingServer,
     attempted_event,
     bounce_class_of,
     local_refusal,
@@ -72,7 +72,7 @@ def test_the_outcome_of_a_reply_at_a_step(
 ) -> None:
     reply = Reply(code, "", text) if code else None
     assert (
-        outcome_of(AttemptResult(step, reply, peer=RemoteServer("mx", "192.0.2.1", "192.0.2.2")))
+        outcome_of(AttemptResult(step, reply, peer=ReceivingServer("mx", "192.0.2.1", "192.0.2.2")))
         == outcome
     )
 
@@ -108,7 +108,7 @@ def test_an_unknown_user_after_the_data_is_classified_as_a_filter() -> None:
 
 
 def test_the_event_has_the_receiving_server_and_the_duration() -> None:
-    peer = RemoteServer("mx.example", "192.0.2.1", "192.0.2.2", "TLSv1.3")
+    peer = ReceivingServer("mx.example", "192.0.2.1", "192.0.2.2", "TLSv1.3")
     result = AttemptResult("end_of_data", Reply(250, "2.0.0", "Ok"), peer=peer)
     assigned = assignment()
     assigned.context.domain_id = "d"
@@ -142,14 +142,14 @@ def assignment() -> DeliveryAssigned:
 @pytest.mark.parametrize(
     ("peer", "policy"),
     [
-        (RemoteServer(), ""),
-        (RemoteServer("mx.example", "192.0.2.1", "192.0.2.2"), "none"),
-        (RemoteServer("mx.example", "192.0.2.1", "192.0.2.2", "TLSv1.2"), "opportunistic"),
-        (RemoteServer("mx.example", "192.0.2.1", "192.0.2.2", "TLSv1.2", policy="dane"), "dane"),
-        (RemoteServer("mx.example", policy="mta-sts"), "mta-sts"),
+        (ReceivingServer(), ""),
+        (ReceivingServer("mx.example", "192.0.2.1", "192.0.2.2"), "none"),
+        (ReceivingServer("mx.example", "192.0.2.1", "192.0.2.2", "TLSv1.2"), "opportunistic"),
+        (ReceivingServer("mx.example", "192.0.2.1", "192.0.2.2", "TLSv1.2", policy="dane"), "dane"),
+        (ReceivingServer("mx.example", policy="mta-sts"), "mta-sts"),
     ],
 )
-def test_the_event_has_what_protected_the_message(peer: RemoteServer, policy: str) -> None:
+def test_the_event_has_what_protected_the_message(peer: ReceivingServer, policy: str) -> None:
     event = attempted_event(assignment(), AttemptResult("mail", peer=peer), at_ms=1)
     assert event.reply.tls_policy == policy
 
@@ -158,6 +158,6 @@ def test_the_event_has_what_protected_the_message(peer: RemoteServer, policy: st
 def test_a_refusal_by_our_own_requirement_of_tls_uses_no_capacity(
     step: str, connected: bool
 ) -> None:
-    peer = RemoteServer("mx.example", "192.0.2.1", "192.0.2.2", policy="enforced")
+    peer = ReceivingServer("mx.example", "192.0.2.1", "192.0.2.2", policy="enforced")
     event = attempted_event(assignment(), AttemptResult(step, peer=peer), at_ms=1)
     assert event.connected is connected

@@ -15,8 +15,8 @@ from services.delivery.clients.smtp import certificates
 from services.delivery.clients.smtp.certificates import CertificateVerifier, system_roots
 from services.delivery.clients.smtp.dial import SmtpDialer
 from services.delivery.clients.smtp.dial_target import DialTarget
-from services.delivery.clients.smtp.timeouts import Timeouts
-from services.delivery.domain.attempt_result import DANE, RemoteServer
+from services.delivery.clients.smtp.timeouts import SmtpTimeouts
+from services.delivery.domain.attempt_result import DANE, ReceivingServer
 from services.delivery.domain.tls_policy import TlsRequirement
 from tests.support.authority import DAY, Certified
 from tests.support.smtp_peer import SmtpPeer, self_signed
@@ -26,10 +26,10 @@ ROOT = Certified.root("root")
 GOOD = ROOT.authority("between").server(NAME)
 
 
-def connected_server(context: ssl.SSLContext) -> RemoteServer:
-    async def scenario() -> RemoteServer:
+def connected_server(context: ssl.SSLContext) -> ReceivingServer:
+    async def scenario() -> ReceivingServer:
         async with SmtpPeer(tls=context) as peer:
-            dialer = SmtpDialer(Timeouts(), CertificateVerifier(lambda: [ROOT.der]))
+            dialer = SmtpDialer(SmtpTimeouts(), CertificateVerifier(lambda: [ROOT.der]))
             host = DialTarget(NAME, peer.port, ("127.0.0.1",))
             session = await dialer.dial(host, sources=(), ehlo="out.sender.example")
             session.abort()
@@ -153,7 +153,7 @@ async def test_records_are_matched_beside_the_loop(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(tlsa, "matches", matches)
     requirement = TlsRequirement(DANE, tlsa=(Tlsa(3, 1, 1, b"x" * 32),))
     async with SmtpPeer(tls=GOOD.context()) as peer:
-        dialer = SmtpDialer(Timeouts(), CertificateVerifier(lambda: [ROOT.der]))
+        dialer = SmtpDialer(SmtpTimeouts(), CertificateVerifier(lambda: [ROOT.der]))
         host = DialTarget(NAME, peer.port, ("127.0.0.1",), requirement=requirement)
         session = await dialer.dial(host, sources=(), ehlo="out.sender.example")
         session.abort()

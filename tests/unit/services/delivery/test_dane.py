@@ -18,7 +18,7 @@ from kernel.errors import ConfigError
 from mail.mta_sts import Mode, Policy
 from mail.tlsa import Tlsa
 from services.delivery.clients.dane import FAILED_TTL_S, DaneSource, validating_resolver
-from services.delivery.domain.attempt_result import DANE, ENFORCED, MTA_STS, RemoteServer
+from services.delivery.domain.attempt_result import DANE, ENFORCED, MTA_STS, ReceivingServer
 from services.delivery.domain.tls_policy import (
     ENCRYPTED,
     OPPORTUNISTIC_TLS,
@@ -120,12 +120,12 @@ def test_a_domain_without_records_has_no_dane() -> None:
 
 def test_a_connection_meets_only_the_records_that_it_was_opened_for() -> None:
     requirement = policy_with(LEAF).requirement(HOST)
-    peer = RemoteServer(HOST, tls="TLSv1.3", verified=True)
+    peer = ReceivingServer(HOST, tls="TLSv1.3", verified=True)
     assert not requirement.is_met(peer)
-    assert requirement.is_met(RemoteServer(HOST, tls="TLSv1.3", matched=((LEAF,), ())))
-    assert not requirement.is_met(RemoteServer(HOST, tls="TLSv1.3", matched=((ANCHOR,), ())))
-    assert not requirement.is_met(RemoteServer(HOST, tls="TLSv1.1", matched=((LEAF,), ())))
-    assert not requirement.is_met(RemoteServer(HOST, matched=((LEAF,), ())))
+    assert requirement.is_met(ReceivingServer(HOST, tls="TLSv1.3", matched=((LEAF,), ())))
+    assert not requirement.is_met(ReceivingServer(HOST, tls="TLSv1.3", matched=((ANCHOR,), ())))
+    assert not requirement.is_met(ReceivingServer(HOST, tls="TLSv1.1", matched=((LEAF,), ())))
+    assert not requirement.is_met(ReceivingServer(HOST, matched=((LEAF,), ())))
 
 
 async def test_a_name_that_dns_cannot_have_is_no_error() -> None:

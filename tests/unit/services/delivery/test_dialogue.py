@@ -11,8 +11,8 @@ from contracts.delivery.v1.events_pb2 import DeliveryAttempted
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from mail import address
 from services.delivery.clients.smtp.session import EhloExtensions, SmtpSession
-from services.delivery.clients.smtp.timeouts import Timeouts
-from services.delivery.domain.attempt_result import RemoteServer, attempted_event
+from services.delivery.clients.smtp.timeouts import SmtpTimeouts
+from services.delivery.domain.attempt_result import ReceivingServer, attempted_event
 from services.delivery.domain.rendering import WireMessage
 from tests.unit.services.delivery.test_session import Wire
 
@@ -27,10 +27,10 @@ async def attempt(
     wire = Wire()
     session = SmtpSession(
         cast(asyncio.Transport, wire),
-        peer=RemoteServer(),
+        peer=ReceivingServer(),
         port=25,
         extensions=EhloExtensions(pipelining, utf8=True, dsn=True),
-        timeouts=Timeouts(),
+        timeouts=SmtpTimeouts(),
     )
     loop = asyncio.get_running_loop()
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from services.delivery.clients import mail_reader as clients
-from services.delivery.clients.mail_reader import ChildReader, mail_reader, report_reader
+from services.delivery.clients.mail_reader import MailReaderChild, mail_reader, report_reader
 from services.delivery.domain.returned_mail import UNREADABLE
 from tests.support.returned_mail import bounce
 
@@ -63,7 +63,7 @@ async def test_empty_mail_is_no_report(raw: bytes) -> None:
 
 @pytest.mark.parametrize("create", [mail_reader, report_reader])
 async def test_mail_that_waits_too_long_for_others_is_given_up(
-    create: Callable[[], ChildReader[object]], monkeypatch: pytest.MonkeyPatch
+    create: Callable[[], MailReaderChild[object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reader = create()
 

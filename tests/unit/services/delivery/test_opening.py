@@ -14,7 +14,7 @@ from services.delivery.clients.smtp import handshake
 from services.delivery.clients.smtp.dial import SmtpDialer
 from services.delivery.clients.smtp.dial_target import DialTarget
 from services.delivery.clients.smtp.handshake import ConnectFailed
-from services.delivery.clients.smtp.timeouts import Timeouts
+from services.delivery.clients.smtp.timeouts import SmtpTimeouts
 from services.delivery.domain.attempt_result import CONNECT, DNS, EHLO, GREETING, AttemptResult
 from tests.support.connections import Records, UnlimitedSlots
 from tests.support.smtp_peer import Act, Acts, SmtpPeer, self_signed
@@ -24,7 +24,7 @@ HANG = Act(reply=b"", hang=True)
 
 
 def dial_result(
-    acts: Acts, *, times: Timeouts, tls: bool = False
+    acts: Acts, *, times: SmtpTimeouts, tls: bool = False
 ) -> AttemptResult | dict[str, str]:
     """The failure, or the TLS version of the session."""
 
@@ -55,7 +55,7 @@ async def test_a_host_whose_addresses_are_not_known_now_may_be_a_good_one(other:
             return await super().addresses(host)
 
     hosts = [MxHost(host="other.example"), MxHost(host="unanswered.example", preference=1)]
-    connector = MxConnector(SomeRecords([other] if other else []), SmtpDialer(Timeouts()))
+    connector = MxConnector(SomeRecords([other] if other else []), SmtpDialer(SmtpTimeouts()))
     with pytest.raises(NoConnection) as failed:
         await connector.connect(
             DeliveryAssigned(mx_hosts=hosts), tried=set(), slots=UnlimitedSlots()
@@ -71,7 +71,7 @@ def test_a_host_that_does_not_accept_the_connection_times_out(
         raise AssertionError
 
     monkeypatch.setattr(handshake, "start_connection", never)
-    result = dial_result({}, times=Timeouts(connect_s=SHORT_S))
+    result = dial_result({}, times=SmtpTimeouts(connect_s=SHORT_S))
     assert isinstance(result, AttemptResult)
     assert (result.step, result.problem) == (CONNECT, "no connection in time")
     assert not result.peer.connected
@@ -83,14 +83,14 @@ def test_a_host_that_does_not_accept_the_connection_times_out(
 )
 def test_a_server_that_stops_replying_times_out(step: str, at: str, setting: str) -> None:
     acts: dict[str, Act] = {"ehlo": Act(b"502 What?"), at: HANG}
-    result = dial_result(acts, times=replace(Timeouts(), **{setting: SHORT_S}))
+    result = dial_result(acts, times=replace(SmtpTimeouts(), **{setting: SHORT_S}))
     assert isinstance(result, AttemptResult)
     assert (result.step, result.problem) == (step, "no reply in time")
 
 
 def test_a_server_that_hangs_in_the_tls_handshake_gets_mail_in_clear_text() -> None:
     acts = {"starttls": [Act(b"220 Go", hang=True), Act()]}
-    assert dial_result(acts, tls=True, times=Timeouts(tls_s=SHORT_S)) == {"tls": ""}
+    assert dial_result(acts, tls=True, times=SmtpTimeouts(tls_s=SHORT_S)) == {"tls": ""}
 
 
 def test_a_server_that_is_slow_at_each_step_exceeds_the_total_timeout() -> None:
@@ -98,7 +98,7 @@ def test_a_server_that_is_slow_at_each_step_exceeds_the_total_timeout() -> None:
         acts = {"greeting": Act(wait_s=0.2), "ehlo": HANG}
         async with SmtpPeer(acts) as peer, asyncio.timeout(30):
             mx_connector = MxConnector(
-                Records(["127.0.0.1"]), SmtpDialer(Timeouts()), open_timeout_s=0.3
+                Records(["127.0.0.1"]), SmtpDialer(SmtpTimeouts()), open_timeout_s=0.3
             )
             mx_hosts = [MxHost(host="mx.example", port=peer.port)]
             one = DeliveryAssigned(mx_hosts=mx_hosts)

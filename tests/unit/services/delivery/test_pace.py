@@ -6,10 +6,10 @@ from math import ceil
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.delivery.domain.pace import Pace
+from services.delivery.domain.pace import PaceLimiter
 
 
-def sent_s(pace: Pace, *, count: int, late_s: list[float]) -> list[float]:
+def sent_s(pace: PaceLimiter, *, count: int, late_s: list[float]) -> list[float]:
     """When messages that all wait are sent; each may be late."""
     now_s, sent = 1000.0, list[float]()
     for number in range(count):
@@ -25,7 +25,7 @@ def sent_s(pace: Pace, *, count: int, late_s: list[float]) -> list[float]:
     late_s=st.lists(st.sampled_from([0.0, 0.0, 0.001, 0.3, 2.0]), max_size=20),
 )
 def test_no_second_has_more_messages_than_the_pace(per_second: float, late_s: list[float]) -> None:
-    pace = Pace()
+    pace = PaceLimiter()
     pace.per_second = per_second
     sent = sent_s(pace, count=400, late_s=late_s)
     for number, first in enumerate(sent):  # in order, as the clock only goes forward
@@ -33,13 +33,13 @@ def test_no_second_has_more_messages_than_the_pace(per_second: float, late_s: li
 
 
 def test_four_hundred_messages_that_waited_for_a_server_leave_at_their_pace() -> None:
-    pace = Pace()
+    pace = PaceLimiter()
     pace.per_second = 20
     sent = sent_s(pace, count=400, late_s=[])
     assert sent[-1] - sent[0] > 19
 
 
 def test_without_a_pace_nothing_waits() -> None:
-    pace = Pace()
+    pace = PaceLimiter()
     pace.spend(1000.0)
     assert pace.delay_s(1000.0) == 0

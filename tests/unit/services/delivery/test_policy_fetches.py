@@ -5,10 +5,10 @@ import asyncio
 from kernel.errors import Unavailable
 from mail.mta_sts import Mode, Policy
 from mail.tls_rpt import ResultType
-from services.delivery.clients.mta_sts import FetchFailed
+from services.delivery.clients.mta_sts import PolicyFetchFailed
 from services.delivery.domain.tls_policy import TlsPolicy
 from services.delivery.loops import tls_policies
-from services.delivery.store.mta_sts import StoredPolicy
+from services.delivery.store.mta_sts import StoredMtaStsPolicy
 from tests.support.tls_policies import (
     DOMAIN,
     OLD,
@@ -25,7 +25,7 @@ from tests.support.tls_policies import (
 
 def source_and_store() -> tuple[Source, Store]:
     """A domain with another policy than the stored one, at a host that does not respond yet."""
-    stored = StoredPolicy(OLD, "0", 100.0, 86_300.0)
+    stored = StoredMtaStsPolicy(OLD, "0", 100.0, 86_300.0)
     return Source(released=asyncio.Event()), Store({DOMAIN: stored})
 
 
@@ -86,7 +86,7 @@ async def test_after_a_refusal_a_policy_that_cannot_be_had_leaves_the_stored_one
     now_s: list[float],
 ) -> None:
     source, store = source_and_store()
-    source.policy = FetchFailed(ResultType.STS_POLICY_FETCH_ERROR, "404")
+    source.policy = PolicyFetchFailed(ResultType.STS_POLICY_FETCH_ERROR, "404")
     policies = policies_of(source, store)
     await policies.resolve(message())
     now_s[0] += tls_policies.RECHECK_S + 1

@@ -12,8 +12,8 @@ from services.delivery.clients import mta_sts as client
 from services.delivery.clients.mta_sts import (
     FETCHES_MAX,
     OWNER_FETCHES_MAX,
-    FetchFailed,
-    PolicySource,
+    MtaStsClient,
+    PolicyFetchFailed,
 )
 from tests.support.policy_server import policy_text
 
@@ -36,9 +36,9 @@ class Hosts:
         return DownloadedFile(policy_text("mx.receiver.example"), "text/plain", "")
 
 
-def source_of(hosts: Hosts) -> PolicySource:
+def source_of(hosts: Hosts) -> MtaStsClient:
     resolver = cast(dns.asyncresolver.Resolver, None)
-    return PolicySource(resolver, cast(Downloads, hosts))
+    return MtaStsClient(resolver, cast(Downloads, hosts))
 
 
 async def test_domains_under_one_silent_domain_hold_up_no_other(
@@ -72,6 +72,6 @@ async def test_waiting_for_others_is_not_the_failure_of_a_policy_host(
     *failed, found = await asyncio.gather(
         *(source.fetch(one) for one in (*names, "d.receiver.example")), return_exceptions=True
     )
-    assert {type(one) for one in failed} == {FetchFailed}
+    assert {type(one) for one in failed} == {PolicyFetchFailed}
     assert not isinstance(found, BaseException)
     assert found.mx == ("mx.receiver.example",)

@@ -11,14 +11,14 @@ import pytest
 from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_TEMPORARY
 from mail import address
 from services.delivery.clients.smtp.session import EhloExtensions, SmtpSession
-from services.delivery.clients.smtp.timeouts import Timeouts
+from services.delivery.clients.smtp.timeouts import SmtpTimeouts
 from services.delivery.domain.attempt_result import (
     DATA,
     END_OF_DATA,
     MAIL,
     RCPT,
     AttemptResult,
-    RemoteServer,
+    ReceivingServer,
     outcome_of,
 )
 from services.delivery.domain.host_policy import is_stale_connection
@@ -64,11 +64,13 @@ def run_scenario(
     on_dsn_refused: Callable[[], None] = lambda: None,
 ) -> SmtpSession:
     async def main() -> SmtpSession:
-        times = replace(Timeouts(), mail_s=mail_s, data_done_s=data_done_s, data_xfer_s=data_xfer_s)
+        times = replace(
+            SmtpTimeouts(), mail_s=mail_s, data_done_s=data_done_s, data_xfer_s=data_xfer_s
+        )
         wire = cast(asyncio.Transport, Wire())
         session = SmtpSession(
             wire,
-            peer=RemoteServer(),
+            peer=ReceivingServer(),
             port=25,
             extensions=EhloExtensions(True, dsn=True),
             timeouts=times,

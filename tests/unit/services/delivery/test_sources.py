@@ -9,22 +9,22 @@ from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_TEMPORARY
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MxHost
 from services.delivery.clients.mx_connector import MxConnector, NoConnection
 from services.delivery.clients.smtp.dial import SmtpDialer
-from services.delivery.clients.smtp.timeouts import Timeouts
-from services.delivery.domain.attempt_result import AttemptResult, RemoteServer, outcome_of
+from services.delivery.clients.smtp.timeouts import SmtpTimeouts
+from services.delivery.domain.attempt_result import AttemptResult, ReceivingServer, outcome_of
 from tests.support.connections import Records, UnlimitedSlots
 from tests.support.smtp_peer import SmtpPeer
 
 
 def connect_result(
     ips: list[str], *, listen: str, source_ip: str = "", source_ipv6: str = ""
-) -> RemoteServer | AttemptResult:
+) -> ReceivingServer | AttemptResult:
     """The server that was reached, or the failure. The server listens at one address only."""
 
-    async def scenario() -> RemoteServer | AttemptResult:
+    async def scenario() -> ReceivingServer | AttemptResult:
         async with SmtpPeer(host=listen) as peer:
             mx_connector = MxConnector(
                 Records(ips),
-                SmtpDialer(Timeouts()),
+                SmtpDialer(SmtpTimeouts()),
                 allowed=[ip_network("127.0.0.0/8"), ip_network("::1")],
             )
             assignment = DeliveryAssigned(
@@ -49,7 +49,7 @@ def test_a_source_pair_uses_the_address_of_the_hosts_family(listen: str) -> None
     peer = connect_result(
         ["127.0.0.1", "::1"], listen=listen, source_ip="127.0.0.2", source_ipv6="::1"
     )
-    assert isinstance(peer, RemoteServer)
+    assert isinstance(peer, ReceivingServer)
     assert (peer.remote_ip, peer.local_ip) == (
         listen,
         {"127.0.0.1": "127.0.0.2"}.get(listen, "::1"),
@@ -59,7 +59,7 @@ def test_a_source_pair_uses_the_address_of_the_hosts_family(listen: str) -> None
 def test_without_source_addresses_the_system_chooses() -> None:
     for listen in ("127.0.0.1", "::1"):
         peer = connect_result(["127.0.0.1", "::1"], listen=listen)
-        assert isinstance(peer, RemoteServer)
+        assert isinstance(peer, ReceivingServer)
         assert (peer.remote_ip, peer.local_ip) == (listen, listen)
 
 
@@ -84,7 +84,7 @@ def test_a_source_address_missing_on_this_machine_leaves_the_other_one() -> None
     peer = connect_result(
         ["127.0.0.1", "::1"], listen="127.0.0.1", source_ip="127.0.0.2", source_ipv6="2001:db8::1"
     )
-    assert isinstance(peer, RemoteServer)
+    assert isinstance(peer, ReceivingServer)
     assert peer.local_ip == "127.0.0.2"
 
 

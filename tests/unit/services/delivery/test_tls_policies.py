@@ -10,13 +10,13 @@ from kernel.errors import Unavailable
 from mail.mta_sts import Mode, Policy
 from mail.tls_rpt import ResultType
 from services.delivery.clients.mta_sts import (
-    FetchFailed,
-    LookupFailed,
+    PolicyFetchFailed,
+    PolicyLookupFailed,
 )
 from services.delivery.domain.attempt_result import ENFORCED, MTA_STS
 from services.delivery.domain.tls_policy import ENFORCED_ONLY, NO_POLICY
 from services.delivery.loops import tls_policies
-from services.delivery.store.mta_sts import PolicyStore, StoredPolicy
+from services.delivery.store.mta_sts import MtaStsPolicyStore, StoredMtaStsPolicy
 from tests.support.tls_policies import (
     DOMAIN,
     POLICY,
@@ -72,14 +72,14 @@ async def test_domains_without_a_policy_push_no_policy_out_of_memory(
     ("record", "policy"),
     [
         (None, POLICY),
-        (LookupFailed(), POLICY),
-        ("2", FetchFailed(ResultType.STS_POLICY_FETCH_ERROR, "404")),
+        (PolicyLookupFailed(), POLICY),
+        ("2", PolicyFetchFailed(ResultType.STS_POLICY_FETCH_ERROR, "404")),
     ],
 )
 async def test_a_stored_policy_stays_in_force_whatever_fails(
     record: str | Exception | None, policy: Policy | Exception
 ) -> None:
-    store = Store({DOMAIN: StoredPolicy(POLICY, "1", 0.0, 86_400.0)})
+    store = Store({DOMAIN: StoredMtaStsPolicy(POLICY, "1", 0.0, 86_400.0)})
     policies = policies_of(Source(record, policy), store)
     found = await policies.resolve(message())
     assert found.requirement("mx.receiver.example").policy == MTA_STS
@@ -87,7 +87,7 @@ async def test_a_stored_policy_stays_in_force_whatever_fails(
 
 
 async def test_a_stored_policy_is_not_relied_on_after_it_has_expired(now_s: list[float]) -> None:
-    store = Store({DOMAIN: StoredPolicy(POLICY, "1", 100.0, left_s=5.0)})
+    store = Store({DOMAIN: StoredMtaStsPolicy(POLICY, "1", 100.0, left_s=5.0)})
     policies = policies_of(Source(), store)
     await policies.resolve(message())
     now_s[0] += 5.0
@@ -97,14 +97,14 @@ async def test_a_stored_policy_is_not_relied_on_after_it_has_expired(now_s: list
 @pytest.mark.parametrize(
     ("stored", "fetches"),
     [
-        (StoredPolicy(POLICY, "1", 100.0, 86_000.0), 0),
-        (StoredPolicy(POLICY, "2", 100.0, 86_000.0), 1),
-        (StoredPolicy(POLICY, "1", 90_000.0, 86_000.0), 1),
+        (StoredMtaStsPolicy(POLICY, "1", 100.0, 86_000.0), 0),
+        (StoredMtaStsPolicy(POLICY, "2", 100.0, 86_000.0), 1),
+        (StoredMtaStsPolicy(POLICY, "1", 90_000.0, 86_000.0), 1),
     ],
     ids=["the same id", "another id", "old"],
 )
 async def test_a_policy_is_fetched_if_its_id_is_new_or_it_is_old(
-    stored: StoredPolicy, fetches: int
+    stored: StoredMtaStsPolicy, fetches: int
 ) -> None:
     source, store = Source(), Store({DOMAIN: stored})
     await policies_of(source, store).resolve(message())
@@ -114,11 +114,11 @@ async def test_a_policy_is_fetched_if_its_id_is_new_or_it_is_old(
 
 
 async def test_a_policy_that_could_not_be_had_is_tried_again_soon(now_s: list[float]) -> None:
-    source = Source(record=LookupFailed())
+    source = Source(record=PolicyLookupFailed())
     policies = policies_of(source)
     assert await policies.resolve(message()) is NO_POLICY
     now_s[0] += tls_policies.RETRY_S
-    source.record, source.policy = "1", FetchFailed(ResultType.STS_POLICY_FETCH_ERROR, "404")
+    source.record, source.policy = "1", PolicyFetchFailed(ResultType.STS_POLICY_FETCH_ERROR, "404")
     assert policies.known(message()) is None
     assert await policies.resolve(message()) is NO_POLICY
     now_s[0] += tls_policies.REFETCH_S
@@ -127,7 +127,7 @@ async def test_a_policy_that_could_not_be_had_is_tried_again_soon(now_s: list[fl
 
 async def test_without_the_database_a_policy_is_not_guessed() -> None:
     class Away(Store):
-        async def load(self, domains: list[str]) -> list[StoredPolicy | None]:
+        async def load(self, domains: list[str]) -> list[StoredMtaStsPolicy | None]:
             raise Unavailable("the database")
 
     policies = policies_of(Source(record=None), Away())
@@ -192,6 +192,6 @@ class Rows:
 
 
 async def test_a_stored_policy_that_is_not_valid_counts_as_absent() -> None:
-    store = PolicyStore(cast(Database, Rows()))
+    store = MtaStsPolicyStore(cast(Database, Rows()))
     found = await store.load(["b.example", DOMAIN])
-    assert found == [None, StoredPolicy(POLICY, "1", 1.0, 9.0)]
+    assert found == [None, StoredMtaStsPolicy(POLICY, "1", 1.0, 9.0)]

@@ -13,7 +13,7 @@ from services.delivery.domain.attempt_result import (
     MTA_STS,
     STARTTLS,
     AttemptResult,
-    RemoteServer,
+    ReceivingServer,
 )
 from services.delivery.domain.tls_policy import (
     ENFORCED_ONLY,
@@ -26,7 +26,7 @@ from services.delivery.domain.tls_report import failed_session, fetch_failure, o
 
 HOST = "mx.receiver.example"
 LEAF = Tlsa(3, 1, 1, b"l" * 32)
-PEER = RemoteServer(HOST, "192.0.2.1", "192.0.2.9", "TLSv1.3", verified=True)
+PEER = ReceivingServer(HOST, "192.0.2.1", "192.0.2.9", "TLSv1.3", verified=True)
 STS = TlsPolicy("receiver.example", mta_sts=Policy(Mode.ENFORCE, (HOST,), 86_400))
 TESTING = TlsPolicy("receiver.example", mta_sts=Policy(Mode.TESTING, (HOST,), 86_400))
 BY_DANE = TlsPolicy(
@@ -36,8 +36,8 @@ BY_DANE = TlsPolicy(
 )
 
 
-def unverified(fault: ChainFault) -> RemoteServer:
-    return RemoteServer(HOST, "192.0.2.1", "192.0.2.9", "TLSv1.3", fault=fault)
+def unverified(fault: ChainFault) -> ReceivingServer:
+    return ReceivingServer(HOST, "192.0.2.1", "192.0.2.9", "TLSv1.3", fault=fault)
 
 
 @pytest.mark.parametrize(
@@ -45,16 +45,16 @@ def unverified(fault: ChainFault) -> RemoteServer:
     [
         (STS, PEER, None),
         (TESTING, PEER, None),
-        (TESTING, RemoteServer(HOST), ResultType.STARTTLS_NOT_SUPPORTED),
+        (TESTING, ReceivingServer(HOST), ResultType.STARTTLS_NOT_SUPPORTED),
         (TESTING, unverified(ChainFault.EXPIRED), ResultType.CERTIFICATE_EXPIRED),
         (TESTING, unverified(ChainFault.WRONG_NAME), ResultType.CERTIFICATE_HOST_MISMATCH),
         (TESTING, unverified(ChainFault.UNTRUSTED), ResultType.CERTIFICATE_NOT_TRUSTED),
-        (TESTING, RemoteServer("mx2.example", tls="TLSv1.3"), ResultType.VALIDATION_FAILURE),
-        (BY_DANE, RemoteServer(HOST, tls="TLSv1.3", matched=((LEAF,), ())), None),
+        (TESTING, ReceivingServer("mx2.example", tls="TLSv1.3"), ResultType.VALIDATION_FAILURE),
+        (BY_DANE, ReceivingServer(HOST, tls="TLSv1.3", matched=((LEAF,), ())), None),
     ],
 )
 def test_an_open_session_succeeds_if_it_meets_the_policy(
-    policy: TlsPolicy, peer: RemoteServer, failure: ResultType | None
+    policy: TlsPolicy, peer: ReceivingServer, failure: ResultType | None
 ) -> None:
     found = opened_session(policy, peer)
     assert found is not None
@@ -74,17 +74,19 @@ def test_a_session_that_failed_before_tls_is_not_reported() -> None:
     ("result", "failure", "reason"),
     [
         (
-            starttls_missing(RemoteServer(HOST, policy=MTA_STS)),
+            starttls_missing(ReceivingServer(HOST, policy=MTA_STS)),
             ResultType.STARTTLS_NOT_SUPPORTED,
             "",
         ),
         (
-            AttemptResult(STARTTLS, problem="handshake", peer=RemoteServer(HOST, policy=MTA_STS)),
+            AttemptResult(
+                STARTTLS, problem="handshake", peer=ReceivingServer(HOST, policy=MTA_STS)
+            ),
             ResultType.VALIDATION_FAILURE,
             "",
         ),
         (
-            AttemptResult(STARTTLS, Reply(454, "4.7.0", "later"), peer=RemoteServer(HOST)),
+            AttemptResult(STARTTLS, Reply(454, "4.7.0", "later"), peer=ReceivingServer(HOST)),
             ResultType.VALIDATION_FAILURE,
             "",
         ),
@@ -107,7 +109,7 @@ def test_a_failed_session_is_reported_with_its_reason(
 
 
 def test_a_session_under_dane_is_reported_with_its_records() -> None:
-    refused = AttemptResult(STARTTLS, peer=RemoteServer(HOST, tls="TLSv1.3", policy=DANE))
+    refused = AttemptResult(STARTTLS, peer=ReceivingServer(HOST, tls="TLSv1.3", policy=DANE))
     found = failed_session(BY_DANE, refused)
     assert found is not None
     assert (found.policy.kind, found.policy.lines) == (PolicyKind.TLSA, (f"3 1 1 {'6c' * 32}",))

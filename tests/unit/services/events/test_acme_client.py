@@ -10,7 +10,11 @@ from pydantic import ValidationError
 
 from kernel.crypto import new_secret_key
 from services.events.clients.acme import AcmeClient
-from services.events.domain.certificates import AccountBinding, OrderFailed, account_key
+from services.events.domain.certificates import (
+    CertificateOrderFailed,
+    ExternalAccountBinding,
+    account_key,
+)
 from services.events.settings import Settings
 
 KEY, KEYS = account_key(b"k" * 32), new_secret_key()
@@ -60,7 +64,7 @@ async def test_an_authority_that_limits_is_left_alone_for_the_time_that_it_names
     headers: dict[str, str], wait_s: float
 ) -> None:
     async with refusing_authority(429, **headers) as url:
-        with pytest.raises(OrderFailed) as failed:
+        with pytest.raises(CertificateOrderFailed) as failed:
             await AcmeClient(url, KEY).order(HOST)
     assert (failed.value.wait_s, failed.value.problem) == (
         wait_s, "rateLimited: too many new orders",
@@ -70,8 +74,8 @@ async def test_an_authority_that_limits_is_left_alone_for_the_time_that_it_names
 @pytest.mark.parametrize("problem", ["externalAccountRequired", "unauthorized", "malformed"])
 async def test_an_account_that_is_refused_is_not_the_fault_of_a_host(problem: str) -> None:
     async with refusing_authority(403, problem) as url:
-        with pytest.raises(OrderFailed) as failed:
-            await AcmeClient(url, KEY, binding=AccountBinding("kid", b"k" * 32)).order(HOST)
+        with pytest.raises(CertificateOrderFailed) as failed:
+            await AcmeClient(url, KEY, binding=ExternalAccountBinding("kid", b"k" * 32)).order(HOST)
     assert (failed.value.wait_s, failed.value.is_forbidden) == (300.0, False)
     words = f"The authority has refused the account: {problem}: too many new orders"
     assert failed.value.problem.startswith(words)
@@ -82,7 +86,7 @@ async def test_a_host_whose_caa_records_forbid_it_learns_what_to_publish() -> No
     async with refusing_authority(403, "caa", resource="order") as url:
         authority = AcmeClient(url, KEY)
         assert await authority.identities() == ("ca.example",)
-        with pytest.raises(OrderFailed) as failed:
+        with pytest.raises(CertificateOrderFailed) as failed:
             await authority.order("links.shop.example.net")
     assert failed.value.is_forbidden
     assert failed.value.wait_s == 0.0
@@ -117,6 +121,6 @@ def test_the_key_of_a_binding_may_be_in_either_base64(coded: str) -> None:
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/dir", "not a URL"])
 async def test_an_authority_that_is_away_is_tried_again_for_all(url: str) -> None:
-    with pytest.raises(OrderFailed) as failed:
+    with pytest.raises(CertificateOrderFailed) as failed:
         await AcmeClient(url, KEY).order(HOST)
     assert failed.value.wait_s == 60.0

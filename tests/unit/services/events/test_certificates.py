@@ -16,7 +16,7 @@ from contracts.ingest.v1.directory_pb2 import TrackingHost
 from kernel.brand import Brand, Brands
 from services.events.api.tracking.challenges import PREFIX, ChallengeApp
 from services.events.api.tracking.hosts import TrackingHosts
-from services.events.clients.tracking_hosts import DomainHosts
+from services.events.clients.tracking_hosts import DomainTrackingHosts
 from services.events.domain.certificates import (
     FAILURES_MAX,
     IssuedCertificate,
@@ -68,7 +68,7 @@ def test_a_certificate_is_renewed_when_a_third_of_its_life_is_left() -> None:
 
 
 def challenge_app() -> ChallengeApp:
-    own = DomainHosts(None)
+    own = DomainTrackingHosts(None)
     own.table.put(TrackingHost(tracking_host_id="1", version=1, host=HOST, target="t.acme.test"))
     brands = Brands({"acme": Brand("Acme", "acme", tracking_host="t.acme.test")})
     return ChallengeApp("thumb", TrackingHosts(brands, own.target_of, lambda: True))

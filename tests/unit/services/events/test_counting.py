@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.events.domain.figures.counting import Delta, MessageChange, deltas_of, row_of
-from services.events.domain.figures.definitions import COUNTER_NAMES, Timing
+from services.events.domain.figures.counting import FigureDelta, MessageChange, deltas_of, row_of
+from services.events.domain.figures.definitions import COUNTER_NAMES, TimedSpan
 from services.events.domain.figures.facts import (
     MessageFacts,
     decode_facts,
@@ -31,12 +31,12 @@ def hour(moment: datetime) -> str:
     return str(int(moment.timestamp()) // 3600)
 
 
-def deltas_in_batches(random: Random, some: list[Life]) -> list[Delta]:
+def deltas_in_batches(random: Random, some: list[Life]) -> list[FigureDelta]:
     """All events, shuffled and in batches of any size, with the facts stored in between."""
     stored: dict[str, bytes] = {}
     waiting = [(life, event) for life in some for event in life.events]
     random.shuffle(waiting)
-    deltas: list[Delta] = []
+    deltas: list[FigureDelta] = []
     while waiting:
         size = random.choice((1, 5, 50))
         batch, waiting = waiting[:size], waiting[size:]
@@ -55,7 +55,7 @@ def deltas_in_batches(random: Random, some: list[Life]) -> list[Delta]:
     return deltas
 
 
-def sums_of(deltas: list[Delta], *, by: str) -> dict[tuple[str, ...], dict[str, int]]:
+def sums_of(deltas: list[FigureDelta], *, by: str) -> dict[tuple[str, ...], dict[str, int]]:
     found: dict[tuple[str, ...], dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for sender, cell, numbers in deltas:
         at = cell.hour if by == "event" else sender.cohort
@@ -93,15 +93,15 @@ def test_every_counter_occurs_in_the_lives_of_the_tests() -> None:
 def test_each_message_is_once_in_a_histogram(seed: int) -> None:
     random = Random(seed)
     some = [one for one in lives(random, 12, tenants=TENANTS, now=NOW) if not one.test]
-    found: dict[Timing, int] = defaultdict(int)
+    found: dict[TimedSpan, int] = defaultdict(int)
     for delta in deltas_in_batches(random, some):
         row = row_of(delta)
-        for timing in Timing:
+        for timing in TimedSpan:
             buckets = row.get(timing.name.lower(), ())
             found[timing] += sum(1 if signed > 0 else -1 for signed in buckets)
     delivered = sum(mark.metric == "delivered" for life in some for mark in life.marks)
-    assert found[Timing.DELIVERY] == delivered
-    assert found[Timing.FIRST_ATTEMPT] >= delivered
+    assert found[TimedSpan.DELIVERY] == delivered
+    assert found[TimedSpan.FIRST_ATTEMPT] >= delivered
 
 
 def test_nothing_is_counted_before_the_accept_is_known() -> None:

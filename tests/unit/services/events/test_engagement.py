@@ -23,13 +23,20 @@ from mail.tracking import TrackingMode
 from services.events.domain.engagement import (
     STORED_MAX,
     DeliveredMessage,
-    Engagement,
+    EngagementCounts,
     pack_stored,
     record_hits,
     unpack_stored,
 )
 from services.events.domain.erasure import without_recipient
-from services.events.domain.hit import Client, ClientReducer, Hit, HitKind, decode_hit, encode_hit
+from services.events.domain.hit import (
+    ClientAnonymizer,
+    HitKind,
+    RecordedHit,
+    RequestClient,
+    decode_hit,
+    encode_hit,
+)
 from services.events.domain.log_event import log_event_of
 
 MESSAGE_ID = "01a21f53-9e27-7000-9aa0-821cb95b7018"
@@ -38,7 +45,7 @@ TENANT_ID = "5e6f7e39-9c6f-4a37-a9b4-b7a7a1b1a3d1"
 MESSAGE = DeliveredMessage(
     MESSAGE_ID, EMAIL_ID, TENANT_ID, "", "ann@example.net", test=False, delivered_ms=1_000_000
 )
-NONE_YET = Engagement(MESSAGE_ID, EMAIL_ID, TENANT_ID)
+NONE_YET = EngagementCounts(MESSAGE_ID, EMAIL_ID, TENANT_ID)
 NETWORKS = """
 [[rule]]
 reason = "link_scanner"
@@ -47,28 +54,30 @@ kind = "click"
 networks = ["203.0.113.0/24"]
 """
 RULES = default_rules() + parse_rules(NETWORKS)
-REDUCER = ClientReducer(b"k" * 32, RULES)
+REDUCER = ClientAnonymizer(b"k" * 32, RULES)
 SAFARI = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15"
 LATER_MS = 2_000_000
 
 
-def hit(kind: HitKind, **fields: Any) -> Hit:  # noqa: ANN401
+def hit(kind: HitKind, **fields: Any) -> RecordedHit:  # noqa: ANN401
     ip, agent = fields.pop("ip", "192.0.2.77"), fields.pop("agent", SAFARI)
     method = fields.pop("method", "GET")
     known = {"mode": TrackingMode.IDENTIFIED, "at_ms": LATER_MS} | fields
-    made = Hit(kind, tenant_id=TENANT_ID, message_id=MESSAGE_ID, **known)
-    return REDUCER.reduce(made, Client(ip, agent, method))
+    made = RecordedHit(kind, tenant_id=TENANT_ID, message_id=MESSAGE_ID, **known)
+    return REDUCER.reduce(made, RequestClient(ip, agent, method))
 
 
-def click(link: str = "https://shop.example/", **fields: Any) -> Hit:  # noqa: ANN401
+def click(link: str = "https://shop.example/", **fields: Any) -> RecordedHit:  # noqa: ANN401
     return hit(HitKind.CLICK, target=link, **fields)
 
 
-def opened(**fields: Any) -> Hit:  # noqa: ANN401
+def opened(**fields: Any) -> RecordedHit:  # noqa: ANN401
     return hit(HitKind.OPEN, **fields)
 
 
-def record(*hits: Hit, before: Engagement = NONE_YET) -> tuple[Engagement, list[Any]]:
+def record(
+    *hits: RecordedHit, before: EngagementCounts = NONE_YET
+) -> tuple[EngagementCounts, list[Any]]:
     return record_hits(before, hits, message=MESSAGE, rules=RULES)
 
 
@@ -144,7 +153,7 @@ def test_beyond_the_maximum_hits_are_only_counted() -> None:
         ([click(agent="curl/8.5.0")], "program"),
     ],
 )
-def test_certain_machines_are_counted_apart(hits: list[Hit], reason: str) -> None:
+def test_certain_machines_are_counted_apart(hits: list[RecordedHit], reason: str) -> None:
     after, events = record(*hits)
     assert {event.hit.machine_reason for event in events} == {reason}
     assert {event.hit.machine for event in events} == {MACHINE_CERTAINTY_CERTAIN}
@@ -183,7 +192,7 @@ def test_an_open_and_a_click_at_once_are_a_persons() -> None:
 
 def test_unsubscribing_twice_is_one_event_id_per_day() -> None:
     first_ms = 20_000 * DAY_MS + 1
-    leaves = Hit(
+    leaves = RecordedHit(
         HitKind.UNSUBSCRIBE, TrackingMode.IDENTIFIED, TENANT_ID, MESSAGE_ID, first_ms,
         target="offers", method="one_click",
     )  # fmt: skip

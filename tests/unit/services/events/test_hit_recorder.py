@@ -10,7 +10,7 @@ from kernel.http_server import HttpProtocol
 from mail import tracking
 from mail.tracking import Click
 from services.events.api.tracking.recorder import HitRecorder
-from services.events.domain.hit import Hit, decode_hit
+from services.events.domain.hit import RecordedHit, decode_hit
 from services.events.store.hit_spool import HitSpool, SpoolPosition
 from tests.support.fake_transport import FakeTransport
 from tests.support.link_listener import (
@@ -70,6 +70,6 @@ async def exchange_in_thread(listener: Listener, data: bytes) -> bytes:
     return b"".join(transport.writes)
 
 
-def hits_of(spool: HitSpool) -> Sequence[Hit]:
+def hits_of(spool: HitSpool) -> Sequence[RecordedHit]:
     position = spool.skip_ended(SpoolPosition())
     return [decode_hit(one.data) for one in spool.read(position, 1_000)]

@@ -6,7 +6,7 @@ import pytest
 
 from services.events.domain.figures.periods import (
     InvalidPeriod,
-    Period,
+    MetricsPeriod,
     bounds_of,
     index_of,
     label_of,
@@ -17,7 +17,9 @@ NOW = datetime(2026, 5, 17, 10, 30, tzinfo=UTC)
 DAY = 24
 
 
-def parsed(start: str = "", end: str = "", *, timezone: str = "", granularity: str = "") -> Period:
+def parsed(
+    start: str = "", end: str = "", *, timezone: str = "", granularity: str = ""
+) -> MetricsPeriod:
     return parse_period(start, end, timezone=timezone, granularity=granularity, now=NOW)
 
 
@@ -25,7 +27,7 @@ def day(text: str) -> int:
     return (date.fromisoformat(text) - date(1970, 1, 1)).days
 
 
-def labels(period: Period) -> list[str]:
+def labels(period: MetricsPeriod) -> list[str]:
     return [label_of(one, period.granularity) for one in period.starts()]
 
 

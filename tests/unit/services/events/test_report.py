@@ -13,7 +13,7 @@ from contracts.events.v1.events_service_pb2 import (
 )
 from services.events.domain.report import (
     FIGURES_BYTES_MAX,
-    Report,
+    ScheduledReport,
     end_of_current,
     figures_of,
     mail_of,
@@ -23,10 +23,10 @@ ID = "01890000-0000-7000-8000-000000000000"
 NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)  # a Sunday
 
 
-def report(frequency: str, timezone: str, moment: datetime = NOON) -> Report:
+def report(frequency: str, timezone: str, moment: datetime = NOON) -> ScheduledReport:
     end = end_of_current(moment, frequency, timezone)
     query = GetMetricsRequest()
-    return Report(
+    return ScheduledReport(
         ID, ID, "", "All", query, frequency, timezone, True, True, moment, end
     )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from services.shield.domain.features import Limits, extract_features
+from services.shield.domain.features import FeatureLimits, extract_features
 from services.shield.domain.links import LinkTarget, create_link, parse_target
 from tests.unit.services.shield.samples import make_content, rules
 
@@ -30,7 +30,7 @@ def test_links_of_an_image_map_are_found() -> None:
 
 def test_links_are_grouped_by_target_in_order() -> None:
     text = "http://a.example/1 http://b.example/ http://a.example/2 http://a.example/1"
-    targets = extract_features(make_content(text=text), Limits()).targets
+    targets = extract_features(make_content(text=text), FeatureLimits()).targets
     assert [(target.host, len(links)) for target, links in targets.items()] == [
         ("a.example", 2),
         ("b.example", 1),

@@ -25,8 +25,8 @@ from services.shield.domain.learning.versions import LearnedVersion
 from services.shield.domain.scoring import Scorer
 from services.shield.domain.screening import screen
 from services.shield.handlers import Handlers
-from services.shield.handlers.campaigns import Campaigns
-from services.shield.store.campaign_finder import CampaignFinder, Place, Sighting
+from services.shield.handlers.campaigns import CampaignMemberships
+from services.shield.store.campaign_finder import CampaignFinder, CampaignPlace, CampaignSighting
 from tests.unit.services.shield.samples import (
     BLOCK,
     HOLD,
@@ -94,17 +94,17 @@ class TwoVersions(InProcessChild):
 class Places(CampaignFinder):
     """Finds the same place for all that it is given, and keeps what that was."""
 
-    def __init__(self, place: Place | None) -> None:
+    def __init__(self, place: CampaignPlace | None) -> None:
         self.place = place
-        self.sightings: list[Sighting] = []
+        self.sightings: list[CampaignSighting] = []
 
-    async def find(self, sightings: Sequence[Sighting]) -> list[Place | None]:
+    async def find(self, sightings: Sequence[CampaignSighting]) -> list[CampaignPlace | None]:
         self.sightings += sightings
         return [self.place for _ in sightings]
 
 
-def campaigns_in(places: Places, child: ScreeningChild) -> Campaigns:
-    return Campaigns(places, child, limited_from=100)
+def campaigns_in(places: Places, child: ScreeningChild) -> CampaignMemberships:
+    return CampaignMemberships(places, child, limited_from=100)
 
 
 class Harness:
@@ -343,7 +343,7 @@ def test_what_is_not_in_the_share_is_not_compared() -> None:
 
 
 def test_copies_carry_their_campaign_and_learning_hears_of_it_once() -> None:
-    places = Places(Place("c1", 101, is_first=True))
+    places = Places(CampaignPlace("c1", 101, is_first=True))
     harness = Harness(places=places)
     first = harness.accept(1, make_content(text="Our spring sale begins on Monday, see you there"))
     copies = [first, accepted(1, recipient=1)]

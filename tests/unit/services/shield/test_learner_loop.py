@@ -8,7 +8,7 @@ from typing import Any, cast
 from kernel.errors import Unavailable
 from kernel.health import DependencyHealth
 from kernel.processor import Record
-from services.shield.loops.learner import Learning
+from services.shield.loops.learner import LearnerLoop
 
 
 class FailingLease:
@@ -54,7 +54,7 @@ async def test_the_service_is_ready_while_it_learns_after_an_outage() -> None:
         yield reader
 
     lease, fold = cast("Any", FailingLease()), cast("Any", Fold())
-    learning = Learning(lease, cast("Any", None), health, lambda _: fold, read_from)
+    learning = LearnerLoop(lease, cast("Any", None), health, lambda _: fold, read_from)
     running = asyncio.create_task(learning.run())
     await asyncio.wait_for(reader.reading.wait(), 30)
     assert health.ready

@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from contracts.shield.v1.events_pb2 import ScoreReason
 from contracts.shield.v1.shield_service_pb2 import ScoreResponse
 from services.shield.domain.link_hosts import HOSTS_MAX, hosts_of_links, queried_host
-from services.shield.domain.link_listings import Listing, add_listings, names_of
+from services.shield.domain.link_listings import LinkListing, add_listings, names_of
 from services.shield.domain.links import create_link
-from services.shield.domain.screening import Extra, encode_request, screen
+from services.shield.domain.screening import ResponseExtra, encode_request, screen
 from tests.unit.services.shield.samples import BLOCK, HOLD, PASS, make_content, scorer
 
-BAD = Listing("bad.example", "surbl", "PH: a phishing site", 8.0, "https://surbl.org/")
-LIGHT = Listing("grey.example", "uribl", "grey", 2.0)
+BAD = LinkListing("bad.example", "surbl", "PH: a phishing site", 8.0, "https://surbl.org/")
+LIGHT = LinkListing("grey.example", "uribl", "grey", 2.0)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_each_host_is_looked_up_once_and_many_are_bounded() -> None:
     assert len(found) == HOSTS_MAX
 
 
-def answer_for(extra: Extra) -> ScoreResponse:
+def answer_for(extra: ResponseExtra) -> ScoreResponse:
     content = make_content(html='<a href="https://www.bad.example/x">go</a> http://192.0.2.7/')
     limits = scorer().book.thresholds
     request = encode_request(content.SerializeToString(), limits, extra)
@@ -61,9 +61,9 @@ def answer_for(extra: Extra) -> ScoreResponse:
 
 
 def test_a_screening_names_its_hosts_only_if_lists_are_queried() -> None:
-    assert names_of(answer_for(Extra.NONE)) == set()
-    assert names_of(answer_for(Extra.REASONS)) == set()
-    found = answer_for(Extra.HOSTS)
+    assert names_of(answer_for(ResponseExtra.NONE)) == set()
+    assert names_of(answer_for(ResponseExtra.REASONS)) == set()
+    found = answer_for(ResponseExtra.HOSTS)
     assert "www.bad.example" in found.link_hosts
     assert found.sender_domain
 

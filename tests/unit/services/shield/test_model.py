@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.ingest.v1.content_pb2 import Content
-from services.shield.domain.features import Limits, MessageFeatures, extract_features
+from services.shield.domain.features import FeatureLimits, MessageFeatures, extract_features
 from services.shield.domain.model.file import MAGIC, ModelError, load_model, pack_model
 from services.shield.domain.model.margin import SIZES, number_names
 from services.shield.domain.model.structure import numbers_of
@@ -27,7 +27,7 @@ MAIL = make_content(
 
 
 def features(content: Content) -> MessageFeatures:
-    return extract_features(content, Limits())
+    return extract_features(content, FeatureLimits())
 
 
 def text(words: str) -> MessageFeatures:

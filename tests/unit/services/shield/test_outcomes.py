@@ -12,12 +12,12 @@ from contracts.shield.v1.learning_pb2 import (
     OutcomeRecorded,
     OutcomesCounted,
 )
-from services.shield.domain.learning.campaign import Pace
-from services.shield.domain.learning.versions import Basis
+from services.shield.domain.learning.campaign import CampaignPace
+from services.shield.domain.learning.versions import LearningBasis
 from services.shield.domain.outcomes import (
     Event,
+    LearningStart,
     OutcomeFold,
-    Start,
     read_basis,
     restore_or_start,
 )
@@ -27,7 +27,7 @@ TENANT, CAMPAIGN = "t1", "c1"
 
 
 @cache
-def basis() -> Basis:
+def basis() -> LearningBasis:
     return read_basis(packed_model())
 
 
@@ -60,7 +60,7 @@ def changes(events: list[Event]) -> list[str]:
 
 
 def test_complaints_hold_a_campaign_and_a_repeat_is_known() -> None:
-    fold = OutcomeFold(Start(basis(), is_enforced=True))
+    fold = OutcomeFold(LearningStart(basis(), is_enforced=True))
     assert changes(fold.apply(opened(), 0)) == ["started"]
     assert changes(fold.apply(counted(1, 300, complaints=3), 1)) == []
     assert changes(fold.apply(counted(1, 300, complaints=3), 2)) == []
@@ -72,11 +72,11 @@ def test_complaints_hold_a_campaign_and_a_repeat_is_known() -> None:
 
 def test_a_stored_state_goes_on_as_if_nothing_had_been() -> None:
     records = [opened(), *(counted(number, 100) for number in range(1, 20))]
-    whole = OutcomeFold(Start(basis()))
+    whole = OutcomeFold(LearningStart(basis()))
     events = [event for offset, one in enumerate(records) for event in whole.apply(one, offset)]
-    half = OutcomeFold(Start(basis()))
+    half = OutcomeFold(LearningStart(basis()))
     before = [event for offset, one in enumerate(records[:9]) for event in half.apply(one, offset)]
-    successor = restore_or_start(Start(basis()), half.snapshot())
+    successor = restore_or_start(LearningStart(basis()), half.snapshot())
     assert successor.next_offset == 9
     assert successor.apply(records[8], 9) == []  # a repeat, which the state knows
     after = [
@@ -91,12 +91,12 @@ def test_a_stored_state_goes_on_as_if_nothing_had_been() -> None:
 
 
 def test_a_state_of_other_code_is_learned_again() -> None:
-    for packed in (b"", b"\x00", b"\xff" * 40, OutcomeFold(Start(basis())).snapshot()[:-1]):
-        assert restore_or_start(Start(basis()), packed).next_offset == 0
+    for packed in (b"", b"\x00", b"\xff" * 40, OutcomeFold(LearningStart(basis())).snapshot()[:-1]):
+        assert restore_or_start(LearningStart(basis()), packed).next_offset == 0
 
 
 def test_the_first_allowance_is_that_of_the_settings() -> None:
-    fold = OutcomeFold(Start(basis(), pace=Pace.of(60, 2.0)))
+    fold = OutcomeFold(LearningStart(basis(), pace=CampaignPace.of(60, 2.0)))
     [started] = fold.apply(opened(), 0)
     [paced] = fold.apply(counted(1, 40), 1)
     assert isinstance(started, CampaignAssessed)
@@ -107,7 +107,7 @@ def test_the_first_allowance_is_that_of_the_settings() -> None:
 
 
 def test_an_empty_outcome_changes_nothing() -> None:
-    fold = OutcomeFold(Start(basis()))
+    fold = OutcomeFold(LearningStart(basis()))
     broken = opened()
     broken.opened.entries = b"\x01"
     digest = fold.learner.state.digest()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import services.shield
-from services.shield.domain.matching import Matcher
+from services.shield.domain.matching import RuleMatcher
 from services.shield.domain.rulebook import RuleError, parse_rulebook
 from services.shield.domain.scoring import Scorer
 from tests.unit.services.shield.samples import scorer
@@ -27,7 +27,7 @@ def problems(toml: str) -> str:
 
 def test_the_shipped_rules_have_no_problems() -> None:
     book = parse_rulebook(RULES)
-    Matcher(book)
+    RuleMatcher(book)
     assert len(book.rules) > 100
 
 

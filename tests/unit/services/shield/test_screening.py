@@ -12,7 +12,7 @@ from kernel.child import Child, ChildLimits
 from services.shield.domain import screening as program
 from services.shield.domain.learning.versions import pack_version
 from services.shield.domain.screening import (
-    Extra,
+    ResponseExtra,
     encode_request,
     encode_setup,
     screen,
@@ -41,7 +41,7 @@ def read(
     *,
     memory_mib: int = 512,
     given: bytes = b"",
-    extra: Extra = Extra.REASONS,
+    extra: ResponseExtra = ResponseExtra.REASONS,
 ) -> list[ScoreResponse]:
     async def scenario() -> list[ScoreResponse]:
         bounds = ChildLimits(10.0, memory_mib << 20)
@@ -74,7 +74,12 @@ def test_the_child_process_gives_the_same_result() -> None:
 
 def test_a_batch_has_the_responses_of_its_messages_alone() -> None:
     contents = [*WANTED.values(), *UNWANTED.values(), make_content(text=GTUBE), make_content()]
-    everything = Extra.REASONS | Extra.FINGERPRINT | Extra.ENTRIES | Extra.HOSTS
+    everything = (
+        ResponseExtra.REASONS
+        | ResponseExtra.FINGERPRINT
+        | ResponseExtra.ENTRIES
+        | ResponseExtra.HOSTS
+    )
     limits = scorer().book.thresholds
     requests = [encode_request(c.SerializeToString(), limits, everything) for c in contents]
     unreadable = encode_request(b"\xff", limits, everything)
@@ -97,13 +102,13 @@ def test_a_version_of_what_was_learned_scores_beside_the_live_one() -> None:
     plain = encode_setup(rules_text(), packed_model())
     setup = with_learned(plain, pack_version(live), pack_version(other))
     contents = [make_content(text="hello"), make_content(text=GTUBE)]
-    hello, blocked = compared = read(contents, given=setup, extra=Extra.SHADOW)
+    hello, blocked = compared = read(contents, given=setup, extra=ResponseExtra.SHADOW)
     assert hello.verdict == PASS
     assert hello.learned_version == live.version
     assert hello.shadow.model_version == other.version
     assert hello.shadow.score > screen_content(contents[0]).score > hello.score
     assert blocked.shadow.verdict == blocked.verdict == BLOCK  # by a floor, which no version moves
-    alone = read(contents, given=setup, extra=Extra.NONE)
+    alone = read(contents, given=setup, extra=ResponseExtra.NONE)
     assert [each.HasField("shadow") for each in alone] == [False, False]
     assert [each.score for each in alone] == [each.score for each in compared]
 
@@ -111,7 +116,7 @@ def test_a_version_of_what_was_learned_scores_beside_the_live_one() -> None:
 def test_without_another_version_nothing_is_compared() -> None:
     contents = [make_content(text="hello")]
     alone = with_learned(encode_setup(rules_text(), packed_model()), b"", b"")
-    [found] = read(contents, given=alone, extra=Extra.SHADOW)
+    [found] = read(contents, given=alone, extra=ResponseExtra.SHADOW)
     assert not found.HasField("shadow")
     assert not found.learned_version
 

@@ -11,16 +11,22 @@ from bench.shield_model.canaries import weighed
 from bench.shield_model.made import made_mail
 from services.shield.domain.learning.canaries import read_canaries
 from services.shield.domain.learning.entries import Learned, pack_learned
-from services.shield.domain.learning.facts import CampaignStarted, Fact, Kind, Outcome, TimePassed
-from services.shield.domain.learning.versions import Basis
+from services.shield.domain.learning.facts import (
+    CampaignStarted,
+    Fact,
+    MessageOutcome,
+    OutcomeKind,
+    TimePassed,
+)
+from services.shield.domain.learning.versions import LearningBasis
 from tests.unit.services.shield.samples import packed_model, scorer
 
 HOUR_S = 3_600.0
 
 
 @cache
-def basis() -> Basis:
-    return Basis.of(scorer().model, read_canaries(packed_model()))
+def basis() -> LearningBasis:
+    return LearningBasis.of(scorer().model, read_canaries(packed_model()))
 
 
 @cache
@@ -42,7 +48,7 @@ def started(
 
 
 def outcome(
-    kind: Kind,
+    kind: OutcomeKind,
     *,
     campaign_id: str = "c",
     tenant_id: str = "t",
@@ -51,9 +57,9 @@ def outcome(
     large: bool = True,
     at_s: float = 0.0,
     count: int = 1,
-) -> Outcome:
+) -> MessageOutcome:
     digest = recipient.encode()
-    return Outcome("m", tenant_id, campaign_id, kind, digest, domain, large, at_s, count)
+    return MessageOutcome("m", tenant_id, campaign_id, kind, digest, domain, large, at_s, count)
 
 
 def history(seed: int, *, campaigns: int = 50, tenants: int = 12) -> Iterator[list[Fact]]:
@@ -66,15 +72,15 @@ def history(seed: int, *, campaigns: int = 50, tenants: int = 12) -> Iterator[li
         packed = pack_learned(entries) if random.random() < 0.95 else b""
         yield [started(campaign_id, tenant_id=tenant_id, margin=margin, entries=packed,
                        traces=(trace,), at_s=now_s)]  # fmt: skip
-        kinds = [Kind.COMPLAINED] * random.randrange(12 if bad else 2)
-        kinds += random.sample([*Kind], 2)
+        kinds = [OutcomeKind.COMPLAINED] * random.randrange(12 if bad else 2)
+        kinds += random.sample([*OutcomeKind], 2)
         for kind in kinds:
             now_s += random.random() * HOUR_S
             recipient = f"r{random.randrange(200)}"
             of: dict[str, Any] = {"campaign_id": campaign_id, "tenant_id": tenant_id, "at_s": now_s}
             large = random.random() < 0.7
             report = outcome(kind, recipient=recipient, large=large, **of)
-            sent = outcome(Kind.DELIVERED, count=random.randrange(1, 600), **of)
+            sent = outcome(OutcomeKind.DELIVERED, count=random.randrange(1, 600), **of)
             yield [sent, report]
         now_s += random.choice([0.1, 1.0, 8.0]) * HOUR_S
         yield [TimePassed(now_s)]

@@ -5,8 +5,15 @@ from math import exp
 from random import Random
 from typing import NamedTuple
 
-from services.shield.domain.learning.campaign import HOUR_S, Campaign, count, decide, evolve, start
-from services.shield.domain.learning.facts import Change, Kind, allowed_at
+from services.shield.domain.learning.campaign import (
+    HOUR_S,
+    CampaignState,
+    count,
+    decide,
+    evolve,
+    start,
+)
+from services.shield.domain.learning.facts import CampaignChange, OutcomeKind, allowed_at
 
 INTERVAL_S = HOUR_S / 10_000  # between messages
 DELAY_S, DELAY_SIGMA = 1.5 * HOUR_S, 0.95  # log-normal: 15 % later than four hours
@@ -26,18 +33,18 @@ def run_campaign(
     nothing."""
     random, now_s = Random(seed), 0.0
     event = start("c", "t", prior=prior, trusted=trusted, now_s=now_s)
-    state = evolve(Campaign("c", "t"), event)
+    state = evolve(CampaignState("c", "t"), event)
     complaints: list[float] = []
-    while state.delivered < size and state.change is not Change.HELD:
+    while state.delivered < size and state.change is not CampaignChange.HELD:
         allowed = allowed_at(event, now_s)
         sends_s = now_s if allowed is None or state.delivered < allowed else event.next_at_s
         if complaints and complaints[0] <= sends_s:
-            now_s, kind = heappop(complaints), Kind.COMPLAINED
+            now_s, kind = heappop(complaints), OutcomeKind.COMPLAINED
         else:
-            now_s, kind = sends_s + INTERVAL_S, Kind.DELIVERED
+            now_s, kind = sends_s + INTERVAL_S, OutcomeKind.DELIVERED
             if random.random() < rate:
                 heappush(complaints, now_s + DELAY_S * exp(random.gauss(0, DELAY_SIGMA)))
         state = count(state, kind)
         for event in decide(state, now_s):
             state = evolve(state, event)
-    return Run(state.change is Change.HELD, state.delivered, now_s / HOUR_S)
+    return Run(state.change is CampaignChange.HELD, state.delivered, now_s / HOUR_S)

@@ -11,8 +11,8 @@ from services.shield.domain.learning.campaign import (
     FLOOR,
     HOUR_S,
     MILLION,
-    Campaign,
-    Pace,
+    CampaignPace,
+    CampaignState,
     close,
     count,
     decide,
@@ -20,26 +20,33 @@ from services.shield.domain.learning.campaign import (
     review,
     start,
 )
-from services.shield.domain.learning.facts import CampaignAssessed, Change, Kind, allowed_at
+from services.shield.domain.learning.facts import (
+    CampaignAssessed,
+    CampaignChange,
+    OutcomeKind,
+    allowed_at,
+)
 from tests.unit.services.shield.learning.simulation import Run, run_campaign
 
 SEEDS = range(200)
 
 
-def started(*, prior: float = 0.0, trusted: bool = False) -> Campaign:
+def started(*, prior: float = 0.0, trusted: bool = False) -> CampaignState:
     event = start("c", "t", prior=prior, trusted=trusted, now_s=0.0)
-    return evolve(Campaign("c", "t"), event)
+    return evolve(CampaignState("c", "t"), event)
 
 
-def after(state: Campaign, *outcomes: Kind, delivered: int = 0, now_s: float = 0.0) -> Campaign:
-    for kind in [Kind.DELIVERED] * delivered + list(outcomes):
+def after(
+    state: CampaignState, *outcomes: OutcomeKind, delivered: int = 0, now_s: float = 0.0
+) -> CampaignState:
+    for kind in [OutcomeKind.DELIVERED] * delivered + list(outcomes):
         state = count(state, kind)
         for event in decide(state, now_s):
             state = evolve(state, event)
     return state
 
 
-def latest(state: Campaign, now_s: float) -> CampaignAssessed:
+def latest(state: CampaignState, now_s: float) -> CampaignAssessed:
     [event] = decide(state, now_s)
     return event
 
@@ -76,19 +83,19 @@ def test_an_unknown_campaign_has_a_first_step(trusted: bool, allowed: int) -> No
 
 
 def test_an_operator_sets_the_pace() -> None:
-    pace = Pace.of(50, HOUR_S)
+    pace = CampaignPace.of(50, HOUR_S)
     event = start("c", "t", prior=2.0, trusted=False, now_s=0.0, pace=pace)
     assert allowed_at(event, 1e9) == 50
     trusted = start("c", "t", prior=0.0, trusted=True, now_s=0.0, pace=pace)
     assert allowed_at(trusted, 1e9) == 250
-    state = count(evolve(Campaign("c", "t"), event), Kind.DELIVERED, times=25)
+    state = count(evolve(CampaignState("c", "t"), event), OutcomeKind.DELIVERED, times=25)
     [event] = decide(state, 9.0, pace)
     assert (event.next_allowed, event.next_at_s) == (75, 9.0 + HOUR_S)
 
 
 def test_the_next_step_needs_no_other_event_when_four_hours_have_passed() -> None:
     state = after(started(), delivered=999)
-    state = count(state, Kind.DELIVERED)
+    state = count(state, OutcomeKind.DELIVERED)
     event = latest(state, 100.0)
     due_s = 100.0 + 4 * HOUR_S
     assert [allowed_at(event, at) for at in (due_s - 1, due_s)] == [2_000, 4_000]
@@ -102,7 +109,7 @@ def test_a_campaign_in_doubt_grows_slowly() -> None:
 def test_complaints_during_the_wait_make_the_next_step_smaller() -> None:
     state = after(started(), delivered=1_000)
     assert state.next_allowed == 4_000
-    state = after(state, Kind.COMPLAINED, Kind.COMPLAINED, now_s=HOUR_S)
+    state = after(state, OutcomeKind.COMPLAINED, OutcomeKind.COMPLAINED, now_s=HOUR_S)
     assert (state.next_allowed, state.next_at_s) == (3_000, 4 * HOUR_S)
 
 
@@ -121,80 +128,88 @@ def test_mail_that_trickles_never_waits() -> None:
 
 def test_good_mail_is_released_when_complaints_have_had_time() -> None:
     state = after(started(), delivered=1_500, now_s=0.0)
-    assert state.change is Change.PACED
+    assert state.change is CampaignChange.PACED
     state = after(state, delivered=1, now_s=4 * HOUR_S)
-    assert state.change is Change.RELEASED
+    assert state.change is CampaignChange.RELEASED
 
 
 def test_what_was_released_can_still_be_held() -> None:
     state = after(started(), delivered=1_500)
     state = after(state, delivered=1, now_s=4 * HOUR_S)
-    state = after(state, *[Kind.COMPLAINED] * 9, now_s=5 * HOUR_S)
-    assert state.change is Change.HELD
+    state = after(state, *[OutcomeKind.COMPLAINED] * 9, now_s=5 * HOUR_S)
+    assert state.change is CampaignChange.HELD
 
 
 def test_a_long_good_past_allows_no_abuse() -> None:
     state = after(started(), delivered=20_000)
     state = after(state, delivered=1, now_s=4 * HOUR_S)
     assert state.evidence == FLOOR
-    assert after(state, *[Kind.COMPLAINED] * 12).change is Change.HELD
+    assert after(state, *[OutcomeKind.COMPLAINED] * 12).change is CampaignChange.HELD
 
 
 def test_what_is_held_is_no_evidence() -> None:
-    state = after(started(), *[Kind.COMPLAINED] * 4)
-    assert state.change is Change.HELD
-    assert after(state, Kind.DELIVERED, Kind.COMPLAINED, delivered=5_000) == state
+    state = after(started(), *[OutcomeKind.COMPLAINED] * 4)
+    assert state.change is CampaignChange.HELD
+    assert after(state, OutcomeKind.DELIVERED, OutcomeKind.COMPLAINED, delivered=5_000) == state
 
 
 def test_a_held_campaign_may_not_send() -> None:
-    state = count(count(started(prior=4.0), Kind.COMPLAINED), Kind.COMPLAINED)
+    state = count(count(started(prior=4.0), OutcomeKind.COMPLAINED), OutcomeKind.COMPLAINED)
     event = latest(state, 7.0)
-    assert (event.change, event.reviewed, allowed_at(event, 1e12)) == (Change.HELD, False, 0)
+    assert (event.change, event.reviewed, allowed_at(event, 1e12)) == (
+        CampaignChange.HELD,
+        False,
+        0,
+    )
     assert event.evidence == pytest.approx(4 + 2 * log(4), abs=1e-5)
 
 
 def test_blocks_count_half_and_unsubscribes_little() -> None:
-    state = after(started(), Kind.SPAM_BLOCKED, *[Kind.UNSUBSCRIBED] * 4)
+    state = after(started(), OutcomeKind.SPAM_BLOCKED, *[OutcomeKind.UNSUBSCRIBED] * 4)
     assert state.evidence / MILLION == pytest.approx(0.7 * log(4), abs=1e-5)
 
 
 def test_unsubscribes_count_at_most_as_much_as_complaints() -> None:
-    many = [Kind.UNSUBSCRIBED] * 1_000
+    many = [OutcomeKind.UNSUBSCRIBED] * 1_000
     assert after(started(), *many).evidence == 0
-    state = after(started(), Kind.COMPLAINED, *many)
+    state = after(started(), OutcomeKind.COMPLAINED, *many)
     assert state.evidence / MILLION == pytest.approx(2 * log(4), abs=1e-4)
 
 
 def test_a_bounce_takes_its_delivery_back() -> None:
-    state = after(started(), Kind.BOUNCED, delivered=10)
+    state = after(started(), OutcomeKind.BOUNCED, delivered=10)
     assert (state.delivered, state.evidence) == (9, -27_000)
-    assert after(started(), Kind.BOUNCED).delivered == 0
+    assert after(started(), OutcomeKind.BOUNCED).delivered == 0
 
 
 def test_a_complaint_that_counts_less_is_less_evidence() -> None:
-    state = count(started(), Kind.COMPLAINED, 100)
+    state = count(started(), OutcomeKind.COMPLAINED, 100)
     assert state.evidence / MILLION == pytest.approx(0.1 * log(4), abs=1e-5)
 
 
 def test_a_reviewer_releases_and_what_follows_may_hold_again() -> None:
-    held = after(started(), *[Kind.COMPLAINED] * 4)
+    held = after(started(), *[OutcomeKind.COMPLAINED] * 4)
     event = review(held, good=True, now_s=9.0)
     state = evolve(held, event)
-    assert (event.change, event.reviewed, allowed_at(event, 9.0)) == (Change.RELEASED, True, None)
-    assert after(state, *[Kind.COMPLAINED] * 5).change is Change.RELEASED
-    assert after(state, *[Kind.COMPLAINED] * 6).change is Change.HELD
+    assert (event.change, event.reviewed, allowed_at(event, 9.0)) == (
+        CampaignChange.RELEASED,
+        True,
+        None,
+    )
+    assert after(state, *[OutcomeKind.COMPLAINED] * 5).change is CampaignChange.RELEASED
+    assert after(state, *[OutcomeKind.COMPLAINED] * 6).change is CampaignChange.HELD
 
 
 def test_a_reviewer_rejects() -> None:
     event = review(started(), good=False, now_s=9.0)
-    assert (event.change, event.reviewed) == (Change.HELD, True)
+    assert (event.change, event.reviewed) == (CampaignChange.HELD, True)
 
 
 def test_a_small_campaign_without_complaints_ends_as_good() -> None:
     [event] = close(after(started(prior=-2.0), delivered=400), 9.0)
-    assert event.change is Change.RELEASED
+    assert event.change is CampaignChange.RELEASED
     assert close(after(started(), delivered=400), 9.0) == []
-    assert close(after(started(), *[Kind.COMPLAINED] * 4), 9.0) == []
+    assert close(after(started(), *[OutcomeKind.COMPLAINED] * 4), 9.0) == []
 
 
 def test_an_event_is_decided_once() -> None:

@@ -13,15 +13,15 @@ from services.shield.domain.learning.deltas import (
     ENTRY_MAX,
     VOTE_HIGH,
     VOTE_LOW,
-    Bounds,
-    Deltas,
+    DeltaBounds,
+    WeightDeltas,
     column_of,
 )
 from services.shield.domain.learning.entries import SIZE, Learned
 from services.shield.domain.learning.versions import CUT_POINTS_MAX
 
 PER_MARGIN = 2.0
-BOUNDS = Bounds.of(PER_MARGIN)
+BOUNDS = DeltaBounds.of(PER_MARGIN)
 
 
 def entries(*numbers: int) -> Learned:
@@ -31,7 +31,7 @@ def entries(*numbers: int) -> Learned:
 MAIL, OTHER = entries(*range(0, 400, 4)), entries(*range(1, 400, 4))
 
 
-def teach(deltas: Deltas, evidence: float, *, tenants: int = 1, times: int = 1) -> None:
+def teach(deltas: WeightDeltas, evidence: float, *, tenants: int = 1, times: int = 1) -> None:
     for number in range(tenants * times):
         tenant_id = f"t{number % tenants}"
         deltas.train(MAIL, tenant_id=tenant_id, margin=0.0, evidence=evidence, weight=1.0)
@@ -39,7 +39,7 @@ def teach(deltas: Deltas, evidence: float, *, tenants: int = 1, times: int = 1) 
 
 @pytest.mark.parametrize(("evidence", "sign"), [(3.0, 1), (-3.0, -1)])
 def test_a_step_goes_towards_the_evidence_for_mail_like_it(evidence: float, sign: int) -> None:
-    deltas = Deltas(BOUNDS)
+    deltas = WeightDeltas(BOUNDS)
     teach(deltas, evidence)
     half = np.concatenate([MAIL[:50], OTHER[50:]])
     assert sign * deltas.shift(MAIL) >= sign * deltas.shift(half) > 0
@@ -47,7 +47,7 @@ def test_a_step_goes_towards_the_evidence_for_mail_like_it(evidence: float, sign
 
 
 def test_mail_that_scores_as_its_evidence_teaches_nothing() -> None:
-    deltas = Deltas(BOUNDS)
+    deltas = WeightDeltas(BOUNDS)
     for margin, evidence in ((3.0, 3.0), (-4.0, -3.0), (9.0, 99.0)):
         assert not deltas.train(MAIL, tenant_id="t", margin=margin, evidence=evidence, weight=1.0)
     assert not deltas.train(entries(), tenant_id="t", margin=0.0, evidence=3.0, weight=1.0)
@@ -57,7 +57,7 @@ def test_mail_that_scores_as_its_evidence_teaches_nothing() -> None:
 def test_a_tenant_with_less_weight_teaches_less() -> None:
     sizes = []
     for weight in (1.0, 0.1):
-        deltas = Deltas(BOUNDS)
+        deltas = WeightDeltas(BOUNDS)
         deltas.train(MAIL, tenant_id="t", margin=0.0, evidence=3.0, weight=weight)
         sizes.append(int(np.abs(deltas.table).max()))
     assert sizes[1] == pytest.approx(sizes[0] / 10, rel=0.01)
@@ -75,7 +75,7 @@ def test_a_tenant_with_less_weight_teaches_less() -> None:
 def test_one_tenant_moves_a_score_by_a_point_at_most(
     lessons: list[tuple[list[int], float, float]], mail: list[int]
 ) -> None:
-    deltas = Deltas(BOUNDS)
+    deltas = WeightDeltas(BOUNDS)
     shifts = [0.0]
     for numbers, margin, evidence in lessons:
         found = entries(*sorted(numbers))
@@ -88,7 +88,7 @@ def test_one_tenant_moves_a_score_by_a_point_at_most(
 
 
 def test_all_tenants_together_have_bounds_too() -> None:
-    deltas = Deltas(BOUNDS)
+    deltas = WeightDeltas(BOUNDS)
     deltas.table[MAIL] = ENTRY_MAX
     assert deltas.shift(MAIL) == ALL_HIGH
     deltas.table[MAIL] = -ENTRY_MAX
@@ -97,14 +97,14 @@ def test_all_tenants_together_have_bounds_too() -> None:
 
 
 def test_tenants_add_up() -> None:
-    one, many = Deltas(BOUNDS), Deltas(BOUNDS)
+    one, many = WeightDeltas(BOUNDS), WeightDeltas(BOUNDS)
     teach(one, 3.0, tenants=1, times=12)
     teach(many, 3.0, tenants=12)
     assert many.shift(MAIL) > 2 * one.shift(MAIL) > 0
 
 
 def test_what_a_column_has_learned_fades_with_what_it_learns() -> None:
-    deltas = Deltas(BOUNDS)
+    deltas = WeightDeltas(BOUNDS)
     column = column_of("t")
     deltas.table[OTHER] = 1_000
     for _ in range(DECAY_CAMPAIGNS):
@@ -115,7 +115,7 @@ def test_what_a_column_has_learned_fades_with_what_it_learns() -> None:
 
 def test_columns_learn_apart() -> None:
     """What one tenant does changes nothing in the columns of others."""
-    one, other = Deltas(BOUNDS), Deltas(BOUNDS)
+    one, other = WeightDeltas(BOUNDS), WeightDeltas(BOUNDS)
     teach(other, 3.0, tenants=1, times=9)
     for deltas in (one, other):
         deltas.train(MAIL, tenant_id="u", margin=0.0, evidence=3.0, weight=1.0)
@@ -124,7 +124,7 @@ def test_columns_learn_apart() -> None:
 
 
 def test_entries_have_an_end() -> None:
-    deltas = Deltas(BOUNDS)
+    deltas = WeightDeltas(BOUNDS)
     for _ in range(40):
         deltas.train(entries(7), tenant_id="t", margin=-9.0, evidence=3.0, weight=1.0)
     assert deltas.table.max() == ENTRY_MAX

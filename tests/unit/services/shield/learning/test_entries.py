@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.shield_model.made import made_mail
-from services.shield.domain.features import Limits, extract_features
+from services.shield.domain.features import FeatureLimits, extract_features
 from services.shield.domain.learning.entries import (
     SIZE,
     EntriesError,
@@ -19,7 +19,7 @@ from services.shield.domain.model.text import text_entries
 
 def test_entries_are_as_they_were() -> None:
     for _, _, content in made_mail(44, seed=3):
-        entries = text_entries(extract_features(content, Limits()))
+        entries = text_entries(extract_features(content, FeatureLimits()))
         packed = pack_entries(entries)
         found = unpack_entries(packed)
         assert found.tolist() == learned_entries(entries).tolist()

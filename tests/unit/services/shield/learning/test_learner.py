@@ -11,20 +11,20 @@ from hypothesis import strategies as st
 
 from services.shield.domain.learning import learner as module
 from services.shield.domain.learning.campaign import HOUR_S
-from services.shield.domain.learning.deltas import Bounds
+from services.shield.domain.learning.deltas import DeltaBounds
 from services.shield.domain.learning.entries import EntriesError, unpack_entries
 from services.shield.domain.learning.facts import (
     CampaignAssessed,
-    Change,
+    CampaignChange,
     Decision,
     Fact,
-    Kind,
     ModelPublished,
+    OutcomeKind,
     TimePassed,
 )
 from services.shield.domain.learning.learner import Learner, complaints_teach
 from services.shield.domain.learning.reports import DAY_S
-from services.shield.domain.learning.state import StateError, restore
+from services.shield.domain.learning.state import LearnerStateError, restore
 from services.shield.domain.learning.versions import unpack_version
 from tests.unit.services.shield.learning.facts import (
     basis,
@@ -59,7 +59,7 @@ def folded(target: Learner, records: Sequence[list[Fact]]) -> list[Decision]:
 
 
 def complaints(count: int, *, campaign_id: str = "c", at_s: float = 0.0) -> list[Fact]:
-    kind = Kind.COMPLAINED
+    kind = OutcomeKind.COMPLAINED
     return [
         outcome(kind, campaign_id=campaign_id, recipient=f"{campaign_id}{n}", at_s=at_s)
         for n in range(count)
@@ -76,7 +76,7 @@ def whole() -> tuple[str, list[Decision]]:
 
 def test_the_history_is_worth_replaying() -> None:
     changes = {each.change for each in assessed(whole()[1])}
-    assert changes == set(Change)
+    assert changes == set(CampaignChange)
     assert any(isinstance(each, ModelPublished) for each in whole()[1])
 
 
@@ -122,18 +122,18 @@ def test_other_facts_give_another_digest() -> None:
 
 
 def test_a_damaged_state_is_refused() -> None:
-    bounds = Bounds.of(basis().points_per_margin)
+    bounds = DeltaBounds.of(basis().points_per_margin)
     packed = learner().state.snapshot()
     flipped = packed[:90] + bytes([packed[90] ^ 1]) + packed[91:]
     for damaged in (b"", packed[:-1], b"x" + packed[1:], flipped):
-        with pytest.raises(StateError):
+        with pytest.raises(LearnerStateError):
             restore(damaged, bounds)
 
 
 def test_abuse_is_held_and_raises_the_score_of_mail_like_it() -> None:
     target = learner()
     apply(target, started(entries=ENTRIES), *complaints(6))
-    assert target.state.campaigns["c"].aggregate.change is Change.HELD
+    assert target.state.campaigns["c"].aggregate.change is CampaignChange.HELD
     assert target.state.deltas.shift(unpack_entries(ENTRIES)) > 0
 
 
@@ -141,10 +141,10 @@ def test_what_is_held_teaches_nothing_but_by_a_review() -> None:
     target = learner()
     apply(target, started(entries=ENTRIES), *complaints(6))
     before = target.state.deltas.table.copy()
-    apply(target, outcome(Kind.DELIVERED, count=100_000), *complaints(9, at_s=DAY_S))
+    apply(target, outcome(OutcomeKind.DELIVERED, count=100_000), *complaints(9, at_s=DAY_S))
     assert (target.state.deltas.table == before).all()
-    [event] = assessed(apply(target, outcome(Kind.REVIEWED_GOOD)))
-    assert (event.change, event.reviewed) == (Change.RELEASED, True)
+    [event] = assessed(apply(target, outcome(OutcomeKind.REVIEWED_GOOD)))
+    assert (event.change, event.reviewed) == (CampaignChange.RELEASED, True)
     assert target.state.deltas.shift(unpack_entries(ENTRIES)) < 0.3
 
 
@@ -152,12 +152,14 @@ def test_mail_that_nobody_has_sent_teaches_nothing() -> None:
     """Held when it was screened: neither deliveries nor complaints."""
     target = learner()
     decisions = apply(target, started(entries=ENTRIES, margin=4.0), TimePassed(10 * DAY_S))
-    assert [each.change for each in assessed(decisions)] == [Change.STARTED]
+    assert [each.change for each in assessed(decisions)] == [CampaignChange.STARTED]
     assert not target.state.deltas.table.any()
 
 
-@pytest.mark.parametrize(("kind", "sign"), [(Kind.REVIEWED_BAD, 1), (Kind.REVIEWED_GOOD, -1)])
-def test_a_review_of_held_mail_teaches_once(kind: Kind, sign: int) -> None:
+@pytest.mark.parametrize(
+    ("kind", "sign"), [(OutcomeKind.REVIEWED_BAD, 1), (OutcomeKind.REVIEWED_GOOD, -1)]
+)
+def test_a_review_of_held_mail_teaches_once(kind: OutcomeKind, sign: int) -> None:
     target = learner()
     apply(target, started(entries=ENTRIES), outcome(kind))
     shift = target.state.deltas.shift(unpack_entries(ENTRIES))
@@ -171,9 +173,9 @@ def test_complaints_about_mail_that_is_good_beyond_doubt_teach_nothing() -> None
     target = learner()
     good = started(entries=ENTRIES, margin=-7.0)
     apply(target, good, *complaints(9))
-    assert target.state.campaigns["c"].aggregate.change is Change.HELD
+    assert target.state.campaigns["c"].aggregate.change is CampaignChange.HELD
     assert not target.state.deltas.table.any()
-    apply(target, outcome(Kind.REVIEWED_BAD))
+    apply(target, outcome(OutcomeKind.REVIEWED_BAD))
     assert target.state.deltas.shift(unpack_entries(ENTRIES)) > 0
     record = target.state.tenant("t")
     assert (record.held, record.released) == (1, 0)
@@ -187,27 +189,27 @@ def test_the_better_mail_looks_the_less_complaints_teach() -> None:
 def test_complaints_that_leave_a_doubt_teach_no_more_than_those_that_hold() -> None:
     target = learner()
     good = started(entries=ENTRIES, margin=-7.0)
-    doubt = [*complaints(6), outcome(Kind.DELIVERED, count=1_000)]
+    doubt = [*complaints(6), outcome(OutcomeKind.DELIVERED, count=1_000)]
     apply(target, good, *doubt[:3], doubt[-1], *doubt[3:-1], TimePassed(3 * DAY_S + 1))
-    assert target.state.ended["c"].learned is Change.PACED
+    assert target.state.ended["c"].learned is CampaignChange.PACED
     assert not target.state.deltas.table.any()
 
 
 def test_good_mail_that_never_used_its_first_step_teaches_when_it_ends() -> None:
     target = learner()
-    apply(target, started(entries=ENTRIES), outcome(Kind.DELIVERED, count=1_500))
+    apply(target, started(entries=ENTRIES), outcome(OutcomeKind.DELIVERED, count=1_500))
     assert not target.state.deltas.table.any()
     [event] = assessed(apply(target, TimePassed(3 * DAY_S + 1)))
-    assert event.change is Change.RELEASED
+    assert event.change is CampaignChange.RELEASED
     assert target.state.deltas.shift(unpack_entries(ENTRIES)) < 0
 
 
 def test_a_campaign_that_has_ended_goes_on_where_it_was() -> None:
     target = learner()
-    apply(target, started(), outcome(Kind.DELIVERED, count=900), TimePassed(3 * DAY_S + 1))
+    apply(target, started(), outcome(OutcomeKind.DELIVERED, count=900), TimePassed(3 * DAY_S + 1))
     assert list(target.state.ended) == ["c"]
     assert apply(target, started()) == []
-    apply(target, outcome(Kind.DELIVERED, at_s=4 * DAY_S, count=100))
+    apply(target, outcome(OutcomeKind.DELIVERED, at_s=4 * DAY_S, count=100))
     assert target.state.campaigns["c"].aggregate.delivered == 1_000
     apply(target, TimePassed(8 * DAY_S), TimePassed(40 * DAY_S))
     assert not target.state.campaigns
@@ -216,14 +218,14 @@ def test_a_campaign_that_has_ended_goes_on_where_it_was() -> None:
 
 def test_outcomes_of_unknown_campaigns_are_ignored() -> None:
     target = learner()
-    assert apply(target, outcome(Kind.COMPLAINED), outcome(Kind.REVIEWED_BAD)) == []
+    assert apply(target, outcome(OutcomeKind.COMPLAINED), outcome(OutcomeKind.REVIEWED_BAD)) == []
 
 
 def test_a_record_gives_one_event_per_campaign() -> None:
     target = learner()
-    facts = [started(), outcome(Kind.DELIVERED, count=1_000), *complaints(9)]
+    facts = [started(), outcome(OutcomeKind.DELIVERED, count=1_000), *complaints(9)]
     [event] = assessed(target.apply(facts, 0))
-    assert event.change is Change.HELD
+    assert event.change is CampaignChange.HELD
 
 
 def test_entries_that_are_none_change_nothing() -> None:
@@ -248,11 +250,11 @@ def test_a_trace_of_held_campaigns_makes_others_suspect() -> None:
     trace = ("contact:1",)
     for tenant_id in ("a", "b", "c"):
         [event] = assessed(apply(target, started(tenant_id, tenant_id=tenant_id, traces=trace)))
-        apply(target, outcome(Kind.REVIEWED_BAD, campaign_id=tenant_id, tenant_id=tenant_id))
+        apply(target, outcome(OutcomeKind.REVIEWED_BAD, campaign_id=tenant_id, tenant_id=tenant_id))
     assert event.evidence == 2
     [event] = assessed(apply(target, started("d", traces=trace)))
     assert event.evidence == 2
-    apply(target, outcome(Kind.REVIEWED_GOOD, campaign_id="d"))
+    apply(target, outcome(OutcomeKind.REVIEWED_GOOD, campaign_id="d"))
     [event] = assessed(apply(target, started("e", tenant_id="new", traces=trace)))
     assert event.evidence == 0
 
@@ -261,8 +263,8 @@ def test_a_tenant_with_good_mail_is_trusted() -> None:
     target = learner()
     for number in range(6):
         campaign_id = f"c{number}"
-        sent = outcome(Kind.DELIVERED, campaign_id=campaign_id, count=5_000)
-        later = outcome(Kind.DELIVERED, campaign_id=campaign_id, at_s=5 * HOUR_S)
+        sent = outcome(OutcomeKind.DELIVERED, campaign_id=campaign_id, count=5_000)
+        later = outcome(OutcomeKind.DELIVERED, campaign_id=campaign_id, at_s=5 * HOUR_S)
         apply(target, started(campaign_id), sent, later)
     [event] = assessed(apply(target, started("next")))
     assert (event.allowed, event.evidence) == (10_000, -3)
@@ -280,7 +282,7 @@ def test_a_version_is_published_and_raises_scores() -> None:
         fact = started(f"c{number}", tenant_id=f"t{number}", margin=-1.0,
                        entries=some_entries(*entries.tolist()))  # fmt: skip
         decisions += apply(
-            target, fact, outcome(Kind.REVIEWED_BAD, campaign_id=fact.campaign_id,
+            target, fact, outcome(OutcomeKind.REVIEWED_BAD, campaign_id=fact.campaign_id,
                                   tenant_id=fact.tenant_id, at_s=DAY_S),
         )  # fmt: skip
     decisions += apply(target, TimePassed(3 * DAY_S))
@@ -304,7 +306,7 @@ def test_a_version_that_is_worse_on_the_canaries_is_not_published() -> None:
             for tenant in range(3):
                 name = f"{number}/{tenant}"
                 fact = started(name, tenant_id=name, entries=some_entries(*entries.tolist()))
-                review = outcome(Kind.REVIEWED_BAD, campaign_id=name, tenant_id=name)
+                review = outcome(OutcomeKind.REVIEWED_BAD, campaign_id=name, tenant_id=name)
                 decisions += apply(target, fact, review)
     decisions += apply(target, TimePassed(DAY_S))
     published = [each for each in decisions if isinstance(each, ModelPublished)]

@@ -3,17 +3,17 @@
 import pytest
 
 from services.shield.domain.learning import reports as module
-from services.shield.domain.learning.facts import Kind
-from services.shield.domain.learning.reports import DAY_S, FULL, LITTLE, NOTHING, Reports
+from services.shield.domain.learning.facts import OutcomeKind
+from services.shield.domain.learning.reports import DAY_S, FULL, LITTLE, NOTHING, ReporterCounts
 from tests.unit.services.shield.learning.facts import outcome
 
-COMPLAINED = Kind.COMPLAINED
+COMPLAINED = OutcomeKind.COMPLAINED
 
 
 def weights(
-    *at: str, reports: Reports | None = None, day: int = 0, large: bool = False
+    *at: str, reports: ReporterCounts | None = None, day: int = 0, large: bool = False
 ) -> list[int]:
-    target = reports or Reports()
+    target = reports or ReporterCounts()
     return [
         target.weight(
             outcome(
@@ -29,14 +29,14 @@ def weights(
 
 
 def test_a_recipient_counts_once_a_day() -> None:
-    reports = Reports()
+    reports = ReporterCounts()
     assert weights("a@x.example", "a@x.example", reports=reports) == [FULL, NOTHING]
     assert weights("a@x.example", reports=reports, day=1) == [FULL]
 
 
 def test_an_unsubscribe_before_does_not_hide_a_complaint() -> None:
-    reports = Reports()
-    assert reports.weight(outcome(Kind.UNSUBSCRIBED, recipient="a")) == FULL
+    reports = ReporterCounts()
+    assert reports.weight(outcome(OutcomeKind.UNSUBSCRIBED, recipient="a")) == FULL
     assert reports.weight(outcome(COMPLAINED, recipient="a")) == FULL
 
 
@@ -49,14 +49,14 @@ def test_each_recipient_of_a_large_provider_counts() -> None:
 
 
 def test_who_reports_again_and_again_counts_little() -> None:
-    reports = Reports()
+    reports = ReporterCounts()
     found = [weights("a@x.example", reports=reports, day=day, large=True)[0] for day in range(5)]
     assert found == [FULL, FULL, FULL, LITTLE, LITTLE]
 
 
 def test_blocks_count_only_at_large_providers() -> None:
-    reports = Reports()
-    blocked = Kind.SPAM_BLOCKED
+    reports = ReporterCounts()
+    blocked = OutcomeKind.SPAM_BLOCKED
     assert reports.weight(outcome(blocked, large=True)) == FULL
     assert reports.weight(outcome(blocked, large=False)) == NOTHING
 
@@ -64,10 +64,10 @@ def test_blocks_count_only_at_large_providers() -> None:
 def test_memory_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "COUNTED_MAX", 4)
     monkeypatch.setattr(module, "REPORTERS_MAX", 3)
-    reports = Reports()
+    reports = ReporterCounts()
     found = weights(*(f"{n}@x{n}.example" for n in range(9)), reports=reports)
     assert found == [FULL] + [LITTLE] * 8
     assert (len(reports.counted), len(reports.reporters)) == (4, 3)
-    again = Reports()
+    again = ReporterCounts()
     again.load(reports.dump())
     assert again.dump() == reports.dump()

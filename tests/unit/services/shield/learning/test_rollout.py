@@ -8,22 +8,22 @@ import pytest
 from services.shield.domain.learning.facts import (
     Decision,
     Fact,
-    Kind,
     ModelPublished,
+    OutcomeKind,
     TimePassed,
     VersionChanged,
     VersionReviewed,
 )
 from services.shield.domain.learning.learner import Learner
 from services.shield.domain.learning.reports import DAY_S
-from services.shield.domain.learning.rollout import PREVIOUS_MAX, Plan, Rollout
+from services.shield.domain.learning.rollout import PREVIOUS_MAX, RolloutPlan, VersionRollout
 from services.shield.domain.learning.state import restore
 from tests.unit.services.shield.learning.facts import basis, outcome, some_entries, started
 
-WATCHES = Plan(promotes=False)
+WATCHES = RolloutPlan(promotes=False)
 
 
-def learner(plan: Plan = Plan()) -> Learner:  # noqa: B008 - immutable
+def learner(plan: RolloutPlan = RolloutPlan()) -> Learner:  # noqa: B008 - immutable
     return Learner(basis(), plan=plan)
 
 
@@ -37,7 +37,7 @@ def lesson(number: int, at_s: float) -> list[Fact]:
     """A reviewer rejects mail of a campaign: something was learned."""
     of = {"campaign_id": f"c{number}", "tenant_id": f"t{number}", "at_s": at_s}
     entries = some_entries(*range(number, number + 40))
-    return [started(**of, entries=entries), outcome(Kind.REVIEWED_BAD, **of)]  # type: ignore[arg-type]
+    return [started(**of, entries=entries), outcome(OutcomeKind.REVIEWED_BAD, **of)]  # type: ignore[arg-type]
 
 
 def days(first: int, last: int) -> list[Fact]:
@@ -74,7 +74,7 @@ def test_a_version_is_used_after_a_day_beside_the_live_one_and_the_next_one_foll
 
 
 def test_nothing_is_published_while_a_version_is_compared() -> None:
-    target = learner(Plan(shadow_s=5 * DAY_S))
+    target = learner(RolloutPlan(shadow_s=5 * DAY_S))
     decisions = apply(target, *days(1, 9))
     assert len(published(decisions)) == 2  # on the second day, and on the seventh
 
@@ -84,13 +84,13 @@ def test_while_learning_only_watches_a_version_gives_way_to_the_next_one() -> No
     decisions = apply(target, *days(1, 5))
     assert changed(decisions) == []
     assert len(published(decisions)) == 3
-    assert target.state.rollout == Rollout("", published(decisions)[-1], 4 * DAY_S)
+    assert target.state.rollout == VersionRollout("", published(decisions)[-1], 4 * DAY_S)
 
 
 def test_who_has_watched_long_enough_uses_the_version_at_once() -> None:
     target = learner(WATCHES)
     apply(target, *days(1, 3))
-    enforced = Learner(basis(), target.state, plan=Plan())
+    enforced = Learner(basis(), target.state, plan=RolloutPlan())
     [promoted] = changed(apply(enforced, TimePassed(4 * DAY_S)))
     assert promoted == ("promoted", target.state.rollout.live)
 
@@ -152,13 +152,13 @@ def test_what_is_in_use_survives_a_restart_and_decides_the_digest() -> None:
 
 def test_versions_of_another_model_are_forgotten() -> None:
     model, other = basis().model, "1-00000000"
-    rollout = Rollout(f"{other}+a", f"{model}+b", 1.0, [f"{other}+c", f"{model}+d"])
+    rollout = VersionRollout(f"{other}+a", f"{model}+b", 1.0, [f"{other}+c", f"{model}+d"])
     rollout.drop_others(model)
-    assert rollout == Rollout("", f"{model}+b", 1.0, [f"{model}+d"])
+    assert rollout == VersionRollout("", f"{model}+b", 1.0, [f"{model}+d"])
 
 
 def test_few_versions_are_kept_to_go_back_to() -> None:
-    rollout = Rollout()
+    rollout = VersionRollout()
     for number in range(9):
         rollout.publish(f"m+{number}", 0.0)
         rollout.promote(f"m+{number}")

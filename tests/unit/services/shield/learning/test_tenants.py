@@ -4,7 +4,7 @@ import pytest
 
 from services.shield.domain.learning.tenants import (
     DELIVERED_MAX,
-    TenantRecord,
+    TenantReputation,
     add_mail,
     is_trusted,
     log_odds,
@@ -13,26 +13,26 @@ from services.shield.domain.learning.tenants import (
 
 
 def test_nobody_knows_a_new_tenant() -> None:
-    assert log_odds(TenantRecord()) == 0
-    assert not is_trusted(TenantRecord())
-    assert weight(TenantRecord()) == 1
+    assert log_odds(TenantReputation()) == 0
+    assert not is_trusted(TenantReputation())
+    assert weight(TenantReputation()) == 1
 
 
 @pytest.mark.parametrize(
     ("record", "odds"),
     [
-        (TenantRecord(delivered=50_000), -3.0),
-        (TenantRecord(delivered=9_000, complaints=9_000), 0.0),
-        (TenantRecord(delivered=9_000, complaints=999_000), 3.0),
-        (TenantRecord(delivered=1_000, complaints=3_000), 0.693),
+        (TenantReputation(delivered=50_000), -3.0),
+        (TenantReputation(delivered=9_000, complaints=9_000), 0.0),
+        (TenantReputation(delivered=9_000, complaints=999_000), 3.0),
+        (TenantReputation(delivered=1_000, complaints=3_000), 0.693),
     ],
 )
-def test_complaints_per_delivery_decide(record: TenantRecord, odds: float) -> None:
+def test_complaints_per_delivery_decide(record: TenantReputation, odds: float) -> None:
     assert log_odds(record) == pytest.approx(odds, abs=0.001)
 
 
 def test_trust_needs_campaigns_and_few_complaints() -> None:
-    good = TenantRecord(delivered=50_000, complaints=10_000, released=10)
+    good = TenantReputation(delivered=50_000, complaints=10_000, released=10)
     assert is_trusted(good)
     assert not is_trusted(good._replace(released=4))
     assert not is_trusted(good._replace(held=1))
@@ -40,10 +40,10 @@ def test_trust_needs_campaigns_and_few_complaints() -> None:
 
 
 def test_who_has_taught_much_teaches_less() -> None:
-    assert weight(TenantRecord(released=15, held=5)) == 0.5
+    assert weight(TenantReputation(released=15, held=5)) == 0.5
 
 
 def test_the_latest_mail_counts() -> None:
-    record = add_mail(TenantRecord(delivered=DELIVERED_MAX, complaints=8_000), 1, 0)
-    assert record == TenantRecord(delivered=DELIVERED_MAX // 2, complaints=4_000)
-    assert add_mail(TenantRecord(delivered=1), -5, 0).delivered == 0
+    record = add_mail(TenantReputation(delivered=DELIVERED_MAX, complaints=8_000), 1, 0)
+    assert record == TenantReputation(delivered=DELIVERED_MAX // 2, complaints=4_000)
+    assert add_mail(TenantReputation(delivered=1), -5, 0).delivered == 0

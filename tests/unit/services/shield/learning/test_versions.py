@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from services.shield.domain.learning.canaries import Canaries, canary_arrays, read_canaries
-from services.shield.domain.learning.deltas import Bounds, Deltas
+from services.shield.domain.learning.canaries import CanaryMessages, canary_arrays, read_canaries
+from services.shield.domain.learning.deltas import DeltaBounds, WeightDeltas
 from services.shield.domain.learning.versions import (
     CUT_POINTS_MAX,
-    Basis,
-    VersionError,
+    LearnedVersionError,
+    LearningBasis,
     pack_version,
     propose,
     unpack_version,
@@ -20,9 +20,9 @@ from tests.unit.services.shield.learning.facts import basis, made
 from tests.unit.services.shield.samples import packed_model, scorer
 
 
-def taught(*, bad: bool = True) -> Deltas:
+def taught(*, bad: bool = True) -> WeightDeltas:
     """From all made mail of a class, taken for abuse."""
-    deltas = Deltas(Bounds.of(basis().points_per_margin))
+    deltas = WeightDeltas(DeltaBounds.of(basis().points_per_margin))
     for number, (is_bad, margin, entries) in enumerate(made()):
         if is_bad is bad:
             deltas.train(
@@ -32,7 +32,7 @@ def taught(*, bad: bool = True) -> Deltas:
 
 
 def test_nothing_learned_changes_no_score() -> None:
-    version, check = propose(basis(), Deltas(Bounds.of(basis().points_per_margin)))
+    version, check = propose(basis(), WeightDeltas(DeltaBounds.of(basis().points_per_margin)))
     model = scorer().model
     for _, margin, entries in made():
         assert version.points(margin, entries) == model.points(margin)
@@ -62,9 +62,9 @@ def test_other_bytes_are_refused() -> None:
     packed = pack_version(propose(basis(), taught())[0])
     flipped = packed[:90] + bytes([packed[90] ^ 1]) + packed[91:]
     for damaged in (b"", packed[:-1], b"x" + packed, flipped):
-        with pytest.raises(VersionError):
+        with pytest.raises(LearnedVersionError):
             unpack_version(damaged, basis().model)
-    with pytest.raises(VersionError, match="another model"):
+    with pytest.raises(LearnedVersionError, match="another model"):
         unpack_version(packed, "2-00000000")
 
 
@@ -97,10 +97,13 @@ def test_a_model_without_canaries_learns_nothing() -> None:
     model = replace(scorer().model, version="t")
     with pytest.raises(ModelError, match="canaries"):
         read_canaries(pack_model(model))
-    good = Canaries([made()[0][2]], np.array([0.0]), np.array([False]))
+    good = CanaryMessages([made()[0][2]], np.array([0.0]), np.array([False]))
     with pytest.raises(ModelError, match="canaries"):
         read_canaries(pack_model(model, canary_arrays(good)))
 
 
 def test_canaries_are_of_one_model() -> None:
-    assert Basis.of(scorer().model, read_canaries(packed_model())).model == scorer().model.version
+    assert (
+        LearningBasis.of(scorer().model, read_canaries(packed_model())).model
+        == scorer().model.version
+    )

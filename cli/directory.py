@@ -16,7 +16,7 @@ from kernel.database import Database
 from kernel.errors import ConfigError
 from services.ingest.api.administration.api_keys import new_key
 from services.ingest.settings import Settings
-from services.ingest.store.audit_log import Actor
+from services.ingest.store.audit_log import AuditActor
 from services.ingest.store.directory import DirectoryStore
 
 
@@ -31,12 +31,12 @@ async def open_directory(settings: Settings | None = None) -> AsyncIterator[Dire
         await database.close()
 
 
-def user() -> Actor:
+def user() -> AuditActor:
     """The user of a command, for the audit log."""
     try:
-        return Actor("command", getpass.getuser())
+        return AuditActor("command", getpass.getuser())
     except (KeyError, OSError):  # without an entry in the password database
-        return Actor("command", str(os.getuid()))
+        return AuditActor("command", str(os.getuid()))
 
 
 async def create_operator_key(

@@ -30,8 +30,8 @@ from services.router.domain.policies import (
     TenantRouting,
 )
 from services.router.domain.routes import MxHost, Route
-from services.router.domain.shaping import Shaping, SiteLimits
-from services.router.loops.received_results import Signals
+from services.router.domain.shaping import ShapingRules, SiteLimits
+from services.router.loops.received_results import ResultSignals
 from services.router.loops.scheduler import Scheduler, SchedulerConfig
 from services.router.store import results
 from services.router.store.address_key import AddressKey
@@ -94,13 +94,13 @@ class Driver:
             Outbox(self.database, "router", self._send),
             new_cell=self._new_cell,
             config=CONFIG,
-            signals=Signals(),
+            signals=ResultSignals(),
             health=DependencyHealth(),
             address_key=AddressKey(self.database, SECRETS),
         )
 
     def _new_cell(self) -> Cell:
-        shaping = Shaping(self.site_limits, {})
+        shaping = ShapingRules(self.site_limits, {})
         tenants = TenantPolicies(lambda tenant_id: TenantRouting(self.limits, pool_of(tenant_id)))
         context = DispatchContext(
             route_of=lambda _: ROUTE,

@@ -6,7 +6,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from bench.simulation.parameters import STEP_S, STEPS_PER_DAY, STEPS_PER_HOUR
-from services.router.domain.ledger import Scope
+from services.router.domain.ledger import LimitScope
 from services.router.domain.limits import Limits
 
 
@@ -19,9 +19,9 @@ class Sent(NamedTuple):
 
 class Referee:
     def __init__(self) -> None:
-        self._sent: dict[Scope, list[Sent]] = defaultdict(list)
+        self._sent: dict[LimitScope, list[Sent]] = defaultdict(list)
 
-    def count(self, scope: Scope, sent: Sent) -> None:
+    def count(self, scope: LimitScope, sent: Sent) -> None:
         if sent.messages:
             self._sent[scope].append(sent)
 

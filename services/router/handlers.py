@@ -6,11 +6,7 @@ from typing import TypeAlias
 
 from google.protobuf.message import Message
 
-from contracts.delivery.v1.events_pb2 import (
-    BounceReceived,
-    ComplaintReceived,
-    DeliveryAttempted,
-)
+from contracts.delivery.v1.events_pb2 import BounceReceived, ComplaintReceived, DeliveryAttempted
 from contracts.events.v1.events_pb2 import RecipientUnsubscribed
 from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.router.v1.events_pb2 import (
@@ -29,10 +25,15 @@ from kernel.handler_result import Drop, Emit, HandlerResult
 from kernel.redaction import ERASED
 from kernel.table import ReplicatedTable
 from kernel.topics import event_id
-from services.router.domain.admission import NewMessage, address_hash, admit, closed_on_admission
+from services.router.domain.admission import (
+    AdmittedMessage,
+    address_hash,
+    admit,
+    closed_on_admission,
+)
 from services.router.domain.campaigns import count_attempts, count_report
 from services.router.domain.held import screening_of
-from services.router.domain.message import UNRESOLVED, State
+from services.router.domain.message import UNRESOLVED, MessageRowState
 from services.router.domain.results import result_of_report
 from services.router.domain.retry import RetryPolicy
 from services.router.domain.suppressions import COMPLAINT, UNSUBSCRIBE
@@ -85,19 +86,21 @@ class Handlers:
             unresolved = any(a.site == UNRESOLVED for a in fresh)
             cells = self.notifier.cells_of(a.tenant_id for a in fresh)
             await self.notifier.notify(tx, cells, unresolved=unresolved)
-            held_ids = {a.message_id for a in fresh if a.state is State.HELD} & inserted.keys()
+            held_ids = {
+                a.message_id for a in fresh if a.state is MessageRowState.HELD
+            } & inserted.keys()
             await save_why(tx, batch, held_ids)
         return [self._result(a, inserted, dropped) for a in new_messages]
 
     @staticmethod
     def _result(
-        message: NewMessage, inserted: dict[str, float], dropped: set[str]
+        message: AdmittedMessage, inserted: dict[str, float], dropped: set[str]
     ) -> HandlerResult:
         if message.message_id in dropped:
             return Drop("day_dropped")
         if message.message_id not in inserted:
             return Drop("repeat")
-        if message.state is not State.FAILED:
+        if message.state is not MessageRowState.FAILED:
             return Emit()
         metrics.closed.labels(message.state).inc()
         return Emit(closed_on_admission(message, inserted[message.message_id]))
@@ -120,7 +123,7 @@ class Handlers:
         due_now = {
             row.cell
             for transition, row in applied
-            if transition.state is State.QUEUED and transition.due_s == DUE_NOW_S
+            if transition.state is MessageRowState.QUEUED and transition.due_s == DUE_NOW_S
         }
         await self.notifier.notify(tx, due_now)
         await self.notifier.notify_results(tx, {row.cell for _, row in applied})
@@ -229,14 +232,14 @@ def by_source(
 
 
 def result_of(
-    state: State | None,
+    state: MessageRowState | None,
     event: MessageClosed | MessageDelayed | None,
     changes: Sequence[Message] = (),
 ) -> HandlerResult:
     """state: of the row after this attempt result; None if the result was not applied."""
     if state is None:
         return Drop("repeat")
-    if state is not State.QUEUED:
+    if state is not MessageRowState.QUEUED:
         metrics.closed.labels(state).inc()
     return Emit(*changes) if event is None else Emit(event, *changes)
 

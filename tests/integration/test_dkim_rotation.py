@@ -20,7 +20,7 @@ from services.ingest.clients.domain_dns import look_up_records
 from services.ingest.domain.dkim_rotation import RETIRED_FOR
 from services.ingest.domain.verification import VERIFIED
 from services.ingest.loops.domain_checks import apply_checks
-from services.ingest.store.domain_keys import DomainKeys, PublishedHosts
+from services.ingest.store.domain_keys import DomainKeyStore, PublishedHosts
 from services.ingest.store.domains import DomainCheck, new_check
 from tests.support.name_server import NameServer, name_server
 
@@ -40,7 +40,7 @@ class Simulation:
     resolver: AuthoritativeResolver
     lookup: dns.asyncresolver.Resolver
     keyring: SecretKeyring
-    keys: DomainKeys
+    keys: DomainKeyStore
     domain: Domain
     check: DomainCheck
     now: datetime = datetime(2026, 11, 1, tzinfo=UTC)
@@ -94,7 +94,9 @@ async def test_every_message_verifies_at_every_instant_of_a_rotation(zone: str) 
     """zone: of the installation, to which the customer's records lead."""
     keyring = SecretKeyring([new_secret_key()])
     brands = Brands({"default": Brand(dkim_zone=zone)})
-    keys = DomainKeys(keyring, PublishedHosts.of("mx.platform.org"), brands, report_key=bytes(16))
+    keys = DomainKeyStore(
+        keyring, PublishedHosts.of("mx.platform.org"), brands, report_key=bytes(16)
+    )
     async with name_server({}) as (server, address):
         lookup = system_resolver((address,), timeout_s=5.0)
         lookup.cache = None

@@ -7,7 +7,7 @@ from typing import Any
 from contracts.ingest.v1.directory_pb2 import ApiKey, Tenant
 from contracts.ingest.v1.events_pb2 import ApiKeyRotated
 from kernel.database import Database
-from services.ingest.store.directory_lists import DirectoryLists, Owner, Page
+from services.ingest.store.directory_lists import DirectoryLists, EntryOwner, PageBounds
 from tests.support.ingest import IngestHarness, Response, email, until
 from tests.support.stack import FreshDatabase, shared_harness_fixture
 
@@ -233,16 +233,16 @@ async def test_a_query_without_a_condition_shows_an_account_its_own_rows(
     lists = DirectoryLists(system, tenant)
     try:
         for account, _ in accounts:
-            owner = Owner(account["id"])
-            tenants, _ = await lists.page(Tenant, owner, Page(100), equal={})
+            owner = EntryOwner(account["id"])
+            tenants, _ = await lists.page(Tenant, owner, PageBounds(100), equal={})
             assert {one.account_id for one in tenants} == {account["id"]}
-            keys, _ = await lists.page(ApiKey, owner, Page(100), equal={})
+            keys, _ = await lists.page(ApiKey, owner, PageBounds(100), equal={})
             assert {one.account_id for one in keys} == {account["id"]}
-            mine = Owner(account["id"], tenants[0].tenant_id)
-            [only], _ = await lists.page(ApiKey, mine, Page(100), equal={})
+            mine = EntryOwner(account["id"], tenants[0].tenant_id)
+            [only], _ = await lists.page(ApiKey, mine, PageBounds(100), equal={})
             assert only.tenant_id == tenants[0].tenant_id
             columns = "SELECT account_id::text FROM ingest.audit_log"
-            rows, _ = await lists.rows(columns, owner, Page(100), conditions=[], values={})
+            rows, _ = await lists.rows(columns, owner, PageBounds(100), conditions=[], values={})
             assert set(rows) == {(account["id"],)}
     finally:
         await system.close()

@@ -13,7 +13,7 @@ from kernel.database import Database, Transaction
 from kernel.ids import NIL
 from kernel.redaction import ERASED
 from services.ingest.store import erasures
-from services.ingest.store.audit_log import Actor, Subject, record_changes
+from services.ingest.store.audit_log import AuditActor, AuditSubject, record_changes
 from services.ingest.store.erasures import Erasure, ErasureStore
 from tests.support.stack import FreshDatabase
 
@@ -47,11 +47,11 @@ async def test_the_audit_log_forgets_an_address_for_its_owner_alone(
     try:
         async with system.transaction() as tx:
             changes = [
-                (Subject("suppression", str(uuid4()), account, owner), before, after)
+                (AuditSubject("suppression", str(uuid4()), account, owner), before, after)
                 for owner, one in removed.items()
                 for before, after in ((one, None), (None, one))
             ]
-            await record_changes(tx, Actor("account", "key"), changes)
+            await record_changes(tx, AuditActor("account", "key"), changes)
         erased = {tenant} if of_tenant else set(removed)
         now = datetime.now(UTC)
         erasure = Erasure(str(uuid4()), account, tenant if of_tenant else "", 0, now, None)

@@ -16,7 +16,7 @@ from services.router.store.assignments import ASSIGN, REQUEUE
 from services.router.store.assignments import SELECT_DUE as SELECT_DUE_ROWS
 from services.router.store.attempts import APPLY, LOAD
 from services.router.store.closings import CLOSE, REPUBLISH, SELECT_CLOSED, SELECT_EXPIRED
-from services.router.store.held import COUNT, REVIEW, SCAN, VISIBLE, IdBounds
+from services.router.store.held import COUNT, REVIEW, SCAN, VISIBLE, MessageIdRange
 from services.router.store.queues import ACTIVATE, ACTIVE_BY_TENANT, WAKE
 from services.router.store.requests import QUEUES as QUEUE_VIEWS
 from services.router.store.requests import SELECT_TO_RECONCILE, STATES
@@ -141,7 +141,7 @@ def test_a_search_for_unanswered_assignments_reads_no_other_rows(connection: Con
 @pytest.mark.parametrize("kind", VISIBLE)
 def test_a_page_of_held_messages_reads_no_others(connection: Connection, kind: str) -> None:
     of_tenant = "tenant_id = %(tenant)s" if kind == "tenant" else "true"
-    params = {**IdBounds()._asdict(), **REVIEWER, "account": str(uuid4()), "rows": 500}
+    params = {**MessageIdRange()._asdict(), **REVIEWER, "account": str(uuid4()), "rows": 500}
     assert (
         pages(plan(connection, SCAN.format(of_tenant=of_tenant, visible=VISIBLE[kind]), params))
         < 50

@@ -10,7 +10,7 @@ from contracts.router.v1.policies_pb2 import PolicyCommand, WarmupChanged, Warmu
 from contracts.router.v1.results_pb2 import Results
 from kernel.errors import Unavailable
 from kernel.outbox import Outbox
-from services.router.domain.adaptation import AdaptationRules
+from services.router.domain.adaptation import AdaptivePolicyRules
 from services.router.domain.cell import Cell
 from services.router.domain.ramps import Ramp
 from services.router.domain.shaping import SiteLimits
@@ -22,7 +22,7 @@ from tests.support.router import until
 from tests.support.stack import FreshDatabase, temporary_database
 
 EGRESS = "00000000-0000-7000-8000-000000000002"  # of a new installation
-RULES = AdaptationRules(ramps={"test": Ramp("test", "day", (200, 500), "the test")})
+RULES = AdaptivePolicyRules(ramps={"test": Ramp("test", "day", (200, 500), "the test")})
 TYPE = WarmupChanged.DESCRIPTOR.full_name.encode()
 
 

@@ -22,12 +22,12 @@ from services.router.domain.admission import new_message
 from services.router.domain.cell import Cell
 from services.router.domain.events import timestamp
 from services.router.domain.limits import HOUR, Limits
-from services.router.domain.message import State
+from services.router.domain.message import MessageRowState
 from services.router.domain.policies import TenantRouting
 from services.router.domain.routes import MxHost, Route
 from services.router.domain.shaping import SiteLimits
 from services.router.loops import scheduler
-from services.router.loops.received_results import Signals
+from services.router.loops.received_results import ResultSignals
 from services.router.loops.scheduler import Scheduler, SchedulerConfig
 from services.router.store import admissions, results
 from services.router.store.day_partitions import DayPartitions
@@ -77,7 +77,7 @@ class Replica:
             Outbox(self.system_database, "router", self.send),
             new_cell=self.new_cell,
             config=SchedulerConfig(20, 100, 1.0, 0.01, 0.05, 0, 60),
-            signals=Signals(),
+            signals=ResultSignals(),
             health=DependencyHealth(),
             address_key=address_key_of(self.system_database),
         )
@@ -132,7 +132,8 @@ class Replica:
         async with self.system_database.transaction() as tx:
             await DayPartitions().create_missing_days(tx, [context.message_id])
             await admissions.insert(
-                tx, [new_message(context, State.QUEUED, site_of=lambda _: self.route.site)]
+                tx,
+                [new_message(context, MessageRowState.QUEUED, site_of=lambda _: self.route.site)],
             )
         return context.message_id
 

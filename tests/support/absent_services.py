@@ -6,7 +6,7 @@ from typing import Any
 from kernel.prices import read_prices
 from services.ingest.api.administration import Administration
 from services.ingest.api.brand_resolver import BrandResolver
-from services.ingest.api.resources import OwnResources, Resources, create_resources
+from services.ingest.api.resources import ApiResources, StoredResources, create_resources
 from services.ingest.api.tenant_slots import TenantSlots
 
 NOTHING: Any = None
@@ -23,7 +23,7 @@ def resources_alone(
     clients: Any = None,  # noqa: ANN401 - of the other services
     directory: Any = None,  # noqa: ANN401 - ingest's own
     domains: Any = None,  # noqa: ANN401 - the resource
-) -> Resources:
+) -> ApiResources:
     """What is not given does not exist."""
     return create_resources(
         clients or absent_clients(),
@@ -32,7 +32,7 @@ def resources_alone(
             directory, NOTHING, outbox=NOTHING, secrets=NOTHING, brands=brands,
             prices=read_prices(""), mailboxes_max=9, resume_waiting=NOTHING,
         ),
-        own=OwnResources(domains, NOTHING, NOTHING, NOTHING, NOTHING),
+        own=StoredResources(domains, NOTHING, NOTHING, NOTHING, NOTHING),
         slots=TenantSlots(1, 1),
         requests_per_s=10,
     )  # fmt: skip

@@ -11,14 +11,14 @@ from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_DELIVERED, AttemptO
 from contracts.ingest.v1.events_pb2 import MessageContext
 from contracts.router.v1.policies_pb2 import PolicyEvent
 from contracts.router.v1.results_pb2 import RESULT_KIND_ATTEMPT, Result
-from services.router.domain.adaptation import AdaptationRules, AdaptivePolicies
+from services.router.domain.adaptation import AdaptivePolicies, AdaptivePolicyRules
 from services.router.domain.cell import Cell
 from services.router.domain.counters import CounterRow
 from services.router.domain.deficit_round_robin import ActiveQueue, BlockedQueue
 from services.router.domain.dispatch import Assignment, DispatchContext
 from services.router.domain.egress import EgressSource
 from services.router.domain.events import timestamp
-from services.router.domain.ledger import LOADED_ON_DEMAND, Scope
+from services.router.domain.ledger import LOADED_ON_DEMAND, LimitScope
 from services.router.domain.limits import Limits
 from services.router.domain.message import DueMessage, ScheduledQueue
 from services.router.domain.policies import (
@@ -30,9 +30,9 @@ from services.router.domain.policies import (
 )
 from services.router.domain.policy_changes import SavedCounts
 from services.router.domain.policy_events import to_stored
-from services.router.domain.results import InFlight
+from services.router.domain.results import InFlightCount
 from services.router.domain.routes import MxHost, Route
-from services.router.domain.shaping import Shaping, SiteLimits
+from services.router.domain.shaping import ShapingRules, SiteLimits
 from services.router.loops.tenant_claims import tenants_of
 
 NOW_S = 1_795_000_000.0
@@ -103,7 +103,7 @@ class MemoryCell:
         self.cell.load(
             row
             for row in kept.values()
-            if (scope := Scope.of(row.scope)) and scope.kind not in LOADED_ON_DEMAND
+            if (scope := LimitScope.of(row.scope)) and scope.kind not in LOADED_ON_DEMAND
         )
         self.policies.load(self.cell.adaptive)
         self.cell.load_blocking_scopes(
@@ -111,7 +111,7 @@ class MemoryCell:
         )
         self.cell.replace_sources(self.sources, self.overflow_pools, now_s=now_s)
         self.cell.load_in_flight(
-            InFlight(one.row.queue_id, one.egress_id, 1) for one in self.assigned.values()
+            InFlightCount(one.row.queue_id, one.egress_id, 1) for one in self.assigned.values()
         )
         self.cell.tenants |= tenants_of([], self.results)
         self._load_counters(self.cell.unloaded([], self.results))
@@ -192,14 +192,14 @@ class MemoryCell:
             : self.queues_max
         ]
 
-    def _load_counters(self, scopes: Iterable[Scope]) -> None:
+    def _load_counters(self, scopes: Iterable[LimitScope]) -> None:
         keys = {scope.key: scope for scope in scopes}
         rows = sorted(row for row in self.counters.values() if row.scope in keys)
         self.cell.load(rows, keys.values())
 
     def _wake(self, now_s: float) -> None:
         to_unblock = self.cell.queues_to_unblock(now_s=now_s)
-        unblocked: dict[Scope, int] = defaultdict(int)
+        unblocked: dict[LimitScope, int] = defaultdict(int)
         for key, row in self.queues.items():
             if row.blocked and ScheduledQueue.of(key).tenant_id in to_unblock.tenants:
                 row.unblock(now_s)
@@ -221,12 +221,12 @@ def create_cell(
     site_limits: SiteLimits,
     route_of: Callable[[str], Route | None],
     policies: Iterable[PolicySource] = (),
-    rules: AdaptationRules | None = None,
+    rules: AdaptivePolicyRules | None = None,
     messages_max: int = 500,
     limits_mailbox: Callable[[str], bool] = lambda _: False,
 ) -> Cell:
     """A cell without usage, sources and queues."""
-    shaping = Shaping(site_limits, {})
+    shaping = ShapingRules(site_limits, {})
 
     def pool_of(tenant_id: str) -> str:
         found = routing_of(tenant_id)
@@ -256,7 +256,7 @@ def memory_cell(
     site_limits: SiteLimits | None = None,
     tenant_limits: Limits | None = None,
     policies: Iterable[PolicySource] = (),
-    rules: AdaptationRules | None = None,
+    rules: AdaptivePolicyRules | None = None,
     routing: Callable[[str], TenantRouting | None] | None = None,
     route_of: Callable[[str], Route | None] | None = None,
     messages_max: int = 500,

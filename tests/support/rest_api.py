@@ -13,7 +13,7 @@ from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Tenant
 from kernel.brand import Brand, Brands
 from kernel.http_server import Receive
 from services.ingest.api.access import Principal
-from services.ingest.api.administration.base import Directory, paginate
+from services.ingest.api.administration.base import CallerDirectory, paginate
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.callers import Caller
 from services.ingest.api.cors import with_cors
@@ -28,7 +28,7 @@ from services.ingest.domain.pointers import decode_body
 from services.ingest.domain.problem import Problem, not_found
 from services.ingest.domain.rate_limiter import RateLimitStatus
 from services.ingest.store.directory import DirectoryChange
-from services.ingest.store.directory_lists import Owner, Page
+from services.ingest.store.directory_lists import EntryOwner, PageBounds
 from tests.support.absent_services import resources_alone
 
 ACME_SANDBOX = "acme-sandbox.test"
@@ -58,7 +58,7 @@ class Domains:
         return [Domain(domain_id=f"{ID[:-2]}{n:02}", name=f"d{n}.example") for n in range(20)]
 
 
-class EmptyDirectory(Directory):
+class EmptyDirectory(CallerDirectory):
     """A directory with one tenant, which forgets what is saved."""
 
     def __init__(self) -> None:
@@ -77,17 +77,19 @@ class EmptyDirectory(Directory):
     async def page(self, *_: object, **__: object) -> Any:  # noqa: ANN401 - it returns nothing
         raise KeyError("a bug of ours")
 
-    async def owner_of(self, *_: object) -> Owner:
-        return Owner()
+    async def owner_of(self, *_: object) -> EntryOwner:
+        return EntryOwner()
 
-    async def owner_of_pool(self, _: str) -> Owner:
-        return Owner()
+    async def owner_of_pool(self, _: str) -> EntryOwner:
+        return EntryOwner()
 
 
 class DomainService:
     """Refuses to write, after the body was decoded."""
 
-    async def list_of(self, _: Caller, page: Page, *, name: str) -> tuple[Sequence[Domain], bool]:
+    async def list_of(
+        self, _: Caller, page: PageBounds, *, name: str
+    ) -> tuple[Sequence[Domain], bool]:
         found = await Domains().list_domains()
         return paginate(found, page, id_of=attrgetter("domain_id"))
 

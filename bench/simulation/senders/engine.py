@@ -20,11 +20,11 @@ from mail import bounce
 from services.router.domain import warmup
 from services.router.domain.feedback import FeedbackController
 from services.router.domain.feedback_rules import parse_feedback_rules
-from services.router.domain.ledger import Scope, ScopeKind
+from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.limits import Limits
 from services.router.domain.policies import CombinedPolicies, ShapingPolicies, egress_site_scope
 from services.router.domain.ramps import parse_ramps
-from services.router.domain.reputation import Reputation
+from services.router.domain.reputation import StandingPolicies
 from services.router.domain.results import AttemptResult
 from services.router.domain.retry import SCHEDULE_S, RetryPolicy
 from services.router.domain.shaping import SiteLimits, parse_shaping, provider_sites
@@ -119,15 +119,15 @@ class Engine:
         )
         self.feedback = FeedbackController(parse_feedback_rules(feedback))
         reporting = {site.name for site in world.sites if site.reports}
-        self.reputation = Reputation(reports_complaints=reporting.__contains__)
+        self.reputation = StandingPolicies(reports_complaints=reporting.__contains__)
         rules = ShapingPolicies(parse_shaping(shaping, default=SiteLimits(IN_FLIGHT_MAX)))
         self.policies = CombinedPolicies([self.warmups, rules, self.feedback, self.reputation])
         self._retry = RetryPolicy()
         self._egress = [f"egress-{ip}" for ip in range(ips)]
         self._results: list[AttemptResult] = []
-        self._usage: dict[Scope, Usage] = {}
-        self._limits: dict[Scope, tuple[Limits, bool]] = {}
-        self._ip_scopes = [Scope(ScopeKind.WARMUP, egress_id) for egress_id in self._egress]
+        self._usage: dict[LimitScope, Usage] = {}
+        self._limits: dict[LimitScope, tuple[Limits, bool]] = {}
+        self._ip_scopes = [LimitScope(ScopeKind.WARMUP, egress_id) for egress_id in self._egress]
         self._cell_scopes = [
             [egress_site_scope(egress_id, site.name) for site in world.sites]
             for egress_id in self._egress
@@ -145,7 +145,7 @@ class Engine:
     def room(self, cell: Cell) -> int:
         return self._room(self._cell_scopes[cell.ip][cell.site])
 
-    def _room(self, scope: Scope) -> int:
+    def _room(self, scope: LimitScope) -> int:
         usage = self._usage.get(scope)
         if usage is None:
             usage = self._usage[scope] = Usage()
@@ -158,7 +158,7 @@ class Engine:
     def may_send(self, tenant: int) -> bool:
         """All mail of the simulation is broadcasts."""
         name = str(tenant)
-        if self.policies.suspension_of(Scope(ScopeKind.TENANT, name), self.now_s):
+        if self.policies.suspension_of(LimitScope(ScopeKind.TENANT, name), self.now_s):
             return False
         return self.reputation.may_broadcast(name)
 

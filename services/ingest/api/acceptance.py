@@ -21,7 +21,7 @@ from kernel.ids import uuid7_text
 from kernel.outbox import Outbox
 from kernel.topics import encode
 from services.ingest.api.access import AccessControl, Principal
-from services.ingest.api.idempotency import AcceptResult, Idempotency, concurrent_request, replay
+from services.ingest.api.idempotency import AcceptResult, IdempotentCall, concurrent_request, replay
 from services.ingest.api.plan_admission import PlanAdmission, QuotaLimit
 from services.ingest.api.sealed_email import (
     AcceptRequest,
@@ -30,7 +30,7 @@ from services.ingest.api.sealed_email import (
     quotas_of,
     record_acceptance,
 )
-from services.ingest.api.senders import Senders
+from services.ingest.api.senders import SenderResolver
 from services.ingest.domain import accepted_event
 from services.ingest.domain.priority import BulkClassifier
 from services.ingest.domain.problem import Problem, unavailable
@@ -44,7 +44,7 @@ from services.ingest.store.acceptance import (
     IdempotencyRecord,
 )
 from services.ingest.store.backpressure import Backpressure
-from services.ingest.store.quotas import Reservation
+from services.ingest.store.quotas import QuotaReservation
 
 LARGE_BYTES = 256 * 1024  # a larger body is committed alone, so that it does not delay others
 GROUP_BYTES_MAX = 8 * 1024 * 1024
@@ -78,7 +78,7 @@ class Acceptance:
         bulk_classifier: BulkClassifier,
         retention: RetentionConfig,
         return_path_key: bytes,
-        senders: Senders,
+        senders: SenderResolver,
         plans: PlanAdmission,
     ) -> None:
         self.senders = senders
@@ -117,7 +117,7 @@ class Acceptance:
         *,
         respond: Respond,
         traceparent: str,
-        idempotency: Idempotency | None,
+        idempotency: IdempotentCall | None,
         before: Callable[[], Awaitable[None]] | None = None,
     ) -> AcceptResult:
         """Return when the emails are durable. Raises Problem, and then nothing was accepted.
@@ -189,7 +189,7 @@ class Acceptance:
         respond: Respond,
         traceparent: str,
         key: IdempotencyRecord | None = None,
-        reserved: Reservation | None = None,
+        reserved: QuotaReservation | None = None,
     ) -> AcceptResult:
         # Waiting before the work saves CPU time: the work of a whole batch then runs in one go.
         await self._pace.wait_turn()
@@ -227,7 +227,7 @@ class Acceptance:
         email_id = uuid7_text()
         message_ids = [uuid7_text() for _ in email.recipients]
         due = email.due_at or now
-        origin = accepted_event.Origin(
+        origin = accepted_event.MessageOrigin(
             principal.key,
             principal.tenant,
             domain,

@@ -6,8 +6,8 @@ from typing import NamedTuple
 from contracts.ingest.v1.directory_pb2 import ApiKey, ApiKeyKind, Tenant
 from kernel import auth
 from services.ingest.domain.problem import Problem
-from services.ingest.store.audit_log import Actor
-from services.ingest.store.directory_lists import Owner
+from services.ingest.store.audit_log import AuditActor
+from services.ingest.store.directory_lists import EntryOwner
 
 
 class CallerKind(StrEnum):
@@ -84,9 +84,9 @@ class Caller(NamedTuple):
         return self.tenant.tenant_id if self.tenant is not None else ""
 
     @property
-    def owner(self) -> Owner:
+    def owner(self) -> EntryOwner:
         """Whose entries the caller sees."""
-        return Owner(self.account_id, self.tenant_id)
+        return EntryOwner(self.account_id, self.tenant_id)
 
     @property
     def test(self) -> bool:
@@ -94,8 +94,8 @@ class Caller(NamedTuple):
         return self.key.test
 
     @property
-    def actor(self) -> Actor:
-        return Actor(self.kind.value, self.key.key_id, self.request_id, self.client)
+    def actor(self) -> AuditActor:
+        return AuditActor(self.kind.value, self.key.key_id, self.request_id, self.client)
 
     def sees(self, account_id: str, tenant_id: str = "") -> bool:
         """Whether an entry of this account and tenant is the caller's."""

@@ -35,7 +35,7 @@ class CampaignPage(NamedTuple):
     next: str
 
 
-class Campaigns:
+class CampaignResource:
     """Those of a tenant, of all tenants of an account, or for an operator of all. Only live mail
     has any. Raises Problem."""
 

@@ -14,7 +14,7 @@ from contracts.delivery.v1.delivery_service_pb2 import (
 )
 from kernel import clock
 from services.ingest.api.access import Principal
-from services.ingest.api.domains import Domains
+from services.ingest.api.domains import DomainResource
 from services.ingest.clients import ServiceClients
 from services.ingest.domain.problem import Fault, invalid
 
@@ -23,7 +23,7 @@ DAYS_DEFAULT, DAYS_MAX = 7, 31
 SUCCESS = "success"
 
 
-class Period(NamedTuple):
+class ReportPeriod(NamedTuple):
     """Both days are part of it, in UTC."""
 
     since: date
@@ -34,17 +34,17 @@ class ReportsOfDomain(NamedTuple):
     """What is known about a domain in a period."""
 
     domain_id: str
-    period: Period
+    period: ReportPeriod
     figures: GetDomainReportsResponse
 
 
-class DomainReports:
-    def __init__(self, clients: ServiceClients, domains: Domains) -> None:
+class DomainReportResource:
+    def __init__(self, clients: ServiceClients, domains: DomainResource) -> None:
         self._delivery = clients.delivery
         self._domains = domains
 
     async def get(
-        self, principal: Principal, domain_id: str, *, kind: str, period: Period
+        self, principal: Principal, domain_id: str, *, kind: str, period: ReportPeriod
     ) -> ReportsOfDomain:
         """Raises Problem 404."""
         domain = await self._domains.find(principal, domain_id)
@@ -59,14 +59,14 @@ class DomainReports:
         return ReportsOfDomain(domain_id, period, await self._delivery.call(method, request))
 
 
-def parse_period(since: str, until: str) -> Period:
+def parse_period(since: str, until: str) -> ReportPeriod:
     """Empty texts: the last seven days. Raises Problem."""
     last = _parse_day(until, "until") if until else clock.now().date()
     first = _parse_day(since, "since") if since else _days_before(last, DAYS_DEFAULT - 1)
     if not timedelta(0) <= last - first < timedelta(days=DAYS_MAX):
         detail = f"The period must have 1 to {DAYS_MAX} days: since is {first}, until is {last}."
         raise invalid([Fault("#/query/since", "invalid", detail)])
-    return Period(first, last)
+    return ReportPeriod(first, last)
 
 
 def _days_before(last: date, days: int) -> date:

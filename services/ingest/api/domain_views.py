@@ -9,7 +9,7 @@ from services.ingest.api.domains import DomainRecords, DomainView
 from services.ingest.api.rest_base import format_time, format_timestamp
 from services.ingest.domain.links import name_of_mode
 from services.ingest.domain.tracking_host import CertificateStatus, label_of
-from services.ingest.domain.verification import STATUSES, FoundRecord, RecordStatus
+from services.ingest.domain.verification import STATUSES, CheckedRecord, RecordStatus
 
 # Resend's words: both records of the return path are named SPF.
 KINDS = {Purpose.RETURN_PATH: "SPF", Purpose.TRACKING: "Tracking"}
@@ -90,7 +90,7 @@ def _certificate(found: CertificateStatus | None) -> dict[str, object] | None:
     return {"status": found.status, "problem": certificate.problem, **times}
 
 
-def _record(record: DnsRecord, found: FoundRecord | None) -> dict[str, object]:
+def _record(record: DnsRecord, found: CheckedRecord | None) -> dict[str, object]:
     priority = {} if record.priority is None else {"priority": record.priority}
     return {
         "record": KINDS.get(record.purpose, record.purpose.upper()),

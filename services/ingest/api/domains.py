@@ -13,12 +13,12 @@ from kernel import clock
 from mail.address import AddressError
 from mail.records import DnsRecord
 from services.ingest.api.access import Principal
-from services.ingest.api.administration.base import Directory, paginate, query_or_503
-from services.ingest.api.administration.plans import Plans
+from services.ingest.api.administration.base import CallerDirectory, paginate, query_or_503
+from services.ingest.api.administration.plans import PlanResource
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.callers import Caller, CallerKind, caller_kind_of, check_live
 from services.ingest.api.domain_requests import CreateDomainRequest, UpdateDomainRequest
-from services.ingest.api.emails import Emails
+from services.ingest.api.emails import EmailResource
 from services.ingest.domain import verification
 from services.ingest.domain.dkim_rotation import is_rotating
 from services.ingest.domain.domain_name import sending_domain
@@ -32,8 +32,8 @@ from services.ingest.domain.tracking_host import (
     too_many_hosts,
 )
 from services.ingest.store.directory import DirectoryStore, DomainConflict
-from services.ingest.store.directory_lists import Owner, Page
-from services.ingest.store.domain_keys import DomainKeys
+from services.ingest.store.directory_lists import EntryOwner, PageBounds
+from services.ingest.store.domain_keys import DomainKeyStore
 from services.ingest.store.domains import (
     DomainCheck,
     DomainInUse,
@@ -72,19 +72,19 @@ class DomainRecords(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Domains:
+class DomainResource:
     """lists: across tenants. count_max: domains of a tenant. brands: of accounts. hosts: of
     domains."""
 
     directory: DirectoryStore
-    lists: Directory
+    lists: CallerDirectory
     store: DomainStore
-    keys: DomainKeys
-    emails: Emails
+    keys: DomainKeyStore
+    emails: EmailResource
     count_max: int
     brands: BrandResolver
     hosts: LinkHosts
-    plans: Plans
+    plans: PlanResource
 
     async def list_all(self, principal: Principal) -> list[Domain]:
         """The domains that the tenant can send from."""
@@ -92,7 +92,7 @@ class Domains:
         return await query_or_503(self.directory.list_domains(principal.tenant_id, account_id))
 
     async def list_of(
-        self, caller: Caller, page: Page, *, name: str
+        self, caller: Caller, page: PageBounds, *, name: str
     ) -> tuple[Sequence[Domain], bool]:
         """The domains that a tenant can send from, or those of an account or the installation.
         name: only domains of this name, if it is not empty."""
@@ -103,7 +103,9 @@ class Domains:
         named = [one for one in found if name in {"", one.name}]
         return paginate(named, page, id_of=attrgetter("domain_id"))
 
-    async def zone_page(self, page: Page, *, zone: str) -> tuple[Sequence[DomainRecords], bool]:
+    async def zone_page(
+        self, page: PageBounds, *, zone: str
+    ) -> tuple[Sequence[DomainRecords], bool]:
         """The records of a zone of the installation, by domain, newest first. Raises Problem."""
         if not zone:
             fault = Fault(
@@ -111,7 +113,7 @@ class Domains:
             )
             raise invalid([fault])
         equal = {"dkim_zone": zone.lower().rstrip(".")}
-        found, has_more = await self.lists.page(Domain, Owner(), page, equal=equal)
+        found, has_more = await self.lists.page(Domain, EntryOwner(), page, equal=equal)
         return [DomainRecords(one, self.keys.zone_records(one)) for one in found], has_more
 
     async def find(self, principal: Principal, domain_id: str) -> Domain:

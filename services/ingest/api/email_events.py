@@ -31,7 +31,7 @@ class EventPage(NamedTuple):
     next: str
 
 
-class EmailEvents:
+class EmailEventResource:
     """Those of a tenant, or of all tenants of an account. A test key sees those of test mail."""
 
     def __init__(self, clients: ServiceClients, slots: TenantSlots) -> None:

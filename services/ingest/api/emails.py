@@ -30,7 +30,7 @@ from services.ingest.api.access import AccessControl, Principal
 from services.ingest.api.administration.base import parse_id
 from services.ingest.api.callers import Caller
 from services.ingest.api.cancellation import CancellationPage, cancel_matching
-from services.ingest.api.held import HeldMail, Verdict
+from services.ingest.api.held import HeldMailResource, Verdict
 from services.ingest.api.rest_base import PageRequest
 from services.ingest.api.sending import in_thread_if_large
 from services.ingest.api.tenant_slots import TenantSlots
@@ -77,7 +77,7 @@ class EmailWithStates:
         return last_event(states, scheduled=scheduled, logged=logged)
 
 
-class Emails:
+class EmailResource:
     """Reads and changes emails for REST and gRPC."""
 
     def __init__(
@@ -233,7 +233,7 @@ class Emails:
         """Release or reject messages that are held for review. Raises Problem 409 if none is."""
         email = await self.find(principal, email_id)
         ids = [one.message_id for one in email.messages]
-        held = HeldMail(self._clients)
+        held = HeldMailResource(self._clients)
         done = await held.review_ids(principal.caller, ids, verdict=verdict, reason=reason)
         if not done.reviewed:
             raise Problem(409, "not_held", detail="The email is not held for review.")

@@ -19,7 +19,7 @@ from services.ingest.clients import ServiceClients
 from services.ingest.domain.email import RequestModel
 from services.ingest.domain.patterns import LINE
 from services.ingest.domain.problem import Problem
-from services.ingest.store.directory_lists import Page
+from services.ingest.store.directory_lists import PageBounds
 
 EmailEventType = Literal[
     "email.sent", "email.scheduled", "email.held", "email.released", "email.delivered",
@@ -59,7 +59,7 @@ class NewExport(RequestModel):
     filter: ExportFilter = msgspec.field(default_factory=ExportFilter)
 
 
-class Exports:
+class ExportResource:
     """Those of a tenant, or of a whole account. A test key sees its own, of test mail."""
 
     def __init__(self, clients: ServiceClients) -> None:
@@ -78,7 +78,7 @@ class Exports:
             raise Problem(429, "rate_limit_exceeded", detail=FULL, retry_after_s=RETRY_S)
         return response.export
 
-    async def page(self, caller: Caller, page: Page) -> tuple[Sequence[pb.Export], bool]:
+    async def page(self, caller: Caller, page: PageBounds) -> tuple[Sequence[pb.Export], bool]:
         """Newest first; those of a tenant, or of an account and all its tenants."""
         request = pb.ListExportsRequest(
             **caller.owner._asdict(), test_only=caller.test, **page._asdict()

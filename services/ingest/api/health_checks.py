@@ -12,7 +12,7 @@ from services.ingest.api.operation import Operation
 from services.ingest.api.response_schemas import Time
 from services.ingest.domain.health_checks import overall
 from services.ingest.domain.problem import unavailable
-from services.ingest.store.health_checks import StoredCheck
+from services.ingest.store.health_checks import StoredFinding
 
 
 class HealthCheckResponse(Struct):
@@ -49,18 +49,18 @@ OPERATIONS = {
 }
 
 
-class Checks(Protocol):
-    async def load(self) -> list[StoredCheck]: ...
+class HealthCheckRunner(Protocol):
+    async def load(self) -> list[StoredFinding]: ...
 
-    async def run(self) -> list[StoredCheck]: ...
+    async def run(self) -> list[StoredFinding]: ...
 
-    async def mark_bounces_read(self) -> list[StoredCheck]: ...
+    async def mark_bounces_read(self) -> list[StoredFinding]: ...
 
 
-class HealthReports:
+class HealthResource:
     """Raises Problem."""
 
-    def __init__(self, checks: Checks) -> None:
+    def __init__(self, checks: HealthCheckRunner) -> None:
         self._checks = checks
 
     async def get(self) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class HealthReports:
         return await self._as_json(self._checks.mark_bounces_read)
 
     @staticmethod
-    async def _as_json(read: Callable[[], Awaitable[Sequence[StoredCheck]]]) -> dict[str, Any]:
+    async def _as_json(read: Callable[[], Awaitable[Sequence[StoredFinding]]]) -> dict[str, Any]:
         try:
             found = await read()
         except Unavailable as error:
@@ -85,7 +85,7 @@ class HealthReports:
         return {"object": "health_report", "status": status, "checks": list(map(to_json, found))}
 
 
-def to_json(one: StoredCheck) -> dict[str, Any]:
+def to_json(one: StoredFinding) -> dict[str, Any]:
     return {
         "check": one.finding.check,
         "subject": one.finding.subject,

@@ -85,7 +85,7 @@ class HeldReview(NamedTuple):
         }
 
 
-class HeldMail:
+class HeldMailResource:
     """That of a tenant, of all tenants of an account, or for an operator of all. A test key sees
     test mail only. Raises Problem."""
 

@@ -26,7 +26,7 @@ def new_request_id() -> str:
     return f"req_{random_octets(12).hex()}"
 
 
-class Disconnected(Exception):
+class ClientDisconnected(Exception):
     """The client disconnected before its request was complete."""
 
 
@@ -169,7 +169,7 @@ def check_size(octets: int, bytes_max: int = BODY_BYTES_MAX) -> None:
 async def _chunk(receive: Receive) -> MutableMapping[str, Any]:
     message = await receive()
     if message["type"] == "http.disconnect":
-        raise Disconnected
+        raise ClientDisconnected
     return message
 
 

@@ -12,12 +12,7 @@ from services.ingest.api.access import AccessControl, raise_if_rate_limited
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.callers import SENDING
 from services.ingest.api.compression import compress_responses
-from services.ingest.api.http import (
-    Disconnected,
-    Request,
-    send_accepted,
-    send_response,
-)
+from services.ingest.api.http import ClientDisconnected, Request, send_accepted, send_response
 from services.ingest.api.request_log import RequestRecorder
 from services.ingest.api.sending import SendHandler
 from services.ingest.domain.problem import Problem, unavailable
@@ -95,7 +90,7 @@ class HttpApp:
         except Problem as problem:
             status = problem.status
             await send_problem(request, send, problem, headers=headers)
-        except Disconnected:
+        except ClientDisconnected:
             return
         except Exception:
             status = 500
@@ -125,7 +120,7 @@ class HttpApp:
                 receive,
                 compress_responses(send_more, request.header(b"accept-encoding")),
             )
-        except Disconnected:
+        except ClientDisconnected:
             return
         except Exception:
             logger.exception("request.failed", extra={"request_id": request.id})

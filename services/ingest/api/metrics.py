@@ -12,10 +12,10 @@ from contracts.events.v1.events_service_pb2 import (
     MetricsFilter,
 )
 from kernel.csv_rows import guarded
-from services.ingest.api.administration.base import Directory
+from services.ingest.api.administration.base import CallerDirectory
 from services.ingest.api.callers import Caller, check_live
 from services.ingest.clients import ServiceClients
-from services.ingest.store.directory_lists import Owner
+from services.ingest.store.directory_lists import EntryOwner
 
 DOMAIN, DOMAIN_ID, DOMAIN_NAME = "domain", "domain_id", "domain_name"
 # The filters: of each, one of the values.
@@ -26,7 +26,7 @@ FILTERS = (
 COUNTS_DEADLINE_S = 10.0
 
 
-class Metrics(NamedTuple):
+class MetricsResult(NamedTuple):
     """domains: names by id."""
 
     found: GetMetricsResponse
@@ -43,12 +43,12 @@ class Metrics(NamedTuple):
             yield keys, row.values
 
 
-class EmailMetrics:
-    def __init__(self, clients: ServiceClients, directory: Directory) -> None:
+class MetricsResource:
+    def __init__(self, clients: ServiceClients, directory: CallerDirectory) -> None:
         self._events = clients.events
         self._directory = directory
 
-    async def get(self, caller: Caller, **fields: Any) -> Metrics:  # noqa: ANN401 - a protobuf's
+    async def get(self, caller: Caller, **fields: Any) -> MetricsResult:  # noqa: ANN401 - a protobuf's
         """Of a tenant, of all tenants of an account, or for an operator of all accounts. fields: of
         GetMetricsRequest; filters by their names. Raises Problem."""
         check_live(caller.key, "metrics")
@@ -59,7 +59,7 @@ class EmailMetrics:
         ]
         request = GetMetricsRequest(
             **caller.owner._asdict(),
-            all_accounts=caller.owner == Owner(),
+            all_accounts=caller.owner == EntryOwner(),
             filters=filters,
             **fields,
         )
@@ -71,7 +71,7 @@ class EmailMetrics:
             for name, value in zip(found.keys, row.keys, strict=True)
             if name == DOMAIN_ID and value
         }
-        return Metrics(found, await self._names(caller, sorted(ids)))
+        return MetricsResult(found, await self._names(caller, sorted(ids)))
 
     async def _names(self, caller: Caller, domain_ids: Sequence[str]) -> dict[str, str]:
         """Of domains that the caller sees."""
@@ -80,7 +80,7 @@ class EmailMetrics:
         return await self._directory.domain_names(caller.owner, domain_ids)
 
 
-def metrics_to_json(metrics: Metrics) -> dict[str, object]:
+def metrics_to_json(metrics: MetricsResult) -> dict[str, object]:
     """In Resend's form: no data without dimensions."""
     found = metrics.found
     shown: dict[str, object] = {
@@ -112,7 +112,7 @@ def number_of(value: float) -> int | float | None:
     return int(value) if value.is_integer() else value
 
 
-def metrics_to_csv(metrics: Metrics) -> str:
+def metrics_to_csv(metrics: MetricsResult) -> str:
     """One line for each row; without dimensions, one of the totals (RFC 4180)."""
     found, text = metrics.found, io.StringIO()
     writer = csv.writer(text)

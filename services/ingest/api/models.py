@@ -14,7 +14,7 @@ from contracts.shield.v1.shield_service_pb2 import (
     ReviewVersionRequest,
 )
 from kernel.ids import uuid5_text
-from services.ingest.api.administration.audit_log import AuditLog
+from services.ingest.api.administration.audit_log import AuditLogResource
 from services.ingest.api.administration.base import paginate
 from services.ingest.api.callers import Caller
 from services.ingest.api.rest_base import format_timestamp
@@ -22,8 +22,8 @@ from services.ingest.clients import ServiceClients
 from services.ingest.domain.email import RequestModel
 from services.ingest.domain.patterns import LINE
 from services.ingest.domain.problem import not_found
-from services.ingest.store.audit_log import Subject
-from services.ingest.store.directory_lists import Page
+from services.ingest.store.audit_log import AuditSubject
+from services.ingest.store.directory_lists import PageBounds
 
 VERSION_CHARS = 200
 RESOURCE, NAMESPACE = "learned_version", b"obm learned vers"  # in the audit log, and of ids there
@@ -35,20 +35,20 @@ class ReviewVersion(RequestModel):
     reason: Annotated[str, Meta(min_length=1, max_length=500, pattern=LINE)]
 
 
-class Models:
+class ModelResource:
     """For operators. Raises Problem."""
 
-    def __init__(self, clients: ServiceClients, audit_log: AuditLog) -> None:
+    def __init__(self, clients: ServiceClients, audit_log: AuditLogResource) -> None:
         self._shield = clients.shield
         self._audit_log = audit_log
 
-    async def page(self, page: Page) -> tuple[Sequence[ScreeningModel], bool]:
+    async def page(self, page: PageBounds) -> tuple[Sequence[ScreeningModel], bool]:
         """Those that screen messages, or have, by version in descending order; and whether more
         follow."""
         response = await self._shield.call(self._shield.stub.ListModels, ListModelsRequest())
         return paginate(response.models, page, id_of=attrgetter("model_version"))
 
-    async def versions(self, page: Page) -> tuple[Sequence[LearnedVersionInfo], bool]:
+    async def versions(self, page: PageBounds) -> tuple[Sequence[LearnedVersionInfo], bool]:
         """Newest first; and whether more follow."""
         response = await self._shield.call(self._shield.stub.ListVersions, ListVersionsRequest())
         ids = [one.published.version for one in response.versions]
@@ -71,7 +71,7 @@ class Models:
             reason=given.reason,
         )
         response = await self._shield.call(self._shield.stub.ReviewVersion, request)
-        change = Subject(RESOURCE, uuid5_text(NAMESPACE, version)), response.version, request
+        change = AuditSubject(RESOURCE, uuid5_text(NAMESPACE, version)), response.version, request
         await self._audit_log.record(caller, change, action="promote" if promoted else "withdraw")
         return response.version
 

@@ -18,7 +18,7 @@ from services.ingest.api.access import Principal
 from services.ingest.domain.invoice import next_month
 from services.ingest.domain.plan_problem import plan_required
 from services.ingest.domain.problem import Fault, Problem, unavailable
-from services.ingest.store.quotas import QuotaKey, QuotaUsage, Reservation
+from services.ingest.store.quotas import QuotaKey, QuotaReservation, QuotaUsage
 
 RETRY_MAX_S = 3600  # who waits as long as the response says should notice another plan
 
@@ -75,7 +75,7 @@ class PlanAdmission:
             raise unavailable() from error
 
     @contextmanager
-    def admitting(self, limits: Sequence[QuotaLimit], messages: int) -> Iterator[Reservation]:
+    def admitting(self, limits: Sequence[QuotaLimit], messages: int) -> Iterator[QuotaReservation]:
         """Messages that are about to be committed. Raises Problem 429 if they are too many."""
         for one in limits:
             if self.usage.used(one.key) + messages > one.messages:

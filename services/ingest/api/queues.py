@@ -7,13 +7,13 @@ from mail.address import AddressError
 from services.ingest.api.access import Principal
 from services.ingest.api.callers import Caller
 from services.ingest.api.cancellation import CancellationPage
-from services.ingest.api.emails import Emails
+from services.ingest.api.emails import EmailResource
 from services.ingest.api.rest_base import format_timestamp
 from services.ingest.clients import ServiceClients
 from services.ingest.domain.email import RequestModel
 from services.ingest.domain.problem import Fault, invalid
 from services.ingest.domain.waiting_filter import WaitingFilter
-from services.ingest.store.directory_lists import Page
+from services.ingest.store.directory_lists import PageBounds
 
 
 class TagFilter(RequestModel):
@@ -42,14 +42,14 @@ class CancelQueued(RequestModel):
     dry_run: bool = False
 
 
-class Queues:
+class QueueResource:
     """Raises Problem for everything that the router refuses."""
 
-    def __init__(self, clients: ServiceClients, emails: Emails) -> None:
+    def __init__(self, clients: ServiceClients, emails: EmailResource) -> None:
         self._router = clients.router
         self._emails = emails
 
-    async def page(self, caller: Caller, page: Page) -> tuple[Sequence[ScheduledQueue], bool]:
+    async def page(self, caller: Caller, page: PageBounds) -> tuple[Sequence[ScheduledQueue], bool]:
         """Of a tenant, or of all tenants of an account, in the order of their ids."""
         request = ListQueuesRequest(
             **caller.owner._asdict(), limit=page.limit, after=page.after, test_only=caller.test

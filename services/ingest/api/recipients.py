@@ -9,14 +9,14 @@ from services.ingest.api.administration.base import check_page, parse_id, query_
 from services.ingest.api.callers import Caller, check_live
 from services.ingest.api.rest_base import format_time
 from services.ingest.domain.problem import Fault, invalid, not_found
-from services.ingest.store.directory_lists import Owner, Page
+from services.ingest.store.directory_lists import EntryOwner, PageBounds
 from services.ingest.store.erasures import Erasure, ErasureStore
 
 WHAT = "the erasure"
 POINTER = "#/path/address"
 
 
-class Recipients:
+class RecipientResource:
     """Those of a tenant; with the key of an account that names none, those of all its tenants. A
     test key is refused with Problem 403: an erasure concerns live mail."""
 
@@ -32,10 +32,10 @@ class Recipients:
             detail = f"Invalid address {address[:80]}: {error}."
             raise invalid([Fault(POINTER, "invalid_address", detail)]) from None
         account_id = caller.tenant.account_id if caller.tenant else caller.account_id
-        owner = Owner(account_id, caller.tenant_id)
+        owner = EntryOwner(account_id, caller.tenant_id)
         return await query_or_503(self._store.create(owner, canonical, actor=caller.actor))
 
-    async def page(self, caller: Caller, page: Page) -> tuple[list[Erasure], bool]:
+    async def page(self, caller: Caller, page: PageBounds) -> tuple[list[Erasure], bool]:
         """A page, newest first, and whether more follows."""
         check_live(caller.key, "erasures")
         return await query_or_503(self._store.page(caller.owner, check_page(page)))
@@ -44,7 +44,9 @@ class Recipients:
         """Raises Problem 404."""
         check_live(caller.key, "erasures")
         wanted = parse_id(erasure_id, WHAT)
-        found, _ = await query_or_503(self._store.page(caller.owner, Page(1), erasure_id=wanted))
+        found, _ = await query_or_503(
+            self._store.page(caller.owner, PageBounds(1), erasure_id=wanted)
+        )
         if not found:
             raise not_found(WHAT)
         return found[0]

@@ -16,7 +16,7 @@ from services.ingest.clients import ServiceClients
 from services.ingest.domain.email import RequestModel
 from services.ingest.domain.patterns import LINE
 from services.ingest.domain.problem import Fault, Problem
-from services.ingest.store.directory_lists import Page
+from services.ingest.store.directory_lists import PageBounds
 
 WHAT = "the report"
 Values = Annotated[list[Annotated[str, Meta(max_length=400, pattern=LINE)]], Meta(max_length=100)]
@@ -62,7 +62,7 @@ class NewReport(RequestModel):
     )
 
 
-class Reports:
+class ReportResource:
     """Those of a tenant, or of a whole account. They are about live mail: a test key is refused
     with Problem 403."""
 
@@ -82,7 +82,7 @@ class Reports:
             raise Problem(422, "too_many", detail=FULL, faults=[Fault("#", "too_many", FULL)])
         return response.report
 
-    async def page(self, caller: Caller, page: Page) -> tuple[Sequence[pb.Report], bool]:
+    async def page(self, caller: Caller, page: PageBounds) -> tuple[Sequence[pb.Report], bool]:
         """Newest first; those of a tenant, or of an account and all its tenants."""
         check_live(caller.key, "reports")
         request = pb.ListReportsRequest(**caller.owner._asdict(), **page._asdict())

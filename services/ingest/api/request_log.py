@@ -12,14 +12,14 @@ from services.ingest.api.http import Request
 from services.ingest.api.rest_base import format_time
 from services.ingest.domain.problem import not_found
 from services.ingest.domain.request_log import LoggedRequest
-from services.ingest.store.directory_lists import Page
-from services.ingest.store.request_log import RequestList, StoredRequest
+from services.ingest.store.directory_lists import PageBounds
+from services.ingest.store.request_log import RequestLogReader, StoredRequest
 
 PREFIX = "/v1"
 WHAT = "the log"
 
 
-class Asker(Protocol):
+class AnyCaller(Protocol):
     """A Caller or a Principal."""
 
     @property
@@ -38,7 +38,7 @@ class RequestRecorder:
 
     def record(self, request: Request, status: int) -> None:
         """Do nothing without a caller: nobody could see the entry."""
-        asker: Asker | None = request.asker
+        asker: AnyCaller | None = request.asker
         if asker is None or not asker.key.account_id:
             return
         logged = LoggedRequest(
@@ -56,7 +56,7 @@ class RequestRecorder:
             logged = logged._replace(request_body=request.body, response_body=request.refusal)
         self._add(logged)
 
-    def record_rpc(self, asker: Asker, endpoint: str, *, status: int, user_agent: str) -> None:
+    def record_rpc(self, asker: AnyCaller, endpoint: str, *, status: int, user_agent: str) -> None:
         """Without bodies. Acts of operators are in the audit log only."""
         if not asker.key.account_id:
             return
@@ -88,14 +88,14 @@ def endpoint_of(request: Request) -> str:
     return route
 
 
-class RequestLogs:
+class RequestLogResource:
     """Those of a tenant, or of an account and all its tenants. A test key sees those of test
     keys."""
 
-    def __init__(self, requests: RequestList) -> None:
+    def __init__(self, requests: RequestLogReader) -> None:
         self._requests = requests
 
-    async def page(self, caller: Caller, page: Page) -> tuple[list[StoredRequest], bool]:
+    async def page(self, caller: Caller, page: PageBounds) -> tuple[list[StoredRequest], bool]:
         """Newest first. Raises Problem."""
         return await query_or_503(
             self._requests.page(caller.owner, check_page(page), test_only=caller.test)
@@ -105,7 +105,10 @@ class RequestLogs:
         """Raises Problem 404."""
         found, _ = await query_or_503(
             self._requests.page(
-                caller.owner, Page(1), test_only=caller.test, request_id=parse_id(log_id, WHAT)
+                caller.owner,
+                PageBounds(1),
+                test_only=caller.test,
+                request_id=parse_id(log_id, WHAT),
             )
         )
         if not found:

@@ -20,7 +20,7 @@ from services.ingest.api.operations import OPERATIONS
 from services.ingest.domain.pointers import decode_body
 from services.ingest.domain.problem import Fault, Problem, invalid
 from services.ingest.domain.rate_limiter import RateLimitStatus
-from services.ingest.store.directory_lists import Page
+from services.ingest.store.directory_lists import PageBounds
 
 T = TypeVar("T")
 Limit: TypeAlias = Annotated[
@@ -148,8 +148,8 @@ RequestedPage: TypeAlias = Annotated[PageRequest, Depends(parse_page_request)]
 RequestedForwardPage: TypeAlias = Annotated[PageRequest, Depends(parse_forward_page_request)]
 
 
-def page_of(requested: PageRequest) -> Page:
-    return Page(requested.limit, requested.after, requested.before)
+def page_of(requested: PageRequest) -> PageBounds:
+    return PageBounds(requested.limit, requested.after, requested.before)
 
 
 async def decode_request_body(incoming: Incoming, decode: Callable[[bytes], T]) -> T:

@@ -11,15 +11,15 @@ from services.ingest.api.access import Principal
 from services.ingest.api.administration.base import parse_id
 from services.ingest.api.rest_base import format_timestamp
 from services.ingest.clients import ServiceClients
-from services.ingest.store.directory_lists import Page
+from services.ingest.store.directory_lists import PageBounds
 
 
-class Sandbox:
+class SandboxResource:
     def __init__(self, clients: ServiceClients) -> None:
         self._delivery = clients.delivery
 
     async def page(
-        self, principal: Principal, page: Page, *, recipient: str
+        self, principal: Principal, page: PageBounds, *, recipient: str
     ) -> tuple[Sequence[SandboxMessage], bool]:
         """Newest first. recipient: only messages to this address."""
         request = ListSandboxMessagesRequest(

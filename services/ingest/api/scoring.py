@@ -11,7 +11,7 @@ from services.ingest.domain.valid_email import ValidEmail
 DEADLINE_S = 2.0  # a large email takes longer
 
 
-class Scoring:
+class ScoringResource:
     def __init__(self, clients: ServiceClients) -> None:
         self._shield = clients.shield
 

@@ -11,7 +11,7 @@ from kernel.outbox import RECORD_BYTES
 from kernel.telemetry import record_span
 from services.ingest.domain.valid_email import Recipient
 from services.ingest.store.acceptance import EmailRow, IdempotencyRecord, MessageRow
-from services.ingest.store.quotas import QuotaKey, Reservation
+from services.ingest.store.quotas import QuotaKey, QuotaReservation
 
 
 class SealedEmail(NamedTuple):
@@ -39,7 +39,7 @@ class AcceptRequest(NamedTuple):
     emails: Sequence[SealedEmail]
     response: bytes
     key: IdempotencyRecord | None
-    reserved: Reservation | None
+    reserved: QuotaReservation | None
 
 
 def record_acceptance(email: SealedEmail) -> None:

@@ -23,7 +23,7 @@ class FindDomain(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Senders:
+class SenderResolver:
     """brands: of accounts. hosts: of domains."""
 
     find: FindDomain
@@ -63,7 +63,7 @@ async def find_together(
 
 
 async def check_senders(
-    senders: Senders,
+    senders: SenderResolver,
     principal: Principal,
     valid: Sequence[ValidEmail],
     *,

@@ -15,7 +15,7 @@ from kernel.csv_rows import write_rows
 from kernel.errors import Unavailable
 from kernel.ids import creation_time_of, uuid7_text
 from services.ingest.api.access import AccessControl
-from services.ingest.api.administration.audit_log import AuditLog
+from services.ingest.api.administration.audit_log import AuditLogResource
 from services.ingest.api.administration.base import check_page, parse_id, query_or_503
 from services.ingest.api.callers import Caller, check_live
 from services.ingest.api.http import check_size
@@ -28,12 +28,12 @@ from services.ingest.domain.problem import Fault, Problem, invalid, not_found, u
 from services.ingest.domain.suppression_file import (
     COLUMNS,
     FAILURE_COLUMNS,
-    FileLine,
-    LineFailure,
+    FailedLine,
     SuppressionFile,
+    SuppressionFileLine,
 )
-from services.ingest.store.audit_log import Subject
-from services.ingest.store.directory_lists import Owner, Page
+from services.ingest.store.audit_log import AuditSubject
+from services.ingest.store.directory_lists import EntryOwner, PageBounds
 from services.ingest.store.suppression_imports import (
     ImportId,
     SuppressionImport,
@@ -57,7 +57,7 @@ class FileScope(RequestModel):
     scope: Literal["tenant", "account"] = "tenant"
 
 
-class SuppressionFiles:
+class SuppressionFileResource:
     """Those of a tenant, and those of an account. They exist for live mail only: a test key is
     refused with Problem 403."""
 
@@ -65,7 +65,7 @@ class SuppressionFiles:
         self,
         clients: ServiceClients,
         store: SuppressionImportStore,
-        audit_log: AuditLog,
+        audit_log: AuditLogResource,
         *,
         secrets: SecretKeyring,
         access: AccessControl,
@@ -77,7 +77,7 @@ class SuppressionFiles:
         self._access = access
 
     @asynccontextmanager
-    async def upload(self, caller: Caller, scope: Scope) -> AsyncIterator["Upload"]:
+    async def upload(self, caller: Caller, scope: Scope) -> AsyncIterator["SuppressionUpload"]:
         """A file that arrives in this block; what has arrived is deleted if it fails. Raises
         Problem."""
         check_live(caller.key, "suppressions")
@@ -90,7 +90,7 @@ class SuppressionFiles:
             raise Problem(429, "rate_limit_exceeded", detail=detail, retry_after_s=30)
         try:
             async with asyncio.timeout(UPLOAD_S):
-                yield Upload(self._store, new, key=await self._key(caller, new, own))
+                yield SuppressionUpload(self._store, new, key=await self._key(caller, new, own))
         except BaseException as error:
             with suppress(Unavailable):  # then the retention deletes it
                 await self._store.delete(new)
@@ -101,7 +101,7 @@ class SuppressionFiles:
                 raise unavailable() from error
             raise
 
-    async def finish(self, caller: Caller, upload: "Upload") -> SuppressionImport:
+    async def finish(self, caller: Caller, upload: "SuppressionUpload") -> SuppressionImport:
         """The import, durable; one for a whole account is in the audit log. Raises Problem,
         Unavailable."""
         found = await upload.finish()
@@ -109,7 +109,7 @@ class SuppressionFiles:
             await self._audit_log.record(caller, (subject_of(found), None, import_to_proto(found)))
         return found
 
-    async def page(self, caller: Caller, page: Page) -> tuple[list[SuppressionImport], bool]:
+    async def page(self, caller: Caller, page: PageBounds) -> tuple[list[SuppressionImport], bool]:
         """A page of imports, newest first, and whether more follows."""
         check_live(caller.key, "suppressions")
         return await query_or_503(self._store.page(caller.owner, check_page(page)))
@@ -133,7 +133,7 @@ class SuppressionFiles:
 
     async def failures(
         self, caller: Caller, import_id: str, *, after: int, limit: int
-    ) -> tuple[list[LineFailure], bool]:
+    ) -> tuple[list[FailedLine], bool]:
         """The next lines of a file that were not added, and whether more follow. Raises Problem
         404."""
         found = await self._failures(caller, import_id, after)
@@ -142,7 +142,7 @@ class SuppressionFiles:
 
     async def _failures(
         self, caller: Caller, import_id: str, after: int = 0
-    ) -> AsyncIterator[list[LineFailure]]:
+    ) -> AsyncIterator[list[FailedLine]]:
         found = await self.get(caller, import_id)
         key = await self._key(caller, found.of, found.key)
         return self._store.failures(found.of, key, after=after)
@@ -173,7 +173,7 @@ class SuppressionFiles:
         return self._export(caller.owner, first, more=more)
 
     async def _export(
-        self, owner: Owner, rows: Sequence[dict[str, object]], *, more: bool
+        self, owner: EntryOwner, rows: Sequence[dict[str, object]], *, more: bool
     ) -> AsyncIterator[bytes]:
         yield write_rows([COLUMNS])
         while rows:
@@ -181,7 +181,9 @@ class SuppressionFiles:
             after = str(rows[-1]["id"])
             rows, more = await self._suppressions(owner, after) if more else ([], False)
 
-    async def _suppressions(self, owner: Owner, after: str) -> tuple[list[dict[str, object]], bool]:
+    async def _suppressions(
+        self, owner: EntryOwner, after: str
+    ) -> tuple[list[dict[str, object]], bool]:
         request = ListSuppressionsRequest(
             **owner._asdict(), limit=PAGE, after=after, account_wide=not owner.tenant_id
         )
@@ -189,7 +191,7 @@ class SuppressionFiles:
         return [to_json(one) for one in response.suppressions], response.has_more
 
 
-class Upload:
+class SuppressionUpload:
     """A file that arrives; it is cut into parts, which are stored at once."""
 
     def __init__(self, store: SuppressionImportStore, new: ImportId, *, key: bytes) -> None:
@@ -199,7 +201,7 @@ class Upload:
         self._file = SuppressionFile()
         self._octets = 0
         self._parts = 0
-        self._lines: list[FileLine] = []  # of the next part
+        self._lines: list[SuppressionFileLine] = []  # of the next part
         self._chars = 0
 
     async def feed(self, octets: bytes) -> None:
@@ -222,7 +224,7 @@ class Upload:
             self._new, lines=self._file.lines, ignored_columns=self._file.ignored_columns
         )
 
-    async def _add(self, lines: Sequence[FileLine]) -> None:
+    async def _add(self, lines: Sequence[SuppressionFileLine]) -> None:
         for line in lines:
             self._lines.append(line)
             self._chars += sum(map(len, line.values))
@@ -245,8 +247,8 @@ def csv_problems() -> Iterator[None]:
         raise invalid([Fault(f"#/lines/{error.line}", "invalid_csv", str(error))]) from None
 
 
-async def first_of(found: AsyncIterator[list[LineFailure]], count: int) -> list[LineFailure]:
-    listed: list[LineFailure] = []
+async def first_of(found: AsyncIterator[list[FailedLine]], count: int) -> list[FailedLine]:
+    listed: list[FailedLine] = []
     async for some in found:
         listed += some
         if len(listed) >= count:
@@ -254,8 +256,8 @@ async def first_of(found: AsyncIterator[list[LineFailure]], count: int) -> list[
     return listed[:count]
 
 
-def subject_of(one: SuppressionImport) -> Subject:
-    return Subject(RESOURCE, one.import_id, one.account_id, one.tenant_id)
+def subject_of(one: SuppressionImport) -> AuditSubject:
+    return AuditSubject(RESOURCE, one.import_id, one.account_id, one.tenant_id)
 
 
 def status_of(one: SuppressionImport) -> str:
@@ -285,5 +287,5 @@ def import_to_proto(one: SuppressionImport) -> pb.SuppressionImport:
     return ParseDict(import_to_json(one), pb.SuppressionImport(), ignore_unknown_fields=True)
 
 
-def failure_to_json(one: LineFailure) -> dict[str, object]:
+def failure_to_json(one: FailedLine) -> dict[str, object]:
     return {"line": one.line, "email": one.email, "problem": one.problem}

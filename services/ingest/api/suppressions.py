@@ -15,7 +15,7 @@ from contracts.router.v1.router_service_pb2 import (
 from contracts.router.v1.router_service_pb2 import NewSuppression as RouterSuppression
 from mail import address
 from mail.address import AddressError
-from services.ingest.api.administration.audit_log import AuditLog
+from services.ingest.api.administration.audit_log import AuditLogResource
 from services.ingest.api.administration.base import parse_id
 from services.ingest.api.body_times import parse_future_time
 from services.ingest.api.callers import TENANT_HEADER, Caller, CallerKind, check_live
@@ -25,8 +25,8 @@ from services.ingest.domain.email import ListName, RequestModel
 from services.ingest.domain.patterns import LINE
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
 from services.ingest.domain.suppression_file import Note, Reason
-from services.ingest.store.audit_log import Subject
-from services.ingest.store.directory_lists import Owner, Page
+from services.ingest.store.audit_log import AuditSubject
+from services.ingest.store.directory_lists import EntryOwner, PageBounds
 
 Many = Annotated[list[str], Meta(min_length=1, max_length=500)]
 ManyLines = Annotated[list[Annotated[str, Meta(pattern=LINE)]], Meta(min_length=1, max_length=500)]
@@ -83,12 +83,12 @@ class SuppressionFilter(RequestModel):
     expired: bool = False
 
 
-class Suppressions:
+class SuppressionResource:
     """Those of a tenant, and those of an account, which hold for all its tenants: the key of an
     account that names no tenant changes these. They exist for live mail only: a test key is refused
     with Problem 403."""
 
-    def __init__(self, clients: ServiceClients, audit_log: AuditLog) -> None:
+    def __init__(self, clients: ServiceClients, audit_log: AuditLogResource) -> None:
         self._router = clients.router
         self._audit_log = audit_log
 
@@ -122,7 +122,7 @@ class Suppressions:
         return list(response.suppressions)
 
     async def page(
-        self, caller: Caller, page: Page, wanted: SuppressionFilter
+        self, caller: Caller, page: PageBounds, wanted: SuppressionFilter
     ) -> tuple[list[Suppression], bool]:
         """Of a tenant, or of an account and all its tenants."""
         check_live(caller.key, "suppressions")
@@ -199,13 +199,13 @@ def strongest_of(found: Sequence[Suppression]) -> Suppression:
     return min(found, key=lambda one: one.origin == UNSUBSCRIBE)
 
 
-def subject_of(caller: Caller, one: Suppression) -> Subject:
+def subject_of(caller: Caller, one: Suppression) -> AuditSubject:
     """With the account, which reads the audit log."""
     account_id = caller.tenant.account_id if caller.tenant else caller.account_id
-    return Subject(RESOURCE, one.id, account_id, one.tenant_id)
+    return AuditSubject(RESOURCE, one.id, account_id, one.tenant_id)
 
 
-def owner_by_scope(caller: Caller, scope: Scope, *, of_list: str | None = None) -> Owner:
+def owner_by_scope(caller: Caller, scope: Scope, *, of_list: str | None = None) -> EntryOwner:
     """The tenant with its account, or the account alone. Raises Problem."""
     if scope == "list" and not of_list:
         detail = "The scope is a list, but the field list is missing. Name the list."
@@ -214,13 +214,13 @@ def owner_by_scope(caller: Caller, scope: Scope, *, of_list: str | None = None) 
         if caller.kind != CallerKind.ACCOUNT:
             detail = "The scope account needs the key of an account. Use scope tenant."
             raise Problem(403, "restricted_api_key", detail=detail)
-        return Owner(caller.account_id)
+        return EntryOwner(caller.account_id)
     if caller.tenant is None:
         detail = f"This is the key of an account. Name a tenant by {TENANT_HEADER}, or use the "
         detail += "scope account, for all tenants."
         fault = Fault("#/scope", "missing_required_field", detail)
         raise Problem(422, "missing_required_field", detail=detail, faults=[fault])
-    return Owner(caller.tenant.account_id, caller.tenant_id)
+    return EntryOwner(caller.tenant.account_id, caller.tenant_id)
 
 
 def check_none_refused(response: RemoveSuppressionsResponse) -> None:

@@ -8,38 +8,38 @@ from urllib.parse import urlencode
 from contracts.events.v1.events_service_pb2 import GetUsageRequest, UsageRow
 from kernel import clock
 from kernel.prices import Plan
-from services.ingest.api.administration.base import Directory, parse_id
-from services.ingest.api.administration.plans import Plans
+from services.ingest.api.administration.base import CallerDirectory, parse_id
+from services.ingest.api.administration.plans import PlanResource
 from services.ingest.api.callers import Caller, CallerKind, check_live
 from services.ingest.clients import ServiceClients
 from services.ingest.domain.invoice import (
     OPEN_DAYS,
-    Line,
-    Quantities,
+    BilledQuantities,
+    InvoiceLineItem,
     invoice_lines,
     month_of,
     next_month,
 )
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
-from services.ingest.store.directory_lists import Owner
-from services.ingest.store.resource_counts import DayCount, ResourceCount
+from services.ingest.store.directory_lists import EntryOwner
+from services.ingest.store.resource_counts import DailyResourceCount, ResourceCount
 
 DAY, TENANT = "day", "tenant"
 DEADLINE_S = 10.0
 
 
-class Usage(NamedTuple):
+class MonthlyUsage(NamedTuple):
     """plan: of the account; None without one, and for a tenant, whose account has the quota. now:
     what there is; days: what an account had. rows: by day or tenant."""
 
-    owner: Owner
+    owner: EntryOwner
     month: date
     today: date
     plan_id: str
     plan: Plan | None
     total: UsageRow
     now: ResourceCount
-    days: Sequence[DayCount]
+    days: Sequence[DailyResourceCount]
     rows: Sequence[UsageRow]
     by: str
     rate: int
@@ -61,17 +61,19 @@ class Usage(NamedTuple):
         return max([now, *(one.mailboxes for one in self.days)])
 
     @property
-    def quantities(self) -> Quantities:
+    def quantities(self) -> BilledQuantities:
         own = self.total.sent - self.total.sent_of_earlier_months
-        return Quantities(own, self.domains, self.mailboxes, self.total.sent_of_earlier_months)
+        return BilledQuantities(
+            own, self.domains, self.mailboxes, self.total.sent_of_earlier_months
+        )
 
 
 class Invoice(NamedTuple):
     """Of an account without a plan: no lines."""
 
-    usage: Usage
+    usage: MonthlyUsage
     currency: str
-    lines: Sequence[Line]
+    lines: Sequence[InvoiceLineItem]
 
     @property
     def is_open(self) -> bool:
@@ -79,18 +81,18 @@ class Invoice(NamedTuple):
         return self.usage.today < next_month(self.usage.month) + timedelta(days=OPEN_DAYS)
 
 
-class UsageReports:
+class UsageResource:
     """rate: requests that an API key may make in a second."""
 
     def __init__(
-        self, clients: ServiceClients, directory: Directory, plans: Plans, *, rate: int
+        self, clients: ServiceClients, directory: CallerDirectory, plans: PlanResource, *, rate: int
     ) -> None:
         self._events = clients.events
         self._directory = directory
         self._plans = plans
         self._rate = rate
 
-    async def get(self, caller: Caller, *, period: str, by: str, account_id: str) -> Usage:
+    async def get(self, caller: Caller, *, period: str, by: str, account_id: str) -> MonthlyUsage:
         """Of a tenant, or of all tenants of an account. Raises Problem."""
         check_live(caller.key, "usage")
         owner = await self._owner_of(caller, account_id)
@@ -106,7 +108,7 @@ class UsageReports:
             rows = (await self._events.call(method, parts, deadline_s=DEADLINE_S)).rows
         now, days = await self._directory.resources_of(owner, month, end=next_month(month))
         plan_id = await self._plan_of(owner, days, month=month, today=today)
-        return Usage(
+        return MonthlyUsage(
             owner, month, today, plan_id, self._plans.find(plan_id, month),
             totals.rows[0] if totals.rows else UsageRow(), now, days, rows, by,
             self._rate,
@@ -118,20 +120,20 @@ class UsageReports:
         lines = invoice_lines(usage.plan, usage.quantities) if usage.plan else []
         return Invoice(usage, self._plans.currency, lines)
 
-    async def _owner_of(self, caller: Caller, account_id: str) -> Owner:
+    async def _owner_of(self, caller: Caller, account_id: str) -> EntryOwner:
         """Raises Problem."""
         if caller.kind == CallerKind.OPERATOR:
             if not account_id:
                 detail = "Name the account by account_id."
                 fault = Fault("#/query/account_id", "missing_required_field", detail)
                 raise invalid([fault])
-            return Owner((await self._directory.account(account_id)).account_id)
+            return EntryOwner((await self._directory.account(account_id)).account_id)
         if account_id and parse_id(account_id, "the account") != caller.account_id:
             raise not_found("the account")
-        return Owner(caller.account_id, caller.tenant_id)
+        return EntryOwner(caller.account_id, caller.tenant_id)
 
     async def _plan_of(
-        self, owner: Owner, days: Sequence[DayCount], *, month: date, today: date
+        self, owner: EntryOwner, days: Sequence[DailyResourceCount], *, month: date, today: date
     ) -> str:
         """A month is billed by the plan of its last day, on which the account existed."""
         if owner.tenant_id:
@@ -154,7 +156,7 @@ def parse_period(text: str, today: date) -> date:
         raise Problem(422, "validation_error", detail=detail, faults=[fault]) from None
 
 
-def evidence_of(item: str, usage: Usage) -> str:
+def evidence_of(item: str, usage: MonthlyUsage) -> str:
     """The path of the API that shows the quantity of a line."""
     period = f"{usage.month:%Y-%m}"
     if item != "sends":

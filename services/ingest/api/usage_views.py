@@ -6,11 +6,11 @@ from typing import Any
 
 from contracts.events.v1.events_service_pb2 import UsageRow
 from services.ingest.api.rest_base import format_time
-from services.ingest.api.usage import DAY, Invoice, Usage, evidence_of, resets_at
-from services.ingest.domain.invoice import Line, decimal_text, next_month
+from services.ingest.api.usage import DAY, Invoice, MonthlyUsage, evidence_of, resets_at
+from services.ingest.domain.invoice import InvoiceLineItem, decimal_text, next_month
 
 
-def usage_to_json(usage: Usage) -> dict[str, Any]:
+def usage_to_json(usage: MonthlyUsage) -> dict[str, Any]:
     quota, limits = (usage.plan.quota, usage.plan.limits) if usage.plan else (None, {})
     total = usage.total
     daily = None
@@ -48,7 +48,7 @@ def _span(used: int, sent: int, earlier: int, *, limit: int | None, end: Any) ->
     }
 
 
-def parts_to_json(usage: Usage) -> list[dict[str, object]]:
+def parts_to_json(usage: MonthlyUsage) -> list[dict[str, object]]:
     if usage.by != DAY:
         return [{"tenant_id": one.key, **_numbers(one)} for one in usage.rows]
     counts = {str(one.day): one for one in usage.days}
@@ -79,7 +79,7 @@ def invoice_to_json(invoice: Invoice) -> dict[str, Any]:
     }
 
 
-def line_to_json(line: Line, invoice: Invoice) -> dict[str, object]:
+def line_to_json(line: InvoiceLineItem, invoice: Invoice) -> dict[str, object]:
     usage = invoice.usage
     descriptions = {
         "plan": f"{usage.plan.name if usage.plan else ''}, {usage.month:%B %Y}",

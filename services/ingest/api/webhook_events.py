@@ -24,7 +24,7 @@ from services.ingest.api.rest_base import format_timestamp
 from services.ingest.api.webhooks import EventTypes, selector_of
 from services.ingest.clients import ServiceClients
 from services.ingest.domain.email import RequestModel
-from services.ingest.store.directory_lists import Page
+from services.ingest.store.directory_lists import PageBounds
 
 PREFIX = "evt_"
 
@@ -38,14 +38,14 @@ class RecoverWebhook(RequestModel):
     types: EventTypes = msgspec.field(default_factory=list)
 
 
-class WebhookEvents:
+class WebhookEventResource:
     """Of the webhooks that the caller sees."""
 
     def __init__(self, clients: ServiceClients) -> None:
         self._events = clients.events
 
     async def page(
-        self, caller: Caller, webhook_id: str, page: Page
+        self, caller: Caller, webhook_id: str, page: PageBounds
     ) -> tuple[Sequence[WebhookEvent], bool]:
         """Newest first."""
         request = ListWebhookEventsRequest(
@@ -59,7 +59,7 @@ class WebhookEvents:
         return await self._events.call(self._events.stub.GetWebhookEvent, request, deadline_s=2.0)
 
     async def attempts(
-        self, caller: Caller, webhook_id: str, *, event_id: str, page: Page
+        self, caller: Caller, webhook_id: str, *, event_id: str, page: PageBounds
     ) -> tuple[Sequence[WebhookAttempt], bool]:
         """Newest first."""
         found = (await self.get(caller, webhook_id, event_id)).attempts

@@ -20,7 +20,7 @@ from contracts.events.v1.events_service_pb2 import (
 )
 from kernel.ids import NIL, canonical_uuid
 from services.ingest.api.administration.api_keys import DAY_S, GRACE_MAX_S
-from services.ingest.api.administration.base import Directory, conflict, parse_id
+from services.ingest.api.administration.base import CallerDirectory, conflict, parse_id
 from services.ingest.api.callers import Caller
 from services.ingest.api.response_schemas import EventType
 from services.ingest.api.rest_base import format_timestamp
@@ -28,7 +28,7 @@ from services.ingest.clients import ServiceClients
 from services.ingest.domain.email import RequestModel
 from services.ingest.domain.patterns import LINE
 from services.ingest.domain.problem import Fault, invalid
-from services.ingest.store.directory_lists import Page
+from services.ingest.store.directory_lists import PageBounds
 
 Endpoint = Annotated[str, Meta(min_length=1, max_length=2000)]
 EventTypes = Annotated[list[EventType], Meta(max_length=100)]
@@ -80,11 +80,11 @@ class RotateWebhookSecret(RequestModel):
     force: bool = False
 
 
-class Webhooks:
+class WebhookResource:
     """Those of a tenant, and those of an account, which receive the events of all its tenants. A
     test key has no access to live webhooks."""
 
-    def __init__(self, clients: ServiceClients, directory: Directory) -> None:
+    def __init__(self, clients: ServiceClients, directory: CallerDirectory) -> None:
         self._events = clients.events
         self._directory = directory
 
@@ -102,7 +102,7 @@ class Webhooks:
         stub = self._events.stub
         return (await self._events.call(stub.CreateWebhook, request, deadline_s=2.0)).webhook
 
-    async def page(self, caller: Caller, page: Page) -> tuple[Sequence[Webhook], bool]:
+    async def page(self, caller: Caller, page: PageBounds) -> tuple[Sequence[Webhook], bool]:
         """Newest first, without the signing secrets; those of a tenant, or of an account and all
         its tenants."""
         request = ListWebhooksRequest(

@@ -14,12 +14,12 @@ from mail.reachable import parse_networks
 from services.ingest.api.acceptance import Acceptance
 from services.ingest.api.access import AccessControl
 from services.ingest.api.administration import Administration
-from services.ingest.api.administration.audit_log import AuditLog
-from services.ingest.api.administration.base import Directory
+from services.ingest.api.administration.audit_log import AuditLogResource
+from services.ingest.api.administration.base import CallerDirectory
 from services.ingest.api.administration.tenants import ScoreBounds
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.egress.router_client import EgressRouterClient
-from services.ingest.api.emails import Emails
+from services.ingest.api.emails import EmailResource
 from services.ingest.api.fetcher import AttachmentFetcher
 from services.ingest.api.grpc.base import RpcAccess
 from services.ingest.api.grpc.emails import EmailServicer
@@ -30,7 +30,7 @@ from services.ingest.api.request_log import RequestRecorder
 from services.ingest.api.resources import create_resources
 from services.ingest.api.rest import RestDependencies, create_rest_app
 from services.ingest.api.rest_base import RestAccess
-from services.ingest.api.senders import Senders
+from services.ingest.api.senders import SenderResolver
 from services.ingest.api.sending import SendHandler
 from services.ingest.api.submission.listeners import create_submission, smtp_host
 from services.ingest.api.tenant_slots import TenantSlots
@@ -85,7 +85,7 @@ def create_service(settings: Settings) -> Service:
     usage = CredentialUsage(deps.system_database, limiter.take_used)
     access = AccessControl(directory_cache, limiter, deps.secrets, bodies=bodies)
     hosts = LinkHosts(directory_cache.tracking_host, is_certified=bool(settings.acme_directory))
-    senders = Senders(access.sending_domain_of, brands, hosts)
+    senders = SenderResolver(access.sending_domain_of, brands, hosts)
     acceptance = create_acceptance(
         deps, directory_cache, access=access, backpressure=backpressure, senders=senders
     )
@@ -205,8 +205,8 @@ def create_rpc_access(
     return RpcAccess(access, proxies, brands, recorder=recorder)
 
 
-def create_emails(deps: Dependencies, access: AccessControl) -> Emails:
-    return Emails(
+def create_emails(deps: Dependencies, access: AccessControl) -> EmailResource:
+    return EmailResource(
         access=access,
         store=EmailStore(deps.tenant_database, return_path_key=deps.return_path_key),
         content=deps.content,
@@ -225,8 +225,8 @@ def create_administration(
 ) -> Administration:
     lists = DirectoryLists(deps.system_database, deps.tenant_database)
     return Administration(
-        Directory(directory, lists),
-        AuditLog(lists, deps.system_database),
+        CallerDirectory(directory, lists),
+        AuditLogResource(lists, deps.system_database),
         outbox=deps.outbox,
         secrets=deps.secrets,
         brands=brands,

@@ -5,7 +5,7 @@ from datetime import timedelta
 from services.ingest.api.acceptance import Acceptance
 from services.ingest.api.access import AccessControl
 from services.ingest.api.plan_admission import PlanAdmission
-from services.ingest.api.senders import Senders
+from services.ingest.api.senders import SenderResolver
 from services.ingest.app.dependencies import Dependencies
 from services.ingest.domain.priority import BulkClassifier
 from services.ingest.domain.schedule import RetentionConfig
@@ -21,7 +21,7 @@ def create_acceptance(
     *,
     access: AccessControl,
     backpressure: Backpressure,
-    senders: Senders,
+    senders: SenderResolver,
 ) -> Acceptance:
     settings = deps.settings
     return Acceptance(

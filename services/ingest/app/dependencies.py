@@ -37,9 +37,9 @@ from services.ingest.settings import Settings
 from services.ingest.store.directory import KINDS as DIRECTORY
 from services.ingest.store.directory import DirectoryStore
 from services.ingest.store.directory_lists import DirectoryLists
-from services.ingest.store.domain_keys import DomainKeys, PublishedHosts
+from services.ingest.store.domain_keys import DomainKeyStore, PublishedHosts
 from services.ingest.store.domains import DomainStore
-from services.ingest.store.request_log import RequestList, RequestLog
+from services.ingest.store.request_log import RequestLogReader, RequestLogWriter
 
 WITHOUT_UNSUBSCRIBE_HOST = (
     "broadcasts have no link to unsubscribe. Before you send newsletters, set unsubscribe_host in "
@@ -65,7 +65,7 @@ class Dependencies:
     content: ContentStore
     secrets: SecretKeyring
     return_path_key: bytes
-    domain_keys: DomainKeys
+    domain_keys: DomainKeyStore
     clients: ServiceClients
     statuses: Statuses
     downloads: Downloads | None
@@ -73,12 +73,12 @@ class Dependencies:
     replicas: Replicas
     brands: Brands
     prices: PriceBook
-    request_log: RequestLog
+    request_log: RequestLogWriter
     billing: BillingClient | None
 
     @property
-    def request_list(self) -> RequestList:
-        return RequestList(DirectoryLists(self.system_database, self.tenant_database))
+    def request_list(self) -> RequestLogReader:
+        return RequestLogReader(DirectoryLists(self.system_database, self.tenant_database))
 
     def domain_store(self, directory: DirectoryStore) -> DomainStore:
         return DomainStore(self.system_database, directory, self.outbox)
@@ -120,7 +120,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
         content=open_store(settings.content_store_url),
         secrets=secrets,
         return_path_key=derived_key(settings.secret_keys[0], "return path"),
-        domain_keys=DomainKeys(
+        domain_keys=DomainKeyStore(
             secrets, hosts, brands, report_key=derived_key(settings.secret_keys[0], REPORTS)
         ),
         clients=create_clients(settings),
@@ -130,7 +130,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
         replicas=Replicas(system, "ingest"),
         brands=brands,
         prices=read_prices(settings.prices_file),
-        request_log=RequestLog(system),
+        request_log=RequestLogWriter(system),
         billing=create_billing(settings),
     )
 

@@ -12,11 +12,11 @@ from mail.dnsbl import Blocklist, Kind
 from mail.dnsbl_health import ListHealth
 from mail.listed_name import suffixes
 from mail.reachable import may_connect, parse_networks
-from services.ingest.api.administration.base import Directory
-from services.ingest.api.administration.plans import Plans
+from services.ingest.api.administration.base import CallerDirectory
+from services.ingest.api.administration.plans import PlanResource
 from services.ingest.api.brand_resolver import BrandResolver
-from services.ingest.api.domains import Domains
-from services.ingest.api.emails import Emails
+from services.ingest.api.domains import DomainResource
+from services.ingest.api.emails import EmailResource
 from services.ingest.app.dependencies import Dependencies
 from services.ingest.clients.blocklists import BlocklistClient
 from services.ingest.domain.tracking_host import LinkHosts
@@ -89,13 +89,13 @@ def read_blocklists(settings: Settings) -> list[Blocklist]:
 
 def create_domain_service(
     deps: Dependencies,
-    emails: Emails,
+    emails: EmailResource,
     directory: DirectoryStore,
     *,
     brands: BrandResolver,
     hosts: LinkHosts,
-) -> Domains:
-    return Domains(
+) -> DomainResource:
+    return DomainResource(
         directory,
         create_directory(deps, directory),
         deps.domain_store(directory),
@@ -104,9 +104,9 @@ def create_domain_service(
         deps.settings.tenant_domains_max,
         brands,
         hosts,
-        Plans(deps.prices),
+        PlanResource(deps.prices),
     )
 
 
-def create_directory(deps: Dependencies, directory: DirectoryStore) -> Directory:
-    return Directory(directory, DirectoryLists(deps.system_database, deps.tenant_database))
+def create_directory(deps: Dependencies, directory: DirectoryStore) -> CallerDirectory:
+    return CallerDirectory(directory, DirectoryLists(deps.system_database, deps.tenant_database))

@@ -6,10 +6,10 @@ from kernel.service import Loop, create_loops
 from kernel.status import StatusSource
 from services.ingest.app.dependencies import Dependencies
 from services.ingest.app.domains import create_authoritative_resolver
-from services.ingest.clients.host_probe import HostProbe
-from services.ingest.loops.health_checks import Examined, HealthChecks
-from services.ingest.loops.infrastructure_bounces import InfrastructureBounces
-from services.ingest.loops.signing_records import SigningRecords
+from services.ingest.clients.host_verifier import HostVerifier
+from services.ingest.loops.health_checks import HealthChecks, HealthCheckTargets
+from services.ingest.loops.infrastructure_bounces import InfrastructureBounceCheck
+from services.ingest.loops.signing_records import SigningRecordCheck
 from services.ingest.store.directory_lists import DirectoryLists
 
 DUE_INTERVAL_S = 30.0
@@ -19,18 +19,18 @@ AHEAD = ("messages", "emails", "requests")  # tables whose days are created ahea
 def create_health_checks(deps: Dependencies) -> HealthChecks:
     settings = deps.settings
     own = StatusSource(settings.secret_keys, deps.system_database, "ingest", AHEAD)
-    records = SigningRecords(
+    records = SigningRecordCheck(
         DirectoryLists(deps.system_database, deps.tenant_database),
         deps.domain_keys,
         create_authoritative_resolver(settings),
     )
-    examined = Examined(
+    examined = HealthCheckTargets(
         own,
         deps.statuses,
         deps.clients,
         deps.brands,
         records,
-        InfrastructureBounces(deps.system_database, deps.clients.events),
+        InfrastructureBounceCheck(deps.system_database, deps.clients.events),
         settings.bounce_mx,
         settings.probe_metrics_url,
     )
@@ -38,7 +38,7 @@ def create_health_checks(deps: Dependencies) -> HealthChecks:
         deps.system_database,
         deps.lease,
         examined,
-        probe=HostProbe(HostChallenges(settings.secret_keys)),
+        probe=HostVerifier(HostChallenges(settings.secret_keys)),
         interval_s=settings.health_check_interval_s,
     )
 

@@ -3,11 +3,11 @@
 from kernel.service import Loop
 from services.ingest.api.access import AccessControl
 from services.ingest.api.brand_resolver import BrandResolver
-from services.ingest.api.emails import Emails
-from services.ingest.api.health_checks import HealthReports
-from services.ingest.api.recipients import Recipients
-from services.ingest.api.request_log import RequestLogs
-from services.ingest.api.resources import OwnResources
+from services.ingest.api.emails import EmailResource
+from services.ingest.api.health_checks import HealthResource
+from services.ingest.api.recipients import RecipientResource
+from services.ingest.api.request_log import RequestLogResource
+from services.ingest.api.resources import StoredResources
 from services.ingest.app.dependencies import Dependencies
 from services.ingest.app.domains import create_domain_service
 from services.ingest.app.erasures import create_erasure_loops, create_erasure_store
@@ -20,19 +20,19 @@ from services.ingest.store.directory_cache import DirectoryCache
 
 def create_own_resources(
     deps: Dependencies,
-    emails: Emails,
+    emails: EmailResource,
     directory: DirectoryStore,
     *,
     access: AccessControl,
     brands: BrandResolver,
     hosts: LinkHosts,
-) -> OwnResources:
-    return OwnResources(
+) -> StoredResources:
+    return StoredResources(
         create_domain_service(deps, emails, directory, brands=brands, hosts=hosts),
         create_suppression_files(deps, access),
-        RequestLogs(deps.request_list),
-        Recipients(create_erasure_store(deps)),
-        HealthReports(create_health_checks(deps)),
+        RequestLogResource(deps.request_list),
+        RecipientResource(create_erasure_store(deps)),
+        HealthResource(create_health_checks(deps)),
     )
 
 

@@ -8,7 +8,7 @@ from contracts.events.v1.events_service_pb2 import GetUsageRequest
 from kernel.health import DependencyHealth
 from kernel.service import Loop, create_loops
 from services.ingest.app.dependencies import Dependencies
-from services.ingest.loops.resource_counts import ResourceCounting
+from services.ingest.loops.resource_counts import ResourceCountRecorder
 from services.ingest.loops.usage_exports import UsageExporter
 
 COUNT_INTERVAL_S = 600.0
@@ -16,7 +16,7 @@ DEADLINE_S = 10.0
 
 
 def create_usage_loops(deps: Dependencies) -> list[Loop]:
-    counting = ResourceCounting(deps.lease)
+    counting = ResourceCountRecorder(deps.lease)
     loops = create_loops([(COUNT_INTERVAL_S, counting.run_once)], DependencyHealth())
     if deps.billing is None:
         return loops

@@ -11,7 +11,7 @@ from kernel import clock, metrics
 from kernel.resolver import run_queries
 from mail.dnsbl import Answer, Blocklist, Failure, look_up, self_test
 from mail.dnsbl_health import ListHealth
-from services.ingest.domain.domain_listings import FoundListing
+from services.ingest.domain.domain_listings import ListingAnswer
 
 logger = logging.getLogger(__name__)
 
@@ -31,12 +31,12 @@ class BlocklistClient:
         """Before something changes by what these lists have answered."""
         await self._test([one for one in self.health.usable() if one.name in names])
 
-    async def find(self, name: str) -> list[FoundListing]:
+    async def find(self, name: str) -> list[ListingAnswer]:
         """What the lists in use say about a name."""
         lists = [one for one in self.health.usable() if one.has_kind_of(name)]
         answers = await asyncio.gather(*(self._look_up(one, name) for one in lists))
         return [
-            FoundListing(one.name, name, answer.listed, *answer[1:3], answer.text)
+            ListingAnswer(one.name, name, answer.listed, *answer[1:3], answer.text)
             for one, answer in zip(lists, answers, strict=True)
             if answer.listed is not None
         ]

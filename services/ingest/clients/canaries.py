@@ -7,13 +7,13 @@ from urllib.request import urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from services.ingest.domain.health_checks import CanaryFacts
+from services.ingest.domain.health_checks import CanaryStatus
 
 TIMEOUT_S = 5.0
 MISSED, DELIVERED_AT = "obm_probe_missed_in_a_row", "obm_probe_delivered_timestamp_seconds"
 
 
-async def read_canaries(url: str) -> list[CanaryFacts]:
+async def read_canaries(url: str) -> list[CanaryStatus]:
     """By name. Raises OSError if the probe does not respond, ValueError if it sends no metrics."""
     text = await asyncio.to_thread(_read, url)
     found: dict[str, dict[str, float]] = defaultdict(dict)
@@ -22,7 +22,7 @@ async def read_canaries(url: str) -> list[CanaryFacts]:
             for sample in family.samples:
                 found[sample.labels.get("canary", "")][family.name] = sample.value
     return [
-        CanaryFacts(name, of.get(MISSED, 0.0), of.get(DELIVERED_AT, 0.0))
+        CanaryStatus(name, of.get(MISSED, 0.0), of.get(DELIVERED_AT, 0.0))
         for name, of in sorted(found.items())
     ]
 

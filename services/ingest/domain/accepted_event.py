@@ -32,7 +32,7 @@ class MessageTimes(NamedTuple):
     expires: datetime
 
 
-class Origin(NamedTuple):
+class MessageOrigin(NamedTuple):
     """The key or the mailbox, tenant and domain of the sender. key: for a mailbox, one without an
     id."""
 
@@ -45,7 +45,7 @@ class Origin(NamedTuple):
 
 
 def message_accepted(
-    email: ValidEmail, ids: EmailIds, origin: Origin, *, priority: int, times: MessageTimes
+    email: ValidEmail, ids: EmailIds, origin: MessageOrigin, *, priority: int, times: MessageTimes
 ) -> MessageAccepted:
     """The event of the first message. Its content reference is added later."""
     content = email.content
@@ -83,7 +83,12 @@ def first_headers(given: Iterable[Header]) -> Iterator[Header]:
 
 
 def _fill(
-    event: MessageAccepted, email: ValidEmail, origin: Origin, *, ids: EmailIds, times: MessageTimes
+    event: MessageAccepted,
+    email: ValidEmail,
+    origin: MessageOrigin,
+    *,
+    ids: EmailIds,
+    times: MessageTimes,
 ) -> None:
     """Fill the context in place, which saves a copy."""
     context = event.context
@@ -110,7 +115,7 @@ def _fill(
     _set(context.expires_at, times.expires)
 
 
-def return_path(message_id: str, origin: Origin) -> str:
+def return_path(message_id: str, origin: MessageOrigin) -> str:
     host, key = origin.domain.return_path_host, origin.return_path_key
     return verp.return_path(UUID(message_id), host, key=key).address
 

@@ -12,7 +12,7 @@ ENDED_MAX = 20  # that are kept
 CHECKS_TO_END = 2  # one after the other
 
 
-class FoundListing(NamedTuple):
+class ListingAnswer(NamedTuple):
     """What a list says about a name. If it has it: the codes of the answer, what they mean, and
     why, in the words of the list."""
 
@@ -28,13 +28,13 @@ def current(domain: Domain) -> list[DomainListing]:
     return [one for one in domain.listings if not one.HasField("ended_at")]
 
 
-def changes(domain: Domain, found: Iterable[FoundListing]) -> list[FoundListing]:
+def changes(domain: Domain, found: Iterable[ListingAnswer]) -> list[ListingAnswer]:
     """Those that say something else than the record."""
     known = {(one.blocklist, one.name) for one in current(domain)}
     return [one for one in found if one.listed is not ((one.blocklist, one.name) in known)]
 
 
-def apply_listings(domain: Domain, found: Sequence[FoundListing], now: datetime) -> None:
+def apply_listings(domain: Domain, found: Sequence[ListingAnswer], now: datetime) -> None:
     """Change the record by findings, of which those without a listing are confirmed."""
     for one in changes(domain, found):
         if one.listed:

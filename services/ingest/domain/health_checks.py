@@ -30,23 +30,23 @@ PUBLISHED = (RecordStatus.OK, RecordStatus.WEAK)
 ALL = "all"  # the subject of a check of all tenants, or of all canaries
 
 
-class Health(StrEnum):
+class HealthStatus(StrEnum):
     FAILED = "failed"
     UNKNOWN = "unknown"
     PASSED = "passed"
 
 
-class Finding(NamedTuple):
+class HealthFinding(NamedTuple):
     """subject: an address, a pool, a host or a service. detail: what was found."""
 
     check: str
     subject: str
-    status: Health
+    status: HealthStatus
     detail: str = ""
     advice: str = ""
 
 
-class HostFacts(NamedTuple):
+class HostVerification(NamedTuple):
     """problem: why there is no connection, or why its certificate is not valid; empty if there is
     none; None: the lookup of its addresses failed. days_left: of the certificate."""
 
@@ -55,7 +55,7 @@ class HostFacts(NamedTuple):
     days_left: float = 0.0
 
 
-class CanaryFacts(NamedTuple):
+class CanaryStatus(NamedTuple):
     """missed: since the last that was delivered; delivered_at: seconds since 1970, or 0."""
 
     name: str
@@ -63,28 +63,28 @@ class CanaryFacts(NamedTuple):
     delivered_at: float
 
 
-def overall(statuses: Iterable[Health]) -> Health:
+def overall(statuses: Iterable[HealthStatus]) -> HealthStatus:
     """Of a report: unknown until something was checked."""
     found = set(statuses)
-    if Health.FAILED in found:
-        return Health.FAILED
-    return Health.PASSED if found else Health.UNKNOWN
+    if HealthStatus.FAILED in found:
+        return HealthStatus.FAILED
+    return HealthStatus.PASSED if found else HealthStatus.UNKNOWN
 
 
-def passed(check: str, subject: str, detail: str = "") -> Finding:
-    return Finding(check, subject, Health.PASSED, detail)
+def passed(check: str, subject: str, detail: str = "") -> HealthFinding:
+    return HealthFinding(check, subject, HealthStatus.PASSED, detail)
 
 
-def unknown(check: str, subject: str) -> Finding:
+def unknown(check: str, subject: str) -> HealthFinding:
     """DNS does not answer."""
-    return Finding(check, subject, Health.UNKNOWN)
+    return HealthFinding(check, subject, HealthStatus.UNKNOWN)
 
 
-def failed(check: str, subject: str, detail: str, *, advice: str) -> Finding:
-    return Finding(check, subject, Health.FAILED, detail, advice)
+def failed(check: str, subject: str, detail: str, *, advice: str) -> HealthFinding:
+    return HealthFinding(check, subject, HealthStatus.FAILED, detail, advice)
 
 
-def find_sources(sources: Iterable[Source]) -> list[Finding]:
+def find_sources(sources: Iterable[Source]) -> list[HealthFinding]:
     """By the router's own checks of each source, which has at least one address."""
     found = []
     for one in sources:
@@ -101,21 +101,21 @@ def _checks_of(source: Source) -> Sequence[str]:
     return OF_SOURCES if hosted else [one for one in OF_SOURCES if one != "egress_host"]
 
 
-def _of_source(source: Source, address: str, check: str) -> Finding:
+def _of_source(source: Source, address: str, check: str) -> HealthFinding:
     for one in source.problems:
         if (one.check, one.address) == (check, address):
             return failed(check, address, one.problem, advice=one.advice)
     return passed(check, address)
 
 
-def _of_listings(address: str, blocklists: Sequence[str]) -> Finding:
+def _of_listings(address: str, blocklists: Sequence[str]) -> HealthFinding:
     if not blocklists:
         return passed(DNSBL, address)
     advice = "Find out why at the list's website, stop the cause, then ask to be removed."
     return failed(DNSBL, address, f"listed by {', '.join(blocklists)}", advice=advice)
 
 
-def find_pools(pools: Iterable[Pool], sources: Sequence[Source]) -> list[Finding]:
+def find_pools(pools: Iterable[Pool], sources: Sequence[Source]) -> list[HealthFinding]:
     """Mail of a pool leaves only by a source that is active or warming up."""
     found = []
     for pool in pools:
@@ -130,7 +130,7 @@ def find_pools(pools: Iterable[Pool], sources: Sequence[Source]) -> list[Finding
     return found
 
 
-def find_tenants(astray: Sequence[str]) -> Finding:
+def find_tenants(astray: Sequence[str]) -> HealthFinding:
     """astray: names of some tenants whose pool does not exist."""
     if not astray:
         return passed(TENANTS, ALL)
@@ -138,7 +138,7 @@ def find_tenants(astray: Sequence[str]) -> Finding:
     return failed(TENANTS, ALL, f"no pool: {', '.join(astray)}", advice=advice)
 
 
-def find_cells(cells: Iterable[Cell]) -> list[Finding]:
+def find_cells(cells: Iterable[Cell]) -> list[HealthFinding]:
     """Mail of the pools of a cell leaves only while a process of the router owns it."""
     advice = "Start a process of router. One runs: its log says why it does not take the cell."
     return [
@@ -149,7 +149,7 @@ def find_cells(cells: Iterable[Cell]) -> list[Finding]:
     ]
 
 
-def find_key(check: RecordCheck) -> Finding:
+def find_key(check: RecordCheck) -> HealthFinding:
     """The record of a key with which the installation signs."""
     record = check.record
     if check.status is RecordStatus.UNKNOWN:
@@ -160,13 +160,13 @@ def find_key(check: RecordCheck) -> Finding:
     return failed(DKIM, record.name, check.reason, advice=advice)
 
 
-def find_no_domain(pool: str) -> Finding:
+def find_no_domain(pool: str) -> HealthFinding:
     """The feedback domain of the pool was removed."""
     advice = f"Name another: `obm pool set-feedback-domain {pool} …`."
     return failed(DKIM, pool, "the feedback domain of the pool was removed", advice=advice)
 
 
-def find_zone(zone: str, checks: Sequence[RecordCheck]) -> list[Finding]:
+def find_zone(zone: str, checks: Sequence[RecordCheck]) -> list[HealthFinding]:
     """A zone of the installation with keys of domains."""
     known = [one for one in checks if one.status is not RecordStatus.UNKNOWN]
     wrong = [one for one in known if one.status not in PUBLISHED]
@@ -181,7 +181,7 @@ def find_zone(zone: str, checks: Sequence[RecordCheck]) -> list[Finding]:
 
 def find_services(
     own: GetStatusResponse, others: Mapping[str, GetStatusResponse | None]
-) -> list[Finding]:
+) -> list[HealthFinding]:
     """own: of ingest. others: by name; None: it does not respond."""
     found = []
     for name, status in {"ingest": own, **others}.items():
@@ -195,7 +195,7 @@ def find_services(
     return found
 
 
-def _of_keys(name: str, status: GetStatusResponse, own: GetStatusResponse) -> Finding:
+def _of_keys(name: str, status: GetStatusResponse, own: GetStatusResponse) -> HealthFinding:
     detail = f"{len(status.key_ids)} keys, the first is {next(iter(status.key_ids), '')}"
     if status.key_ids == own.key_ids:
         return passed(KEYS, name, detail)
@@ -203,7 +203,7 @@ def _of_keys(name: str, status: GetStatusResponse, own: GetStatusResponse) -> Fi
     return failed(KEYS, name, f"{detail}; not those of ingest", advice=advice)
 
 
-def _of_settings(name: str, status: GetStatusResponse) -> Finding:
+def _of_settings(name: str, status: GetStatusResponse) -> HealthFinding:
     if not status.missing_settings:
         return passed(SETTINGS, name)
     detail = f"not set: {', '.join(status.missing_settings)}"
@@ -211,7 +211,7 @@ def _of_settings(name: str, status: GetStatusResponse) -> Finding:
     return failed(SETTINGS, name, detail, advice=advice)
 
 
-def _of_clock(name: str, status: GetStatusResponse) -> Finding:
+def _of_clock(name: str, status: GetStatusResponse) -> HealthFinding:
     detail = f"{status.clock_ahead_s:+.3f} s ahead of PostgreSQL"
     if abs(status.clock_ahead_s) < SKEW_MAX_S:
         return passed(CLOCK, name, detail)
@@ -219,7 +219,7 @@ def _of_clock(name: str, status: GetStatusResponse) -> Finding:
     return failed(CLOCK, name, detail, advice=advice)
 
 
-def _of_partitions(name: str, status: GetStatusResponse) -> Finding:
+def _of_partitions(name: str, status: GetStatusResponse) -> HealthFinding:
     if not status.missing_partitions:
         return passed(PARTITIONS, name)
     tables = ", ".join(status.missing_partitions)
@@ -227,7 +227,7 @@ def _of_partitions(name: str, status: GetStatusResponse) -> Finding:
     return failed(PARTITIONS, name, f"no partition of tomorrow: {tables}", advice=advice)
 
 
-def find_host(facts: HostFacts) -> Finding:
+def find_host(facts: HostVerification) -> HealthFinding:
     """A host name of a brand, by HTTPS."""
     if facts.problem is None:
         return unknown(HOST, facts.host)
@@ -240,7 +240,7 @@ def find_host(facts: HostFacts) -> Finding:
     return failed(HOST, facts.host, detail, advice="Renew the certificate.")
 
 
-def find_bounce_mx(host: str, addresses: Sequence[str] | None) -> Finding:
+def find_bounce_mx(host: str, addresses: Sequence[str] | None) -> HealthFinding:
     """addresses: of the host; None: the lookup failed. Servers return bounces to it."""
     if addresses is None:
         return unknown(BOUNCE_MX, host)
@@ -250,7 +250,7 @@ def find_bounce_mx(host: str, addresses: Sequence[str] | None) -> Finding:
     return failed(BOUNCE_MX, host, "has no address", advice=advice)
 
 
-def find_unread(unread: Mapping[str, int], *, days: int) -> list[Finding]:
+def find_unread(unread: Mapping[str, int], *, days: int) -> list[HealthFinding]:
     """unread: mail that was refused because of the installation in the last days, by bounce class,
     without what an operator has read of."""
     found = []
@@ -268,7 +268,7 @@ def find_unread(unread: Mapping[str, int], *, days: int) -> list[Finding]:
     return found
 
 
-def find_canaries(canaries: Iterable[CanaryFacts], *, now_s: float) -> list[Finding]:
+def find_canaries(canaries: Iterable[CanaryStatus], *, now_s: float) -> list[HealthFinding]:
     """One of each pool in five minutes. now_s: seconds since 1970. Before the first of a probe that
     has just started, nothing is found."""
     found = []
@@ -284,7 +284,7 @@ def find_canaries(canaries: Iterable[CanaryFacts], *, now_s: float) -> list[Find
     return found
 
 
-def find_no_probe(problem: str) -> Finding:
+def find_no_probe(problem: str) -> HealthFinding:
     """Its metrics could not be read."""
     advice = "Start `obm probe`, or unset INGEST_PROBE_METRICS_URL."
     return failed(CANARY, ALL, f"the probe does not respond: {problem}", advice=advice)

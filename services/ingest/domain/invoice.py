@@ -11,7 +11,7 @@ MICRO_PER_CENT = MICRO // 100
 OPEN_DAYS = 4  # as in events: after it ends, a month still grows for so long
 
 
-class Quantities(NamedTuple):
+class BilledQuantities(NamedTuple):
     """What was used in a month. sends: of its days. corrections: of earlier months, which were
     closed. domains, mailboxes: the most that were counted on a day."""
 
@@ -21,7 +21,7 @@ class Quantities(NamedTuple):
     corrections: int = 0
 
 
-class Line(NamedTuple):
+class InvoiceLineItem(NamedTuple):
     """item: plan, corrections, or a meter. billed: units beyond those that are included; amount:
     billed / per * unit_amount, in cents. A correction has the difference that it makes."""
 
@@ -34,9 +34,9 @@ class Line(NamedTuple):
     cents: int
 
 
-def invoice_lines(plan: Plan, used: Quantities) -> list[Line]:
+def invoice_lines(plan: Plan, used: BilledQuantities) -> list[InvoiceLineItem]:
     """Their sum is the invoice: each is rounded to cents, half of one up."""
-    lines = [Line("plan", 1, 0, 1, 1, plan.fee, cents_of(Fraction(micros_of(plan.fee))))]
+    lines = [InvoiceLineItem("plan", 1, 0, 1, 1, plan.fee, cents_of(Fraction(micros_of(plan.fee))))]
     for name in METERS:
         if meter := plan.meters.get(name):
             lines += charges(name, meter, int(getattr(used, name)))
@@ -46,14 +46,14 @@ def invoice_lines(plan: Plan, used: Quantities) -> list[Line]:
     return lines
 
 
-def charges(name: MeterName, meter: Meter, quantity: int) -> list[Line]:
+def charges(name: MeterName, meter: Meter, quantity: int) -> list[InvoiceLineItem]:
     """One for each tier that is used; the first one always."""
     billed = max(0, quantity - meter.included)
     if meter.round == "started":
         billed = -(-billed // meter.per) * meter.per
     tiers = list(_units_of_tiers(meter, billed))
     return [
-        Line(
+        InvoiceLineItem(
             name, quantity, meter.included, units, meter.per, tier.amount,
             cents_of(Fraction(units * tier.micros, meter.per)),
         )
@@ -71,16 +71,18 @@ def _units_of_tiers(meter: Meter, billed: int) -> Iterator[tuple[int, Tier]]:
         begin, billed = begin + units, billed - units
 
 
-def _correction(meter: Meter, used: Quantities) -> Line:
+def _correction(meter: Meter, used: BilledQuantities) -> InvoiceLineItem:
     """They are billed as sends of this month, beside its own."""
     own = charges("sends", meter, used.sends)
     both = charges("sends", meter, max(0, used.sends + used.corrections))
     units = _sum("billed", both) - _sum("billed", own)
     cents = _sum("cents", both) - _sum("cents", own)
-    return Line("corrections", used.corrections, 0, units, meter.per, both[-1].unit_amount, cents)
+    return InvoiceLineItem(
+        "corrections", used.corrections, 0, units, meter.per, both[-1].unit_amount, cents
+    )
 
 
-def _sum(name: str, lines: Sequence[Line]) -> int:
+def _sum(name: str, lines: Sequence[InvoiceLineItem]) -> int:
     return sum(getattr(line, name) for line in lines)
 
 

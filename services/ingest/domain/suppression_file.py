@@ -41,7 +41,7 @@ NO_HEADER = (
 )
 
 
-class FileLine(msgspec.Struct, array_like=True, frozen=True):
+class SuppressionFileLine(msgspec.Struct, array_like=True, frozen=True):
     """A line of a file. values: in the order of COLUMNS, empty where the file has none. problem:
     why it cannot be read."""
 
@@ -50,7 +50,7 @@ class FileLine(msgspec.Struct, array_like=True, frozen=True):
     problem: str = ""
 
 
-class Texts(msgspec.Struct, frozen=True):
+class FreeTextFields(msgspec.Struct, frozen=True):
     """The fields that are free text, within the bounds of the API."""
 
     reason: Reason = ""
@@ -58,18 +58,18 @@ class Texts(msgspec.Struct, frozen=True):
     note: Note = ""
 
 
-class NewSuppression(NamedTuple):
+class ImportedSuppression(NamedTuple):
     """What a line says, valid. expires_at: None for never. created_at: None for now."""
 
     line: int
     email: str
     origin: str
-    texts: Texts = Texts()
+    texts: FreeTextFields = FreeTextFields()
     expires_at: datetime | None = None
     created_at: datetime | None = None
 
 
-class LineFailure(msgspec.Struct, array_like=True, frozen=True):
+class FailedLine(msgspec.Struct, array_like=True, frozen=True):
     """A line that was not added, and why."""
 
     line: int
@@ -88,18 +88,18 @@ class SuppressionFile:
         self.ignored_columns: list[str] = []
         self.lines = 0
 
-    def feed(self, octets: bytes) -> list[FileLine]:
+    def feed(self, octets: bytes) -> list[SuppressionFileLine]:
         """Raises CsvError."""
         return self._read(self._reader.feed(octets))
 
-    def close(self) -> list[FileLine]:
+    def close(self) -> list[SuppressionFileLine]:
         """Raises CsvError."""
         found = self._read(self._reader.close())
         if self._places is None:
             raise CsvError(1, "The file is empty.")
         return found
 
-    def _read(self, records: Sequence[CsvRecord]) -> list[FileLine]:
+    def _read(self, records: Sequence[CsvRecord]) -> list[SuppressionFileLine]:
         if records and self._places is None:
             records = records[1:] if self._read_header(records[0]) else records
         self.lines += len(records)
@@ -124,7 +124,7 @@ class SuppressionFile:
         self.ignored_columns = [name[:100] for name in names if name and name not in COLUMNS][:50]
         return True
 
-    def _line(self, record: CsvRecord) -> FileLine:
+    def _line(self, record: CsvRecord) -> SuppressionFileLine:
         fields = [unguarded(field) for field in record.fields]
         found = [
             fields[place] if place is not None and place < len(fields) else ""
@@ -133,7 +133,7 @@ class SuppressionFile:
         problem = ""
         if any(fields[self._width :]):
             problem = f"The line has {len(fields)} fields, but there are {self._width} columns."
-        return FileLine(record.line, found, problem)
+        return SuppressionFileLine(record.line, found, problem)
 
 
 def column_of(field: str) -> str:
@@ -141,13 +141,13 @@ def column_of(field: str) -> str:
     return "email" if name in EMAIL_NAMES else name
 
 
-def read_line(line: FileLine, now: datetime) -> NewSuppression | LineFailure:
+def read_line(line: SuppressionFileLine, now: datetime) -> ImportedSuppression | FailedLine:
     """What a line says, or why it cannot be added."""
     given = dict(zip(COLUMNS, line.values, strict=True))
     try:
         if line.problem:
             raise ValueError(line.problem)
-        return NewSuppression(
+        return ImportedSuppression(
             line.line,
             canonical(given["email"]),
             origin_of(given["origin"]),
@@ -156,7 +156,7 @@ def read_line(line: FileLine, now: datetime) -> NewSuppression | LineFailure:
             created_at=time_of(given, "created_at", until=now),
         )
     except ValueError as error:
-        return LineFailure(line.line, given["email"][:EMAIL_CHARS_MAX], str(error))
+        return FailedLine(line.line, given["email"][:EMAIL_CHARS_MAX], str(error))
 
 
 def is_address(text: str) -> bool:
@@ -182,11 +182,13 @@ def origin_of(text: str) -> str:
     return origin
 
 
-def texts_of(given: Mapping[str, str]) -> Texts:
+def texts_of(given: Mapping[str, str]) -> FreeTextFields:
     """Raises ValueError."""
-    found = {name: text for name in Texts.__struct_fields__ if (text := given[name].strip())}
+    found = {
+        name: text for name in FreeTextFields.__struct_fields__ if (text := given[name].strip())
+    }
     try:
-        return msgspec.convert(found, Texts)
+        return msgspec.convert(found, FreeTextFields)
     except msgspec.ValidationError as error:
         raise ValueError(problem_of(error).detail) from None
 
@@ -213,7 +215,7 @@ def time_of(
     return moment
 
 
-def suppression_id(import_id: str, new: NewSuppression, default: datetime) -> str:
+def suppression_id(import_id: str, new: ImportedSuppression, default: datetime) -> str:
     """The id of what a line adds: always the same, so that a repeat finds its own. Its time is that
     of the suppression."""
     moment = new.created_at or default

@@ -40,7 +40,7 @@ class UsageExport(NamedTuple):
         return datetime(self.day.year, self.day.month, self.day.day, tzinfo=UTC)
 
 
-class ExportRequest(NamedTuple):
+class BillingRequest(NamedTuple):
     """path: below the URL of the system."""
 
     path: str
@@ -48,7 +48,7 @@ class ExportRequest(NamedTuple):
     body: bytes
 
 
-def stripe_request(export: UsageExport) -> ExportRequest:
+def stripe_request(export: UsageExport) -> BillingRequest:
     """A meter event; its event_name is the meter."""
     fields = {
         "event_name": export.meter,
@@ -58,10 +58,10 @@ def stripe_request(export: UsageExport) -> ExportRequest:
         "payload[value]": export.value,
     }
     form = "application/x-www-form-urlencoded"
-    return ExportRequest("/v1/billing/meter_events", form, urlencode(fields).encode())
+    return BillingRequest("/v1/billing/meter_events", form, urlencode(fields).encode())
 
 
-def lago_request(export: UsageExport) -> ExportRequest:
+def lago_request(export: UsageExport) -> BillingRequest:
     """An event; its code is the meter, and the billing_id an external subscription."""
     event = {
         "transaction_id": export.identifier,
@@ -70,12 +70,12 @@ def lago_request(export: UsageExport) -> ExportRequest:
         "timestamp": int(export.at.timestamp()),
         "properties": {"value": export.value},
     }
-    return ExportRequest(
+    return BillingRequest(
         "/api/v1/events", "application/json", msgspec.json.encode({"event": event})
     )
 
 
-def openmeter_request(export: UsageExport) -> ExportRequest:
+def openmeter_request(export: UsageExport) -> BillingRequest:
     """A CloudEvent; its type is the meter, and the billing_id its subject."""
     event = {
         "specversion": "1.0",
@@ -87,10 +87,10 @@ def openmeter_request(export: UsageExport) -> ExportRequest:
         "data": {"value": export.value},
     }
     media_type = "application/cloudevents+json"
-    return ExportRequest("/api/v1/events", media_type, msgspec.json.encode(event))
+    return BillingRequest("/api/v1/events", media_type, msgspec.json.encode(event))
 
 
-REQUESTS: Mapping[System, Callable[[UsageExport], ExportRequest]] = {
+REQUESTS: Mapping[System, Callable[[UsageExport], BillingRequest]] = {
     "stripe": stripe_request,
     "lago": lago_request,
     "openmeter": openmeter_request,

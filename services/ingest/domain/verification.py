@@ -52,7 +52,7 @@ class RecordStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class FoundRecord:
+class CheckedRecord:
     """What the last check found of a record. name, type, purpose: those of the record. problem:
     what is wrong, and what to do; empty if nothing is."""
 
@@ -64,7 +64,7 @@ class FoundRecord:
     problem: str = ""
 
 
-class Finding(Enum):
+class VerificationOutcome(Enum):
     """The outcome of a check of some records."""
 
     RIGHT = auto()
@@ -73,15 +73,15 @@ class Finding(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
+class VerificationOutcomes:
     """dkim: of the DKIM records. others: of the other records that are required."""
 
-    dkim: Finding
-    others: Finding
+    dkim: VerificationOutcome
+    others: VerificationOutcome
 
 
 @dataclass(frozen=True, slots=True)
-class Verification:
+class DomainVerification:
     """started_at: begin of the schedule. checks: those that were answered since. failing_since: of
     a verified domain, its first failure in a row. dkim_missing_since: likewise, of its DKIM
     records. paused: no live mail until the DKIM records are back."""
@@ -106,30 +106,38 @@ def missing_record(domain: Domain) -> str:
     return domain.missing_record or own
 
 
-def restart_schedule(before: Verification, now: datetime) -> Verification:
+def restart_schedule(before: DomainVerification, now: datetime) -> DomainVerification:
     """Begin the schedule again, because the customer wants a check."""
     status = PENDING if before.status in (NOT_STARTED, FAILED) else before.status
     return replace(before, status=status, started_at=now, checks=0)
 
 
-def decide(before: Verification, found: Findings, now: datetime) -> Verification:
+def decide(
+    before: DomainVerification, found: VerificationOutcomes, now: datetime
+) -> DomainVerification:
     """The state after a check."""
     before = replace(before, checks=before.checks + 1)
-    if Finding.UNKNOWN in (found.dkim, found.others):
+    if VerificationOutcome.UNKNOWN in (found.dkim, found.others):
         return before
-    if found.dkim is found.others is Finding.RIGHT:
-        return Verification(VERIFIED, before.started_at, before.checks)
+    if found.dkim is found.others is VerificationOutcome.RIGHT:
+        return DomainVerification(VERIFIED, before.started_at, before.checks)
     if before.status in ESTABLISHED:
         return _fail(before, found, now)
     if now - before.started_at >= WINDOW:
         return replace(before, status=FAILED)
-    return replace(before, status=PARTIALLY_VERIFIED if found.dkim is Finding.RIGHT else PENDING)
+    return replace(
+        before, status=PARTIALLY_VERIFIED if found.dkim is VerificationOutcome.RIGHT else PENDING
+    )
 
 
-def _fail(before: Verification, found: Findings, now: datetime) -> Verification:
+def _fail(
+    before: DomainVerification, found: VerificationOutcomes, now: datetime
+) -> DomainVerification:
     """The state of a verified domain after a check that found a fault."""
     failing_since = before.failing_since or now
-    missing_since = (before.dkim_missing_since or now) if found.dkim is Finding.WRONG else None
+    missing_since = (
+        (before.dkim_missing_since or now) if found.dkim is VerificationOutcome.WRONG else None
+    )
     lasted = now - failing_since >= FAILING_MIN
     return replace(
         before,
@@ -140,7 +148,7 @@ def _fail(before: Verification, found: Findings, now: datetime) -> Verification:
     )
 
 
-def delay_to_next(state: Verification, *, waiting: bool = False) -> timedelta | None:
+def delay_to_next(state: DomainVerification, *, waiting: bool = False) -> timedelta | None:
     """The time until the next check; None if there is none before the customer wants one.
     waiting: new DKIM keys or a tracking host wait for DNS."""
     if state.status == FAILED:
@@ -167,23 +175,27 @@ def change_type(before: Domain | None, after: Domain) -> str:
     return ends.get(after.status, "domain.updated")
 
 
-def findings_of(checks: Sequence[RecordCheck]) -> Findings:
+def findings_of(checks: Sequence[RecordCheck]) -> VerificationOutcomes:
     required = [one for one in checks if one.record.required]
-    return Findings(
+    return VerificationOutcomes(
         _finding([one for one in required if one.record.purpose is Purpose.DKIM]),
         _finding([one for one in required if one.record.purpose is not Purpose.DKIM]),
     )
 
 
-def _finding(checks: Sequence[RecordCheck]) -> Finding:
+def _finding(checks: Sequence[RecordCheck]) -> VerificationOutcome:
     """A record that is wrong for certain counts before one that could not be looked up."""
     statuses = {one.status for one in checks}
     if statuses & {CheckStatus.MISSING, CheckStatus.WRONG}:
-        return Finding.WRONG
-    return Finding.UNKNOWN if CheckStatus.UNKNOWN in statuses else Finding.RIGHT
+        return VerificationOutcome.WRONG
+    return (
+        VerificationOutcome.UNKNOWN
+        if CheckStatus.UNKNOWN in statuses
+        else VerificationOutcome.RIGHT
+    )
 
 
-def found_record(check: RecordCheck, *, last: bool) -> FoundRecord:
+def found_record(check: RecordCheck, *, last: bool) -> CheckedRecord:
     """last: the schedule has ended, so the record is no longer waited for."""
     record = check.record
     if check.status in RIGHT:
@@ -193,7 +205,9 @@ def found_record(check: RecordCheck, *, last: bool) -> FoundRecord:
     else:
         missing = check.status is CheckStatus.MISSING and not last
         status = RecordStatus.PENDING if missing else RecordStatus.FAILED
-    return FoundRecord(record.name, record.type, record.purpose, status, check.found, check.reason)
+    return CheckedRecord(
+        record.name, record.type, record.purpose, status, check.found, check.reason
+    )
 
 
 def is_conclusive(checks: Sequence[RecordCheck]) -> bool:

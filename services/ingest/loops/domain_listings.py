@@ -21,7 +21,7 @@ from mail.listed_name import listed_name
 from services.ingest.clients.blocklists import BlocklistClient
 from services.ingest.domain.domain_listings import (
     CHECKS_TO_END,
-    FoundListing,
+    ListingAnswer,
     apply_listings,
     changes,
     current,
@@ -46,7 +46,7 @@ class DomainListingChecks:
     lease: Lease
     hosts: Sequence[str] = ()
     _missed: Missed = field(default_factory=Counter)
-    _found: dict[str, list[FoundListing]] = field(default_factory=dict)  # in this run, by name
+    _found: dict[str, list[ListingAnswer]] = field(default_factory=dict)  # in this run, by name
     _listed: Counter[str] = field(default_factory=Counter)  # domains in this run, by list
     _listed_hosts: set[tuple[str, str]] = field(default_factory=set)  # list and name
 
@@ -98,7 +98,7 @@ class DomainListingChecks:
         async with slots:
             self._found[name] = await self.blocklists.find(name)
 
-    async def _record(self, domain: Domain, found: Sequence[FoundListing]) -> None:
+    async def _record(self, domain: Domain, found: Sequence[ListingAnswer]) -> None:
         is_usable = self.blocklists.health.is_usable
         valid = [one for one in found if is_usable(one.blocklist)]
         news = [one for one in changes(domain, valid) if self._counts(domain, one)]
@@ -118,7 +118,7 @@ class DomainListingChecks:
         except (Fenced, Unavailable) as error:  # the next run finds it again
             logger.warning("domain.listing_not_recorded", extra={"reason": repr(error)})
 
-    def _counts(self, domain: Domain, one: FoundListing) -> bool:
+    def _counts(self, domain: Domain, one: ListingAnswer) -> bool:
         """A listing counts at once, its end after two checks."""
         if one.listed:
             return True

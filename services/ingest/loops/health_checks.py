@@ -15,14 +15,14 @@ from kernel.lease import Lease
 from kernel.status import StatusSource
 from services.ingest.clients import ServiceClients, Statuses
 from services.ingest.clients.canaries import read_canaries
-from services.ingest.clients.host_probe import HostProbe
+from services.ingest.clients.host_verifier import HostVerifier
 from services.ingest.domain import health_checks as domain
-from services.ingest.domain.health_checks import Finding
+from services.ingest.domain.health_checks import HealthFinding
 from services.ingest.domain.problem import Problem
-from services.ingest.loops.infrastructure_bounces import InfrastructureBounces
-from services.ingest.loops.signing_records import SigningRecords
+from services.ingest.loops.infrastructure_bounces import InfrastructureBounceCheck
+from services.ingest.loops.signing_records import SigningRecordCheck
 from services.ingest.store import health_checks as store
-from services.ingest.store.health_checks import StoredCheck
+from services.ingest.store.health_checks import StoredFinding
 
 DEADLINE_S = 5.0
 HOSTS_AT_ONCE = 10
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
+class HealthCheckTargets:
     """What is checked. own: the status of this process. statuses: of the other services, by name.
     bounce_mx: where servers return bounces to; empty: nowhere. probe_metrics_url: of `obm probe`;
     empty: none runs."""
@@ -42,8 +42,8 @@ class Examined:
     statuses: Statuses
     clients: ServiceClients
     brands: Brands
-    records: SigningRecords
-    bounces: InfrastructureBounces
+    records: SigningRecordCheck
+    bounces: InfrastructureBounceCheck
     bounce_mx: str
     probe_metrics_url: str
 
@@ -53,9 +53,9 @@ class HealthChecks:
         self,
         database: Database,
         lease: Lease,
-        examined: Examined,
+        examined: HealthCheckTargets,
         *,
-        probe: HostProbe,
+        probe: HostVerifier,
         interval_s: float,
     ) -> None:
         self._database = database
@@ -70,7 +70,7 @@ class HealthChecks:
         if self._lease.fence is None or not await self._is_due():
             return
         for one in await self.run():
-            if one.finding.status is domain.Health.FAILED and one.since == one.checked_at:
+            if one.finding.status is domain.HealthStatus.FAILED and one.since == one.checked_at:
                 check = one.finding
                 extra = {"check": check.check, "subject": check.subject, "detail": check.detail}
                 logger.warning("health_check.failed", extra=extra)
@@ -80,10 +80,10 @@ class HealthChecks:
         async with self._database.transaction() as tx:
             return await store.is_due(tx, retry_s=retry_s, interval_s=self._interval_s)
 
-    async def run(self) -> list[StoredCheck]:
+    async def run(self) -> list[StoredFinding]:
         """Make all checks, and return what is known then. Raises Unavailable."""
         made: list[str] = []
-        findings: list[Finding] = []
+        findings: list[HealthFinding] = []
         async for names, some in self._make():
             made += names
             findings += some
@@ -91,19 +91,19 @@ class HealthChecks:
             await store.save(tx, findings, made)
             return await store.load(tx)
 
-    async def mark_bounces_read(self) -> list[StoredCheck]:
+    async def mark_bounces_read(self) -> list[StoredFinding]:
         """Return what is known then. Raises Unavailable."""
         async with self._database.transaction() as tx:
             findings = await self._examined.bounces.mark_read(tx)
             await store.save(tx, findings, [domain.BOUNCES])
             return await store.load(tx)
 
-    async def load(self) -> list[StoredCheck]:
+    async def load(self) -> list[StoredFinding]:
         """What was found last. Raises Unavailable."""
         async with self._database.transaction() as tx:
             return await store.load(tx)
 
-    async def _make(self) -> AsyncIterator[tuple[Iterable[str], Iterable[Finding]]]:
+    async def _make(self) -> AsyncIterator[tuple[Iterable[str], Iterable[HealthFinding]]]:
         """The names of some checks, and all that they find."""
         own, others = await self._examined.own.read(), await self._read_statuses()
         yield [domain.SERVICE], domain.find_services(own, others)
@@ -117,7 +117,7 @@ class HealthChecks:
             yield [domain.CANARY], await self._check_canaries(url)
 
     @staticmethod
-    async def _check_canaries(url: str) -> list[Finding]:
+    async def _check_canaries(url: str) -> list[HealthFinding]:
         try:
             canaries = await read_canaries(url)
         except (OSError, ValueError) as error:
@@ -137,7 +137,7 @@ class HealthChecks:
         found = await asyncio.gather(*map(read, statuses))
         return dict(zip(statuses, found, strict=True))
 
-    async def _check_router(self) -> tuple[Iterable[str], list[Finding]]:
+    async def _check_router(self) -> tuple[Iterable[str], list[HealthFinding]]:
         """Raises Problem if the router does not respond."""
         stub = self._policies.stub
         request = pb.ListPoolsRequest()
@@ -158,7 +158,7 @@ class HealthChecks:
             *await self._examined.records.check(pools, zones),
         ]
 
-    async def _check_bounces(self) -> tuple[Iterable[str], list[Finding]]:
+    async def _check_bounces(self) -> tuple[Iterable[str], list[HealthFinding]]:
         """Raises Problem if events does not respond."""
         return [domain.BOUNCES], await self._examined.bounces.check()
 
@@ -173,10 +173,10 @@ class HealthChecks:
                 return
             request.after = page.sources[-1].source.egress_id
 
-    async def _check_hosts(self) -> tuple[Iterable[str], list[Finding]]:
+    async def _check_hosts(self) -> tuple[Iterable[str], list[HealthFinding]]:
         limit = asyncio.Semaphore(HOSTS_AT_ONCE)
 
-        async def look(host: str) -> Finding:
+        async def look(host: str) -> HealthFinding:
             async with limit:
                 return domain.find_host(await self._probe.look(host))
 

@@ -10,9 +10,9 @@ from kernel import clock
 from kernel.database import Database, Transaction
 from services.ingest.clients import ServiceClient
 from services.ingest.domain import health_checks as domain
-from services.ingest.domain.health_checks import Finding
+from services.ingest.domain.health_checks import HealthFinding
 from services.ingest.store import infrastructure_bounces as store
-from services.ingest.store.infrastructure_bounces import DayCount
+from services.ingest.store.infrastructure_bounces import DailyBounceCount
 
 if TYPE_CHECKING:  # the name exists for type checkers only
     from contracts.events.v1.events_service_pb2_grpc import EventsServiceAsyncStub
@@ -22,11 +22,11 @@ DEADLINE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class InfrastructureBounces:
+class InfrastructureBounceCheck:
     database: Database
     events: "ServiceClient[EventsServiceAsyncStub]"
 
-    async def check(self) -> list[Finding]:
+    async def check(self) -> list[HealthFinding]:
         """Raises Problem if events does not respond, and Unavailable."""
         first = clock.now() - timedelta(days=DAYS)
         found = await self.events.call(
@@ -35,13 +35,15 @@ class InfrastructureBounces:
         counts = []
         for row in found.data:
             keys = dict(zip(found.keys, row.keys, strict=True))
-            counts.append(DayCount(keys["period"], keys["bounce_class"], int(row.values[0])))
+            counts.append(
+                DailyBounceCount(keys["period"], keys["bounce_class"], int(row.values[0]))
+            )
         async with self.database.transaction() as tx:
             await store.record(tx, counts, days=DAYS)
             return await findings(tx)
 
     @staticmethod
-    async def mark_read(tx: Transaction) -> list[Finding]:
+    async def mark_read(tx: Transaction) -> list[HealthFinding]:
         """What was found until now is read."""
         await store.mark_read(tx)
         return await findings(tx)
@@ -57,5 +59,5 @@ def query_since(day: str) -> GetMetricsRequest:
     )
 
 
-async def findings(tx: Transaction) -> list[Finding]:
+async def findings(tx: Transaction) -> list[HealthFinding]:
     return domain.find_unread(await store.load_unread(tx), days=DAYS)

@@ -11,7 +11,7 @@ from services.ingest.store import resource_counts
 logger = logging.getLogger(__name__)
 
 
-class ResourceCounting:
+class ResourceCountRecorder:
     """The action of a loop. It does nothing without the lease."""
 
     def __init__(self, lease: Lease) -> None:

@@ -22,12 +22,12 @@ from services.ingest.clients import ServiceClients
 from services.ingest.domain.accepted_event import timestamp
 from services.ingest.domain.problem import Problem
 from services.ingest.domain.suppression_file import (
-    LineFailure,
-    NewSuppression,
+    FailedLine,
+    ImportedSuppression,
     read_line,
     suppression_id,
 )
-from services.ingest.store.suppression_imports import ImportQueue, Part, PartOutcome
+from services.ingest.store.suppression_imports import ImportPart, ImportPartOutcome, ImportQueue
 
 ADD_DEADLINE_S = 10.0  # for a thousand addresses, on a busy machine
 RETRY_S = 30.0
@@ -58,7 +58,7 @@ class SuppressionImporter:
         except Problem as problem:
             logger.warning("suppression_import.postponed", extra={"reason": problem.detail})
 
-    async def _add_part(self, part: Part) -> None:
+    async def _add_part(self, part: ImportPart) -> None:
         """Raises Fenced, Problem 503, Unavailable."""
         sealed_key = await self._sealed_key(part)
         if sealed_key is None:  # nobody can see the import any more
@@ -77,7 +77,7 @@ class SuppressionImporter:
         await self.queue.save(part, outcome, key=key)
         failpoint("ingest.suppressions.part_saved")
 
-    async def _sealed_key(self, part: Part) -> bytes | None:
+    async def _sealed_key(self, part: ImportPart) -> bytes | None:
         """The encrypted key of its body; None if its tenant or account is closed."""
         if part.sealed_key is not None:
             account = await self.account_of(part.of.account_id)
@@ -85,19 +85,19 @@ class SuppressionImporter:
         tenant = await self.tenant_of(part.of.tenant_id)
         return None if tenant is None else tenant.content_key
 
-    async def _add_lines(self, part: Part, key: bytes) -> PartOutcome:
+    async def _add_lines(self, part: ImportPart, key: bytes) -> ImportPartOutcome:
         """Raises Problem."""
         if part.tries >= TRIES_MAX:
             problem = f"This line and the following, {part.lines} in all, could not be added."
-            return PartOutcome(0, 0, part.lines, [LineFailure(part.first_line, "", problem)])
+            return ImportPartOutcome(0, 0, part.lines, [FailedLine(part.first_line, "", problem)])
         now = clock.now()
         read = [read_line(line, now) for line in part.read(key)]
-        failures = [one for one in read if isinstance(one, LineFailure)]
-        valid = [one for one in read if isinstance(one, NewSuppression)]
+        failures = [one for one in read if isinstance(one, FailedLine)]
+        valid = [one for one in read if isinstance(one, ImportedSuppression)]
         added = await self._call_router(part, valid)
-        return PartOutcome(added, len(valid) - added, len(failures), failures)
+        return ImportPartOutcome(added, len(valid) - added, len(failures), failures)
 
-    async def _call_router(self, part: Part, valid: Sequence[NewSuppression]) -> int:
+    async def _call_router(self, part: ImportPart, valid: Sequence[ImportedSuppression]) -> int:
         """Returns the number of new suppressions: those with the id of a line."""
         created_at = creation_time_of(UUID(part.of.import_id))
         new = {suppression_id(part.of.import_id, one, created_at): one for one in valid}
@@ -113,7 +113,7 @@ class SuppressionImporter:
         return len({one.id for one in response.suppressions} & new.keys())
 
 
-def requested(identifier: str, new: NewSuppression) -> RouterSuppression:
+def requested(identifier: str, new: ImportedSuppression) -> RouterSuppression:
     return RouterSuppression(
         id=identifier,
         address=new.email,

@@ -131,7 +131,7 @@ class AcceptWrite(NamedTuple):
     quotas: Mapping[QuotaKey, int] = MappingProxyType({})
 
 
-class Accepted(NamedTuple):
+class AcceptedRequest(NamedTuple):
     """used: messages of each quota of the group, these ones included."""
 
     entry: OutboxEntry
@@ -171,7 +171,7 @@ class AcceptanceStore:
         ]
         return {row.name: row for row in found}
 
-    async def write(self, write: AcceptWrite) -> Accepted:
+    async def write(self, write: AcceptWrite) -> AcceptedRequest:
         """Write in one transaction. Raises IdempotencyConflict, and then nothing is written."""
         keys = sorted(write.keys, key=lambda row: row.name.order)
         rows = pack_rows(write.records)
@@ -182,7 +182,7 @@ class AcceptanceStore:
             entry = OutboxEntry()
             [(number, _, used)] = await self._database.execute_autocommit(statement, params)
             self._outbox.register_row(entry, number, first.records, octets=len(first.data))
-            return Accepted(entry, used_of(used))
+            return AcceptedRequest(entry, used_of(used))
         async with self._database.transaction() as tx:
             entry = self._outbox.open_entry(tx)
             [(number, inserted, used)] = await tx.rows(statement, params)
@@ -193,7 +193,7 @@ class AcceptanceStore:
                 await self._outbox.insert_row(tx, entry, row)
             async for row in rows:
                 await self._outbox.insert_row(tx, entry, row)
-        return Accepted(entry, used_of(used))
+        return AcceptedRequest(entry, used_of(used))
 
     def _params(
         self, keys: Sequence[IdempotencyRecord], write: AcceptWrite, first: OutboxRow

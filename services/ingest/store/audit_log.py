@@ -34,7 +34,7 @@ DELETE FROM ingest.audit_log WHERE id = ANY(ARRAY(
 
 
 @dataclass(frozen=True, slots=True)
-class Actor:
+class AuditActor:
     """Who acts. kind: operator, account, tenant or command. id: of the key, or the user's name."""
 
     kind: str
@@ -69,7 +69,7 @@ def is_deletion(after: Any) -> bool:  # noqa: ANN401 - any entry, or None
     return after is None or getattr(after, "deleted", False)
 
 
-class Subject(NamedTuple):
+class AuditSubject(NamedTuple):
     """What is changed. resource: the name of its kind. account_id, tenant_id: whose it is, if the
     entries do not say so."""
 
@@ -79,12 +79,12 @@ class Subject(NamedTuple):
     tenant_id: str = ""
 
 
-Change: TypeAlias = tuple[Subject, Any, Any]
+Change: TypeAlias = tuple[AuditSubject, Any, Any]
 """What is changed, and the entry before and after, or None."""
 
 
 async def record_changes(
-    tx: Transaction, actor: Actor, changes: Sequence[Change], *, action: str = ""
+    tx: Transaction, actor: AuditActor, changes: Sequence[Change], *, action: str = ""
 ) -> None:
     """Add an entry for each in the transaction of the changes. action: by default create, update or
     delete."""
@@ -94,7 +94,7 @@ async def record_changes(
     )
 
 
-def _row(subject: Subject, before: Any, after: Any, *, action: str) -> tuple[str | None, ...]:  # noqa: ANN401 - any entry
+def _row(subject: AuditSubject, before: Any, after: Any, *, action: str) -> tuple[str | None, ...]:  # noqa: ANN401 - any entry
     shown = [visible_fields(before), None if is_deletion(after) else visible_fields(after)]
     return (
         uuid7_text(),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from services.ingest.store.directory_lists import DirectoryLists, Owner, Page
+from services.ingest.store.directory_lists import DirectoryLists, EntryOwner, PageBounds
 
 SELECT = """
 SELECT id::text AS entry_id, account_id::text, tenant_id::text, actor_kind, actor_id, action,
@@ -30,7 +30,12 @@ class AuditEntry(NamedTuple):
 
 
 async def list_entries(
-    lists: DirectoryLists, owner: Owner, page: Page, *, equal: Mapping[str, str], first_id: str
+    lists: DirectoryLists,
+    owner: EntryOwner,
+    page: PageBounds,
+    *,
+    equal: Mapping[str, str],
+    first_id: str,
 ) -> tuple[list[AuditEntry], bool]:
     """A page, newest first, and whether more follows. equal: values by column."""
     conditions = [f"{column} = %({column})s" for column in equal]

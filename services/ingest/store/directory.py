@@ -19,7 +19,7 @@ from contracts.ingest.v1.directory_pb2 import (
 from kernel.brand import brand_of
 from kernel.database import Database, Transaction
 from kernel.lease import Lease
-from services.ingest.store.audit_log import Actor, Subject, record_changes
+from services.ingest.store.audit_log import AuditActor, AuditSubject, record_changes
 
 DirectoryEntry: TypeAlias = Account | ApiKey | Brand | Domain | Tenant | Mailbox | TrackingHost
 E = TypeVar("E", Account, ApiKey, Brand, Domain, Tenant, Mailbox, TrackingHost)
@@ -88,7 +88,7 @@ class DomainConflict(Exception):
     """The account has the domain already: in this tenant, or shared."""
 
 
-class AlreadyExists(Exception):
+class TenantExists(Exception):
     """The account has a tenant with this external_id."""
 
 
@@ -96,7 +96,7 @@ class DirectoryChange:
     """A change of the directory: its transaction excludes all others, so what it has read stays
     true until it is committed. actor: whose acts are recorded; None for those of the engine."""
 
-    def __init__(self, tx: Transaction, actor: Actor | None) -> None:
+    def __init__(self, tx: Transaction, actor: AuditActor | None) -> None:
         self.tx = tx
         self.actor = actor
         self.saved: list[DirectoryEntry] = []
@@ -129,7 +129,7 @@ class DirectoryChange:
 
     async def save(self, entry: DirectoryEntry, action: str = "") -> None:
         """Insert or replace with a new version. action: for the audit log; by default create,
-        update or delete. Raises DomainConflict, AlreadyExists."""
+        update or delete. Raises DomainConflict, TenantExists."""
         await write_entry(self.tx, entry, actor=self.actor, action=action)
         self.saved.append(entry)
 
@@ -141,7 +141,7 @@ class DirectoryStore:
     """Reads and writes the directory for `obm` and the API; DirectoryCache follows its versions.
     actor: whose acts `save` records; None for those of the engine."""
 
-    def __init__(self, database: Database, *, actor: Actor | None = None) -> None:
+    def __init__(self, database: Database, *, actor: AuditActor | None = None) -> None:
         self._database = database
         self.actor = actor
         self._listeners: list[Callable[[DirectoryEntry], None]] = []
@@ -152,13 +152,13 @@ class DirectoryStore:
 
     async def save(self, *entries: DirectoryEntry) -> None:
         """Insert or replace, each with a new version, in one transaction. Raises DomainConflict,
-        AlreadyExists."""
+        TenantExists."""
         async with self.changing(self.actor) as change:
             for entry in entries:
                 await change.save(entry)
 
     @asynccontextmanager
-    async def changing(self, actor: Actor | None) -> AsyncIterator[DirectoryChange]:
+    async def changing(self, actor: AuditActor | None) -> AsyncIterator[DirectoryChange]:
         """Read, decide and save in one transaction. Nothing is saved if the block raises."""
         async with self._database.transaction() as tx:
             await tx.execute(LOCK)
@@ -227,13 +227,13 @@ async def read_entries(
 
 
 async def write_entry(
-    tx: Transaction, entry: DirectoryEntry, *, actor: Actor | None = None, action: str = ""
+    tx: Transaction, entry: DirectoryEntry, *, actor: AuditActor | None = None, action: str = ""
 ) -> None:
     """Insert or replace with a new version, in a transaction that has LOCK; with an actor, record
-    the act. Raises DomainConflict, AlreadyExists."""
+    the act. Raises DomainConflict, TenantExists."""
     if actor is not None:
         kind: Any = type(entry)
-        subject = Subject(RESOURCES[kind], str(getattr(entry, IDS[kind])))
+        subject = AuditSubject(RESOURCES[kind], str(getattr(entry, IDS[kind])))
         before = next(iter(await read_entries(tx, kind, "id = %s", params=(subject.id,))), None)
         await record_changes(tx, actor, [(subject, before, entry)], action=action)
     if isinstance(entry, Domain) and not entry.deleted:
@@ -295,7 +295,7 @@ async def _raise_if_external_id_taken(tx: Transaction, tenant: Tenant) -> None:
         (tenant.account_id, tenant.external_id, tenant.tenant_id),
     )
     if rows:
-        raise AlreadyExists
+        raise TenantExists
 
 
 _CHECKS = [

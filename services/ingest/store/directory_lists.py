@@ -9,7 +9,7 @@ from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Brand, Domain, Ma
 from kernel.database import Database, Row, Transaction
 from services.ingest.store.directory import TABLES
 from services.ingest.store.resource_counts import (
-    DayCount,
+    DailyResourceCount,
     ResourceCount,
     count_now,
     load_days,
@@ -33,14 +33,14 @@ USERS = """
 E = TypeVar("E", Account, ApiKey, Brand, Domain, Tenant, Mailbox)
 
 
-class Owner(NamedTuple):
+class EntryOwner(NamedTuple):
     """Whose entries. Without an id: those of the whole installation."""
 
     account_id: str = ""
     tenant_id: str = ""
 
 
-class Page(NamedTuple):
+class PageBounds(NamedTuple):
     """Newest first. after, before: ids."""
 
     limit: int
@@ -56,7 +56,7 @@ class DirectoryLists:
         self._tenant = tenant
 
     async def page(
-        self, kind: type[E], owner: Owner, page: Page, *, equal: Mapping[str, object]
+        self, kind: type[E], owner: EntryOwner, page: PageBounds, *, equal: Mapping[str, object]
     ) -> tuple[list[E], bool]:
         """A page, and whether more follows. equal: values by column."""
         conditions = ["NOT deleted", *(f"{column} = %({column})s" for column in equal)]
@@ -65,9 +65,9 @@ class DirectoryLists:
         )  # fmt: skip
         return [kind.FromString(bytes(record)) for (record,) in rows], more
 
-    async def find(self, kind: type[E], owner: Owner, entry_id: str) -> E | None:
+    async def find(self, kind: type[E], owner: EntryOwner, entry_id: str) -> E | None:
         """None if it does not exist or belongs to another owner."""
-        found, _ = await self.page(kind, owner, Page(1), equal={"id": entry_id})
+        found, _ = await self.page(kind, owner, PageBounds(1), equal={"id": entry_id})
         return found[0] if found else None
 
     async def find_account(self, account_id: str) -> Account | None:
@@ -77,43 +77,43 @@ class DirectoryLists:
         return Account.FromString(bytes(rows[0][0])) if rows else None
 
     async def last_used(
-        self, owner: Owner, ids: Sequence[str], *, kind: type[ApiKey | Mailbox]
+        self, owner: EntryOwner, ids: Sequence[str], *, kind: type[ApiKey | Mailbox]
     ) -> dict[str, datetime]:
         """When credentials were last used, to the minute; without those that never were."""
         async with self._transaction(owner) as tx:
             rows = await tx.rows(LAST_USED.format(table=TABLES[kind]), (list(ids),))
         return dict(rows)
 
-    async def pools_of(self, owner: Owner) -> set[str | None]:
+    async def pools_of(self, owner: EntryOwner) -> set[str | None]:
         """The egress pools that its tenants send through; None is the default one."""
         owned = "account_id = %(account_id)s" if owner.account_id else "true"
         async with self._transaction(owner) as tx:
             rows = await tx.rows(POOLS.format(owned=owned), owner._asdict())
         return {pool_id for (pool_id,) in rows}
 
-    async def owner_of_pool(self, pool_id: str) -> Owner:
+    async def owner_of_pool(self, pool_id: str) -> EntryOwner:
         """The only account, and the only tenant, that sends through an egress pool."""
         async with self._system.transaction() as tx:
             rows = await tx.rows(USERS, {"pool": pool_id})
         accounts, tenants = ({row[column] for row in rows} for column in (0, 1))
         if len(accounts) != 1:
-            return Owner()
-        return Owner(accounts.pop(), tenants.pop() if len(tenants) == 1 else "")
+            return EntryOwner()
+        return EntryOwner(accounts.pop(), tenants.pop() if len(tenants) == 1 else "")
 
-    async def tenants_among(self, owner: Owner, ids: Sequence[str]) -> set[str]:
+    async def tenants_among(self, owner: EntryOwner, ids: Sequence[str]) -> set[str]:
         """Those of these tenants that belong to it."""
         async with self._transaction(owner) as tx:
             rows = await tx.rows(AMONG, (list(ids),))
         return {tenant_id for (tenant_id,) in rows}
 
-    async def domain_names(self, owner: Owner, ids: Sequence[str]) -> dict[str, str]:
+    async def domain_names(self, owner: EntryOwner, ids: Sequence[str]) -> dict[str, str]:
         """By id, also of domains that were deleted."""
         async with self._transaction(owner) as tx:
             return dict(await tx.rows(DOMAIN_NAMES, (list(ids),)))
 
     async def resources_of(
-        self, owner: Owner, first: date, *, end: date
-    ) -> tuple[ResourceCount, Sequence[DayCount]]:
+        self, owner: EntryOwner, first: date, *, end: date
+    ) -> tuple[ResourceCount, Sequence[DailyResourceCount]]:
         """What it has now; and what an account has had, on the days from first to before end."""
         async with self._transaction(owner) as tx:
             days = await load_days(tx, owner.account_id, first, end=end)
@@ -122,8 +122,8 @@ class DirectoryLists:
     async def rows(
         self,
         select: str,
-        owner: Owner,
-        page: Page,
+        owner: EntryOwner,
+        page: PageBounds,
         *,
         conditions: Sequence[str],
         values: Mapping[str, object],
@@ -142,7 +142,7 @@ class DirectoryLists:
         return shown[::-1] if backwards else shown, len(found) > page.limit
 
     @asynccontextmanager
-    async def _transaction(self, owner: Owner) -> AsyncIterator[Transaction]:
+    async def _transaction(self, owner: EntryOwner) -> AsyncIterator[Transaction]:
         if owner.tenant_id:
             async with self._tenant.transaction(tenant_id=owner.tenant_id) as tx:
                 yield tx

@@ -21,14 +21,14 @@ from services.ingest.domain.domain_listings import listing_change
 from services.ingest.domain.verification import (
     DELAYS,
     STATUSES,
-    FoundRecord,
-    Verification,
+    CheckedRecord,
+    DomainVerification,
     change_type,
     may_send,
     missing_record,
     restart_schedule,
 )
-from services.ingest.store.audit_log import Actor
+from services.ingest.store.audit_log import AuditActor
 from services.ingest.store.directory import LOCK, DirectoryStore, write_entry
 from services.ingest.store.mailboxes import delete_mailboxes, mailboxes_of
 from services.ingest.store.tracking_hosts import write_tracking_host
@@ -68,8 +68,8 @@ class DomainCheck:
     """The state of a domain's verification. records: what the last check has found; empty before
     the first. due_at: of the next check."""
 
-    verification: Verification
-    records: tuple[FoundRecord, ...] = ()
+    verification: DomainVerification
+    records: tuple[CheckedRecord, ...] = ()
     checked_at: datetime | None = None
     due_at: datetime | None = None
 
@@ -107,7 +107,7 @@ class DomainStore:
         *,
         count_max: int,
         further_check: Callable[[Transaction], Awaitable[None]] | None = None,
-        actor: Actor | None = None,
+        actor: AuditActor | None = None,
     ) -> None:
         """Add a domain, to be checked unless an operator vouches for it. count_max: domains that
         its tenant can send from. further_check: raises for another reason. Raises DomainConflict,
@@ -134,7 +134,7 @@ class DomainStore:
         change: Change,
         *,
         transaction: OpenTransaction | None = None,
-        actor: Actor | None = None,
+        actor: AuditActor | None = None,
     ) -> tuple[Domain, DomainCheck] | None:
         """The domain and its checks after the change; None if the domain is deleted. transaction:
         that of an owner, which is fenced. actor: whose act it is, for the audit log."""
@@ -158,7 +158,7 @@ class DomainStore:
         self._directory.call_listeners(domain)
         return domain, check
 
-    async def remove(self, domain: Domain, *, force: bool, actor: Actor | None = None) -> None:
+    async def remove(self, domain: Domain, *, force: bool, actor: AuditActor | None = None) -> None:
         """Delete a domain; by force, with its mailboxes. Raises DomainInUse."""
         gone: list[Mailbox] = []
 
@@ -261,7 +261,7 @@ def reason_of(before: Domain | None, after: Domain) -> str:
 
 
 def new_check(domain: Domain) -> DomainCheck:
-    return DomainCheck(Verification(domain.status, creation_time_of(UUID(domain.domain_id))))
+    return DomainCheck(DomainVerification(domain.status, creation_time_of(UUID(domain.domain_id))))
 
 
 def _check_of(domain: Domain, state: bytes | None) -> DomainCheck:

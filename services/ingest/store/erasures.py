@@ -12,8 +12,8 @@ from kernel.lease import Lease
 from kernel.redaction import ERASED, Pattern, erase
 from services.ingest.domain import accepted_event
 from services.ingest.domain.valid_email import Recipient
-from services.ingest.store.audit_log import Actor, Subject, record_changes
-from services.ingest.store.directory_lists import DirectoryLists, Owner, Page
+from services.ingest.store.audit_log import AuditActor, AuditSubject, record_changes
+from services.ingest.store.directory_lists import DirectoryLists, EntryOwner, PageBounds
 
 RESOURCE = "recipient"  # in the audit log
 # Until then topics have the recipient: they are kept for seven days, in segments of one.
@@ -93,8 +93,8 @@ class Erasure(NamedTuple):
     completed_at: datetime | None
 
     @property
-    def owner(self) -> Owner:
-        return Owner(self.account_id, self.tenant_id)
+    def owner(self) -> EntryOwner:
+        return EntryOwner(self.account_id, self.tenant_id)
 
     @property
     def topics_expire_at(self) -> datetime:
@@ -132,18 +132,18 @@ class ErasureStore:
         self._secrets = secrets
         self._return_path_key = return_path_key
 
-    async def create(self, owner: Owner, address: str, *, actor: Actor) -> Erasure:
+    async def create(self, owner: EntryOwner, address: str, *, actor: AuditActor) -> Erasure:
         """With an entry of the audit log, which does not tell the address."""
         identifier = uuid7_text()
         encrypted = self._secrets.encrypt(address.encode())
         async with self._database.transaction() as tx:
             [(created_at,)] = await tx.rows(INSERT, (identifier, *owner, encrypted))
-            subject = Subject(RESOURCE, identifier, *owner)
+            subject = AuditSubject(RESOURCE, identifier, *owner)
             await record_changes(tx, actor, [(subject, None, None)], action="erase")
         return Erasure(identifier, *owner, 0, created_at, None)
 
     async def page(
-        self, owner: Owner, page: Page, *, erasure_id: str = ""
+        self, owner: EntryOwner, page: PageBounds, *, erasure_id: str = ""
     ) -> tuple[list[Erasure], bool]:
         """A page, newest first, and whether more follows. Without a tenant: of the account and all
         its tenants. erasure_id: only this one."""

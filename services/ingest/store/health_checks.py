@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from kernel.database import Transaction
-from services.ingest.domain.health_checks import Finding, Health
+from services.ingest.domain.health_checks import HealthFinding, HealthStatus
 
 SAVE = """
 INSERT INTO ingest.health_checks AS t (name, subject, status, detail, advice)
@@ -40,22 +40,22 @@ SHOWN_MAX = 10_000
 NAMED_MAX = 5
 
 
-class StoredCheck(NamedTuple):
+class StoredFinding(NamedTuple):
     """since: when the finding's status began."""
 
-    finding: Finding
+    finding: HealthFinding
     since: datetime
     checked_at: datetime
 
 
-async def save(tx: Transaction, findings: Sequence[Finding], made: Collection[str]) -> None:
+async def save(tx: Transaction, findings: Sequence[HealthFinding], made: Collection[str]) -> None:
     """made: the checks that were made, also without a finding. An unknown one changes nothing."""
-    known = {one for one in findings if one.status is not Health.UNKNOWN}
+    known = {one for one in findings if one.status is not HealthStatus.UNKNOWN}
     await tx.execute(SAVE, columns_of(known))
     await tx.execute(FORGET, (sorted(made), *columns_of(findings)[:2]))
 
 
-def columns_of(findings: Collection[Finding]) -> list[list[str]]:
+def columns_of(findings: Collection[HealthFinding]) -> list[list[str]]:
     ordered = sorted(set(findings))
     return [list(column) for column in zip(*ordered, strict=True)] or [[]] * 5
 
@@ -66,11 +66,11 @@ async def is_due(tx: Transaction, *, retry_s: float, interval_s: float) -> bool:
     return bool(due)
 
 
-async def load(tx: Transaction) -> list[StoredCheck]:
+async def load(tx: Transaction) -> list[StoredFinding]:
     """Those that failed first."""
     rows = await tx.rows(LOAD, (SHOWN_MAX,))
     return [
-        StoredCheck(Finding(name, subject, Health(status), detail, advice), since, at)
+        StoredFinding(HealthFinding(name, subject, HealthStatus(status), detail, advice), since, at)
         for name, subject, status, detail, advice, since, at in rows
     ]
 

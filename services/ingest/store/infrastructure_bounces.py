@@ -22,7 +22,7 @@ GROUP BY bounce_class
 READ = "UPDATE ingest.infrastructure_bounces SET read_count = count WHERE read_count < count"
 
 
-class DayCount(NamedTuple):
+class DailyBounceCount(NamedTuple):
     """day: ISO 8601, in UTC."""
 
     day: str
@@ -30,7 +30,7 @@ class DayCount(NamedTuple):
     number: int
 
 
-async def record(tx: Transaction, counts: Sequence[DayCount], *, days: int) -> None:
+async def record(tx: Transaction, counts: Sequence[DailyBounceCount], *, days: int) -> None:
     """Days before the last so many are forgotten."""
     columns = [list(column) for column in zip(*sorted(counts), strict=True)] or [[]] * 3
     await tx.execute(RECORD, columns)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from contracts.ingest.v1.directory_pb2 import Domain, Mailbox
 from kernel.database import Transaction
-from services.ingest.store.audit_log import Actor, Subject, record_changes
+from services.ingest.store.audit_log import AuditActor, AuditSubject, record_changes
 from services.ingest.store.directory import NEXT_VERSION, DirectoryChange, read_entries
 
 COUNT = "SELECT count(*) FROM ingest.mailboxes WHERE tenant_id = %s AND NOT deleted"
@@ -42,7 +42,7 @@ async def mailboxes_of(tx: Transaction, domain: Domain) -> list[Mailbox]:
 
 
 async def delete_mailboxes(
-    tx: Transaction, mailboxes: Sequence[Mailbox], *, actor: Actor | None
+    tx: Transaction, mailboxes: Sequence[Mailbox], *, actor: AuditActor | None
 ) -> None:
     """In a transaction that has the lock of the directory."""
     befores = [Mailbox.FromString(one.SerializeToString()) for one in mailboxes]
@@ -55,7 +55,7 @@ async def _write(
     tx: Transaction,
     mailboxes: Sequence[Mailbox],
     *,
-    actor: Actor | None,
+    actor: AuditActor | None,
     befores: Sequence[Mailbox | None],
 ) -> None:
     """Insert or replace with new versions. befores: what was stored."""
@@ -63,7 +63,7 @@ async def _write(
         return
     if actor is not None:
         changes = [
-            (Subject("mailbox", after.mailbox_id), before, after)
+            (AuditSubject("mailbox", after.mailbox_id), before, after)
             for before, after in zip(befores, mailboxes, strict=True)
         ]
         await record_changes(tx, actor, changes)

@@ -26,7 +26,7 @@ class QuotaKey(NamedTuple):
     period: str
 
 
-class Reservation:
+class QuotaReservation:
     """Messages of a request that is about to be committed. They count until they are released: when
     the sum that has them is known, or when nothing is committed."""
 
@@ -67,7 +67,9 @@ class QuotaUsage:
         rows = await self._database.execute_autocommit(LOAD, (unknown[0].account_id, periods))
         self.record(dict.fromkeys(unknown, 0) | {QuotaKey(*row[:2]): row[2] for row in rows})
 
-    def record(self, used: Mapping[QuotaKey, int], committed: Sequence[Reservation] = ()) -> None:
+    def record(
+        self, used: Mapping[QuotaKey, int], committed: Sequence[QuotaReservation] = ()
+    ) -> None:
         """committed: what these sums have."""
         for one in committed:
             one.release()
@@ -78,8 +80,8 @@ class QuotaUsage:
     def used(self, key: QuotaKey) -> int:
         return self._used.get(key, 0) + self._reserved[key]
 
-    def reserve(self, keys: Sequence[QuotaKey], messages: int) -> Reservation:
-        return Reservation(self._reserved, keys, messages)
+    def reserve(self, keys: Sequence[QuotaKey], messages: int) -> QuotaReservation:
+        return QuotaReservation(self._reserved, keys, messages)
 
     def keep(self, periods: Collection[str]) -> None:
         """Forget what was used in others."""

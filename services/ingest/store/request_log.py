@@ -12,7 +12,7 @@ from kernel import metrics
 from kernel.database import Database
 from kernel.errors import Unavailable
 from services.ingest.domain.request_log import LoggedRequest, line, masked, outline
-from services.ingest.store.directory_lists import DirectoryLists, Owner, Page
+from services.ingest.store.directory_lists import DirectoryLists, EntryOwner, PageBounds
 
 RETENTION = timedelta(days=30)
 REQUESTS_MAX = 20_000  # in memory: about 10 MB
@@ -50,7 +50,7 @@ class StoredRequest(NamedTuple):
     response_body: Any
 
 
-class RequestLog:
+class RequestLogWriter:
     """What was not written yet is bounded: requests beyond that are not logged, and counted."""
 
     def __init__(self, database: Database) -> None:
@@ -103,14 +103,14 @@ async def prepared(batch: Sequence[LoggedRequest]) -> list[tuple[Any, ...]]:
     return rows
 
 
-class RequestList:
+class RequestLogReader:
     """What a tenant or an account sees of the log."""
 
     def __init__(self, lists: DirectoryLists) -> None:
         self._lists = lists
 
     async def page(
-        self, owner: Owner, page: Page, *, test_only: bool, request_id: str = ""
+        self, owner: EntryOwner, page: PageBounds, *, test_only: bool, request_id: str = ""
     ) -> tuple[list[StoredRequest], bool]:
         """Newest first, and whether more follows. request_id: only the one with this id."""
         column = "tenant_id" if owner.tenant_id else "account_id"

@@ -47,7 +47,7 @@ DELETE FROM ingest.resource_counts WHERE ctid = ANY(ARRAY(
 """
 
 
-class DayCount(NamedTuple):
+class DailyResourceCount(NamedTuple):
     day: date
     plan: str
     domains: int
@@ -72,5 +72,5 @@ async def count_now(tx: Transaction) -> ResourceCount:
 
 async def load_days(
     tx: Transaction, account_id: str, first: date, *, end: date
-) -> Sequence[DayCount]:
-    return [DayCount(*row) for row in await tx.rows(OF_MONTH, (account_id, first, end))]
+) -> Sequence[DailyResourceCount]:
+    return [DailyResourceCount(*row) for row in await tx.rows(OF_MONTH, (account_id, first, end))]

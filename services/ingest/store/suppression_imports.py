@@ -10,8 +10,8 @@ import msgspec
 from kernel.crypto import seal, unseal
 from kernel.database import Database, Transaction
 from kernel.lease import Lease
-from services.ingest.domain.suppression_file import FileLine, LineFailure
-from services.ingest.store.directory_lists import DirectoryLists, Owner, Page
+from services.ingest.domain.suppression_file import FailedLine, SuppressionFileLine
+from services.ingest.store.directory_lists import DirectoryLists, EntryOwner, PageBounds
 
 RETENTION = "interval '30 days'"  # of imports that are complete, with their results
 UPLOAD = "interval '1 hour'"  # an upload that has not ended by then never will
@@ -95,8 +95,8 @@ DELETE FROM ingest.suppression_imports WHERE id = ANY(ARRAY(
 """  # noqa: S608 - constants only
 
 encode = msgspec.msgpack.Encoder().encode
-decode_lines = msgspec.msgpack.Decoder(list[FileLine]).decode
-decode_failures = msgspec.msgpack.Decoder(list[LineFailure]).decode
+decode_lines = msgspec.msgpack.Decoder(list[SuppressionFileLine]).decode
+decode_failures = msgspec.msgpack.Decoder(list[FailedLine]).decode
 
 
 class ImportId(NamedTuple):
@@ -107,8 +107,8 @@ class ImportId(NamedTuple):
     tenant_id: str = ""
 
     @property
-    def owner(self) -> Owner:
-        return Owner(self.account_id, self.tenant_id)
+    def owner(self) -> EntryOwner:
+        return EntryOwner(self.account_id, self.tenant_id)
 
     @property
     def params(self) -> dict[str, object]:
@@ -139,7 +139,7 @@ class SuppressionImport(NamedTuple):
         return ImportId(self.import_id, self.account_id, self.tenant_id)
 
 
-class Part(NamedTuple):
+class ImportPart(NamedTuple):
     """A part whose lines are to be added. sealed_key: that of the import, if it has one. tries:
     without success. first_line: its number in the file."""
 
@@ -151,18 +151,18 @@ class Part(NamedTuple):
     lines: int
     body: bytes
 
-    def read(self, key: bytes) -> list[FileLine]:
+    def read(self, key: bytes) -> list[SuppressionFileLine]:
         """Raises SealBroken."""
         return decode_lines(unseal(key, self.body, self.of.associated("part", self.number)))
 
 
-class PartOutcome(NamedTuple):
+class ImportPartOutcome(NamedTuple):
     """What became of the lines of a part. failed: how many lines the failures stand for."""
 
     added: int
     existing: int
     failed: int
-    failures: Sequence[LineFailure]
+    failures: Sequence[FailedLine]
 
 
 class SuppressionImportStore:
@@ -181,7 +181,7 @@ class SuppressionImportStore:
             return bool(await tx.execute(BEGIN, params))
 
     async def add_part(
-        self, new: ImportId, number: int, lines: Sequence[FileLine], *, key: bytes
+        self, new: ImportId, number: int, lines: Sequence[SuppressionFileLine], *, key: bytes
     ) -> None:
         body = seal(key, encode(lines), new.associated("part", number))
         size = {"first_line": lines[0].line, "lines": len(lines)}
@@ -198,7 +198,7 @@ class SuppressionImportStore:
         return SuppressionImport(*row)
 
     async def page(
-        self, owner: Owner, page: Page, *, import_id: str = ""
+        self, owner: EntryOwner, page: PageBounds, *, import_id: str = ""
     ) -> tuple[list[SuppressionImport], bool]:
         """A page, newest first, and whether more follows. Without a tenant: of the account and all
         its tenants. import_id: only this one."""
@@ -213,8 +213,8 @@ class SuppressionImportStore:
         )
         return [SuppressionImport(*row) for row in rows], more
 
-    async def find(self, owner: Owner, import_id: str) -> SuppressionImport | None:
-        found, _ = await self.page(owner, Page(1), import_id=import_id)
+    async def find(self, owner: EntryOwner, import_id: str) -> SuppressionImport | None:
+        found, _ = await self.page(owner, PageBounds(1), import_id=import_id)
         return found[0] if found else None
 
     async def delete(self, wanted: ImportId) -> bool:
@@ -224,7 +224,7 @@ class SuppressionImportStore:
 
     async def failures(
         self, wanted: ImportId, key: bytes, *, after: int
-    ) -> AsyncIterator[list[LineFailure]]:
+    ) -> AsyncIterator[list[FailedLine]]:
         """The lines after a line that were not added, in their order, in lists of up to a
         thousand."""
         start = after
@@ -252,15 +252,15 @@ class ImportQueue:
         self._database = database
         self._lease = lease
 
-    async def next_part(self) -> Part | None:
+    async def next_part(self) -> ImportPart | None:
         """Of the import whose turn it is."""
         rows = await self._database.execute_autocommit(NEXT)
         if not rows:
             return None
         row = rows[0]
-        return Part(ImportId(*row[:3]), *row[3:])
+        return ImportPart(ImportId(*row[:3]), *row[3:])
 
-    async def save(self, part: Part, outcome: PartOutcome, *, key: bytes) -> None:
+    async def save(self, part: ImportPart, outcome: ImportPartOutcome, *, key: bytes) -> None:
         """Do nothing if the part is no longer there. Raises Fenced."""
         import_id = part.of.import_id
         async with self._lease.transaction() as tx:
@@ -273,7 +273,7 @@ class ImportQueue:
                 await tx.execute(ADD_RESULTS, {**part.of.params, "line": line, "body": body})
             await tx.execute(COUNT, {**part.of.params, **outcome._asdict()})
 
-    async def postpone(self, part: Part, *, delay_s: float) -> None:
+    async def postpone(self, part: ImportPart, *, delay_s: float) -> None:
         """Raises Fenced."""
         async with self._lease.transaction() as tx:
             await tx.execute(POSTPONE, (delay_s, part.of.import_id))

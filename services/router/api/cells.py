@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from contracts.router.v1 import policy_service_pb2 as pb
 from kernel.database import Database, Transaction
-from services.router.api.pools import Conflict
+from services.router.api.pools import PoolConflict
 from services.router.domain.cells import CELLS_MAX, DIVIDED, least_of
 from services.router.domain.operator_limits import LimitsChanged
 from services.router.store import cells
@@ -32,14 +32,14 @@ class CellAdmin:
             )
         names = await cells.read_names(tx)
         if name in names:
-            raise Conflict(f"There is a cell {name} already.")
+            raise PoolConflict(f"There is a cell {name} already.")
         count = len(names) + 1
         if count > CELLS_MAX:
-            raise Conflict(f"There are {CELLS_MAX} cells already, which is the most.")
+            raise PoolConflict(f"There are {CELLS_MAX} cells already, which is the most.")
         for one in limits:
             check_divisible(one, count)
         if not await cells.add(tx, name):
-            raise Conflict(f"There is a cell {name} already.")
+            raise PoolConflict(f"There is a cell {name} already.")
         return pb.Cell(cell=name)
 
 
@@ -47,7 +47,7 @@ def check_divisible(change: LimitsChanged, count: int) -> None:
     """Raises Conflict if a limit of all cells is too small to be divided among so many."""
     least = least_of(change.limits)
     if change.scope.kind in DIVIDED and 0 < least < count:
-        raise Conflict(
+        raise PoolConflict(
             f"a limit of {change.scope.key} is divided among {count} cells, so it must be at least"
             f" {count}, and not {least}."
         )

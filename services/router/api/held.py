@@ -25,9 +25,9 @@ from services.router.domain.held import (
     events_of_review,
     parse_screening,
 )
-from services.router.domain.message import ScheduledQueue, State
+from services.router.domain.message import MessageRowState, ScheduledQueue
 from services.router.store import held
-from services.router.store.held import IdBounds
+from services.router.store.held import MessageIdRange
 from services.router.store.notify import SchedulerNotifier
 
 IDS_MAX, TENANTS_MAX = 500, 100
@@ -77,7 +77,9 @@ class HeldServicer(HeldServiceServicer):
                 test_only=request.test_only,
                 cell_of=self.notifier.directory.cell_of,
             )
-            queued = [one.row.queue_id for one in reviewed if one.row.state == State.QUEUED]
+            queued = [
+                one.row.queue_id for one in reviewed if one.row.state == MessageRowState.QUEUED
+            ]
             cells = self.notifier.cells_of(ScheduledQueue.of(one).tenant_id for one in queued)
             await self.notifier.notify(tx, cells, unresolved=True)
             events = [
@@ -136,9 +138,9 @@ def filter_of(given: pb.HeldFilter) -> HeldFilter:
     )
 
 
-def bounds_of(request: pb.ListHeldRequest) -> IdBounds:
+def bounds_of(request: pb.ListHeldRequest) -> MessageIdRange:
     """Ids begin with the time of the acceptance."""
-    given, bounds = request.filter, IdBounds()
+    given, bounds = request.filter, MessageIdRange()
     if given.HasField("since"):
         first = lower_bound_at(times.clamp_timestamp(given.since))
         bounds = bounds._replace(first=str(first))
@@ -163,4 +165,4 @@ def to_proto(row: HeldMessage) -> pb.HeldMessage:
 
 def count_closed(events: Sequence[Message]) -> None:
     for _ in (one for one in events if isinstance(one, MessageClosed)):
-        metrics.closed.labels(State.FAILED).inc()
+        metrics.closed.labels(MessageRowState.FAILED).inc()

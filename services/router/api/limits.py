@@ -8,16 +8,16 @@ from contracts.router.v1 import policy_service_pb2 as pb
 from kernel.database import Transaction
 from services.router.domain.adaptation import AdaptivePolicies
 from services.router.domain.events import timestamp
-from services.router.domain.ledger import LimitUsage, Path, Scope
+from services.router.domain.ledger import LimitScope, LimitUsage, Path
 from services.router.domain.message import ScheduledQueue
-from services.router.domain.scopes import LimitScopes
+from services.router.domain.scopes import LimitScopePaths
 from services.router.store import results, usage
 
 CHUNK = 1_000  # scopes that are looked at together
 LAST = "~"  # after the name of every kind of scope
 
 
-class LimitsPage(NamedTuple):
+class LimitQuery(NamedTuple):
     """Which limits to read, by scope and limit, backwards. contains: a part of the scope. after:
     the last scope and limit of the page before; empty for the first page."""
 
@@ -28,9 +28,9 @@ class LimitsPage(NamedTuple):
 
 async def list_limits(
     tx: Transaction,
-    page: LimitsPage,
+    page: LimitQuery,
     *,
-    scopes: LimitScopes,
+    scopes: LimitScopePaths,
     adaptive: AdaptivePolicies,
     now_s: float,
 ) -> list[pb.LimitUsage]:
@@ -55,21 +55,21 @@ async def list_limits(
 
 async def _scopes_of(
     tx: Transaction,
-    page: LimitsPage,
+    page: LimitQuery,
     known: Collection[str],
     *,
-    scopes: LimitScopes,
+    scopes: LimitScopePaths,
     now_s: float,
-) -> list[Scope]:
+) -> list[LimitScope]:
     """The scopes with limits that can have a row on the page. known: scopes besides those with
     counters."""
-    found: list[Scope] = []
+    found: list[LimitScope] = []
     high = f"{page.after[0]}!" if page.after[0] else LAST  # that of the cursor may have others
     while high and len(found) < page.limit + 2:
         counted = await usage.scopes_below(tx, high, CHUNK)
         low = counted[-1] if len(counted) == CHUNK else ""
         for key in sorted({*counted, *(one for one in known if low <= one < high)}, reverse=True):
-            scope = Scope.of(key) if page.contains in key else None
+            scope = LimitScope.of(key) if page.contains in key else None
             if scope and any(scopes.ledger.limits_of(scope, now_s=now_s)[:5]):
                 found.append(scope)
         high = low
@@ -78,10 +78,10 @@ async def _scopes_of(
 
 async def _load_usage(
     tx: Transaction,
-    shown: Sequence[Scope],
+    shown: Sequence[LimitScope],
     paths: Sequence[tuple[Path, int]],
     *,
-    scopes: LimitScopes,
+    scopes: LimitScopePaths,
 ) -> None:
     """The counters of these scopes, and their messages in flight."""
     scopes.ledger.load(await usage.read_usage_of(tx, shown))

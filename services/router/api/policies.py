@@ -20,15 +20,15 @@ from kernel import clock
 from kernel.database import Database, Transaction
 from kernel.rpc import Context, RequestError, map_errors, parse_id
 from services.router.api.cells import CellAdmin, check_divisible
-from services.router.api.limits import LimitsPage, list_limits
-from services.router.api.pools import Conflict, PoolAdmin
+from services.router.api.limits import LimitQuery, list_limits
+from services.router.api.pools import PoolAdmin, PoolConflict
 from services.router.api.sources import count_in_flight, describe_sources, warmup_of
 from services.router.domain import overrides, policy_events
-from services.router.domain.adaptation import AdaptationRules, AdaptivePolicies
+from services.router.domain.adaptation import AdaptivePolicies, AdaptivePolicyRules
 from services.router.domain.cells import CellOf, first_cell
-from services.router.domain.ledger import Scope
+from services.router.domain.ledger import LimitScope
 from services.router.domain.policies import CombinedPolicies, PolicySource
-from services.router.domain.scopes import LimitScopes
+from services.router.domain.scopes import LimitScopePaths
 from services.router.store import cells, commands, directory, policies, results
 from services.router.store.notify import SchedulerNotifier
 
@@ -44,7 +44,7 @@ class StoredPolicies:
     """The rows, as the scheduler would load them. configured: the limits besides the adaptive ones.
     pool_of, cell_of: the pool and the cell of a tenant."""
 
-    rules: AdaptationRules
+    rules: AdaptivePolicyRules
     configured: tuple[PolicySource, ...] = ()
     pool_of: Callable[[str], str] = lambda _: ""
     cell_of: CellOf = first_cell
@@ -71,7 +71,7 @@ class StoredPolicies:
         found = (warmup_of(warmups, one.egress_id, one.site) for one in warmups.all_states())
         return [one for one in found if one]
 
-    async def sources(self, tx: Transaction, page: directory.SourcesPage) -> list[pb.Source]:
+    async def sources(self, tx: Transaction, page: directory.SourceQuery) -> list[pb.Source]:
         """Reads only what concerns the sources of the page."""
         in_flight = await count_in_flight(tx)
         found = await directory.load_sources_page(tx, replace(page, in_flight=[*in_flight]))
@@ -93,14 +93,14 @@ class StoredPolicies:
         found = (await self.load(tx)).reputation.standings()
         return [policy_events.standing_changed(one) for one in found]
 
-    async def limits(self, tx: Transaction, page: LimitsPage) -> list[pb.LimitUsage]:
+    async def limits(self, tx: Transaction, page: LimitQuery) -> list[pb.LimitUsage]:
         """The page, and one more if there is one."""
         adaptive = await self._load(tx, policies.load_events)
         combined = CombinedPolicies([*self.configured, *adaptive.sources])
         return await list_limits(
             tx,
             page,
-            scopes=LimitScopes(combined, self.pool_of),
+            scopes=LimitScopePaths(combined, self.pool_of),
             adaptive=adaptive,
             now_s=clock.now().timestamp(),
         )
@@ -116,7 +116,7 @@ class StoredPolicies:
             names = await cells.read_names(tx)
             check_divisible(policy_events.limits_of(command.set_limits), len(names))
         adaptive = await self.load(tx)
-        before = adaptive.limits.latest(Scope.of(command.set_limits.scope))
+        before = adaptive.limits.latest(LimitScope.of(command.set_limits.scope))
         scope = adaptive.feedback.scope_of(command.remove_override.override_id)
         adaptive.execute(command, clock.now().timestamp())
         await commands.give(tx, command, self.cell_of, scope=scope)
@@ -137,7 +137,7 @@ def refuse_value_errors() -> Iterator[None]:
         yield
     except (ValueError, KeyError) as error:  # KeyError: an unknown action
         text = str(error)
-        code = StatusCode.FAILED_PRECONDITION if isinstance(error, Conflict) else INVALID
+        code = StatusCode.FAILED_PRECONDITION if isinstance(error, PoolConflict) else INVALID
         raise RequestError(text[:1].upper() + text[1:], code) from error
 
 
@@ -182,7 +182,7 @@ class PolicyServicer(PolicyServiceServicer):
         self, request: pb.ListLimitsRequest, _: Context
     ) -> pb.ListLimitsResponse:
         limit = page_limit(request.limit)
-        page = LimitsPage(limit, request.scope, (request.after_scope, request.after_limit))
+        page = LimitQuery(limit, request.scope, (request.after_scope, request.after_limit))
         async with self.database.transaction() as tx:
             found = await self.tables.limits(tx, page)
         return pb.ListLimitsResponse(limits=found[:limit], has_more=len(found) > limit)
@@ -192,7 +192,7 @@ class PolicyServicer(PolicyServiceServicer):
         self, request: pb.ListSourcesRequest, _: Context
     ) -> pb.ListSourcesResponse:
         limit = page_limit(request.limit)
-        page = directory.SourcesPage(
+        page = directory.SourceQuery(
             limit + 1,
             pool_ids=[parse_id(one, "pool_ids") for one in request.pool_ids] or None,
             address=request.address,

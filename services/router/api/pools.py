@@ -18,7 +18,7 @@ from services.router.store import cells, commands, directory
 SPARE_POOL = "spare"  # whose sources no tenant uses yet
 
 
-class Conflict(ValueError):
+class PoolConflict(ValueError):
     """What exists does not permit the change."""
 
 
@@ -53,7 +53,7 @@ class PoolAdmin:
             cell = next((one.cell for one in pools if dedicated and one.name == SPARE_POOL), CELL)
             pool = left[0] if left else Pool(pool_id=uuid7_text(), version=1, name=name, cell=cell)
             if pool.deleted or not (left or await directory.add_pool(tx, pool)):
-                raise Conflict(f"There is a pool {name} already.")
+                raise PoolConflict(f"There is a pool {name} already.")
             await self._publish(tx, pool)
             if dedicated:
                 await self._move_sources(tx, pool, count=dedicated, ramp=ramp)
@@ -64,7 +64,7 @@ class PoolAdmin:
         count -= sum(one.pool_id == pool.pool_id for one in sources)
         moved = await directory.move_to_pool(tx, SPARE_POOL, pool.pool_id, limit=max(count, 0))
         if len(moved) < count:
-            raise Conflict(
+            raise PoolConflict(
                 f"The pool {SPARE_POOL} has {len(moved)} of the {count} free egress sources that"
                 " are needed. Add some to it."
             )
@@ -78,12 +78,12 @@ class PoolAdmin:
             pools = await directory.load_pools(tx, lock=True)
             found = find_pool(pools, pool_id)
             if users := [one.name for one in pools if one.overflow_pool_id == found.pool_id]:
-                raise Conflict(
+                raise PoolConflict(
                     f"Pool {users[0]} overflows to {found.name}. Change its overflow first."
                 )
             removed = await directory.remove_pool(tx, found.pool_id)
             if removed is None:
-                raise Conflict(f"Pool {found.name} has egress sources. Remove them first.")
+                raise PoolConflict(f"Pool {found.name} has egress sources. Remove them first.")
             await self._publish(tx, removed)
         return removed
 
@@ -104,7 +104,7 @@ class PoolAdmin:
                 overflow_id = overflow.pool_id
                 check_same_cell(found, overflow)
             if found.pool_id in overflow_chain(pools, overflow_id or ""):
-                raise Conflict(
+                raise PoolConflict(
                     f"Mail of {found.name} would overflow to {found.name} itself. Choose a pool"
                     " that does not overflow to it."
                 )
@@ -139,7 +139,7 @@ async def start_warmup(
 def check_same_cell(pool: Pool, overflow: Pool) -> None:
     """Raises Conflict."""
     if (pool.cell, pool.moves_to) != (overflow.cell, overflow.moves_to):
-        raise Conflict(
+        raise PoolConflict(
             f"The pool {overflow.name} is in another cell than {pool.name}, or one of them moves."
             " Move one of them first: see `obm pool list`."
         )

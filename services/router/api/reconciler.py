@@ -21,7 +21,7 @@ from services.router.clients.journal import JournalClient
 from services.router.domain.admission import new_message
 from services.router.domain.events import ClosedMessage, message_closed, timestamp
 from services.router.domain.expiry import expire
-from services.router.domain.message import CLOSED, State
+from services.router.domain.message import CLOSED, MessageRowState
 from services.router.domain.retry import RetryPolicy
 from services.router.domain.transitions import attempt_policy_of, decide, event_for
 from services.router.store import attempts, closings, requests, strikes
@@ -52,7 +52,7 @@ class Reconciler:
         async with self.database.transaction() as tx:
             found = await requests.load_to_reconcile(tx, ids)
         overdue_assigned = [
-            a for a in found.values() if a.is_expired and a.row.state is State.ASSIGNED
+            a for a in found.values() if a.is_expired and a.row.state is MessageRowState.ASSIGNED
         ]
         journal = await self._query_journal(overdue_assigned)
         response = pb.ReconcileResponse()
@@ -100,7 +100,7 @@ class Reconciler:
                 dropped.append(
                     ClosedMessage.expired(context.message_id, serialized, closed_s=now_s)
                 )
-            elif stored is None and now_s < new_message(context, State.FAILED).expires_s:
+            elif stored is None and now_s < new_message(context, MessageRowState.FAILED).expires_s:
                 response.republish_ids.append(context.message_id)
             elif stored is None:
                 lost.append(context)
@@ -108,7 +108,7 @@ class Reconciler:
                 response.closed_ids.append(context.message_id)
             elif stored.is_expired:
                 overdue.append(stored)
-            elif stored.row.state is State.EXPECTED:
+            elif stored.row.state is MessageRowState.EXPECTED:
                 response.republish_ids.append(context.message_id)
             else:
                 response.known.append(known_message(stored))
@@ -125,7 +125,7 @@ class Reconciler:
     @staticmethod
     async def _close_lost(tx: Transaction, lost: Sequence[MessageContext]) -> list[Message]:
         """Close expired messages that router never received."""
-        new_messages = [new_message(context, State.FAILED) for context in lost]
+        new_messages = [new_message(context, MessageRowState.FAILED) for context in lost]
         return [message_closed(one) for one in await requests.insert_failed(tx, new_messages)]
 
     async def _close_overdue(
@@ -137,10 +137,10 @@ class Reconciler:
         response: pb.ReconcileResponse,
     ) -> list[Message]:
         """Close expired messages; assigned ones by the journal's record."""
-        idle = [a.row for a in overdue if a.row.state is not State.ASSIGNED]
+        idle = [a.row for a in overdue if a.row.state is not MessageRowState.ASSIGNED]
         closed_messages = await closings.close(tx, [expire(row) for row in idle])
         attempted = []
-        for stored in (a for a in overdue if a.row.state is State.ASSIGNED):
+        for stored in (a for a in overdue if a.row.state is MessageRowState.ASSIGNED):
             outcome = attempt_result_of(stored, journal)
             if outcome is None:
                 response.known.append(known_message(stored))

@@ -26,7 +26,7 @@ from services.router.api.suppressions import (
 from services.router.clients.journal import JournalClient
 from services.router.domain.admission import new_message
 from services.router.domain.events import message_closed, unix_s
-from services.router.domain.message import State
+from services.router.domain.message import MessageRowState
 from services.router.domain.retry import RetryPolicy
 from services.router.store import closings, erasure, requests, suppressions, waiting_messages
 from services.router.store.address_key import AddressKey
@@ -67,7 +67,9 @@ class RouterServicer(RouterServiceServicer):
     async def Cancel(  # noqa: N802 - a name of the contract
         self, request: pb.CancelRequest, _: Context
     ) -> pb.CancelResponse:
-        new_messages = [new_message(context, State.CANCELED) for context in request.contexts]
+        new_messages = [
+            new_message(context, MessageRowState.CANCELED) for context in request.contexts
+        ]
         check_tenant(request.tenant_id, [a.tenant_id for a in new_messages])
         ids = parse_ids([a.message_id for a in new_messages])
         await self._prepare(ids)
@@ -78,7 +80,7 @@ class RouterServicer(RouterServiceServicer):
             )
             views = await requests.load_states(tx, request.tenant_id, ids)
         self.outbox.publish_in_background(entry, self.health)
-        canceled = {row.message_id for row in views if row.state == State.CANCELED}
+        canceled = {row.message_id for row in views if row.state == MessageRowState.CANCELED}
         return pb.CancelResponse(
             canceled_ids=[one for one in ids if one in canceled],
             too_late_ids=[one for one in ids if one not in canceled],
@@ -88,7 +90,9 @@ class RouterServicer(RouterServiceServicer):
     async def Reschedule(  # noqa: N802 - a name of the contract
         self, request: pb.RescheduleRequest, _: Context
     ) -> pb.RescheduleResponse:
-        new_messages = [new_message(context, State.EXPECTED) for context in request.contexts]
+        new_messages = [
+            new_message(context, MessageRowState.EXPECTED) for context in request.contexts
+        ]
         check_tenant(request.tenant_id, [a.tenant_id for a in new_messages])
         ids = parse_ids([a.message_id for a in new_messages])
         await self._prepare(ids)

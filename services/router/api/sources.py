@@ -10,12 +10,12 @@ from kernel.database import Transaction
 from services.router.domain import listing_events, policy_events
 from services.router.domain.adaptation import AdaptivePolicies
 from services.router.domain.events import timestamp
-from services.router.domain.feedback_rules import Action
+from services.router.domain.feedback_rules import FeedbackAction
 from services.router.domain.ledger import ScopeKind
 from services.router.domain.listings import ListingChanged
 from services.router.domain.overrides import Override, OverrideSet
 from services.router.domain.source_states import SourceFacts, state_of
-from services.router.domain.warmup import DAY_S, Status
+from services.router.domain.warmup import DAY_S, WarmupStatus
 from services.router.domain.warmups import Warmups
 from services.router.store import directory, results
 
@@ -41,7 +41,7 @@ class SourceView:
             is_paused=source.paused,
             is_listed=any(one.suspends for one in listings),
             is_host_failing=bool(adaptive.checks.host_problems(egress_id)),
-            is_suspended=any(one.action is Action.SUSPEND_EGRESS for one in overrides),
+            is_suspended=any(one.action is FeedbackAction.SUSPEND_EGRESS for one in overrides),
             needs_check=adaptive.checks.needs_check(egress_id),
             is_warming=adaptive.warmups.is_limited(egress_id),
             in_flight=self.in_flight[egress_id],
@@ -71,7 +71,9 @@ def warmup_of(warmups: Warmups, egress_id: str, site: str = "") -> pb.Warmup | N
     return pb.Warmup(
         state=policy_events.warmup_state(state),
         stages=warmups.stages_of(state),
-        advances_at=timestamp(state.day_s + DAY_S) if state.status is Status.RAMPING else None,
+        advances_at=timestamp(state.day_s + DAY_S)
+        if state.status is WarmupStatus.RAMPING
+        else None,
         **warmups.facts_of(egress_id, site)._asdict(),
     )
 

@@ -4,21 +4,21 @@ from contracts.delivery.v1.events_pb2 import Reply
 from contracts.ingest.v1.events_pb2 import MessageContext
 from contracts.router.v1 import router_service_pb2 as pb
 from services.router.domain.events import timestamp
-from services.router.domain.message import ScheduledQueue, State
+from services.router.domain.message import MessageRowState, ScheduledQueue
 from services.router.domain.reasons import WaitReason
 from services.router.domain.suppressions import Suppression
 from services.router.store.requests import MessageView, QueueView
 from services.router.store.waiting_messages import WaitingMessage
 
-TRANSIENT = (State.EXPECTED, State.QUEUED, State.HELD)
+TRANSIENT = (MessageRowState.EXPECTED, MessageRowState.QUEUED, MessageRowState.HELD)
 
 
 def message_state(row: MessageView) -> pb.MessageState:
     """queued_reason: the limit of the queue, once the message is due."""
     reason, due_s = row.reason, row.due_s
-    if row.state == State.QUEUED and row.is_due and row.limited_by:
+    if row.state == MessageRowState.QUEUED and row.is_due and row.limited_by:
         reason, due_s = row.limited_by, row.available_at_s or row.due_s
-    elif row.state == State.QUEUED and not row.is_due and not reason:
+    elif row.state == MessageRowState.QUEUED and not row.is_due and not reason:
         reason = WaitReason.SCHEDULED
     return pb.MessageState(
         message_id=row.message_id,

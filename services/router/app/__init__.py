@@ -37,7 +37,7 @@ from services.router.loops.maintenance import (
     PartitionMaintenance,
     pools_end_offset,
 )
-from services.router.loops.received_results import Signals
+from services.router.loops.received_results import ResultSignals
 from services.router.loops.republisher import AssignmentRepublisher
 from services.router.loops.route_resolution import RouteResolution
 from services.router.loops.scheduler import Scheduler, SchedulerConfig
@@ -300,7 +300,7 @@ def create_scheduler(deps: Dependencies, lease: Lease) -> Scheduler:
         deps.outbox,
         new_cell=new_cell,
         config=config,
-        signals=Signals(deps.on_dns_answer, deps.notifier.notify),
+        signals=ResultSignals(deps.on_dns_answer, deps.notifier.notify),
         health=deps.health,
         address_key=deps.address_key,
     )

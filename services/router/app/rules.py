@@ -9,18 +9,18 @@ from kernel.errors import ConfigError
 from kernel.table import ReplicatedTable
 from mail.blocklists import parse_blocklists, select, shipped
 from mail.dnsbl import Blocklist
-from services.router.domain.adaptation import AdaptationRules
+from services.router.domain.adaptation import AdaptivePolicyRules
 from services.router.domain.feedback_rules import parse_complaint_sites, parse_feedback_rules
 from services.router.domain.policies import TenantDirectory
 from services.router.domain.pool_owners import PoolOwners
 from services.router.domain.ramps import parse_ramps
 from services.router.domain.reputation import ReputationPolicy
 from services.router.domain.routes import StaticRoutes
-from services.router.domain.shaping import Shaping, SiteLimits, parse_shaping, provider_sites
+from services.router.domain.shaping import ShapingRules, SiteLimits, parse_shaping, provider_sites
 from services.router.settings import Settings
 
 
-def read_shaping(settings: Settings) -> Shaping:
+def read_shaping(settings: Settings) -> ShapingRules:
     """The engine's rules, changed by those of the operator. Raises ConfigError."""
     default = SiteLimits(settings.in_flight_max, settings.site_per_second_max)
     sites = read_static_routes(settings).sites()
@@ -51,7 +51,7 @@ def read_static_routes(settings: Settings) -> StaticRoutes:
 
 def adaptation_rules(
     settings: Settings, tenants: ReplicatedTable[Tenant], directory: TenantDirectory
-) -> AdaptationRules:
+) -> AdaptivePolicyRules:
     """With what tenants have chosen. Raises ConfigError."""
     owners = PoolOwners()
     tenants.on_change(owners.put)
@@ -62,7 +62,7 @@ def adaptation_rules(
     )
 
 
-def read_adaptation_rules(settings: Settings) -> AdaptationRules:
+def read_adaptation_rules(settings: Settings) -> AdaptivePolicyRules:
     """Ramps and feedback rules. Raises ConfigError."""
     try:
         ramps = parse_ramps(read_shipped("ramps.toml") + read_file(settings.ramps_file))
@@ -79,7 +79,7 @@ def read_adaptation_rules(settings: Settings) -> AdaptationRules:
         complaint_sites, complaint_domain_sites = parse_complaint_sites(text)
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(f"ROUTER_FEEDBACK_FILE: {error}") from error
-    return AdaptationRules(
+    return AdaptivePolicyRules(
         ramps=ramps,
         feedback=feedback,
         big_sites=provider_sites(),

@@ -10,8 +10,8 @@ from mail.dnsbl_health import ListHealth
 from services.router.app.rules import read_blocklists
 from services.router.clients.blocklists import BlocklistClient
 from services.router.clients.dns import Resolver
-from services.router.clients.source_dns import SourceDns
-from services.router.loops.egress_hosts import EgressHostLoop, HostChecker
+from services.router.clients.source_dns import SourceDnsChecker
+from services.router.loops.egress_hosts import EgressHostCheck, EgressHostLoop
 from services.router.loops.listing_checks import ListingCheckLoop
 from services.router.loops.scheduler import Scheduler
 from services.router.loops.source_checks import SourceCheckLoop
@@ -28,7 +28,7 @@ def source_check_loops(
     listing_checks = listing_check_loops(settings, lease, resolver, health=health)
     if settings.source_checks == "off":
         return listing_checks
-    source_dns = SourceDns(resolver, ehlo, settings.spf_domain)
+    source_dns = SourceDnsChecker(resolver, ehlo, settings.spf_domain)
     interval_s = settings.source_check_interval_s
     checks = SourceCheckLoop(lease, source_dns, interval_s=interval_s)
     dns_checks = partial(run_every, min(interval_s, INTERVAL_S), checks.run_once, health)
@@ -51,7 +51,7 @@ def listing_check_loops(
 def egress_host_loop(
     settings: Settings,
     scheduler: Scheduler,
-    checker: HostChecker,
+    checker: EgressHostCheck,
     *,
     lease: Lease,
     health: DependencyHealth,

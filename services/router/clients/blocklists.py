@@ -10,7 +10,7 @@ from kernel.resolver import run_queries
 from mail.dnsbl import Answer, Blocklist, Failure, look_up, self_test
 from mail.dnsbl_health import ListHealth
 from services.router.clients.dns import Resolver
-from services.router.domain.listings import FoundListing
+from services.router.domain.listings import ListingAnswer
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class BlocklistClient:
         """Before something changes by what these lists have answered."""
         await self._test([one for one in self.health.usable() if one.name in names])
 
-    async def find(self, addresses: Sequence[str]) -> list[FoundListing]:
+    async def find(self, addresses: Sequence[str]) -> list[ListingAnswer]:
         """What the lists in use say about the addresses of a source."""
         lists = self.health.usable()
         found = await asyncio.gather(*(self._find(one, addresses) for one in lists))
@@ -49,7 +49,7 @@ class BlocklistClient:
             extra = {"blocklist": blocklist.name, "failure": failure}
             logger.log(level, "blocklist.unusable" if failure else "blocklist.usable", extra=extra)
 
-    async def _find(self, blocklist: Blocklist, addresses: Sequence[str]) -> FoundListing | None:
+    async def _find(self, blocklist: Blocklist, addresses: Sequence[str]) -> ListingAnswer | None:
         """A list lists a source if it lists one of its addresses, and not if it lists none. None:
         it has not answered for all of them."""
         queried = filter(blocklist.has_kind_of, addresses)
@@ -57,10 +57,10 @@ class BlocklistClient:
         listed = [pair for pair in found if pair[1].listed]
         if listed:
             address, answer = max(listed, key=lambda pair: pair[1].weight)
-            return FoundListing(blocklist.name, True, address, *answer[1:4], answer.text)
+            return ListingAnswer(blocklist.name, True, address, *answer[1:4], answer.text)
         if any(answer.listed is None for _, answer in found):
             return None
-        return FoundListing(blocklist.name, False)
+        return ListingAnswer(blocklist.name, False)
 
     async def _look_up(self, blocklist: Blocklist, address: str) -> Answer:
         answer = await run_queries(self.resolver, look_up(blocklist, address, with_text=True))

@@ -9,7 +9,7 @@ from services.router.clients.dns import Resolver
 from services.router.domain.egress import EgressSource
 from services.router.domain.source_checks import (
     Names,
-    Outcome,
+    SelfCheckOutcome,
     addresses_of,
     check_forward,
     check_ptr,
@@ -21,12 +21,12 @@ from services.router.domain.source_checks import (
 class SourceFindings:
     """is_complete: every check has an outcome."""
 
-    outcomes: tuple[Outcome, ...] = ()
+    outcomes: tuple[SelfCheckOutcome, ...] = ()
     is_complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class SourceDns:
+class SourceDnsChecker:
     """ehlo: of sources without a name. spf_domain: empty for no check."""
 
     resolver: Resolver
@@ -44,7 +44,7 @@ class SourceDns:
         outcomes = [outcome for each in checked for outcome in each]
         return SourceFindings(tuple(one for one in outcomes if one), all(outcomes))
 
-    async def _check_address(self, address: str, ehlo: str) -> list[Outcome | None]:
+    async def _check_address(self, address: str, ehlo: str) -> list[SelfCheckOutcome | None]:
         pointer, kind = ip_address(address).reverse_pointer, "AAAA" if ":" in address else "A"
         outcomes = [
             check_ptr(address, ehlo, await self.look_up(pointer, "PTR")),

@@ -13,21 +13,16 @@ from google.protobuf.message import Message
 
 from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_EGRESS_FAILED
 from contracts.router.v1 import policies_pb2 as pb
-from contracts.router.v1.policies_pb2 import (
-    ListingCheck,
-    PolicyCommand,
-    PolicyEvent,
-    SourceCheck,
-)
+from contracts.router.v1.policies_pb2 import ListingCheck, PolicyCommand, PolicyEvent, SourceCheck
 from contracts.router.v1.results_pb2 import RESULT_KIND_ATTEMPT, Result
 from services.router.domain import listing_events, policy_events
-from services.router.domain.campaigns import FIRST_ALLOWANCE, Campaigns
+from services.router.domain.campaigns import FIRST_ALLOWANCE, CampaignAssessments
 from services.router.domain.egress import EgressSource
 from services.router.domain.events import unix_s
 from services.router.domain.feedback import FeedbackController
 from services.router.domain.feedback_rules import FeedbackRule
 from services.router.domain.ledger import ScopeKind
-from services.router.domain.listings import SUSPENDING_WEIGHT, Listings
+from services.router.domain.listings import SUSPENDING_WEIGHT, SourceListings
 from services.router.domain.message import SANDBOX
 from services.router.domain.operator_limits import LimitsChanged, OperatorLimits
 from services.router.domain.overrides import Override, OverrideEvent, OverrideSet
@@ -36,25 +31,25 @@ from services.router.domain.policy_changes import PolicyChanges, SavedCounts
 from services.router.domain.pool_owners import PoolOwner
 from services.router.domain.ramps import Ramp
 from services.router.domain.reputation import (
-    Reputation,
     ReputationPolicy,
     Standing,
     StandingChanged,
+    StandingPolicies,
     Subject,
     SubjectKind,
 )
 from services.router.domain.results import AttemptResult
 from services.router.domain.source_checks import SourceChecks
-from services.router.domain.warmup import Change, WarmupChanged
+from services.router.domain.warmup import WarmupChanged, WarmupStep
 from services.router.domain.warmups import Warmups
 
 COUNTS_INTERVAL_S = 1.0  # between saves of counts without a decision; a crash loses as much
 COUNTS_MAX = 1_000  # tenants and sources whose counts are saved at once
-RAISING = (Change.STARTED, Change.ADVANCED, Change.RESUMED, Change.FINISHED)
+RAISING = (WarmupStep.STARTED, WarmupStep.ADVANCED, WarmupStep.RESUMED, WarmupStep.FINISHED)
 
 
 @dataclass(frozen=True, slots=True)
-class AdaptationRules:
+class AdaptivePolicyRules:
     """big_sites: with a warmup of their own. complaint_sites: those that report complaints.
     complaint_domain_sites: of these, those that know senders by a DKIM domain. policy: of tenants
     without one of their own. policy_of: that of a tenant; None: it has none. checks_required: a
@@ -95,20 +90,20 @@ class AdaptationRules:
 class AdaptivePolicies:
     """The warmups, overrides and standings of a cell."""
 
-    def __init__(self, rules: AdaptationRules | None = None) -> None:
-        rules = rules or AdaptationRules()
+    def __init__(self, rules: AdaptivePolicyRules | None = None) -> None:
+        rules = rules or AdaptivePolicyRules()
         self.warmups = Warmups(
             rules.ramps, big_sites=rules.big_sites, spreads=lambda one: one in self._alone
         )
         self.feedback = FeedbackController(rules.feedback)
-        self.reputation = Reputation(
+        self.reputation = StandingPolicies(
             reports_complaints=rules.complaint_sites.__contains__,
             policy_of=lambda tenant_id: rules.policy_of(tenant_id) or rules.policy,
         )
         self.limits = OperatorLimits()
         self.checks = SourceChecks(required=rules.checks_required)
-        self.listings = Listings(weight_min=rules.listing_weight_min)
-        self.campaigns = Campaigns(rules.campaign_allowance)
+        self.listings = SourceListings(weight_min=rules.listing_weight_min)
+        self.campaigns = CampaignAssessments(rules.campaign_allowance)
         self._alone: frozenset[str] = frozenset()  # sources in warmup without a warm one beside
         self._pools: dict[str, list[str]] = {}
         self._sources: dict[str, EgressSource] = {}

@@ -12,9 +12,9 @@ from services.router.domain.events import ClosedMessage, message_closed, unix_s
 from services.router.domain.message import (
     SANDBOX,
     UNRESOLVED,
+    MessageRowState,
     Priority,
     ScheduledQueue,
-    State,
 )
 from services.router.domain.reasons import WaitReason
 
@@ -23,7 +23,7 @@ ADDRESS_HASH_BYTES = 16
 REASON_MAX = 500
 
 
-class NewMessage(NamedTuple):
+class AdmittedMessage(NamedTuple):
     """A row to insert, or the values for a row in state `expected`. list: of a broadcast.
     is_scheduled: for a time that its sender chose; if not, it is due at once."""
 
@@ -32,7 +32,7 @@ class NewMessage(NamedTuple):
     email_id: str
     queue_id: str
     site: str
-    state: State
+    state: MessageRowState
     reason: str
     due_s: float
     is_scheduled: bool
@@ -49,31 +49,33 @@ def address_hash(address: str) -> bytes:
     return sha256(address.lower().encode()).digest()[:ADDRESS_HASH_BYTES]
 
 
-def admit(event: MessageScreened, site_of: Callable[[str], str | None]) -> NewMessage:
+def admit(event: MessageScreened, site_of: Callable[[str], str | None]) -> AdmittedMessage:
     """site_of: the known site of a domain, or None. A message with an unknown verdict is held."""
     if event.verdict == VERDICT_PASS:
-        return new_message(event.context, State.QUEUED, site_of=site_of)
+        return new_message(event.context, MessageRowState.QUEUED, site_of=site_of)
     rules = ", ".join(reason.rule for reason in event.reasons)[:REASON_MAX]
     if event.verdict == VERDICT_BLOCK:
-        return new_message(event.context, State.FAILED, reason=f"blocked: {rules}".rstrip(": "))
+        return new_message(
+            event.context, MessageRowState.FAILED, reason=f"blocked: {rules}".rstrip(": ")
+        )
     return new_message(
-        event.context, State.HELD, reason=f"held: {rules}".rstrip(": "), site_of=site_of
+        event.context, MessageRowState.HELD, reason=f"held: {rules}".rstrip(": "), site_of=site_of
     )
 
 
 def new_message(
     context: MessageContext,
-    state: State,
+    state: MessageRowState,
     *,
     reason: str = "",
     site_of: Callable[[str], str | None] = lambda _: None,
-) -> NewMessage:
+) -> AdmittedMessage:
     queue = queue_of(context, site_of)
-    if state is State.QUEUED and queue.site == UNRESOLVED:
+    if state is MessageRowState.QUEUED and queue.site == UNRESOLVED:
         reason = WaitReason.DNS.value
     accepted_s = unix_s(context.accepted_at)
     due_s = unix_s(context.due_at) or accepted_s
-    return NewMessage(
+    return AdmittedMessage(
         message_id=context.message_id,
         tenant_id=context.tenant_id,
         email_id=context.email_id,
@@ -104,7 +106,7 @@ def queue_of(context: MessageContext, site_of: Callable[[str], str | None]) -> S
     return ScheduledQueue(context.tenant_id, UNRESOLVED, priority, domain)
 
 
-def closed_on_admission(new_message: NewMessage, closed_s: float) -> MessageClosed:
+def closed_on_admission(new_message: AdmittedMessage, closed_s: float) -> MessageClosed:
     """The event of a message that was blocked on admission."""
     return message_closed(
         ClosedMessage(

@@ -12,7 +12,7 @@ PROMPT_S = 5.0  # after the last such mail
 
 
 @dataclass(slots=True)
-class BatchSize:
+class BatchSizeController:
     """As many messages as a tick of target_s can assign, so that mail that becomes due meanwhile
     waits no longer than that, however many tenants and sources there are; less than half of that
     while there is such mail."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from services.router.domain.egress import RECHECK_S
-from services.router.domain.ledger import Scope
+from services.router.domain.ledger import LimitScope
 from services.router.domain.reached_limits import ReachedLimits
 
 
@@ -14,24 +14,24 @@ class BlockingScopes:
     so that no queue depends on an announcement that was lost."""
 
     def __init__(self) -> None:
-        self._check_at_s: dict[Scope, float] = {}
-        self._heap: list[tuple[float, Scope]] = []
+        self._check_at_s: dict[LimitScope, float] = {}
+        self._heap: list[tuple[float, LimitScope]] = []
         self.reached = ReachedLimits()
 
     def __len__(self) -> int:
         return len(self._check_at_s)
 
-    def __contains__(self, scope: Scope) -> bool:
+    def __contains__(self, scope: LimitScope) -> bool:
         return scope in self._check_at_s
 
-    def add(self, scope: Scope, at_s: float, *, now_s: float) -> None:
+    def add(self, scope: LimitScope, at_s: float, *, now_s: float) -> None:
         """Queues wait for this scope, which may have capacity at this time."""
         at_s = min(at_s, now_s + RECHECK_S)
         if at_s < self._check_at_s.get(scope, at_s + 1):
             self._check_at_s[scope] = at_s
             heappush(self._heap, (at_s, scope))
 
-    def check_now(self, scope: Scope, *, now_s: float) -> None:
+    def check_now(self, scope: LimitScope, *, now_s: float) -> None:
         """The scope may have capacity now."""
         if scope in self._check_at_s:
             self.add(scope, now_s, now_s=now_s)
@@ -41,9 +41,9 @@ class BlockingScopes:
             self._check_at_s[scope] = now_s
         self._heap = [(now_s, scope) for scope in self._check_at_s]
 
-    def pop_due(self, now_s: float, *, limit: int) -> list[Scope]:
+    def pop_due(self, now_s: float, *, limit: int) -> list[LimitScope]:
         """The scopes to check now. Each must be added again, unless no queue waits for it."""
-        due: list[Scope] = []
+        due: list[LimitScope] = []
         while self._heap and self._heap[0][0] <= now_s and len(due) < limit:
             at_s, scope = heappop(self._heap)
             if self._check_at_s.get(scope) == at_s:
@@ -62,7 +62,7 @@ class BlockingScopes:
 class QueuesToUnblock:
     """What to unblock. counts: queues of each scope. tenants: whose pool or limits changed."""
 
-    counts: dict[Scope, int] = field(default_factory=dict)
+    counts: dict[LimitScope, int] = field(default_factory=dict)
     tenants: set[str] = field(default_factory=set)
 
     def __bool__(self) -> bool:

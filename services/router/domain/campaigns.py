@@ -27,10 +27,10 @@ from contracts.shield.v1.learning_pb2 import (
 from kernel.bounded_dict import BoundedDict
 from mail.address import domain_of
 from services.router.domain.events import timestamp, unix_s
-from services.router.domain.ledger import Scope, ScopeKind, Suspension
+from services.router.domain.ledger import LimitScope, ScopeKind, Suspension
 from services.router.domain.limits import NO_LIMITS, Limits
 from services.router.domain.message import ScheduledQueue
-from services.router.domain.results import SentFrom
+from services.router.domain.results import LastAssignment
 from services.router.domain.shaping import provider_sites
 
 FIRST_ALLOWANCE = 2_000  # of a campaign that is not judged yet
@@ -48,7 +48,7 @@ KINDS: Mapping[type[Report], CampaignOutcomeKind.ValueType] = {
 }
 
 
-class Campaigns:
+class CampaignAssessments:
     """The latest assessment of each campaign, and the policy source of their allowances.
 
     first_allowance: of a campaign without an assessment. One of a small campaign says
@@ -83,7 +83,7 @@ class Campaigns:
         is_small = 2 * event.delivered < self._first_allowance
         return is_small and event.allowed in {0, self._first_allowance}
 
-    def limits_of(self, scope: Scope, now_s: float) -> Limits:
+    def limits_of(self, scope: LimitScope, now_s: float) -> Limits:
         """What is held has no allowance: it leaves its queue to wait for a review."""
         if (event := self._assessed.get(scope.id)) is None:
             return Limits(allowance=self._first_allowance)
@@ -92,7 +92,7 @@ class Campaigns:
         due = event.HasField("next_at") and now_s >= unix_s(event.next_at)
         return Limits(allowance=event.next_allowed if due else event.allowed)
 
-    def suspension_of(self, _: Scope, __: float) -> Suspension | None:
+    def suspension_of(self, _: LimitScope, __: float) -> Suspension | None:
         return None
 
     def held(self, campaign_id: str) -> CampaignAssessed | None:
@@ -149,7 +149,7 @@ def count_attempts(applied: Iterable[DeliveryAttempted]) -> list[CampaignsCounte
     return events_of(f"{first.message_id}/{first.attempt}", outcomes, at_s=at_s)
 
 
-def count_report(event: Report, sent: SentFrom, recipient: bytes) -> list[CampaignsCounted]:
+def count_report(event: Report, sent: LastAssignment, recipient: bytes) -> list[CampaignsCounted]:
     """recipient: hash of the address."""
     if not sent.campaign_id:
         return []

@@ -18,17 +18,13 @@ from services.router.domain.blocking_scopes import BlockingScopes, QueuesToUnblo
 from services.router.domain.cells import CellShare
 from services.router.domain.congestion_control import CongestionControl
 from services.router.domain.counters import CounterRow
-from services.router.domain.deficit_round_robin import (
-    ActiveQueue,
-    Allocation,
-    allocate,
-)
+from services.router.domain.deficit_round_robin import ActiveQueue, QuotaAllocation, allocate
 from services.router.domain.dispatch import (
     Assignment,
     DispatchContext,
     DispatchResult,
-    Hold,
     LimitedSenders,
+    MessageHold,
     QueueRemainder,
     ReadyMessage,
     Requeue,
@@ -38,12 +34,12 @@ from services.router.domain.dispatch import (
 )
 from services.router.domain.egress import EgressSource
 from services.router.domain.events import unix_s
-from services.router.domain.ledger import Path, Scope, ScopeKind
+from services.router.domain.ledger import LimitScope, Path, ScopeKind
 from services.router.domain.message import DueMessage, ScheduledQueue
 from services.router.domain.policies import CombinedPolicies, PolicySource
-from services.router.domain.results import InFlight, is_refunded
+from services.router.domain.results import InFlightCount, is_refunded
 from services.router.domain.round import LingerTracker, QueueRead, QueueTurns, Round, finish_round
-from services.router.domain.scopes import LimitScopes, site_scope
+from services.router.domain.scopes import LimitScopePaths, site_scope
 
 UNBLOCKED_MAX = 200  # queues of one scope that are unblocked at a time
 CHECKED_MAX = 500  # scopes that are checked in one tick
@@ -65,7 +61,7 @@ class Cell:
         self.share = CellShare()
         self.policies = CombinedPolicies([*policies, *self.adaptive.sources], self.share)
         is_warming = self.adaptive.warmups.is_warming
-        self.scopes = LimitScopes(self.policies, context.pool_of, is_warming)
+        self.scopes = LimitScopePaths(self.policies, context.pool_of, is_warming)
         self.blocking = BlockingScopes()
         self._context = context
         self.messages_max = messages_max
@@ -79,11 +75,13 @@ class Cell:
 
     # ── the state of the previous scheduler, and changes of the directory ───────────────────────
 
-    def load(self, counters: Iterable[CounterRow], scopes: Iterable[Scope] = ()) -> None:
+    def load(self, counters: Iterable[CounterRow], scopes: Iterable[LimitScope] = ()) -> None:
         """scopes: whose counters were not loaded, and are now."""
         self.scopes.ledger.load(counters, scopes)
 
-    def unloaded(self, active: Iterable[ActiveQueue], results: Iterable[Result]) -> list[Scope]:
+    def unloaded(
+        self, active: Iterable[ActiveQueue], results: Iterable[Result]
+    ) -> list[LimitScope]:
         """The scopes whose counters must be loaded first: those of queues that may send, and of
         results that are refunded."""
         queues = [one.queue for one in active]
@@ -91,12 +89,12 @@ class Cell:
         paths = (self.scopes.path_of(one) for one in queues if one.tenant_id in self.tenants)
         return self.scopes.ledger.unloaded(scope for path in paths for scope in path)
 
-    def load_in_flight(self, in_flight: Iterable[InFlight]) -> None:
+    def load_in_flight(self, in_flight: Iterable[InFlightCount]) -> None:
         for one in in_flight:
             path = self.scopes.reservation_path(ScheduledQueue.of(one.queue_id), one.egress_id)
             self.scopes.ledger.load_in_flight(path, one.number)
 
-    def load_blocking_scopes(self, scopes: Iterable[Scope]) -> None:
+    def load_blocking_scopes(self, scopes: Iterable[LimitScope]) -> None:
         """The scopes that block queues; each is checked in one of the first ticks."""
         for scope in scopes:
             self.blocking.add(scope, 0.0, now_s=0.0)
@@ -175,7 +173,7 @@ class Cell:
 
     def plan(
         self, active: Sequence[ActiveQueue], *, express_only: bool = False, now_s: float
-    ) -> Allocation:
+    ) -> QuotaAllocation:
         """Quotas that fit all scopes. express_only: no bulk mail."""
         return allocate(
             self._queue_turns.sort(active),
@@ -232,7 +230,7 @@ class Cell:
                 ready.append(decision)
             elif isinstance(decision, Requeue):
                 result.requeues.append(decision)
-            elif isinstance(decision, Hold):
+            elif isinstance(decision, MessageHold):
                 result.holds.append(decision)
             else:
                 result.closings.append(decision)
@@ -270,7 +268,7 @@ class Cell:
     def finish_round(
         self,
         active: Sequence[ActiveQueue],
-        allocation: Allocation,
+        allocation: QuotaAllocation,
         result: DispatchResult,
         *,
         is_complete: bool,
@@ -317,7 +315,7 @@ class Cell:
         return to_unblock
 
     def record_unblocked(
-        self, to_unblock: QueuesToUnblock, unblocked: Mapping[Scope, int], *, now_s: float
+        self, to_unblock: QueuesToUnblock, unblocked: Mapping[LimitScope, int], *, now_s: float
     ) -> None:
         """unblocked: queues of each scope that were unblocked. If there were as many as wanted,
         there may be more, which the next tick decides."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from services.router.domain.ledger import Scope, ScopeKind
+from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.limits import Limits
 from services.router.domain.message import CELL
 
@@ -20,7 +20,7 @@ def first_cell(_: str) -> str:
     return CELL
 
 
-def label_of(scope: Scope | None, cell: str) -> str:
+def label_of(scope: LimitScope | None, cell: str) -> str:
     """The cell that the rows of a scope name."""
     return cell if scope and scope.kind in DIVIDED else CELL
 

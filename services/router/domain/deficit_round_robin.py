@@ -13,13 +13,13 @@ from itertools import chain
 from math import inf
 from typing import NamedTuple
 
-from services.router.domain.ledger import Path, Scope, ScopeKind
+from services.router.domain.ledger import LimitScope, Path, ScopeKind
 from services.router.domain.limits import Capacity, tightest_capacity
 from services.router.domain.message import Priority, ScheduledQueue
 
 TURN_MAX = 10  # messages that a tenant is granted at once
-BATCH = Scope(ScopeKind.ENGINE, "batch")  # the messages of one tick
-BULK = Scope(ScopeKind.ENGINE, "bulk")  # those of them that are bulk mail
+BATCH = LimitScope(ScopeKind.ENGINE, "batch")  # the messages of one tick
+BULK = LimitScope(ScopeKind.ENGINE, "bulk")  # those of them that are bulk mail
 
 
 class ActiveQueue(NamedTuple):
@@ -40,12 +40,12 @@ class BlockedQueue(NamedTuple):
     """A queue that stays blocked until the scope that limits it has capacity."""
 
     queue_id: str
-    scope: Scope
+    scope: LimitScope
     capacity: Capacity
 
 
 @dataclass(slots=True)
-class Allocation:
+class QuotaAllocation:
     """quotas: messages granted to each queue, by queue id."""
 
     quotas: dict[str, int] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Allocation:
 
 
 @dataclass(slots=True)
-class Turn:
+class QueueTurn:
     """A queue in its tenant's rotation. deficit: what is left of its quantum; it stays first until
     that is used. weight: granted at once, so that no tenant gains by urgent mail.
     path: the scopes that may run out."""
@@ -65,7 +65,7 @@ class Turn:
     deficit: int
 
     @classmethod
-    def of(cls, queue: ActiveQueue, path: Path) -> "Turn":
+    def of(cls, queue: ActiveQueue, path: Path) -> "QueueTurn":
         quantum = int(queue.queue.priority)
         return cls(queue.queue_id, path, quantum, min(quantum, TURN_MAX), quantum)
 
@@ -74,19 +74,19 @@ def allocate(
     queues: Sequence[ActiveQueue],
     *,
     path_of: Callable[[ScheduledQueue], Path],
-    capacity_of: Callable[[Scope], Capacity],
+    capacity_of: Callable[[LimitScope], Capacity],
     batch_max: int,
     bulk_max: float = inf,
     weight_of: Callable[[str], int] = lambda _: 1,
-) -> Allocation:
+) -> QuotaAllocation:
     """Allocate quotas that fit all scopes together. queues: the longest waiting comes first.
     weight_of: the turns of a tenant in each round."""
-    allocation = Allocation()
+    allocation = QuotaAllocation()
     capacities = {
         BATCH: Capacity(batch_max),
         BULK: Capacity(int(min(batch_max, bulk_max))),
     }
-    by_tenant: dict[str, deque[Turn]] = {}
+    by_tenant: dict[str, deque[QueueTurn]] = {}
     for queue in queues:
         path = path_of(queue.queue)
         for scope in path:
@@ -97,7 +97,7 @@ def allocate(
         else:
             scarce = [scope for scope in path if capacities[scope].available < batch_max]
             shared = [BATCH, BULK] if queue.queue.priority is Priority.BULK else [BATCH]
-            turn = Turn.of(queue, [*shared, *scarce])
+            turn = QueueTurn.of(queue, [*shared, *scarce])
             by_tenant.setdefault(queue.queue.tenant_id, deque()).append(turn)
     available = {scope: capacity.available for scope, capacity in capacities.items()}
     tenants = (turns for one, turns in by_tenant.items() for _ in range(weight_of(one)))
@@ -106,8 +106,8 @@ def allocate(
 
 
 def limiting_scope(
-    path: Iterable[Scope], capacities: dict[Scope, Capacity]
-) -> tuple[Scope, Capacity] | None:
+    path: Iterable[LimitScope], capacities: dict[LimitScope, Capacity]
+) -> tuple[LimitScope, Capacity] | None:
     """The exhausted scope that has capacity again last; None if all have capacity."""
     exhausted = [(scope, capacities[scope]) for scope in path if capacities[scope].available <= 0]
     if not exhausted:  # as a rule
@@ -117,7 +117,7 @@ def limiting_scope(
 
 
 def deficit_round_robin(
-    tenants: "deque[deque[Turn]]", available: dict[Scope, int], quotas: dict[str, int]
+    tenants: "deque[deque[QueueTurn]]", available: dict[LimitScope, int], quotas: dict[str, int]
 ) -> None:
     """Let the tenants take turns, until the batch is full or no queue can use more. Queues share
     what is left of a scope, and of the batch, by their weights: none takes more than its part in
@@ -144,7 +144,9 @@ def deficit_round_robin(
             tenants.append(queues)
 
 
-def share_of(turn: Turn, available: Mapping[Scope, int], weights: Mapping[Scope, int]) -> int:
+def share_of(
+    turn: QueueTurn, available: Mapping[LimitScope, int], weights: Mapping[LimitScope, int]
+) -> int:
     """What a queue takes in one turn: its part of the scarcest scope, rounded up."""
     granted = min(turn.weight, turn.deficit)
     for scope in turn.path:
@@ -152,8 +154,8 @@ def share_of(turn: Turn, available: Mapping[Scope, int], weights: Mapping[Scope,
     return granted
 
 
-def total_weights(turns: Iterable[Turn]) -> Counter[Scope]:
-    weights = Counter[Scope]()
+def total_weights(turns: Iterable[QueueTurn]) -> Counter[LimitScope]:
+    weights = Counter[LimitScope]()
     for turn in turns:
         for scope in turn.path:
             weights[scope] += turn.weight

@@ -19,12 +19,12 @@ from services.router.domain.message import (
     UNRESOLVED,
     CloseTransition,
     DueMessage,
+    MessageRowState,
     ScheduledQueue,
-    State,
 )
 from services.router.domain.reasons import WaitReason
 from services.router.domain.routes import Route
-from services.router.domain.shaping import Shaping, SiteLimits
+from services.router.domain.shaping import ShapingRules, SiteLimits
 from services.router.domain.suppressions import deciding_origin
 
 
@@ -56,7 +56,7 @@ class Requeue(NamedTuple):
     reason: str
 
 
-class Hold(NamedTuple):
+class MessageHold(NamedTuple):
     """A queued row that waits for a review from now on."""
 
     row: DueMessage
@@ -85,7 +85,7 @@ class DispatchResult:
     """remainders: of the queues whose rows were read, by queue id."""
 
     assignments: list[Assignment] = field(default_factory=list)
-    holds: list[Hold] = field(default_factory=list)
+    holds: list[MessageHold] = field(default_factory=list)
     closings: list[CloseTransition] = field(default_factory=list)
     requeues: list[Requeue] = field(default_factory=list)
     remainders: dict[str, QueueRemainder] = field(default_factory=dict)
@@ -108,7 +108,7 @@ class DispatchContext:
 
     route_of: Callable[[str], Route | None]
     pool_of: Callable[[str], str]
-    shaping: Shaping
+    shaping: ShapingRules
     sandbox: Route
     ehlo: str
     valid_s: float
@@ -132,7 +132,7 @@ def decide_before_assignment(
     departed: bool,
     limited: LimitedSenders,
     now_s: float,
-) -> ReadyMessage | CloseTransition | Requeue | Hold:
+) -> ReadyMessage | CloseTransition | Requeue | MessageHold:
     """Decide all that needs no capacity. If the context of a row cannot be parsed, only that row
     fails. departed: the egress source of the queue is no longer used. limited: senders with
     queues of their own, besides the mailboxes that dispatch_context names, and campaigns that are
@@ -140,11 +140,11 @@ def decide_before_assignment(
     try:
         context = MessageContext.FromString(row.context)
     except DecodeError:
-        return close_transition(row, State.FAILED, reason="unreadable")
+        return close_transition(row, MessageRowState.FAILED, reason="unreadable")
     if reason := suppression_reason(row, context):
-        return close_transition(row, State.SUPPRESSED, reason=reason)
+        return close_transition(row, MessageRowState.SUPPRESSED, reason=reason)
     if (held := limited.held_campaign(context.campaign_id)) and not row.reviewed:
-        return Hold(row, hold_reason(held), context)
+        return MessageHold(row, hold_reason(held), context)
     domain = domain_of(context.recipient)
     route = dispatch_context.sandbox if context.test else dispatch_context.route_of(domain)
     egress_id = "" if departed else queue.egress_id
@@ -189,10 +189,10 @@ def suppression_reason(row: DueMessage, context: MessageContext) -> str:
     return f"suppressed: {origin}" if origin else ""
 
 
-def close_transition(row: DueMessage, state: State, *, reason: str) -> CloseTransition:
+def close_transition(row: DueMessage, state: MessageRowState, *, reason: str) -> CloseTransition:
     return CloseTransition(
         row.message_id,
-        from_state=State.QUEUED,
+        from_state=MessageRowState.QUEUED,
         attempt=row.attempt,
         state=state,
         reason=reason,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from math import inf
 
-from services.router.domain.ledger import Scope, ScopeKind
+from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.limits import Capacity
 from services.router.domain.message import SANDBOX
 from services.router.domain.reasons import WaitReason
@@ -170,7 +170,7 @@ class EgressSources:
         self._rotations.move_to_end(key)
         return rotation
 
-    def restore(self, egress_id: str, site: str) -> list[Scope]:
+    def restore(self, egress_id: str, site: str) -> list[LimitScope]:
         """A source may have capacity at a site again. Returns the scopes of the pools that use it
         there."""
         if (source := self._by_id.get(egress_id)) is None:
@@ -179,7 +179,7 @@ class EgressSources:
             if rotation := self._rotations.get((source.pool_id, site, overflow)):
                 rotation.restore(egress_id)
         pools = (source.pool_id, *self._overflowing.get(source.pool_id, ()))
-        return [Scope(ScopeKind.POOL_SITE, f"{pool_id}/{site}") for pool_id in pools]
+        return [LimitScope(ScopeKind.POOL_SITE, f"{pool_id}/{site}") for pool_id in pools]
 
     def forget_capacities(self) -> None:
         """Limits have changed: any source may have capacity again."""

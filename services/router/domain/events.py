@@ -7,12 +7,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from contracts.delivery.v1.events_pb2 import DeliveryAttempted, Reply
 from contracts.ingest.v1.events_pb2 import MessageContext
-from contracts.router.v1.events_pb2 import (
-    DeliveryAssigned,
-    MessageClosed,
-    MessageDelayed,
-)
-from services.router.domain.message import CLOSED, ScheduledQueue, State
+from contracts.router.v1.events_pb2 import DeliveryAssigned, MessageClosed, MessageDelayed
+from services.router.domain.message import CLOSED, MessageRowState, ScheduledQueue
 
 
 class ClosedMessage(NamedTuple):
@@ -52,7 +48,7 @@ def message_closed(row: ClosedMessage) -> MessageClosed:
         tenant_id=context.tenant_id,
         email_id=context.email_id,
         recipient=context.recipient,
-        state=CLOSED[State(row.state)],
+        state=CLOSED[MessageRowState(row.state)],
         reason=row.reason,
         bounce_class=row.bounce_class,
         attempt=row.attempt,

@@ -1,6 +1,6 @@
 """The terminal state of an expired message."""
 
-from services.router.domain.message import CloseTransition, ExpiredMessage, State
+from services.router.domain.message import CloseTransition, ExpiredMessage, MessageRowState
 
 
 def expire(row: ExpiredMessage) -> CloseTransition:
@@ -10,7 +10,7 @@ def expire(row: ExpiredMessage) -> CloseTransition:
         row.message_id,
         from_state=row.state,
         attempt=row.attempt,
-        state=State.BOUNCED if was_attempted else State.FAILED,
+        state=MessageRowState.BOUNCED if was_attempted else MessageRowState.FAILED,
         reason="expired",
         ambiguous=row.ambiguous,
         context=row.context,

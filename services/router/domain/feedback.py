@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_TEMPORARY
 from mail import bounce
 from mail.mx import site_of
-from services.router.domain.feedback_rules import Action, FeedbackRule, matching_rules
-from services.router.domain.ledger import Scope, ScopeKind, Suspension
+from services.router.domain.feedback_rules import FeedbackAction, FeedbackRule, matching_rules
+from services.router.domain.ledger import LimitScope, ScopeKind, Suspension
 from services.router.domain.limits import Limits
 from services.router.domain.overrides import (
     MEMORY_S,
@@ -74,18 +74,18 @@ def concerns_sender(result: AttemptResult) -> bool:
 
 
 @dataclass(slots=True)
-class HitCounter:
+class RuleMatchCounter:
     """Matching replies per rule and scope, within the rule's period."""
 
-    _hits: dict[tuple[str, Scope], deque[tuple[float, int]]] = field(default_factory=dict)
+    _hits: dict[tuple[str, LimitScope], deque[tuple[float, int]]] = field(default_factory=dict)
 
-    def add(self, rule: FeedbackRule, scope: Scope, *, at_s: float, count: int) -> int:
+    def add(self, rule: FeedbackRule, scope: LimitScope, *, at_s: float, count: int) -> int:
         """The hits within the period, with these."""
         hits = self._hits.setdefault((rule.name, scope), deque(maxlen=rule.threshold))
         hits.append((at_s, count))
         return sum(number for hit_s, number in hits if hit_s > at_s - rule.period_s)
 
-    def reset(self, rule: FeedbackRule, scope: Scope) -> None:
+    def reset(self, rule: FeedbackRule, scope: LimitScope) -> None:
         self._hits.pop((rule.name, scope), None)
 
     def drop_idle(self, now_s: float) -> None:
@@ -94,7 +94,7 @@ class HitCounter:
 
 
 @dataclass(slots=True)
-class HourlyRate:
+class HourlyAttempts:
     """Attempts of an egress source at a site, in this hour and the one before."""
 
     hour: int = 0
@@ -109,7 +109,15 @@ class HourlyRate:
 
 
 HINT = FeedbackRule(
-    HINT_RULE, Action.SUSPEND_SITE, frozenset(), frozenset(), "", 1, HOUR_S, HOUR_S, HINT_MAX_S
+    HINT_RULE,
+    FeedbackAction.SUSPEND_SITE,
+    frozenset(),
+    frozenset(),
+    "",
+    1,
+    HOUR_S,
+    HOUR_S,
+    HINT_MAX_S,
 )
 
 
@@ -122,8 +130,8 @@ class FeedbackController:
     def __init__(self, rules: Sequence[FeedbackRule], events: Iterable[OverrideEvent] = ()) -> None:
         self._rules = rules
         self._overrides = Overrides(events)
-        self._hits = HitCounter()
-        self._rates: dict[Scope, HourlyRate] = {}
+        self._hits = RuleMatchCounter()
+        self._rates: dict[LimitScope, HourlyAttempts] = {}
         self._swept_s = 0.0
 
     def apply(self, event: OverrideEvent) -> None:
@@ -143,7 +151,7 @@ class FeedbackController:
 
     def _count(self, result: AttemptResult) -> None:
         scope = egress_site_scope(result.egress_id, result.site)
-        self._rates.setdefault(scope, HourlyRate()).add(result.answered_s, result.count)
+        self._rates.setdefault(scope, HourlyAttempts()).add(result.answered_s, result.count)
 
     def _react(self, result: AttemptResult, now_s: float) -> list[OverrideEvent]:
         events: list[OverrideEvent] = []
@@ -157,14 +165,14 @@ class FeedbackController:
                 events += self._set(rule, scope, result, now_s=now_s)
         return events + self._heed_hint(result, now_s)
 
-    def _is_known(self, scope: Scope, action: Action, result: AttemptResult) -> bool:
+    def _is_known(self, scope: LimitScope, action: FeedbackAction, result: AttemptResult) -> bool:
         """Whether the reply is to mail that was assigned before the override began, so that it says
         nothing new."""
         override = self._overrides.get(scope, action)
         return override is not None and result.assigned_s <= override.from_s
 
     def _set(
-        self, rule: FeedbackRule, scope: Scope, result: AttemptResult, *, now_s: float
+        self, rule: FeedbackRule, scope: LimitScope, result: AttemptResult, *, now_s: float
     ) -> list[OverrideEvent]:
         earlier = self._overrides.get(scope, rule.action)
         level = earlier.level + 1 if earlier and is_recent(earlier, result.answered_s) else 0
@@ -183,7 +191,7 @@ class FeedbackController:
             return []
         until_s = result.answered_s + min(max(hint_s, HINT_MIN_S), HINT_MAX_S)
         scope = egress_site_scope(result.egress_id, result.site)
-        current = self._overrides.get(scope, Action.SUSPEND_SITE)
+        current = self._overrides.get(scope, FeedbackAction.SUSPEND_SITE)
         if current and current.until_s >= until_s:
             return []
         level = current.level if current and is_recent(current, result.answered_s) else 0
@@ -193,7 +201,7 @@ class FeedbackController:
     def _override(
         self,
         rule: FeedbackRule,
-        scope: Scope,
+        scope: LimitScope,
         result: AttemptResult,
         *,
         until_s: float,
@@ -225,9 +233,9 @@ class FeedbackController:
         self.apply(event)
         return [event]
 
-    def _rate_before(self, scope: Scope, earlier: Override | None) -> int:
+    def _rate_before(self, scope: LimitScope, earlier: Override | None) -> int:
         """The rate before the trouble, not that of the canary."""
-        rate = self._rates.get(scope, HourlyRate())
+        rate = self._rates.get(scope, HourlyAttempts())
         recent = max(rate.current, rate.previous)
         return max(recent, earlier.per_hour if earlier else 0)
 
@@ -265,10 +273,10 @@ class FeedbackController:
         hour = int(now_s // HOUR_S)
         self._rates = {scope: r for scope, r in self._rates.items() if r.hour >= hour - 1}
 
-    def limits_of(self, scope: Scope, now_s: float) -> Limits:
+    def limits_of(self, scope: LimitScope, now_s: float) -> Limits:
         return self._overrides.limits_of(scope, now_s)
 
-    def suspension_of(self, scope: Scope, now_s: float) -> Suspension | None:
+    def suspension_of(self, scope: LimitScope, now_s: float) -> Suspension | None:
         return self._overrides.suspension_of(scope, now_s)
 
 
@@ -276,11 +284,11 @@ def is_recent(override: Override, at_s: float) -> bool:
     return at_s < override.ends_s + MEMORY_S
 
 
-def override_scope_of(action: Action, result: AttemptResult) -> Scope:
-    if action is Action.SUSPEND_TENANT_SITE:
-        return Scope(ScopeKind.TENANT_SITE, f"{result.tenant_id}/{result.site}")
-    if action is Action.SUSPEND_EGRESS:
-        return Scope(ScopeKind.WARMUP, result.egress_id)
-    if action is Action.PAUSE_TENANT:
-        return Scope(ScopeKind.TENANT, result.tenant_id)
+def override_scope_of(action: FeedbackAction, result: AttemptResult) -> LimitScope:
+    if action is FeedbackAction.SUSPEND_TENANT_SITE:
+        return LimitScope(ScopeKind.TENANT_SITE, f"{result.tenant_id}/{result.site}")
+    if action is FeedbackAction.SUSPEND_EGRESS:
+        return LimitScope(ScopeKind.WARMUP, result.egress_id)
+    if action is FeedbackAction.PAUSE_TENANT:
+        return LimitScope(ScopeKind.TENANT, result.tenant_id)
     return egress_site_scope(result.egress_id, result.site)

@@ -15,7 +15,7 @@ from services.router.domain.results import AttemptResult
 from services.router.domain.shaping import provider_sites
 
 
-class Action(StrEnum):
+class FeedbackAction(StrEnum):
     SLOW_DOWN = "slow_down"
     ONE_CONNECTION = "one_connection"
     SUSPEND_SITE = "suspend_site"
@@ -28,7 +28,7 @@ class FeedbackRule(NamedTuple):
     """sites, classes: empty means all. pattern: "" means any text."""
 
     name: str
-    action: Action
+    action: FeedbackAction
     sites: frozenset[str]
     classes: frozenset[str]
     pattern: str
@@ -80,7 +80,7 @@ def parse_complaint_sites(text: str) -> tuple[frozenset[str], frozenset[str]]:
 def parse_rule(entry: Mapping[str, Any]) -> FeedbackRule:
     return FeedbackRule(
         name=str(entry.get("name", "")),
-        action=Action(entry["action"]),
+        action=FeedbackAction(entry["action"]),
         sites=frozenset(entry.get("sites", ())),
         classes=frozenset(entry.get("classes", ())),
         pattern=str(entry.get("pattern", "")),
@@ -115,7 +115,7 @@ def lint_rule(rule: FeedbackRule) -> Iterable[str]:
         yield problem
     if not 0 < rule.duration_s <= rule.duration_max_s or rule.threshold < 1 or rule.period_s <= 0:
         yield "set threshold, period_s and 0 < duration_s <= duration_max_s."
-    if (rule.action is Action.SLOW_DOWN) != (rule.per_minute > 0):
+    if (rule.action is FeedbackAction.SLOW_DOWN) != (rule.per_minute > 0):
         yield "`per_minute` belongs to slow_down, and to no other action."
     if not rule.source:
         yield "set `source` to where its figures are from."

@@ -22,11 +22,11 @@ from services.router.domain.events import (
     parse_context_or_empty,
     timestamp,
 )
-from services.router.domain.message import State
+from services.router.domain.message import MessageRowState
 
 REJECTED = "rejected"  # the reason of a rejected message
-STATES: Mapping[Review.ValueType, State] = MappingProxyType(
-    {REVIEW_RELEASED: State.QUEUED, REVIEW_REJECTED: State.FAILED}
+STATES: Mapping[Review.ValueType, MessageRowState] = MappingProxyType(
+    {REVIEW_RELEASED: MessageRowState.QUEUED, REVIEW_REJECTED: MessageRowState.FAILED}
 )
 
 
@@ -106,7 +106,7 @@ def events_of_review(
 ) -> list[HeldMessageReviewed | MessageClosed]:
     """The review, and the close of a rejected message."""
     row, screening = reviewed.row, parse_screening(reviewed.screening)
-    is_released, reviewed_at = row.state == State.QUEUED, timestamp(row.closed_s)
+    is_released, reviewed_at = row.state == MessageRowState.QUEUED, timestamp(row.closed_s)
     event = HeldMessageReviewed(
         message_id=row.message_id,
         context=parse_context_or_empty(row.context),

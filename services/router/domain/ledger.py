@@ -55,7 +55,7 @@ class ScopeKind(StrEnum):
     ENGINE = "engine"
 
 
-class Scope(NamedTuple):
+class LimitScope(NamedTuple):
     kind: ScopeKind
     id: str
 
@@ -65,7 +65,7 @@ class Scope(NamedTuple):
         return f"{self.kind}/{self.id}"
 
     @classmethod
-    def of(cls, key: str) -> "Scope | None":
+    def of(cls, key: str) -> "LimitScope | None":
         """None for a kind that this version does not know."""
         name, _, rest = key.partition("/")
         kind = KINDS.get(name)
@@ -96,7 +96,7 @@ LOADED_ON_DEMAND = frozenset(
 )
 # A tenant may move to another pool while its messages are in flight.
 WITHOUT_IN_FLIGHT = frozenset((ScopeKind.POOL, ScopeKind.POOL_SITE))
-Path = Sequence[Scope]
+Path = Sequence[LimitScope]
 
 
 class Suspension(NamedTuple):
@@ -109,21 +109,21 @@ class Suspension(NamedTuple):
 class LimitUsage(NamedTuple):
     """limit: a field of Limits. reason: of the source that sets it, or the limit's own name."""
 
-    scope: Scope
+    scope: LimitScope
     limit: str
     maximum: int
     capacity: Capacity
     reason: str
 
 
-class Policies(Protocol):
+class LimitPolicies(Protocol):
     """Where limits come from: tenants, shaping rules, warmup, overrides, reputation."""
 
-    def limits_of(self, scope: Scope, now_s: float) -> Limits: ...
+    def limits_of(self, scope: LimitScope, now_s: float) -> Limits: ...
 
-    def suspension_of(self, scope: Scope, now_s: float) -> Suspension | None: ...
+    def suspension_of(self, scope: LimitScope, now_s: float) -> Suspension | None: ...
 
-    def reason_of(self, scope: Scope, limited_by: str, now_s: float) -> str:
+    def reason_of(self, scope: LimitScope, limited_by: str, now_s: float) -> str:
         """Why a limit is as low as it is; its own name if nobody has lowered it."""
         ...
 
@@ -183,20 +183,20 @@ def window_limits(limits: Limits) -> Iterable[tuple[str, int]]:
 class Ledger:
     """Books messages against all scopes of a path at once."""
 
-    def __init__(self, policies: Policies) -> None:
+    def __init__(self, policies: LimitPolicies) -> None:
         self._policies = policies
-        self._usages: dict[Scope, ScopeUsage] = {}
+        self._usages: dict[LimitScope, ScopeUsage] = {}
         self._changed = ChangedCounters()
         self._usages_max = USAGES_MIN  # before idle ones are dropped
-        self._unswept: list[Scope] = []
-        self._loaded: set[Scope] = set()  # of those that are loaded on demand
+        self._unswept: list[LimitScope] = []
+        self._loaded: set[LimitScope] = set()  # of those that are loaded on demand
         self._known_at_s = -inf  # the moment of the cached policies
-        self._known: dict[Scope, tuple[Limits, Suspension | None]] = {}
+        self._known: dict[LimitScope, tuple[Limits, Suspension | None]] = {}
 
     def __len__(self) -> int:
         return len(self._usages)
 
-    def unloaded(self, scopes: Iterable[Scope]) -> list[Scope]:
+    def unloaded(self, scopes: Iterable[LimitScope]) -> list[LimitScope]:
         """The scopes whose counters must be loaded before they are used."""
         return [
             scope
@@ -204,14 +204,14 @@ class Ledger:
             if scope.kind in LOADED_ON_DEMAND and scope not in self._loaded
         ]
 
-    def load(self, rows: Iterable[CounterRow], scopes: Iterable[Scope] = ()) -> None:
+    def load(self, rows: Iterable[CounterRow], scopes: Iterable[LimitScope] = ()) -> None:
         """rows: those of a scope one after another. scopes: unloaded ones, of which these are all
         rows."""
         self._loaded.update(scopes)
         key, used = "", ScopeUsage()
         for row in rows:
             if row.scope != key:
-                key, scope = row.scope, Scope.of(row.scope)
+                key, scope = row.scope, LimitScope.of(row.scope)
                 used = self._usage_of(scope) if scope else ScopeUsage()
             name, _, bucket = row.window_key.partition("/")
             if name in WINDOWS:
@@ -225,18 +225,18 @@ class Ledger:
             if scope.kind not in WITHOUT_IN_FLIGHT:
                 self._usage_of(scope).in_flight += count
 
-    def track(self, scope: Scope) -> None:
+    def track(self, scope: LimitScope) -> None:
         """List the usage of a scope that has used nothing."""
         self._usage_of(scope)
 
-    def in_flight(self, scope: Scope) -> int:
+    def in_flight(self, scope: LimitScope) -> int:
         used = self._usages.get(scope)
         return used.in_flight if used else 0
 
-    def limits_of(self, scope: Scope, *, now_s: float) -> Limits:
+    def limits_of(self, scope: LimitScope, *, now_s: float) -> Limits:
         return self._policy(scope, now_s)[0]
 
-    def capacity(self, scope: Scope, *, now_s: float) -> Capacity:
+    def capacity(self, scope: LimitScope, *, now_s: float) -> Capacity:
         limits, suspension = self._policy(scope, now_s)
         if suspension is not None:
             return Capacity(0, suspension.until_s, str(suspension.reason))
@@ -311,7 +311,7 @@ class Ledger:
         """The counters to save now, which have changed since the last call or some time before."""
         return self._changed.drain(now_s)
 
-    def _spend(self, scope: Scope, count: int, *, now_s: float) -> None:
+    def _spend(self, scope: LimitScope, count: int, *, now_s: float) -> None:
         limits, _ = self._policy(scope, now_s)
         used = self._usage_of(scope)
         if scope.kind not in WITHOUT_IN_FLIGHT:
@@ -328,7 +328,7 @@ class Ledger:
                 scope.key, counter, bucket, is_limited=name in limited, now_s=now_s
             )
 
-    def _policy(self, scope: Scope, now_s: float) -> tuple[Limits, Suspension | None]:
+    def _policy(self, scope: LimitScope, now_s: float) -> tuple[Limits, Suspension | None]:
         """Policies are read once per scope and moment."""
         if now_s != self._known_at_s:
             self._known, self._known_at_s = {}, now_s
@@ -337,7 +337,7 @@ class Ledger:
             known = self._known[scope] = (self._policies.limits_of(scope, now_s), suspension)
         return known
 
-    def _usage_of(self, scope: Scope) -> ScopeUsage:
+    def _usage_of(self, scope: LimitScope) -> ScopeUsage:
         if (used := self._usages.get(scope)) is None:
             used = self._usages[scope] = ScopeUsage()
         return used

@@ -62,7 +62,7 @@ def tightest_capacity(*capacities: Capacity) -> Capacity:
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class RateLimit:
     """A maximum that holds in every rolling period."""
 
     name: str
@@ -78,8 +78,8 @@ class Rate:
         return burst, ceil(self.period_s * MICROS_PER_S / (limit - burst + 1))
 
 
-SECOND = Rate(WaitReason.PER_SECOND.value, 1)
-MINUTE = Rate(WaitReason.PER_MINUTE.value, 60)
+SECOND = RateLimit(WaitReason.PER_SECOND.value, 1)
+MINUTE = RateLimit(WaitReason.PER_MINUTE.value, 60)
 RATES = {rate.name: rate for rate in (SECOND, MINUTE)}
 
 
@@ -87,7 +87,7 @@ RATES = {rate.name: rate for rate in (SECOND, MINUTE)}
 class GcraLimiter:
     """A rate: GCRA (ITU-T I.371). Times are whole microseconds, as in the row."""
 
-    rate: Rate
+    rate: RateLimit
     tat_us: int = IDLE_US  # theoretical arrival time
     spent_at_us: int = IDLE_US  # when it was spent last
 
@@ -115,7 +115,7 @@ class GcraLimiter:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class BucketedWindow:
     """A window in buckets. The oldest bucket counts in full, so that no window exceeds the
     limit."""
 
@@ -147,10 +147,10 @@ class Window:
         return start_s, start_s + self.width_s
 
 
-HOUR = Window(WaitReason.PER_HOUR.value, 3600, 300)
-DAY = Window(WaitReason.PER_DAY.value, DAY_S, 3600)
+HOUR = BucketedWindow(WaitReason.PER_HOUR.value, 3600, 300)
+DAY = BucketedWindow(WaitReason.PER_DAY.value, DAY_S, 3600)
 # As long as a campaign is known. Only a judgement gives it more.
-ALLOWANCE = Window(WaitReason.ALLOWANCE.value, 30 * DAY_S, DAY_S)
+ALLOWANCE = BucketedWindow(WaitReason.ALLOWANCE.value, 30 * DAY_S, DAY_S)
 WINDOWS = {window.name: window for window in (HOUR, DAY, ALLOWANCE)}
 
 
@@ -158,7 +158,7 @@ WINDOWS = {window.name: window for window in (HOUR, DAY, ALLOWANCE)}
 class WindowCounter:
     """The messages that were assigned in the last window, by bucket."""
 
-    window: Window
+    window: BucketedWindow
     buckets: dict[int, int] = field(default_factory=dict)
 
     def drop_expired(self, now_s: float) -> bool:

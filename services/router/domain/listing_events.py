@@ -2,7 +2,7 @@
 
 from contracts.router.v1 import policies_pb2 as pb
 from services.router.domain.events import timestamp, unix_s
-from services.router.domain.listings import FoundListing, ListingChanged
+from services.router.domain.listings import ListingAnswer, ListingChanged
 from services.router.domain.policy_events import version_of
 
 
@@ -38,8 +38,8 @@ def listing_of(event: pb.ListingChanged) -> ListingChanged:
     )
 
 
-def found_of(one: pb.ListingChanged | pb.FoundListing) -> FoundListing:
-    return FoundListing(
+def found_of(one: pb.ListingChanged | pb.FoundListing) -> ListingAnswer:
+    return ListingAnswer(
         one.blocklist,
         one.listed,
         one.address,
@@ -50,5 +50,5 @@ def found_of(one: pb.ListingChanged | pb.FoundListing) -> FoundListing:
     )
 
 
-def found_listing(one: FoundListing) -> pb.FoundListing:
+def found_listing(one: ListingAnswer) -> pb.FoundListing:
     return pb.FoundListing(**one._asdict())

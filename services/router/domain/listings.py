@@ -7,8 +7,8 @@ and the earlier rate is restored in steps, as after other suspensions.
 from collections.abc import Collection
 from typing import NamedTuple
 
-from services.router.domain.feedback_rules import Action
-from services.router.domain.ledger import Scope, ScopeKind, Suspension
+from services.router.domain.feedback_rules import FeedbackAction
+from services.router.domain.ledger import LimitScope, ScopeKind, Suspension
 from services.router.domain.limits import NO_LIMITS, Limits
 from services.router.domain.overrides import Override, restored_s
 from services.router.domain.reasons import WaitReason
@@ -20,7 +20,7 @@ CANARY_PER_MINUTE = 60  # at least, after a suspension
 CHECKS_TO_END = 2  # one after the other
 
 
-class FoundListing(NamedTuple):
+class ListingAnswer(NamedTuple):
     """What a check has found in a list. If it lists the source: which address, the codes of the
     answer and what they mean, how much that weighs, and the reason in the list's words."""
 
@@ -39,7 +39,7 @@ class ListingChanged(NamedTuple):
     before. from_s: when it was found first. per_hour: the rate of the source before."""
 
     egress_id: str
-    found: FoundListing
+    found: ListingAnswer
     at_s: float
     suspends: bool
     confirmed: bool = False
@@ -55,7 +55,7 @@ class ListingChanged(NamedTuple):
         return self.found.listed
 
 
-class Listings:
+class SourceListings:
     """By egress source and list. weight_min: of a listing that suspends its source."""
 
     kinds = (ScopeKind.WARMUP,)
@@ -82,18 +82,18 @@ class Listings:
             self._restore(event)
 
     def _restore(self, event: ListingChanged) -> None:
-        scope = Scope(ScopeKind.WARMUP, event.egress_id)
+        scope = LimitScope(ScopeKind.WARMUP, event.egress_id)
         until_s, per_hour = event.at_s, event.per_hour
         if (earlier := self._restored.get(event.egress_id)) and earlier.until_s > until_s:
             return
         self._restored[event.egress_id] = Override(
-            *(f"listed/{event.egress_id}", scope, Action.SUSPEND_EGRESS, "listed", ""),
+            *(f"listed/{event.egress_id}", scope, FeedbackAction.SUSPEND_EGRESS, "listed", ""),
             *(event.from_s, until_s, restored_s(event.from_s, until_s)),
             *(CANARY_PER_MINUTE, per_hour),
         )
 
     def record(
-        self, egress_id: str, found: FoundListing, *, at_s: float, per_hour: int = 0
+        self, egress_id: str, found: ListingAnswer, *, at_s: float, per_hour: int = 0
     ) -> ListingChanged | None:
         """The event, if a check has found something new, or a listing must be confirmed before it
         would end. It is applied already. per_hour: the rate of the source now."""
@@ -146,11 +146,11 @@ class Listings:
             del self._restored[egress_id]
         self._missed = {key: count for key, count in self._missed.items() if key[0] in kept}
 
-    def limits_of(self, scope: Scope, now_s: float) -> Limits:
+    def limits_of(self, scope: LimitScope, now_s: float) -> Limits:
         restored = self._restored.get(scope.id)
         return restored.limits(now_s) if restored else NO_LIMITS
 
-    def suspension_of(self, scope: Scope, now_s: float) -> Suspension | None:
+    def suspension_of(self, scope: LimitScope, now_s: float) -> Suspension | None:
         listings = self._listings.get(scope.id, {}).values()
         until_s = max((each.at_s + LISTED_S for each in listings if each.suspends), default=0.0)
         return Suspension(until_s, WaitReason.LISTED) if until_s > now_s else None

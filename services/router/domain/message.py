@@ -26,7 +26,7 @@ QUEUES_CACHED = 20_000  # parsed ids
 SITE_MAX = 200  # characters; a queue id is the key of an index
 
 
-class State(StrEnum):
+class MessageRowState(StrEnum):
     EXPECTED = "expected"  # announced by ingest, not yet screened
     QUEUED = "queued"
     HELD = "held"
@@ -38,12 +38,12 @@ class State(StrEnum):
     CANCELED = "canceled"
 
 
-CLOSED: Mapping[State, ClosedState.ValueType] = {
-    State.DELIVERED: CLOSED_STATE_DELIVERED,
-    State.BOUNCED: CLOSED_STATE_BOUNCED,
-    State.FAILED: CLOSED_STATE_FAILED,
-    State.SUPPRESSED: CLOSED_STATE_SUPPRESSED,
-    State.CANCELED: CLOSED_STATE_CANCELED,
+CLOSED: Mapping[MessageRowState, ClosedState.ValueType] = {
+    MessageRowState.DELIVERED: CLOSED_STATE_DELIVERED,
+    MessageRowState.BOUNCED: CLOSED_STATE_BOUNCED,
+    MessageRowState.FAILED: CLOSED_STATE_FAILED,
+    MessageRowState.SUPPRESSED: CLOSED_STATE_SUPPRESSED,
+    MessageRowState.CANCELED: CLOSED_STATE_CANCELED,
 }
 
 
@@ -76,7 +76,7 @@ class ExpiredMessage(NamedTuple):
     """An open row that has expired."""
 
     message_id: str
-    state: State
+    state: MessageRowState
     attempt: int
     attempt_count: int
     has_reply: bool
@@ -90,9 +90,9 @@ class CloseTransition:
     """A transition to a terminal state, guarded by the state and the attempt that were read."""
 
     message_id: str
-    from_state: State
+    from_state: MessageRowState
     attempt: int
-    state: State
+    state: MessageRowState
     reason: str
     ambiguous: bool
     context: bytes

@@ -4,7 +4,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from services.router.domain.ledger import Scope, ScopeKind, Suspension
+from services.router.domain.ledger import LimitScope, ScopeKind, Suspension
 from services.router.domain.limits import NO_LIMITS, Limits
 
 WITHOUT_LIMITS = (ScopeKind.CAMPAIGN, ScopeKind.BROADCASTS, ScopeKind.POOL_SITE)
@@ -18,7 +18,7 @@ class LimitsChanged(NamedTuple):
     """weight: of a tenant; 0: the default, which is 1. Without limits and weight, nothing is set
     any more."""
 
-    scope: Scope
+    scope: LimitScope
     limits: Limits
     at_s: float
     changed_by: str = ""
@@ -55,7 +55,7 @@ class OperatorLimits:
     reason = ""
 
     def __init__(self) -> None:
-        self._changes: dict[Scope, LimitsChanged] = {}
+        self._changes: dict[LimitScope, LimitsChanged] = {}
         self.limited_keys: frozenset[str] = frozenset()
         self.limited_mailboxes: frozenset[str] = frozenset()
 
@@ -84,27 +84,27 @@ class OperatorLimits:
     def changes(self) -> list[LimitsChanged]:
         return sorted(self._changes.values())
 
-    def latest(self, scope: Scope | None) -> LimitsChanged | None:
+    def latest(self, scope: LimitScope | None) -> LimitsChanged | None:
         """The change in force."""
         return self._changes.get(scope) if scope else None
 
     def weight_of(self, tenant_id: str) -> int:
         if not self._changes:
             return 1
-        change = self._changes.get(Scope(ScopeKind.TENANT, tenant_id))
+        change = self._changes.get(LimitScope(ScopeKind.TENANT, tenant_id))
         return change.weight or 1 if change else 1
 
-    def set_by(self, scope: Scope, limit: str, maximum: int) -> str:
+    def set_by(self, scope: LimitScope, limit: str, maximum: int) -> str:
         """The operator who has set the limit that decides; empty if it is another one."""
         change = self._changes.get(scope)
         is_theirs = change is not None and getattr(change.limits, limit) == maximum
         return change.changed_by if change is not None and is_theirs else ""
 
-    def limits_of(self, scope: Scope, _: float) -> Limits:
+    def limits_of(self, scope: LimitScope, _: float) -> Limits:
         change = self._changes.get(scope)
         return change.limits if change else NO_LIMITS
 
-    def suspension_of(self, _: Scope, __: float) -> Suspension | None:
+    def suspension_of(self, _: LimitScope, __: float) -> Suspension | None:
         """Overrides suspend, and end by themselves."""
         return None
 

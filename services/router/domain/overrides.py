@@ -9,8 +9,8 @@ from functools import reduce
 from math import ceil
 from typing import NamedTuple
 
-from services.router.domain.feedback_rules import Action
-from services.router.domain.ledger import Scope, Suspension
+from services.router.domain.feedback_rules import FeedbackAction
+from services.router.domain.ledger import LimitScope, Suspension
 from services.router.domain.limits import NO_LIMITS, Limits
 from services.router.domain.policies import least_limits
 from services.router.domain.reasons import WaitReason
@@ -24,8 +24,8 @@ NAME_MAX = 1_000
 TEXT_MAX = 200
 SUSPENDS = frozenset(
     (
-        *(Action.SUSPEND_SITE, Action.SUSPEND_EGRESS),
-        *(Action.SUSPEND_TENANT_SITE, Action.PAUSE_TENANT),
+        *(FeedbackAction.SUSPEND_SITE, FeedbackAction.SUSPEND_EGRESS),
+        *(FeedbackAction.SUSPEND_TENANT_SITE, FeedbackAction.PAUSE_TENANT),
     )
 )
 
@@ -35,8 +35,8 @@ class Override(NamedTuple):
     before. level: how often it has come again."""
 
     override_id: str
-    scope: Scope
-    action: Action
+    scope: LimitScope
+    action: FeedbackAction
     rule: str
     reason: str
     from_s: float
@@ -61,9 +61,11 @@ class Override(NamedTuple):
             return NO_LIMITS
         if now_s >= self.until_s:
             return Limits(per_minute=self.restored_per_minute(now_s))
-        if self.action is Action.SLOW_DOWN:
+        if self.action is FeedbackAction.SLOW_DOWN:
             return Limits(per_minute=self.per_minute)
-        return Limits(in_flight_max=1) if self.action is Action.ONE_CONNECTION else NO_LIMITS
+        return (
+            Limits(in_flight_max=1) if self.action is FeedbackAction.ONE_CONNECTION else NO_LIMITS
+        )
 
     def restored_per_minute(self, now_s: float) -> int:
         step_s = (self.ends_s - self.until_s) / len(RESTORE_SHARES)
@@ -89,8 +91,12 @@ class OverrideRemoved(NamedTuple):
 OverrideEvent = OverrideSet | OverrideRemoved
 
 
-def ends_s(action: Action, from_s: float, until_s: float) -> float:
-    if action in (Action.ONE_CONNECTION, Action.SUSPEND_EGRESS, Action.PAUSE_TENANT):
+def ends_s(action: FeedbackAction, from_s: float, until_s: float) -> float:
+    if action in (
+        FeedbackAction.ONE_CONNECTION,
+        FeedbackAction.SUSPEND_EGRESS,
+        FeedbackAction.PAUSE_TENANT,
+    ):
         return until_s
     return restored_s(from_s, until_s)
 
@@ -108,7 +114,7 @@ class Overrides:
     """
 
     def __init__(self, events: Iterable[OverrideEvent] = ()) -> None:
-        self._by_scope: dict[Scope, dict[Action, Override]] = {}
+        self._by_scope: dict[LimitScope, dict[FeedbackAction, Override]] = {}
         for event in events:
             self.apply(event)
 
@@ -121,7 +127,7 @@ class Overrides:
         if overrides.pop(event.override.action, None) and not overrides:
             del self._by_scope[event.override.scope]
 
-    def get(self, scope: Scope, action: Action) -> Override | None:
+    def get(self, scope: LimitScope, action: FeedbackAction) -> Override | None:
         return self._by_scope.get(scope, {}).get(action)
 
     def active(self, now_s: float) -> list[Override]:
@@ -131,7 +137,7 @@ class Overrides:
     def __iter__(self) -> Iterator[Override]:
         return (one for overrides in self._by_scope.values() for one in overrides.values())
 
-    def forget(self, is_forgotten: Callable[[Scope], bool]) -> None:
+    def forget(self, is_forgotten: Callable[[LimitScope], bool]) -> None:
         kept = {one: found for one, found in self._by_scope.items() if not is_forgotten(one)}
         self._by_scope = kept
 
@@ -143,13 +149,13 @@ class Overrides:
             else:
                 del self._by_scope[scope]
 
-    def limits_of(self, scope: Scope, now_s: float) -> Limits:
+    def limits_of(self, scope: LimitScope, now_s: float) -> Limits:
         overrides = self._by_scope.get(scope)
         if not overrides:
             return NO_LIMITS
         return reduce(least_limits, (one.limits(now_s) for one in overrides.values()), NO_LIMITS)
 
-    def suspension_of(self, scope: Scope, now_s: float) -> Suspension | None:
+    def suspension_of(self, scope: LimitScope, now_s: float) -> Suspension | None:
         overrides = self._by_scope.get(scope)
         if not overrides:
             return None

@@ -13,11 +13,11 @@ from contracts.ingest.v1.directory_pb2 import (
     Tenant,
 )
 from services.router.domain.cells import DIVIDED, CellShare
-from services.router.domain.ledger import Scope, ScopeKind, Suspension
+from services.router.domain.ledger import LimitScope, ScopeKind, Suspension
 from services.router.domain.limits import NO_LIMITS, Limits
 from services.router.domain.reasons import WaitReason
 from services.router.domain.reputation import ReputationPolicy
-from services.router.domain.shaping import Shaping
+from services.router.domain.shaping import ShapingRules
 
 UNKNOWN_TENANT_RETRY_S = 0.2  # a message can arrive before the record of its tenant
 DEFAULT_POOL = "00000000-0000-7000-8000-000000000001"
@@ -89,9 +89,9 @@ class PolicySource(Protocol):
     @property
     def reason(self) -> str: ...
 
-    def limits_of(self, scope: Scope, now_s: float) -> Limits: ...
+    def limits_of(self, scope: LimitScope, now_s: float) -> Limits: ...
 
-    def suspension_of(self, scope: Scope, now_s: float) -> Suspension | None: ...
+    def suspension_of(self, scope: LimitScope, now_s: float) -> Suspension | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +102,11 @@ class TenantPolicies:
     kinds: Collection[ScopeKind] = (ScopeKind.TENANT,)
     reason: str = ""
 
-    def limits_of(self, scope: Scope, _: float) -> Limits:
+    def limits_of(self, scope: LimitScope, _: float) -> Limits:
         routing = self.routing_of(scope.id)
         return routing.limits if routing else NO_LIMITS
 
-    def suspension_of(self, scope: Scope, now_s: float) -> Suspension | None:
+    def suspension_of(self, scope: LimitScope, now_s: float) -> Suspension | None:
         if self.routing_of(scope.id) is None:
             return Suspension(now_s + UNKNOWN_TENANT_RETRY_S, WaitReason.TENANT_UNKNOWN)
         return None
@@ -120,10 +120,10 @@ class MailboxPolicies:
     kinds: Collection[ScopeKind] = (ScopeKind.MAILBOX,)
     reason: str = ""
 
-    def limits_of(self, scope: Scope, _: float) -> Limits:
+    def limits_of(self, scope: LimitScope, _: float) -> Limits:
         return self._limits(scope.id)
 
-    def suspension_of(self, _: Scope, __: float) -> Suspension | None:
+    def suspension_of(self, _: LimitScope, __: float) -> Suspension | None:
         return None
 
     def is_limited(self, mailbox_id: str) -> bool:
@@ -144,19 +144,19 @@ class MailboxPolicies:
 class ShapingPolicies:
     """The rules of shaping.toml."""
 
-    shaping: Shaping
+    shaping: ShapingRules
     kinds: Collection[ScopeKind] = (ScopeKind.EGRESS_SITE,)
     reason: str = ""
 
-    def limits_of(self, scope: Scope, _: float) -> Limits:
+    def limits_of(self, scope: LimitScope, _: float) -> Limits:
         return self.shaping.of(site_of(scope)).limits()
 
-    def suspension_of(self, _: Scope, __: float) -> Suspension | None:
+    def suspension_of(self, _: LimitScope, __: float) -> Suspension | None:
         return None
 
 
 def configured_policies(
-    directory: TenantDirectory, shaping: Shaping, mailboxes: MailboxPolicies
+    directory: TenantDirectory, shaping: ShapingRules, mailboxes: MailboxPolicies
 ) -> tuple[PolicySource, ...]:
     """Those that do not adapt."""
     return TenantPolicies(directory.routing_of), ShapingPolicies(shaping), mailboxes
@@ -173,18 +173,18 @@ class CombinedPolicies:
             for kind in source.kinds:
                 self._by_kind[kind].append(source)
 
-    def limits_of(self, scope: Scope, now_s: float) -> Limits:
+    def limits_of(self, scope: LimitScope, now_s: float) -> Limits:
         combined = self._limits_of(scope, now_s)
         return self._share.of_limits(combined) if scope.kind in DIVIDED else combined
 
-    def _limits_of(self, scope: Scope, now_s: float) -> Limits:
+    def _limits_of(self, scope: LimitScope, now_s: float) -> Limits:
         combined = NO_LIMITS
         for source in self._by_kind[scope.kind]:
             limits = source.limits_of(scope, now_s)
             combined = limits if combined == NO_LIMITS else least_limits(combined, limits)
         return combined
 
-    def suspension_of(self, scope: Scope, now_s: float) -> Suspension | None:
+    def suspension_of(self, scope: LimitScope, now_s: float) -> Suspension | None:
         longest: Suspension | None = None
         if scope.kind in DIVIDED and self._share.has_none(self._limits_of(scope, now_s)):
             return Suspension(inf)
@@ -194,7 +194,7 @@ class CombinedPolicies:
                 longest = found
         return longest
 
-    def reason_of(self, scope: Scope, limited_by: str, now_s: float) -> str:
+    def reason_of(self, scope: LimitScope, limited_by: str, now_s: float) -> str:
         field = "in_flight_max" if limited_by == WaitReason.IN_FLIGHT else limited_by
         deciding = getattr(self._limits_of(scope, now_s), field)
         for source in self._by_kind[scope.kind]:
@@ -230,11 +230,11 @@ def common_zone(first: tuple[int, str], second: tuple[int, str]) -> str:
     return zones.pop() if len(zones) == 1 else ""
 
 
-def egress_site_scope(egress_id: str, site: str, tenant_id: str = "") -> Scope:
+def egress_site_scope(egress_id: str, site: str, tenant_id: str = "") -> LimitScope:
     """tenant_id: of test mail only, so that no tenant can use up the sandbox."""
     parts = (egress_id, site, tenant_id)
-    return Scope(ScopeKind.EGRESS_SITE, "/".join(part for part in parts if part))
+    return LimitScope(ScopeKind.EGRESS_SITE, "/".join(part for part in parts if part))
 
 
-def site_of(egress_site: Scope) -> str:
+def site_of(egress_site: LimitScope) -> str:
     return egress_site.id.split("/")[1]

@@ -14,28 +14,28 @@ from contracts.router.v1 import policies_pb2 as pb
 from contracts.shield.v1.learning_pb2 import CampaignAssessed
 from services.router.domain.egress import EgressSource
 from services.router.domain.events import timestamp, unix_s
-from services.router.domain.feedback_rules import Action
-from services.router.domain.ledger import Scope, ScopeKind
+from services.router.domain.feedback_rules import FeedbackAction
+from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.limits import Limits
 from services.router.domain.operator_limits import LimitsChanged
-from services.router.domain.overrides import (
-    Override,
-    OverrideEvent,
-    OverrideRemoved,
-    OverrideSet,
-)
+from services.router.domain.overrides import Override, OverrideEvent, OverrideRemoved, OverrideSet
 from services.router.domain.policies import egress_site_scope
 from services.router.domain.pool_owners import PoolOwner
 from services.router.domain.reputation import Standing, StandingChanged, Subject, SubjectKind
-from services.router.domain.source_checks import Check, CheckResult, Outcome, SourceChecked
-from services.router.domain.warmup import Status, Warmup, WarmupChanged
+from services.router.domain.source_checks import (
+    SelfCheck,
+    SelfCheckOutcome,
+    SelfCheckResult,
+    SourceChecked,
+)
+from services.router.domain.warmup import Warmup, WarmupChanged, WarmupStatus
 
 NEVER_S = float("-inf")
 MICROS = 1e6
 
 
-def warmup_scope(egress_id: str, site: str = "") -> Scope:
-    return egress_site_scope(egress_id, site) if site else Scope(ScopeKind.WARMUP, egress_id)
+def warmup_scope(egress_id: str, site: str = "") -> LimitScope:
+    return egress_site_scope(egress_id, site) if site else LimitScope(ScopeKind.WARMUP, egress_id)
 
 
 def subject_key(subject: Subject) -> str:
@@ -82,7 +82,7 @@ def warmup_of(event: pb.WarmupChanged) -> Warmup:
     return Warmup(
         event.egress_id,
         event.site,
-        Status(event.status),
+        WarmupStatus(event.status),
         event.ramp,
         event.stage,
         event.per_day,
@@ -133,8 +133,8 @@ def override_of(event: pb.OverrideSet) -> Override:
     kind, _, scope_id = event.scope.partition("/")
     return Override(
         event.override_id,
-        Scope(ScopeKind(kind), scope_id),
-        Action(event.action),
+        LimitScope(ScopeKind(kind), scope_id),
+        FeedbackAction(event.action),
         event.rule,
         event.reason,
         unix_s(event.set_at),
@@ -187,7 +187,7 @@ def limits_event(event: LimitsChanged) -> pb.LimitsChanged:
 
 def limits_of(event: pb.LimitsChanged) -> LimitsChanged:
     """Raises ValueError for a scope of an unknown kind."""
-    if (scope := Scope.of(event.scope)) is None:
+    if (scope := LimitScope.of(event.scope)) is None:
         raise ValueError(f"there is no scope {event.scope[:80]!r}.")
     limits = Limits(
         event.per_second,
@@ -226,18 +226,18 @@ def source_checked_of(event: pb.SourceChecked) -> SourceChecked:
     return SourceChecked(event.egress_id, unix_s(event.checked_at), problems, passed_s)
 
 
-def check_outcome(one: Outcome) -> pb.CheckOutcome:
+def check_outcome(one: SelfCheckOutcome) -> pb.CheckOutcome:
     return pb.CheckOutcome(
         check=one.check, address=one.address, problem=one.problem, advice=one.advice
     )
 
 
-def outcome_of(one: pb.CheckOutcome) -> Outcome:
-    return Outcome(Check(one.check), one.address, one.problem, one.advice)
+def outcome_of(one: pb.CheckOutcome) -> SelfCheckOutcome:
+    return SelfCheckOutcome(SelfCheck(one.check), one.address, one.problem, one.advice)
 
 
-def check_result_of(found: pb.SourceCheck) -> CheckResult:
-    return CheckResult(
+def check_result_of(found: pb.SourceCheck) -> SelfCheckResult:
+    return SelfCheckResult(
         found.egress_id,
         unix_s(found.checked_at),
         tuple(found.addresses),
@@ -281,12 +281,12 @@ def of_all_cells(event: Message) -> bool:
 def subjects_of_tenant(tenant_id: str) -> list[str]:
     """As subjects_of_source, without limits and campaigns, which all cells know."""
     scopes = (f"{ScopeKind.TENANT}/{tenant_id}", f"{ScopeKind.TENANT_SITE}/{tenant_id}")
-    overrides = [f"override/{action}/{scope}" for action in Action for scope in scopes]
+    overrides = [f"override/{action}/{scope}" for action in FeedbackAction for scope in scopes]
     return [f"{SubjectKind.TENANT}/{tenant_id}", *overrides]
 
 
 def subjects_of_source(egress_id: str) -> list[str]:
     """The subjects of events about an egress source, or their beginnings."""
     scopes = [warmup_scope(egress_id).key, f"{ScopeKind.EGRESS_SITE}/{egress_id}"]
-    overrides = [f"override/{action}/{scope}" for action in Action for scope in scopes]
+    overrides = [f"override/{action}/{scope}" for action in FeedbackAction for scope in scopes]
     return [*scopes, *overrides, f"listing/{egress_id}", f"source_check/{egress_id}"]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from contracts.router.v1.policies_pb2 import LimitReached
 from services.router.domain.deficit_round_robin import BlockedQueue
 from services.router.domain.events import timestamp
-from services.router.domain.ledger import Scope, ScopeKind
+from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.limits import DAY, HOUR, Limits
 from services.router.domain.message import ScheduledQueue
 
@@ -18,10 +18,14 @@ class ReachedLimits:
     """A repeat after another process has taken over has the same natural key."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[Scope, str], int] = {}
+        self._known: dict[tuple[LimitScope, str], int] = {}
 
     def record(
-        self, blocked: Iterable[BlockedQueue], limits_of: Callable[[Scope], Limits], *, now_s: float
+        self,
+        blocked: Iterable[BlockedQueue],
+        limits_of: Callable[[LimitScope], Limits],
+        *,
+        now_s: float,
     ) -> list[LimitReached]:
         """The events of those that had not been reached in this hour or day, in UTC."""
         return [

@@ -14,7 +14,7 @@ from math import inf
 from typing import NamedTuple
 
 from contracts.router.v1.results_pb2 import RESULT_KIND_BOUNCE, RESULT_KIND_COMPLAINT
-from services.router.domain.ledger import Scope, ScopeKind, Suspension
+from services.router.domain.ledger import LimitScope, ScopeKind, Suspension
 from services.router.domain.limits import NO_LIMITS, Limits
 from services.router.domain.mail_counts import RATED_MIN, HourlyMailCounts, MailCounts
 from services.router.domain.reasons import WaitReason
@@ -101,7 +101,7 @@ class SubjectHistory:
     changed_s: float = 0.0
 
 
-class Reputation:
+class StandingPolicies:
     """reports_complaints: whether a site has a feedback loop. policy_of: of a tenant.
 
     Tenants are paused, broadcasts first and everything after a thousand more messages at such a
@@ -242,11 +242,11 @@ class Reputation:
                 del self._records[subject]
                 return
 
-    def limits_of(self, scope: Scope, now_s: float) -> Limits:
+    def limits_of(self, scope: LimitScope, now_s: float) -> Limits:
         """A standing suspends and never limits."""
         return NO_LIMITS
 
-    def suspension_of(self, scope: Scope, now_s: float) -> Suspension | None:
+    def suspension_of(self, scope: LimitScope, now_s: float) -> Suspension | None:
         """Of a tenant that is paused, or only its broadcasts."""
         standing = self.standing_of(Subject(SubjectKind.TENANT, scope.id))
         is_paused = standing in PAUSED_AT.get(scope.kind, ())

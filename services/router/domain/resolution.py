@@ -10,8 +10,13 @@ from contracts.ingest.v1.events_pb2 import MessageContext
 from mail.address import domain_of
 from services.router.domain.deficit_round_robin import ActiveQueue
 from services.router.domain.dispatch import Requeue
-from services.router.domain.message import CloseTransition, DueMessage, ScheduledQueue, State
-from services.router.domain.routes import Answer, LookupFailed, NoRoute, Route
+from services.router.domain.message import (
+    CloseTransition,
+    DueMessage,
+    MessageRowState,
+    ScheduledQueue,
+)
+from services.router.domain.routes import Answer, NoRoute, Route, RouteLookupFailed
 
 BAD_DOMAIN = "bad_domain"
 
@@ -22,11 +27,11 @@ class DnsResults:
     looked up again later; until then their messages do not change."""
 
     answers: dict[ActiveQueue, Route | NoRoute | None] = field(default_factory=dict)
-    failed: dict[ActiveQueue, LookupFailed] = field(default_factory=dict)
+    failed: dict[ActiveQueue, RouteLookupFailed] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
-class ResolutionResult:
+class RouteResolutionResult:
     requeues: list[Requeue] = field(default_factory=list)
     closings: list[CloseTransition] = field(default_factory=list)
 
@@ -45,7 +50,7 @@ def look_up(
         match lookup(domain, started[tenant_id] < lookups_max):
             case None:
                 started[tenant_id] += 1
-            case LookupFailed() as failure:
+            case RouteLookupFailed() as failure:
                 results.failed[one] = failure
             case Route() | NoRoute() as answer:
                 results.answers[one] = answer
@@ -62,9 +67,9 @@ def round_robin(queues: Iterable[ActiveQueue]) -> Iterator[ActiveQueue]:
 
 def apply_answers(
     rows: Iterable[DueMessage], answers: Mapping[str, Route | NoRoute | None]
-) -> ResolutionResult:
+) -> RouteResolutionResult:
     """answers: by queue id."""
-    result = ResolutionResult()
+    result = RouteResolutionResult()
     for row in rows:
         queue, answer = ScheduledQueue.of(row.queue_id), answers[row.queue_id]
         if isinstance(answer, NoRoute):
@@ -83,9 +88,9 @@ def close_unroutable(row: DueMessage, answer: NoRoute) -> CloseTransition:
     reply = Reply(enhanced=answer.enhanced, text=answer.text, step="dns")
     return CloseTransition(
         row.message_id,
-        from_state=State.QUEUED,
+        from_state=MessageRowState.QUEUED,
         attempt=row.attempt,
-        state=State.BOUNCED,
+        state=MessageRowState.BOUNCED,
         reason=answer.reason,
         ambiguous=row.ambiguous,
         context=row.context,

@@ -33,7 +33,7 @@ REPUTATION_CLASSES = frozenset(("spam_block", "rate_limited"))
 INVALID_CLASSES = frozenset(("invalid_recipient", "inactive_mailbox", "bad_domain"))
 
 
-class InFlight(NamedTuple):
+class InFlightCount(NamedTuple):
     """Number of assignments without a result, of one queue and egress source."""
 
     queue_id: str
@@ -41,7 +41,7 @@ class InFlight(NamedTuple):
     number: int
 
 
-class SentFrom(NamedTuple):
+class LastAssignment(NamedTuple):
     """Where a message left, and when it was last assigned."""
 
     message_id: str
@@ -94,7 +94,7 @@ def add_reply(result: Result, reply: Reply) -> None:
     result.reply_text = reply.text[:REPLY_TEXT_MAX]
 
 
-def result_of_report(event: BounceReceived | ComplaintReceived, sent: SentFrom) -> Result:
+def result_of_report(event: BounceReceived | ComplaintReceived, sent: LastAssignment) -> Result:
     """A bounce or complaint that arrived as mail."""
     result = Result(
         kind=RESULT_KIND_COMPLAINT,

@@ -45,7 +45,7 @@ class QueueRead(NamedTuple):
     first_due_s: float
 
 
-class _Turn(NamedTuple):
+class _LastTurn(NamedTuple):
     """served_in: the last round that served a queue. first_due_s: when its first row was due then,
     while the queue has this version."""
 
@@ -54,7 +54,7 @@ class _Turn(NamedTuple):
     first_due_s: float = -inf
 
 
-_NEVER = _Turn(0)
+_NEVER = _LastTurn(0)
 
 
 class QueueTurns:
@@ -65,7 +65,7 @@ class QueueTurns:
     """
 
     def __init__(self) -> None:
-        self._turns: dict[str, _Turn] = {}
+        self._turns: dict[str, _LastTurn] = {}
         self._round = 0
 
     def sort(self, active: Iterable[ActiveQueue]) -> list[ActiveQueue]:
@@ -88,7 +88,7 @@ class QueueTurns:
             one.queue_id: self._turn_after(one, remainders.get(one.queue_id)) for one in active
         }
 
-    def _turn_of(self, queue: ActiveQueue) -> _Turn:
+    def _turn_of(self, queue: ActiveQueue) -> _LastTurn:
         return self._turns.get(queue.queue_id, _NEVER)
 
     def _first_due_s(self, queue: ActiveQueue) -> float:
@@ -96,12 +96,12 @@ class QueueTurns:
         turn = self._turn_of(queue)
         return turn.first_due_s if turn.version == queue.version else queue.first_due_s
 
-    def _turn_after(self, queue: ActiveQueue, remainder: QueueRemainder | None) -> _Turn:
+    def _turn_after(self, queue: ActiveQueue, remainder: QueueRemainder | None) -> _LastTurn:
         if remainder is None:
             return self._turn_of(queue)
         due_s = remainder.due_s
         first_due_s = queue.first_due_s if due_s is None else due_s - DUE_MARGIN_S
-        return _Turn(self._round, queue.version, first_due_s)
+        return _LastTurn(self._round, queue.version, first_due_s)
 
 
 class ServedQueue(NamedTuple):

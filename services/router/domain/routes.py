@@ -34,14 +34,14 @@ class NoRoute:
 
 
 @dataclass(frozen=True, slots=True)
-class LookupFailed:
+class RouteLookupFailed:
     """The lookup failed (SERVFAIL, timeout). It may be repeated after retry_s."""
 
     retry_s: float
     text: str
 
 
-Answer: TypeAlias = Route | NoRoute | LookupFailed
+Answer: TypeAlias = Route | NoRoute | RouteLookupFailed
 
 
 def site_name(hosts: Sequence[str]) -> str:

@@ -4,11 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from math import ceil, inf
 
-from services.router.domain.deficit_round_robin import (
-    ActiveQueue,
-    BlockedQueue,
-    limiting_scope,
-)
+from services.router.domain.deficit_round_robin import ActiveQueue, BlockedQueue, limiting_scope
 from services.router.domain.egress import (
     CHECKED_MAX,
     SANDBOX_SOURCE,
@@ -16,24 +12,24 @@ from services.router.domain.egress import (
     EgressSources,
     SourceRotation,
 )
-from services.router.domain.ledger import Ledger, Path, Policies, Scope, ScopeKind
+from services.router.domain.ledger import Ledger, LimitPolicies, LimitScope, Path, ScopeKind
 from services.router.domain.limits import UNLIMITED, Capacity
 from services.router.domain.message import SANDBOX, Priority, ScheduledQueue
 from services.router.domain.policies import egress_site_scope
 from services.router.domain.reasons import WaitReason
 
-ENGINE = Scope(ScopeKind.ENGINE, "")
+ENGINE = LimitScope(ScopeKind.ENGINE, "")
 PATHS_CACHED = 20_000
 SOURCE_AT = 3  # in the path of a pool: where a source has scopes of its own
 
 
-class LimitScopes:
+class LimitScopePaths:
     """The ledger and the egress sources of a cell. pool_of: the pool of a tenant. is_warming:
     whether an egress source warms up at a site."""
 
     def __init__(
         self,
-        policies: Policies,
+        policies: LimitPolicies,
         pool_of: Callable[[str], str],
         is_warming: Callable[[str, str], bool] = lambda _, __: False,
     ) -> None:
@@ -56,7 +52,7 @@ class LimitScopes:
     def reservation_path(self, queue: ScheduledQueue, egress_id: str) -> Path:
         """The scopes that count a message, smallest first. Test mail counts at the sandbox only."""
         if queue.site == SANDBOX:
-            return (site_scope(queue, SANDBOX), Scope(ScopeKind.SITE, SANDBOX))
+            return (site_scope(queue, SANDBOX), LimitScope(ScopeKind.SITE, SANDBOX))
         pool_id = self.pool_of(queue.tenant_id)
         source = self.sources.get(egress_id)
         is_overflow = source is not None and source.pool_id != pool_id
@@ -67,7 +63,7 @@ class LimitScopes:
         return (*sender_scopes(queue), *path)
 
     def has_in_flight(self, tenant_id: str) -> bool:
-        scopes = (Scope(ScopeKind.TENANT, tenant_id), sandbox_scope(tenant_id))
+        scopes = (LimitScope(ScopeKind.TENANT, tenant_id), sandbox_scope(tenant_id))
         return any(map(self.ledger.in_flight, scopes))
 
     def has_departed(self, queue: ScheduledQueue) -> bool:
@@ -83,7 +79,7 @@ class LimitScopes:
         overflow_id = self.sources.overflow_pool(pool_id)
         return source.pool_id != overflow_id or self._is_warming(source.egress_id, queue.site)
 
-    def capacity(self, scope: Scope, *, now_s: float, wanted: int) -> Capacity:
+    def capacity(self, scope: LimitScope, *, now_s: float, wanted: int) -> Capacity:
         """wanted: where the sum over the sources of a pool may stop."""
         if scope.kind is ScopeKind.POOL_SITE:
             return self._pool_site_capacity(scope, now_s=now_s, wanted=wanted)
@@ -94,7 +90,7 @@ class LimitScopes:
         return self.ledger.capacity(scope, now_s=now_s)
 
     def as_blocked(
-        self, queue: ActiveQueue, *, capacities: dict[Scope, Capacity], now_s: float
+        self, queue: ActiveQueue, *, capacities: dict[LimitScope, Capacity], now_s: float
     ) -> BlockedQueue | None:
         """The queue as blocked, if a scope without capacity limits it. capacities: those known."""
         path = self.path_of(queue.queue)
@@ -104,7 +100,7 @@ class LimitScopes:
         limiting = limiting_scope(path, capacities)
         return BlockedQueue(queue.queue_id, *limiting) if limiting else None
 
-    def _pool_site_capacity(self, scope: Scope, *, now_s: float, wanted: int) -> Capacity:
+    def _pool_site_capacity(self, scope: LimitScope, *, now_s: float, wanted: int) -> Capacity:
         """Of the pool's own sources; if they have none, of its overflow."""
         pool_id, _, site = scope.id.partition("/")
         capacity_of = partial(self._source_capacity, pool_id=pool_id, site=site, now_s=now_s)
@@ -124,7 +120,7 @@ class LimitScopes:
             return self.ledger.path_capacity(scopes, now_s=now_s)
         if self._is_warming(source.egress_id, site):
             return Capacity(0, inf, WaitReason.WARMUP.value)
-        path = (Scope(ScopeKind.POOL, source.pool_id), *scopes)
+        path = (LimitScope(ScopeKind.POOL, source.pool_id), *scopes)
         return self.ledger.path_capacity(path, now_s=now_s)
 
     def reserve(
@@ -186,14 +182,14 @@ class LimitScopes:
 
 
 @lru_cache(maxsize=PATHS_CACHED)
-def pool_path(tenant_id: str, site: str, pool_id: str) -> tuple[Scope, ...]:
+def pool_path(tenant_id: str, site: str, pool_id: str) -> tuple[LimitScope, ...]:
     """Of mail that any source of a pool may send."""
     return (
-        Scope(ScopeKind.TENANT_SITE, f"{tenant_id}/{site}"),
-        Scope(ScopeKind.TENANT, tenant_id),
-        Scope(ScopeKind.POOL, pool_id),
-        Scope(ScopeKind.POOL_SITE, f"{pool_id}/{site}"),
-        Scope(ScopeKind.SITE, site),
+        LimitScope(ScopeKind.TENANT_SITE, f"{tenant_id}/{site}"),
+        LimitScope(ScopeKind.TENANT, tenant_id),
+        LimitScope(ScopeKind.POOL, pool_id),
+        LimitScope(ScopeKind.POOL_SITE, f"{pool_id}/{site}"),
+        LimitScope(ScopeKind.SITE, site),
         ENGINE,
     )
 
@@ -201,18 +197,18 @@ def pool_path(tenant_id: str, site: str, pool_id: str) -> tuple[Scope, ...]:
 @lru_cache(maxsize=PATHS_CACHED)
 def sent_path(
     tenant_id: str, site: str, pool_id: str, *, egress_id: str, overflow_id: str
-) -> tuple[Scope, ...]:
+) -> tuple[LimitScope, ...]:
     """Of mail that one source sends. overflow_id: its pool, if it is not that of the tenant."""
     path = pool_path(tenant_id, site, pool_id)
-    overflow = (Scope(ScopeKind.POOL, overflow_id),) if overflow_id else ()
+    overflow = (LimitScope(ScopeKind.POOL, overflow_id),) if overflow_id else ()
     own = (*overflow, *source_path(egress_id, site))
     return (*path[:SOURCE_AT], *own, *path[SOURCE_AT + 1 :])
 
 
 @lru_cache(maxsize=PATHS_CACHED)
-def source_path(egress_id: str, site: str) -> tuple[Scope, Scope]:
+def source_path(egress_id: str, site: str) -> tuple[LimitScope, LimitScope]:
     """Of one source at a site, in place of the choice among those of its pool."""
-    return (Scope(ScopeKind.WARMUP, egress_id), egress_site_scope(egress_id, site))
+    return (LimitScope(ScopeKind.WARMUP, egress_id), egress_site_scope(egress_id, site))
 
 
 def sender_scopes(queue: ScheduledQueue) -> Path:
@@ -222,22 +218,22 @@ def sender_scopes(queue: ScheduledQueue) -> Path:
         (ScopeKind.API_KEY, queue.key_id),
         (ScopeKind.MAILBOX, queue.mailbox_id),
     )
-    return tuple(Scope(kind, name) for kind, name in ids if name)
+    return tuple(LimitScope(kind, name) for kind, name in ids if name)
 
 
 def broadcast_scopes(queue: ScheduledQueue) -> Path:
     """Suspended while the broadcasts of the tenant are paused. It counts nothing."""
     if queue.priority is Priority.BULK and queue.site != SANDBOX:
-        return (Scope(ScopeKind.BROADCASTS, queue.tenant_id),)
+        return (LimitScope(ScopeKind.BROADCASTS, queue.tenant_id),)
     return ()
 
 
-def sandbox_scope(tenant_id: str) -> Scope:
+def sandbox_scope(tenant_id: str) -> LimitScope:
     """Of the test mail of a tenant."""
     return egress_site_scope(SANDBOX, SANDBOX, tenant_id)
 
 
-def site_scope(queue: ScheduledQueue, egress_id: str) -> Scope:
+def site_scope(queue: ScheduledQueue, egress_id: str) -> LimitScope:
     """The scope of an egress source at the site of a queue."""
     tenant_id = queue.tenant_id if queue.site == SANDBOX else ""
     return egress_site_scope(egress_id, queue.site, tenant_id)

@@ -60,7 +60,7 @@ class ShapingRule:
 
 
 @dataclass(frozen=True, slots=True)
-class Shaping:
+class ShapingRules:
     default: SiteLimits
     by_site: dict[str, SiteLimits]
 
@@ -74,7 +74,7 @@ def parse_shaping(
     default: SiteLimits,
     operator_text: str = "",
     static_sites: Collection[str] = (),
-) -> Shaping:
+) -> ShapingRules:
     """Raises ValueError with all problems that the linter has found."""
     rules, own = parse_rules(text), parse_rules(operator_text)
     if problems := [*lint_rules(rules), *lint_rules(own, static_sites=static_sites)]:
@@ -83,7 +83,7 @@ def parse_shaping(
     for rule in (*rules, *own):
         for site in rule.sites:
             by_site[site] = rule.limits(by_site.get(site, default))
-    return Shaping(default, by_site)
+    return ShapingRules(default, by_site)
 
 
 def parse_rules(text: str) -> tuple[ShapingRule, ...]:

@@ -11,14 +11,14 @@ from math import inf
 from typing import NamedTuple
 
 from services.router.domain.egress import EgressSource
-from services.router.domain.ledger import Scope, ScopeKind, Suspension
+from services.router.domain.ledger import LimitScope, ScopeKind, Suspension
 from services.router.domain.limits import NO_LIMITS, Limits
 from services.router.domain.reasons import WaitReason
 
 Names = Sequence[str] | None  # found in DNS; None: the lookup failed
 
 
-class Check(StrEnum):
+class SelfCheck(StrEnum):
     """ptr: reverse DNS. forward: the EHLO name. spf: the record that customers include.
     egress_host: the machine that owns the address."""
 
@@ -28,10 +28,10 @@ class Check(StrEnum):
     EGRESS_HOST = "egress_host"
 
 
-class Outcome(NamedTuple):
+class SelfCheckOutcome(NamedTuple):
     """Of one check of one address. problem: its name; empty if there is none."""
 
-    check: Check
+    check: SelfCheck
     address: str
     problem: str = ""
     advice: str = ""
@@ -42,67 +42,67 @@ class SourceChecked(NamedTuple):
 
     egress_id: str
     at_s: float
-    problems: tuple[Outcome, ...] = ()
+    problems: tuple[SelfCheckOutcome, ...] = ()
     passed_s: float = 0.0
 
 
-class CheckResult(NamedTuple):
+class SelfCheckResult(NamedTuple):
     """What a check has found. addresses: of the source. is_complete: every lookup was answered."""
 
     egress_id: str
     at_s: float
     addresses: tuple[str, ...]
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[SelfCheckOutcome, ...]
     is_complete: bool
 
 
-def check_ptr(address: str, ehlo: str, found: Names) -> Outcome | None:
+def check_ptr(address: str, ehlo: str, found: Names) -> SelfCheckOutcome | None:
     """The reverse DNS of the address must be the EHLO name."""
     if found is None:
         return None
     names = [normalize(one) for one in found]
     if not names:
         advice = f"Publish a PTR record for {address}: {ehlo}. The owner of the network does it."
-        return Outcome(Check.PTR, address, "ptr_missing", advice)
+        return SelfCheckOutcome(SelfCheck.PTR, address, "ptr_missing", advice)
     if normalize(ehlo) not in names:
         advice = (
             f"The PTR record of {address} is {names[0]}. Change it to {ehlo}, or use"
             f" {names[0]} as the EHLO name."
         )
-        return Outcome(Check.PTR, address, "ptr_mismatch", advice)
-    return Outcome(Check.PTR, address)
+        return SelfCheckOutcome(SelfCheck.PTR, address, "ptr_mismatch", advice)
+    return SelfCheckOutcome(SelfCheck.PTR, address)
 
 
-def check_forward(address: str, ehlo: str, found: Names) -> Outcome | None:
+def check_forward(address: str, ehlo: str, found: Names) -> SelfCheckOutcome | None:
     """The EHLO name must resolve to the address."""
     if found is None:
         return None
     kind = "AAAA" if ":" in address else "A"
     if not found:
         advice = f"Publish an {kind} record for {ehlo}: {address}."
-        return Outcome(Check.FORWARD, address, "forward_missing", advice)
+        return SelfCheckOutcome(SelfCheck.FORWARD, address, "forward_missing", advice)
     if address not in found:
         advice = f"{ehlo} resolves to {found[0]}. Publish an {kind} record: {address}."
-        return Outcome(Check.FORWARD, address, "forward_mismatch", advice)
-    return Outcome(Check.FORWARD, address)
+        return SelfCheckOutcome(SelfCheck.FORWARD, address, "forward_mismatch", advice)
+    return SelfCheckOutcome(SelfCheck.FORWARD, address)
 
 
-def check_spf(address: str, domain: str, result: str) -> Outcome | None:
+def check_spf(address: str, domain: str, result: str) -> SelfCheckOutcome | None:
     """result: of RFC 7208 for the domain."""
     kind = "ip6" if ":" in address else "ip4"
     match result:
         case "unknown":
             return None
         case "pass":
-            return Outcome(Check.SPF, address)
+            return SelfCheckOutcome(SelfCheck.SPF, address)
         case "none":
             advice = f"Publish a TXT record at {domain}: v=spf1 {kind}:{address} ~all"
-            return Outcome(Check.SPF, address, "spf_missing", advice)
+            return SelfCheckOutcome(SelfCheck.SPF, address, "spf_missing", advice)
         case "permerror":
             advice = f"The SPF record of {domain} is not valid. Correct it."
-            return Outcome(Check.SPF, address, "spf_invalid", advice)
+            return SelfCheckOutcome(SelfCheck.SPF, address, "spf_invalid", advice)
     advice = f"Add {kind}:{address} to the SPF record of {domain}."
-    return Outcome(Check.SPF, address, "spf_mismatch", advice)
+    return SelfCheckOutcome(SelfCheck.SPF, address, "spf_mismatch", advice)
 
 
 # Customers see them too.
@@ -114,19 +114,19 @@ HOST_ADVICE = {
 }
 
 
-def check_egress_host(address: str, problem: str) -> Outcome:
+def check_egress_host(address: str, problem: str) -> SelfCheckOutcome:
     """problem: that delivery has found; empty if there is none."""
     if not problem:
-        return Outcome(Check.EGRESS_HOST, address)
+        return SelfCheckOutcome(SelfCheck.EGRESS_HOST, address)
     advice = HOST_ADVICE.get(problem, HOST_ADVICE["unreachable"]).format(address=address)
-    return Outcome(Check.EGRESS_HOST, address, f"egress_host_{problem}", advice)
+    return SelfCheckOutcome(SelfCheck.EGRESS_HOST, address, f"egress_host_{problem}", advice)
 
 
 def normalize(name: str) -> str:
     return name.rstrip(".").lower()
 
 
-def decide(state: SourceChecked | None, result: CheckResult) -> SourceChecked | None:
+def decide(state: SourceChecked | None, result: SelfCheckResult) -> SourceChecked | None:
     """The new state, if it differs."""
     answered = {(one.check, one.address) for one in result.outcomes}
     problems = [
@@ -136,7 +136,7 @@ def decide(state: SourceChecked | None, result: CheckResult) -> SourceChecked | 
     ]
     problems += [one for one in result.outcomes if one.problem]
     passed_s = state.passed_s if state else 0.0
-    in_dns = [one for one in problems if one.check is not Check.EGRESS_HOST]
+    in_dns = [one for one in problems if one.check is not SelfCheck.EGRESS_HOST]
     if result.is_complete and not in_dns:
         passed_s = passed_s or result.at_s
     changed = SourceChecked(result.egress_id, result.at_s, tuple(sorted(problems)), passed_s)
@@ -161,7 +161,7 @@ class SourceChecks:
     def apply(self, event: SourceChecked) -> None:
         self._states[event.egress_id] = event
 
-    def record(self, result: CheckResult) -> SourceChecked | None:
+    def record(self, result: SelfCheckResult) -> SourceChecked | None:
         """The event, if something has changed. It is applied already."""
         event = decide(self._states.get(result.egress_id), result)
         if event:
@@ -183,23 +183,23 @@ class SourceChecks:
         if not addresses or self.host_problems(egress_id):
             return None
         outcomes = tuple(check_egress_host(one, "unreachable") for one in addresses)
-        return self.record(CheckResult(egress_id, at_s, addresses, outcomes, is_complete=False))
+        return self.record(SelfCheckResult(egress_id, at_s, addresses, outcomes, is_complete=False))
 
-    def host_problems(self, egress_id: str) -> list[Outcome]:
+    def host_problems(self, egress_id: str) -> list[SelfCheckOutcome]:
         """Of its egress host, if it has one."""
         state = self._states.get(egress_id)
         if state is None or egress_id not in self._hosted:
             return []
-        return [one for one in state.problems if one.check is Check.EGRESS_HOST]
+        return [one for one in state.problems if one.check is SelfCheck.EGRESS_HOST]
 
-    def problems(self, egress_id: str) -> list[Outcome]:
+    def problems(self, egress_id: str) -> list[SelfCheckOutcome]:
         """All that concern the source as it is."""
         state = self._states.get(egress_id)
         is_hosted = egress_id in self._hosted
         return [
             one
             for one in (state.problems if state else ())
-            if is_hosted or one.check is not Check.EGRESS_HOST
+            if is_hosted or one.check is not SelfCheck.EGRESS_HOST
         ]
 
     def states(self) -> Mapping[str, SourceChecked]:
@@ -213,10 +213,10 @@ class SourceChecks:
         """Whether the source must pass its checks before it sends."""
         return self.required and egress_id in self._checkable and not self.has_passed(egress_id)
 
-    def limits_of(self, _: Scope, __: float) -> Limits:
+    def limits_of(self, _: LimitScope, __: float) -> Limits:
         return NO_LIMITS
 
-    def suspension_of(self, scope: Scope, _: float) -> Suspension | None:
+    def suspension_of(self, scope: LimitScope, _: float) -> Suspension | None:
         if self.needs_check(scope.id):
             return Suspension(inf, WaitReason.NO_EGRESS)
         return Suspension(inf, WaitReason.EGRESS_HOST) if self.host_problems(scope.id) else None

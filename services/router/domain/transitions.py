@@ -16,7 +16,7 @@ from contracts.router.v1.events_pb2 import MessageClosed, MessageDelayed
 from mail import bounce
 from services.router.domain.admission import address_hash
 from services.router.domain.events import message_delayed, serialize_truncated, timestamp
-from services.router.domain.message import CELL, CLOSED, AssignedMessage, State
+from services.router.domain.message import CELL, CLOSED, AssignedMessage, MessageRowState
 from services.router.domain.reasons import WaitReason
 from services.router.domain.retry import RetryPolicy
 from services.router.domain.suppressions import BOUNCE
@@ -55,7 +55,7 @@ class Transition(NamedTuple):
     """
 
     event: DeliveryAttempted
-    state: State
+    state: MessageRowState
     reason: str
     added_attempts: int
     due_s: float
@@ -93,11 +93,13 @@ def attempt_policy_of(tenant: Tenant | None, retry: RetryPolicy) -> AttemptPolic
 def decide_from_event(event: DeliveryAttempted) -> Transition | None:
     """The transition that the event alone decides; None if it depends on the row."""
     if event.outcome == ATTEMPT_OUTCOME_DELIVERED:
-        return close(event, State.DELIVERED, reason="")
+        return close(event, MessageRowState.DELIVERED, reason="")
     if event.outcome == ATTEMPT_OUTCOME_PERMANENT:
         return close_refused(event)
     if reason := NOT_ATTEMPTED.get(event.outcome):
-        return Transition(event, State.QUEUED, reason, added_attempts=0, due_s=DUE_NOW_S, reply=b"")
+        return Transition(
+            event, MessageRowState.QUEUED, reason, added_attempts=0, due_s=DUE_NOW_S, reply=b""
+        )
     return None
 
 
@@ -108,10 +110,14 @@ def decide(
     if transition := decide_from_event(event):
         return transition
     if event.outcome == ATTEMPT_OUTCOME_AMBIGUOUS and policy.ambiguous_fails:
-        return close(event, State.FAILED, reason="ambiguous")
+        return close(event, MessageRowState.FAILED, reason="ambiguous")
     if now_s >= row.expires_s:
         was_attempted = row.attempt_count > 0 or event.reply.step not in PRE_ENVELOPE_STEPS
-        return close(event, State.BOUNCED if was_attempted else State.FAILED, reason="expired")
+        return close(
+            event,
+            MessageRowState.BOUNCED if was_attempted else MessageRowState.FAILED,
+            reason="expired",
+        )
     return schedule_retry(event, row, now_s=now_s, policy=policy.retry)
 
 
@@ -119,8 +125,8 @@ def close_refused(event: DeliveryAttempted) -> Transition:
     """Bounced; failed if there was no connection (for example, to a private address)."""
     if event.reply.code == 0 and not event.connected:
         reason = event.bounce_class or event.reply.text or "undeliverable"
-        return close(event, State.FAILED, reason=reason[:200])
-    return close(event, State.BOUNCED, reason="hard_bounce")
+        return close(event, MessageRowState.FAILED, reason=reason[:200])
+    return close(event, MessageRowState.BOUNCED, reason="hard_bounce")
 
 
 def schedule_retry(
@@ -145,7 +151,7 @@ def schedule_retry(
         reason = WaitReason.AMBIGUOUS if is_ambiguous(event) else WaitReason.RETRY
     return Transition(
         event,
-        State.QUEUED,
+        MessageRowState.QUEUED,
         reason,
         added_attempts=added_attempts,
         due_s=now_s + delay_s,
@@ -162,7 +168,7 @@ def unreachable_reason(event: DeliveryAttempted) -> WaitReason:
     return WaitReason.TLS_REQUIRED if refused else WaitReason.UNREACHABLE
 
 
-def close(event: DeliveryAttempted, state: State, *, reason: str) -> Transition:
+def close(event: DeliveryAttempted, state: MessageRowState, *, reason: str) -> Transition:
     return Transition(
         event,
         state,
@@ -178,7 +184,7 @@ def event_for(
 ) -> MessageClosed | MessageDelayed | None:
     """MessageClosed or MessageDelayed; None without an attempt."""
     event = transition.event
-    if transition.state is not State.QUEUED:
+    if transition.state is not MessageRowState.QUEUED:
         return closed_event(transition, applied)
     if event.outcome in NOT_ATTEMPTED:
         return None
@@ -212,7 +218,7 @@ def closed_event(transition: Transition, applied: AppliedTransition) -> MessageC
 def strike_from(transition: Transition) -> Strike | None:
     """The strike of a bounce, by bounce class and never by reply code. Test mail has none."""
     event = transition.event
-    if transition.state is not State.BOUNCED or event.test or not event.bounce_class:
+    if transition.state is not MessageRowState.BOUNCED or event.test or not event.bounce_class:
         return None
     return strike_of(
         event.bounce_class,

@@ -39,14 +39,14 @@ BOUNCE_SHARE = 0.1  # SES: sending may be paused at 10 %
 RATED_MIN = 1000  # messages, below which shares of complaints and bounces mean nothing
 
 
-class Status(StrEnum):
+class WarmupStatus(StrEnum):
     NEW = "new"
     RAMPING = "ramping"
     PAUSED = "paused"  # stays in its stage
     FINISHED = "finished"  # no limit
 
 
-class Change(StrEnum):
+class WarmupStep(StrEnum):
     STARTED = "started"
     ADVANCED = "advanced"
     HELD = "held"  # a day has ended in the same stage
@@ -63,7 +63,7 @@ class WarmupChanged(NamedTuple):
 
     egress_id: str
     site: str
-    change: Change
+    change: WarmupStep
     at_s: float
     ramp: str
     stage: int
@@ -92,7 +92,7 @@ class Warmup(NamedTuple):
 
     egress_id: str
     site: str = ""
-    status: Status = Status.NEW
+    status: WarmupStatus = WarmupStatus.NEW
     ramp: str = ""
     stage: int = 0
     per_day: int = 0
@@ -112,31 +112,33 @@ def evolve(state: Warmup, event: WarmupChanged) -> Warmup:
             volume=max(event.delivered, state.volume * 9 // 10),
             last_used_s=event.at_s if event.used else state.last_used_s,
         )
-    new_stage = event.stage != state.stage or event.change is Change.STARTED
+    new_stage = event.stage != state.stage or event.change is WarmupStep.STARTED
     return state._replace(
         status=next_status(state, event.change),
         ramp=event.ramp,
         stage=event.stage,
         per_day=event.per_day,
         stage_s=event.at_s if new_stage else state.stage_s,
-        lowered_s=event.at_s if event.change is Change.LOWERED else state.lowered_s,
+        lowered_s=event.at_s if event.change is WarmupStep.LOWERED else state.lowered_s,
         growth=event.growth,
         held_because=event.reason,
     )
 
 
 def begins_day(event: WarmupChanged) -> bool:
-    return event.change not in (Change.PAUSED, Change.RESUMED)
+    return event.change not in (WarmupStep.PAUSED, WarmupStep.RESUMED)
 
 
-def next_status(state: Warmup, change: Change) -> Status:
-    if change is Change.FINISHED:
-        return Status.FINISHED
-    if change is Change.PAUSED:
-        return Status.PAUSED
-    if change is Change.HELD or (state.status is Status.PAUSED and change is not Change.RESUMED):
+def next_status(state: Warmup, change: WarmupStep) -> WarmupStatus:
+    if change is WarmupStep.FINISHED:
+        return WarmupStatus.FINISHED
+    if change is WarmupStep.PAUSED:
+        return WarmupStatus.PAUSED
+    if change is WarmupStep.HELD or (
+        state.status is WarmupStatus.PAUSED and change is not WarmupStep.RESUMED
+    ):
         return state.status
-    return Status.RAMPING
+    return WarmupStatus.RAMPING
 
 
 def fold(egress_id: str, site: str, events: Iterable[WarmupChanged]) -> Warmup:
@@ -145,15 +147,15 @@ def fold(egress_id: str, site: str, events: Iterable[WarmupChanged]) -> Warmup:
 
 def allowance(state: Warmup) -> int:
     """Messages per day; 0: no limit."""
-    return 0 if state.status in (Status.NEW, Status.FINISHED) else state.per_day
+    return 0 if state.status in (WarmupStatus.NEW, WarmupStatus.FINISHED) else state.per_day
 
 
 def decide(state: Warmup, facts: WarmupFacts, *, ramp: Ramp, now_s: float) -> list[WarmupChanged]:
     """The events of now; at most one. Repeated with the same facts after it, there is none."""
-    if state.status is Status.NEW:
+    if state.status is WarmupStatus.NEW:
         return []
     if is_idle(state, facts, now_s):
-        return [to_stage(state, Change.DECAYED, now_s, stage=0, ramp=ramp, reason="idle")]
+        return [to_stage(state, WarmupStep.DECAYED, now_s, stage=0, ramp=ramp, reason="idle")]
     if now_s - state.lowered_s >= DAY_S and (harm := find_harm(facts)):
         return [lower_after_harm(harm, state, facts, ramp=ramp, now_s=now_s)]
     if now_s - state.day_s < DAY_S:
@@ -162,7 +164,7 @@ def decide(state: Warmup, facts: WarmupFacts, *, ramp: Ramp, now_s: float) -> li
 
 
 def is_idle(state: Warmup, facts: WarmupFacts, now_s: float) -> bool:
-    is_warm = state.stage > 0 or state.status is Status.FINISHED
+    is_warm = state.stage > 0 or state.status is WarmupStatus.FINISHED
     return is_warm and not facts.used and now_s - max(state.last_used_s, state.stage_s) > IDLE_S
 
 
@@ -185,12 +187,12 @@ def lower_after_harm(
     taken = max(state.volume, facts.delivered)
     if harm in ("complaints", "bounces"):
         stage = max(ramp.stage_within(taken) - 1, 0)
-        lowered = to_stage(state, Change.LOWERED, now_s, stage=stage, ramp=ramp, reason=harm)
+        lowered = to_stage(state, WarmupStep.LOWERED, now_s, stage=stage, ramp=ramp, reason=harm)
         return lowered._replace(used=facts.used, delivered=facts.delivered)
-    if state.status is not Status.FINISHED:
+    if state.status is not WarmupStatus.FINISHED:
         taken = min(taken, state.per_day)
     per_day = max(taken // 2 if harm == "blocked" else taken, PER_DAY_MIN)
-    lowered = changed(state, Change.LOWERED, now_s, reason=harm, facts=facts)
+    lowered = changed(state, WarmupStep.LOWERED, now_s, reason=harm, facts=facts)
     return lowered._replace(
         stage=ramp.stage_within(per_day),
         per_day=per_day,
@@ -208,15 +210,15 @@ def growth_after(harm: str, delivered: int, volume: int) -> float:
 
 
 def end_day(state: Warmup, facts: WarmupFacts, *, ramp: Ramp, now_s: float) -> WarmupChanged:
-    if state.status is not Status.RAMPING:
-        return changed(state, Change.HELD, now_s, reason=state.status, facts=facts)
+    if state.status is not WarmupStatus.RAMPING:
+        return changed(state, WarmupStep.HELD, now_s, reason=state.status, facts=facts)
     if reason := why_held(state, facts):
-        return changed(state, Change.HELD, now_s, reason=reason, facts=facts)
+        return changed(state, WarmupStep.HELD, now_s, reason=reason, facts=facts)
     stage = ramp.stage_within(state.per_day) + 1
     if stage == len(ramp.stages):
-        return changed(state, Change.FINISHED, now_s, facts=facts)
+        return changed(state, WarmupStep.FINISHED, now_s, facts=facts)
     per_day, growth = grow(state, ramp, now_s)
-    advanced = changed(state, Change.ADVANCED, now_s, facts=facts)
+    advanced = changed(state, WarmupStep.ADVANCED, now_s, facts=facts)
     return advanced._replace(stage=ramp.stage_within(per_day), per_day=per_day, growth=growth)
 
 
@@ -246,7 +248,12 @@ NOTHING = WarmupFacts()
 
 
 def changed(
-    state: Warmup, change: Change, now_s: float, *, reason: str = "", facts: WarmupFacts = NOTHING
+    state: Warmup,
+    change: WarmupStep,
+    now_s: float,
+    *,
+    reason: str = "",
+    facts: WarmupFacts = NOTHING,
 ) -> WarmupChanged:
     """An event that leaves the allowance as it is."""
     return WarmupChanged(
@@ -265,7 +272,7 @@ def changed(
 
 
 def to_stage(
-    state: Warmup, change: Change, now_s: float, *, stage: int, ramp: Ramp, reason: str
+    state: Warmup, change: WarmupStep, now_s: float, *, stage: int, ramp: Ramp, reason: str
 ) -> WarmupChanged:
     event = changed(state, change, now_s, reason=reason)
     return event._replace(stage=stage, per_day=ramp.per_day(stage), growth=0.0)
@@ -275,31 +282,31 @@ def to_stage(
 
 
 def start(egress_id: str, site: str, *, ramp: Ramp, now_s: float) -> WarmupChanged:
-    return WarmupChanged(egress_id, site, Change.STARTED, now_s, ramp.name, 0, ramp.per_day(0))
+    return WarmupChanged(egress_id, site, WarmupStep.STARTED, now_s, ramp.name, 0, ramp.per_day(0))
 
 
 def pause(state: Warmup, now_s: float) -> WarmupChanged:
-    require(state, Status.RAMPING)
-    return changed(state, Change.PAUSED, now_s, reason="operator")
+    require(state, WarmupStatus.RAMPING)
+    return changed(state, WarmupStep.PAUSED, now_s, reason="operator")
 
 
 def resume(state: Warmup, now_s: float) -> WarmupChanged:
-    require(state, Status.PAUSED)
-    return changed(state, Change.RESUMED, now_s)
+    require(state, WarmupStatus.PAUSED)
+    return changed(state, WarmupStep.RESUMED, now_s)
 
 
 def lower(state: Warmup, stage: int, *, ramp: Ramp, now_s: float) -> WarmupChanged:
-    require(state, Status.RAMPING, Status.PAUSED, Status.FINISHED)
-    if stage < 0 or (stage >= state.stage and state.status is not Status.FINISHED):
+    require(state, WarmupStatus.RAMPING, WarmupStatus.PAUSED, WarmupStatus.FINISHED)
+    if stage < 0 or (stage >= state.stage and state.status is not WarmupStatus.FINISHED):
         raise ValueError("the stage is not lower than the present one. A ramp never skips stages.")
-    return to_stage(state, Change.LOWERED, now_s, stage=stage, ramp=ramp, reason="operator")
+    return to_stage(state, WarmupStep.LOWERED, now_s, stage=stage, ramp=ramp, reason="operator")
 
 
 def finish(state: Warmup, now_s: float) -> WarmupChanged:
-    require(state, Status.RAMPING, Status.PAUSED)
-    return changed(state, Change.FINISHED, now_s, reason="operator")
+    require(state, WarmupStatus.RAMPING, WarmupStatus.PAUSED)
+    return changed(state, WarmupStep.FINISHED, now_s, reason="operator")
 
 
-def require(state: Warmup, *statuses: Status) -> None:
+def require(state: Warmup, *statuses: WarmupStatus) -> None:
     if state.status not in statuses:
         raise ValueError(f"the warmup is {state.status}. It must be {' or '.join(statuses)}.")

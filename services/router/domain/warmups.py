@@ -14,18 +14,12 @@ from contracts.router.v1.results_pb2 import (
     RESULT_KIND_COMPLAINT,
 )
 from services.router.domain import warmup
-from services.router.domain.ledger import Scope, ScopeKind, Suspension
+from services.router.domain.ledger import LimitScope, ScopeKind, Suspension
 from services.router.domain.limits import NO_LIMITS, Limits
 from services.router.domain.ramps import HOURS_PER_DAY, Ramp
 from services.router.domain.reasons import WaitReason
 from services.router.domain.results import INVALID_CLASSES, AttemptResult
-from services.router.domain.warmup import (
-    DAY_S,
-    Status,
-    Warmup,
-    WarmupChanged,
-    WarmupFacts,
-)
+from services.router.domain.warmup import DAY_S, Warmup, WarmupChanged, WarmupFacts, WarmupStatus
 
 Key = tuple[str, str]  # egress source, site
 HOUR_S = 3600.0
@@ -201,7 +195,7 @@ class Warmups:
     def _needs_start(self, result: AttemptResult) -> bool:
         if result.kind != RESULT_KIND_ATTEMPT or (result.egress_id, result.site) in self._states:
             return False
-        if self._states[result.egress_id, ""].status is Status.FINISHED:
+        if self._states[result.egress_id, ""].status is WarmupStatus.FINISHED:
             return False
         if result.site in self._big_sites:
             return True
@@ -265,7 +259,7 @@ class Warmups:
                 events.append(decide(state, now_s))
         return events
 
-    def limits_of(self, scope: Scope, now_s: float) -> Limits:
+    def limits_of(self, scope: LimitScope, now_s: float) -> Limits:
         key = (scope.id, "")
         if scope.kind is ScopeKind.EGRESS_SITE:
             egress_id, site = scope.id.split("/")[:2]
@@ -278,10 +272,10 @@ class Warmups:
     def _first_state(self, key: Key) -> Warmup | None:
         """Of a big site that the source has not yet sent to."""
         whole = self._states.get((key[0], ""))
-        if whole is None or whole.status is Status.FINISHED or key[1] not in self._big_sites:
+        if whole is None or whole.status is WarmupStatus.FINISHED or key[1] not in self._big_sites:
             return None
         first = self._ramp_of(whole).per_day(0)
-        return Warmup(*key, Status.RAMPING, whole.ramp, per_day=first)
+        return Warmup(*key, WarmupStatus.RAMPING, whole.ramp, per_day=first)
 
     def _per_hour(self, state: Warmup, per_day: int, now_s: float) -> int:
         if self._ramp_of(state).per == "hour":
@@ -292,6 +286,6 @@ class Warmups:
         hours = min(max(ceil((state.day_s + DAY_S - now_s) / HOUR_S), 1), HOURS_PER_DAY)
         return max(ceil(left / hours), 1)
 
-    def suspension_of(self, scope: Scope, now_s: float) -> Suspension | None:
+    def suspension_of(self, scope: LimitScope, now_s: float) -> Suspension | None:
         """A warmup limits and never suspends."""
         return None

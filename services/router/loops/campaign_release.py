@@ -2,11 +2,11 @@
 
 from kernel.errors import Fenced
 from kernel.lease import Lease
-from services.router.domain.campaigns import Campaigns
+from services.router.domain.campaigns import CampaignAssessments
 from services.router.store import holds
 
 
-async def release_held(lease: Lease, campaigns: Campaigns) -> bool:
+async def release_held(lease: Lease, campaigns: CampaignAssessments) -> bool:
     """Some messages of one campaign. True if there were any to look for."""
     campaign_id, tenant_id = next(iter(campaigns.to_release.items()), ("", ""))
     if not campaign_id:

@@ -10,7 +10,7 @@ K = TypeVar("K", bound=Hashable)
 SPREAD = 0.1  # of the interval, so that what began together does not stay together
 
 
-class DueTurns(Generic[K]):
+class DueTimes(Generic[K]):
     """What is new is due at once."""
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ from kernel.rpc import RpcError, RpcUnavailable
 from services.router.domain.egress import EgressSource
 from services.router.domain.events import timestamp
 from services.router.domain.policy_events import check_outcome
-from services.router.domain.source_checks import Outcome, addresses_of, check_egress_host
+from services.router.domain.source_checks import SelfCheckOutcome, addresses_of, check_egress_host
 from services.router.store import directory, results
 
 CHECKED_MAX = 50  # sources in one request, each with at most two addresses
@@ -25,7 +25,7 @@ CHECKED_MAX = 50  # sources in one request, each with at most two addresses
 logger = logging.getLogger(__name__)
 
 
-class HostChecker(Protocol):
+class EgressHostCheck(Protocol):
     """See clients.egress_hosts."""
 
     async def check(self, pairs: Sequence[tuple[str, str]]) -> list[str]: ...
@@ -37,9 +37,9 @@ class EgressHostLoop:
     def __init__(
         self,
         lease: Lease,
-        checker: HostChecker,
+        checker: EgressHostCheck,
         *,
-        known: Callable[[str], Sequence[Outcome] | None],
+        known: Callable[[str], Sequence[SelfCheckOutcome] | None],
     ) -> None:
         self._lease = lease
         self._checker = checker
@@ -65,7 +65,7 @@ class EgressHostLoop:
         except (RpcError, RpcUnavailable) as error:  # without an answer, nothing changes
             logger.warning("router.egress_hosts.unchecked", extra={"error": str(error)})
             return
-        found: dict[str, list[Outcome]] = {}
+        found: dict[str, list[SelfCheckOutcome]] = {}
         for (source, address), problem in zip(pairs, problems, strict=True):
             found.setdefault(source.egress_id, []).append(check_egress_host(address, problem))
         now_s = clock.now().timestamp()
@@ -78,12 +78,14 @@ class EgressHostLoop:
             async with self._lease.transaction() as tx:
                 await results.append(tx, Results(commands=commands), self._lease.name)
 
-    def _is_news(self, egress_id: str, outcomes: Sequence[Outcome]) -> bool:
+    def _is_news(self, egress_id: str, outcomes: Sequence[SelfCheckOutcome]) -> bool:
         known = self._known(egress_id)
         return known is not None and set(known) != {one for one in outcomes if one.problem}
 
 
-def check_of(source: EgressSource, outcomes: Sequence[Outcome], *, now_s: float) -> SourceCheck:
+def check_of(
+    source: EgressSource, outcomes: Sequence[SelfCheckOutcome], *, now_s: float
+) -> SourceCheck:
     return SourceCheck(
         egress_id=source.egress_id,
         checked_at=timestamp(now_s),

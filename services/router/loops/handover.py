@@ -15,25 +15,25 @@ from kernel.lease import Lease
 from kernel.outbox import Outbox, OutboxEntry
 from kernel.topics import encode
 from services.router.domain.cell import Cell
-from services.router.loops.received_results import ReceivedResults
+from services.router.loops.received_results import CellResults
 from services.router.loops.tenant_claims import TenantClaims
 from services.router.store import cells, policies, queues, requests, results, tenant_pools
 
 logger = logging.getLogger(__name__)
 
 
-class CellChanged(Exception):
+class OutdatedCell(Exception):
     """The cell has lost or got a pool or a tenant, or other shares, since it was read."""
 
 
-class MustWait(Exception):
+class HandoverDelayed(Exception):
     """A message in flight would be counted in two cells: its tenant or its source would stay."""
 
 
-class Handover:
-    """A part of what follows a tick. Raises CellChanged when something has left the cell."""
+class CellHandover:
+    """A part of what follows a tick. Raises OutdatedCell when something has left the cell."""
 
-    def __init__(self, lease: Lease, outbox: Outbox, received: ReceivedResults) -> None:
+    def __init__(self, lease: Lease, outbox: Outbox, received: CellResults) -> None:
         self._lease = lease
         self._outbox = outbox
         self._received = received
@@ -42,20 +42,20 @@ class Handover:
         """moves: pools that are to leave, by the cell that gets them. Returns False: what is left
         is no work for this cell."""
         if await self._pass_on(cell, self._received.claims):
-            raise CellChanged(self._lease.name)
+            raise OutdatedCell(self._lease.name)
         for target, pool_ids in moves.items():
             if await self._move_pools(cell, pool_ids, target=target):
-                raise CellChanged(self._lease.name)
+                raise OutdatedCell(self._lease.name)
         return False
 
     async def save(self, cell: Cell | None) -> bool:
-        """What would be saved later, before the cell is read again. Raises CellChanged."""
+        """What would be saved later, before the cell is read again. Raises OutdatedCell."""
         if cell is not None:
             async with self._lease.transaction() as tx:
                 now_s = await requests.read_database_now_s(tx)
                 entry = await self._save(tx, cell, [], now_s=now_s)
             self._outbox.leave_to_sweep(entry)
-        raise CellChanged(self._lease.name)
+        raise OutdatedCell(self._lease.name)
 
     async def _pass_on(self, cell: Cell, claims: TenantClaims) -> bool:
         """Let tenants go that are counted here, and give the queues of others to their cells. True
@@ -91,13 +91,13 @@ class Handover:
                 now_s = await requests.read_database_now_s(tx)
                 moving = await cells.lock_moving(tx, pool_ids, name, target=target)
                 if not (moving and await cells.move_in_flight(tx, moving, name, target=target)):
-                    raise MustWait
+                    raise HandoverDelayed
                 await self._received.apply(tx, cell, await results.drain(tx, name), now_s=now_s)
                 pools = await cells.finish_move(tx, moving, name, target=target)
                 entry = await self._save(tx, cell, pools, now_s=now_s)
                 await self._received.notify(tx, [target])
                 failpoint("router.move.in_transaction")
-        except MustWait:
+        except HandoverDelayed:
             return False
         failpoint("router.move.committed")
         self._outbox.leave_to_sweep(entry)

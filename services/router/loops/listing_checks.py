@@ -18,9 +18,9 @@ from services.router.clients.blocklists import BlocklistClient
 from services.router.domain.egress import EgressSource
 from services.router.domain.events import timestamp
 from services.router.domain.listing_events import found_listing
-from services.router.domain.listings import FoundListing
+from services.router.domain.listings import ListingAnswer
 from services.router.domain.source_checks import addresses_of
-from services.router.loops.due_turns import DueTurns
+from services.router.loops.due_turns import DueTimes
 from services.router.store import directory, results
 
 CHECKED_MAX = 100  # sources in one run
@@ -37,7 +37,7 @@ class ListingCheckLoop:
         self._blocklists = blocklists
         self._interval_s = interval_s
         self._fence: int | None = None
-        self._turns: DueTurns[Checked] = DueTurns()
+        self._turns: DueTimes[Checked] = DueTimes()
         self._listed: dict[tuple[str, str], bool] = {}  # by source and list, as found last
 
     async def run_once(self) -> None:
@@ -64,11 +64,11 @@ class ListingCheckLoop:
         self._listed = {key: listed for key, listed in self._listed.items() if key[0] in ids}
         return [known[key] for key in self._turns.select(known, CHECKED_MAX)]
 
-    async def _check(self, due: Sequence[EgressSource]) -> dict[str, list[FoundListing]]:
+    async def _check(self, due: Sequence[EgressSource]) -> dict[str, list[ListingAnswer]]:
         """What the lists say, by source, without those that have turned out not to work."""
         limit = asyncio.Semaphore(CONCURRENT_MAX)
 
-        async def check(source: EgressSource) -> list[FoundListing]:
+        async def check(source: EgressSource) -> list[ListingAnswer]:
             async with limit:
                 return await self._blocklists.find(addresses_of(source))
 
@@ -83,7 +83,7 @@ class ListingCheckLoop:
             for egress_id, each in by_source.items()
         }
 
-    def _changing(self, found: dict[str, list[FoundListing]]) -> set[str]:
+    def _changing(self, found: dict[str, list[ListingAnswer]]) -> set[str]:
         """The lists that say something else than before."""
         return {
             one.blocklist
@@ -92,7 +92,7 @@ class ListingCheckLoop:
             if self._listed.get((egress_id, one.blocklist)) is not one.listed
         }
 
-    async def _save(self, found: dict[str, list[FoundListing]]) -> None:
+    async def _save(self, found: dict[str, list[ListingAnswer]]) -> None:
         checked_at = timestamp(clock.now().timestamp())
         commands = [
             PolicyCommand(

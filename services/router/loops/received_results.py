@@ -12,7 +12,7 @@ from services.router.domain.deficit_round_robin import ActiveQueue
 from services.router.domain.results import is_report
 from services.router.loops.tenant_claims import TenantClaims, tenants_of
 from services.router.store import results, usage
-from services.router.store.tick import TickSnapshot
+from services.router.store.tick import TickInput
 
 Notify = Callable[[Transaction, Collection[str]], Awaitable[None]]
 
@@ -22,7 +22,7 @@ async def notify_none(_: Transaction, __: Collection[str]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Signals:
+class ResultSignals:
     """on_unresolved: called when messages wait for DNS. notify: tells the schedulers of other
     cells."""
 
@@ -31,7 +31,7 @@ class Signals:
 
 
 @dataclass(frozen=True, slots=True)
-class ReceivedResults:
+class CellResults:
     """notify: tells the schedulers of other cells."""
 
     lease: Lease
@@ -39,7 +39,7 @@ class ReceivedResults:
     notify: Notify
 
     async def divide(
-        self, tx: Transaction, cell: Cell, earlier: Results, *, snapshot: TickSnapshot
+        self, tx: Transaction, cell: Cell, earlier: Results, *, snapshot: TickInput
     ) -> tuple[Sequence[Result], Sequence[Result]]:
         """The results of this cell: of those that a predecessor has left, and of those of a tick,
         for which all that they need is loaded, as for the mail of the tick."""

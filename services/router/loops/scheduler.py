@@ -21,20 +21,20 @@ from kernel.health import DependencyHealth
 from kernel.lease import Lease
 from kernel.outbox import Outbox
 from kernel.retry import retry_while_unavailable
-from services.router.domain.batch_size import BatchSize
+from services.router.domain.batch_size import BatchSizeController
 from services.router.domain.cell import Cell
 from services.router.domain.dispatch import DispatchResult
 from services.router.domain.message import UNRESOLVED, ScheduledQueue
-from services.router.domain.results import InFlight
+from services.router.domain.results import InFlightCount
 from services.router.domain.round import Round
-from services.router.domain.source_checks import Outcome
+from services.router.domain.source_checks import SelfCheckOutcome
 from services.router.loops.assignment_publisher import AssignmentPublisher
 from services.router.loops.campaign_release import release_held
-from services.router.loops.handover import CellChanged, Handover
+from services.router.loops.handover import CellHandover, OutdatedCell
 from services.router.loops.message_expiry import MessageExpiry, closed_events
 from services.router.loops.misplaced import MisplacedQueues
 from services.router.loops.queue_unblocking import unblock_queues
-from services.router.loops.received_results import ReceivedResults, Signals
+from services.router.loops.received_results import CellResults, ResultSignals
 from services.router.loops.takeover import load_cell
 from services.router.loops.tenant_claims import TenantClaims
 from services.router.loops.tick_result import TickResult, encode_events, is_bulk
@@ -50,7 +50,7 @@ from services.router.store import (
     results,
 )
 from services.router.store.address_key import AddressKey
-from services.router.store.tick import TickSnapshot, read_snapshot
+from services.router.store.tick import TickInput, read_snapshot
 
 SOURCES_INTERVAL_S = 2.0
 PROMPT_AGE_S = 0.5  # of mail that is assigned promptly; older mail is a backlog
@@ -84,7 +84,7 @@ class Scheduler:
         *,
         new_cell: Callable[[], Cell],
         config: SchedulerConfig,
-        signals: Signals,
+        signals: ResultSignals,
         health: DependencyHealth,
         address_key: AddressKey,
     ) -> None:
@@ -102,13 +102,13 @@ class Scheduler:
         self._sources_read_at_s, self._last_event_count = 0.0, 0  # events: of the last tick
         self._misplaced = MisplacedQueues(lease)
         self._claims = TenantClaims(lease)
-        self._received = ReceivedResults(lease, self._claims, signals.notify)
-        self._handover = Handover(lease, outbox, self._received)
+        self._received = CellResults(lease, self._claims, signals.notify)
+        self._handover = CellHandover(lease, outbox, self._received)
         self._ticks = metrics.scheduler_ticks.labels(lease.name)
         self._moves: dict[str, list[str]] = {}  # pools that are to leave, by the cell to get them
         self._expiry = MessageExpiry(lease, config.expire_interval_s)
         self._after_tenant = queues.FIRST_TENANT
-        self._batch = BatchSize(config.messages_max, config.target_s)
+        self._batch = BatchSizeController(config.messages_max, config.target_s)
 
     @property
     def is_leader(self) -> bool:
@@ -119,7 +119,7 @@ class Scheduler:
         """The EHLO names of the egress sources; none until they are read."""
         return self._cell.scopes.sources.ehlo_names if self._cell else frozenset()
 
-    def host_problems(self, egress_id: str) -> list[Outcome] | None:
+    def host_problems(self, egress_id: str) -> list[SelfCheckOutcome] | None:
         """Of the egress host of a source; None before the cell is read."""
         return self._cell.adaptive.checks.host_problems(egress_id) if self._cell else None
 
@@ -168,7 +168,7 @@ class Scheduler:
             async with self._lease.transaction() as tx:
                 result = await self._decide(tx, cell, express_only=express_only)
                 failpoint("router.tick.in_transaction")
-        except CellChanged:  # which is known before memory changes
+        except OutdatedCell:  # which is known before memory changes
             is_saved = await self._or_reload(self._handover.save(self._cell))
             return 0.0 if is_saved else self._config.idle_interval_s
         except BaseException as error:
@@ -195,7 +195,7 @@ class Scheduler:
 
     async def _decide(self, tx: Transaction, cell: Cell, *, express_only: bool) -> TickResult:
         is_new, began_ns = self._cell is None, time.time_ns()
-        name, in_flight, earlier = self._lease.name, list[InFlight](), Results()
+        name, in_flight, earlier = self._lease.name, list[InFlightCount](), Results()
         if is_new:
             in_flight, earlier = await results.take_over(tx, name)
         snapshot = await read_snapshot(
@@ -205,7 +205,7 @@ class Scheduler:
             after_tenant=self._after_tenant,
         )
         if snapshot.revision != cell.share.revision:
-            raise CellChanged(name)
+            raise OutdatedCell(name)
         received = snapshot.results
         await self._read_sources(tx, cell, received.commands, now_s=snapshot.now_s)
         before, own = await self._received.divide(tx, cell, earlier, snapshot=snapshot)
@@ -259,7 +259,7 @@ class Scheduler:
             self._sources_read_at_s = clock.monotonic_s()
 
     async def _assign_due(
-        self, tx: Transaction, cell: Cell, snapshot: TickSnapshot, *, express_only: bool
+        self, tx: Transaction, cell: Cell, snapshot: TickInput, *, express_only: bool
     ) -> list[Message]:
         now_s, active = snapshot.now_s, snapshot.active
         allocation = cell.plan(active, express_only=express_only, now_s=now_s)
@@ -321,9 +321,9 @@ class Scheduler:
             return await step
         except BaseException as error:
             self._cell = None
-            if not isinstance(error, CellChanged | Fenced):
+            if not isinstance(error, OutdatedCell | Fenced):
                 raise
-            return isinstance(error, CellChanged)
+            return isinstance(error, OutdatedCell)
 
     async def _unblock_misplaced(self, cell: Cell) -> bool:
         return bool(self._cell and cell.blocking) and await self._misplaced.unblock(cell)

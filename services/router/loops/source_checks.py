@@ -11,12 +11,12 @@ from contracts.router.v1.results_pb2 import Results
 from kernel import clock
 from kernel.errors import Fenced
 from kernel.lease import Lease
-from services.router.clients.source_dns import SourceDns, SourceFindings
+from services.router.clients.source_dns import SourceDnsChecker, SourceFindings
 from services.router.domain.egress import EgressSource
 from services.router.domain.events import timestamp
 from services.router.domain.policy_events import check_outcome
 from services.router.domain.source_checks import addresses_of
-from services.router.loops.due_turns import DueTurns
+from services.router.loops.due_turns import DueTimes
 from services.router.store import directory, results
 
 CHECKED_MAX = 100  # sources in one run
@@ -29,12 +29,12 @@ Checked = tuple[str, str, str, str]  # id, addresses and EHLO name: what the res
 class SourceCheckLoop:
     """interval_s: between two checks of a source. A new scheduler checks all of them."""
 
-    def __init__(self, lease: Lease, source_dns: SourceDns, *, interval_s: float) -> None:
+    def __init__(self, lease: Lease, source_dns: SourceDnsChecker, *, interval_s: float) -> None:
         self._lease = lease
         self._dns = source_dns
         self._interval_s = interval_s
         self._fence: int | None = None
-        self._turns: DueTurns[Checked] = DueTurns()
+        self._turns: DueTimes[Checked] = DueTimes()
 
     async def run_once(self) -> None:
         """Check the sources that are due, if this process is the scheduler."""

@@ -3,7 +3,7 @@ process parses a million rows, its transaction would exceed idle_in_transaction_
 
 from kernel.lease import Lease
 from services.router.domain.cell import Cell
-from services.router.domain.ledger import LOADED_ON_DEMAND, Scope, ScopeKind
+from services.router.domain.ledger import LOADED_ON_DEMAND, LimitScope, ScopeKind
 from services.router.domain.message import CELL
 from services.router.loops.received_results import Notify
 from services.router.store import cells, policies, queues, tenant_pools, usage
@@ -29,7 +29,7 @@ async def load_cell(lease: Lease, cell: Cell, notify: Notify) -> Cell:
     while keys:
         async with lease.transaction() as tx:
             keys = await queues.read_blocking_scopes(tx, lease.name, keys[-1])
-        cell.load_blocking_scopes(scope for key in keys if (scope := Scope.of(key)))
+        cell.load_blocking_scopes(scope for key in keys if (scope := LimitScope.of(key)))
     return cell
 
 

@@ -14,13 +14,13 @@ from kernel.database import Transaction
 from kernel.lease import Lease
 from services.router.domain.cell import Cell
 from services.router.domain.deficit_round_robin import ActiveQueue
-from services.router.domain.ledger import Scope, ScopeKind
+from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.message import ScheduledQueue
 from services.router.domain.reasons import WaitReason
 from services.router.domain.results import is_refunded, is_report
 from services.router.domain.scopes import sandbox_scope
 from services.router.store import policies, results, tenant_pools, usage
-from services.router.store.tenant_pools import Claim
+from services.router.store.tenant_pools import TenantClaim
 
 REQUEST_INTERVAL_S = 1.0
 REQUESTED_MAX = 10_000
@@ -80,11 +80,11 @@ class TenantClaims:
             if ScheduledQueue.of(queue_id).tenant_id not in self._unknown
         }
 
-    def _is_mine(self, one: Claim) -> bool:
+    def _is_mine(self, one: TenantClaim) -> bool:
         is_counted_here = one.pool_id is not None and one.cell == self._lease.name
         return one.was_added or (is_counted_here and one.wanted_cell == self._lease.name)
 
-    def _has_moved_within(self, one: Claim, wanted: dict[str, str]) -> bool:
+    def _has_moved_within(self, one: TenantClaim, wanted: dict[str, str]) -> bool:
         pool_id = wanted[one.tenant_id]
         return not one.was_added and bool(pool_id) and one.pool_id != pool_id
 
@@ -101,7 +101,7 @@ class TenantClaims:
         cell.tenants.update(tenant_ids)
 
     async def _settle(
-        self, tx: Transaction, others: Iterable[Claim], wanted: dict[str, str]
+        self, tx: Transaction, others: Iterable[TenantClaim], wanted: dict[str, str]
     ) -> None:
         name = self._lease.name
         to_request: dict[str, list[str]] = {}
@@ -141,5 +141,5 @@ def tenants_of(active: Iterable[ActiveQueue], received: Iterable[Result]) -> set
 
 def is_unknown(cell: Cell, tenant_id: str, now_s: float) -> bool:
     """Whether its record has not arrived: its mail waits, and it has no pool yet."""
-    found = cell.policies.suspension_of(Scope(ScopeKind.TENANT, tenant_id), now_s)
+    found = cell.policies.suspension_of(LimitScope(ScopeKind.TENANT, tenant_id), now_s)
     return found is not None and found.reason is WaitReason.TENANT_UNKNOWN

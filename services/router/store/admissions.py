@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from kernel.database import Transaction
-from services.router.domain.admission import NewMessage
+from services.router.domain.admission import AdmittedMessage
 from services.router.domain.cells import CellOf, first_cell
 from services.router.store.queues import ADD_WORK
 
@@ -42,7 +42,7 @@ SELECT message_id::text, extract(epoch FROM now())::float8 FROM inserted
 
 
 async def insert(
-    tx: Transaction, new_messages: Sequence[NewMessage], cell_of: CellOf = first_cell
+    tx: Transaction, new_messages: Sequence[AdmittedMessage], cell_of: CellOf = first_cell
 ) -> dict[str, float]:
     """Insert the new messages and fill the expected ones. Returns their ids, with the time."""
     rows = await tx.rows(

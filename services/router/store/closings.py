@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from kernel.database import Transaction
 from services.router.domain.events import ClosedMessage, UnansweredAssignment
-from services.router.domain.message import CloseTransition, ExpiredMessage, State
+from services.router.domain.message import CloseTransition, ExpiredMessage, MessageRowState
 
 CLOSE = """
 UPDATE router.messages AS m SET state = c.state, reason = c.reason, closed_at = now(),
@@ -69,7 +69,7 @@ async def close(tx: Transaction, closings: Sequence[CloseTransition]) -> list[Cl
 async def select_expired(tx: Transaction, cell: str, *, limit: int) -> list[ExpiredMessage]:
     """Expired rows that are not assigned."""
     rows = await tx.rows(SELECT_EXPIRED, (cell, limit))
-    return [ExpiredMessage._make((row[0], State(row[1]), *row[2:])) for row in rows]
+    return [ExpiredMessage._make((row[0], MessageRowState(row[1]), *row[2:])) for row in rows]
 
 
 async def load_closed(tx: Transaction, ids: Sequence[str]) -> list[ClosedMessage]:

@@ -6,7 +6,7 @@ from contracts.router.v1.policies_pb2 import PolicyCommand
 from contracts.router.v1.results_pb2 import Results
 from kernel.database import Transaction
 from services.router.domain.cells import CellOf, first_cell
-from services.router.domain.ledger import Scope, ScopeKind
+from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.message import CELL
 from services.router.store import results
 
@@ -44,7 +44,7 @@ async def give(
 
 async def cell_of_scope(tx: Transaction, key: str, cell_of: CellOf) -> str:
     """Of the scopes that take overrides."""
-    if (scope := Scope.of(key)) is None:
+    if (scope := LimitScope.of(key)) is None:
         return CELL
     first_id = scope.id.partition("/")[0]
     if scope.kind in OF_SOURCE:

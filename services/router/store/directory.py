@@ -134,7 +134,7 @@ async def load_all_sources(tx: Transaction) -> list[EgressSource]:
 
 
 @dataclass(frozen=True, slots=True)
-class SourcesPage:
+class SourceQuery:
     """Which sources to read, newest first. pool_ids: None: of all pools. after: an id. in_flight:
     sources with messages in flight, which are shown also when they are removed."""
 
@@ -146,7 +146,7 @@ class SourcesPage:
     in_flight: Sequence[str] = ()
 
 
-async def load_sources_page(tx: Transaction, page: SourcesPage) -> list[EgressSource]:
+async def load_sources_page(tx: Transaction, page: SourceQuery) -> list[EgressSource]:
     rows = await tx.rows(SOURCES_PAGE, asdict(page))
     return [source_from_row(row) for row in rows]
 

@@ -10,14 +10,8 @@ from kernel.ids import MAX, NIL
 from services.router.domain.campaigns import REASON_OF_CAMPAIGNS
 from services.router.domain.cells import CellOf, first_cell
 from services.router.domain.events import ClosedMessage
-from services.router.domain.held import (
-    REJECTED,
-    STATES,
-    HeldFilter,
-    HeldMessage,
-    ReviewedMessage,
-)
-from services.router.domain.message import State
+from services.router.domain.held import REJECTED, STATES, HeldFilter, HeldMessage, ReviewedMessage
+from services.router.domain.message import MessageRowState
 from services.router.store.queues import mark_queues_due
 from services.router.store.requests import due_times_of
 
@@ -88,7 +82,7 @@ class HeldPage(NamedTuple):
     next: str
 
 
-class IdBounds(NamedTuple):
+class MessageIdRange(NamedTuple):
     """Ids from `first` to below `before`."""
 
     first: str = str(NIL)
@@ -106,7 +100,7 @@ async def read_page(
     owner: RowOwner,
     wanted: HeldFilter,
     *,
-    bounds: IdBounds,
+    bounds: MessageIdRange,
     limit: int,
     test_only: bool,
 ) -> HeldPage:
@@ -153,8 +147,8 @@ async def review(
         **values_of(owner, test_only),
         "ids": ids,
         "state": state.value,
-        "reason": REJECTED if state is State.FAILED else "",
-        "closes": state is State.FAILED,
+        "reason": REJECTED if state is MessageRowState.FAILED else "",
+        "closes": state is MessageRowState.FAILED,
     }
     statement = REVIEW.format(visible=VISIBLE[kind_of(owner)])
     reviewed = [

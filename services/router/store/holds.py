@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from kernel.database import Transaction
 from services.router.domain.campaigns import beginning_of_reason, screening_of_campaign
-from services.router.domain.dispatch import Hold
+from services.router.domain.dispatch import MessageHold
 from services.router.store.queues import mark_queues_due
 from services.router.store.requests import due_times_of
 
@@ -32,7 +32,7 @@ RETURNING m.message_id::text, m.state, m.queue_id, extract(epoch FROM m.due_at):
 """
 
 
-async def hold(tx: Transaction, holds: Sequence[Hold]) -> list[Hold]:
+async def hold(tx: Transaction, holds: Sequence[MessageHold]) -> list[MessageHold]:
     """Hold the messages that are still queued. Returns them."""
     if not holds:
         return []

@@ -12,7 +12,7 @@ from services.router.domain.blocking_scopes import QueuesToUnblock
 from services.router.domain.cells import CellOf, first_cell, label_of
 from services.router.domain.counters import CounterRow
 from services.router.domain.deficit_round_robin import ActiveQueue, BlockedQueue
-from services.router.domain.ledger import Scope
+from services.router.domain.ledger import LimitScope
 from services.router.domain.message import ScheduledQueue
 from services.router.domain.round import ServedQueue
 
@@ -189,7 +189,7 @@ async def record_served(
     await tx.execute(
         RECORD_SERVED,
         {
-            "cells": [label_of(Scope.of(one.scope), cell) for one in counters],
+            "cells": [label_of(LimitScope.of(one.scope), cell) for one in counters],
             "queue_ids": [one.queue.queue_id for one in served],
             "versions": [one.queue.version for one in served],
             "nexts": [one.next_s for one in served],
@@ -239,7 +239,7 @@ async def lock_or_create(
 
 async def unblock_queues(
     tx: Transaction, cell: str, to_unblock: QueuesToUnblock
-) -> dict[Scope, int]:
+) -> dict[LimitScope, int]:
     """Unblock the first queues of each scope, up to its count, and those of changed tenants, and
     activate the queues that have become due. Returns the number of each scope."""
     rows = await tx.rows(

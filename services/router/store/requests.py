@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from kernel.database import RowOwner, Transaction
 from kernel.ids import NIL
-from services.router.domain.admission import NewMessage
+from services.router.domain.admission import AdmittedMessage
 from services.router.domain.cells import CellOf, first_cell
 from services.router.domain.events import ClosedMessage
-from services.router.domain.message import SANDBOX, ExpiredMessage, ScheduledQueue, State
+from services.router.domain.message import SANDBOX, ExpiredMessage, MessageRowState, ScheduledQueue
 from services.router.store.queues import QueueDueTime, mark_queues_due
 
 STATES = """
@@ -141,14 +141,16 @@ async def load_states(tx: Transaction, tenant_id: str, ids: Sequence[str]) -> li
     return [MessageView._make(row) for row in await tx.rows(STATES, (ids, tenant_id))]
 
 
-async def cancel(tx: Transaction, new_messages: Sequence[NewMessage]) -> list[ClosedMessage]:
+async def cancel(tx: Transaction, new_messages: Sequence[AdmittedMessage]) -> list[ClosedMessage]:
     """Cancel the messages that are not assigned yet. Returns the closed ones."""
-    return await insert_closed(tx, CANCEL, new_messages, state=State.CANCELED, reason="canceled")
+    return await insert_closed(
+        tx, CANCEL, new_messages, state=MessageRowState.CANCELED, reason="canceled"
+    )
 
 
 async def reschedule(
     tx: Transaction,
-    new_messages: Sequence[NewMessage],
+    new_messages: Sequence[AdmittedMessage],
     cell_of: CellOf = first_cell,
     *,
     due_s: float,
@@ -163,12 +165,12 @@ def due_times_of(rows: Sequence[tuple[str, str, str, float]]) -> list[QueueDueTi
     return [
         QueueDueTime(ScheduledQueue.of(queue_id), due_s)
         for _, state, queue_id, due_s in rows
-        if state == State.QUEUED
+        if state == MessageRowState.QUEUED
     ]
 
 
 def insert_params(
-    new_messages: Sequence[NewMessage], cell_of: CellOf = first_cell
+    new_messages: Sequence[AdmittedMessage], cell_of: CellOf = first_cell
 ) -> dict[str, object]:
     return {
         "cells": [cell_of(a.tenant_id) for a in new_messages],
@@ -208,7 +210,7 @@ async def load_to_reconcile(tx: Transaction, ids: Sequence[str]) -> dict[str, Me
     rows = await tx.rows(SELECT_TO_RECONCILE, (ids,))
     return {
         row[0]: MessageToReconcile(
-            ExpiredMessage._make((row[0], State(row[1]), *row[2:8])), *row[8:]
+            ExpiredMessage._make((row[0], MessageRowState(row[1]), *row[2:8])), *row[8:]
         )
         for row in rows
     }
@@ -220,15 +222,24 @@ async def read_database_now_s(tx: Transaction) -> float:
     return float(moment)
 
 
-async def insert_failed(tx: Transaction, new_messages: Sequence[NewMessage]) -> list[ClosedMessage]:
+async def insert_failed(
+    tx: Transaction, new_messages: Sequence[AdmittedMessage]
+) -> list[ClosedMessage]:
     """Insert expired messages that router never received, as failed. System role."""
     if not new_messages:
         return []
-    return await insert_closed(tx, FAIL, new_messages, state=State.FAILED, reason="expired")
+    return await insert_closed(
+        tx, FAIL, new_messages, state=MessageRowState.FAILED, reason="expired"
+    )
 
 
 async def insert_closed(
-    tx: Transaction, sql: str, new_messages: Sequence[NewMessage], *, state: State, reason: str
+    tx: Transaction,
+    sql: str,
+    new_messages: Sequence[AdmittedMessage],
+    *,
+    state: MessageRowState,
+    reason: str,
 ) -> list[ClosedMessage]:
     dues = [a.due_s for a in new_messages]
     params = {**insert_params(new_messages), "dues": dues, "state": state.value, "reason": reason}

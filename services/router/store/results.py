@@ -7,7 +7,7 @@ from contracts.router.v1.policies_pb2 import PolicyCommand
 from contracts.router.v1.results_pb2 import Result, Results
 from kernel.database import Row, Transaction
 from services.router.domain.message import CELL, ScheduledQueue
-from services.router.domain.results import InFlight, SentFrom
+from services.router.domain.results import InFlightCount, LastAssignment
 
 # One statement sees one snapshot: an assignment is counted as in flight or has a result, never
 # both.
@@ -84,10 +84,10 @@ async def reports_by_cell(tx: Transaction, reports: Sequence[Result]) -> list[tu
     return found
 
 
-async def take_over(tx: Transaction, cell: str) -> tuple[list[InFlight], Results]:
+async def take_over(tx: Transaction, cell: str) -> tuple[list[InFlightCount], Results]:
     """Read the assignments in flight, and drain the results, for a new scheduler."""
     rows = await tx.rows(TAKE_OVER, {"cell": cell})
-    in_flight = [InFlight(*row[:3]) for row in rows if row[3] is None]
+    in_flight = [InFlightCount(*row[:3]) for row in rows if row[3] is None]
     return in_flight, parse(row[3] for row in rows if row[3] is not None)
 
 
@@ -102,13 +102,13 @@ async def read_commands(tx: Transaction) -> list[PolicyCommand]:
     return list(parse(row[0] for row in rows).commands)
 
 
-async def read_in_flight(tx: Transaction) -> list[InFlight]:
+async def read_in_flight(tx: Transaction) -> list[InFlightCount]:
     """Of all cells."""
     rows = await tx.rows(
         "SELECT queue_id, egress_id, count(*) FROM router.messages"
         " WHERE state = 'assigned' GROUP BY 1, 2"
     )
-    return [InFlight(*row) for row in rows]
+    return [InFlightCount(*row) for row in rows]
 
 
 def parse(entries: Iterable[bytes]) -> Results:
@@ -116,7 +116,7 @@ def parse(entries: Iterable[bytes]) -> Results:
     return Results.FromString(b"".join(entries))
 
 
-async def load_sent_from(tx: Transaction, ids: Sequence[str]) -> dict[str, SentFrom]:
+async def load_sent_from(tx: Transaction, ids: Sequence[str]) -> dict[str, LastAssignment]:
     """Where messages left; without those whose day was dropped."""
     rows = await tx.rows(
         "SELECT message_id::text, queue_id, egress_id, context,"
@@ -127,10 +127,10 @@ async def load_sent_from(tx: Transaction, ids: Sequence[str]) -> dict[str, SentF
     return {row[0]: sent_from(row) for row in rows}
 
 
-def sent_from(row: Row) -> SentFrom:
+def sent_from(row: Row) -> LastAssignment:
     message_id, queue_id, egress_id, raw, assigned_s = row
     context = MessageContext.FromString(raw)
-    return SentFrom(
+    return LastAssignment(
         message_id,
         queue_id,
         egress_id,

@@ -147,7 +147,7 @@ class SuppressionFilter(NamedTuple):
         return [*paging, *(condition for condition, given in chosen.items() if given)]
 
 
-class Added(NamedTuple):
+class AddedSuppressions(NamedTuple):
     """suppressions: of all addresses, in their order. changed: ids of those that are new or
     stronger now."""
 
@@ -160,7 +160,7 @@ class Added(NamedTuple):
         return [suppression_added(found[changed], added_by) for changed in sorted(self.changed)]
 
 
-class Removed(NamedTuple):
+class RemovedSuppressions(NamedTuple):
     """Either is empty. refused: those of complaints, which only force removes."""
 
     removed: Sequence[Suppression] = ()
@@ -170,7 +170,7 @@ class Removed(NamedTuple):
         return [suppression_removed(one, removed_by) for one in self.removed]
 
 
-async def add(tx: Transaction, owner: RowOwner, new: Sequence[NewSuppression]) -> Added:
+async def add(tx: Transaction, owner: RowOwner, new: Sequence[NewSuppression]) -> AddedSuppressions:
     identifiers = [UUID(one.id) if one.id else ids.uuid7() for one in new]
     params = {
         "owner": owner.tenant_id or owner.account_id,
@@ -187,7 +187,7 @@ async def add(tx: Transaction, owner: RowOwner, new: Sequence[NewSuppression]) -
     }
     changed = {row_id for (row_id,) in await tx.rows(ADD, params)}
     found = [Suppression._make(row) for row in await tx.rows(FIND, params)]
-    return Added(found, changed)
+    return AddedSuppressions(found, changed)
 
 
 async def list_page(
@@ -234,7 +234,7 @@ async def remove(
     key: bytes,
     of_list: str = "",
     force: bool,
-) -> Removed:
+) -> RemovedSuppressions:
     """Remove suppressions by address or id, so that earlier bounces no longer count. Without force,
     none if one is of a complaint. of_list: of the suppressions of the addresses."""
     params: Mapping[str, Any] = {
@@ -245,12 +245,12 @@ async def remove(
         "force": force,
     }
     if not force and (refused := await tx.rows(REFUSED, dict(params))):
-        return Removed(refused=[Suppression._make(row) for row in refused])
+        return RemovedSuppressions(refused=[Suppression._make(row) for row in refused])
     removed = [Suppression._make(row) for row in await tx.rows(REMOVE, dict(params))]
     forgiven = hashes_of([one.address for one in removed if not one.list and one.address], key)
     if forgiven and owner.tenant_id is not None:
         await tx.execute(FORGIVE, (owner.tenant_id, forgiven))
-    return Removed(removed)
+    return RemovedSuppressions(removed)
 
 
 async def delete_expired(tx: Transaction) -> int:

@@ -64,7 +64,7 @@ WITH moved AS (
 """  # noqa: S608 - constants only
 
 
-class Claim(NamedTuple):
+class TenantClaim(NamedTuple):
     """pool_id, cell: in which a tenant is counted; pool_id is None if it was in none. wanted_cell:
     of the pool that it sends through. was_added: it is counted there from now on."""
 
@@ -75,11 +75,11 @@ class Claim(NamedTuple):
     was_added: bool
 
 
-async def claim(tx: Transaction, cell: str, wanted: Mapping[str, str]) -> list[Claim]:
+async def claim(tx: Transaction, cell: str, wanted: Mapping[str, str]) -> list[TenantClaim]:
     """Count new tenants in this cell, if it has their pools. wanted: pools by tenant; empty for an
     unknown one. Only for the owner of the cell."""
     params = {"cell": cell, "tenants": list(wanted), "pools": list(wanted.values())}
-    return [Claim._make(row) for row in await tx.rows(CLAIM, params)]
+    return [TenantClaim._make(row) for row in await tx.rows(CLAIM, params)]
 
 
 async def change(tx: Transaction, pools: Mapping[str, str]) -> None:

@@ -25,7 +25,7 @@ UNION ALL SELECT 0, extract(epoch FROM next_at)::float8, NULL, queue_id, version
 """
 
 
-class TickSnapshot(NamedTuple):
+class TickInput(NamedTuple):
     """now_s: start of the transaction by the database's clock, used by all decisions of the tick.
     next_due_s: when the first inactive queue is due. is_complete: all active queues were read.
     revision: of the cell."""
@@ -38,9 +38,7 @@ class TickSnapshot(NamedTuple):
     revision: int
 
 
-async def read_snapshot(
-    tx: Transaction, cell: str, *, limit: int, after_tenant: str
-) -> TickSnapshot:
+async def read_snapshot(tx: Transaction, cell: str, *, limit: int, after_tenant: str) -> TickInput:
     """Drain the results, and read the active queues, the longest waiting first. If there are more
     than the limit, read some of each tenant after the given one."""
     rows = await tx.rows(SNAPSHOT, {"cell": cell, "limit": limit})
@@ -52,7 +50,7 @@ async def read_snapshot(
     is_complete = len(active) < limit
     if not is_complete:
         active = await select_active_after_tenant(tx, cell, after=after_tenant, limit=limit)
-    return TickSnapshot(now_s, next_due_s, results, active, is_complete, revision or 0)
+    return TickInput(now_s, next_due_s, results, active, is_complete, revision or 0)
 
 
 def by_time(row: Row) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from kernel.database import Transaction
 from services.router.domain.cells import label_of
 from services.router.domain.counters import CounterRow
-from services.router.domain.ledger import Scope, ScopeKind
+from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.message import CELL
 
 DELETE_BATCH_ROWS = 1_000  # deleted in one transaction
@@ -29,13 +29,18 @@ async def read_counters_page(
         " expires_at > now() FROM router.counters"
         " WHERE cell = %s AND (scope, window_key) > (%s, %s) AND scope < %s"
         " ORDER BY scope, window_key LIMIT %s",
-        (label_of(Scope(kind, ""), cell), *after, f"{kind}0", PAGE_ROWS),  # 0 comes after the slash
+        (
+            label_of(LimitScope(kind, ""), cell),
+            *after,
+            f"{kind}0",
+            PAGE_ROWS,
+        ),  # 0 comes after the slash
     )
     counters = [CounterRow._make(row[:4]) for row in rows if row[4]]
     return counters, (rows[-1][0], rows[-1][1]) if len(rows) == PAGE_ROWS else None
 
 
-async def read_counters_of(tx: Transaction, scopes: Iterable[Scope]) -> list[CounterRow]:
+async def read_counters_of(tx: Transaction, scopes: Iterable[LimitScope]) -> list[CounterRow]:
     rows = await tx.rows(
         "SELECT scope, window_key, value, extract(epoch FROM expires_at)::float8"
         " FROM router.counters WHERE cell = %s AND scope = ANY(%s) AND expires_at > now()"
@@ -45,7 +50,7 @@ async def read_counters_of(tx: Transaction, scopes: Iterable[Scope]) -> list[Cou
     return [CounterRow._make(row) for row in rows]
 
 
-async def read_usage_of(tx: Transaction, scopes: Iterable[Scope]) -> list[CounterRow]:
+async def read_usage_of(tx: Transaction, scopes: Iterable[LimitScope]) -> list[CounterRow]:
     """As read_counters_of, of any scopes: what all cells together have used. Of a rate, that of the
     cell that has used most of its share."""
     rows = await tx.rows(

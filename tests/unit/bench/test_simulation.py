@@ -17,7 +17,7 @@ from bench.simulation.report import Outcome, outcome_of
 from bench.simulation.run import Run, Setting
 from bench.simulation.senders.catalog import OURS, senders
 from mail.mx import site_of
-from services.router.domain.ledger import Scope, ScopeKind
+from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.limits import Limits
 
 WORLD = load_world()
@@ -112,7 +112,7 @@ def test_the_hosts_of_the_worlds_sites_are_those_of_the_sites() -> None:
 
 
 def test_the_referee_counts_windows_by_brute_force() -> None:
-    referee, scope = Referee(), Scope(ScopeKind.WARMUP, "ip")
+    referee, scope = Referee(), LimitScope(ScopeKind.WARMUP, "ip")
     limits = Limits(per_day=10)
     referee.count(scope, Sent(0, 6, limits, suspended=False))
     referee.count(scope, Sent(23, 4, limits, suspended=False))

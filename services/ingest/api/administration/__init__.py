@@ -5,25 +5,25 @@ from collections.abc import Awaitable, Callable
 from kernel.crypto import SecretKeyring
 from kernel.outbox import Outbox
 from kernel.prices import PriceBook
-from services.ingest.api.administration.accounts import Accounts
-from services.ingest.api.administration.api_keys import ApiKeys
-from services.ingest.api.administration.audit_log import AuditLog
-from services.ingest.api.administration.base import Directory
-from services.ingest.api.administration.brands import BrandsAdministration
-from services.ingest.api.administration.mailboxes import Mailboxes, SmtpHost
-from services.ingest.api.administration.plans import Plans
-from services.ingest.api.administration.tenants import ScoreBounds, Tenants
+from services.ingest.api.administration.accounts import AccountResource
+from services.ingest.api.administration.api_keys import ApiKeyResource
+from services.ingest.api.administration.audit_log import AuditLogResource
+from services.ingest.api.administration.base import CallerDirectory
+from services.ingest.api.administration.brands import BrandResource
+from services.ingest.api.administration.mailboxes import MailboxResource, SmtpHost
+from services.ingest.api.administration.plans import PlanResource
+from services.ingest.api.administration.tenants import ScoreBounds, TenantResource
 from services.ingest.api.brand_resolver import BrandResolver
 
 
 class Administration:
     """The administrative resources. mailboxes_max: of a tenant. resume_waiting: see
-    Tenants."""
+    TenantResource."""
 
     def __init__(  # noqa: PLR0913 - the parts of administration
         self,
-        directory: Directory,
-        audit_log: AuditLog,
+        directory: CallerDirectory,
+        audit_log: AuditLogResource,
         *,
         outbox: Outbox,
         secrets: SecretKeyring,
@@ -36,13 +36,13 @@ class Administration:
     ) -> None:
         self.directory = directory
         self.audit_log = audit_log
-        self.plans = Plans(prices)
-        self.accounts = Accounts(directory, brands.all, self.plans)
-        self.brands = BrandsAdministration(directory, brands.all)
-        self.tenants = Tenants(
+        self.plans = PlanResource(prices)
+        self.accounts = AccountResource(directory, brands.all, self.plans)
+        self.brands = BrandResource(directory, brands.all)
+        self.tenants = TenantResource(
             directory, secrets, resume_waiting, plans=self.plans, score_bounds=score_bounds
         )
-        self.api_keys = ApiKeys(directory, self.tenants, brands.all, outbox=outbox)
-        self.mailboxes = Mailboxes(
+        self.api_keys = ApiKeyResource(directory, self.tenants, brands.all, outbox=outbox)
+        self.mailboxes = MailboxResource(
             directory, brands, self.plans, smtp=smtp, count_max=mailboxes_max
         )

@@ -10,7 +10,7 @@ from contracts.ingest.v1.directory_pb2 import Account, AccountStatus, Tenant
 from kernel.brand import Brands
 from kernel.ids import uuid7_text
 from services.ingest.api.administration.base import (
-    Directory,
+    CallerDirectory,
     Name,
     Reason,
     conflict,
@@ -18,12 +18,12 @@ from services.ingest.api.administration.base import (
     set_given_fields,
 )
 from services.ingest.api.administration.brands import check_brand
-from services.ingest.api.administration.plans import Plans
+from services.ingest.api.administration.plans import PlanResource
 from services.ingest.api.callers import Caller, CallerKind
 from services.ingest.domain.email import RequestModel
 from services.ingest.domain.patterns import LINE
 from services.ingest.domain.problem import not_found
-from services.ingest.store.directory_lists import Owner, Page
+from services.ingest.store.directory_lists import EntryOwner, PageBounds
 
 Email = Annotated[str, Meta(max_length=320, pattern=LINE)]
 PlanId = Annotated[str, Meta(max_length=200, pattern=LINE)]
@@ -59,8 +59,8 @@ class SuspendAccountRequest(RequestModel):
     reason: Reason = ""
 
 
-class Accounts:
-    def __init__(self, directory: Directory, brands: Brands, plans: Plans) -> None:
+class AccountResource:
+    def __init__(self, directory: CallerDirectory, brands: Brands, plans: PlanResource) -> None:
         self._directory = directory
         self._brands = brands
         self._plans = plans
@@ -73,11 +73,11 @@ class Accounts:
             await change.save(account)
         return account
 
-    async def page(self, page: Page, *, name: str) -> tuple[Sequence[Account], bool]:
-        return await self._directory.page(Account, Owner(), page, equal={"name": name})
+    async def page(self, page: PageBounds, *, name: str) -> tuple[Sequence[Account], bool]:
+        return await self._directory.page(Account, EntryOwner(), page, equal={"name": name})
 
     async def get(self, caller: Caller, account_id: str) -> Account:
-        found = await self._directory.get(Account, Owner(), account_id)
+        found = await self._directory.get(Account, EntryOwner(), account_id)
         if caller.kind != CallerKind.OPERATOR and found.account_id != caller.account_id:
             raise not_found("the account")
         return found

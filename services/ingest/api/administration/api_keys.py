@@ -16,25 +16,21 @@ from kernel.outbox import Outbox
 from kernel.topics import encode
 from services.ingest.api.administration.base import (
     WHAT,
-    Directory,
+    CallerDirectory,
     Name,
     check_id,
     checked_filter,
     conflict,
     find,
 )
-from services.ingest.api.administration.key_bounds import (
-    check_within,
-    parse_expiry,
-    parse_networks,
-)
-from services.ingest.api.administration.tenants import Tenants, account_of
+from services.ingest.api.administration.key_bounds import check_within, parse_expiry, parse_networks
+from services.ingest.api.administration.tenants import TenantResource, account_of
 from services.ingest.api.callers import Caller, CallerKind
 from services.ingest.domain.accepted_event import timestamp
 from services.ingest.domain.email import RequestModel
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
 from services.ingest.store.directory import DirectoryChange
-from services.ingest.store.directory_lists import Page
+from services.ingest.store.directory_lists import PageBounds
 
 DAY_S = 86_400
 GRACE_MAX_S = 7 * DAY_S
@@ -81,9 +77,9 @@ class RotateApiKeyRequest(RequestModel):
     force: bool = False
 
 
-class ApiKeys:
+class ApiKeyResource:
     def __init__(
-        self, directory: Directory, tenants: Tenants, brands: Brands, *, outbox: Outbox
+        self, directory: CallerDirectory, tenants: TenantResource, brands: Brands, *, outbox: Outbox
     ) -> None:
         self._brands = brands
         self._directory = directory
@@ -118,7 +114,7 @@ class ApiKeys:
         return secret, key
 
     async def page(
-        self, caller: Caller, page: Page, *, account_id: str
+        self, caller: Caller, page: PageBounds, *, account_id: str
     ) -> tuple[Sequence[ApiKey], bool]:
         """A test key lists test keys only."""
         equal: dict[str, object] = {"account_id": checked_filter(account_id, "account_id")}

@@ -14,10 +14,10 @@ from services.ingest.api.callers import Caller
 from services.ingest.domain.problem import unavailable
 from services.ingest.store.audit_log import Change, record_changes
 from services.ingest.store.audit_log_list import AuditEntry, list_entries
-from services.ingest.store.directory_lists import DirectoryLists, Page
+from services.ingest.store.directory_lists import DirectoryLists, PageBounds
 
 
-class AuditLog:
+class AuditLogResource:
     """database: with the role that adds entries."""
 
     def __init__(self, lists: DirectoryLists, database: Database) -> None:
@@ -34,7 +34,7 @@ class AuditLog:
             raise unavailable() from error
 
     async def page(
-        self, caller: Caller, page: Page, *, equal: Mapping[str, str], since: Timestamp | None
+        self, caller: Caller, page: PageBounds, *, equal: Mapping[str, str], since: Timestamp | None
     ) -> tuple[Sequence[AuditEntry], bool]:
         """Newest first. equal: values by column; those that are empty do not restrict the list."""
         given = {column: value for column, value in equal.items() if value}

@@ -15,13 +15,9 @@ from kernel.ids import canonical_uuid
 from services.ingest.api.callers import Caller
 from services.ingest.domain.patterns import LINE
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found, unavailable
-from services.ingest.store.directory import (
-    AlreadyExists,
-    DirectoryChange,
-    DirectoryStore,
-)
-from services.ingest.store.directory_lists import DirectoryLists, Owner, Page
-from services.ingest.store.resource_counts import DayCount, ResourceCount
+from services.ingest.store.directory import DirectoryChange, DirectoryStore, TenantExists
+from services.ingest.store.directory_lists import DirectoryLists, EntryOwner, PageBounds
+from services.ingest.store.resource_counts import DailyResourceCount, ResourceCount
 
 E = TypeVar("E", Account, ApiKey, Brand, Domain, Tenant, Mailbox)
 N = TypeVar("N", Account, ApiKey, Domain, Tenant, Mailbox)  # what has an owner
@@ -43,7 +39,7 @@ WHAT = {
 }
 
 
-class Directory:
+class CallerDirectory:
     """The directory as a caller sees it. Raises Problem for everything that it refuses."""
 
     def __init__(self, store: DirectoryStore, lists: DirectoryLists) -> None:
@@ -51,13 +47,13 @@ class Directory:
         self._lists = lists
 
     async def page(
-        self, kind: type[E], owner: Owner, page: Page, *, equal: Mapping[str, object]
+        self, kind: type[E], owner: EntryOwner, page: PageBounds, *, equal: Mapping[str, object]
     ) -> tuple[Sequence[E], bool]:
         """Newest first. equal: values by column; those that are empty do not restrict the list."""
         given = {column: value for column, value in equal.items() if value != ""}
         return await query_or_503(self._lists.page(kind, owner, check_page(page), equal=given))
 
-    async def get(self, kind: type[E], owner: Owner, entry_id: str) -> E:
+    async def get(self, kind: type[E], owner: EntryOwner, entry_id: str) -> E:
         """404 for an entry that does not exist, and for one of another owner."""
         found = await query_or_503(self._lists.find(kind, owner, parse_id(entry_id, WHAT[kind])))
         if found is None:
@@ -73,7 +69,7 @@ class Directory:
         return found
 
     async def last_used(
-        self, owner: Owner, ids: Sequence[str], *, kind: type[ApiKey | Mailbox] = ApiKey
+        self, owner: EntryOwner, ids: Sequence[str], *, kind: type[ApiKey | Mailbox] = ApiKey
     ) -> dict[str, datetime]:
         """When credentials were last used, by id."""
         return await query_or_503(self._lists.last_used(owner, ids, kind=kind))
@@ -91,43 +87,43 @@ class Directory:
         found = await query_or_503(self._store.list_domains(tenant_id, account_id))
         return {one.name: one for one in found}
 
-    async def pools_of(self, owner: Owner) -> set[str]:
+    async def pools_of(self, owner: EntryOwner) -> set[str]:
         """The egress pools that its tenants send through."""
         found = await query_or_503(self._lists.pools_of(owner))
         return {pool_id or DEFAULT_POOL for pool_id in found}
 
-    async def tenants_among(self, owner: Owner, ids: Sequence[str]) -> set[str]:
+    async def tenants_among(self, owner: EntryOwner, ids: Sequence[str]) -> set[str]:
         """Those of these tenants that belong to it."""
         return await query_or_503(self._lists.tenants_among(owner, ids))
 
-    async def domain_names(self, owner: Owner, ids: Sequence[str]) -> dict[str, str]:
+    async def domain_names(self, owner: EntryOwner, ids: Sequence[str]) -> dict[str, str]:
         """By id, also of domains that were deleted."""
         return await query_or_503(self._lists.domain_names(owner, ids))
 
     async def resources_of(
-        self, owner: Owner, first: date, *, end: date
-    ) -> tuple[ResourceCount, Sequence[DayCount]]:
+        self, owner: EntryOwner, first: date, *, end: date
+    ) -> tuple[ResourceCount, Sequence[DailyResourceCount]]:
         """What it has now, and what an account has had on days."""
         return await query_or_503(self._lists.resources_of(owner, first, end=end))
 
-    async def owner_of_pool(self, pool_id: str) -> Owner:
+    async def owner_of_pool(self, pool_id: str) -> EntryOwner:
         """The only account, and the only tenant, that sends through an egress pool other than the
         default one, which tenants have without choosing it."""
         try:
             wanted = canonical_uuid(pool_id)
         except ValueError:
-            return Owner()
+            return EntryOwner()
         return await query_or_503(self._lists.owner_of_pool(wanted))
 
-    async def owner_of(self, kind: type[W], entry_id: str) -> Owner:
+    async def owner_of(self, kind: type[W], entry_id: str) -> EntryOwner:
         """Nobody if there is no such entry."""
         try:
-            found = await self.get(kind, Owner(), entry_id)
+            found = await self.get(kind, EntryOwner(), entry_id)
         except Problem as problem:
             if problem.status != HTTPStatus.NOT_FOUND:
                 raise
-            return Owner()
-        return Owner(found.account_id, found.tenant_id)
+            return EntryOwner()
+        return EntryOwner(found.account_id, found.tenant_id)
 
     @asynccontextmanager
     async def changing(self, caller: Caller) -> AsyncIterator[DirectoryChange]:
@@ -136,7 +132,7 @@ class Directory:
                 yield change
         except Unavailable as error:
             raise unavailable() from error
-        except AlreadyExists:
+        except TenantExists:
             detail = "The account has a tenant with this external_id already."
             fault = Fault("#/external_id", "already_exists", detail)
             raise Problem(409, "already_exists", detail=detail, faults=[fault]) from None
@@ -159,7 +155,7 @@ async def find(change: DirectoryChange, caller: Caller, kind: type[N], *, entry_
 
 
 def paginate(
-    found: Sequence[T], requested: Page, *, id_of: Callable[[T], str]
+    found: Sequence[T], requested: PageBounds, *, id_of: Callable[[T], str]
 ) -> tuple[Sequence[T], bool]:
     """A page of a list in memory, and whether more follows in its direction."""
     ordered = sorted(found, key=id_of, reverse=True)
@@ -193,7 +189,7 @@ def parse_id(text: str, what: str) -> str:
         raise not_found(what) from None
 
 
-def check_page(page: Page) -> Page:
+def check_page(page: PageBounds) -> PageBounds:
     """The page, if its cursors are ids. Raises Problem."""
     for name, cursor in (("after", page.after), ("before", page.before)):
         if cursor:

@@ -27,7 +27,7 @@ from mail.mx import provider_domains
 from mail.suffix import is_public_suffix
 from services.ingest.api.administration.base import (
     WHAT,
-    Directory,
+    CallerDirectory,
     conflict,
     paginate,
     parse_id,
@@ -39,7 +39,7 @@ from services.ingest.domain.patterns import LINE, explained
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
 from services.ingest.store.brands import brands_with_hosts, is_named_by_account
 from services.ingest.store.directory import DirectoryChange
-from services.ingest.store.directory_lists import Owner, Page
+from services.ingest.store.directory_lists import EntryOwner, PageBounds
 
 END = r"$(?!\n)"
 ZONE_MAX = 170  # the names of keys in it have two labels more
@@ -127,8 +127,8 @@ class BrandEntry(NamedTuple):
     is_record: bool
 
 
-class BrandsAdministration:
-    def __init__(self, directory: Directory, brands: Brands) -> None:
+class BrandResource:
+    def __init__(self, directory: CallerDirectory, brands: Brands) -> None:
         self._directory = directory
         self._brands = brands
 
@@ -140,7 +140,7 @@ class BrandsAdministration:
             await change.save(record)
         return entry_of(record)
 
-    async def page(self, page: Page, *, name: str) -> tuple[Sequence[BrandEntry], bool]:
+    async def page(self, page: PageBounds, *, name: str) -> tuple[Sequence[BrandEntry], bool]:
         """Those of the file, then the newest first. name: only brands of this name, if it is not
         empty."""
         records = [entry_of(one) for one in await self._directory.brands()]
@@ -154,7 +154,7 @@ class BrandsAdministration:
         for one in self._of_file():
             if one.id == brand_id:
                 return one
-        return entry_of(await self._directory.get(BrandRecord, Owner(), brand_id))
+        return entry_of(await self._directory.get(BrandRecord, EntryOwner(), brand_id))
 
     async def update(self, caller: Caller, brand_id: str, given: UpdateBrandRequest) -> BrandEntry:
         if given.sandbox_domain is not UNSET:
@@ -207,7 +207,7 @@ class BrandsAdministration:
         ]
 
     async def _id_of_account(self, caller: Caller) -> str:
-        account = await self._directory.get(Account, Owner(), caller.account_id)
+        account = await self._directory.get(Account, EntryOwner(), caller.account_id)
         return account.brand or DEFAULT_ID
 
 

@@ -14,13 +14,8 @@ from kernel.crypto import sha256
 from kernel.ids import uuid7_text
 from mail.address import AddressError
 from services.ingest.api.administration.api_keys import DAY_S, GRACE_MAX_S, is_test
-from services.ingest.api.administration.base import (
-    WHAT,
-    Directory,
-    conflict,
-    find,
-)
-from services.ingest.api.administration.plans import Plans
+from services.ingest.api.administration.base import WHAT, CallerDirectory, conflict, find
+from services.ingest.api.administration.plans import PlanResource
 from services.ingest.api.administration.tenants import TenantLimits
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.callers import Caller
@@ -30,7 +25,7 @@ from services.ingest.domain.patterns import LINE
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
 from services.ingest.domain.verification import may_send, missing_record
 from services.ingest.store.directory import DirectoryChange
-from services.ingest.store.directory_lists import Page
+from services.ingest.store.directory_lists import PageBounds
 from services.ingest.store.mailboxes import add_mailboxes, count_mailboxes
 
 BATCH_MAX = 500
@@ -92,14 +87,14 @@ class NewMailbox(NamedTuple):
     password: str
 
 
-class Mailboxes:
+class MailboxResource:
     """count_max: mailboxes of a tenant. smtp: of accounts without a brand of their own."""
 
     def __init__(
         self,
-        directory: Directory,
+        directory: CallerDirectory,
         brands: BrandResolver,
-        plans: Plans,
+        plans: PlanResource,
         *,
         smtp: SmtpHost,
         count_max: int,
@@ -149,7 +144,7 @@ class Mailboxes:
         return made
 
     async def page(
-        self, caller: Caller, page: Page, *, address: str
+        self, caller: Caller, page: PageBounds, *, address: str
     ) -> tuple[Sequence[Mailbox], bool]:
         """Newest first. A test key lists test mailboxes only."""
         equal: dict[str, object] = {"address": _filter(address)}

@@ -19,7 +19,7 @@ from kernel import clock
 from kernel.crypto import SecretKeyring, new_content_key
 from kernel.ids import uuid7_text
 from services.ingest.api.administration.base import (
-    Directory,
+    CallerDirectory,
     Name,
     Reason,
     check_id,
@@ -27,7 +27,7 @@ from services.ingest.api.administration.base import (
     conflict,
     find,
 )
-from services.ingest.api.administration.plans import Plans
+from services.ingest.api.administration.plans import PlanResource
 from services.ingest.api.body_times import parse_future_time
 from services.ingest.api.callers import Caller, CallerKind
 from services.ingest.domain.email import RequestModel
@@ -35,7 +35,7 @@ from services.ingest.domain.patterns import LINE
 from services.ingest.domain.pause import is_paused
 from services.ingest.domain.problem import Fault, Problem, invalid
 from services.ingest.store.directory import DirectoryChange
-from services.ingest.store.directory_lists import Page
+from services.ingest.store.directory_lists import PageBounds
 
 AMBIGUOUS_POLICIES = {
     "retry": AmbiguousPolicy.AMBIGUOUS_POLICY_RETRY,
@@ -117,17 +117,17 @@ class ScoreBounds(NamedTuple):
                 raise invalid([Fault(f"#/{name}", "invalid", detail)])
 
 
-class Tenants:
+class TenantResource:
     """resume_waiting: resumes, by id, the mail of a tenant that waits because of its bounces or
     complaints."""
 
     def __init__(
         self,
-        directory: Directory,
+        directory: CallerDirectory,
         secrets: SecretKeyring,
         resume_waiting: Callable[[str], Awaitable[None]],
         *,
-        plans: Plans,
+        plans: PlanResource,
         score_bounds: ScoreBounds,
     ) -> None:
         self._directory = directory
@@ -163,7 +163,7 @@ class Tenants:
         )
 
     async def page(
-        self, caller: Caller, page: Page, *, external_id: str, account_id: str, name: str
+        self, caller: Caller, page: PageBounds, *, external_id: str, account_id: str, name: str
     ) -> tuple[Sequence[Tenant], bool]:
         equal = {
             "external_id": external_id,

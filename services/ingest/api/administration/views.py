@@ -8,7 +8,7 @@ from contracts.ingest.v1.directory_pb2 import Account, AccountStatus, ApiKey, Ma
 from kernel import clock
 from kernel.ids import creation_time_of
 from services.ingest.api.administration.brands import BrandEntry
-from services.ingest.api.administration.mailboxes import Mailboxes, SmtpHost
+from services.ingest.api.administration.mailboxes import MailboxResource, SmtpHost
 from services.ingest.api.administration.tenants import AMBIGUOUS_POLICIES, REPUTATION_POLICIES
 from services.ingest.api.callers import Caller, caller_kind_of
 from services.ingest.api.rest_base import format_time, format_timestamp
@@ -126,7 +126,7 @@ def mailbox_to_json(
 
 
 async def mailboxes_to_json(
-    mailboxes: Mailboxes, caller: Caller, found: Sequence[Mailbox]
+    mailboxes: MailboxResource, caller: Caller, found: Sequence[Mailbox]
 ) -> list[dict[str, object]]:
     """With when they were last used. Raises Problem."""
     used = await mailboxes.last_used(caller, found)

@@ -9,13 +9,13 @@ from msgspec import Meta
 from contracts.router.v1 import policy_service_pb2 as pb
 from contracts.router.v1.policy_service_pb2 import Cell
 from kernel.ids import uuid5_text
-from services.ingest.api.administration.audit_log import AuditLog
+from services.ingest.api.administration.audit_log import AuditLogResource
 from services.ingest.api.administration.base import paginate
 from services.ingest.api.callers import Caller
 from services.ingest.api.egress.router_client import EgressRouterClient, pointing_to
 from services.ingest.domain.email import RequestModel
-from services.ingest.store.audit_log import Subject
-from services.ingest.store.directory_lists import Page
+from services.ingest.store.audit_log import AuditSubject
+from services.ingest.store.directory_lists import PageBounds
 
 RESOURCE = "cell"  # in the audit log
 NAMESPACE = b"obm router cells"  # of ids there
@@ -27,14 +27,14 @@ class CreateCellRequest(RequestModel):
     name: Annotated[str, Meta(min_length=1, max_length=40)]
 
 
-class Cells:
+class CellResource:
     """Raises Problem for everything that the router refuses."""
 
-    def __init__(self, router: EgressRouterClient, audit_log: AuditLog) -> None:
+    def __init__(self, router: EgressRouterClient, audit_log: AuditLogResource) -> None:
         self._router = router
         self._audit_log = audit_log
 
-    async def page(self, page: Page) -> tuple[Sequence[Cell], bool]:
+    async def page(self, page: PageBounds) -> tuple[Sequence[Cell], bool]:
         """By name, in descending order."""
         found = await self._router.policy(self._router.policies.ListCells, pb.ListCellsRequest())
         return paginate(found.cells, page, id_of=attrgetter("cell"))
@@ -43,7 +43,7 @@ class Cells:
         request = pb.AddCellRequest(cell=given.name)
         with pointing_to("#/name"):
             cell = (await self._router.policy(self._router.policies.AddCell, request)).cell
-        subject = Subject(RESOURCE, uuid5_text(NAMESPACE, cell.cell))
+        subject = AuditSubject(RESOURCE, uuid5_text(NAMESPACE, cell.cell))
         await self._audit_log.record(caller, (subject, None, cell))
         return cell
 

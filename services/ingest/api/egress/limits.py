@@ -11,17 +11,17 @@ from contracts.router.v1.policies_pb2 import LimitsChanged, PolicyCommand
 from contracts.router.v1.policy_service_pb2 import LimitUsage, ListLimitsRequest
 from kernel import clock
 from kernel.ids import uuid5_text
-from services.ingest.api.administration.audit_log import AuditLog
+from services.ingest.api.administration.audit_log import AuditLogResource
 from services.ingest.api.callers import Caller
 from services.ingest.api.egress.overrides import operator_name
-from services.ingest.api.egress.owners import OF_SOURCES, Owners
+from services.ingest.api.egress.owners import OF_SOURCES, OwnerLookup
 from services.ingest.api.egress.router_client import EgressRouterClient, pointing_to
 from services.ingest.domain.accepted_event import timestamp
 from services.ingest.domain.email import RequestModel
 from services.ingest.domain.patterns import LINE
 from services.ingest.domain.problem import Fault, invalid
-from services.ingest.store.audit_log import Subject
-from services.ingest.store.directory_lists import Page
+from services.ingest.store.audit_log import AuditSubject
+from services.ingest.store.directory_lists import PageBounds
 
 Limit = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 ScopeKey = Annotated[str, Meta(min_length=1, max_length=500, pattern=LINE)]
@@ -49,15 +49,17 @@ class ScopeLimits(RequestModel):
     weight: Annotated[int, Meta(ge=0, le=100)] = 0
 
 
-class Limits:
+class LimitResource:
     """Raises Problem for everything that the router refuses."""
 
-    def __init__(self, router: EgressRouterClient, owners: Owners, audit_log: AuditLog) -> None:
+    def __init__(
+        self, router: EgressRouterClient, owners: OwnerLookup, audit_log: AuditLogResource
+    ) -> None:
         self._router = router
         self._owners = owners
         self._audit_log = audit_log
 
-    async def page(self, page: Page, *, scope: str) -> tuple[Sequence[LimitUsage], bool]:
+    async def page(self, page: PageBounds, *, scope: str) -> tuple[Sequence[LimitUsage], bool]:
         """Of the scopes that have sent lately, and those that operators have set. scope: only those
         that contain this."""
         after_scope, _, after_limit = page.after.rpartition("/")
@@ -84,7 +86,7 @@ class Limits:
             changed_by=operator_name(caller)[:CHANGED_BY_MAX],
         )
         owner = await self._owners.of_scope(change.scope)
-        subject = Subject(RESOURCE, uuid5_text(NAMESPACE, change.scope), *owner)
+        subject = AuditSubject(RESOURCE, uuid5_text(NAMESPACE, change.scope), *owner)
         with pointing_to("#/scope"):  # what else the router refuses
             response = await self._router.execute(PolicyCommand(set_limits=change))
         before = response.limits_before if response.HasField("limits_before") else None

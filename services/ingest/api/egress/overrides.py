@@ -13,23 +13,18 @@ from contracts.router.v1.policies_pb2 import (
     StandingChanged,
 )
 from kernel import clock
-from services.ingest.api.administration.audit_log import AuditLog
-from services.ingest.api.administration.base import (
-    Directory,
-    check_id,
-    paginate,
-    parse_id,
-)
+from services.ingest.api.administration.audit_log import AuditLogResource
+from services.ingest.api.administration.base import CallerDirectory, check_id, paginate, parse_id
 from services.ingest.api.callers import Caller
-from services.ingest.api.egress.owners import Owners
+from services.ingest.api.egress.owners import OwnerLookup
 from services.ingest.api.egress.requests import OverrideRequest
 from services.ingest.api.egress.router_client import EgressRouterClient, pointing_to
 from services.ingest.api.egress.views import id_of_override, id_of_standing
 from services.ingest.api.egress.visibility import check_sees_egress, visible_scopes
 from services.ingest.domain.accepted_event import timestamp
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
-from services.ingest.store.audit_log import Subject
-from services.ingest.store.directory_lists import Page
+from services.ingest.store.audit_log import AuditSubject
+from services.ingest.store.directory_lists import PageBounds
 
 WHAT = "the override"
 RESOURCE = "override"  # in the audit log
@@ -41,23 +36,23 @@ SUSPENDS = {
 }
 
 
-class Overrides:
+class OverrideResource:
     """Raises Problem for everything that the router refuses."""
 
     def __init__(
         self,
         router: EgressRouterClient,
-        directory: Directory,
-        audit_log: AuditLog,
+        directory: CallerDirectory,
+        audit_log: AuditLogResource,
         *,
-        owners: Owners,
+        owners: OwnerLookup,
     ) -> None:
         self._router = router
         self._directory = directory
         self._audit_log = audit_log
         self._owners = owners
 
-    async def page(self, caller: Caller, page: Page) -> tuple[Sequence[OverrideSet], bool]:
+    async def page(self, caller: Caller, page: PageBounds) -> tuple[Sequence[OverrideSet], bool]:
         """Those in force: of the caller's tenants, or all for an operator. Newest first."""
         check_sees_egress(caller)
         found = await self._router.overrides()
@@ -65,7 +60,9 @@ class Overrides:
         shown = [one for one in found if one.scope in visible]
         return paginate(shown, page, id_of=id_of_override)
 
-    async def standings(self, caller: Caller, page: Page) -> tuple[Sequence[StandingChanged], bool]:
+    async def standings(
+        self, caller: Caller, page: PageBounds
+    ) -> tuple[Sequence[StandingChanged], bool]:
         """Of the caller's tenants, or all for an operator. Without those that are good."""
         check_sees_egress(caller)
         found = {id_of_standing(one): one for one in await self._router.standings()}
@@ -99,7 +96,7 @@ class Overrides:
         owner = await self._owners.of_scope(found.scope)
         removed = OverrideRemoved(override_id=found.override_id, removed_by=operator_name(caller))
         await self._router.execute(PolicyCommand(remove_override=removed))
-        await self._audit_log.record(caller, (Subject(RESOURCE, wanted, *owner), found, None))
+        await self._audit_log.record(caller, (AuditSubject(RESOURCE, wanted, *owner), found, None))
         return wanted
 
     async def _set(self, caller: Caller, override: OverrideSet) -> OverrideSet:
@@ -107,7 +104,7 @@ class Overrides:
         owner = await self._owners.of_scope(override.scope)
         with pointing_to("#/site"):
             await self._router.execute(PolicyCommand(set_override=override))
-        subject = Subject(RESOURCE, id_of_override(override), *owner)
+        subject = AuditSubject(RESOURCE, id_of_override(override), *owner)
         await self._audit_log.record(caller, (subject, None, override))
         return override
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from contracts.ingest.v1.directory_pb2 import ApiKey, Mailbox, Tenant
 from kernel.ids import canonical_uuid
-from services.ingest.api.administration.base import Directory
+from services.ingest.api.administration.base import CallerDirectory
 from services.ingest.api.egress.router_client import EgressRouterClient
-from services.ingest.store.directory_lists import Owner
+from services.ingest.store.directory_lists import EntryOwner
 
-NOBODY = Owner()
+NOBODY = EntryOwner()
 OF_SOURCES = ("egress_site", "warmup")
 OF_TENANTS: Mapping[str, Any] = {
     "tenant": Tenant,
@@ -20,14 +20,14 @@ OF_TENANTS: Mapping[str, Any] = {
 }
 
 
-class Owners:
+class OwnerLookup:
     """Of what several accounts share there is no owner."""
 
-    def __init__(self, directory: Directory, router: EgressRouterClient) -> None:
+    def __init__(self, directory: CallerDirectory, router: EgressRouterClient) -> None:
         self._directory = directory
         self._router = router
 
-    async def of_scope(self, scope: str) -> Owner:
+    async def of_scope(self, scope: str) -> EntryOwner:
         """scope: such as tenant_site/<id>/<site>."""
         kind, _, rest = scope.partition("/")
         subject_id = rest.partition("/")[0]
@@ -39,14 +39,14 @@ class Owners:
             return await self._of_source(subject_id)
         return NOBODY
 
-    async def _of_source(self, egress_id: str) -> Owner:
+    async def _of_source(self, egress_id: str) -> EntryOwner:
         try:
             found = await self._router.source(canonical_uuid(egress_id))
         except ValueError:
             return NOBODY
         return await self.of_pools(found.source.pool_id) if found is not None else NOBODY
 
-    async def of_pools(self, *pool_ids: str) -> Owner:
+    async def of_pools(self, *pool_ids: str) -> EntryOwner:
         """Of the first one that has an owner."""
         for pool_id in pool_ids:
             owner = await self._directory.owner_of_pool(pool_id)

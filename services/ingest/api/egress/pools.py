@@ -10,22 +10,22 @@ from msgspec import UNSET, Meta, UnsetType
 from contracts.ingest.v1.directory_pb2 import Domain
 from contracts.router.v1 import policy_service_pb2 as pb
 from contracts.router.v1.directory_pb2 import Pool
-from services.ingest.api.administration.audit_log import AuditLog
+from services.ingest.api.administration.audit_log import AuditLogResource
 from services.ingest.api.administration.base import (
-    Directory,
+    CallerDirectory,
     Name,
     check_id,
     paginate,
     parse_id,
 )
 from services.ingest.api.callers import Caller
-from services.ingest.api.egress.cells import Cells
-from services.ingest.api.egress.owners import Owners
+from services.ingest.api.egress.cells import CellResource
+from services.ingest.api.egress.owners import OwnerLookup
 from services.ingest.api.egress.router_client import EgressRouterClient, pointing_to
 from services.ingest.domain.email import RequestModel
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
-from services.ingest.store.audit_log import Subject
-from services.ingest.store.directory_lists import Owner, Page
+from services.ingest.store.audit_log import AuditSubject
+from services.ingest.store.directory_lists import EntryOwner, PageBounds
 
 WHAT = "the pool"
 RESOURCE = "pool"  # in the audit log
@@ -51,31 +51,31 @@ class UpdatePoolRequest(RequestModel):
     cell: str | UnsetType = UNSET
 
 
-class Pools:
+class PoolResource:
     """Raises Problem for everything that the router refuses."""
 
     def __init__(
         self,
         router: EgressRouterClient,
-        directory: Directory,
-        audit_log: AuditLog,
+        directory: CallerDirectory,
+        audit_log: AuditLogResource,
         *,
-        owners: Owners,
+        owners: OwnerLookup,
     ) -> None:
-        self.cells = Cells(router, audit_log)
+        self.cells = CellResource(router, audit_log)
         self._router = router
         self._directory = directory
         self._audit_log = audit_log
         self._owners = owners
 
-    async def page(self, page: Page, *, name: str) -> tuple[Sequence[Pool], bool]:
+    async def page(self, page: PageBounds, *, name: str) -> tuple[Sequence[Pool], bool]:
         """Newest first. name: only the pool of this name."""
         found = [one for one in await self._router.pools() if name in {"", one.name}]
         return paginate(found, page, id_of=attrgetter("pool_id"))
 
     async def create(self, caller: Caller, given: CreatePoolRequest) -> Pool:
         """With `dedicated`, a pool of this name without a tenant is used again."""
-        used = await self._directory.pools_of(Owner()) if given.dedicated else ()
+        used = await self._directory.pools_of(EntryOwner()) if given.dedicated else ()
         request = pb.AddPoolRequest(
             name=given.name, dedicated=given.dedicated, ramp=given.warmup, used_pool_ids=used
         )
@@ -115,7 +115,7 @@ class Pools:
         pointer = "#/feedback_domain_id"
         wanted = check_id(domain_id, pointer)
         try:
-            return (await self._directory.get(Domain, Owner(), wanted)).domain_id
+            return (await self._directory.get(Domain, EntryOwner(), wanted)).domain_id
         except Problem as problem:
             if problem.status != HTTPStatus.NOT_FOUND:
                 raise
@@ -130,5 +130,5 @@ class Pools:
                 return one
         raise not_found(WHAT)
 
-    async def _subject_of(self, pool: Pool) -> Subject:
-        return Subject(RESOURCE, pool.pool_id, *await self._owners.of_pools(pool.pool_id))
+    async def _subject_of(self, pool: Pool) -> AuditSubject:
+        return AuditSubject(RESOURCE, pool.pool_id, *await self._owners.of_pools(pool.pool_id))

@@ -10,17 +10,17 @@ from contracts.router.v1 import policy_service_pb2 as pb
 from contracts.router.v1.directory_pb2 import EgressSource
 from contracts.router.v1.policies_pb2 import PolicyCommand, WarmupCommand
 from kernel import clock
-from services.ingest.api.administration.audit_log import AuditLog
+from services.ingest.api.administration.audit_log import AuditLogResource
 from services.ingest.api.administration.base import (
-    Directory,
+    CallerDirectory,
     check_id,
     check_page,
     conflict,
     parse_id,
 )
 from services.ingest.api.callers import Caller
-from services.ingest.api.egress.overrides import Overrides, operator_name
-from services.ingest.api.egress.owners import Owners
+from services.ingest.api.egress.overrides import OverrideResource, operator_name
+from services.ingest.api.egress.owners import OwnerLookup
 from services.ingest.api.egress.requests import (
     AddIpRequest,
     ResumeIpRequest,
@@ -33,8 +33,8 @@ from services.ingest.api.egress.visibility import visible_pools
 from services.ingest.domain import schedule
 from services.ingest.domain.accepted_event import timestamp
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
-from services.ingest.store.audit_log import Subject
-from services.ingest.store.directory_lists import Page
+from services.ingest.store.audit_log import AuditSubject
+from services.ingest.store.directory_lists import PageBounds
 
 WHAT = "the egress source"
 RESOURCE = "ip"  # in the audit log
@@ -42,17 +42,17 @@ START, LOWER = "start", "lower"
 FIELDS = {START: "ramp", LOWER: "stage"}  # that the router may refuse
 
 
-class EgressSources:
+class SourceResource:
     """Raises Problem for everything that the router refuses."""
 
     def __init__(
         self,
         router: EgressRouterClient,
-        directory: Directory,
-        audit_log: AuditLog,
+        directory: CallerDirectory,
+        audit_log: AuditLogResource,
         *,
-        overrides: Overrides,
-        owners: Owners,
+        overrides: OverrideResource,
+        owners: OwnerLookup,
     ) -> None:
         self._router = router
         self._directory = directory
@@ -61,7 +61,7 @@ class EgressSources:
         self._owners = owners
 
     async def page(
-        self, caller: Caller, page: Page, *, address: str = "", pool_id: str = ""
+        self, caller: Caller, page: PageBounds, *, address: str = "", pool_id: str = ""
     ) -> tuple[Sequence[pb.Source], bool]:
         """Of the pools that the caller's tenants send through; all for an operator. Newest
         first."""
@@ -136,7 +136,7 @@ class EgressSources:
         after = await self._get(command.egress_id)
         before_warmup = before.warmup.state if before.HasField("warmup") else None
         owner = await self._owners.of_pools(before.source.pool_id)
-        subject = Subject(RESOURCE, command.egress_id, *owner)
+        subject = AuditSubject(RESOURCE, command.egress_id, *owner)
         action = f"warmup_{given.action}"
         change = (subject, before_warmup, after.warmup.state)
         await self._audit_log.record(caller, change, action=action)
@@ -180,7 +180,7 @@ class EgressSources:
         action: str = "",
     ) -> None:
         pools = [one.pool_id for one in (before, after) if one is not None]
-        subject = Subject(RESOURCE, after.egress_id, *await self._owners.of_pools(*pools))
+        subject = AuditSubject(RESOURCE, after.egress_id, *await self._owners.of_pools(*pools))
         await self._audit_log.record(caller, (subject, before, after), action=action)
 
     async def _existing(self, ip_id: str) -> pb.Source:

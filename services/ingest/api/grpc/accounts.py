@@ -4,7 +4,7 @@ from contracts.ingest.v1 import account_service_pb2 as pb
 from contracts.ingest.v1.account_service_pb2_grpc import AccountServiceServicer
 from contracts.ingest.v1.directory_pb2 import Account
 from services.ingest.api.administration.accounts import (
-    Accounts,
+    AccountResource,
     CreateAccountRequest,
     SuspendAccountRequest,
     UpdateAccountRequest,
@@ -23,7 +23,7 @@ from services.ingest.api.grpc.server import Context
 
 
 class AccountServicer(AccountServiceServicer):
-    def __init__(self, access: RpcAccess, accounts: Accounts) -> None:
+    def __init__(self, access: RpcAccess, accounts: AccountResource) -> None:
         self.access = access
         self._accounts = accounts
 

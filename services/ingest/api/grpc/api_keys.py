@@ -6,7 +6,7 @@ from contracts.ingest.v1 import api_key_service_pb2 as pb
 from contracts.ingest.v1.api_key_service_pb2_grpc import ApiKeyServiceServicer
 from contracts.ingest.v1.directory_pb2 import ApiKey
 from services.ingest.api.administration.api_keys import (
-    ApiKeys,
+    ApiKeyResource,
     CreateApiKeyRequest,
     RotateApiKeyRequest,
     UpdateApiKeyRequest,
@@ -25,7 +25,7 @@ from services.ingest.api.grpc.server import Context
 
 
 class ApiKeyServicer(ApiKeyServiceServicer):
-    def __init__(self, access: RpcAccess, keys: ApiKeys) -> None:
+    def __init__(self, access: RpcAccess, keys: ApiKeyResource) -> None:
         self.access = access
         self._keys = keys
 

@@ -2,7 +2,7 @@
 
 from contracts.ingest.v1 import audit_service_pb2 as pb
 from contracts.ingest.v1.audit_service_pb2_grpc import AuditServiceServicer
-from services.ingest.api.administration.audit_log import AuditLog
+from services.ingest.api.administration.audit_log import AuditLogResource
 from services.ingest.api.administration.views import audit_entry_to_json
 from services.ingest.api.callers import Caller
 from services.ingest.api.grpc.base import (
@@ -16,7 +16,7 @@ from services.ingest.api.grpc.server import Context
 
 
 class AuditServicer(AuditServiceServicer):
-    def __init__(self, access: RpcAccess, audit_log: AuditLog) -> None:
+    def __init__(self, access: RpcAccess, audit_log: AuditLogResource) -> None:
         self.access = access
         self._audit_log = audit_log
 

@@ -25,7 +25,7 @@ from services.ingest.api.request_log import RequestRecorder
 from services.ingest.domain.body_memory import BodyMemory
 from services.ingest.domain.pointers import problem_of
 from services.ingest.domain.problem import Fault, Problem, invalid
-from services.ingest.store.directory_lists import Page
+from services.ingest.store.directory_lists import PageBounds
 
 CODES = {
     401: code_pb2.UNAUTHENTICATED,
@@ -205,11 +205,11 @@ def proto_from_json(kind: type[M], values: dict[str, object]) -> M:
     return ParseDict(values, kind(), ignore_unknown_fields=True)
 
 
-def page_of(request: Any, *, are_ids: bool = True) -> Page:  # noqa: ANN401 - any request of a list
+def page_of(request: Any, *, are_ids: bool = True) -> PageBounds:  # noqa: ANN401 - any request of a list
     """are_ids: page tokens are UUIDs. Raises Problem."""
     checked_json(request)
     size = min(request.page_size or PAGE_SIZE, PAGE_SIZE_MAX)
-    return Page(size, cursor_of(request.page_token) if are_ids else request.page_token)
+    return PageBounds(size, cursor_of(request.page_token) if are_ids else request.page_token)
 
 
 def cursor_of(token: str) -> str:

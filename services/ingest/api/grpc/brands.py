@@ -4,7 +4,7 @@ from contracts.ingest.v1 import brand_service_pb2 as pb
 from contracts.ingest.v1.brand_service_pb2_grpc import BrandServiceServicer
 from services.ingest.api.administration.brands import (
     BrandEntry,
-    BrandsAdministration,
+    BrandResource,
     CreateBrandRequest,
     UpdateBrandRequest,
 )
@@ -22,7 +22,7 @@ from services.ingest.api.grpc.server import Context
 
 
 class BrandServicer(BrandServiceServicer):
-    def __init__(self, access: RpcAccess, brands: BrandsAdministration) -> None:
+    def __init__(self, access: RpcAccess, brands: BrandResource) -> None:
         self.access = access
         self._brands = brands
 

@@ -3,7 +3,7 @@
 from contracts.ingest.v1 import campaign_service_pb2 as pb
 from contracts.ingest.v1.campaign_service_pb2_grpc import CampaignServiceServicer
 from services.ingest.api.callers import Caller
-from services.ingest.api.campaigns import CampaignFilter, Campaigns
+from services.ingest.api.campaigns import CampaignFilter, CampaignResource
 from services.ingest.api.grpc.base import (
     RpcAccess,
     authenticated,
@@ -15,7 +15,7 @@ from services.ingest.api.grpc.server import Context
 
 
 class CampaignServicer(CampaignServiceServicer):
-    def __init__(self, access: RpcAccess, campaigns: Campaigns) -> None:
+    def __init__(self, access: RpcAccess, campaigns: CampaignResource) -> None:
         self.access = access
         self._campaigns = campaigns
 

@@ -8,15 +8,15 @@ from services.ingest.api.callers import Caller
 from services.ingest.api.domain_reports import (
     DMARC,
     TLS,
-    DomainReports,
-    Period,
+    DomainReportResource,
+    ReportPeriod,
     dmarc_to_json,
     parse_period,
     tls_to_json,
 )
 from services.ingest.api.domain_requests import CreateDomainRequest, UpdateDomainRequest
 from services.ingest.api.domain_views import domain_records_to_json, summary_to_json, to_json
-from services.ingest.api.domains import Domains, DomainView
+from services.ingest.api.domains import DomainResource, DomainView
 from services.ingest.api.grpc.base import (
     RpcAccess,
     authenticated,
@@ -30,7 +30,9 @@ from services.ingest.api.grpc.server import Context
 
 
 class DomainServicer(DomainServiceServicer):
-    def __init__(self, access: RpcAccess, domains: Domains, reports: DomainReports) -> None:
+    def __init__(
+        self, access: RpcAccess, domains: DomainResource, reports: DomainReportResource
+    ) -> None:
         self.access = access
         self._domains = domains
         self._reports = reports
@@ -122,7 +124,7 @@ def domain_id(text: str) -> str:
     return parse_id(text, "the domain")
 
 
-def period_of(request: pb.GetDomainDmarcRequest | pb.GetDomainTlsReportsRequest) -> Period:
+def period_of(request: pb.GetDomainDmarcRequest | pb.GetDomainTlsReportsRequest) -> ReportPeriod:
     """Raises Problem."""
     checked_json(request)
     return parse_period(request.since, request.until)

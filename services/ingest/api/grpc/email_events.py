@@ -5,7 +5,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from contracts.events.v1.events_service_pb2 import EventFilter
 from contracts.ingest.v1 import email_service_pb2 as pb
 from services.ingest.api.callers import Caller
-from services.ingest.api.email_events import EmailEvents
+from services.ingest.api.email_events import EmailEventResource
 from services.ingest.api.grpc.base import RpcAccess, authenticated, checked_json, page_of
 from services.ingest.api.grpc.email_views import event_to_proto
 from services.ingest.api.grpc.server import Context
@@ -14,7 +14,7 @@ from services.ingest.domain.problem import Problem, unavailable
 
 class EmailEventRpcs:
     access: RpcAccess
-    email_events: EmailEvents
+    email_events: EmailEventResource
 
     @authenticated
     async def SearchEmailEvents(

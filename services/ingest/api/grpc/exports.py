@@ -4,7 +4,7 @@ from contracts.events.v1.events_service_pb2 import Export
 from contracts.ingest.v1 import export_service_pb2 as pb
 from contracts.ingest.v1.export_service_pb2_grpc import ExportServiceServicer
 from services.ingest.api.callers import Caller
-from services.ingest.api.exports import Exports, NewExport, to_json
+from services.ingest.api.exports import ExportResource, NewExport, to_json
 from services.ingest.api.grpc.base import (
     RpcAccess,
     authenticated,
@@ -17,7 +17,7 @@ from services.ingest.api.grpc.server import Context
 
 
 class ExportServicer(ExportServiceServicer):
-    def __init__(self, access: RpcAccess, exports: Exports) -> None:
+    def __init__(self, access: RpcAccess, exports: ExportResource) -> None:
         self.access = access
         self._exports = exports
 

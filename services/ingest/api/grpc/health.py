@@ -5,11 +5,11 @@ from contracts.ingest.v1.health_service_pb2_grpc import HealthServiceServicer
 from services.ingest.api.callers import Caller
 from services.ingest.api.grpc.base import RpcAccess, authenticated, proto_from_json
 from services.ingest.api.grpc.server import Context
-from services.ingest.api.health_checks import HealthReports
+from services.ingest.api.health_checks import HealthResource
 
 
 class HealthServicer(HealthServiceServicer):
-    def __init__(self, access: RpcAccess, reports: HealthReports) -> None:
+    def __init__(self, access: RpcAccess, reports: HealthResource) -> None:
         self.access = access
         self._reports = reports
 

@@ -15,14 +15,14 @@ from services.ingest.api.held import (
     REJECTED,
     RELEASED,
     HeldFilter,
-    HeldMail,
+    HeldMailResource,
     ReviewHeld,
     to_json,
 )
 
 
 class HeldMailServicer(HeldMailServiceServicer):
-    def __init__(self, access: RpcAccess, held: HeldMail) -> None:
+    def __init__(self, access: RpcAccess, held: HeldMailResource) -> None:
         self.access = access
         self._held = held
 

@@ -12,7 +12,7 @@ from services.ingest.api.egress.requests import (
     UpdateIpRequest,
     WarmupRequest,
 )
-from services.ingest.api.egress.sources import EgressSources
+from services.ingest.api.egress.sources import SourceResource
 from services.ingest.api.egress.views import ip_to_json
 from services.ingest.api.grpc.base import (
     RpcAccess,
@@ -26,7 +26,7 @@ from services.ingest.api.grpc.server import Context
 
 
 class IpServicer(IpServiceServicer):
-    def __init__(self, access: RpcAccess, sources: EgressSources) -> None:
+    def __init__(self, access: RpcAccess, sources: SourceResource) -> None:
         self.access = access
         self._sources = sources
 

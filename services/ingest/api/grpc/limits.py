@@ -3,7 +3,7 @@
 from contracts.ingest.v1 import limit_service_pb2 as pb
 from contracts.ingest.v1.limit_service_pb2_grpc import LimitServiceServicer
 from services.ingest.api.callers import Caller
-from services.ingest.api.egress.limits import Limits, ScopeLimits
+from services.ingest.api.egress.limits import LimitResource, ScopeLimits
 from services.ingest.api.egress.views import limits_to_json, usage_to_json
 from services.ingest.api.grpc.base import (
     RpcAccess,
@@ -17,7 +17,7 @@ from services.ingest.api.grpc.server import Context
 
 
 class LimitServicer(LimitServiceServicer):
-    def __init__(self, access: RpcAccess, limits: Limits) -> None:
+    def __init__(self, access: RpcAccess, limits: LimitResource) -> None:
         self.access = access
         self._limits = limits
 

@@ -11,11 +11,11 @@ from services.ingest.api.grpc.base import (
     proto_from_json,
 )
 from services.ingest.api.grpc.server import Context
-from services.ingest.api.request_log import RequestLogs, to_json, whole_to_json
+from services.ingest.api.request_log import RequestLogResource, to_json, whole_to_json
 
 
 class LogServicer(LogServiceServicer):
-    def __init__(self, access: RpcAccess, logs: RequestLogs) -> None:
+    def __init__(self, access: RpcAccess, logs: RequestLogResource) -> None:
         self.access = access
         self._logs = logs
 

@@ -8,7 +8,7 @@ from contracts.ingest.v1.mailbox_service_pb2_grpc import MailboxServiceServicer
 from services.ingest.api.administration.mailboxes import (
     CreateMailboxRequest,
     MailboxBatch,
-    Mailboxes,
+    MailboxResource,
     NewMailbox,
     RotateMailboxRequest,
     UpdateMailboxRequest,
@@ -33,7 +33,7 @@ class CreateMailboxesRequest(msgspec.Struct):
 
 
 class MailboxServicer(MailboxServiceServicer):
-    def __init__(self, access: RpcAccess, mailboxes: Mailboxes) -> None:
+    def __init__(self, access: RpcAccess, mailboxes: MailboxResource) -> None:
         self.access = access
         self._mailboxes = mailboxes
 

@@ -12,11 +12,11 @@ from services.ingest.api.grpc.base import (
     proto_from_json,
 )
 from services.ingest.api.grpc.server import Context
-from services.ingest.api.models import Models, ReviewVersion, model_to_json, version_to_json
+from services.ingest.api.models import ModelResource, ReviewVersion, model_to_json, version_to_json
 
 
 class ModelServicer(ModelServiceServicer):
-    def __init__(self, access: RpcAccess, models: Models) -> None:
+    def __init__(self, access: RpcAccess, models: ModelResource) -> None:
         self.access = access
         self._models = models
 

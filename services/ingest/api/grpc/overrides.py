@@ -4,7 +4,7 @@ from contracts.ingest.v1 import override_service_pb2 as pb
 from contracts.ingest.v1.override_service_pb2_grpc import OverrideServiceServicer
 from contracts.router.v1.policies_pb2 import OverrideSet
 from services.ingest.api.callers import Caller
-from services.ingest.api.egress.overrides import Overrides
+from services.ingest.api.egress.overrides import OverrideResource
 from services.ingest.api.egress.requests import OverrideRequest
 from services.ingest.api.egress.views import override_to_json, standing_to_json
 from services.ingest.api.grpc.base import (
@@ -19,7 +19,7 @@ from services.ingest.api.grpc.server import Context
 
 
 class OverrideServicer(OverrideServiceServicer):
-    def __init__(self, access: RpcAccess, overrides: Overrides) -> None:
+    def __init__(self, access: RpcAccess, overrides: OverrideResource) -> None:
         self.access = access
         self._overrides = overrides
 

@@ -5,7 +5,7 @@ from contracts.ingest.v1.pool_service_pb2_grpc import PoolServiceServicer
 from contracts.router.v1.directory_pb2 import Pool
 from services.ingest.api.callers import Caller
 from services.ingest.api.egress.cells import CreateCellRequest, cell_to_json
-from services.ingest.api.egress.pools import CreatePoolRequest, Pools, UpdatePoolRequest
+from services.ingest.api.egress.pools import CreatePoolRequest, PoolResource, UpdatePoolRequest
 from services.ingest.api.egress.views import pool_to_json
 from services.ingest.api.grpc.base import (
     RpcAccess,
@@ -19,7 +19,7 @@ from services.ingest.api.grpc.server import Context
 
 
 class PoolServicer(PoolServiceServicer):
-    def __init__(self, access: RpcAccess, pools: Pools) -> None:
+    def __init__(self, access: RpcAccess, pools: PoolResource) -> None:
         self.access = access
         self._pools = pools
 

@@ -13,11 +13,11 @@ from services.ingest.api.grpc.base import (
     proto_from_json,
 )
 from services.ingest.api.grpc.server import Context
-from services.ingest.api.queues import CancelQueued, Queues, cancellation_to_json, to_json
+from services.ingest.api.queues import CancelQueued, QueueResource, cancellation_to_json, to_json
 
 
 class QueueServicer(QueueServiceServicer):
-    def __init__(self, access: RpcAccess, queues: Queues) -> None:
+    def __init__(self, access: RpcAccess, queues: QueueResource) -> None:
         self.access = access
         self._queues = queues
 

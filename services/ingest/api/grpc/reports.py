@@ -13,11 +13,11 @@ from services.ingest.api.grpc.base import (
     proto_from_json,
 )
 from services.ingest.api.grpc.server import Context
-from services.ingest.api.reports import NewReport, Reports, to_json
+from services.ingest.api.reports import NewReport, ReportResource, to_json
 
 
 class ReportServicer(ReportServiceServicer):
-    def __init__(self, access: RpcAccess, reports: Reports) -> None:
+    def __init__(self, access: RpcAccess, reports: ReportResource) -> None:
         self.access = access
         self._reports = reports
 

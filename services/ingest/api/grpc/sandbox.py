@@ -12,11 +12,11 @@ from services.ingest.api.grpc.base import (
     proto_from_json,
 )
 from services.ingest.api.grpc.server import Context
-from services.ingest.api.sandbox import Sandbox, to_json
+from services.ingest.api.sandbox import SandboxResource, to_json
 
 
 class SandboxServicer(SandboxServiceServicer):
-    def __init__(self, access: RpcAccess, sandbox: Sandbox) -> None:
+    def __init__(self, access: RpcAccess, sandbox: SandboxResource) -> None:
         self.access = access
         self._sandbox = sandbox
 

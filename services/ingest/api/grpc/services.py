@@ -85,13 +85,13 @@ from services.ingest.api.grpc.suppressions import SuppressionServicer
 from services.ingest.api.grpc.tenants import TenantServicer
 from services.ingest.api.grpc.usage import UsageServicer
 from services.ingest.api.grpc.webhooks import WebhookServicer
-from services.ingest.api.resources import Resources
+from services.ingest.api.resources import ApiResources
 
 
 def public_services(
     access: RpcAccess,
     emails: EmailServicer,
-    resources: Resources,
+    resources: ApiResources,
 ) -> list[PublicService]:
     return [
         PublicService(
@@ -118,7 +118,7 @@ def public_services(
     ]
 
 
-def address_services(access: RpcAccess, resources: Resources) -> list[PublicService]:
+def address_services(access: RpcAccess, resources: ApiResources) -> list[PublicService]:
     """From which domains mail is sent, to whom it must not be, and who wants to be forgotten."""
     return [
         PublicService(
@@ -139,7 +139,7 @@ def address_services(access: RpcAccess, resources: Resources) -> list[PublicServ
     ]
 
 
-def counting_services(access: RpcAccess, resources: Resources) -> list[PublicService]:
+def counting_services(access: RpcAccess, resources: ApiResources) -> list[PublicService]:
     """What became of mail, and what was used."""
     return [
         PublicService(
@@ -192,7 +192,7 @@ def administrative_services(
     ]
 
 
-def reporting_services(access: RpcAccess, resources: Resources) -> list[PublicService]:
+def reporting_services(access: RpcAccess, resources: ApiResources) -> list[PublicService]:
     """What became of mail, as figures and as files, and of requests."""
     return [
         PublicService(
@@ -223,7 +223,7 @@ def reporting_services(access: RpcAccess, resources: Resources) -> list[PublicSe
     ]
 
 
-def screening_services(access: RpcAccess, resources: Resources) -> list[PublicService]:
+def screening_services(access: RpcAccess, resources: ApiResources) -> list[PublicService]:
     """What is held and why, and what screens messages."""
     return [
         PublicService(
@@ -244,7 +244,7 @@ def screening_services(access: RpcAccess, resources: Resources) -> list[PublicSe
     ]
 
 
-def egress_services(access: RpcAccess, resources: Resources) -> list[PublicService]:
+def egress_services(access: RpcAccess, resources: ApiResources) -> list[PublicService]:
     """What waits, what limits it, and what it leaves from."""
     return [
         PublicService(

@@ -19,7 +19,7 @@ from services.ingest.api.grpc.base import (
 from services.ingest.api.grpc.server import Context, discard_messages, read_messages
 from services.ingest.api.suppression_files import (
     FileScope,
-    SuppressionFiles,
+    SuppressionFileResource,
     failure_to_json,
     import_to_proto,
 )
@@ -27,7 +27,7 @@ from services.ingest.api.suppressions import (
     NewSuppression,
     NewSuppressions,
     SuppressionFilter,
-    Suppressions,
+    SuppressionResource,
     SuppressionSelector,
     to_json,
 )
@@ -36,7 +36,7 @@ from services.ingest.domain.problem import Fault, Problem, invalid
 
 class SuppressionServicer(SuppressionServiceServicer):
     def __init__(
-        self, access: RpcAccess, suppressions: Suppressions, files: SuppressionFiles
+        self, access: RpcAccess, suppressions: SuppressionResource, files: SuppressionFileResource
     ) -> None:
         self.access = access
         self._suppressions = suppressions

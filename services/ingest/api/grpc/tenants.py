@@ -6,7 +6,7 @@ from contracts.ingest.v1.tenant_service_pb2_grpc import TenantServiceServicer
 from services.ingest.api.administration.tenants import (
     CreateTenantRequest,
     PauseTenantRequest,
-    Tenants,
+    TenantResource,
     UpdateTenantRequest,
 )
 from services.ingest.api.administration.views import tenant_to_json
@@ -23,7 +23,7 @@ from services.ingest.api.grpc.server import Context
 
 
 class TenantServicer(TenantServiceServicer):
-    def __init__(self, access: RpcAccess, tenants: Tenants) -> None:
+    def __init__(self, access: RpcAccess, tenants: TenantResource) -> None:
         self.access = access
         self._tenants = tenants
 

@@ -3,20 +3,15 @@
 from contracts.ingest.v1 import usage_service_pb2 as pb
 from contracts.ingest.v1.usage_service_pb2_grpc import UsageServiceServicer
 from services.ingest.api.callers import Caller
-from services.ingest.api.grpc.base import (
-    RpcAccess,
-    authenticated,
-    checked_json,
-    proto_from_json,
-)
+from services.ingest.api.grpc.base import RpcAccess, authenticated, checked_json, proto_from_json
 from services.ingest.api.grpc.server import Context
-from services.ingest.api.usage import DAY, TENANT, UsageReports
+from services.ingest.api.usage import DAY, TENANT, UsageResource
 from services.ingest.api.usage_views import invoice_to_json, usage_to_json
 from services.ingest.domain.problem import Fault, invalid
 
 
 class UsageServicer(UsageServiceServicer):
-    def __init__(self, access: RpcAccess, reports: UsageReports) -> None:
+    def __init__(self, access: RpcAccess, reports: UsageResource) -> None:
         self.access = access
         self._reports = reports
 

@@ -18,7 +18,7 @@ from services.ingest.api.grpc.server import Context
 from services.ingest.api.webhook_events import (
     PREFIX,
     RecoverWebhook,
-    WebhookEvents,
+    WebhookEventResource,
     attempt_to_json,
     event_to_json,
     recovery_to_json,
@@ -27,13 +27,15 @@ from services.ingest.api.webhooks import (
     NewWebhook,
     RotateWebhookSecret,
     UpdateWebhook,
-    Webhooks,
+    WebhookResource,
     to_json,
 )
 
 
 class WebhookServicer(WebhookServiceServicer):
-    def __init__(self, access: RpcAccess, webhooks: Webhooks, events: WebhookEvents) -> None:
+    def __init__(
+        self, access: RpcAccess, webhooks: WebhookResource, events: WebhookEventResource
+    ) -> None:
         self.access = access
         self._webhooks = webhooks
         self._events = events

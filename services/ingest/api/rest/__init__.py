@@ -14,10 +14,10 @@ from starlette.routing import Match
 
 from kernel.brand import Brand
 from services.ingest.api import responses
-from services.ingest.api.http import Disconnected
+from services.ingest.api.http import ClientDisconnected
 from services.ingest.api.http_app import application_error
 from services.ingest.api.openapi import complete_document
-from services.ingest.api.resources import Resources
+from services.ingest.api.resources import ApiResources
 from services.ingest.api.rest import (
     accounts,
     api_keys,
@@ -72,7 +72,7 @@ class RestDependencies:
 
     access: RestAccess
     send_handler: SendHandler
-    resources: Resources
+    resources: ApiResources
 
 
 def create_rest_app(dependencies: RestDependencies) -> FastAPI:
@@ -182,7 +182,7 @@ async def route_not_found(incoming: Incoming, error: Exception) -> Response:
     """Handle unknown routes and methods, and a disconnected client."""
     if not isinstance(error, HTTPException):
         raise error
-    if isinstance(error.__cause__, Disconnected):
+    if isinstance(error.__cause__, ClientDisconnected):
         raise error.__cause__
     if error.status_code == 404:
         return await problem_response(incoming, not_found(f"the path {incoming.url.path}"))

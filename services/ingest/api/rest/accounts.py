@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi import Request as Incoming
 
 from services.ingest.api.administration.accounts import (
-    Accounts,
+    AccountResource,
     CreateAccountRequest,
     SuspendAccountRequest,
     UpdateAccountRequest,
@@ -32,7 +32,7 @@ decode_update = msgspec.json.Decoder(UpdateAccountRequest).decode
 decode_suspension = msgspec.json.Decoder(SuspendAccountRequest).decode
 
 
-def routes(access: RestAccess, accounts: Accounts) -> APIRouter:
+def routes(access: RestAccess, accounts: AccountResource) -> APIRouter:
     router = APIRouter(prefix="/v1/accounts", tags=["accounts"], responses=PROBLEM_RESPONSES)
 
     @router.post(
@@ -68,7 +68,7 @@ def routes(access: RestAccess, accounts: Accounts) -> APIRouter:
     return router
 
 
-def _add_changes(router: APIRouter, access: RestAccess, accounts: Accounts) -> None:
+def _add_changes(router: APIRouter, access: RestAccess, accounts: AccountResource) -> None:
     @router.patch(
         "/{account_id}",
         openapi_extra=body_schema(UpdateAccountRequest, "the changes"),

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi import Request as Incoming
 
 from services.ingest.api.administration.api_keys import (
-    ApiKeys,
+    ApiKeyResource,
     CreateApiKeyRequest,
     RotateApiKeyRequest,
     UpdateApiKeyRequest,
@@ -34,7 +34,7 @@ decode_update = msgspec.json.Decoder(UpdateApiKeyRequest).decode
 decode_rotation = msgspec.json.Decoder(RotateApiKeyRequest).decode
 
 
-def routes(access: RestAccess, keys: ApiKeys) -> APIRouter:
+def routes(access: RestAccess, keys: ApiKeyResource) -> APIRouter:
     router = APIRouter(prefix="/v1/api-keys", tags=["api-keys"], responses=PROBLEM_RESPONSES)
 
     @router.post(
@@ -70,7 +70,7 @@ def routes(access: RestAccess, keys: ApiKeys) -> APIRouter:
     return router
 
 
-def _add_changes(router: APIRouter, access: RestAccess, keys: ApiKeys) -> None:
+def _add_changes(router: APIRouter, access: RestAccess, keys: ApiKeyResource) -> None:
     @router.delete("/{key_id}", summary="Delete a key")
     async def delete(incoming: Incoming, key_id: str) -> Response:
         """The key stops working within a second."""

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from fastapi import Request as Incoming
 
-from services.ingest.api.administration.audit_log import AuditLog
+from services.ingest.api.administration.audit_log import AuditLogResource
 from services.ingest.api.administration.views import audit_entry_to_json
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
@@ -17,7 +17,7 @@ from services.ingest.api.rest_base import (
 )
 
 
-def routes(access: RestAccess, audit_log: AuditLog) -> APIRouter:
+def routes(access: RestAccess, audit_log: AuditLogResource) -> APIRouter:
     router = APIRouter(prefix="/v1/audit", tags=["audit"], responses=PROBLEM_RESPONSES)
 
     @router.get("", summary="List the administrative acts")

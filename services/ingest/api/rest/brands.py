@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi import Request as Incoming
 
 from services.ingest.api.administration.brands import (
-    BrandsAdministration,
+    BrandResource,
     CreateBrandRequest,
     UpdateBrandRequest,
 )
@@ -29,7 +29,7 @@ decode_creation = msgspec.json.Decoder(CreateBrandRequest).decode
 decode_update = msgspec.json.Decoder(UpdateBrandRequest).decode
 
 
-def routes(access: RestAccess, brands: BrandsAdministration) -> APIRouter:
+def routes(access: RestAccess, brands: BrandResource) -> APIRouter:
     router = APIRouter(prefix="/v1/brands", tags=["brands"], responses=PROBLEM_RESPONSES)
 
     @router.post(
@@ -66,7 +66,7 @@ def routes(access: RestAccess, brands: BrandsAdministration) -> APIRouter:
     return router
 
 
-def _add_changes(router: APIRouter, access: RestAccess, brands: BrandsAdministration) -> None:
+def _add_changes(router: APIRouter, access: RestAccess, brands: BrandResource) -> None:
     @router.patch(
         "/{brand_id}",
         openapi_extra=body_schema(UpdateBrandRequest, "the changes"),

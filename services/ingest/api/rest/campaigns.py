@@ -4,7 +4,7 @@ from fastapi import APIRouter, Response
 from fastapi import Request as Incoming
 
 from services.ingest.api.campaign_operations import Action, Assessment
-from services.ingest.api.campaigns import CampaignFilter, Campaigns
+from services.ingest.api.campaigns import CampaignFilter, CampaignResource
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
     RequestedForwardPage,
@@ -13,7 +13,7 @@ from services.ingest.api.rest_base import (
 )
 
 
-def routes(access: RestAccess, campaigns: Campaigns) -> APIRouter:
+def routes(access: RestAccess, campaigns: CampaignResource) -> APIRouter:
     router = APIRouter(prefix="/v1/shield/campaigns", tags=["shield"], responses=PROBLEM_RESPONSES)
 
     @router.get("", summary="List campaigns")

@@ -4,7 +4,7 @@ import msgspec
 from fastapi import APIRouter, Response
 from fastapi import Request as Incoming
 
-from services.ingest.api.egress.cells import Cells, CreateCellRequest, cell_to_json
+from services.ingest.api.egress.cells import CellResource, CreateCellRequest, cell_to_json
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
     RequestedForwardPage,
@@ -19,7 +19,7 @@ from services.ingest.api.rest_base import (
 decode_cell = msgspec.json.Decoder(CreateCellRequest).decode
 
 
-def routes(access: RestAccess, cells: Cells) -> APIRouter:
+def routes(access: RestAccess, cells: CellResource) -> APIRouter:
     router = APIRouter(prefix="/v1/cells", tags=["pools"], responses=PROBLEM_RESPONSES)
 
     @router.get("", summary="List the cells")

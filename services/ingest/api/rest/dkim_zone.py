@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi import Request as Incoming
 
 from services.ingest.api.domain_views import domain_records_to_json
-from services.ingest.api.domains import Domains
+from services.ingest.api.domains import DomainResource
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
     RequestedPage,
@@ -16,7 +16,7 @@ from services.ingest.api.rest_base import (
 )
 
 
-def routes(access: RestAccess, domains: Domains) -> APIRouter:
+def routes(access: RestAccess, domains: DomainResource) -> APIRouter:
     router = APIRouter(prefix="/v1/dkim-zone", tags=["domains"], responses=PROBLEM_RESPONSES)
 
     @router.get("", summary="List the DKIM records of a zone of yours")

@@ -10,7 +10,7 @@ from services.ingest.api.administration.base import parse_id
 from services.ingest.api.domain_reports import (
     DMARC,
     TLS,
-    DomainReports,
+    DomainReportResource,
     dmarc_to_json,
     parse_period,
     tls_to_json,
@@ -31,7 +31,7 @@ Until: TypeAlias = Annotated[
 ]
 
 
-def routes(access: RestAccess, reports: DomainReports) -> APIRouter:
+def routes(access: RestAccess, reports: DomainReportResource) -> APIRouter:
     router = APIRouter(
         prefix="/v1/domains/{domain_id}", tags=["domains"], responses=PROBLEM_RESPONSES
     )

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator
 from services.ingest.api.administration.base import parse_id
 from services.ingest.api.domain_requests import CreateDomainRequest, UpdateDomainRequest
 from services.ingest.api.domain_views import summary_to_json, to_json
-from services.ingest.api.domains import Domains
+from services.ingest.api.domains import DomainResource
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
     RequestedPage,
@@ -28,7 +28,7 @@ decode_create = msgspec.json.Decoder(CreateDomainRequest).decode
 decode_update = msgspec.json.Decoder(UpdateDomainRequest).decode
 
 
-def routes(access: RestAccess, domains: Domains) -> APIRouter:
+def routes(access: RestAccess, domains: DomainResource) -> APIRouter:
     router = APIRouter(prefix="/v1/domains", tags=["domains"], responses=PROBLEM_RESPONSES)
     _read(router, access, domains)
     _write(router, access, domains)
@@ -36,7 +36,7 @@ def routes(access: RestAccess, domains: Domains) -> APIRouter:
     return router
 
 
-def _read(router: APIRouter, access: RestAccess, domains: Domains) -> None:
+def _read(router: APIRouter, access: RestAccess, domains: DomainResource) -> None:
     @router.get("", summary="List the domains that this key's tenant can send from")
     async def list_domains(
         incoming: Incoming,
@@ -58,7 +58,7 @@ def _read(router: APIRouter, access: RestAccess, domains: Domains) -> None:
         return json_response(to_json(await domains.get(principal, identifier)))
 
 
-def _write(router: APIRouter, access: RestAccess, domains: Domains) -> None:
+def _write(router: APIRouter, access: RestAccess, domains: DomainResource) -> None:
     @router.post(
         "",
         status_code=201,
@@ -96,7 +96,7 @@ def _write(router: APIRouter, access: RestAccess, domains: Domains) -> None:
 Flag: TypeAlias = Annotated[bool, BeforeValidator(lambda text: text or True)]
 
 
-def _rotate_and_remove(router: APIRouter, access: RestAccess, domains: Domains) -> None:
+def _rotate_and_remove(router: APIRouter, access: RestAccess, domains: DomainResource) -> None:
     @router.post("/{domain_id}/rotate-dkim", summary="Rotate a domain's DKIM keys")
     async def rotate(incoming: Incoming, domain_id: str) -> Response:
         """Publish the new records. The new keys sign as soon as DNS has them; keep the old records

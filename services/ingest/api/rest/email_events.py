@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from contracts.events.v1.events_service_pb2 import EventFilter, StreamEventsResponse
 from services.ingest.api import views
-from services.ingest.api.email_events import EmailEvents, split_types
+from services.ingest.api.email_events import EmailEventResource, split_types
 from services.ingest.api.openapi import NO_NUL
 from services.ingest.api.response_schemas import EventType
 from services.ingest.api.responses import encode
@@ -69,7 +69,7 @@ def filter_of_query(
 RequestedFilter: TypeAlias = Annotated[EventFilter, Depends(filter_of_query)]
 
 
-def routes(access: RestAccess, events: EmailEvents) -> APIRouter:
+def routes(access: RestAccess, events: EmailEventResource) -> APIRouter:
     router = APIRouter(prefix="/v1/emails/events", tags=["emails"], responses=PROBLEM_RESPONSES)
 
     @router.get("", summary="Search the events of emails")
@@ -98,7 +98,7 @@ def routes(access: RestAccess, events: EmailEvents) -> APIRouter:
     return router
 
 
-def _add_stream(router: APIRouter, access: RestAccess, events: EmailEvents) -> None:
+def _add_stream(router: APIRouter, access: RestAccess, events: EmailEventResource) -> None:
     @router.get("/stream", summary="Receive the events of emails as they happen")
     async def stream_events(
         incoming: Incoming, *, wanted: RequestedFilter, after: Cursor = ""

@@ -9,7 +9,7 @@ from fastapi import Request as Incoming
 
 from services.ingest.api import views
 from services.ingest.api.access import Principal
-from services.ingest.api.emails import Emails
+from services.ingest.api.emails import EmailResource
 from services.ingest.api.held import REJECTED, RELEASED, ReviewEmail, Verdict
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
@@ -37,7 +37,7 @@ Filter = Annotated[str, Query(max_length=400)]
 SENT = {202: {"description": "durable"}, **PROBLEM_RESPONSES}
 
 
-def routes(access: RestAccess, send_handler: SendHandler, emails: Emails) -> APIRouter:
+def routes(access: RestAccess, send_handler: SendHandler, emails: EmailResource) -> APIRouter:
     router = APIRouter(prefix="/v1/emails", tags=["emails"], responses=PROBLEM_RESPONSES)
     _add_sending(router, access, send_handler)
     _add_reading(router, access, emails)
@@ -77,7 +77,7 @@ def _add_sending(router: APIRouter, access: RestAccess, send_handler: SendHandle
 
 
 def owner_lookup(
-    access: RestAccess, emails: Emails
+    access: RestAccess, emails: EmailResource
 ) -> Callable[[Incoming, str], Awaitable[Principal]]:
     async def owner_of(incoming: Incoming, email_id: str) -> Principal:
         """The caller, with the tenant of an email. Raises Problem."""
@@ -87,7 +87,7 @@ def owner_lookup(
     return owner_of
 
 
-def _add_reading(router: APIRouter, access: RestAccess, emails: Emails) -> None:
+def _add_reading(router: APIRouter, access: RestAccess, emails: EmailResource) -> None:
     @router.get("", summary="List emails")
     async def list_emails(  # noqa: PLR0913 - the filters that there are
         incoming: Incoming,
@@ -110,7 +110,7 @@ def _add_reading(router: APIRouter, access: RestAccess, emails: Emails) -> None:
         return list_response(map(views.logged_email_to_json, found), has_more=has_more)
 
 
-def _add_reading_one(router: APIRouter, access: RestAccess, emails: Emails) -> None:
+def _add_reading_one(router: APIRouter, access: RestAccess, emails: EmailResource) -> None:
     owner_of = owner_lookup(access, emails)
 
     @router.get("/{email_id}", summary="Get an email")
@@ -132,7 +132,7 @@ def _add_reading_one(router: APIRouter, access: RestAccess, emails: Emails) -> N
         return list_response(map(views.event_to_json, found), has_more=has_more)
 
 
-def _add_changing(router: APIRouter, access: RestAccess, emails: Emails) -> None:
+def _add_changing(router: APIRouter, access: RestAccess, emails: EmailResource) -> None:
     owner_of = owner_lookup(access, emails)
 
     @router.patch(
@@ -155,7 +155,7 @@ def _add_changing(router: APIRouter, access: RestAccess, emails: Emails) -> None
         return json_response({"object": "email", "id": await emails.cancel(principal, email_id)})
 
 
-def _add_reviews(router: APIRouter, access: RestAccess, emails: Emails) -> None:
+def _add_reviews(router: APIRouter, access: RestAccess, emails: EmailResource) -> None:
     owner_of = owner_lookup(access, emails)
     schema = body_schema(ReviewEmail, "Why", required=False)
 

@@ -8,7 +8,7 @@ from fastapi import Request as Incoming
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from services.ingest.api.exports import Exports, NewExport, to_json
+from services.ingest.api.exports import ExportResource, NewExport, to_json
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
     RequestedPage,
@@ -27,14 +27,14 @@ MEDIA_TYPES = {"csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson
 decode = msgspec.json.Decoder(NewExport).decode
 
 
-def routes(access: RestAccess, exports: Exports) -> APIRouter:
+def routes(access: RestAccess, exports: ExportResource) -> APIRouter:
     router = APIRouter(prefix="/v1/exports", tags=["exports"], responses=PROBLEM_RESPONSES)
     _add_one(router, access, exports)
     _add_download(router, access, exports)
     return router
 
 
-def _add_one(router: APIRouter, access: RestAccess, exports: Exports) -> None:
+def _add_one(router: APIRouter, access: RestAccess, exports: ExportResource) -> None:
     @router.post(
         "",
         status_code=202,
@@ -67,7 +67,7 @@ def _add_one(router: APIRouter, access: RestAccess, exports: Exports) -> None:
         return deleted_response("export", await exports.delete(caller, export_id))
 
 
-def _add_download(router: APIRouter, access: RestAccess, exports: Exports) -> None:
+def _add_download(router: APIRouter, access: RestAccess, exports: ExportResource) -> None:
     @router.get("/{export_id}/download", summary="Download the file of an export")
     async def download(incoming: Incoming, export_id: str) -> Response:
         """409 `conflict` until it is complete. For 24 hours from then on. In CSV, an apostrophe

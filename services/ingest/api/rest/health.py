@@ -3,11 +3,11 @@
 from fastapi import APIRouter, Response
 from fastapi import Request as Incoming
 
-from services.ingest.api.health_checks import HealthReports
+from services.ingest.api.health_checks import HealthResource
 from services.ingest.api.rest_base import PROBLEM_RESPONSES, RestAccess, json_response
 
 
-def routes(access: RestAccess, reports: HealthReports) -> APIRouter:
+def routes(access: RestAccess, reports: HealthResource) -> APIRouter:
     router = APIRouter(prefix="/v1/health", tags=["health"], responses=PROBLEM_RESPONSES)
 
     @router.get("/checks", summary="Get the health checks")

@@ -11,7 +11,7 @@ from services.ingest.api.held import (
     RELEASED,
     SCORE_MAX,
     HeldFilter,
-    HeldMail,
+    HeldMailResource,
     ReviewHeld,
     Verdict,
     to_json,
@@ -52,7 +52,7 @@ def filter_of_query(  # noqa: PLR0913 - the filters that there are
 RequestedFilter: TypeAlias = Annotated[HeldFilter, Depends(filter_of_query)]
 
 
-def routes(access: RestAccess, held: HeldMail) -> APIRouter:
+def routes(access: RestAccess, held: HeldMailResource) -> APIRouter:
     router = APIRouter(prefix="/v1/held", tags=["shield"], responses=PROBLEM_RESPONSES)
 
     @router.get("", summary="List the messages that are held for review")

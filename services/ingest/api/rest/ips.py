@@ -14,7 +14,7 @@ from services.ingest.api.egress.requests import (
     UpdateIpRequest,
     WarmupRequest,
 )
-from services.ingest.api.egress.sources import EgressSources
+from services.ingest.api.egress.sources import SourceResource
 from services.ingest.api.egress.views import ip_to_json
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
@@ -37,7 +37,7 @@ decode_suspension = msgspec.json.Decoder(SuspendIpRequest).decode
 decode_resumption = msgspec.json.Decoder(ResumeIpRequest).decode
 
 
-def routes(access: RestAccess, sources: EgressSources) -> APIRouter:
+def routes(access: RestAccess, sources: SourceResource) -> APIRouter:
     router = APIRouter(prefix="/v1/ips", tags=["ips"], responses=PROBLEM_RESPONSES)
     _add_reads(router, access, sources)
     _add_changes(router, access, sources)
@@ -45,7 +45,7 @@ def routes(access: RestAccess, sources: EgressSources) -> APIRouter:
     return router
 
 
-def _add_reads(router: APIRouter, access: RestAccess, sources: EgressSources) -> None:
+def _add_reads(router: APIRouter, access: RestAccess, sources: SourceResource) -> None:
     @router.get("", summary="List the egress sources")
     async def list_ips(
         incoming: Incoming,
@@ -68,7 +68,7 @@ def _add_reads(router: APIRouter, access: RestAccess, sources: EgressSources) ->
         return json_response(ip_to_json(caller, await sources.get(caller, ip_id)))
 
 
-def _add_changes(router: APIRouter, access: RestAccess, sources: EgressSources) -> None:
+def _add_changes(router: APIRouter, access: RestAccess, sources: SourceResource) -> None:
     @router.post(
         "",
         status_code=201,
@@ -100,7 +100,7 @@ def _add_changes(router: APIRouter, access: RestAccess, sources: EgressSources) 
         return deleted_response("ip", await sources.remove(caller, ip_id))
 
 
-def _add_acts(router: APIRouter, access: RestAccess, sources: EgressSources) -> None:
+def _add_acts(router: APIRouter, access: RestAccess, sources: SourceResource) -> None:
     @router.post(
         "/{ip_id}/warmup",
         openapi_extra=body_schema(WarmupRequest, "an action"),

@@ -6,7 +6,7 @@ import msgspec
 from fastapi import APIRouter, Query, Response
 from fastapi import Request as Incoming
 
-from services.ingest.api.egress.limits import Limits, ScopeLimits
+from services.ingest.api.egress.limits import LimitResource, ScopeLimits
 from services.ingest.api.egress.views import limits_to_json, usage_to_json
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
@@ -22,7 +22,7 @@ from services.ingest.api.rest_base import (
 decode_limits = msgspec.json.Decoder(ScopeLimits).decode
 
 
-def routes(access: RestAccess, limits: Limits) -> APIRouter:
+def routes(access: RestAccess, limits: LimitResource) -> APIRouter:
     router = APIRouter(prefix="/v1/limits", tags=["limits"], responses=PROBLEM_RESPONSES)
 
     @router.get("", summary="List the limits and their use")

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Response
 from fastapi import Request as Incoming
 
-from services.ingest.api.request_log import RequestLogs, to_json, whole_to_json
+from services.ingest.api.request_log import RequestLogResource, to_json, whole_to_json
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
     RequestedPage,
@@ -14,7 +14,7 @@ from services.ingest.api.rest_base import (
 )
 
 
-def routes(access: RestAccess, logs: RequestLogs) -> APIRouter:
+def routes(access: RestAccess, logs: RequestLogResource) -> APIRouter:
     router = APIRouter(prefix="/v1/logs", tags=["logs"], responses=PROBLEM_RESPONSES)
 
     @router.get("", summary="List the requests to the API")

@@ -10,7 +10,7 @@ from fastapi import Request as Incoming
 from services.ingest.api.administration.mailboxes import (
     CreateMailboxRequest,
     MailboxBatch,
-    Mailboxes,
+    MailboxResource,
     NewMailbox,
     RotateMailboxRequest,
     UpdateMailboxRequest,
@@ -36,7 +36,7 @@ decode_update = msgspec.json.Decoder(UpdateMailboxRequest).decode
 decode_rotation = msgspec.json.Decoder(RotateMailboxRequest).decode
 
 
-def routes(access: RestAccess, mailboxes: Mailboxes) -> APIRouter:
+def routes(access: RestAccess, mailboxes: MailboxResource) -> APIRouter:
     router = APIRouter(prefix="/v1/mailboxes", tags=["mailboxes"], responses=PROBLEM_RESPONSES)
     _add_creation(router, access, mailboxes)
     _add_lists(router, access, mailboxes)
@@ -45,7 +45,7 @@ def routes(access: RestAccess, mailboxes: Mailboxes) -> APIRouter:
     return router
 
 
-def _add_creation(router: APIRouter, access: RestAccess, mailboxes: Mailboxes) -> None:
+def _add_creation(router: APIRouter, access: RestAccess, mailboxes: MailboxResource) -> None:
     @router.post(
         "",
         status_code=201,
@@ -75,7 +75,7 @@ def _add_creation(router: APIRouter, access: RestAccess, mailboxes: Mailboxes) -
         )
 
 
-def _add_lists(router: APIRouter, access: RestAccess, mailboxes: Mailboxes) -> None:
+def _add_lists(router: APIRouter, access: RestAccess, mailboxes: MailboxResource) -> None:
     @router.get("", summary="List the mailboxes of the tenant or the account")
     async def list_mailboxes(
         incoming: Incoming,
@@ -97,7 +97,7 @@ def _add_lists(router: APIRouter, access: RestAccess, mailboxes: Mailboxes) -> N
         return json_response(shown)
 
 
-def _add_changes(router: APIRouter, access: RestAccess, mailboxes: Mailboxes) -> None:
+def _add_changes(router: APIRouter, access: RestAccess, mailboxes: MailboxResource) -> None:
     @router.patch(
         "/{mailbox_id}",
         openapi_extra=body_schema(UpdateMailboxRequest, "fields to change"),
@@ -120,7 +120,7 @@ def _add_changes(router: APIRouter, access: RestAccess, mailboxes: Mailboxes) ->
         return deleted_response("mailbox", deleted.mailbox_id)
 
 
-def _add_rotation(router: APIRouter, access: RestAccess, mailboxes: Mailboxes) -> None:
+def _add_rotation(router: APIRouter, access: RestAccess, mailboxes: MailboxResource) -> None:
     @router.post(
         "/{mailbox_id}/rotate",
         openapi_extra=body_schema(RotateMailboxRequest, "the grace time", required=False),
@@ -135,7 +135,7 @@ def _add_rotation(router: APIRouter, access: RestAccess, mailboxes: Mailboxes) -
         return json_response(created_to_json(new, mailboxes))
 
 
-def created_to_json(new: NewMailbox, mailboxes: Mailboxes) -> dict[str, object]:
+def created_to_json(new: NewMailbox, mailboxes: MailboxResource) -> dict[str, object]:
     return {
         **mailbox_to_json(new.mailbox, mailboxes.smtp_of(new.mailbox)),
         "password": new.password,

@@ -5,12 +5,7 @@ from typing import Annotated, Any, TypeAlias
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi import Request as Incoming
 
-from services.ingest.api.metrics import (
-    FILTERS,
-    EmailMetrics,
-    metrics_to_csv,
-    metrics_to_json,
-)
+from services.ingest.api.metrics import FILTERS, MetricsResource, metrics_to_csv, metrics_to_json
 from services.ingest.api.metrics_schemas import By, Dimension, Granularity, Metric
 from services.ingest.api.rest_base import PROBLEM_RESPONSES, RestAccess, json_response, request_of
 
@@ -75,7 +70,7 @@ def parse_filters(  # noqa: PLR0913 - the filters that there are
     return {name: split(values) for name, values in zip(FILTERS, given, strict=True)}
 
 
-def routes(access: RestAccess, metrics: EmailMetrics) -> APIRouter:
+def routes(access: RestAccess, metrics: MetricsResource) -> APIRouter:
     router = APIRouter(prefix="/v1/emails", tags=["emails"], responses=PROBLEM_RESPONSES)
 
     @router.get("/metrics", summary="Get figures of emails")

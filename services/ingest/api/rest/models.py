@@ -4,7 +4,7 @@ import msgspec
 from fastapi import APIRouter, Response
 from fastapi import Request as Incoming
 
-from services.ingest.api.models import Models, ReviewVersion, model_to_json, version_to_json
+from services.ingest.api.models import ModelResource, ReviewVersion, model_to_json, version_to_json
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
     RequestedForwardPage,
@@ -19,7 +19,7 @@ from services.ingest.api.rest_base import (
 decode_review = msgspec.json.Decoder(ReviewVersion).decode
 
 
-def routes(access: RestAccess, models: Models) -> APIRouter:
+def routes(access: RestAccess, models: ModelResource) -> APIRouter:
     router = APIRouter(prefix="/v1/shield", tags=["shield"], responses=PROBLEM_RESPONSES)
 
     @router.get("/models", summary="List the models that screen messages, or have")
@@ -43,7 +43,7 @@ def routes(access: RestAccess, models: Models) -> APIRouter:
     return router
 
 
-def _add_reviews(router: APIRouter, access: RestAccess, models: Models) -> None:
+def _add_reviews(router: APIRouter, access: RestAccess, models: ModelResource) -> None:
     async def review(incoming: Incoming, version_id: str, *, promoted: bool) -> Response:
         caller = await access.authenticate_caller(incoming)
         given = await decode_creation_body(incoming, decode_review)

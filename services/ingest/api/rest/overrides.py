@@ -5,7 +5,7 @@ import msgspec
 from fastapi import APIRouter, Response
 from fastapi import Request as Incoming
 
-from services.ingest.api.egress.overrides import Overrides
+from services.ingest.api.egress.overrides import OverrideResource
 from services.ingest.api.egress.requests import OverrideRequest
 from services.ingest.api.egress.views import override_to_json, standing_to_json
 from services.ingest.api.rest_base import (
@@ -23,14 +23,14 @@ from services.ingest.api.rest_base import (
 decode_override = msgspec.json.Decoder(OverrideRequest).decode
 
 
-def routes(access: RestAccess, overrides: Overrides) -> APIRouter:
+def routes(access: RestAccess, overrides: OverrideResource) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["overrides"], responses=PROBLEM_RESPONSES)
     _add_reads(router, access, overrides)
     _add_changes(router, access, overrides)
     return router
 
 
-def _add_reads(router: APIRouter, access: RestAccess, overrides: Overrides) -> None:
+def _add_reads(router: APIRouter, access: RestAccess, overrides: OverrideResource) -> None:
     @router.get("/overrides", summary="List the overrides in force")
     async def list_overrides(
         incoming: Incoming, *, requested_page: RequestedForwardPage
@@ -51,7 +51,7 @@ def _add_reads(router: APIRouter, access: RestAccess, overrides: Overrides) -> N
         return list_response(map(standing_to_json, found), has_more=has_more)
 
 
-def _add_changes(router: APIRouter, access: RestAccess, overrides: Overrides) -> None:
+def _add_changes(router: APIRouter, access: RestAccess, overrides: OverrideResource) -> None:
     @router.post(
         "/overrides",
         status_code=201,

@@ -6,7 +6,7 @@ import msgspec
 from fastapi import APIRouter, Query, Response
 from fastapi import Request as Incoming
 
-from services.ingest.api.egress.pools import CreatePoolRequest, Pools, UpdatePoolRequest
+from services.ingest.api.egress.pools import CreatePoolRequest, PoolResource, UpdatePoolRequest
 from services.ingest.api.egress.views import pool_to_json
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
@@ -25,14 +25,14 @@ decode_pool = msgspec.json.Decoder(CreatePoolRequest).decode
 decode_update = msgspec.json.Decoder(UpdatePoolRequest).decode
 
 
-def routes(access: RestAccess, pools: Pools) -> APIRouter:
+def routes(access: RestAccess, pools: PoolResource) -> APIRouter:
     router = APIRouter(prefix="/v1/pools", tags=["pools"], responses=PROBLEM_RESPONSES)
     _add_list(router, access, pools)
     _add_changes(router, access, pools)
     return router
 
 
-def _add_list(router: APIRouter, access: RestAccess, pools: Pools) -> None:
+def _add_list(router: APIRouter, access: RestAccess, pools: PoolResource) -> None:
     @router.get("", summary="List the egress pools")
     async def list_pools(
         incoming: Incoming,
@@ -45,7 +45,7 @@ def _add_list(router: APIRouter, access: RestAccess, pools: Pools) -> None:
         return list_response(map(pool_to_json, found), has_more=has_more)
 
 
-def _add_changes(router: APIRouter, access: RestAccess, pools: Pools) -> None:
+def _add_changes(router: APIRouter, access: RestAccess, pools: PoolResource) -> None:
     @router.post(
         "",
         status_code=201,

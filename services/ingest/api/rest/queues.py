@@ -5,7 +5,7 @@ import msgspec
 from fastapi import APIRouter, Response
 from fastapi import Request as Incoming
 
-from services.ingest.api.queues import CancelQueued, Queues, cancellation_to_json, to_json
+from services.ingest.api.queues import CancelQueued, QueueResource, cancellation_to_json, to_json
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
     RequestedForwardPage,
@@ -20,7 +20,7 @@ from services.ingest.api.rest_base import (
 decode_cancel = msgspec.json.Decoder(CancelQueued).decode
 
 
-def routes(access: RestAccess, queues: Queues) -> APIRouter:
+def routes(access: RestAccess, queues: QueueResource) -> APIRouter:
     router = APIRouter(prefix="/v1/queues", tags=["queues"], responses=PROBLEM_RESPONSES)
 
     @router.get("", summary="List scheduled queues")

@@ -4,7 +4,7 @@ import msgspec
 from fastapi import APIRouter, Response
 from fastapi import Request as Incoming
 
-from services.ingest.api.reports import NewReport, Reports, to_json
+from services.ingest.api.reports import NewReport, ReportResource, to_json
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
     RequestedPage,
@@ -20,7 +20,7 @@ from services.ingest.api.rest_base import (
 decode = msgspec.json.Decoder(NewReport).decode
 
 
-def routes(access: RestAccess, reports: Reports) -> APIRouter:
+def routes(access: RestAccess, reports: ReportResource) -> APIRouter:
     router = APIRouter(prefix="/v1/reports", tags=["reports"], responses=PROBLEM_RESPONSES)
 
     @router.post(

@@ -14,10 +14,10 @@ from services.ingest.api.rest_base import (
     list_response,
     page_of,
 )
-from services.ingest.api.sandbox import Sandbox, to_json
+from services.ingest.api.sandbox import SandboxResource, to_json
 
 
-def routes(access: RestAccess, sandbox: Sandbox) -> APIRouter:
+def routes(access: RestAccess, sandbox: SandboxResource) -> APIRouter:
     router = APIRouter(prefix="/v1/sandbox/messages", tags=["sandbox"], responses=PROBLEM_RESPONSES)
 
     @router.get("", summary="List the messages that the sandbox received")

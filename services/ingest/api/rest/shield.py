@@ -11,12 +11,12 @@ from services.ingest.api.rest_base import (
     json_response,
     request_of,
 )
-from services.ingest.api.scoring import Scoring, score_to_json
+from services.ingest.api.scoring import ScoringResource, score_to_json
 from services.ingest.api.sending import SendHandler, in_thread_if_large
 from services.ingest.domain.email import SendEmailRequest
 
 
-def routes(access: RestAccess, send_handler: SendHandler, scoring: Scoring) -> APIRouter:
+def routes(access: RestAccess, send_handler: SendHandler, scoring: ScoringResource) -> APIRouter:
     router = APIRouter(prefix="/v1/shield", tags=["shield"], responses=PROBLEM_RESPONSES)
 
     @router.post(

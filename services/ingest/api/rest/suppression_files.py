@@ -22,7 +22,7 @@ from services.ingest.api.rest_base import (
 from services.ingest.api.suppression_files import (
     FILE_BYTES_MAX,
     UPLOAD_BYTES,
-    SuppressionFiles,
+    SuppressionFileResource,
     failure_to_json,
     import_to_json,
 )
@@ -48,7 +48,7 @@ ScopeOfFile: TypeAlias = Annotated[
 After = Annotated[int, Query(ge=0, le=2**31 - 1, description="Number of a line of the file")]
 
 
-def routes(access: RestAccess, files: SuppressionFiles) -> APIRouter:
+def routes(access: RestAccess, files: SuppressionFileResource) -> APIRouter:
     router = APIRouter(
         prefix="/v1/suppressions", tags=["suppressions"], responses=PROBLEM_RESPONSES
     )
@@ -57,7 +57,7 @@ def routes(access: RestAccess, files: SuppressionFiles) -> APIRouter:
     return router
 
 
-def _add_transfers(router: APIRouter, access: RestAccess, files: SuppressionFiles) -> None:
+def _add_transfers(router: APIRouter, access: RestAccess, files: SuppressionFileResource) -> None:
     @router.get("/export", summary="Export all suppressions as CSV")
     async def export(incoming: Incoming) -> Response:
         """Newest first; without `X-Tenant-Id`, those that hold for all tenants of an account. An
@@ -91,7 +91,7 @@ def _add_transfers(router: APIRouter, access: RestAccess, files: SuppressionFile
         )
 
 
-def _add_imports(router: APIRouter, access: RestAccess, files: SuppressionFiles) -> None:
+def _add_imports(router: APIRouter, access: RestAccess, files: SuppressionFileResource) -> None:
     @router.get("/imports", summary="List imports of suppressions")
     async def list_imports(incoming: Incoming, *, requested_page: RequestedPage) -> Response:
         """Newest first; without `X-Tenant-Id`, those of an account and all its tenants. They are

@@ -22,7 +22,7 @@ from services.ingest.api.suppressions import (
     NewSuppressions,
     Origin,
     SuppressionFilter,
-    Suppressions,
+    SuppressionResource,
     SuppressionSelector,
     to_json,
 )
@@ -38,7 +38,7 @@ decode_many = msgspec.json.Decoder(NewSuppressions).decode
 decode_selector = msgspec.json.Decoder(SuppressionSelector).decode
 
 
-def routes(access: RestAccess, suppressions: Suppressions) -> APIRouter:
+def routes(access: RestAccess, suppressions: SuppressionResource) -> APIRouter:
     router = APIRouter(
         prefix="/v1/suppressions", tags=["suppressions"], responses=PROBLEM_RESPONSES
     )
@@ -64,7 +64,7 @@ def parse_filter(
     )
 
 
-def _add_list(router: APIRouter, access: RestAccess, suppressions: Suppressions) -> None:
+def _add_list(router: APIRouter, access: RestAccess, suppressions: SuppressionResource) -> None:
     @router.get("", summary="List suppressions")
     async def list_suppressions(
         incoming: Incoming,
@@ -78,7 +78,7 @@ def _add_list(router: APIRouter, access: RestAccess, suppressions: Suppressions)
         return list_response(map(to_json, found), has_more=has_more)
 
 
-def _add_one(router: APIRouter, access: RestAccess, suppressions: Suppressions) -> None:
+def _add_one(router: APIRouter, access: RestAccess, suppressions: SuppressionResource) -> None:
     @router.post(
         "",
         status_code=201,
@@ -95,7 +95,9 @@ def _add_one(router: APIRouter, access: RestAccess, suppressions: Suppressions) 
         return json_response(to_json(added), 201)
 
 
-def _get_or_delete(router: APIRouter, access: RestAccess, suppressions: Suppressions) -> None:
+def _get_or_delete(
+    router: APIRouter, access: RestAccess, suppressions: SuppressionResource
+) -> None:
     @router.get("/{email}", summary="Get a suppression, by address or id")
     async def get(
         incoming: Incoming,
@@ -124,7 +126,7 @@ def _get_or_delete(router: APIRouter, access: RestAccess, suppressions: Suppress
         return deleted_response("suppression", removed.id)
 
 
-def _add_many(router: APIRouter, access: RestAccess, suppressions: Suppressions) -> None:
+def _add_many(router: APIRouter, access: RestAccess, suppressions: SuppressionResource) -> None:
     @router.post(
         "/batch/add",
         status_code=201,

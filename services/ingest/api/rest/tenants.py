@@ -9,7 +9,7 @@ from fastapi import Request as Incoming
 from services.ingest.api.administration.tenants import (
     CreateTenantRequest,
     PauseTenantRequest,
-    Tenants,
+    TenantResource,
     UpdateTenantRequest,
 )
 from services.ingest.api.administration.views import tenant_to_json
@@ -32,7 +32,7 @@ decode_update = msgspec.json.Decoder(UpdateTenantRequest).decode
 decode_pause = msgspec.json.Decoder(PauseTenantRequest).decode
 
 
-def routes(access: RestAccess, tenants: Tenants) -> APIRouter:
+def routes(access: RestAccess, tenants: TenantResource) -> APIRouter:
     router = APIRouter(prefix="/v1/tenants", tags=["tenants"], responses=PROBLEM_RESPONSES)
 
     @router.post(
@@ -52,7 +52,7 @@ def routes(access: RestAccess, tenants: Tenants) -> APIRouter:
     return router
 
 
-def _add_reads(router: APIRouter, access: RestAccess, tenants: Tenants) -> None:
+def _add_reads(router: APIRouter, access: RestAccess, tenants: TenantResource) -> None:
     @router.get("", summary="List the tenants of the account")
     async def list_tenants(
         incoming: Incoming,
@@ -79,7 +79,7 @@ def _add_reads(router: APIRouter, access: RestAccess, tenants: Tenants) -> None:
         return json_response(tenant_to_json(await tenants.get(caller, tenant_id)))
 
 
-def _add_changes(router: APIRouter, access: RestAccess, tenants: Tenants) -> None:
+def _add_changes(router: APIRouter, access: RestAccess, tenants: TenantResource) -> None:
     @router.patch(
         "/{tenant_id}",
         openapi_extra=body_schema(UpdateTenantRequest, "the changes"),

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi import Request as Incoming
 
 from services.ingest.api.rest_base import PROBLEM_RESPONSES, RestAccess, json_response
-from services.ingest.api.usage import UsageReports
+from services.ingest.api.usage import UsageResource
 from services.ingest.api.usage_schemas import By
 from services.ingest.api.usage_views import invoice_to_json, usage_to_json
 
@@ -18,7 +18,7 @@ AccountId: TypeAlias = Annotated[
 ]
 
 
-def routes(access: RestAccess, reports: UsageReports) -> APIRouter:
+def routes(access: RestAccess, reports: UsageResource) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["usage"], responses=PROBLEM_RESPONSES)
 
     @router.get("/usage", summary="Get what was used in a month")

@@ -21,7 +21,7 @@ from services.ingest.api.rest_base import (
 )
 from services.ingest.api.webhook_events import (
     RecoverWebhook,
-    WebhookEvents,
+    WebhookEventResource,
     attempt_to_json,
     event_to_json,
     recovery_to_json,
@@ -31,7 +31,7 @@ from services.ingest.api.webhooks import (
     NewWebhook,
     RotateWebhookSecret,
     UpdateWebhook,
-    Webhooks,
+    WebhookResource,
     to_json,
 )
 
@@ -41,7 +41,9 @@ decode_rotation = msgspec.json.Decoder(RotateWebhookSecret).decode
 decode_update = msgspec.json.Decoder(UpdateWebhook).decode
 
 
-def routes(access: RestAccess, webhooks: Webhooks, events: WebhookEvents) -> APIRouter:
+def routes(
+    access: RestAccess, webhooks: WebhookResource, events: WebhookEventResource
+) -> APIRouter:
     router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], responses=PROBLEM_RESPONSES)
     _add_one(router, access, webhooks)
     _add_list(router, access, webhooks)
@@ -51,7 +53,7 @@ def routes(access: RestAccess, webhooks: Webhooks, events: WebhookEvents) -> API
     return router
 
 
-def _add_one(router: APIRouter, access: RestAccess, webhooks: Webhooks) -> None:
+def _add_one(router: APIRouter, access: RestAccess, webhooks: WebhookResource) -> None:
     @router.post(
         "", status_code=201, openapi_extra=body_schema(NewWebhook, "a URL"), summary="Add a webhook"
     )
@@ -93,7 +95,7 @@ def _add_one(router: APIRouter, access: RestAccess, webhooks: Webhooks) -> None:
         return json_response({"object": "event", "id": event_id}, 202)
 
 
-def _add_list(router: APIRouter, access: RestAccess, webhooks: Webhooks) -> None:
+def _add_list(router: APIRouter, access: RestAccess, webhooks: WebhookResource) -> None:
     @router.get("", summary="List webhooks")
     async def list_webhooks(incoming: Incoming, *, requested_page: RequestedPage) -> Response:
         """Newest first; without `X-Tenant-Id`, those of an account and all its tenants."""
@@ -102,7 +104,7 @@ def _add_list(router: APIRouter, access: RestAccess, webhooks: Webhooks) -> None
         return list_response(map(to_json, found), has_more=has_more)
 
 
-def _add_events(router: APIRouter, access: RestAccess, events: WebhookEvents) -> None:
+def _add_events(router: APIRouter, access: RestAccess, events: WebhookEventResource) -> None:
     @router.get("/{webhook_id}/events", summary="List the events of a webhook")
     async def list_events(
         incoming: Incoming, webhook_id: str, *, requested_page: RequestedForwardPage
@@ -140,7 +142,7 @@ def _add_events(router: APIRouter, access: RestAccess, events: WebhookEvents) ->
         return json_response({"object": "webhook_event", "id": replayed})
 
 
-def _add_recovery(router: APIRouter, access: RestAccess, events: WebhookEvents) -> None:
+def _add_recovery(router: APIRouter, access: RestAccess, events: WebhookEventResource) -> None:
     @router.post(
         "/{webhook_id}/recover",
         status_code=202,
@@ -161,7 +163,7 @@ def _add_recovery(router: APIRouter, access: RestAccess, events: WebhookEvents) 
         return json_response(recovery_to_json(await events.recovery(caller, webhook_id)))
 
 
-def _add_secrets(router: APIRouter, access: RestAccess, webhooks: Webhooks) -> None:
+def _add_secrets(router: APIRouter, access: RestAccess, webhooks: WebhookResource) -> None:
     @router.post(
         "/{webhook_id}/signing-secret/rotate",
         openapi_extra=body_schema(RotateWebhookSecret, "The grace time", required=False),

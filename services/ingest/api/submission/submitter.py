@@ -8,18 +8,12 @@ from kernel import auth, clock, metrics
 from kernel.crypto import sha256
 from kernel.telemetry import new_traceparent
 from mail.address import Mailbox, ascii_domain, canonical
-from mail.smtp_server_events import (
-    Event,
-    Login,
-    MessageReceived,
-    RecipientGiven,
-    SenderGiven,
-)
+from mail.smtp_server_events import Event, Login, MessageReceived, RecipientGiven, SenderGiven
 from services.ingest.api.acceptance import Acceptance
 from services.ingest.api.access import AccessControl, Principal, raise_if_rate_limited
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.callers import SENDING
-from services.ingest.api.idempotency import Idempotency
+from services.ingest.api.idempotency import IdempotentCall
 from services.ingest.api.sending import in_thread_if_large, respond_one
 from services.ingest.api.submission import replies
 from services.ingest.domain.body_memory import BodyReservation
@@ -224,9 +218,9 @@ def check_sender(principal: Principal, sender: Mailbox, what: str) -> None:
     raise Problem(403, "invalid_from_address", detail=detail)
 
 
-def _idempotency(email: ParsedEmail, recipients: Sequence[Mailbox]) -> Idempotency | None:
+def _idempotency(email: ParsedEmail, recipients: Sequence[Mailbox]) -> IdempotentCall | None:
     if email.idempotency_key is None:
         return None
     envelope = "\n".join(sorted(one.address for one in recipients)).encode()
     fingerprint = sha256(envelope + b"\0" + email.valid.content.raw)
-    return Idempotency(email.idempotency_key, ROUTE, fingerprint)
+    return IdempotentCall(email.idempotency_key, ROUTE, fingerprint)

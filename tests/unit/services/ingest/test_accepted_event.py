@@ -29,7 +29,7 @@ def accepted(
         metadata=more, due_at=None, stream="transactional", test=False,
         tls_enforced=enforces,
     )  # fmt: skip
-    origin = accepted_event.Origin(
+    origin = accepted_event.MessageOrigin(
         ApiKey(key_id="k"),
         Tenant(tenant_id="t", account_id="c"),
         Domain(domain_id="d", return_path_host="bounce.x.net", tls_enforced=domain_enforces),

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from services.ingest.clients.canaries import read_canaries
-from services.ingest.domain.health_checks import CanaryFacts
+from services.ingest.domain.health_checks import CanaryStatus
 
 OK = b"HTTP/1.0 200 OK\r\n\r\n"
 MISSED, DELIVERED = (
@@ -14,7 +14,7 @@ MISSED, DELIVERED = (
 )
 
 
-async def read_from(answer: bytes) -> list[CanaryFacts]:
+async def read_from(answer: bytes) -> list[CanaryStatus]:
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)
@@ -37,5 +37,5 @@ async def test_another_server_is_not_the_probe(answer: bytes) -> None:
 
 async def test_any_number_is_read() -> None:
     [found] = await read_from(OK + MISSED + b"+Inf\n" + DELIVERED + b'{canary="a"} 5\n')
-    assert found == CanaryFacts("a", float("inf"), 5.0)
+    assert found == CanaryStatus("a", float("inf"), 5.0)
     assert await read_from(OK) == []

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from contracts.ingest.v1.directory_pb2 import Domain, DomainStatus
 from services.ingest.domain.domain_listings import (
     ENDED_MAX,
-    FoundListing,
+    ListingAnswer,
     apply_listings,
     changes,
     current,
@@ -14,9 +14,9 @@ from services.ingest.domain.domain_listings import (
 from services.ingest.domain.verification import change_type
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
-LISTED = FoundListing("surbl", "shop.example", True, ("127.0.0.8",), "phishing", "see surbl.org")
-GONE = FoundListing("surbl", "shop.example", False)
-HOST = FoundListing("surbl", "links.example", True, ("127.0.0.64",), "spam")
+LISTED = ListingAnswer("surbl", "shop.example", True, ("127.0.0.8",), "phishing", "see surbl.org")
+GONE = ListingAnswer("surbl", "shop.example", False)
+HOST = ListingAnswer("surbl", "links.example", True, ("127.0.0.64",), "spam")
 
 
 def copy(domain: Domain) -> Domain:

@@ -8,7 +8,7 @@ from contracts.ingest.v1.directory_pb2 import ApiKey, Domain, Tenant
 from contracts.ingest.v1.events_pb2 import MessageContext
 from services.ingest.api.access import Principal
 from services.ingest.api.domain_requests import CreateDomainRequest
-from services.ingest.api.domains import Domains
+from services.ingest.api.domains import DomainResource
 from services.ingest.domain.problem import Problem
 
 DOMAIN = Domain(domain_id="d1", tenant_id="t1", name="shop.customer.org")
@@ -53,7 +53,7 @@ async def test_deleting_is_refused_while_mail_waits(
 ) -> None:
     parts = Parts(waiting)
     some = cast(Any, parts)
-    service = Domains(some, some, some, some, some, 9, some, some, some)
+    service = DomainResource(some, some, some, some, some, 9, some, some, some)
     caller = Principal(ApiKey(tenant_id="t1"), Tenant(tenant_id="t1", account_id="a1"))
     if removed:
         await service.remove(caller, "d1", force=force)
@@ -68,7 +68,7 @@ async def test_without_a_host_for_bounces_the_refusal_names_no_setting(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     some = cast(Any, Parts())
-    service = Domains(some, some, some, some, some, 9, some, some, some)
+    service = DomainResource(some, some, some, some, some, 9, some, some, some)
     caller = Principal(ApiKey(tenant_id="t1"), Tenant(tenant_id="t1", account_id="a1"))
     with pytest.raises(Problem) as refused:
         await service.create(caller, CreateDomainRequest(name="shop.customer.org"))

@@ -13,7 +13,7 @@ from contracts.events.v1.events_service_pb2 import EventFilter, StreamEventsResp
 from contracts.ingest.v1.directory_pb2 import ApiKey
 from services.ingest.api import email_events
 from services.ingest.api.callers import Caller
-from services.ingest.api.email_events import EmailEvents
+from services.ingest.api.email_events import EmailEventResource
 from services.ingest.api.rest.email_events import EventStreamResponse, _sse_messages
 from services.ingest.api.tenant_slots import TenantSlots
 from services.ingest.clients import ServiceClients
@@ -51,7 +51,7 @@ def test_a_client_that_disconnects_gives_its_slot_back() -> None:
             owner=SimpleNamespace(_asdict=dict), test=False, tenant_id="t", account_id="a"
         ))  # fmt: skip
         exits, began = AsyncExitStack(), asyncio.Event()
-        stream = EmailEvents(clients, slots).stream(caller, EventFilter(), after="")
+        stream = EmailEventResource(clients, slots).stream(caller, EventFilter(), after="")
         responses = await exits.enter_async_context(stream)
         first = await anext(responses)
 
@@ -94,7 +94,7 @@ async def test_a_connection_ends_in_time_so_that_its_key_is_checked_again(
     caller = cast(Caller, SimpleNamespace(
         owner=SimpleNamespace(_asdict=dict), test=False, tenant_id="t", account_id="a"
     ))  # fmt: skip
-    stream = EmailEvents(clients, TenantSlots(1, 1)).stream(caller, EventFilter(), after="")
+    stream = EmailEventResource(clients, TenantSlots(1, 1)).stream(caller, EventFilter(), after="")
     async with stream as responses:
         found = [one async for one in responses]
     assert [one.position for one in found] == ["evt_0", ""]

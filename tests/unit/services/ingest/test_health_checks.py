@@ -26,12 +26,12 @@ from mail.domain_check import Status as RecordStatus
 from mail.records import key_record
 from services.events.domain.figures.periods import parse_period
 from services.events.domain.figures.query import parse_query
-from services.ingest.clients.host_probe import HostProbe
+from services.ingest.clients.host_verifier import HostVerifier
 from services.ingest.domain.health_checks import (
-    CanaryFacts,
-    Finding,
-    Health,
-    HostFacts,
+    CanaryStatus,
+    HealthFinding,
+    HealthStatus,
+    HostVerification,
     find_bounce_mx,
     find_canaries,
     find_cells,
@@ -59,7 +59,7 @@ def source(state: str = "active", pool: str = "p", **fields: object) -> Source:
     return Source(source=made, state=state, **fields)  # type: ignore[arg-type]
 
 
-def failures(findings: list[Finding]) -> list[tuple[str, str, str]]:
+def failures(findings: list[HealthFinding]) -> list[tuple[str, str, str]]:
     assert all(bool(one.advice) == (one.status == "failed") for one in findings)
     return [(one.check, one.subject, one.detail) for one in findings if one.status == "failed"]
 
@@ -106,7 +106,7 @@ def test_a_cell_has_an_owner() -> None:
 def test_a_key_that_signs_is_published_and_ours() -> None:
     record = key_record("fbl.example.com", "s1", "v=DKIM1; p=AAAA")
     name = "s1._domainkey.fbl.example.com"
-    assert find_key(RecordCheck(record, RecordStatus.UNKNOWN)).status is Health.UNKNOWN
+    assert find_key(RecordCheck(record, RecordStatus.UNKNOWN)).status is HealthStatus.UNKNOWN
     well = find_key(RecordCheck(record, RecordStatus.OK))
     wrong = find_key(RecordCheck(record, RecordStatus.WRONG, "the key is not ours"))
     assert failures([well, wrong]) == [("dkim", name, "the key is not ours")]
@@ -119,9 +119,9 @@ def test_a_zone_of_the_installation_has_the_keys_of_its_domains() -> None:
     unknown = RecordCheck(record, RecordStatus.UNKNOWN)
     checks = [RecordCheck(record, RecordStatus.OK), unknown]
     [found] = find_zone("dkim.example.com", checks)
-    assert found.status is Health.UNKNOWN
+    assert found.status is HealthStatus.UNKNOWN
     [found] = find_zone("dkim.example.com", checks[:1])
-    assert found.status is Health.PASSED
+    assert found.status is HealthStatus.PASSED
     [(_, zone, detail)] = failures(
         find_zone("dkim.example.com", [*checks, RecordCheck(record, RecordStatus.MISSING, "no")])
     )
@@ -149,9 +149,9 @@ def test_services_have_the_keys_of_ingest_and_the_time_of_their_database() -> No
 
 
 def test_a_certificate_has_a_week_left() -> None:
-    assert failures([find_host(HostFacts("a.example", "", 8))]) == []
-    assert failures([find_host(HostFacts("a.example", "", 6))]) != []
-    assert failures([find_host(HostFacts("a.example", "connection refused"))]) != []
+    assert failures([find_host(HostVerification("a.example", "", 8))]) == []
+    assert failures([find_host(HostVerification("a.example", "", 6))]) != []
+    assert failures([find_host(HostVerification("a.example", "connection refused"))]) != []
 
 
 def test_bounces_need_an_address() -> None:
@@ -184,8 +184,8 @@ def test_events_counts_what_the_check_queries() -> None:
 
 
 def test_what_dns_does_not_answer_is_neither_well_nor_a_failure() -> None:
-    assert find_bounce_mx("mx.example", None).status is Health.UNKNOWN
-    assert find_host(HostFacts("a.example", None)).status is Health.UNKNOWN
+    assert find_bounce_mx("mx.example", None).status is HealthStatus.UNKNOWN
+    assert find_host(HostVerification("a.example", None)).status is HealthStatus.UNKNOWN
 
 
 async def test_a_host_whose_addresses_are_not_known_now_is_no_problem(
@@ -197,7 +197,7 @@ async def test_a_host_whose_addresses_are_not_known_now_is_no_problem(
         raise socket.gaierror(failure[0], "no answer")
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", fail)
-    probe = HostProbe(HostChallenges(KEYS))
+    probe = HostVerifier(HostChallenges(KEYS))
     assert (await probe.look("a.example")).problem is None
     failure[0] = socket.EAI_NONAME
     assert (await probe.look("a.example")).problem == "has no address"
@@ -205,11 +205,11 @@ async def test_a_host_whose_addresses_are_not_known_now_is_no_problem(
 
 def test_a_canary_was_delivered_in_the_last_five_minutes() -> None:
     canaries = [
-        CanaryFacts("well", 0, 700.0),
-        CanaryFacts("missed", 5, 600.0),
-        CanaryFacts("stopped", 0, 600.0),
-        CanaryFacts("never", 2, 0.0),
-        CanaryFacts("new", 0, 0.0),
+        CanaryStatus("well", 0, 700.0),
+        CanaryStatus("missed", 5, 600.0),
+        CanaryStatus("stopped", 0, 600.0),
+        CanaryStatus("never", 2, 0.0),
+        CanaryStatus("new", 0, 0.0),
     ]
     found = find_canaries(canaries, now_s=1000.0)
     assert {one.subject for one in found if one.status == "passed"} == {"well"}
@@ -261,7 +261,7 @@ async def test_a_host_leads_to_us_with_a_valid_certificate(
 ) -> None:
     app = HostChallenges(keys).answered_before(nothing_here) if keys else nothing_here
     async with https(tmp_path, name, app) as (client, port):
-        found = await HostProbe(HostChallenges(KEYS), client, port=port).look("localhost")
+        found = await HostVerifier(HostChallenges(KEYS), client, port=port).look("localhost")
     assert found.problem is not None
     assert problem in found.problem
     assert bool(found.problem) == bool(problem)
@@ -272,19 +272,19 @@ def test_authorities_are_read_for_the_first_host_only(monkeypatch: pytest.Monkey
     """It takes longer than anything else at the start of a service."""
     made = Mock(wraps=ssl.create_default_context)
     monkeypatch.setattr(ssl, "create_default_context", made)
-    probe, dialer = HostProbe(HostChallenges(KEYS)), Dialer(AddressResolver(lambda *_: True))
+    probe, dialer = HostVerifier(HostChallenges(KEYS)), Dialer(AddressResolver(lambda *_: True))
     assert not made.called
     assert probe._tls.verify_mode is dialer._tls.verify_mode is ssl.CERT_REQUIRED
     assert made.call_count == 2
 
 
 async def test_a_host_that_nobody_serves_is_a_problem() -> None:
-    found = await HostProbe(HostChallenges(KEYS), port=1).look("127.0.0.1")
+    found = await HostVerifier(HostChallenges(KEYS), port=1).look("127.0.0.1")
     assert found.problem
-    assert await HostProbe.addresses_of("localhost")
+    assert await HostVerifier.addresses_of("localhost")
 
 
 def test_a_report_is_unknown_until_something_was_checked() -> None:
-    assert overall([]) is Health.UNKNOWN
-    assert overall([Health.PASSED]) is Health.PASSED
-    assert overall([Health.PASSED, Health.FAILED]) is Health.FAILED
+    assert overall([]) is HealthStatus.UNKNOWN
+    assert overall([HealthStatus.PASSED]) is HealthStatus.PASSED
+    assert overall([HealthStatus.PASSED, HealthStatus.FAILED]) is HealthStatus.FAILED

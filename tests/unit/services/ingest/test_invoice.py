@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from kernel.prices import Meter, Plan, Tier, read_prices
 from services.ingest.domain.invoice import (
-    Quantities,
+    BilledQuantities,
     charges,
     decimal_text,
     invoice_lines,
@@ -20,10 +20,10 @@ from services.ingest.domain.invoice import (
 
 PLANS = read_prices("").plans(date(2026, 11, 1))
 PRO, STARTER = PLANS["pro"], PLANS["starter"]
-GOLDEN = Quantities(sends=12_345, domains=3, mailboxes=4)
+GOLDEN = BilledQuantities(sends=12_345, domains=3, mailboxes=4)
 
 
-def total(plan: Plan, used: Quantities) -> str:
+def total(plan: Plan, used: BilledQuantities) -> str:
     return decimal_text(sum(line.cents for line in invoice_lines(plan, used)))
 
 
@@ -51,7 +51,7 @@ def test_started_thousands() -> None:
     [(0, "199.00"), (30, "199.00"), (31, "202.00"), (500, "1609.00"), (700, "2009.00")],
 )
 def test_mailboxes_of_starter_are_cheaper_beyond_500(mailboxes: int, amount: str) -> None:
-    assert total(STARTER, Quantities(0, domains=9, mailboxes=mailboxes)) == amount
+    assert total(STARTER, BilledQuantities(0, domains=9, mailboxes=mailboxes)) == amount
 
 
 def test_each_tier_is_a_line_of_plain_arithmetic() -> None:
@@ -94,7 +94,7 @@ def test_a_line_is_the_exact_amount_rounded_half_up(
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6))
 def test_more_never_costs_less(quantity: int, more: int) -> None:
-    used = Quantities(quantity, mailboxes=quantity % 1_000)
+    used = BilledQuantities(quantity, mailboxes=quantity % 1_000)
     assert Decimal(total(STARTER, used)) <= Decimal(
         total(
             STARTER, used._replace(sends=quantity + more, mailboxes=quantity % 1_000 + more % 100)

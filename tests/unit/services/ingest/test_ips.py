@@ -22,7 +22,7 @@ from services.ingest.api.egress.views import id_of_override
 from services.ingest.api.egress.visibility import visible_pools, visible_scopes
 from services.ingest.clients import problem_of
 from services.ingest.domain.rate_limiter import RateLimitStatus
-from services.ingest.store.directory_lists import Owner
+from services.ingest.store.directory_lists import EntryOwner
 from tests.support.rest_api import ID, OpenAccess, application_with
 
 EGRESS, OTHER = "01890000-0000-7000-8000-00000000000a", "01890000-0000-7000-8000-00000000000b"
@@ -271,12 +271,12 @@ def test_a_tenant_sees_its_own_overrides_and_standing() -> None:
 class TwoTenants:
     """In place of the directory: an account with a tenant in a pool of its own, and another."""
 
-    async def pools_of(self, owner: Owner) -> set[str]:
-        assert owner == Owner(ID)
+    async def pools_of(self, owner: EntryOwner) -> set[str]:
+        assert owner == EntryOwner(ID)
         return {POOL, DEFAULT_POOL}
 
-    async def tenants_among(self, owner: Owner, ids: Sequence[str]) -> set[str]:
-        assert owner == Owner(ID)
+    async def tenants_among(self, owner: EntryOwner, ids: Sequence[str]) -> set[str]:
+        assert owner == EntryOwner(ID)
         return {ID, OTHER} & {*ids}
 
 

@@ -13,7 +13,7 @@ from kernel.errors import Unavailable
 from kernel.metrics import requests_unlogged
 from services.ingest.domain.request_log import LoggedRequest, line, masked, outline
 from services.ingest.store import request_log
-from services.ingest.store.request_log import RequestLog
+from services.ingest.store.request_log import RequestLogWriter
 
 ID = "01890000-0000-7000-8000-000000000000"
 JSON = st.recursive(
@@ -43,8 +43,8 @@ def logged(number: int, **fields: Any) -> LoggedRequest:  # noqa: ANN401
     return LoggedRequest(str(number), ID, "", False, **{**given, **fields})
 
 
-def log_to(database: Inserted) -> RequestLog:
-    return RequestLog(cast(Any, database))
+def log_to(database: Inserted) -> RequestLogWriter:
+    return RequestLogWriter(cast(Any, database))
 
 
 def test_texts_of_a_body_are_not_kept() -> None:

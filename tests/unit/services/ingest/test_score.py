@@ -15,7 +15,7 @@ from kernel.brand import Brands
 from services.ingest.api.fetcher import AttachmentFetcher
 from services.ingest.api.http import Request
 from services.ingest.api.rest.shield import routes
-from services.ingest.api.scoring import Scoring
+from services.ingest.api.scoring import ScoringResource
 from services.ingest.api.sending import THREAD_BYTES, SendHandler
 from services.ingest.domain.attachments import FETCH_DISABLED, FetchPolicy
 from services.ingest.domain.reserved import RecipientDomains
@@ -55,7 +55,7 @@ async def passes(_: object, request: ScoreRequest, *, deadline_s: float) -> Scor
 def score(send_handler: SendHandler, email: dict[str, object]) -> dict[str, object]:
     clients = SimpleNamespace(shield=SimpleNamespace(stub=SimpleNamespace(Score=None), call=passes))
     access = SimpleNamespace(authenticate=authenticate)
-    [route] = routes(cast(Any, access), send_handler, Scoring(cast(Any, clients))).routes
+    [route] = routes(cast(Any, access), send_handler, ScoringResource(cast(Any, clients))).routes
     body = json.dumps(email).encode()
     scope: dict[str, Any] = {"type": "http", "path": "/v1/shield/score", "headers": []}
     scope["state"] = {"obm_request": Request(scope, Brands())}

@@ -9,7 +9,7 @@ from kernel import clock
 from kernel.brand import Brands
 from services.ingest.api.access import Principal
 from services.ingest.api.brand_resolver import BrandResolver
-from services.ingest.api.senders import Senders, check_senders
+from services.ingest.api.senders import SenderResolver, check_senders
 from services.ingest.domain.email import decode_email
 from services.ingest.domain.pointers import decode_body
 from services.ingest.domain.problem import Problem
@@ -48,7 +48,7 @@ def email(domain: str) -> ValidEmail:
 
 async def check(directory: SlowDirectory, *domains: str) -> tuple[int, list[str]]:
     """How many emails are left of a batch, and the pointers of its faults."""
-    senders = Senders(directory.find, BrandResolver(Brands(), lambda _: None), NO_HOSTS)
+    senders = SenderResolver(directory.find, BrandResolver(Brands(), lambda _: None), NO_HOSTS)
     emails = [email(one) for one in domains]
     own, faults = await check_senders(senders, PRINCIPAL, emails, faults=[], permissive=True)
     return len(own), [one.pointer for one in faults]

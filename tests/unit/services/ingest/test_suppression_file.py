@@ -14,10 +14,10 @@ from services.ingest.domain import suppression_file
 from services.ingest.domain.csv_records import CsvError, CsvReader
 from services.ingest.domain.suppression_file import (
     COLUMNS,
-    LineFailure,
-    NewSuppression,
+    FailedLine,
+    FreeTextFields,
+    ImportedSuppression,
     SuppressionFile,
-    Texts,
     read_line,
     suppression_id,
 )
@@ -27,13 +27,13 @@ IMPORT = "01890000-0000-7000-8000-000000000000"
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 
 
-def read(octets: bytes) -> list[NewSuppression | LineFailure]:
+def read(octets: bytes) -> list[ImportedSuppression | FailedLine]:
     file = SuppressionFile()
     return [read_line(line, NOW) for line in [*file.feed(octets), *file.close()]]
 
 
 def emails(octets: bytes) -> list[str]:
-    return [one.email for one in read(octets) if isinstance(one, NewSuppression)]
+    return [one.email for one in read(octets) if isinstance(one, ImportedSuppression)]
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,8 @@ def test_columns_have_any_order_and_others_are_ignored() -> None:
         b"9,Bounce,a@x.example,2026-01-02,'=no longer here,2027-01-02T00:00:00Z,weekly,bad_domain\n"
     )
     assert (file.ignored_columns, file.lines) == (["status"], 1)
-    assert read_line(lines[0], NOW) == NewSuppression(
-        2, "a@x.example", "bounce", Texts("bad_domain", "weekly", "=no longer here"),
+    assert read_line(lines[0], NOW) == ImportedSuppression(
+        2, "a@x.example", "bounce", FreeTextFields("bad_domain", "weekly", "=no longer here"),
         expires_at=datetime(2027, 1, 2, tzinfo=UTC), created_at=datetime(2026, 1, 2, tzinfo=UTC),
     )  # fmt: skip
 
@@ -84,7 +84,7 @@ def test_columns_have_any_order_and_others_are_ignored() -> None:
 )
 def test_a_line_that_cannot_be_added_has_its_problem_in_words(line: bytes, problem: str) -> None:
     [found] = read(",".join(COLUMNS).encode() + b"\n" + line)
-    assert isinstance(found, LineFailure)
+    assert isinstance(found, FailedLine)
     assert (found.line, found.email) == (2, line.partition(b",")[0].decode())
     assert found.problem.startswith(problem), found.problem
 
@@ -137,12 +137,12 @@ def moments(first: datetime, last: datetime) -> st.SearchStrategy[datetime | Non
 LOCAL = st.from_regex(r"[a-zA-Z0-9=+'!#$%&*/?^_`{|}~-]{1,10}", fullmatch=True)
 LINE = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs")), max_size=30)
 SUPPRESSIONS = st.builds(
-    NewSuppression,
+    ImportedSuppression,
     st.just(2),
     st.builds("{}@{}.example".format, LOCAL, st.sampled_from(["x", "xn--bcher-kva"])),
     st.sampled_from(["manual", "bounce", "complaint", "unsubscribe"]),
     st.builds(
-        Texts,
+        FreeTextFields,
         LINE.map(str.strip),
         st.none() | st.from_regex(r"[!-~]([ -~]{0,10}[!-~])?", fullmatch=True),
         LINE.map(str.strip),
@@ -153,14 +153,16 @@ SUPPRESSIONS = st.builds(
 
 
 @given(SUPPRESSIONS)
-def test_an_export_is_read_back(one: NewSuppression) -> None:
+def test_an_export_is_read_back(one: ImportedSuppression) -> None:
     times = [moment.isoformat() if moment else "" for moment in (one.expires_at, one.created_at)]
     row = [one.email, one.origin, one.texts.reason, one.texts.list or "", one.texts.note, *times]
     assert read(write_rows([COLUMNS, row])) == [one]
 
 
 def test_a_line_has_the_same_id_again_with_its_time() -> None:
-    new = NewSuppression(7, "a@x.example", "manual", created_at=datetime(2020, 5, 17, tzinfo=UTC))
+    new = ImportedSuppression(
+        7, "a@x.example", "manual", created_at=datetime(2020, 5, 17, tzinfo=UTC)
+    )
     made = {suppression_id(IMPORT, new, NOW) for _ in range(2)}
     assert len(made) == 1
     assert creation_time_of(UUID(made.pop())) == new.created_at

@@ -4,12 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from contracts.ingest.v1.directory_pb2 import (
-    Domain,
-    DomainStatus,
-    HostCertificate,
-    TrackingHost,
-)
+from contracts.ingest.v1.directory_pb2 import Domain, DomainStatus, HostCertificate, TrackingHost
 from kernel.brand import Brand, Brands
 from mail.domain_check import RecordCheck, Status
 from mail.records import tracking_record
@@ -22,7 +17,7 @@ from services.ingest.domain.tracking_host import (
     label_of,
     record_of_host,
 )
-from services.ingest.domain.verification import Verification, delay_to_next
+from services.ingest.domain.verification import DomainVerification, delay_to_next
 from services.ingest.store.domains import DomainCheck, set_fields
 
 NOW = datetime(2030, 1, 31, 12, 0, tzinfo=UTC)
@@ -130,7 +125,7 @@ def test_a_label_makes_a_host() -> None:
 
 def test_a_new_host_is_looked_for_soon_and_is_not_verified_yet() -> None:
     changed = domain(status=DomainStatus.DOMAIN_STATUS_VERIFIED)
-    check = DomainCheck(Verification(changed.status, NOW - timedelta(days=9), checks=80))
+    check = DomainCheck(DomainVerification(changed.status, NOW - timedelta(days=9), checks=80))
     again = set_fields(changed, check, NOW, given={"tracking_host": HOST, "tls_enforced": True})
     assert (again, changed.tracking_verified) == (check, True)
     new = set_fields(changed, check, NOW, given={"tracking_host": "t.shop.example"})

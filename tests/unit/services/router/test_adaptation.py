@@ -20,11 +20,11 @@ from contracts.router.v1.results_pb2 import (
     Result,
 )
 from kernel.table import ReplicatedTable
-from services.router.domain.adaptation import COUNTS_MAX, AdaptationRules, AdaptivePolicies
+from services.router.domain.adaptation import COUNTS_MAX, AdaptivePolicies, AdaptivePolicyRules
 from services.router.domain.egress import EgressSource
 from services.router.domain.events import timestamp
 from services.router.domain.feedback_rules import parse_feedback_rules
-from services.router.domain.ledger import Scope, ScopeKind
+from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.policies import DEFAULT_POOL, TenantDirectory, egress_site_scope
 from services.router.domain.ramps import Ramp
 from services.router.domain.reasons import WaitReason
@@ -34,13 +34,13 @@ from tests.support.memory_cell import NOW_S, TENANT, PolicyRows, due_message, me
 
 RAMP = Ramp("test", "day", (20, 50, 100), "the test")
 FEEDBACK = (files("services.router") / "feedback.toml").read_text("utf-8")
-RULES = AdaptationRules(
+RULES = AdaptivePolicyRules(
     ramps={"test": RAMP},
     feedback=parse_feedback_rules(FEEDBACK),
     big_sites=("google",),
     complaint_sites=("yahoo",),
 )
-BULK = Scope(ScopeKind.BROADCASTS, TENANT)
+BULK = LimitScope(ScopeKind.BROADCASTS, TENANT)
 BLOCKED = "550 5.7.1 blocked"
 
 
@@ -185,7 +185,7 @@ def test_a_paused_tenant_stays_paused_until_an_operator_resumes_it() -> None:
     loaded = saved.adaptive()
     assert loaded.reputation.suspension_of(BULK, NOW_S)
     loaded.observe([result(800), invalid(200)], now_s=NOW_S + 60)
-    tenant = Scope(ScopeKind.TENANT, TENANT)
+    tenant = LimitScope(ScopeKind.TENANT, TENANT)
     assert loaded.reputation.suspension_of(tenant, NOW_S + 60)
     assert loaded.observe([], [pb.PolicyCommand(resume_tenant_id=TENANT)], now_s=NOW_S + 61)
     saved.save(loaded, NOW_S + 61)
@@ -250,7 +250,7 @@ def test_a_source_whose_pool_is_all_in_warmup_spreads_its_allowance_over_the_day
     policies = started()
     ours = EgressSource("e1", DEFAULT_POOL, "", "")
     policies.replace_sources([ours])
-    scope = Scope(ScopeKind.WARMUP, "e1")
+    scope = LimitScope(ScopeKind.WARMUP, "e1")
     assert policies.warmups.limits_of(scope, NOW_S).per_hour == 1  # 20 / 24
     policies.replace_sources([ours, EgressSource("e2", DEFAULT_POOL, "", "")])
     assert policies.warmups.limits_of(scope, NOW_S).per_hour == 4  # 20 / 6

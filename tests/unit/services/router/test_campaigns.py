@@ -17,15 +17,15 @@ from contracts.shield.v1.learning_pb2 import (
     CAMPAIGN_OUTCOME_KIND_DELIVERED,
     CampaignAssessed,
 )
-from services.router.domain.campaigns import Campaigns, count_attempts, count_report
+from services.router.domain.campaigns import CampaignAssessments, count_attempts, count_report
 from services.router.domain.events import timestamp
-from services.router.domain.ledger import Ledger, Scope, ScopeKind
+from services.router.domain.ledger import Ledger, LimitScope, ScopeKind
 from services.router.domain.policies import CombinedPolicies
-from services.router.domain.results import SentFrom
+from services.router.domain.results import LastAssignment
 
 NOW_S = 1_790_000_000.0
 FIRST = 2_000
-SCOPE = Scope(ScopeKind.CAMPAIGN, "c1")
+SCOPE = LimitScope(ScopeKind.CAMPAIGN, "c1")
 
 
 def assessed(version: int, change: str, allowed: int, **extra: int | bool) -> CampaignAssessed:
@@ -36,16 +36,16 @@ def assessed(version: int, change: str, allowed: int, **extra: int | bool) -> Ca
     )  # fmt: skip
 
 
-def allowance(campaigns: Campaigns, now_s: float = NOW_S) -> int:
+def allowance(campaigns: CampaignAssessments, now_s: float = NOW_S) -> int:
     return campaigns.limits_of(SCOPE, now_s).allowance
 
 
 def test_a_campaign_without_an_assessment_has_the_first_allowance() -> None:
-    assert allowance(Campaigns(FIRST)) == FIRST
+    assert allowance(CampaignAssessments(FIRST)) == FIRST
 
 
 def test_the_latest_assessment_counts_in_any_order() -> None:
-    campaigns = Campaigns(FIRST)
+    campaigns = CampaignAssessments(FIRST)
     assert campaigns.apply(assessed(5, "paced", 4_000))
     assert not campaigns.apply(assessed(4, "held", 2_000))
     assert not campaigns.apply(assessed(5, "paced", 4_000))
@@ -60,7 +60,7 @@ def test_the_latest_assessment_counts_in_any_order() -> None:
 
 
 def test_an_allowance_grows_by_time_without_another_event() -> None:
-    campaigns, event = Campaigns(FIRST), assessed(1, "paced", 2_000)
+    campaigns, event = CampaignAssessments(FIRST), assessed(1, "paced", 2_000)
     event.next_allowed = 3_000
     event.next_at.CopyFrom(timestamp(NOW_S + 60))
     campaigns.apply(event)
@@ -76,13 +76,13 @@ def test_an_allowance_grows_by_time_without_another_event() -> None:
     ],
 )
 def test_what_changes_nothing_is_not_kept(event: CampaignAssessed) -> None:
-    campaigns = Campaigns(FIRST)
+    campaigns = CampaignAssessments(FIRST)
     assert not campaigns.apply(event)
     assert allowance(campaigns) == FIRST
 
 
 def test_the_ledger_counts_an_allowance_in_all() -> None:
-    ledger = Ledger(CombinedPolicies([Campaigns(10)]))
+    ledger = Ledger(CombinedPolicies([CampaignAssessments(10)]))
     assert ledger.reserve([SCOPE], 8, now_s=NOW_S, partial=True) == 8
     later_s = NOW_S + 20 * 86_400
     assert ledger.reserve([SCOPE], 8, now_s=later_s, partial=True) == 2
@@ -123,7 +123,7 @@ def test_attempts_are_counted_by_campaign() -> None:
 
 def test_a_complaint_names_no_address() -> None:
     complaint = ComplaintReceived(message_id="m1", tenant_id="t1", recipient="ann@example.com")
-    sent = SentFrom("m1", "t1/google", "e1", campaign_id="c1")
+    sent = LastAssignment("m1", "t1/google", "e1", campaign_id="c1")
     [event] = count_report(complaint, sent, b"hash")
     [outcome] = event.outcomes
     assert outcome.kind == CAMPAIGN_OUTCOME_KIND_COMPLAINED

@@ -4,31 +4,19 @@ from dataclasses import replace
 
 import pytest
 
-from contracts.ingest.v1.events_pb2 import (
-    PRIORITY_BULK,
-    PRIORITY_EXPRESS,
-    MessageContext,
-    Priority,
-)
+from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, PRIORITY_EXPRESS, MessageContext, Priority
 from contracts.router.v1.events_pb2 import DeliveryAssigned
-from services.router.domain.adaptation import AdaptationRules
+from services.router.domain.adaptation import AdaptivePolicyRules
 from services.router.domain.dispatch import Assignment, DispatchResult
 from services.router.domain.events import UnansweredAssignment, delivery_assigned
-from services.router.domain.ledger import Scope, ScopeKind, Suspension
+from services.router.domain.ledger import LimitScope, ScopeKind, Suspension
 from services.router.domain.limits import NO_LIMITS, Limits
-from services.router.domain.message import DueMessage, ScheduledQueue, State
+from services.router.domain.message import DueMessage, MessageRowState, ScheduledQueue
 from services.router.domain.policies import DEFAULT_POOL, TenantRouting, egress_site_scope
-from services.router.domain.results import InFlight
+from services.router.domain.results import InFlightCount
 from services.router.domain.routes import MxHost, Route
 from services.router.domain.shaping import SiteLimits
-from tests.support.memory_cell import (
-    NOW_S,
-    TENANT,
-    MemoryCell,
-    due_message,
-    memory_cell,
-    sources,
-)
+from tests.support.memory_cell import NOW_S, TENANT, MemoryCell, due_message, memory_cell, sources
 
 
 def dispatched(*rows: DueMessage, cell: MemoryCell | None = None) -> DispatchResult:
@@ -89,7 +77,7 @@ def test_an_assignment_has_both_addresses_of_its_egress_source() -> None:
 def test_the_feedback_domain_of_a_pool_signs_for_sites_with_a_loop_by_domain(
     sites: tuple[str, ...], signed_by: str
 ) -> None:
-    cell = memory_cell(rules=AdaptationRules(complaint_domain_sites=sites))
+    cell = memory_cell(rules=AdaptivePolicyRules(complaint_domain_sites=sites))
     [source] = sources("e1")
     cell.cell.replace_sources([replace(source, feedback_domain_id="d1")], now_s=NOW_S)
     [assignment] = dispatched(due_message(), cell=cell).assignments
@@ -115,14 +103,14 @@ def test_an_assignment_is_not_valid_after_its_message_expires() -> None:
 
 def test_a_suppressed_address_is_closed_before_an_attempt() -> None:
     result = dispatched(due_message(suppressed_by="bounce"))
-    assert [one.state for one in result.closings] == [State.SUPPRESSED]
+    assert [one.state for one in result.closings] == [MessageRowState.SUPPRESSED]
     assert not result.assignments
 
 
 def test_one_address_of_test_mail_is_always_suppressed() -> None:
     to = "Suppressed+1@example.com"
     result = dispatched(due_message(site="sandbox", test=True, to=to))
-    assert [one.state for one in result.closings] == [State.SUPPRESSED]
+    assert [one.state for one in result.closings] == [MessageRowState.SUPPRESSED]
     assert not result.assignments
     assert dispatched(due_message(to="suppressed@site")).assignments
 
@@ -170,7 +158,7 @@ def test_messages_are_spread_over_the_sources_of_a_pool() -> None:
 def test_queues_together_use_no_more_than_the_capacity_of_their_sources() -> None:
     cell = memory_cell("e1", "e2")
     queue = ScheduledQueue(TENANT, "site").queue_id
-    cell.cell.load_in_flight([InFlight(queue, "e1", 9), InFlight(queue, "e2", 7)])
+    cell.cell.load_in_flight([InFlightCount(queue, "e1", 9), InFlightCount(queue, "e2", 7)])
     rows = [due_message(number, tenant=f"tenant{number}") for number in range(5)]
     result = dispatched(*rows, cell=cell)
     assert sorted(one.egress_id for one in result.assignments) == ["e1", "e2", "e2", "e2"]
@@ -234,12 +222,12 @@ class Suspended:
     reason = ""
 
     def __init__(self) -> None:
-        self.scope: Scope | None = egress_site_scope("e1", "site")
+        self.scope: LimitScope | None = egress_site_scope("e1", "site")
 
-    def limits_of(self, _: Scope, __: float) -> Limits:
+    def limits_of(self, _: LimitScope, __: float) -> Limits:
         return NO_LIMITS
 
-    def suspension_of(self, scope: Scope, _: float) -> Suspension | None:
+    def suspension_of(self, scope: LimitScope, _: float) -> Suspension | None:
         return Suspension(NOW_S + 3600) if scope == self.scope else None
 
 
@@ -309,7 +297,7 @@ def test_a_waiting_scope_costs_nothing_until_it_is_released() -> None:
     calls = 0
 
     class Counting(Suspended):
-        def suspension_of(self, scope: Scope, now_s: float) -> Suspension | None:
+        def suspension_of(self, scope: LimitScope, now_s: float) -> Suspension | None:
             nonlocal calls
             calls += 1
             if scope.kind is ScopeKind.TENANT and now_s < NOW_S + 60:

@@ -7,9 +7,9 @@ import pytest
 
 from contracts.router.v1.directory_pb2 import Pool
 from services.router.api.cells import check_divisible
-from services.router.api.pools import Conflict, linked_pools
+from services.router.api.pools import PoolConflict, linked_pools
 from services.router.domain.cells import CellDirectory, CellShare
-from services.router.domain.ledger import Scope, ScopeKind
+from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.limits import NO_LIMITS, Limits
 from services.router.domain.operator_limits import LimitsChanged
 from tests.support.memory_cell import NOW_S, due_message, memory_cell
@@ -50,10 +50,10 @@ class AtSite:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
 
-    def limits_of(self, _: Scope, __: float) -> Limits:
+    def limits_of(self, _: LimitScope, __: float) -> Limits:
         return self._limits
 
-    def suspension_of(self, _: Scope, __: float) -> None:
+    def suspension_of(self, _: LimitScope, __: float) -> None:
         return None
 
 
@@ -74,16 +74,16 @@ def most_used(used: Sequence[int], divided: Sequence[CellShare], limit: int) -> 
 
 def test_limits_of_all_cells_are_at_least_their_number() -> None:
     def change(key: str, **limits: int) -> LimitsChanged:
-        scope = Scope.of(key)
+        scope = LimitScope.of(key)
         assert scope
         return LimitsChanged(scope, NO_LIMITS._replace(**limits), NOW_S)  # type: ignore[arg-type]
 
     check_divisible(change("site/yahoo", per_hour=2, per_second=2), 2)
     check_divisible(change("site/yahoo"), 2)
     check_divisible(change("pool/p", per_hour=1), 2)
-    with pytest.raises(Conflict, match="at least 3, and not 2"):
+    with pytest.raises(PoolConflict, match="at least 3, and not 2"):
         check_divisible(change("site/yahoo", per_hour=300, per_second=2), 3)
-    with pytest.raises(Conflict, match="engine/ is divided among 2 cells"):
+    with pytest.raises(PoolConflict, match="engine/ is divided among 2 cells"):
         check_divisible(change("engine/", in_flight_max=1), 2)
 
 

@@ -1,11 +1,11 @@
 """Which counters are saved, and when."""
 
 from services.router.domain.counters import UNLIMITED_SAVED_S
-from services.router.domain.ledger import Ledger, Scope, ScopeKind, Suspension
+from services.router.domain.ledger import Ledger, LimitScope, ScopeKind, Suspension
 from services.router.domain.limits import NO_LIMITS, Limits
 
 NOW_S = 1_795_000_000.0
-TENANT = Scope(ScopeKind.TENANT, "a")
+TENANT = LimitScope(ScopeKind.TENANT, "a")
 
 
 class Table:
@@ -13,13 +13,13 @@ class Table:
 
     limits = NO_LIMITS
 
-    def limits_of(self, scope: Scope, now_s: float) -> Limits:
+    def limits_of(self, scope: LimitScope, now_s: float) -> Limits:
         return self.limits
 
-    def suspension_of(self, scope: Scope, now_s: float) -> Suspension | None:
+    def suspension_of(self, scope: LimitScope, now_s: float) -> Suspension | None:
         return None
 
-    def reason_of(self, scope: Scope, limited_by: str, now_s: float) -> str:
+    def reason_of(self, scope: LimitScope, limited_by: str, now_s: float) -> str:
         return limited_by
 
 

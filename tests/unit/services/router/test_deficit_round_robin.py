@@ -5,8 +5,8 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.domain.deficit_round_robin import ActiveQueue, Allocation, allocate
-from services.router.domain.ledger import Path, Scope, ScopeKind
+from services.router.domain.deficit_round_robin import ActiveQueue, QuotaAllocation, allocate
+from services.router.domain.ledger import LimitScope, Path, ScopeKind
 from services.router.domain.limits import Capacity
 from services.router.domain.message import Priority, ScheduledQueue
 
@@ -17,12 +17,12 @@ def queues(*keys: str) -> list[ActiveQueue]:
     return [ActiveQueue.of(key, 1) for key in keys]
 
 
-def tenant(name: str) -> Scope:
-    return Scope(ScopeKind.TENANT, name)
+def tenant(name: str) -> LimitScope:
+    return LimitScope(ScopeKind.TENANT, name)
 
 
-def pool_site(site: str) -> Scope:
-    return Scope(ScopeKind.POOL_SITE, f"p/{site}")
+def pool_site(site: str) -> LimitScope:
+    return LimitScope(ScopeKind.POOL_SITE, f"p/{site}")
 
 
 def path_of(queue: ScheduledQueue) -> Path:
@@ -31,12 +31,12 @@ def path_of(queue: ScheduledQueue) -> Path:
 
 def allocated(
     active: list[ActiveQueue],
-    capacities: dict[Scope, Capacity] | None = None,
+    capacities: dict[LimitScope, Capacity] | None = None,
     *,
     batch_max: int = 100,
     bulk_max: float = inf,
     weights: dict[str, int] | None = None,
-) -> Allocation:
+) -> QuotaAllocation:
     capacities = capacities or {}
     return allocate(
         active,
@@ -142,11 +142,11 @@ capacities = st.dictionaries(
 
 @given(keys=keys, capacities=capacities, batch_max=st.integers(1, 200))
 def test_quotas_fit_every_scope_and_the_batch_together(
-    keys: list[str], capacities: dict[Scope, Capacity], batch_max: int
+    keys: list[str], capacities: dict[LimitScope, Capacity], batch_max: int
 ) -> None:
     allocation = allocated(queues(*keys), capacities, batch_max=batch_max)
     assert sum(allocation.quotas.values()) <= batch_max
-    used: dict[Scope, int] = {}
+    used: dict[LimitScope, int] = {}
     for key, quota in allocation.quotas.items():
         for scope in path_of(ScheduledQueue.of(key)):
             used[scope] = used.get(scope, 0) + quota

@@ -4,10 +4,10 @@ import pytest
 
 from kernel.rpc import RequestError
 from services.router.api.egress import address_pair, normalize_host_name
-from services.router.domain.adaptation import AdaptationRules
+from services.router.domain.adaptation import AdaptivePolicyRules
 from services.router.domain.feedback import FeedbackController
-from services.router.domain.feedback_rules import Action
-from services.router.domain.ledger import Scope, ScopeKind
+from services.router.domain.feedback_rules import FeedbackAction
+from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.overrides import Override, OverrideSet, ends_s
 from services.router.domain.policies import egress_site_scope
 from services.router.domain.source_states import SourceFacts, SourceState, state_of
@@ -51,10 +51,10 @@ def test_an_ehlo_name_is_a_host_name() -> None:
 
 
 def test_a_suspended_source_sends_nothing_until_its_end() -> None:
-    scope = Scope(ScopeKind.WARMUP, "e1")
-    end = ends_s(Action.SUSPEND_EGRESS, 0.0, 100.0)
+    scope = LimitScope(ScopeKind.WARMUP, "e1")
+    end = ends_s(FeedbackAction.SUSPEND_EGRESS, 0.0, 100.0)
     assert end == 100.0  # at once with its whole rate: nobody has refused it
-    suspended = Override("o", scope, Action.SUSPEND_EGRESS, "operator", "", 0.0, 100.0, end)
+    suspended = Override("o", scope, FeedbackAction.SUSPEND_EGRESS, "operator", "", 0.0, 100.0, end)
     feedback = FeedbackController([], [OverrideSet(suspended)])
     assert (found := feedback.suspension_of(scope, 99.0))
     assert found.until_s == 100.0
@@ -72,7 +72,7 @@ def test_a_suspended_source_sends_nothing_until_its_end() -> None:
     ],
 )  # fmt: skip
 def test_a_site_is_a_providers_or_of_a_static_route_or_has_a_dot(scope: str) -> None:
-    rules = AdaptationRules(big_sites=["yahoo"], static_sites=["lab"])
+    rules = AdaptivePolicyRules(big_sites=["yahoo"], static_sites=["lab"])
     rules.check_site(scope)
 
 
@@ -80,6 +80,6 @@ def test_a_site_is_a_providers_or_of_a_static_route_or_has_a_dot(scope: str) -> 
     "scope", ["egress_site/e/yahooo", "tenant_site/t/", "egress_site/e", "site/yahooo"]
 )
 def test_another_site_is_unknown(scope: str) -> None:
-    rules = AdaptationRules(big_sites=["yahoo"], static_sites=["lab"])
+    rules = AdaptivePolicyRules(big_sites=["yahoo"], static_sites=["lab"])
     with pytest.raises(ValueError, match="the site is unknown"):
         rules.check_site(scope)

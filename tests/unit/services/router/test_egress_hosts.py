@@ -19,14 +19,14 @@ from kernel.rpc import RequestError, RpcUnavailable
 from services.router.api.egress import normalize_egress_host
 from services.router.domain.adaptation import AdaptivePolicies
 from services.router.domain.egress import EgressSource
-from services.router.domain.ledger import Scope, ScopeKind
+from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.policies import DEFAULT_POOL
 from services.router.domain.policy_events import to_stored
 from services.router.domain.reasons import WaitReason
 from services.router.domain.source_checks import (
-    Check,
-    CheckResult,
-    Outcome,
+    SelfCheck,
+    SelfCheckOutcome,
+    SelfCheckResult,
     SourceChecks,
     check_egress_host,
 )
@@ -38,7 +38,7 @@ from tests.support.memory_cell import NOW_S, MemoryCell, due_message, memory_cel
 IPV4, IPV6, HOST = "192.0.2.10", "2001:db8::10", "out1.example.com:1080"
 HOSTED = EgressSource("hosted", DEFAULT_POOL, IPV4, "out1.example.com", IPV6, egress_host=HOST)
 OWN = EgressSource("own", DEFAULT_POOL, "192.0.2.20", "out2.example.com")
-SCOPE = Scope(ScopeKind.WARMUP, "hosted")
+SCOPE = LimitScope(ScopeKind.WARMUP, "hosted")
 
 
 def found(problem: str, *, at_s: float = NOW_S, source: EgressSource = HOSTED) -> PolicyCommand:
@@ -77,7 +77,7 @@ def test_a_failure_at_the_host_suspends_the_source_until_a_check_finds_it_well()
     assert not cell.tick(NOW_S + 1)
     [blocked] = [row.blocked for row in cell.queues.values()]
     assert blocked
-    assert blocked.scope == Scope(ScopeKind.POOL_SITE, blocked.scope.id)
+    assert blocked.scope == LimitScope(ScopeKind.POOL_SITE, blocked.scope.id)
     assert blocked.capacity.limited_by == WaitReason.EGRESS_HOST
 
     cell.cell.apply_results([], commands=[found("token", at_s=NOW_S + 2)], now_s=NOW_S + 2)
@@ -143,8 +143,8 @@ def test_the_checks_in_dns_and_of_the_host_do_not_answer_for_each_other() -> Non
     checks = SourceChecks(required=True)
     checks.replace_sources([HOSTED])
     checks.record_host_failure("hosted", at_s=1.0)
-    good = tuple(Outcome(Check.PTR, one) for one in (IPV4, IPV6))
-    checks.record(CheckResult("hosted", 2.0, (IPV4, IPV6), good, is_complete=True))
+    good = tuple(SelfCheckOutcome(SelfCheck.PTR, one) for one in (IPV4, IPV6))
+    checks.record(SelfCheckResult("hosted", 2.0, (IPV4, IPV6), good, is_complete=True))
     assert checks.has_passed("hosted")
     assert {one.problem for one in checks.host_problems("hosted")} == {"egress_host_unreachable"}
 
@@ -216,7 +216,7 @@ class Checker:
 
 
 def commands_of(
-    monkeypatch: pytest.MonkeyPatch, checker: Checker, known: Sequence[Outcome] | None
+    monkeypatch: pytest.MonkeyPatch, checker: Checker, known: Sequence[SelfCheckOutcome] | None
 ) -> list[PolicyCommand]:
     appended: list[PolicyCommand] = []
 

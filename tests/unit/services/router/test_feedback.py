@@ -17,12 +17,12 @@ from services.router.domain.feedback import (
     retry_hint_s,
 )
 from services.router.domain.feedback_rules import (
-    Action,
+    FeedbackAction,
     lint_feedback_rules,
     parse_complaint_sites,
     parse_feedback_rules,
 )
-from services.router.domain.ledger import Scope, ScopeKind
+from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.limits import NO_LIMITS, Limits
 from services.router.domain.overrides import RESTORE_SHARES, Overrides, OverrideSet
 from services.router.domain.policies import egress_site_scope
@@ -180,14 +180,14 @@ def test_microsofts_connection_limit_leaves_one_connection() -> None:
 def test_content_suspends_its_tenant_at_the_site_and_nobody_else() -> None:
     feedback = FeedbackController(RULES)
     feedback.record([refusal("spam", bounce_class="spam_content", count=20)], 1001.0)
-    assert feedback.suspension_of(Scope(ScopeKind.TENANT_SITE, "tenant/yahoo"), 1001.0)
+    assert feedback.suspension_of(LimitScope(ScopeKind.TENANT_SITE, "tenant/yahoo"), 1001.0)
     assert feedback.suspension_of(YAHOO, 1001.0) is None
 
 
 def test_malware_pauses_its_tenant() -> None:
     feedback = FeedbackController(RULES)
     feedback.record([refusal("virus found", bounce_class="virus_related", count=5)], 1001.0)
-    suspension = feedback.suspension_of(Scope(ScopeKind.TENANT, "tenant"), 1001.0)
+    suspension = feedback.suspension_of(LimitScope(ScopeKind.TENANT, "tenant"), 1001.0)
     assert suspension
     assert suspension.until_s == 1000.0 + 24 * HOUR_S
 
@@ -291,7 +291,11 @@ replies = st.lists(
     ),
     max_size=30,
 )
-SCOPES = (YAHOO, Scope(ScopeKind.TENANT, "tenant"), Scope(ScopeKind.TENANT_SITE, "tenant/yahoo"))
+SCOPES = (
+    YAHOO,
+    LimitScope(ScopeKind.TENANT, "tenant"),
+    LimitScope(ScopeKind.TENANT_SITE, "tenant/yahoo"),
+)
 
 
 @given(replies)
@@ -337,4 +341,4 @@ def test_memory_is_given_back_when_receivers_are_content_again() -> None:
 
 
 def test_actions_are_all_used_by_a_rule_or_by_operators() -> None:
-    assert {rule.action for rule in RULES} | {Action.SUSPEND_EGRESS} == set(Action)
+    assert {rule.action for rule in RULES} | {FeedbackAction.SUSPEND_EGRESS} == set(FeedbackAction)

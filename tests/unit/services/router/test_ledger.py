@@ -12,8 +12,8 @@ from services.router.domain.ledger import (
     SWEPT_MAX,
     USAGES_MIN,
     Ledger,
+    LimitScope,
     Path,
-    Scope,
     ScopeKind,
     Suspension,
 )
@@ -22,37 +22,37 @@ from services.router.domain.policies import CombinedPolicies, egress_site_scope,
 from services.router.domain.reasons import WaitReason
 
 START_S = 1_795_000_000.0
-ENGINE = Scope(ScopeKind.ENGINE, "")
+ENGINE = LimitScope(ScopeKind.ENGINE, "")
 
 
 @dataclass
 class Table:
     """Policies from a dictionary."""
 
-    limits: dict[Scope, Limits] = field(default_factory=dict)
-    suspended: dict[Scope, Suspension] = field(default_factory=dict)
+    limits: dict[LimitScope, Limits] = field(default_factory=dict)
+    suspended: dict[LimitScope, Suspension] = field(default_factory=dict)
     kinds: tuple[ScopeKind, ...] = tuple(ScopeKind)
     reason: str = ""
 
-    def limits_of(self, scope: Scope, _: float) -> Limits:
+    def limits_of(self, scope: LimitScope, _: float) -> Limits:
         return self.limits.get(scope, NO_LIMITS)
 
-    def suspension_of(self, scope: Scope, now_s: float) -> Suspension | None:
+    def suspension_of(self, scope: LimitScope, now_s: float) -> Suspension | None:
         found = self.suspended.get(scope)
         return found if found and now_s < found.until_s else None
 
-    def reason_of(self, _: Scope, limited_by: str, __: float) -> str:
+    def reason_of(self, _: LimitScope, limited_by: str, __: float) -> str:
         return limited_by
 
 
-def tenant(name: str = "a") -> Scope:
-    return Scope(ScopeKind.TENANT, name)
+def tenant(name: str = "a") -> LimitScope:
+    return LimitScope(ScopeKind.TENANT, name)
 
 
 def path(name: str, egress: str) -> Path:
     return (
         tenant(name),
-        Scope(ScopeKind.WARMUP, egress),
+        LimitScope(ScopeKind.WARMUP, egress),
         egress_site_scope(egress, "site"),
         ENGINE,
     )
@@ -73,7 +73,7 @@ class Books:
         self.table = table
         self.ledger = Ledger(table)
         self.saved: dict[tuple[str, str], CounterRow] = {}
-        self.sent: dict[Scope, list[float]] = defaultdict(list)
+        self.sent: dict[LimitScope, list[float]] = defaultdict(list)
         self.in_flight: list[tuple[Path, float, int]] = []
 
     def reserve(self, one: Path, wanted: int, *, now_s: float, partial: bool) -> None:
@@ -139,7 +139,7 @@ steps = st.lists(
 @settings(max_examples=150, deadline=None)
 @given(table=st.dictionaries(st.sampled_from(SCOPES), limits), steps=steps)
 def test_no_limit_is_exceeded_in_any_window_even_across_owners(
-    table: dict[Scope, Limits], steps: list[tuple[float, str, Path, int]]
+    table: dict[LimitScope, Limits], steps: list[tuple[float, str, Path, int]]
 ) -> None:
     books, now_s = Books(Table(table)), START_S
     for interval_s, step, one, number in steps:
@@ -157,7 +157,7 @@ def test_no_limit_is_exceeded_in_any_window_even_across_owners(
     table=st.dictionaries(st.sampled_from(SCOPES), limits), steps=steps, number=st.integers(1, 9)
 )
 def test_a_canceled_reservation_leaves_every_capacity_as_it_was(
-    table: dict[Scope, Limits], steps: list[tuple[float, str, Path, int]], number: int
+    table: dict[LimitScope, Limits], steps: list[tuple[float, str, Path, int]], number: int
 ) -> None:
     ledger, now_s = Ledger(Table(table)), START_S
     for interval_s, _, one, wanted in steps:

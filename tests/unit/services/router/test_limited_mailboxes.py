@@ -10,7 +10,7 @@ from contracts.ingest.v1.directory_pb2 import Mailbox
 from contracts.ingest.v1.events_pb2 import MessageContext
 from contracts.router.v1.policies_pb2 import PolicyCommand
 from services.router.domain.dispatch import DispatchContext, LimitedSenders, limited_sender
-from services.router.domain.ledger import Scope, ScopeKind
+from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.limits import Limits
 from services.router.domain.message import Priority, ScheduledQueue
 from services.router.domain.operator_limits import LimitsChanged
@@ -19,7 +19,7 @@ from services.router.domain.policy_events import limits_event
 from services.router.domain.shaping import SiteLimits
 from tests.support.memory_cell import NOW_S, TENANT, MemoryCell, due_message, memory_cell
 
-SCOPE = Scope(ScopeKind.MAILBOX, "b1")
+SCOPE = LimitScope(ScopeKind.MAILBOX, "b1")
 ids = st.uuids().map(str)
 
 

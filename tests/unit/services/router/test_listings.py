@@ -4,15 +4,15 @@ from contracts.router.v1.policies_pb2 import ListingCheck, PolicyCommand, Policy
 from services.router.domain.adaptation import AdaptivePolicies
 from services.router.domain.egress import EgressSource
 from services.router.domain.events import timestamp
-from services.router.domain.ledger import Scope, ScopeKind
+from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.limits import NO_LIMITS
 from services.router.domain.listing_events import found_listing, listing_changed, listing_of
 from services.router.domain.listings import (
     CANARY_PER_MINUTE,
     LISTED_S,
-    FoundListing,
+    ListingAnswer,
     ListingChanged,
-    Listings,
+    SourceListings,
 )
 from services.router.domain.policies import DEFAULT_POOL
 from services.router.domain.policy_events import to_stored
@@ -20,15 +20,15 @@ from services.router.domain.reasons import WaitReason
 from tests.support.memory_cell import NOW_S, due_message, memory_cell
 
 HOUR_S = 3600.0
-SCOPE = Scope(ScopeKind.WARMUP, "e1")
+SCOPE = LimitScope(ScopeKind.WARMUP, "e1")
 CODES = ("127.0.0.2",)
-HEAVY = FoundListing("zen", True, "192.0.2.10", CODES, "a source of spam", 8.0, "see zen.example")
+HEAVY = ListingAnswer("zen", True, "192.0.2.10", CODES, "a source of spam", 8.0, "see zen.example")
 LIGHT = HEAVY._replace(weight=3.0)
-GONE = FoundListing("zen", False)
+GONE = ListingAnswer("zen", False)
 
 
 def test_a_listed_source_waits_until_it_is_delisted_or_the_listing_is_old() -> None:
-    listings = Listings()
+    listings = SourceListings()
     listings.record("e1", HEAVY, at_s=0.0)
     suspension = listings.suspension_of(SCOPE, HOUR_S)
     assert suspension
@@ -37,7 +37,7 @@ def test_a_listed_source_waits_until_it_is_delisted_or_the_listing_is_old() -> N
 
 
 def test_a_light_listing_is_shown_and_suspends_nothing() -> None:
-    listings = Listings()
+    listings = SourceListings()
     listed = listings.record("e1", LIGHT, at_s=0.0)
     assert listed
     assert not listed.suspends
@@ -51,7 +51,7 @@ def test_a_light_listing_is_shown_and_suspends_nothing() -> None:
 
 
 def test_two_checks_in_a_row_end_a_listing() -> None:
-    listings = Listings()
+    listings = SourceListings()
     found = (HEAVY, GONE, HEAVY, GONE, GONE, GONE)
     changes = [listings.record("e1", one, at_s=at * HOUR_S) for at, one in enumerate(found)]
     assert [bool(one) for one in changes] == [True, False, False, False, True, False]
@@ -62,15 +62,15 @@ def test_two_checks_in_a_row_end_a_listing() -> None:
 
 
 def test_the_earlier_rate_returns_in_steps_from_a_canary() -> None:
-    listings = Listings()
+    listings = SourceListings()
     listings.record("e1", HEAVY, at_s=0.0, per_hour=60_000)
-    other = FoundListing("other", True, "192.0.2.10", CODES, "the same", 6.0)
+    other = ListingAnswer("other", True, "192.0.2.10", CODES, "the same", 6.0)
     listings.record("e1", other, at_s=HOUR_S, per_hour=0)
     for at in (2, 3):
         listings.record("e1", GONE, at_s=at * HOUR_S)
     assert listings.suspension_of(SCOPE, 3 * HOUR_S)
     for at in (4, 5):
-        listings.record("e1", FoundListing("other", False), at_s=at * HOUR_S)
+        listings.record("e1", ListingAnswer("other", False), at_s=at * HOUR_S)
     assert listings.suspension_of(SCOPE, 5 * HOUR_S) is None
     rates = [
         listings.limits_of(SCOPE, 5 * HOUR_S + step * HOUR_S).per_minute for step in (0, 1, 2, 3)
@@ -79,7 +79,7 @@ def test_the_earlier_rate_returns_in_steps_from_a_canary() -> None:
 
 
 def test_a_listing_that_becomes_lighter_suspends_no_longer() -> None:
-    listings = Listings()
+    listings = SourceListings()
     listings.record("e1", HEAVY, at_s=0.0, per_hour=6000)
     lighter = listings.record("e1", LIGHT, at_s=HOUR_S)
     assert lighter
@@ -89,7 +89,7 @@ def test_a_listing_that_becomes_lighter_suspends_no_longer() -> None:
 
 
 def test_a_listing_is_confirmed_before_it_would_end_and_not_every_hour() -> None:
-    listings = Listings()
+    listings = SourceListings()
     found = [listings.record("e1", HEAVY, at_s=hour * HOUR_S) for hour in range(49)]
     assert [(hour, one.confirmed) for hour, one in enumerate(found) if one] == [
         (0, False), (12, True), (24, True), (36, True), (48, True),
@@ -97,7 +97,7 @@ def test_a_listing_is_confirmed_before_it_would_end_and_not_every_hour() -> None
     assert {one.from_s for one in found if one} == {0.0}
 
 
-def command(*found: FoundListing, at_s: float) -> PolicyCommand:
+def command(*found: ListingAnswer, at_s: float) -> PolicyCommand:
     check = ListingCheck(
         egress_id="e1", checked_at=timestamp(at_s), listings=map(found_listing, found)
     )

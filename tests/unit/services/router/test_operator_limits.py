@@ -4,7 +4,7 @@ import pytest
 
 from contracts.router.v1 import policies_pb2 as pb
 from services.router.domain.adaptation import AdaptivePolicies
-from services.router.domain.ledger import Scope, ScopeKind
+from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.limits import NO_LIMITS, Limits
 from services.router.domain.message import Priority, ScheduledQueue
 from services.router.domain.operator_limits import WEIGHT_MAX, LimitsChanged, OperatorLimits
@@ -12,12 +12,12 @@ from services.router.domain.policy_events import limits_event, limits_of
 from services.router.domain.shaping import SiteLimits
 from tests.support.memory_cell import NOW_S, TENANT, due_message, memory_cell
 
-SCOPE = Scope(ScopeKind.TENANT, TENANT)
+SCOPE = LimitScope(ScopeKind.TENANT, TENANT)
 BERLIN = Limits(per_hour=5, per_day=9, hour_zone="Europe/Berlin", day_zone="Europe/Berlin")
 
 
 def change(
-    limits: Limits = NO_LIMITS, *, scope: Scope = SCOPE, weight: int = 0, at_s: float = NOW_S
+    limits: Limits = NO_LIMITS, *, scope: LimitScope = SCOPE, weight: int = 0, at_s: float = NOW_S
 ) -> LimitsChanged:
     return LimitsChanged(scope, limits, at_s, "ann", weight)
 
@@ -30,7 +30,7 @@ def command(changed: LimitsChanged) -> pb.PolicyCommand:
     "changed",
     [
         change(BERLIN, weight=3),
-        change(Limits(1, 2, 3, 4, 5), scope=Scope(ScopeKind.EGRESS_SITE, "e1/yahoo")),
+        change(Limits(1, 2, 3, 4, 5), scope=LimitScope(ScopeKind.EGRESS_SITE, "e1/yahoo")),
         change(),
     ],
 )
@@ -44,10 +44,10 @@ def test_a_change_is_the_same_after_it_was_stored(changed: LimitsChanged) -> Non
         (change(Limits(per_day=2_000_000_000)), "must not exceed"),
         (change(Limits(per_second=100_001)), "must not exceed"),
         (change(weight=WEIGHT_MAX + 1), "weight"),
-        (change(weight=2, scope=Scope(ScopeKind.SITE, "yahoo")), "only a tenant"),
-        (change(Limits(5), scope=Scope(ScopeKind.BROADCASTS, TENANT)), "no limits of its own"),
-        (change(Limits(5), scope=Scope(ScopeKind.TENANT, "a b")), "there is no tenant"),
-        (change(Limits(5), scope=Scope(ScopeKind.ENGINE, "x")), "there is no engine"),
+        (change(weight=2, scope=LimitScope(ScopeKind.SITE, "yahoo")), "only a tenant"),
+        (change(Limits(5), scope=LimitScope(ScopeKind.BROADCASTS, TENANT)), "no limits of its own"),
+        (change(Limits(5), scope=LimitScope(ScopeKind.TENANT, "a b")), "there is no tenant"),
+        (change(Limits(5), scope=LimitScope(ScopeKind.ENGINE, "x")), "there is no engine"),
         (change(Limits(per_day=5, day_zone="Mars/Olympus")), "time zone"),
         (change(Limits(per_day=5, day_zone="../../etc/passwd")), "time zone"),
     ],
@@ -62,7 +62,7 @@ def test_what_limits_nothing_or_cannot_be_kept_is_refused(
 
 
 def test_the_engine_as_a_whole_can_be_limited() -> None:
-    change(Limits(per_second=500), scope=Scope(ScopeKind.ENGINE, "")).check()
+    change(Limits(per_second=500), scope=LimitScope(ScopeKind.ENGINE, "")).check()
 
 
 def test_a_time_zone_that_is_no_longer_known_becomes_utc() -> None:
@@ -92,7 +92,7 @@ def test_limits_hold_from_the_next_tick_survive_a_takeover_and_end() -> None:
     assert cell.cell.adaptive.limits.changes() == []
 
 
-KEY_SCOPE = Scope(ScopeKind.API_KEY, "k1")
+KEY_SCOPE = LimitScope(ScopeKind.API_KEY, "k1")
 
 
 def test_a_limited_key_delays_no_other_mail_of_its_tenant() -> None:

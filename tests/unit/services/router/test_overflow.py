@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.router.v1.policies_pb2 import PolicyCommand, WarmupCommand
-from services.router.domain.adaptation import AdaptationRules
+from services.router.domain.adaptation import AdaptivePolicyRules
 from services.router.domain.egress import EgressSource
-from services.router.domain.ledger import Scope, ScopeKind, Suspension
+from services.router.domain.ledger import LimitScope, ScopeKind, Suspension
 from services.router.domain.limits import NO_LIMITS, Limits
 from services.router.domain.policies import TenantRouting
 from services.router.domain.ramps import Ramp
@@ -17,7 +17,7 @@ from tests.support.memory_cell import NOW_S, MemoryCell, due_message, memory_cel
 
 OWN, OVERFLOW, THIRD = "own", "overflow", "third"
 ALLOWANCE = 20  # a day, and as much an hour
-RULES = AdaptationRules(ramps={"test": Ramp("test", "hour", (ALLOWANCE,), "the test")})
+RULES = AdaptivePolicyRules(ramps={"test": Ramp("test", "hour", (ALLOWANCE,), "the test")})
 OTHER_TENANT = "019ab000-0000-7000-8000-00000000000b"
 
 
@@ -30,10 +30,10 @@ class PoolLimit:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
 
-    def limits_of(self, scope: Scope, _: float) -> Limits:
+    def limits_of(self, scope: LimitScope, _: float) -> Limits:
         return self._limits if scope.id == OVERFLOW else NO_LIMITS
 
-    def suspension_of(self, _: Scope, __: float) -> Suspension | None:
+    def suspension_of(self, _: LimitScope, __: float) -> Suspension | None:
         return None
 
 
@@ -159,11 +159,11 @@ def test_a_retry_stays_with_its_overflow_source_until_that_warms_up() -> None:
 
 def test_a_pool_with_an_overflow_uses_its_allowance_as_early_as_one_with_a_warm_source() -> None:
     """Without, the allowance is spread over the day."""
-    daily = AdaptationRules(ramps={"test": Ramp("test", "day", (240,), "the test")})
+    daily = AdaptivePolicyRules(ramps={"test": Ramp("test", "day", (240,), "the test")})
     cell = memory_cell(rules=daily)
     adaptive = cell.cell.adaptive
     warm_up(cell, "new")
-    scope = Scope(ScopeKind.WARMUP, "new")
+    scope = LimitScope(ScopeKind.WARMUP, "new")
 
     adaptive.replace_sources([*own("new"), *overflow("warm")])
     spread = adaptive.warmups.limits_of(scope, NOW_S).per_hour

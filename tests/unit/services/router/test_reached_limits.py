@@ -6,18 +6,18 @@ import pytest
 
 from kernel.topics import event_id
 from services.router.domain.deficit_round_robin import BlockedQueue
-from services.router.domain.ledger import Scope, ScopeKind
+from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.limits import Capacity, Limits
 from services.router.domain.reached_limits import KNOWN_MAX, ReachedLimits
 
 DAY_S, HOUR_S = 86_400, 3_600
 NOW_S = 20_000 * DAY_S + 60.0
 TENANT = "5e6f7e39-9c6f-4a37-a9b4-b7a7a1b1a3d1"
-MAILBOX = Scope(ScopeKind.MAILBOX, "b1")
+MAILBOX = LimitScope(ScopeKind.MAILBOX, "b1")
 LIMITS = Limits(per_hour=3, per_day=9)
 
 
-def blocked(scope: Scope = MAILBOX, limited_by: str = "per_hour") -> BlockedQueue:
+def blocked(scope: LimitScope = MAILBOX, limited_by: str = "per_hour") -> BlockedQueue:
     capacity = Capacity(0, NOW_S + 600, limited_by)
     return BlockedQueue(f"{TENANT}/site/mailbox=b1", scope, capacity)
 
@@ -51,19 +51,19 @@ def test_a_scheduler_that_takes_over_repeats_the_event() -> None:
         (MAILBOX, "per_second"),
         (MAILBOX, "in_flight"),
         (MAILBOX, "override"),
-        (Scope(ScopeKind.EGRESS_SITE, "e1/site"), "per_hour"),
-        (Scope(ScopeKind.POOL, "p1"), "per_day"),
+        (LimitScope(ScopeKind.EGRESS_SITE, "e1/site"), "per_hour"),
+        (LimitScope(ScopeKind.POOL, "p1"), "per_day"),
     ],
 )
 def test_what_is_not_the_tenants_own_or_ends_soon_is_no_event(
-    scope: Scope, limited_by: str
+    scope: LimitScope, limited_by: str
 ) -> None:
     assert record(ReachedLimits(), blocked(scope, limited_by)) == []
 
 
 def test_what_is_known_is_bounded() -> None:
     reached = ReachedLimits()
-    many = [blocked(Scope(ScopeKind.MAILBOX, str(number))) for number in range(KNOWN_MAX + 1)]
+    many = [blocked(LimitScope(ScopeKind.MAILBOX, str(number))) for number in range(KNOWN_MAX + 1)]
     assert len(record(reached, *many)) == KNOWN_MAX + 1
     assert record(reached, many[-1]) == []
     assert len(record(reached, many[0])) == 1

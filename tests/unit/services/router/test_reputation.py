@@ -3,13 +3,13 @@
 from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_DELIVERED as DELIVERED
 from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_PERMANENT as PERMANENT
 from contracts.router.v1.results_pb2 import RESULT_KIND_COMPLAINT
-from services.router.domain.ledger import Scope, ScopeKind
+from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.reasons import WaitReason
 from services.router.domain.reputation import (
-    Reputation,
     ReputationPolicy,
     Standing,
     StandingChanged,
+    StandingPolicies,
     Subject,
     SubjectKind,
 )
@@ -21,8 +21,8 @@ TENANT = Subject(SubjectKind.TENANT, "tenant")
 
 def make_reputation(
     policy: ReputationPolicy = ReputationPolicy.STANDARD, subjects_max: int = 1000
-) -> Reputation:
-    return Reputation(
+) -> StandingPolicies:
+    return StandingPolicies(
         reports_complaints=lambda site: site == "yahoo",
         policy_of=lambda _: policy,
         subjects_max=subjects_max,
@@ -53,7 +53,7 @@ def test_ten_percent_of_a_thousand_bounces_pause_broadcasts() -> None:
     assert of_tenant(reputation.record(sent(899, 100))) == []
     assert of_tenant(reputation.record(sent(1))) == [(Standing.BROADCASTS_PAUSED, "bounces")]
     assert not reputation.may_broadcast("tenant")
-    assert reputation.suspension_of(Scope(ScopeKind.TENANT, "tenant"), 0.0) is None
+    assert reputation.suspension_of(LimitScope(ScopeKind.TENANT, "tenant"), 0.0) is None
 
 
 def test_everything_is_paused_if_the_next_thousand_are_no_better() -> None:
@@ -62,7 +62,7 @@ def test_everything_is_paused_if_the_next_thousand_are_no_better() -> None:
     assert of_tenant(reputation.record(sent(850, 150, at_s=HOUR_S))) == [
         (Standing.PAUSED, "bounces")
     ]
-    suspension = reputation.suspension_of(Scope(ScopeKind.TENANT, "tenant"), HOUR_S)
+    suspension = reputation.suspension_of(LimitScope(ScopeKind.TENANT, "tenant"), HOUR_S)
     assert suspension
     assert suspension.reason is WaitReason.REPUTATION
 
@@ -151,16 +151,19 @@ def test_an_operator_resumes_a_tenant_and_the_past_no_longer_counts() -> None:
     reputation.record(sent(500, 500))
     reputation.resume("tenant", 5.0)
     assert reputation.may_broadcast("tenant")
-    assert reputation.suspension_of(Scope(ScopeKind.TENANT, "tenant"), 5.0) is None
+    assert reputation.suspension_of(LimitScope(ScopeKind.TENANT, "tenant"), 5.0) is None
     assert of_tenant(reputation.record(sent(900, 50))) == []
 
 
 def test_sources_and_domains_are_warned_about_and_never_paused() -> None:
     reputation = make_reputation()
     reputation.record(one._replace(domain_id="example.com") for one in sent(500, 500))
-    for subject in (Subject(SubjectKind.EGRESS, "ip"), Subject(SubjectKind.DOMAIN, "example.com")):
+    for subject in (
+        Subject(SubjectKind.EGRESS, "ip"),
+        Subject(SubjectKind.DOMAIN, "example.com"),
+    ):
         assert reputation.standing_of(subject) is Standing.WARNED
-    assert reputation.suspension_of(Scope(ScopeKind.WARMUP, "ip"), 0.0) is None
+    assert reputation.suspension_of(LimitScope(ScopeKind.WARMUP, "ip"), 0.0) is None
 
 
 def test_memory_is_bounded_and_paused_tenants_are_never_forgotten() -> None:
@@ -170,4 +173,4 @@ def test_memory_is_bounded_and_paused_tenants_are_never_forgotten() -> None:
     for number in range(300):
         reputation.record(sent(1, tenant=f"t{number}"))
     assert len(reputation._records) <= 50
-    assert reputation.suspension_of(Scope(ScopeKind.TENANT, "bad"), 0.0)
+    assert reputation.suspension_of(LimitScope(ScopeKind.TENANT, "bad"), 0.0)

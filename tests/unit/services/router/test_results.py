@@ -14,7 +14,7 @@ from contracts.delivery.v1.events_pb2 import (
 from contracts.router.v1.results_pb2 import RESULT_KIND_BOUNCE, RESULT_KIND_COMPLAINT
 from services.router.domain.results import (
     REPLY_TEXT_MAX,
-    SentFrom,
+    LastAssignment,
     attempt_results,
     result_of_report,
 )
@@ -60,7 +60,7 @@ def test_a_refusal_is_reported_with_what_the_server_replied() -> None:
 
 
 def test_mail_about_a_message_is_reported_for_the_source_it_was_sent_from() -> None:
-    sent = SentFrom("m", "t/site@e1", "e1", "d1", assigned_s=2.0)
+    sent = LastAssignment("m", "t/site@e1", "e1", "d1", assigned_s=2.0)
     bounce = result_of_report(BounceReceived(bounce_class="spam", reply=Reply(code=550)), sent)
     complaint = result_of_report(ComplaintReceived(received_at=Timestamp(seconds=3)), sent)
     assert (bounce.kind, bounce.egress_id, bounce.code) == (RESULT_KIND_BOUNCE, "e1", 550)

@@ -5,7 +5,7 @@ from math import inf
 
 from services.router.domain.deficit_round_robin import ActiveQueue, BlockedQueue
 from services.router.domain.dispatch import QueueRemainder
-from services.router.domain.ledger import Scope, ScopeKind
+from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.limits import Capacity
 from services.router.domain.round import (
     LINGER_S,
@@ -80,7 +80,7 @@ def test_the_first_due_time_of_a_queue_that_is_not_written_otherwise_lags_by_a_s
 
 def test_the_first_due_time_of_a_blocked_queue_lags_by_a_second() -> None:
     def blocked_by(one: ActiveQueue) -> BlockedQueue:
-        return BlockedQueue(one.queue_id, Scope(ScopeKind.POOL, "pool"), Capacity(0))
+        return BlockedQueue(one.queue_id, LimitScope(ScopeKind.POOL, "pool"), Capacity(0))
 
     lagging = queue(first_due_s=NOW_S - 2.1)
     finished = finished_round({lagging: MORE}, blocked_by=blocked_by)
@@ -139,7 +139,7 @@ def test_a_queue_is_read_from_its_first_row_until_it_has_new_work() -> None:
 
 def test_a_limited_queue_is_blocked_only_if_it_has_more() -> None:
     def blocked_by(one: ActiveQueue) -> BlockedQueue:
-        return BlockedQueue(one.queue_id, Scope(ScopeKind.POOL, "pool"), Capacity(0))
+        return BlockedQueue(one.queue_id, LimitScope(ScopeKind.POOL, "pool"), Capacity(0))
 
     finished = finished_round({queue("a"): MORE, queue("b"): LATER}, blocked_by=blocked_by)
     assert [one.queue_id for one in finished.blocked] == [queue("a").queue_id]

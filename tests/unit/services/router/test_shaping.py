@@ -5,11 +5,11 @@ from importlib.resources import files
 import pytest
 
 from mail.mx import site_of
-from services.router.domain.ledger import Scope, ScopeKind
+from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.limits import NO_LIMITS, Limits
 from services.router.domain.policies import CombinedPolicies, ShapingPolicies, egress_site_scope
 from services.router.domain.shaping import (
-    Shaping,
+    ShapingRules,
     SiteLimits,
     lint_rules,
     parse_rules,
@@ -20,7 +20,7 @@ DEFAULT = SiteLimits(400)
 SHIPPED = (files("services.router") / "shaping.toml").read_text("utf-8")
 
 
-def shipped(operator_text: str = "") -> Shaping:
+def shipped(operator_text: str = "") -> ShapingRules:
     return parse_shaping(SHIPPED, default=DEFAULT, operator_text=operator_text)
 
 
@@ -64,7 +64,7 @@ def test_rules_limit_an_egress_source_at_a_site_and_no_other_scope() -> None:
     assert limits == Limits(per_second=10, in_flight_max=40)
     sources = CombinedPolicies([shaping])
     assert sources.limits_of(egress_site_scope("a", "yahoo-japan"), 0.0) == limits
-    assert sources.limits_of(Scope(ScopeKind.TENANT, "t"), 0.0) is NO_LIMITS
+    assert sources.limits_of(LimitScope(ScopeKind.TENANT, "t"), 0.0) is NO_LIMITS
     assert shaping.suspension_of(egress_site_scope("a", "yahoo-japan"), 0.0) is None
 
 

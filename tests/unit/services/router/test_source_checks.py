@@ -2,15 +2,15 @@
 
 from contracts.router.v1.policies_pb2 import PolicyCommand, PolicyEvent, SourceCheck
 from services.router.domain import policy_events
-from services.router.domain.adaptation import AdaptationRules, AdaptivePolicies
+from services.router.domain.adaptation import AdaptivePolicies, AdaptivePolicyRules
 from services.router.domain.egress import EgressSource
 from services.router.domain.events import timestamp
 from services.router.domain.policies import DEFAULT_POOL
 from services.router.domain.policy_events import check_outcome, to_stored
 from services.router.domain.source_checks import (
-    Check,
-    CheckResult,
-    Outcome,
+    SelfCheck,
+    SelfCheckOutcome,
+    SelfCheckResult,
     SourceChecked,
     check_forward,
     check_ptr,
@@ -22,14 +22,18 @@ from tests.support.memory_cell import NOW_S, due_message, memory_cell
 
 IPV4, EHLO, HOUR_S = "192.0.2.10", "out1.example.com", 3600.0
 SOURCE = EgressSource("e1", DEFAULT_POOL, IPV4, EHLO)
-MISSING = Outcome(Check.PTR, IPV4, "ptr_missing", "Publish it.")
+MISSING = SelfCheckOutcome(SelfCheck.PTR, IPV4, "ptr_missing", "Publish it.")
 
 
-def result(*outcomes: Outcome, at_s: float = 0.0, is_complete: bool = True) -> CheckResult:
-    return CheckResult("e1", at_s, (IPV4,), outcomes, is_complete)
+def result(
+    *outcomes: SelfCheckOutcome, at_s: float = 0.0, is_complete: bool = True
+) -> SelfCheckResult:
+    return SelfCheckResult("e1", at_s, (IPV4,), outcomes, is_complete)
 
 
-def command(*outcomes: Outcome, at_s: float = NOW_S, is_complete: bool = True) -> PolicyCommand:
+def command(
+    *outcomes: SelfCheckOutcome, at_s: float = NOW_S, is_complete: bool = True
+) -> PolicyCommand:
     found = SourceCheck(
         egress_id="e1",
         checked_at=timestamp(at_s),
@@ -76,14 +80,14 @@ def test_a_check_without_an_answer_keeps_the_earlier_problem() -> None:
     assert state
     assert state.problems == (MISSING,)
     assert decide(state, result(is_complete=False, at_s=HOUR_S)) is None
-    solved = decide(state, result(Outcome(Check.PTR, IPV4), at_s=2 * HOUR_S))
+    solved = decide(state, result(SelfCheckOutcome(SelfCheck.PTR, IPV4), at_s=2 * HOUR_S))
     assert solved == SourceChecked("e1", 2 * HOUR_S, (), 2 * HOUR_S)
-    assert decide(solved, result(Outcome(Check.PTR, IPV4), at_s=3 * HOUR_S)) is None
+    assert decide(solved, result(SelfCheckOutcome(SelfCheck.PTR, IPV4), at_s=3 * HOUR_S)) is None
 
 
 def test_problems_of_an_address_that_the_source_no_longer_has_are_forgotten() -> None:
     state = decide(None, result(MISSING))
-    moved = decide(state, CheckResult("e1", HOUR_S, ("192.0.2.11",), (), False))
+    moved = decide(state, SelfCheckResult("e1", HOUR_S, ("192.0.2.11",), (), False))
     assert moved
     assert moved.problems == ()
     assert not moved.passed_s
@@ -109,7 +113,7 @@ def test_a_source_that_no_longer_exists_is_forgotten() -> None:
 
 
 def test_a_new_source_sends_nothing_before_it_has_passed_if_checks_are_required() -> None:
-    cell = memory_cell(rules=AdaptationRules(checks_required=True))
+    cell = memory_cell(rules=AdaptivePolicyRules(checks_required=True))
     cell.sources = [SOURCE]
     cell.take_over(NOW_S)
     cell.add(due_message())
@@ -118,7 +122,9 @@ def test_a_new_source_sends_nothing_before_it_has_passed_if_checks_are_required(
     assert blocked
     assert blocked.capacity.limited_by == "no_egress"
 
-    cell.cell.apply_results([], commands=[command(Outcome(Check.PTR, IPV4))], now_s=NOW_S + 1)
+    cell.cell.apply_results(
+        [], commands=[command(SelfCheckOutcome(SelfCheck.PTR, IPV4))], now_s=NOW_S + 1
+    )
     cell.tick(NOW_S + 1)
     assert [one.egress_id for one in cell.tick(NOW_S + 1)] == ["e1"]
 
@@ -128,7 +134,7 @@ def test_a_new_source_sends_nothing_before_it_has_passed_if_checks_are_required(
 
 
 def test_a_source_without_an_address_of_its_own_needs_no_check() -> None:
-    cell = memory_cell("e1", rules=AdaptationRules(checks_required=True))
+    cell = memory_cell("e1", rules=AdaptivePolicyRules(checks_required=True))
     cell.add(due_message())
     assert cell.tick(NOW_S)
 

@@ -5,29 +5,22 @@ from typing import Any, cast
 
 import pytest
 
-from contracts.delivery.v1.events_pb2 import (
-    ATTEMPT_OUTCOME_DELIVERED,
-    ATTEMPT_OUTCOME_STALE,
-)
-from contracts.router.v1.results_pb2 import (
-    RESULT_KIND_ATTEMPT,
-    RESULT_KIND_COMPLAINT,
-    Result,
-)
+from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_DELIVERED, ATTEMPT_OUTCOME_STALE
+from contracts.router.v1.results_pb2 import RESULT_KIND_ATTEMPT, RESULT_KIND_COMPLAINT, Result
 from services.router.domain.deficit_round_robin import ActiveQueue
 from services.router.domain.policies import DEFAULT_POOL, TenantRouting
 from services.router.loops.tenant_claims import TenantClaims, tenants_of
 from services.router.store import tenant_pools
-from services.router.store.tenant_pools import Claim
+from services.router.store.tenant_pools import TenantClaim
 from tests.support.memory_cell import NOW_S, memory_cell
 
 FOUND = {
-    "new": Claim("new", None, "default", "west", was_added=True),
-    "own": Claim("own", "p", "west", "west", was_added=False),
-    "leaving": Claim("leaving", "p", "west", "default", was_added=False),
-    "wanted": Claim("wanted", "d", "default", "west", was_added=False),
-    "elsewhere": Claim("elsewhere", "d", "default", "default", was_added=False),
-    "unknown": Claim("unknown", None, "default", "default", was_added=False),
+    "new": TenantClaim("new", None, "default", "west", was_added=True),
+    "own": TenantClaim("own", "p", "west", "west", was_added=False),
+    "leaving": TenantClaim("leaving", "p", "west", "default", was_added=False),
+    "wanted": TenantClaim("wanted", "d", "default", "west", was_added=False),
+    "elsewhere": TenantClaim("elsewhere", "d", "default", "default", was_added=False),
+    "unknown": TenantClaim("unknown", None, "default", "default", was_added=False),
 }
 
 
@@ -37,7 +30,7 @@ async def test_what_becomes_of_tenants_depends_on_where_they_are_counted(
     requested: dict[str, list[str]] = {}
     changed: dict[str, str] = {}
 
-    async def claim(_: object, cell: str, wanted: dict[str, str]) -> list[Claim]:
+    async def claim(_: object, cell: str, wanted: dict[str, str]) -> list[TenantClaim]:
         assert (cell, wanted["unknown"]) == ("west", "")
         return [FOUND[one] for one in wanted]
 

@@ -2,13 +2,9 @@
 
 import pytest
 
-from contracts.delivery.v1.events_pb2 import (
-    ATTEMPT_OUTCOME_TEMPORARY,
-    DeliveryAttempted,
-    Reply,
-)
+from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_TEMPORARY, DeliveryAttempted, Reply
 from contracts.router.v1.policies_pb2 import PolicyCommand, WarmupCommand
-from services.router.domain.adaptation import AdaptationRules
+from services.router.domain.adaptation import AdaptivePolicyRules
 from services.router.domain.events import timestamp
 from services.router.domain.limits import Limits
 from services.router.domain.ramps import Ramp
@@ -17,7 +13,7 @@ from services.router.domain.transitions import AppliedTransition
 from tests.support.memory_cell import NOW_S, MemoryCell, due_message, memory_cell
 
 REFUSALS = 100
-RULES = AdaptationRules(ramps={"test": Ramp("test", "day", (24_000, 48_000), "the test")})
+RULES = AdaptivePolicyRules(ramps={"test": Ramp("test", "day", (24_000, 48_000), "the test")})
 LIMITS = Limits(per_hour=1_000, per_day=1_000, in_flight_max=200)
 START = PolicyCommand(warmup=WarmupCommand(egress_id="e1", action="start", ramp="test"))
 

@@ -16,7 +16,7 @@ from contracts.delivery.v1.events_pb2 import (
     Reply,
 )
 from contracts.router.v1.events_pb2 import CLOSED_STATE_BOUNCED, MessageClosed, MessageDelayed
-from services.router.domain.message import AssignedMessage, State
+from services.router.domain.message import AssignedMessage, MessageRowState
 from services.router.domain.retry import SCHEDULE_S, RetryPolicy
 from services.router.domain.transitions import (
     DUE_NOW_S,
@@ -83,7 +83,7 @@ def applied_row(
 
 def test_2xx_after_end_of_data_is_delivered() -> None:
     transition = decided(row(), attempt_result(ATTEMPT_OUTCOME_DELIVERED, code=250))
-    assert (transition.state, transition.added_attempts) == (State.DELIVERED, 1)
+    assert (transition.state, transition.added_attempts) == (MessageRowState.DELIVERED, 1)
     assert isinstance(event_for(transition, applied_row(transition)), MessageClosed)
 
 
@@ -91,7 +91,7 @@ def test_a_permanent_refusal_bounces_and_counts_as_a_strike() -> None:
     transition = decided(
         row(), attempt_result(ATTEMPT_OUTCOME_PERMANENT, code=550, bounce_class="invalid_recipient")
     )
-    assert transition.state is State.BOUNCED
+    assert transition.state is MessageRowState.BOUNCED
     strike = strike_from(transition)
     assert strike is not None
     assert strike.suppress_after == 1
@@ -117,14 +117,14 @@ def test_a_message_refused_without_a_connection_fails_and_does_not_bounce() -> N
         ATTEMPT_OUTCOME_PERMANENT, bounce_class="private_address", connected=False
     )
     transition = decided(row(), event)
-    assert (transition.state, transition.reason) == (State.FAILED, "private_address")
+    assert (transition.state, transition.reason) == (MessageRowState.FAILED, "private_address")
 
 
 def test_a_temporary_refusal_is_retried_by_the_schedule_and_published() -> None:
     for attempt_count, wait_s in enumerate([*SCHEDULE_S, SCHEDULE_S[-1]]):
         late = row(attempt_count=attempt_count, expires_s=NOW_S + 1e6)
         transition = decided(late, attempt_result(ATTEMPT_OUTCOME_TEMPORARY, code=451))
-        assert (transition.state, transition.added_attempts) == (State.QUEUED, 1)
+        assert (transition.state, transition.added_attempts) == (MessageRowState.QUEUED, 1)
         assert 0.9 * wait_s <= transition.due_s - NOW_S <= 1.1 * wait_s
         delayed = event_for(transition, applied_row(transition, attempt_count=attempt_count))
         assert isinstance(delayed, MessageDelayed)
@@ -138,7 +138,7 @@ def test_a_failed_connection_does_not_count_as_an_attempt(step: str) -> None:
         late = AssignedMessage(ID, 3 + uncounted, 3, NOW_S + 1e6)
         transition = decided(late, event)
         assert (transition.state, transition.added_attempts, transition.reason) == (
-            State.QUEUED,
+            MessageRowState.QUEUED,
             0,
             "unreachable",
         )
@@ -149,7 +149,7 @@ def test_an_attempt_for_which_dns_does_not_answer_is_none_and_names_the_reason()
     event = attempt_result(ATTEMPT_OUTCOME_TEMPORARY, step="dns", connected=False)
     transition = decided(row(), event)
     assert (transition.state, transition.added_attempts, transition.reason) == (
-        State.QUEUED,
+        MessageRowState.QUEUED,
         0,
         "dns",
     )
@@ -166,8 +166,8 @@ def test_a_message_that_must_have_tls_waits_with_that_reason(policy: str) -> Non
 
 def test_an_expired_message_to_an_unreachable_host_fails_and_does_not_bounce() -> None:
     event = attempt_result(ATTEMPT_OUTCOME_TEMPORARY, step="connect", connected=False)
-    assert decided(row(expires_s=NOW_S), event).state is State.FAILED
-    assert decided(row(attempt_count=1, expires_s=NOW_S), event).state is State.BOUNCED
+    assert decided(row(expires_s=NOW_S), event).state is MessageRowState.FAILED
+    assert decided(row(attempt_count=1, expires_s=NOW_S), event).state is MessageRowState.BOUNCED
 
 
 def test_greylisting_does_not_count_as_an_attempt() -> None:
@@ -176,7 +176,7 @@ def test_greylisting_does_not_count_as_an_attempt() -> None:
         attempt_result(ATTEMPT_OUTCOME_TEMPORARY, code=451, bounce_class="greylisted"),
     )
     assert (transition.state, transition.added_attempts, transition.reason) == (
-        State.QUEUED,
+        MessageRowState.QUEUED,
         0,
         "greylisted",
     )
@@ -188,7 +188,7 @@ def test_endless_greylisting_is_retried_by_the_schedule() -> None:
     event.attempt = late.attempt
     transition = decided(late, event)
     assert (transition.state, transition.added_attempts, transition.reason) == (
-        State.QUEUED,
+        MessageRowState.QUEUED,
         1,
         "retry",
     )
@@ -200,7 +200,7 @@ def test_what_was_no_attempt_is_due_at_once_and_publishes_nothing(
 ) -> None:
     transition = decided(row(), attempt_result(outcome, connected=False))
     assert (transition.state, transition.added_attempts, transition.due_s) == (
-        State.QUEUED,
+        MessageRowState.QUEUED,
         0,
         DUE_NOW_S,
     )
@@ -209,10 +209,10 @@ def test_what_was_no_attempt_is_due_at_once_and_publishes_nothing(
 
 def test_an_ambiguous_attempt_is_retried_or_fails_by_the_tenants_policy() -> None:
     transition = decided(row(), attempt_result(ATTEMPT_OUTCOME_AMBIGUOUS))
-    assert (transition.state, is_ambiguous(transition.event)) == (State.QUEUED, True)
+    assert (transition.state, is_ambiguous(transition.event)) == (MessageRowState.QUEUED, True)
     cautious = AttemptPolicy(RetryPolicy(), ambiguous_fails=True)
     transition = decided(row(), attempt_result(ATTEMPT_OUTCOME_AMBIGUOUS), cautious)
-    assert (transition.state, is_ambiguous(transition.event)) == (State.FAILED, True)
+    assert (transition.state, is_ambiguous(transition.event)) == (MessageRowState.FAILED, True)
 
 
 def test_a_message_stays_ambiguous_after_a_later_attempt() -> None:
@@ -226,7 +226,7 @@ def test_an_expired_message_bounces_after_an_attempt() -> None:
     transition = decided(
         row(expires_s=NOW_S - 1), attempt_result(ATTEMPT_OUTCOME_TEMPORARY, code=451)
     )
-    assert (transition.state, transition.reason) == (State.BOUNCED, "expired")
+    assert (transition.state, transition.reason) == (MessageRowState.BOUNCED, "expired")
     closed = event_for(transition, applied_row(transition))
     assert isinstance(closed, MessageClosed)
     assert closed.state == CLOSED_STATE_BOUNCED
@@ -259,7 +259,7 @@ def test_a_server_that_never_accepts_is_tried_by_the_schedule_until_expiry() -> 
         event = attempt_result(ATTEMPT_OUTCOME_TEMPORARY, code=451)
         event.attempt = assigned.attempt
         transition = decide(event, assigned, now_s=now_s, policy=POLICY)
-        if transition.state is not State.QUEUED or transition.due_s >= assigned.expires_s:
+        if transition.state is not MessageRowState.QUEUED or transition.due_s >= assigned.expires_s:
             break
         now_s = transition.due_s
         attempted_at_s.append(now_s)

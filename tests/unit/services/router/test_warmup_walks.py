@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_DELIVERED, ATTEMPT_OUTCOME_TEMPORARY
 from contracts.router.v1.policies_pb2 import PolicyCommand, WarmupCommand
-from services.router.domain.adaptation import COUNTS_INTERVAL_S, AdaptationRules
-from services.router.domain.ledger import Scope, ScopeKind
+from services.router.domain.adaptation import COUNTS_INTERVAL_S, AdaptivePolicyRules
+from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.limits import Limits
 from services.router.domain.policies import egress_site_scope
 from services.router.domain.ramps import Ramp
@@ -18,7 +18,7 @@ from services.router.domain.shaping import SiteLimits
 from tests.support.memory_cell import NOW_S, MemoryCell, due_message, memory_cell
 
 RAMP = Ramp("test", "day", (20, 50, 100), "the test")
-RULES = AdaptationRules(ramps={"test": RAMP}, big_sites=("google",))
+RULES = AdaptivePolicyRules(ramps={"test": RAMP}, big_sites=("google",))
 SITES = ("google", "a.example")
 HOUR_S, DAY_S = 3600.0, 86_400.0
 
@@ -49,11 +49,11 @@ steps = st.lists(
     ),
     max_size=20,
 )
-SCOPES = (Scope(ScopeKind.WARMUP, "e1"), *(egress_site_scope("e1", site) for site in SITES))
+SCOPES = (LimitScope(ScopeKind.WARMUP, "e1"), *(egress_site_scope("e1", site) for site in SITES))
 
 
-def walk(cell: MemoryCell, walked: Sequence[Step]) -> dict[Scope, list[Sent]]:
-    sent: dict[Scope, list[Sent]] = {scope: [] for scope in SCOPES}
+def walk(cell: MemoryCell, walked: Sequence[Step]) -> dict[LimitScope, list[Sent]]:
+    sent: dict[LimitScope, list[Sent]] = {scope: [] for scope in SCOPES}
     now_s, number = NOW_S, 0
     for step in walked:
         now_s += step.passed_s

@@ -7,12 +7,12 @@ from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_DELIVERED as DELIVE
 from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_TEMPORARY as TEMPORARY
 from contracts.router.v1.policies_pb2 import WarmupCommand
 from services.router.domain import warmup
-from services.router.domain.ledger import Scope, ScopeKind
+from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.limits import NO_LIMITS
 from services.router.domain.policies import egress_site_scope
 from services.router.domain.ramps import Ramp
 from services.router.domain.results import AttemptResult
-from services.router.domain.warmup import DAY_S, Change, WarmupChanged
+from services.router.domain.warmup import DAY_S, WarmupChanged, WarmupStep
 from services.router.domain.warmups import HOURS_MIN, Warmups, engaged_within
 
 RAMP = Ramp("test", "day", (200, 500, 1_000, 2_000), "the test")
@@ -47,7 +47,7 @@ def test_a_source_without_a_warmup_has_no_limit() -> None:
     warmups = Warmups({RAMP.name: RAMP})
     warmups.record([result(1_000)])
     assert warmups.decide(DAY_S) == []
-    assert warmups.limits_of(Scope(ScopeKind.WARMUP, "ip"), 0.0) is NO_LIMITS
+    assert warmups.limits_of(LimitScope(ScopeKind.WARMUP, "ip"), 0.0) is NO_LIMITS
 
 
 def test_a_big_site_is_limited_before_its_first_message() -> None:
@@ -62,7 +62,7 @@ def test_a_small_site_that_refuses_gets_a_warmup_of_its_own() -> None:
         [result(15, site="small.example"), result(10, site="small.example", refused=True)]
     )
     [event] = warmups.decide(60.0)
-    assert (event.site, event.change) == ("small.example", Change.LOWERED)
+    assert (event.site, event.change) == ("small.example", WarmupStep.LOWERED)
     whole = warmups.state_of("ip")
     assert whole
     assert whole.per_day == 200
@@ -77,13 +77,13 @@ def test_a_site_that_refuses_slows_down_alone() -> None:
 
 
 def test_an_hourly_ramp_limits_the_hour() -> None:
-    limits = make_warmups(HOURLY).limits_of(Scope(ScopeKind.WARMUP, "ip"), 0.0)
+    limits = make_warmups(HOURLY).limits_of(LimitScope(ScopeKind.WARMUP, "ip"), 0.0)
     assert (limits.per_hour, limits.per_day) == (20, 480)
 
 
 def test_without_overflow_the_allowance_is_spread_over_the_hours_left() -> None:
     warmups = make_warmups(spread=True)
-    scope = Scope(ScopeKind.WARMUP, "ip")
+    scope = LimitScope(ScopeKind.WARMUP, "ip")
     assert warmups.limits_of(scope, 0.0).per_hour == 9  # 200 / 24
     warmups.record([result(100)])
     assert warmups.limits_of(scope, DAY_S - 2 * 3600).per_hour == 50
@@ -106,7 +106,7 @@ def test_the_day_ends_without_mail_too() -> None:
     warmups = make_warmups()
     assert warmups.decide(DAY_S - 1) == []
     [event] = warmups.decide(DAY_S)
-    assert (event.change, event.reason) == (Change.HELD, "not_used")
+    assert (event.change, event.reason) == (WarmupStep.HELD, "not_used")
     assert [e.at_s for e in warmups.decide(2 * DAY_S)] == [2 * DAY_S]
 
 
@@ -178,6 +178,6 @@ def test_a_source_goes_on_warming_up_after_its_ramp_was_removed_or_cut() -> None
     loaded.load(state._replace(stage=4, per_day=9_000))
     loaded.record([result(9_000)])
 
-    assert loaded.limits_of(Scope(ScopeKind.WARMUP, "ip"), 0.0).per_day == 9_000
+    assert loaded.limits_of(LimitScope(ScopeKind.WARMUP, "ip"), 0.0).per_day == 9_000
     [ended] = [one for one in loaded.decide(DAY_S) if not one.site]
-    assert ended.change is Change.FINISHED
+    assert ended.change is WarmupStep.FINISHED

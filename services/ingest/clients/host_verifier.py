@@ -9,7 +9,7 @@ from ssl import cert_time_to_seconds
 
 from kernel import clock
 from kernel.host_challenge import PATH, HostChallenges, new_challenge
-from services.ingest.domain.health_checks import HostFacts
+from services.ingest.domain.health_checks import HostVerification
 
 HTTPS = 443
 TIMEOUT_S = 10.0
@@ -19,7 +19,7 @@ WORDS_MAX = 1_000
 ELSEWHERE = "leads to another server, or to an installation with other OBM_SECRET_KEYS"
 
 
-class HostProbe:
+class HostVerifier:
     """tls: of clients; port: of HTTPS."""
 
     def __init__(
@@ -34,27 +34,27 @@ class HostProbe:
         """Made for the first host: to read all authorities takes 30 ms."""
         return self._given_tls or ssl.create_default_context()
 
-    async def look(self, host: str) -> HostFacts:
+    async def look(self, host: str) -> HostVerification:
         if (addresses := await self.addresses_of(host)) is None:
-            return HostFacts(host, None)
+            return HostVerification(host, None)
         if not addresses:
-            return HostFacts(host, "has no address")
+            return HostVerification(host, "has no address")
         return await self._look(host)
 
-    async def _look(self, host: str) -> HostFacts:
+    async def _look(self, host: str) -> HostVerification:
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 expires_s, is_ours = await self._connect(host)
         except TimeoutError:
-            return HostFacts(host, f"does not respond at port {self._port}")
+            return HostVerification(host, f"does not respond at port {self._port}")
         except ssl.SSLCertVerificationError as error:
-            return HostFacts(host, f"its certificate is not valid: {error.verify_message}")
+            return HostVerification(host, f"its certificate is not valid: {error.verify_message}")
         except socket.gaierror:  # the name had an address just before
-            return HostFacts(host, None)
+            return HostVerification(host, None)
         except OSError as error:
-            return HostFacts(host, error.strerror or str(error))
+            return HostVerification(host, error.strerror or str(error))
         problem = "" if is_ours else ELSEWHERE
-        return HostFacts(host, problem, (expires_s - clock.now().timestamp()) / DAY_S)
+        return HostVerification(host, problem, (expires_s - clock.now().timestamp()) / DAY_S)
 
     async def _connect(self, host: str) -> tuple[float, bool]:
         """When the certificate ends, in seconds since 1970, and whether it responds to a challenge.

@@ -31,7 +31,7 @@ class AnyCaller(Protocol):
 
 
 class RequestRecorder:
-    """Records requests of accounts and tenants. add: of a RequestLog."""
+    """Records requests of accounts and tenants. add: of a RequestLogWriter."""
 
     def __init__(self, add: Callable[[LoggedRequest], None]) -> None:
         self._add = add

@@ -44,7 +44,7 @@ class CellAdmin:
 
 
 def check_divisible(change: LimitsChanged, count: int) -> None:
-    """Raises Conflict if a limit of all cells is too small to be divided among so many."""
+    """Raises PoolConflict if a limit of all cells is too small to be divided among so many."""
     least = least_of(change.limits)
     if change.scope.kind in DIVIDED and 0 < least < count:
         raise PoolConflict(

@@ -137,7 +137,7 @@ async def start_warmup(
 
 
 def check_same_cell(pool: Pool, overflow: Pool) -> None:
-    """Raises Conflict."""
+    """Raises PoolConflict."""
     if (pool.cell, pool.moves_to) != (overflow.cell, overflow.moves_to):
         raise PoolConflict(
             f"The pool {overflow.name} is in another cell than {pool.name}, or one of them moves."

@@ -6,7 +6,7 @@ from uuid import uuid4
 from kernel.database import Database
 from kernel.lease import Lease
 from services.events.domain.figures.definitions import DAYS_KEPT_DAYS, HOURS_KEPT_DAYS
-from services.events.loops.figures import FigureFolding
+from services.events.loops.figures import RollUpFolding
 from tests.support.events import Running, ScenarioRunner, run_scenario
 
 __all__ = ["run_scenario"]
@@ -29,7 +29,7 @@ def test_hours_and_days_are_deleted_when_they_are_old(run_scenario: ScenarioRunn
         lease = Lease(database, "events", "figures of a test")
         try:
             await lease.try_acquire()
-            await FigureFolding(lease).delete_expired()
+            await RollUpFolding(lease).delete_expired()
         finally:
             await database.close()
         for span, oldest in first.items():

@@ -59,7 +59,7 @@ from services.delivery.loops.partition_maintenance import PartitionMaintenance
 from services.delivery.loops.recovery import OrphanRecovery
 from services.delivery.loops.rendering import Renderer
 from services.delivery.loops.signing_keys import SigningKeys
-from services.delivery.loops.tls_reports import TlsReporter, TlsSessionCounter
+from services.delivery.loops.tls_reports import DueTlsReports, TlsSessionCounter
 from services.delivery.settings import Settings
 from services.delivery.store.days import TABLES, JournalDayPartitions
 from services.delivery.store.journal import Journal
@@ -101,7 +101,7 @@ class Dependencies:
     resolver: Resolver
     egress_hosts: EgressHosts
     tls_counter: TlsSessionCounter
-    tls_reporter: TlsReporter | None
+    tls_reporter: DueTlsReports | None
 
     async def close(self) -> None:
         with suppress(Unavailable):  # then the lease expires by itself

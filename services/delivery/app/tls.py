@@ -17,7 +17,7 @@ from services.delivery.clients.email_api import EmailApi
 from services.delivery.clients.mta_sts import MtaStsClient
 from services.delivery.clients.report_sender import TlsReportSender
 from services.delivery.loops.tls_policies import TlsPolicyResolver
-from services.delivery.loops.tls_reports import TlsReporter, TlsSessionCounter
+from services.delivery.loops.tls_reports import DueTlsReports, TlsSessionCounter
 from services.delivery.settings import Settings
 from services.delivery.store.mta_sts import MtaStsPolicyStore
 from services.delivery.store.tls_reports import TlsReportStore
@@ -52,14 +52,14 @@ def create_tls_policies(
 
 def create_tls_reporter(
     settings: Settings, database: Database, resolver: Resolver
-) -> TlsReporter | None:
+) -> DueTlsReports | None:
     """None if the operator sends no reports. Raises ConfigError."""
     if (contact := report_sender_of(settings)) is None:
         return None
     dialer = Dialer(public_addresses(settings, resolver))
     sender = TlsReportSender(resolver, dialer, api=create_email_api(settings))
     organization = settings.tls_report_organization or contact.domain
-    return TlsReporter(
+    return DueTlsReports(
         TlsReportStore(database),
         Lease(database, "delivery", "tls reports"),
         sender,

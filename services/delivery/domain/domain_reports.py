@@ -22,7 +22,7 @@ DMARC, TLS = "dmarc", "tls"
 PAST, AHEAD = timedelta(days=30), timedelta(days=1)  # periods of reports that count
 
 
-class DmarcCountKey(msgspec.Struct, frozen=True, tag=DMARC):
+class ReportedDmarcKey(msgspec.Struct, frozen=True, tag=DMARC):
     """What messages are counted by. dkim_domain, dkim_selector: of the signature that counts, if
     there is one; spf_domain: of the envelope. own: this engine has sent them."""
 
@@ -41,7 +41,7 @@ class DmarcCountKey(msgspec.Struct, frozen=True, tag=DMARC):
         return self.dkim_aligned or self.spf_aligned
 
 
-class TlsCountKey(msgspec.Struct, frozen=True, tag=TLS):
+class ReportedTlsKey(msgspec.Struct, frozen=True, tag=TLS):
     """What sessions are counted by. result: empty if the policy was met."""
 
     policy: str
@@ -54,7 +54,7 @@ class TlsCountKey(msgspec.Struct, frozen=True, tag=TLS):
         return not self.result
 
 
-Detail: TypeAlias = Union[DmarcCountKey, TlsCountKey]
+Detail: TypeAlias = Union[ReportedDmarcKey, ReportedTlsKey]
 
 
 class DomainReportFigures(msgspec.Struct, frozen=True):
@@ -113,9 +113,9 @@ def _figures(
     )
 
 
-def _source(record: DmarcRecord) -> DmarcCountKey:
+def _source(record: DmarcRecord) -> ReportedDmarcKey:
     dkim = _best(record.dkim, record.header_from)
-    return DmarcCountKey(
+    return ReportedDmarcKey(
         record.source_ip,
         record.header_from[:TEXT_MAX],
         record.disposition,
@@ -136,8 +136,8 @@ def _best(results: Sequence[AuthResult], header_from: str) -> AuthResult:
     return max(results, key=rank, default=AuthResult("", ""))
 
 
-def _result(one: TlsSessions) -> TlsCountKey:
-    return TlsCountKey(one.policy, one.result, one.sending_ip, one.host)
+def _result(one: TlsSessions) -> ReportedTlsKey:
+    return ReportedTlsKey(one.policy, one.result, one.sending_ip, one.host)
 
 
 def is_related(one: str, other: str) -> bool:
@@ -158,7 +158,7 @@ def rows_of(figures: DomainReportFigures, domain: Domain) -> list[tuple[Detail, 
 
 
 def _marked(detail: Detail, domain: Domain, selectors: set[str]) -> Detail:
-    if isinstance(detail, TlsCountKey):
+    if isinstance(detail, ReportedTlsKey):
         return detail
     signed = (
         detail.dkim_aligned

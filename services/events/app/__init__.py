@@ -25,9 +25,9 @@ from services.events.api.event_feed import EventFeed
 from services.events.api.tracking.hosts import TrackingHosts
 from services.events.api.webhooks import WebhookDependencies
 from services.events.app.certificates import create_host_tls
-from services.events.app.exports import ExportParts, create_exports
-from services.events.app.notices import NoticeParts, create_notices
-from services.events.app.tracking import TrackingParts, create_tracking
+from services.events.app.exports import ExportComponents, create_exports
+from services.events.app.notices import NoticeComponents, create_notices
+from services.events.app.tracking import TrackingComponents, create_tracking
 from services.events.clients import WebhookClient
 from services.events.clients.brands import TenantBrands
 from services.events.clients.plans import AccountPlans
@@ -36,7 +36,7 @@ from services.events.clients.tracking_hosts import DomainTrackingHosts
 from services.events.domain.log_event import ALL_EVENTS
 from services.events.handlers import Handlers, on_owner
 from services.events.loops.account_backfill import AccountBackfill
-from services.events.loops.figures import FigureFolding
+from services.events.loops.figures import RollUpFolding
 from services.events.loops.partition_maintenance import PartitionMaintenance
 from services.events.loops.reports import ReportPublisher
 from services.events.loops.usage_thresholds import UsageThresholdNotifier
@@ -72,10 +72,10 @@ class Dependencies:
     client: WebhookClient
     webhooks: WebhookDispatcher
     replicas: Replicas
-    tracking: TrackingParts
+    tracking: TrackingComponents
     figures_lease: Lease
-    exports: ExportParts
-    notices: NoticeParts | None
+    exports: ExportComponents
+    notices: NoticeComponents | None
     plans: AccountPlans
     egress_pools: EgressPools
 
@@ -167,7 +167,7 @@ def create_links(
     outbox: Outbox,
     health: DependencyHealth,
     brands: TenantBrands,
-) -> TrackingParts:
+) -> TrackingComponents:
     """Raises ConfigError."""
     own, known = DomainTrackingHosts(kafka), brands.brands
     hosts = TrackingHosts(known, own.target_of, lambda: brands.are_known() and own.are_known())
@@ -244,7 +244,7 @@ def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
         retention_days=deps.settings.log_retention_days,
         on_queued=deps.webhooks.wake,
     )
-    figures = FigureFolding(deps.figures_lease)
+    figures = RollUpFolding(deps.figures_lease)
     thresholds = UsageThresholdNotifier(
         deps.figures_lease, deps.outbox, deps.health, deps.plans.prices, deps.plans.plan_of
     )

@@ -33,7 +33,7 @@ READ_INTERVAL_S = 1.0
 DNS_TIMEOUT_S = 5.0
 
 
-class HostTlsParts(NamedTuple):
+class HostTlsComponents(NamedTuple):
     """Nothing without an authority."""
 
     find: FindPair = lambda _: None
@@ -49,9 +49,9 @@ def create_host_tls(
     secrets: SecretKeyring,
     records: ReplicatedTable[TrackingHost],
     hosts: TrackingHosts,
-) -> HostTlsParts:
+) -> HostTlsComponents:
     if not settings.acme_directory:
-        return HostTlsParts()
+        return HostTlsComponents()
     key = account_key(derived_key(settings.secret_keys[0], "acme account"))
     known = HostCertificates(database, secrets)
     lease = Lease(database, "events", "certificates", lease_s=settings.lease_s)
@@ -73,7 +73,7 @@ def create_host_tls(
     )
     actions = [(ORDER_INTERVAL_S, orders.run_once), (READ_INTERVAL_S, known.run_once)]
     loops = [lease.maintain, server.run, *create_loops(actions, health)]
-    return HostTlsParts(known.find, loops, [lease.release])
+    return HostTlsComponents(known.find, loops, [lease.release])
 
 
 def open_authority(settings: Settings, key: EllipticCurvePrivateKey) -> CertificateAuthority:

@@ -6,7 +6,7 @@ from kernel.crypto import SecretKeyring
 from kernel.database import Database
 from kernel.lease import Lease
 from kernel.service import Actions
-from services.events.loops.exports import Exporter
+from services.events.loops.exports import ExportWriter
 from services.events.settings import Settings
 from services.events.store.exports import ExportQueue
 
@@ -14,9 +14,9 @@ EXPORT_INTERVAL_S = 1.0
 EXPIRY_INTERVAL_S = 5.0
 
 
-class ExportParts(NamedTuple):
+class ExportComponents(NamedTuple):
     lease: Lease
-    exporter: Exporter
+    exporter: ExportWriter
 
     @property
     def actions(self) -> Actions:
@@ -30,11 +30,13 @@ class ExportParts(NamedTuple):
         await self.exporter.database.close()
 
 
-def create_exports(settings: Settings, database: Database, secrets: SecretKeyring) -> ExportParts:
+def create_exports(
+    settings: Settings, database: Database, secrets: SecretKeyring
+) -> ExportComponents:
     lease = Lease(database, "events", "exports", lease_s=settings.lease_s)
     own = Database(settings.tenant_database_url, connections_max=1, name="events exports")
-    exporter = Exporter(
+    exporter = ExportWriter(
         ExportQueue(database, lease), own, secrets, lease,
         page_rows=settings.export_page_rows, rows_max=settings.export_rows_max,
     )  # fmt: skip
-    return ExportParts(lease, exporter)
+    return ExportComponents(lease, exporter)

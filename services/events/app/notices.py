@@ -14,7 +14,7 @@ from services.events.loops.webhook_notices import DisabledEndpointNotifier
 from services.events.settings import Settings
 
 
-class NoticeParts(NamedTuple):
+class NoticeComponents(NamedTuple):
     loop: DisabledEndpointNotifier
     reports: ReportMailer
     close: Callable[[], Coroutine[Any, Any, None]]
@@ -22,13 +22,13 @@ class NoticeParts(NamedTuple):
 
 def create_notices(
     settings: Settings, database: Database, directory: TenantBrands
-) -> NoticeParts | None:
+) -> NoticeComponents | None:
     """None without a sender."""
     if not settings.notice_from:
         return None
     dialer = Dialer(AddressResolver(lambda *_: True))
     sender = NoticeSender(dialer, settings.api_url, settings.api_key, sender=settings.notice_from)
-    return NoticeParts(
+    return NoticeComponents(
         DisabledEndpointNotifier(database, sender, directory=directory),
         ReportMailer(database, sender, directory),
         sender.close,

@@ -17,7 +17,7 @@ from mail.bot_hits import Rule, default_rules, parse_rules
 from services.events.api.tracking.app import TrackingApp
 from services.events.api.tracking.hosts import TrackingHosts
 from services.events.api.tracking.recorder import HitRecorder
-from services.events.app.certificates import HostTlsParts
+from services.events.app.certificates import HostTlsComponents
 from services.events.domain.hit import ClientAnonymizer
 from services.events.loops.tracking_hits import HitSpoolReader
 from services.events.settings import Settings
@@ -26,7 +26,7 @@ from services.events.store.hit_spool import HitSpool
 INTERVAL_S = 0.3
 
 
-class TrackingParts(NamedTuple):
+class TrackingComponents(NamedTuple):
     """Nothing without an address."""
 
     loops: Sequence[Loop] = ()
@@ -41,11 +41,11 @@ def create_tracking(
     health: DependencyHealth,
     hosts: TrackingHosts,
     certificates: Mapping[str, CertificateFiles],
-    host_tls: HostTlsParts,
-) -> TrackingParts:
+    host_tls: HostTlsComponents,
+) -> TrackingComponents:
     """Raises ConfigError. certificates: by host. host_tls: of the hosts of domains."""
     if not settings.tracking_listen and not settings.tracking_tls_listen:
-        return TrackingParts()
+        return TrackingComponents()
     rules = default_rules() + read_rules(settings.tracking_machines_file)
     spool = HitSpool(
         Path(settings.tracking_spool), bytes_max=settings.tracking_spool_mb_max * 1_000_000
@@ -64,7 +64,7 @@ def create_tracking(
         # Of its own health: a spool that cannot be read must not make the rest of events not ready.
         *create_loops([(INTERVAL_S, hits.run_once)], DependencyHealth()),
     ]
-    return TrackingParts(loops, [recorder.close, *host_tls.parts])
+    return TrackingComponents(loops, [recorder.close, *host_tls.parts])
 
 
 def create_servers(

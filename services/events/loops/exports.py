@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Exporter:
+class ExportWriter:
     """database: of its own, with the role that row-level security binds, so that no request waits
     for its connection. page_rows: rows that are read at once. rows_max: of a file."""
 

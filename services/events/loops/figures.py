@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class FigureFolding:
+class RollUpFolding:
     """The actions of two loops. They do nothing without the lease."""
 
     lease: Lease

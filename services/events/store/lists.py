@@ -138,7 +138,7 @@ WALKS = {
 }
 
 
-class EmailScan(NamedTuple):
+class EmailScanSql(NamedTuple):
     """source: the table to scan. of_walk, of_email: conditions on its rows, and on their emails."""
 
     source: str
@@ -146,12 +146,12 @@ class EmailScan(NamedTuple):
     of_email: str
 
 
-def _walk(email_filter: EmailFilter) -> EmailScan:
+def _walk(email_filter: EmailFilter) -> EmailScanSql:
     ranked = " AND {}.rank = %(rank)s" if email_filter.rank is not None else ""
     ranked += " AND {}.test" if email_filter.test_only else ""
     ranked += " AND {}.email_id = %(id)s" if email_filter.id else ""
     if not email_filter.named:
-        return EmailScan("events.emails", ranked.replace("{}", "walk"), "")
+        return EmailScanSql("events.emails", ranked.replace("{}", "walk"), "")
     first, *others = email_filter.named
     source, condition = WALKS[first]
     looked_up = [
@@ -160,7 +160,7 @@ def _walk(email_filter: EmailFilter) -> EmailScan:
         for table, one in (WALKS[name] for name in others)
     ]
     of_email = "".join([*looked_up, ranked.replace("{}", "e")])
-    return EmailScan(source, f" AND walk.{condition}", of_email)
+    return EmailScanSql(source, f" AND walk.{condition}", of_email)
 
 
 async def load_accepted_events(

@@ -14,7 +14,7 @@ from services.router.domain.feedback_rules import FeedbackAction
 from services.router.domain.ledger import ScopeKind
 from services.router.domain.listings import ListingChanged
 from services.router.domain.overrides import Override, OverrideSet
-from services.router.domain.source_states import SourceFacts, state_of
+from services.router.domain.source_states import SourceConditions, state_of
 from services.router.domain.warmup import DAY_S, WarmupStatus
 from services.router.domain.warmups import Warmups
 from services.router.store import directory, results
@@ -36,7 +36,7 @@ class SourceView:
         egress_id, adaptive = source.egress_id, self.adaptive
         listings = [one for one in self.listings if one.egress_id == egress_id]
         overrides = self.overrides.get(egress_id, ())
-        facts = SourceFacts(
+        facts = SourceConditions(
             is_removed=source.deleted,
             is_paused=source.paused,
             is_listed=any(one.suspends for one in listings),

@@ -63,7 +63,7 @@ class DueMessage(NamedTuple):
     reviewed: bool = False  # it was held, and a person has released it
 
 
-class AssignedMessage(NamedTuple):
+class AssignedRow(NamedTuple):
     """The fields of an assigned row on which the transition after its attempt depends."""
 
     message_id: str

@@ -16,7 +16,7 @@ class SourceState(StrEnum):
     DRAINING = "draining"
 
 
-class SourceFacts(NamedTuple):
+class SourceConditions(NamedTuple):
     """in_flight: messages that are assigned to it and have no result."""
 
     is_removed: bool = False
@@ -29,7 +29,7 @@ class SourceFacts(NamedTuple):
     in_flight: int = 0
 
 
-def state_of(facts: SourceFacts) -> SourceState | None:
+def state_of(facts: SourceConditions) -> SourceState | None:
     """None: the source is gone."""
     if facts.is_removed:
         return SourceState.DRAINING if facts.in_flight else None

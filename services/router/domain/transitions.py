@@ -16,7 +16,7 @@ from contracts.router.v1.events_pb2 import MessageClosed, MessageDelayed
 from mail import bounce
 from services.router.domain.admission import address_hash
 from services.router.domain.events import message_delayed, serialize_truncated, timestamp
-from services.router.domain.message import CELL, CLOSED, AssignedMessage, MessageRowState
+from services.router.domain.message import CELL, CLOSED, AssignedRow, MessageRowState
 from services.router.domain.reasons import WaitReason
 from services.router.domain.retry import RetryPolicy
 from services.router.domain.suppressions import BOUNCE
@@ -104,7 +104,7 @@ def decide_from_event(event: DeliveryAttempted) -> Transition | None:
 
 
 def decide(
-    event: DeliveryAttempted, row: AssignedMessage, *, now_s: float, policy: AttemptPolicy
+    event: DeliveryAttempted, row: AssignedRow, *, now_s: float, policy: AttemptPolicy
 ) -> Transition:
     """event: the result of the row's current attempt."""
     if transition := decide_from_event(event):
@@ -130,7 +130,7 @@ def close_refused(event: DeliveryAttempted) -> Transition:
 
 
 def schedule_retry(
-    event: DeliveryAttempted, row: AssignedMessage, *, now_s: float, policy: RetryPolicy
+    event: DeliveryAttempted, row: AssignedRow, *, now_s: float, policy: RetryPolicy
 ) -> Transition:
     """Retry after a temporary or ambiguous outcome. A failed connection does not use up the retry
     schedule, and neither do the first greylisted attempts; the delay after a failed connection

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from contracts.delivery.v1.events_pb2 import DeliveryAttempted
 from kernel.database import Transaction
 from kernel.days import first_day_bound
-from services.router.domain.message import AssignedMessage
+from services.router.domain.message import AssignedRow
 from services.router.domain.results import attempt_results
 from services.router.domain.transitions import (
     AppliedTransition,
@@ -65,7 +65,7 @@ FROM applied
 
 
 class AssignedMessages(NamedTuple):
-    rows: dict[str, AssignedMessage]
+    rows: dict[str, AssignedRow]
     now_s: float
 
 
@@ -77,7 +77,7 @@ async def load_assigned(tx: Transaction, events: Sequence[DeliveryAttempted]) ->
         LOAD, {"ids": ids, "attempts": attempts, "first_day": first_day_bound(ids)}
     )
     return AssignedMessages(
-        {row[0]: AssignedMessage._make(row[:-1]) for row in rows}, rows[0][-1] if rows else 0.0
+        {row[0]: AssignedRow._make(row[:-1]) for row in rows}, rows[0][-1] if rows else 0.0
     )
 
 

@@ -12,7 +12,7 @@ from services.shield.app.dependencies import Dependencies
 from services.shield.domain.learning.campaign import CampaignPace
 from services.shield.domain.model.file import ModelError
 from services.shield.domain.outcomes import LearningStart, read_basis, restore_or_start
-from services.shield.handlers.campaigns import CampaignMemberships
+from services.shield.handlers.campaigns import CampaignResolver
 from services.shield.handlers.outcomes import Heard, on_outcome
 from services.shield.loops.learned_model import LearnedModelLoader
 from services.shield.loops.learner import LearnerLoop
@@ -35,11 +35,11 @@ def learning_loops(deps: Dependencies) -> list[Loop]:
     return [*loops, partial(run_every, VERSION_INTERVAL_S, learned.run_once, deps.health)]
 
 
-def create_campaigns(deps: Dependencies) -> CampaignMemberships:
+def create_campaigns(deps: Dependencies) -> CampaignResolver:
     settings = deps.settings
     finder = CampaignFinder(deps.system_database, copies_min=settings.campaign_copies_min)
     limited_from = settings.campaign_limited_from if settings.learning == "on" else inf
-    return CampaignMemberships(finder, deps.screening_child, limited_from)
+    return CampaignResolver(finder, deps.screening_child, limited_from)
 
 
 def register_learning(deps: Dependencies) -> None:

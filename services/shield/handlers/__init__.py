@@ -29,7 +29,7 @@ from services.shield.clients.link_lists import LinkBlockLists
 from services.shield.domain.scoring import thresholds_of_tenant
 from services.shield.domain.screening import ResponseExtra, encode_request
 from services.shield.domain.shadow import is_sampled
-from services.shield.handlers.campaigns import CampaignMembership, CampaignMemberships
+from services.shield.handlers.campaigns import CampaignMembership, CampaignResolver
 from services.shield.handlers.comparison import compare
 
 MESSAGES_PER_TURN = 16  # decrypted before other tasks run
@@ -60,7 +60,7 @@ class Handlers:
     screening_child: ScreeningChild
     tenant_within_s: float
     link_lists: LinkBlockLists | None = None  # None: no list of domains is queried
-    campaigns: CampaignMemberships | None = None  # None: mail teaches nothing
+    campaigns: CampaignResolver | None = None  # None: mail teaches nothing
     observe: Observer | None = None
     shadow_share: float = 0.0  # of the contents that a version of what was learned scores too
 

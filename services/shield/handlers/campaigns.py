@@ -24,7 +24,7 @@ class CampaignMembership(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class CampaignMemberships:
+class CampaignResolver:
     """limited_from: the number of messages in a campaign from which on they wait for its allowance.
     Transactional mail of few copies shall not notice."""
 

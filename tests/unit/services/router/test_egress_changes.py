@@ -10,7 +10,7 @@ from services.router.domain.feedback_rules import FeedbackAction
 from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.overrides import Override, OverrideSet, ends_s
 from services.router.domain.policies import egress_site_scope
-from services.router.domain.source_states import SourceFacts, SourceState, state_of
+from services.router.domain.source_states import SourceConditions, SourceState, state_of
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_suspended_source_sends_nothing_until_its_end() -> None:
     assert feedback.suspension_of(scope, 100.0) is None
     assert feedback.suspension_of(egress_site_scope("e1", "yahoo"), 50.0) is None
     assert scope.kind in feedback.kinds
-    assert state_of(SourceFacts(is_suspended=True)) is SourceState.SUSPENDED
+    assert state_of(SourceConditions(is_suspended=True)) is SourceState.SUSPENDED
 
 
 @pytest.mark.parametrize(

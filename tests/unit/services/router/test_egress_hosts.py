@@ -30,7 +30,7 @@ from services.router.domain.source_checks import (
     SourceChecks,
     check_egress_host,
 )
-from services.router.domain.source_states import SourceFacts, SourceState, state_of
+from services.router.domain.source_states import SourceConditions, SourceState, state_of
 from services.router.loops.egress_hosts import EgressHostLoop, check_of
 from services.router.store import directory, results
 from tests.support.memory_cell import NOW_S, MemoryCell, due_message, memory_cell
@@ -155,7 +155,7 @@ def test_each_problem_has_a_name_and_advice() -> None:
         assert outcome.problem == f"egress_host_{problem}"
         assert outcome.advice.endswith(".")
     assert not check_egress_host(IPV4, "").problem
-    assert state_of(SourceFacts(is_host_failing=True)) is SourceState.SUSPENDED
+    assert state_of(SourceConditions(is_host_failing=True)) is SourceState.SUSPENDED
 
 
 @pytest.mark.parametrize(

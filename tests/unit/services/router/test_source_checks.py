@@ -17,7 +17,7 @@ from services.router.domain.source_checks import (
     check_spf,
     decide,
 )
-from services.router.domain.source_states import SourceFacts, SourceState, state_of
+from services.router.domain.source_states import SourceConditions, SourceState, state_of
 from tests.support.memory_cell import NOW_S, due_message, memory_cell
 
 IPV4, EHLO, HOUR_S = "192.0.2.10", "out1.example.com", 3600.0
@@ -140,16 +140,16 @@ def test_a_source_without_an_address_of_its_own_needs_no_check() -> None:
 
 
 def test_the_state_follows_from_what_limits_the_source() -> None:
-    everything = SourceFacts(
+    everything = SourceConditions(
         is_paused=True, is_listed=True, needs_check=True, is_warming=True, in_flight=3
     )
     assert state_of(everything._replace(is_removed=True)) is SourceState.DRAINING
     assert state_of(everything._replace(is_removed=True, in_flight=0)) is None
     assert state_of(everything) is SourceState.SUSPENDED
     assert state_of(everything._replace(is_paused=False)) is SourceState.SUSPENDED
-    assert state_of(SourceFacts(needs_check=True, is_warming=True)) is SourceState.PROVISIONING
-    assert state_of(SourceFacts(is_warming=True)) is SourceState.WARMING
-    assert state_of(SourceFacts()) is SourceState.ACTIVE
+    assert state_of(SourceConditions(needs_check=True, is_warming=True)) is SourceState.PROVISIONING
+    assert state_of(SourceConditions(is_warming=True)) is SourceState.WARMING
+    assert state_of(SourceConditions()) is SourceState.ACTIVE
 
 
 def test_events_are_read_as_they_were_written() -> None:

@@ -16,7 +16,7 @@ from contracts.delivery.v1.events_pb2 import (
     Reply,
 )
 from contracts.router.v1.events_pb2 import CLOSED_STATE_BOUNCED, MessageClosed, MessageDelayed
-from services.router.domain.message import AssignedMessage, MessageRowState
+from services.router.domain.message import AssignedRow, MessageRowState
 from services.router.domain.retry import SCHEDULE_S, RetryPolicy
 from services.router.domain.transitions import (
     DUE_NOW_S,
@@ -35,8 +35,8 @@ ID = "019ab000-0000-7000-8000-000000000001"
 POLICY = AttemptPolicy(RetryPolicy())
 
 
-def row(*, attempt_count: int = 0, expires_s: float = NOW_S + 3600) -> AssignedMessage:
-    return AssignedMessage(ID, attempt_count + 1, attempt_count, expires_s)
+def row(*, attempt_count: int = 0, expires_s: float = NOW_S + 3600) -> AssignedRow:
+    return AssignedRow(ID, attempt_count + 1, attempt_count, expires_s)
 
 
 def attempt_result(
@@ -63,7 +63,7 @@ def attempt_result(
 
 
 def decided(
-    assigned: AssignedMessage, event: DeliveryAttempted, policy: AttemptPolicy = POLICY
+    assigned: AssignedRow, event: DeliveryAttempted, policy: AttemptPolicy = POLICY
 ) -> Transition:
     return decide(event, assigned, now_s=NOW_S, policy=policy)
 
@@ -135,7 +135,7 @@ def test_a_temporary_refusal_is_retried_by_the_schedule_and_published() -> None:
 def test_a_failed_connection_does_not_count_as_an_attempt(step: str) -> None:
     event = attempt_result(ATTEMPT_OUTCOME_TEMPORARY, code=421, step=step)
     for uncounted, wait_s in enumerate(SCHEDULE_S, 1):
-        late = AssignedMessage(ID, 3 + uncounted, 3, NOW_S + 1e6)
+        late = AssignedRow(ID, 3 + uncounted, 3, NOW_S + 1e6)
         transition = decided(late, event)
         assert (transition.state, transition.added_attempts, transition.reason) == (
             MessageRowState.QUEUED,

@@ -25,7 +25,7 @@ from services.shield.domain.learning.versions import LearnedVersion
 from services.shield.domain.scoring import Scorer
 from services.shield.domain.screening import screen
 from services.shield.handlers import Handlers
-from services.shield.handlers.campaigns import CampaignMemberships
+from services.shield.handlers.campaigns import CampaignResolver
 from services.shield.store.campaign_finder import CampaignFinder, CampaignPlace, CampaignSighting
 from tests.unit.services.shield.samples import (
     BLOCK,
@@ -103,8 +103,8 @@ class Places(CampaignFinder):
         return [self.place for _ in sightings]
 
 
-def campaigns_in(places: Places, child: ScreeningChild) -> CampaignMemberships:
-    return CampaignMemberships(places, child, limited_from=100)
+def campaigns_in(places: Places, child: ScreeningChild) -> CampaignResolver:
+    return CampaignResolver(places, child, limited_from=100)
 
 
 class Harness:

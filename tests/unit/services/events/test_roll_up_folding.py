@@ -8,7 +8,7 @@ import pytest
 
 from kernel import clock
 from kernel.lease import Lease
-from services.events.loops.figures import BATCH, DELTAS_PER_S, REST_MAX_S, FigureFolding
+from services.events.loops.figures import BATCH, DELTAS_PER_S, REST_MAX_S, RollUpFolding
 from services.events.store.figures import folding
 
 
@@ -42,7 +42,7 @@ class Deltas:
 async def test_the_loop_folds_all_and_rests_by_how_many(
     monkeypatch: pytest.MonkeyPatch, waiting: int, rest_s: float
 ) -> None:
-    deltas, loop = Deltas(monkeypatch), FigureFolding(cast(Lease, HeldLease()))
+    deltas, loop = Deltas(monkeypatch), RollUpFolding(cast(Lease, HeldLease()))
     deltas.waiting = waiting
     await loop.run_once()
     assert (deltas.waiting, deltas.folds) == (0, waiting // BATCH + 1)

@@ -6,11 +6,11 @@ from math import inf
 
 from contracts.router.v1.results_pb2 import Result
 
-FIRST_WINDOW = 12  # when express mail meets congestion
-WINDOW_MIN = 5
+FIRST_WINDOW = 8  # when express mail meets congestion
+WINDOW_MIN = 3
 INTERVAL_S = 0.3  # the results of a batch arrive after about this time
-INCREASE = 4
-DECREASE = 0.6
+INCREASE = 3
+DECREASE = 0.5
 EXPRESS_S = 1.0  # there is express mail for so long after an assignment
 SPARSE_PER_S = 60.0  # more express mail than this is a load of its own
 

@@ -64,6 +64,7 @@ class ReadyQueue:
         while self._queued:
             is_extra = len(self._tasks) > self.pool.connections_max
             if is_extra and not self._queued.express:
+                self._tasks.discard(asyncio.current_task())  # at once: others may ask now, too
                 return
             attempt = self._queued.pop_express() if is_extra else self._queued.pop()
             self._express_running += attempt.is_express

@@ -75,3 +75,30 @@ async def test_the_attempt_beyond_the_connections_is_of_express_mail_alone() -> 
         await asyncio.sleep(2 * ADD_TASKS_AFTER_S)
         assert slow.begun == ["bulk0", "bulk1", "express"]
     assert "more" in slow.begun
+
+
+async def test_bulk_attempts_that_end_together_leave_no_connection_unused() -> None:
+    running, ends = set[str](), {True: asyncio.Event(), False: asyncio.Event()}
+
+    async def process(_: ReadyQueue, one: OwnedAttempt) -> None:
+        running.add(one.key.message_id)
+        await ends[one.is_express].wait()
+        running.discard(one.key.message_id)
+
+    pool = cast(ConnectionPool, SimpleNamespace(connections_max=3))
+    queue = ReadyQueue(process, pool)
+    for n in range(9):
+        queue.enqueue(attempt(f"bulk{n}", BULK))
+    await asyncio.sleep(2 * ADD_TASKS_AFTER_S)
+    queue.enqueue(attempt("express", EXPRESS))
+    await asyncio.sleep(0)
+    assert running == {"bulk0", "bulk1", "bulk2", "express"}
+    ended, ends[False] = ends[False], asyncio.Event()
+    ended.set()
+    await asyncio.sleep(ADD_TASKS_AFTER_S)
+    assert running == {"bulk3", "bulk4", "express"}
+    ends[True].set()
+    await asyncio.sleep(ADD_TASKS_AFTER_S)
+    assert running == {"bulk3", "bulk4", "bulk5"}
+    ends[False].set()
+    await queue.wait_done()

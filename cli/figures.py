@@ -79,7 +79,7 @@ async def _verify(text_of_day: str) -> None:
     finally:
         await database.close()
     for one in found.differences:
-        console.print(f"{' '.join(map(str, one.cell))}: {one.in_roll_ups}, in the log {one.in_log}")
+        console.print(f"{' '.join(map(str, one.row))}: {one.in_roll_ups}, in the log {one.in_log}")
     if found.differences:
         raise ConfigError(f"{len(found.differences)} figures differ from the log.")
     console.print(f"{found.messages} messages: the figures are those of the log.")

@@ -41,7 +41,7 @@ from services.events.api import EventsServicer
 from services.events.api.event_feed import EventFeed
 from services.events.app import SESSION_SETTINGS
 from services.events.domain import state
-from services.events.handlers import Handlers
+from services.events.handlers import EventLogHandler
 from services.events.store.figures.folding import fold_deltas
 
 HANDLED_MAX = 1_000_000  # further messages are copies of these
@@ -92,10 +92,10 @@ async def measure(
     servicer = EventsServicer(system, tenant, feed=feed, webhooks=unused, egress_pools=unused)
     first = datetime.combine(now.date() - timedelta(days=DAYS - 1), clock_time(), UTC)
     readings = Readings(servicer, [uuid7_text() for _ in range(TENANTS)], uuid7_text(), first)
-    handlers = Handlers(lambda _: 0, lambda _: None, 60.0)
+    handler = EventLogHandler(lambda _: 0, lambda _: None, 60.0)
     try:
         turns = min(messages, HANDLED_MAX) // TURN
-        filling = Filling(system, handlers, readings, now=now, report=report)
+        filling = Filling(system, handler, readings, now=now, report=report)
         await filling.run(turns)
         copies = messages // (turns * TURN) - 1
         differences = await readings.differences(filling.tally.counts)
@@ -105,7 +105,7 @@ async def measure(
         counted = copies_of(filling.tally.counts, copies, first=(first.date() - EPOCH).days)
         queries, searches = await readings.query(), await readings.search()
         differences += await readings.differences(counted) if copies else 0
-        tails = await tail(feed, readings, handlers=handlers, system=system)
+        tails = await tail(feed, readings, handler=handler, system=system)
         async with running_service(started, folder=folder, system=system) as service:
             costs = filling.costs(await service.cpu_ms(filling.more(SERVED)))
             exports = await service.beside_exports(readings)
@@ -128,10 +128,10 @@ class Filling:
     """Records messages through the handler, and counts them."""
 
     def __init__(
-        self, system: Database, handlers: Handlers, readings: Readings, *,
+        self, system: Database, handler: EventLogHandler, readings: Readings, *,
         now: datetime, report: ReportProgress,
     ) -> None:  # fmt: skip
-        self.system, self.handlers, self.readings = system, handlers, readings
+        self.system, self.handler, self.readings = system, handler, readings
         self.now, self.report = now, report
         self.tally = Tally()
         self.cpu_s: dict[bool, float] = defaultdict(float)
@@ -150,7 +150,7 @@ class Filling:
             with nullcontext() if counted else no_counting():
                 before = time.process_time()
                 disturb = (lambda _: False) if is_compared else (lambda n: n % 10 == 0)
-                await handle(lives, self.handlers, self.system, disturb=disturb)
+                await handle(lives, self.handler, self.system, disturb=disturb)
                 while counted and await retry_while_unavailable(
                     partial(fold, self.system), DependencyHealth()
                 ):

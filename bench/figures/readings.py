@@ -27,7 +27,7 @@ from kernel.retry import retry_while_unavailable
 from kernel.rpc import RpcClient
 from services.events.api import EventsServicer
 from services.events.api.event_feed import EventFeed
-from services.events.handlers import Handlers
+from services.events.handlers import EventLogHandler
 
 QUERIES, SEARCHES, DEADLINE_S = 300, 300, 10.0
 TAIL_S, TAIL_BATCH, TAIL_PAUSE_S = 15.0, 30, 0.1  # 300 messages a second
@@ -119,7 +119,7 @@ class Readings:
 
 
 async def tail(
-    feed: EventFeed, readings: Readings, *, handlers: Handlers, system: Database
+    feed: EventFeed, readings: Readings, *, handler: EventLogHandler, system: Database
 ) -> list[float]:
     """Milliseconds from the recording of each event until a stream has it, sorted."""
     running = asyncio.create_task(feed.run())
@@ -143,7 +143,7 @@ async def tail(
             life_at(random, readings.tenants, account_id=readings.account_id, at=now)
             for _ in range(TAIL_BATCH)
         ]
-        await handle(some, handlers, system)
+        await handle(some, handler, system)
         await asyncio.sleep(TAIL_PAUSE_S)
     await asyncio.sleep(2)
     for task in (reading, running):
@@ -154,12 +154,12 @@ async def tail(
 
 
 async def handle(
-    lives: Sequence[Life], handlers: Handlers, system: Database,
+    lives: Sequence[Life], handler: EventLogHandler, system: Database,
     *, disturb: Callable[[int], bool] = lambda _: False,
 ) -> None:  # fmt: skip
     """disturb: whether a batch is rolled back at its end as by a kill, and then comes twice."""
     for n, part in enumerate(parts_of(lives)):
-        once = partial(_handle, part, handlers, system)
+        once = partial(_handle, part, handler, system)
         if disturb(n):
             with suppress(KeyError):
                 await _again(partial(once, fails=True))
@@ -168,10 +168,10 @@ async def handle(
 
 
 async def _handle(
-    part: Sequence[Message], handlers: Handlers, system: Database, *, fails: bool = False
+    part: Sequence[Message], handler: EventLogHandler, system: Database, *, fails: bool = False
 ) -> None:
     async with system.transaction() as tx:
-        await handlers.on_event(part, tx)
+        await handler.on_event(part, tx)
         if fails:
             raise KeyError
 

@@ -21,7 +21,7 @@ from services.events.domain.catalog import event_type_of
 from services.events.domain.endpoint import Endpoint
 from services.events.domain.erasure import without_recipient
 from services.events.domain.event_filter import header_tag
-from services.events.domain.figures.counting import MessageChange, deltas_of
+from services.events.domain.figures.counting import FactsChange, deltas_of
 from services.events.domain.log_event import (
     EventKind,
     LogEvent,
@@ -73,11 +73,11 @@ class BatchChanges:
     changed: list[MessageState]
     ranks: Mapping[tuple[str, str], int]
     released: Collection[tuple[str, str]]
-    counted: Sequence[MessageChange]
+    counted: Sequence[FactsChange]
 
 
 @dataclass(slots=True)
-class Handlers:
+class EventLogHandler:
     """capacity: returns how many attempts the endpoint's queue still admits in this process;
     enqueue: adds attempts to the queues."""
 
@@ -96,18 +96,18 @@ class Handlers:
         )
         owned = [one for one in log_events if one.tenant_id]
         live = [one for one in owned if one.email_id and one.subject_id not in dropped]
-        recorded, new_rows = await record_all(tx, live, accounts=accounts_of(owned))
+        recorded, inserted = await record_all(tx, live, accounts=accounts_of(owned))
         entries = recorded.entries + await new_endpoint_entries(
             tx, [one for one in owned if not one.email_id]
         )
         positions = log.positions_of(entries)
         deliveries, attempts = self._plan_deliveries(
-            entries, new_rows.endpoints, positions=positions
+            entries, inserted.endpoints, positions=positions
         )
         batch_rows = log.LogWrite(
             entries,
             positions,
-            new_rows.accounts,
+            inserted.accounts,
             recorded.changed,
             ranks=recorded.ranks,
             released=recorded.released,
@@ -206,7 +206,7 @@ async def new_endpoint_entries(tx: Transaction, log_events: Sequence[LogEvent]) 
 
 async def record_all(
     tx: Transaction, log_events: Sequence[LogEvent], *, accounts: Mapping[str, str]
-) -> tuple[BatchChanges, log.NewRows]:
+) -> tuple[BatchChanges, log.InsertResult]:
     """Insert every message as if it were new; most are, if their accept is in the batch. This locks
     the existing ones, whose states are then read and updated. accounts: by tenant."""
     by_subject: dict[str, list[LogEvent]] = defaultdict(list)
@@ -255,13 +255,11 @@ def new_events(
     return [without_recipient(one) for one in fresh] if state.recipient == ERASED else fresh
 
 
-def changes_of(
-    loaded: Iterable[MessageState], states: Iterable[MessageState]
-) -> list[MessageChange]:
+def changes_of(loaded: Iterable[MessageState], states: Iterable[MessageState]) -> list[FactsChange]:
     """What figures count anew. loaded: the states before, of messages that existed."""
     facts = {state.subject_id: state.facts for state in loaded}
     return [
-        MessageChange(one.tenant_id, one.subject_id, facts.get(one.subject_id), one.facts)
+        FactsChange(one.tenant_id, one.subject_id, facts.get(one.subject_id), one.facts)
         for one in states
     ]
 

@@ -52,7 +52,7 @@ def differences(world: World) -> Iterator[str]:
     for day in (today - timedelta(days=1), today):
         found = asyncio.run(recount(world, day))
         for one in found.differences[:5]:
-            yield f"figures: {one.cell}: {one.in_roll_ups}, in the log {one.in_log}"
+            yield f"figures: {one.row}: {one.in_roll_ups}, in the log {one.in_log}"
 
 
 async def recount(world: World, day: date) -> RecountResult:

@@ -196,7 +196,7 @@ def test_a_count_of_the_log_finds_what_differs(run_scenario: ScenarioRunner) -> 
             [difference] = (await recount_day(database, day)).differences
         finally:
             await database.close()
-        assert difference.cell.measure == "accepted"
+        assert difference.row.measure == "accepted"
         assert difference.in_roll_ups == difference.in_log + 1
 
     run_scenario.shared(scenario)

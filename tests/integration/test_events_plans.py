@@ -11,7 +11,7 @@ import psycopg
 from kernel.database import RowOwner, Transaction
 from kernel.days import day_of, id_bounds
 from kernel.ids import uuid7_text
-from services.events.store import kept_days, lists, log
+from services.events.store import lists, log, plan_retention
 from services.events.store.webhook_deliveries import CLAIM
 from tests.support.stack import FreshDatabase
 
@@ -144,9 +144,9 @@ def test_a_page_of_a_day_that_is_deleted_reads_no_more_where_all_is_kept(
         connection.execute(STATES, (tenant, ids))
         connection.execute("ANALYZE events.emails, events.state")
         given: dict[str, Any] = {"low": low, "high": high, "kept": [tenant], "limit": 50}
-        for table in kept_days.TABLES:
+        for table in plan_retention.TABLES:
             if table.name in {"emails", "state"}:
-                params = given | dict.fromkeys(table.key, kept_days.FIRST)
+                params = given | dict.fromkeys(table.key, plan_retention.FIRST)
                 [(found,)] = connection.execute(explain(table.delete), params).fetchall()
                 assert pages_read(found) < 150, table.name
 

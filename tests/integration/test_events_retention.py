@@ -12,10 +12,10 @@ from kernel import clock, ids
 from kernel.database import Database
 from kernel.handler_result import HandlerResult
 from services.events.domain.log_event import StatusRank
-from services.events.handlers import LOGGED, REPEAT, TOO_OLD, Handlers
+from services.events.handlers import LOGGED, REPEAT, TOO_OLD, EventLogHandler
 from services.events.loops import partition_maintenance
 from services.events.loops.partition_maintenance import PartitionMaintenance
-from services.events.store import kept_days, log
+from services.events.store import log, plan_retention
 from tests.support.message_events import MessageEvents
 from tests.support.stack import FreshDatabase, temporary_database
 
@@ -65,11 +65,11 @@ def test_a_day_is_dropped_thirty_days_after_its_last_close(database: FreshDataba
     done, waiting = message_of_day(old), message_of_day(open_day)
 
     async def scenario(system: Database) -> None:
-        handlers = Handlers(lambda _: 0, lambda _: None, 60.0)
+        handler = EventLogHandler(lambda _: 0, lambda _: None, 60.0)
         old_close = done.closed()
         old_close.closed_at.FromDatetime(datetime.now(UTC) - timedelta(days=31))
         async with system.transaction() as tx:
-            await handlers.on_event([done.accepted(), old_close, waiting.accepted()], tx)
+            await handler.on_event([done.accepted(), old_close, waiting.accepted()], tx)
         assert {old, open_day} <= set(partitions(database, "log"))
         await maintenance(system).run_once()
         assert old not in partitions(database, "log")
@@ -85,11 +85,11 @@ def test_a_day_with_a_recent_close_is_kept(database: FreshDatabase) -> None:
     message = message_of_day(day)
 
     async def scenario(system: Database) -> None:
-        handlers = Handlers(lambda _: 0, lambda _: None, 60.0)
+        handler = EventLogHandler(lambda _: 0, lambda _: None, 60.0)
         recent_close = message.closed()
         recent_close.closed_at.FromDatetime(datetime.now(UTC) - timedelta(days=29))
         async with system.transaction() as tx:
-            await handlers.on_event([message.accepted(), recent_close], tx)
+            await handler.on_event([message.accepted(), recent_close], tx)
         await maintenance(system).run_once()
         assert day in partitions(database, "log")
 
@@ -102,9 +102,9 @@ def test_only_events_older_than_the_window_are_dropped(
     ancient, fresh = message_of_day(TODAY - timedelta(days=60)), MessageEvents()
 
     async def scenario(system: Database) -> None:
-        handlers = Handlers(lambda _: 0, lambda _: None, 60.0)
+        handler = EventLogHandler(lambda _: 0, lambda _: None, 60.0)
         async with system.transaction() as tx:
-            results = await handlers.on_event([ancient.accepted(), fresh.accepted()], tx)
+            results = await handler.on_event([ancient.accepted(), fresh.accepted()], tx)
         assert results[0] == TOO_OLD
         assert results[1] != TOO_OLD
 
@@ -121,9 +121,9 @@ def test_who_unsubscribes_by_a_link_that_outlived_the_log_is_logged_without_an_e
     )  # fmt: skip
 
     async def scenario(system: Database) -> None:
-        handlers = Handlers(lambda _: 0, lambda _: None, 60.0)
+        handler = EventLogHandler(lambda _: 0, lambda _: None, 60.0)
         async with system.transaction() as tx:
-            results = await handlers.on_event([gone, fresh.accepted()], tx)
+            results = await handler.on_event([gone, fresh.accepted()], tx)
         assert results == [LOGGED, LOGGED]
         with database.connect() as owner:
             query = "SELECT email_id FROM events.unpartitioned_log WHERE subject_id = %s"
@@ -138,14 +138,14 @@ def test_messages_of_several_days_are_recorded_together(database: FreshDatabase)
     ]
 
     async def scenario(system: Database) -> None:
-        handlers = Handlers(lambda _: 0, lambda _: None, 60.0)
+        handler = EventLogHandler(lambda _: 0, lambda _: None, 60.0)
         for batch in (
             [message.accepted() for message in messages],
             [event for message in messages for event in message.delivered()[2:]],
             [event for message in messages for event in message.delivered()],
         ):
             async with system.transaction() as tx:
-                results = await handlers.on_event(batch, tx)
+                results = await handler.on_event(batch, tx)
         assert [outcome in (LOGGED, REPEAT) for outcome in results] == [True] * 20
         assert results.count(LOGGED) == 4  # the four screenings
         with database.connect() as connection:
@@ -169,16 +169,16 @@ def test_events_that_arrive_twice_at_the_same_time_are_recorded_once(
     message = MessageEvents()
 
     async def scenario(system: Database) -> None:
-        handlers = Handlers(lambda _: 0, lambda _: None, 60.0)
+        handler = EventLogHandler(lambda _: 0, lambda _: None, 60.0)
 
         async def later() -> Sequence[HandlerResult]:
             async with system.transaction() as tx:
-                return await handlers.on_event(message.delivered(), tx)
+                return await handler.on_event(message.delivered(), tx)
 
         async with system.transaction() as tx:
-            await handlers.on_event(message.delivered()[:known], tx)
+            await handler.on_event(message.delivered()[:known], tx)
         async with system.transaction() as tx:
-            assert LOGGED in await handlers.on_event(message.delivered(), tx)
+            assert LOGGED in await handler.on_event(message.delivered(), tx)
             other = asyncio.create_task(later())
             await asyncio.sleep(0.2)
             assert not other.done()
@@ -198,10 +198,10 @@ def test_events_that_arrive_twice_at_the_same_time_are_recorded_once(
 
 def test_unpartitioned_events_are_deleted_by_age(database: FreshDatabase) -> None:
     async def scenario(system: Database) -> None:
-        handlers = Handlers(lambda _: 0, lambda _: None, 60.0)
+        handler = EventLogHandler(lambda _: 0, lambda _: None, 60.0)
         message = MessageEvents()
         async with system.transaction() as tx:
-            await handlers.on_event([message.accepted(), message.complained()], tx)
+            await handler.on_event([message.accepted(), message.complained()], tx)
         with database.connect() as connection:
             connection.execute(
                 "UPDATE events.unpartitioned_log SET recorded_at = now() - interval '31 days'"
@@ -235,12 +235,12 @@ def execute(database: FreshDatabase, *statements: bytes) -> None:
 
 
 async def record_closed(system: Database, messages: Sequence[MessageEvents]) -> None:
-    handlers = Handlers(lambda _: 0, lambda _: None, 60.0)
+    handler = EventLogHandler(lambda _: 0, lambda _: None, 60.0)
     for one in messages:
         close = one.closed()
         close.closed_at.FromDatetime(datetime.now(UTC) - timedelta(days=19))
         async with system.transaction() as tx:
-            await handlers.on_event([one.accepted(), close, one.complained()], tx)
+            await handler.on_event([one.accepted(), close, one.complained()], tx)
 
 
 @pytest.fixture
@@ -287,7 +287,7 @@ def test_a_plan_keeps_the_mail_of_its_account_longer(
         return True
 
     monkeypatch.setattr(partition_maintenance, "clocks_agree", agree)
-    monkeypatch.setattr(kept_days, "PAGE", 2)
+    monkeypatch.setattr(plan_retention, "PAGE", 2)
     run_scenario(empty, scenario)
 
 

@@ -20,7 +20,7 @@ from kernel.rpc import RpcError
 from kernel.topics import event_id
 from services.events.domain.figures.definitions import COUNTER_NAMES
 from services.events.domain.usage import earlier
-from services.events.handlers import Handlers
+from services.events.handlers import EventLogHandler
 from services.events.store.figures.deltas import COLUMNS
 from services.events.store.figures.folding import fold_deltas
 from tests.support.events import Running, ScenarioRunner, run_scenario
@@ -184,10 +184,10 @@ class Consumer:
         kill = self._random.random() if chaos else 1.0
         read = self._events[self._offset : self._offset + self._random.randrange(1, 40)]
         batch = list({event_id(event): event for event in read}.values())  # as the kernel does
-        handlers = Handlers(lambda _: 0, lambda _: None, 60.0)
+        handler = EventLogHandler(lambda _: 0, lambda _: None, 60.0)
         async with self._database.transaction() as tx:
             if batch:
-                await handlers.on_event(batch, tx)
+                await handler.on_event(batch, tx)
             if kill < 0.15:
                 raise Killed
         if kill < 0.3:  # between the commit and the offset

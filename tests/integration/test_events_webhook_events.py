@@ -9,7 +9,7 @@ from aiohttp import web
 from contracts.events.v1 import events_service_pb2 as pb
 from kernel.ids import uuid7_text
 from kernel.rpc import RpcError
-from services.events.domain.recorded_attempt import ATTEMPTS_MAX, RecordedAttempt
+from services.events.domain.webhook_attempt_record import ATTEMPTS_MAX, WebhookAttemptRecord
 from tests.support.events import Running, ScenarioRunner, run_scenario, until
 from tests.support.message_events import MessageEvents
 from tests.support.receiver import receiving, respond_with
@@ -204,7 +204,7 @@ def test_the_latest_attempts_are_kept(run_scenario: ScenarioRunner) -> None:
             await events.publish(*hook.message.delivered())
             event = await hook.until_is("success")
             earlier = [
-                RecordedAttempt(uuid7_text(), 500, 1, "old", "").encode()
+                WebhookAttemptRecord(uuid7_text(), 500, 1, "old", "").encode()
                 for _ in range(ATTEMPTS_MAX)
             ]
             events.rows(

@@ -29,8 +29,8 @@ from services.events.api.webhooks import (
     to_timestamp,
 )
 from services.events.domain.endpoint import Endpoint
-from services.events.domain.recorded_attempt import decode_attempt
 from services.events.domain.webhook_attempt import public_event_id, webhook_attempt_of
+from services.events.domain.webhook_attempt_record import decode_attempt
 from services.events.store import payloads, webhook_deliveries
 from services.events.store.webhook_deliveries import DELIVERED, QUEUED, WebhookDeliveryRow
 

@@ -24,9 +24,9 @@ from services.events.api import EventsServicer
 from services.events.api.event_feed import EventFeed
 from services.events.api.tracking.hosts import TrackingHosts
 from services.events.api.webhooks import WebhookDependencies
+from services.events.app.account_mail import AccountMailComponents, create_account_mail
 from services.events.app.certificates import create_host_tls
 from services.events.app.exports import ExportComponents, create_exports
-from services.events.app.notices import NoticeComponents, create_notices
 from services.events.app.tracking import TrackingComponents, create_tracking
 from services.events.clients import WebhookClient
 from services.events.clients.brands import TenantBrands
@@ -34,7 +34,7 @@ from services.events.clients.plans import AccountPlans
 from services.events.clients.pools import EgressPools
 from services.events.clients.tracking_hosts import DomainTrackingHosts
 from services.events.domain.log_event import ALL_EVENTS
-from services.events.handlers import Handlers, on_owner
+from services.events.handlers import EventLogHandler, on_owner
 from services.events.loops.account_backfill import AccountBackfill
 from services.events.loops.figures import RollUpFolding
 from services.events.loops.partition_maintenance import PartitionMaintenance
@@ -75,7 +75,7 @@ class Dependencies:
     tracking: TrackingComponents
     figures_lease: Lease
     exports: ExportComponents
-    notices: NoticeComponents | None
+    account_mail: AccountMailComponents | None
     plans: AccountPlans
     egress_pools: EgressPools
 
@@ -86,7 +86,7 @@ class Dependencies:
             self.figures_lease.release,
             self.exports.close,
             *self.tracking.parts,
-            *([self.notices.close] if self.notices else []),
+            *([self.account_mail.close] if self.account_mail else []),
             self.outbox.drain,
             self.kafka.close,
             self.client.close,
@@ -153,7 +153,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
         ),
         Lease(database, "events", "figures", lease_s=settings.lease_s),
         create_exports(settings, database, secrets),
-        create_notices(settings, database, brands),
+        create_account_mail(settings, database, brands),
         AccountPlans(read_prices(settings.prices_file), kafka),
         EgressPools(kafka),
     )
@@ -185,11 +185,11 @@ def create_links(
 def register_consumers(deps: Dependencies) -> None:
     """Consume every event with one processor, and the directory's tenants with another."""
     settings, webhooks = deps.settings, deps.webhooks
-    handlers = Handlers(webhooks.capacity, webhooks.enqueue, settings.webhook_lease_s)
+    handler = EventLogHandler(webhooks.capacity, webhooks.enqueue, settings.webhook_lease_s)
     log = StreamProcessor(
         *ALL_EVENTS,
         name="events.log",
-        handler=handlers.on_event,
+        handler=handler.on_event,
         health=deps.health,
         send=deps.kafka.publish,
         database=deps.system_database,
@@ -219,7 +219,7 @@ def create_rpc_server(deps: Dependencies, feed: EventFeed) -> RpcServer:
         feed=feed,
         webhooks=WebhookDependencies(deps.secrets, allowed, deps.webhooks.wake),
         egress_pools=deps.egress_pools.load,
-        sends_mail=deps.notices is not None,
+        sends_mail=deps.account_mail is not None,
     )
     server = status.create_rpc_server(
         deps.settings,
@@ -260,9 +260,9 @@ def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
         (REPORT_INTERVAL_S, create_reports(deps).run_once),
         (THRESHOLDS_INTERVAL_S, thresholds.run_once),
     ]
-    if deps.notices is not None:
-        actions.append((NOTICE_INTERVAL_S, deps.notices.loop.run_once))
-        actions.append((NOTICE_INTERVAL_S, deps.notices.reports.run_once))
+    if deps.account_mail is not None:
+        actions.append((NOTICE_INTERVAL_S, deps.account_mail.loop.run_once))
+        actions.append((NOTICE_INTERVAL_S, deps.account_mail.reports.run_once))
     leases = [deps.figures_lease.maintain, deps.exports.lease.maintain]
     return [*leases, *create_loops(actions, deps.health)]
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from kernel.ids import MAX, NIL, canonical_uuid, lower_bound_at
-from services.events.domain.search_columns import SearchColumns
+from services.events.domain.search_columns import EventSearchColumns
 from services.events.domain.subscription import tags_of
 
 
@@ -44,7 +44,7 @@ class EventFilter:
         return header_tag(self.message_id) if self.message_id else ""
 
     def matches(
-        self, found: SearchColumns, subject_id: str, accepted: MessageAccepted | None
+        self, found: EventSearchColumns, subject_id: str, accepted: MessageAccepted | None
     ) -> bool:
         """Whether an event matches, without regard to times. accepted: of its message, None if
         unknown."""

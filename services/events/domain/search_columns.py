@@ -15,7 +15,7 @@ SEARCHED_TYPES = (
 TYPE_NUMBERS = {name: number for number, name in enumerate(SEARCHED_TYPES, 1)}
 
 
-class SearchColumns(NamedTuple):
+class EventSearchColumns(NamedTuple):
     """type: of TYPE_NUMBERS. site, bounce_class: empty where the event has none. Of an event that
     is not found, all are empty."""
 
@@ -27,15 +27,15 @@ class SearchColumns(NamedTuple):
     bounce_class: str
 
 
-NOT_FOUND = SearchColumns(0, False, "", "", "", "")
+NOT_FOUND = EventSearchColumns(0, False, "", "", "", "")
 
 
-def search_columns_of(entry: LogEntry) -> SearchColumns:
+def search_columns_of(entry: LogEntry) -> EventSearchColumns:
     """NOT_FOUND for internal events, and for those of endpoints, domains and suppressions."""
     if not entry.public_seq or not entry.event.email_id:
         return NOT_FOUND
     log_event: LogEvent = entry.event
-    return SearchColumns(
+    return EventSearchColumns(
         TYPE_NUMBERS[event_type_of(log_event, is_public=True)],
         is_test(log_event),
         log_event.email_id,

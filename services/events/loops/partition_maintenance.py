@@ -8,7 +8,7 @@ from kernel import clock
 from kernel.clock_check import clocks_agree
 from kernel.database import Database
 from kernel.days import days_to_create
-from services.events.store import days, kept_days
+from services.events.store import days, plan_retention
 
 AHEAD_DAYS = 2
 
@@ -25,7 +25,7 @@ class PartitionMaintenance:
         self._kept_longer = kept_longer
         self._days = days.LogDayPartitions()
         self._closed = days.closed_days(database, retention_days=log_days)
-        self._kept = kept_days.ReducedDays(database)
+        self._kept = plan_retention.PlanRetentionStore(database)
 
     async def run_once(self) -> None:
         today = clock.now().date()
@@ -55,7 +55,7 @@ class PartitionMaintenance:
         self._closed.forget(day)
         async with self._database.transaction() as tx:
             await self._days.drop(tx, day)
-            await kept_days.forget(tx, day)
+            await plan_retention.forget(tx, day)
 
     async def _delete_expired(self, statement: str) -> None:
         deleted = 1

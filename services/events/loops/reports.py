@@ -17,8 +17,8 @@ from kernel.health import DependencyHealth
 from kernel.lease import Lease
 from kernel.outbox import Outbox
 from kernel.topics import encode
+from services.events.clients.account_mail_sender import AccountMailSender
 from services.events.clients.brands import TenantBrands
-from services.events.clients.notice_sender import NoticeSender
 from services.events.domain.figures.periods import InvalidPeriod
 from services.events.domain.figures.query import InvalidQuery
 from services.events.domain.report import ScheduledReport, figures_of, mail_of
@@ -104,7 +104,7 @@ class ReportMailer:
     """Sends what waits; any number of replicas may at once."""
 
     database: Database
-    sender: NoticeSender
+    sender: AccountMailSender
     directory: TenantBrands
 
     async def run_once(self) -> None:

@@ -16,7 +16,7 @@ from kernel.prices import PriceBook
 from kernel.topics import encode
 from services.events.domain.usage import passed
 from services.events.store.figures import thresholds
-from services.events.store.figures.thresholds import MonthlyUsage, UsageThreshold
+from services.events.store.figures.thresholds import AccountUsage, PassedThreshold
 
 BATCH = 500
 
@@ -51,7 +51,7 @@ class UsageThresholdNotifier:
         async with self.lease.transaction() as tx:
             page = await thresholds.load_unchecked(tx, after=after, limit=BATCH)
             known = [one for one in page if self.plan_of(one.account_id) is not None]
-            reached = {UsageThreshold(one.account_id, one.month, event.percent): event
+            reached = {PassedThreshold(one.account_id, one.month, event.percent): event
                        for one in known for event in self._reached(one)}  # fmt: skip
             new = await thresholds.insert_new(tx, sorted(reached))
             await thresholds.mark_checked(tx, known)
@@ -61,7 +61,7 @@ class UsageThresholdNotifier:
         await self.outbox.publish(entry, self.health)
         return page[-1].account_id if len(page) == BATCH else ""
 
-    def _reached(self, one: MonthlyUsage) -> Sequence[UsageThresholdReached]:
+    def _reached(self, one: AccountUsage) -> Sequence[UsageThresholdReached]:
         plan_id = self.plan_of(one.account_id) or ""
         plan = self.prices.find(plan_id, one.month)
         if plan is None:

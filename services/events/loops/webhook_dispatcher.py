@@ -26,7 +26,6 @@ from kernel.telemetry import record_span
 from services.events.clients import WebhookClient
 from services.events.clients.brands import TenantBrands
 from services.events.domain.endpoint import Endpoint
-from services.events.domain.recorded_attempt import RecordedAttempt
 from services.events.domain.request_headers import decode_headers, svix_names
 from services.events.domain.schedule import (
     CIRCUIT_FAILURES,
@@ -36,6 +35,7 @@ from services.events.domain.schedule import (
 )
 from services.events.domain.signature import signature_headers
 from services.events.domain.webhook_attempt import WebhookAttempt
+from services.events.domain.webhook_attempt_record import WebhookAttemptRecord
 from services.events.loops.claimed_deliveries import load_attempts
 from services.events.loops.endpoint_queue import QUEUE_MAX, EndpointQueue
 from services.events.loops.webhook_attempt_recorder import (
@@ -224,7 +224,7 @@ class WebhookDispatcher:
         failpoint("events.webhook.posted")
         record_attempt_span(attempt, response, began_ns=began_ns)
         self._record_metrics(endpoint, response)
-        record = RecordedAttempt(
+        record = WebhookAttemptRecord(
             identifier,
             response.status,
             round((clock.monotonic_s() - started_at_s) * 1000),

@@ -5,9 +5,9 @@ import logging
 from kernel import clock
 from kernel.database import Database
 from kernel.failpoint import failpoint
+from services.events.clients.account_mail_sender import AccountMailSender
 from services.events.clients.brands import TenantBrands
-from services.events.clients.notice_sender import NoticeSender
-from services.events.domain.notice import DisabledEndpoint
+from services.events.domain.webhook_notice import DisabledEndpoint
 from services.events.store import webhook_notices
 
 CLAIMED_MAX = 10
@@ -22,7 +22,7 @@ class DisabledEndpointNotifier:
     for longer than it is tried."""
 
     def __init__(
-        self, database: Database, sender: NoticeSender, *, directory: TenantBrands
+        self, database: Database, sender: AccountMailSender, *, directory: TenantBrands
     ) -> None:
         self._database = database
         self._sender = sender

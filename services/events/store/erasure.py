@@ -12,7 +12,7 @@ from kernel.ids import NIL, lower_bound_at
 from kernel.redaction import ERASED, Pattern, erase_bytes, pattern_of
 from services.events.domain.erasure import erase_recipient, tags_with
 from services.events.domain.log_event import EventKind, decode_payload
-from services.events.domain.recorded_attempt import decode_attempt
+from services.events.domain.webhook_attempt_record import decode_attempt
 from services.events.store.exports import delete_with_mail_of
 
 OF_RECIPIENT = """

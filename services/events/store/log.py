@@ -134,7 +134,7 @@ DELIVERIES = """
 
 
 @dataclass(frozen=True, slots=True)
-class NewRows:
+class InsertResult:
     """The new emails and messages of a batch, the enabled endpoints of each tenant and account
     that has events in it, and the accounts of these tenants."""
 
@@ -167,7 +167,7 @@ async def insert_new(
     emails: Iterable[NewEmail],
     states: Iterable[MessageState],
     accounts: Mapping[str, str],
-) -> NewRows:
+) -> InsertResult:
     """Insert new emails and states, sorted so that replicas do not deadlock. accounts: of all
     tenants with events, empty where no event tells it; an account's own events have its id in the
     place of a tenant's."""
@@ -201,7 +201,7 @@ async def insert_new(
     found = [endpoint_from_json(one) for one in endpoints or ()]
     all_accounts = {**accounts, **(known or {})}
     by_owner = endpoints_by_owner(found, all_accounts)
-    return NewRows(set(new_emails), set(new_states), by_owner, all_accounts)
+    return InsertResult(set(new_emails), set(new_states), by_owner, all_accounts)
 
 
 async def load_states_and_repeats(

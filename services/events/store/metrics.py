@@ -13,8 +13,8 @@ from contracts.events.v1.events_service_pb2 import (
 from kernel.database import Database, RowOwner, Transaction
 from services.events.domain.figures.counting import (
     EventDimensions,
+    FactsChange,
     Measure,
-    MessageChange,
     count,
     sender_of,
 )
@@ -35,7 +35,7 @@ from services.events.domain.figures.periods import (
     parse_period,
 )
 from services.events.domain.figures.query import InvalidQuery, MetricsQuery, parse_query
-from services.events.store.figures.query import EmailFacts, RollUpQuery, load_facts
+from services.events.store.figures.query import MessageFactsRow, RollUpQuery, load_facts
 
 ROWS_MAX = 10_000
 HISTOGRAM_ROWS_MAX = 500_000
@@ -81,8 +81,8 @@ async def load_metrics(
         if query.of_emails:
             totals, data = await sums_of_emails(tx, owner, query, starts=starts)
         else:
-            reading = MetricsReading(query, starts, now, pools, whole=owner == EVERYBODY)
-            totals, data = await sums_of_roll_ups(tx, owner, reading)
+            builder = RollUpQueryBuilder(query, starts, now, pools, whole=owner == EVERYBODY)
+            totals, data = await sums_of_roll_ups(tx, owner, builder)
     return response_of(query, totals, data, starts=starts)
 
 
@@ -112,15 +112,15 @@ def check_request(request: GetMetricsRequest, now: datetime) -> None:
     starts = query.period.starts()
     if not query.of_emails:
         of_periods = starts if PERIOD in query.dimensions else []
-        MetricsReading(query, of_periods, now, None, whole=False).roll_up(
+        RollUpQueryBuilder(query, of_periods, now, None, whole=False).roll_up(
             query.dimensions, of_periods
         )
 
 
 @dataclass(frozen=True, slots=True)
-class MetricsReading:
-    """What is read of roll-ups. starts: of the periods. pools: by source, None where they do not
-    matter. whole: of all accounts."""
+class RollUpQueryBuilder:
+    """Makes the queries of roll-ups that a query of metrics needs. starts: of the periods. pools:
+    by source, None where they do not matter. whole: of all accounts."""
 
     query: MetricsQuery
     starts: Sequence[datetime]
@@ -162,15 +162,15 @@ class MetricsReading:
 
 
 async def sums_of_roll_ups(
-    tx: Transaction, owner: RowOwner, reading: MetricsReading
+    tx: Transaction, owner: RowOwner, builder: RollUpQueryBuilder
 ) -> tuple[MetricSums, Mapping[Key, MetricSums]]:
     """Totals have an own query: a message with two tags counts in two rows of tags."""
-    query = reading.query
-    whole = reading.roll_up([], [])
+    query = builder.query
+    whole = builder.roll_up([], [])
     [totals] = (await read_sums(tx, owner, query, roll_up=whole)).values() or [MetricSums()]
     if not query.dimensions:
         return totals, {}
-    roll_up = reading.roll_up(query.dimensions, reading.starts)
+    roll_up = builder.roll_up(query.dimensions, builder.starts)
     return totals, await read_sums(tx, owner, query, roll_up=roll_up)
 
 
@@ -228,10 +228,10 @@ async def sums_of_emails(
 
 
 def _counts_of(
-    message: EmailFacts, axis: TimeAxis
+    message: MessageFactsRow, axis: TimeAxis
 ) -> Iterator[tuple[EventDimensions, Measure, int]]:
     """On an axis: with the hour of the acceptance in the place of that of the event."""
-    change = MessageChange(message.tenant_id, message.message_id, None, message.facts)
+    change = FactsChange(message.tenant_id, message.message_id, None, message.facts)
     cohort = sender_of(change, message.facts).cohort
     for cell, numbers in count(message.facts).items():
         for measure, number in numbers.items():

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from kernel import ids
 from kernel.database import Transaction
 from services.events.domain.endpoint import Endpoint
-from services.events.domain.recorded_attempt import ATTEMPTS_MAX
+from services.events.domain.webhook_attempt_record import ATTEMPTS_MAX
 from services.events.store.webhooks import ENDPOINT_COLUMNS
 
 QUEUED, DELIVERED, FAILED = 0, 1, 2

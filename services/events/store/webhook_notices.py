@@ -1,7 +1,7 @@
 """Disabled webhook endpoints whose owners get a mail."""
 
 from kernel.database import Transaction
-from services.events.domain.notice import DisabledEndpoint
+from services.events.domain.webhook_notice import DisabledEndpoint
 
 
 async def claim_due(tx: Transaction, *, limit: int, retry_s: float) -> list[DisabledEndpoint]:

@@ -56,7 +56,7 @@ class EventDimensions(NamedTuple):
     bounce_class: str = ""
 
 
-class MessageChange(NamedTuple):
+class FactsChange(NamedTuple):
     """A message before and after a batch."""
 
     tenant_id: str
@@ -82,7 +82,7 @@ class FigureDelta(NamedTuple):
     numbers: dict[Measure, int]
 
 
-def deltas_of(changes: Iterable[MessageChange]) -> list[FigureDelta]:
+def deltas_of(changes: Iterable[FactsChange]) -> list[FigureDelta]:
     """One for each sender and cell of which something changes."""
     by_sender: dict[MessageDimensions, Counts] = {}
     for change in changes:
@@ -109,7 +109,7 @@ def new_counts() -> Counts:
     return defaultdict(lambda: defaultdict(int))
 
 
-def sender_of(change: MessageChange, facts: MessageFacts) -> MessageDimensions:
+def sender_of(change: FactsChange, facts: MessageFacts) -> MessageDimensions:
     accepted_ms = int(change.message_id[:8] + change.message_id[9:13], 16)
     return MessageDimensions(
         change.tenant_id,

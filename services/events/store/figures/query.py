@@ -117,8 +117,8 @@ def owned_by(owner: RowOwner) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class EmailFacts:
-    """What figures know of a message of an email."""
+class MessageFactsRow:
+    """The facts of a message, with its ids."""
 
     tenant_id: str
     email_id: str
@@ -128,14 +128,14 @@ class EmailFacts:
 
 async def load_facts(
     tx: Transaction, owner: RowOwner, emails: Sequence[str], *, limit: int
-) -> list[EmailFacts]:
+) -> list[MessageFactsRow]:
     column = "account_id" if owner.tenant_id is None else "tenant_id"
     parameters = {
         "owner": owner.tenant_id or owner.account_id, "emails": list(emails), "limit": limit
     }  # fmt: skip
     rows = await tx.rows(OF_EMAILS.format(owner=column), parameters)
     return [
-        EmailFacts(row[0], row[1], row[2], facts)
+        MessageFactsRow(row[0], row[1], row[2], facts)
         for row in rows
         if (facts := decode_facts(row[3])) is not None
     ]

@@ -12,7 +12,13 @@ from typing import NamedTuple
 from kernel.database import Database, Transaction
 from kernel.days import EPOCH, id_bounds
 from kernel.redaction import ERASED
-from services.events.domain.figures.cells import Admit, DailyRollUpRow, Sums, add_message, new_sums
+from services.events.domain.figures.daily_roll_ups import (
+    Admit,
+    DailyRollUpRow,
+    Sums,
+    add_message,
+    new_sums,
+)
 from services.events.domain.figures.definitions import (
     COUNTER_NAMES,
     CUBES,
@@ -66,9 +72,9 @@ TIMED = {cube.id for cube in CUBES if cube.timed}
 
 
 class CountDifference(NamedTuple):
-    """A cell whose number in the roll-ups is not that of the log."""
+    """A row whose number in the roll-ups is not that of the log."""
 
-    cell: DailyRollUpRow
+    row: DailyRollUpRow
     in_log: int
     in_roll_ups: int
 
@@ -87,9 +93,9 @@ async def recount_day(database: Database, day: date) -> RecountResult:
         counted, messages = await _count_log(tx, day, admit)
         rolled = await _read_roll_ups(tx, number)
     differences = [
-        CountDifference(cell, counted.get(cell, 0), rolled.get(cell, 0))
-        for cell in sorted(counted.keys() | rolled.keys(), key=str)
-        if counted.get(cell, 0) != rolled.get(cell, 0)
+        CountDifference(row, counted.get(row, 0), rolled.get(row, 0))
+        for row in sorted(counted.keys() | rolled.keys(), key=str)
+        if counted.get(row, 0) != rolled.get(row, 0)
     ]
     return RecountResult(messages, differences)
 

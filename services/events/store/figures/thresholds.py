@@ -28,32 +28,32 @@ WHERE (t.account_id, t.month, t.accepted, t.sent) = (v.account_id, v.month, v.ac
 """
 
 
-class MonthlyUsage(NamedTuple):
+class AccountUsage(NamedTuple):
     account_id: str
     month: date
     accepted: int
     sent: int
 
 
-class UsageThreshold(NamedTuple):
+class PassedThreshold(NamedTuple):
     account_id: str
     month: date
     percent: int
 
 
-async def load_unchecked(tx: Transaction, *, after: str, limit: int) -> list[MonthlyUsage]:
+async def load_unchecked(tx: Transaction, *, after: str, limit: int) -> list[AccountUsage]:
     """The next ones, by account."""
-    return [MonthlyUsage(*row) for row in await tx.rows(UNCHECKED, (after, limit))]
+    return [AccountUsage(*row) for row in await tx.rows(UNCHECKED, (after, limit))]
 
 
-async def insert_new(tx: Transaction, passed: Sequence[UsageThreshold]) -> set[UsageThreshold]:
+async def insert_new(tx: Transaction, passed: Sequence[PassedThreshold]) -> set[PassedThreshold]:
     """Those that were not passed before."""
     if not passed:
         return set()
     columns = [list(column) for column in zip(*passed, strict=True)]
-    return {UsageThreshold(*row) for row in await tx.rows(INSERT, columns)}
+    return {PassedThreshold(*row) for row in await tx.rows(INSERT, columns)}
 
 
-async def mark_checked(tx: Transaction, months: Sequence[MonthlyUsage]) -> None:
+async def mark_checked(tx: Transaction, months: Sequence[AccountUsage]) -> None:
     if months:
         await tx.execute(CHECKED, [list(column) for column in zip(*months, strict=True)])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.events.domain.figures.counting import FigureDelta, MessageChange, deltas_of, row_of
+from services.events.domain.figures.counting import FactsChange, FigureDelta, deltas_of, row_of
 from services.events.domain.figures.definitions import COUNTER_NAMES, TimedSpan
 from services.events.domain.figures.facts import (
     MessageFacts,
@@ -50,7 +50,7 @@ def deltas_in_batches(random: Random, some: list[Life]) -> list[FigureDelta]:
             after = merge_facts(before, [log_event_of(event) for event in events])
             stored[message_id] = encode_facts(after)
             life = found[message_id]
-            changes.append(MessageChange(life.tenant_id, message_id, before, after))
+            changes.append(FactsChange(life.tenant_id, message_id, before, after))
         deltas += deltas_of(changes)
     return deltas
 
@@ -111,5 +111,5 @@ def test_nothing_is_counted_before_the_accept_is_known() -> None:
     events = [log_event_of(event) for event in life.events[1:]]
     facts = merge_facts(None, events)
     assert isinstance(facts, MessageFacts)
-    change = MessageChange(life.tenant_id, life.message_id, None, facts)
+    change = FactsChange(life.tenant_id, life.message_id, None, facts)
     assert deltas_of([change]) == []

@@ -5,7 +5,7 @@ import msgspec
 ATTEMPTS_MAX = 50  # kept of one delivery; the schedule has 10, each replay begins it anew
 
 
-class RecordedAttempt(msgspec.Struct, array_like=True, frozen=True):
+class WebhookAttemptRecord(msgspec.Struct, array_like=True, frozen=True):
     """id: UUIDv7 of the time when it was sent. status: 0 without a response. response: the
     beginning of the body. error: why there was no response."""
 
@@ -20,4 +20,4 @@ class RecordedAttempt(msgspec.Struct, array_like=True, frozen=True):
 
 
 _encode = msgspec.json.Encoder().encode
-decode_attempt = msgspec.json.Decoder(RecordedAttempt).decode
+decode_attempt = msgspec.json.Decoder(WebhookAttemptRecord).decode

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from services.events.domain.figures.counting import (
     EventDimensions,
+    FactsChange,
     Measure,
-    MessageChange,
     MessageDimensions,
     count,
     sender_of,
@@ -35,7 +35,7 @@ def add_message(
     sums: Sums, tenant_id: str, message_id: str, *, facts: MessageFacts, admit: Admit
 ) -> None:
     """Add what a message counts to the sums of its day."""
-    sender = sender_of(MessageChange(tenant_id, message_id, None, facts), facts)
+    sender = sender_of(FactsChange(tenant_id, message_id, None, facts), facts)
     for cell, numbers in count(facts).items():
         for cube in CUBES:
             for dimensions in _dimensions_of(cube.id, sender, cell, admit=admit):

@@ -47,7 +47,7 @@ OWNED = """(tenant_id = ANY(%(accounts)s::uuid[]) OR tenant_id IN (
     SELECT tenant_id FROM events.tenant_accounts WHERE account_id = ANY(%(accounts)s::uuid[])))"""
 
 
-class KeyedTable(NamedTuple):
+class PartitionedTable(NamedTuple):
     """key: its primary key. day: the partition key. before: whether its rows are dropped a day
     later."""
 
@@ -73,16 +73,16 @@ class KeyedTable(NamedTuple):
 
 
 TABLES = (
-    KeyedTable("log", ("subject_id", "event_id"), "subject_id"),
-    KeyedTable("state", ("email_id", "subject_id"), "subject_id"),
-    KeyedTable("emails", ("tenant_id", "email_id"), "email_id", before=True),
-    KeyedTable("tags", ("tenant_id", "tag", "email_id"), "email_id", before=True),
-    KeyedTable("engagement", ("subject_id",), "subject_id", before=True),
+    PartitionedTable("log", ("subject_id", "event_id"), "subject_id"),
+    PartitionedTable("state", ("email_id", "subject_id"), "subject_id"),
+    PartitionedTable("emails", ("tenant_id", "email_id"), "email_id", before=True),
+    PartitionedTable("tags", ("tenant_id", "tag", "email_id"), "email_id", before=True),
+    PartitionedTable("engagement", ("subject_id",), "subject_id", before=True),
 )
 FIRST = "00000000-0000-0000-0000-000000000000"
 
 
-class ReducedDays:
+class PlanRetentionStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
@@ -103,7 +103,7 @@ class ReducedDays:
         async with self._database.transaction() as tx:
             await tx.execute(MARK, (day, wanted))
 
-    async def _delete(self, table: KeyedTable, day: date, tenants: Sequence[str]) -> None:
+    async def _delete(self, table: PartitionedTable, day: date, tenants: Sequence[str]) -> None:
         low, high = id_bounds(day)
         after = {one: "" if one == "tag" else FIRST for one in table.key}
         given = {"low": low, "high": high, "kept": list(tenants), "limit": PAGE}

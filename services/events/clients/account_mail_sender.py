@@ -1,4 +1,4 @@
-"""Sends notices through the API of this installation."""
+"""Sends mail to accounts, as notices and reports, through the API of this installation."""
 
 import asyncio
 from collections.abc import Mapping
@@ -7,12 +7,12 @@ import msgspec
 
 from kernel.dial import Dialer
 from kernel.http_post import post
-from services.events.domain.notice import DisabledEndpoint, notice_of
+from services.events.domain.webhook_notice import DisabledEndpoint, notice_of
 
 TIMEOUT_S = 30.0
 
 
-class NoticeSender:
+class AccountMailSender:
     """url: with /v1. key: of a tenant with the domain of the sender, which is `address`."""
 
     def __init__(self, dialer: Dialer, url: str, key: str, *, sender: str) -> None:

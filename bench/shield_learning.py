@@ -27,12 +27,12 @@ from services.shield.domain.learning.facts import (
     CampaignStarted,
     Fact,
     MessageOutcome,
-    ModelPublished,
     OutcomeKind,
     VersionChanged,
+    VersionPublished,
 )
 from services.shield.domain.learning.learner import Learner
-from services.shield.domain.learning.versions import LearnedVersion, LearningBasis, unpack_version
+from services.shield.domain.learning.versions import LearnedVersion, ModelBaseline, unpack_version
 from services.shield.domain.model.margin import HOLD_POINTS
 
 GOOD_PACKS = frozenset(
@@ -109,8 +109,8 @@ class Scores:
         return float(np.mean(points[~self.bad] >= level))
 
 
-def shipped_basis() -> LearningBasis:
-    return LearningBasis.of(
+def shipped_baseline() -> ModelBaseline:
+    return ModelBaseline.of(
         shipped_scorer().model, read_canaries((SHIELD / "shield.model").read_bytes())
     )
 
@@ -138,10 +138,11 @@ class World:
     """Tenants that send mail, recipients that report it, and a learner."""
 
     def __init__(
-        self, basis: LearningBasis, attack: Attack | None = None, *, name: str = "c"
+        self, baseline: ModelBaseline, attack: Attack | None = None, *, name: str = "c"
     ) -> None:
         """name: with which those of campaigns begin."""
-        self.learner, self.basis, self.attack, self.name = Learner(basis), basis, attack, name
+        self.learner, self.baseline = Learner(baseline), baseline
+        self.attack, self.name = attack, name
         self.version: LearnedVersion | None = None
         self.shadow: LearnedVersion | None = None  # scores beside it, and is the next one
         self.offset, self.now_s = 0, 0.0
@@ -150,7 +151,7 @@ class World:
         """By the version in force."""
         if self.version:
             return self.version.points(mail.margin, mail.entries)
-        return static_points(self.basis, mail)
+        return static_points(self.baseline, mail)
 
     def send(self, mail: Mail, tenant_id: str, random: Random) -> None:
         """A campaign, from its first message to its last complaint."""
@@ -182,8 +183,8 @@ class World:
     def apply(self, fact: Fact) -> None:
         self.offset += 1
         for each in self.learner.apply([fact], self.offset):
-            if isinstance(each, ModelPublished):
-                self.shadow = unpack_version(each.packed, self.basis.model)
+            if isinstance(each, VersionPublished):
+                self.shadow = unpack_version(each.packed, self.baseline.model)
             elif isinstance(each, VersionChanged):
                 self.version = self.shadow
 
@@ -194,8 +195,8 @@ def reviews(mail: Mail, random: Random) -> Iterator[Report]:
         yield 1, OutcomeKind.REVIEWED_BAD if is_rejected else OutcomeKind.REVIEWED_GOOD, 1, "", ""
 
 
-def static_points(basis: LearningBasis, mail: Mail) -> float:
-    return HOLD_POINTS + (mail.margin - basis.hold) * basis.points_per_margin
+def static_points(baseline: ModelBaseline, mail: Mail) -> float:
+    return HOLD_POINTS + (mail.margin - baseline.hold) * baseline.points_per_margin
 
 
 def run(world: World, mails: Sequence[Mail], *, seed: int) -> Scores:
@@ -203,7 +204,7 @@ def run(world: World, mails: Sequence[Mail], *, seed: int) -> Scores:
     rows = []
     for number, at in enumerate(places):
         mail, random = mails[at], np.random.default_rng((seed, number))
-        rows.append((mail.bad, static_points(world.basis, mail), world.points(mail)))
+        rows.append((mail.bad, static_points(world.baseline, mail), world.points(mail)))
         kind = "abuser" if mail.bad else "tenant"
         world.send(mail, f"{kind}{random.integers(TENANTS // 2)}", random)
     bad, static, learned = map(np.array, zip(*rows[len(rows) // 2 :], strict=True))
@@ -215,7 +216,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=PACKS)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    mails, basis = unseen_mail(arguments.folder), shipped_basis()
+    mails, baseline = unseen_mail(arguments.folder), shipped_baseline()
     attacks = {
         "learns": None,
         "attack from two domains": OWN_DOMAINS,
@@ -225,7 +226,7 @@ def main() -> None:
     }
     print(f"{'':44}{'recall at 1 %':>14}{'AUC':>8}{'FPR':>8}")
     for name, attack in attacks.items():
-        scores = run(World(basis, attack), mails, seed=arguments.seed)
+        scores = run(World(baseline, attack), mails, seed=arguments.seed)
         if name == "learns":
             print(line("static", scores, scores.static))
         print(line(name, scores, scores.learned), flush=True)

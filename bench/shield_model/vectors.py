@@ -9,9 +9,9 @@ import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
 from bench.shield_model.examples import Example
-from services.shield.domain.features import extract_features
 from services.shield.domain.matching import RuleMatcher
-from services.shield.domain.model.margin import SIZES, MessageReading, inputs_of
+from services.shield.domain.model.margin import SIZES, MatchedMessage, inputs_of
+from services.shield.domain.parsing import parse_message
 from services.shield.domain.rulebook import Rulebook
 
 FOLDS = 4
@@ -42,8 +42,8 @@ def vectors_of(examples: Iterable[Example], book: Rulebook) -> Vectors:
     columns: list[npt.NDArray[np.int32]] = []
     numbers, rows = [], []
     for each in examples:
-        features = extract_features(each.content, book.limits)
-        [inputs] = inputs_of([MessageReading(features, matcher.matched_rules(features))], rules)
+        message = parse_message(each.content, book.limits)
+        [inputs] = inputs_of([MatchedMessage(message, matcher.matched_rules(message))], rules)
         blocks = zip(inputs.entries, starts, strict=False)
         columns.append(np.concatenate([e.astype(np.int32) + start for e, start in blocks]))
         numbers.append(inputs.numbers)

@@ -23,14 +23,14 @@ from bench.shield_learning import (
     Mail,
     World,
     run,
-    shipped_basis,
+    shipped_baseline,
     unseen_mail,
     worst_chosen,
 )
 from services.shield.domain.learning.facts import Fact
 from services.shield.domain.learning.fingerprints import Fingerprint, campaign_keys
 from services.shield.domain.learning.learner import Learner
-from services.shield.domain.learning.versions import LearnedVersion, LearningBasis, propose
+from services.shield.domain.learning.versions import LearnedVersion, ModelBaseline, propose
 from tests.unit.services.shield.learning.copies import (
     are_one_campaign,
     fingerprint,
@@ -80,7 +80,7 @@ def test_copies_are_one_campaign_and_mail_of_others_is_not(folder: Path) -> None
 
 
 def test_outcomes_raise_the_recall(mails: list[Mail]) -> None:
-    scores = run(World(shipped_basis()), mails, seed=SEED)
+    scores = run(World(shipped_baseline()), mails, seed=SEED)
     assert scores.recall(scores.learned) >= scores.recall(scores.static) + 0.05
     assert scores.auc(scores.learned) > scores.auc(scores.static)
 
@@ -90,15 +90,15 @@ def test_false_complaints_hold_no_good_mail(mails: list[Mail], attack: Attack | 
     """About a fifth of the good campaigns, each as many complaints as abuse has; at worst the fifth
     that looks most like abuse."""
     attack = worst_chosen(mails) if isinstance(attack, str) else attack
-    scores = run(World(shipped_basis(), attack), mails, seed=SEED)
+    scores = run(World(shipped_baseline(), attack), mails, seed=SEED)
     assert scores.fpr(scores.learned) <= 2 * scores.fpr(scores.static)
 
 
 class RecordingWorld(World):
     """Keeps its facts."""
 
-    def __init__(self, basis: LearningBasis, name: str) -> None:
-        super().__init__(basis, name=name)
+    def __init__(self, baseline: ModelBaseline, name: str) -> None:
+        super().__init__(baseline, name=name)
         self.facts: list[Fact] = []
 
     def apply(self, fact: Fact) -> None:
@@ -112,17 +112,17 @@ class RecordingWorld(World):
         return self.facts[known:]
 
 
-def version_of(basis: LearningBasis, facts: Iterable[Fact]) -> LearnedVersion:
-    learner = Learner(basis)
+def version_of(baseline: ModelBaseline, facts: Iterable[Fact]) -> LearnedVersion:
+    learner = Learner(baseline)
     for offset, fact in enumerate(facts):
         learner.apply([fact], offset)
-    return propose(basis, learner.state.deltas)[0]
+    return propose(baseline, learner.state.deltas)[0]
 
 
 def test_no_tenant_moves_the_score_of_another_one_by_more_than_a_point(mails: list[Mail]) -> None:
     """An intruder sends the mail of others, and its outcomes are the contrary of theirs."""
-    basis = shipped_basis()
-    others, intruder = RecordingWorld(basis, "c"), RecordingWorld(basis, "intruder")
+    baseline = shipped_baseline()
+    others, intruder = RecordingWorld(baseline, "c"), RecordingWorld(baseline, "intruder")
     without: list[Fact] = []
     with_intruder: list[Fact] = []
     for number, at in enumerate(np.random.default_rng(SEED).permutation(len(mails))[:FEW]):
@@ -132,7 +132,7 @@ def test_no_tenant_moves_the_score_of_another_one_by_more_than_a_point(mails: li
         if number % 10 == 0:
             lie = replace(mails[at], bad=not mails[at].bad)
             with_intruder += intruder.record(lie, "intruder", number)
-    one, other = version_of(basis, without), version_of(basis, with_intruder)
+    one, other = version_of(baseline, without), version_of(baseline, with_intruder)
     moved = [
         abs(one.points(mail.margin, mail.entries) - other.points(mail.margin, mail.entries))
         for mail in mails

@@ -22,9 +22,9 @@ from kernel.crypto import derived_key
 from kernel.topics import contract_of
 from mail import verp
 from services.router.domain.campaigns import FIRST_ALLOWANCE
-from services.shield.domain.learning.campaign import CampaignPace
-from services.shield.domain.learning.facts import CampaignChange
-from services.shield.domain.outcomes import LearningStart, OutcomeFold, read_basis
+from services.shield.domain.learning.campaign import CampaignRamp
+from services.shield.domain.learning.facts import AssessmentKind
+from services.shield.domain.outcomes import LearningPolicy, OutcomeFold, read_baseline
 from tests.faults.reactions import Act, Actor, Keys, Message, problems_of
 from tests.faults.scenario import InjectFault, Scenario
 from tests.faults.world import (
@@ -236,7 +236,7 @@ def is_counted(world: World) -> bool:
     found = [
         (counted, delivered)
         for counted, delivered, raw in rows(world, COUNTED)
-        if (assessed := CampaignAssessed.FromString(bytes(raw))).change != CampaignChange.HELD
+        if (assessed := CampaignAssessed.FromString(bytes(raw))).change != AssessmentKind.HELD
         and not assessed.reviewed
     ]
     return bool(found) and all(counted == delivered for counted, delivered in found)
@@ -253,13 +253,13 @@ async def outcomes(world: World) -> list[bytes]:
     return [one.value or b"" for one in await records_of(kafka, topic)]
 
 
-def start_of(world: World) -> LearningStart:
+def start_of(world: World) -> LearningPolicy:
     """As the processes of this world start to learn."""
     model = Path(services.shield.__file__).with_name("shield.model").read_bytes()
     allowance = int(world.environment.get("OBM_CAMPAIGN_ALLOWANCE", FIRST_ALLOWANCE))
     wait_s = float(world.environment["SHIELD_CAMPAIGN_WAIT_S"])
-    return LearningStart(
-        read_basis(model), is_enforced=True, pace=CampaignPace.of(allowance, wait_s)
+    return LearningPolicy(
+        read_baseline(model), is_enforced=True, ramp=CampaignRamp.of(allowance, wait_s)
     )
 
 

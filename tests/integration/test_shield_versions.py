@@ -26,9 +26,14 @@ from kernel.rpc import RpcError, RpcUnavailable
 from kernel.topics import contract_of
 from services.shield.domain.learning.entries import pack_entries
 from services.shield.domain.model.text import HashedEntries
-from services.shield.domain.outcomes import LearnedTables, LearningStart, OutcomeFold, read_basis
+from services.shield.domain.outcomes import (
+    LearningPolicy,
+    OutcomeFold,
+    VersionTables,
+    read_baseline,
+)
 from services.shield.store import versions
-from services.shield.store.versions import TABLES_KEPT, VersionsInUse
+from services.shield.store.versions import TABLES_KEPT, RolloutVersions
 from tests.integration.test_shield import ShieldHarness
 from tests.integration.test_shield_learning import ASSESSED, OUTCOMES, opened
 from tests.support.stack import FreshDatabase
@@ -170,7 +175,7 @@ async def check_replay(post: ShieldHarness) -> None:
         ("withdrawn", True),
         ("withdrawn", True),
     ]
-    start = LearningStart(read_basis(post.settings.model_file.read_bytes()), is_enforced=True)
+    start = LearningPolicy(read_baseline(post.settings.model_file.read_bytes()), is_enforced=True)
     fold = OutcomeFold(start)
     again = [
         event
@@ -179,7 +184,7 @@ async def check_replay(post: ShieldHarness) -> None:
     ]
     records_of_versions = dict.fromkeys(await post.read_all(PUBLISHED))
     published = [ModelPublished.FromString(raw) for raw in records_of_versions]
-    assert [one.published for one in again if isinstance(one, LearnedTables)] == published
+    assert [one.published for one in again if isinstance(one, VersionTables)] == published
     assert [one for one in again if isinstance(one, ModelVersionChanged)] == changes
     assert await post.read_all(ASSESSED)
 
@@ -207,16 +212,16 @@ async def test_an_older_repeat_sets_nothing_back_and_tables_in_use_are_kept(
         async with system.transaction() as tx:
             for number in range(1, TABLES_KEPT + 5):
                 published = ModelPublished(version=f"m+{number}", offset=number)
-                await versions.save_version(tx, LearnedTables(published, b"t"), usable=["m+2"])
-            await versions.save_rollout(tx, VersionsInUse("m+2", "m+9"), next_offset=9)
-            await versions.save_rollout(tx, VersionsInUse("m+1", "m+2"), next_offset=8)
+                await versions.save_version(tx, VersionTables(published, b"t"), usable=["m+2"])
+            await versions.save_rollout(tx, RolloutVersions("m+2", "m+9"), next_offset=9)
+            await versions.save_rollout(tx, RolloutVersions("m+1", "m+2"), next_offset=8)
             promoted = ModelVersionChanged(version="m+2", offset=9, change="promoted")
             withdrawn = ModelVersionChanged(version="m+2", offset=8, change="withdrawn")
             await versions.save_change(tx, promoted)
             await versions.save_change(tx, withdrawn)
-            found = await versions.load_in_use(tx, known=VersionsInUse())
-            assert found == (VersionsInUse("m+2", "m+9"), (b"t", b"t"))
-            assert await versions.load_in_use(tx, known=VersionsInUse("m+2", "m+9")) is None
+            found = await versions.load_in_use(tx, known=RolloutVersions())
+            assert found == (RolloutVersions("m+2", "m+9"), (b"t", b"t"))
+            assert await versions.load_in_use(tx, known=RolloutVersions("m+2", "m+9")) is None
             listed = {one.published.version: one for one in await versions.list_versions(tx)}
             assert list(listed) == [f"m+{number}" for number in range(TABLES_KEPT + 4, 0, -1)]
             roles = {name: one.role for name, one in listed.items() if one.role != "past"}

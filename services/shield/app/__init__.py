@@ -38,14 +38,14 @@ from mail.listed_name import suffixes
 from services.shield.api import ShieldServicer
 from services.shield.app.dependencies import Dependencies
 from services.shield.app.learning import create_campaigns, learning_loops
-from services.shield.app.shadow import NICENESS, create_history, create_shadow
+from services.shield.app.shadow import NICENESS, create_shadow, create_start_recorder
 from services.shield.clients import ScreeningChild
 from services.shield.clients.link_lists import LinkBlockLists
 from services.shield.domain import screening
 from services.shield.domain.model.file import ModelError, load_model
 from services.shield.domain.rulebook import Rulebook, RuleError, parse_rulebook
 from services.shield.domain.scoring import Scorer, thresholds_of_tenant
-from services.shield.handlers import Handlers
+from services.shield.handlers import ScreeningHandler
 from services.shield.loops.maintenance import CampaignMaintenance
 from services.shield.loops.shadow import ShadowScorer
 from services.shield.settings import Settings
@@ -108,7 +108,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
         Lease(system, SCHEMA, LEARNER, lease_s=settings.lease_s),
         setup,
         shadow,
-        create_history(kafka, versions, shadow),
+        create_start_recorder(kafka, versions, shadow),
     )
 
 
@@ -128,7 +128,7 @@ def read_shadow(settings: Settings, kafka: Kafka) -> ShadowScorer | None:
 
 def register_consumers(deps: Dependencies) -> None:
     settings = deps.settings
-    handlers = Handlers(
+    handler = ScreeningHandler(
         deps.content,
         deps.tenants,
         SecretKeyring(settings.secret_keys),
@@ -142,7 +142,7 @@ def register_consumers(deps: Dependencies) -> None:
     accepted = StreamProcessor(
         MessageAccepted,
         name="shield.accepted",
-        handler=handlers.on_accepted,
+        handler=handler.on_accepted,
         health=deps.health,
         send=deps.kafka.publish,
         guard=DeadLetterGuard(ratio_max=settings.dead_letter_ratio_max),

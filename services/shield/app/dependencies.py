@@ -13,7 +13,7 @@ from kernel.service import close_in_order
 from kernel.table import ReplicatedTable
 from services.shield.clients import ScreeningChild
 from services.shield.clients.link_lists import LinkBlockLists
-from services.shield.loops.models import ModelHistory
+from services.shield.loops.model_starts import ModelStartRecorder
 from services.shield.loops.shadow import ShadowScorer
 from services.shield.settings import Settings
 
@@ -36,7 +36,7 @@ class Dependencies:
     lease: Lease
     setup: bytes  # of the children, without what was learned
     shadow: ShadowScorer | None
-    models: ModelHistory
+    models: ModelStartRecorder
 
     @property
     def learns(self) -> bool:

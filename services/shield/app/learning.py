@@ -9,9 +9,9 @@ from kernel.errors import ConfigError
 from kernel.processor import DeadLetterGuard, StreamProcessor
 from kernel.service import Loop, run_every
 from services.shield.app.dependencies import Dependencies
-from services.shield.domain.learning.campaign import CampaignPace
+from services.shield.domain.learning.campaign import CampaignRamp
 from services.shield.domain.model.file import ModelError
-from services.shield.domain.outcomes import LearningStart, read_basis, restore_or_start
+from services.shield.domain.outcomes import LearningPolicy, read_baseline, restore_or_start
 from services.shield.handlers.campaigns import CampaignResolver
 from services.shield.handlers.outcomes import Heard, on_outcome
 from services.shield.loops.learned_model import LearnedModelLoader
@@ -59,16 +59,16 @@ def create_learning(deps: Dependencies) -> LearnerLoop:
     """Raises ConfigError if nothing can be learned with the model."""
     settings = deps.settings
     try:
-        basis = read_basis(settings.model_file.read_bytes())
+        baseline = read_baseline(settings.model_file.read_bytes())
     except (ModelError, OSError) as error:
         raise ConfigError(f"SHIELD_MODEL_FILE {settings.model_file}: {error}") from error
-    pace = CampaignPace.of(settings.campaign_allowance, settings.campaign_wait_s)
-    start = LearningStart(basis, settings.learning == "on", pace, settings.learned_shadow_s)
+    ramp = CampaignRamp.of(settings.campaign_allowance, settings.campaign_wait_s)
+    policy = LearningPolicy(baseline, settings.learning == "on", ramp, settings.learned_shadow_s)
     return LearnerLoop(
         deps.lease,
         deps.outbox,
         deps.health,
-        partial(restore_or_start, start),
+        partial(restore_or_start, policy),
         deps.kafka.reader_of(OutcomeRecorded),
     )
 

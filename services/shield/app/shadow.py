@@ -1,4 +1,4 @@
-"""The second model, which scores beside the live one, and the history of models."""
+"""The second model, which scores beside the live one, and the record of what was started."""
 
 from contracts.shield.v1.events_pb2 import ScreeningModel
 from kernel.child import Child
@@ -7,7 +7,7 @@ from kernel.table import ReplicatedTable
 from services.shield.clients import ScreeningChild
 from services.shield.domain.rulebook import Thresholds
 from services.shield.domain.screening import ScoreVersions
-from services.shield.loops.models import ModelHistory
+from services.shield.loops.model_starts import ModelStartRecorder
 from services.shield.loops.shadow import ShadowScorer
 
 NICENESS = 10  # the stream comes first
@@ -19,8 +19,10 @@ def create_shadow(
     return ShadowScorer(ScreeningChild(child, thresholds, versions), kafka.publish, share=share)
 
 
-def create_history(kafka: Kafka, live: ScoreVersions, shadow: ShadowScorer | None) -> ModelHistory:
-    return ModelHistory(
+def create_start_recorder(
+    kafka: Kafka, live: ScoreVersions, shadow: ShadowScorer | None
+) -> ModelStartRecorder:
+    return ModelStartRecorder(
         ReplicatedTable(ScreeningModel, kafka),
         kafka.publish,
         live=live,

@@ -1,1 +1,1 @@
-"""Screening of a message by rules over the features of its content. Pure."""
+"""Screening of a message by rules over what its content holds. Pure."""

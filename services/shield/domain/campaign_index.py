@@ -36,7 +36,7 @@ class CampaignIndex:
         candidates = {id(one): one for key in keys if (one := self._by_key.get(key))}
         found = fingerprints.find_campaign(
             parse(fingerprint),
-            (fingerprints.CampaignCandidate(str(key), one.fingerprint.content)
+            (fingerprints.CandidateCampaign(str(key), one.fingerprint.content)
              for key, one in candidates.items()),
         )  # fmt: skip
         if found is not None:

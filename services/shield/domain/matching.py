@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import re2
 
-from services.shield.domain.features import MessageFeatures
 from services.shield.domain.measures import MEASURES, NEEDS, Measure, NameLists, Need
+from services.shield.domain.parsing import ParsedMessage
 from services.shield.domain.rulebook import MeasureRule, Rulebook, RuleError
 
 # Memory of the set's automaton, built as text is read; some hundred rules need a quarter of it.
@@ -36,21 +36,21 @@ class RuleMatcher:
         self._meta = [(r.name, frozenset(r.all), frozenset(r.none)) for r in book.meta]
         self._lists = NameLists(book.lists, book.brands)
 
-    def matched_rules(self, features: MessageFeatures) -> dict[str, str]:
+    def matched_rules(self, message: ParsedMessage) -> dict[str, str]:
         """The rules that matched, each with a detail (that of text rules: `matched_words`)."""
-        fired = dict.fromkeys(self.matched_text_rules(features.document), "")
+        fired = dict.fromkeys(self.matched_text_rules(message.document), "")
         for need, groups in self._groups:
-            if need(features, self._lists):
-                self.apply_measures(features, groups, fired)
+            if need(message, self._lists):
+                self.apply_measures(message, groups, fired)
         names = fired.keys()
         together = [r for r, all_, none in self._meta if names >= all_ and none.isdisjoint(names)]
         return fired | dict.fromkeys(together, "")
 
     def apply_measures(
-        self, features: MessageFeatures, groups: Iterable[RulesOfMeasure], fired: dict[str, str]
+        self, message: ParsedMessage, groups: Iterable[RulesOfMeasure], fired: dict[str, str]
     ) -> None:
         for measure_of, least, rules in groups:
-            value, detail = measure_of(features, self._lists)
+            value, detail = measure_of(message, self._lists)
             if value < least:
                 continue
             for rule in rules:
@@ -121,5 +121,5 @@ def group_by_need(
     return [(need, [group for _, group in row]) for need, row in rows]
 
 
-def always(_: MessageFeatures, __: NameLists) -> bool:
+def always(_: ParsedMessage, __: NameLists) -> bool:
     return True

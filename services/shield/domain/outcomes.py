@@ -25,10 +25,10 @@ from contracts.shield.v1.learning_pb2 import (
     VersionReviewed,
 )
 from services.shield.domain.learning import facts
-from services.shield.domain.learning.campaign import PACE, CampaignPace, unsubscribes_of
+from services.shield.domain.learning.campaign import RAMP, CampaignRamp, unsubscribes_of
 from services.shield.domain.learning.canaries import read_canaries
 from services.shield.domain.learning.deltas import DeltaBounds
-from services.shield.domain.learning.entries import EntriesError
+from services.shield.domain.learning.entries import PackedEntriesError
 from services.shield.domain.learning.facts import (
     UNLIMITED,
     CampaignStarted,
@@ -40,7 +40,7 @@ from services.shield.domain.learning.learner import Learner
 from services.shield.domain.learning.reports import DAY_S
 from services.shield.domain.learning.rollout import RolloutPlan, VersionRollout
 from services.shield.domain.learning.state import LearnerState, LearnerStateError, restore
-from services.shield.domain.learning.versions import LearningBasis
+from services.shield.domain.learning.versions import ModelBaseline
 from services.shield.domain.model.file import load_model
 
 # Records that are told again, as after a crash, are told soon.
@@ -55,23 +55,23 @@ KINDS: Mapping[CampaignOutcomeKind.ValueType, OutcomeKind] = {
 }
 
 
-class LearnedTables(NamedTuple):
+class VersionTables(NamedTuple):
     """A version with its packed tables."""
 
     published: ModelPublished
     packed: bytes
 
 
-Event: TypeAlias = CampaignAssessed | LearnedTables | ModelVersionChanged
+Event: TypeAlias = CampaignAssessed | VersionTables | ModelVersionChanged
 
 
-class LearningStart(NamedTuple):
+class LearningPolicy(NamedTuple):
     """What learning starts from. is_enforced: what it decides is to be heeded. shadow_s: how long a
     version scores beside the live one before it is used."""
 
-    basis: LearningBasis
+    baseline: ModelBaseline
     is_enforced: bool = False
-    pace: CampaignPace = PACE
+    ramp: CampaignRamp = RAMP
     shadow_s: float = DAY_S
 
     @property
@@ -82,9 +82,9 @@ class LearningStart(NamedTuple):
 class OutcomeFold:
     """The learner, and the records that it knows."""
 
-    def __init__(self, start: LearningStart, state: LearnerState | None = None) -> None:
-        self.learner = Learner(start.basis, state, start.pace, plan=start.plan)
-        self._start = start
+    def __init__(self, policy: LearningPolicy, state: LearnerState | None = None) -> None:
+        self.learner = Learner(policy.baseline, state, policy.ramp, plan=policy.plan)
+        self._policy = policy
         self._known: OrderedDict[str, None] = OrderedDict()
         self.touched: set[str] = set()  # campaigns with new outcomes
 
@@ -104,7 +104,7 @@ class OutcomeFold:
             return []
         try:
             decisions = self.learner.apply(found, offset)
-        except EntriesError:
+        except PackedEntriesError:
             return []
         self._remember(event.outcome_id)
         self.touched.update(
@@ -119,11 +119,11 @@ class OutcomeFold:
 
     def _event(self, decision: facts.Decision, offset: int) -> Event:
         match decision:
-            case facts.ModelPublished():
-                return LearnedTables(published_event(decision, self._start), decision.packed)
+            case facts.VersionPublished():
+                return VersionTables(published_event(decision, self._policy), decision.packed)
             case facts.VersionChanged():
                 return changed_event(decision)
-        return assessed_event(decision, offset, is_enforced=self._start.is_enforced)
+        return assessed_event(decision, offset, is_enforced=self._policy.is_enforced)
 
     def current(self, campaign_id: str) -> tuple[int, float, float] | None:
         """What a campaign has delivered, and its complaints and unsubscribes as their reporters
@@ -141,28 +141,28 @@ class OutcomeFold:
         return KNOWN.pack(len(known)) + known + self.learner.state.snapshot()
 
     @classmethod
-    def restore(cls, start: "LearningStart", packed: bytes) -> "OutcomeFold":
+    def restore(cls, policy: "LearningPolicy", packed: bytes) -> "OutcomeFold":
         """Raises LearnerStateError."""
         if len(packed) < KNOWN.size:
             raise LearnerStateError("no snapshot")
         end = KNOWN.size + KNOWN.unpack_from(packed)[0]
-        state = restore(packed[end:], DeltaBounds.of(start.basis.points_per_margin))
-        fold = cls(start, state)
+        state = restore(packed[end:], DeltaBounds.of(policy.baseline.points_per_margin))
+        fold = cls(policy, state)
         fold._known.update(dict.fromkeys(packed[KNOWN.size : end].decode().split("\n")))
         return fold
 
 
-def read_basis(packed: bytes) -> LearningBasis:
+def read_baseline(packed: bytes) -> ModelBaseline:
     """packed: a model file. Raises ModelError."""
-    return LearningBasis.of(load_model(packed), read_canaries(packed))
+    return ModelBaseline.of(load_model(packed), read_canaries(packed))
 
 
-def restore_or_start(start: LearningStart, packed: bytes) -> OutcomeFold:
+def restore_or_start(policy: LearningPolicy, packed: bytes) -> OutcomeFold:
     """packed: a snapshot. Without one, and with one of other code, all outcomes are read again."""
     try:
-        return OutcomeFold.restore(start, packed)
+        return OutcomeFold.restore(policy, packed)
     except LearnerStateError:
-        return OutcomeFold(start)
+        return OutcomeFold(policy)
 
 
 def facts_of(event: OutcomeRecorded) -> Sequence[Fact]:
@@ -256,18 +256,18 @@ def assessed_event(
     )
 
 
-def published_event(decision: facts.ModelPublished, start: LearningStart) -> ModelPublished:
+def published_event(decision: facts.VersionPublished, policy: LearningPolicy) -> ModelPublished:
     return ModelPublished(
         version=decision.version,
-        model_version=start.basis.model,
+        model_version=policy.baseline.model,
         offset=decision.offset + 1,
         campaigns=decision.campaigns,
         hold=decision.hold,
         published_at=timestamp(decision.at_s),
         auc=decision.auc,
         fpr=decision.fpr,
-        enforced=start.is_enforced,
-        due_at=timestamp(decision.at_s + start.shadow_s) if start.is_enforced else None,
+        enforced=policy.is_enforced,
+        due_at=timestamp(decision.at_s + policy.shadow_s) if policy.is_enforced else None,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, TypeVar, Union, get_type_hints
 
-from services.shield.domain.features import FeatureLimits
+from services.shield.domain.parsing import ParsingLimits
 
 Field = Literal["any", "from", "reply-to", "subject", "header", "attachment", "link", "body"]
 FIELDS = ("any", "from", "reply-to", "subject", "header", "attachment", "link", "body")
@@ -29,7 +29,7 @@ class TextRule:
 
     @property
     def pattern(self) -> str:
-        """A pattern for the document of MessageFeatures, which has a line per field; ^ is the start
+        """A pattern for the document of ParsedMessage, which has a line per field; ^ is the start
         of a field."""
         if self.field == "any":
             return "|".join(f"(?:{each})" for each in self.any)
@@ -93,7 +93,7 @@ class Rulebook:
     meta: tuple[MetaRule, ...]
     lists: Mapping[str, frozenset[str]] = field(default_factory=dict)
     brands: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    limits: FeatureLimits = field(default_factory=FeatureLimits)
+    limits: ParsingLimits = field(default_factory=ParsingLimits)
     traits: Mapping[str, TraitExplanation] = field(default_factory=dict)
     advice: Mapping[str, str] = field(default_factory=dict)  # the texts of `advice` above
 
@@ -113,7 +113,7 @@ def parse_rulebook(toml: str) -> Rulebook:
         meta=tuple(parse_rule(MetaRule, row) for row in document.get("meta", ())),
         lists={name: frozenset(each) for name, each in document.get("lists", {}).items()},
         brands={name: frozenset(each) for name, each in document.get("brands", {}).items()},
-        limits=FeatureLimits(**document.get("limits", {})),
+        limits=ParsingLimits(**document.get("limits", {})),
         traits={
             name: parse_rule(TraitExplanation, each)
             for name, each in document.get("traits", {}).items()

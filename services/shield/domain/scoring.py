@@ -6,12 +6,12 @@ from math import inf
 
 from contracts.ingest.v1.content_pb2 import Content
 from contracts.shield.v1.events_pb2 import Opinion, ScoreReason, Verdict
-from services.shield.domain.features import extract_features
 from services.shield.domain.learning.entries import learned_entries
 from services.shield.domain.learning.versions import LearnedVersion
 from services.shield.domain.matching import DETAIL_CHARS, RuleMatcher
 from services.shield.domain.model.influence import InputInfluence, influences
-from services.shield.domain.model.margin import MessageReading, TrainedModel, WeighedMessage, weigh
+from services.shield.domain.model.margin import MatchedMessage, TrainedModel, WeighedMessage, weigh
+from services.shield.domain.parsing import parse_message
 from services.shield.domain.rulebook import Rulebook, RuleError, Thresholds, TraitExplanation
 
 REASONS_MAX = 50  # keeps an event under 64 KiB for any message
@@ -62,17 +62,17 @@ class Scorer:
         [weighed] = self.weigh([self.read(content)])
         return self.result_of(weighed, thresholds or self.book.thresholds, quote=quote)
 
-    def read(self, content: Content) -> MessageReading:
-        features = extract_features(content, self.book.limits)
-        return MessageReading(features, self.matcher.matched_rules(features))
+    def read(self, content: Content) -> MatchedMessage:
+        message = parse_message(content, self.book.limits)
+        return MatchedMessage(message, self.matcher.matched_rules(message))
 
-    def weigh(self, readings: Sequence[MessageReading]) -> list[WeighedMessage]:
-        return weigh(self.model, readings)
+    def weigh(self, messages: Sequence[MatchedMessage]) -> list[WeighedMessage]:
+        return weigh(self.model, messages)
 
     def result_of(
         self, weighed: WeighedMessage, limits: Thresholds, *, quote: bool
     ) -> ScreeningResult:
-        matched = weighed.reading.matched
+        matched = weighed.matched.rules
         floor = max(self.floors(matched), default=-inf)
         score = max(self.points(weighed), floor)
         decided = verdict_for_score(score, limits)
@@ -104,7 +104,7 @@ class Scorer:
         """Every rule that matched, and what else raised the score most."""
         found = [*influences(self.model, weighed), *self.learned_influence(weighed)]
         points = {each.name: each.points for each in found}
-        quotes = self.matcher.matched_words(matched.keys(), weighed.features.document)
+        quotes = self.matcher.matched_words(matched.keys(), weighed.message.document)
         rules = [
             self.reason_of_rule(name, points.get(name, 0.0), detail or quotes.get(name, ""))
             for name, detail in matched.items()

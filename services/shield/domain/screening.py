@@ -19,7 +19,7 @@ from services.shield.domain.learning.fingerprints import fingerprint_of
 from services.shield.domain.learning.versions import LearnedVersion, unpack_version
 from services.shield.domain.link_hosts import hosts_of_links, queried_host
 from services.shield.domain.model.file import load_model
-from services.shield.domain.model.margin import MessageReading, WeighedMessage
+from services.shield.domain.model.margin import MatchedMessage, WeighedMessage
 from services.shield.domain.rulebook import Thresholds, parse_rulebook
 from services.shield.domain.scoring import Scorer, ScreeningResult, unreadable_result
 
@@ -96,18 +96,18 @@ def versions_in(packed: bytes, model: str) -> tuple[LearnedVersion | None, Learn
 
 
 class ScreeningRequest(NamedTuple):
-    """reading: None if the content cannot be read."""
+    """matched: None if the content cannot be read."""
 
     extra: ResponseExtra
     limits: Thresholds
-    reading: MessageReading | None
+    matched: MatchedMessage | None
 
 
 def screen(scorer: Scorer, requests: Iterable[bytes]) -> list[bytes]:
     """One response per request, in order."""
     read = [read_request(scorer, each) for each in requests]
-    weighed = iter(scorer.weigh([each.reading for each in read if each.reading]))
-    return [respond(scorer, each, next(weighed) if each.reading else None) for each in read]
+    weighed = iter(scorer.weigh([each.matched for each in read if each.matched]))
+    return [respond(scorer, each, next(weighed) if each.matched else None) for each in read]
 
 
 def read_request(scorer: Scorer, request: bytes) -> ScreeningRequest:
@@ -138,11 +138,11 @@ def respond(scorer: Scorer, request: ScreeningRequest, weighed: WeighedMessage |
 
 def add_extra(response: ScoreResponse, weighed: WeighedMessage, extra: ResponseExtra) -> None:
     if extra & ResponseExtra.HOSTS:
-        response.link_hosts.extend(hosts_of_links(weighed.features.targets))
-        response.sender_domain = queried_host(weighed.features.sender_domain)
+        response.link_hosts.extend(hosts_of_links(weighed.message.targets))
+        response.sender_domain = queried_host(weighed.message.sender_domain)
     response.margin = weighed.margin
     if extra & ResponseExtra.FINGERPRINT:
-        response.fingerprint.CopyFrom(to_proto(fingerprint_of(weighed.features)))
+        response.fingerprint.CopyFrom(to_proto(fingerprint_of(weighed.message)))
     if extra & ResponseExtra.ENTRIES:
         response.entries = pack_entries(weighed.entries)
 

@@ -53,7 +53,7 @@ Observer: TypeAlias = Callable[
 
 
 @dataclass(frozen=True, slots=True)
-class Handlers:
+class ScreeningHandler:
     content: ContentStore
     tenants: ReplicatedTable[Tenant]
     secrets: SecretKeyring

@@ -10,7 +10,7 @@ from contracts.shield.v1.shield_service_pb2 import ScoreResponse
 from kernel import clock
 from services.shield.clients import ScreeningChild
 from services.shield.domain.screening import with_entries
-from services.shield.store.campaign_finder import CampaignFinder, CampaignPlace, CampaignSighting
+from services.shield.store.campaign_finder import CampaignFinder, CampaignPosition, ScreenedCopies
 
 
 class CampaignMembership(NamedTuple):
@@ -40,38 +40,38 @@ class CampaignResolver:
         """By content reference. A content occurs once for each recipient. requests: to the child.
         Raises Unavailable."""
         contents: dict[str, tuple[MessageContext, ScoreResponse]] = {}
-        copies: dict[str, int] = {}
+        counts: dict[str, int] = {}
         for context, response in screened:
             if response.HasField("fingerprint"):
                 ref = context.content_ref
                 contents[ref] = context, response
-                copies[ref] = copies.get(ref, 0) + 1
-        sightings = [
-            CampaignSighting(context.tenant_id, response.fingerprint, copies[ref])
+                counts[ref] = counts.get(ref, 0) + 1
+        copies = [
+            ScreenedCopies(context.tenant_id, response.fingerprint, counts[ref])
             for ref, (context, response) in contents.items()
         ]
-        places = dict(zip(contents, await self.finder.find(sightings), strict=True))
-        found = {ref: place for ref, place in places.items() if place}
+        positions = dict(zip(contents, await self.finder.find(copies), strict=True))
+        found = {ref: position for ref, position in positions.items() if position}
         opened = await self._opened(found, contents, requests)
         return {
             ref: CampaignMembership(
-                place.campaign_id,
-                place.screened,
-                place.screened > self.limited_from,
+                position.campaign_id,
+                position.screened,
+                position.screened > self.limited_from,
                 opened.get(ref, ()),
             )
-            for ref, place in found.items()
+            for ref, position in found.items()
         }
 
     async def _opened(
         self,
-        places: Mapping[str, CampaignPlace],
+        positions: Mapping[str, CampaignPosition],
         contents: Mapping[str, tuple[MessageContext, ScoreResponse]],
         requests: Mapping[str, bytes],
     ) -> dict[str, tuple[OutcomeRecorded, ...]]:
         """What this process finds for the first time: it cannot know whether a process that has
         found it before lived to tell. Repeats have the same id."""
-        refs = {place.campaign_id: ref for ref, place in places.items() if place.is_first}
+        refs = {one.campaign_id: ref for ref, one in positions.items() if one.is_first}
         if not refs:
             return {}
         answers = await self.screening_child.screen(

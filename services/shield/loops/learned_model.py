@@ -9,7 +9,7 @@ from services.shield.clients import ScreeningChild
 from services.shield.domain.learning.rollout import is_of
 from services.shield.domain.screening import with_learned
 from services.shield.store import versions
-from services.shield.store.versions import VersionsInUse
+from services.shield.store.versions import RolloutVersions
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ class LearnedModelLoader:
     setup: bytes
     model: str
     is_enforced: bool
-    _known: VersionsInUse = field(default=VersionsInUse(), init=False)
+    _known: RolloutVersions = field(default=RolloutVersions(), init=False)
 
     async def run_once(self) -> None:
         """Raises Unavailable."""

@@ -24,19 +24,19 @@ from kernel.outbox import Outbox
 from kernel.processor import Record
 from kernel.retry import retry_while_unavailable
 from kernel.topics import encode
-from services.shield.domain.learning.facts import CampaignChange, VersionChange
-from services.shield.domain.outcomes import Event, LearnedTables, OutcomeFold
+from services.shield.domain.learning.facts import AssessmentKind, VersionChangeKind
+from services.shield.domain.outcomes import Event, OutcomeFold, VersionTables
 from services.shield.store import learner as store
 from services.shield.store import versions
 from services.shield.store.learner import CampaignFigures, SavedLearnerState
-from services.shield.store.versions import VersionsInUse
+from services.shield.store.versions import RolloutVersions
 
 IDLE_S = 1.0
 SNAPSHOT_INTERVAL_S = 30.0
 PUBLISHED = "published"
 ASSESSED_COUNTERS = {  # from 0 on, so that the first one is an increase
     change: metrics.campaigns_assessed.labels(change)
-    for change in (*CampaignChange, PUBLISHED, *VersionChange)
+    for change in (*AssessmentKind, PUBLISHED, *VersionChangeKind)
 }
 
 logger = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ class LearnerLoop:
         async with self.lease.transaction() as tx:
             await store.record(tx, figures_of(fold, events))
             for event in events:
-                if isinstance(event, LearnedTables):
+                if isinstance(event, VersionTables):
                     await versions.save_version(tx, event, usable=fold.rollout.usable)
                     published.append(event.published)
                 else:
@@ -134,8 +134,8 @@ def apply(fold: OutcomeFold, records: Sequence[Record]) -> list[Event]:
     return events
 
 
-def in_use(fold: OutcomeFold) -> VersionsInUse:
-    return VersionsInUse(fold.rollout.live, fold.rollout.shadow)
+def in_use(fold: OutcomeFold) -> RolloutVersions:
+    return RolloutVersions(fold.rollout.live, fold.rollout.shadow)
 
 
 def figures_of(fold: OutcomeFold, events: Sequence[Event]) -> list[CampaignFigures]:
@@ -152,5 +152,5 @@ def figures_of(fold: OutcomeFold, events: Sequence[Event]) -> list[CampaignFigur
 
 def count(events: Sequence[Event]) -> None:
     for event in events:
-        change = PUBLISHED if isinstance(event, LearnedTables) else event.change
+        change = PUBLISHED if isinstance(event, VersionTables) else event.change
         ASSESSED_COUNTERS[change].inc()

@@ -20,7 +20,7 @@ from kernel.retry import retry_while_unavailable
 from kernel.topics import encode
 from services.shield.clients import ScreeningChild
 from services.shield.domain.shadow import (
-    ShadowCandidate,
+    ShadowSample,
     differences,
     is_sampled,
     opinion_of,
@@ -43,7 +43,7 @@ class ShadowScorer:
         self._publish = publish
         self._health = DependencyHealth()
         self._share = share
-        self._buffer: deque[ShadowCandidate] = deque()
+        self._buffer: deque[ShadowSample] = deque()
         self._bytes = 0
         self._awake = asyncio.Event()
         self._second, self._published = 0, 0
@@ -71,7 +71,7 @@ class ShadowScorer:
                 metrics.shadow_skipped.inc(len(events[ref]))
                 continue
             self._bytes += len(request)
-            self._buffer.append(ShadowCandidate(tuple(events[ref]), request, opinion_of(live)))
+            self._buffer.append(ShadowSample(tuple(events[ref]), request, opinion_of(live)))
         if self._buffer:
             self._awake.set()
 
@@ -105,7 +105,7 @@ class ShadowScorer:
 
 
 def compare(
-    taken: Sequence[ShadowCandidate], responses: Sequence[ScoreResponse | ChildRaised]
+    taken: Sequence[ShadowSample], responses: Sequence[ScoreResponse | ChildRaised]
 ) -> Iterator[ShadowDiffered]:
     """Counts what both models say, and gives what differs."""
     for one, shadow in zip(taken, responses, strict=True):

@@ -11,7 +11,7 @@ from services.shield.domain.campaign_index import CampaignIndex, SeenCampaign
 from services.shield.store import campaigns
 
 
-class CampaignSighting(NamedTuple):
+class ScreenedCopies(NamedTuple):
     """Copies of a message that are screened together."""
 
     tenant_id: str
@@ -19,7 +19,7 @@ class CampaignSighting(NamedTuple):
     copies: int
 
 
-class CampaignPlace(NamedTuple):
+class CampaignPosition(NamedTuple):
     """Where copies stand in their campaign. screened: with these, those of all processes.
     is_first: they are the first ones that this process has found in it."""
 
@@ -44,20 +44,20 @@ class CampaignFinder:
         self._database = database
         self._index = CampaignIndex(copies_min)
 
-    async def find(self, sightings: Sequence[CampaignSighting]) -> list[CampaignPlace | None]:
-        """The place of each; None while there are too few copies. One transaction, and none if all
+    async def find(self, copies: Sequence[ScreenedCopies]) -> list[CampaignPosition | None]:
+        """The position of each; None while there are too few copies. One transaction, none if all
         have few copies. Raises Unavailable; nothing is counted then."""
-        seen = [self._index.match(one.tenant_id, one.fingerprint) for one in sightings]
+        seen = [self._index.match(one.tenant_id, one.fingerprint) for one in copies]
         groups: dict[int, UncountedCopies] = {}
-        for campaign, sighting in zip(seen, sightings, strict=True):
+        for campaign, each in zip(seen, copies, strict=True):
             new = UncountedCopies(campaign, campaign.copies, is_first=not campaign.campaign_id)
-            groups.setdefault(id(campaign), new).copies += sighting.copies
+            groups.setdefault(id(campaign), new).copies += each.copies
         counted = [one for one in groups.values() if self._index.is_campaign(one.seen, one.copies)]
         screened = await self._count(counted) if counted else {}
         for group in groups.values():
             group.seen.copies = 0 if group.seen.campaign_id else group.copies
         return [
-            CampaignPlace(one.campaign_id, screened[one.campaign_id], groups[id(one)].is_first)
+            CampaignPosition(one.campaign_id, screened[one.campaign_id], groups[id(one)].is_first)
             if one.campaign_id in screened  # another batch may have found it meanwhile
             else None
             for one in seen

@@ -7,7 +7,7 @@ from contracts.shield.v1.learning_pb2 import CampaignAssessed
 from contracts.shield.v1.shield_service_pb2 import Campaign
 from kernel import clock
 from kernel.database import Row, Transaction
-from services.shield.domain.campaign_actions import action_of
+from services.shield.domain.campaign_restriction import restriction_of
 
 SCANNED = 500  # rows of each read
 SCAN_S = 0.5  # then the page stays short
@@ -78,5 +78,5 @@ def campaign_of(row: Row) -> Campaign:
     return Campaign(
         **dict(zip(names, figures, strict=True)),
         assessed=assessed,
-        action=action_of(assessed) if assessed else "",
+        action=restriction_of(assessed) if assessed else "",
     )

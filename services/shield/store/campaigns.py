@@ -7,7 +7,7 @@ from contracts.shield.v1.events_pb2 import Fingerprint
 from kernel import ids
 from kernel.database import Transaction
 from services.shield.domain.campaign_index import SeenCampaign, keys_of, parse
-from services.shield.domain.learning.fingerprints import CampaignCandidate, find_campaign
+from services.shield.domain.learning.fingerprints import CandidateCampaign, find_campaign
 
 RETENTION = "30"  # days after the last message of a campaign
 DELETE_BATCH_ROWS = 500
@@ -83,7 +83,7 @@ async def _find(tx: Transaction, seen: Sequence[SeenCampaign]) -> dict[int, str]
     found: dict[int, str] = {}
     for position, candidates in groupby(rows, key=lambda row: int(row[0])):
         rated = (
-            CampaignCandidate(one, Fingerprint.FromString(raw).content)
+            CandidateCampaign(one, Fingerprint.FromString(raw).content)
             for _, one, raw in candidates
         )
         if campaign_id := find_campaign(parse(seen[position].fingerprint), rated):

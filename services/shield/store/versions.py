@@ -6,7 +6,7 @@ from typing import NamedTuple
 from contracts.shield.v1.learning_pb2 import ModelPublished, ModelVersionChanged
 from contracts.shield.v1.shield_service_pb2 import LearnedVersionInfo
 from kernel.database import Row, Transaction
-from services.shield.domain.outcomes import LearnedTables
+from services.shield.domain.outcomes import VersionTables
 
 TABLES_KEPT, VERSIONS_KEPT = 5, 1_000
 LIVE, SHADOW, PAST = "live", "shadow", "past"  # roles of a version
@@ -54,21 +54,21 @@ FROM shield.learned_versions
 """  # noqa: S608 - constants only
 
 
-class VersionsInUse(NamedTuple):
+class RolloutVersions(NamedTuple):
     """Versions; empty: none."""
 
     live: str = ""
     shadow: str = ""
 
 
-class TablesInUse(NamedTuple):
+class RolloutTables(NamedTuple):
     """Packed; empty: of none."""
 
     live: bytes
     shadow: bytes
 
 
-async def save_version(tx: Transaction, tables: LearnedTables, *, usable: Sequence[str]) -> None:
+async def save_version(tx: Transaction, tables: VersionTables, *, usable: Sequence[str]) -> None:
     """A repeat changes nothing. usable: versions whose tables are kept, besides the newest."""
     published = tables.published
     values = published.offset, published.version, published.SerializeToString(), tables.packed
@@ -86,21 +86,21 @@ async def save_change(tx: Transaction, changed: ModelVersionChanged) -> None:
     await tx.execute(SAVE_CHANGE, values)
 
 
-async def save_rollout(tx: Transaction, in_use: VersionsInUse, *, next_offset: int) -> None:
+async def save_rollout(tx: Transaction, in_use: RolloutVersions, *, next_offset: int) -> None:
     """next_offset: of the first outcome that has not decided yet."""
     await tx.execute(SAVE_ROLLOUT, (next_offset, *in_use))
 
 
 async def load_in_use(
-    tx: Transaction, *, known: VersionsInUse
-) -> tuple[VersionsInUse, TablesInUse] | None:
+    tx: Transaction, *, known: RolloutVersions
+) -> tuple[RolloutVersions, RolloutTables] | None:
     """Which versions are in use, with their tables; None if those are the known ones, or if there
     is none yet."""
     rows = await tx.rows(LOAD_IN_USE, known._asdict(), binary=True)
     if not rows:
         return None
     live, shadow, *tables = rows[0]
-    return VersionsInUse(live, shadow), TablesInUse(*map(bytes, tables))
+    return RolloutVersions(live, shadow), RolloutTables(*map(bytes, tables))
 
 
 async def list_versions(tx: Transaction) -> list[LearnedVersionInfo]:

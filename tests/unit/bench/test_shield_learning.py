@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from bench.shield_learning import OWN_DOMAINS, Mail, World, line, run, shipped_basis
+from bench.shield_learning import OWN_DOMAINS, Mail, World, line, run, shipped_baseline
 from tests.unit.services.shield.learning.facts import made
 
 MAILS = [Mail(*each) for each in made()]
 
 
 def test_a_seed_gives_the_same_scores_and_figures() -> None:
-    first, second = (run(World(shipped_basis()), MAILS, seed=3) for _ in range(2))
+    first, second = (run(World(shipped_baseline()), MAILS, seed=3) for _ in range(2))
     assert (first.learned == second.learned).all()
     assert len(first.bad) == len(MAILS) // 2
     assert line("learns", first, first.learned).split()[0] == "learns"
@@ -17,7 +17,7 @@ def test_a_seed_gives_the_same_scores_and_figures() -> None:
 
 
 def test_an_attacker_complains_about_good_mail_alone() -> None:
-    world = World(shipped_basis(), OWN_DOMAINS)
+    world = World(shipped_baseline(), OWN_DOMAINS)
     for bad in (False, True):
         mail = Mail(bad, -5.0, MAILS[0].entries)
         reports = [

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from services.shield.domain.learning.facts import (
     UNLIMITED,
+    AssessmentKind,
     CampaignAssessed,
-    CampaignChange,
     OutcomeKind,
 )
 
@@ -37,7 +37,7 @@ WEIGHTS = {OutcomeKind.COMPLAINED: 1_000, OutcomeKind.SPAM_BLOCKED: 500}
 SOFT_WEIGHTS = {OutcomeKind.UNSUBSCRIBED: 50}
 
 
-class CampaignPace(NamedTuple):
+class CampaignRamp(NamedTuple):
     """Deliveries in the first step, and in further ones while there is doubt; and the wait for
     complaints before the next step."""
 
@@ -47,12 +47,12 @@ class CampaignPace(NamedTuple):
     wait_s: float = WAIT_S
 
     @classmethod
-    def of(cls, first: int, wait_s: float) -> "CampaignPace":
+    def of(cls, first: int, wait_s: float) -> "CampaignRamp":
         """In the usual proportions."""
         return cls(first, 5 * first, max(1, first // 2), wait_s)
 
 
-PACE = CampaignPace()
+RAMP = CampaignRamp()
 
 
 class CampaignState(NamedTuple):
@@ -61,7 +61,7 @@ class CampaignState(NamedTuple):
 
     campaign_id: str
     tenant_id: str
-    change: CampaignChange = CampaignChange.STARTED
+    change: AssessmentKind = AssessmentKind.STARTED
     delivered: int = 0
     complaints: int = 0
     unsubscribed: int = 0
@@ -79,18 +79,18 @@ def start(
     prior: float,
     trusted: bool,
     now_s: float,
-    pace: CampaignPace = PACE,
+    ramp: CampaignRamp = RAMP,
 ) -> CampaignAssessed:
     """prior: log odds. trusted: the tenant has sent much good mail."""
     return CampaignAssessed(
         campaign_id=campaign_id,
         tenant_id=tenant_id,
-        change=CampaignChange.STARTED,
+        change=AssessmentKind.STARTED,
         at_s=now_s,
         delivered=0,
         complaints=0.0,
         evidence=prior,
-        allowed=pace.first_trusted if trusted else pace.first,
+        allowed=ramp.first_trusted if trusted else ramp.first,
     )
 
 
@@ -99,7 +99,7 @@ def count(
 ) -> CampaignState:
     """Add outcomes of one kind. weight: thousandths of each report that count. What is held is no
     evidence: its silence says nothing."""
-    if state.change is CampaignChange.HELD:
+    if state.change is AssessmentKind.HELD:
         return state
     if kind in (OutcomeKind.DELIVERED, OutcomeKind.BOUNCED):
         sent = times if kind is OutcomeKind.DELIVERED else -min(times, state.delivered)
@@ -136,28 +136,28 @@ def evolve(state: CampaignState, event: CampaignAssessed) -> CampaignState:
     )
 
 
-def decide(state: CampaignState, now_s: float, pace: CampaignPace = PACE) -> list[CampaignAssessed]:
+def decide(state: CampaignState, now_s: float, ramp: CampaignRamp = RAMP) -> list[CampaignAssessed]:
     """The events of now; at most one. Repeated with the same facts after it, there is none, but for
     the next step when its time has come."""
-    if state.change is CampaignChange.HELD:
+    if state.change is AssessmentKind.HELD:
         return []
     if state.evidence >= HOLD:
-        return [assessed(state, CampaignChange.HELD, now_s)]
-    planned = step_after(state, pace)
+        return [assessed(state, AssessmentKind.HELD, now_s)]
+    planned = step_after(state, ramp)
     if state.next_at_s:
         if now_s >= state.next_at_s:
             return [grow(state, now_s)]
         if planned != state.next_allowed:
             return [plan(state, planned, now_s=now_s, at_s=state.next_at_s)]
     elif state.delivered >= state.half_step:
-        return [plan(state, planned, now_s=now_s, at_s=now_s + pace.wait_s)]
+        return [plan(state, planned, now_s=now_s, at_s=now_s + ramp.wait_s)]
     return []
 
 
-def step_after(state: CampaignState, pace: CampaignPace) -> int:
+def step_after(state: CampaignState, ramp: CampaignRamp) -> int:
     """The allowance after the current one."""
     if state.evidence >= DOUBLING:
-        return state.allowed + pace.in_doubt
+        return state.allowed + ramp.in_doubt
     return 2 * state.allowed
 
 
@@ -170,7 +170,7 @@ def plan(state: CampaignState, planned: int, *, now_s: float, at_s: float) -> Ca
 def grow(state: CampaignState, now_s: float) -> CampaignAssessed:
     """The planned allowance is in force. Complaints have had time to come, so this is when a
     campaign can prove good."""
-    change = CampaignChange.RELEASED if state.evidence <= RELEASE else pace_or_release(state)
+    change = AssessmentKind.RELEASED if state.evidence <= RELEASE else pace_or_release(state)
     grown = state._replace(
         evidence=max(FLOOR, state.evidence),
         allowed=state.next_allowed,
@@ -180,9 +180,9 @@ def grow(state: CampaignState, now_s: float) -> CampaignAssessed:
     return assessed(grown, change, now_s)
 
 
-def pace_or_release(state: CampaignState) -> CampaignChange:
+def pace_or_release(state: CampaignState) -> AssessmentKind:
     return (
-        CampaignChange.RELEASED if state.change is CampaignChange.RELEASED else CampaignChange.PACED
+        AssessmentKind.RELEASED if state.change is AssessmentKind.RELEASED else AssessmentKind.PACED
     )
 
 
@@ -190,27 +190,27 @@ def review(state: CampaignState, *, good: bool, now_s: float) -> CampaignAssesse
     """A person has looked at held mail. What is released starts as good mail, and can be held again
     by what follows."""
     if not good:
-        return assessed(state, CampaignChange.HELD, now_s, reviewed=True)
+        return assessed(state, AssessmentKind.HELD, now_s, reviewed=True)
     fresh = state._replace(
         evidence=min(RELEASE, state.evidence),
         allowed=max(UNLIMITED, state.allowed),
         next_allowed=0,
         next_at_s=0.0,
     )
-    return assessed(fresh, CampaignChange.RELEASED, now_s, reviewed=True)
+    return assessed(fresh, AssessmentKind.RELEASED, now_s, reviewed=True)
 
 
 def close(state: CampaignState, now_s: float) -> list[CampaignAssessed]:
     """The last event of a campaign that has ended: good mail whose steps were never used up."""
-    if state.change in (CampaignChange.STARTED, CampaignChange.PACED) and state.evidence <= RELEASE:
-        return [assessed(state, CampaignChange.RELEASED, now_s)]
+    if state.change in (AssessmentKind.STARTED, AssessmentKind.PACED) and state.evidence <= RELEASE:
+        return [assessed(state, AssessmentKind.RELEASED, now_s)]
     return []
 
 
 def assessed(
-    state: CampaignState, change: CampaignChange, now_s: float, *, reviewed: bool = False
+    state: CampaignState, change: AssessmentKind, now_s: float, *, reviewed: bool = False
 ) -> CampaignAssessed:
-    grows = change is not CampaignChange.HELD
+    grows = change is not AssessmentKind.HELD
     return CampaignAssessed(
         campaign_id=state.campaign_id,
         tenant_id=state.tenant_id,

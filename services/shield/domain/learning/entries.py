@@ -20,7 +20,7 @@ COUNTS_BYTES = 2 * BLOCKS
 Learned: TypeAlias = npt.NDArray[np.uint32]
 
 
-class EntriesError(ValueError):
+class PackedEntriesError(ValueError):
     """These bytes are no packed entries."""
 
 
@@ -43,16 +43,16 @@ def pack_learned(found: Learned) -> bytes:
 
 
 def unpack_entries(packed: bytes) -> Learned:
-    """As `learned_entries`; none of no bytes. Raises EntriesError."""
+    """As `learned_entries`; none of no bytes. Raises PackedEntriesError."""
     if not packed:
         return np.zeros(0, np.uint32)
     if len(packed) < COUNTS_BYTES or len(packed) % 2:
-        raise EntriesError(f"{len(packed)} bytes")
+        raise PackedEntriesError(f"{len(packed)} bytes")
     counts = np.frombuffer(packed, "<u2", BLOCKS).astype(np.int64)
     lower = np.frombuffer(packed, "<u2", offset=COUNTS_BYTES).astype(np.uint32)
     if counts.sum() != len(lower):
-        raise EntriesError(f"{counts.sum()} entries in {len(packed)} bytes")
+        raise PackedEntriesError(f"{counts.sum()} entries in {len(packed)} bytes")
     found = np.repeat(np.arange(BLOCKS, dtype=np.uint32) << np.uint32(16), counts) | lower
     if len(found) and found.max() >= SIZE:
-        raise EntriesError(f"{found.max()} is no entry")
+        raise PackedEntriesError(f"{found.max()} is no entry")
     return found

@@ -75,7 +75,7 @@ class VersionReviewed:
 Fact: TypeAlias = CampaignStarted | MessageOutcome | TimePassed | VersionReviewed
 
 
-class CampaignChange(StrEnum):
+class AssessmentKind(StrEnum):
     STARTED = "started"
     PACED = "paced"  # the allowance has grown, or will
     RELEASED = "released"  # as good; its allowance goes on growing
@@ -95,7 +95,7 @@ class CampaignAssessed:
 
     campaign_id: str
     tenant_id: str
-    change: CampaignChange
+    change: AssessmentKind
     at_s: float
     delivered: int
     complaints: float
@@ -109,7 +109,7 @@ class CampaignAssessed:
 def allowed_at(event: CampaignAssessed, now_s: float) -> int | None:
     """How many messages of a campaign may be delivered in all; None: no limit. `event`: its
     latest."""
-    if event.change is CampaignChange.HELD:
+    if event.change is AssessmentKind.HELD:
         return 0
     due = event.next_at_s and now_s >= event.next_at_s
     allowed = event.next_allowed if due else event.allowed
@@ -117,7 +117,7 @@ def allowed_at(event: CampaignAssessed, now_s: float) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelPublished:
+class VersionPublished:
     """A version of what was learned, which held on the canaries: it scores beside the live one.
 
     version: of the model and of `packed`. packed: see `deltas.unpack_deltas`. hold, block: the
@@ -136,7 +136,7 @@ class ModelPublished:
     fpr: float
 
 
-class VersionChange(StrEnum):
+class VersionChangeKind(StrEnum):
     PROMOTED = "promoted"
     WITHDRAWN = "withdrawn"
 
@@ -147,7 +147,7 @@ class VersionChanged:
     that scores beside it; empty: none. review: None if its time has come."""
 
     version: str
-    change: VersionChange
+    change: VersionChangeKind
     live: str
     shadow: str
     offset: int
@@ -155,4 +155,4 @@ class VersionChanged:
     review: VersionReviewed | None = None
 
 
-Decision: TypeAlias = CampaignAssessed | ModelPublished | VersionChanged
+Decision: TypeAlias = CampaignAssessed | VersionPublished | VersionChanged

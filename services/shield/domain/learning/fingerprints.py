@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import re2
 
-from services.shield.domain.features import MessageFeatures
 from services.shield.domain.links import MessageLink, registered_domain
 from services.shield.domain.model.text import CACHED, Buckets, hashes
+from services.shield.domain.parsing import ParsedMessage
 
 VALUES, BANDS, SHINGLE_WORDS = 32, 8, 4
 TEXT_BYTES, WORDS = 4_000, 500  # as much as tells copies from others
@@ -61,25 +61,25 @@ class Fingerprint(NamedTuple):
     traces: tuple[str, ...]
 
 
-class CampaignCandidate(NamedTuple):
+class CandidateCampaign(NamedTuple):
     """A campaign that shares a key with a message, and the content of its first message."""
 
     campaign_id: str
     content: bytes
 
 
-def fingerprint_of(features: MessageFeatures) -> Fingerprint:
-    shapes = sorted({link_shape(each) for each in features.links[:LINKS] if each.target.host})
-    files = attachment_keys(features)
-    tags = ",".join(features.page.tags[:TAGS])
-    subject = b" ".join(plain_words(features.subject.encode())).decode(errors="replace")
+def fingerprint_of(message: ParsedMessage) -> Fingerprint:
+    shapes = sorted({link_shape(each) for each in message.links[:LINKS] if each.target.host})
+    files = attachment_keys(message)
+    tags = ",".join(message.page.tags[:TAGS])
+    subject = b" ".join(plain_words(message.subject.encode())).decode(errors="replace")
     return Fingerprint(
-        content=content_of(features.longer_text),
+        content=content_of(message.longer_text),
         structure=key_of([subject, tags, *shapes, *files]),
         traces=(
-            *foreign_links(features),
+            *foreign_links(message),
             *(f"file:{each}" for each in files),
-            *contacts(features.longer_text),
+            *contacts(message.longer_text),
         ),
     )
 
@@ -92,7 +92,7 @@ def campaign_keys(found: Fingerprint) -> list[str]:
     return [f"{number}:{band.tobytes().hex()}" for number, band in enumerate(bands)]
 
 
-def find_campaign(found: Fingerprint, candidates: Iterable[CampaignCandidate]) -> str | None:
+def find_campaign(found: Fingerprint, candidates: Iterable[CandidateCampaign]) -> str | None:
     """The candidate that is most like the message. It has at least half of its shingles."""
     rated = [(-similarity(found.content, each.content), each.campaign_id) for each in candidates]
     best = min(rated, default=(0.0, ""))
@@ -154,17 +154,17 @@ def path_shape(path: str) -> str:
     return DIFFERS_IN_PATH.sub("*", path)
 
 
-def foreign_links(features: MessageFeatures) -> list[str]:
+def foreign_links(message: ParsedMessage) -> list[str]:
     """Where links lead away from the sender's domain, as one trace."""
-    own = registered_domain(features.sender_domain)
-    away = [e for e in features.links[:LINKS] if e.target.host and e.target.domain != own]
+    own = registered_domain(message.sender_domain)
+    away = [e for e in message.links[:LINKS] if e.target.host and e.target.domain != own]
     return [f"links:{key_of(sorted({link_shape(each) for each in away}))}"] if away else []
 
 
-def attachment_keys(features: MessageFeatures) -> list[str]:
+def attachment_keys(message: ParsedMessage) -> list[str]:
     """Of the content of each attachment, up to a megabyte in all."""
     keys, left = [], ATTACHED_BYTES
-    for each in features.attachments[:ATTACHMENTS]:
+    for each in message.attachments[:ATTACHMENTS]:
         content = each.content
         if len(content) > left:
             break

@@ -11,23 +11,23 @@ from services.shield.domain.learning import campaign as campaigns
 from services.shield.domain.learning.deltas import EVIDENCE_MAX, DeltaBounds
 from services.shield.domain.learning.entries import unpack_entries
 from services.shield.domain.learning.facts import (
+    AssessmentKind,
     CampaignAssessed,
-    CampaignChange,
     CampaignStarted,
     Decision,
     Fact,
     MessageOutcome,
-    ModelPublished,
     OutcomeKind,
-    VersionChange,
     VersionChanged,
+    VersionChangeKind,
+    VersionPublished,
     VersionReviewed,
 )
 from services.shield.domain.learning.reports import DAY_S, FULL
 from services.shield.domain.learning.rollout import RolloutPlan
 from services.shield.domain.learning.state import NOTHING_LEARNED, LearnerState, OpenCampaign
 from services.shield.domain.learning.tenants import is_trusted, log_odds, weight
-from services.shield.domain.learning.versions import LearningBasis, pack_version, propose
+from services.shield.domain.learning.versions import ModelBaseline, pack_version, propose
 
 END_S = 3 * DAY_S  # without an outcome: complaints come within two days
 FORGET_S = 30 * DAY_S
@@ -45,26 +45,26 @@ REVIEWS = frozenset({OutcomeKind.REVIEWED_GOOD, OutcomeKind.REVIEWED_BAD})
 
 
 class Learner:
-    """basis: of the model in use. state: None to start from nothing. plan: of new versions."""
+    """baseline: of the model in use. state: None to start from nothing. plan: of new versions."""
 
     def __init__(
         self,
-        basis: LearningBasis,
+        baseline: ModelBaseline,
         state: LearnerState | None = None,
-        pace: campaigns.CampaignPace = campaigns.PACE,
+        ramp: campaigns.CampaignRamp = campaigns.RAMP,
         *,
         plan: RolloutPlan = RolloutPlan(),  # noqa: B008 - immutable
     ) -> None:
-        self.pace = pace
+        self.ramp = ramp
         self.plan = plan
-        self.basis = basis
-        self.state = state or LearnerState(DeltaBounds.of(basis.points_per_margin))
-        self.state.rollout.drop_others(basis.model)
+        self.baseline = baseline
+        self.state = state or LearnerState(DeltaBounds.of(baseline.points_per_margin))
+        self.state.rollout.drop_others(baseline.model)
 
     def apply(self, facts: Sequence[Fact], offset: int) -> list[Decision]:
         """What follows from the facts of a record: of each campaign the latest event, and a version
-        if it is time. Facts that have been applied change nothing. Raises EntriesError, before
-        anything has changed."""
+        if it is time. Facts that have been applied change nothing. Raises PackedEntriesError,
+        before anything has changed."""
         progress = self.state.progress
         if offset <= progress.offset:
             return []
@@ -96,7 +96,7 @@ class Learner:
             prior=log_odds(record) + content + state.suspicion(fact.traces),
             trusted=is_trusted(record),
             now_s=fact.occurred_at_s,
-            pace=self.pace,
+            ramp=self.ramp,
         )
         new = campaigns.evolve(campaigns.CampaignState(fact.campaign_id, fact.tenant_id), event)
         state.campaigns[fact.campaign_id] = OpenCampaign(new, fact, fact.occurred_at_s)
@@ -119,7 +119,7 @@ class Learner:
         counts = self.state.reports.weight(outcome) if outcome.kind in REPORTS else FULL
         opened.aggregate = campaigns.count(before, outcome.kind, counts, times=outcome.count)
         self.state.add_mail(before, opened.aggregate)
-        return self.take(opened, campaigns.decide(opened.aggregate, now_s, self.pace))
+        return self.take(opened, campaigns.decide(opened.aggregate, now_s, self.ramp))
 
     def take(
         self, opened: OpenCampaign, events: Sequence[CampaignAssessed]
@@ -127,13 +127,13 @@ class Learner:
         """Apply the events, and learn from what they decide."""
         for event in events:
             opened.aggregate = campaigns.evolve(opened.aggregate, event)
-            if event.change in (CampaignChange.HELD, CampaignChange.RELEASED):
+            if event.change in (AssessmentKind.HELD, AssessmentKind.RELEASED):
                 self.conclude(opened, event)
         return list(events)
 
     def conclude(self, opened: OpenCampaign, event: CampaignAssessed) -> None:
         """Learn from a decision, once, and again from a reviewer who is surer of it."""
-        held, evidence = event.change is CampaignChange.HELD, -EVIDENCE_MAX
+        held, evidence = event.change is AssessmentKind.HELD, -EVIDENCE_MAX
         if held:
             evidence = EVIDENCE_MAX if event.reviewed else complaints_teach(opened.fact.margin)
         is_new = event.change != opened.learned
@@ -173,7 +173,7 @@ class Learner:
         evidence = opened.aggregate.evidence / campaigns.MILLION
         evidence = min(evidence, complaints_teach(opened.fact.margin))
         if opened.learned is NOTHING_LEARNED and opened.aggregate.delivered >= ENOUGH:
-            opened.learned = CampaignChange.PACED
+            opened.learned = AssessmentKind.PACED
             self.learn(opened.fact, evidence)
 
     def over(self, idle_s: float, *, ended: bool) -> Iterator[OpenCampaign]:
@@ -195,9 +195,9 @@ class Learner:
             if not isinstance(fact, VersionReviewed):
                 continue
             if fact.promotes and rollout.promote(fact.version):
-                changes.append(self.changed(fact.version, VersionChange.PROMOTED, fact))
+                changes.append(self.changed(fact.version, VersionChangeKind.PROMOTED, fact))
             elif not fact.promotes and rollout.withdraw(fact.version):
-                changes.append(self.changed(fact.version, VersionChange.WITHDRAWN, fact))
+                changes.append(self.changed(fact.version, VersionChangeKind.WITHDRAWN, fact))
         return changes
 
     def promote(self) -> list[VersionChanged]:
@@ -207,17 +207,17 @@ class Learner:
         if not (self.plan.promotes and version and rollout.is_due(self.plan, now_s)):
             return []
         rollout.promote(version)
-        return [self.changed(version, VersionChange.PROMOTED)]
+        return [self.changed(version, VersionChangeKind.PROMOTED)]
 
     def changed(
-        self, version: str, change: VersionChange, review: VersionReviewed | None = None
+        self, version: str, change: VersionChangeKind, review: VersionReviewed | None = None
     ) -> VersionChanged:
         rollout, progress = self.state.rollout, self.state.progress
         return VersionChanged(
             version, change, rollout.live, rollout.shadow, progress.offset, progress.clock_s, review
         )
 
-    def publish(self) -> list[ModelPublished]:
+    def publish(self) -> list[VersionPublished]:
         """A version once a day, or when much was learned, if it is as good on the canaries. The one
         before must have been compared."""
         progress, rollout = self.state.progress, self.state.rollout
@@ -229,12 +229,12 @@ class Learner:
         if not (late or new >= PUBLISH_CAMPAIGNS):
             return []
         progress.published, progress.published_at_s = progress.learned, progress.clock_s
-        version, found = propose(self.basis, self.state.deltas)
-        if version.version in rollout.usable or not self.basis.is_as_good(found):
+        version, found = propose(self.baseline, self.state.deltas)
+        if version.version in rollout.usable or not self.baseline.is_as_good(found):
             return []
         rollout.publish(version.version, progress.clock_s)
         return [
-            ModelPublished(
+            VersionPublished(
                 version=version.version,
                 packed=pack_version(version),
                 hold=version.hold,

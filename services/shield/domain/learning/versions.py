@@ -61,7 +61,7 @@ class CanaryCheck(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LearningBasis:
+class ModelBaseline:
     """What learning starts from: the model, and the mail on which it must not become worse."""
 
     model: str
@@ -70,7 +70,7 @@ class LearningBasis:
     canaries: CanaryMessages
 
     @classmethod
-    def of(cls, model: TrainedModel, canaries: CanaryMessages) -> "LearningBasis":
+    def of(cls, model: TrainedModel, canaries: CanaryMessages) -> "ModelBaseline":
         """canaries: of the same model file."""
         return cls(model.version, model.hold, model.points_per_margin, canaries)
 
@@ -94,17 +94,18 @@ class LearningBasis:
         return not worse and found.fpr - before.fpr <= FPR_GAINED_MAX
 
 
-def propose(basis: LearningBasis, deltas: WeightDeltas) -> tuple[LearnedVersion, CanaryCheck]:
+def propose(baseline: ModelBaseline, deltas: WeightDeltas) -> tuple[LearnedVersion, CanaryCheck]:
     """The version of now, and how it does on the canaries."""
     table = np.rint(deltas.table * (PUBLISHED_UNIT / UNIT)).astype(np.int8)
     bounds = deltas.bounds
-    shifts = [shift_of(table, each, bounds, unit=PUBLISHED_UNIT) for each in basis.canaries.entries]
-    margins = basis.canaries.margins + np.array(shifts)
-    hold = basis.cut(margins)
+    canaries = baseline.canaries
+    shifts = [shift_of(table, each, bounds, unit=PUBLISHED_UNIT) for each in canaries.entries]
+    margins = canaries.margins + np.array(shifts)
+    hold = baseline.cut(margins)
     digest = sha256(table.tobytes() + np.float64(hold).tobytes()).hexdigest()
-    version = f"{basis.model}+{digest[:VERSION_CHARS]}"
-    proposed = LearnedVersion(version, table, hold, basis.points_per_margin)
-    return proposed, basis.check(margins, hold)
+    version = f"{baseline.model}+{digest[:VERSION_CHARS]}"
+    proposed = LearnedVersion(version, table, hold, baseline.points_per_margin)
+    return proposed, baseline.check(margins, hold)
 
 
 def pack_version(version: LearnedVersion) -> bytes:

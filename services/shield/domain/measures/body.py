@@ -5,8 +5,8 @@ from functools import partial
 
 import re2
 
-from services.shield.domain.features import MessageFeatures
 from services.shield.domain.measures.finding import NONE, Finding, Measure, NameLists
+from services.shield.domain.parsing import ParsedMessage
 
 SAMPLE_CHARS = 3_000  # enough to judge the style
 MARKUP_CHARS = 40_000
@@ -23,36 +23,36 @@ INSIDE_WORD = re.compile(r"<(?<=[a-z]<)(?:!--[^<>]{0,60}--|/?[a-z]{1,12}[^<>]{0,
 MONEY = {sign: re.compile(rf"{re.escape(sign)} ?\d") for sign in "$£€"}
 
 
-def html_only(features: MessageFeatures, _: NameLists) -> Finding:
-    return Finding(1) if features.html and not features.text else NONE
+def html_only(message: ParsedMessage, _: NameLists) -> Finding:
+    return Finding(1) if message.html and not message.text else NONE
 
 
-def html_per_word(features: MessageFeatures, _: NameLists) -> Finding:
+def html_per_word(message: ParsedMessage, _: NameLists) -> Finding:
     """Characters of markup per character of visible text."""
-    return Finding(len(features.html) / (len(features.page_text) + 1))
+    return Finding(len(message.html) / (len(message.page_text) + 1))
 
 
-def word_count(features: MessageFeatures, _: NameLists) -> Finding:
-    return Finding(features.longer_text.count(" ") + bool(features.longer_text))
+def word_count(message: ParsedMessage, _: NameLists) -> Finding:
+    return Finding(message.longer_text.count(" ") + bool(message.longer_text))
 
 
-def images_per_hundred_words(features: MessageFeatures, lists: NameLists) -> Finding:
+def images_per_hundred_words(message: ParsedMessage, lists: NameLists) -> Finding:
     """Images per hundred words: filters cannot read text in pictures."""
-    images = features.page.tags.count("img")
-    return Finding(100 * images / (word_count(features, lists).value + 1))
+    images = message.page.tags.count("img")
+    return Finding(100 * images / (word_count(message, lists).value + 1))
 
 
-def capitals_share(features: MessageFeatures, _: NameLists) -> Finding:
+def capitals_share(message: ParsedMessage, _: NameLists) -> Finding:
     """Share of words in capitals, from twenty words on."""
-    sample = features.longer_text[: SAMPLE_CHARS // 3]
+    sample = message.longer_text[: SAMPLE_CHARS // 3]
     count = sample.count(" ") + 1
     shouted = sum(map(str.isupper, NOT_LOWER.findall(f" {sample} ")))
     return Finding(shouted / count) if shouted and count >= 20 else NONE
 
 
-def exclamations_per_hundred_words(features: MessageFeatures, _: NameLists) -> Finding:
+def exclamations_per_hundred_words(message: ParsedMessage, _: NameLists) -> Finding:
     """Exclamation marks per hundred words."""
-    sample = features.longer_text[:SAMPLE_CHARS]
+    sample = message.longer_text[:SAMPLE_CHARS]
     return per_hundred(sample.count("!") if "!" in sample else 0, sample)
 
 
@@ -60,51 +60,51 @@ def per_hundred(count: int, sample: str) -> Finding:
     return Finding(100 * count / (sample.count(" ") + 20)) if count else NONE
 
 
-def exclamation_runs(features: MessageFeatures, _: NameLists) -> Finding:
-    sample = features.longer_text[:SAMPLE_CHARS]
+def exclamation_runs(message: ParsedMessage, _: NameLists) -> Finding:
+    sample = message.longer_text[:SAMPLE_CHARS]
     return Finding(sample.count("!!")) if "!" in sample else NONE
 
 
-def money_per_hundred_words(features: MessageFeatures, _: NameLists) -> Finding:
+def money_per_hundred_words(message: ParsedMessage, _: NameLists) -> Finding:
     """Amounts of money per hundred words."""
-    sample = features.longer_text[:SAMPLE_CHARS]
+    sample = message.longer_text[:SAMPLE_CHARS]
     amounts = [len(each.findall(sample)) for sign, each in MONEY.items() if sign in sample]
     return per_hundred(sum(amounts), sample)
 
 
-def hidden_text(features: MessageFeatures, _: NameLists) -> Finding:
-    if not TINY_SIZE.search(features.markup):
+def hidden_text(message: ParsedMessage, _: NameLists) -> Finding:
+    if not TINY_SIZE.search(message.markup):
         return NONE
-    return Finding(len(TINY.findall(features.html[:MARKUP_CHARS])))
+    return Finding(len(TINY.findall(message.html[:MARKUP_CHARS])))
 
 
-def white_text(features: MessageFeatures, _: NameLists) -> Finding:
+def white_text(message: ParsedMessage, _: NameLists) -> Finding:
     """Text in white or nearly white, which only filters read."""
-    return Finding(len(PALE.findall(features.html[:MARKUP_CHARS])))
+    return Finding(len(PALE.findall(message.html[:MARKUP_CHARS])))
 
 
-def tags_inside_words(features: MessageFeatures, _: NameLists) -> Finding:
+def tags_inside_words(message: ParsedMessage, _: NameLists) -> Finding:
     """Tags and comments inside words."""
-    if not WORD_GOES_ON.search(features.markup):
+    if not WORD_GOES_ON.search(message.markup):
         return NONE
-    return Finding(len(INSIDE_WORD.findall(features.html[:MARKUP_CHARS])))
+    return Finding(len(INSIDE_WORD.findall(message.html[:MARKUP_CHARS])))
 
 
-def count_elements(tag: str, features: MessageFeatures, _: NameLists) -> Finding:
-    return Finding(features.page.tags.count(tag))
+def count_elements(tag: str, message: ParsedMessage, _: NameLists) -> Finding:
+    return Finding(message.page.tags.count(tag))
 
 
-def password_fields(features: MessageFeatures, _: NameLists) -> Finding:
-    return Finding(features.page.password_fields)
+def password_fields(message: ParsedMessage, _: NameLists) -> Finding:
+    return Finding(message.page.password_fields)
 
 
-def has_html(features: MessageFeatures, _: NameLists) -> bool:
-    return bool(features.html)
+def has_html(message: ParsedMessage, _: NameLists) -> bool:
+    return bool(message.html)
 
 
-def has_elements(features: MessageFeatures, _: NameLists) -> bool:
+def has_elements(message: ParsedMessage, _: NameLists) -> bool:
     """True if there are elements other than links."""
-    return features.page.tags.count("a") < len(features.page.tags)
+    return message.page.tags.count("a") < len(message.page.tags)
 
 
 ELEMENTS = {

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from services.shield.domain.features import MessageFeatures
+from services.shield.domain.parsing import ParsedMessage
 
 
 class Finding(NamedTuple):
@@ -25,8 +25,8 @@ class NameLists:
         return self.lists.get(name, frozenset())
 
 
-Measure = Callable[[MessageFeatures, NameLists], Finding]
-Need = Callable[[MessageFeatures, NameLists], bool]  # if it is false, the measure is zero
+Measure = Callable[[ParsedMessage, NameLists], Finding]
+Need = Callable[[ParsedMessage, NameLists], bool]  # if it is false, the measure is zero
 NONE = Finding(0)
 
 

@@ -4,9 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 
-from services.shield.domain.features import MessageFeatures
 from services.shield.domain.links import (
-    LinkTarget,
+    LinkOrigin,
     MessageLink,
     host_parts,
     is_within,
@@ -14,14 +13,15 @@ from services.shield.domain.links import (
 )
 from services.shield.domain.measures.finding import NONE, Finding, Measure, NameLists, count_of
 from services.shield.domain.measures.headers import is_genuine
+from services.shield.domain.parsing import ParsedMessage
 
 TARGET_DOMAINS_MAX = 6
 NO_NAME = re.compile(r"[^a-z0-9]")
-Targets = Mapping[LinkTarget, Sequence[MessageLink]]
+Targets = Mapping[LinkOrigin, Sequence[MessageLink]]
 
 
 @lru_cache(maxsize=8192)
-def link_signs(target: LinkTarget, lists: NameLists) -> frozenset[str]:
+def link_signs(target: LinkOrigin, lists: NameLists) -> frozenset[str]:
     """The measures that a link to this target adds to. Cached, like the target."""
     found = {
         "link_ip": target.ip,
@@ -44,8 +44,8 @@ def foreign_brands(host: str, lists: NameLists) -> list[str]:
     ]
 
 
-def has_signs(features: MessageFeatures, lists: NameLists) -> bool:
-    return any(link_signs(target, lists) for target in features.targets)
+def has_signs(message: ParsedMessage, lists: NameLists) -> bool:
+    return any(link_signs(target, lists) for target in message.targets)
 
 
 def links_with_sign(name: str, targets: Targets, lists: NameLists) -> list[Sequence[MessageLink]]:
@@ -53,69 +53,69 @@ def links_with_sign(name: str, targets: Targets, lists: NameLists) -> list[Seque
     return [links for target, links in targets.items() if name in link_signs(target, lists)]
 
 
-def count_with_url(name: str, features: MessageFeatures, lists: NameLists) -> Finding:
+def count_with_url(name: str, message: ParsedMessage, lists: NameLists) -> Finding:
     """The number of links whose target has this sign, with the first URL."""
-    found = links_with_sign(name, features.targets, lists)
+    found = links_with_sign(name, message.targets, lists)
     return Finding(sum(map(len, found)), found[0][0].url) if found else NONE
 
 
-def count_with_host(name: str, features: MessageFeatures, lists: NameLists) -> Finding:
+def count_with_host(name: str, message: ParsedMessage, lists: NameLists) -> Finding:
     """The number of links whose target has this sign, with the first host, if there are few
     targets."""
-    found = links_with_sign(name, links_if_few_targets(features), lists)
+    found = links_with_sign(name, links_if_few_targets(message), lists)
     return Finding(sum(map(len, found)), found[0][0].target.host) if found else NONE
 
 
-def links_if_few_targets(features: MessageFeatures) -> Targets:
+def links_if_few_targets(message: ParsedMessage) -> Targets:
     """The links of a message with few target domains; a digest has many."""
-    domains = {each.domain for each in features.targets}
-    return features.targets if len(domains) <= TARGET_DOMAINS_MAX else {}
+    domains = {each.domain for each in message.targets}
+    return message.targets if len(domains) <= TARGET_DOMAINS_MAX else {}
 
 
-def link_shortener(features: MessageFeatures, lists: NameLists) -> Finding:
-    found = links_with_sign("link_shortener", links_if_few_targets(features), lists)
+def link_shortener(message: ParsedMessage, lists: NameLists) -> Finding:
+    found = links_with_sign("link_shortener", links_if_few_targets(message), lists)
     return Finding(sum(map(len, found)), found[0][0].url) if found else NONE
 
 
-def link_host_names_brand(features: MessageFeatures, lists: NameLists) -> Finding:
+def link_host_names_brand(message: ParsedMessage, lists: NameLists) -> Finding:
     """Hosts that contain a brand's name but are not the brand's."""
-    unique = dict.fromkeys(each.host for each in features.targets)
+    unique = dict.fromkeys(each.host for each in message.targets)
     return count_of([host for host in unique for _ in foreign_brands(host, lists)])
 
 
-def link_text_elsewhere(features: MessageFeatures, _: NameLists) -> Finding:
+def link_text_elsewhere(message: ParsedMessage, _: NameLists) -> Finding:
     """Links whose text names one domain and that lead to another, which is not the sender's own.
 
     Click trackers lead to the sender's domain, or have no address as text; phishing names the
     bank's.
     """
-    own = registered_domain(features.sender_domain)
+    own = registered_domain(message.sender_domain)
     return count_of(
         [
             f"{each.text_host} leads to {each.target.host}"
-            for each in features.links
+            for each in message.links
             if each.text_host and registered_domain(each.text_host) != each.target.domain != own
         ]
     )
 
 
-def link_text_is_sender(features: MessageFeatures, _: NameLists) -> Finding:
+def link_text_is_sender(message: ParsedMessage, _: NameLists) -> Finding:
     """Links whose text names the sender's own domain but that lead elsewhere: the sender is being
     impersonated."""
-    own = registered_domain(features.sender_domain)
+    own = registered_domain(message.sender_domain)
     return count_of(
         [
             f"{each.text_host} leads to {each.target.host}"
-            for each in features.links
+            for each in message.links
             if each.text_host and registered_domain(each.text_host) == own != each.target.domain
         ]
     )
 
 
-def link_path_names_brand(features: MessageFeatures, lists: NameLists) -> Finding:
+def link_path_names_brand(message: ParsedMessage, lists: NameLists) -> Finding:
     """URLs whose path contains a brand's host: http://attacker.example/www.paypal.com/login."""
     seen = []
-    for url, _, target in features.links:
+    for url, _, target in message.links:
         path = url.partition("//")[2].partition("/")[2] if ".com" in url else ""
         if ".com" not in path:
             continue
@@ -128,40 +128,40 @@ def link_path_names_brand(features: MessageFeatures, lists: NameLists) -> Findin
     return count_of(seen)
 
 
-def link_domain_count(features: MessageFeatures, _: NameLists) -> Finding:
+def link_domain_count(message: ParsedMessage, _: NameLists) -> Finding:
     """Number of different registered domains."""
-    return Finding(len({each.domain for each in features.targets}))
+    return Finding(len({each.domain for each in message.targets}))
 
 
-def link_tld_count(features: MessageFeatures, _: NameLists) -> Finding:
+def link_tld_count(message: ParsedMessage, _: NameLists) -> Finding:
     """Number of different top-level domains."""
-    return Finding(len({each.tld for each in features.targets}))
+    return Finding(len({each.tld for each in message.targets}))
 
 
-def link_foreign_share(features: MessageFeatures, _: NameLists) -> Finding:
+def link_foreign_share(message: ParsedMessage, _: NameLists) -> Finding:
     """Share of links that lead away from the sender's domain."""
-    own = registered_domain(features.sender_domain)
-    away = [len(links) for target, links in features.targets.items() if target.domain != own]
-    return Finding(sum(away) / len(features.links)) if away else NONE
+    own = registered_domain(message.sender_domain)
+    away = [len(links) for target, links in message.targets.items() if target.domain != own]
+    return Finding(sum(away) / len(message.links)) if away else NONE
 
 
-def link_foreign_only(features: MessageFeatures, _: NameLists) -> Finding:
+def link_foreign_only(message: ParsedMessage, _: NameLists) -> Finding:
     """Few links, all to one domain that is not the sender's."""
-    domains = {each.domain for each in features.targets}
-    single = len(domains) == 1 and registered_domain(features.sender_domain) not in domains
+    domains = {each.domain for each in message.targets}
+    single = len(domains) == 1 and registered_domain(message.sender_domain) not in domains
     return Finding(1, next(iter(domains))) if single else NONE
 
 
-def link_count(features: MessageFeatures, _: NameLists) -> Finding:
-    return Finding(len(features.links))
+def link_count(message: ParsedMessage, _: NameLists) -> Finding:
+    return Finding(len(message.links))
 
 
-def has_links(features: MessageFeatures, _: NameLists) -> bool:
-    return bool(features.links)
+def has_links(message: ParsedMessage, _: NameLists) -> bool:
+    return bool(message.links)
 
 
-def has_text_host(features: MessageFeatures, _: NameLists) -> bool:
-    return any(each.text_host for each in features.links)
+def has_text_host(message: ParsedMessage, _: NameLists) -> bool:
+    return any(each.text_host for each in message.links)
 
 
 BY_URL = ("link_ip", "link_punycode", "link_userinfo", "link_digits")

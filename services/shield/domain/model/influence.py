@@ -38,7 +38,7 @@ def influences(model: TrainedModel, weighed: WeighedMessage) -> list[InputInflue
     rows[-1, -1] -= spoken + placed
     lost = lost_points(model, weighed, rows, changed=[*numbers.tolist(), len(model.usual)])
     share = spoken / ((spoken + placed) or 1.0)
-    words, places = named_words(weighed.features), named_places(weighed.features)
+    words, places = named_words(weighed.message), named_places(weighed.message)
     names = (*model.numbers, *model.rules)
     return [
         InputInfluence(WORDS, share * lost[-1], heaviest(model, words, table=WORD_TABLE)),

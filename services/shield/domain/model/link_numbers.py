@@ -4,8 +4,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from services.shield.domain.features import MessageFeatures
 from services.shield.domain.links import MessageLink, registered_domain
+from services.shield.domain.parsing import ParsedMessage
 
 Numbers = dict[str, float]
 
@@ -26,19 +26,19 @@ CONSONANTS = re.compile(r"[bcdfghjklmnpqrstvwxz]{5}")
 DIGIT = re.compile(r"\d")
 
 
-def of_links(links: Sequence[MessageLink], features: MessageFeatures, words: int) -> Numbers:
+def of_links(links: Sequence[MessageLink], message: ParsedMessage, words: int) -> Numbers:
     first = links[:LINKS]
     return {
         "links": len(links),
         "links_per_word": len(links) / (words + 10),
-        **of_domains(first, features),
+        **of_domains(first, message),
         **of_paths(first),
-        **of_hosts(first, registered_domain(features.sender_domain)),
+        **of_hosts(first, registered_domain(message.sender_domain)),
     }
 
 
-def of_domains(links: Sequence[MessageLink], features: MessageFeatures) -> Numbers:
-    own, label = registered_domain(features.sender_domain), own_label(features)
+def of_domains(links: Sequence[MessageLink], message: ParsedMessage) -> Numbers:
+    own, label = registered_domain(message.sender_domain), own_label(message)
     domains = Counter(each.target.domain for each in links)
     count = len(links) or 1
     foreign = domains.keys() - {own}
@@ -56,9 +56,9 @@ def of_domains(links: Sequence[MessageLink], features: MessageFeatures) -> Numbe
     }
 
 
-def own_label(features: MessageFeatures) -> str:
+def own_label(message: ParsedMessage) -> str:
     """What the sender's domain is called, without its ending; a blank is in no domain."""
-    label = registered_domain(features.sender_domain).partition(".")[0]
+    label = registered_domain(message.sender_domain).partition(".")[0]
     return label if len(label) > 2 else " "
 
 

@@ -1,4 +1,4 @@
-"""Both stages: from the features of a message to its margin, the log odds that it is abuse, and to
+"""Both stages: from a parsed message to its margin, the log odds that it is abuse, and to
 its points."""
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from contracts.ingest.v1.content_pb2 import Content
-from services.shield.domain.features import FeatureLimits, MessageFeatures, extract_features
 from services.shield.domain.model.structure import numbers_of
 from services.shield.domain.model.text import (
     CHARACTER_BITS,
@@ -22,6 +21,7 @@ from services.shield.domain.model.text import (
     weighted_sum,
 )
 from services.shield.domain.model.trees import BoostedTrees, Indices
+from services.shield.domain.parsing import ParsedMessage, ParsingLimits, parse_message
 
 SIZES = (1 << WORD_BITS, 1 << CHARACTER_BITS, 1 << PLACE_BITS)  # of the tables
 HOLD_POINTS, BLOCK_POINTS = 5.0, 10.0
@@ -70,50 +70,50 @@ class ModelInputs(NamedTuple):
     numbers: Floats
 
 
-class MessageReading(NamedTuple):
-    """matched: the rules, each with a detail."""
+class MatchedMessage(NamedTuple):
+    """rules: those that it matches, each with a detail."""
 
-    features: MessageFeatures
-    matched: Mapping[str, str]
+    message: ParsedMessage
+    rules: Mapping[str, str]
 
 
 class WeighedMessage(NamedTuple):
     """row: the numbers of stage 2, with stage 1's score as the last."""
 
-    reading: MessageReading
+    matched: MatchedMessage
     entries: HashedEntries
     row: Floats
     margin: float
 
     @property
-    def features(self) -> MessageFeatures:
-        return self.reading.features
+    def message(self) -> ParsedMessage:
+        return self.matched.message
 
 
-def inputs_of(readings: Sequence[MessageReading], rules: Sequence[str]) -> list[ModelInputs]:
+def inputs_of(messages: Sequence[MatchedMessage], rules: Sequence[str]) -> list[ModelInputs]:
     """One after the other for all messages, because code and tables stay in the processor's caches:
     a message of a large batch takes three quarters of the time."""
-    numbers = [values_of(each, rules) for each in readings]
-    entries = [text_entries(each.features) for each in readings]
+    numbers = [values_of(each, rules) for each in messages]
+    entries = [text_entries(each.message) for each in messages]
     return list(map(ModelInputs, entries, numbers))
 
 
-def values_of(reading: MessageReading, rules: Sequence[str]) -> Floats:
-    numbers = numbers_of(reading.features)
-    values = chain(numbers.values(), map(reading.matched.__contains__, rules))
+def values_of(matched: MatchedMessage, rules: Sequence[str]) -> Floats:
+    numbers = numbers_of(matched.message)
+    values = chain(numbers.values(), map(matched.rules.__contains__, rules))
     return np.fromiter(values, np.float64, len(numbers) + len(rules))
 
 
-def weigh(model: TrainedModel, readings: Sequence[MessageReading]) -> list[WeighedMessage]:
-    inputs = inputs_of(readings, model.rules)
+def weigh(model: TrainedModel, messages: Sequence[MatchedMessage]) -> list[WeighedMessage]:
+    inputs = inputs_of(messages, model.rules)
     rows = [np.append(each.numbers, model.text_score(each.entries)) for each in inputs]
     return [
-        WeighedMessage(reading, entries, row, model.trees.sum_for(row))
-        for reading, (entries, _), row in zip(readings, inputs, rows, strict=True)
+        WeighedMessage(matched, entries, row, model.trees.sum_for(row))
+        for matched, (entries, _), row in zip(messages, inputs, rows, strict=True)
     ]
 
 
 @cache
 def number_names() -> tuple[str, ...]:
     """The names of the numbers that this code computes, in order."""
-    return tuple(numbers_of(extract_features(Content(), FeatureLimits())))
+    return tuple(numbers_of(parse_message(Content(), ParsingLimits())))

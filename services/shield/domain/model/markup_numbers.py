@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import re2
 
-from services.shield.domain.features import MessageFeatures
+from services.shield.domain.parsing import ParsedMessage
 
 Numbers = dict[str, float]
 
@@ -42,9 +42,9 @@ def compile_signs(signs: Iterable[bytes]) -> "re2.Set":
 SIGN_SET = compile_signs(SIGNS)
 
 
-def of_markup(features: MessageFeatures, words: int) -> Numbers:
-    markup = features.markup[:MARKUP_BYTES].lower()
-    found = Counter(features.page.tags)  # of the whole part
+def of_markup(message: ParsedMessage, words: int) -> Numbers:
+    markup = message.markup[:MARKUP_BYTES].lower()
+    found = Counter(message.page.tags)  # of the whole part
     begun = Counter(TAG.findall(markup))  # of its beginning
     seen = {SIGNS[at] for at in SIGN_SET.Match(markup) or ()}
     counts = {sign: markup.count(sign) if sign in seen else 0 for sign in COUNTED}
@@ -52,17 +52,17 @@ def of_markup(features: MessageFeatures, words: int) -> Numbers:
     images = found["img"]
     return {
         "html": float(bool(markup)),
-        "html_only": float(bool(markup) and not features.text),
-        "html_bytes": len(features.markup),
-        "html_per_word": len(features.markup) / (words + 10),
-        "html_text_ratio": text_ratio(features),
+        "html_only": float(bool(markup) and not message.text),
+        "html_bytes": len(message.markup),
+        "html_per_word": len(message.markup) / (words + 10),
+        "html_text_ratio": text_ratio(message),
         "html_images": images,
         "html_images_per_word": images / (words + 10),
         "html_image_texts": (counts[ALT] - empty) / (images + 1),
         "html_pixels": sum(counts[each] for each in PIXELS),
         "html_forms": found["form"] + found["input"],
         "html_areas": found["area"],
-        "html_passwords": features.page.password_fields,
+        "html_passwords": message.page.password_fields,
         "html_scripts": found["script"] + found["iframe"],
         "html_style_sheets": found["style"],
         "html_styles": counts[STYLE],
@@ -75,8 +75,8 @@ def of_markup(features: MessageFeatures, words: int) -> Numbers:
     }
 
 
-def text_ratio(features: MessageFeatures) -> float:
+def text_ratio(message: ParsedMessage) -> float:
     """Characters of the text part per character of the visible HTML; 1 if a part is missing."""
-    if not (features.text and features.html):
+    if not (message.text and message.html):
         return 1.0
-    return min(10.0, len(features.text) / (len(features.page_text) + 10))
+    return min(10.0, len(message.text) / (len(message.page_text) + 10))

@@ -8,10 +8,10 @@ import re2
 
 from mail import unsubscribe
 from mail.address import domain_of
-from services.shield.domain.features import MessageFeatures
 from services.shield.domain.links import MessageLink, registered_domain
 from services.shield.domain.model.link_numbers import of_links, own_label
 from services.shield.domain.model.markup_numbers import of_markup
+from services.shield.domain.parsing import ParsedMessage
 
 Numbers = dict[str, float]
 
@@ -58,19 +58,19 @@ FILE_TYPES = {
 }  # fmt: skip
 
 
-def numbers_of(features: MessageFeatures) -> Numbers:
+def numbers_of(message: ParsedMessage) -> Numbers:
     """The same names in the same order for every message."""
-    sample = features.longer_text[:SAMPLE_CHARS]
+    sample = message.longer_text[:SAMPLE_CHARS]
     words = sample.split()
-    links = [each for each in features.links if each.target.host]
+    links = [each for each in message.links if each.target.host]
     return {
         **of_text(sample, words),
-        **of_subject(features.subject[:SAMPLE_CHARS]),
-        **of_sender(features),
-        **of_links(links, features, len(words)),
-        **of_lists(features, links),
-        **of_markup(features, len(words)),
-        **of_files(features),
+        **of_subject(message.subject[:SAMPLE_CHARS]),
+        **of_sender(message),
+        **of_links(links, message, len(words)),
+        **of_lists(message, links),
+        **of_markup(message, len(words)),
+        **of_files(message),
     }
 
 
@@ -126,13 +126,13 @@ def of_subject(subject: str) -> Numbers:
     }
 
 
-def of_sender(features: MessageFeatures) -> Numbers:
+def of_sender(message: ParsedMessage) -> Numbers:
     """The display name against the address, never the domain itself."""
-    name, _, address = features.sender.rpartition("<")
+    name, _, address = message.sender.rpartition("<")
     words = re.findall(r"[^\W\d_]{3,}", name.lower())
     local = address.rpartition("@")[0].lower()
-    domain = features.sender_domain
-    replies = [domain_of(each) for each in features.content.reply_to[:5]]
+    domain = message.sender_domain
+    replies = [domain_of(each) for each in message.content.reply_to[:5]]
     elsewhere = [r for r in replies if registered_domain(r) != registered_domain(domain)]
     return {
         "sender_name": float(bool(words)),
@@ -145,11 +145,11 @@ def of_sender(features: MessageFeatures) -> Numbers:
     }
 
 
-def of_lists(features: MessageFeatures, links: Sequence[MessageLink]) -> Numbers:
-    names = {each.name.lower() for each in features.content.headers[:50]}
+def of_lists(message: ParsedMessage, links: Sequence[MessageLink]) -> Numbers:
+    names = {each.name.lower() for each in message.content.headers[:50]}
     leaving = [each for each in links[:100] if "unsub" in each.url or "optout" in each.url]
-    label = own_label(features)
-    tail = features.longer_text[-SAMPLE_CHARS:].lower().encode()
+    label = own_label(message)
+    tail = message.longer_text[-SAMPLE_CHARS:].lower().encode()
     return {
         "list_unsubscribe": float(unsubscribe.FIELD.lower() in names),
         "list_unsubscribe_post": float(unsubscribe.POST_FIELD.lower() in names),
@@ -159,12 +159,12 @@ def of_lists(features: MessageFeatures, links: Sequence[MessageLink]) -> Numbers
     }
 
 
-def of_files(features: MessageFeatures) -> Numbers:
+def of_files(message: ParsedMessage) -> Numbers:
     kinds = Counter(
         FILE_TYPES.get(each.filename.lower().rpartition(".")[2], "other")
-        for each in features.attachments
+        for each in message.attachments
     )
     return {
-        "files": len(features.attachments),
+        "files": len(message.attachments),
         **{f"files_{kind}": kinds[kind] for kind in dict.fromkeys([*FILE_TYPES.values(), "other"])},
     }

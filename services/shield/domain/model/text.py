@@ -14,7 +14,7 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
-from services.shield.domain.features import MessageFeatures
+from services.shield.domain.parsing import ParsedMessage
 
 Buckets: TypeAlias = npt.NDArray[np.uint32]
 Weights: TypeAlias = npt.NDArray[np.generic]
@@ -54,10 +54,10 @@ class HashedEntries(NamedTuple):
     places: Buckets
 
 
-def text_entries(features: MessageFeatures) -> HashedEntries:
-    subject, body = lower_texts(features)
+def text_entries(message: ParsedMessage) -> HashedEntries:
+    subject, body = lower_texts(message)
     words = [*of_subject(WORD.findall(subject)), *of_words(WORD.findall(body))]
-    places = hashes([each.encode() for each in place_names(features)])
+    places = hashes([each.encode() for each in place_names(message)])
     return HashedEntries(
         distinct(fold(np.concatenate(words), WORD_BITS)),
         distinct(fold(grams(subject + b"  " + body[:CHARACTER_BYTES]), CHARACTER_BITS)),
@@ -65,10 +65,10 @@ def text_entries(features: MessageFeatures) -> HashedEntries:
     )
 
 
-def lower_texts(features: MessageFeatures) -> tuple[bytes, bytes]:
+def lower_texts(message: ParsedMessage) -> tuple[bytes, bytes]:
     """Subject and body in lower case, with every digit as 0."""
-    subject = features.subject[:SUBJECT_BYTES].lower().encode()[:SUBJECT_BYTES]
-    body = features.longer_text[:WORD_BYTES].lower().encode()[:WORD_BYTES]
+    subject = message.subject[:SUBJECT_BYTES].lower().encode()[:SUBJECT_BYTES]
+    body = message.longer_text[:WORD_BYTES].lower().encode()[:WORD_BYTES]
     return subject.translate(DIGITS_AS_0), body.translate(DIGITS_AS_0)
 
 
@@ -114,15 +114,15 @@ def distinct(buckets: Buckets) -> Buckets:
     return ordered[first]
 
 
-def place_names(features: MessageFeatures) -> list[str]:
+def place_names(message: ParsedMessage) -> list[str]:
     """Words with the place where they stand, each once: sender's name, hosts, paths, link texts and
     files."""
-    links = [each for each in features.links if each.target.host]
+    links = [each for each in message.links if each.target.host]
     hosts = dict.fromkeys(each.target.host for each in links[:LINKS])
     paths = dict.fromkeys(path_of(each.url) for each in links[:PATHS])
-    texts = dict.fromkeys(text[:LINK_TEXT_CHARS] for _, text in features.page.links[:LINKS])
-    name = features.sender.partition("<")[0] if "<" in features.sender else ""
-    files = [file_names(e.content_type, e.filename) for e in features.attachments[:ATTACHMENTS]]
+    texts = dict.fromkeys(text[:LINK_TEXT_CHARS] for _, text in message.page.links[:LINKS])
+    name = message.sender.partition("<")[0] if "<" in message.sender else ""
+    files = [file_names(e.content_type, e.filename) for e in message.attachments[:ATTACHMENTS]]
     places = chain(
         [words_at("name", name[:LINK_TEXT_CHARS])],
         map(host_names, hosts),
@@ -181,9 +181,9 @@ def weighted_sum(
     )
 
 
-def named_words(features: MessageFeatures) -> NamedEntries:
+def named_words(message: ParsedMessage) -> NamedEntries:
     """Words of the subject and the body, and pairs of neighbours."""
-    subject, body = lower_texts(features)
+    subject, body = lower_texts(message)
     names: list[str] = []
     found: list[Buckets] = []
     for words in (WORD.findall(subject), WORD.findall(body)):
@@ -193,7 +193,7 @@ def named_words(features: MessageFeatures) -> NamedEntries:
     return NamedEntries(names, fold(np.concatenate(found), WORD_BITS))
 
 
-def named_places(features: MessageFeatures) -> NamedEntries:
-    names = place_names(features)
+def named_places(message: ParsedMessage) -> NamedEntries:
+    names = place_names(message)
     found = fold(hashes([each.encode() for each in names]), PLACE_BITS)
     return NamedEntries([each.replace(":", " ", 1) for each in names], found)

@@ -4,8 +4,8 @@ import pytest
 
 from contracts.shield.v1.events_pb2 import Fingerprint
 from services.shield.domain.campaign_index import KEYS_MAX, CampaignIndex, to_proto
-from services.shield.domain.features import FeatureLimits, extract_features
 from services.shield.domain.learning.fingerprints import fingerprint_of
+from services.shield.domain.parsing import ParsingLimits, parse_message
 from tests.unit.services.shield.samples import make_content
 
 OFFER = "Hello {0}, our spring sale begins. All shoes and boots are half price until the end of the"
@@ -13,7 +13,7 @@ OFFER += " week, and members of the club get free shipping on top. See you in th
 
 
 def fingerprint(text: str) -> Fingerprint:
-    return to_proto(fingerprint_of(extract_features(make_content(text=text), FeatureLimits())))
+    return to_proto(fingerprint_of(parse_message(make_content(text=text), ParsingLimits())))
 
 
 def test_copies_meet_whatever_name_they_have() -> None:

@@ -24,9 +24,9 @@ from services.shield.clients import ScreeningChild
 from services.shield.domain.learning.versions import LearnedVersion
 from services.shield.domain.scoring import Scorer
 from services.shield.domain.screening import screen
-from services.shield.handlers import Handlers
+from services.shield.handlers import ScreeningHandler
 from services.shield.handlers.campaigns import CampaignResolver
-from services.shield.store.campaign_finder import CampaignFinder, CampaignPlace, CampaignSighting
+from services.shield.store.campaign_finder import CampaignFinder, CampaignPosition, ScreenedCopies
 from tests.unit.services.shield.samples import (
     BLOCK,
     HOLD,
@@ -94,11 +94,11 @@ class TwoVersions(InProcessChild):
 class Places(CampaignFinder):
     """Finds the same place for all that it is given, and keeps what that was."""
 
-    def __init__(self, place: CampaignPlace | None) -> None:
+    def __init__(self, place: CampaignPosition | None) -> None:
         self.place = place
-        self.sightings: list[CampaignSighting] = []
+        self.sightings: list[ScreenedCopies] = []
 
-    async def find(self, sightings: Sequence[CampaignSighting]) -> list[CampaignPlace | None]:
+    async def find(self, sightings: Sequence[ScreenedCopies]) -> list[CampaignPosition | None]:
         self.sightings += sightings
         return [self.place for _ in sightings]
 
@@ -108,7 +108,7 @@ def campaigns_in(places: Places, child: ScreeningChild) -> CampaignResolver:
 
 
 class Harness:
-    """Handlers with one tenant and a content store."""
+    """ScreeningHandler with one tenant and a content store."""
 
     def __init__(
         self,
@@ -130,7 +130,7 @@ class Harness:
             )
         )
         screening = screening_child(child or InProcessChild())
-        self.handlers = Handlers(
+        self.handler = ScreeningHandler(
             self.content_store,
             self.tenants,
             SECRETS,
@@ -146,7 +146,7 @@ class Harness:
         return accepted(number)
 
     def screen(self, *events: MessageAccepted) -> list[HandlerResult]:
-        return asyncio.run(self.handlers.on_accepted(events))
+        return asyncio.run(self.handler.on_accepted(events))
 
 
 def accepted(number: int, *, tenant_id: str = "t1", recipient: int = 0) -> MessageAccepted:
@@ -343,7 +343,7 @@ def test_what_is_not_in_the_share_is_not_compared() -> None:
 
 
 def test_copies_carry_their_campaign_and_learning_hears_of_it_once() -> None:
-    places = Places(CampaignPlace("c1", 101, is_first=True))
+    places = Places(CampaignPosition("c1", 101, is_first=True))
     harness = Harness(places=places)
     first = harness.accept(1, make_content(text="Our spring sale begins on Monday, see you there"))
     copies = [first, accepted(1, recipient=1)]

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.ingest.v1.content_pb2 import Content
-from services.shield.domain.features import FeatureLimits, MessageFeatures, extract_features
 from services.shield.domain.model.file import MAGIC, ModelError, load_model, pack_model
 from services.shield.domain.model.margin import SIZES, number_names
 from services.shield.domain.model.structure import numbers_of
@@ -18,6 +17,7 @@ from services.shield.domain.model.text import (
     text_entries,
     weighted_sum,
 )
+from services.shield.domain.parsing import ParsedMessage, ParsingLimits, parse_message
 from tests.unit.services.shield.samples import make_content, packed_model, scorer
 
 MAIL = make_content(
@@ -26,12 +26,12 @@ MAIL = make_content(
 )
 
 
-def features(content: Content) -> MessageFeatures:
-    return extract_features(content, FeatureLimits())
+def message(content: Content) -> ParsedMessage:
+    return parse_message(content, ParsingLimits())
 
 
-def text(words: str) -> MessageFeatures:
-    return features(make_content("", text=words))
+def text(words: str) -> ParsedMessage:
+    return message(make_content("", text=words))
 
 
 def test_the_shipped_model_is_small_and_its_version_names_its_bytes() -> None:
@@ -69,14 +69,14 @@ def test_digits_case_and_repetition_change_no_entry() -> None:
 
 
 def test_entries_are_within_their_tables_and_distinct() -> None:
-    for found, size in zip(text_entries(features(MAIL)), SIZES, strict=True):
+    for found, size in zip(text_entries(message(MAIL)), SIZES, strict=True):
         assert 0 < len(found) == len(np.unique(found))
         assert found.max() < size
 
 
 def test_words_and_places_are_named_by_their_buckets() -> None:
-    entries = text_entries(features(MAIL))
-    words, places = named_words(features(MAIL)), named_places(features(MAIL))
+    entries = text_entries(message(MAIL))
+    words, places = named_words(message(MAIL)), named_places(message(MAIL))
     assert {"reset", "reset your", "$00"} <= set(words.names)
     assert {"host acme", "path reset", "link reset"} <= set(places.names)
     assert set(words.buckets) <= set(entries.words)
@@ -91,7 +91,7 @@ def test_a_long_message_has_no_more_entries_than_its_beginning() -> None:
 
 
 def test_tables_of_differences_shift_the_score_of_the_text() -> None:
-    model, entries = scorer().model, text_entries(features(MAIL))
+    model, entries = scorer().model, text_entries(message(MAIL))
     deltas = [np.zeros(size, np.int32) for size in SIZES]
     assert weighted_sum(deltas, (1.0, 1.0, 1.0), entries) == 0
     deltas[0][entries.words[0]] = 7
@@ -105,6 +105,6 @@ def test_tables_of_differences_shift_the_score_of_the_text() -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=300), st.text(max_size=300), st.text(max_size=60))
 def test_any_message_has_the_same_finite_numbers(plain: str, page: str, sender: str) -> None:
-    found = numbers_of(features(make_content(plain[:50], text=plain, html=page, sender=sender)))
+    found = numbers_of(message(make_content(plain[:50], text=plain, html=page, sender=sender)))
     assert tuple(found) == number_names()
     assert all(map(np.isfinite, found.values()))

@@ -12,13 +12,13 @@ from contracts.shield.v1.learning_pb2 import (
     OutcomeRecorded,
     OutcomesCounted,
 )
-from services.shield.domain.learning.campaign import CampaignPace
-from services.shield.domain.learning.versions import LearningBasis
+from services.shield.domain.learning.campaign import CampaignRamp
+from services.shield.domain.learning.versions import ModelBaseline
 from services.shield.domain.outcomes import (
     Event,
-    LearningStart,
+    LearningPolicy,
     OutcomeFold,
-    read_basis,
+    read_baseline,
     restore_or_start,
 )
 from tests.unit.services.shield.samples import packed_model
@@ -27,8 +27,8 @@ TENANT, CAMPAIGN = "t1", "c1"
 
 
 @cache
-def basis() -> LearningBasis:
-    return read_basis(packed_model())
+def baseline() -> ModelBaseline:
+    return read_baseline(packed_model())
 
 
 def opened() -> OutcomeRecorded:
@@ -60,7 +60,7 @@ def changes(events: list[Event]) -> list[str]:
 
 
 def test_complaints_hold_a_campaign_and_a_repeat_is_known() -> None:
-    fold = OutcomeFold(LearningStart(basis(), is_enforced=True))
+    fold = OutcomeFold(LearningPolicy(baseline(), is_enforced=True))
     assert changes(fold.apply(opened(), 0)) == ["started"]
     assert changes(fold.apply(counted(1, 300, complaints=3), 1)) == []
     assert changes(fold.apply(counted(1, 300, complaints=3), 2)) == []
@@ -72,11 +72,11 @@ def test_complaints_hold_a_campaign_and_a_repeat_is_known() -> None:
 
 def test_a_stored_state_goes_on_as_if_nothing_had_been() -> None:
     records = [opened(), *(counted(number, 100) for number in range(1, 20))]
-    whole = OutcomeFold(LearningStart(basis()))
+    whole = OutcomeFold(LearningPolicy(baseline()))
     events = [event for offset, one in enumerate(records) for event in whole.apply(one, offset)]
-    half = OutcomeFold(LearningStart(basis()))
+    half = OutcomeFold(LearningPolicy(baseline()))
     before = [event for offset, one in enumerate(records[:9]) for event in half.apply(one, offset)]
-    successor = restore_or_start(LearningStart(basis()), half.snapshot())
+    successor = restore_or_start(LearningPolicy(baseline()), half.snapshot())
     assert successor.next_offset == 9
     assert successor.apply(records[8], 9) == []  # a repeat, which the state knows
     after = [
@@ -91,12 +91,13 @@ def test_a_stored_state_goes_on_as_if_nothing_had_been() -> None:
 
 
 def test_a_state_of_other_code_is_learned_again() -> None:
-    for packed in (b"", b"\x00", b"\xff" * 40, OutcomeFold(LearningStart(basis())).snapshot()[:-1]):
-        assert restore_or_start(LearningStart(basis()), packed).next_offset == 0
+    cut_off = OutcomeFold(LearningPolicy(baseline())).snapshot()[:-1]
+    for packed in (b"", b"\x00", b"\xff" * 40, cut_off):
+        assert restore_or_start(LearningPolicy(baseline()), packed).next_offset == 0
 
 
 def test_the_first_allowance_is_that_of_the_settings() -> None:
-    fold = OutcomeFold(LearningStart(basis(), pace=CampaignPace.of(60, 2.0)))
+    fold = OutcomeFold(LearningPolicy(baseline(), ramp=CampaignRamp.of(60, 2.0)))
     [started] = fold.apply(opened(), 0)
     [paced] = fold.apply(counted(1, 40), 1)
     assert isinstance(started, CampaignAssessed)
@@ -107,7 +108,7 @@ def test_the_first_allowance_is_that_of_the_settings() -> None:
 
 
 def test_an_empty_outcome_changes_nothing() -> None:
-    fold = OutcomeFold(LearningStart(basis()))
+    fold = OutcomeFold(LearningPolicy(baseline()))
     broken = opened()
     broken.opened.entries = b"\x01"
     digest = fold.learner.state.digest()

@@ -4,24 +4,24 @@ import re
 from random import Random
 
 from contracts.ingest.v1.content_pb2 import Content
-from services.shield.domain.features import FeatureLimits, extract_features
 from services.shield.domain.learning.fingerprints import (
-    CampaignCandidate,
+    CandidateCampaign,
     Fingerprint,
     campaign_keys,
     find_campaign,
     fingerprint_of,
 )
+from services.shield.domain.parsing import ParsingLimits, parse_message
 
 
 def fingerprint(content: Content) -> Fingerprint:
-    return fingerprint_of(extract_features(content, FeatureLimits()))
+    return fingerprint_of(parse_message(content, ParsingLimits()))
 
 
 def are_one_campaign(one: Fingerprint, other: Fingerprint) -> bool:
     """As a store finds it: by a key, then by how much of the text is the same."""
     meet = set(campaign_keys(one)) & set(campaign_keys(other))
-    return bool(meet) and find_campaign(other, [CampaignCandidate("one", one.content)]) == "one"
+    return bool(meet) and find_campaign(other, [CandidateCampaign("one", one.content)]) == "one"
 
 
 def personalised(content: Content, seed: int) -> Content:

@@ -13,7 +13,7 @@ from services.shield.domain.learning.campaign import (
     evolve,
     start,
 )
-from services.shield.domain.learning.facts import CampaignChange, OutcomeKind, allowed_at
+from services.shield.domain.learning.facts import AssessmentKind, OutcomeKind, allowed_at
 
 INTERVAL_S = HOUR_S / 10_000  # between messages
 DELAY_S, DELAY_SIGMA = 1.5 * HOUR_S, 0.95  # log-normal: 15 % later than four hours
@@ -35,7 +35,7 @@ def run_campaign(
     event = start("c", "t", prior=prior, trusted=trusted, now_s=now_s)
     state = evolve(CampaignState("c", "t"), event)
     complaints: list[float] = []
-    while state.delivered < size and state.change is not CampaignChange.HELD:
+    while state.delivered < size and state.change is not AssessmentKind.HELD:
         allowed = allowed_at(event, now_s)
         sends_s = now_s if allowed is None or state.delivered < allowed else event.next_at_s
         if complaints and complaints[0] <= sends_s:
@@ -47,4 +47,4 @@ def run_campaign(
         state = count(state, kind)
         for event in decide(state, now_s):
             state = evolve(state, event)
-    return Run(state.change is CampaignChange.HELD, state.delivered, now_s / HOUR_S)
+    return Run(state.change is AssessmentKind.HELD, state.delivered, now_s / HOUR_S)

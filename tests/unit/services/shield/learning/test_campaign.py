@@ -11,7 +11,7 @@ from services.shield.domain.learning.campaign import (
     FLOOR,
     HOUR_S,
     MILLION,
-    CampaignPace,
+    CampaignRamp,
     CampaignState,
     close,
     count,
@@ -21,8 +21,8 @@ from services.shield.domain.learning.campaign import (
     start,
 )
 from services.shield.domain.learning.facts import (
+    AssessmentKind,
     CampaignAssessed,
-    CampaignChange,
     OutcomeKind,
     allowed_at,
 )
@@ -83,13 +83,13 @@ def test_an_unknown_campaign_has_a_first_step(trusted: bool, allowed: int) -> No
 
 
 def test_an_operator_sets_the_pace() -> None:
-    pace = CampaignPace.of(50, HOUR_S)
-    event = start("c", "t", prior=2.0, trusted=False, now_s=0.0, pace=pace)
+    ramp = CampaignRamp.of(50, HOUR_S)
+    event = start("c", "t", prior=2.0, trusted=False, now_s=0.0, ramp=ramp)
     assert allowed_at(event, 1e9) == 50
-    trusted = start("c", "t", prior=0.0, trusted=True, now_s=0.0, pace=pace)
+    trusted = start("c", "t", prior=0.0, trusted=True, now_s=0.0, ramp=ramp)
     assert allowed_at(trusted, 1e9) == 250
     state = count(evolve(CampaignState("c", "t"), event), OutcomeKind.DELIVERED, times=25)
-    [event] = decide(state, 9.0, pace)
+    [event] = decide(state, 9.0, ramp)
     assert (event.next_allowed, event.next_at_s) == (75, 9.0 + HOUR_S)
 
 
@@ -128,28 +128,28 @@ def test_mail_that_trickles_never_waits() -> None:
 
 def test_good_mail_is_released_when_complaints_have_had_time() -> None:
     state = after(started(), delivered=1_500, now_s=0.0)
-    assert state.change is CampaignChange.PACED
+    assert state.change is AssessmentKind.PACED
     state = after(state, delivered=1, now_s=4 * HOUR_S)
-    assert state.change is CampaignChange.RELEASED
+    assert state.change is AssessmentKind.RELEASED
 
 
 def test_what_was_released_can_still_be_held() -> None:
     state = after(started(), delivered=1_500)
     state = after(state, delivered=1, now_s=4 * HOUR_S)
     state = after(state, *[OutcomeKind.COMPLAINED] * 9, now_s=5 * HOUR_S)
-    assert state.change is CampaignChange.HELD
+    assert state.change is AssessmentKind.HELD
 
 
 def test_a_long_good_past_allows_no_abuse() -> None:
     state = after(started(), delivered=20_000)
     state = after(state, delivered=1, now_s=4 * HOUR_S)
     assert state.evidence == FLOOR
-    assert after(state, *[OutcomeKind.COMPLAINED] * 12).change is CampaignChange.HELD
+    assert after(state, *[OutcomeKind.COMPLAINED] * 12).change is AssessmentKind.HELD
 
 
 def test_what_is_held_is_no_evidence() -> None:
     state = after(started(), *[OutcomeKind.COMPLAINED] * 4)
-    assert state.change is CampaignChange.HELD
+    assert state.change is AssessmentKind.HELD
     assert after(state, OutcomeKind.DELIVERED, OutcomeKind.COMPLAINED, delivered=5_000) == state
 
 
@@ -157,7 +157,7 @@ def test_a_held_campaign_may_not_send() -> None:
     state = count(count(started(prior=4.0), OutcomeKind.COMPLAINED), OutcomeKind.COMPLAINED)
     event = latest(state, 7.0)
     assert (event.change, event.reviewed, allowed_at(event, 1e12)) == (
-        CampaignChange.HELD,
+        AssessmentKind.HELD,
         False,
         0,
     )
@@ -192,22 +192,22 @@ def test_a_reviewer_releases_and_what_follows_may_hold_again() -> None:
     event = review(held, good=True, now_s=9.0)
     state = evolve(held, event)
     assert (event.change, event.reviewed, allowed_at(event, 9.0)) == (
-        CampaignChange.RELEASED,
+        AssessmentKind.RELEASED,
         True,
         None,
     )
-    assert after(state, *[OutcomeKind.COMPLAINED] * 5).change is CampaignChange.RELEASED
-    assert after(state, *[OutcomeKind.COMPLAINED] * 6).change is CampaignChange.HELD
+    assert after(state, *[OutcomeKind.COMPLAINED] * 5).change is AssessmentKind.RELEASED
+    assert after(state, *[OutcomeKind.COMPLAINED] * 6).change is AssessmentKind.HELD
 
 
 def test_a_reviewer_rejects() -> None:
     event = review(started(), good=False, now_s=9.0)
-    assert (event.change, event.reviewed) == (CampaignChange.HELD, True)
+    assert (event.change, event.reviewed) == (AssessmentKind.HELD, True)
 
 
 def test_a_small_campaign_without_complaints_ends_as_good() -> None:
     [event] = close(after(started(prior=-2.0), delivered=400), 9.0)
-    assert event.change is CampaignChange.RELEASED
+    assert event.change is AssessmentKind.RELEASED
     assert close(after(started(), delivered=400), 9.0) == []
     assert close(after(started(), *[OutcomeKind.COMPLAINED] * 4), 9.0) == []
 

@@ -6,20 +6,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.shield_model.made import made_mail
-from services.shield.domain.features import FeatureLimits, extract_features
 from services.shield.domain.learning.entries import (
     SIZE,
-    EntriesError,
+    PackedEntriesError,
     learned_entries,
     pack_entries,
     unpack_entries,
 )
 from services.shield.domain.model.text import text_entries
+from services.shield.domain.parsing import ParsingLimits, parse_message
 
 
 def test_entries_are_as_they_were() -> None:
     for _, _, content in made_mail(44, seed=3):
-        entries = text_entries(extract_features(content, FeatureLimits()))
+        entries = text_entries(parse_message(content, ParsingLimits()))
         packed = pack_entries(entries)
         found = unpack_entries(packed)
         assert found.tolist() == learned_entries(entries).tolist()
@@ -33,7 +33,7 @@ def test_entries_are_as_they_were() -> None:
 def test_other_bytes_are_refused_or_are_entries(packed: bytes) -> None:
     try:
         found = unpack_entries(packed)
-    except EntriesError:
+    except PackedEntriesError:
         return
     assert (found < SIZE).all()
 
@@ -43,5 +43,5 @@ def test_bytes_that_are_cut_are_refused(cut: int) -> None:
     packed = b"\2\0\0\0" + b"\1\0\2\0"
     assert unpack_entries(packed).tolist() == [1, 2]
     assert unpack_entries(b"").tolist() == []
-    with pytest.raises(EntriesError):
+    with pytest.raises(PackedEntriesError):
         unpack_entries(packed[:cut])

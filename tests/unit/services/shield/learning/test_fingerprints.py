@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bench.shield_model.made import made_mail
 from contracts.ingest.v1.content_pb2 import Attachment, Content
 from services.shield.domain.learning.fingerprints import (
-    CampaignCandidate,
+    CandidateCampaign,
     Fingerprint,
     find_campaign,
     new_campaign_id,
@@ -114,9 +114,9 @@ def test_two_processes_name_a_campaign_alike() -> None:
 def test_the_most_similar_campaign_is_found() -> None:
     found = copy("Ada", "1", "2")
     half = found.content[:72] + bytes(56)
-    candidates = [CampaignCandidate("half", half), CampaignCandidate("same", found.content)]
+    candidates = [CandidateCampaign("half", half), CandidateCampaign("same", found.content)]
     assert find_campaign(found, candidates) == "same"
-    assert find_campaign(found, [CampaignCandidate("other", bytes(128))]) is None
+    assert find_campaign(found, [CandidateCampaign("other", bytes(128))]) is None
     assert find_campaign(found, []) is None
 
 

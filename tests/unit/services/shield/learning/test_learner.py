@@ -12,22 +12,22 @@ from hypothesis import strategies as st
 from services.shield.domain.learning import learner as module
 from services.shield.domain.learning.campaign import HOUR_S
 from services.shield.domain.learning.deltas import DeltaBounds
-from services.shield.domain.learning.entries import EntriesError, unpack_entries
+from services.shield.domain.learning.entries import PackedEntriesError, unpack_entries
 from services.shield.domain.learning.facts import (
+    AssessmentKind,
     CampaignAssessed,
-    CampaignChange,
     Decision,
     Fact,
-    ModelPublished,
     OutcomeKind,
     TimePassed,
+    VersionPublished,
 )
 from services.shield.domain.learning.learner import Learner, complaints_teach
 from services.shield.domain.learning.reports import DAY_S
 from services.shield.domain.learning.state import LearnerStateError, restore
 from services.shield.domain.learning.versions import unpack_version
 from tests.unit.services.shield.learning.facts import (
-    basis,
+    baseline,
     history,
     made,
     outcome,
@@ -40,7 +40,7 @@ ENTRIES = some_entries(1, 5, 9, 70_000)
 
 
 def learner() -> Learner:
-    return Learner(basis())
+    return Learner(baseline())
 
 
 def apply(target: Learner, *facts: Fact) -> list[Decision]:
@@ -76,8 +76,8 @@ def whole() -> tuple[str, list[Decision]]:
 
 def test_the_history_is_worth_replaying() -> None:
     changes = {each.change for each in assessed(whole()[1])}
-    assert changes == set(CampaignChange)
-    assert any(isinstance(each, ModelPublished) for each in whole()[1])
+    assert changes == set(AssessmentKind)
+    assert any(isinstance(each, VersionPublished) for each in whole()[1])
 
 
 @settings(max_examples=4, deadline=None)
@@ -85,7 +85,7 @@ def test_the_history_is_worth_replaying() -> None:
 def test_a_replay_that_is_stored_anywhere_gives_the_same(cut: int) -> None:
     target = learner()
     before = folded(target, FACTS[:cut])
-    again = Learner(basis(), restore(target.state.snapshot(), target.state.deltas.bounds))
+    again = Learner(baseline(), restore(target.state.snapshot(), target.state.deltas.bounds))
     assert again.state.digest() == target.state.digest()
     assert (again.state.digest(), before) != whole()
     after = folded(again, FACTS[cut:])
@@ -122,7 +122,7 @@ def test_other_facts_give_another_digest() -> None:
 
 
 def test_a_damaged_state_is_refused() -> None:
-    bounds = DeltaBounds.of(basis().points_per_margin)
+    bounds = DeltaBounds.of(baseline().points_per_margin)
     packed = learner().state.snapshot()
     flipped = packed[:90] + bytes([packed[90] ^ 1]) + packed[91:]
     for damaged in (b"", packed[:-1], b"x" + packed[1:], flipped):
@@ -133,7 +133,7 @@ def test_a_damaged_state_is_refused() -> None:
 def test_abuse_is_held_and_raises_the_score_of_mail_like_it() -> None:
     target = learner()
     apply(target, started(entries=ENTRIES), *complaints(6))
-    assert target.state.campaigns["c"].aggregate.change is CampaignChange.HELD
+    assert target.state.campaigns["c"].aggregate.change is AssessmentKind.HELD
     assert target.state.deltas.shift(unpack_entries(ENTRIES)) > 0
 
 
@@ -144,7 +144,7 @@ def test_what_is_held_teaches_nothing_but_by_a_review() -> None:
     apply(target, outcome(OutcomeKind.DELIVERED, count=100_000), *complaints(9, at_s=DAY_S))
     assert (target.state.deltas.table == before).all()
     [event] = assessed(apply(target, outcome(OutcomeKind.REVIEWED_GOOD)))
-    assert (event.change, event.reviewed) == (CampaignChange.RELEASED, True)
+    assert (event.change, event.reviewed) == (AssessmentKind.RELEASED, True)
     assert target.state.deltas.shift(unpack_entries(ENTRIES)) < 0.3
 
 
@@ -152,7 +152,7 @@ def test_mail_that_nobody_has_sent_teaches_nothing() -> None:
     """Held when it was screened: neither deliveries nor complaints."""
     target = learner()
     decisions = apply(target, started(entries=ENTRIES, margin=4.0), TimePassed(10 * DAY_S))
-    assert [each.change for each in assessed(decisions)] == [CampaignChange.STARTED]
+    assert [each.change for each in assessed(decisions)] == [AssessmentKind.STARTED]
     assert not target.state.deltas.table.any()
 
 
@@ -173,7 +173,7 @@ def test_complaints_about_mail_that_is_good_beyond_doubt_teach_nothing() -> None
     target = learner()
     good = started(entries=ENTRIES, margin=-7.0)
     apply(target, good, *complaints(9))
-    assert target.state.campaigns["c"].aggregate.change is CampaignChange.HELD
+    assert target.state.campaigns["c"].aggregate.change is AssessmentKind.HELD
     assert not target.state.deltas.table.any()
     apply(target, outcome(OutcomeKind.REVIEWED_BAD))
     assert target.state.deltas.shift(unpack_entries(ENTRIES)) > 0
@@ -191,7 +191,7 @@ def test_complaints_that_leave_a_doubt_teach_no_more_than_those_that_hold() -> N
     good = started(entries=ENTRIES, margin=-7.0)
     doubt = [*complaints(6), outcome(OutcomeKind.DELIVERED, count=1_000)]
     apply(target, good, *doubt[:3], doubt[-1], *doubt[3:-1], TimePassed(3 * DAY_S + 1))
-    assert target.state.ended["c"].learned is CampaignChange.PACED
+    assert target.state.ended["c"].learned is AssessmentKind.PACED
     assert not target.state.deltas.table.any()
 
 
@@ -200,7 +200,7 @@ def test_good_mail_that_never_used_its_first_step_teaches_when_it_ends() -> None
     apply(target, started(entries=ENTRIES), outcome(OutcomeKind.DELIVERED, count=1_500))
     assert not target.state.deltas.table.any()
     [event] = assessed(apply(target, TimePassed(3 * DAY_S + 1)))
-    assert event.change is CampaignChange.RELEASED
+    assert event.change is AssessmentKind.RELEASED
     assert target.state.deltas.shift(unpack_entries(ENTRIES)) < 0
 
 
@@ -225,13 +225,13 @@ def test_a_record_gives_one_event_per_campaign() -> None:
     target = learner()
     facts = [started(), outcome(OutcomeKind.DELIVERED, count=1_000), *complaints(9)]
     [event] = assessed(target.apply(facts, 0))
-    assert event.change is CampaignChange.HELD
+    assert event.change is AssessmentKind.HELD
 
 
 def test_entries_that_are_none_change_nothing() -> None:
     target = learner()
     before = target.state.digest()
-    with pytest.raises(EntriesError):
+    with pytest.raises(PackedEntriesError):
         target.apply([started("a"), started("b", entries=b"\1")], 7)
     assert target.state.digest() == before
 
@@ -276,7 +276,7 @@ def test_a_version_is_published_and_raises_scores() -> None:
     target = learner()
     bad = [each for each in made() if each[0]]
     [_, margin, entries] = bad[0]
-    packed = basis().model
+    packed = baseline().model
     decisions: list[Decision] = []
     for number in range(3):
         fact = started(f"c{number}", tenant_id=f"t{number}", margin=-1.0,
@@ -286,20 +286,20 @@ def test_a_version_is_published_and_raises_scores() -> None:
                                   tenant_id=fact.tenant_id, at_s=DAY_S),
         )  # fmt: skip
     decisions += apply(target, TimePassed(3 * DAY_S))
-    published = [each for each in decisions if isinstance(each, ModelPublished)]
+    published = [each for each in decisions if isinstance(each, VersionPublished)]
     version = unpack_version(published[-1].packed, packed)
     assert version.version == published[-1].version
     assert version.version.startswith(packed + "+")
     assert (version.hold, version.block) == (published[-1].hold, published[-1].block)
     assert published[-1].campaigns == 3
-    static = 5 + (margin - basis().hold) * basis().points_per_margin
+    static = 5 + (margin - baseline().hold) * baseline().points_per_margin
     assert version.points(margin, entries) > static
 
 
 def test_a_version_that_is_worse_on_the_canaries_is_not_published() -> None:
     """Good canaries, taken for abuse by reviewers of many tenants."""
     target = learner()
-    canaries = basis().canaries
+    canaries = baseline().canaries
     decisions: list[Decision] = []
     for number, entries in enumerate(canaries.entries):
         if not canaries.bad[number]:
@@ -309,6 +309,6 @@ def test_a_version_that_is_worse_on_the_canaries_is_not_published() -> None:
                 review = outcome(OutcomeKind.REVIEWED_BAD, campaign_id=name, tenant_id=name)
                 decisions += apply(target, fact, review)
     decisions += apply(target, TimePassed(DAY_S))
-    published = [each for each in decisions if isinstance(each, ModelPublished)]
+    published = [each for each in decisions if isinstance(each, VersionPublished)]
     assert target.state.progress.published >= 800
     assert published == [] or published[-1].campaigns <= 400

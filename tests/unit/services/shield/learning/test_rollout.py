@@ -8,23 +8,23 @@ import pytest
 from services.shield.domain.learning.facts import (
     Decision,
     Fact,
-    ModelPublished,
     OutcomeKind,
     TimePassed,
     VersionChanged,
+    VersionPublished,
     VersionReviewed,
 )
 from services.shield.domain.learning.learner import Learner
 from services.shield.domain.learning.reports import DAY_S
 from services.shield.domain.learning.rollout import PREVIOUS_MAX, RolloutPlan, VersionRollout
 from services.shield.domain.learning.state import restore
-from tests.unit.services.shield.learning.facts import basis, outcome, some_entries, started
+from tests.unit.services.shield.learning.facts import baseline, outcome, some_entries, started
 
 WATCHES = RolloutPlan(promotes=False)
 
 
 def learner(plan: RolloutPlan = RolloutPlan()) -> Learner:  # noqa: B008 - immutable
-    return Learner(basis(), plan=plan)
+    return Learner(baseline(), plan=plan)
 
 
 def apply(target: Learner, *facts: Fact) -> list[Decision]:
@@ -50,7 +50,7 @@ def review(version: str, *, promotes: bool, at_s: float) -> VersionReviewed:
 
 
 def published(decisions: Sequence[Decision]) -> list[str]:
-    return [one.version for one in decisions if isinstance(one, ModelPublished)]
+    return [one.version for one in decisions if isinstance(one, VersionPublished)]
 
 
 def changed(decisions: Sequence[Decision]) -> list[tuple[str, str]]:
@@ -69,7 +69,7 @@ def test_a_version_is_used_after_a_day_beside_the_live_one_and_the_next_one_foll
     assert isinstance(promotion, VersionChanged)
     assert (promotion.change, promotion.version) == ("promoted", first)
     assert (promotion.live, promotion.shadow, promotion.review) == (first, "", None)
-    assert isinstance(publication, ModelPublished)
+    assert isinstance(publication, VersionPublished)
     assert (rollout.live, rollout.shadow) == (first, publication.version)
 
 
@@ -90,7 +90,7 @@ def test_while_learning_only_watches_a_version_gives_way_to_the_next_one() -> No
 def test_who_has_watched_long_enough_uses_the_version_at_once() -> None:
     target = learner(WATCHES)
     apply(target, *days(1, 3))
-    enforced = Learner(basis(), target.state, plan=RolloutPlan())
+    enforced = Learner(baseline(), target.state, plan=RolloutPlan())
     [promoted] = changed(apply(enforced, TimePassed(4 * DAY_S)))
     assert promoted == ("promoted", target.state.rollout.live)
 
@@ -141,7 +141,7 @@ def test_what_is_in_use_survives_a_restart_and_decides_the_digest() -> None:
     facts = days(1, 6)
     decisions = apply(whole, *facts)
     before = apply(half, *facts[:5])
-    again = Learner(basis(), restore(half.state.snapshot(), half.state.deltas.bounds))
+    again = Learner(baseline(), restore(half.state.snapshot(), half.state.deltas.bounds))
     assert again.state.rollout == half.state.rollout
     assert again.state.rollout.shadow
     assert [*before, *apply(again, *facts[5:])] == decisions
@@ -151,7 +151,7 @@ def test_what_is_in_use_survives_a_restart_and_decides_the_digest() -> None:
 
 
 def test_versions_of_another_model_are_forgotten() -> None:
-    model, other = basis().model, "1-00000000"
+    model, other = baseline().model, "1-00000000"
     rollout = VersionRollout(f"{other}+a", f"{model}+b", 1.0, [f"{other}+c", f"{model}+d"])
     rollout.drop_others(model)
     assert rollout == VersionRollout("", f"{model}+b", 1.0, [f"{model}+d"])

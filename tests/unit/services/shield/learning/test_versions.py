@@ -10,19 +10,19 @@ from services.shield.domain.learning.deltas import DeltaBounds, WeightDeltas
 from services.shield.domain.learning.versions import (
     CUT_POINTS_MAX,
     LearnedVersionError,
-    LearningBasis,
+    ModelBaseline,
     pack_version,
     propose,
     unpack_version,
 )
 from services.shield.domain.model.file import ModelError, pack_model
-from tests.unit.services.shield.learning.facts import basis, made
+from tests.unit.services.shield.learning.facts import baseline, made
 from tests.unit.services.shield.samples import packed_model, scorer
 
 
 def taught(*, bad: bool = True) -> WeightDeltas:
     """From all made mail of a class, taken for abuse."""
-    deltas = WeightDeltas(DeltaBounds.of(basis().points_per_margin))
+    deltas = WeightDeltas(DeltaBounds.of(baseline().points_per_margin))
     for number, (is_bad, margin, entries) in enumerate(made()):
         if is_bad is bad:
             deltas.train(
@@ -32,26 +32,26 @@ def taught(*, bad: bool = True) -> WeightDeltas:
 
 
 def test_nothing_learned_changes_no_score() -> None:
-    version, check = propose(basis(), WeightDeltas(DeltaBounds.of(basis().points_per_margin)))
+    version, check = propose(baseline(), WeightDeltas(DeltaBounds.of(baseline().points_per_margin)))
     model = scorer().model
     for _, margin, entries in made():
         assert version.points(margin, entries) == model.points(margin)
     assert (version.hold, version.block) == pytest.approx((model.hold, model.block))
-    assert basis().is_as_good(check)
+    assert baseline().is_as_good(check)
 
 
 def test_a_version_survives_being_stored() -> None:
-    version, _ = propose(basis(), taught())
-    found = unpack_version(pack_version(version), basis().model)
+    version, _ = propose(baseline(), taught())
+    found = unpack_version(pack_version(version), baseline().model)
     assert found.version == version.version
     for _, margin, entries in made():
         assert found.points(margin, entries) == version.points(margin, entries)
-    assert pack_version(version) == pack_version(propose(basis(), taught())[0])
+    assert pack_version(version) == pack_version(propose(baseline(), taught())[0])
 
 
 def test_a_published_version_scores_as_the_learner_does() -> None:
     deltas = taught()
-    version, _ = propose(basis(), deltas)
+    version, _ = propose(baseline(), deltas)
     for _, margin, entries in made():
         above = margin + deltas.shift(entries) - version.hold
         exact = min(20, 5 + above * version.points_per_margin)
@@ -59,17 +59,17 @@ def test_a_published_version_scores_as_the_learner_does() -> None:
 
 
 def test_other_bytes_are_refused() -> None:
-    packed = pack_version(propose(basis(), taught())[0])
+    packed = pack_version(propose(baseline(), taught())[0])
     flipped = packed[:90] + bytes([packed[90] ^ 1]) + packed[91:]
     for damaged in (b"", packed[:-1], b"x" + packed, flipped):
         with pytest.raises(LearnedVersionError):
-            unpack_version(damaged, basis().model)
+            unpack_version(damaged, baseline().model)
     with pytest.raises(LearnedVersionError, match="another model"):
         unpack_version(packed, "2-00000000")
 
 
 def test_the_cut_point_keeps_the_share_of_good_mail_above_it() -> None:
-    found = basis()
+    found = baseline()
     margins = found.canaries.margins
     assert found.cut(margins) == found.hold
     assert found.cut(margins - 0.02) == pytest.approx(found.hold - 0.02)
@@ -78,7 +78,7 @@ def test_the_cut_point_keeps_the_share_of_good_mail_above_it() -> None:
 
 
 def test_a_version_that_finds_less_abuse_is_not_as_good() -> None:
-    found = basis()
+    found = baseline()
     mixed = np.where(found.canaries.bad, found.canaries.margins - 6, found.canaries.margins)
     assert not found.is_as_good(found.check(mixed, found.hold))
     raised = np.where(found.canaries.bad, 99.0, found.canaries.margins + 6)
@@ -88,7 +88,7 @@ def test_a_version_that_finds_less_abuse_is_not_as_good() -> None:
 def test_canaries_are_in_the_model_file() -> None:
     found = read_canaries(packed_model())
     assert len(found.entries) == len(found.margins) == len(found.bad) > 300
-    check = basis().check(found.margins, basis().hold)
+    check = baseline().check(found.margins, baseline().hold)
     assert check.auc > 0.99
     assert check.fpr < 0.02
 
@@ -104,6 +104,6 @@ def test_a_model_without_canaries_learns_nothing() -> None:
 
 def test_canaries_are_of_one_model() -> None:
     assert (
-        LearningBasis.of(scorer().model, read_canaries(packed_model())).model
+        ModelBaseline.of(scorer().model, read_canaries(packed_model())).model
         == scorer().model.version
     )

@@ -3,8 +3,8 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from services.shield.domain.features import FeatureLimits, extract_features
-from services.shield.domain.links import LinkTarget, create_link, parse_target
+from services.shield.domain.links import LinkOrigin, create_link, parse_target
+from services.shield.domain.parsing import ParsingLimits, parse_message
 from tests.unit.services.shield.samples import make_content, rules
 
 addresses = st.tuples(
@@ -13,8 +13,8 @@ addresses = st.tuples(
 ).map("".join)
 
 
-def fields(target: LinkTarget) -> list[object]:
-    return [getattr(target, name) for name in LinkTarget.__slots__]
+def fields(target: LinkOrigin) -> list[object]:
+    return [getattr(target, name) for name in LinkOrigin.__slots__]
 
 
 @given(addresses)
@@ -30,7 +30,7 @@ def test_links_of_an_image_map_are_found() -> None:
 
 def test_links_are_grouped_by_target_in_order() -> None:
     text = "http://a.example/1 http://b.example/ http://a.example/2 http://a.example/1"
-    targets = extract_features(make_content(text=text), FeatureLimits()).targets
+    targets = parse_message(make_content(text=text), ParsingLimits()).targets
     assert [(target.host, len(links)) for target, links in targets.items()] == [
         ("a.example", 2),
         ("b.example", 1),

@@ -1,7 +1,6 @@
-"""Extract features from a content: the lines that text rules search, and the counts that measures
-need.
+"""Parse a content: the lines that text rules search, and the parts that measures count.
 
-`FeatureLimits` bounds the work for messages of any size.
+`ParsingLimits` bounds the work for messages of any size.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,13 +11,13 @@ from mail import html as mail_html
 from mail.address import domain_of
 from mail.normalized_text import normalize, normalize_and_lower
 from mail.url import find_urls
-from services.shield.domain.links import LinkTarget, MessageLink, create_link
+from services.shield.domain.links import LinkOrigin, MessageLink, create_link
 
 FIELD_CHARS = 998  # RFC 5322 §2.1.1
 
 
 @dataclass(frozen=True, slots=True)
-class FeatureLimits:
+class ParsingLimits:
     html_chars: int = 100_000
     text_chars: int = 100_000
     links: int = 500
@@ -26,7 +25,7 @@ class FeatureLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class MessageFeatures:
+class ParsedMessage:
     """A message as the rules see it."""
 
     content: Content
@@ -42,13 +41,13 @@ class MessageFeatures:
     longer_text: str  # the longer of the two bodies, in one line
     links: Sequence[MessageLink]  # of both parts, the first for each URL
     targets: Mapping[
-        LinkTarget, Sequence[MessageLink]
+        LinkOrigin, Sequence[MessageLink]
     ]  # links by target, in order of first occurrence
     attachments: Sequence[Attachment]
     document: bytes  # all fields in lower case, one line per field: the text that rules search
 
 
-def extract_features(content: Content, limits: FeatureLimits) -> MessageFeatures:
+def parse_message(content: Content, limits: ParsingLimits) -> ParsedMessage:
     sender = getattr(content, "from")[:FIELD_CHARS]
     source = content.text[: limits.text_chars]  # copied once, because each access makes a copy
     html = content.html[: limits.html_chars]
@@ -63,7 +62,7 @@ def extract_features(content: Content, limits: FeatureLimits) -> MessageFeatures
         b"body: " + lower_text,
         b"body: " + lower_page if page_text != text else b"",
     ]
-    return MessageFeatures(
+    return ParsedMessage(
         content=content,
         sender=sender,
         sender_domain=domain_of(sender),
@@ -120,8 +119,8 @@ def unique_links(page_links: Iterable[mail_html.Link], urls: Iterable[str]) -> l
     return list((found | {each[:2]: each for each in more}).values())
 
 
-def links_by_target(links: Iterable[MessageLink]) -> dict[LinkTarget, list[MessageLink]]:
-    targets: dict[LinkTarget, list[MessageLink]] = {}
+def links_by_target(links: Iterable[MessageLink]) -> dict[LinkOrigin, list[MessageLink]]:
+    targets: dict[LinkOrigin, list[MessageLink]] = {}
     for each in links:
         targets.setdefault(each.target, []).append(each)
     return targets

@@ -3,10 +3,10 @@
 from enum import StrEnum
 
 from contracts.shield.v1.learning_pb2 import CampaignAssessed
-from services.shield.domain.learning.facts import CampaignChange
+from services.shield.domain.learning.facts import AssessmentKind
 
 
-class CampaignAction(StrEnum):
+class CampaignRestriction(StrEnum):
     """NONE: nothing. LIMITED: it leaves within an allowance. HELD: it waits for a review."""
 
     NONE = "none"
@@ -14,10 +14,10 @@ class CampaignAction(StrEnum):
     HELD = "held"
 
 
-def action_of(assessed: CampaignAssessed) -> CampaignAction:
+def restriction_of(assessed: CampaignAssessed) -> CampaignRestriction:
     """Nothing follows while learning only watches."""
     if not assessed.enforced:
-        return CampaignAction.NONE
-    if assessed.change == CampaignChange.HELD:
-        return CampaignAction.HELD
-    return CampaignAction.LIMITED if assessed.allowed else CampaignAction.NONE
+        return CampaignRestriction.NONE
+    if assessed.change == AssessmentKind.HELD:
+        return CampaignRestriction.HELD
+    return CampaignRestriction.LIMITED if assessed.allowed else CampaignRestriction.NONE

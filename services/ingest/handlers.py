@@ -12,7 +12,7 @@ from services.ingest.store.review_log import record_reviews
 from services.ingest.store.tracking_hosts import save_certificates
 
 
-class Handlers:
+class MessageClosedHandler:
     def __init__(self, store: MessageAuditStore) -> None:
         self._store = store
 

@@ -20,8 +20,8 @@ from services.ingest.clients.domain_dns import look_up_records
 from services.ingest.domain.dkim_rotation import RETIRED_FOR
 from services.ingest.domain.verification import VERIFIED
 from services.ingest.loops.domain_checks import apply_checks
-from services.ingest.store.domain_keys import DomainKeyStore, PublishedHosts
-from services.ingest.store.domains import DomainCheck, new_check
+from services.ingest.store.domain_keys import DomainKeyStore, InstallationHosts
+from services.ingest.store.domains import VerificationState, new_check
 from tests.support.name_server import NameServer, name_server
 
 NAME = "shop.customer.org"
@@ -42,7 +42,7 @@ class Simulation:
     keyring: SecretKeyring
     keys: DomainKeyStore
     domain: Domain
-    check: DomainCheck
+    check: VerificationState
     now: datetime = datetime(2026, 11, 1, tzinfo=UTC)
     versions: list[Domain] = field(default_factory=list)
     in_transit: list[bytes] = field(default_factory=list)
@@ -95,7 +95,7 @@ async def test_every_message_verifies_at_every_instant_of_a_rotation(zone: str) 
     keyring = SecretKeyring([new_secret_key()])
     brands = Brands({"default": Brand(dkim_zone=zone)})
     keys = DomainKeyStore(
-        keyring, PublishedHosts.of("mx.platform.org"), brands, report_key=bytes(16)
+        keyring, InstallationHosts.of("mx.platform.org"), brands, report_key=bytes(16)
     )
     async with name_server({}) as (server, address):
         lookup = system_resolver((address,), timeout_s=5.0)

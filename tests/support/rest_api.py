@@ -13,7 +13,7 @@ from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Tenant
 from kernel.brand import Brand, Brands
 from kernel.http_server import Receive
 from services.ingest.api.access import Principal
-from services.ingest.api.administration.base import CallerDirectory, paginate
+from services.ingest.api.administration.base import DirectoryResource, paginate
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.callers import Caller
 from services.ingest.api.cors import with_cors
@@ -27,7 +27,7 @@ from services.ingest.domain.email import decode_batch
 from services.ingest.domain.pointers import decode_body
 from services.ingest.domain.problem import Problem, not_found
 from services.ingest.domain.rate_limiter import RateLimitStatus
-from services.ingest.store.directory import DirectoryChange
+from services.ingest.store.directory import DirectoryTransaction
 from services.ingest.store.directory_lists import EntryOwner, PageBounds
 from tests.support.absent_services import resources_alone
 
@@ -58,14 +58,14 @@ class Domains:
         return [Domain(domain_id=f"{ID[:-2]}{n:02}", name=f"d{n}.example") for n in range(20)]
 
 
-class EmptyDirectory(CallerDirectory):
+class EmptyDirectory(DirectoryResource):
     """A directory with one tenant, which forgets what is saved."""
 
     def __init__(self) -> None:
         pass
 
     @asynccontextmanager
-    async def changing(self, _: Caller) -> AsyncIterator[DirectoryChange]:
+    async def changing(self, _: Caller) -> AsyncIterator[DirectoryTransaction]:
         yield cast(Any, self)
 
     async def find(self, kind: type[Any], *_: object) -> Any:  # noqa: ANN401 - an entry

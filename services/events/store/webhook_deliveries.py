@@ -103,7 +103,7 @@ class WebhookDeliveryClaim(NamedTuple):
 
 class WebhookDeliveryUpdate(NamedTuple):
     """The result of an attempt. delay_s: until the next attempt, if there is one. record: an
-    encoded RecordedAttempt."""
+    encoded WebhookAttemptRecord."""
 
     endpoint_id: str
     position: str

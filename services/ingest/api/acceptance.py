@@ -22,7 +22,7 @@ from kernel.outbox import Outbox
 from kernel.topics import encode
 from services.ingest.api.access import AccessControl, Principal
 from services.ingest.api.idempotency import AcceptResult, IdempotentCall, concurrent_request, replay
-from services.ingest.api.plan_admission import PlanAdmission, QuotaLimit
+from services.ingest.api.plan_admission import HardQuota, PlanAdmission
 from services.ingest.api.sealed_email import (
     AcceptRequest,
     SealedEmail,
@@ -170,7 +170,7 @@ class Acceptance:
 
     async def _submit_admitted(
         self,
-        limits: Sequence[QuotaLimit],
+        limits: Sequence[HardQuota],
         principal: Principal,
         valid: Sequence[ValidEmail],
         **options: Any,  # noqa: ANN401 - of _submit

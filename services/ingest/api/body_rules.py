@@ -106,14 +106,14 @@ RULES: dict[str, dict[str, Any]] = {
         "recipient_domain": OPTIONAL_HOST_NAME,
         "sender": {"anyOf": [ADDRESS, HOST_NAME, EMPTY]},
     },
-    "CancelQueued": {"after": {"anyOf": [ID, EMPTY]}},
+    "CancelQueuedRequest": {"after": {"anyOf": [ID, EMPTY]}},
     "HeldFilter": {key: {"anyOf": [ISO_TIME, EMPTY]} for key in ("since", "until")},
-    "ReviewHeld": {
+    "ReviewHeldRequest": {
         "ids": {"anyOf": [{"type": "array", "minItems": 1, "maxItems": 500, "items": ID}, NULL]},
         "after": {"anyOf": [ID, EMPTY]},
     },
-    "NewSuppression": {"email": MAILBOX, **EXPIRY},
-    "NewSuppressions": {"emails": {**MAILBOXES, "minItems": 1, "maxItems": 500}, **EXPIRY},
+    "AddSuppressionRequest": {"email": MAILBOX, **EXPIRY},
+    "AddSuppressionsRequest": {"emails": {**MAILBOXES, "minItems": 1, "maxItems": 500}, **EXPIRY},
     "CreateDomainRequest": {
         "name": {"type": "string", "format": "domain", "minLength": 4, "maxLength": 253},
     },
@@ -142,7 +142,7 @@ RULES: dict[str, dict[str, Any]] = {
         "address": {"type": "string", "format": "own-address", "minLength": 3, "maxLength": 320},
     },
     "ExportFilter": {name: {"anyOf": [ISO_TIME, NULL]} for name in ("since", "until")},
-    "NewReport": {
+    "CreateReportRequest": {
         "timezone": {
             "type": "string",
             "format": "time-zone",
@@ -155,8 +155,8 @@ RULES: dict[str, dict[str, Any]] = {
         "scope": {"type": "string", "format": "scope", "pattern": SCOPE_PATTERN},
         "time_zone": {"type": "string", "format": "time-zone", "examples": ["Europe/Berlin"]},
     },
-    "NewWebhook": WEBHOOK,
-    "UpdateWebhook": WEBHOOK,
+    "CreateWebhookRequest": WEBHOOK,
+    "UpdateWebhookRequest": WEBHOOK,
 }
 ONE_OF_TWO = [
     {"required": [one], "properties": {one: {"type": "array"}, other: {"type": "null"}}}
@@ -204,9 +204,9 @@ CONDITIONS: dict[str, dict[str, Any]] = {
     "Attachment": {"required": ["content", "filename"]},
     "CancelFilter": {"anyOf": SOME_FILTER},
     "HeldFilter": {"anyOf": SOME_HELD},
-    "ReviewHeld": {"oneOf": IDS_OR_FILTER},
-    "NewSuppression": {"anyOf": LIST_IF_SCOPE},
-    "NewSuppressions": {"anyOf": LIST_IF_SCOPE},
+    "ReviewHeldRequest": {"oneOf": IDS_OR_FILTER},
+    "AddSuppressionRequest": {"anyOf": LIST_IF_SCOPE},
+    "AddSuppressionsRequest": {"anyOf": LIST_IF_SCOPE},
     "SuppressionSelector": {"oneOf": ONE_OF_TWO},
 }
 

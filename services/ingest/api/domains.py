@@ -13,7 +13,7 @@ from kernel import clock
 from mail.address import AddressError
 from mail.records import DnsRecord
 from services.ingest.api.access import Principal
-from services.ingest.api.administration.base import CallerDirectory, paginate, query_or_503
+from services.ingest.api.administration.base import DirectoryResource, paginate, query_or_503
 from services.ingest.api.administration.plans import PlanResource
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.callers import Caller, CallerKind, caller_kind_of, check_live
@@ -35,10 +35,10 @@ from services.ingest.store.directory import DirectoryStore, DomainConflict
 from services.ingest.store.directory_lists import EntryOwner, PageBounds
 from services.ingest.store.domain_keys import DomainKeyStore
 from services.ingest.store.domains import (
-    DomainCheck,
     DomainInUse,
     DomainStore,
     TooManyDomains,
+    VerificationState,
     begin_checks,
     begin_rotation,
     set_fields,
@@ -59,12 +59,12 @@ class DomainView:
     host for links."""
 
     domain: Domain
-    check: DomainCheck
+    check: VerificationState
     records: tuple[DnsRecord, ...]
     certificate: CertificateStatus | None
 
 
-class DomainRecords(NamedTuple):
+class DkimZoneEntry(NamedTuple):
     """A domain, and the records of its keys in a zone of the installation."""
 
     domain: Domain
@@ -77,7 +77,7 @@ class DomainResource:
     domains."""
 
     directory: DirectoryStore
-    lists: CallerDirectory
+    lists: DirectoryResource
     store: DomainStore
     keys: DomainKeyStore
     emails: EmailResource
@@ -105,7 +105,7 @@ class DomainResource:
 
     async def zone_page(
         self, page: PageBounds, *, zone: str
-    ) -> tuple[Sequence[DomainRecords], bool]:
+    ) -> tuple[Sequence[DkimZoneEntry], bool]:
         """The records of a zone of the installation, by domain, newest first. Raises Problem."""
         if not zone:
             fault = Fault(
@@ -114,7 +114,7 @@ class DomainResource:
             raise invalid([fault])
         equal = {"dkim_zone": zone.lower().rstrip(".")}
         found, has_more = await self.lists.page(Domain, EntryOwner(), page, equal=equal)
-        return [DomainRecords(one, self.keys.zone_records(one)) for one in found], has_more
+        return [DkimZoneEntry(one, self.keys.zone_records(one)) for one in found], has_more
 
     async def find(self, principal: Principal, domain_id: str) -> Domain:
         """Raises Problem 404."""
@@ -199,7 +199,7 @@ class DomainResource:
         raise_if_rotating(found)
         keys = await self.keys.new_keys(found.brand)
 
-        def begin(domain: Domain, check: DomainCheck, now: datetime) -> DomainCheck:
+        def begin(domain: Domain, check: VerificationState, now: datetime) -> VerificationState:
             raise_if_rotating(domain)
             return begin_rotation(keys, domain, check, now=now)
 
@@ -279,7 +279,7 @@ class DomainResource:
                 return False
         return True
 
-    def _view(self, domain: Domain, check: DomainCheck) -> DomainView:
+    def _view(self, domain: Domain, check: VerificationState) -> DomainView:
         certificate = self.hosts.certificate_status(domain, clock.now())
         return DomainView(domain, check, self.keys.records(domain), certificate)
 

@@ -51,7 +51,7 @@ class ExportFilter(RequestModel):
     until: When | None = None
 
 
-class NewExport(RequestModel):
+class CreateExportRequest(RequestModel):
     """What to export, as which file."""
 
     kind: Literal["events", "emails"] = "events"
@@ -66,7 +66,7 @@ class ExportResource:
         self._events = clients.events
         self._slots = TenantSlots(DOWNLOADS_MAX, TENANT_DOWNLOADS_MAX)
 
-    async def create(self, caller: Caller, given: NewExport) -> pb.Export:
+    async def create(self, caller: Caller, given: CreateExportRequest) -> pb.Export:
         """Raises Problem 429 if the account has too many."""
         account_id = caller.tenant.account_id if caller.tenant else caller.account_id
         request = pb.CreateExportRequest(

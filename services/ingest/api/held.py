@@ -49,7 +49,7 @@ class HeldFilter(RequestModel):
     all: bool = False
 
 
-class ReviewHeld(RequestModel):
+class ReviewHeldRequest(RequestModel):
     """Held messages, by id or by a filter, and why they are released or rejected. By a filter, a
     call finds up to 500 messages; the next one goes on with `after` set to `next`."""
 
@@ -60,7 +60,7 @@ class ReviewHeld(RequestModel):
     dry_run: bool = False
 
 
-class ReviewEmail(RequestModel):
+class ReviewEmailRequest(RequestModel):
     """Why an email is released or rejected."""
 
     reason: Annotated[str, Meta(max_length=500, pattern=LINE)] = ""
@@ -103,7 +103,9 @@ class HeldMailResource:
             after=check_id(after, "#/after") if after else "",
         )
 
-    async def review(self, caller: Caller, given: ReviewHeld, verdict: Verdict) -> HeldReview:
+    async def review(
+        self, caller: Caller, given: ReviewHeldRequest, verdict: Verdict
+    ) -> HeldReview:
         check_review(given)
         if given.filter is None:
             ids = [check_id(one, f"#/ids/{n}") for n, one in enumerate(given.ids or ())]
@@ -154,7 +156,7 @@ def reviewer_of(caller: Caller) -> Reviewer:
     )
 
 
-def check_review(given: ReviewHeld) -> None:
+def check_review(given: ReviewHeldRequest) -> None:
     """Raises Problem, also for an empty filter: a mistake would review everything."""
     if (given.ids is None) == (given.filter is None):
         raise invalid([Fault("#", "invalid", "Give either ids or a filter.")])

@@ -6,12 +6,12 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from contracts.shield.v1 import shield_service_pb2 as pb
 from contracts.shield.v1.events_pb2 import ScreeningModel
 from contracts.shield.v1.shield_service_pb2 import (
     LearnedVersionInfo,
     ListModelsRequest,
     ListVersionsRequest,
-    ReviewVersionRequest,
 )
 from kernel.ids import uuid5_text
 from services.ingest.api.administration.audit_log import AuditLogResource
@@ -29,7 +29,7 @@ VERSION_CHARS = 200
 RESOURCE, NAMESPACE = "learned_version", b"obm learned vers"  # in the audit log, and of ids there
 
 
-class ReviewVersion(RequestModel):
+class ReviewVersionRequest(RequestModel):
     """Why a version is promoted or withdrawn."""
 
     reason: Annotated[str, Meta(min_length=1, max_length=500, pattern=LINE)]
@@ -59,12 +59,12 @@ class ModelResource:
         return response.versions[start:end], end < len(ids)
 
     async def review(
-        self, caller: Caller, version: str, given: ReviewVersion, *, promoted: bool
+        self, caller: Caller, version: str, given: ReviewVersionRequest, *, promoted: bool
     ) -> LearnedVersionInfo:
         """The version as it was; the learner obeys within seconds."""
         if not version or len(version) > VERSION_CHARS:
             raise not_found("the version")
-        request = ReviewVersionRequest(
+        request = pb.ReviewVersionRequest(
             version=version,
             promoted=promoted,
             reviewed_by=caller.key.key_id,

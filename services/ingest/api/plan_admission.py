@@ -23,7 +23,7 @@ from services.ingest.store.quotas import QuotaKey, QuotaReservation, QuotaUsage
 RETRY_MAX_S = 3600  # who waits as long as the response says should notice another plan
 
 
-class QuotaLimit(NamedTuple):
+class HardQuota(NamedTuple):
     """span: month or day. end: when it begins anew."""
 
     key: QuotaKey
@@ -51,7 +51,7 @@ class PlanAdmission:
         if principal.interface not in plan.features:
             raise plan_required(plan, principal.interface, self._plans, pointer="#")
 
-    def limits_of(self, principal: Principal) -> Sequence[QuotaLimit]:
+    def limits_of(self, principal: Principal) -> Sequence[HardQuota]:
         """Those of live mail of an account with a hard quota."""
         if principal.test or (plan := self._plan_of(principal)) is None or not plan.quota.is_hard:
             return ()
@@ -62,12 +62,12 @@ class PlanAdmission:
             ("day", str(today), plan.quota.day, today + timedelta(days=1)),
         )
         return [
-            QuotaLimit(QuotaKey(account_id, period), span, messages, _midnight(end))
+            HardQuota(QuotaKey(account_id, period), span, messages, _midnight(end))
             for span, period, messages, end in spans
             if messages
         ]
 
-    async def load(self, limits: Sequence[QuotaLimit]) -> None:
+    async def load(self, limits: Sequence[HardQuota]) -> None:
         """Before `admitting`. Raises Problem 503."""
         try:
             await self.usage.load([one.key for one in limits])
@@ -75,7 +75,7 @@ class PlanAdmission:
             raise unavailable() from error
 
     @contextmanager
-    def admitting(self, limits: Sequence[QuotaLimit], messages: int) -> Iterator[QuotaReservation]:
+    def admitting(self, limits: Sequence[HardQuota], messages: int) -> Iterator[QuotaReservation]:
         """Messages that are about to be committed. Raises Problem 429 if they are too many."""
         for one in limits:
             if self.usage.used(one.key) + messages > one.messages:
@@ -100,7 +100,7 @@ class PlanAdmission:
         self.usage.keep({f"{today:%Y-%m}", str(today)})
 
 
-def quota_exceeded(limit: QuotaLimit, *, used: int, messages: int) -> Problem:
+def quota_exceeded(limit: HardQuota, *, used: int, messages: int) -> Problem:
     """Resend's names."""
     name = {"month": "monthly_quota_exceeded", "day": "daily_quota_exceeded"}[limit.span]
     detail = (

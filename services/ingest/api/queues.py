@@ -34,7 +34,7 @@ class CancelFilter(RequestModel):
     all: bool = False
 
 
-class CancelQueued(RequestModel):
+class CancelQueuedRequest(RequestModel):
     """Messages to cancel."""
 
     filter: CancelFilter
@@ -57,7 +57,7 @@ class QueueResource:
         response = await self._router.call(self._router.stub.ListQueues, request)
         return response.queues, response.has_more
 
-    async def cancel(self, principal: Principal, given: CancelQueued) -> CancellationPage:
+    async def cancel(self, principal: Principal, given: CancelQueuedRequest) -> CancellationPage:
         return await self._emails.cancel_waiting(
             principal,
             waiting_filter(given.filter, test_only=principal.test),

@@ -49,7 +49,7 @@ class ReportQuery(RequestModel):
     recipient_domain: Values = none_given()
 
 
-class NewReport(RequestModel):
+class CreateReportRequest(RequestModel):
     """A query that is answered for each period. timezone: IANA name. deliver: `webhook` sends
     report.ready, `email` a mail to the address of the account."""
 
@@ -69,7 +69,7 @@ class ReportResource:
     def __init__(self, clients: ServiceClients) -> None:
         self._events = clients.events
 
-    async def create(self, caller: Caller, given: NewReport) -> pb.Report:
+    async def create(self, caller: Caller, given: CreateReportRequest) -> pb.Report:
         check_live(caller.key, "reports")
         account_id = caller.tenant.account_id if caller.tenant else caller.account_id
         request = pb.CreateReportRequest(

@@ -29,8 +29,8 @@ from services.ingest.domain.suppression_file import (
     COLUMNS,
     FAILURE_COLUMNS,
     FailedLine,
-    SuppressionFile,
     SuppressionFileLine,
+    SuppressionFileReader,
 )
 from services.ingest.store.audit_log import AuditSubject
 from services.ingest.store.directory_lists import EntryOwner, PageBounds
@@ -198,7 +198,7 @@ class SuppressionUpload:
         self._store = store
         self._new = new
         self._key = key
-        self._file = SuppressionFile()
+        self._file = SuppressionFileReader()
         self._octets = 0
         self._parts = 0
         self._lines: list[SuppressionFileLine] = []  # of the next part

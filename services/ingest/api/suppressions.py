@@ -5,14 +5,12 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from contracts.router.v1 import router_service_pb2 as pb
 from contracts.router.v1.router_service_pb2 import (
-    AddSuppressionsRequest,
-    ListSuppressionsRequest,
     RemoveSuppressionsRequest,
     RemoveSuppressionsResponse,
     Suppression,
 )
-from contracts.router.v1.router_service_pb2 import NewSuppression as RouterSuppression
 from mail import address
 from mail.address import AddressError
 from services.ingest.api.administration.audit_log import AuditLogResource
@@ -50,13 +48,13 @@ class SuppressionFields(RequestModel):
     expires_at: str | None = None
 
 
-class NewSuppression(SuppressionFields, kw_only=True):
+class AddSuppressionRequest(SuppressionFields, kw_only=True):
     """An address to suppress."""
 
     email: str
 
 
-class NewSuppressions(SuppressionFields, kw_only=True):
+class AddSuppressionsRequest(SuppressionFields, kw_only=True):
     """Addresses to suppress; the other fields are those of each."""
 
     emails: Many
@@ -72,7 +70,7 @@ class SuppressionSelector(RequestModel):
     force: bool = False
 
 
-class SuppressionFilter(RequestModel):
+class ListSuppressionsRequest(RequestModel):
     """What is empty does not restrict the list. expired: with those that have expired."""
 
     email: str = ""
@@ -99,10 +97,10 @@ class SuppressionResource:
         check_live(caller.key, "suppressions")
         owner = owner_by_scope(caller, given.scope, of_list=given.list)
         expires_at = parse_future_time(given.expires_at, "expires_at")
-        request = AddSuppressionsRequest(
+        request = pb.AddSuppressionsRequest(
             **owner._asdict(),
             suppressions=[
-                RouterSuppression(
+                pb.NewSuppression(
                     address=one,
                     origin=given.origin,
                     list=given.list or "",
@@ -122,11 +120,11 @@ class SuppressionResource:
         return list(response.suppressions)
 
     async def page(
-        self, caller: Caller, page: PageBounds, wanted: SuppressionFilter
+        self, caller: Caller, page: PageBounds, wanted: ListSuppressionsRequest
     ) -> tuple[list[Suppression], bool]:
         """Of a tenant, or of an account and all its tenants."""
         check_live(caller.key, "suppressions")
-        request = ListSuppressionsRequest(
+        request = pb.ListSuppressionsRequest(
             **caller.owner._asdict(),
             **page._asdict(),
             address=canonical_or_same(wanted.email),
@@ -143,7 +141,7 @@ class SuppressionResource:
         """identifier: the address, for the strongest of its suppressions, or the id. Raises Problem
         404."""
         check_live(caller.key, "suppressions")
-        request = ListSuppressionsRequest(
+        request = pb.ListSuppressionsRequest(
             **caller.owner._asdict(), limit=SAME_MAX, account_wide=not caller.tenant_id
         )
         if "@" in identifier:

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from contracts.events.v1.events_service_pb2 import GetUsageRequest, UsageRow
 from kernel import clock
 from kernel.prices import Plan
-from services.ingest.api.administration.base import CallerDirectory, parse_id
+from services.ingest.api.administration.base import DirectoryResource, parse_id
 from services.ingest.api.administration.plans import PlanResource
 from services.ingest.api.callers import Caller, CallerKind, check_live
 from services.ingest.clients import ServiceClients
@@ -85,7 +85,12 @@ class UsageResource:
     """rate: requests that an API key may make in a second."""
 
     def __init__(
-        self, clients: ServiceClients, directory: CallerDirectory, plans: PlanResource, *, rate: int
+        self,
+        clients: ServiceClients,
+        directory: DirectoryResource,
+        plans: PlanResource,
+        *,
+        rate: int,
     ) -> None:
         self._events = clients.events
         self._directory = directory

@@ -6,12 +6,12 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from contracts.events.v1 import events_service_pb2 as pb
 from contracts.events.v1.events_service_pb2 import (
     GetWebhookEventRequest,
     GetWebhookEventResponse,
     GetWebhookRecoveryRequest,
     ListWebhookEventsRequest,
-    RecoverWebhookRequest,
     ReplayWebhookEventRequest,
     WebhookAttempt,
     WebhookEvent,
@@ -29,7 +29,7 @@ from services.ingest.store.directory_lists import PageBounds
 PREFIX = "evt_"
 
 
-class RecoverWebhook(RequestModel):
+class RecoverWebhookRequest(RequestModel):
     """since, until: ISO 8601; until is now by default. types: of events; all that the webhook
     subscribes to if empty or absent."""
 
@@ -67,10 +67,10 @@ class WebhookEventResource:
         return later[: page.limit], len(later) > page.limit
 
     async def recover(
-        self, caller: Caller, webhook_id: str, given: RecoverWebhook
+        self, caller: Caller, webhook_id: str, given: RecoverWebhookRequest
     ) -> WebhookRecovery:
         """Send the events of a time again that the webhook has missed, or that have failed."""
-        request = RecoverWebhookRequest(
+        request = pb.RecoverWebhookRequest(
             **selector_of(caller, webhook_id),
             since=parse_body_time(given.since, "since"),
             until=None if given.until is None else parse_body_time(given.until, "until"),

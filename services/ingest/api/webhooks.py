@@ -8,19 +8,16 @@ from msgspec import UNSET, Meta, UnsetType
 
 from contracts.events.v1 import events_service_pb2 as pb
 from contracts.events.v1.events_service_pb2 import (
-    CreateWebhookRequest,
     DeleteWebhookRequest,
     GetWebhookRequest,
     ListWebhooksRequest,
     RevokePreviousWebhookSecretRequest,
-    RotateWebhookSecretRequest,
     TestWebhookRequest,
-    UpdateWebhookRequest,
     Webhook,
 )
 from kernel.ids import NIL, canonical_uuid
 from services.ingest.api.administration.api_keys import DAY_S, GRACE_MAX_S
-from services.ingest.api.administration.base import CallerDirectory, conflict, parse_id
+from services.ingest.api.administration.base import DirectoryResource, conflict, parse_id
 from services.ingest.api.callers import Caller
 from services.ingest.api.response_schemas import EventType
 from services.ingest.api.rest_base import format_timestamp
@@ -39,7 +36,7 @@ Streams = Annotated[list[Literal["transactional", "broadcast"]], Meta(max_length
 Headers = Annotated[dict[str, str], Meta(max_length=10)]
 
 
-class NewWebhook(RequestModel):
+class CreateWebhookRequest(RequestModel):
     """endpoint: https URL. events: event types. tenant_ids: of a webhook of an account, the tenants
     whose events it receives. domain_ids, tags, streams: only events of mail from these domains,
     with one of these tags (name, or name:value), in one of these streams. An empty or absent filter
@@ -56,7 +53,7 @@ class NewWebhook(RequestModel):
     headers: Headers = msgspec.field(default_factory=dict)
 
 
-class UpdateWebhook(RequestModel):
+class UpdateWebhookRequest(RequestModel):
     """What is absent does not change. Events that wait for a disabled webhook are sent once it is
     enabled. webhook_id: Resend's clients repeat it."""
 
@@ -72,7 +69,7 @@ class UpdateWebhook(RequestModel):
     status: Literal["enabled", "disabled"] | UnsetType = UNSET
 
 
-class RotateWebhookSecret(RequestModel):
+class RotateWebhookSecretRequest(RequestModel):
     """grace_s: seconds that the old secret still signs, beside the new one. force: also while an
     earlier rotation is in progress; the secret before the current one then signs no more."""
 
@@ -84,14 +81,14 @@ class WebhookResource:
     """Those of a tenant, and those of an account, which receive the events of all its tenants. A
     test key has no access to live webhooks."""
 
-    def __init__(self, clients: ServiceClients, directory: CallerDirectory) -> None:
+    def __init__(self, clients: ServiceClients, directory: DirectoryResource) -> None:
         self._events = clients.events
         self._directory = directory
 
-    async def create(self, caller: Caller, given: NewWebhook) -> Webhook:
+    async def create(self, caller: Caller, given: CreateWebhookRequest) -> Webhook:
         """It belongs to the caller's tenant, or to the account of a key that names none."""
         account_id = caller.tenant.account_id if caller.tenant else caller.account_id
-        request = CreateWebhookRequest(
+        request = pb.CreateWebhookRequest(
             tenant_id=caller.tenant_id, account_id=account_id, test=caller.test,
             url=given.endpoint, event_types=given.events,
             tenant_ids=await self._own_tenants(caller, given.tenant_ids),
@@ -115,13 +112,13 @@ class WebhookResource:
         request = GetWebhookRequest(**selector_of(caller, webhook_id))
         return (await self._events.call(self._events.stub.GetWebhook, request)).webhook
 
-    async def update(self, caller: Caller, webhook_id: str, given: UpdateWebhook) -> Webhook:
+    async def update(self, caller: Caller, webhook_id: str, given: UpdateWebhookRequest) -> Webhook:
         tenants, domains = None, None
         if given.tenant_ids is not UNSET:
             tenants = pb.TenantIds(ids=await self._own_tenants(caller, given.tenant_ids))
         if given.domain_ids is not UNSET:
             domains = pb.DomainIds(ids=await self._own_domains(caller, given.domain_ids))
-        request = UpdateWebhookRequest(
+        request = pb.UpdateWebhookRequest(
             **selector_of(caller, webhook_id),
             url=given.endpoint or None,
             event_types=None if given.events is UNSET else pb.EventTypes(names=given.events),
@@ -137,11 +134,11 @@ class WebhookResource:
         return (await self._events.call(stub.UpdateWebhook, request, deadline_s=2.0)).webhook
 
     async def rotate_secret(
-        self, caller: Caller, webhook_id: str, given: RotateWebhookSecret
+        self, caller: Caller, webhook_id: str, given: RotateWebhookSecretRequest
     ) -> Webhook:
         """With the new secret. Raises Problem 409 `rotation_in_progress` while the secret before
         the current one still signs, unless it is forced."""
-        request = RotateWebhookSecretRequest(
+        request = pb.RotateWebhookSecretRequest(
             **selector_of(caller, webhook_id), grace_s=given.grace_s, force=given.force
         )
         stub = self._events.stub

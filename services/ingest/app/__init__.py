@@ -15,8 +15,8 @@ from services.ingest.api.acceptance import Acceptance
 from services.ingest.api.access import AccessControl
 from services.ingest.api.administration import Administration
 from services.ingest.api.administration.audit_log import AuditLogResource
-from services.ingest.api.administration.base import CallerDirectory
-from services.ingest.api.administration.tenants import ScoreBounds
+from services.ingest.api.administration.base import DirectoryResource
+from services.ingest.api.administration.tenants import MaxThresholds
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.egress.router_client import EgressRouterClient
 from services.ingest.api.emails import EmailResource
@@ -50,7 +50,7 @@ from services.ingest.domain.body_memory import BodyMemory
 from services.ingest.domain.rate_limiter import RateLimiter
 from services.ingest.domain.reserved import RecipientDomains
 from services.ingest.domain.tracking_host import LinkHosts
-from services.ingest.handlers import Handlers, on_certificate, on_reviewed
+from services.ingest.handlers import MessageClosedHandler, on_certificate, on_reviewed
 from services.ingest.loops.directory_publisher import DirectoryPublisher
 from services.ingest.loops.partition_maintenance import PartitionMaintenance
 from services.ingest.settings import Settings
@@ -90,7 +90,7 @@ def create_service(settings: Settings) -> Service:
         deps, directory_cache, access=access, backpressure=backpressure, senders=senders
     )
     audits = create_audit_store(deps)
-    register_consumers(deps, Handlers(audits))
+    register_consumers(deps, MessageClosedHandler(audits))
     return Service(
         "ingest",
         loops=[
@@ -120,11 +120,11 @@ def create_audit_store(deps: Dependencies) -> MessageAuditStore:
     )
 
 
-def register_consumers(deps: Dependencies, handlers: Handlers) -> None:
+def register_consumers(deps: Dependencies, closed: MessageClosedHandler) -> None:
     stream = StreamProcessor(
         MessageClosed,
         name="ingest.closed",
-        handler=handlers.on_closed,
+        handler=closed.on_closed,
         health=deps.kafka_health,
         send=deps.kafka.publish,
         database=deps.system_database,
@@ -225,14 +225,14 @@ def create_administration(
 ) -> Administration:
     lists = DirectoryLists(deps.system_database, deps.tenant_database)
     return Administration(
-        CallerDirectory(directory, lists),
+        DirectoryResource(directory, lists),
         AuditLogResource(lists, deps.system_database),
         outbox=deps.outbox,
         secrets=deps.secrets,
         brands=brands,
         prices=deps.prices,
         mailboxes_max=deps.settings.tenant_mailboxes_max,
-        score_bounds=ScoreBounds(deps.settings.hold_score_max, deps.settings.block_score_max),
+        max_thresholds=MaxThresholds(deps.settings.hold_score_max, deps.settings.block_score_max),
         resume_waiting=EgressRouterClient(deps.clients).resume_waiting,
         smtp=smtp_host(deps.settings, deps.brands),
     )

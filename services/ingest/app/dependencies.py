@@ -37,7 +37,7 @@ from services.ingest.settings import Settings
 from services.ingest.store.directory import KINDS as DIRECTORY
 from services.ingest.store.directory import DirectoryStore
 from services.ingest.store.directory_lists import DirectoryLists
-from services.ingest.store.domain_keys import DomainKeyStore, PublishedHosts
+from services.ingest.store.domain_keys import DomainKeyStore, InstallationHosts
 from services.ingest.store.domains import DomainStore
 from services.ingest.store.request_log import RequestLogReader, RequestLogWriter
 
@@ -108,7 +108,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
     secrets, brands = SecretKeyring(settings.secret_keys), read_brands(settings.brands_file)
     if not any(one.unsubscribe_host or one.tracking_host for one in brands):
         logger.warning("brands.without_unsubscribe_host: %s", WITHOUT_UNSUBSCRIBE_HOST)
-    hosts = PublishedHosts.of(settings.bounce_mx, settings.spf_include)
+    hosts = InstallationHosts.of(settings.bounce_mx, settings.spf_include)
     return Dependencies(
         settings=settings,
         health=DependencyHealth(),

@@ -12,7 +12,7 @@ from mail.dnsbl import Blocklist, Kind
 from mail.dnsbl_health import ListHealth
 from mail.listed_name import suffixes
 from mail.reachable import may_connect, parse_networks
-from services.ingest.api.administration.base import CallerDirectory
+from services.ingest.api.administration.base import DirectoryResource
 from services.ingest.api.administration.plans import PlanResource
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.domains import DomainResource
@@ -108,5 +108,5 @@ def create_domain_service(
     )
 
 
-def create_directory(deps: Dependencies, directory: DirectoryStore) -> CallerDirectory:
-    return CallerDirectory(directory, DirectoryLists(deps.system_database, deps.tenant_database))
+def create_directory(deps: Dependencies, directory: DirectoryStore) -> DirectoryResource:
+    return DirectoryResource(directory, DirectoryLists(deps.system_database, deps.tenant_database))

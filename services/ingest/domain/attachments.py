@@ -22,7 +22,7 @@ FILENAME_MAX = 255
 PIECE_OCTETS = 64 * 1024
 
 
-class NodeBuffer(RequestModel, rename={"kind": "type"}):
+class NodeJsBuffer(RequestModel, rename={"kind": "type"}):
     """A Node Buffer as JSON.stringify writes it."""
 
     kind: Literal["Buffer"]
@@ -40,7 +40,7 @@ class FetchPolicy:
 FETCH_DISABLED = FetchPolicy()
 
 _text_of = msgspec.json.Decoder(str).decode
-_buffer_of = msgspec.json.Decoder(NodeBuffer).decode
+_buffer_of = msgspec.json.Decoder(NodeJsBuffer).decode
 _numbers_of = msgspec.json.Decoder(list[Annotated[int, msgspec.Meta(ge=0, le=255)]]).decode
 
 

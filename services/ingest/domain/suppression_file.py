@@ -77,7 +77,7 @@ class FailedLine(msgspec.Struct, array_like=True, frozen=True):
     problem: str
 
 
-class SuppressionFile:
+class SuppressionFileReader:
     """Reads a file as it arrives. The first line may name the columns, in any order; without that
     they are COLUMNS. Unknown columns are ignored."""
 

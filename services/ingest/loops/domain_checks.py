@@ -19,7 +19,7 @@ from services.ingest.clients.domain_dns import look_up_records
 from services.ingest.domain import dkim_rotation, tracking_host, verification
 from services.ingest.domain.verification import HOUR
 from services.ingest.store.domain_keys import DomainKeyStore
-from services.ingest.store.domains import DomainCheck, DomainStore
+from services.ingest.store.domains import DomainStore, VerificationState
 
 BATCH = 200
 
@@ -65,7 +65,9 @@ class DomainChecks:
         published = await look_up_records(self.resolver, domain.name, records)
         checks = check_records(records, published)
 
-        def record(now_domain: Domain, before: DomainCheck, now: datetime) -> DomainCheck:
+        def record(
+            now_domain: Domain, before: VerificationState, now: datetime
+        ) -> VerificationState:
             if now_domain.version != domain.version:  # changed meanwhile: look again
                 return before
             return apply_checks(now_domain, before, checks, now=now)
@@ -75,8 +77,8 @@ class DomainChecks:
 
 
 def apply_checks(
-    domain: Domain, before: DomainCheck, checks: Sequence[RecordCheck], *, now: datetime
-) -> DomainCheck:
+    domain: Domain, before: VerificationState, checks: Sequence[RecordCheck], *, now: datetime
+) -> VerificationState:
     """Change the domain and its state by what was found. The status of a domain that an operator
     vouches for stays."""
     state = verification.decide(before.verification, verification.findings_of(checks), now)
@@ -93,8 +95,8 @@ def apply_checks(
         if verification.is_conclusive(checks):
             domain.missing_record = verification.first_missing(checks)
     found = tuple(verification.found_record(one, last=delay is None) for one in checks)
-    return DomainCheck(state, found, now, now + delay if delay else None)
+    return VerificationState(state, found, now, now + delay if delay else None)
 
 
-def postpone_check(_: Domain, before: DomainCheck, now: datetime) -> DomainCheck:
+def postpone_check(_: Domain, before: VerificationState, now: datetime) -> VerificationState:
     return replace(before, due_at=now + HOUR)

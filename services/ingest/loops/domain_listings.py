@@ -27,7 +27,7 @@ from services.ingest.domain.domain_listings import (
     current,
 )
 from services.ingest.domain.verification import may_send
-from services.ingest.store.domains import DomainCheck, DomainStore
+from services.ingest.store.domains import DomainStore, VerificationState
 
 PAGE = 200
 CONCURRENT_MAX = 20  # names that are looked up at a time
@@ -109,7 +109,9 @@ class DomainListingChecks:
         if not news:
             return
 
-        def record(now_domain: Domain, before: DomainCheck, now: datetime) -> DomainCheck:
+        def record(
+            now_domain: Domain, before: VerificationState, now: datetime
+        ) -> VerificationState:
             apply_listings(now_domain, news, now)
             return before
 

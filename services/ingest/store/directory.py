@@ -92,7 +92,7 @@ class TenantExists(Exception):
     """The account has a tenant with this external_id."""
 
 
-class DirectoryChange:
+class DirectoryTransaction:
     """A change of the directory: its transaction excludes all others, so what it has read stays
     true until it is committed. actor: whose acts are recorded; None for those of the engine."""
 
@@ -158,11 +158,11 @@ class DirectoryStore:
                 await change.save(entry)
 
     @asynccontextmanager
-    async def changing(self, actor: AuditActor | None) -> AsyncIterator[DirectoryChange]:
+    async def changing(self, actor: AuditActor | None) -> AsyncIterator[DirectoryTransaction]:
         """Read, decide and save in one transaction. Nothing is saved if the block raises."""
         async with self._database.transaction() as tx:
             await tx.execute(LOCK)
-            change = DirectoryChange(tx, actor)
+            change = DirectoryTransaction(tx, actor)
             yield change
         self.call_listeners(*change.saved)
 

@@ -30,17 +30,17 @@ GENERATING_MAX = 1  # RSA keys that are generated at a time: each takes 0.1 s of
 
 
 @dataclass(frozen=True, slots=True)
-class PublishedHosts:
+class InstallationHosts:
     """Hosts of this installation that the DNS records of customers refer to."""
 
     bounce_mx: str
     spf_include: str
 
     @classmethod
-    def of(cls, bounce_mx: str, spf_include: str = "") -> "PublishedHosts":
+    def of(cls, bounce_mx: str, spf_include: str = "") -> "InstallationHosts":
         return cls(bounce_mx, spf_include or f"_spf.{bounce_mx}")
 
-    def with_names_of(self, brand: Brand) -> "PublishedHosts":
+    def with_names_of(self, brand: Brand) -> "InstallationHosts":
         """With the hosts that a brand names."""
         return self.of(
             brand.bounce_mx or self.bounce_mx,
@@ -58,7 +58,7 @@ class DomainKeyStore:
     def __init__(
         self,
         keyring: SecretKeyring,
-        hosts: PublishedHosts,
+        hosts: InstallationHosts,
         brands: Brands | None = None,
         *,
         report_key: bytes,
@@ -138,10 +138,10 @@ class DomainKeyStore:
         identifier, host = UUID(domain.domain_id), domain.return_path_host
         return verp.return_path(identifier, host, key=self._report_key, prefix=prefix).address
 
-    def _hosts_of(self, domain: Domain) -> PublishedHosts:
+    def _hosts_of(self, domain: Domain) -> InstallationHosts:
         """Those that it was added with: its owner has published them."""
         if domain.bounce_mx:
-            return PublishedHosts(domain.bounce_mx, domain.spf_include)
+            return InstallationHosts(domain.bounce_mx, domain.spf_include)
         if domain.brand not in self._brands:
             return self.hosts
         return self.hosts.with_names_of(self._brands.named(domain.brand))

@@ -64,7 +64,7 @@ REMOVE = "DELETE FROM ingest.domain_checks WHERE domain_id = %s"
 
 
 @dataclass(frozen=True, slots=True)
-class DomainCheck:
+class VerificationState:
     """The state of a domain's verification. records: what the last check has found; empty before
     the first. due_at: of the next check."""
 
@@ -74,11 +74,11 @@ class DomainCheck:
     due_at: datetime | None = None
 
 
-Change: TypeAlias = Callable[[Domain, DomainCheck, datetime], DomainCheck]
+Change: TypeAlias = Callable[[Domain, VerificationState, datetime], VerificationState]
 """Changes the domain in place, and returns the new state of its checks."""
 OpenTransaction: TypeAlias = Callable[[], AbstractAsyncContextManager[Transaction]]
 
-decode = msgspec.json.Decoder(DomainCheck).decode
+decode = msgspec.json.Decoder(VerificationState).decode
 
 
 class DomainInUse(Exception):
@@ -135,7 +135,7 @@ class DomainStore:
         *,
         transaction: OpenTransaction | None = None,
         actor: AuditActor | None = None,
-    ) -> tuple[Domain, DomainCheck] | None:
+    ) -> tuple[Domain, VerificationState] | None:
         """The domain and its checks after the change; None if the domain is deleted. transaction:
         that of an owner, which is fenced. actor: whose act it is, for the audit log."""
         async with (transaction or self._database.transaction)() as tx:
@@ -195,7 +195,7 @@ class DomainStore:
         )
         self._outbox.leave_to_sweep(await self._outbox.add(tx, [encode(event, now)]))
 
-    async def check_of(self, domain: Domain) -> DomainCheck:
+    async def check_of(self, domain: Domain) -> VerificationState:
         """The state of a domain's checks."""
         rows = await self._database.execute_autocommit(ONE, (domain.domain_id,))
         return _check_of(domain, rows[0][1] if rows else None)
@@ -212,8 +212,8 @@ class DomainStore:
 
 
 def set_fields(
-    domain: Domain, check: DomainCheck, now: datetime, *, given: Mapping[str, object]
-) -> DomainCheck:
+    domain: Domain, check: VerificationState, now: datetime, *, given: Mapping[str, object]
+) -> VerificationState:
     """given: by name; None for those that stay. A new tracking host is looked for in DNS soon."""
     before = domain.tracking_host, domain.tracking_target
     for name, value in given.items():
@@ -227,12 +227,12 @@ def set_fields(
     return check_soon(domain, check, now) if domain.tracking_host else check
 
 
-def mark_deleted(domain: Domain, check: DomainCheck, _: datetime) -> DomainCheck:
+def mark_deleted(domain: Domain, check: VerificationState, _: datetime) -> VerificationState:
     domain.deleted = True
     return replace(check, due_at=None)
 
 
-def begin_checks(domain: Domain, check: DomainCheck, now: datetime) -> DomainCheck:
+def begin_checks(domain: Domain, check: VerificationState, now: datetime) -> VerificationState:
     """Check the domain now, and begin its schedule again."""
     state = restart_schedule(check.verification, now)
     if not domain.vouched:
@@ -241,14 +241,14 @@ def begin_checks(domain: Domain, check: DomainCheck, now: datetime) -> DomainChe
 
 
 def begin_rotation(
-    keys: DkimKeys, domain: Domain, check: DomainCheck, *, now: datetime
-) -> DomainCheck:
+    keys: DkimKeys, domain: Domain, check: VerificationState, *, now: datetime
+) -> VerificationState:
     """Add pending keys, and look for them in DNS soon."""
     domain.pending_keys.CopyFrom(keys)
     return check_soon(domain, check, now)
 
 
-def check_soon(domain: Domain, check: DomainCheck, now: datetime) -> DomainCheck:
+def check_soon(domain: Domain, check: VerificationState, now: datetime) -> VerificationState:
     """Begin the schedule again: the records to find have only now been named."""
     return replace(begin_checks(domain, check, now), due_at=now + DELAYS[0])
 
@@ -260,13 +260,15 @@ def reason_of(before: Domain | None, after: Domain) -> str:
     return "" if may_send(after) and not after.missing_record else missing_record(after)
 
 
-def new_check(domain: Domain) -> DomainCheck:
-    return DomainCheck(DomainVerification(domain.status, creation_time_of(UUID(domain.domain_id))))
+def new_check(domain: Domain) -> VerificationState:
+    return VerificationState(
+        DomainVerification(domain.status, creation_time_of(UUID(domain.domain_id)))
+    )
 
 
-def _check_of(domain: Domain, state: bytes | None) -> DomainCheck:
+def _check_of(domain: Domain, state: bytes | None) -> VerificationState:
     return new_check(domain) if state is None else decode(bytes(state))
 
 
-async def _write_check(tx: Transaction, domain_id: str, check: DomainCheck) -> None:
+async def _write_check(tx: Transaction, domain_id: str, check: VerificationState) -> None:
     await tx.execute(WRITE, (domain_id, check.due_at, msgspec.json.encode(check)))

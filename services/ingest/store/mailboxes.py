@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contracts.ingest.v1.directory_pb2 import Domain, Mailbox
 from kernel.database import Transaction
 from services.ingest.store.audit_log import AuditActor, AuditSubject, record_changes
-from services.ingest.store.directory import NEXT_VERSION, DirectoryChange, read_entries
+from services.ingest.store.directory import NEXT_VERSION, DirectoryTransaction, read_entries
 
 COUNT = "SELECT count(*) FROM ingest.mailboxes WHERE tenant_id = %s AND NOT deleted"
 VERSIONS = f"SELECT {NEXT_VERSION} FROM generate_series(1, %s)"  # noqa: S608 - a constant
@@ -20,12 +20,12 @@ ON CONFLICT (id) DO UPDATE SET
 OF_DOMAIN = "{owner} = %s AND NOT deleted AND right(address, %s) = %s"
 
 
-async def count_mailboxes(change: DirectoryChange, tenant_id: str) -> int:
+async def count_mailboxes(change: DirectoryTransaction, tenant_id: str) -> int:
     [(count,)] = await change.tx.rows(COUNT, (tenant_id,))
     return int(count)
 
 
-async def add_mailboxes(change: DirectoryChange, mailboxes: Sequence[Mailbox]) -> None:
+async def add_mailboxes(change: DirectoryTransaction, mailboxes: Sequence[Mailbox]) -> None:
     """New ones."""
     await _write(change.tx, mailboxes, actor=change.actor, befores=[None] * len(mailboxes))
     change.saved.extend(mailboxes)

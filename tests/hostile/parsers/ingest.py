@@ -8,7 +8,7 @@ import msgspec
 from kernel import ids, times
 from services.ingest.domain import attachments, email, pointers, schedule
 from services.ingest.domain.problem import Problem
-from services.ingest.domain.suppression_file import SuppressionFile, read_line
+from services.ingest.domain.suppression_file import SuppressionFileReader, read_line
 from services.ingest.domain.valid_email import validate
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
@@ -37,7 +37,7 @@ def body(text: str) -> object:
 
 def suppressions(text: str) -> object:
     """Parse a file, in two parts."""
-    file, octets = SuppressionFile(), text.encode(errors="surrogatepass")
+    file, octets = SuppressionFileReader(), text.encode(errors="surrogatepass")
     middle = len(octets) // 2
     lines = [*file.feed(octets[:middle]), *file.feed(octets[middle:]), *file.close()]
     return [read_line(line, NOW) for line in lines]

@@ -7,7 +7,7 @@ revision, down_revision = "0014", "0012"
 
 
 def upgrade() -> None:
-    # domain.recorded_attempt.RecordedAttempt, oldest first; the latest 50.
+    # domain.webhook_attempt_record.WebhookAttemptRecord, oldest first; the latest 50.
     sql("ALTER TABLE webhook_deliveries ADD COLUMN attempts text[] NOT NULL DEFAULT '{}'")
     grant_tenant("webhook_deliveries", "UPDATE")
     allow_account_reads("unpartitioned_log")  # an account sees what its webhooks receive

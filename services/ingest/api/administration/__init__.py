@@ -8,11 +8,11 @@ from kernel.prices import PriceBook
 from services.ingest.api.administration.accounts import AccountResource
 from services.ingest.api.administration.api_keys import ApiKeyResource
 from services.ingest.api.administration.audit_log import AuditLogResource
-from services.ingest.api.administration.base import CallerDirectory
+from services.ingest.api.administration.base import DirectoryResource
 from services.ingest.api.administration.brands import BrandResource
 from services.ingest.api.administration.mailboxes import MailboxResource, SmtpHost
 from services.ingest.api.administration.plans import PlanResource
-from services.ingest.api.administration.tenants import ScoreBounds, TenantResource
+from services.ingest.api.administration.tenants import MaxThresholds, TenantResource
 from services.ingest.api.brand_resolver import BrandResolver
 
 
@@ -22,7 +22,7 @@ class Administration:
 
     def __init__(  # noqa: PLR0913 - the parts of administration
         self,
-        directory: CallerDirectory,
+        directory: DirectoryResource,
         audit_log: AuditLogResource,
         *,
         outbox: Outbox,
@@ -31,7 +31,7 @@ class Administration:
         prices: PriceBook,
         mailboxes_max: int,
         resume_waiting: Callable[[str], Awaitable[None]],
-        score_bounds: ScoreBounds = ScoreBounds(),  # noqa: B008 - immutable
+        max_thresholds: MaxThresholds = MaxThresholds(),  # noqa: B008 - immutable
         smtp: SmtpHost = SmtpHost(),  # noqa: B008 - immutable
     ) -> None:
         self.directory = directory
@@ -40,7 +40,7 @@ class Administration:
         self.accounts = AccountResource(directory, brands.all, self.plans)
         self.brands = BrandResource(directory, brands.all)
         self.tenants = TenantResource(
-            directory, secrets, resume_waiting, plans=self.plans, score_bounds=score_bounds
+            directory, secrets, resume_waiting, plans=self.plans, max_thresholds=max_thresholds
         )
         self.api_keys = ApiKeyResource(directory, self.tenants, brands.all, outbox=outbox)
         self.mailboxes = MailboxResource(

@@ -10,7 +10,7 @@ from contracts.ingest.v1.directory_pb2 import Account, AccountStatus, Tenant
 from kernel.brand import Brands
 from kernel.ids import uuid7_text
 from services.ingest.api.administration.base import (
-    CallerDirectory,
+    DirectoryResource,
     Name,
     Reason,
     conflict,
@@ -60,7 +60,7 @@ class SuspendAccountRequest(RequestModel):
 
 
 class AccountResource:
-    def __init__(self, directory: CallerDirectory, brands: Brands, plans: PlanResource) -> None:
+    def __init__(self, directory: DirectoryResource, brands: Brands, plans: PlanResource) -> None:
         self._directory = directory
         self._brands = brands
         self._plans = plans

@@ -16,7 +16,7 @@ from kernel.outbox import Outbox
 from kernel.topics import encode
 from services.ingest.api.administration.base import (
     WHAT,
-    CallerDirectory,
+    DirectoryResource,
     Name,
     check_id,
     checked_filter,
@@ -29,7 +29,7 @@ from services.ingest.api.callers import Caller, CallerKind
 from services.ingest.domain.accepted_event import timestamp
 from services.ingest.domain.email import RequestModel
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
-from services.ingest.store.directory import DirectoryChange
+from services.ingest.store.directory import DirectoryTransaction
 from services.ingest.store.directory_lists import PageBounds
 
 DAY_S = 86_400
@@ -79,7 +79,12 @@ class RotateApiKeyRequest(RequestModel):
 
 class ApiKeyResource:
     def __init__(
-        self, directory: CallerDirectory, tenants: TenantResource, brands: Brands, *, outbox: Outbox
+        self,
+        directory: DirectoryResource,
+        tenants: TenantResource,
+        brands: Brands,
+        *,
+        outbox: Outbox,
     ) -> None:
         self._brands = brands
         self._directory = directory
@@ -166,7 +171,7 @@ class ApiKeyResource:
         return secret, key
 
     async def _add_event(
-        self, change: DirectoryChange, old: ApiKey, key: ApiKey, *, by: Caller
+        self, change: DirectoryTransaction, old: ApiKey, key: ApiKey, *, by: Caller
     ) -> None:
         now = clock.now()
         event = ApiKeyRotated(
@@ -178,7 +183,12 @@ class ApiKeyResource:
         self._outbox.leave_to_sweep(await self._outbox.add(change.tx, [encode(event, now)]))
 
     async def _set_owner(
-        self, change: DirectoryChange, caller: Caller, key: ApiKey, *, given: CreateApiKeyRequest
+        self,
+        change: DirectoryTransaction,
+        caller: Caller,
+        key: ApiKey,
+        *,
+        given: CreateApiKeyRequest,
     ) -> None:
         """Raises Problem if the owner is not the caller's."""
         if given.kind == "operator":
@@ -194,7 +204,7 @@ class ApiKeyResource:
             await change.save(tenant)
         key.account_id, key.tenant_id = tenant.account_id, tenant.tenant_id
 
-    async def _slug(self, change: DirectoryChange, account_id: str, *, otherwise: str) -> str:
+    async def _slug(self, change: DirectoryTransaction, account_id: str, *, otherwise: str) -> str:
         """Of the brand that the account names."""
         account = await change.find(Account, account_id) if account_id else None
         named = account is not None and account.brand
@@ -245,7 +255,7 @@ def check_may_rotate(
         raise conflict("rotation_in_progress", detail)
 
 
-async def replaced_key_of(change: DirectoryChange, key: ApiKey) -> list[ApiKey]:
+async def replaced_key_of(change: DirectoryTransaction, key: ApiKey) -> list[ApiKey]:
     """The key that this one has replaced, unless it is deleted."""
     found = await change.find(ApiKey, key.rotated_from) if key.rotated_from else None
     return [found] if found is not None else []
@@ -255,7 +265,7 @@ def is_expired(key: ApiKey, now_s: int) -> bool:
     return key.HasField("expires_at") and key.expires_at.seconds <= now_s
 
 
-async def find_key(change: DirectoryChange, caller: Caller, key_id: str) -> ApiKey:
+async def find_key(change: DirectoryTransaction, caller: Caller, key_id: str) -> ApiKey:
     """A key to change. Raises Problem; a test key has no access to live keys."""
     key = await find(change, caller, ApiKey, entry_id=key_id)
     if caller.key.test and not key.test:
@@ -288,7 +298,7 @@ def is_test(caller: Caller, given: bool | None, *, what: str = "keys") -> bool:
     return test
 
 
-async def _tenant(change: DirectoryChange, caller: Caller, tenant_id: str) -> Tenant:
+async def _tenant(change: DirectoryTransaction, caller: Caller, tenant_id: str) -> Tenant:
     found = await change.find(Tenant, check_id(tenant_id, "#/tenant_id"))
     if found is None or not caller.sees(found.account_id, found.tenant_id):
         detail = "There is no tenant with this id."

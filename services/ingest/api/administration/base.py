@@ -15,7 +15,7 @@ from kernel.ids import canonical_uuid
 from services.ingest.api.callers import Caller
 from services.ingest.domain.patterns import LINE
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found, unavailable
-from services.ingest.store.directory import DirectoryChange, DirectoryStore, TenantExists
+from services.ingest.store.directory import DirectoryStore, DirectoryTransaction, TenantExists
 from services.ingest.store.directory_lists import DirectoryLists, EntryOwner, PageBounds
 from services.ingest.store.resource_counts import DailyResourceCount, ResourceCount
 
@@ -39,7 +39,7 @@ WHAT = {
 }
 
 
-class CallerDirectory:
+class DirectoryResource:
     """The directory as a caller sees it. Raises Problem for everything that it refuses."""
 
     def __init__(self, store: DirectoryStore, lists: DirectoryLists) -> None:
@@ -126,7 +126,7 @@ class CallerDirectory:
         return EntryOwner(found.account_id, found.tenant_id)
 
     @asynccontextmanager
-    async def changing(self, caller: Caller) -> AsyncIterator[DirectoryChange]:
+    async def changing(self, caller: Caller) -> AsyncIterator[DirectoryTransaction]:
         try:
             async with self._store.changing(caller.actor) as change:
                 yield change
@@ -146,7 +146,7 @@ async def query_or_503(query: Awaitable[T]) -> T:
         raise unavailable() from error
 
 
-async def find(change: DirectoryChange, caller: Caller, kind: type[N], *, entry_id: str) -> N:
+async def find(change: DirectoryTransaction, caller: Caller, kind: type[N], *, entry_id: str) -> N:
     """An entry to change. 404 for one that does not exist, and for one of another owner."""
     found = await change.find(kind, parse_id(entry_id, WHAT[kind]))
     if found is None or not caller.sees(found.account_id, tenant_of(found)):

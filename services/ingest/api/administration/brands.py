@@ -27,7 +27,7 @@ from mail.mx import provider_domains
 from mail.suffix import is_public_suffix
 from services.ingest.api.administration.base import (
     WHAT,
-    CallerDirectory,
+    DirectoryResource,
     conflict,
     paginate,
     parse_id,
@@ -38,7 +38,7 @@ from services.ingest.domain.email import RequestModel
 from services.ingest.domain.patterns import LINE, explained
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
 from services.ingest.store.brands import brands_with_hosts, is_named_by_account
-from services.ingest.store.directory import DirectoryChange
+from services.ingest.store.directory import DirectoryTransaction
 from services.ingest.store.directory_lists import EntryOwner, PageBounds
 
 END = r"$(?!\n)"
@@ -128,7 +128,7 @@ class BrandEntry(NamedTuple):
 
 
 class BrandResource:
-    def __init__(self, directory: CallerDirectory, brands: Brands) -> None:
+    def __init__(self, directory: DirectoryResource, brands: Brands) -> None:
         self._directory = directory
         self._brands = brands
 
@@ -181,7 +181,7 @@ class BrandResource:
             await change.save(record)
         return record.brand_id
 
-    async def _find(self, change: DirectoryChange, brand_id: str) -> BrandRecord:
+    async def _find(self, change: DirectoryTransaction, brand_id: str) -> BrandRecord:
         """A record to change. Raises Problem."""
         if any(one.id == brand_id for one in self._of_file()):
             detail = "This brand is in the installation's file of brands. Change it there."
@@ -191,7 +191,7 @@ class BrandResource:
             raise not_found(WHAT[BrandRecord])
         return found
 
-    async def _check_hosts(self, change: DirectoryChange, record: BrandRecord) -> None:
+    async def _check_hosts(self, change: DirectoryTransaction, record: BrandRecord) -> None:
         """A host belongs to one brand only. Raises Problem 409."""
         hosts = brand_of(record).hosts
         taken = {host for host in hosts if host in self._brands.hosts_of_file}
@@ -211,7 +211,7 @@ class BrandResource:
         return account.brand or DEFAULT_ID
 
 
-async def check_brand(change: DirectoryChange, brands: Brands, brand_id: str) -> None:
+async def check_brand(change: DirectoryTransaction, brands: Brands, brand_id: str) -> None:
     """Check that an account can name it. Raises Problem."""
     if brand_id in {"", *brands.ids}:
         return

@@ -14,7 +14,7 @@ from kernel.crypto import sha256
 from kernel.ids import uuid7_text
 from mail.address import AddressError
 from services.ingest.api.administration.api_keys import DAY_S, GRACE_MAX_S, is_test
-from services.ingest.api.administration.base import WHAT, CallerDirectory, conflict, find
+from services.ingest.api.administration.base import WHAT, DirectoryResource, conflict, find
 from services.ingest.api.administration.plans import PlanResource
 from services.ingest.api.administration.tenants import TenantLimits
 from services.ingest.api.brand_resolver import BrandResolver
@@ -24,7 +24,7 @@ from services.ingest.domain.mailbox import canonical_address, is_rotating
 from services.ingest.domain.patterns import LINE
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
 from services.ingest.domain.verification import may_send, missing_record
-from services.ingest.store.directory import DirectoryChange
+from services.ingest.store.directory import DirectoryTransaction
 from services.ingest.store.directory_lists import PageBounds
 from services.ingest.store.mailboxes import add_mailboxes, count_mailboxes
 
@@ -80,7 +80,7 @@ class SmtpHost(NamedTuple):
     tls_port: int = 0
 
 
-class NewMailbox(NamedTuple):
+class MailboxWithPassword(NamedTuple):
     """With its password, which is not stored."""
 
     mailbox: Mailbox
@@ -92,7 +92,7 @@ class MailboxResource:
 
     def __init__(
         self,
-        directory: CallerDirectory,
+        directory: DirectoryResource,
         brands: BrandResolver,
         plans: PlanResource,
         *,
@@ -111,7 +111,7 @@ class MailboxResource:
 
     async def create(
         self, caller: Caller, given: Sequence[CreateMailboxRequest], *, pointer: str = "#/address"
-    ) -> list[NewMailbox]:
+    ) -> list[MailboxWithPassword]:
         """All or none. caller: of a tenant. pointer: of an address; {} stands for its index. Raises
         Problem."""
         account_id = caller.tenant.account_id if caller.tenant else ""
@@ -119,7 +119,7 @@ class MailboxResource:
         pointers = [pointer.format(index) for index in range(len(given))]
         faults: list[Fault] = []
         named: dict[tuple[str, bool], str] = {}
-        made: list[NewMailbox] = []
+        made: list[MailboxWithPassword] = []
         for one, at in zip(given, pointers, strict=True):
             try:
                 test = is_test(caller, one.test, what="mailboxes")
@@ -178,7 +178,7 @@ class MailboxResource:
 
     async def rotate(
         self, caller: Caller, mailbox_id: str, given: RotateMailboxRequest
-    ) -> NewMailbox:
+    ) -> MailboxWithPassword:
         """A new password. The old one stops working after the grace time."""
         now_s = int(clock.now().timestamp())
         async with self._directory.changing(caller) as change:
@@ -188,7 +188,7 @@ class MailboxResource:
                 raise conflict("rotation_in_progress", detail)
             password = replace_password(mailbox, now_s=now_s, grace_s=given.grace_s)
             await change.save(mailbox, "rotate")
-        return NewMailbox(mailbox, password)
+        return MailboxWithPassword(mailbox, password)
 
     async def delete(self, caller: Caller, mailbox_id: str) -> Mailbox:
         async with self._directory.changing(caller) as change:
@@ -205,7 +205,7 @@ def new_mailbox(
     tenant_id: str,
     test: bool,
     pointer: str = "",
-) -> NewMailbox:
+) -> MailboxWithPassword:
     """domains: of the tenant, by name. Raises Problem."""
     try:
         canonical = canonical_address(given.address)
@@ -226,7 +226,7 @@ def new_mailbox(
         status=MailboxStatus.MAILBOX_STATUS_ACTIVE,
     )
     set_limits(mailbox, given.limits)
-    return NewMailbox(mailbox, password)
+    return MailboxWithPassword(mailbox, password)
 
 
 def set_limits(mailbox: Mailbox, limits: MailboxLimits) -> None:
@@ -276,7 +276,7 @@ def repeated_fault(
 
 
 async def check_addresses_free(
-    change: DirectoryChange, mailboxes: Sequence[Mailbox], pointers: Sequence[str]
+    change: DirectoryTransaction, mailboxes: Sequence[Mailbox], pointers: Sequence[str]
 ) -> None:
     """Raises Problem 409 for addresses that have a mailbox already."""
     taken: set[tuple[str, bool]] = set()
@@ -294,7 +294,7 @@ async def check_addresses_free(
 
 
 async def check_count(
-    change: DirectoryChange,
+    change: DirectoryTransaction,
     mailboxes: Sequence[Mailbox],
     pointers: Sequence[str],
     *,
@@ -308,7 +308,7 @@ async def check_count(
 
 
 async def check_domains(
-    change: DirectoryChange, mailboxes: Sequence[Mailbox], pointers: Sequence[str]
+    change: DirectoryTransaction, mailboxes: Sequence[Mailbox], pointers: Sequence[str]
 ) -> None:
     """Raises Problem 422 if a domain was deleted meanwhile."""
     existing = await change.existing(Domain, {one.domain_id for one in mailboxes})
@@ -321,7 +321,7 @@ async def check_domains(
         raise invalid(faults)
 
 
-async def _find(change: DirectoryChange, caller: Caller, mailbox_id: str) -> Mailbox:
+async def _find(change: DirectoryTransaction, caller: Caller, mailbox_id: str) -> Mailbox:
     """A mailbox to change. Raises Problem."""
     mailbox = await find(change, caller, Mailbox, entry_id=mailbox_id)
     _check_mode(caller, mailbox)

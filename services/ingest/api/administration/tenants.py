@@ -19,7 +19,7 @@ from kernel import clock
 from kernel.crypto import SecretKeyring, new_content_key
 from kernel.ids import uuid7_text
 from services.ingest.api.administration.base import (
-    CallerDirectory,
+    DirectoryResource,
     Name,
     Reason,
     check_id,
@@ -34,7 +34,7 @@ from services.ingest.domain.email import RequestModel
 from services.ingest.domain.patterns import LINE
 from services.ingest.domain.pause import is_paused
 from services.ingest.domain.problem import Fault, Problem, invalid
-from services.ingest.store.directory import DirectoryChange
+from services.ingest.store.directory import DirectoryTransaction
 from services.ingest.store.directory_lists import PageBounds
 
 AMBIGUOUS_POLICIES = {
@@ -98,7 +98,7 @@ class PauseTenantRequest(RequestModel):
     until: str | None = None
 
 
-class ScoreBounds(NamedTuple):
+class MaxThresholds(NamedTuple):
     """The highest scores that an account may set for a tenant; 0: only operators set them."""
 
     hold_score: float = 5.0
@@ -123,16 +123,16 @@ class TenantResource:
 
     def __init__(
         self,
-        directory: CallerDirectory,
+        directory: DirectoryResource,
         secrets: SecretKeyring,
         resume_waiting: Callable[[str], Awaitable[None]],
         *,
         plans: PlanResource,
-        score_bounds: ScoreBounds,
+        max_thresholds: MaxThresholds,
     ) -> None:
         self._directory = directory
         self._plans = plans
-        self._score_bounds = score_bounds
+        self._max_thresholds = max_thresholds
         self._secrets = secrets
         self._resume_waiting = resume_waiting
 
@@ -150,7 +150,7 @@ class TenantResource:
         """Raises Problem."""
         if caller.kind != CallerKind.OPERATOR:
             check_of_operators(given)
-            self._score_bounds.check(given)
+            self._max_thresholds.check(given)
         apply_settings(tenant, given)
 
     def new(self, account_id: str, name: str, *, external_id: str = "") -> Tenant:
@@ -266,7 +266,7 @@ STORED: Mapping[str, Callable[[Any], object]] = {
 OF_OPERATORS = ("pool_id", "reputation_policy")
 
 
-async def account_of(change: DirectoryChange, caller: Caller, given: str | None) -> str:
+async def account_of(change: DirectoryTransaction, caller: Caller, given: str | None) -> str:
     """The account of a new entry: the caller's, or that which an operator names. Raises Problem."""
     if caller.kind != CallerKind.OPERATOR:
         if given is not None and given != caller.account_id:

@@ -14,7 +14,7 @@ from contracts.router.v1.policies_pb2 import (
 )
 from kernel import clock
 from services.ingest.api.administration.audit_log import AuditLogResource
-from services.ingest.api.administration.base import CallerDirectory, check_id, paginate, parse_id
+from services.ingest.api.administration.base import DirectoryResource, check_id, paginate, parse_id
 from services.ingest.api.callers import Caller
 from services.ingest.api.egress.owners import OwnerLookup
 from services.ingest.api.egress.requests import OverrideRequest
@@ -42,7 +42,7 @@ class OverrideResource:
     def __init__(
         self,
         router: EgressRouterClient,
-        directory: CallerDirectory,
+        directory: DirectoryResource,
         audit_log: AuditLogResource,
         *,
         owners: OwnerLookup,

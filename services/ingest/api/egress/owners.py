@@ -6,7 +6,7 @@ from typing import Any
 
 from contracts.ingest.v1.directory_pb2 import ApiKey, Mailbox, Tenant
 from kernel.ids import canonical_uuid
-from services.ingest.api.administration.base import CallerDirectory
+from services.ingest.api.administration.base import DirectoryResource
 from services.ingest.api.egress.router_client import EgressRouterClient
 from services.ingest.store.directory_lists import EntryOwner
 
@@ -23,7 +23,7 @@ OF_TENANTS: Mapping[str, Any] = {
 class OwnerLookup:
     """Of what several accounts share there is no owner."""
 
-    def __init__(self, directory: CallerDirectory, router: EgressRouterClient) -> None:
+    def __init__(self, directory: DirectoryResource, router: EgressRouterClient) -> None:
         self._directory = directory
         self._router = router
 

@@ -12,7 +12,7 @@ from contracts.router.v1 import policy_service_pb2 as pb
 from contracts.router.v1.directory_pb2 import Pool
 from services.ingest.api.administration.audit_log import AuditLogResource
 from services.ingest.api.administration.base import (
-    CallerDirectory,
+    DirectoryResource,
     Name,
     check_id,
     paginate,
@@ -57,7 +57,7 @@ class PoolResource:
     def __init__(
         self,
         router: EgressRouterClient,
-        directory: CallerDirectory,
+        directory: DirectoryResource,
         audit_log: AuditLogResource,
         *,
         owners: OwnerLookup,

@@ -12,7 +12,7 @@ from contracts.router.v1.policies_pb2 import PolicyCommand, WarmupCommand
 from kernel import clock
 from services.ingest.api.administration.audit_log import AuditLogResource
 from services.ingest.api.administration.base import (
-    CallerDirectory,
+    DirectoryResource,
     check_id,
     check_page,
     conflict,
@@ -48,7 +48,7 @@ class SourceResource:
     def __init__(
         self,
         router: EgressRouterClient,
-        directory: CallerDirectory,
+        directory: DirectoryResource,
         audit_log: AuditLogResource,
         *,
         overrides: OverrideResource,

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from services.ingest.api.administration.base import DEFAULT_POOL, CallerDirectory
+from services.ingest.api.administration.base import DEFAULT_POOL, DirectoryResource
 from services.ingest.api.callers import Caller, CallerKind, check_live
 
 OF_TENANTS = ("tenant", "tenant_site")
@@ -13,7 +13,7 @@ def check_sees_egress(caller: Caller) -> None:
     check_live(caller.key, "egress sources")
 
 
-async def visible_pools(caller: Caller, directory: CallerDirectory) -> set[str] | None:
+async def visible_pools(caller: Caller, directory: DirectoryResource) -> set[str] | None:
     """None: all. Raises Problem."""
     check_sees_egress(caller)
     if caller.tenant is not None:
@@ -24,7 +24,7 @@ async def visible_pools(caller: Caller, directory: CallerDirectory) -> set[str] 
 
 
 async def visible_scopes(
-    caller: Caller, directory: CallerDirectory, scopes: Collection[str]
+    caller: Caller, directory: DirectoryResource, scopes: Collection[str]
 ) -> Collection[str]:
     """Those of the scopes that concern the caller's tenants alone."""
     if caller.kind == CallerKind.OPERATOR and caller.tenant is None:

@@ -29,7 +29,7 @@ from services.ingest.api.grpc.email_views import (
     to_proto,
 )
 from services.ingest.api.grpc.server import Context, metadata_value
-from services.ingest.api.held import REJECTED, RELEASED, ReviewEmail
+from services.ingest.api.held import REJECTED, RELEASED, ReviewEmailRequest
 from services.ingest.api.http import check_size
 from services.ingest.api.idempotency import IdempotentCall
 from services.ingest.api.resources import ApiResources
@@ -152,7 +152,7 @@ class EmailServicer(EmailEventRpcs, EmailServiceServicer):  # type: ignore[misc]
         self, request: pb.ReleaseEmailRequest, caller: Caller, context: Context
     ) -> pb.ReleaseEmailResponse:
         principal = await self._emails.principal_of(caller, request.id)
-        reason = given_fields(request, ReviewEmail).reason
+        reason = given_fields(request, ReviewEmailRequest).reason
         released = await self._emails.review(principal, request.id, RELEASED, reason=reason)
         return pb.ReleaseEmailResponse(id=request.id, released=released)
 
@@ -161,7 +161,7 @@ class EmailServicer(EmailEventRpcs, EmailServiceServicer):  # type: ignore[misc]
         self, request: pb.RejectEmailRequest, caller: Caller, context: Context
     ) -> pb.RejectEmailResponse:
         principal = await self._emails.principal_of(caller, request.id)
-        reason = given_fields(request, ReviewEmail).reason
+        reason = given_fields(request, ReviewEmailRequest).reason
         rejected = await self._emails.review(principal, request.id, REJECTED, reason=reason)
         return pb.RejectEmailResponse(id=request.id, rejected=rejected)
 

@@ -4,7 +4,7 @@ from contracts.events.v1.events_service_pb2 import Export
 from contracts.ingest.v1 import export_service_pb2 as pb
 from contracts.ingest.v1.export_service_pb2_grpc import ExportServiceServicer
 from services.ingest.api.callers import Caller
-from services.ingest.api.exports import ExportResource, NewExport, to_json
+from services.ingest.api.exports import CreateExportRequest, ExportResource, to_json
 from services.ingest.api.grpc.base import (
     RpcAccess,
     authenticated,
@@ -25,7 +25,7 @@ class ExportServicer(ExportServiceServicer):
     async def CreateExport(
         self, request: pb.CreateExportRequest, caller: Caller, _: Context
     ) -> pb.CreateExportResponse:
-        given = given_fields(request, NewExport)
+        given = given_fields(request, CreateExportRequest)
         return pb.CreateExportResponse(export=to_proto(await self._exports.create(caller, given)))
 
     @authenticated

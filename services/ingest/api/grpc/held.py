@@ -16,7 +16,7 @@ from services.ingest.api.held import (
     RELEASED,
     HeldFilter,
     HeldMailResource,
-    ReviewHeld,
+    ReviewHeldRequest,
     to_json,
 )
 
@@ -40,7 +40,7 @@ class HeldMailServicer(HeldMailServiceServicer):
     async def ReleaseHeld(
         self, request: pb.ReleaseHeldRequest, caller: Caller, _: Context
     ) -> pb.ReleaseHeldResponse:
-        given = given_fields(request, ReviewHeld)
+        given = given_fields(request, ReviewHeldRequest)
         done = await self._held.review(caller, given, RELEASED)
         return proto_from_json(pb.ReleaseHeldResponse, done.to_json())
 
@@ -48,6 +48,6 @@ class HeldMailServicer(HeldMailServiceServicer):
     async def RejectHeld(
         self, request: pb.RejectHeldRequest, caller: Caller, _: Context
     ) -> pb.RejectHeldResponse:
-        given = given_fields(request, ReviewHeld)
+        given = given_fields(request, ReviewHeldRequest)
         done = await self._held.review(caller, given, REJECTED)
         return proto_from_json(pb.RejectHeldResponse, done.to_json())

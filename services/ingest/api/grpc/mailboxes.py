@@ -9,7 +9,7 @@ from services.ingest.api.administration.mailboxes import (
     CreateMailboxRequest,
     MailboxBatch,
     MailboxResource,
-    NewMailbox,
+    MailboxWithPassword,
     RotateMailboxRequest,
     UpdateMailboxRequest,
 )
@@ -96,7 +96,7 @@ class MailboxServicer(MailboxServiceServicer):
         deleted = await self._mailboxes.delete(caller, request.id)
         return pb.DeleteMailboxResponse(id=deleted.mailbox_id)
 
-    def _created(self, new: NewMailbox) -> pb.CreateMailboxResponse:
+    def _created(self, new: MailboxWithPassword) -> pb.CreateMailboxResponse:
         shown = mailbox_to_json(new.mailbox, self._mailboxes.smtp_of(new.mailbox))
         mailbox = proto_from_json(pb.MailboxInfo, shown)
         return pb.CreateMailboxResponse(mailbox=mailbox, password=new.password)

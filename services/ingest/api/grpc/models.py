@@ -12,7 +12,12 @@ from services.ingest.api.grpc.base import (
     proto_from_json,
 )
 from services.ingest.api.grpc.server import Context
-from services.ingest.api.models import ModelResource, ReviewVersion, model_to_json, version_to_json
+from services.ingest.api.models import (
+    ModelResource,
+    ReviewVersionRequest,
+    model_to_json,
+    version_to_json,
+)
 
 
 class ModelServicer(ModelServiceServicer):
@@ -59,6 +64,6 @@ class ModelServicer(ModelServiceServicer):
         *,
         promoted: bool,
     ) -> pb.LearnedVersionInfo:
-        given = given_fields(request, ReviewVersion)
+        given = given_fields(request, ReviewVersionRequest)
         found = await self._models.review(caller, request.id, given, promoted=promoted)
         return proto_from_json(pb.LearnedVersionInfo, version_to_json(found))

@@ -13,7 +13,12 @@ from services.ingest.api.grpc.base import (
     proto_from_json,
 )
 from services.ingest.api.grpc.server import Context
-from services.ingest.api.queues import CancelQueued, QueueResource, cancellation_to_json, to_json
+from services.ingest.api.queues import (
+    CancelQueuedRequest,
+    QueueResource,
+    cancellation_to_json,
+    to_json,
+)
 
 
 class QueueServicer(QueueServiceServicer):
@@ -34,5 +39,5 @@ class QueueServicer(QueueServiceServicer):
     async def CancelQueued(
         self, request: pb.CancelQueuedRequest, principal: Principal, _: Context
     ) -> pb.CancelQueuedResponse:
-        page = await self._queues.cancel(principal, given_fields(request, CancelQueued))
+        page = await self._queues.cancel(principal, given_fields(request, CancelQueuedRequest))
         return proto_from_json(pb.CancelQueuedResponse, cancellation_to_json(page))

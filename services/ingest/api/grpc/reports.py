@@ -13,7 +13,7 @@ from services.ingest.api.grpc.base import (
     proto_from_json,
 )
 from services.ingest.api.grpc.server import Context
-from services.ingest.api.reports import NewReport, ReportResource, to_json
+from services.ingest.api.reports import CreateReportRequest, ReportResource, to_json
 
 
 class ReportServicer(ReportServiceServicer):
@@ -25,7 +25,7 @@ class ReportServicer(ReportServiceServicer):
     async def CreateReport(
         self, request: pb.CreateReportRequest, caller: Caller, _: Context
     ) -> pb.CreateReportResponse:
-        given = given_fields(request, NewReport)
+        given = given_fields(request, CreateReportRequest)
         return pb.CreateReportResponse(report=to_proto(await self._reports.create(caller, given)))
 
     @authenticated

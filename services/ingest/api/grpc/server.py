@@ -136,7 +136,7 @@ async def discard_messages(messages: AsyncIterator[Any]) -> None:
                 pass
 
 
-class _DeferredRead(grpc.aio.ServerInterceptor):
+class _DeferredReadInterceptor(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
@@ -231,7 +231,11 @@ class PublicGrpcServer(GrpcServer):
             IDENTITY_ONLY,
         ]
         super().__init__(
-            listen, interceptor=_DeferredRead(), options=options, grace_s=GRACE_S, tls=tls
+            listen,
+            interceptor=_DeferredReadInterceptor(),
+            options=options,
+            grace_s=GRACE_S,
+            tls=tls,
         )
         for service in services:
             service.add(service.servicer, self.grpc)

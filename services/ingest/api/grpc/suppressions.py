@@ -24,9 +24,9 @@ from services.ingest.api.suppression_files import (
     import_to_proto,
 )
 from services.ingest.api.suppressions import (
-    NewSuppression,
-    NewSuppressions,
-    SuppressionFilter,
+    AddSuppressionRequest,
+    AddSuppressionsRequest,
+    ListSuppressionsRequest,
     SuppressionResource,
     SuppressionSelector,
     to_json,
@@ -46,7 +46,7 @@ class SuppressionServicer(SuppressionServiceServicer):
     async def AddSuppression(
         self, request: pb.AddSuppressionRequest, caller: Caller, _: Context
     ) -> pb.AddSuppressionResponse:
-        new = given_fields(request, NewSuppression)
+        new = given_fields(request, AddSuppressionRequest)
         [added] = await self._suppressions.add(caller, [new.email], new, pointer="#/email")
         return pb.AddSuppressionResponse(suppression=to_proto(added))
 
@@ -54,7 +54,7 @@ class SuppressionServicer(SuppressionServiceServicer):
     async def AddSuppressions(
         self, request: pb.AddSuppressionsRequest, caller: Caller, _: Context
     ) -> pb.AddSuppressionsResponse:
-        new = given_fields(request, NewSuppressions)
+        new = given_fields(request, AddSuppressionsRequest)
         added = await self._suppressions.add(caller, new.emails, new, pointer="#/emails")
         return pb.AddSuppressionsResponse(ids=[one.id for one in added])
 
@@ -62,7 +62,7 @@ class SuppressionServicer(SuppressionServiceServicer):
     async def ListSuppressions(
         self, request: pb.ListSuppressionsRequest, caller: Caller, _: Context
     ) -> pb.ListSuppressionsResponse:
-        wanted = given_fields(request, SuppressionFilter)
+        wanted = given_fields(request, ListSuppressionsRequest)
         found, has_more = await self._suppressions.page(caller, page_of(request), wanted)
         token = next_page_token(found, has_more=has_more)
         return pb.ListSuppressionsResponse(suppressions=map(to_proto, found), next_page_token=token)

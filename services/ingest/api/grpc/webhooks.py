@@ -17,16 +17,16 @@ from services.ingest.api.grpc.base import (
 from services.ingest.api.grpc.server import Context
 from services.ingest.api.webhook_events import (
     PREFIX,
-    RecoverWebhook,
+    RecoverWebhookRequest,
     WebhookEventResource,
     attempt_to_json,
     event_to_json,
     recovery_to_json,
 )
 from services.ingest.api.webhooks import (
-    NewWebhook,
-    RotateWebhookSecret,
-    UpdateWebhook,
+    CreateWebhookRequest,
+    RotateWebhookSecretRequest,
+    UpdateWebhookRequest,
     WebhookResource,
     to_json,
 )
@@ -44,7 +44,7 @@ class WebhookServicer(WebhookServiceServicer):
     async def CreateWebhook(
         self, request: pb.CreateWebhookRequest, caller: Caller, _: Context
     ) -> pb.CreateWebhookResponse:
-        given = given_fields(request, NewWebhook)
+        given = given_fields(request, CreateWebhookRequest)
         return pb.CreateWebhookResponse(
             webhook=to_proto(await self._webhooks.create(caller, given))
         )
@@ -68,7 +68,7 @@ class WebhookServicer(WebhookServiceServicer):
     async def UpdateWebhook(
         self, request: pb.UpdateWebhookRequest, caller: Caller, _: Context
     ) -> pb.UpdateWebhookResponse:
-        given = given_fields(request, UpdateWebhook)
+        given = given_fields(request, UpdateWebhookRequest)
         changed = await self._webhooks.update(caller, request.id, given)
         return pb.UpdateWebhookResponse(webhook=to_proto(changed))
 
@@ -76,7 +76,7 @@ class WebhookServicer(WebhookServiceServicer):
     async def RotateWebhookSecret(
         self, request: pb.RotateWebhookSecretRequest, caller: Caller, _: Context
     ) -> pb.RotateWebhookSecretResponse:
-        given = given_fields(request, RotateWebhookSecret)
+        given = given_fields(request, RotateWebhookSecretRequest)
         rotated = await self._webhooks.rotate_secret(caller, request.id, given)
         return pb.RotateWebhookSecretResponse(webhook=to_proto(rotated))
 
@@ -141,7 +141,7 @@ class WebhookServicer(WebhookServiceServicer):
     async def RecoverWebhook(
         self, request: pb.RecoverWebhookRequest, caller: Caller, _: Context
     ) -> pb.RecoverWebhookResponse:
-        given = given_fields(request, RecoverWebhook)
+        given = given_fields(request, RecoverWebhookRequest)
         started = await self._events.recover(caller, request.id, given)
         recovery = proto_from_json(pb.WebhookRecoveryInfo, recovery_to_json(started))
         return pb.RecoverWebhookResponse(recovery=recovery)

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from fastapi import Request as Incoming
 
-from services.ingest.api.domain_views import domain_records_to_json
+from services.ingest.api.domain_views import zone_entry_to_json
 from services.ingest.api.domains import DomainResource
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
@@ -29,6 +29,6 @@ def routes(access: RestAccess, domains: DomainResource) -> APIRouter:
         """The TXT records that the zone has to publish, by domain, newest first."""
         await access.authenticate_caller(incoming)
         found, has_more = await domains.zone_page(page_of(requested_page), zone=zone)
-        return list_response(map(domain_records_to_json, found), has_more=has_more)
+        return list_response(map(zone_entry_to_json, found), has_more=has_more)
 
     return router

@@ -10,7 +10,7 @@ from fastapi import Request as Incoming
 from services.ingest.api import views
 from services.ingest.api.access import Principal
 from services.ingest.api.emails import EmailResource
-from services.ingest.api.held import REJECTED, RELEASED, ReviewEmail, Verdict
+from services.ingest.api.held import REJECTED, RELEASED, ReviewEmailRequest, Verdict
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
     RequestedForwardPage,
@@ -32,7 +32,7 @@ from services.ingest.domain.email import (
     decode_update,
 )
 
-decode_review = msgspec.json.Decoder(ReviewEmail).decode
+decode_review = msgspec.json.Decoder(ReviewEmailRequest).decode
 Filter = Annotated[str, Query(max_length=400)]
 SENT = {202: {"description": "durable"}, **PROBLEM_RESPONSES}
 
@@ -157,7 +157,7 @@ def _add_changing(router: APIRouter, access: RestAccess, emails: EmailResource) 
 
 def _add_reviews(router: APIRouter, access: RestAccess, emails: EmailResource) -> None:
     owner_of = owner_lookup(access, emails)
-    schema = body_schema(ReviewEmail, "Why", required=False)
+    schema = body_schema(ReviewEmailRequest, "Why", required=False)
 
     async def review(incoming: Incoming, email_id: str, verdict: Verdict) -> Response:
         principal = await owner_of(incoming, email_id)

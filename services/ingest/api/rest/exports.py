@@ -8,7 +8,7 @@ from fastapi import Request as Incoming
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from services.ingest.api.exports import ExportResource, NewExport, to_json
+from services.ingest.api.exports import CreateExportRequest, ExportResource, to_json
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
     RequestedPage,
@@ -24,7 +24,7 @@ from services.ingest.api.rest_base import (
 
 MEDIA_TYPES = {"csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}
 
-decode = msgspec.json.Decoder(NewExport).decode
+decode = msgspec.json.Decoder(CreateExportRequest).decode
 
 
 def routes(access: RestAccess, exports: ExportResource) -> APIRouter:
@@ -38,7 +38,7 @@ def _add_one(router: APIRouter, access: RestAccess, exports: ExportResource) -> 
     @router.post(
         "",
         status_code=202,
-        openapi_extra=body_schema(NewExport, "What to export"),
+        openapi_extra=body_schema(CreateExportRequest, "What to export"),
         summary="Export events or emails to a file",
     )
     async def create(incoming: Incoming) -> Response:

@@ -12,7 +12,7 @@ from services.ingest.api.held import (
     SCORE_MAX,
     HeldFilter,
     HeldMailResource,
-    ReviewHeld,
+    ReviewHeldRequest,
     Verdict,
     to_json,
 )
@@ -27,7 +27,7 @@ from services.ingest.api.rest_base import (
 
 Filter: TypeAlias = Annotated[str, Query(max_length=400)]
 Score: TypeAlias = Annotated[float | None, Query(ge=-SCORE_MAX, le=SCORE_MAX)]
-decode_review = msgspec.json.Decoder(ReviewHeld).decode
+decode_review = msgspec.json.Decoder(ReviewHeldRequest).decode
 
 
 def filter_of_query(  # noqa: PLR0913 - the filters that there are
@@ -76,7 +76,7 @@ def routes(access: RestAccess, held: HeldMailResource) -> APIRouter:
         given = await decode_creation_body(incoming, decode_review)
         return json_response((await held.review(caller, given, verdict)).to_json())
 
-    schema = body_schema(ReviewHeld, "Which messages, and why")
+    schema = body_schema(ReviewHeldRequest, "Which messages, and why")
 
     @router.post("/release", openapi_extra=schema, summary="Release held messages")
     async def release(incoming: Incoming) -> Response:

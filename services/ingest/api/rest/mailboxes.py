@@ -11,7 +11,7 @@ from services.ingest.api.administration.mailboxes import (
     CreateMailboxRequest,
     MailboxBatch,
     MailboxResource,
-    NewMailbox,
+    MailboxWithPassword,
     RotateMailboxRequest,
     UpdateMailboxRequest,
 )
@@ -135,7 +135,7 @@ def _add_rotation(router: APIRouter, access: RestAccess, mailboxes: MailboxResou
         return json_response(created_to_json(new, mailboxes))
 
 
-def created_to_json(new: NewMailbox, mailboxes: MailboxResource) -> dict[str, object]:
+def created_to_json(new: MailboxWithPassword, mailboxes: MailboxResource) -> dict[str, object]:
     return {
         **mailbox_to_json(new.mailbox, mailboxes.smtp_of(new.mailbox)),
         "password": new.password,

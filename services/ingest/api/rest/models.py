@@ -4,7 +4,12 @@ import msgspec
 from fastapi import APIRouter, Response
 from fastapi import Request as Incoming
 
-from services.ingest.api.models import ModelResource, ReviewVersion, model_to_json, version_to_json
+from services.ingest.api.models import (
+    ModelResource,
+    ReviewVersionRequest,
+    model_to_json,
+    version_to_json,
+)
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
     RequestedForwardPage,
@@ -16,7 +21,7 @@ from services.ingest.api.rest_base import (
     page_of,
 )
 
-decode_review = msgspec.json.Decoder(ReviewVersion).decode
+decode_review = msgspec.json.Decoder(ReviewVersionRequest).decode
 
 
 def routes(access: RestAccess, models: ModelResource) -> APIRouter:
@@ -50,7 +55,7 @@ def _add_reviews(router: APIRouter, access: RestAccess, models: ModelResource) -
         found = await models.review(caller, version_id, given, promoted=promoted)
         return json_response(version_to_json(found))
 
-    schema = body_schema(ReviewVersion, "Why")
+    schema = body_schema(ReviewVersionRequest, "Why")
 
     @router.post(
         "/versions/{version_id}/promote", openapi_extra=schema, summary="Promote a version early"

@@ -5,7 +5,12 @@ import msgspec
 from fastapi import APIRouter, Response
 from fastapi import Request as Incoming
 
-from services.ingest.api.queues import CancelQueued, QueueResource, cancellation_to_json, to_json
+from services.ingest.api.queues import (
+    CancelQueuedRequest,
+    QueueResource,
+    cancellation_to_json,
+    to_json,
+)
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
     RequestedForwardPage,
@@ -17,7 +22,7 @@ from services.ingest.api.rest_base import (
     page_of,
 )
 
-decode_cancel = msgspec.json.Decoder(CancelQueued).decode
+decode_cancel = msgspec.json.Decoder(CancelQueuedRequest).decode
 
 
 def routes(access: RestAccess, queues: QueueResource) -> APIRouter:
@@ -36,7 +41,7 @@ def routes(access: RestAccess, queues: QueueResource) -> APIRouter:
 
     @router.post(
         "/cancel",
-        openapi_extra=body_schema(CancelQueued, "a filter"),
+        openapi_extra=body_schema(CancelQueuedRequest, "a filter"),
         summary="Cancel the messages that wait",
     )
     async def cancel(incoming: Incoming) -> Response:

@@ -4,7 +4,7 @@ import msgspec
 from fastapi import APIRouter, Response
 from fastapi import Request as Incoming
 
-from services.ingest.api.reports import NewReport, ReportResource, to_json
+from services.ingest.api.reports import CreateReportRequest, ReportResource, to_json
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
     RequestedPage,
@@ -17,7 +17,7 @@ from services.ingest.api.rest_base import (
     page_of,
 )
 
-decode = msgspec.json.Decoder(NewReport).decode
+decode = msgspec.json.Decoder(CreateReportRequest).decode
 
 
 def routes(access: RestAccess, reports: ReportResource) -> APIRouter:
@@ -26,7 +26,7 @@ def routes(access: RestAccess, reports: ReportResource) -> APIRouter:
     @router.post(
         "",
         status_code=201,
-        openapi_extra=body_schema(NewReport, "What to report, and when"),
+        openapi_extra=body_schema(CreateReportRequest, "What to report, and when"),
         summary="Save a report",
     )
     async def create(incoming: Incoming) -> Response:

@@ -18,10 +18,10 @@ from services.ingest.api.rest_base import (
     page_of,
 )
 from services.ingest.api.suppressions import (
-    NewSuppression,
-    NewSuppressions,
+    AddSuppressionRequest,
+    AddSuppressionsRequest,
+    ListSuppressionsRequest,
     Origin,
-    SuppressionFilter,
     SuppressionResource,
     SuppressionSelector,
     to_json,
@@ -33,8 +33,8 @@ OfList: TypeAlias = Annotated[
 ]
 Force: TypeAlias = Annotated[bool, Query(description="Also that of a complaint")]
 
-decode_one = msgspec.json.Decoder(NewSuppression).decode
-decode_many = msgspec.json.Decoder(NewSuppressions).decode
+decode_one = msgspec.json.Decoder(AddSuppressionRequest).decode
+decode_many = msgspec.json.Decoder(AddSuppressionsRequest).decode
 decode_selector = msgspec.json.Decoder(SuppressionSelector).decode
 
 
@@ -57,9 +57,9 @@ def parse_filter(
     list: Annotated[str, Query(max_length=200)] = "",  # noqa: A002 - the name in the API
     since: str = "",
     expired: Annotated[bool, Query(description="Also those that have expired lately")] = False,
-) -> SuppressionFilter:
+) -> ListSuppressionsRequest:
     """A dependency of the list."""
-    return SuppressionFilter(
+    return ListSuppressionsRequest(
         email=email, origin=origin, domain=domain, list=list, since=since, expired=expired
     )
 
@@ -70,7 +70,7 @@ def _add_list(router: APIRouter, access: RestAccess, suppressions: SuppressionRe
         incoming: Incoming,
         *,
         requested_page: RequestedPage,
-        wanted: Annotated[SuppressionFilter, Depends(parse_filter)],
+        wanted: Annotated[ListSuppressionsRequest, Depends(parse_filter)],
     ) -> Response:
         """Newest first; without `X-Tenant-Id`, those of an account and of all its tenants."""
         caller = await access.authenticate_caller(incoming)
@@ -82,7 +82,7 @@ def _add_one(router: APIRouter, access: RestAccess, suppressions: SuppressionRes
     @router.post(
         "",
         status_code=201,
-        openapi_extra=body_schema(NewSuppression, "an address"),
+        openapi_extra=body_schema(AddSuppressionRequest, "an address"),
         summary="Suppress an address",
     )
     async def add(incoming: Incoming) -> Response:
@@ -130,7 +130,7 @@ def _add_many(router: APIRouter, access: RestAccess, suppressions: SuppressionRe
     @router.post(
         "/batch/add",
         status_code=201,
-        openapi_extra=body_schema(NewSuppressions, "Up to 500 addresses"),
+        openapi_extra=body_schema(AddSuppressionsRequest, "Up to 500 addresses"),
         summary="Suppress addresses",
     )
     async def add_many(incoming: Incoming) -> Response:

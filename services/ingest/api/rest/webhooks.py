@@ -20,7 +20,7 @@ from services.ingest.api.rest_base import (
     page_of,
 )
 from services.ingest.api.webhook_events import (
-    RecoverWebhook,
+    RecoverWebhookRequest,
     WebhookEventResource,
     attempt_to_json,
     event_to_json,
@@ -28,17 +28,17 @@ from services.ingest.api.webhook_events import (
     shown_to_json,
 )
 from services.ingest.api.webhooks import (
-    NewWebhook,
-    RotateWebhookSecret,
-    UpdateWebhook,
+    CreateWebhookRequest,
+    RotateWebhookSecretRequest,
+    UpdateWebhookRequest,
     WebhookResource,
     to_json,
 )
 
-decode = msgspec.json.Decoder(NewWebhook).decode
-decode_recovery = msgspec.json.Decoder(RecoverWebhook).decode
-decode_rotation = msgspec.json.Decoder(RotateWebhookSecret).decode
-decode_update = msgspec.json.Decoder(UpdateWebhook).decode
+decode = msgspec.json.Decoder(CreateWebhookRequest).decode
+decode_recovery = msgspec.json.Decoder(RecoverWebhookRequest).decode
+decode_rotation = msgspec.json.Decoder(RotateWebhookSecretRequest).decode
+decode_update = msgspec.json.Decoder(UpdateWebhookRequest).decode
 
 
 def routes(
@@ -54,9 +54,9 @@ def routes(
 
 
 def _add_one(router: APIRouter, access: RestAccess, webhooks: WebhookResource) -> None:
-    @router.post(
-        "", status_code=201, openapi_extra=body_schema(NewWebhook, "a URL"), summary="Add a webhook"
-    )
+    schema = body_schema(CreateWebhookRequest, "a URL")
+
+    @router.post("", status_code=201, openapi_extra=schema, summary="Add a webhook")
     async def create(incoming: Incoming) -> Response:
         """`signing_secret` verifies the requests that the endpoint receives (Standard Webhooks).
         With the key of an account and without `X-Tenant-Id`, it receives the events of all tenants
@@ -72,7 +72,7 @@ def _add_one(router: APIRouter, access: RestAccess, webhooks: WebhookResource) -
 
     @router.patch(
         "/{webhook_id}",
-        openapi_extra=body_schema(UpdateWebhook, "The changes"),
+        openapi_extra=body_schema(UpdateWebhookRequest, "The changes"),
         summary="Change a webhook, disable or enable it",
     )
     async def update(incoming: Incoming, webhook_id: str) -> Response:
@@ -146,7 +146,7 @@ def _add_recovery(router: APIRouter, access: RestAccess, events: WebhookEventRes
     @router.post(
         "/{webhook_id}/recover",
         status_code=202,
-        openapi_extra=body_schema(RecoverWebhook, "The time"),
+        openapi_extra=body_schema(RecoverWebhookRequest, "The time"),
         summary="Send the events of a time again",
     )
     async def recover(incoming: Incoming, webhook_id: str) -> Response:
@@ -166,7 +166,7 @@ def _add_recovery(router: APIRouter, access: RestAccess, events: WebhookEventRes
 def _add_secrets(router: APIRouter, access: RestAccess, webhooks: WebhookResource) -> None:
     @router.post(
         "/{webhook_id}/signing-secret/rotate",
-        openapi_extra=body_schema(RotateWebhookSecret, "The grace time", required=False),
+        openapi_extra=body_schema(RotateWebhookSecretRequest, "The grace time", required=False),
         summary="Replace the signing secret of a webhook",
     )
     async def rotate(incoming: Incoming, webhook_id: str) -> Response:

@@ -9,11 +9,11 @@ import pytest
 from msgspec import Struct
 from msgspec.json import Decoder
 
+from contracts.ingest.v1 import suppression_service_pb2 as pb
 from contracts.ingest.v1.directory_pb2 import ApiKey, ApiKeyKind
-from contracts.ingest.v1.suppression_service_pb2 import AddSuppressionRequest
 from services.ingest.api.grpc.base import given_fields
 from services.ingest.api.openapi import operations
-from services.ingest.api.suppressions import NewSuppression
+from services.ingest.api.suppressions import AddSuppressionRequest
 from services.ingest.domain.choices import choices_at
 from services.ingest.domain.email import decode_email
 from services.ingest.domain.pointers import decode_body
@@ -105,9 +105,9 @@ def test_an_unknown_choice_in_an_email_is_refused_with_the_known_ones(name: str)
 
 
 def test_an_unknown_choice_in_an_rpc_is_refused_with_the_known_ones() -> None:
-    request = AddSuppressionRequest(email="ann@x.example", origin=UNKNOWN)
+    request = pb.AddSuppressionRequest(email="ann@x.example", origin=UNKNOWN)
     with pytest.raises(Problem) as refused:
-        given_fields(request, NewSuppression)
+        given_fields(request, AddSuppressionRequest)
     assert refused.value.detail == (
         f"origin: Invalid value '{UNKNOWN}'. Use one of bounce, complaint, manual, unsubscribe"
     )

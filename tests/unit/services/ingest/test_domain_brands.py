@@ -3,9 +3,9 @@
 from contracts.ingest.v1.directory_pb2 import Domain
 from kernel.brand import Brand, Brands
 from kernel.crypto import SecretKeyring, new_secret_key
-from services.ingest.store.domain_keys import DomainKeyStore, PublishedHosts
+from services.ingest.store.domain_keys import DomainKeyStore, InstallationHosts
 
-OWN = PublishedHosts.of("mx.default.net")
+OWN = InstallationHosts.of("mx.default.net")
 BRANDS = Brands(
     {
         "both": Brand(slug="both", bounce_mx="mx.both.net", spf_include="spf.both.net"),
@@ -21,9 +21,9 @@ def test_hosts_that_a_brand_does_not_name_are_those_of_the_settings() -> None:
     assert found == {
         "default": OWN,
         "none": OWN,
-        "both": PublishedHosts("mx.both.net", "spf.both.net"),
-        "bounces": PublishedHosts("mx.bounces.net", "_spf.mx.bounces.net"),
-        "spf": PublishedHosts("mx.default.net", "_spf.spf.net"),
+        "both": InstallationHosts("mx.both.net", "spf.both.net"),
+        "bounces": InstallationHosts("mx.bounces.net", "_spf.mx.bounces.net"),
+        "spf": InstallationHosts("mx.default.net", "_spf.spf.net"),
     }
 
 

@@ -17,7 +17,7 @@ from services.ingest.domain.suppression_file import (
     FailedLine,
     FreeTextFields,
     ImportedSuppression,
-    SuppressionFile,
+    SuppressionFileReader,
     read_line,
     suppression_id,
 )
@@ -28,7 +28,7 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=2
 
 
 def read(octets: bytes) -> list[ImportedSuppression | FailedLine]:
-    file = SuppressionFile()
+    file = SuppressionFileReader()
     return [read_line(line, NOW) for line in [*file.feed(octets), *file.close()]]
 
 
@@ -53,7 +53,7 @@ def test_files_of_many_programs_are_read(octets: bytes) -> None:
 
 
 def test_columns_have_any_order_and_others_are_ignored() -> None:
-    file = SuppressionFile()
+    file = SuppressionFileReader()
     lines = file.feed(
         b"status,Origin,email,created_at,note,expires_at,list,reason\n"
         b"9,Bounce,a@x.example,2026-01-02,'=no longer here,2027-01-02T00:00:00Z,weekly,bad_domain\n"

@@ -4,20 +4,26 @@ The functions in PostgreSQL come from kernel.migrate. Replicas can create and dr
 concurrently; the second call has no effect.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Any, LiteralString
 from uuid import UUID
 
-from kernel import clock, ids
+from kernel import clock, ids, metrics
 from kernel.database import Database, Transaction
 
 DAY_MS = 86_400_000
 EPOCH = date(1970, 1, 1)
 DROP_AGE_MIN = timedelta(days=6)  # PostgreSQL refuses to drop a day before its seventh
 PAGE_ROWS = 1_000
+CREATION_INTERVAL_S = 3600.0
+# Partitions are created so many days ahead, and ids of later days are not accepted. Many more would
+# cost: a statement that finds rows by an array of ids opens the partitions of all later days.
+DAYS_AHEAD = 3
+
+CreateDays = Callable[[Transaction, Sequence[date]], Awaitable[object]]
 
 
 class TablePartitions:
@@ -160,14 +166,25 @@ def day_of(message_id: str) -> date:
 @lru_cache(maxsize=64)
 def date_of(days: int) -> date:
     """The date so many days after 1970-01-01. Raises ValueError for a date in the future."""
-    if days > clock.now_ms() // DAY_MS + 2:
+    if days > clock.now_ms() // DAY_MS + DAYS_AHEAD:
         raise ValueError(f"day {days} after 1970-01-01 is in the future")
     return EPOCH + timedelta(days=days)
 
 
-def days_to_create(today: date, *, ahead: int) -> list[date]:
-    """Yesterday (clocks differ), today and the days ahead."""
-    return [today + timedelta(days=n) for n in range(-1, ahead + 1)]
+def days_to_create(today: date) -> list[date]:
+    """Yesterday (clocks differ), today and the coming days."""
+    return [today + timedelta(days=n) for n in range(-1, DAYS_AHEAD + 1)]
+
+
+async def create_coming_days(database: Database, schema: str, create: CreateDays) -> None:
+    """The action of a loop of its own, so that nothing which takes long delays it. By PostgreSQL's
+    clock: a process whose clock is days ahead may not store what others cannot process yet."""
+    async with database.transaction() as tx:
+        [(today,)] = await tx.rows("SELECT (now() AT TIME ZONE 'UTC')::date")
+        days = days_to_create(today)
+        await create(tx, days)
+    end = datetime.combine(days[-1], time(), UTC) + timedelta(days=1)
+    metrics.day_partitions_end.labels(schema).set(end.timestamp())
 
 
 def first_day_bound(identifiers: Sequence[str]) -> UUID:

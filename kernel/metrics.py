@@ -34,6 +34,12 @@ lag = Gauge(
     ["consumer"],
     registry=registry,
 )
+day_partitions_end = Gauge(
+    "obm_day_partitions_end_timestamp_seconds",
+    "Until when the tables of a schema have day partitions, in seconds since 1970.",
+    ["schema"],
+    registry=registry,
+)
 ready = Gauge("obm_ready", "1 while every dependency is available.", registry=registry)
 accepted = Counter(
     "obm_messages_accepted",

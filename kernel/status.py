@@ -11,7 +11,8 @@ from contracts.kernel.v1.status_service_pb2_grpc import (
 )
 from kernel.clock_check import clock_ahead_s
 from kernel.crypto import derived_key
-from kernel.database import Database
+from kernel.database import Database, Transaction
+from kernel.days import DAYS_AHEAD
 from kernel.rpc import Context, RpcServer, map_errors
 from kernel.rpc_tls import RpcTls
 from kernel.settings import Settings
@@ -38,16 +39,20 @@ class StatusSource(NamedTuple):
         async with self.database.transaction() as tx:
             status.clock_ahead_s = await clock_ahead_s(tx)
             if self.ahead:
-                status.missing_partitions.extend(
-                    parent
-                    for (parent,) in await tx.rows(
-                        "SELECT parent FROM unnest(%s::text[]) AS parent WHERE NOT EXISTS ("  # noqa: S608
-                        f"SELECT FROM {self.schema}.day_partitions(parent) AS day"
-                        " WHERE day = (now() AT TIME ZONE 'UTC')::date + 1) ORDER BY parent",
-                        (list(self.ahead),),
-                    )
-                )
+                status.missing_partitions.extend(await self._missing_partitions(tx))
         return status
+
+    async def _missing_partitions(self, tx: Transaction) -> list[str]:
+        """The first of each table, today or later. The last of those that are created ahead may be
+        missing for an interval of their creation, after midnight."""
+        rows = await tx.rows(
+            "SELECT parent || to_char(min(day), '_YYYYMMDD') FROM unnest(%s::text[]) AS parent,"  # noqa: S608
+            " generate_series(0, %s) AS n, LATERAL (SELECT (now() AT TIME ZONE 'UTC')::date + n)"
+            f" AS coming (day) WHERE day NOT IN (SELECT {self.schema}.day_partitions(parent))"
+            " GROUP BY parent ORDER BY parent",
+            (list(self.ahead), DAYS_AHEAD - 1),
+        )
+        return [name for (name,) in rows]
 
 
 def key_id(secret_key: str) -> str:

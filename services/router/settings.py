@@ -166,9 +166,8 @@ class Settings(Shared, BlocklistSettings):
         0.2, ge=0, description="Maximum linger of a batch of attempt results under load"
     )
     partitions_interval_s: float = Field(
-        3600.0, gt=0, description="Interval between runs that create and drop day partitions"
+        3600.0, gt=0, description="Interval between runs that drop day partitions"
     )
-    days_ahead: int = Field(3, ge=1, description="Day partitions created in advance")
     closed_retention_days: int = Field(
         8,
         ge=8,

@@ -75,7 +75,6 @@ def test_a_day_is_dropped_thirty_days_after_its_last_close(database: FreshDataba
         assert old not in partitions(database, "log")
         assert old not in partitions(database, "state")
         assert open_day in partitions(database, "log")
-        assert TODAY + timedelta(days=2) in partitions(database, "log")
 
     run_scenario(database, scenario)
 

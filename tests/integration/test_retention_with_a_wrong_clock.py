@@ -1,14 +1,18 @@
-"""Nothing is deleted by its age while the clocks of a machine and of PostgreSQL differ."""
+"""Day partitions are created by PostgreSQL's clock, whatever else goes on, and nothing is deleted
+by its age while the clocks of a machine and of PostgreSQL differ."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, LiteralString
 
 import pytest
 
-from kernel import clock
+from kernel import clock, metrics
 from kernel.database import Database
+from kernel.days import DAYS_AHEAD, CreateDays, create_coming_days
 from kernel.health import DependencyHealth
 from kernel.status import StatusSource
 from services.delivery.loops import partition_maintenance as delivery
@@ -16,6 +20,8 @@ from services.delivery.store import days
 from services.delivery.store.days import JournalDayPartitions
 from services.events.loops import partition_maintenance as events
 from services.events.store import days as log_days
+from services.events.store.days import LogDayPartitions
+from services.ingest.app import health_checks
 from services.ingest.loops import partition_maintenance as ingest
 from services.ingest.store.retention import RetentionStore
 from services.router.loops import maintenance as router
@@ -24,9 +30,11 @@ from services.shield.loops.maintenance import CampaignMaintenance
 from tests.support.stack import FreshDatabase, opened, temporary_database
 
 RETENTION_DAYS = 30
-OLD = datetime.now(UTC).date() - timedelta(days=RETENTION_DAYS - 10)
+TODAY = datetime.now(UTC).date()
+OLD = TODAY - timedelta(days=RETENTION_DAYS - 10)
 TABLES = {"ingest": "messages", "router": "messages", "delivery": "attempts", "events": "log"}
 AHEAD: Mapping[LiteralString, Sequence[str]] = {
+    "ingest": health_checks.AHEAD,
     "router": ("messages",),
     "delivery": days.TABLES,
     "events": log_days.TABLES,
@@ -60,7 +68,6 @@ def maintenance_of(service: str, database: Database, content: Any) -> RunOnce:  
         "router": router.PartitionMaintenance(
             database,
             DayPartitions(),
-            ahead_days=3,
             retention_days=RETENTION_DAYS,
             is_leader=lambda: True,
         ).run_once,
@@ -74,6 +81,18 @@ def maintenance_of(service: str, database: Database, content: Any) -> RunOnce:  
         ).run_once,
     }
     return kept[service]
+
+
+def creation_of(service: str, database: Database) -> RunOnce:
+    if service == "ingest":
+        return RetentionStore(database, retention_days=RETENTION_DAYS).create_partitions
+    if service == "delivery":
+        return JournalDayPartitions(database, retention_days=RETENTION_DAYS).create_coming
+    create: dict[str, CreateDays] = {
+        "router": DayPartitions().days.ensure,
+        "events": LogDayPartitions().create,
+    }
+    return partial(create_coming_days, database, service, create[service])
 
 
 @pytest.fixture
@@ -96,14 +115,16 @@ def create_old_day(database: FreshDatabase, service: str) -> None:
             connection.execute(query.encode())
 
 
-def drop_days(database: FreshDatabase, service: str) -> None:
-    """All that there are."""
+def drop_days(database: FreshDatabase, service: str, suffix: str = "") -> None:
+    """All that there are, or those of a day."""
     found = (
         "SELECT inhrelid::regclass::text FROM pg_inherits JOIN pg_class ON oid = inhrelid"
-        " WHERE relkind = 'r' AND inhparent::regclass::text ~ %s"
+        " WHERE relkind = 'r' AND inhrelid::regclass::text ~ %s"
     )
     with database.connect() as connection:
-        for (name,) in connection.execute(found.encode(), (f"^{service}[.]",)).fetchall():
+        for (name,) in connection.execute(
+            found.encode(), (f"^{service}[.].*{suffix}$",)
+        ).fetchall():
             connection.execute(f"DROP TABLE {name}".encode())
 
 
@@ -133,9 +154,63 @@ async def test_the_days_that_the_health_check_expects_are_created(
     drop_days(empty, service)
     async with opened(empty.system(service)) as database:
         status = StatusSource([], database, service, AHEAD[service])
-        assert (await status.read()).missing_partitions == sorted(AHEAD[service])
-        await maintenance_of(service, database, Content())()
+        assert (await status.read()).missing_partitions == first_days(service, TODAY)
+        await creation_of(service, database)()
         assert not (await status.read()).missing_partitions
+        later = TODAY + timedelta(days=2)
+        drop_days(empty, service, f"_{later:%Y%m%d}")
+        assert (await status.read()).missing_partitions == first_days(service, later)
+        end = datetime.combine(TODAY + timedelta(days=DAYS_AHEAD + 1), time(), UTC)
+        value = metrics.registry.get_sample_value(
+            "obm_day_partitions_end_timestamp_seconds", {"schema": service}
+        )
+        assert value == end.timestamp()
+
+
+def first_days(service: LiteralString, day: date) -> list[str]:
+    return [f"{table}_{day:%Y%m%d}" for table in sorted(AHEAD[service])]
+
+
+@pytest.mark.parametrize("service", AHEAD)
+async def test_days_are_created_while_a_long_transaction_reads_and_writes(
+    empty: FreshDatabase, service: LiteralString
+) -> None:
+    drop_days(empty, service, f"_{TODAY + timedelta(days=1):%Y%m%d}")
+    async with opened(empty.system(service)) as database:
+        status = StatusSource([], database, service, AHEAD[service])
+        with empty.connect() as connection, connection.transaction():
+            for table in AHEAD[service]:
+                connection.execute(f"LOCK TABLE {service}.{table} IN ROW EXCLUSIVE MODE".encode())
+            await creation_of(service, database)()
+        assert not (await status.read()).missing_partitions
+
+
+async def test_days_are_created_while_the_removal_of_content_hangs(
+    empty: FreshDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop_days(empty, "ingest", "")
+    removes = asyncio.Event()
+
+    class HangingContent(Content):
+        async def remove_expired(self, _: date) -> list[str]:
+            removes.set()
+            await asyncio.Event().wait()
+            return []
+
+    async with opened(empty.system("ingest")) as database:
+        health = DependencyHealth()
+        maintenance = ingest.PartitionMaintenance(
+            RetentionStore(database, retention_days=RETENTION_DAYS),
+            HangingContent(),  # type: ignore[arg-type]
+            lease=SimpleNamespace(fence=1),  # type: ignore[arg-type]
+            health=health,
+        )
+        removal = asyncio.create_task(maintenance.run_once())
+        await removes.wait()
+        assert ingest.PARTITIONS in health.unavailable
+        await maintenance.create_partitions()
+        assert ingest.PARTITIONS not in health.unavailable
+        removal.cancel()
 
 
 async def test_mail_of_a_day_that_has_not_come_is_not_accepted(

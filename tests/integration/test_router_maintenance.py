@@ -64,14 +64,11 @@ async def test_a_day_whose_messages_closed_long_ago_is_dropped_and_not_created_a
             await harness.publish(screened(other), screened(after))
             await harness.wait_for(DeliveryAssigned, after.message_id)
             assert harness.row(other.message_id) is None
-            assert today.date() + timedelta(days=3) in await existing(database)
 
 
 def maintenance_of(database: Database) -> PartitionMaintenance:
     """The maintenance of a new process."""
-    return PartitionMaintenance(
-        database, DayPartitions(), ahead_days=3, retention_days=8, is_leader=lambda: True
-    )
+    return PartitionMaintenance(database, DayPartitions(), retention_days=8, is_leader=lambda: True)
 
 
 async def existing(database: Database) -> list[object]:

@@ -49,7 +49,7 @@ class GetStatusResponse(_message.Message):
 
     @_builtins.property
     def missing_partitions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """tables that lack the partition of tomorrow"""
+        """of each table, the first of today or later"""
 
     @_builtins.property
     def missing_settings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

@@ -23,6 +23,7 @@ from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel.content import MOUNT_CHECK_INTERVAL_S, ContentStore, check_mounted, open_store
 from kernel.crypto import SecretKeyring, derived_key
 from kernel.database import PLANS, Database, check_roles
+from kernel.days import CREATION_INTERVAL_S
 from kernel.errors import Unavailable
 from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
@@ -273,15 +274,14 @@ def create_maintenance_loops(deps: Dependencies, dispatcher: DeliveryDispatcher)
         orphan_after_s=settings.orphan_after_s,
     )
     maintenance = PartitionMaintenance(
-        deps.system_database,
-        deps.days,
-        sandbox_retention_days=settings.sandbox_retention_days,
+        deps.system_database, deps.days, sandbox_retention_days=settings.sandbox_retention_days
     )
     actions: list[tuple[float, Callable[[], Awaitable[None]]]] = [
         *deps.outbox.loop_actions(SWEEP_INTERVAL_S),
         (settings.worker_lease_s / 3, deps.worker.register_or_renew),
         (settings.recovery_interval_s, recovery.run_once),
         (CONNECTIONS_INTERVAL_S, dispatcher.maintain_connections),
+        (CREATION_INTERVAL_S, deps.days.create_coming),
         (MAINTENANCE_INTERVAL_S, maintenance.run_once),
         (MOUNT_CHECK_INTERVAL_S, partial(check_mounted, deps.content)),
     ]

@@ -1,4 +1,4 @@
-"""Creates the journal's day partitions ahead of time, and deletes what is past its retention."""
+"""Deletes what is past its retention: the journal's day partitions, and other rows by age."""
 
 from functools import partial
 
@@ -20,8 +20,6 @@ class PartitionMaintenance:
         self._sandbox_retention_days = sandbox_retention_days
 
     async def run_once(self) -> None:
-        """Create partitions before their day, so that no message waits; drop expired ones."""
-        await self._days.create_partitions()
         if not await clocks_agree(self._database):
             return
         await self._days.drop_expired()

@@ -5,10 +5,10 @@ from datetime import date, timedelta
 
 from kernel import clock
 from kernel.database import Database
-from kernel.days import TablePartitions, days_to_create
+from kernel.days import DAYS_AHEAD, TablePartitions, create_coming_days
 
-AHEAD_DAYS = 2
 TABLES = ("attempts",)
+AHEAD = timedelta(days=DAYS_AHEAD)
 
 
 class JournalDayPartitions:
@@ -24,17 +24,15 @@ class JournalDayPartitions:
         if not missing:
             return set()
         today = clock.now().date()
-        expired = {
-            day for day in missing if not timedelta(days=-2) <= today - day < self._retention
-        }
+        expired = {day for day in missing if not -AHEAD <= today - day < self._retention}
         if needed := missing - expired:
             async with self._database.transaction() as tx:
                 await self._days.ensure(tx, needed)
         return expired
 
-    async def create_partitions(self) -> None:
+    async def create_coming(self) -> None:
         """Create the partitions of the coming days."""
-        await self.ensure(days_to_create(clock.now().date(), ahead=AHEAD_DAYS))
+        await create_coming_days(self._database, "delivery", self._days.ensure)
 
     async def drop_expired(self) -> None:
         """Drop the partitions that are past retention."""

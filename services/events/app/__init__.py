@@ -1,5 +1,6 @@
 """Composition root: the only place where events is wired together."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,6 +11,7 @@ from kernel import status
 from kernel.brand import read_brands
 from kernel.crypto import SecretKeyring
 from kernel.database import Database, check_roles
+from kernel.days import CREATION_INTERVAL_S, create_coming_days
 from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
 from kernel.lease import Lease
@@ -238,6 +240,9 @@ def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
         log_days=deps.settings.log_retention_days,
         kept_longer=deps.plans.kept_longer,
     )
+    create_days: Callable[[], Awaitable[None]] = partial(
+        create_coming_days, deps.system_database, "events", days.LogDayPartitions().create
+    )
     accounts = AccountBackfill(deps.system_database)
     recovery = WebhookRecovery(
         deps.system_database,
@@ -250,6 +255,7 @@ def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
     )
     actions = [
         *deps.outbox.loop_actions(SWEEP_INTERVAL_S),
+        (CREATION_INTERVAL_S, create_days),
         (DAY_S, retention.run_once),
         (ACCOUNTS_INTERVAL_S, accounts.run_once),
         (RECOVERY_INTERVAL_S, recovery.run_once),

@@ -7,10 +7,7 @@ from datetime import date, timedelta
 from kernel import clock
 from kernel.clock_check import clocks_agree
 from kernel.database import Database
-from kernel.days import days_to_create
 from services.events.store import days, plan_retention
-
-AHEAD_DAYS = 2
 
 KeptLonger = Callable[[int], Awaitable[Mapping[str, int]]]
 """The accounts that are kept for more than so many days, with their days."""
@@ -30,7 +27,6 @@ class PartitionMaintenance:
     async def run_once(self) -> None:
         today = clock.now().date()
         async with self._database.transaction() as tx:
-            await self._days.ensure(tx, days_to_create(today, ahead=AHEAD_DAYS), today=today)
             existing = await self._days.existing(tx)
         if not await clocks_agree(self._database):
             return

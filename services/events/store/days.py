@@ -1,6 +1,6 @@
 """The day partitions of events, and the deletion of other rows by age."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 
 from kernel.database import Database, Transaction
@@ -45,6 +45,11 @@ class LogDayPartitions:
         await self._emails.ensure(tx, new | {day - timedelta(days=1) for day in new})
         await self._engagement.ensure(tx, new)
         return dropped
+
+    async def create(self, tx: Transaction, days: Sequence[date]) -> None:
+        """Create the partitions of the coming days."""
+        for tables in (self._messages, self._emails, self._engagement):
+            await tables.ensure(tx, days)
 
     async def ensure_engagement(self, tx: Transaction, days: Iterable[date]) -> None:
         """Create missing partitions of days that the log has: older versions had no such table."""

@@ -7,6 +7,7 @@ from contracts.events.v1.events_pb2 import CertificateChanged
 from contracts.router.v1.events_pb2 import HeldMessageReviewed, MessageClosed
 from kernel.content import MOUNT_CHECK_INTERVAL_S
 from kernel.database import check_roles
+from kernel.days import CREATION_INTERVAL_S
 from kernel.health import DependencyHealth
 from kernel.processor import DeadLetterGuard, StreamProcessor
 from kernel.service import Loop, Service, create_loops
@@ -286,6 +287,7 @@ def create_maintenance_loops(
     )
     actions = [
         (settings.outbox_check_interval_s, backpressure.run_once),
+        (CREATION_INTERVAL_S, retention.create_partitions),
         (RETENTION_INTERVAL_S, retention.run_once),
         (MOUNT_CHECK_INTERVAL_S, retention.initialize_content_store),
     ]

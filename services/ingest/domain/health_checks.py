@@ -222,9 +222,9 @@ def _of_clock(name: str, status: GetStatusResponse) -> HealthFinding:
 def _of_partitions(name: str, status: GetStatusResponse) -> HealthFinding:
     if not status.missing_partitions:
         return passed(PARTITIONS, name)
-    tables = ", ".join(status.missing_partitions)
-    advice = f"Tomorrow's day is created hours ahead: the log of {name} says why it is not."
-    return failed(PARTITIONS, name, f"no partition of tomorrow: {tables}", advice=advice)
+    detail = f"missing: {', '.join(status.missing_partitions)}"
+    advice = f"{name} creates them days ahead, every hour: its log says why it does not."
+    return failed(PARTITIONS, name, detail, advice=advice)
 
 
 def find_host(facts: HostVerification) -> HealthFinding:

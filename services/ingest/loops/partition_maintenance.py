@@ -28,10 +28,13 @@ class PartitionMaintenance:
         self._health = health
         health.unavailable |= {PARTITIONS, CONTENT_STORE}
 
-    async def run_once(self) -> None:
-        """Every replica creates partitions; the lease holder removes expired data."""
+    async def create_partitions(self) -> None:
+        """In a loop of its own: removing what has expired may take hours, or hang."""
         await self._store.create_partitions()
         self._health.unavailable.discard(PARTITIONS)
+
+    async def run_once(self) -> None:
+        """The lease holder removes expired data."""
         if self._lease.fence is None or not await self._store.clocks_agree():
             return
         keys = await self._store.expire_keys()

@@ -1,11 +1,12 @@
 """Creates and drops day partitions, and deletes expired rows in small steps."""
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 
 from kernel import clock
 from kernel.clock_check import clocks_agree
-from kernel.database import Database
-from kernel.days import ClosedDays, DayTable, TablePartitions, days_to_create
+from kernel.database import Database, Transaction
+from kernel.days import ClosedDays, DayTable, TablePartitions, create_coming_days
 from kernel.ids import lower_bound_at
 from services.ingest.store import (
     audit_log,
@@ -18,7 +19,6 @@ from services.ingest.store import (
 )
 
 TABLES = ("emails", "messages")
-DAYS_AHEAD = 3
 STEP_ROWS = 1_000
 
 EXPIRE_KEYS = """
@@ -49,13 +49,12 @@ class RetentionStore:
         self._closed = ClosedDays(database, MESSAGES, self._retention)
 
     async def create_partitions(self) -> None:
-        """Create the partitions of today and the next days. By PostgreSQL's clock: a process whose
-        clock is days ahead may not accept mail that others cannot process before that day."""
-        async with self._database.transaction() as tx:
-            [(today,)] = await tx.rows("SELECT (now() AT TIME ZONE 'UTC')::date")
-            days = days_to_create(today, ahead=DAYS_AHEAD)
-            await self._days.ensure(tx, days)
-            await self._requests.ensure(tx, days)
+        """Create the partitions of today and the coming days."""
+        await create_coming_days(self._database, "ingest", self._create)
+
+    async def _create(self, tx: Transaction, days: Sequence[date]) -> None:
+        await self._days.ensure(tx, days)
+        await self._requests.ensure(tx, days)
 
     async def has_mail(self) -> bool:
         async with self._database.transaction() as tx:

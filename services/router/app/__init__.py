@@ -10,6 +10,7 @@ from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.shield.v1.events_pb2 import MessageScreened
 from contracts.shield.v1.learning_pb2 import CampaignAssessed
 from kernel.database import check_roles
+from kernel.days import CREATION_INTERVAL_S, create_coming_days
 from kernel.lease import Lease
 from kernel.processor import DeadLetterGuard, StreamProcessor
 from kernel.service import Loop, Service, run_every
@@ -155,9 +156,11 @@ def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
     maintenance = PartitionMaintenance(
         deps.system_database,
         deps.partitions,
-        ahead_days=settings.days_ahead,
         retention_days=settings.closed_retention_days,
         is_leader=lambda: deps.first_cell.is_leader,
+    )
+    create_days = partial(
+        create_coming_days, deps.system_database, "router", deps.partitions.days.ensure
     )
     egresses = EgressPublisher(deps.system_database, kafka, end_offset=pools_end_offset(kafka))
 
@@ -170,6 +173,7 @@ def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
             partial(run_every, interval_s, loop, health)
             for interval_s, loop in deps.outbox.loop_actions(SWEEP_INTERVAL_S)
         ),
+        partial(run_every, CREATION_INTERVAL_S, create_days, health),
         partial(run_every, settings.partitions_interval_s, maintenance.run_once, health),
         partial(run_every, PUBLISH_INTERVAL_S, publish_sources, health),
     ]

@@ -9,7 +9,6 @@ from contracts.router.v1.directory_pb2 import Pool
 from kernel import clock
 from kernel.clock_check import clocks_agree
 from kernel.database import Database, Transaction
-from kernel.days import days_to_create
 from kernel.kafka import Kafka
 from kernel.topics import encode
 from services.router.store import directory, policies, queues, strikes, suppressions, usage
@@ -21,7 +20,7 @@ DeleteStep = Callable[[Transaction], Awaitable[int]]
 
 
 class PartitionMaintenance:
-    """Every replica creates the coming days; the scheduler drops the old ones.
+    """The scheduler drops the old days, and deletes other rows by age.
 
     retention_days: how long a day is kept after its last close.
     """
@@ -31,22 +30,16 @@ class PartitionMaintenance:
         database: Database,
         partitions: DayPartitions,
         *,
-        ahead_days: int,
         retention_days: int,
         is_leader: Callable[[], bool],
     ) -> None:
         self._database = database
         self._partitions = partitions
-        self._ahead_days = ahead_days
         self._retention = timedelta(days=retention_days)
         self._closed = closed_days(database, retention_days=retention_days)
         self._is_leader = is_leader
 
     async def run_once(self) -> None:
-        days, today = self._partitions.days, clock.now().date()
-        async with self._database.transaction() as tx:
-            await days.ensure(tx, days_to_create(today, ahead=self._ahead_days))
-            existing = await days.existing(tx)
         if not self._is_leader() or not await clocks_agree(self._database):
             return
         steps = (
@@ -58,6 +51,9 @@ class PartitionMaintenance:
         )
         for step in steps:
             await self._repeat(step)
+        today = clock.now().date()
+        async with self._database.transaction() as tx:
+            existing = await self._partitions.days.existing(tx)
         for day in existing:
             if day < today - self._retention and await self._closed.is_expired(day):
                 await self._drop(day)

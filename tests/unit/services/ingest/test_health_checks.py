@@ -130,7 +130,7 @@ def test_a_zone_of_the_installation_has_the_keys_of_its_domains() -> None:
 
 def test_services_have_the_keys_of_ingest_and_the_time_of_their_database() -> None:
     keys = [key_id("first"), key_id("second")]
-    own = GetStatusResponse(key_ids=keys, clock_ahead_s=0.2, missing_partitions=["messages"])
+    own = GetStatusResponse(key_ids=keys, clock_ahead_s=0.2, missing_partitions=["log_20261203"])
     others = {
         "router": GetStatusResponse(key_ids=keys, clock_ahead_s=-1.5),
         "events": GetStatusResponse(key_ids=keys[::-1], clock_ahead_s=0),
@@ -139,7 +139,7 @@ def test_services_have_the_keys_of_ingest_and_the_time_of_their_database() -> No
     }
     found = find_services(own, others)
     assert failures(found) == [
-        ("partitions", "ingest", "no partition of tomorrow: messages"),
+        ("partitions", "ingest", "missing: log_20261203"),
         ("clock", "router", "-1.500 s ahead of PostgreSQL"),
         ("secret_keys", "events", f"2 keys, the first is {keys[1]}; not those of ingest"),
         ("settings", "shield", "not set: SHIELD_X"),

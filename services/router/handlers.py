@@ -25,18 +25,17 @@ from kernel.handler_result import Drop, Emit, HandlerResult
 from kernel.redaction import ERASED
 from kernel.table import ReplicatedTable
 from kernel.topics import event_id
-from services.router.domain.admission import (
-    AdmittedMessage,
-    address_hash,
-    admit,
-    closed_on_admission,
-)
 from services.router.domain.campaigns import count_attempts, count_report
 from services.router.domain.held import screening_of
 from services.router.domain.message import UNRESOLVED, MessageRowState
+from services.router.domain.new_messages import (
+    NewMessage,
+    closed_at_once,
+    screened_message,
+)
 from services.router.domain.results import result_of_report
 from services.router.domain.retry import RetryPolicy
-from services.router.domain.suppressions import COMPLAINT, UNSUBSCRIBE
+from services.router.domain.suppressions import COMPLAINT, UNSUBSCRIBE, address_hash
 from services.router.domain.transitions import (
     DUE_NOW_S,
     Strike,
@@ -47,8 +46,9 @@ from services.router.domain.transitions import (
     event_for,
     strike_of,
 )
-from services.router.store import admissions, attempts, erasure, held, results, strikes
+from services.router.store import attempts, erasure, held, results, strikes
 from services.router.store.day_partitions import DayPartitions
+from services.router.store.new_messages import insert_messages
 from services.router.store.notify import SchedulerNotifier
 
 Report: TypeAlias = BounceReceived | ComplaintReceived | RecipientUnsubscribed
@@ -75,13 +75,13 @@ class Handlers:
         self, batch: Sequence[MessageScreened], tx: Transaction
     ) -> list[HandlerResult]:
         """Queue a screened message, hold it for review, or fail it."""
-        new_messages = [admit(event, self.site_of) for event in batch]
+        new_messages = [screened_message(event, self.site_of) for event in batch]
         dropped = await self.partitions.create_missing_days(
             tx, [a.message_id for a in new_messages]
         )
         fresh = [a for a in new_messages if a.message_id not in dropped]
         cell_of = self.notifier.directory.cell_of
-        inserted = await admissions.insert(tx, fresh, cell_of) if fresh else {}
+        inserted = await insert_messages(tx, fresh, cell_of) if fresh else {}
         if inserted:
             unresolved = any(a.site == UNRESOLVED for a in fresh)
             cells = self.notifier.cells_of(a.tenant_id for a in fresh)
@@ -94,7 +94,7 @@ class Handlers:
 
     @staticmethod
     def _result(
-        message: AdmittedMessage, inserted: dict[str, float], dropped: set[str]
+        message: NewMessage, inserted: dict[str, float], dropped: set[str]
     ) -> HandlerResult:
         if message.message_id in dropped:
             return Drop("day_dropped")
@@ -103,7 +103,7 @@ class Handlers:
         if message.state is not MessageRowState.FAILED:
             return Emit()
         metrics.closed.labels(message.state).inc()
-        return Emit(closed_on_admission(message, inserted[message.message_id]))
+        return Emit(closed_at_once(message, inserted[message.message_id]))
 
     async def on_attempted(
         self, batch: Sequence[DeliveryAttempted], tx: Transaction

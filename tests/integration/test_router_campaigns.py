@@ -32,7 +32,7 @@ from contracts.shield.v1.learning_pb2 import (
     CampaignOutcome,
 )
 from kernel.rpc import RpcClient
-from services.router.domain.admission import address_hash
+from services.router.domain.suppressions import address_hash
 from tests.support.router import TOKEN, RouterHarness, attempted, screened, until
 from tests.support.stack import harness_fixture
 

@@ -10,8 +10,8 @@ from contracts.router.v1.policies_pb2 import PolicyCommand, WarmupChanged, Warmu
 from contracts.router.v1.results_pb2 import Results
 from kernel.errors import Unavailable
 from kernel.outbox import Outbox
-from services.router.domain.adaptation import AdaptivePolicyRules
 from services.router.domain.cell import Cell
+from services.router.domain.policy_engine import AdaptivePolicyRules
 from services.router.domain.ramps import Ramp
 from services.router.domain.shaping import SiteLimits
 from services.router.loops import scheduler

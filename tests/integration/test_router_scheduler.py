@@ -18,19 +18,20 @@ from kernel.errors import Unavailable
 from kernel.health import DependencyHealth
 from kernel.lease import Lease
 from kernel.outbox import Outbox
-from services.router.domain.admission import new_message
 from services.router.domain.cell import Cell
 from services.router.domain.events import timestamp
 from services.router.domain.limits import HOUR, Limits
 from services.router.domain.message import MessageRowState
+from services.router.domain.new_messages import new_message
 from services.router.domain.policies import TenantRouting
 from services.router.domain.routes import MxHost, Route
 from services.router.domain.shaping import SiteLimits
 from services.router.loops import scheduler
-from services.router.loops.received_results import ResultSignals
+from services.router.loops.received_results import ResultCallbacks
 from services.router.loops.scheduler import Scheduler, SchedulerConfig
-from services.router.store import admissions, results
+from services.router.store import results
 from services.router.store.day_partitions import DayPartitions
+from services.router.store.new_messages import insert_messages
 from tests.support.memory_cell import create_cell
 from tests.support.router import address_key_of, context_of, until
 from tests.support.stack import FreshDatabase
@@ -77,7 +78,7 @@ class Replica:
             Outbox(self.system_database, "router", self.send),
             new_cell=self.new_cell,
             config=SchedulerConfig(20, 100, 1.0, 0.01, 0.05, 0, 60),
-            signals=ResultSignals(),
+            callbacks=ResultCallbacks(),
             health=DependencyHealth(),
             address_key=address_key_of(self.system_database),
         )
@@ -131,7 +132,7 @@ class Replica:
         )
         async with self.system_database.transaction() as tx:
             await DayPartitions().create_missing_days(tx, [context.message_id])
-            await admissions.insert(
+            await insert_messages(
                 tx,
                 [new_message(context, MessageRowState.QUEUED, site_of=lambda _: self.route.site)],
             )

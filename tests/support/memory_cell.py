@@ -11,7 +11,6 @@ from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_DELIVERED, AttemptO
 from contracts.ingest.v1.events_pb2 import MessageContext
 from contracts.router.v1.policies_pb2 import PolicyEvent
 from contracts.router.v1.results_pb2 import RESULT_KIND_ATTEMPT, Result
-from services.router.domain.adaptation import AdaptivePolicies, AdaptivePolicyRules
 from services.router.domain.cell import Cell
 from services.router.domain.counters import CounterRow
 from services.router.domain.deficit_round_robin import ActiveQueue, BlockedQueue
@@ -29,6 +28,7 @@ from services.router.domain.policies import (
     TenantRouting,
 )
 from services.router.domain.policy_changes import SavedCounts
+from services.router.domain.policy_engine import AdaptivePolicyRules, PolicyEngine
 from services.router.domain.policy_events import to_stored
 from services.router.domain.results import InFlightCount
 from services.router.domain.routes import MxHost, Route
@@ -65,13 +65,13 @@ class PolicyRows:
     counts: dict[str, SavedCounts] = field(default_factory=dict)
     published: list[Message] = field(default_factory=list)
 
-    def save(self, adaptive: AdaptivePolicies, now_s: float) -> None:
+    def save(self, adaptive: PolicyEngine, now_s: float) -> None:
         changes = adaptive.drain(now_s)
         self.latest |= dict(map(to_stored, changes.events))
         self.published += changes.events
         self.counts |= {one.subject: one for one in changes.counts}
 
-    def load(self, adaptive: AdaptivePolicies) -> None:
+    def load(self, adaptive: PolicyEngine) -> None:
         adaptive.load(PolicyEvent.FromString(row) for row in self.latest.values())
         adaptive.restore_counts(self.counts.values())
 
@@ -246,7 +246,7 @@ def create_cell(
     return Cell(
         [*combined, *policies],
         context,
-        adaptive=AdaptivePolicies(rules),
+        adaptive=PolicyEngine(rules),
         messages_max=messages_max,
     )
 

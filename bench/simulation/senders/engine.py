@@ -24,10 +24,10 @@ from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.limits import Limits
 from services.router.domain.policies import CombinedPolicies, ShapingPolicies, egress_site_scope
 from services.router.domain.ramps import parse_ramps
-from services.router.domain.reputation import StandingPolicies
-from services.router.domain.results import AttemptResult
+from services.router.domain.results import ObservedResult
 from services.router.domain.retry import SCHEDULE_S, RetryPolicy
 from services.router.domain.shaping import SiteLimits, parse_shaping, provider_sites
+from services.router.domain.standings import StandingPolicies
 from services.router.domain.warmups import Warmups
 
 IN_FLIGHT_MAX = 400  # the default of the router's settings
@@ -124,7 +124,7 @@ class Engine:
         self.policies = CombinedPolicies([self.warmups, rules, self.feedback, self.reputation])
         self._retry = RetryPolicy()
         self._egress = [f"egress-{ip}" for ip in range(ips)]
-        self._results: list[AttemptResult] = []
+        self._results: list[ObservedResult] = []
         self._usage: dict[LimitScope, Usage] = {}
         self._limits: dict[LimitScope, tuple[Limits, bool]] = {}
         self._ip_scopes = [LimitScope(ScopeKind.WARMUP, egress_id) for egress_id in self._egress]
@@ -179,9 +179,9 @@ class Engine:
         self.reputation.record(self._results)
         self._results = []
 
-    def _result(self, cell: Cell, tenant: int) -> AttemptResult:
+    def _result(self, cell: Cell, tenant: int) -> ObservedResult:
         site = self.world.sites[cell.site]
-        return AttemptResult(
+        return ObservedResult(
             str(tenant),
             site.name,
             self._egress[cell.ip],
@@ -192,7 +192,7 @@ class Engine:
             outcome=ATTEMPT_OUTCOME_DELIVERED,
         )
 
-    def _refused(self, cell: Cell, tenant: int, refusal: Refusal) -> AttemptResult:
+    def _refused(self, cell: Cell, tenant: int, refusal: Refusal) -> ObservedResult:
         meaning = classify(refusal.text)
         return self._result(cell, tenant)._replace(
             outcome=meaning.outcome,

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from contracts.router.v1 import policy_service_pb2 as pb
 from kernel.database import Transaction
-from services.router.domain.adaptation import AdaptivePolicies
 from services.router.domain.events import timestamp
 from services.router.domain.ledger import LimitScope, LimitUsage, Path
 from services.router.domain.message import ScheduledQueue
+from services.router.domain.policy_engine import PolicyEngine
 from services.router.domain.scopes import LimitScopePaths
 from services.router.store import results, usage
 
@@ -31,7 +31,7 @@ async def list_limits(
     page: LimitQuery,
     *,
     scopes: LimitScopePaths,
-    adaptive: AdaptivePolicies,
+    adaptive: PolicyEngine,
     now_s: float,
 ) -> list[pb.LimitUsage]:
     """The page, and one more if there is one. Only the counters of its scopes are read."""

@@ -24,10 +24,10 @@ from services.router.api.limits import LimitQuery, list_limits
 from services.router.api.pools import PoolAdmin, PoolConflict
 from services.router.api.sources import count_in_flight, describe_sources, warmup_of
 from services.router.domain import overrides, policy_events
-from services.router.domain.adaptation import AdaptivePolicies, AdaptivePolicyRules
 from services.router.domain.cells import CellOf, first_cell
 from services.router.domain.ledger import LimitScope
 from services.router.domain.policies import CombinedPolicies, PolicySource
+from services.router.domain.policy_engine import AdaptivePolicyRules, PolicyEngine
 from services.router.domain.scopes import LimitScopePaths
 from services.router.store import cells, commands, directory, policies, results
 from services.router.store.notify import SchedulerNotifier
@@ -49,17 +49,17 @@ class StoredPolicies:
     pool_of: Callable[[str], str] = lambda _: ""
     cell_of: CellOf = first_cell
 
-    async def load(self, tx: Transaction) -> AdaptivePolicies:
+    async def load(self, tx: Transaction) -> PolicyEngine:
         """As they will be when the scheduler has obeyed the commands that wait."""
         return await self._load(tx, policies.load)
 
     async def _load(
-        self, tx: Transaction, read: Callable[[Transaction, AdaptivePolicies], Awaitable[None]]
-    ) -> AdaptivePolicies:
+        self, tx: Transaction, read: Callable[[Transaction, PolicyEngine], Awaitable[None]]
+    ) -> PolicyEngine:
         """With the commands that wait: operators see what they have done. Commands are read first:
         one that is obeyed meanwhile is in both, and no longer applies."""
         waiting = await results.read_commands(tx)
-        adaptive = AdaptivePolicies(self.rules)
+        adaptive = PolicyEngine(self.rules)
         await read(tx, adaptive)
         for command in waiting:
             with suppress(ValueError):

@@ -18,10 +18,10 @@ from kernel.rpc import RpcError, RpcUnavailable
 from kernel.table import ReplicatedTable
 from kernel.topics import encode
 from services.router.clients.journal import JournalClient
-from services.router.domain.admission import new_message
 from services.router.domain.events import ClosedMessage, message_closed, timestamp
 from services.router.domain.expiry import expire
 from services.router.domain.message import CLOSED, MessageRowState
+from services.router.domain.new_messages import new_message
 from services.router.domain.retry import RetryPolicy
 from services.router.domain.transitions import attempt_policy_of, decide, event_for
 from services.router.store import attempts, closings, requests, strikes

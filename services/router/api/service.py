@@ -21,12 +21,12 @@ from services.router.api.suppressions import (
     address_of,
     names_to_remove,
     new_suppressions,
-    suppression_filter,
+    suppression_query,
 )
 from services.router.clients.journal import JournalClient
-from services.router.domain.admission import new_message
 from services.router.domain.events import message_closed, unix_s
 from services.router.domain.message import MessageRowState
+from services.router.domain.new_messages import new_message
 from services.router.domain.retry import RetryPolicy
 from services.router.store import closings, erasure, requests, suppressions, waiting_messages
 from services.router.store.address_key import AddressKey
@@ -145,7 +145,7 @@ class RouterServicer(RouterServiceServicer):
             found = await suppressions.list_page(
                 tx,
                 owner,
-                suppression_filter(request, key),
+                suppression_query(request, key),
                 after=request.after,
                 before=request.before,
                 limit=limit + 1,

@@ -8,12 +8,12 @@ from contracts.router.v1 import policy_service_pb2 as pb
 from contracts.router.v1.directory_pb2 import EgressSource
 from kernel.database import Transaction
 from services.router.domain import listing_events, policy_events
-from services.router.domain.adaptation import AdaptivePolicies
 from services.router.domain.events import timestamp
 from services.router.domain.feedback_rules import FeedbackAction
 from services.router.domain.ledger import ScopeKind
 from services.router.domain.listings import ListingChanged
 from services.router.domain.overrides import Override, OverrideSet
+from services.router.domain.policy_engine import PolicyEngine
 from services.router.domain.source_states import SourceConditions, state_of
 from services.router.domain.warmup import DAY_S, WarmupStatus
 from services.router.domain.warmups import Warmups
@@ -23,10 +23,10 @@ OF_SOURCE = (ScopeKind.WARMUP, ScopeKind.EGRESS_SITE)
 
 
 @dataclass(frozen=True, slots=True)
-class SourceView:
+class SourceDescriber:
     """adaptive: with the sources of the cell. overrides, in_flight: by source."""
 
-    adaptive: AdaptivePolicies
+    adaptive: PolicyEngine
     listings: list[ListingChanged]
     overrides: Mapping[str, Sequence[Override]]
     in_flight: Counter[str] = field(default_factory=Counter)
@@ -80,7 +80,7 @@ def warmup_of(warmups: Warmups, egress_id: str, site: str = "") -> pb.Warmup | N
 
 async def describe_sources(
     tx: Transaction,
-    adaptive: AdaptivePolicies,
+    adaptive: PolicyEngine,
     sources: Sequence[EgressSource],
     *,
     in_flight: Counter[str],
@@ -92,7 +92,7 @@ async def describe_sources(
     for override in adaptive.feedback.overrides(now_s):
         if override.scope.kind in OF_SOURCE:
             overrides.setdefault(override.scope.id.partition("/")[0], []).append(override)
-    view = SourceView(adaptive, adaptive.listings.in_force(now_s), overrides, in_flight)
+    view = SourceDescriber(adaptive, adaptive.listings.in_force(now_s), overrides, in_flight)
     described = map(view.describe, sources)
     return [one for one in described if one]
 

@@ -8,7 +8,7 @@ from services.router.domain.message import MessageRowState, ScheduledQueue
 from services.router.domain.reasons import WaitReason
 from services.router.domain.suppressions import Suppression
 from services.router.store.requests import MessageView, QueueView
-from services.router.store.waiting_messages import WaitingMessage
+from services.router.store.waiting_messages import CancelableMessage
 
 TRANSIENT = (MessageRowState.EXPECTED, MessageRowState.QUEUED, MessageRowState.HELD)
 
@@ -64,5 +64,5 @@ def suppression(row: Suppression) -> pb.Suppression:
     )
 
 
-def waiting_message(row: WaitingMessage) -> pb.WaitingMessage:
+def waiting_message(row: CancelableMessage) -> pb.WaitingMessage:
     return pb.WaitingMessage(context=MessageContext.FromString(row.context), site=row.site)

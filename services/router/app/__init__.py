@@ -26,19 +26,19 @@ from services.router.app.rules import adaptation_rules, read_shaping, read_stati
 from services.router.app.source_checks import egress_host_loop, source_check_loops
 from services.router.app.topics import declare_topics
 from services.router.clients.dns import RouteResolver
-from services.router.domain.adaptation import AdaptivePolicies
 from services.router.domain.cell import Cell
 from services.router.domain.cells import CellDirectory
 from services.router.domain.dispatch import DispatchContext
 from services.router.domain.message import CELL
 from services.router.domain.policies import MailboxPolicies, TenantDirectory, configured_policies
+from services.router.domain.policy_engine import PolicyEngine
 from services.router.handlers import Handlers, Report, on_tenant
 from services.router.loops.maintenance import (
     EgressPublisher,
     PartitionMaintenance,
     pools_end_offset,
 )
-from services.router.loops.received_results import ResultSignals
+from services.router.loops.received_results import ResultCallbacks
 from services.router.loops.republisher import AssignmentRepublisher
 from services.router.loops.route_resolution import RouteResolution
 from services.router.loops.scheduler import Scheduler, SchedulerConfig
@@ -287,7 +287,7 @@ def create_scheduler(deps: Dependencies, lease: Lease) -> Scheduler:
         return Cell(
             deps.policies,
             context,
-            adaptive=AdaptivePolicies(deps.rules),
+            adaptive=PolicyEngine(deps.rules),
         )
 
     config = SchedulerConfig(
@@ -304,7 +304,7 @@ def create_scheduler(deps: Dependencies, lease: Lease) -> Scheduler:
         deps.outbox,
         new_cell=new_cell,
         config=config,
-        signals=ResultSignals(deps.on_dns_answer, deps.notifier.notify),
+        callbacks=ResultCallbacks(deps.on_dns_answer, deps.notifier.notify),
         health=deps.health,
         address_key=deps.address_key,
     )

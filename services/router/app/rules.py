@@ -9,14 +9,14 @@ from kernel.errors import ConfigError
 from kernel.table import ReplicatedTable
 from mail.blocklists import parse_blocklists, select, shipped
 from mail.dnsbl import Blocklist
-from services.router.domain.adaptation import AdaptivePolicyRules
 from services.router.domain.feedback_rules import parse_complaint_sites, parse_feedback_rules
 from services.router.domain.policies import TenantDirectory
+from services.router.domain.policy_engine import AdaptivePolicyRules
 from services.router.domain.pool_owners import PoolOwners
 from services.router.domain.ramps import parse_ramps
-from services.router.domain.reputation import ReputationPolicy
 from services.router.domain.routes import StaticRoutes
 from services.router.domain.shaping import ShapingRules, SiteLimits, parse_shaping, provider_sites
+from services.router.domain.standings import ReputationPolicy
 from services.router.settings import Settings
 
 

@@ -11,7 +11,7 @@ from services.router.app.rules import read_blocklists
 from services.router.clients.blocklists import BlocklistClient
 from services.router.clients.dns import Resolver
 from services.router.clients.source_dns import SourceDnsChecker
-from services.router.loops.egress_hosts import EgressHostCheck, EgressHostLoop
+from services.router.loops.egress_hosts import EgressHostLoop, HostChecker
 from services.router.loops.listing_checks import ListingCheckLoop
 from services.router.loops.scheduler import Scheduler
 from services.router.loops.source_checks import SourceCheckLoop
@@ -51,7 +51,7 @@ def listing_check_loops(
 def egress_host_loop(
     settings: Settings,
     scheduler: Scheduler,
-    checker: EgressHostCheck,
+    checker: HostChecker,
     *,
     lease: Lease,
     health: DependencyHealth,

@@ -9,7 +9,7 @@ from services.router.clients.dns import Resolver
 from services.router.domain.egress import EgressSource
 from services.router.domain.source_checks import (
     Names,
-    SelfCheckOutcome,
+    SelfCheckFinding,
     addresses_of,
     check_forward,
     check_ptr,
@@ -19,9 +19,9 @@ from services.router.domain.source_checks import (
 
 @dataclass(frozen=True, slots=True)
 class SourceFindings:
-    """is_complete: every check has an outcome."""
+    """is_complete: every check was answered."""
 
-    outcomes: tuple[SelfCheckOutcome, ...] = ()
+    findings: tuple[SelfCheckFinding, ...] = ()
     is_complete: bool = True
 
 
@@ -41,19 +41,19 @@ class SourceDnsChecker:
     async def check(self, source: EgressSource) -> SourceFindings:
         addresses = addresses_of(source)
         checked = [await self._check_address(one, source.ehlo or self.ehlo) for one in addresses]
-        outcomes = [outcome for each in checked for outcome in each]
-        return SourceFindings(tuple(one for one in outcomes if one), all(outcomes))
+        findings = [found for each in checked for found in each]
+        return SourceFindings(tuple(one for one in findings if one), all(findings))
 
-    async def _check_address(self, address: str, ehlo: str) -> list[SelfCheckOutcome | None]:
+    async def _check_address(self, address: str, ehlo: str) -> list[SelfCheckFinding | None]:
         pointer, kind = ip_address(address).reverse_pointer, "AAAA" if ":" in address else "A"
-        outcomes = [
+        findings = [
             check_ptr(address, ehlo, await self.look_up(pointer, "PTR")),
             check_forward(address, ehlo, await self.look_up(ehlo, kind)),
         ]
         if self.spf_domain:
             result = await self._spf(address)
-            outcomes.append(check_spf(address, self.spf_domain, result))
-        return outcomes
+            findings.append(check_spf(address, self.spf_domain, result))
+        return findings
 
     async def _spf(self, address: str) -> SpfResult:
         evaluation = check_host(address, self.spf_domain)

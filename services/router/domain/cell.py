@@ -13,20 +13,19 @@ from math import inf
 
 from contracts.router.v1.policies_pb2 import PolicyCommand
 from contracts.router.v1.results_pb2 import RESULT_KIND_ATTEMPT, Result
-from services.router.domain.adaptation import AdaptivePolicies
 from services.router.domain.blocking_scopes import BlockingScopes, QueuesToUnblock
 from services.router.domain.cells import CellShare
-from services.router.domain.congestion_control import CongestionControl
+from services.router.domain.congestion_control import BulkCongestionControl
 from services.router.domain.counters import CounterRow
 from services.router.domain.deficit_round_robin import ActiveQueue, QuotaAllocation, allocate
 from services.router.domain.dispatch import (
+    AssignableMessage,
     Assignment,
     DispatchContext,
     DispatchResult,
     LimitedSenders,
     MessageHold,
     QueueRemainder,
-    ReadyMessage,
     Requeue,
     assign,
     decide_before_assignment,
@@ -37,8 +36,9 @@ from services.router.domain.events import unix_s
 from services.router.domain.ledger import LimitScope, Path, ScopeKind
 from services.router.domain.message import DueMessage, ScheduledQueue
 from services.router.domain.policies import CombinedPolicies, PolicySource
+from services.router.domain.policy_engine import PolicyEngine
 from services.router.domain.results import InFlightCount, is_refunded
-from services.router.domain.round import LingerTracker, QueueRead, QueueTurns, Round, finish_round
+from services.router.domain.round import QueueRead, QueueTurns, RefilledQueues, Round, finish_round
 from services.router.domain.scopes import LimitScopePaths, site_scope
 
 UNBLOCKED_MAX = 200  # queues of one scope that are unblocked at a time
@@ -54,10 +54,10 @@ class Cell:
         policies: Iterable[PolicySource],
         context: DispatchContext,
         *,
-        adaptive: AdaptivePolicies | None = None,
+        adaptive: PolicyEngine | None = None,
         messages_max: int = 500,
     ) -> None:
-        self.adaptive = adaptive or AdaptivePolicies()
+        self.adaptive = adaptive or PolicyEngine()
         self.share = CellShare()
         self.policies = CombinedPolicies([*policies, *self.adaptive.sources], self.share)
         is_warming = self.adaptive.warmups.is_warming
@@ -65,9 +65,9 @@ class Cell:
         self.blocking = BlockingScopes()
         self._context = context
         self.messages_max = messages_max
-        self._congestion = CongestionControl()
+        self._congestion = BulkCongestionControl()
         self._queue_turns = QueueTurns()
-        self._linger = LingerTracker()
+        self._refilled = RefilledQueues()
         self._changed_tenants: set[str] = set()
         self._next_due_s = self._express_due_s = inf
         self.tenants: set[str] = set()  # to be served, with counters that no other cell has
@@ -213,10 +213,10 @@ class Cell:
         result: DispatchResult,
         *,
         now_s: float,
-    ) -> list[ReadyMessage]:
-        ready: list[ReadyMessage] = []
+    ) -> list[AssignableMessage]:
+        ready: list[AssignableMessage] = []
         departed = self.scopes.has_departed(queue)
-        limited = LimitedSenders(*self.adaptive.limits.limited, self.adaptive.campaigns.held)
+        limited = LimitedSenders(*self.adaptive.limits.limited)
         for row in rows:
             decision = decide_before_assignment(
                 row,
@@ -224,9 +224,10 @@ class Cell:
                 dispatch_context=self._context,
                 departed=departed,
                 limited=limited,
+                held_campaign=self.adaptive.campaigns.held,
                 now_s=now_s,
             )
-            if isinstance(decision, ReadyMessage):
+            if isinstance(decision, AssignableMessage):
                 ready.append(decision)
             elif isinstance(decision, Requeue):
                 result.requeues.append(decision)
@@ -239,11 +240,11 @@ class Cell:
     def _assign(
         self,
         queue: ScheduledQueue,
-        ready: list[ReadyMessage],
+        ready: list[AssignableMessage],
         result: DispatchResult,
         *,
         now_s: float,
-    ) -> list[ReadyMessage]:
+    ) -> list[AssignableMessage]:
         """Assign as many as have capacity. Returns the others."""
         for source, count in self.scopes.reserve(queue, len(ready), now_s=now_s):
             chosen, ready = ready[:count], ready[count:]
@@ -281,7 +282,7 @@ class Cell:
             result.remainders,
             blocked=allocation.blocked,
             as_blocked=partial(self.scopes.as_blocked, capacities={}, now_s=now_s),
-            linger=self._linger,
+            refilled=self._refilled,
             is_complete=is_complete,
             now_s=now_s,
         )

@@ -29,12 +29,10 @@ from services.router.domain.suppressions import deciding_origin
 
 
 class LimitedSenders(NamedTuple):
-    """API keys and mailboxes with limits that operators have set. held_campaign: the judgement of a
-    campaign, if its mail is held."""
+    """API keys and mailboxes with limits that operators have set."""
 
     keys: Collection[str] = ()
     mailboxes: Collection[str] = ()
-    held_campaign: Callable[[str], CampaignAssessed | None] = lambda _: None
 
 
 class Assignment(NamedTuple):
@@ -116,7 +114,7 @@ class DispatchContext:
     feedback_sites: Collection[str] = ()
 
 
-class ReadyMessage(NamedTuple):
+class AssignableMessage(NamedTuple):
     """A due row that may be assigned."""
 
     row: DueMessage
@@ -131,19 +129,20 @@ def decide_before_assignment(
     dispatch_context: DispatchContext,
     departed: bool,
     limited: LimitedSenders,
+    held_campaign: Callable[[str], CampaignAssessed | None],
     now_s: float,
-) -> ReadyMessage | CloseTransition | Requeue | MessageHold:
+) -> AssignableMessage | CloseTransition | Requeue | MessageHold:
     """Decide all that needs no capacity. If the context of a row cannot be parsed, only that row
     fails. departed: the egress source of the queue is no longer used. limited: senders with
-    queues of their own, besides the mailboxes that dispatch_context names, and campaigns that are
-    held."""
+    queues of their own, besides the mailboxes that dispatch_context names. held_campaign: the
+    assessment of a campaign, if its mail is held."""
     try:
         context = MessageContext.FromString(row.context)
     except DecodeError:
         return close_transition(row, MessageRowState.FAILED, reason="unreadable")
     if reason := suppression_reason(row, context):
         return close_transition(row, MessageRowState.SUPPRESSED, reason=reason)
-    if (held := limited.held_campaign(context.campaign_id)) and not row.reviewed:
+    if (held := held_campaign(context.campaign_id)) and not row.reviewed:
         return MessageHold(row, hold_reason(held), context)
     domain = domain_of(context.recipient)
     route = dispatch_context.sandbox if context.test else dispatch_context.route_of(domain)
@@ -163,7 +162,7 @@ def decide_before_assignment(
     )
     if wanted != queue:
         return Requeue(row, wanted, now_s, "")
-    return ReadyMessage(row, context, route)
+    return AssignableMessage(row, context, route)
 
 
 def limited_sender(
@@ -202,7 +201,7 @@ def close_transition(row: DueMessage, state: MessageRowState, *, reason: str) ->
 
 
 def assign(
-    ready: ReadyMessage,
+    ready: AssignableMessage,
     egress: EgressSource,
     *,
     dispatch_context: DispatchContext,

@@ -88,7 +88,7 @@ def message_delayed(
     )
 
 
-class UnansweredAssignment(NamedTuple):
+class AssignmentToRepublish(NamedTuple):
     """An assigned row. Its DeliveryAssigned can be published again at any time."""
 
     message_id: str
@@ -99,7 +99,7 @@ class UnansweredAssignment(NamedTuple):
     context: bytes
 
 
-def delivery_assigned(row: UnansweredAssignment) -> DeliveryAssigned:
+def delivery_assigned(row: AssignmentToRepublish) -> DeliveryAssigned:
     """The event, with the same bytes each time, because the assignment is stored with the row."""
     event = DeliveryAssigned.FromString(row.assignment)
     event.message_id = row.message_id

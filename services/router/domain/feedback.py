@@ -30,7 +30,7 @@ from services.router.domain.results import (
     INVALID_CLASSES,
     REFUSED,
     REPUTATION_CLASSES,
-    AttemptResult,
+    ObservedResult,
 )
 from services.router.domain.shaping import provider_sites
 
@@ -62,7 +62,7 @@ def is_of_site(mx_host: str, site: str) -> bool:
     return named == site
 
 
-def concerns_sender(result: AttemptResult) -> bool:
+def concerns_sender(result: ObservedResult) -> bool:
     """A refusal of a recipient says nothing about the sender."""
     return (
         result.connected
@@ -137,7 +137,7 @@ class FeedbackController:
     def apply(self, event: OverrideEvent) -> None:
         self._overrides.apply(event)
 
-    def record(self, results: Iterable[AttemptResult], now_s: float) -> list[OverrideEvent]:
+    def record(self, results: Iterable[ObservedResult], now_s: float) -> list[OverrideEvent]:
         """The overrides that follow from results. They are applied already."""
         events: list[OverrideEvent] = []
         for result in results:
@@ -149,11 +149,11 @@ class FeedbackController:
             self._sweep(now_s)
         return events
 
-    def _count(self, result: AttemptResult) -> None:
+    def _count(self, result: ObservedResult) -> None:
         scope = egress_site_scope(result.egress_id, result.site)
         self._rates.setdefault(scope, HourlyAttempts()).add(result.answered_s, result.count)
 
-    def _react(self, result: AttemptResult, now_s: float) -> list[OverrideEvent]:
+    def _react(self, result: ObservedResult, now_s: float) -> list[OverrideEvent]:
         events: list[OverrideEvent] = []
         for rule in matching_rules(self._rules, result):
             scope = override_scope_of(rule.action, result)
@@ -165,14 +165,14 @@ class FeedbackController:
                 events += self._set(rule, scope, result, now_s=now_s)
         return events + self._heed_hint(result, now_s)
 
-    def _is_known(self, scope: LimitScope, action: FeedbackAction, result: AttemptResult) -> bool:
+    def _is_known(self, scope: LimitScope, action: FeedbackAction, result: ObservedResult) -> bool:
         """Whether the reply is to mail that was assigned before the override began, so that it says
         nothing new."""
         override = self._overrides.get(scope, action)
         return override is not None and result.assigned_s <= override.from_s
 
     def _set(
-        self, rule: FeedbackRule, scope: LimitScope, result: AttemptResult, *, now_s: float
+        self, rule: FeedbackRule, scope: LimitScope, result: ObservedResult, *, now_s: float
     ) -> list[OverrideEvent]:
         earlier = self._overrides.get(scope, rule.action)
         level = earlier.level + 1 if earlier and is_recent(earlier, result.answered_s) else 0
@@ -181,7 +181,7 @@ class FeedbackController:
             rule, scope, result, until_s=result.answered_s + duration_s, level=level, now_s=now_s
         )
 
-    def _heed_hint(self, result: AttemptResult, now_s: float) -> list[OverrideEvent]:
+    def _heed_hint(self, result: ObservedResult, now_s: float) -> list[OverrideEvent]:
         """A delay that the receiver names to a sender that it limits. To a greylisted message it
         names one too, but for that message alone."""
         hint_s = retry_hint_s(result.reply_text)
@@ -202,7 +202,7 @@ class FeedbackController:
         self,
         rule: FeedbackRule,
         scope: LimitScope,
-        result: AttemptResult,
+        result: ObservedResult,
         *,
         until_s: float,
         level: int,
@@ -284,7 +284,7 @@ def is_recent(override: Override, at_s: float) -> bool:
     return at_s < override.ends_s + MEMORY_S
 
 
-def override_scope_of(action: FeedbackAction, result: AttemptResult) -> LimitScope:
+def override_scope_of(action: FeedbackAction, result: ObservedResult) -> LimitScope:
     if action is FeedbackAction.SUSPEND_TENANT_SITE:
         return LimitScope(ScopeKind.TENANT_SITE, f"{result.tenant_id}/{result.site}")
     if action is FeedbackAction.SUSPEND_EGRESS:

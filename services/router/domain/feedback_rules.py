@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import re2
 
 from mail import bounce
-from services.router.domain.results import AttemptResult
+from services.router.domain.results import ObservedResult
 from services.router.domain.shaping import provider_sites
 
 
@@ -137,7 +137,7 @@ def bounce_classes() -> frozenset[str]:
 
 
 def matching_rules(
-    rules: Sequence[FeedbackRule], result: AttemptResult
+    rules: Sequence[FeedbackRule], result: ObservedResult
 ) -> tuple[FeedbackRule, ...]:
     """The rules that apply; fallbacks only where no other does."""
     lowered = result.reply_text[: bounce.MAX_TEXT].lower()

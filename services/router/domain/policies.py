@@ -16,8 +16,8 @@ from services.router.domain.cells import DIVIDED, CellShare
 from services.router.domain.ledger import LimitScope, ScopeKind, Suspension
 from services.router.domain.limits import NO_LIMITS, Limits
 from services.router.domain.reasons import WaitReason
-from services.router.domain.reputation import ReputationPolicy
 from services.router.domain.shaping import ShapingRules
+from services.router.domain.standings import ReputationPolicy
 
 UNKNOWN_TENANT_RETRY_S = 0.2  # a message can arrive before the record of its tenant
 DEFAULT_POOL = "00000000-0000-7000-8000-000000000001"

@@ -21,13 +21,13 @@ from services.router.domain.operator_limits import LimitsChanged
 from services.router.domain.overrides import Override, OverrideEvent, OverrideRemoved, OverrideSet
 from services.router.domain.policies import egress_site_scope
 from services.router.domain.pool_owners import PoolOwner
-from services.router.domain.reputation import Standing, StandingChanged, Subject, SubjectKind
 from services.router.domain.source_checks import (
-    SelfCheck,
-    SelfCheckOutcome,
+    SelfCheckFinding,
+    SelfCheckKind,
     SelfCheckResult,
     SourceChecked,
 )
+from services.router.domain.standings import Standing, StandingChanged, Subject, SubjectKind
 from services.router.domain.warmup import Warmup, WarmupChanged, WarmupStatus
 
 NEVER_S = float("-inf")
@@ -226,14 +226,14 @@ def source_checked_of(event: pb.SourceChecked) -> SourceChecked:
     return SourceChecked(event.egress_id, unix_s(event.checked_at), problems, passed_s)
 
 
-def check_outcome(one: SelfCheckOutcome) -> pb.CheckOutcome:
+def check_outcome(one: SelfCheckFinding) -> pb.CheckOutcome:
     return pb.CheckOutcome(
         check=one.check, address=one.address, problem=one.problem, advice=one.advice
     )
 
 
-def outcome_of(one: pb.CheckOutcome) -> SelfCheckOutcome:
-    return SelfCheckOutcome(SelfCheck(one.check), one.address, one.problem, one.advice)
+def outcome_of(one: pb.CheckOutcome) -> SelfCheckFinding:
+    return SelfCheckFinding(SelfCheckKind(one.check), one.address, one.problem, one.advice)
 
 
 def check_result_of(found: pb.SourceCheck) -> SelfCheckResult:

@@ -113,7 +113,7 @@ def result_of_report(event: BounceReceived | ComplaintReceived, sent: LastAssign
     return result
 
 
-class AttemptResult(NamedTuple):
+class ObservedResult(NamedTuple):
     """A result as decisions about limits read it: of `count` equal attempts, bounces or complaints.
 
     mx_host: the host that replied. enhanced_code: as "4.7.28", or ""."""
@@ -134,7 +134,7 @@ class AttemptResult(NamedTuple):
     domain_id: str = ""
 
     @classmethod
-    def of(cls, result: Result) -> "AttemptResult":
+    def of(cls, result: Result) -> "ObservedResult":
         queue = ScheduledQueue.of(result.queue_id)
         return cls(
             queue.tenant_id,

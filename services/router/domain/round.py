@@ -11,29 +11,29 @@ from services.router.domain.message import Priority
 
 # Deactivating a queue and activating it again costs as much as four reads, and there are 12 ticks a
 # second.
-LINGER_S = 0.3
+STAYS_ACTIVE_S = 0.3
 FIRST_DUE_LAG_S = 1.0  # of a queue that is not written otherwise
 DUE_MARGIN_S = 0.001  # times lose their last digits on the way to the database
 TRACKED_MAX = 10_000
 
 
-class LingerTracker:
-    """Tracks queues that receive messages again and again. Such a queue stays active for LINGER_S
+class RefilledQueues:
+    """Queues that receive messages again and again. Such a queue stays active for STAYS_ACTIVE_S
     while it is empty, because its next message is probably near."""
 
     def __init__(self) -> None:
         self._served_at_s: dict[str, float] = {}
 
-    def should_linger(self, queue_id: str, *, was_served: bool, now_s: float) -> bool:
+    def stays_active(self, queue_id: str, *, was_served: bool, now_s: float) -> bool:
         """True if a queue that is empty now should stay active. was_served: it had a due row."""
-        lingers = now_s - self._served_at_s.get(queue_id, 0.0) <= LINGER_S
+        stays = now_s - self._served_at_s.get(queue_id, 0.0) <= STAYS_ACTIVE_S
         if was_served:
             self._served_at_s[queue_id] = now_s
-        elif not lingers:
+        elif not stays:
             self._served_at_s.pop(queue_id, None)
         if len(self._served_at_s) > TRACKED_MAX:
             self._served_at_s.clear()
-        return lingers
+        return stays
 
 
 class QueueRead(NamedTuple):
@@ -148,7 +148,7 @@ def finish_round(
     *,
     blocked: Sequence[BlockedQueue],
     as_blocked: Callable[[ActiveQueue], BlockedQueue | None],
-    linger: LingerTracker,
+    refilled: RefilledQueues,
     is_complete: bool,
     now_s: float,
 ) -> Round:
@@ -167,8 +167,8 @@ def finish_round(
         was_served, due_s = remainders[queue.queue_id]
         if due_s is None:
             next_s = None
-            lingers = linger.should_linger(queue.queue_id, was_served=was_served, now_s=now_s)
-            finished.record_due(queue, now_s + LINGER_S if lingers else inf)
+            lingers = refilled.stays_active(queue.queue_id, was_served=was_served, now_s=now_s)
+            finished.record_due(queue, now_s + STAYS_ACTIVE_S if lingers else inf)
         elif due_s > now_s:
             next_s, lingers = due_s, False
             finished.record_due(queue, due_s)

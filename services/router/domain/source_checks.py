@@ -18,7 +18,7 @@ from services.router.domain.reasons import WaitReason
 Names = Sequence[str] | None  # found in DNS; None: the lookup failed
 
 
-class SelfCheck(StrEnum):
+class SelfCheckKind(StrEnum):
     """ptr: reverse DNS. forward: the EHLO name. spf: the record that customers include.
     egress_host: the machine that owns the address."""
 
@@ -28,10 +28,10 @@ class SelfCheck(StrEnum):
     EGRESS_HOST = "egress_host"
 
 
-class SelfCheckOutcome(NamedTuple):
+class SelfCheckFinding(NamedTuple):
     """Of one check of one address. problem: its name; empty if there is none."""
 
-    check: SelfCheck
+    check: SelfCheckKind
     address: str
     problem: str = ""
     advice: str = ""
@@ -42,7 +42,7 @@ class SourceChecked(NamedTuple):
 
     egress_id: str
     at_s: float
-    problems: tuple[SelfCheckOutcome, ...] = ()
+    problems: tuple[SelfCheckFinding, ...] = ()
     passed_s: float = 0.0
 
 
@@ -52,57 +52,57 @@ class SelfCheckResult(NamedTuple):
     egress_id: str
     at_s: float
     addresses: tuple[str, ...]
-    outcomes: tuple[SelfCheckOutcome, ...]
+    findings: tuple[SelfCheckFinding, ...]
     is_complete: bool
 
 
-def check_ptr(address: str, ehlo: str, found: Names) -> SelfCheckOutcome | None:
+def check_ptr(address: str, ehlo: str, found: Names) -> SelfCheckFinding | None:
     """The reverse DNS of the address must be the EHLO name."""
     if found is None:
         return None
     names = [normalize(one) for one in found]
     if not names:
         advice = f"Publish a PTR record for {address}: {ehlo}. The owner of the network does it."
-        return SelfCheckOutcome(SelfCheck.PTR, address, "ptr_missing", advice)
+        return SelfCheckFinding(SelfCheckKind.PTR, address, "ptr_missing", advice)
     if normalize(ehlo) not in names:
         advice = (
             f"The PTR record of {address} is {names[0]}. Change it to {ehlo}, or use"
             f" {names[0]} as the EHLO name."
         )
-        return SelfCheckOutcome(SelfCheck.PTR, address, "ptr_mismatch", advice)
-    return SelfCheckOutcome(SelfCheck.PTR, address)
+        return SelfCheckFinding(SelfCheckKind.PTR, address, "ptr_mismatch", advice)
+    return SelfCheckFinding(SelfCheckKind.PTR, address)
 
 
-def check_forward(address: str, ehlo: str, found: Names) -> SelfCheckOutcome | None:
+def check_forward(address: str, ehlo: str, found: Names) -> SelfCheckFinding | None:
     """The EHLO name must resolve to the address."""
     if found is None:
         return None
     kind = "AAAA" if ":" in address else "A"
     if not found:
         advice = f"Publish an {kind} record for {ehlo}: {address}."
-        return SelfCheckOutcome(SelfCheck.FORWARD, address, "forward_missing", advice)
+        return SelfCheckFinding(SelfCheckKind.FORWARD, address, "forward_missing", advice)
     if address not in found:
         advice = f"{ehlo} resolves to {found[0]}. Publish an {kind} record: {address}."
-        return SelfCheckOutcome(SelfCheck.FORWARD, address, "forward_mismatch", advice)
-    return SelfCheckOutcome(SelfCheck.FORWARD, address)
+        return SelfCheckFinding(SelfCheckKind.FORWARD, address, "forward_mismatch", advice)
+    return SelfCheckFinding(SelfCheckKind.FORWARD, address)
 
 
-def check_spf(address: str, domain: str, result: str) -> SelfCheckOutcome | None:
+def check_spf(address: str, domain: str, result: str) -> SelfCheckFinding | None:
     """result: of RFC 7208 for the domain."""
     kind = "ip6" if ":" in address else "ip4"
     match result:
         case "unknown":
             return None
         case "pass":
-            return SelfCheckOutcome(SelfCheck.SPF, address)
+            return SelfCheckFinding(SelfCheckKind.SPF, address)
         case "none":
             advice = f"Publish a TXT record at {domain}: v=spf1 {kind}:{address} ~all"
-            return SelfCheckOutcome(SelfCheck.SPF, address, "spf_missing", advice)
+            return SelfCheckFinding(SelfCheckKind.SPF, address, "spf_missing", advice)
         case "permerror":
             advice = f"The SPF record of {domain} is not valid. Correct it."
-            return SelfCheckOutcome(SelfCheck.SPF, address, "spf_invalid", advice)
+            return SelfCheckFinding(SelfCheckKind.SPF, address, "spf_invalid", advice)
     advice = f"Add {kind}:{address} to the SPF record of {domain}."
-    return SelfCheckOutcome(SelfCheck.SPF, address, "spf_mismatch", advice)
+    return SelfCheckFinding(SelfCheckKind.SPF, address, "spf_mismatch", advice)
 
 
 # Customers see them too.
@@ -114,12 +114,12 @@ HOST_ADVICE = {
 }
 
 
-def check_egress_host(address: str, problem: str) -> SelfCheckOutcome:
+def check_egress_host(address: str, problem: str) -> SelfCheckFinding:
     """problem: that delivery has found; empty if there is none."""
     if not problem:
-        return SelfCheckOutcome(SelfCheck.EGRESS_HOST, address)
+        return SelfCheckFinding(SelfCheckKind.EGRESS_HOST, address)
     advice = HOST_ADVICE.get(problem, HOST_ADVICE["unreachable"]).format(address=address)
-    return SelfCheckOutcome(SelfCheck.EGRESS_HOST, address, f"egress_host_{problem}", advice)
+    return SelfCheckFinding(SelfCheckKind.EGRESS_HOST, address, f"egress_host_{problem}", advice)
 
 
 def normalize(name: str) -> str:
@@ -128,15 +128,15 @@ def normalize(name: str) -> str:
 
 def decide(state: SourceChecked | None, result: SelfCheckResult) -> SourceChecked | None:
     """The new state, if it differs."""
-    answered = {(one.check, one.address) for one in result.outcomes}
+    answered = {(one.check, one.address) for one in result.findings}
     problems = [
         one
         for one in (state.problems if state else ())
         if one.address in result.addresses and (one.check, one.address) not in answered
     ]
-    problems += [one for one in result.outcomes if one.problem]
+    problems += [one for one in result.findings if one.problem]
     passed_s = state.passed_s if state else 0.0
-    in_dns = [one for one in problems if one.check is not SelfCheck.EGRESS_HOST]
+    in_dns = [one for one in problems if one.check is not SelfCheckKind.EGRESS_HOST]
     if result.is_complete and not in_dns:
         passed_s = passed_s or result.at_s
     changed = SourceChecked(result.egress_id, result.at_s, tuple(sorted(problems)), passed_s)
@@ -182,24 +182,24 @@ class SourceChecks:
         addresses = self._hosted.get(egress_id)
         if not addresses or self.host_problems(egress_id):
             return None
-        outcomes = tuple(check_egress_host(one, "unreachable") for one in addresses)
-        return self.record(SelfCheckResult(egress_id, at_s, addresses, outcomes, is_complete=False))
+        findings = tuple(check_egress_host(one, "unreachable") for one in addresses)
+        return self.record(SelfCheckResult(egress_id, at_s, addresses, findings, is_complete=False))
 
-    def host_problems(self, egress_id: str) -> list[SelfCheckOutcome]:
+    def host_problems(self, egress_id: str) -> list[SelfCheckFinding]:
         """Of its egress host, if it has one."""
         state = self._states.get(egress_id)
         if state is None or egress_id not in self._hosted:
             return []
-        return [one for one in state.problems if one.check is SelfCheck.EGRESS_HOST]
+        return [one for one in state.problems if one.check is SelfCheckKind.EGRESS_HOST]
 
-    def problems(self, egress_id: str) -> list[SelfCheckOutcome]:
+    def problems(self, egress_id: str) -> list[SelfCheckFinding]:
         """All that concern the source as it is."""
         state = self._states.get(egress_id)
         is_hosted = egress_id in self._hosted
         return [
             one
             for one in (state.problems if state else ())
-            if is_hosted or one.check is not SelfCheck.EGRESS_HOST
+            if is_hosted or one.check is not SelfCheckKind.EGRESS_HOST
         ]
 
     def states(self) -> Mapping[str, SourceChecked]:

@@ -1,6 +1,7 @@
 """Suppressions: addresses that mail must not be sent to, which mail each of them stops, and their
 events."""
 
+from hashlib import sha256
 from typing import NamedTuple
 
 from contracts.router.v1.events_pb2 import SuppressionChanged
@@ -9,6 +10,13 @@ from services.router.domain.events import timestamp
 UNSUBSCRIBE, MANUAL, BOUNCE, COMPLAINT = ORIGINS = ("unsubscribe", "manual", "bounce", "complaint")
 """The later is the stronger: it replaces the earlier, except an unsubscribe, which is kept beside
 the others because it stops broadcasts alone."""
+ADDRESS_HASH_BYTES = 16
+
+
+def address_hash(address: str) -> bytes:
+    """The key of a suppression. Case is ignored, in local parts too: a suppression of ann@ also
+    covers Ann@."""
+    return sha256(address.lower().encode()).digest()[:ADDRESS_HASH_BYTES]
 
 
 class NewSuppression(NamedTuple):

@@ -14,12 +14,11 @@ from contracts.delivery.v1.events_pb2 import (
 from contracts.ingest.v1.directory_pb2 import AMBIGUOUS_POLICY_FAIL, Tenant
 from contracts.router.v1.events_pb2 import MessageClosed, MessageDelayed
 from mail import bounce
-from services.router.domain.admission import address_hash
 from services.router.domain.events import message_delayed, serialize_truncated, timestamp
 from services.router.domain.message import CELL, CLOSED, AssignedRow, MessageRowState
 from services.router.domain.reasons import WaitReason
 from services.router.domain.retry import RetryPolicy
-from services.router.domain.suppressions import BOUNCE
+from services.router.domain.suppressions import BOUNCE, address_hash
 
 GREYLISTED = "greylisted"  # a bounce class
 # Steps before the envelope: a failure there does not use up the retry schedule.

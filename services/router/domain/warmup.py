@@ -46,7 +46,7 @@ class WarmupStatus(StrEnum):
     FINISHED = "finished"  # no limit
 
 
-class WarmupStep(StrEnum):
+class WarmupChangeKind(StrEnum):
     STARTED = "started"
     ADVANCED = "advanced"
     HELD = "held"  # a day has ended in the same stage
@@ -63,7 +63,7 @@ class WarmupChanged(NamedTuple):
 
     egress_id: str
     site: str
-    change: WarmupStep
+    change: WarmupChangeKind
     at_s: float
     ramp: str
     stage: int
@@ -112,30 +112,30 @@ def evolve(state: Warmup, event: WarmupChanged) -> Warmup:
             volume=max(event.delivered, state.volume * 9 // 10),
             last_used_s=event.at_s if event.used else state.last_used_s,
         )
-    new_stage = event.stage != state.stage or event.change is WarmupStep.STARTED
+    new_stage = event.stage != state.stage or event.change is WarmupChangeKind.STARTED
     return state._replace(
         status=next_status(state, event.change),
         ramp=event.ramp,
         stage=event.stage,
         per_day=event.per_day,
         stage_s=event.at_s if new_stage else state.stage_s,
-        lowered_s=event.at_s if event.change is WarmupStep.LOWERED else state.lowered_s,
+        lowered_s=event.at_s if event.change is WarmupChangeKind.LOWERED else state.lowered_s,
         growth=event.growth,
         held_because=event.reason,
     )
 
 
 def begins_day(event: WarmupChanged) -> bool:
-    return event.change not in (WarmupStep.PAUSED, WarmupStep.RESUMED)
+    return event.change not in (WarmupChangeKind.PAUSED, WarmupChangeKind.RESUMED)
 
 
-def next_status(state: Warmup, change: WarmupStep) -> WarmupStatus:
-    if change is WarmupStep.FINISHED:
+def next_status(state: Warmup, change: WarmupChangeKind) -> WarmupStatus:
+    if change is WarmupChangeKind.FINISHED:
         return WarmupStatus.FINISHED
-    if change is WarmupStep.PAUSED:
+    if change is WarmupChangeKind.PAUSED:
         return WarmupStatus.PAUSED
-    if change is WarmupStep.HELD or (
-        state.status is WarmupStatus.PAUSED and change is not WarmupStep.RESUMED
+    if change is WarmupChangeKind.HELD or (
+        state.status is WarmupStatus.PAUSED and change is not WarmupChangeKind.RESUMED
     ):
         return state.status
     return WarmupStatus.RAMPING
@@ -155,7 +155,7 @@ def decide(state: Warmup, facts: WarmupFacts, *, ramp: Ramp, now_s: float) -> li
     if state.status is WarmupStatus.NEW:
         return []
     if is_idle(state, facts, now_s):
-        return [to_stage(state, WarmupStep.DECAYED, now_s, stage=0, ramp=ramp, reason="idle")]
+        return [to_stage(state, WarmupChangeKind.DECAYED, now_s, stage=0, ramp=ramp, reason="idle")]
     if now_s - state.lowered_s >= DAY_S and (harm := find_harm(facts)):
         return [lower_after_harm(harm, state, facts, ramp=ramp, now_s=now_s)]
     if now_s - state.day_s < DAY_S:
@@ -187,12 +187,14 @@ def lower_after_harm(
     taken = max(state.volume, facts.delivered)
     if harm in ("complaints", "bounces"):
         stage = max(ramp.stage_within(taken) - 1, 0)
-        lowered = to_stage(state, WarmupStep.LOWERED, now_s, stage=stage, ramp=ramp, reason=harm)
+        lowered = to_stage(
+            state, WarmupChangeKind.LOWERED, now_s, stage=stage, ramp=ramp, reason=harm
+        )
         return lowered._replace(used=facts.used, delivered=facts.delivered)
     if state.status is not WarmupStatus.FINISHED:
         taken = min(taken, state.per_day)
     per_day = max(taken // 2 if harm == "blocked" else taken, PER_DAY_MIN)
-    lowered = changed(state, WarmupStep.LOWERED, now_s, reason=harm, facts=facts)
+    lowered = changed(state, WarmupChangeKind.LOWERED, now_s, reason=harm, facts=facts)
     return lowered._replace(
         stage=ramp.stage_within(per_day),
         per_day=per_day,
@@ -211,14 +213,14 @@ def growth_after(harm: str, delivered: int, volume: int) -> float:
 
 def end_day(state: Warmup, facts: WarmupFacts, *, ramp: Ramp, now_s: float) -> WarmupChanged:
     if state.status is not WarmupStatus.RAMPING:
-        return changed(state, WarmupStep.HELD, now_s, reason=state.status, facts=facts)
+        return changed(state, WarmupChangeKind.HELD, now_s, reason=state.status, facts=facts)
     if reason := why_held(state, facts):
-        return changed(state, WarmupStep.HELD, now_s, reason=reason, facts=facts)
+        return changed(state, WarmupChangeKind.HELD, now_s, reason=reason, facts=facts)
     stage = ramp.stage_within(state.per_day) + 1
     if stage == len(ramp.stages):
-        return changed(state, WarmupStep.FINISHED, now_s, facts=facts)
+        return changed(state, WarmupChangeKind.FINISHED, now_s, facts=facts)
     per_day, growth = grow(state, ramp, now_s)
-    advanced = changed(state, WarmupStep.ADVANCED, now_s, facts=facts)
+    advanced = changed(state, WarmupChangeKind.ADVANCED, now_s, facts=facts)
     return advanced._replace(stage=ramp.stage_within(per_day), per_day=per_day, growth=growth)
 
 
@@ -249,7 +251,7 @@ NOTHING = WarmupFacts()
 
 def changed(
     state: Warmup,
-    change: WarmupStep,
+    change: WarmupChangeKind,
     now_s: float,
     *,
     reason: str = "",
@@ -272,7 +274,7 @@ def changed(
 
 
 def to_stage(
-    state: Warmup, change: WarmupStep, now_s: float, *, stage: int, ramp: Ramp, reason: str
+    state: Warmup, change: WarmupChangeKind, now_s: float, *, stage: int, ramp: Ramp, reason: str
 ) -> WarmupChanged:
     event = changed(state, change, now_s, reason=reason)
     return event._replace(stage=stage, per_day=ramp.per_day(stage), growth=0.0)
@@ -282,29 +284,33 @@ def to_stage(
 
 
 def start(egress_id: str, site: str, *, ramp: Ramp, now_s: float) -> WarmupChanged:
-    return WarmupChanged(egress_id, site, WarmupStep.STARTED, now_s, ramp.name, 0, ramp.per_day(0))
+    return WarmupChanged(
+        egress_id, site, WarmupChangeKind.STARTED, now_s, ramp.name, 0, ramp.per_day(0)
+    )
 
 
 def pause(state: Warmup, now_s: float) -> WarmupChanged:
     require(state, WarmupStatus.RAMPING)
-    return changed(state, WarmupStep.PAUSED, now_s, reason="operator")
+    return changed(state, WarmupChangeKind.PAUSED, now_s, reason="operator")
 
 
 def resume(state: Warmup, now_s: float) -> WarmupChanged:
     require(state, WarmupStatus.PAUSED)
-    return changed(state, WarmupStep.RESUMED, now_s)
+    return changed(state, WarmupChangeKind.RESUMED, now_s)
 
 
 def lower(state: Warmup, stage: int, *, ramp: Ramp, now_s: float) -> WarmupChanged:
     require(state, WarmupStatus.RAMPING, WarmupStatus.PAUSED, WarmupStatus.FINISHED)
     if stage < 0 or (stage >= state.stage and state.status is not WarmupStatus.FINISHED):
         raise ValueError("the stage is not lower than the present one. A ramp never skips stages.")
-    return to_stage(state, WarmupStep.LOWERED, now_s, stage=stage, ramp=ramp, reason="operator")
+    return to_stage(
+        state, WarmupChangeKind.LOWERED, now_s, stage=stage, ramp=ramp, reason="operator"
+    )
 
 
 def finish(state: Warmup, now_s: float) -> WarmupChanged:
     require(state, WarmupStatus.RAMPING, WarmupStatus.PAUSED)
-    return changed(state, WarmupStep.FINISHED, now_s, reason="operator")
+    return changed(state, WarmupChangeKind.FINISHED, now_s, reason="operator")
 
 
 def require(state: Warmup, *statuses: WarmupStatus) -> None:

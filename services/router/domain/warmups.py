@@ -18,7 +18,7 @@ from services.router.domain.ledger import LimitScope, ScopeKind, Suspension
 from services.router.domain.limits import NO_LIMITS, Limits
 from services.router.domain.ramps import HOURS_PER_DAY, Ramp
 from services.router.domain.reasons import WaitReason
-from services.router.domain.results import INVALID_CLASSES, AttemptResult
+from services.router.domain.results import INVALID_CLASSES, ObservedResult
 from services.router.domain.warmup import DAY_S, Warmup, WarmupChanged, WarmupFacts, WarmupStatus
 
 Key = tuple[str, str]  # egress source, site
@@ -59,7 +59,7 @@ class WarmupDayCounter:
     bounced: int = 0
     complained: int = 0
 
-    def record(self, result: AttemptResult, *, refusals: bool = True) -> None:
+    def record(self, result: ObservedResult, *, refusals: bool = True) -> None:
         """refusals: count them; a site with an aggregate of its own counts them there. A bounce or
         complaint that arrives as mail concerns a message that was counted when sent."""
         if result.kind == RESULT_KIND_COMPLAINT:
@@ -171,7 +171,7 @@ class Warmups:
         at_site = self._states.get((egress_id, site))
         return self.is_limited(egress_id) or bool(at_site and warmup.allowance(at_site))
 
-    def record(self, results: Iterable[AttemptResult]) -> list[WarmupChanged]:
+    def record(self, results: Iterable[ObservedResult]) -> list[WarmupChanged]:
         """Count results. The events are applied already."""
         events = []
         for result in results:
@@ -192,7 +192,7 @@ class Warmups:
         self._touched.add(key)
         self._changed.add(key)
 
-    def _needs_start(self, result: AttemptResult) -> bool:
+    def _needs_start(self, result: ObservedResult) -> bool:
         if result.kind != RESULT_KIND_ATTEMPT or (result.egress_id, result.site) in self._states:
             return False
         if self._states[result.egress_id, ""].status is WarmupStatus.FINISHED:
@@ -201,7 +201,7 @@ class Warmups:
             return True
         return result.is_refused_for_reputation and len(self._states) < STATES_MAX
 
-    def _start_at(self, result: AttemptResult) -> WarmupChanged:
+    def _start_at(self, result: ObservedResult) -> WarmupChanged:
         ramp = self._ramp_of(self._states[result.egress_id, ""])
         event = warmup.start(result.egress_id, result.site, ramp=ramp, now_s=result.answered_s)
         self.apply(event)

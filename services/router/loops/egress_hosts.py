@@ -17,7 +17,7 @@ from kernel.rpc import RpcError, RpcUnavailable
 from services.router.domain.egress import EgressSource
 from services.router.domain.events import timestamp
 from services.router.domain.policy_events import check_outcome
-from services.router.domain.source_checks import SelfCheckOutcome, addresses_of, check_egress_host
+from services.router.domain.source_checks import SelfCheckFinding, addresses_of, check_egress_host
 from services.router.store import directory, results
 
 CHECKED_MAX = 50  # sources in one request, each with at most two addresses
@@ -25,7 +25,7 @@ CHECKED_MAX = 50  # sources in one request, each with at most two addresses
 logger = logging.getLogger(__name__)
 
 
-class EgressHostCheck(Protocol):
+class HostChecker(Protocol):
     """See clients.egress_hosts."""
 
     async def check(self, pairs: Sequence[tuple[str, str]]) -> list[str]: ...
@@ -37,9 +37,9 @@ class EgressHostLoop:
     def __init__(
         self,
         lease: Lease,
-        checker: EgressHostCheck,
+        checker: HostChecker,
         *,
-        known: Callable[[str], Sequence[SelfCheckOutcome] | None],
+        known: Callable[[str], Sequence[SelfCheckFinding] | None],
     ) -> None:
         self._lease = lease
         self._checker = checker
@@ -65,30 +65,30 @@ class EgressHostLoop:
         except (RpcError, RpcUnavailable) as error:  # without an answer, nothing changes
             logger.warning("router.egress_hosts.unchecked", extra={"error": str(error)})
             return
-        found: dict[str, list[SelfCheckOutcome]] = {}
+        found: dict[str, list[SelfCheckFinding]] = {}
         for (source, address), problem in zip(pairs, problems, strict=True):
             found.setdefault(source.egress_id, []).append(check_egress_host(address, problem))
         now_s = clock.now().timestamp()
         commands = [
-            PolicyCommand(source_check=check_of(one, outcomes, now_s=now_s))
+            PolicyCommand(source_check=check_of(one, findings, now_s=now_s))
             for one in sources
-            if self._is_news(one.egress_id, outcomes := found[one.egress_id])
+            if self._is_news(one.egress_id, findings := found[one.egress_id])
         ]
         if commands:
             async with self._lease.transaction() as tx:
                 await results.append(tx, Results(commands=commands), self._lease.name)
 
-    def _is_news(self, egress_id: str, outcomes: Sequence[SelfCheckOutcome]) -> bool:
+    def _is_news(self, egress_id: str, findings: Sequence[SelfCheckFinding]) -> bool:
         known = self._known(egress_id)
-        return known is not None and set(known) != {one for one in outcomes if one.problem}
+        return known is not None and set(known) != {one for one in findings if one.problem}
 
 
 def check_of(
-    source: EgressSource, outcomes: Sequence[SelfCheckOutcome], *, now_s: float
+    source: EgressSource, findings: Sequence[SelfCheckFinding], *, now_s: float
 ) -> SourceCheck:
     return SourceCheck(
         egress_id=source.egress_id,
         checked_at=timestamp(now_s),
         addresses=addresses_of(source),
-        outcomes=map(check_outcome, outcomes),
+        outcomes=map(check_outcome, findings),
     )

@@ -15,7 +15,7 @@ from kernel.lease import Lease
 from kernel.outbox import Outbox, OutboxEntry
 from kernel.topics import encode
 from services.router.domain.cell import Cell
-from services.router.loops.received_results import CellResults
+from services.router.loops.received_results import ResultReceiver
 from services.router.loops.tenant_claims import TenantClaims
 from services.router.store import cells, policies, queues, requests, results, tenant_pools
 
@@ -33,15 +33,15 @@ class HandoverDelayed(Exception):
 class CellHandover:
     """A part of what follows a tick. Raises OutdatedCell when something has left the cell."""
 
-    def __init__(self, lease: Lease, outbox: Outbox, received: CellResults) -> None:
+    def __init__(self, lease: Lease, outbox: Outbox, receiver: ResultReceiver) -> None:
         self._lease = lease
         self._outbox = outbox
-        self._received = received
+        self._receiver = receiver
 
     async def run_once(self, cell: Cell, moves: Mapping[str, Sequence[str]]) -> bool:
         """moves: pools that are to leave, by the cell that gets them. Returns False: what is left
         is no work for this cell."""
-        if await self._pass_on(cell, self._received.claims):
+        if await self._pass_on(cell, self._receiver.claims):
             raise OutdatedCell(self._lease.name)
         for target, pool_ids in moves.items():
             if await self._move_pools(cell, pool_ids, target=target):
@@ -80,7 +80,7 @@ class CellHandover:
             return
         async with self._lease.transaction() as tx:
             targets = await tenant_pools.pass_on_queues(tx, self._lease.name, claims.elsewhere)
-            await self._received.notify(tx, targets | claims.requested)
+            await self._receiver.notify(tx, targets | claims.requested)
 
     async def _move_pools(self, cell: Cell, pool_ids: Sequence[str], *, target: str) -> bool:
         """True if they have moved, and the cell must be read again. False if that must wait for
@@ -92,10 +92,10 @@ class CellHandover:
                 moving = await cells.lock_moving(tx, pool_ids, name, target=target)
                 if not (moving and await cells.move_in_flight(tx, moving, name, target=target)):
                     raise HandoverDelayed
-                await self._received.apply(tx, cell, await results.drain(tx, name), now_s=now_s)
+                await self._receiver.apply(tx, cell, await results.drain(tx, name), now_s=now_s)
                 pools = await cells.finish_move(tx, moving, name, target=target)
                 entry = await self._save(tx, cell, pools, now_s=now_s)
-                await self._received.notify(tx, [target])
+                await self._receiver.notify(tx, [target])
                 failpoint("router.move.in_transaction")
         except HandoverDelayed:
             return False

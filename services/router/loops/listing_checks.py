@@ -20,7 +20,7 @@ from services.router.domain.events import timestamp
 from services.router.domain.listing_events import found_listing
 from services.router.domain.listings import ListingAnswer
 from services.router.domain.source_checks import addresses_of
-from services.router.loops.due_turns import DueTimes
+from services.router.loops.check_schedule import CheckSchedule
 from services.router.store import directory, results
 
 CHECKED_MAX = 100  # sources in one run
@@ -37,14 +37,14 @@ class ListingCheckLoop:
         self._blocklists = blocklists
         self._interval_s = interval_s
         self._fence: int | None = None
-        self._turns: DueTimes[Checked] = DueTimes()
+        self._schedule: CheckSchedule[Checked] = CheckSchedule()
         self._listed: dict[tuple[str, str], bool] = {}  # by source and list, as found last
 
     async def run_once(self) -> None:
         """Check the sources that are due, if this process is the scheduler."""
         if self._fence != self._lease.fence:
             self._fence = self._lease.fence
-            self._turns.clear()
+            self._schedule.clear()
             self._listed = {}
             self._show()
         if self._fence is None:
@@ -62,7 +62,7 @@ class ListingCheckLoop:
         known = {key_of(one): one for one in sources if addresses_of(one)}
         ids = {one.egress_id for one in sources}
         self._listed = {key: listed for key, listed in self._listed.items() if key[0] in ids}
-        return [known[key] for key in self._turns.select(known, CHECKED_MAX)]
+        return [known[key] for key in self._schedule.select(known, CHECKED_MAX)]
 
     async def _check(self, due: Sequence[EgressSource]) -> dict[str, list[ListingAnswer]]:
         """What the lists say, by source, without those that have turned out not to work."""
@@ -74,7 +74,7 @@ class ListingCheckLoop:
 
         found = await asyncio.gather(*map(check, due))
         for source in due:
-            self._turns.put_off(key_of(source), self._interval_s)
+            self._schedule.put_off(key_of(source), self._interval_s)
         by_source = {one.egress_id: each for one, each in zip(due, found, strict=True)}
         await self._blocklists.test_again(self._changing(by_source))
         is_usable = self._blocklists.health.is_usable

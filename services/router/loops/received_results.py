@@ -22,7 +22,7 @@ async def notify_none(_: Transaction, __: Collection[str]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class ResultSignals:
+class ResultCallbacks:
     """on_unresolved: called when messages wait for DNS. notify: tells the schedulers of other
     cells."""
 
@@ -31,7 +31,7 @@ class ResultSignals:
 
 
 @dataclass(frozen=True, slots=True)
-class CellResults:
+class ResultReceiver:
     """notify: tells the schedulers of other cells."""
 
     lease: Lease

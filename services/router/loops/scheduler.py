@@ -27,14 +27,14 @@ from services.router.domain.dispatch import DispatchResult
 from services.router.domain.message import UNRESOLVED, ScheduledQueue
 from services.router.domain.results import InFlightCount
 from services.router.domain.round import Round
-from services.router.domain.source_checks import SelfCheckOutcome
+from services.router.domain.source_checks import SelfCheckFinding
 from services.router.loops.assignment_publisher import AssignmentPublisher
 from services.router.loops.campaign_release import release_held
 from services.router.loops.handover import CellHandover, OutdatedCell
 from services.router.loops.message_expiry import MessageExpiry, closed_events
 from services.router.loops.misplaced import MisplacedQueues
 from services.router.loops.queue_unblocking import unblock_queues
-from services.router.loops.received_results import CellResults, ResultSignals
+from services.router.loops.received_results import ResultCallbacks, ResultReceiver
 from services.router.loops.takeover import load_cell
 from services.router.loops.tenant_claims import TenantClaims
 from services.router.loops.tick_result import TickResult, encode_events, is_bulk
@@ -84,11 +84,11 @@ class Scheduler:
         *,
         new_cell: Callable[[], Cell],
         config: SchedulerConfig,
-        signals: ResultSignals,
+        callbacks: ResultCallbacks,
         health: DependencyHealth,
         address_key: AddressKey,
     ) -> None:
-        self._signals = signals
+        self._callbacks = callbacks
         self._address_key = address_key
         self._lease = lease
         self._outbox = outbox
@@ -102,8 +102,8 @@ class Scheduler:
         self._sources_read_at_s, self._last_event_count = 0.0, 0  # events: of the last tick
         self._misplaced = MisplacedQueues(lease)
         self._claims = TenantClaims(lease)
-        self._received = CellResults(lease, self._claims, signals.notify)
-        self._handover = CellHandover(lease, outbox, self._received)
+        self._receiver = ResultReceiver(lease, self._claims, callbacks.notify)
+        self._handover = CellHandover(lease, outbox, self._receiver)
         self._ticks = metrics.scheduler_ticks.labels(lease.name)
         self._moves: dict[str, list[str]] = {}  # pools that are to leave, by the cell to get them
         self._expiry = MessageExpiry(lease, config.expire_interval_s)
@@ -119,7 +119,7 @@ class Scheduler:
         """The EHLO names of the egress sources; none until they are read."""
         return self._cell.scopes.sources.ehlo_names if self._cell else frozenset()
 
-    def host_problems(self, egress_id: str) -> list[SelfCheckOutcome] | None:
+    def host_problems(self, egress_id: str) -> list[SelfCheckFinding] | None:
         """Of the egress host of a source; None before the cell is read."""
         return self._cell.adaptive.checks.host_problems(egress_id) if self._cell else None
 
@@ -161,7 +161,7 @@ class Scheduler:
             return self._config.idle_interval_s
         try:
             cell = self._cell or await load_cell(
-                self._lease, self._new_cell(), self._signals.notify
+                self._lease, self._new_cell(), self._callbacks.notify
             )
             cell.messages_max = self._batch.size
             began_s = clock.monotonic_s()
@@ -208,7 +208,7 @@ class Scheduler:
             raise OutdatedCell(name)
         received = snapshot.results
         await self._read_sources(tx, cell, received.commands, now_s=snapshot.now_s)
-        before, own = await self._received.divide(tx, cell, earlier, snapshot=snapshot)
+        before, own = await self._receiver.divide(tx, cell, earlier, snapshot=snapshot)
         if is_new:
             self._take_over(cell)
             cell.load_in_flight(in_flight)
@@ -279,7 +279,7 @@ class Scheduler:
         await assignments.requeue(tx, self._lease.name, result.requeues, written=written)
         await self._save_round(tx, cell, finished, now_s=now_s)
         if any(one.queue.site == UNRESOLVED for one in result.requeues):
-            tx.after_commit(self._signals.on_unresolved)
+            tx.after_commit(self._callbacks.on_unresolved)
         return events
 
     async def _save(

@@ -16,7 +16,7 @@ from services.router.domain.egress import EgressSource
 from services.router.domain.events import timestamp
 from services.router.domain.policy_events import check_outcome
 from services.router.domain.source_checks import addresses_of
-from services.router.loops.due_turns import DueTimes
+from services.router.loops.check_schedule import CheckSchedule
 from services.router.store import directory, results
 
 CHECKED_MAX = 100  # sources in one run
@@ -34,13 +34,13 @@ class SourceCheckLoop:
         self._dns = source_dns
         self._interval_s = interval_s
         self._fence: int | None = None
-        self._turns: DueTimes[Checked] = DueTimes()
+        self._schedule: CheckSchedule[Checked] = CheckSchedule()
 
     async def run_once(self) -> None:
         """Check the sources that are due, if this process is the scheduler."""
         if self._fence != self._lease.fence:
             self._fence = self._lease.fence
-            self._turns.clear()
+            self._schedule.clear()
         if self._fence is None:
             return
         try:
@@ -54,7 +54,7 @@ class SourceCheckLoop:
 
     def _select_due(self, sources: Sequence[EgressSource]) -> list[EgressSource]:
         known = {key_of(one): one for one in sources if addresses_of(one)}
-        return [known[key] for key in self._turns.select(known, CHECKED_MAX)]
+        return [known[key] for key in self._schedule.select(known, CHECKED_MAX)]
 
     async def _check(self, due: Sequence[EgressSource]) -> list[SourceFindings]:
         limit = asyncio.Semaphore(CONCURRENT_MAX)
@@ -72,9 +72,9 @@ class SourceCheckLoop:
         async with self._lease.transaction() as tx:
             await results.append(tx, Results(commands=commands), self._lease.name)
         for source, found in pairs:
-            is_good = found.is_complete and not any(one.problem for one in found.outcomes)
+            is_good = found.is_complete and not any(one.problem for one in found.findings)
             wait_s = self._interval_s if is_good else min(self._interval_s, RETRY_S)
-            self._turns.put_off(key_of(source), wait_s)
+            self._schedule.put_off(key_of(source), wait_s)
 
 
 def key_of(source: EgressSource) -> Checked:
@@ -86,6 +86,6 @@ def check_of(source: EgressSource, found: SourceFindings, *, now_s: float) -> So
         egress_id=source.egress_id,
         checked_at=timestamp(now_s),
         addresses=addresses_of(source),
-        outcomes=map(check_outcome, found.outcomes),
+        outcomes=map(check_outcome, found.findings),
         is_complete=found.is_complete,
     )

@@ -5,7 +5,7 @@ from hashlib import sha256
 
 from kernel.crypto import SecretKeyring, new_content_key
 from kernel.database import Database
-from services.router.domain.admission import ADDRESS_HASH_BYTES
+from services.router.domain.suppressions import ADDRESS_HASH_BYTES
 
 LOAD = "SELECT key FROM router.address_key"
 CREATE = "INSERT INTO router.address_key (key) VALUES (%s) ON CONFLICT DO NOTHING"

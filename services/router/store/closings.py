@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from kernel.database import Transaction
-from services.router.domain.events import ClosedMessage, UnansweredAssignment
+from services.router.domain.events import AssignmentToRepublish, ClosedMessage
 from services.router.domain.message import CloseTransition, ExpiredMessage, MessageRowState
 
 CLOSE = """
@@ -78,10 +78,10 @@ async def load_closed(tx: Transaction, ids: Sequence[str]) -> list[ClosedMessage
 
 async def republish_due(
     tx: Transaction, cell: str, *, after_s: float, backoff_max_s: float, rows: int
-) -> list[UnansweredAssignment]:
+) -> list[AssignmentToRepublish]:
     """Select assigned rows that had no result in time, and double their delay."""
     params = {"cell": cell, "after_s": after_s, "backoff_max_s": backoff_max_s, "rows": rows}
-    return [UnansweredAssignment._make(row) for row in await tx.rows(REPUBLISH, params)]
+    return [AssignmentToRepublish._make(row) for row in await tx.rows(REPUBLISH, params)]
 
 
 async def any_republish_due(tx: Transaction, cell: str) -> bool:

@@ -6,7 +6,7 @@ from contracts.delivery.v1.events_pb2 import Reply
 from contracts.ingest.v1.events_pb2 import MessageContext
 from kernel.database import RowOwner, Transaction
 from kernel.redaction import erase_bytes, pattern_of
-from services.router.domain.admission import address_hash
+from services.router.domain.suppressions import address_hash
 from services.router.store.address_key import erased_hash
 from services.router.store.suppressions import KEEP_STRONGER, KEY
 

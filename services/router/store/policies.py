@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 
 from contracts.router.v1.policies_pb2 import ListingChanged, PolicyEvent
 from kernel.database import Transaction
-from services.router.domain.adaptation import AdaptivePolicies
 from services.router.domain.message import CELL
 from services.router.domain.policy_changes import PolicyChanges, SavedCounts
+from services.router.domain.policy_engine import PolicyEngine
 from services.router.domain.policy_events import (
     of_all_cells,
     subjects_of_source,
@@ -106,7 +106,7 @@ async def read_counts_page(tx: Transaction, after: str) -> tuple[list[SavedCount
     return [SavedCounts._make(row) for row in rows], last_of(rows)
 
 
-async def load(tx: Transaction, adaptive: AdaptivePolicies) -> None:
+async def load(tx: Transaction, adaptive: PolicyEngine) -> None:
     """All of them at once, for an operator."""
     await load_events(tx, adaptive)
     after: str | None = ""
@@ -115,7 +115,7 @@ async def load(tx: Transaction, adaptive: AdaptivePolicies) -> None:
         adaptive.restore_counts(counts)
 
 
-async def load_events(tx: Transaction, adaptive: AdaptivePolicies) -> None:
+async def load_events(tx: Transaction, adaptive: PolicyEngine) -> None:
     """Without the counts, which no limit needs."""
     after: str | None = ""
     while after is not None:
@@ -124,20 +124,20 @@ async def load_events(tx: Transaction, adaptive: AdaptivePolicies) -> None:
 
 
 async def load_of_sources(
-    tx: Transaction, adaptive: AdaptivePolicies, egress_ids: Iterable[str]
+    tx: Transaction, adaptive: PolicyEngine, egress_ids: Iterable[str]
 ) -> None:
     """What concerns these egress sources."""
     await _load_of(tx, adaptive, [one for each in egress_ids for one in subjects_of_source(each)])
 
 
 async def load_of_tenants(
-    tx: Transaction, adaptive: AdaptivePolicies, tenant_ids: Iterable[str]
+    tx: Transaction, adaptive: PolicyEngine, tenant_ids: Iterable[str]
 ) -> None:
     """What concerns these tenants, as another cell has left it."""
     await _load_of(tx, adaptive, [one for each in tenant_ids for one in subjects_of_tenant(each)])
 
 
-async def _load_of(tx: Transaction, adaptive: AdaptivePolicies, prefixes: Sequence[str]) -> None:
+async def _load_of(tx: Transaction, adaptive: PolicyEngine, prefixes: Sequence[str]) -> None:
     params = {"cell": CELL, "prefixes": prefixes}
     rows = await tx.rows(LATEST_OF, params)
     adaptive.load(PolicyEvent.FromString(event) for (event,) in rows)

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from kernel.database import RowOwner, Transaction
 from kernel.ids import NIL
-from services.router.domain.admission import AdmittedMessage
 from services.router.domain.cells import CellOf, first_cell
 from services.router.domain.events import ClosedMessage
 from services.router.domain.message import SANDBOX, ExpiredMessage, MessageRowState, ScheduledQueue
+from services.router.domain.new_messages import NewMessage
 from services.router.store.queues import QueueDueTime, mark_queues_due
 
 STATES = """
@@ -141,7 +141,7 @@ async def load_states(tx: Transaction, tenant_id: str, ids: Sequence[str]) -> li
     return [MessageView._make(row) for row in await tx.rows(STATES, (ids, tenant_id))]
 
 
-async def cancel(tx: Transaction, new_messages: Sequence[AdmittedMessage]) -> list[ClosedMessage]:
+async def cancel(tx: Transaction, new_messages: Sequence[NewMessage]) -> list[ClosedMessage]:
     """Cancel the messages that are not assigned yet. Returns the closed ones."""
     return await insert_closed(
         tx, CANCEL, new_messages, state=MessageRowState.CANCELED, reason="canceled"
@@ -150,7 +150,7 @@ async def cancel(tx: Transaction, new_messages: Sequence[AdmittedMessage]) -> li
 
 async def reschedule(
     tx: Transaction,
-    new_messages: Sequence[AdmittedMessage],
+    new_messages: Sequence[NewMessage],
     cell_of: CellOf = first_cell,
     *,
     due_s: float,
@@ -170,7 +170,7 @@ def due_times_of(rows: Sequence[tuple[str, str, str, float]]) -> list[QueueDueTi
 
 
 def insert_params(
-    new_messages: Sequence[AdmittedMessage], cell_of: CellOf = first_cell
+    new_messages: Sequence[NewMessage], cell_of: CellOf = first_cell
 ) -> dict[str, object]:
     return {
         "cells": [cell_of(a.tenant_id) for a in new_messages],
@@ -222,9 +222,7 @@ async def read_database_now_s(tx: Transaction) -> float:
     return float(moment)
 
 
-async def insert_failed(
-    tx: Transaction, new_messages: Sequence[AdmittedMessage]
-) -> list[ClosedMessage]:
+async def insert_failed(tx: Transaction, new_messages: Sequence[NewMessage]) -> list[ClosedMessage]:
     """Insert expired messages that router never received, as failed. System role."""
     if not new_messages:
         return []
@@ -236,7 +234,7 @@ async def insert_failed(
 async def insert_closed(
     tx: Transaction,
     sql: str,
-    new_messages: Sequence[AdmittedMessage],
+    new_messages: Sequence[NewMessage],
     *,
     state: MessageRowState,
     reason: str,

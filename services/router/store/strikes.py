@@ -11,9 +11,8 @@ from contracts.router.v1.events_pb2 import SuppressionChanged
 from kernel import ids
 from kernel.database import Transaction
 from kernel.topics import event_id
-from services.router.domain.admission import address_hash
 from services.router.domain.events import ClosedMessage, message_closed
-from services.router.domain.suppressions import Suppression, suppression_added
+from services.router.domain.suppressions import Suppression, address_hash, suppression_added
 from services.router.domain.transitions import Strike, Transition, strike_from, strike_of
 from services.router.store.suppressions import COLUMNS, KEEP_STRONGER, KEY, STRENGTH
 

@@ -8,11 +8,11 @@ from contracts.router.v1.events_pb2 import SuppressionChanged
 from kernel import ids
 from kernel.database import RowOwner, Transaction
 from kernel.tenant_accounts import page_of_account
-from services.router.domain.admission import address_hash
 from services.router.domain.suppressions import (
     ORIGINS,
     NewSuppression,
     Suppression,
+    address_hash,
     suppression_added,
     suppression_removed,
 )
@@ -121,7 +121,7 @@ WHERE tenant_id = %s AND address_hash = ANY(%s::bytea[])
 """
 
 
-class SuppressionFilter(NamedTuple):
+class SuppressionQuery(NamedTuple):
     """What is empty does not restrict the list. list: empty for those of all mail. since_id: the
     least id. expired: with those that have expired. key: of the hashes of erased addresses."""
 
@@ -193,7 +193,7 @@ async def add(tx: Transaction, owner: RowOwner, new: Sequence[NewSuppression]) -
 async def list_page(
     tx: Transaction,
     owner: RowOwner,
-    wanted: SuppressionFilter,
+    wanted: SuppressionQuery,
     *,
     after: str,
     before: str,
@@ -216,7 +216,7 @@ async def list_page(
 
 
 def page_statement(
-    wanted: SuppressionFilter, owner: RowOwner, *, newer: bool = False, account_wide: bool = False
+    wanted: SuppressionQuery, owner: RowOwner, *, newer: bool = False, account_wide: bool = False
 ) -> str:
     order = "ASC" if newer else "DESC"
     conditions = " AND ".join(wanted.conditions())

@@ -20,7 +20,7 @@ SCANNED_MAX = 2_000
 FIRST_ID = str(ids.NIL)
 
 
-class WaitingMessage(NamedTuple):
+class CancelableMessage(NamedTuple):
     """site: empty until it is known. context: serialized."""
 
     site: str
@@ -29,12 +29,12 @@ class WaitingMessage(NamedTuple):
 
 async def read_page(
     tx: Transaction, tenant_id: str, *, after: str
-) -> tuple[list[WaitingMessage], str]:
+) -> tuple[list[CancelableMessage], str]:
     """The waiting messages of a tenant among the next rows, and the id after which the next page
     begins; empty after the last. System role."""
     params = {"tenant": tenant_id, "after": after or FIRST_ID, "limit": SCANNED_MAX}
     rows = await tx.rows(SELECT_PAGE, params)
-    found = [WaitingMessage(site_of(row[1]), row[2]) for row in rows if row[1] is not None]
+    found = [CancelableMessage(site_of(row[1]), row[2]) for row in rows if row[1] is not None]
     return found, rows[-1][0] if len(rows) == SCANNED_MAX else ""
 
 

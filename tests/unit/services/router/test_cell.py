@@ -6,13 +6,13 @@ import pytest
 
 from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, PRIORITY_EXPRESS, MessageContext, Priority
 from contracts.router.v1.events_pb2 import DeliveryAssigned
-from services.router.domain.adaptation import AdaptivePolicyRules
 from services.router.domain.dispatch import Assignment, DispatchResult
-from services.router.domain.events import UnansweredAssignment, delivery_assigned
+from services.router.domain.events import AssignmentToRepublish, delivery_assigned
 from services.router.domain.ledger import LimitScope, ScopeKind, Suspension
 from services.router.domain.limits import NO_LIMITS, Limits
 from services.router.domain.message import DueMessage, MessageRowState, ScheduledQueue
 from services.router.domain.policies import DEFAULT_POOL, TenantRouting, egress_site_scope
+from services.router.domain.policy_engine import AdaptivePolicyRules
 from services.router.domain.results import InFlightCount
 from services.router.domain.routes import MxHost, Route
 from services.router.domain.shaping import SiteLimits
@@ -82,7 +82,7 @@ def test_the_feedback_domain_of_a_pool_signs_for_sites_with_a_loop_by_domain(
     cell.cell.replace_sources([replace(source, feedback_domain_id="d1")], now_s=NOW_S)
     [assignment] = dispatched(due_message(), cell=cell).assignments
     assert assignment.event.feedback_domain_id == signed_by
-    row = UnansweredAssignment("m1", 1, 0, False, assignment.stored_event, b"")
+    row = AssignmentToRepublish("m1", 1, 0, False, assignment.stored_event, b"")
     assert delivery_assigned(row).feedback_domain_id == signed_by
 
 
@@ -90,7 +90,7 @@ def test_an_assignment_is_republished_byte_for_byte_from_its_row() -> None:
     due = due_message(attempt=3, attempt_count=2, ambiguous=True)
     [assignment] = dispatched(due).assignments
     again = delivery_assigned(
-        UnansweredAssignment("m1", 4, 2, True, assignment.stored_event, due.context)
+        AssignmentToRepublish("m1", 4, 2, True, assignment.stored_event, due.context)
     )
     assert again == assignment.event
     assert isinstance(again, DeliveryAssigned)

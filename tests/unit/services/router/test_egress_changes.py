@@ -4,12 +4,12 @@ import pytest
 
 from kernel.rpc import RequestError
 from services.router.api.egress import address_pair, normalize_host_name
-from services.router.domain.adaptation import AdaptivePolicyRules
 from services.router.domain.feedback import FeedbackController
 from services.router.domain.feedback_rules import FeedbackAction
 from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.overrides import Override, OverrideSet, ends_s
 from services.router.domain.policies import egress_site_scope
+from services.router.domain.policy_engine import AdaptivePolicyRules
 from services.router.domain.source_states import SourceConditions, SourceState, state_of
 
 

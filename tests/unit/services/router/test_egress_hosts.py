@@ -17,15 +17,15 @@ from contracts.router.v1.policies_pb2 import PolicyCommand, PolicyEvent
 from contracts.router.v1.results_pb2 import RESULT_KIND_ATTEMPT, Result, Results
 from kernel.rpc import RequestError, RpcUnavailable
 from services.router.api.egress import normalize_egress_host
-from services.router.domain.adaptation import AdaptivePolicies
 from services.router.domain.egress import EgressSource
 from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.policies import DEFAULT_POOL
+from services.router.domain.policy_engine import PolicyEngine
 from services.router.domain.policy_events import to_stored
 from services.router.domain.reasons import WaitReason
 from services.router.domain.source_checks import (
-    SelfCheck,
-    SelfCheckOutcome,
+    SelfCheckFinding,
+    SelfCheckKind,
     SelfCheckResult,
     SourceChecks,
     check_egress_host,
@@ -118,7 +118,7 @@ def test_the_suspension_survives_a_change_of_the_scheduler_and_many_failures_are
     events = first.cell.adaptive.drain(NOW_S + 3).events
     assert [type(one).__name__ for one in events] == ["SourceChecked"]
 
-    second = AdaptivePolicies()
+    second = PolicyEngine()
     second.load(PolicyEvent.FromString(row) for _, row in map(to_stored, events))
     second.replace_sources([HOSTED])
     suspension = second.checks.suspension_of(SCOPE, NOW_S)
@@ -143,7 +143,7 @@ def test_the_checks_in_dns_and_of_the_host_do_not_answer_for_each_other() -> Non
     checks = SourceChecks(required=True)
     checks.replace_sources([HOSTED])
     checks.record_host_failure("hosted", at_s=1.0)
-    good = tuple(SelfCheckOutcome(SelfCheck.PTR, one) for one in (IPV4, IPV6))
+    good = tuple(SelfCheckFinding(SelfCheckKind.PTR, one) for one in (IPV4, IPV6))
     checks.record(SelfCheckResult("hosted", 2.0, (IPV4, IPV6), good, is_complete=True))
     assert checks.has_passed("hosted")
     assert {one.problem for one in checks.host_problems("hosted")} == {"egress_host_unreachable"}
@@ -216,7 +216,7 @@ class Checker:
 
 
 def commands_of(
-    monkeypatch: pytest.MonkeyPatch, checker: Checker, known: Sequence[SelfCheckOutcome] | None
+    monkeypatch: pytest.MonkeyPatch, checker: Checker, known: Sequence[SelfCheckFinding] | None
 ) -> list[PolicyCommand]:
     appended: list[PolicyCommand] = []
 

@@ -27,7 +27,7 @@ from services.router.domain.limits import NO_LIMITS, Limits
 from services.router.domain.overrides import RESTORE_SHARES, Overrides, OverrideSet
 from services.router.domain.policies import egress_site_scope
 from services.router.domain.reasons import WaitReason
-from services.router.domain.results import AttemptResult
+from services.router.domain.results import ObservedResult
 from services.router.domain.shaping import provider_sites
 
 RULES = parse_feedback_rules((files("services.router") / "feedback.toml").read_text("utf-8"))
@@ -44,8 +44,8 @@ def refusal(
     host: str = "mta5.am0.yahoodns.net",
     bounce_class: str = "spam_block",
     count: int = 1,
-) -> AttemptResult:
-    return AttemptResult(
+) -> ObservedResult:
+    return ObservedResult(
         "tenant",
         site,
         "ip",
@@ -60,7 +60,7 @@ def refusal(
     )
 
 
-def delivered(count: int, at_s: float) -> AttemptResult:
+def delivered(count: int, at_s: float) -> ObservedResult:
     return refusal("", at_s=at_s, count=count)._replace(outcome=DELIVERED, bounce_class="")
 
 
@@ -143,7 +143,7 @@ def test_a_reply_that_arrives_when_its_override_would_have_ended_does_nothing() 
     ids=["no connection", "stale", "host of somebody else", "no host", "about the recipient"],
 )
 def test_what_is_not_a_refusal_of_the_sender_by_the_site_changes_nothing(
-    result: AttemptResult,
+    result: ObservedResult,
 ) -> None:
     assert not concerns_sender(result)
     assert FeedbackController(RULES).record([result], 1001.0) == []

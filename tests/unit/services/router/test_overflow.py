@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.router.v1.policies_pb2 import PolicyCommand, WarmupCommand
-from services.router.domain.adaptation import AdaptivePolicyRules
 from services.router.domain.egress import EgressSource
 from services.router.domain.ledger import LimitScope, ScopeKind, Suspension
 from services.router.domain.limits import NO_LIMITS, Limits
 from services.router.domain.policies import TenantRouting
+from services.router.domain.policy_engine import AdaptivePolicyRules
 from services.router.domain.ramps import Ramp
 from services.router.domain.shaping import SiteLimits
 from tests.support.memory_cell import NOW_S, MemoryCell, due_message, memory_cell, sources

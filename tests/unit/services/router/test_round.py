@@ -8,10 +8,10 @@ from services.router.domain.dispatch import QueueRemainder
 from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.limits import Capacity
 from services.router.domain.round import (
-    LINGER_S,
+    STAYS_ACTIVE_S,
     TRACKED_MAX,
-    LingerTracker,
     QueueTurns,
+    RefilledQueues,
     Round,
     finish_round,
 )
@@ -30,7 +30,7 @@ def queue(site: str = "site", first_due_s: float = NOW_S - 1) -> ActiveQueue:
 def finished_round(
     remainders: dict[ActiveQueue, QueueRemainder | None],
     *,
-    linger: LingerTracker | None = None,
+    refilled: RefilledQueues | None = None,
     is_complete: bool = False,
     at_s: float = NOW_S,
     blocked_by: Callable[[ActiveQueue], BlockedQueue | None] = lambda _: None,
@@ -41,7 +41,7 @@ def finished_round(
         {queue.queue_id: remainder for queue, remainder in remainders.items() if remainder},
         blocked=[],
         as_blocked=blocked_by,
-        linger=linger or LingerTracker(),
+        refilled=refilled or RefilledQueues(),
         is_complete=is_complete,
         now_s=at_s,
     )
@@ -147,28 +147,30 @@ def test_a_limited_queue_is_blocked_only_if_it_has_more() -> None:
 
 
 def test_a_queue_that_often_receives_messages_stays_active_while_it_is_empty() -> None:
-    linger = LingerTracker()
-    assert finished_round({queue(): EMPTY}, linger=linger).served
-    again_s = NOW_S + LINGER_S / 2
-    finished = finished_round({queue(): EMPTY}, linger=linger, at_s=again_s)
-    assert (finished.served, finished.next_due_s) == ([], again_s + LINGER_S)
+    refilled = RefilledQueues()
+    assert finished_round({queue(): EMPTY}, refilled=refilled).served
+    again_s = NOW_S + STAYS_ACTIVE_S / 2
+    finished = finished_round({queue(): EMPTY}, refilled=refilled, at_s=again_s)
+    assert (finished.served, finished.next_due_s) == ([], again_s + STAYS_ACTIVE_S)
     idle = QueueRemainder(was_served=False, due_s=None)
-    assert not finished_round({queue(): idle}, linger=linger, at_s=again_s + LINGER_S / 2).served
-    assert finished_round({queue(): idle}, linger=linger, at_s=again_s + LINGER_S * 1.1).served == [
-        (queue(), None, None)
-    ]
+    assert not finished_round(
+        {queue(): idle}, refilled=refilled, at_s=again_s + STAYS_ACTIVE_S / 2
+    ).served
+    assert finished_round(
+        {queue(): idle}, refilled=refilled, at_s=again_s + STAYS_ACTIVE_S * 1.1
+    ).served == [(queue(), None, None)]
 
 
 def test_a_queue_that_rarely_receives_messages_is_deactivated_when_it_is_empty() -> None:
-    linger = LingerTracker()
+    refilled = RefilledQueues()
     for number in range(5):
-        assert finished_round({queue(): EMPTY}, linger=linger, at_s=NOW_S + number).served == [
+        assert finished_round({queue(): EMPTY}, refilled=refilled, at_s=NOW_S + number).served == [
             (queue(), None, None)
         ]
 
 
 def test_the_number_of_tracked_queues_is_bounded() -> None:
-    linger = LingerTracker()
+    refilled = RefilledQueues()
     for number in range(TRACKED_MAX + 1):
-        linger.should_linger(str(number), was_served=True, now_s=NOW_S)
-    assert not linger.should_linger("0", was_served=True, now_s=NOW_S)
+        refilled.stays_active(str(number), was_served=True, now_s=NOW_S)
+    assert not refilled.stays_active("0", was_served=True, now_s=NOW_S)

@@ -2,14 +2,14 @@
 
 from contracts.router.v1.policies_pb2 import PolicyCommand, PolicyEvent, SourceCheck
 from services.router.domain import policy_events
-from services.router.domain.adaptation import AdaptivePolicies, AdaptivePolicyRules
 from services.router.domain.egress import EgressSource
 from services.router.domain.events import timestamp
 from services.router.domain.policies import DEFAULT_POOL
+from services.router.domain.policy_engine import AdaptivePolicyRules, PolicyEngine
 from services.router.domain.policy_events import check_outcome, to_stored
 from services.router.domain.source_checks import (
-    SelfCheck,
-    SelfCheckOutcome,
+    SelfCheckFinding,
+    SelfCheckKind,
     SelfCheckResult,
     SourceChecked,
     check_forward,
@@ -22,30 +22,30 @@ from tests.support.memory_cell import NOW_S, due_message, memory_cell
 
 IPV4, EHLO, HOUR_S = "192.0.2.10", "out1.example.com", 3600.0
 SOURCE = EgressSource("e1", DEFAULT_POOL, IPV4, EHLO)
-MISSING = SelfCheckOutcome(SelfCheck.PTR, IPV4, "ptr_missing", "Publish it.")
+MISSING = SelfCheckFinding(SelfCheckKind.PTR, IPV4, "ptr_missing", "Publish it.")
 
 
 def result(
-    *outcomes: SelfCheckOutcome, at_s: float = 0.0, is_complete: bool = True
+    *findings: SelfCheckFinding, at_s: float = 0.0, is_complete: bool = True
 ) -> SelfCheckResult:
-    return SelfCheckResult("e1", at_s, (IPV4,), outcomes, is_complete)
+    return SelfCheckResult("e1", at_s, (IPV4,), findings, is_complete)
 
 
 def command(
-    *outcomes: SelfCheckOutcome, at_s: float = NOW_S, is_complete: bool = True
+    *findings: SelfCheckFinding, at_s: float = NOW_S, is_complete: bool = True
 ) -> PolicyCommand:
     found = SourceCheck(
         egress_id="e1",
         checked_at=timestamp(at_s),
         addresses=[IPV4],
-        outcomes=map(check_outcome, outcomes),
+        outcomes=map(check_outcome, findings),
         is_complete=is_complete,
     )
     return PolicyCommand(source_check=found)
 
 
 def test_each_failed_check_has_a_name_and_a_sentence() -> None:
-    outcomes = [
+    findings = [
         check_ptr(IPV4, EHLO, []),
         check_ptr(IPV4, EHLO, ["host10.isp.example."]),
         check_forward(IPV4, EHLO, []),
@@ -54,11 +54,11 @@ def test_each_failed_check_has_a_name_and_a_sentence() -> None:
         check_spf(IPV4, "_spf.example.com", "softfail"),
         check_spf(IPV4, "_spf.example.com", "permerror"),
     ]
-    assert [one.problem for one in outcomes if one] == [
+    assert [one.problem for one in findings if one] == [
         *("ptr_missing", "ptr_mismatch", "forward_missing", "forward_mismatch"),
         *("spf_missing", "spf_mismatch", "spf_invalid"),
     ]
-    for one in outcomes:
+    for one in findings:
         assert one
         assert IPV4 in one.advice or "_spf.example.com" in one.advice
 
@@ -80,9 +80,11 @@ def test_a_check_without_an_answer_keeps_the_earlier_problem() -> None:
     assert state
     assert state.problems == (MISSING,)
     assert decide(state, result(is_complete=False, at_s=HOUR_S)) is None
-    solved = decide(state, result(SelfCheckOutcome(SelfCheck.PTR, IPV4), at_s=2 * HOUR_S))
+    solved = decide(state, result(SelfCheckFinding(SelfCheckKind.PTR, IPV4), at_s=2 * HOUR_S))
     assert solved == SourceChecked("e1", 2 * HOUR_S, (), 2 * HOUR_S)
-    assert decide(solved, result(SelfCheckOutcome(SelfCheck.PTR, IPV4), at_s=3 * HOUR_S)) is None
+    assert (
+        decide(solved, result(SelfCheckFinding(SelfCheckKind.PTR, IPV4), at_s=3 * HOUR_S)) is None
+    )
 
 
 def test_problems_of_an_address_that_the_source_no_longer_has_are_forgotten() -> None:
@@ -94,19 +96,19 @@ def test_problems_of_an_address_that_the_source_no_longer_has_are_forgotten() ->
 
 
 def test_findings_are_events_that_survive_a_change_of_the_scheduler() -> None:
-    first = AdaptivePolicies()
+    first = PolicyEngine()
     assert not first.observe([], [command(MISSING)], now_s=NOW_S)
     events = first.drain(NOW_S).events
     assert [type(one).__name__ for one in events] == ["SourceChecked"]
 
-    second = AdaptivePolicies()
+    second = PolicyEngine()
     second.load(PolicyEvent.FromString(row) for _, row in map(to_stored, events))
 
     assert second.checks.states() == first.checks.states()
 
 
 def test_a_source_that_no_longer_exists_is_forgotten() -> None:
-    adaptive = AdaptivePolicies()
+    adaptive = PolicyEngine()
     adaptive.observe([], [command(MISSING)], now_s=NOW_S)
     adaptive.replace_sources([])
     assert not adaptive.checks.states()
@@ -123,7 +125,7 @@ def test_a_new_source_sends_nothing_before_it_has_passed_if_checks_are_required(
     assert blocked.capacity.limited_by == "no_egress"
 
     cell.cell.apply_results(
-        [], commands=[command(SelfCheckOutcome(SelfCheck.PTR, IPV4))], now_s=NOW_S + 1
+        [], commands=[command(SelfCheckFinding(SelfCheckKind.PTR, IPV4))], now_s=NOW_S + 1
     )
     cell.tick(NOW_S + 1)
     assert [one.egress_id for one in cell.tick(NOW_S + 1)] == ["e1"]

@@ -4,9 +4,9 @@ import pytest
 
 from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_TEMPORARY, DeliveryAttempted, Reply
 from contracts.router.v1.policies_pb2 import PolicyCommand, WarmupCommand
-from services.router.domain.adaptation import AdaptivePolicyRules
 from services.router.domain.events import timestamp
 from services.router.domain.limits import Limits
+from services.router.domain.policy_engine import AdaptivePolicyRules
 from services.router.domain.ramps import Ramp
 from services.router.domain.results import attempt_result
 from services.router.domain.transitions import AppliedTransition

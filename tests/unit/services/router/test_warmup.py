@@ -12,9 +12,9 @@ from services.router.domain.warmup import (
     DAY_S,
     Warmup,
     WarmupChanged,
+    WarmupChangeKind,
     WarmupFacts,
     WarmupStatus,
-    WarmupStep,
 )
 
 RAMP = Ramp("test", "day", (200, 500, 1_000, 2_000), "the test")
@@ -22,7 +22,9 @@ RAMPS = parse_ramps((files("services.router") / "ramps.toml").read_text("utf-8")
 
 
 def at_stage(stage: int, *, site: str = "", at_s: float = 0.0, volume: int = 0) -> Warmup:
-    event = WarmupChanged("ip", site, WarmupStep.STARTED, at_s, "test", stage, RAMP.per_day(stage))
+    event = WarmupChanged(
+        "ip", site, WarmupChangeKind.STARTED, at_s, "test", stage, RAMP.per_day(stage)
+    )
     return warmup.evolve(Warmup("ip", site), event._replace(used=volume, delivered=volume))
 
 
@@ -39,7 +41,7 @@ def used(number: int, **others: int) -> WarmupFacts:
 def test_a_source_advances_when_nine_tenths_were_used_and_delivered() -> None:
     event = decide(at_stage(0), used(180))
     assert event
-    assert (event.change, event.stage, event.per_day) == (WarmupStep.ADVANCED, 1, 500)
+    assert (event.change, event.stage, event.per_day) == (WarmupChangeKind.ADVANCED, 1, 500)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +51,7 @@ def test_a_source_advances_when_nine_tenths_were_used_and_delivered() -> None:
 def test_a_source_stays_in_its_stage_with_a_reason(facts: WarmupFacts, reason: str) -> None:
     event = decide(at_stage(0), facts)
     assert event
-    assert (event.change, event.stage, event.reason) == (WarmupStep.HELD, 0, reason)
+    assert (event.change, event.stage, event.reason) == (WarmupChangeKind.HELD, 0, reason)
     assert warmup.evolve(at_stage(0), event).held_because == reason
 
 
@@ -63,14 +65,14 @@ def test_a_source_that_some_refuse_goes_back_to_what_was_taken() -> None:
     facts = used(600, delivered=550, refused=50)
     event = decide(at_stage(2, volume=500), facts, now_s=3600.0)
     assert event
-    assert (event.change, event.reason, event.per_day) == (WarmupStep.LOWERED, "refused", 550)
+    assert (event.change, event.reason, event.per_day) == (WarmupChangeKind.LOWERED, "refused", 550)
 
 
 def test_a_source_that_is_blocked_goes_back_to_half() -> None:
     facts = used(60, delivered=0, refused=60)
     event = decide(at_stage(3, volume=1_800), facts, now_s=3600.0)
     assert event
-    assert (event.change, event.reason, event.per_day) == (WarmupStep.LOWERED, "blocked", 900)
+    assert (event.change, event.reason, event.per_day) == (WarmupChangeKind.LOWERED, "blocked", 900)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +86,7 @@ def test_after_a_refusal_the_allowance_grows_more_slowly_than_was_taken(volume: 
     state = warmup.evolve(state, lowered)
     event = decide(state, used(600), now_s=3600.0 + DAY_S)
     assert event
-    assert event.change is WarmupStep.ADVANCED
+    assert event.change is WarmupChangeKind.ADVANCED
     growth = min(max(0.8 * 500 / volume, 1.2), 2.0)
     assert event.per_day == ceil(state.per_day * growth)
     assert event.growth == min(growth + 0.1, 2.0)
@@ -102,7 +104,7 @@ def test_a_few_refusals_change_nothing() -> None:
 def test_complaints_and_bounces_cost_a_stage(facts: WarmupFacts, reason: str) -> None:
     event = decide(at_stage(3), facts, now_s=3600.0)
     assert event
-    assert (event.change, event.stage, event.reason) == (WarmupStep.LOWERED, 1, reason)
+    assert (event.change, event.stage, event.reason) == (WarmupChangeKind.LOWERED, 1, reason)
 
 
 def test_a_source_goes_back_once_a_day_at_most() -> None:
@@ -118,7 +120,7 @@ def test_a_finished_source_has_no_limit_until_it_is_blocked() -> None:
     state = at_stage(3, volume=9_000)
     event = decide(state, used(2_000, delivered=9_000))
     assert event
-    assert event.change is WarmupStep.FINISHED
+    assert event.change is WarmupChangeKind.FINISHED
     state = warmup.evolve(state, event)
     assert warmup.allowance(state) == 0
     event = decide(state, used(30, delivered=0, refused=30), now_s=2 * DAY_S)
@@ -131,18 +133,18 @@ def test_a_source_that_was_idle_for_a_month_starts_again() -> None:
     state = at_stage(3, volume=2_000)
     held = decide(state, WarmupFacts(), now_s=30 * DAY_S)
     assert held
-    assert held.change is WarmupStep.HELD
+    assert held.change is WarmupChangeKind.HELD
     state = warmup.evolve(state, held)
     event = decide(state, WarmupFacts(), now_s=30 * DAY_S + 1)
     assert event
-    assert (event.change, event.per_day) == (WarmupStep.DECAYED, 200)
+    assert (event.change, event.per_day) == (WarmupChangeKind.DECAYED, 200)
     assert decide(state, used(1), now_s=30 * DAY_S + 1) is None
 
 
 def test_at_a_site_less_use_is_enough_to_advance() -> None:
     event = decide(at_stage(1, site="google"), used(200))
     assert event
-    assert event.change is WarmupStep.ADVANCED
+    assert event.change is WarmupChangeKind.ADVANCED
 
 
 def test_a_paused_warmup_keeps_its_allowance_and_resumes() -> None:
@@ -150,7 +152,7 @@ def test_a_paused_warmup_keeps_its_allowance_and_resumes() -> None:
     state = warmup.evolve(state, warmup.pause(state, 10.0))
     held = decide(state, used(500))
     assert held
-    assert held.change is WarmupStep.HELD
+    assert held.change is WarmupChangeKind.HELD
     assert warmup.allowance(state) == 500
     state = warmup.evolve(state, warmup.resume(state, 20.0))
     assert state.status is WarmupStatus.RAMPING

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_DELIVERED, ATTEMPT_OUTCOME_TEMPORARY
 from contracts.router.v1.policies_pb2 import PolicyCommand, WarmupCommand
-from services.router.domain.adaptation import COUNTS_INTERVAL_S, AdaptivePolicyRules
 from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.limits import Limits
 from services.router.domain.policies import egress_site_scope
+from services.router.domain.policy_engine import COUNTS_INTERVAL_S, AdaptivePolicyRules
 from services.router.domain.ramps import Ramp
 from services.router.domain.shaping import SiteLimits
 from tests.support.memory_cell import NOW_S, MemoryCell, due_message, memory_cell

@@ -11,8 +11,8 @@ from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.limits import NO_LIMITS
 from services.router.domain.policies import egress_site_scope
 from services.router.domain.ramps import Ramp
-from services.router.domain.results import AttemptResult
-from services.router.domain.warmup import DAY_S, WarmupChanged, WarmupStep
+from services.router.domain.results import ObservedResult
+from services.router.domain.warmup import DAY_S, WarmupChanged, WarmupChangeKind
 from services.router.domain.warmups import HOURS_MIN, Warmups, engaged_within
 
 RAMP = Ramp("test", "day", (200, 500, 1_000, 2_000), "the test")
@@ -28,8 +28,8 @@ def make_warmups(ramp: Ramp = RAMP, *, spread: bool = False) -> Warmups:
 
 def result(
     count: int, *, site: str = "google", at_s: float = 1.0, refused: bool = False
-) -> AttemptResult:
-    return AttemptResult(
+) -> ObservedResult:
+    return ObservedResult(
         "tenant",
         site,
         "ip",
@@ -62,7 +62,7 @@ def test_a_small_site_that_refuses_gets_a_warmup_of_its_own() -> None:
         [result(15, site="small.example"), result(10, site="small.example", refused=True)]
     )
     [event] = warmups.decide(60.0)
-    assert (event.site, event.change) == ("small.example", WarmupStep.LOWERED)
+    assert (event.site, event.change) == ("small.example", WarmupChangeKind.LOWERED)
     whole = warmups.state_of("ip")
     assert whole
     assert whole.per_day == 200
@@ -106,7 +106,7 @@ def test_the_day_ends_without_mail_too() -> None:
     warmups = make_warmups()
     assert warmups.decide(DAY_S - 1) == []
     [event] = warmups.decide(DAY_S)
-    assert (event.change, event.reason) == (WarmupStep.HELD, "not_used")
+    assert (event.change, event.reason) == (WarmupChangeKind.HELD, "not_used")
     assert [e.at_s for e in warmups.decide(2 * DAY_S)] == [2 * DAY_S]
 
 
@@ -180,4 +180,4 @@ def test_a_source_goes_on_warming_up_after_its_ramp_was_removed_or_cut() -> None
 
     assert loaded.limits_of(LimitScope(ScopeKind.WARMUP, "ip"), 0.0).per_day == 9_000
     [ended] = [one for one in loaded.decide(DAY_S) if not one.site]
-    assert ended.change is WarmupStep.FINISHED
+    assert ended.change is WarmupChangeKind.FINISHED

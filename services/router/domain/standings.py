@@ -18,7 +18,7 @@ from services.router.domain.ledger import LimitScope, ScopeKind, Suspension
 from services.router.domain.limits import NO_LIMITS, Limits
 from services.router.domain.mail_counts import RATED_MIN, HourlyMailCounts, MailCounts
 from services.router.domain.reasons import WaitReason
-from services.router.domain.results import INVALID_CLASSES, AttemptResult
+from services.router.domain.results import INVALID_CLASSES, ObservedResult
 
 WARN_BOUNCED, PAUSE_BOUNCED = 0.05, 0.1
 WARN_COMPLAINED, PAUSE_COMPLAINED = 0.001, 0.005
@@ -124,7 +124,7 @@ class StandingPolicies:
         self._records: OrderedDict[Subject, SubjectHistory] = OrderedDict()
         self._changed: dict[Subject, None] = {}  # since their counts were saved, in order
 
-    def record(self, results: Iterable[AttemptResult]) -> list[StandingChanged]:
+    def record(self, results: Iterable[ObservedResult]) -> list[StandingChanged]:
         """Count results, and return the standings that change."""
         sums: dict[tuple[Subject, float], MailCounts] = {}
         at_s = 0.0
@@ -269,7 +269,7 @@ def next_standing(record: SubjectHistory, deserved: Standing) -> Standing:
     return deserved
 
 
-def mail_counts_of(result: AttemptResult, *, reports: bool) -> MailCounts:
+def mail_counts_of(result: ObservedResult, *, reports: bool) -> MailCounts:
     """A bounce or complaint that arrives as mail concerns a message that was counted when sent."""
     if result.kind == RESULT_KIND_COMPLAINT:
         return MailCounts(complained=result.count)

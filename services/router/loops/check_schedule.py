@@ -1,4 +1,4 @@
-"""When each of many things is due again, spread in time."""
+"""When each of many things is to be checked again, spread in time."""
 
 import random
 from collections.abc import Hashable, Iterable
@@ -10,7 +10,7 @@ K = TypeVar("K", bound=Hashable)
 SPREAD = 0.1  # of the interval, so that what began together does not stay together
 
 
-class DueTimes(Generic[K]):
+class CheckSchedule(Generic[K]):
     """What is new is due at once."""
 
     def __init__(self) -> None:

@@ -1,7 +1,6 @@
-"""The first state of a screened message."""
+"""New messages: the first state of what was screened, or of what ingest names earlier."""
 
 from collections.abc import Callable
-from hashlib import sha256
 from typing import NamedTuple
 
 from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, MessageContext
@@ -17,13 +16,13 @@ from services.router.domain.message import (
     ScheduledQueue,
 )
 from services.router.domain.reasons import WaitReason
+from services.router.domain.suppressions import address_hash
 
 LIFETIME_S = 72 * 3600.0
-ADDRESS_HASH_BYTES = 16
 REASON_MAX = 500
 
 
-class AdmittedMessage(NamedTuple):
+class NewMessage(NamedTuple):
     """A row to insert, or the values for a row in state `expected`. list: of a broadcast.
     is_scheduled: for a time that its sender chose; if not, it is due at once."""
 
@@ -43,13 +42,7 @@ class AdmittedMessage(NamedTuple):
     context: bytes
 
 
-def address_hash(address: str) -> bytes:
-    """The key of a suppression. Case is ignored, in local parts too: a suppression of ann@ also
-    covers Ann@."""
-    return sha256(address.lower().encode()).digest()[:ADDRESS_HASH_BYTES]
-
-
-def admit(event: MessageScreened, site_of: Callable[[str], str | None]) -> AdmittedMessage:
+def screened_message(event: MessageScreened, site_of: Callable[[str], str | None]) -> NewMessage:
     """site_of: the known site of a domain, or None. A message with an unknown verdict is held."""
     if event.verdict == VERDICT_PASS:
         return new_message(event.context, MessageRowState.QUEUED, site_of=site_of)
@@ -69,13 +62,13 @@ def new_message(
     *,
     reason: str = "",
     site_of: Callable[[str], str | None] = lambda _: None,
-) -> AdmittedMessage:
+) -> NewMessage:
     queue = queue_of(context, site_of)
     if state is MessageRowState.QUEUED and queue.site == UNRESOLVED:
         reason = WaitReason.DNS.value
     accepted_s = unix_s(context.accepted_at)
     due_s = unix_s(context.due_at) or accepted_s
-    return AdmittedMessage(
+    return NewMessage(
         message_id=context.message_id,
         tenant_id=context.tenant_id,
         email_id=context.email_id,
@@ -106,8 +99,8 @@ def queue_of(context: MessageContext, site_of: Callable[[str], str | None]) -> S
     return ScheduledQueue(context.tenant_id, UNRESOLVED, priority, domain)
 
 
-def closed_on_admission(new_message: AdmittedMessage, closed_s: float) -> MessageClosed:
-    """The event of a message that was blocked on admission."""
+def closed_at_once(new_message: NewMessage, closed_s: float) -> MessageClosed:
+    """The event of a message that was blocked as it came from screening."""
     return message_closed(
         ClosedMessage(
             new_message.message_id,

@@ -30,7 +30,9 @@ from services.router.domain.policies import PolicySource
 from services.router.domain.policy_changes import PolicyChanges, SavedCounts
 from services.router.domain.pool_owners import PoolOwner
 from services.router.domain.ramps import Ramp
-from services.router.domain.reputation import (
+from services.router.domain.results import ObservedResult
+from services.router.domain.source_checks import SourceChecks
+from services.router.domain.standings import (
     ReputationPolicy,
     Standing,
     StandingChanged,
@@ -38,14 +40,17 @@ from services.router.domain.reputation import (
     Subject,
     SubjectKind,
 )
-from services.router.domain.results import AttemptResult
-from services.router.domain.source_checks import SourceChecks
-from services.router.domain.warmup import WarmupChanged, WarmupStep
+from services.router.domain.warmup import WarmupChanged, WarmupChangeKind
 from services.router.domain.warmups import Warmups
 
 COUNTS_INTERVAL_S = 1.0  # between saves of counts without a decision; a crash loses as much
 COUNTS_MAX = 1_000  # tenants and sources whose counts are saved at once
-RAISING = (WarmupStep.STARTED, WarmupStep.ADVANCED, WarmupStep.RESUMED, WarmupStep.FINISHED)
+RAISING = (
+    WarmupChangeKind.STARTED,
+    WarmupChangeKind.ADVANCED,
+    WarmupChangeKind.RESUMED,
+    WarmupChangeKind.FINISHED,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,7 @@ class AdaptivePolicyRules:
             )
 
 
-class AdaptivePolicies:
+class PolicyEngine:
     """The warmups, overrides and standings of a cell."""
 
     def __init__(self, rules: AdaptivePolicyRules | None = None) -> None:
@@ -189,7 +194,7 @@ class AdaptivePolicies:
         what an override restores by time, the scopes find out by themselves."""
         before = len(self._events)
         rises = [self._obey(one, now_s) for one in commands]
-        seen = [one for each in results if (one := AttemptResult.of(each)).site != SANDBOX]
+        seen = [one for each in results if (one := ObservedResult.of(each)).site != SANDBOX]
         if seen:
             self._add_host_failures(seen)
             attempts = [one for one in seen if one.kind == RESULT_KIND_ATTEMPT]
@@ -284,7 +289,7 @@ class AdaptivePolicies:
                 rises = rises or not (listing.listed and listing.suspends)
         return rises
 
-    def _add_host_failures(self, results: Iterable[AttemptResult]) -> None:
+    def _add_host_failures(self, results: Iterable[ObservedResult]) -> None:
         for one in results:
             if one.outcome == ATTEMPT_OUTCOME_EGRESS_FAILED:
                 changed = self.checks.record_host_failure(one.egress_id, at_s=one.answered_s)

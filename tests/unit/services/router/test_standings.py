@@ -5,7 +5,8 @@ from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_PERMANENT as PERMAN
 from contracts.router.v1.results_pb2 import RESULT_KIND_COMPLAINT
 from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.reasons import WaitReason
-from services.router.domain.reputation import (
+from services.router.domain.results import ObservedResult
+from services.router.domain.standings import (
     ReputationPolicy,
     Standing,
     StandingChanged,
@@ -13,7 +14,6 @@ from services.router.domain.reputation import (
     Subject,
     SubjectKind,
 )
-from services.router.domain.results import AttemptResult
 
 HOUR_S = 3600.0
 TENANT = Subject(SubjectKind.TENANT, "tenant")
@@ -36,8 +36,8 @@ def sent(
     at_s: float = 0.0,
     site: str = "yahoo",
     tenant: str = "tenant",
-) -> list[AttemptResult]:
-    good = AttemptResult(
+) -> list[ObservedResult]:
+    good = ObservedResult(
         tenant, site, "ip", "mx", at_s, at_s, connected=True, outcome=DELIVERED, count=delivered
     )
     bad = good._replace(outcome=PERMANENT, bounce_class="invalid_recipient", count=bounced)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from kernel.database import Transaction
-from services.router.domain.admission import AdmittedMessage
 from services.router.domain.cells import CellOf, first_cell
+from services.router.domain.new_messages import NewMessage
 from services.router.store.queues import ADD_WORK
 
 # An expected row is filled, but keeps its due_at, because a client has rescheduled it. What is not
@@ -41,8 +41,8 @@ SELECT message_id::text, extract(epoch FROM now())::float8 FROM inserted
 """  # noqa: S608 - constants only
 
 
-async def insert(
-    tx: Transaction, new_messages: Sequence[AdmittedMessage], cell_of: CellOf = first_cell
+async def insert_messages(
+    tx: Transaction, new_messages: Sequence[NewMessage], cell_of: CellOf = first_cell
 ) -> dict[str, float]:
     """Insert the new messages and fill the expected ones. Returns their ids, with the time."""
     rows = await tx.rows(

@@ -1,4 +1,4 @@
-"""Event handlers: write assignments to the journal, then enqueue the attempts."""
+"""The event handler: writes assignments to the journal, then enqueues the attempts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ Batch = Mapping[AttemptKey, DeliveryAssigned]
 
 
 @dataclass(frozen=True, slots=True)
-class Handlers:
+class AssignmentHandler:
     """enqueue: of the delivery dispatcher."""
 
     journal: Journal

@@ -11,7 +11,7 @@ from email.message import Message
 import pytest
 
 from contracts.ingest.v1.directory_pb2 import Domain
-from services.delivery.api.return_path import people
+from services.delivery.api.return_path import role_mail
 from tests.support.delivery import Harness
 from tests.support.receiver import Receiver, receiving, respond_with
 from tests.support.return_path import HOST, World, counted, world_of
@@ -122,7 +122,7 @@ async def test_mail_does_not_loop(harness: Harness) -> None:
         [request] = api.at("/v1/emails")
         returned = b64decode(request.json["raw"])
         before = counted("loop")
-        assert await world.hand_in(returned, f"abuse@{HOST}") == (554, people.LOOP[4:])
+        assert await world.hand_in(returned, f"abuse@{HOST}") == (554, role_mail.LOOP[4:])
         relays = b"Received: by mx.example; Thu, 1 Jan 2026 00:00:00 +0000\r\n" * 51
         assert (await world.hand_in(relays + MAIL, f"abuse@{HOST}"))[0] == 554
         assert counted("loop") == before + 2

@@ -26,7 +26,12 @@ from services.delivery.clients.email_api import EmailApi
 from services.delivery.clients.report_sender import TlsReportSender
 from services.delivery.domain.tls_policy import TlsPolicy
 from services.delivery.loops import tls_reports
-from services.delivery.loops.tls_reports import FIRST, PAGE_OCTETS, DueTlsReports, TlsSessionCounter
+from services.delivery.loops.tls_reports import (
+    FIRST,
+    PAGE_OCTETS,
+    DailyTlsReporter,
+    TlsSessionCounter,
+)
 from services.delivery.store import mta_sts
 from services.delivery.store import tls_reports as tls_results
 from services.delivery.store.tls_reports import DueTlsReport, TlsReportStore, TlsSessionKey
@@ -169,7 +174,7 @@ def result(domain: str) -> TlsSessionKey:
 @asynccontextmanager
 async def reporter_with(
     harness: Harness, records: Records
-) -> AsyncIterator[tuple[DueTlsReports, Receiver, TlsReportStore]]:
+) -> AsyncIterator[tuple[DailyTlsReporter, Receiver, TlsReportStore]]:
     """A reporter that holds the lease, with the API that it uses, and its counts."""
     database = Database(harness.database.system("delivery"), name="test")
     store = TlsReportStore(database)
@@ -182,7 +187,7 @@ async def reporter_with(
         )
         lease = Lease(database, "delivery", "tls reports")
         await lease.try_acquire()
-        reporter = DueTlsReports(
+        reporter = DailyTlsReporter(
             store, lease, sender, reporter=ReportingOrganization("Engine", FROM)
         )
         try:

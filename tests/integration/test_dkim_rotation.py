@@ -15,7 +15,7 @@ from kernel.brand import Brand, Brands
 from kernel.crypto import SecretKeyring, new_secret_key
 from kernel.resolver import AuthoritativeResolver, system_resolver
 from mail.domain_check import check_records
-from services.delivery.loops.signing_keys import signer_of
+from services.delivery.clients.message_keys import signer_of
 from services.ingest.clients.domain_dns import look_up_records
 from services.ingest.domain.dkim_rotation import RETIRED_FOR
 from services.ingest.domain.verification import VERIFIED

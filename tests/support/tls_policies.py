@@ -8,7 +8,7 @@ from typing import cast
 from contracts.ingest.v1.events_pb2 import MessageContext
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from mail.mta_sts import Mode, Policy
-from services.delivery.clients.dane import DaneSource
+from services.delivery.clients.dane import DaneClient
 from services.delivery.clients.mta_sts import MtaStsClient, MtaStsRecord
 from services.delivery.loops.tls_policies import TlsPolicyResolver
 from services.delivery.loops.tls_reports import TlsSessionCounter
@@ -93,7 +93,7 @@ def policies_of(
         cast(MtaStsClient | None, source),
         cast(MtaStsPolicyStore, store or Store()),
         counter=TlsSessionCounter(None),
-        dane=cast(DaneSource | None, dane),
+        dane=cast(DaneClient | None, dane),
         exempt_sender="tls-reports@sender.example",
     )
 

@@ -44,6 +44,7 @@ from services.delivery.clients.mail_reader import (
     mail_reader,
     report_reader,
 )
+from services.delivery.clients.message_keys import MessageKeys
 from services.delivery.clients.mx_connector import MxConnector
 from services.delivery.clients.operator_mail import OperatorMailer
 from services.delivery.clients.smtp.connections import SmtpConnectionConfig, SmtpConnections
@@ -53,14 +54,13 @@ from services.delivery.clients.smtp.timeouts import SmtpTimeouts
 from services.delivery.domain.domain_reports import DomainReportFigures
 from services.delivery.domain.feedback_ids import FeedbackIds
 from services.delivery.domain.returned_mail import ReturnedMail
-from services.delivery.handlers import Handlers
+from services.delivery.handlers import AssignmentHandler
 from services.delivery.loops.committer import JournalCommitter
 from services.delivery.loops.delivery_dispatcher import DeliveryDispatcher
 from services.delivery.loops.partition_maintenance import PartitionMaintenance
 from services.delivery.loops.recovery import OrphanRecovery
 from services.delivery.loops.rendering import Renderer
-from services.delivery.loops.signing_keys import SigningKeys
-from services.delivery.loops.tls_reports import DueTlsReports, TlsSessionCounter
+from services.delivery.loops.tls_reports import DailyTlsReporter, TlsSessionCounter
 from services.delivery.settings import Settings
 from services.delivery.store.days import TABLES, JournalDayPartitions
 from services.delivery.store.journal import Journal
@@ -102,7 +102,7 @@ class Dependencies:
     resolver: Resolver
     egress_hosts: EgressHosts
     tls_counter: TlsSessionCounter
-    tls_reporter: DueTlsReports | None
+    tls_reporter: DailyTlsReporter | None
 
     async def close(self) -> None:
         with suppress(Unavailable):  # then the lease expires by itself
@@ -126,7 +126,7 @@ def create_service(settings: Settings) -> Service:
     tables = (ReplicatedTable(Tenant, deps.kafka), ReplicatedTable(Domain, deps.kafka))
     tracking_key = derived_key(settings.secret_keys[0], "tracking")
     secrets = SecretKeyring(settings.secret_keys)
-    signing_keys = SigningKeys(
+    message_keys = MessageKeys(
         *tables,
         secrets,
         tracking_key=tracking_key,
@@ -134,7 +134,7 @@ def create_service(settings: Settings) -> Service:
             derived_key(settings.secret_keys[0], "feedback id"), settings.feedback_sender_id
         ),
     )
-    dispatcher = create_delivery_dispatcher(deps, signing_keys)
+    dispatcher = create_delivery_dispatcher(deps, message_keys)
     register_consumers(deps, dispatcher)
     return Service(
         "delivery",
@@ -142,7 +142,7 @@ def create_service(settings: Settings) -> Service:
             partial(check_roles, (deps.system_database, deps.tenant_database), deps.health),
             deps.kafka.run,
             partial(become_ready, deps, tables),
-            *create_servers(deps, SandboxStore(signing_keys.content_key)),
+            *create_servers(deps, SandboxStore(message_keys.content_key)),
             *create_return_path_loops(deps, tables[1]),
             *create_maintenance_loops(deps, dispatcher),
         ],
@@ -199,11 +199,11 @@ def create_dependencies(settings: Settings) -> Dependencies:
 
 
 def register_consumers(deps: Dependencies, dispatcher: DeliveryDispatcher) -> None:
-    handlers = Handlers(deps.journal, deps.worker, deps.days, dispatcher.enqueue)
+    handler = AssignmentHandler(deps.journal, deps.worker, deps.days, dispatcher.enqueue)
     stream: StreamProcessor[DeliveryAssigned] = StreamProcessor(
         DeliveryAssigned,
         name="delivery.assigned",
-        handler=handlers.on_assigned,
+        handler=handler.on_assigned,
         health=deps.health,
         send=deps.kafka.publish,
         database=deps.system_database,
@@ -215,7 +215,7 @@ def register_consumers(deps: Dependencies, dispatcher: DeliveryDispatcher) -> No
     deps.kafka.declare(DeliveryAttempted, ComplaintReceived, BounceReceived)
 
 
-def create_delivery_dispatcher(deps: Dependencies, signing_keys: SigningKeys) -> DeliveryDispatcher:
+def create_delivery_dispatcher(deps: Dependencies, message_keys: MessageKeys) -> DeliveryDispatcher:
     settings = deps.settings
     return DeliveryDispatcher(
         JournalCommitter(
@@ -225,7 +225,7 @@ def create_delivery_dispatcher(deps: Dependencies, signing_keys: SigningKeys) ->
             health=deps.health,
             sweep_after_s=settings.outbox_sweep_after_s,
         ),
-        Renderer(deps.content, signing_keys),
+        Renderer(deps.content, message_keys),
         connections=create_connections(deps),
         tls_policies=create_tls_policies(
             settings, deps.system_database, deps.resolver, counter=deps.tls_counter

@@ -10,8 +10,8 @@ from kernel.table import ReplicatedTable
 from kernel.tls import Certificates
 from mail.address import parse_mailbox
 from services.delivery.api.return_path.domain_reports import DomainReportRecorder
-from services.delivery.api.return_path.people import RoleMail
 from services.delivery.api.return_path.receiver import ReturnPathDependencies
+from services.delivery.api.return_path.role_mail import RoleMailForwarder
 from services.delivery.api.return_path.server import create_return_path, return_addresses
 from services.delivery.app.tls import create_email_api
 from services.delivery.clients.operator_mail import OperatorMailer
@@ -34,7 +34,7 @@ def create_return_path_loops(deps: "Dependencies", domains: ReplicatedTable[Doma
     certificates = Certificates(files, brands.certificates) if files else None
     hosts = ReturnPathHosts(*map(str.lower, (settings.return_path_hostname, *mx_hosts)))
     domains.on_change(hosts.put)
-    people = RoleMail(
+    role_mail = RoleMailForwarder(
         hosts,
         domains.replayed,
         deps.operator_mail,
@@ -47,7 +47,7 @@ def create_return_path_loops(deps: "Dependencies", domains: ReplicatedTable[Doma
         deps.system_database,
     )
     dependencies = ReturnPathDependencies(
-        return_addresses(settings), people, reports, deps.mail_reader, deps.system_database,
+        return_addresses(settings), role_mail, reports, deps.mail_reader, deps.system_database,
         deps.outbox, deps.health,
     )  # fmt: skip
     return [

@@ -12,12 +12,12 @@ from kernel.resolver import system_resolver
 from mail.address import AddressError, Mailbox, canonical, parse_mailbox
 from mail.reachable import address_policy, parse_networks
 from mail.tls_rpt import ReportingOrganization
-from services.delivery.clients.dane import DaneSource, validating_resolver
+from services.delivery.clients.dane import DaneClient, validating_resolver
 from services.delivery.clients.email_api import EmailApi
 from services.delivery.clients.mta_sts import MtaStsClient
 from services.delivery.clients.report_sender import TlsReportSender
 from services.delivery.loops.tls_policies import TlsPolicyResolver
-from services.delivery.loops.tls_reports import DueTlsReports, TlsSessionCounter
+from services.delivery.loops.tls_reports import DailyTlsReporter, TlsSessionCounter
 from services.delivery.settings import Settings
 from services.delivery.store.mta_sts import MtaStsPolicyStore
 from services.delivery.store.tls_reports import TlsReportStore
@@ -40,7 +40,7 @@ def create_tls_policies(
     if settings.mta_sts:
         source = MtaStsClient(resolver, Downloads(public_addresses(settings, resolver)))
     if settings.dnssec_nameservers:
-        dane = DaneSource(validating_resolver(settings.dnssec_nameservers))
+        dane = DaneClient(validating_resolver(settings.dnssec_nameservers))
     return TlsPolicyResolver(
         source,
         MtaStsPolicyStore(database),
@@ -52,14 +52,14 @@ def create_tls_policies(
 
 def create_tls_reporter(
     settings: Settings, database: Database, resolver: Resolver
-) -> DueTlsReports | None:
+) -> DailyTlsReporter | None:
     """None if the operator sends no reports. Raises ConfigError."""
     if (contact := report_sender_of(settings)) is None:
         return None
     dialer = Dialer(public_addresses(settings, resolver))
     sender = TlsReportSender(resolver, dialer, api=create_email_api(settings))
     organization = settings.tls_report_organization or contact.domain
-    return DueTlsReports(
+    return DailyTlsReporter(
         TlsReportStore(database),
         Lease(database, "delivery", "tls reports"),
         sender,

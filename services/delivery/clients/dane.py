@@ -26,7 +26,7 @@ from kernel.errors import ConfigError
 from kernel.resolver import Resolver, parse_name_server
 from mail import tlsa
 from mail.tlsa import Tlsa
-from services.delivery.domain.tls_policy import HostRecords, ProvenHosts
+from services.delivery.domain.tls_policy import ProvenHosts, TlsaRecords
 
 TIMEOUT_S = 8.0  # of a domain's MX records, and of all lookups for a host
 TTL_MIN_S, TTL_MAX_S = 30.0, 3600.0
@@ -58,11 +58,11 @@ class _DnsAnswer:
 
 @dataclass(frozen=True, slots=True)
 class _CachedTlsa:
-    records: HostRecords
+    records: TlsaRecords
     until_s: float  # by the monotonic clock
 
 
-class DaneSource:
+class DaneClient:
     """resolver: a validating one, see `validating_resolver`."""
 
     def __init__(self, resolver: dns.asyncresolver.Resolver) -> None:
@@ -106,15 +106,15 @@ class DaneSource:
             why = str(error) or f"no answer within {TIMEOUT_S:g} s"
             problem = f"the TLSA records of {host} cannot be validated: {why}"
             logger.warning("delivery.dane.lookup_failed", extra={"problem": problem[:300]})
-            records, ttl_s = HostRecords(problem=problem), FAILED_TTL_S
+            records, ttl_s = TlsaRecords(problem=problem), FAILED_TTL_S
         return _CachedTlsa(records, clock.monotonic_s() + ttl_s), ttl_s
 
-    async def _records_of(self, host: str) -> tuple[HostRecords, float]:
+    async def _records_of(self, host: str) -> tuple[TlsaRecords, float]:
         """Raises _DnssecUnproven. Without secure addresses, a host has no DANE (§2.2.2)."""
         addresses = await asyncio.gather(*(self._query(host, kind) for kind in ("A", "AAAA")))
         ttl_s = min(one.ttl_s for one in addresses)
         if not all(one.is_secure for one in addresses):
-            return HostRecords(), ttl_s
+            return TlsaRecords(), ttl_s
         for base in dict.fromkeys((addresses[0].name, host)):
             answer = await self._query(tlsa.record_name(base), "TLSA")
             found = [one for one in answer.records if isinstance(one, TLSA)]
@@ -123,8 +123,8 @@ class DaneSource:
             records = tuple(Tlsa(one.usage, one.selector, one.mtype, one.cert) for one in found)
             ttl_s = min(ttl_s, answer.ttl_s)
             if answer.is_secure and records:
-                return HostRecords(records, names=tuple(dict.fromkeys((base, host)))), ttl_s
-        return HostRecords(), ttl_s
+                return TlsaRecords(records, names=tuple(dict.fromkeys((base, host)))), ttl_s
+        return TlsaRecords(), ttl_s
 
     async def _query(self, name: str, kind: str) -> _DnsAnswer:
         """Raises _DnssecUnproven."""

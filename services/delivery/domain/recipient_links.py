@@ -24,14 +24,14 @@ LINKS_MAX = 1000  # later ones are not tracked: each costs a signature per recip
 CLICK, OPEN, UNSUBSCRIBE = "c", "o", "u"
 
 
-class NonClickSlot(NamedTuple):
+class TokenSlot(NamedTuple):
     """The place of a token that is not of a click. target: the list to unsubscribe from."""
 
     kind: str
     target: str = ""
 
 
-Slot = str | NonClickSlot
+Slot = str | TokenSlot
 """The place of a token; that of a click is only its URL, because a page has many."""
 
 
@@ -51,7 +51,7 @@ class MessageTokens(NamedTuple):
         tenant_id, message_id = UUID(context.tenant_id), UUID(context.message_id)
         return cls(tenant_id, message_id, key, mode, context.recipient, context.test)
 
-    def token(self, slot: NonClickSlot) -> str:
+    def token(self, slot: TokenSlot) -> str:
         """That of a pixel has its suffix: a line of the body that began with it would have to be
         stuffed."""
         tenant_id, message_id, key, mode, recipient, test = self
@@ -89,7 +89,7 @@ def unsubscribe_fields(given: Unsubscribe, tokens: MessageTokens) -> tuple[bytes
 
 
 def unsubscribe_url(given: Unsubscribe, tokens: MessageTokens) -> str:
-    return _url(given.host, UNSUBSCRIBE) + tokens.token(NonClickSlot(UNSUBSCRIBE, given.list))
+    return _url(given.host, UNSUBSCRIBE) + tokens.token(TokenSlot(UNSUBSCRIBE, given.list))
 
 
 def mode_of(content: Content) -> TrackingMode:
@@ -143,7 +143,7 @@ class RecipientLinks:
         slots: list[Slot] = [*urls]
         if self.tracking.opens:
             fixed += self._split_at_pixel(fixed.pop())
-            slots.append(NonClickSlot(OPEN))
+            slots.append(TokenSlot(OPEN))
         return self._with_unsubscribe(fixed, slots, own_url=escape(self._own_url))
 
     def fill_text(self, text: str, tokens: MessageTokens) -> str:
@@ -154,7 +154,7 @@ class RecipientLinks:
         """The html for the only recipient, the same as with slots. Slots cost twice as much."""
         texts, urls = self._split_at_clicks(html)
         if self.tracking.opens:
-            texts[-1] = tokens.token(NonClickSlot(OPEN)).join(self._split_at_pixel(texts[-1]))
+            texts[-1] = tokens.token(TokenSlot(OPEN)).join(self._split_at_pixel(texts[-1]))
         page = tokens.fill_links(texts, urls, before=_url(self.tracking.host, CLICK))
         return self._fill_unsubscribe(page, tokens, own_url=escape(self._own_url))
 
@@ -209,7 +209,7 @@ class RecipientLinks:
             return SlottedText(tuple(replaced), tuple(slots))
         new_fixed: list[str] = []
         new_slots: list[Slot] = []
-        before, slot = _url(given.host, UNSUBSCRIBE), NonClickSlot(UNSUBSCRIBE, given.list)
+        before, slot = _url(given.host, UNSUBSCRIBE), TokenSlot(UNSUBSCRIBE, given.list)
         for one, following in zip_longest(fixed, slots):
             pieces = one.split(URL_PLACEHOLDER)
             new_fixed += [*[piece + before for piece in pieces[:-1]], pieces[-1]]

@@ -64,7 +64,7 @@ FAULTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class HostRecords:
+class TlsaRecords:
     """The TLSA records of a host; empty if it has none, or DNSSEC does not protect it. names: of
     the host, after and before following aliases. problem: why the records are unknown."""
 
@@ -94,12 +94,12 @@ class ProvenHosts:
     """The MX hosts of a domain that DNSSEC proves, at least one of them with TLSA records.
     requirements: of each host; None without records. problem: why the hosts are unknown."""
 
-    hosts: Mapping[str, HostRecords] = field(default_factory=dict)
+    hosts: Mapping[str, TlsaRecords] = field(default_factory=dict)
     requirements: Mapping[str, TlsRequirement | None] = field(default_factory=dict)
     problem: str = ""
 
     @classmethod
-    def of(cls, domain: str, hosts: Mapping[str, HostRecords]) -> "ProvenHosts | None":
+    def of(cls, domain: str, hosts: Mapping[str, TlsaRecords]) -> "ProvenHosts | None":
         """None if no host has TLSA records, for certain."""
         if not any(one.records or one.problem for one in hosts.values()):
             return None

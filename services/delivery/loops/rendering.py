@@ -19,6 +19,7 @@ from kernel.crypto import SealBroken, unseal
 from kernel.errors import Unavailable
 from kernel.group_commit import GroupCommit
 from mail.dkim import Signer
+from services.delivery.clients.message_keys import MessageKeys
 from services.delivery.domain.attempt_result import AttemptResult, local_refusal
 from services.delivery.domain.rendering import (
     ComposedEmail,
@@ -31,7 +32,6 @@ from services.delivery.domain.rendering import (
     sign_messages,
 )
 from services.delivery.loops.congestion import WorkerCongestion
-from services.delivery.loops.signing_keys import SigningKeys
 
 COMPOSED_MAX = 256  # emails that are cached, for their other recipients
 COMPOSED_BYTES_MAX = 256 * 1024  # a larger email is not cached
@@ -81,9 +81,9 @@ class Renderer:
     it signs, so threads cost more than they gain. Run more processes to use more processors.
     """
 
-    def __init__(self, store: ContentStore, signing_keys: SigningKeys) -> None:
+    def __init__(self, store: ContentStore, message_keys: MessageKeys) -> None:
         self._store = store
-        self._signing_keys = signing_keys
+        self._message_keys = message_keys
         self._composed_emails: _ComposedEmails = BoundedDict(COMPOSED_MAX)
         # By whether the mail is bulk. Both run side by side: hundreds of messages of a newsletter
         # may wait in one.
@@ -104,7 +104,7 @@ class Renderer:
         tenant or the domain yet.
         """
         context = assignment.context
-        self._signing_keys.check(context)
+        self._message_keys.check(context)
         size = context.content_bytes
         groups = self._inline if size <= INLINE_BYTES_MAX else self._threaded
         if context.priority != PRIORITY_BULK:
@@ -180,9 +180,9 @@ class Renderer:
         *,
         composed: ComposedEmail | None,
     ) -> RenderJob | AttemptResult:
-        context, signing_keys = assignment.context, self._signing_keys
-        content_key = signing_keys.content_key(context.tenant_id)
-        signer = signing_keys.signer(context.domain_id)
+        context, message_keys = assignment.context, self._message_keys
+        content_key = message_keys.content_key(context.tenant_id)
+        signer = message_keys.signer(context.domain_id)
         if content_key is None:
             return local_refusal("content_unavailable", "the tenant no longer exists")
         if signer is None:
@@ -193,8 +193,8 @@ class Renderer:
             return CONTENT_UNAVAILABLE
         return RenderJob(
             key, context, content_key, signer, sealed or b"", composed,
-            signing_keys.tracking_key, signing_keys.feedback_field(context),
-            signing_keys.feedback_signer(assignment),
+            message_keys.tracking_key, message_keys.feedback_field(context),
+            message_keys.feedback_signer(assignment),
         )  # fmt: skip
 
     def _cache(self, composed_emails: _ComposedEmails) -> None:

@@ -13,7 +13,7 @@ from kernel.cache import Cache
 from kernel.group_commit import GroupCommit
 from mail.address import domain_of
 from mail.mta_sts import Policy
-from services.delivery.clients.dane import DaneSource
+from services.delivery.clients.dane import DaneClient
 from services.delivery.clients.mta_sts import (
     TTL_MIN_S,
     MtaStsClient,
@@ -81,7 +81,7 @@ class TlsPolicyResolver:
         store: MtaStsPolicyStore,
         *,
         counter: TlsSessionCounter,
-        dane: DaneSource | None = None,
+        dane: DaneClient | None = None,
         exempt_sender: str = "",
     ) -> None:
         self._source = source

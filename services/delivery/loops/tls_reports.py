@@ -89,7 +89,7 @@ class TlsSessionCounter:
             await self.flush()
 
 
-class DueTlsReports:
+class DailyTlsReporter:
     """Sends the reports of past days, in the process that holds the lease."""
 
     def __init__(

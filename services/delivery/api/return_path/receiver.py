@@ -22,7 +22,7 @@ from mail import verp
 from mail.address import Mailbox, canonical
 from mail.smtp_server_events import Event, MessageReceived, RecipientGiven, SenderGiven
 from services.delivery.api.return_path.domain_reports import DomainReportRecorder
-from services.delivery.api.return_path.people import RoleMail
+from services.delivery.api.return_path.role_mail import RoleMailForwarder
 from services.delivery.clients.mail_reader import MailReaderChild
 from services.delivery.domain.returned_mail import ReturnedMail, SentMessage, event_of
 from services.delivery.store import reports
@@ -58,7 +58,7 @@ class ReturnPathDependencies:
     """What the sessions share."""
 
     addresses: ReturnAddresses
-    people: RoleMail
+    role_mail: RoleMailForwarder
     domain_reports: DomainReportRecorder
     reader: MailReaderChild[ReturnedMail]
     database: Database
@@ -85,9 +85,9 @@ class ReturnPathReceiver:
 
     def _reply_to_recipient(self, mailbox: Mailbox) -> str:
         deps = self._deps
-        if any(one.takes(mailbox) for one in (deps.addresses, deps.people, deps.domain_reports)):
+        if any(one.takes(mailbox) for one in (deps.addresses, deps.role_mail, deps.domain_reports)):
             return RECIPIENT_OK
-        return UNAVAILABLE if self._deps.people.may_take(mailbox) else UNKNOWN
+        return UNAVAILABLE if self._deps.role_mail.may_take(mailbox) else UNKNOWN
 
     async def respond(self, event: Event) -> str:
         """The reply to a message."""
@@ -123,11 +123,11 @@ class ReturnPathReceiver:
     async def _receive(self, mail: ReturnedMail, event: MessageReceived) -> str:
         """The reply. A person who writes to a feedback address shall know that nobody reads it.
         Complaints that people get count too, if they prove their message."""
-        others = (self._deps.people, self._deps.domain_reports)
+        others = (self._deps.role_mail, self._deps.domain_reports)
         is_whole = any(one.takes(box) for one in others for box in event.recipients)
         if is_whole and event.is_cut:
             return TOO_LARGE
-        if problem := await self._deps.people.receive(event, mail.trace, self._client):
+        if problem := await self._deps.role_mail.receive(event, mail.trace, self._client):
             return problem
         if problem := await self._deps.domain_reports.receive(event):
             return problem

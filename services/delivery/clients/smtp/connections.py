@@ -26,7 +26,7 @@ class SmtpConnectionConfig:
     connections_total_max: int = 10_000
 
 
-class MaintainedPool(Protocol):
+class PoolMaintenance(Protocol):
     """The part of a pool that `SmtpConnections.maintain` uses."""
 
     def close_connection(self, session: SmtpSession) -> None:
@@ -43,9 +43,9 @@ class SmtpConnections:
         self.mx_connector = mx_connector
         self.config = config
         # Pools with messages that wait for a connection.
-        self.waiting_pools: dict[MaintainedPool, None] = {}
+        self.waiting_pools: dict[PoolMaintenance, None] = {}
         self._total = 0
-        self._idle: dict[SmtpSession, tuple[MaintainedPool, float]] = {}  # longest idle first
+        self._idle: dict[SmtpSession, tuple[PoolMaintenance, float]] = {}  # longest idle first
         self._in_use: dict[SmtpSession, float] = {}  # deadlines, oldest first
         self._mixed: Counter[tuple[str, str]] = Counter()
 
@@ -61,7 +61,7 @@ class SmtpConnections:
     def free(self) -> None:
         self._total -= 1
 
-    def add_idle(self, session: SmtpSession, pool: MaintainedPool) -> None:
+    def add_idle(self, session: SmtpSession, pool: PoolMaintenance) -> None:
         self._idle[session] = (pool, clock.monotonic_s())
 
     def mark_in_use(self, session: SmtpSession) -> None:

@@ -17,13 +17,13 @@ from kernel import clock
 from kernel.errors import ConfigError
 from mail.mta_sts import Mode, Policy
 from mail.tlsa import Tlsa
-from services.delivery.clients.dane import FAILED_TTL_S, DaneSource, validating_resolver
+from services.delivery.clients.dane import FAILED_TTL_S, DaneClient, validating_resolver
 from services.delivery.domain.attempt_result import DANE, ENFORCED, MTA_STS, ReceivingServer
 from services.delivery.domain.tls_policy import (
     ENCRYPTED,
     OPPORTUNISTIC_TLS,
-    HostRecords,
     ProvenHosts,
+    TlsaRecords,
     TlsPolicy,
 )
 from tests.support.authority import Certified
@@ -36,7 +36,7 @@ ROOT = Certified.root("root")
 
 
 def policy_with(*records: Tlsa, **more: object) -> TlsPolicy:
-    hosts = {HOST: HostRecords(records, (HOST,)), "mx2.receiver.example": HostRecords((LEAF,))}
+    hosts = {HOST: TlsaRecords(records, (HOST,)), "mx2.receiver.example": TlsaRecords((LEAF,))}
     return TlsPolicy(DOMAIN, dane=ProvenHosts.of(DOMAIN, hosts), **more)  # type: ignore[arg-type]
 
 
@@ -106,14 +106,14 @@ def test_a_host_that_is_not_proven_or_has_unknown_records_is_refused() -> None:
     refusal = policy_with(LEAF).refusal("mx.attacker.example")
     assert refusal is not None
     assert (refusal.peer.policy, refusal.enhanced) == (DANE, "4.7.5")
-    hosts = {HOST: HostRecords(problem="SERVFAIL"), "mx2.receiver.example": HostRecords()}
+    hosts = {HOST: TlsaRecords(problem="SERVFAIL"), "mx2.receiver.example": TlsaRecords()}
     policy = TlsPolicy(DOMAIN, dane=ProvenHosts.of(DOMAIN, hosts))
     assert policy.refusal(HOST)
     assert not policy.refusal("mx2.receiver.example")
 
 
 def test_a_domain_without_records_has_no_dane() -> None:
-    assert ProvenHosts.of(DOMAIN, {HOST: HostRecords(), "mx2.receiver.example": HostRecords()}) is (
+    assert ProvenHosts.of(DOMAIN, {HOST: TlsaRecords(), "mx2.receiver.example": TlsaRecords()}) is (
         None
     )
 
@@ -129,7 +129,7 @@ def test_a_connection_meets_only_the_records_that_it_was_opened_for() -> None:
 
 
 async def test_a_name_that_dns_cannot_have_is_no_error() -> None:
-    source = DaneSource(validating_resolver(["127.0.0.1:1"]))
+    source = DaneClient(validating_resolver(["127.0.0.1:1"]))
     found, _ = await source.look_up(f"{'a' * 64}.example")
     assert found is not None
     assert "cannot be validated" in found.problem
@@ -167,7 +167,7 @@ async def test_answers_over_tls_count_if_the_certificate_is_for_the_resolver(
     server = await asyncio.start_server(answer_over_tls, "127.0.0.1", 0, ssl=context)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        source = DaneSource(validating_resolver([f"tls://127.0.0.1:{port}#{name}"]))
+        source = DaneClient(validating_resolver([f"tls://127.0.0.1:{port}#{name}"]))
         found, _ = await source.look_up(DOMAIN)
         await source.close()
     assert found is not None
@@ -199,7 +199,7 @@ class ProvenZone:
 async def test_a_host_with_too_many_records_has_a_problem(count: int, is_refused: bool) -> None:
     records = [f"2 0 1 {n:064x}" for n in range(count)]
     zone = ProvenZone({"MX": [f"10 {HOST}."], "A": ["192.0.2.1"], "TLSA": records})
-    source = DaneSource(zone)  # type: ignore[arg-type]
+    source = DaneClient(zone)  # type: ignore[arg-type]
     found, _ = await source.look_up(DOMAIN)
     await source.close()
     assert found is not None
@@ -210,7 +210,7 @@ async def test_the_most_preferred_hosts_are_looked_up() -> None:
     backups = [f"{20 + n} backup{n}.receiver.example." for n in range(12)]
     records = [*backups, f"5 {HOST}.", f"10 {HOST}."]
     zone = ProvenZone({"MX": records, "A": ["192.0.2.1"], "TLSA": [f"2 0 1 {1:064x}"]})
-    source = DaneSource(zone)  # type: ignore[arg-type]
+    source = DaneClient(zone)  # type: ignore[arg-type]
     found, _ = await source.look_up(DOMAIN)
     await source.close()
     assert found is not None
@@ -231,7 +231,7 @@ async def test_what_is_known_of_hosts_is_relied_on_no_longer_than_for_the_shorte
     now_s = [1000.0]
     monkeypatch.setattr(clock, "monotonic_s", lambda: now_s[0])
     zone = ProvenZone(ZONE, ttls={"MX": 3600, "TLSA": 60})
-    source = DaneSource(zone)  # type: ignore[arg-type]
+    source = DaneClient(zone)  # type: ignore[arg-type]
     assert (await source.look_up(DOMAIN))[1] == 60.0
     now_s[0] += 45.0  # another domain with the same host
     assert (await source.look_up("another.example"))[1] == 15.0
@@ -247,7 +247,7 @@ async def test_both_kinds_of_addresses_are_looked_up_at_once() -> None:
                 await self.both.wait()
             return await super().resolve(name, kind)
 
-    source = DaneSource(Paired(ZONE))  # type: ignore[arg-type]
+    source = DaneClient(Paired(ZONE))  # type: ignore[arg-type]
     async with asyncio.timeout(60):
         found, _ = await source.look_up(DOMAIN)
     await source.close()
@@ -266,7 +266,7 @@ async def test_a_host_has_one_timeout_for_all_its_records(
             return await super().resolve(name, kind)
 
     monkeypatch.setattr("services.delivery.clients.dane.TIMEOUT_S", 0.05)
-    source = DaneSource(Silent(ZONE))  # type: ignore[arg-type]
+    source = DaneClient(Silent(ZONE))  # type: ignore[arg-type]
     async with asyncio.timeout(60):
         found, ttl_s = await source.look_up(DOMAIN)
     await source.close()

@@ -17,8 +17,8 @@ from services.delivery.domain.attempt_result import (
 )
 from services.delivery.domain.tls_policy import (
     ENFORCED_ONLY,
-    HostRecords,
     ProvenHosts,
+    TlsaRecords,
     TlsPolicy,
     starttls_missing,
 )
@@ -32,7 +32,7 @@ TESTING = TlsPolicy("receiver.example", mta_sts=Policy(Mode.TESTING, (HOST,), 86
 BY_DANE = TlsPolicy(
     "receiver.example",
     mta_sts=STS.mta_sts,
-    dane=ProvenHosts.of("receiver.example", {HOST: HostRecords((LEAF,), (HOST,))}),
+    dane=ProvenHosts.of("receiver.example", {HOST: TlsaRecords((LEAF,), (HOST,))}),
 )
 
 

@@ -1,4 +1,4 @@
-"""Mail to people: postmaster and abuse at the hosts of return paths (RFC 2142, RFC 5321 §4.5.1)."""
+"""Mail to postmaster and abuse at the hosts of return paths (RFC 2142, RFC 5321 §4.5.1)."""
 
 import asyncio
 import logging
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class RoleMail:
+class RoleMailForwarder:
     """operator: None if the operator named no address. directory_read: set once hosts has all."""
 
     hosts: ReturnPathHosts

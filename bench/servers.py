@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from kernel.embedded import Embedded
+from kernel.embedded import EmbeddedStack
 from kernel.kafka.brokers import Brokers
 from kernel.kafka_settings import KafkaSettings
 
@@ -30,7 +30,7 @@ def servers(folder: Path) -> Iterator[Servers]:
         _, database_url = external_servers()
         yield Servers(external_kafka(), database_url, {})
         return
-    with Embedded(folder) as stack:
+    with EmbeddedStack(folder) as stack:
         pids = {"kafka": stack.kafka.pid, "postgresql": stack.postgres.pid}
         yield Servers(stack.kafka.client_settings, stack.database_url, pids)
 

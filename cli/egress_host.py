@@ -13,7 +13,7 @@ from kernel.listener import raise_open_files_limit
 from kernel.service import Service, start_service
 from kernel.settings import CertificateSettings
 from kernel.socks5.messages import check_token
-from kernel.socks5.server import ServerConfig, Socks5Server
+from kernel.socks5.server import Socks5Config, Socks5Server
 from kernel.tls import Certificates
 from mail.reachable import canonical_ip, may_connect, parse_networks
 
@@ -165,7 +165,7 @@ async def _close() -> None:
     """Nothing is left to close."""
 
 
-def config_of(settings: Settings) -> ServerConfig:
+def config_of(settings: Settings) -> Socks5Config:
     allowed, ports = parse_networks(settings.allowed_networks), set(map(int, settings.ports))
 
     def refusal_of(address: str, port: int) -> str:
@@ -173,7 +173,7 @@ def config_of(settings: Settings) -> ServerConfig:
             return "port not allowed"
         return "" if may_connect(canonical_ip(address), allowed) else "private destination"
 
-    return ServerConfig(
+    return Socks5Config(
         tokens=settings.tokens,
         refusal_of=refusal_of,
         addresses=settings.addresses,

@@ -12,7 +12,7 @@ import services
 from cli.certificate import local_certificate
 from cli.options import DATA
 from kernel.crypto import new_secret_key
-from kernel.embedded import Embedded
+from kernel.embedded import EmbeddedStack
 from kernel.embedded.folder import free_port, make_folder, write_atomically
 from kernel.errors import ConfigError
 from kernel.migrate import migrate, role_urls
@@ -176,7 +176,7 @@ def installed_settings() -> dict[str, str]:
 
 def running_database_url(folder: Path) -> str:
     """The owner's URL of the PostgreSQL that runs on a data folder; empty if none runs."""
-    postgres = Embedded(folder).postgres
+    postgres = EmbeddedStack(folder).postgres
     try:
         lines = (postgres.data / "postmaster.pid").read_text().splitlines()
         postgres.port = int(lines[POSTMASTER_PORT])

@@ -16,7 +16,7 @@ from cli.environment import Ports, environment, migrate_all
 from cli.first_message import FirstMessage, NotDelivered
 from cli.options import DATA, Data
 from kernel import telemetry
-from kernel.embedded import Embedded, EmbeddedError
+from kernel.embedded import EmbeddedError, EmbeddedStack
 from kernel.errors import ConfigError, Unavailable
 from kernel.service import Service, first_config_error, run_services, stop_on_signals
 from kernel.settings import Settings, read_settings
@@ -117,7 +117,7 @@ async def _open_stack(data: Path, stack: AsyncExitStack) -> tuple[dict[str, str]
     if given[0] or given[1]:
         raise ConfigError("Set both OBM_KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL, or neither.")
     console.print("starting Kafka and PostgreSQL …")
-    embedded = await stack.enter_async_context(Embedded(data))
+    embedded = await stack.enter_async_context(EmbeddedStack(data))
     return embedded.kafka.client_settings, embedded.database_url
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from cli.environment import database_urls as urls_of_roles
 from cli.environment import migrate_all, migrations
 from cli.options import DATA, Data
-from kernel.embedded import Embedded, EmbeddedError
+from kernel.embedded import EmbeddedError, EmbeddedStack
 from kernel.errors import ConfigError
 from kernel.migrate import needs_migration
 
@@ -36,7 +36,7 @@ console = Console(highlight=False, soft_wrap=True)
 def up(data: Data = DATA, kafka_port: KafkaPort = 0, postgres_port: PostgresPort = 0) -> None:
     """Run Kafka and PostgreSQL in the foreground, migrated. Ctrl-C stops them; their data stays."""
     stop = stop_signals()
-    stack = Embedded(data, kafka_port=kafka_port, postgres_port=postgres_port)
+    stack = EmbeddedStack(data, kafka_port=kafka_port, postgres_port=postgres_port)
     with console.status("Starting Kafka and PostgreSQL …"):
         stack.start()
     try:
@@ -94,7 +94,7 @@ def owner_url() -> str:
     raise ConfigError("DATABASE_URL is not set. Set it to the URL of the schemas' owner.")
 
 
-def exports(stack: Embedded) -> str:
+def exports(stack: EmbeddedStack) -> str:
     """Shell commands for the environment of the services, with passwords."""
     settings = {**stack.kafka.client_settings, "DATABASE_URL": stack.database_url}
     return "\n".join(f"export {name}={value}" for name, value in settings.items())
@@ -108,7 +108,7 @@ def stop_signals() -> threading.Event:
     return stop
 
 
-def watch(stack: Embedded, stop: threading.Event) -> None:
+def watch(stack: EmbeddedStack, stop: threading.Event) -> None:
     """Wait until stop is set. Raises EmbeddedError if a server exits."""
     while not stop.wait(WATCH_INTERVAL_S):
         for server in (stack.kafka, stack.postgres):

@@ -138,7 +138,7 @@ def _networks(cidrs: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
     return tuple(ip_network(cidr, strict=False) for cidr in cidrs)
 
 
-class Authenticator(Generic[C]):
+class ApiKeyAuthenticator(Generic[C]):
     """cached: find a credential in memory by digest. fetch: query the database on a miss."""
 
     def __init__(

@@ -4,7 +4,7 @@ from collections import Counter
 from ipaddress import IPv6Address, ip_address
 
 
-class ConnectionLimit:
+class ConnectionLimiter:
     """Counts the connections of all listeners that share it."""
 
     def __init__(self, connections_max: int, client_connections_max: int) -> None:

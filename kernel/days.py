@@ -111,7 +111,7 @@ class _Scan:
 
 
 @dataclass(slots=True)
-class ClosedDays:
+class ClosedDayFinder:
     """Finds the days whose rows have all been closed for the retention time.
 
     A day may have millions of rows and one that stays open for weeks. It is scanned in pages, each

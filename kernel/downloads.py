@@ -28,7 +28,7 @@ class DownloadedFile:
     disposition: str
 
 
-class Downloads:
+class Downloader:
     """Must be created inside the running loop. Every file has its own connection."""
 
     def __init__(self, addresses: AddressResolver) -> None:

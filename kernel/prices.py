@@ -86,7 +86,7 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True):
         return self.quota.month or (sends.included if sends else 0) or None
 
 
-class Prices(Struct, frozen=True):
+class PriceList(Struct, frozen=True):
     """The plans in force from a day on."""
 
     effective_from: date
@@ -94,7 +94,7 @@ class Prices(Struct, frozen=True):
 
 
 class PriceBook:
-    def __init__(self, currency: str, prices: tuple[Prices, ...]) -> None:
+    def __init__(self, currency: str, prices: tuple[PriceList, ...]) -> None:
         """prices: the oldest first."""
         self.currency = currency
         self.prices = prices
@@ -143,7 +143,7 @@ def parse_prices(text: str) -> PriceBook:
     return PriceBook(document.currency, prices)
 
 
-def _prices(table: _Table, faults: list[str]) -> Prices:
+def _prices(table: _Table, faults: list[str]) -> PriceList:
     """Adds what is wrong to the faults."""
     where = f"[[prices]] of {table.effective_from}"
     if table.effective_from.day != 1:
@@ -158,7 +158,7 @@ def _prices(table: _Table, faults: list[str]) -> Prices:
             faults.append(f"{where}, plan {plan_id}: {error}")
         else:
             faults += (f"{where}, plan {plan_id}: {fault}" for fault in _plan_faults(plan))
-    return Prices(table.effective_from, plans)
+    return PriceList(table.effective_from, plans)
 
 
 def _plan_faults(plan: Plan) -> Iterator[str]:
@@ -172,7 +172,7 @@ def _plan_faults(plan: Plan) -> Iterator[str]:
             yield f"{name}: up_to must grow from tier to tier, from what is included on."
 
 
-def _order_faults(prices: tuple[Prices, ...]) -> Iterator[str]:
+def _order_faults(prices: tuple[PriceList, ...]) -> Iterator[str]:
     for before, after in pairwise(prices):
         if before.effective_from >= after.effective_from:
             yield f"[[prices]] of {after.effective_from}: they must follow in order of the day."

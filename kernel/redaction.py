@@ -30,7 +30,7 @@ ESCAPE = r"(?:[%=]|\\x|\\u00)"
 ESCAPED = re.compile(rf"(?:{ESCAPE}[0-9A-Fa-f]{{2}})+")
 
 
-class Pattern(NamedTuple):
+class AddressPattern(NamedTuple):
     """What an address looks like, but for base64. anywhere: also within another one."""
 
     anywhere: re.Pattern[str]
@@ -40,21 +40,21 @@ class Pattern(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def pattern_of(address: str) -> Pattern:
-    return Pattern(re.compile("".join(map(_character, address))))
+def pattern_of(address: str) -> AddressPattern:
+    return AddressPattern(re.compile("".join(map(_character, address))))
 
 
-def found_in(text: str, pattern: Pattern) -> bool:
+def found_in(text: str, pattern: AddressPattern) -> bool:
     """Also within what is base64 there."""
     return pattern.search(text) or _found_in_base64(text, pattern)
 
 
-def found_anywhere(text: str, pattern: Pattern) -> bool:
+def found_anywhere(text: str, pattern: AddressPattern) -> bool:
     """Also within a longer address: in identifiers and octets nothing tells where one begins."""
     return bool(pattern.anywhere.search(text)) or _found_in_base64(text, pattern)
 
 
-def _found_in_base64(text: str, pattern: Pattern) -> bool:
+def _found_in_base64(text: str, pattern: AddressPattern) -> bool:
     return any(pattern.anywhere.search(one) for one in _decoded(text))
 
 
@@ -100,7 +100,7 @@ def _character(character: str) -> str:
     return f"(?:{'|'.join(plain + encoded)})"
 
 
-def erase(message: Message, pattern: Pattern) -> bool:
+def erase(message: Message, pattern: AddressPattern) -> bool:
     """Replace each text of the message that has the pattern; whether there was one."""
     erased = False
     for field, value in message.ListFields():
@@ -116,7 +116,7 @@ def erase(message: Message, pattern: Pattern) -> bool:
     return erased
 
 
-def _has(value: Any, pattern: Pattern, *, name: str = "") -> bool:  # noqa: ANN401 - of any type
+def _has(value: Any, pattern: AddressPattern, *, name: str = "") -> bool:  # noqa: ANN401 - of any type
     """name: of the field."""
     if isinstance(value, bytes):
         return found_anywhere(value.decode("latin-1"), pattern)
@@ -124,7 +124,7 @@ def _has(value: Any, pattern: Pattern, *, name: str = "") -> bool:  # noqa: ANN4
     return isinstance(value, str) and found(value, pattern)
 
 
-def _erase_map(values: MutableMapping[Any, Any], pattern: Pattern) -> bool:
+def _erase_map(values: MutableMapping[Any, Any], pattern: AddressPattern) -> bool:
     """Names stay, unless they have it themselves."""
     found = [name for name, value in values.items() if _has(name, pattern) or _has(value, pattern)]
     for name in found:
@@ -133,7 +133,7 @@ def _erase_map(values: MutableMapping[Any, Any], pattern: Pattern) -> bool:
     return bool(found)
 
 
-def _erase_list(values: MutableSequence[Any], pattern: Pattern) -> bool:
+def _erase_list(values: MutableSequence[Any], pattern: AddressPattern) -> bool:
     erased = False
     for n, value in enumerate(values):
         if isinstance(value, Message):
@@ -144,7 +144,7 @@ def _erase_list(values: MutableSequence[Any], pattern: Pattern) -> bool:
     return erased
 
 
-def erase_bytes(kind: type[Message], encoded: bytes, pattern: Pattern) -> bytes:
+def erase_bytes(kind: type[Message], encoded: bytes, pattern: AddressPattern) -> bytes:
     """An encoded message without the pattern."""
     message = kind.FromString(encoded)
     return message.SerializeToString() if erase(message, pattern) else encoded

@@ -17,7 +17,7 @@ PREFIX = "replica "
 logger = logging.getLogger(__name__)
 
 
-class Replicas:
+class ReplicaCounter:
     """Each process has a row in the leases table of its service, which it renews.
 
     count: at the last beat, with this process; it stays while the database is away. A change is

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Generic, TypeVar
 
-from kernel.connection_limit import ConnectionLimit
+from kernel.connection_limit import ConnectionLimiter
 from kernel.listener import Listener, set_socket_options
 from kernel.proxy_protocol import ClientOf
 from kernel.session_connection import SessionConnection
@@ -33,7 +33,7 @@ class SessionServer(Generic[E]):
         self,
         listen: str,
         connect: Callable[[str], SessionConnection[E]],
-        limit: ConnectionLimit,
+        limit: ConnectionLimiter,
         *,
         tls: ssl.SSLContext | None = None,
         client_of: ClientOf = peer_itself,

@@ -29,6 +29,7 @@ from urllib.parse import unquote, urlsplit
 from obstore.exceptions import BaseError as StoreError
 from obstore.store import from_url
 
+from kernel.content.bucket import BucketStore
 from kernel.content.files import FileStore
 from kernel.content.reference import (
     CONTENT_STORE,
@@ -37,17 +38,16 @@ from kernel.content.reference import (
     ReadResult,
     SealedContent,
 )
-from kernel.content.remote import RemoteStore
 from kernel.errors import ConfigError, Unavailable
 
 __all__ = (
     "CONTENT_STORE",
     "MOUNT_CHECK_INTERVAL_S",
+    "BucketStore",
     "ContentNotFound",
     "ContentStore",
     "FileStore",
     "ReadResult",
-    "RemoteStore",
     "SealedContent",
     "check_mounted",
     "open_store",
@@ -83,7 +83,7 @@ def open_store(url: str) -> ContentStore:
     if parts.scheme == "file":
         return FileStore(Path(unquote(parts.path)))
     try:
-        return RemoteStore(from_url(url))
+        return BucketStore(from_url(url))
     except (StoreError, ValueError) as error:
         raise ConfigError(f"OBM_CONTENT_STORE_URL {url}: {error}") from error
 

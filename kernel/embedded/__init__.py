@@ -1,6 +1,6 @@
 """Broker and database in wheels: Apache Kafka and PostgreSQL under one data folder.
 
-    async with Embedded("data") as stack:      # or: with Embedded("data") as stack
+    async with EmbeddedStack("data") as stack:      # or: with EmbeddedStack("data") as stack
         stack.kafka.client_settings             # OBM_KAFKA_BOOTSTRAP_SERVERS …, with a password
         stack.database_url                      # postgresql://…, the owner's
         stack.kafka.kill(); stack.kafka.start()  # same address; also stop, pause, resume
@@ -20,14 +20,14 @@ from types import TracebackType
 
 from kernel.embedded.errors import disk_full_error
 from kernel.embedded.folder import Folder
-from kernel.embedded.kafka import Kafka
-from kernel.embedded.postgres import Postgres
+from kernel.embedded.kafka import EmbeddedKafka
+from kernel.embedded.postgres import EmbeddedPostgres
 from kernel.errors import EmbeddedError
 
-__all__ = ["Embedded", "EmbeddedError"]
+__all__ = ["EmbeddedError", "EmbeddedStack"]
 
 
-class Embedded:
+class EmbeddedStack:
     """The embedded stack. A port of 0 is the port of the folder's last run if free, else any free
     port."""
 
@@ -35,8 +35,8 @@ class Embedded:
         self, data_dir: Path | str, *, kafka_port: int = 0, postgres_port: int = 0
     ) -> None:
         self.folder = Folder(Path(data_dir))
-        self.kafka = Kafka(self.folder, port=kafka_port)
-        self.postgres = Postgres(self.folder, port=postgres_port)
+        self.kafka = EmbeddedKafka(self.folder, port=kafka_port)
+        self.postgres = EmbeddedPostgres(self.folder, port=postgres_port)
 
     @property
     def bootstrap_servers(self) -> str:
@@ -78,7 +78,7 @@ class Embedded:
         self.postgres.kill()
         self.folder.close()
 
-    def __enter__(self) -> "Embedded":
+    def __enter__(self) -> "EmbeddedStack":
         self.start()
         return self
 
@@ -90,7 +90,7 @@ class Embedded:
     ) -> None:
         self.stop()
 
-    async def __aenter__(self) -> "Embedded":
+    async def __aenter__(self) -> "EmbeddedStack":
         await asyncio.to_thread(self.start)
         return self
 

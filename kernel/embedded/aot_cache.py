@@ -8,7 +8,7 @@ from pathlib import Path
 from kernel.embedded.folder import Folder
 from kernel.embedded.jars import classpath
 from kernel.embedded.java import aot_cache, java_command, use_aot_cache
-from kernel.embedded.kafka import Kafka
+from kernel.embedded.kafka import EmbeddedKafka
 from kernel.errors import EmbeddedError
 
 ENABLED = "-XX:AOTMode=on"  # the JVM ends with an error if it cannot use the cache
@@ -35,7 +35,7 @@ def is_usable(cache: Path) -> bool:
     return subprocess.run([*command, "-version"], capture_output=True, check=False).returncode == 0
 
 
-class RecordedKafka(Kafka):
+class RecordingKafka(EmbeddedKafka):
     """Records the classes that it loads; its JVM writes the cache when it stops."""
 
     stop_timeout_s = 300.0
@@ -48,7 +48,7 @@ class RecordedKafka(Kafka):
 def record_start(data: Path, made: Path) -> None:
     folder = Folder(data)
     folder.open()
-    kafka = RecordedKafka(folder)
+    kafka = RecordingKafka(folder)
     kafka.made = made
     try:
         kafka.start()

@@ -81,7 +81,7 @@ logger.started.level=info
 """
 
 
-class Kafka(ManagedServer):
+class EmbeddedKafka(ManagedServer):
     name = "kafka"
     title = "Kafka"
     stop_signals = (signal.SIGTERM,)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kernel.embedded.errors import read_from
 from kernel.embedded.folder import write_atomically
-from kernel.embedded.server import ManagedServer, User, unprivileged_user
+from kernel.embedded.server import ManagedServer, SystemUser, unprivileged_user
 from kernel.errors import EmbeddedError
 
 DATABASE = "obm"
@@ -52,7 +52,7 @@ def programs() -> Path:
     return Path(package.origin).parent / "pginstall18" / "bin"
 
 
-class Postgres(ManagedServer):
+class EmbeddedPostgres(ManagedServer):
     name = "postgres"
     title = "PostgreSQL"
     stop_signals = (signal.SIGINT, signal.SIGQUIT)  # fast, immediate
@@ -98,7 +98,7 @@ class Postgres(ManagedServer):
         file has ended, but if its pid was reused, PostgreSQL would refuse to start."""
         (self.data / "postmaster.pid").unlink(missing_ok=True)
 
-    def user(self) -> User:
+    def user(self) -> SystemUser:
         return unprivileged_user(self.data, Path(self._program("postgres")))
 
     def environment(self) -> dict[str, str]:

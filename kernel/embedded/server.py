@@ -39,7 +39,7 @@ def read_start_timeout_s() -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class User:
+class SystemUser:
     """The user a server runs as. reach: it must traverse folders that are closed to it."""
 
     uid: int
@@ -47,11 +47,11 @@ class User:
     reach: bool = False
 
 
-def current_user() -> User:
-    return User(os.geteuid(), os.getegid())
+def current_user() -> SystemUser:
+    return SystemUser(os.geteuid(), os.getegid())
 
 
-def unprivileged_user(*paths: Path) -> User:
+def unprivileged_user(*paths: Path) -> SystemUser:
     """The current user; for root, which PostgreSQL rejects, the data's owner or an unprivileged
     user."""
     if os.geteuid() != 0:
@@ -60,7 +60,7 @@ def unprivileged_user(*paths: Path) -> User:
     entry = pwd.getpwuid(owner) if owner else user_by_name("postgres") or user_by_name("nobody")
     if entry is None:
         raise EmbeddedError("PostgreSQL cannot run as root. Add a user named nobody.")
-    return User(entry.pw_uid, entry.pw_gid, reach=not all(map(is_reachable_by_all, paths)))
+    return SystemUser(entry.pw_uid, entry.pw_gid, reach=not all(map(is_reachable_by_all, paths)))
 
 
 def user_by_name(name: str) -> pwd.struct_passwd | None:
@@ -113,7 +113,7 @@ class ManagedServer(ABC):
     @abstractmethod
     def is_ready(self) -> bool: ...
 
-    def user(self) -> User:
+    def user(self) -> SystemUser:
         return current_user()
 
     def environment(self) -> dict[str, str]:

@@ -27,10 +27,10 @@ from kernel.kafka.consumer import ConsumerWorker, new_broker, start, subscriptio
 from kernel.kafka.coordination import patch_consumers
 from kernel.kafka.groups import has_consumed, partitions_of, unassigned_partitions
 from kernel.kafka.producer import BatchingProducer
-from kernel.kafka.reader import TopicPlace, TopicReader, open_reader
-from kernel.kafka.replay import ReplayedTopic
+from kernel.kafka.reader import TopicReader, TopicSource, open_reader
+from kernel.kafka.replay import TopicReplay
 from kernel.kafka.topics import create_topics
-from kernel.kafka.unread import UnreadPartitions
+from kernel.kafka.unread import UnreadPartitionCheck
 from kernel.processor import M, Record, StreamProcessor
 from kernel.retry import retry_while_unavailable
 from kernel.settings import Settings
@@ -124,7 +124,7 @@ class Kafka:
         replayed = asyncio.Event()
         name = contract_of(event.DESCRIPTOR).topic.name
         checked = self._directory.if_authentic(on_record)
-        topic = ReplayedTopic(self.prefix + name, self.prefix, checked, replayed)
+        topic = TopicReplay(self.prefix + name, self.prefix, checked, replayed)
         self._replayers.append(partial(topic.run, self._consumer, self.health))
         self._replays.append(replayed)
         return replayed
@@ -135,7 +135,7 @@ class Kafka:
         """Opens a reader of the one partition of an event's topic, from an offset on."""
         self.declare(event)
         topic = self.prefix + contract_of(event.DESCRIPTOR).topic.name
-        return partial(open_reader, TopicPlace(self._consumer, topic, self.prefix))
+        return partial(open_reader, TopicSource(self._consumer, topic, self.prefix))
 
     async def run(self) -> None:
         """Consume until cancelled or until a processor fails."""
@@ -282,7 +282,7 @@ class Kafka:
         """Check the broker, the topics and the assignments: a consumer reports none of these when
         they are lost."""
         checks = 0
-        unread = UnreadPartitions()
+        unread = UnreadPartitionCheck()
         while True:
             await asyncio.sleep(HEARTBEAT_INTERVAL_S)
             self._brokers.reload()

@@ -52,7 +52,7 @@ class BrokerTls:
             logger.error("kafka.certificate_unusable", extra={"error": repr(error)})
 
 
-class User(NamedTuple):
+class BrokerUser(NamedTuple):
     """name, and how the password is proved: one of MECHANISMS."""
 
     name: str
@@ -60,7 +60,7 @@ class User(NamedTuple):
     mechanism: str
 
     def __repr__(self) -> str:
-        return f"User({self.name!r})"
+        return f"BrokerUser({self.name!r})"
 
 
 class Brokers(NamedTuple):
@@ -68,7 +68,7 @@ class Brokers(NamedTuple):
 
     bootstrap_servers: str
     tls: BrokerTls | None = None
-    user: User | None = None
+    user: BrokerUser | None = None
 
     @classmethod
     def of(cls, given: "str | Brokers") -> "Brokers":
@@ -84,7 +84,7 @@ class Brokers(NamedTuple):
             tls = BrokerTls(Path(settings.kafka_ca_file), client)
         if settings.kafka_sasl_username:
             password, mechanism = settings.kafka_sasl_password, settings.kafka_sasl_mechanism
-            user = User(settings.kafka_sasl_username, password, mechanism)
+            user = BrokerUser(settings.kafka_sasl_username, password, mechanism)
         return cls(settings.kafka_bootstrap_servers, tls, user)
 
     def options(self) -> dict[str, Any]:

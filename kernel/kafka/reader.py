@@ -17,7 +17,7 @@ POLL_MS = 200
 RECORDS_MAX = 500
 
 
-class TopicPlace(NamedTuple):
+class TopicSource(NamedTuple):
     """A topic, as it is named at the broker, and who reads it. prefix: of its name."""
 
     new_consumer: Callable[[], AIOKafkaConsumer]
@@ -26,7 +26,7 @@ class TopicPlace(NamedTuple):
 
 
 class TopicReader:
-    def __init__(self, consumer: AIOKafkaConsumer, place: TopicPlace) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, place: TopicSource) -> None:
         self._consumer = consumer
         self._partition = TopicPartition(place.topic, 0)
         self._prefix = place.prefix
@@ -49,7 +49,7 @@ class TopicReader:
 
 
 @asynccontextmanager
-async def open_reader(place: TopicPlace, offset: int) -> AsyncIterator[TopicReader]:
+async def open_reader(place: TopicSource, offset: int) -> AsyncIterator[TopicReader]:
     """Raises Unavailable."""
     consumer = place.new_consumer()
     reader = TopicReader(consumer, place)

@@ -17,8 +17,9 @@ from kernel.retry import retry_while_unavailable
 
 
 @dataclass(frozen=True, slots=True)
-class ReplayedTopic:
-    """A topic with one partition. replayed: set at its first end. prefix: of the topic's name."""
+class TopicReplay:
+    """The replay of a topic with one partition. replayed: set at its first end. prefix: of the
+    topic's name."""
 
     topic: str
     prefix: str

@@ -11,8 +11,8 @@ from kernel.kafka.consumer import ConsumerWorker
 UNREAD_CHECKS = 6  # a new assignment begins to read within some seconds
 
 
-class UnreadPartitions:
-    """The partitions that were unread in each of the last checks."""
+class UnreadPartitionCheck:
+    """Finds partitions that were unread in each of the last checks."""
 
     def __init__(self) -> None:
         self._checks: dict[TopicPartition, int] = {}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from kernel.socks5 import messages
-from kernel.socks5.messages import ProtocolError, ReplyCode, Status
+from kernel.socks5.messages import AuthStatus, ProtocolError, ReplyCode
 
 # What the server says about the destination, and not about itself.
 OF_DESTINATION = {
@@ -22,7 +22,7 @@ class ServerFailed(Exception):
     """The SOCKS server failed, or refuses us; nothing is known about the destination. status: why
     it refuses us."""
 
-    def __init__(self, text: str, status: Status = Status.GRANTED) -> None:
+    def __init__(self, text: str, status: AuthStatus = AuthStatus.GRANTED) -> None:
         super().__init__(text)
         self.status = status
 
@@ -36,7 +36,7 @@ class NoReplyInTime(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
+class Socks5Login:
     """host, port: of the server. source: the address to connect from. tls: None for clear text."""
 
     host: str
@@ -96,17 +96,17 @@ class Tunnel(asyncio.Protocol):
         if self._is_lost:
             protocol.connection_lost(None)
 
-    async def log_in(self, login: Login) -> None:
+    async def log_in(self, login: Socks5Login) -> None:
         """Raises ServerFailed."""
         self.transport.write(messages.GREETING + messages.credentials(login.source, login.token))
         version, method = await self.read(2)
         if (version, method) != (messages.VERSION, messages.USERNAME_PASSWORD):
             raise ServerFailed("it is no SOCKS server with passwords")
         _, status = await self.read(2)
-        if status == Status.WRONG_ADDRESS:
-            raise ServerFailed(f"it does not own {login.source}", Status.WRONG_ADDRESS)
-        if status != Status.GRANTED:
-            raise ServerFailed("it refuses the token", Status.WRONG_TOKEN)
+        if status == AuthStatus.WRONG_ADDRESS:
+            raise ServerFailed(f"it does not own {login.source}", AuthStatus.WRONG_ADDRESS)
+        if status != AuthStatus.GRANTED:
+            raise ServerFailed("it refuses the token", AuthStatus.WRONG_TOKEN)
 
     async def connect(self, address: str, port: int) -> str:
         """Connect to a destination. Returns the address that the server connects from. Raises
@@ -120,7 +120,7 @@ class Tunnel(asyncio.Protocol):
         return source
 
 
-async def log_in(login: Login, *, timeout_s: float) -> Tunnel:
+async def log_in(login: Socks5Login, *, timeout_s: float) -> Tunnel:
     """Connect to the server and authenticate. Raises ServerFailed."""
     tunnel = Tunnel()
     try:

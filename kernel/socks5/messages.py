@@ -17,7 +17,7 @@ TOKEN_MIN = 16  # characters
 GREETING = bytes((VERSION, 1, USERNAME_PASSWORD))
 
 
-class Status(IntEnum):
+class AuthStatus(IntEnum):
     """The answer to username and password. RFC 1929 leaves the values above 0 to the server."""
 
     GRANTED = 0
@@ -80,7 +80,7 @@ async def read_credentials(read: Read) -> tuple[bytes, bytes]:
     return username, await read(length)
 
 
-def status_message(status: Status) -> bytes:
+def status_message(status: AuthStatus) -> bytes:
     return bytes((AUTHENTICATION_VERSION, status))
 
 

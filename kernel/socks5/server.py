@@ -16,7 +16,7 @@ from ipaddress import ip_address
 from kernel import metrics
 from kernel.listener import Listener, set_socket_options
 from kernel.socks5 import messages
-from kernel.socks5.messages import ProtocolError, ReplyCode, RequestRefused, Status
+from kernel.socks5.messages import AuthStatus, ProtocolError, ReplyCode, RequestRefused
 from kernel.socks5.relay import Stream, open_stream, relay, stream_of
 
 IP_BIND_ADDRESS_NO_PORT = 24  # Linux; Python names it from 3.12 on
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class ServerConfig:
+class Socks5Config:
     """tokens: any of them. addresses: that clients may connect from; empty: all of the machine.
     refusal_of: why a destination is not allowed, by address and port; empty if it is."""
 
@@ -47,7 +47,7 @@ class ServerConfig:
     idle_timeout_s: float = 900.0
 
 
-class Refused(Exception):
+class RelayRefused(Exception):
     """The reason is the text. result: in the metrics."""
 
     def __init__(self, reason: str, result: str = "refused") -> None:
@@ -55,14 +55,14 @@ class Refused(Exception):
         self.result = result
 
 
-class Checked(Exception):
+class LoginChecked(Exception):
     """A client has authenticated and closed the connection: it checks whether it could connect."""
 
 
 class Socks5Server:
     """One port. listen: host:port; port 0 picks a free one, see `port`."""
 
-    def __init__(self, listen: str, config: ServerConfig, *, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, listen: str, config: Socks5Config, *, tls: ssl.SSLContext | None) -> None:
         self._config = config
         self._tls = tls
         self._tokens = [one.encode("ascii") for one in config.tokens]
@@ -93,22 +93,22 @@ class Socks5Server:
     async def _serve(self, sock: socket.socket, peer: str) -> None:
         if self._connections >= self._config.connections_max:
             sock.close()
-            self._log_refusal(Refused("full"), peer)
+            self._log_refusal(RelayRefused("full"), peer)
             return
         self._connections += 1
         metrics.egress_host_connections.set(self._connections)
         try:
             await self._serve_client(sock, peer)
-        except Refused as refused:
+        except RelayRefused as refused:
             self._log_refusal(refused, peer)
-        except Checked:
+        except LoginChecked:
             metrics.egress_host_requests.labels("checked").inc()
         finally:
             self._connections -= 1
             metrics.egress_host_connections.set(self._connections)
 
     @staticmethod
-    def _log_refusal(refused: Refused, peer: str) -> None:
+    def _log_refusal(refused: RelayRefused, peer: str) -> None:
         metrics.egress_host_requests.labels(refused.result).inc()
         logger.warning("egress_host.refused", extra={"reason": str(refused), "client": peer})
 
@@ -128,9 +128,9 @@ class Socks5Server:
         except BaseException as error:
             close(client, sock)
             if isinstance(error, TimeoutError):
-                raise Refused("handshake timed out") from error
+                raise RelayRefused("handshake timed out") from error
             if isinstance(error, OSError | EOFError):  # also of TLS
-                raise Refused("handshake broken off") from error
+                raise RelayRefused("handshake broken off") from error
             raise
         await self._relay(client, remote, peer=peer, destination=address)
 
@@ -146,24 +146,24 @@ class Socks5Server:
         return stream_of(transport, reader, protocol)
 
     async def _authenticate(self, client: Stream) -> socket.socket:
-        """A socket that is bound to the address that the client has named. Raises Refused."""
+        """A socket that is bound to the address that the client has named. Raises RelayRefused."""
         read, write = client.reader.readexactly, client.writer.write
         try:
             if not await messages.read_greeting(read):
                 write(bytes((messages.VERSION, messages.NO_METHOD)))
-                raise Refused("no password offered")
+                raise RelayRefused("no password offered")
             write(bytes((messages.VERSION, messages.USERNAME_PASSWORD)))
             username, password = await messages.read_credentials(read)
         except ProtocolError as error:
-            raise Refused(f"no SOCKS 5: {error}") from error
+            raise RelayRefused(f"no SOCKS 5: {error}") from error
         if not self._is_token(password):
-            write(messages.status_message(Status.WRONG_TOKEN))
-            raise Refused("wrong token")
+            write(messages.status_message(AuthStatus.WRONG_TOKEN))
+            raise RelayRefused("wrong token")
         source = self._bind(username)
         if source is None:
-            write(messages.status_message(Status.WRONG_ADDRESS))
-            raise Refused(f"not an address of this machine: {username[:100]!r}")
-        write(messages.status_message(Status.GRANTED))
+            write(messages.status_message(AuthStatus.WRONG_ADDRESS))
+            raise RelayRefused(f"not an address of this machine: {username[:100]!r}")
+        write(messages.status_message(AuthStatus.GRANTED))
         return source
 
     def _is_token(self, password: bytes) -> bool:
@@ -191,25 +191,25 @@ class Socks5Server:
         return sock
 
     async def _read_request(self, client: Stream) -> tuple[str, int]:
-        """Raises Refused and Checked."""
+        """Raises RelayRefused and LoginChecked."""
         try:
             address, port = await messages.read_request(client.reader.readexactly)
         except (OSError, EOFError) as error:
-            raise Checked from error
+            raise LoginChecked from error
         except RequestRefused as refused:
             client.writer.write(messages.reply(refused.code))
-            raise Refused(refused.code.name.lower().replace("_", " ")) from refused
+            raise RelayRefused(refused.code.name.lower().replace("_", " ")) from refused
         except ProtocolError as error:
-            raise Refused(f"no SOCKS 5: {error}") from error
+            raise RelayRefused(f"no SOCKS 5: {error}") from error
         if reason := self._config.refusal_of(address, port):
             client.writer.write(messages.reply(ReplyCode.NOT_ALLOWED))
-            raise Refused(f"{reason}: {address}:{port}")
+            raise RelayRefused(f"{reason}: {address}:{port}")
         return address, port
 
     async def _connect(
         self, client: Stream, source: socket.socket, address: str, *, port: int, peer: str
     ) -> Stream:
-        """Raises Refused if there is no connection."""
+        """Raises RelayRefused if there is no connection."""
         code = ReplyCode.FAILED
         try:
             async with asyncio.timeout(self._config.connect_timeout_s):
@@ -225,7 +225,7 @@ class Socks5Server:
                 raise
             client.writer.write(messages.reply(code))
             name = code.name.lower()
-            raise Refused(f"{name}: {address}:{port} ({error})", name) from error
+            raise RelayRefused(f"{name}: {address}:{port} ({error})", name) from error
         local = remote.writer.get_extra_info("sockname")
         client.writer.write(messages.reply(ReplyCode.SUCCEEDED, local[0], local[1]))
         metrics.egress_host_requests.labels("succeeded").inc()

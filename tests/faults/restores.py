@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from contracts.router.v1.events_pb2 import MessageClosed
-from kernel.embedded import Embedded
+from kernel.embedded import EmbeddedStack
 from kernel.embedded.postgres import programs
 from services.events.domain.log_event import EventKind
 from tests.faults.world import World
@@ -73,8 +73,8 @@ def roll_back_kafka(world: World, times: int) -> None:
         time.sleep(5)
 
 
-def embedded(world: World) -> Embedded:
-    assert isinstance(world.stack, Embedded), "the scenario needs a world with one broker"
+def embedded(world: World) -> EmbeddedStack:
+    assert isinstance(world.stack, EmbeddedStack), "the scenario needs a world with one broker"
     return world.stack
 
 

@@ -17,7 +17,7 @@ from bench.child import child
 from bench.sink.client import RunningSink, sink
 from cli.environment import Ports, environment, migrate_all
 from cli.processes import Process, Processes
-from kernel.embedded import Embedded
+from kernel.embedded import EmbeddedStack
 from tests.faults.client import Client
 from tests.support.accounts import add_webhook, change_account, create_account
 from tests.support.stack import disposable
@@ -100,7 +100,7 @@ class PostgresServer(Protocol):
 
 
 class Servers(Protocol):
-    """`Embedded`, or several of each."""
+    """`EmbeddedStack`, or several of each."""
 
     @property
     def kafka(self) -> KafkaServer: ...
@@ -239,7 +239,7 @@ def start_world(
     """Start servers, processes and a steady load; stop them at the end. more_settings: of all
     services, in place of others."""
     with ExitStack() as stack:
-        servers = stack.enter_context(disposable(Embedded(folder / "stack")))
+        servers = stack.enter_context(disposable(EmbeddedStack(folder / "stack")))
         own = [f"--sites={SITES}", f"--log={folder / 'sink.jsonl'}"]
         sites = stack.enter_context(sink([*own, *sink_options]))
         webhooks = stack.enter_context(
@@ -269,7 +269,9 @@ def start_world(
         )  # fmt: skip
 
 
-def settings_of(folder: Path, servers: Embedded, ports: Ports, *, audited: bool) -> dict[str, str]:
+def settings_of(
+    folder: Path, servers: EmbeddedStack, ports: Ports, *, audited: bool
+) -> dict[str, str]:
     return {
         **environment(
             folder,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kernel.addresses import AddressResolver
-from kernel.downloads import DownloadedFile, DownloadFailed, Downloads
+from kernel.downloads import DownloadedFile, Downloader, DownloadFailed
 from mail.reachable import address_policy, parse_networks
 from tests.integration.test_events_webhook_client import certificate
 from tests.support.ingest import IngestHarness
@@ -44,7 +44,7 @@ async def serving(
 
 
 async def get(url: str, *, allowed: Any = LOOPBACK, octets_max: int = 1000) -> DownloadedFile:  # noqa: ANN401
-    downloads = Downloads(AddressResolver(address_policy(allowed)))
+    downloads = Downloader(AddressResolver(address_policy(allowed)))
     try:
         async with asyncio.timeout(240):
             return await downloads.get(url, octets_max=octets_max, user_agent="OBM")

@@ -10,7 +10,7 @@ from aiohttp import web
 from cli.environment import Ports
 from contracts.events.v1.events_service_pb2 import CreateWebhookRequest
 from kernel.database import Database
-from kernel.replicas import PREFIX, Replicas
+from kernel.replicas import PREFIX, ReplicaCounter
 from tests.support.events import Running, ScenarioRunner, run_scenario, until
 from tests.support.ingest import IngestHarness
 from tests.support.message_events import MessageEvents
@@ -49,7 +49,7 @@ async def until_all_know(database: FreshDatabase, schema: str, count: int) -> No
 
 async def test_processes_count_each_other(database: FreshDatabase) -> None:
     system = Database(database.system("router"), name="test")
-    replicas = [Replicas(system, "router", alive_s=300) for _ in range(3)]
+    replicas = [ReplicaCounter(system, "router", alive_s=300) for _ in range(3)]
     one, two, three = replicas
     for _ in range(2):
         for each in replicas:

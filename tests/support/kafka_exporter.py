@@ -11,7 +11,7 @@ import yaml
 
 from kernel.embedded.folder import Folder
 from kernel.embedded.jars import Jar, cache_folder, ensure_jar
-from kernel.embedded.kafka import Kafka
+from kernel.embedded.kafka import EmbeddedKafka
 
 RULES = Path(__file__).parents[2] / "deploy/k8s/components/strimzi/exporter.yaml"
 EXPORTER = Jar(
@@ -37,7 +37,7 @@ def exported() -> dict[str, set[str]]:
     return found
 
 
-class ExportingKafka(Kafka):
+class ExportingKafka(EmbeddedKafka):
     exporter_port: int
 
     def properties(self, data: Path) -> str:

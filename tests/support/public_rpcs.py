@@ -16,7 +16,7 @@ from services.ingest.api.access import AccessControl
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.grpc.base import RpcAccess
 from services.ingest.api.grpc.emails import EmailServicer
-from services.ingest.api.grpc.server import PublicService, ReceivedMessage, TrustedProxies
+from services.ingest.api.grpc.server import PublicService, SizedMessage, TrustedProxies
 from services.ingest.api.grpc.services import public_services
 from services.ingest.api.request_log import RequestRecorder
 from services.ingest.domain.reserved import RecipientDomains
@@ -58,8 +58,8 @@ class Rpc(NamedTuple):
         async def abort(status: grpc.Status) -> None:
             raise RefusedError(status)
 
-        async def read() -> ReceivedMessage:
-            return ReceivedMessage(request, request.ByteSize())
+        async def read() -> SizedMessage:
+            return SizedMessage(request, request.ByteSize())
 
         context = SimpleNamespace(
             peer=lambda: "ipv4:192.0.2.1:5", invocation_metadata=lambda: metadata,

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from kernel.embedded.folder import Folder
-from kernel.embedded.kafka import Kafka
+from kernel.embedded.kafka import EmbeddedKafka
 from kernel.tls import CertificateFiles
 from tests.support.authority import DAY, Certified
 from tests.support.tls import certificate_files
@@ -32,7 +32,7 @@ super.users=User:obm;User:CN=obm
 """
 
 
-class SecuredKafka(Kafka):
+class SecuredKafka(EmbeddedKafka):
     """The certificates are in its folder."""
 
     tls_port: int

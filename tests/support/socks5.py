@@ -8,8 +8,8 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import Any
 
 from kernel.socks5 import messages
-from kernel.socks5.client import Login
-from kernel.socks5.server import ServerConfig, Socks5Server
+from kernel.socks5.client import Socks5Login
+from kernel.socks5.server import Socks5Config, Socks5Server
 from kernel.tls import CertificateFiles, Certificates
 
 TOKEN, OTHER_TOKEN = "0123456789abcdef", "an older token of 1"
@@ -24,12 +24,12 @@ async def socks5_server(
     *,
     files: CertificateFiles | None = None,
     listen: str = "127.0.0.1:0",
-    **config: Any,  # noqa: ANN401 - of ServerConfig
+    **config: Any,  # noqa: ANN401 - of Socks5Config
 ) -> AsyncIterator[Socks5Server]:
     """Every destination is allowed, unless the config refuses it."""
     given = {"tokens": (TOKEN, OTHER_TOKEN), "refusal_of": lambda *_: "", **config}
     tls = Certificates(files).context() if files else None
-    server = Socks5Server(listen, ServerConfig(**given), tls=tls)
+    server = Socks5Server(listen, Socks5Config(**given), tls=tls)
     running = asyncio.create_task(server.run())
     try:
         yield server
@@ -69,9 +69,9 @@ def trusting(files: CertificateFiles) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(files.certificate))
 
 
-def login(port: int, **changed: Any) -> Login:  # noqa: ANN401 - fields of Login
+def login(port: int, **changed: Any) -> Socks5Login:  # noqa: ANN401 - fields of Socks5Login
     fields = {"host": "127.0.0.1", "source": SOURCE, "token": TOKEN, "tls": None, **changed}
-    return Login(port=port, **fields)
+    return Socks5Login(port=port, **fields)
 
 
 def conversation(port: int) -> bytes:

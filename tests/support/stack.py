@@ -19,7 +19,7 @@ import pytest
 
 from cli.environment import migrate_all
 from kernel.database import Database
-from kernel.embedded import Embedded
+from kernel.embedded import EmbeddedStack
 from kernel.embedded.folder import free_port
 from kernel.embedded.postgres import SETTINGS
 from kernel.migrate import role_url
@@ -36,7 +36,7 @@ class Stack:
 
     bootstrap_servers: str
     database_url: str
-    embedded: Embedded | None = field(default=None)
+    embedded: EmbeddedStack | None = field(default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +80,13 @@ def stack() -> Iterator[Stack]:
 def embedded_stack() -> Iterator[Stack]:
     with (
         tempfile.TemporaryDirectory(prefix="obm-tests-") as folder,
-        disposable(Embedded(folder)) as embedded,
+        disposable(EmbeddedStack(folder)) as embedded,
     ):
         yield Stack(embedded.bootstrap_servers, embedded.database_url, embedded)
 
 
 @contextmanager
-def disposable(embedded: Embedded) -> Iterator[Embedded]:
+def disposable(embedded: EmbeddedStack) -> Iterator[EmbeddedStack]:
     """Start the servers; kill them at the end, because nobody needs their data any more. Tests end
     processes, not the power, so PostgreSQL need not wait for the disk; nor must it be slow to guess
     the passwords of its roles."""

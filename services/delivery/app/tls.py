@@ -5,7 +5,7 @@ from dns.asyncresolver import Resolver
 from kernel.addresses import AddressResolver
 from kernel.database import Database
 from kernel.dial import Dialer
-from kernel.downloads import Downloads
+from kernel.downloads import Downloader
 from kernel.errors import ConfigError
 from kernel.lease import Lease
 from kernel.resolver import system_resolver
@@ -38,7 +38,7 @@ def create_tls_policies(
     sender = report_sender_of(settings)
     source = dane = None
     if settings.mta_sts:
-        source = MtaStsClient(resolver, Downloads(public_addresses(settings, resolver)))
+        source = MtaStsClient(resolver, Downloader(public_addresses(settings, resolver)))
     if settings.dnssec_nameservers:
         dane = DaneClient(validating_resolver(settings.dnssec_nameservers))
     return TlsPolicyResolver(

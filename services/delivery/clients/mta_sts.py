@@ -9,7 +9,7 @@ import dns.asyncresolver
 import dns.exception
 import dns.resolver
 
-from kernel.downloads import DownloadFailed, Downloads
+from kernel.downloads import Downloader, DownloadFailed
 from kernel.resolver import text_of
 from mail import mta_sts
 from mail.mta_sts import Policy, PolicyError
@@ -49,7 +49,7 @@ class MtaStsRecord:
 class MtaStsClient:
     """Looks up the records, and fetches the policies."""
 
-    def __init__(self, resolver: dns.asyncresolver.Resolver, downloads: Downloads) -> None:
+    def __init__(self, resolver: dns.asyncresolver.Resolver, downloads: Downloader) -> None:
         self._resolver = resolver
         self._downloads = downloads
         self._slots = asyncio.Semaphore(FETCHES_MAX)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contracts.delivery.v1.events_pb2 import DeliveryAttempted
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel.database import Transaction
-from kernel.redaction import Pattern, erase_bytes
+from kernel.redaction import AddressPattern, erase_bytes
 
 LOCK = """
 SELECT message_id::text, attempt, assignment, coalesce(attempted, ''), outcome IS NULL
@@ -24,7 +24,7 @@ DELETE FROM delivery.sandbox WHERE tenant_id = %s AND message_id = ANY(%s::uuid[
 
 
 async def erase_messages(
-    tx: Transaction, tenant_id: str, message_ids: Sequence[str], *, pattern: Pattern
+    tx: Transaction, tenant_id: str, message_ids: Sequence[str], *, pattern: AddressPattern
 ) -> list[str]:
     """Returns those with an attempt that has not ended, which stays as it is."""
     rows = await tx.rows(LOCK, (list(message_ids), tenant_id))

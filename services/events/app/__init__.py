@@ -18,7 +18,7 @@ from kernel.lease import Lease
 from kernel.outbox import Outbox
 from kernel.prices import read_prices
 from kernel.processor import DeadLetterGuard, StreamProcessor
-from kernel.replicas import Replicas
+from kernel.replicas import ReplicaCounter
 from kernel.rpc import RpcServer
 from kernel.service import Loop, Service, close_in_order, create_loops
 from mail.reachable import parse_networks
@@ -73,7 +73,7 @@ class Dependencies:
     secrets: SecretKeyring
     client: WebhookClient
     webhooks: WebhookDispatcher
-    replicas: Replicas
+    replicas: ReplicaCounter
     tracking: TrackingComponents
     figures_lease: Lease
     exports: ExportComponents
@@ -133,7 +133,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
     allowed = parse_networks(settings.webhook_allowed_networks)
     brands = TenantBrands(read_brands(settings.brands_file), kafka)
     client = WebhookClient(allowed, timeout_s=settings.webhook_timeout_s)
-    replicas = Replicas(database, "events")
+    replicas = ReplicaCounter(database, "events")
     webhooks = WebhookDispatcher(
         database, outbox,
         client=client, brands=brands, secrets=secrets, health=health,
@@ -285,7 +285,7 @@ def create_reports(deps: Dependencies) -> ReportPublisher:
     )
 
 
-def webhook_config(settings: Settings, replicas: Replicas) -> WebhookConfig:
+def webhook_config(settings: Settings, replicas: ReplicaCounter) -> WebhookConfig:
     return WebhookConfig(
         settings.webhook_retry_schedule_s,
         lambda: replicas.share_of(settings.webhook_concurrency),

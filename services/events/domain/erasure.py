@@ -4,12 +4,12 @@ from google.protobuf.message import Message
 
 from contracts.events.v1.events_pb2 import LinkClicked, MessageOpened
 from contracts.ingest.v1.events_pb2 import MessageAccepted
-from kernel.redaction import ERASED, Pattern, erase, found_anywhere, found_in, pattern_of
+from kernel.redaction import ERASED, AddressPattern, erase, found_anywhere, found_in, pattern_of
 from services.events.domain.event_filter import header_tag
 from services.events.domain.log_event import LogEvent, log_event_of
 
 
-def erase_recipient(event: Message, pattern: Pattern, *, own: bool) -> bool:
+def erase_recipient(event: Message, pattern: AddressPattern, *, own: bool) -> bool:
     """Remove the recipient from an event; whether it changed. own: of a message to the recipient,
     of which the subject, the customer's data and the client of hits go too."""
     erased = erase(event, pattern)
@@ -35,7 +35,7 @@ def without_recipient(log_event: LogEvent) -> LogEvent:
     return log_event_of(event)
 
 
-def tags_with(event: MessageAccepted, pattern: Pattern) -> list[str]:
+def tags_with(event: MessageAccepted, pattern: AddressPattern) -> list[str]:
     """Those by which an email is found and that name the recipient: the name, name:value, and a
     Message-ID of the sender's."""
     message_id = event.own_message_id

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 
 from kernel.database import Database, Transaction
-from kernel.days import ClosedDays, DayTable, TablePartitions
+from kernel.days import ClosedDayFinder, DayTable, TablePartitions
 from services.events.domain.days import may_create_partition
 
 STATE = DayTable("events.state", ("email_id", "subject_id"), "subject_id", "closed = 0")
@@ -65,8 +65,8 @@ class LogDayPartitions:
         return await self._messages.drop(tx, day)
 
 
-def closed_days(database: Database, *, retention_days: int) -> ClosedDays:
-    return ClosedDays(database, STATE, timedelta(days=retention_days))
+def closed_days(database: Database, *, retention_days: int) -> ClosedDayFinder:
+    return ClosedDayFinder(database, STATE, timedelta(days=retention_days))
 
 
 async def delete_expired(tx: Transaction, statement: str, *, retention_days: int) -> int:

@@ -9,7 +9,7 @@ from contracts.ingest.v1.events_pb2 import MessageAccepted
 from contracts.router.v1.events_pb2 import SuppressionChanged
 from kernel.database import RowOwner, Transaction
 from kernel.ids import NIL, lower_bound_at
-from kernel.redaction import ERASED, Pattern, erase_bytes, pattern_of
+from kernel.redaction import ERASED, AddressPattern, erase_bytes, pattern_of
 from services.events.domain.erasure import erase_recipient, tags_with
 from services.events.domain.log_event import EventKind, decode_payload
 from services.events.domain.webhook_attempt_record import decode_attempt
@@ -140,7 +140,7 @@ async def messages_of(
 
 
 async def erase_messages(
-    tx: Transaction, messages: Sequence[RecipientMessage], pattern: Pattern
+    tx: Transaction, messages: Sequence[RecipientMessage], pattern: AddressPattern
 ) -> None:
     """Of one tenant. The other messages of their emails have the recipient in the To field."""
     if not messages:
@@ -163,7 +163,7 @@ async def erase_messages(
 
 
 async def _erase_payloads(
-    tx: Transaction, stored: Iterable[StoredEvent], pattern: Pattern, *, own: Collection[str]
+    tx: Transaction, stored: Iterable[StoredEvent], pattern: AddressPattern, *, own: Collection[str]
 ) -> None:
     changed: dict[str, list[tuple[str, str, bytes]]] = {table: [] for table in TABLES}
     for one in stored:
@@ -177,7 +177,9 @@ async def _erase_payloads(
             await tx.execute(UPDATE.format(table=table), columns)
 
 
-async def _erase_tags(tx: Transaction, stored: Iterable[StoredEvent], pattern: Pattern) -> None:
+async def _erase_tags(
+    tx: Transaction, stored: Iterable[StoredEvent], pattern: AddressPattern
+) -> None:
     found = []
     for one in stored:
         if one.kind == EventKind.ACCEPTED:

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 from contracts.ingest.v1.directory_pb2 import ApiKey, Domain, Mailbox, Tenant
 from kernel import clock
-from kernel.auth import SENDING_ACCESS, Authenticator, AuthError
+from kernel.auth import SENDING_ACCESS, ApiKeyAuthenticator, AuthError
 from kernel.crypto import SecretKeyring, sha256
 from kernel.errors import Unavailable
 from kernel.ids import canonical_uuid
@@ -75,7 +75,7 @@ class AccessControl:
         self._directory = directory
         self._limiter = limiter
         self._secrets = secrets
-        self._authenticator = Authenticator(directory.key, directory.fetch_key)
+        self._authenticator = ApiKeyAuthenticator(directory.key, directory.fetch_key)
 
     async def authenticate(
         self,

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import replace
 
-from kernel.downloads import DownloadFailed, Downloads
+from kernel.downloads import Downloader, DownloadFailed
 from services.ingest.api.access import AccessControl, Principal
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.http import BODY_BYTES_MAX
@@ -21,7 +21,7 @@ class AttachmentFetcher:
     def __init__(
         self,
         access: AccessControl,
-        downloads: Downloads | None,
+        downloads: Downloader | None,
         *,
         brands: BrandResolver,
         fetch_policy: FetchPolicy,
@@ -53,7 +53,7 @@ class AttachmentFetcher:
                 await self._fetch(self._downloads, email, left=left, user_agent=user_agent)
 
     async def _fetch(
-        self, downloads: Downloads, email: ValidEmail, *, left: int, user_agent: str
+        self, downloads: Downloader, email: ValidEmail, *, left: int, user_agent: str
     ) -> None:
         index = 0
         try:

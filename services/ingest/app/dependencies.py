@@ -19,13 +19,13 @@ from kernel.brand import Brands, read_brands
 from kernel.content import ContentStore, open_store
 from kernel.crypto import SecretKeyring, derived_key
 from kernel.database import PLANS, Database
-from kernel.downloads import Downloads
+from kernel.downloads import Downloader
 from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
 from kernel.lease import Lease
 from kernel.outbox import Outbox
 from kernel.prices import PriceBook, read_prices
-from kernel.replicas import Replicas
+from kernel.replicas import ReplicaCounter
 from kernel.rpc import RpcClient
 from kernel.rpc_tls import RpcTls
 from kernel.service import close_in_order
@@ -68,9 +68,9 @@ class Dependencies:
     domain_keys: DomainKeyStore
     clients: ServiceClients
     statuses: Statuses
-    downloads: Downloads | None
+    downloads: Downloader | None
     lease: Lease
-    replicas: Replicas
+    replicas: ReplicaCounter
     brands: Brands
     prices: PriceBook
     request_log: RequestLogWriter
@@ -127,7 +127,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
         statuses=create_statuses(settings),
         downloads=create_downloads(settings) if settings.attachment_fetch else None,
         lease=Lease(system, "ingest", "owner", lease_s=settings.lease_s),
-        replicas=Replicas(system, "ingest"),
+        replicas=ReplicaCounter(system, "ingest"),
         brands=brands,
         prices=read_prices(settings.prices_file),
         request_log=RequestLogWriter(system),
@@ -135,9 +135,9 @@ def create_dependencies(settings: Settings) -> Dependencies:
     )
 
 
-def create_downloads(settings: Settings) -> Downloads:
+def create_downloads(settings: Settings) -> Downloader:
     allowed = parse_networks(settings.attachment_fetch_allowed_networks)
-    return Downloads(AddressResolver(address_policy(allowed)))
+    return Downloader(AddressResolver(address_policy(allowed)))
 
 
 def create_billing(settings: Settings) -> BillingClient | None:

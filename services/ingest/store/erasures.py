@@ -9,7 +9,7 @@ from kernel.crypto import SecretKeyring
 from kernel.database import Database
 from kernel.ids import uuid7_text
 from kernel.lease import Lease
-from kernel.redaction import ERASED, Pattern, erase
+from kernel.redaction import ERASED, AddressPattern, erase
 from services.ingest.domain import accepted_event
 from services.ingest.domain.valid_email import Recipient
 from services.ingest.store.audit_log import AuditActor, AuditSubject, record_changes
@@ -179,7 +179,7 @@ class ErasureStore:
 
     async def erase_messages(
         self, erasure: Erasure, message_ids: Sequence[str], email_ids: Sequence[str], *,
-        pattern: Pattern,
+        pattern: AddressPattern,
     ) -> None:  # fmt: skip
         """Raises Fenced."""
         async with self._lease.transaction() as tx:

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from kernel import clock
 from kernel.clock_check import clocks_agree
 from kernel.database import Database, Transaction
-from kernel.days import ClosedDays, DayTable, TablePartitions, create_coming_days
+from kernel.days import ClosedDayFinder, DayTable, TablePartitions, create_coming_days
 from kernel.ids import lower_bound_at
 from services.ingest.store import (
     audit_log,
@@ -46,7 +46,7 @@ class RetentionStore:
         self._retention = timedelta(days=retention_days)
         self._days = TablePartitions("ingest", *TABLES)
         self._requests = TablePartitions("ingest", "requests")
-        self._closed = ClosedDays(database, MESSAGES, self._retention)
+        self._closed = ClosedDayFinder(database, MESSAGES, self._retention)
 
     async def create_partitions(self) -> None:
         """Create the partitions of today and the coming days."""

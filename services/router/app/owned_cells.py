@@ -9,7 +9,7 @@ from kernel import clock
 from kernel.database import Database
 from kernel.health import DependencyHealth
 from kernel.lease import Lease
-from kernel.replicas import Replicas
+from kernel.replicas import ReplicaCounter
 from kernel.retry import retry_while_unavailable
 from kernel.service import Loop
 from kernel.tasks import supervise
@@ -68,7 +68,7 @@ class OwnedCells:
         self._notifier = notifier
         self._create = create
         self._health = health
-        self._replicas = Replicas(database, "router", alive_s=2.5 * REFRESH_S)
+        self._replicas = ReplicaCounter(database, "router", alive_s=2.5 * REFRESH_S)
         self._yielded_at_s: dict[str, float] = {}
         self.by_name: dict[str, OwnedCell] = {}
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import date, timedelta
 
 from kernel.database import Database, Transaction
-from kernel.days import ClosedDays, DayTable, TablePartitions, day_of
+from kernel.days import ClosedDayFinder, DayTable, TablePartitions, day_of
 
 MESSAGES = DayTable("router.messages", ("message_id",), "message_id", "closed_at IS NULL")
 
@@ -36,5 +36,5 @@ class DayPartitions:
         return await self.days.drop(tx, day)
 
 
-def closed_days(database: Database, *, retention_days: int) -> ClosedDays:
-    return ClosedDays(database, MESSAGES, timedelta(days=retention_days))
+def closed_days(database: Database, *, retention_days: int) -> ClosedDayFinder:
+    return ClosedDayFinder(database, MESSAGES, timedelta(days=retention_days))

@@ -8,7 +8,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from kernel.embedded.folder import Folder, free_port, write_atomically
-from kernel.embedded.kafka import Kafka
+from kernel.embedded.kafka import EmbeddedKafka
 from tests.faults.cluster.network import Network, Node
 from tests.faults.cluster.on_node import OnNode
 
@@ -35,7 +35,7 @@ replica.lag.time.max.ms=10000
 """
 
 
-class Broker(OnNode, Kafka):
+class Broker(OnNode, EmbeddedKafka):
     """controllers: the numbers, addresses and directories of all, as the quorum's first members."""
 
     def __init__(self, folder: Folder, node: Node, *, controller: int) -> None:
@@ -71,7 +71,7 @@ class Broker(OnNode, Kafka):
 
 
 class Brokers:
-    """The cluster, with the methods of one `Kafka`."""
+    """The cluster, with the methods of one `EmbeddedKafka`."""
 
     def __init__(self, folder: Path, network: Network) -> None:
         self.all = [

@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 
 from kernel.embedded.folder import Folder, free_port, write_atomically
-from kernel.embedded.postgres import DATABASE, OWNER, Postgres
+from kernel.embedded.postgres import DATABASE, OWNER, EmbeddedPostgres
 from tests.faults.cluster.network import Network, Node
 from tests.faults.cluster.on_node import OnNode
 
@@ -18,7 +18,7 @@ IN_SYNC = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
 IN_SYNC_TIMEOUT_S = 60.0
 
 
-class Server(OnNode, Postgres):
+class Server(OnNode, EmbeddedPostgres):
     """One of the two. It is created empty, or as a copy of `source`, which it then follows."""
 
     def __init__(self, folder: Folder, network: Network, node: Node) -> None:
@@ -81,8 +81,8 @@ class Server(OnNode, Postgres):
 
 
 class Databases:
-    """The pair, with the methods of one `Postgres`. Its clients find the primary by the URL, which
-    names both."""
+    """The pair, with the methods of one `EmbeddedPostgres`. Its clients find the primary by the
+    URL, which names both."""
 
     def __init__(self, folder: Path, network: Network) -> None:
         nodes = network.nodes[:2]

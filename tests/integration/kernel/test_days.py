@@ -8,7 +8,7 @@ from psycopg import Connection
 
 from kernel import days as module
 from kernel.database import Database
-from kernel.days import ClosedDays, TablePartitions, id_bounds
+from kernel.days import ClosedDayFinder, TablePartitions, id_bounds
 from services.router.store.day_partitions import MESSAGES
 from tests.support.stack import FreshDatabase, opened
 
@@ -72,7 +72,7 @@ async def test_a_day_is_scanned_in_pages_and_the_scan_resumes_at_the_open_messag
     last = f"{str(id_bounds(day)[0])[:24]}{rows:012d}"
 
     async with open_router_database(database) as system:
-        closed = ClosedDays(system, MESSAGES, timedelta(days=8))
+        closed = ClosedDayFinder(system, MESSAGES, timedelta(days=8))
         with database.connect() as connection:
             fill(connection, day, rows=rows)
             connection.execute(
@@ -91,7 +91,7 @@ async def test_a_day_is_scanned_in_pages_and_the_scan_resumes_at_the_open_messag
                 (last,),
             )
             connection.commit()
-            assert await ClosedDays(system, MESSAGES, timedelta(days=8)).is_expired(day)
+            assert await ClosedDayFinder(system, MESSAGES, timedelta(days=8)).is_expired(day)
 
 
 async def test_old_days_are_checked_again_by_the_replica_that_created_them(

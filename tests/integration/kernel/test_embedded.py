@@ -21,16 +21,16 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from kernel.embedded import Embedded, EmbeddedError
+from kernel.embedded import EmbeddedError, EmbeddedStack
 from kernel.embedded.folder import Folder, free_port
 from kernel.embedded.jars import Jar, ensure_jar, read_lock
-from kernel.embedded.postgres import Postgres
+from kernel.embedded.postgres import EmbeddedPostgres
 from tests.support.kafka_clients import options_of
 
 OWNER = """
 import sys, time
-from kernel.embedded import Embedded
-stack = Embedded(sys.argv[1])
+from kernel.embedded import EmbeddedStack
+stack = EmbeddedStack(sys.argv[1])
 stack.start()
 print(stack.kafka.pid, stack.postgres.pid, flush=True)
 time.sleep(600)
@@ -43,17 +43,17 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def postgres(data: Path) -> Iterator[Postgres]:
+def postgres(data: Path) -> Iterator[EmbeddedPostgres]:
     folder = Folder(data)
     folder.open()
-    server = Postgres(folder)
+    server = EmbeddedPostgres(folder)
     server.start()
     yield server
     server.kill()
     folder.close()
 
 
-def execute(server: Postgres, statement: str) -> list[tuple[object, ...]]:
+def execute(server: EmbeddedPostgres, statement: str) -> list[tuple[object, ...]]:
     with psycopg.connect(server.database_url, autocommit=True) as connection:
         cursor = connection.execute(statement)
         return cursor.fetchall() if cursor.description else []
@@ -68,14 +68,14 @@ def can_connect(address: str) -> bool:
 def test_data_and_addresses_survive_a_restart_and_a_kill_of_everything(
     data: Path,
 ) -> None:
-    with Embedded(data) as stack:
+    with EmbeddedStack(data) as stack:
         addresses = (stack.bootstrap_servers, stack.database_url)
         cluster = (stack.kafka.data / "meta.properties").read_text()
         execute(stack.postgres, "CREATE TABLE kept AS SELECT 42 AS answer")
         asyncio.run(produce(options_of(stack.kafka.client_settings), b"kept"))
         stack.kill()
         assert not can_connect(addresses[0])
-    with Embedded(data) as stack:
+    with EmbeddedStack(data) as stack:
         assert (stack.bootstrap_servers, stack.database_url) == addresses
         assert asyncio.run(consume(options_of(stack.kafka.client_settings))) == b"kept"
         assert (stack.kafka.data / "meta.properties").read_text() == cluster
@@ -109,7 +109,7 @@ def test_servers_die_with_their_owner_and_the_folder_is_free(data: Path) -> None
     pids = [int(pid) for pid in owner.stdout.readline().split()]
     assert len(pids) == 2
     with pytest.raises(EmbeddedError, match=f"in use by process {owner.pid}"):
-        Embedded(data).start()
+        EmbeddedStack(data).start()
     os.kill(owner.pid, signal.SIGKILL)
     owner.wait()
     owner.stdout.close()
@@ -126,12 +126,14 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def test_durability_is_never_traded_for_speed(postgres: Postgres) -> None:
+def test_durability_is_never_traded_for_speed(postgres: EmbeddedPostgres) -> None:
     for setting in ("fsync", "synchronous_commit", "full_page_writes"):
         assert execute(postgres, f"SHOW {setting}") == [("on",)]
 
 
-def test_a_killed_postgres_restarts_on_its_port_with_committed_rows(postgres: Postgres) -> None:
+def test_a_killed_postgres_restarts_on_its_port_with_committed_rows(
+    postgres: EmbeddedPostgres,
+) -> None:
     execute(postgres, "CREATE TABLE kept AS SELECT 1 AS n")
     port = postgres.port
     with psycopg.connect(postgres.database_url) as open_session:
@@ -143,7 +145,7 @@ def test_a_killed_postgres_restarts_on_its_port_with_committed_rows(postgres: Po
     assert execute(postgres, "SELECT n FROM kept") == [(1,)]
 
 
-def test_a_paused_postgres_does_not_respond_and_resumes(postgres: Postgres) -> None:
+def test_a_paused_postgres_does_not_respond_and_resumes(postgres: EmbeddedPostgres) -> None:
     postgres.pause()
     with socket.create_connection(("127.0.0.1", postgres.port)) as client:
         client.settimeout(0.3)
@@ -161,7 +163,7 @@ def test_an_unfinished_initdb_is_repeated(data: Path) -> None:
     (unfinished / "PG_VERSION").write_text("18\n")
     folder = Folder(data)
     folder.open()
-    server = Postgres(folder)
+    server = EmbeddedPostgres(folder)
     server.start()
     try:
         assert execute(server, "SELECT 1") == [(1,)]
@@ -171,7 +173,7 @@ def test_an_unfinished_initdb_is_repeated(data: Path) -> None:
         folder.close()
 
 
-def test_a_lost_password_file_is_replaced(postgres: Postgres) -> None:
+def test_a_lost_password_file_is_replaced(postgres: EmbeddedPostgres) -> None:
     postgres.stop()
     (postgres.folder.path / "postgres.password").unlink()
     postgres.start()
@@ -189,7 +191,7 @@ def test_a_taken_port_is_reported(data: Path) -> None:
         folder = Folder(data)
         folder.open()
         with pytest.raises(EmbeddedError, match=f"127.0.0.1:{port}: the port is taken"):
-            Postgres(folder, port=port).start()
+            EmbeddedPostgres(folder, port=port).start()
         folder.close()
 
 

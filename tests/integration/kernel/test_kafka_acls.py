@@ -18,8 +18,7 @@ from contracts.ingest.v1.events_pb2 import MessageAccepted
 from contracts.router.v1.events_pb2 import MessageClosed
 from contracts.shield.v1.events_pb2 import MessageScreened
 from kernel.embedded.folder import Folder
-from kernel.embedded.kafka import MECHANISM, USER
-from kernel.embedded.kafka import Kafka as EmbeddedKafka
+from kernel.embedded.kafka import MECHANISM, USER, EmbeddedKafka
 from kernel.kafka.rewind import rewind_groups
 from kernel.kafka.topics import create_topics
 from kernel.topics import contract_of

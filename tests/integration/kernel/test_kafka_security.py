@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from contracts.ingest.v1.directory_pb2 import Tenant
 from kernel import clock
 from kernel.embedded.folder import Folder
-from kernel.embedded.kafka import Kafka as EmbeddedKafka
+from kernel.embedded.kafka import EmbeddedKafka
 from kernel.errors import EmbeddedError, Unavailable
 from kernel.health import DependencyHealth
 from kernel.ids import uuid7_text

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel import auth
-from kernel.auth import Authenticator, AuthError
+from kernel.auth import ApiKeyAuthenticator, AuthError
 from kernel.crypto import sha256
 
 NOW = datetime(2030, 1, 31, tzinfo=UTC)
@@ -85,7 +85,7 @@ def test_a_key_works_as_soon_as_it_is_created() -> None:
         fetched.append(digest)
         return Stored() if digest == sha256(key) else None
 
-    authenticator: Authenticator[Stored] = Authenticator(lambda _: None, fetch)
+    authenticator: ApiKeyAuthenticator[Stored] = ApiKeyAuthenticator(lambda _: None, fetch)
 
     async def check(secret: str) -> Stored:
         return await authenticator.authenticate(

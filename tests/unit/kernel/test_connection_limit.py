@@ -1,8 +1,8 @@
-from kernel.connection_limit import ConnectionLimit, network_of
+from kernel.connection_limit import ConnectionLimiter, network_of
 
 
 def test_a_client_that_has_left_may_come_again() -> None:
-    limit = ConnectionLimit(connections_max=3, client_connections_max=2)
+    limit = ConnectionLimiter(connections_max=3, client_connections_max=2)
     assert [limit.enter("192.0.2.1") for _ in range(3)] == [True, True, False]
     assert [limit.enter(f"192.0.2.{number}") for number in (2, 3)] == [True, False]
     limit.leave("192.0.2.1")

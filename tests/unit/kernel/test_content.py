@@ -10,11 +10,11 @@ from obstore.store import MemoryStore
 
 from kernel import clock, content
 from kernel.content import (
+    BucketStore,
     ContentNotFound,
     ContentStore,
     FileStore,
     ReadResult,
-    RemoteStore,
     SealedContent,
     check_mounted,
     open_store,
@@ -32,7 +32,7 @@ TODAY = clock.now().date()
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ContentStore:
     if request.param == "file":
         return new_file_store(tmp_path)
-    store = RemoteStore(MemoryStore())
+    store = BucketStore(MemoryStore())
     asyncio.run(store.initialize())
     return store
 
@@ -117,7 +117,7 @@ def test_a_volume_that_is_not_mounted_makes_the_store_unavailable(tmp_path: Path
 
 
 def test_a_bucket_without_the_marker_makes_the_store_unavailable() -> None:
-    store = RemoteStore(MemoryStore())
+    store = BucketStore(MemoryStore())
 
     with pytest.raises(Unavailable):
         get(store, f"now/{TODAY}/{'0' * 36}:0:9")
@@ -143,7 +143,7 @@ def test_a_batch_does_not_close_a_segment_that_another_reads(
 
 def test_foreign_objects_in_a_bucket_are_not_removed() -> None:
     bucket = MemoryStore()
-    store: Any = RemoteStore(bucket)
+    store: Any = BucketStore(bucket)
     for name in ("readme", "a/b", "2020-01-01", f"now/{DAY}/notes"):
         bucket.put(name, b"theirs")
     put(store, b"ours")
@@ -240,7 +240,7 @@ def test_an_erased_body_is_overwritten_and_others_of_its_segment_stay(
 
 def test_bodies_of_an_object_are_erased_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
     bucket = MemoryStore()
-    store, other = RemoteStore(bucket), RemoteStore(bucket)
+    store, other = BucketStore(bucket), BucketStore(bucket)
     first, second, third = put(store, b"one", b"two", b"three", until=TODAY)
     read = obstore.get_async
 
@@ -262,7 +262,7 @@ def test_an_object_that_expires_while_it_is_erased_stays_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bucket = MemoryStore()
-    store = RemoteStore(bucket)
+    store = BucketStore(bucket)
     [first] = put(store, b"one", until=TODAY)
     read = obstore.get_async
 

@@ -19,7 +19,7 @@ from kernel.kafka import Kafka
 from kernel.kafka.brokers import Brokers
 from kernel.kafka.consumer import ConsumerWorker, parse_batch, records_of
 from kernel.kafka.producer import BatchingProducer
-from kernel.kafka.replay import ReplayedTopic
+from kernel.kafka.replay import TopicReplay
 from kernel.processor import StreamProcessor
 from kernel.table import ReplicatedTable
 
@@ -50,7 +50,7 @@ class SlowBroker:
         monkeypatch.setattr("kernel.kafka.HEARTBEAT_INTERVAL_S", 0)
         monkeypatch.setattr(Kafka, "create_topics", self.nothing)
         monkeypatch.setattr(
-            ReplayedTopic, "run", lambda topic, *_: self.finish_replay(topic.replayed)
+            TopicReplay, "run", lambda topic, *_: self.finish_replay(topic.replayed)
         )
         monkeypatch.setattr(Kafka, "_consume_until_ended", self.consume)
         monkeypatch.setattr(BatchingProducer, "start", self.nothing)

@@ -8,7 +8,7 @@ from aiokafka import TopicPartition
 
 from kernel import clock
 from kernel.kafka.consumer import LONG_BATCH_S, UNREAD_MS, ConsumerWorker
-from kernel.kafka.unread import UNREAD_CHECKS, UnreadPartitions
+from kernel.kafka.unread import UNREAD_CHECKS, UnreadPartitionCheck
 
 NOW_MS = 10 * UNREAD_MS
 READ, UNREAD, NEW, BUFFERED, WITHOUT_LEADER = (TopicPartition("mail", n) for n in range(5))
@@ -39,7 +39,7 @@ def test_a_partition_is_reported_once_it_was_unread_in_several_checks_in_a_row(
     worker: ConsumerWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clock, "now_ms", lambda: NOW_MS)
-    unread = UnreadPartitions()
+    unread = UnreadPartitionCheck()
     reported = [unread.check([worker], CLUSTER) for _ in range(UNREAD_CHECKS)]
     assert reported == [*[[]] * (UNREAD_CHECKS - 1), ["mail"]]
     assert unread.check([worker], CLUSTER) == []

@@ -7,7 +7,7 @@ import pytest
 
 from kernel.socks5 import client, messages
 from kernel.socks5.client import NoReplyInTime, ServerFailed
-from kernel.socks5.messages import Status
+from kernel.socks5.messages import AuthStatus
 from tests.support.socks5 import (
     SOURCE,
     conversation,
@@ -27,11 +27,13 @@ async def connect(port: int) -> None:
 @pytest.mark.parametrize(
     ("changed", "status"),
     [
-        ({"token": "another token 16"}, Status.WRONG_TOKEN),
-        ({"source": "192.0.2.77"}, Status.WRONG_ADDRESS),
+        ({"token": "another token 16"}, AuthStatus.WRONG_TOKEN),
+        ({"source": "192.0.2.77"}, AuthStatus.WRONG_ADDRESS),
     ],
 )
-async def test_the_client_knows_why_it_is_refused(changed: dict[str, str], status: Status) -> None:
+async def test_the_client_knows_why_it_is_refused(
+    changed: dict[str, str], status: AuthStatus
+) -> None:
     async with socks5_server() as server:
         with pytest.raises(ServerFailed) as refused:
             await client.log_in(login(server.port, **changed), timeout_s=60)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from kernel.connection_limit import ConnectionLimit
+from kernel.connection_limit import ConnectionLimiter
 from kernel.crypto import derived_key
 from kernel.proxy_protocol import client_behind
 from kernel.session_connection import ConnectionConfig, Deadlines, SessionConnection
@@ -61,7 +61,7 @@ def create_return_path(
     )
     context = certificates.context() if certificates is not None else None
     config = ConnectionConfig(context, name_of, DEADLINES)
-    limit = ConnectionLimit(
+    limit = ConnectionLimiter(
         settings.return_path_connections_max, settings.return_path_client_connections_max
     )
 

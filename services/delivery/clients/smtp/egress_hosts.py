@@ -18,8 +18,8 @@ from kernel import clock, metrics
 from kernel.bounded_dict import BoundedDict
 from kernel.settings import split_address
 from kernel.socks5 import client
-from kernel.socks5.client import Login, NoReplyInTime, ServerFailed, Tunnel
-from kernel.socks5.messages import Status
+from kernel.socks5.client import NoReplyInTime, ServerFailed, Socks5Login, Tunnel
+from kernel.socks5.messages import AuthStatus
 from services.delivery.clients.smtp.dial_target import SocketAddress
 from services.delivery.domain.attempt_result import AttemptResult
 from services.delivery.domain.egress_host import ADDRESS, TOKEN, UNREACHABLE, host_failure
@@ -27,7 +27,7 @@ from services.delivery.domain.egress_host import ADDRESS, TOKEN, UNREACHABLE, ho
 HAPPY_EYEBALLS_DELAY_S = 0.25  # RFC 8305 §5
 FAILED_S = 1.0  # after a failure, a host is not tried again for this long
 HOSTS_MAX = 10_000
-PROBLEMS = {Status.WRONG_TOKEN: TOKEN, Status.WRONG_ADDRESS: ADDRESS}
+PROBLEMS = {AuthStatus.WRONG_TOKEN: TOKEN, AuthStatus.WRONG_ADDRESS: ADDRESS}
 
 logger = logging.getLogger(__name__)
 
@@ -112,8 +112,8 @@ class EgressHosts:
         name, port = split_address(host)
         try:
             if not self._token:
-                raise ServerFailed("delivery has no OBM_EGRESS_TOKENS", Status.WRONG_TOKEN)
-            login = Login(name, int(port or 0), source, self._token, self._tls)
+                raise ServerFailed("delivery has no OBM_EGRESS_TOKENS", AuthStatus.WRONG_TOKEN)
+            login = Socks5Login(name, int(port or 0), source, self._token, self._tls)
             tunnel = await client.log_in(login, timeout_s=self._timeout_s)
         except ServerFailed as error:
             raise self._record_failure(host, source, error) from error

@@ -83,7 +83,7 @@ def metadata_value(context: Context, name: str) -> str:
     return (metadata_values(context, name) or [""])[-1]
 
 
-class ReceivedMessage(NamedTuple):
+class SizedMessage(NamedTuple):
     """A message and its size on the wire."""
 
     message: Message
@@ -152,10 +152,10 @@ class _DeferredReadInterceptor(grpc.aio.ServerInterceptor):
 def defer_read(handler: Any, octets_max: int) -> Handler:  # noqa: ANN401 - of any messages
     """Convert a method to one that reads its message itself; the first one, if it has many."""
 
-    def parse(octets: bytes) -> ReceivedMessage:
+    def parse(octets: bytes) -> SizedMessage:
         check_size(len(octets), octets_max)
         try:
-            return ReceivedMessage(handler.request_deserializer(octets), len(octets))
+            return SizedMessage(handler.request_deserializer(octets), len(octets))
         except DecodeError:
             detail = "The message does not parse as the request of this method."
             raise Problem(400, "validation_error", detail=detail) from None

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Protocol
 
 from kernel.brand import Brands
-from kernel.connection_limit import ConnectionLimit
+from kernel.connection_limit import ConnectionLimiter
 from kernel.proxy_protocol import client_behind
 from kernel.service import Loop
 from kernel.session_connection import ConnectionConfig, Deadlines, SessionConnection
@@ -63,7 +63,7 @@ def create_submission(
         session = ServerSession(server, secure=secure)
         return SessionConnection(session, Submitter(dependencies, client), config)
 
-    limit = ConnectionLimit(
+    limit = ConnectionLimiter(
         settings.submission_connections_max, settings.submission_client_connections_max
     )
     client_of = client_behind(membership(parse_networks(settings.submission_proxies)))

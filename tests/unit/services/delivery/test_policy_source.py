@@ -7,7 +7,7 @@ from typing import cast
 import dns.asyncresolver
 import pytest
 
-from kernel.downloads import DownloadedFile, Downloads
+from kernel.downloads import DownloadedFile, Downloader
 from services.delivery.clients import mta_sts as client
 from services.delivery.clients.mta_sts import (
     FETCHES_MAX,
@@ -38,7 +38,7 @@ class Hosts:
 
 def source_of(hosts: Hosts) -> MtaStsClient:
     resolver = cast(dns.asyncresolver.Resolver, None)
-    return MtaStsClient(resolver, cast(Downloads, hosts))
+    return MtaStsClient(resolver, cast(Downloader, hosts))
 
 
 async def test_domains_under_one_silent_domain_hold_up_no_other(

@@ -85,9 +85,9 @@ def test_a_message_that_does_not_arrive_counts_as_the_largest(
 async def test_a_message_that_has_arrived_counts_with_its_size() -> None:
     bodies = BodyMemory(ROOM)
     reservation = bodies.reserve("a")
-    arrived = grpc_server.ReceivedMessage(cast(Any, "message"), 2 * MEGA)
+    arrived = grpc_server.SizedMessage(cast(Any, "message"), 2 * MEGA)
 
-    async def there() -> grpc_server.ReceivedMessage:
+    async def there() -> grpc_server.SizedMessage:
         return arrived
 
     assert await read_message(cast(Context, SimpleNamespace(read=there)), reservation) == "message"

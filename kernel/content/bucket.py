@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from obstore import UpdateVersion
 
 
-class RemoteStore:
+class BucketStore:
     """Segments in an object store: one object per put_many and prefix."""
 
     def __init__(self, store: ObjectStore) -> None:

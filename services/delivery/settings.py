@@ -159,9 +159,7 @@ class Settings(TlsSettings):
     worker_lease_s: float = Field(
         10.0, description="Time after which a worker that does not renew its lease has expired"
     )
-    recovery_interval_s: float = Field(
-        2.0, description="Interval between searches for abandoned attempts"
-    )
+    recovery_interval_s: float = Field(2.0, description="Interval between searches for orphans")
     orphan_after_s: float = Field(
         60.0, description="Time after not_after at which an orphaned attempt is finished"
     )

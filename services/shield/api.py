@@ -22,8 +22,8 @@ from kernel.ids import MAX
 from kernel.rpc import Context, RequestError, map_errors, parse_id
 from kernel.table import ReplicatedTable
 from kernel.topics import encode
-from services.shield.clients import ScreeningChild
 from services.shield.clients.link_lists import LinkBlockLists
+from services.shield.clients.screening_child import ScreeningChild
 from services.shield.domain.scoring import thresholds_of_tenant
 from services.shield.domain.screening import ResponseExtra, encode_request
 from services.shield.store import campaign_list, versions

@@ -275,7 +275,7 @@ async def test_queues_of_a_tenant_that_moves_to_another_pool_are_unblocked_by_it
     async def never(*_: object) -> bool:
         return False
 
-    monkeypatch.setattr(Scheduler, "_unblock_misplaced", never)
+    monkeypatch.setattr(Scheduler, "_check_blocked", never)
 
     replica = Replica(database, lease_s=30)
     replica.routing = TenantRouting(pool_id=str(uuid4()))  # without an address

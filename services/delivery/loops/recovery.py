@@ -14,11 +14,11 @@ from kernel.health import DependencyHealth
 from kernel.outbox import Outbox, OutboxEntry
 from services.delivery.domain.attempt_result import AttemptResult, attempted_event
 from services.delivery.domain.owned_attempt import OwnedAttempt
-from services.delivery.domain.recovery import decide_abandoned, decide_orphan
+from services.delivery.domain.recovery import decide_after_expiry, decide_overdue
 from services.delivery.loops.committer import count_results, finished_attempt
 from services.delivery.loops.delivery_dispatcher import DeliveryDispatcher
-from services.delivery.store.abandoned import ROWS_MAX, AbandonedAttempt, AbandonedAttempts
 from services.delivery.store.journal import EpochExpired, Journal
+from services.delivery.store.orphans import ROWS_MAX, OrphanedAttempt, OrphanStore
 from services.delivery.store.workers import WorkerRegistration
 
 
@@ -43,26 +43,26 @@ class OrphanRecovery:
         self._delivery_dispatcher = delivery_dispatcher
         self._health = health
         self._orphan_after_s = orphan_after_s
-        self._abandoned = AbandonedAttempts()
+        self._orphans = OrphanStore()
 
     async def run_once(self) -> None:
-        """Take over or finish every attempt that is abandoned now."""
+        """Take over or finish every attempt that is an orphan now."""
         await self._worker.registered.wait()
         if self._worker.is_steady:
             async with self._database.transaction() as tx:
-                await self._abandoned.expire_workers(tx, except_epoch=self._worker.epoch)
+                await self._orphans.expire_workers(tx, except_epoch=self._worker.epoch)
         while await self._take_over_expired() == ROWS_MAX:
             pass
         await self._finish_orphans()
         async with self._database.transaction() as tx:
-            await self._abandoned.delete_expired_workers(tx)
+            await self._orphans.delete_expired_workers(tx)
 
     async def _take_over_expired(self) -> int:
         """Take over or finish up to ROWS_MAX attempts of expired workers; returns how many."""
         epoch = self._worker.epoch
         async with self._database.transaction() as tx:
-            found = await self._abandoned.of_expired_workers(tx)
-            results = [(one, decide_abandoned(one.stage, left_s=one.left_s)) for one in found]
+            found = await self._orphans.of_expired_workers(tx)
+            results = [(one, decide_after_expiry(one.stage, left_s=one.left_s)) for one in found]
             mine = [one for one, result in results if result is None]
             await self._take_over(tx, mine, epoch=epoch)
             ended = [(one, result) for one, result in results if result is not None]
@@ -71,12 +71,12 @@ class OrphanRecovery:
         return len(found)
 
     async def _take_over(
-        self, tx: Transaction, found: Sequence[AbandonedAttempt], *, epoch: int
+        self, tx: Transaction, found: Sequence[OrphanedAttempt], *, epoch: int
     ) -> None:
         if not found:
             return
         try:
-            await self._abandoned.take_over(tx, [one.claim.key for one in found], epoch=epoch)
+            await self._orphans.take_over(tx, [one.claim.key for one in found], epoch=epoch)
         except EpochExpired as expired:
             self._worker.invalidate()
             raise Unavailable("the delivery journal's registration") from expired
@@ -87,7 +87,7 @@ class OrphanRecovery:
         tx.after_commit(partial(self._delivery_dispatcher.enqueue, started))
 
     async def _finish(
-        self, tx: Transaction, ended: Sequence[tuple[AbandonedAttempt, AttemptResult]]
+        self, tx: Transaction, ended: Sequence[tuple[OrphanedAttempt, AttemptResult]]
     ) -> OutboxEntry:
         now_ms = clock.now_ms()
         attempts = [
@@ -106,11 +106,11 @@ class OrphanRecovery:
         """Finish attempts that are open under our epoch and overdue, but not in progress here."""
         epoch = self._worker.epoch
         async with self._database.transaction() as tx:
-            keys = await self._abandoned.find_overdue(tx, epoch=epoch, after_s=self._orphan_after_s)
+            keys = await self._orphans.find_overdue(tx, epoch=epoch, after_s=self._orphan_after_s)
         orphans = [key for key in keys if not self._delivery_dispatcher.is_in_progress(key, epoch)]
         for start in range(0, len(orphans), ROWS_MAX):
             async with self._database.transaction() as tx:
                 part = orphans[start : start + ROWS_MAX]
-                found = await self._abandoned.lock(tx, part, epoch=epoch)
-                entry = await self._finish(tx, [(one, decide_orphan(one.stage)) for one in found])
+                found = await self._orphans.lock(tx, part, epoch=epoch)
+                entry = await self._finish(tx, [(one, decide_overdue(one.stage)) for one in found])
             await self._outbox.publish(entry, self._health)

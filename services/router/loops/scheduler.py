@@ -29,10 +29,10 @@ from services.router.domain.results import InFlightCount
 from services.router.domain.round import Round
 from services.router.domain.source_checks import SelfCheckFinding
 from services.router.loops.assignment_publisher import AssignmentPublisher
+from services.router.loops.blocked_queue_check import BlockedQueueCheck
 from services.router.loops.campaign_release import release_held
 from services.router.loops.handover import CellHandover, OutdatedCell
 from services.router.loops.message_expiry import MessageExpiry, closed_events
-from services.router.loops.misplaced import MisplacedQueues
 from services.router.loops.queue_unblocking import unblock_queues
 from services.router.loops.received_results import ResultCallbacks, ResultReceiver
 from services.router.loops.takeover import load_cell
@@ -100,7 +100,7 @@ class Scheduler:
         self._cell: Cell | None = None  # None: it must be read from the database
         self._fence: int | None = None  # the fence with which the cell was read
         self._sources_read_at_s, self._last_event_count = 0.0, 0  # events: of the last tick
-        self._misplaced = MisplacedQueues(lease)
+        self._blocked_check = BlockedQueueCheck(lease)
         self._claims = TenantClaims(lease)
         self._receiver = ResultReceiver(lease, self._claims, callbacks.notify)
         self._handover = CellHandover(lease, outbox, self._receiver)
@@ -186,7 +186,7 @@ class Scheduler:
         failpoint("router.tick.committed")
         await self._publisher.publish(result.entry, in_background=result.has_bulk)
         unblocked = await self._or_reload(unblock_queues(self._lease, cell, result))
-        unblocked |= await self._unblock_misplaced(cell)  # even if others are in every tick
+        unblocked |= await self._check_blocked(cell)  # even if others are in every tick
         unblocked |= await release_held(self._lease, cell.adaptive.campaigns)
         unblocked |= await self._or_reload(self._handover.run_once(cell, self._moves))
         work_s = cell.next_work_s(express_only=self._publisher.is_busy)
@@ -325,5 +325,5 @@ class Scheduler:
                 raise
             return isinstance(error, OutdatedCell)
 
-    async def _unblock_misplaced(self, cell: Cell) -> bool:
-        return bool(self._cell and cell.blocking) and await self._misplaced.unblock(cell)
+    async def _check_blocked(self, cell: Cell) -> bool:
+        return bool(self._cell and cell.blocking) and await self._blocked_check.run_once(cell)

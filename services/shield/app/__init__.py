@@ -39,8 +39,8 @@ from services.shield.api import ShieldServicer
 from services.shield.app.dependencies import Dependencies
 from services.shield.app.learning import create_campaigns, learning_loops
 from services.shield.app.shadow import NICENESS, create_shadow, create_start_recorder
-from services.shield.clients import ScreeningChild
 from services.shield.clients.link_lists import LinkBlockLists
+from services.shield.clients.screening_child import ScreeningChild
 from services.shield.domain import screening
 from services.shield.domain.model.file import ModelError, load_model
 from services.shield.domain.rulebook import Rulebook, RuleError, parse_rulebook

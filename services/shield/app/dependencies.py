@@ -11,8 +11,8 @@ from kernel.lease import Lease
 from kernel.outbox import Outbox
 from kernel.service import close_in_order
 from kernel.table import ReplicatedTable
-from services.shield.clients import ScreeningChild
 from services.shield.clients.link_lists import LinkBlockLists
+from services.shield.clients.screening_child import ScreeningChild
 from services.shield.loops.model_starts import ModelStartRecorder
 from services.shield.loops.shadow import ShadowScorer
 from services.shield.settings import Settings

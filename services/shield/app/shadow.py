@@ -4,7 +4,7 @@ from contracts.shield.v1.events_pb2 import ScreeningModel
 from kernel.child import Child
 from kernel.kafka import Kafka
 from kernel.table import ReplicatedTable
-from services.shield.clients import ScreeningChild
+from services.shield.clients.screening_child import ScreeningChild
 from services.shield.domain.rulebook import Thresholds
 from services.shield.domain.screening import ScoreVersions
 from services.shield.loops.model_starts import ModelStartRecorder

@@ -24,8 +24,8 @@ from kernel.crypto import SealBroken, SecretKeyring, unseal
 from kernel.errors import ConfigError, Unavailable
 from kernel.handler_result import DeadLetter, Emit, HandlerResult
 from kernel.table import ReplicatedTable
-from services.shield.clients import ScreeningChild
 from services.shield.clients.link_lists import LinkBlockLists
+from services.shield.clients.screening_child import ScreeningChild
 from services.shield.domain.scoring import thresholds_of_tenant
 from services.shield.domain.screening import ResponseExtra, encode_request
 from services.shield.domain.shadow import is_sampled

@@ -8,7 +8,7 @@ from contracts.ingest.v1.events_pb2 import MessageContext
 from contracts.shield.v1.learning_pb2 import CampaignOpened, OutcomeRecorded
 from contracts.shield.v1.shield_service_pb2 import ScoreResponse
 from kernel import clock
-from services.shield.clients import ScreeningChild
+from services.shield.clients.screening_child import ScreeningChild
 from services.shield.domain.screening import with_entries
 from services.shield.store.campaign_finder import CampaignFinder, CampaignPosition, ScreenedCopies
 

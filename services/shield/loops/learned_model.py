@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kernel.database import Database
-from services.shield.clients import ScreeningChild
+from services.shield.clients.screening_child import ScreeningChild
 from services.shield.domain.learning.rollout import is_of
 from services.shield.domain.screening import with_learned
 from services.shield.store import versions

@@ -28,7 +28,7 @@ from services.shield.domain.learning.facts import AssessmentKind, VersionChangeK
 from services.shield.domain.outcomes import Event, OutcomeFold, VersionTables
 from services.shield.store import learner as store
 from services.shield.store import versions
-from services.shield.store.learner import CampaignFigures, SavedLearnerState
+from services.shield.store.learner import CampaignUpdate, SavedLearnerState
 from services.shield.store.versions import RolloutVersions
 
 IDLE_S = 1.0
@@ -99,7 +99,7 @@ class LearnerLoop:
         """state: empty if it is not stored now."""
         published: list[Message] = []
         async with self.lease.transaction() as tx:
-            await store.record(tx, figures_of(fold, events))
+            await store.record(tx, updates_of(fold, events))
             for event in events:
                 if isinstance(event, VersionTables):
                     await versions.save_version(tx, event, usable=fold.rollout.usable)
@@ -138,15 +138,15 @@ def in_use(fold: OutcomeFold) -> RolloutVersions:
     return RolloutVersions(fold.rollout.live, fold.rollout.shadow)
 
 
-def figures_of(fold: OutcomeFold, events: Sequence[Event]) -> list[CampaignFigures]:
+def updates_of(fold: OutcomeFold, events: Sequence[Event]) -> list[CampaignUpdate]:
     """Of the campaigns with new outcomes, with the latest assessment of each."""
     assessed = {event.campaign_id: event for event in events if isinstance(event, CampaignAssessed)}
-    found: list[CampaignFigures] = []
+    found: list[CampaignUpdate] = []
     for campaign_id in fold.touched | assessed.keys():
         if (current := fold.current(campaign_id)) is not None:
             latest = assessed.get(campaign_id)
             stored = latest.SerializeToString() if latest else b""
-            found.append(CampaignFigures(campaign_id, *current, stored))
+            found.append(CampaignUpdate(campaign_id, *current, stored))
     return found
 
 

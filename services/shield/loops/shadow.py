@@ -18,7 +18,7 @@ from kernel.child import ChildRaised
 from kernel.health import DependencyHealth
 from kernel.retry import retry_while_unavailable
 from kernel.topics import encode
-from services.shield.clients import ScreeningChild
+from services.shield.clients.screening_child import ScreeningChild
 from services.shield.domain.shadow import (
     ShadowSample,
     differences,

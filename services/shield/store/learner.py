@@ -29,7 +29,7 @@ class SavedLearnerState(NamedTuple):
     state: bytes
 
 
-class CampaignFigures(NamedTuple):
+class CampaignUpdate(NamedTuple):
     """assessed: serialized; empty if nothing has changed."""
 
     campaign_id: str
@@ -49,6 +49,6 @@ async def save_state(tx: Transaction, saved: SavedLearnerState) -> None:
     await tx.execute(SAVE_STATE, (LEARNER, *saved))
 
 
-async def record(tx: Transaction, figures: Sequence[CampaignFigures]) -> None:
-    if figures:
-        await tx.execute(RECORD, tuple(map(list, zip(*sorted(figures), strict=True))))
+async def record(tx: Transaction, updates: Sequence[CampaignUpdate]) -> None:
+    if updates:
+        await tx.execute(RECORD, tuple(map(list, zip(*sorted(updates), strict=True))))

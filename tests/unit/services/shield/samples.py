@@ -8,7 +8,7 @@ import services.shield
 from contracts.ingest.v1.content_pb2 import Attachment, Content, Header
 from contracts.shield.v1.events_pb2 import Verdict
 from kernel.child import Child, ChildLimits, ChildResult
-from services.shield.clients import ScreeningChild
+from services.shield.clients.screening_child import ScreeningChild
 from services.shield.domain.model.file import load_model
 from services.shield.domain.rulebook import parse_rulebook
 from services.shield.domain.scoring import Scorer, ScreeningResult

@@ -20,7 +20,7 @@ from kernel.errors import Unavailable
 from kernel.handler_result import DeadLetter, Emit, HandlerResult
 from kernel.processor import Record
 from kernel.table import ReplicatedTable
-from services.shield.clients import ScreeningChild
+from services.shield.clients.screening_child import ScreeningChild
 from services.shield.domain.learning.versions import LearnedVersion
 from services.shield.domain.scoring import Scorer
 from services.shield.domain.screening import screen

@@ -1,4 +1,4 @@
-"""Open attempts without a worker: those of expired workers, and orphans of this one."""
+"""Orphans: open attempts of expired workers, and those of this one that it does not hold."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ DELETE FROM delivery.workers w WHERE expired AND NOT EXISTS
 
 
 @dataclass(frozen=True, slots=True)
-class AbandonedAttempt:
+class OrphanedAttempt:
     """An open row, locked. claim: with the epoch of its worker. left_s: until not_after."""
 
     claim: AttemptClaim
@@ -60,8 +60,8 @@ class AbandonedAttempt:
     left_s: float
 
 
-class AbandonedAttempts:
-    """Queries for abandoned attempts; each call takes its transaction."""
+class OrphanStore:
+    """Queries for orphans; each call takes its transaction."""
 
     async def expire_workers(self, tx: Transaction, *, except_epoch: int) -> int:
         """Expire the workers that have not renewed in time; they can write nothing from then on.
@@ -70,7 +70,7 @@ class AbandonedAttempts:
         """
         return await tx.execute(EXPIRE_WORKERS, (except_epoch,))
 
-    async def of_expired_workers(self, tx: Transaction) -> list[AbandonedAttempt]:
+    async def of_expired_workers(self, tx: Transaction) -> list[OrphanedAttempt]:
         """Lock up to ROWS_MAX of their open rows, and skip those that another recovery locks."""
         return _from_rows(await tx.rows(OF_EXPIRED_WORKERS, (ROWS_MAX,)))
 
@@ -83,7 +83,7 @@ class AbandonedAttempts:
 
     async def lock(
         self, tx: Transaction, keys: Sequence[AttemptKey], *, epoch: int
-    ) -> list[AbandonedAttempt]:
+    ) -> list[OrphanedAttempt]:
         ordered = sorted(keys)
         params = ([key.message_id for key in ordered], [key.attempt for key in ordered], epoch)
         return _from_rows(await tx.rows(BY_KEY, params))
@@ -99,9 +99,9 @@ class AbandonedAttempts:
         await tx.execute(DELETE_EXPIRED_WORKERS)
 
 
-def _from_rows(rows: Iterable[Row]) -> list[AbandonedAttempt]:
+def _from_rows(rows: Iterable[Row]) -> list[OrphanedAttempt]:
     return [
-        AbandonedAttempt(
+        OrphanedAttempt(
             AttemptClaim(AttemptKey(str(message_id), attempt), epoch),
             stage,
             DeliveryAssigned.FromString(assignment),

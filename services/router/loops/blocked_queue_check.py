@@ -11,7 +11,7 @@ from services.router.store import queues
 INTERVAL_S = 2.0
 
 
-class MisplacedQueues:
+class BlockedQueueCheck:
     """When a tenant moves to another pool, its queues may stay blocked by a scope of the old pool,
     which might never have capacity again. Blocked queues are checked page by page, in a cycle."""
 
@@ -20,7 +20,7 @@ class MisplacedQueues:
         self._after = queues.FIRST_POSITION
         self._checked_at_s = 0.0
 
-    async def unblock(self, cell: Cell) -> bool:
+    async def run_once(self, cell: Cell) -> bool:
         """Check a page every few seconds. True if a queue was unblocked."""
         if clock.monotonic_s() - self._checked_at_s < INTERVAL_S:
             return False
@@ -34,12 +34,12 @@ class MisplacedQueues:
     async def _unblock_page(self, tx: Transaction, cell: Cell) -> bool:
         page = await queues.read_blocked_page(tx, self._lease.name, self._after)
         self._after = page[-1] if len(page) == queues.BLOCKED_PAGE_ROWS else queues.FIRST_POSITION
-        misplaced_ids = [one.queue_id for one in page if is_misplaced(one, cell)]
-        if misplaced_ids:
-            await queues.unblock_by_id(tx, misplaced_ids)
-        return bool(misplaced_ids)
+        outdated_ids = [one.queue_id for one in page if is_outdated(one, cell)]
+        if outdated_ids:
+            await queues.unblock_by_id(tx, outdated_ids)
+        return bool(outdated_ids)
 
 
-def is_misplaced(position: queues.BlockedPosition, cell: Cell) -> bool:
+def is_outdated(position: queues.BlockedPosition, cell: Cell) -> bool:
     path = cell.scopes.path_of(ScheduledQueue.of(position.queue_id))
     return all(scope.key != position.blocked_by for scope in path)

@@ -8,7 +8,7 @@ import typer
 from cli.options import noun
 from cli.printing import console, print_table
 from kernel.errors import ConfigError
-from mail.blocklists import Entry, parse_blocklists, shipped
+from mail.blocklists import BlocklistConfig, parse_blocklists, shipped
 
 app = noun("Block lists: which are known, and who may query them.")
 
@@ -38,7 +38,7 @@ def lint(
         console.print(f"{one.name}: {one.terms}", markup=False, soft_wrap=True)
 
 
-def row_of(one: Entry) -> tuple[str, ...]:
+def row_of(one: BlocklistConfig) -> tuple[str, ...]:
     weights = sorted({each.weight for each in (*one.answers.values(), *one.bits.values())})
     return (
         one.name,

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from mail.dnsbl import ANSWERS, ERRORS, Blocklist, Kind, Meaning
+from mail.dnsbl import ANSWERS, ERRORS, AnswerMeaning, Blocklist, EntryKind
 
 KEY = "{key}"
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
@@ -24,17 +24,17 @@ ZONE_CHARS = 120  # the name of an IPv6 address has 64 more, that of a domain as
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class BlocklistConfig:
     """A list of the file."""
 
     name: str
-    kinds: Annotated[list[Kind], Meta(min_length=1)]
+    kinds: Annotated[list[EntryKind], Meta(min_length=1)]
     terms: Annotated[str, Meta(min_length=1, max_length=300)]
     zone: str = ""
     keyed_zone: str = ""
     key: str = ""
-    answers: dict[str, Meaning] = field(default_factory=dict)
-    bits: dict[str, Meaning] = field(default_factory=dict)
+    answers: dict[str, AnswerMeaning] = field(default_factory=dict)
+    bits: dict[str, AnswerMeaning] = field(default_factory=dict)
     enabled: bool = True
     link_addresses: bool = False
     listed_test: str = "test"
@@ -42,7 +42,7 @@ class Entry:
     delist: Annotated[str, Meta(max_length=300)] = ""
 
 
-FIELDS = frozenset(one.name for one in fields(Entry))
+FIELDS = frozenset(one.name for one in fields(BlocklistConfig))
 
 
 def shipped() -> str:
@@ -50,7 +50,7 @@ def shipped() -> str:
     return (files("mail") / "blocklists.toml").read_text("utf-8")
 
 
-def parse_blocklists(text: str, own: str = "") -> list[Entry]:
+def parse_blocklists(text: str, own: str = "") -> list[BlocklistConfig]:
     """The lists of a file, changed by those of an operator's own. Raises ValueError with all
     problems that the linter has found."""
     merged: dict[str, dict[str, Any]] = {}
@@ -65,7 +65,7 @@ def parse_blocklists(text: str, own: str = "") -> list[Entry]:
 
 
 def select(
-    entries: Collection[Entry],
+    entries: Collection[BlocklistConfig],
     *,
     names: Collection[str] = (),
     keys: Mapping[str, str] | None = None,
@@ -84,7 +84,7 @@ def select(
     return [_blocklist(one, keys.get(one.key, "") if one.key else "") for one in chosen]
 
 
-def lint(entry: Entry) -> Iterator[str]:
+def lint(entry: BlocklistConfig) -> Iterator[str]:
     """What is wrong with an entry."""
     if not NAME.fullmatch(entry.name):
         yield "a name has letters, digits and hyphens, at most 40."
@@ -97,11 +97,11 @@ def lint(entry: Entry) -> Iterator[str]:
     for text in entry.bits:
         if text not in {str(1 << bit) for bit in range(1, 8)}:
             yield f"bits: {text}: use 2, 4, 8, 16, 32, 64 or 128; 1 refuses a query."
-    if entry.link_addresses and Kind.DOMAIN not in entry.kinds:
+    if entry.link_addresses and EntryKind.DOMAIN not in entry.kinds:
         yield "link_addresses belongs to lists of domains."
 
 
-def _lint_zones(entry: Entry) -> Iterator[str]:
+def _lint_zones(entry: BlocklistConfig) -> Iterator[str]:
     if not (entry.zone or entry.keyed_zone):
         yield "set zone or keyed_zone."
     if entry.zone and not _is_zone(entry.zone):
@@ -146,11 +146,11 @@ def _tables(text: str) -> list[dict[str, Any]]:
     return tables
 
 
-def _entry(name: str, table: Mapping[str, Any]) -> Entry:
+def _entry(name: str, table: Mapping[str, Any]) -> BlocklistConfig:
     if unknown := [*_unknown_fields(table)]:
         raise ValueError(f"list {name[:40]!r}: there is no field {unknown[0][:40]!r}.")
     try:
-        return msgspec.convert(table, Entry)
+        return msgspec.convert(table, BlocklistConfig)
     except msgspec.ValidationError as error:
         raise ValueError(f"list {name[:40]!r}: {error}") from error
 
@@ -163,7 +163,7 @@ def _unknown_fields(table: Mapping[str, Any]) -> Iterator[str]:
             yield from one.keys() - {"meaning", "weight"} if isinstance(one, dict) else ()
 
 
-def _blocklist(entry: Entry, key: str) -> Blocklist:
+def _blocklist(entry: BlocklistConfig, key: str) -> Blocklist:
     if not (key or entry.zone):
         raise ValueError(f"list {entry.name!r} needs the key {entry.key!r}.")
     return Blocklist(

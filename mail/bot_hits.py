@@ -41,7 +41,7 @@ class TrackingHit:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class BotRule:
     """A rule matches a hit if all its conditions that are not None match."""
 
     reason: str
@@ -101,7 +101,7 @@ def _searchable(user_agent: str) -> str:
     return user_agent.lower().encode("utf-8", "replace").decode("utf-8")
 
 
-def parse_rules(text: str) -> tuple[Rule, ...]:
+def parse_rules(text: str) -> tuple[BotRule, ...]:
     """The rules of a machines.toml, in order. Raises ValueError."""
     try:
         return tuple(_rule(entry) for entry in tomllib.loads(text).get("rule", ()))
@@ -109,13 +109,13 @@ def parse_rules(text: str) -> tuple[Rule, ...]:
         raise ValueError(f"a rule is invalid: {error}") from error
 
 
-def _rule(entry: Mapping[str, Any]) -> Rule:
+def _rule(entry: Mapping[str, Any]) -> BotRule:
     pattern, certainty = entry.get("user_agent"), entry.get("certainty", CERTAIN)
     if certainty not in (CERTAIN, PROBABLE):
         raise ValueError(f"certainty {certainty!r} is not {CERTAIN} or {PROBABLE}")
-    if unknown := sorted(entry.keys() - Rule.__dataclass_fields__.keys()):
+    if unknown := sorted(entry.keys() - BotRule.__dataclass_fields__.keys()):
         raise ValueError(f"a rule has an unknown field {unknown[0]!r}")
-    return Rule(
+    return BotRule(
         reason=entry["reason"],
         certainty=certainty,
         kind=entry.get("kind"),
@@ -131,12 +131,12 @@ def _rule(entry: Mapping[str, Any]) -> Rule:
 
 
 @lru_cache(maxsize=1)
-def default_rules() -> tuple[Rule, ...]:
+def default_rules() -> tuple[BotRule, ...]:
     """Those of machines.toml."""
     return parse_rules((files("mail") / "machines.toml").read_text("utf-8"))
 
 
-def matching_rule(hit: TrackingHit, rules: Sequence[Rule] | None = None) -> Rule | None:
+def matching_rule(hit: TrackingHit, rules: Sequence[BotRule] | None = None) -> BotRule | None:
     """The rule by which a hit is a machine's, or None if it may be a person's. What is certain
     comes before what is probable."""
     probable = None
@@ -148,7 +148,7 @@ def matching_rule(hit: TrackingHit, rules: Sequence[Rule] | None = None) -> Rule
     return probable
 
 
-def lint(rules: Sequence[Rule]) -> list[str]:
+def lint(rules: Sequence[BotRule]) -> list[str]:
     """Problems of the rules: no condition, or an example that another rule matches first."""
     problems = []
     for index, rule in enumerate(rules):

@@ -25,7 +25,7 @@ _QUOTED = re.compile(r"\bhost \S{1,255} said: ")  # a relay that quotes another 
 MAX_TEXT = 2048  # characters that are examined
 
 
-class Action(StrEnum):
+class BounceAction(StrEnum):
     """The engine's action after a refusal of this class."""
 
     SUPPRESS = "suppress"  # address or domain does not exist: give up, count a strike
@@ -43,7 +43,7 @@ class BounceClass:
     """
 
     name: str
-    action: Action
+    action: BounceAction
     suppress_after: int
     ses_type: str
     ses_subtype: str
@@ -51,7 +51,7 @@ class BounceClass:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class BounceRule:
     """`pattern` (RE2) is searched in `<code> <enhanced> <text in lower case>`.
 
     `example`: a text that the pattern must match; the linter checks it. `unless`: SMTP command to
@@ -67,19 +67,19 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class RuleSet:
+class BounceRuleSet:
     """Classes by name, and rules in order."""
 
     classes: dict[str, BounceClass]
-    rules: tuple[Rule, ...]
+    rules: tuple[BounceRule, ...]
 
 
-def parse_rules(text: str) -> RuleSet:
+def parse_rules(text: str) -> BounceRuleSet:
     """The rules of a bounce_rules.toml. Raises ValueError for an unknown class or a bad pattern."""
     data = tomllib.loads(text)
     classes = {name: _class(name, entry) for name, entry in data["class"].items()}
     rules = tuple(
-        Rule(
+        BounceRule(
             r["class"],
             _confined(pattern, r.get("when", "")),
             example,
@@ -92,7 +92,7 @@ def parse_rules(text: str) -> RuleSet:
     for rule in rules:
         if rule.name not in classes:
             raise ValueError(f"rule {rule.pattern!r} names an unknown class {rule.name!r}")
-    return RuleSet(classes, rules)
+    return BounceRuleSet(classes, rules)
 
 
 _WHEN = {
@@ -126,16 +126,16 @@ def _branches(pattern: str) -> list[str]:
 
 def _class(name: str, entry: Mapping[str, Any]) -> BounceClass:
     ses_type, _, ses_subtype = entry["ses"].partition("/")
-    action, strikes = Action(entry["action"]), entry.get("suppress_after", 0)
+    action, strikes = BounceAction(entry["action"]), entry.get("suppress_after", 0)
     return BounceClass(name, action, strikes, ses_type, ses_subtype, entry["sparkpost"])
 
 
-class Classifier:
+class BounceClassifier:
     """The rules, compiled into one automaton that reads a reply once."""
 
     __slots__ = ("_classes", "_rules", "_set")
 
-    def __init__(self, ruleset: RuleSet) -> None:
+    def __init__(self, ruleset: BounceRuleSet) -> None:
         options = re2.Options()
         options.never_capture = True
         options.max_mem = 64 << 20
@@ -195,9 +195,9 @@ def text_to_match(code: int, enhanced: str, text: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def default_classifier() -> Classifier:
+def default_classifier() -> BounceClassifier:
     """The classifier with the built-in rules."""
-    return Classifier(parse_rules((files("mail") / "bounce_rules.toml").read_text("utf-8")))
+    return BounceClassifier(parse_rules((files("mail") / "bounce_rules.toml").read_text("utf-8")))
 
 
 def classify(code: int, enhanced: str, text: str, *, command: str = "") -> BounceClass:
@@ -237,12 +237,12 @@ def class_by_name(name: str) -> BounceClass:
     return default_classifier()._classes[name]
 
 
-def lint(ruleset: RuleSet, corpus: Iterable[tuple[int, str, str]] = ()) -> list[str]:
+def lint(ruleset: BounceRuleSet, corpus: Iterable[tuple[int, str, str]] = ()) -> list[str]:
     """Problems of the rules: an example that its rule does not match, or that an earlier rule
     shadows. Rules without an example must be the first match of an entry of the corpus of
     (code, enhanced, text).
     """
-    classifier = Classifier(ruleset)
+    classifier = BounceClassifier(ruleset)
     problems = []
     reached = {min(found) for entry in corpus if (found := classifier.matches(*entry))}
     for index, rule in enumerate(ruleset.rules):
@@ -256,7 +256,9 @@ def lint(ruleset: RuleSet, corpus: Iterable[tuple[int, str, str]] = ()) -> list[
 _EXAMPLE = re.compile(r"(?:(\d{3}) )?(?:(\d\.\d+\.\d+) )?(.*)", re.DOTALL)
 
 
-def _check_example(classifier: Classifier, rules: Sequence[Rule], index: int) -> list[str]:
+def _check_example(
+    classifier: BounceClassifier, rules: Sequence[BounceRule], index: int
+) -> list[str]:
     rule = rules[index]
     match = _EXAMPLE.fullmatch(rule.example)
     code, enhanced, text = match.groups() if match else ("", "", rule.example)

@@ -31,7 +31,7 @@ _BREAK = re.compile(rb"(?<=\r\n)(?![ \t])")
 _SPACE = re.compile(r"\s+")
 
 
-class Result(StrEnum):
+class DkimResult(StrEnum):
     """Results of RFC 8601 §2.7.1."""
 
     PASS = "pass"  # noqa: S105
@@ -45,7 +45,7 @@ class Result(StrEnum):
 class VerificationResult:
     """The result for one signature; `reason` explains a failure."""
 
-    result: Result
+    result: DkimResult
     reason: str = ""
 
 
@@ -117,19 +117,21 @@ def verify_signature(
     """
     problem = _problem(signature.tags, now)
     if problem:
-        return VerificationResult(Result.PERMERROR, problem)
+        return VerificationResult(DkimResult.PERMERROR, problem)
     if record is None:
-        return VerificationResult(Result.PERMERROR, f"no key at {signature.dns_name}")
+        return VerificationResult(DkimResult.PERMERROR, f"no key at {signature.dns_name}")
     key = _key(record, signature.tags["a"].partition("-")[0])
     if isinstance(key, str):
-        return VerificationResult(Result.PERMERROR, key)
+        return VerificationResult(DkimResult.PERMERROR, key)
     body_mode = signature.tags.get("c", "simple/simple").partition("/")[2] or "simple"
     if _body_hash(given.body, body_mode) != _bytes(signature.tags["bh"]):
-        return VerificationResult(Result.FAIL, "the body was changed after it was signed")
+        return VerificationResult(DkimResult.FAIL, "the body was changed after it was signed")
     digest = sha256(_signed(given, signature)).digest()
     if not _verifies(key, _bytes(signature.tags["b"]), digest):
-        return VerificationResult(Result.FAIL, "a signed header was changed or added after signing")
-    return VerificationResult(Result.PASS)
+        return VerificationResult(
+            DkimResult.FAIL, "a signed header was changed or added after signing"
+        )
+    return VerificationResult(DkimResult.PASS)
 
 
 def _problem(tags: dict[str, str], now: int) -> str:

@@ -18,7 +18,7 @@ CODES_MAX = 8  # of one answer that are kept
 TEXT_CHARS = 300
 
 
-class Kind(StrEnum):
+class EntryKind(StrEnum):
     """What a list has entries of."""
 
     IPV4 = "ipv4"
@@ -26,11 +26,11 @@ class Kind(StrEnum):
     DOMAIN = "domain"
 
 
-LISTED_TESTS = {Kind.IPV4: "127.0.0.2", Kind.IPV6: "::ffff:7f00:2"}  # §5
-UNLISTED_TESTS = {Kind.IPV4: "127.0.0.1", Kind.IPV6: "::ffff:7f00:1"}
+LISTED_TESTS = {EntryKind.IPV4: "127.0.0.2", EntryKind.IPV6: "::ffff:7f00:2"}  # §5
+UNLISTED_TESTS = {EntryKind.IPV4: "127.0.0.1", EntryKind.IPV6: "::ffff:7f00:1"}
 
 
-class Failure(StrEnum):
+class ListFailure(StrEnum):
     """Why a list is of no use. unanswered: no server has answered. refused: it does not answer us.
     undocumented: an answer that means nothing, as of a zone that has moved or expired (§2.3).
     lists_nothing, lists_everything: its self-test has failed."""
@@ -43,7 +43,7 @@ class Failure(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Meaning:
+class AnswerMeaning:
     """Of an answer. weight: how much a listing matters, in points of shield."""
 
     meaning: Annotated[str, Meta(min_length=1, max_length=200)]
@@ -58,7 +58,7 @@ class Answer(NamedTuple):
     codes: tuple[str, ...] = ()
     meaning: str = ""
     weight: float = 0.0
-    failure: Failure | None = None
+    failure: ListFailure | None = None
     ttl_s: float = 0.0
     text: str = ""
 
@@ -85,9 +85,9 @@ class Blocklist:
 
     name: str
     zone: str = field(repr=False)
-    kinds: frozenset[Kind]
-    answers: Mapping[str, Meaning] = field(default_factory=dict, repr=False)
-    bits: Mapping[int, Meaning] = field(default_factory=dict, repr=False)
+    kinds: frozenset[EntryKind]
+    answers: Mapping[str, AnswerMeaning] = field(default_factory=dict, repr=False)
+    bits: Mapping[int, AnswerMeaning] = field(default_factory=dict, repr=False)
     link_addresses: bool = False
     listed_test: str = "test"
     unlisted_test: str = "invalid"
@@ -97,18 +97,18 @@ class Blocklist:
     def has_kind_of(self, entry: str) -> bool:
         """Whether an address or a domain may be listed."""
         kind = kind_of(entry)
-        return kind in self.kinds or (kind is Kind.IPV4 and self.link_addresses)
+        return kind in self.kinds or (kind is EntryKind.IPV4 and self.link_addresses)
 
     def read(self, records: Records | None) -> Answer:
         """The answer of A records."""
         if records is None:
-            return Answer(None, failure=Failure.UNANSWERED)
+            return Answer(None, failure=ListFailure.UNANSWERED)
         codes = tuple(records.values)
         found = [self._meanings(one) for one in codes]
-        if failures := [one for one in found if isinstance(one, Failure)]:
+        if failures := [one for one in found if isinstance(one, ListFailure)]:
             return Answer(None, codes[:CODES_MAX], failure=failures[0])
         meanings = {
-            one.meaning: one for each in found if not isinstance(each, Failure) for one in each
+            one.meaning: one for each in found if not isinstance(each, ListFailure) for one in each
         }
         if not meanings:
             return Answer(False, ttl_s=records.ttl_s)
@@ -120,23 +120,23 @@ class Blocklist:
             ttl_s=records.ttl_s,
         )
 
-    def _meanings(self, code: str) -> list[Meaning] | Failure:
+    def _meanings(self, code: str) -> list[AnswerMeaning] | ListFailure:
         try:
             address = IPv4Address(code)
         except ValueError:
-            return Failure.UNDOCUMENTED
+            return ListFailure.UNDOCUMENTED
         if address in ERRORS:
-            return Failure.REFUSED
+            return ListFailure.REFUSED
         if self.answers:
             found = self.answers.get(code)
-            return [found] if found else Failure.UNDOCUMENTED
+            return [found] if found else ListFailure.UNDOCUMENTED
         return self._meanings_of_bits(int(address) & 0xFF, is_code=address in BIT_ANSWERS)
 
-    def _meanings_of_bits(self, octet: int, *, is_code: bool) -> list[Meaning] | Failure:
+    def _meanings_of_bits(self, octet: int, *, is_code: bool) -> list[AnswerMeaning] | ListFailure:
         if is_code and octet & REFUSING_BIT:
-            return Failure.REFUSED
+            return ListFailure.REFUSED
         if not is_code or not octet or octet & ~sum(self.bits):
-            return Failure.UNDOCUMENTED
+            return ListFailure.UNDOCUMENTED
         return [meaning for bit, meaning in self.bits.items() if octet & bit]
 
     def tests(self) -> list[tuple[str, bool]]:
@@ -154,17 +154,17 @@ class Blocklist:
         return " ".join(shown.split())[:TEXT_CHARS]
 
 
-def kind_of(entry: str) -> Kind:
+def kind_of(entry: str) -> EntryKind:
     """What a list would have such an entry as."""
     try:
-        return Kind.IPV4 if ip_address(entry).version == 4 else Kind.IPV6
+        return EntryKind.IPV4 if ip_address(entry).version == 4 else EntryKind.IPV6
     except ValueError:
-        return Kind.DOMAIN
+        return EntryKind.DOMAIN
 
 
 def query_name(entry: str, zone: str) -> str:
     """The name whose A records say whether a zone lists an address or a domain (§2.1, §2.4, §3)."""
-    if kind_of(entry) is Kind.DOMAIN:
+    if kind_of(entry) is EntryKind.DOMAIN:
         return f"{entry}.{zone}"
     reverse = ip_address(entry).reverse_pointer
     return f"{reverse.removesuffix('.in-addr.arpa').removesuffix('.ip6.arpa')}.{zone}"
@@ -180,12 +180,12 @@ def look_up(blocklist: Blocklist, entry: str, *, with_text: bool = False) -> Que
     return answer._replace(text=blocklist.hide_key(" ".join(texts.values) if texts else ""))
 
 
-def self_test(blocklist: Blocklist) -> Generator[Query, Records | None, Failure | None]:
+def self_test(blocklist: Blocklist) -> Generator[Query, Records | None, ListFailure | None]:
     """The queries of a self-test (§5). Returns what is wrong."""
     for entry, must_be_listed in blocklist.tests():
         answer = yield from look_up(blocklist, entry)
         if answer.failure:
             return answer.failure
         if answer.listed is not must_be_listed:
-            return Failure.LISTS_NOTHING if must_be_listed else Failure.LISTS_EVERYTHING
+            return ListFailure.LISTS_NOTHING if must_be_listed else ListFailure.LISTS_EVERYTHING
     return None

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from mail.dnsbl import Blocklist, Failure
+from mail.dnsbl import Blocklist, ListFailure
 
 INTERVAL_S = 3600.0  # between the self-tests of a list
 RETRY_S = 300.0  # the same, of one that has failed
@@ -21,7 +21,7 @@ class ListHealth:
         self.blocklists = {one.name: one for one in blocklists}
         self._interval_s, self._retry_s = interval_s, min(retry_s, interval_s)
         self._tested_s: dict[str, float] = {}
-        self._failures: dict[str, Failure | None] = {}
+        self._failures: dict[str, ListFailure | None] = {}
 
     def due(self, now_s: float) -> list[Blocklist]:
         """Those whose self-test is due."""
@@ -31,7 +31,7 @@ class ListHealth:
         """Those in use whose self-test is older."""
         return [one for one in self.usable() if self._tested_s[one.name] < now_s - age_s]
 
-    def record(self, name: str, failure: Failure | None, now_s: float) -> bool:
+    def record(self, name: str, failure: ListFailure | None, now_s: float) -> bool:
         """The result of a self-test, or an answer that shows that a list does not work. True if it
         is news."""
         is_news = name not in self._failures or self._failures[name] != failure

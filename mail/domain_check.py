@@ -29,7 +29,7 @@ _TLS_RPT = re.compile(r"v=TLSRPTv1\s*;")  # RFC 8460 §3
 _POLICIES = frozenset(("none", "quarantine", "reject"))
 
 
-class Status(StrEnum):
+class CheckStatus(StrEnum):
     """The result of a check."""
 
     OK = "ok"
@@ -44,13 +44,13 @@ class RecordCheck:
     """The check of one record. `reason` says what to do; empty if the record is correct."""
 
     record: DnsRecord
-    status: Status
+    status: CheckStatus
     reason: str = ""
     found: tuple[str, ...] = ()
 
 
-Assessment = tuple[Status, str]
-_OK: Assessment = (Status.OK, "")
+Assessment = tuple[CheckStatus, str]
+_OK: Assessment = (CheckStatus.OK, "")
 
 
 def check_records(expected: Sequence[DnsRecord], published: Published) -> tuple[RecordCheck, ...]:
@@ -60,7 +60,7 @@ def check_records(expected: Sequence[DnsRecord], published: Published) -> tuple[
 
 def is_ready_to_send(checks: Sequence[RecordCheck]) -> bool:
     """Whether all required records are published; a failed lookup counts as missing."""
-    good = (Status.OK, Status.WEAK)
+    good = (CheckStatus.OK, CheckStatus.WEAK)
     return all(check.status in good for check in checks if check.record.required)
 
 
@@ -68,12 +68,12 @@ def _check_record(record: DnsRecord, published: Published) -> RecordCheck:
     values = published.get((record.name, record.queried_type), ())
     if values is None:
         return RecordCheck(
-            record, Status.UNKNOWN, f"DNS lookup of {record.name} failed. Try again."
+            record, CheckStatus.UNKNOWN, f"DNS lookup of {record.name} failed. Try again."
         )
     status, reason = _CHECKS[record.purpose](record, values)
-    wrong = status in (Status.MISSING, Status.WRONG)
+    wrong = status in (CheckStatus.MISSING, CheckStatus.WRONG)
     if wrong and (mistake := _mistake(record, values, published)):
-        status, reason = Status.WRONG, mistake
+        status, reason = CheckStatus.WRONG, mistake
     return RecordCheck(record, status, reason, tuple(values))
 
 
@@ -100,11 +100,14 @@ def _mistake(record: DnsRecord, values: Sequence[str], published: Published) -> 
                 " zone. Enter the name without it."
             )
     unquoted = [value.replace("\\", "").replace('"', "").strip() for value in values]
-    if unquoted != list(values) and assess(record, unquoted)[0] in (Status.OK, Status.WEAK):
+    if unquoted != list(values) and assess(record, unquoted)[0] in (
+        CheckStatus.OK,
+        CheckStatus.WEAK,
+    ):
         return f"{record.name} has quotes or backslashes in its value. Enter it without them."
     if record.purpose is Purpose.DKIM and len(values) == 2:
         joined = ("".join(values), "".join(reversed(values)))
-        if any(assess(record, [one])[0] in (Status.OK, Status.WEAK) for one in joined):
+        if any(assess(record, [one])[0] in (CheckStatus.OK, CheckStatus.WEAK) for one in joined):
             return (
                 f"{record.name} has the key split over two TXT records. It must be one record with"
                 " several strings."
@@ -128,39 +131,42 @@ def _mistaken_alias(record: DnsRecord, values: Sequence[str], published: Publish
 def _spf(record: DnsRecord, values: Sequence[str]) -> Assessment:
     found = [v for v in values if v.lower() == "v=spf1" or v.lower().startswith("v=spf1 ")]
     if not found:
-        return Status.MISSING, f"publish a TXT record at {record.name}: {record.value}"
+        return CheckStatus.MISSING, f"publish a TXT record at {record.name}: {record.value}"
     if len(found) > 1:
-        return Status.WRONG, f"{record.name} has {len(found)} SPF records. Keep only one."
+        return CheckStatus.WRONG, f"{record.name} has {len(found)} SPF records. Keep only one."
     # A plus and the trailing dot of a domain are optional (RFC 7208 §4.6.2, §7.1).
     terms = [term.lstrip("+").rstrip(".") for term in found[0].lower().split()]
     expected = next(term for term in record.value.split() if term.startswith("include:"))
     expected = expected.lower().rstrip(".")
     if expected not in terms:
-        return Status.WRONG, f"the SPF record of {record.name} lacks {expected}"
+        return CheckStatus.WRONG, f"the SPF record of {record.name} lacks {expected}"
     return _spf_ending(found[0].lower(), terms, expected)
 
 
 def _spf_ending(text: str, terms: list[str], expected: str) -> Assessment:
     if terms[-1] == "all":
-        return Status.WRONG, "the SPF record ends in +all, which allows every host: use -all"
+        return CheckStatus.WRONG, "the SPF record ends in +all, which allows every host: use -all"
     closing = next((i for i, term in enumerate(terms) if term.lstrip("?~-") == "all"), len(terms))
     if closing < terms.index(expected):
-        return Status.WRONG, f"{expected} follows `all` and is never evaluated: move it before"
+        return CheckStatus.WRONG, f"{expected} follows `all` and is never evaluated: move it before"
     if len(_LOOKUPS.findall(text)) > 10:
         return (
-            Status.WRONG,
+            CheckStatus.WRONG,
             "the SPF record needs more than 10 DNS lookups, which makes it invalid",
         )
     if closing == len(terms) and "redirect=" not in text:
-        return Status.WEAK, "the SPF record does not end in `all`: add -all"
+        return CheckStatus.WEAK, "the SPF record does not end in `all`: add -all"
     return _OK
 
 
 def _dkim(record: DnsRecord, values: Sequence[str]) -> Assessment:
     if not values:
-        return Status.MISSING, f"publish a {record.type} record at {record.name}: {record.value}"
+        return (
+            CheckStatus.MISSING,
+            f"publish a {record.type} record at {record.name}: {record.value}",
+        )
     if len(values) > 1:
-        return Status.WRONG, f"{record.name} has {len(values)} TXT records. Keep only the key."
+        return CheckStatus.WRONG, f"{record.name} has {len(values)} TXT records. Keep only the key."
     return _dkim_key(record, values[0])
 
 
@@ -175,17 +181,17 @@ def _dkim_key(record: DnsRecord, value: str) -> Assessment:
             else ""
         )
         return (
-            Status.WRONG,
+            CheckStatus.WRONG,
             f"the key at {record.name} is not ours{cut}: publish {record.value}",
         )
     if problem := key_problem(value, expected.get("k", "rsa")):
         return (
-            Status.WRONG,
+            CheckStatus.WRONG,
             f"the key at {record.name} is unusable: {problem}. Publish {record.value}",
         )
     if "y" in found.get("t", "").split(":"):
         return (
-            Status.WEAK,
+            CheckStatus.WEAK,
             f"the key at {record.name} has t=y (testing), so receivers may ignore it",
         )
     return _OK
@@ -194,20 +200,20 @@ def _dkim_key(record: DnsRecord, value: str) -> Assessment:
 def _dmarc(record: DnsRecord, values: Sequence[str]) -> Assessment:
     found = [value for value in values if _DMARC.match(value)]
     if not found:
-        return Status.MISSING, f"publish a TXT record at {record.name}: {record.value}"
+        return CheckStatus.MISSING, f"publish a TXT record at {record.name}: {record.value}"
     if len(found) > 1:
         return (
-            Status.WRONG,
+            CheckStatus.WRONG,
             f"{record.name} has {len(found)} DMARC records, so receivers ignore all of them",
         )
     tags = parse_tags(found[0])
     policy = tags.get("p", "none").lower()
     if not tags or policy not in _POLICIES:
-        return Status.WRONG, "the DMARC policy is not p=none, p=quarantine or p=reject"
+        return CheckStatus.WRONG, "the DMARC policy is not p=none, p=quarantine or p=reject"
     if tags.get("aspf", "r") == "s":
-        return Status.WEAK, "aspf=s: our return path is under your domain, so only DKIM aligns"
+        return CheckStatus.WEAK, "aspf=s: our return path is under your domain, so only DKIM aligns"
     if "rua" not in tags:
-        return Status.WEAK, "the DMARC record has no rua=, so no reports arrive"
+        return CheckStatus.WEAK, "the DMARC record has no rua=, so no reports arrive"
     return _reports_arrive(record, tags["rua"])
 
 
@@ -215,17 +221,17 @@ def _reports_arrive(record: DnsRecord, addresses: str) -> Assessment:
     """addresses: the value of `rua=`."""
     ours = parse_tags(record.value).get("rua", "")
     if ours.lower() not in addresses.lower():
-        return Status.WEAK, f"reports go elsewhere: to see them here too, add {ours} to rua="
+        return CheckStatus.WEAK, f"reports go elsewhere: to see them here too, add {ours} to rua="
     return _OK
 
 
 def _tls_rpt(record: DnsRecord, values: Sequence[str]) -> Assessment:
     found = [value for value in values if _TLS_RPT.match(value)]
     if not found:
-        return Status.MISSING, f"publish a TXT record at {record.name}: {record.value}"
+        return CheckStatus.MISSING, f"publish a TXT record at {record.name}: {record.value}"
     if len(found) > 1:
         return (
-            Status.WRONG,
+            CheckStatus.WRONG,
             f"{record.name} has {len(found)} TLS-RPT records, so senders ignore all of them",
         )
     return _reports_arrive(record, parse_tags(found[0]).get("rua", ""))
@@ -235,16 +241,16 @@ def _return_path(record: DnsRecord, values: Sequence[str]) -> Assessment:
     hosts = [value.split()[-1].lower().rstrip(".") for value in values if value.split()]
     if not hosts:
         return (
-            Status.MISSING,
+            CheckStatus.MISSING,
             f"publish an MX record at {record.name}: {record.priority} {record.value}",
         )
     if record.value.lower().rstrip(".") not in hosts:
         return (
-            Status.WRONG,
+            CheckStatus.WRONG,
             f"the MX of {record.name} is {hosts[0]}. It must be {record.value}.",
         )
     if len(set(hosts)) > 1:
-        return Status.WEAK, f"{record.name} has other MX hosts too. Bounces to them are lost."
+        return CheckStatus.WEAK, f"{record.name} has other MX hosts too. Bounces to them are lost."
     return _OK
 
 
@@ -252,13 +258,13 @@ def _tracking(record: DnsRecord, values: Sequence[str]) -> Assessment:
     targets = [value.lower().rstrip(".") for value in values]
     if not targets:
         return (
-            Status.MISSING,
+            CheckStatus.MISSING,
             f"publish a CNAME record at {record.name}: {record.value}. If your DNS provider has a"
             " proxy for the name, switch it off: only a CNAME is found.",
         )
     if record.value.lower() not in targets:
         return (
-            Status.WRONG,
+            CheckStatus.WRONG,
             f"{record.name} is a CNAME to {targets[0]}. It must lead to {record.value}.",
         )
     return _OK

@@ -6,11 +6,11 @@ from typing import TypeAlias, Union
 
 from mail import dmarc_report, parser, tls_rpt_inbound
 from mail.dmarc_report import DmarcReport, ReportError
-from mail.tls_rpt_inbound import TlsRptReport
+from mail.tls_rpt_inbound import InboundTlsReport
 from mail.unpack import UnpackError, unpack
 
 FILES_MAX = 5  # parts that are tried
-DomainReport: TypeAlias = Union[DmarcReport, TlsRptReport]
+DomainReport: TypeAlias = Union[DmarcReport, InboundTlsReport]
 
 
 def find_report(raw: bytes) -> DomainReport:

@@ -34,7 +34,7 @@ class ReportKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailedRecipient:
     """One recipient in a report. `action` as in RFC 3464 §2.3.3; `code`: 0 if none is given.
 
     `command`: the SMTP command that was refused, in upper case; empty if unknown.
@@ -94,7 +94,7 @@ class InboundReport:
     """
 
     kind: ReportKind
-    failures: tuple[Failure, ...] = ()
+    failures: tuple[FailedRecipient, ...] = ()
     complaint: Complaint | None = None
     original_message_id: str = ""
     original_return_path: str = ""
@@ -198,7 +198,7 @@ def _split_by_recipient(fields: Fields) -> list[Fields]:
     return [fields[: starts[0]], *(fields[a:b] for a, b in zip(starts, stops, strict=True))]
 
 
-def _failure(group: dict[str, bytes], explained: str, recipients: list[str]) -> Failure:
+def _failure(group: dict[str, bytes], explained: str, recipients: list[str]) -> FailedRecipient:
     recipient = _recipient(group)
     status = _status(parser.text_of(group.get("status", b"")))
     diagnostic = _without_type(group.get("diagnostic-code", b"")) or _supplementary(group)
@@ -212,7 +212,7 @@ def _failure(group: dict[str, bytes], explained: str, recipients: list[str]) -> 
     )
     if status.endswith(".0.0") or not status:
         status = enhanced or status
-    return Failure(
+    return FailedRecipient(
         recipient,
         action or ("delayed" if status.startswith("4") else "failed"),
         status,
@@ -250,7 +250,7 @@ _SUCCESS_ACTIONS = frozenset(
 )  # the last is Postfix's
 
 
-def _kind_of(failures: list[Failure]) -> ReportKind:
+def _kind_of(failures: list[FailedRecipient]) -> ReportKind:
     actions = {failure.action for failure in failures}
     if "failed" in actions:
         return ReportKind.BOUNCE
@@ -338,7 +338,7 @@ def _text_bounce(entity: Entity, inside: list[Entity]) -> InboundReport:
     if not bounce_text.looks_like_bounce(entity):
         return InboundReport(ReportKind.OTHER)
     failures = tuple(
-        Failure(recipient, "failed", enhanced, code, clean_text(reply_text), "", command)
+        FailedRecipient(recipient, "failed", enhanced, code, clean_text(reply_text), "", command)
         for recipient, (code, enhanced, reply_text), command in bounce_text.failed_recipients(
             entity, inside
         )[:MAX_RECIPIENTS]
@@ -355,7 +355,7 @@ def _text_bounce(entity: Entity, inside: list[Entity]) -> InboundReport:
     )
 
 
-def _is_evident(failure: Failure) -> bool:
+def _is_evident(failure: FailedRecipient) -> bool:
     """Whether a text says that it is a refusal."""
     known = failure.bounce_class.name not in ("uncategorized", "auto_reply")
     return known or bool(failure.code or failure.status)

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from publicsuffixlist import PublicSuffixList
 
-from mail.dnsbl import Kind, kind_of
+from mail.dnsbl import EntryKind, kind_of
 
 CACHED_MAX = 50_000
 
@@ -22,6 +22,6 @@ def suffixes() -> PublicSuffixList:
 @lru_cache(maxsize=CACHED_MAX)
 def listed_name(host: str) -> str:
     """host: A-labels in lower case, or an address."""
-    if kind_of(host) is not Kind.DOMAIN:
+    if kind_of(host) is not EntryKind.DOMAIN:
         return host
     return suffixes().privatesuffix(host) or host

@@ -17,7 +17,7 @@ _ID = re.compile(r"[A-Za-z0-9]{1,32}")
 _HOST = re.compile(r"(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{1,63}")
 
 
-class Mode(StrEnum):
+class MtaStsMode(StrEnum):
     """How to treat an MX host that fails validation (§5)."""
 
     ENFORCE = "enforce"  # do not deliver to it
@@ -30,10 +30,10 @@ class PolicyError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class MtaStsPolicy:
     """A policy. `mx`: patterns in lower case. `max_age_s`: maximum time to cache it."""
 
-    mode: Mode
+    mode: MtaStsMode
     mx: tuple[str, ...]
     max_age_s: int
 
@@ -76,7 +76,7 @@ def policy_id(records: tuple[str, ...]) -> str | None:
     return ids[0] if len(ids) == 1 and _ID.fullmatch(ids[0]) else None
 
 
-def parse_policy(body: bytes) -> Policy:
+def parse_policy(body: bytes) -> MtaStsPolicy:
     """A policy file (§3.2). Raises PolicyError."""
     if len(body) > MAX_POLICY:
         raise PolicyError(f"the policy is longer than {MAX_POLICY} octets")
@@ -91,22 +91,22 @@ def parse_policy(body: bytes) -> Policy:
     return _policy(given, hosts)
 
 
-def _policy(given: dict[str, str], hosts: list[str]) -> Policy:
+def _policy(given: dict[str, str], hosts: list[str]) -> MtaStsPolicy:
     if given.get("version") != "STSv1":
         raise PolicyError("the policy is not `version: STSv1`")
-    if given.get("mode") not in set(Mode):
+    if given.get("mode") not in set(MtaStsMode):
         raise PolicyError(
             f"the policy's mode {given.get('mode')!r} is not enforce, testing or none"
         )
     age = given.get("max_age", "")
     if not re.fullmatch(r"[0-9]{1,10}", age):
         raise PolicyError("the policy has no max_age in seconds")
-    mode = Mode(given["mode"])
+    mode = MtaStsMode(given["mode"])
     if len(hosts) > MX_MAX:
         raise PolicyError(f"the policy has more than {MX_MAX} mx")
     wrong = [host for host in hosts if len(host) > HOST_MAX or not _HOST.fullmatch(host)]
-    if wrong or (not hosts and mode is not Mode.NONE):
+    if wrong or (not hosts and mode is not MtaStsMode.NONE):
         raise PolicyError(
             f"{wrong[0][:HOST_MAX]!r} is not an MX host" if wrong else "the policy has no mx"
         )
-    return Policy(mode, tuple(hosts), min(int(age), MAX_AGE))
+    return MtaStsPolicy(mode, tuple(hosts), min(int(age), MAX_AGE))

@@ -19,10 +19,10 @@ from mail.smtp_input import SmtpInput
 from mail.smtp_reply import encode_reply
 from mail.smtp_server_events import (
     Event,
+    InputMode,
     Login,
     MailTransaction,
     MessageReceived,
-    Mode,
     RecipientGiven,
     SenderGiven,
     ServerConfig,
@@ -48,7 +48,7 @@ class ServerSession:
         self.hostname = config.hostname
         self._input = SmtpInput(config.octets_max, config.kept_max)
         self._replies: list[bytes] = []
-        self._mode = Mode.COMMAND
+        self._mode = InputMode.COMMAND
         self._pending: Event | None = None
         self._transaction: MailTransaction | None = None
         self._refusal = ""  # of the current message
@@ -71,7 +71,7 @@ class ServerSession:
     @property
     def is_closed(self) -> bool:
         """Whether to close the connection after the replies."""
-        return self._mode is Mode.CLOSED
+        return self._mode is InputMode.CLOSED
 
     @property
     def unread_octets(self) -> int:
@@ -84,18 +84,18 @@ class ServerSession:
 
     @property
     def expects_message(self) -> bool:
-        return self._mode is Mode.MESSAGE
+        return self._mode is InputMode.MESSAGE
 
     @property
     def message_octets(self) -> int:
         """Octets of the message that is arriving."""
-        return len(self._input) if self._mode is Mode.MESSAGE else 0
+        return len(self._input) if self._mode is InputMode.MESSAGE else 0
 
     def greet(self) -> None:
         self._reply(f"220 {self.hostname} ESMTP")
 
     def receive(self, data: bytes) -> None:
-        if self._mode is not Mode.CLOSED:
+        if self._mode is not InputMode.CLOSED:
             self._input.receive(data)
 
     def take_replies(self) -> bytes:
@@ -105,8 +105,8 @@ class ServerSession:
 
     def next_event(self) -> Event | None:
         """The next event to respond to; None if more octets are needed or the session is closed."""
-        while self._pending is None and self._mode is not Mode.CLOSED:
-            if self._mode is Mode.MESSAGE:
+        while self._pending is None and self._mode is not InputMode.CLOSED:
+            if self._mode is InputMode.MESSAGE:
                 if not self._read_message():
                     return None
             elif (line := self._read_line()) is not None:
@@ -149,9 +149,9 @@ class ServerSession:
 
     def close(self, reply: str = "") -> None:
         """Close the session, with a last reply."""
-        if self._mode is Mode.CLOSED:
+        if self._mode is InputMode.CLOSED:
             return
-        self._mode, self._pending = Mode.CLOSED, None
+        self._mode, self._pending = InputMode.CLOSED, None
         self._input.clear()
         if reply:
             self._replies.append(encode_reply(reply))
@@ -174,7 +174,7 @@ class ServerSession:
             if self._input.is_flooded:
                 self.close("421 4.3.4 The message is too large")
             return False
-        self._mode, refusal = Mode.COMMAND, self._refusal
+        self._mode, refusal = InputMode.COMMAND, self._refusal
         if refusal:
             self._reset()
             self._refuse(refusal)
@@ -188,10 +188,10 @@ class ServerSession:
     # ── commands ────────────────────────────────────────────────────────────────────────────────
 
     def _run(self, line: bytes) -> Event | None:
-        if self._mode is Mode.CLOSED:
+        if self._mode is InputMode.CLOSED:
             return None
         try:
-            if self._mode is Mode.SASL:
+            if self._mode is InputMode.SASL:
                 self._check_alone()
                 return self._continue_sasl(line)
             command = parse_command(line)
@@ -206,7 +206,7 @@ class ServerSession:
                 self._check_alone(command.verb)
             return self._verbs.get(command.verb, self._unknown)(command.argument)
         except CommandError as error:
-            self._sasl, self._mode = None, Mode.CLOSED if self.is_closed else Mode.COMMAND
+            self._sasl, self._mode = None, InputMode.CLOSED if self.is_closed else InputMode.COMMAND
             self._refuse(str(error))
             return None
 
@@ -258,11 +258,11 @@ class ServerSession:
 
     def _advance_sasl(self) -> Event | None:
         if self._sasl is None or self._sasl.credentials is None:
-            self._mode = Mode.SASL
+            self._mode = InputMode.SASL
             self._replies.append(f"334 {self._sasl.challenge if self._sasl else ''}\r\n".encode())
             return None
         login = Login(*self._sasl.credentials)
-        self._sasl, self._mode = None, Mode.COMMAND
+        self._sasl, self._mode = None, InputMode.COMMAND
         return login
 
     def _mail(self, argument: str) -> Event | None:
@@ -296,7 +296,7 @@ class ServerSession:
             raise CommandError("503 5.5.1 Send MAIL first")
         if not self._transaction.recipients:
             raise CommandError("554 5.5.1 No valid recipients")
-        self._mode = Mode.MESSAGE
+        self._mode = InputMode.MESSAGE
         self._input.begin_message()
         self._reply("354 End data with <CR><LF>.<CR><LF>")
 
@@ -342,5 +342,5 @@ class ServerSession:
     def _reply(self, reply: str) -> None:
         if reply.startswith("421"):
             self.close(reply)
-        elif self._mode is not Mode.CLOSED:
+        elif self._mode is not InputMode.CLOSED:
             self._replies.append(encode_reply(reply))

@@ -75,7 +75,7 @@ class MailTransaction:
     recipients: dict[str, Mailbox] = field(default_factory=dict)
 
 
-class Mode(Enum):
+class InputMode(Enum):
     """What the next octets are."""
 
     COMMAND = 0

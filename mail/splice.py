@@ -32,7 +32,7 @@ class SlottedText(Generic[K]):
 
 
 @dataclass(frozen=True, slots=True)
-class SplicedBody(Generic[K]):
+class SlottedBody(Generic[K]):
     """A body with slots. wire: dot-stuffed. canonical: as DKIM hashes it, after what is in
     `hashed`. Each has the octets before, between and after the slots. size: of these octets,
     before stuffing."""
@@ -44,7 +44,7 @@ class SplicedBody(Generic[K]):
     hashed: Any = field(compare=False, repr=False)
 
     @classmethod
-    def of(cls, body: bytes, keys: Sequence[K]) -> "SplicedBody[K]":
+    def of(cls, body: bytes, keys: Sequence[K]) -> "SlottedBody[K]":
         """body: with a mark, at the begin of a line, for each key. Raises ValueError as
         `smtp.dot_stuff`."""
         fixed = body.replace(_MARK, b"")

@@ -55,7 +55,7 @@ class AppliedPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailedSession:
     """One failed session."""
 
     result: ResultType
@@ -71,7 +71,7 @@ class PolicyResult:
 
     policy: AppliedPolicy
     successes: int
-    failures: Mapping[Failure, int] = field(default_factory=dict)
+    failures: Mapping[FailedSession, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +209,7 @@ def _policy(result: PolicyResult) -> dict[str, object]:
     return entry
 
 
-def _detail(failure: Failure, count: int) -> dict[str, object]:
+def _detail(failure: FailedSession, count: int) -> dict[str, object]:
     detail: dict[str, object] = {
         "result-type": failure.result,
         "receiving-mx-hostname": failure.receiving_host,

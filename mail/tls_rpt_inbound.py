@@ -28,7 +28,7 @@ class TlsSessions:
 
 
 @dataclass(frozen=True, slots=True)
-class TlsRptReport:
+class InboundTlsReport:
     """organization: the reporter. domain: in lower case. begin: of the period."""
 
     organization: str
@@ -38,7 +38,7 @@ class TlsRptReport:
     sessions: tuple[TlsSessions, ...]
 
 
-def parse(text: bytes) -> TlsRptReport:
+def parse(text: bytes) -> InboundTlsReport:
     """Raises ReportError."""
     if len(text) > OCTETS_MAX:
         raise ReportError(f"it is larger than {OCTETS_MAX} octets")
@@ -50,7 +50,7 @@ def parse(text: bytes) -> TlsRptReport:
     domains = [_text(_object(one.get("policy")).get("policy-domain")) for one in policies]
     if not domains or not domains[0]:
         raise ReportError("it names no domain")
-    return TlsRptReport(
+    return InboundTlsReport(
         _text(report.get("organization-name")),
         _text(report.get("report-id")),
         domains[0].lower().rstrip("."),

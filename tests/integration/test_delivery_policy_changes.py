@@ -8,7 +8,7 @@ import pytest
 
 from contracts.delivery.v1 import events_pb2 as events
 from kernel.database import Database
-from mail.mta_sts import Mode, Policy
+from mail.mta_sts import MtaStsMode, MtaStsPolicy
 from services.delivery.clients import mta_sts as client
 from services.delivery.clients import mx_connector
 from services.delivery.loops import tls_policies
@@ -116,7 +116,7 @@ def test_a_changed_policy_is_in_force_for_the_attempt_after_the_one_that_it_refu
 async def test_a_policy_that_no_mail_has_needed_for_a_month_is_forgotten(harness: Harness) -> None:
     database = Database(harness.database.system("delivery"), name="test")
     policies = MtaStsPolicyStore(database)
-    policy = Policy(Mode.ENFORCE, ("mx.example",), 31_557_600)
+    policy = MtaStsPolicy(MtaStsMode.ENFORCE, ("mx.example",), 31_557_600)
     for domain in ("used.example", "unused.example"):
         await policies.save(domain, "1", policy)
     await database.execute_autocommit(AGE_USE, (UNUSED_DAYS,))

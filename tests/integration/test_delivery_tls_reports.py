@@ -19,8 +19,8 @@ from kernel.dial import Dialer
 from kernel.lease import Lease
 from kernel.resolver import system_resolver
 from mail import parser
-from mail.mta_sts import Mode, Policy
-from mail.tls_rpt import AppliedPolicy, Failure, PolicyKind, ReportingOrganization, ResultType
+from mail.mta_sts import MtaStsMode, MtaStsPolicy
+from mail.tls_rpt import AppliedPolicy, FailedSession, PolicyKind, ReportingOrganization, ResultType
 from services.delivery import app
 from services.delivery.clients.email_api import EmailApi
 from services.delivery.clients.report_sender import TlsReportSender
@@ -167,7 +167,8 @@ def check_mail(api: Receiver) -> None:
 
 def result(domain: str) -> TlsSessionKey:
     policy = AppliedPolicy(PolicyKind.STS, domain, ("version: STSv1",), (f"mx.{domain}",))
-    failure = Failure(ResultType.CERTIFICATE_EXPIRED, "192.0.2.1", f"mx.{domain}", "192.0.2.2")
+    kind = ResultType.CERTIFICATE_EXPIRED
+    failure = FailedSession(kind, "192.0.2.1", f"mx.{domain}", "192.0.2.2")
     return TlsSessionKey(clock.now().date(), policy, failure)
 
 
@@ -288,7 +289,8 @@ async def test_large_policies_are_stored_and_read_in_bounded_statements(harness:
     store = RecordingStore(database)
     counter = TlsSessionCounter(store)
     for number in range(100):
-        sts = Policy(Mode.ENFORCE, tuple(f"{n}.{'x' * 60}.example" for n in range(900)), number)
+        hosts = tuple(f"{n}.{'x' * 60}.example" for n in range(900))
+        sts = MtaStsPolicy(MtaStsMode.ENFORCE, hosts, number)
         counter.count_fetch(
             TlsPolicy(domain="large.example", mta_sts=sts), ResultType.STS_POLICY_INVALID, ""
         )
@@ -336,7 +338,8 @@ async def test_counts_that_nobody_reports_and_old_policies_are_deleted(harness: 
     database = Database(harness.database.system("delivery"), name="test")
     await TlsReportStore(database).add({result("old.example"): 1})
     policies = mta_sts.MtaStsPolicyStore(database)
-    await policies.save("old.example", "1", Policy(Mode.ENFORCE, ("mx.old.example",), 60))
+    policy = MtaStsPolicy(MtaStsMode.ENFORCE, ("mx.old.example",), 60)
+    await policies.save("old.example", "1", policy)
     for days, left in ((tls_results.RETENTION_DAYS, 1), (1, 0)):
         await query(harness, f"UPDATE delivery.tls_results SET day = day - {days}")
         async with database.transaction() as tx:

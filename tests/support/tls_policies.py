@@ -7,7 +7,7 @@ from typing import cast
 
 from contracts.ingest.v1.events_pb2 import MessageContext
 from contracts.router.v1.events_pb2 import DeliveryAssigned
-from mail.mta_sts import Mode, Policy
+from mail.mta_sts import MtaStsMode, MtaStsPolicy
 from services.delivery.clients.dane import DaneClient
 from services.delivery.clients.mta_sts import MtaStsClient, MtaStsRecord
 from services.delivery.loops.tls_policies import TlsPolicyResolver
@@ -15,8 +15,8 @@ from services.delivery.loops.tls_reports import TlsSessionCounter
 from services.delivery.store.mta_sts import MtaStsPolicyStore, StoredMtaStsPolicy
 
 DOMAIN = "receiver.example"
-POLICY = Policy(Mode.ENFORCE, ("mx.receiver.example",), 86_400)
-OLD = Policy(Mode.ENFORCE, ("old.receiver.example",), 86_400)
+POLICY = MtaStsPolicy(MtaStsMode.ENFORCE, ("mx.receiver.example",), 86_400)
+OLD = MtaStsPolicy(MtaStsMode.ENFORCE, ("old.receiver.example",), 86_400)
 TTL_S = 600.0
 
 
@@ -25,7 +25,7 @@ class Source:
     """The record and the policy of a domain; an exception in place of one that fails."""
 
     record: str | Exception | None = "1"
-    policy: Policy | Exception = POLICY
+    policy: MtaStsPolicy | Exception = POLICY
     requests: list[str] = field(default_factory=list)
     released: asyncio.Event | None = None  # of fetches, if they wait
     has_slots: bool = True
@@ -43,7 +43,7 @@ class Source:
             raise self.record
         return MtaStsRecord(self.record, TTL_S)
 
-    async def fetch(self, domain: str) -> Policy:
+    async def fetch(self, domain: str) -> MtaStsPolicy:
         self.requests.append(f"fetch {domain}")
         if self.released is not None:
             await self.released.wait()
@@ -59,7 +59,7 @@ class Store:
     async def load(self, domains: list[str]) -> list[StoredMtaStsPolicy | None]:
         return [self.stored.get(domain) for domain in domains]
 
-    async def save(self, domain: str, policy_id: str, policy: Policy) -> None:
+    async def save(self, domain: str, policy_id: str, policy: MtaStsPolicy) -> None:
         self.stored[domain] = StoredMtaStsPolicy(policy, policy_id, 0.0, 86_400.0)
 
 

@@ -12,7 +12,7 @@ import dns.resolver
 from kernel.downloads import Downloader, DownloadFailed
 from kernel.resolver import text_of
 from mail import mta_sts
-from mail.mta_sts import Policy, PolicyError
+from mail.mta_sts import MtaStsPolicy, PolicyError
 from mail.suffix import registrable_domain
 from mail.tls_rpt import ResultType
 
@@ -74,14 +74,14 @@ class MtaStsClient:
         slots = self._slots_of_owner.get(registrable_domain(domain))
         return not self._slots.locked() and (slots is None or not slots.locked())
 
-    async def fetch(self, domain: str) -> Policy:
+    async def fetch(self, domain: str) -> MtaStsPolicy:
         """Raises PolicyFetchFailed, but never because it has to wait for others first."""
         owner = registrable_domain(domain)
         slots = self._slots_of_owner.setdefault(owner, asyncio.Semaphore(OWNER_FETCHES_MAX))
         async with slots, self._slots:  # in this order: who waits for its owner holds up no other
             return await self._fetch(domain)
 
-    async def _fetch(self, domain: str) -> Policy:
+    async def _fetch(self, domain: str) -> MtaStsPolicy:
         """Raises PolicyFetchFailed. Redirects are not followed (§3.3)."""
         try:
             async with asyncio.timeout(FETCH_TIMEOUT_S):

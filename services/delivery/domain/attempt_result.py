@@ -25,7 +25,7 @@ SERVICE_CLOSING = 421
 DIALOGUE_CHARS_MAX = 512  # of a command, and of a reply
 # Some servers send a 5yz code for a condition that passes: a full mailbox, a rate limit, a
 # greylist, too many recipients (RFC 5321 §4.5.3.1.10).
-RETRY_ACTIONS = frozenset((bounce.Action.RETRY, bounce.Action.SLOW_DOWN))
+RETRY_ACTIONS = frozenset((bounce.BounceAction.RETRY, bounce.BounceAction.SLOW_DOWN))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import msgspec
 from contracts.ingest.v1.directory_pb2 import Domain
 from mail import domain_report
 from mail.dmarc_report import AuthResult, DmarcRecord, DmarcReport, ReportError
-from mail.tls_rpt_inbound import TlsRptReport, TlsSessions
+from mail.tls_rpt_inbound import InboundTlsReport, TlsSessions
 
 ROWS_MAX = 500  # of a report; the counts of all are summed
 TEXT_MAX = 255  # characters
@@ -94,7 +94,7 @@ def read(raw: bytes) -> DomainReportFigures:
 
 
 def _figures(
-    kind: str, report: DmarcReport | TlsRptReport, found: Iterable[tuple[Detail, int]]
+    kind: str, report: DmarcReport | InboundTlsReport, found: Iterable[tuple[Detail, int]]
 ) -> DomainReportFigures:
     counts: Counter[Detail] = Counter()
     for detail, count in found:

@@ -15,7 +15,7 @@ from mail.compose import Attachment, ComposedMessage, Email, compose
 from mail.dkim import PendingSignatures, Signer, body_hash, sign_all
 from mail.downgrade import downgrade
 from mail.html import to_text
-from mail.splice import FilledBody, SplicedBody
+from mail.splice import FilledBody, SlottedBody
 from mail.tracking import TrackingMode
 from mail.unsubscribe import URL_PLACEHOLDER, is_field
 from services.delivery.domain.recipient_links import (
@@ -83,7 +83,7 @@ class ComposedEmail:
     has_message_id: bool
     has_feedback_id: bool = False
     unsubscribe: Unsubscribe | None = None
-    spliced: SplicedBody[Slot] | None = None
+    spliced: SlottedBody[Slot] | None = None
     tracking_mode: TrackingMode = TrackingMode.IDENTIFIED
     message_id: str = ""
 
@@ -124,7 +124,7 @@ def compose_email(draft: EmailDraft) -> ComposedEmail:
     content = draft.content
     sender = address.parse_mailbox(getattr(content, "from"))
     composed, slots = _compose(draft, sender)
-    spliced = SplicedBody.of(composed.body, slots) if slots else None
+    spliced = SlottedBody.of(composed.body, slots) if slots else None
     message = b"".join((*composed.headers, b"\r\n")) if spliced else composed.as_bytes()
     return ComposedEmail(
         composed.headers,

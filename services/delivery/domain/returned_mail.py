@@ -13,7 +13,7 @@ from contracts.delivery.v1 import events_pb2 as events
 from kernel.redaction import ERASED
 from mail import bounce, forwarding, inbound_report, verp
 from mail.forwarding import Trace
-from mail.inbound_report import Failure, InboundReport, ReportKind
+from mail.inbound_report import FailedRecipient, InboundReport, ReportKind
 from mail.smtp_reply import clean_text
 
 ADDRESS_MAX = 320
@@ -121,7 +121,7 @@ def _refusal(report: InboundReport) -> BounceReason | None:
     return _refusal_of(failed[0]) if failed else None
 
 
-def _refusal_of(failure: Failure) -> BounceReason:
+def _refusal_of(failure: FailedRecipient) -> BounceReason:
     return BounceReason(
         clean_text(failure.recipient)[:ADDRESS_MAX],
         failure.bounce_class.name,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from mail import tlsa
-from mail.mta_sts import Mode, Policy
+from mail.mta_sts import MtaStsMode, MtaStsPolicy
 from mail.tls_chain import ChainFault
 from mail.tlsa import Tlsa
 from services.delivery.domain.attempt_result import (
@@ -131,7 +131,7 @@ class TlsPolicy:
 
     domain: str = ""
     enforced: bool = False
-    mta_sts: Policy | None = None
+    mta_sts: MtaStsPolicy | None = None
     dane: ProvenHosts | None = None
 
     @property
@@ -171,7 +171,7 @@ class TlsPolicy:
 
     @property
     def _enforces_mta_sts(self) -> bool:
-        return self.mta_sts is not None and self.mta_sts.mode is Mode.ENFORCE
+        return self.mta_sts is not None and self.mta_sts.mode is MtaStsMode.ENFORCE
 
 
 NO_POLICY = TlsPolicy()

@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
-from mail.mta_sts import Mode
+from mail.mta_sts import MtaStsMode
 from mail.tls_chain import ChainFault
-from mail.tls_rpt import AppliedPolicy, Failure, PolicyKind, ResultType
+from mail.tls_rpt import AppliedPolicy, FailedSession, PolicyKind, ResultType
 from services.delivery.domain.attempt_result import DANE, STARTTLS, AttemptResult, ReceivingServer
 from services.delivery.domain.tls_policy import NOT_OFFERED, VERIFIED_BY_MTA_STS, TlsPolicy
 
@@ -20,7 +20,7 @@ class SessionResult(NamedTuple):
     """One session under a policy. failure: None if it had what the policy asks for."""
 
     policy: AppliedPolicy
-    failure: Failure | None
+    failure: FailedSession | None
 
 
 def opened_session(policy: TlsPolicy, peer: ReceivingServer) -> SessionResult | None:
@@ -57,7 +57,7 @@ def applied_policy(policy: TlsPolicy, host: str) -> AppliedPolicy | None:
             lines = tuple(map(str, records))
             return AppliedPolicy(PolicyKind.TLSA, policy.domain, lines, (host,))
     sts = policy.mta_sts
-    if sts is None or sts.mode is Mode.NONE:
+    if sts is None or sts.mode is MtaStsMode.NONE:
         return None
     return AppliedPolicy(PolicyKind.STS, policy.domain, sts.lines(), sts.mx)
 
@@ -68,7 +68,7 @@ def fetch_failure(policy: TlsPolicy, kind: ResultType, why: str) -> SessionResul
     sts = policy.mta_sts
     lines, mx = (sts.lines(), sts.mx) if sts is not None else ((), ())
     applied = AppliedPolicy(PolicyKind.STS, policy.domain, lines, mx)
-    return SessionResult(applied, Failure(kind, "", host, reason_code=why[:100]))
+    return SessionResult(applied, FailedSession(kind, "", host, reason_code=why[:100]))
 
 
 def _fault_of(policy: TlsPolicy, peer: ReceivingServer) -> ResultType | None:
@@ -85,7 +85,9 @@ def _fault_of(policy: TlsPolicy, peer: ReceivingServer) -> ResultType | None:
     return FAULTS[peer.fault] if peer.fault else ResultType.VALIDATION_FAILURE
 
 
-def _failure(kind: ResultType | None, peer: ReceivingServer, reason: str = "") -> Failure | None:
+def _failure(
+    kind: ResultType | None, peer: ReceivingServer, reason: str = ""
+) -> FailedSession | None:
     if kind is None:
         return None
-    return Failure(kind, peer.local_ip, peer.mx, peer.remote_ip, reason)
+    return FailedSession(kind, peer.local_ip, peer.mx, peer.remote_ip, reason)

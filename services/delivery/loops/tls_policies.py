@@ -12,7 +12,7 @@ from kernel.bounded_dict import BoundedDict
 from kernel.cache import Cache
 from kernel.group_commit import GroupCommit
 from mail.address import domain_of
-from mail.mta_sts import Policy
+from mail.mta_sts import MtaStsPolicy
 from services.delivery.clients.dane import DaneClient
 from services.delivery.clients.mta_sts import (
     TTL_MIN_S,
@@ -62,7 +62,7 @@ class _AnnouncedPolicy:
 class _PolicyInForce:
     """The MTA-STS policy of a domain, and how long to rely on it. next: to fetch meanwhile."""
 
-    policy: Policy | None = None
+    policy: MtaStsPolicy | None = None
     ttl_s: float = inf
     next: _AnnouncedPolicy | None = None
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kernel.database import Database, Transaction
-from mail.mta_sts import Policy, PolicyError, parse_policy
+from mail.mta_sts import MtaStsPolicy, PolicyError, parse_policy
 
 UNUSED_DAYS = 30  # after which a policy is forgotten: there may be any number of domains
 
@@ -49,7 +49,7 @@ class StoredMtaStsPolicy:
     """A policy within its max_age. policy_id: of the TXT record when it was fetched. age_s: since
     then. left_s: until it expires."""
 
-    policy: Policy
+    policy: MtaStsPolicy
     policy_id: str
     age_s: float
     left_s: float
@@ -72,7 +72,7 @@ class MtaStsPolicyStore:
         }
         return [found.get(domain) for domain in domains]
 
-    async def save(self, domain: str, policy_id: str, policy: Policy) -> None:
+    async def save(self, domain: str, policy_id: str, policy: MtaStsPolicy) -> None:
         """Keep a policy that was fetched now."""
         text = "\n".join(policy.lines())
         await self._database.execute_autocommit(
@@ -80,7 +80,7 @@ class MtaStsPolicyStore:
         )
 
 
-def _parsed(domain: str, text: str) -> Policy | None:
+def _parsed(domain: str, text: str) -> MtaStsPolicy | None:
     try:
         return parse_policy(text.encode())
     except PolicyError as error:

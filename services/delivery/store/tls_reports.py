@@ -9,7 +9,7 @@ import msgspec
 
 from kernel import clock
 from kernel.database import Database, Transaction
-from mail.tls_rpt import AppliedPolicy, Failure, PolicyResult
+from mail.tls_rpt import AppliedPolicy, FailedSession, PolicyResult
 
 PAGE = 100  # domains
 SETTLED_AFTER = timedelta(minutes=10)  # from the end of a day, when all processes have added to it
@@ -56,7 +56,7 @@ class TlsSessionKey(NamedTuple):
 
     day: date
     policy: AppliedPolicy
-    failure: Failure | None
+    failure: FailedSession | None
 
 
 class DueTlsReport(NamedTuple):
@@ -97,11 +97,11 @@ class TlsReportStore:
 
     async def results(self, report: DueTlsReport) -> list[PolicyResult]:
         """The results of a day and domain, by policy."""
-        found: dict[AppliedPolicy, tuple[int, dict[Failure, int]]] = {}
+        found: dict[AppliedPolicy, tuple[int, dict[FailedSession, int]]] = {}
         rows = await self._database.execute_autocommit(RESULTS, (*report, ROWS_MAX, OCTETS_MAX))
         for policy_text, failure_text, sessions in rows:
             policy = msgspec.json.decode(policy_text, type=AppliedPolicy)
-            failure = msgspec.json.decode(failure_text, type=Failure | None)
+            failure = msgspec.json.decode(failure_text, type=FailedSession | None)
             successes, failures = found.get(policy, (0, {}))
             if failure is None:
                 found[policy] = (successes + sessions, failures)

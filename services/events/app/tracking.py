@@ -13,7 +13,7 @@ from kernel.http_server import HttpServer, Refusal
 from kernel.outbox import Outbox
 from kernel.service import Close, Loop, create_loops
 from kernel.tls import CertificateFiles, Certificates, FindPair
-from mail.bot_hits import Rule, default_rules, parse_rules
+from mail.bot_hits import BotRule, default_rules, parse_rules
 from services.events.api.tracking.app import TrackingApp
 from services.events.api.tracking.hosts import TrackingHosts
 from services.events.api.tracking.recorder import HitRecorder
@@ -95,7 +95,7 @@ def create_servers(
     return loops
 
 
-def read_rules(path: str) -> tuple[Rule, ...]:
+def read_rules(path: str) -> tuple[BotRule, ...]:
     """The operator's rules. Raises ConfigError."""
     if not path:
         return ()

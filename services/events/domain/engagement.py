@@ -23,7 +23,7 @@ from contracts.events.v1.events_pb2 import (
 from kernel.redaction import ERASED
 from kernel.topics import event_id
 from mail import bot_hits
-from mail.bot_hits import CERTAIN, Rule
+from mail.bot_hits import CERTAIN, BotRule
 from mail.tracking import TrackingMode
 from services.events.domain.hit import HitKind, RecordedHit, link_id_of
 
@@ -96,7 +96,7 @@ def record_hits(
     hits: Sequence[RecordedHit],
     *,
     message: DeliveredMessage,
-    rules: Sequence[Rule],
+    rules: Sequence[BotRule],
 ) -> tuple[EngagementCounts, list[Message]]:
     """The engagement after these hits of one message, and the events of those that are new."""
     seen = {one.event_id for one in engagement.stored}
@@ -171,7 +171,7 @@ def _request_of(
 
 
 def _rule_of(
-    hit: RecordedHit, request: bot_hits.TrackingHit, rules: Sequence[Rule]
+    hit: RecordedHit, request: bot_hits.TrackingHit, rules: Sequence[BotRule]
 ) -> tuple[str, str]:
     """Reason and certainty, or empty ones."""
     if hit.certainty == CERTAIN:

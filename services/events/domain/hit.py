@@ -11,7 +11,7 @@ import msgspec
 
 from kernel.crypto import keyed_hash, sha256
 from mail import bot_hits
-from mail.bot_hits import Rule
+from mail.bot_hits import BotRule
 from mail.reachable import canonical_ip
 from mail.tracking import TrackingMode
 from mail.user_agent import reduce_user_agent
@@ -87,7 +87,7 @@ class ClientAnonymizer:
     """Reduces what is known of a client to what a tracking mode keeps. key: of the hash of sources.
     rules: those of bot_hits, and the operator's."""
 
-    def __init__(self, key: bytes, rules: tuple[Rule, ...]) -> None:
+    def __init__(self, key: bytes, rules: tuple[BotRule, ...]) -> None:
         self._key = key
         self.rules = rules
 

@@ -17,7 +17,7 @@ from kernel.failpoint import failpoint
 from kernel.health import DependencyHealth
 from kernel.outbox import Outbox
 from kernel.topics import encode
-from mail.bot_hits import Rule
+from mail.bot_hits import BotRule
 from services.events.domain.days import may_be_logged_soon
 from services.events.domain.engagement import (
     DeliveredMessage,
@@ -56,7 +56,7 @@ class HitSpoolReader:
     database: Database
     outbox: Outbox
     spool: HitSpool
-    rules: Sequence[Rule]
+    rules: Sequence[BotRule]
     health: DependencyHealth
     linger_s: float
     unknown_wait_s: float

@@ -8,7 +8,7 @@ from kernel.health import DependencyHealth
 from kernel.resolver import AuthoritativeResolver, system_resolver
 from kernel.service import Loop, create_loops
 from mail.blocklists import parse_blocklists, select, shipped
-from mail.dnsbl import Blocklist, Kind
+from mail.dnsbl import Blocklist, EntryKind
 from mail.dnsbl_health import ListHealth
 from mail.listed_name import suffixes
 from mail.reachable import may_connect, parse_networks
@@ -58,7 +58,7 @@ def create_authoritative_resolver(settings: Settings) -> AuthoritativeResolver:
 def create_listing_loops(deps: Dependencies, directory: DirectoryStore) -> list[Loop]:
     """None without a list of domains. Raises ConfigError."""
     settings = deps.settings
-    lists = [one for one in read_blocklists(settings) if Kind.DOMAIN in one.kinds]
+    lists = [one for one in read_blocklists(settings) if EntryKind.DOMAIN in one.kinds]
     if not lists:
         return []
     suffixes()  # before there are requests

@@ -9,7 +9,7 @@ import dns.asyncresolver
 
 from kernel import clock, metrics
 from kernel.resolver import run_queries
-from mail.dnsbl import Answer, Blocklist, Failure, look_up, self_test
+from mail.dnsbl import Answer, Blocklist, ListFailure, look_up, self_test
 from mail.dnsbl_health import ListHealth
 from services.ingest.domain.domain_listings import ListingAnswer
 
@@ -45,7 +45,7 @@ class BlocklistClient:
         answer = await run_queries(self.resolver, look_up(blocklist, name, with_text=True))
         result = answer.failure or ("listed" if answer.listed else "unlisted")
         metrics.blocklist_queries.labels(blocklist.name, result).inc()
-        if answer.failure not in (None, Failure.UNANSWERED):
+        if answer.failure not in (None, ListFailure.UNANSWERED):
             self._record(blocklist, answer.failure)
         return answer
 
@@ -54,7 +54,7 @@ class BlocklistClient:
         for one, failure in zip(blocklists, await asyncio.gather(*queries), strict=True):
             self._record(one, failure)
 
-    def _record(self, blocklist: Blocklist, failure: Failure | None) -> None:
+    def _record(self, blocklist: Blocklist, failure: ListFailure | None) -> None:
         metrics.blocklist_usable.labels(blocklist.name).set(0 if failure else 1)
         if self.health.record(blocklist.name, failure, clock.monotonic_s()):
             level = logging.WARNING if failure else logging.INFO

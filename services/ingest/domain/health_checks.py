@@ -11,8 +11,8 @@ from typing import NamedTuple
 from contracts.kernel.v1.status_service_pb2 import GetStatusResponse
 from contracts.router.v1.directory_pb2 import Pool
 from contracts.router.v1.policy_service_pb2 import Cell, Source
+from mail.domain_check import CheckStatus as RecordStatus
 from mail.domain_check import RecordCheck
-from mail.domain_check import Status as RecordStatus
 
 SKEW_MAX_S = 1.0
 CERTIFICATE_DAYS_MIN = 7.0

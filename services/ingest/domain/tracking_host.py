@@ -8,7 +8,7 @@ from uuid import NAMESPACE_DNS, uuid5
 
 from contracts.ingest.v1.directory_pb2 import Domain, HostCertificate, TrackingHost
 from kernel.brand import Brands
-from mail.domain_check import RecordCheck, Status
+from mail.domain_check import CheckStatus, RecordCheck
 from mail.records import Purpose
 from services.ingest.domain.problem import Fault, Problem, invalid
 from services.ingest.domain.verification import RIGHT, may_send
@@ -89,7 +89,7 @@ def too_many_hosts(count: int) -> Problem:
 def apply_checks(domain: Domain, checks: Sequence[RecordCheck]) -> None:
     """Change the domain by what was found. A failed lookup changes nothing."""
     for one in checks:
-        if one.record.purpose is Purpose.TRACKING and one.status is not Status.UNKNOWN:
+        if one.record.purpose is Purpose.TRACKING and one.status is not CheckStatus.UNKNOWN:
             domain.tracking_verified = one.status in RIGHT
 
 

@@ -11,8 +11,7 @@ from datetime import datetime, timedelta
 from enum import Enum, StrEnum, auto
 
 from contracts.ingest.v1.directory_pb2 import Domain, DomainStatus
-from mail.domain_check import RecordCheck
-from mail.domain_check import Status as CheckStatus
+from mail.domain_check import CheckStatus, RecordCheck
 from mail.records import Purpose
 from services.ingest.domain.domain_listings import listing_change
 

@@ -5,7 +5,7 @@ from functools import partial
 from kernel.health import DependencyHealth
 from kernel.lease import Lease
 from kernel.service import Loop, run_every
-from mail.dnsbl import Kind
+from mail.dnsbl import EntryKind
 from mail.dnsbl_health import ListHealth
 from services.router.app.rules import read_blocklists
 from services.router.clients.blocklists import BlocklistClient
@@ -18,7 +18,7 @@ from services.router.loops.source_checks import SourceCheckLoop
 from services.router.settings import Settings
 
 INTERVAL_S = 10.0  # between searches for sources to check
-ADDRESSES = {Kind.IPV4, Kind.IPV6}
+ADDRESSES = {EntryKind.IPV4, EntryKind.IPV6}
 
 
 def source_check_loops(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kernel import clock, metrics
 from kernel.resolver import run_queries
-from mail.dnsbl import Answer, Blocklist, Failure, look_up, self_test
+from mail.dnsbl import Answer, Blocklist, ListFailure, look_up, self_test
 from mail.dnsbl_health import ListHealth
 from services.router.clients.dns import Resolver
 from services.router.domain.listings import ListingAnswer
@@ -42,7 +42,7 @@ class BlocklistClient:
         for one, failure in zip(chosen, await asyncio.gather(*queries), strict=True):
             self._record(one, failure)
 
-    def _record(self, blocklist: Blocklist, failure: Failure | None) -> None:
+    def _record(self, blocklist: Blocklist, failure: ListFailure | None) -> None:
         metrics.blocklist_usable.labels(blocklist.name).set(0 if failure else 1)
         if self.health.record(blocklist.name, failure, clock.monotonic_s()):
             level = logging.WARNING if failure else logging.INFO
@@ -65,7 +65,7 @@ class BlocklistClient:
     async def _look_up(self, blocklist: Blocklist, address: str) -> Answer:
         answer = await run_queries(self.resolver, look_up(blocklist, address, with_text=True))
         metrics.blocklist_queries.labels(blocklist.name, result_of(answer)).inc()
-        if answer.failure not in (None, Failure.UNANSWERED):
+        if answer.failure not in (None, ListFailure.UNANSWERED):
             self._record(blocklist, answer.failure)
         return answer
 

@@ -32,7 +32,7 @@ from kernel.rpc import RpcServer
 from kernel.service import Loop, Service, create_loops, run_every
 from kernel.table import ReplicatedTable
 from mail.blocklists import parse_blocklists, select, shipped
-from mail.dnsbl import Blocklist, Kind
+from mail.dnsbl import Blocklist, EntryKind
 from mail.dnsbl_health import ListHealth
 from mail.listed_name import suffixes
 from services.shield.api import ShieldServicer
@@ -195,7 +195,7 @@ def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
 
 def create_link_lists(settings: Settings) -> LinkBlockLists | None:
     """None without a list of domains. Raises ConfigError."""
-    lists = [one for one in read_blocklists(settings) if Kind.DOMAIN in one.kinds]
+    lists = [one for one in read_blocklists(settings) if EntryKind.DOMAIN in one.kinds]
     if not lists:
         return None
     suffixes()  # before there is mail

@@ -12,7 +12,7 @@ from kernel import clock, metrics
 from kernel.cache import Cache
 from kernel.child import ChildRaised
 from kernel.resolver import run_queries
-from mail.dnsbl import Answer, Blocklist, Failure, look_up, self_test
+from mail.dnsbl import Answer, Blocklist, ListFailure, look_up, self_test
 from mail.dnsbl_health import ListHealth
 from mail.listed_name import listed_name
 from services.shield.domain.link_listings import LinkListing, Listings, add_listings, names_of
@@ -91,7 +91,7 @@ class LinkBlockLists:
         result = answer.failure or ("listed" if answer.listed else "unlisted")
         metrics.blocklist_queries.labels(blocklist.name, result).inc()
         self._unanswered[blocklist.name] += 1
-        if answer.failure is not Failure.UNANSWERED:
+        if answer.failure is not ListFailure.UNANSWERED:
             self._unanswered[blocklist.name] = 0
         if answer.failure and (result != "unanswered" or self._is_silent(blocklist)):
             self._record(blocklist, answer.failure)
@@ -110,7 +110,7 @@ class LinkBlockLists:
         for one, failure in zip(blocklists, await asyncio.gather(*queries), strict=True):
             self._record(one, failure)
 
-    def _record(self, blocklist: Blocklist, failure: Failure | None) -> None:
+    def _record(self, blocklist: Blocklist, failure: ListFailure | None) -> None:
         metrics.blocklist_usable.labels(blocklist.name).set(0 if failure else 1)
         if self._health.record(blocklist.name, failure, clock.monotonic_s()):
             level = logging.WARNING if failure else logging.INFO

@@ -3,7 +3,7 @@
 import pytest
 
 from mail.blocklists import parse_blocklists, select, shipped
-from mail.dnsbl import Failure, Kind
+from mail.dnsbl import EntryKind, ListFailure
 from mail.dnsbl_health import ListHealth
 
 SHIPPED = parse_blocklists(shipped())
@@ -25,7 +25,7 @@ def test_the_usual_lists_are_known_and_none_is_queried_unless_it_is_named() -> N
     }  # fmt: skip
     assert select(SHIPPED) == []
     [psbl] = select(SHIPPED, names=["psbl"])
-    assert (psbl.zone, list(psbl.kinds)) == ("psbl.surriel.com", [Kind.IPV4])
+    assert (psbl.zone, list(psbl.kinds)) == ("psbl.surriel.com", [EntryKind.IPV4])
 
 
 def test_a_key_is_part_of_the_zone() -> None:
@@ -114,9 +114,9 @@ def test_a_list_that_fails_is_out_of_use_and_is_tested_again_soon() -> None:
     [ours] = select(parse_blocklists(OWN))
     health = ListHealth([ours])
     health.record("ours", None, 0.0)
-    assert health.record("ours", Failure.LISTS_EVERYTHING, 10.0)
+    assert health.record("ours", ListFailure.LISTS_EVERYTHING, 10.0)
     assert health.usable() == []
-    assert not health.record("ours", Failure.LISTS_EVERYTHING, 20.0)
+    assert not health.record("ours", ListFailure.LISTS_EVERYTHING, 20.0)
     assert (health.due(319.0), health.due(320.0)) == ([], [ours])
     assert health.record("ours", None, 320.0)
     assert health.usable() == [ours]

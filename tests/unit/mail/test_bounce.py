@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mail import bounce
-from mail.bounce import Action
+from mail.bounce import BounceAction
 
 RULES = (files("mail") / "bounce_rules.toml").read_text("utf-8")
 
@@ -16,10 +16,10 @@ def test_every_rule_matches_its_example_and_none_is_shadowed() -> None:
 
 def test_the_linter_reports_shadowed_and_unused_rules() -> None:
     ruleset = bounce.parse_rules(RULES)
-    shadowed = bounce.Rule("spam_content", "user unknown", "550 5.1.1 user unknown")
-    useless = bounce.Rule("spam_content", "never said", "")
-    wrong = bounce.Rule("spam_content", "abc", "xyz")
-    rules = bounce.RuleSet(ruleset.classes, (*ruleset.rules, shadowed, useless, wrong))
+    shadowed = bounce.BounceRule("spam_content", "user unknown", "550 5.1.1 user unknown")
+    useless = bounce.BounceRule("spam_content", "never said", "")
+    wrong = bounce.BounceRule("spam_content", "abc", "xyz")
+    rules = bounce.BounceRuleSet(ruleset.classes, (*ruleset.rules, shadowed, useless, wrong))
     problems = bounce.lint(rules, [(550, "", "something else")])
     assert len(problems) == 3
     assert "shadowed" in problems[0]
@@ -122,17 +122,19 @@ def test_replies_of_providers_have_the_right_class(
 @given(st.integers(500, 599), st.text(st.characters(exclude_categories=["L"]), max_size=60))
 def test_a_code_alone_never_suppresses(code: int, text: str) -> None:
     verdict = bounce.classify(code, "", text)
-    assert verdict.action is not Action.SUPPRESS
+    assert verdict.action is not BounceAction.SUPPRESS
 
 
 @given(st.integers(400, 499), st.text(max_size=80))
 def test_a_temporary_refusal_never_suppresses(code: int, text: str) -> None:
-    assert bounce.classify(code, "4.1.1", f"user unknown {text}").action is not Action.SUPPRESS
+    assert (
+        bounce.classify(code, "4.1.1", f"user unknown {text}").action is not BounceAction.SUPPRESS
+    )
 
 
 def test_a_name_inside_an_address_is_not_a_reason() -> None:
     refusal = "<no-such-user@spamhaus.example>: On hold by operator"
-    assert bounce.classify(550, "", refusal).action is not Action.SUPPRESS
+    assert bounce.classify(550, "", refusal).action is not BounceAction.SUPPRESS
 
 
 def test_unknown_user_after_data_comes_from_a_filter() -> None:
@@ -208,5 +210,5 @@ def test_a_policy_refusal_is_distinguished_from_an_unknown_recipient(
     verdict = bounce.classify(code, enhanced, text, command="RCPT")
 
     assert verdict.name == name
-    assert verdict.action not in (Action.RETRY, Action.SLOW_DOWN)
+    assert verdict.action not in (BounceAction.RETRY, BounceAction.SLOW_DOWN)
     assert bool(verdict.suppress_after) == (name == "invalid_recipient")

@@ -68,4 +68,6 @@ def test_servers_known_to_send_a_wrong_code_are_trusted() -> None:
 def test_a_lasting_refusal_fails_the_message(refusal: str) -> None:
     read = smtp_reply.reply_from_text(550, refusal)
     verdict = bounce.classify(read.code, read.enhanced, read.text, command="RCPT")
-    assert verdict.action in (bounce.Action.GIVE_UP, bounce.Action.SUPPRESS), verdict.name
+    assert verdict.action in (bounce.BounceAction.GIVE_UP, bounce.BounceAction.SUPPRESS), (
+        verdict.name
+    )

@@ -13,8 +13,8 @@ import pytest
 import zstandard
 
 from mail import inbound_report
-from mail.bounce import Action
-from mail.inbound_report import Failure, InboundReport, ReportKind
+from mail.bounce import BounceAction
+from mail.inbound_report import FailedRecipient, InboundReport, ReportKind
 from tests.support.sisimai import is_gone_by_its_text
 
 CORPUS = Path(__file__).parents[4] / "shared/data/mail/bounces_sisimai.jsonl.zst"
@@ -33,7 +33,7 @@ def suppresses(found: InboundReport, index: int) -> bool:
     if index >= len(found.failures):
         return False
     failure = found.failures[index]
-    return failure.action == "failed" and failure.bounce_class.action is Action.SUPPRESS
+    return failure.action == "failed" and failure.bounce_class.action is BounceAction.SUPPRESS
 
 
 def test_suppression_is_precise_and_mostly_complete() -> None:
@@ -59,7 +59,7 @@ def test_every_machine_readable_part_gives_recipient_status_and_diagnostic() -> 
     assert incomplete == []
 
 
-def is_complete(failure: Failure) -> bool:
+def is_complete(failure: FailedRecipient) -> bool:
     return bool(failure.recipient and failure.status and failure.diagnostic)
 
 

@@ -11,7 +11,7 @@ from mail import dkim_verify
 from mail.address import parse_mailbox
 from mail.compose import Email, compose
 from mail.dkim import Signer, dkim_record
-from mail.dkim_verify import Result
+from mail.dkim_verify import DkimResult
 from tests.support.rsa_key import RSA_KEY
 
 RSA = RSA_KEY
@@ -42,7 +42,7 @@ def signed() -> bytes:
     return SIGNER.sign(composed.headers, composed.body, NOW) + composed.as_bytes()
 
 
-def verdicts(raw: bytes, records: dict[str, str] | None = None) -> list[Result]:
+def verdicts(raw: bytes, records: dict[str, str] | None = None) -> list[DkimResult]:
     read = dkim_verify.parse_received(raw)
     known = RECORDS if records is None else records
     return [
@@ -54,7 +54,7 @@ def verdicts(raw: bytes, records: dict[str, str] | None = None) -> list[Result]:
 
 
 def test_our_signatures_verify() -> None:
-    assert verdicts(signed()) == [Result.PASS, Result.PASS]
+    assert verdicts(signed()) == [DkimResult.PASS, DkimResult.PASS]
     assert [s.dns_name for s in dkim_verify.parse_received(signed()).signatures()] == list(RECORDS)
 
 
@@ -67,11 +67,11 @@ def test_signatures_of_dkimpy_verify(modes: tuple[bytes, bytes], body: str) -> N
     raw = f"{head}{body}\n".encode()
     raw = raw.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
     header = dkimpy.sign(raw, b"r1", b"a.example", PEM, canonicalize=modes)
-    assert verdicts(header + raw) == [Result.PASS]
+    assert verdicts(header + raw) == [DkimResult.PASS]
 
 
 def test_changed_line_ends_do_not_break_a_signature() -> None:
-    assert verdicts(signed().replace(b"\r\n", b"\n")) == [Result.PASS, Result.PASS]
+    assert verdicts(signed().replace(b"\r\n", b"\n")) == [DkimResult.PASS, DkimResult.PASS]
 
 
 @pytest.mark.parametrize(
@@ -84,21 +84,21 @@ def test_changed_line_ends_do_not_break_a_signature() -> None:
     ],
 )
 def test_a_changed_message_fails(change: tuple[bytes, bytes]) -> None:
-    assert verdicts(signed().replace(*change, 1)) == [Result.FAIL, Result.FAIL]
+    assert verdicts(signed().replace(*change, 1)) == [DkimResult.FAIL, DkimResult.FAIL]
 
 
 @pytest.mark.parametrize(
     ("record", "result"),
     [
-        (None, Result.PERMERROR),
-        ("v=DKIM1; k=rsa; p=", Result.PERMERROR),
-        ("v=DKIM1; k=ed25519; p=AAAA", Result.PERMERROR),
-        ("v=DKIM1; k=rsa; p=AAAA", Result.PERMERROR),
-        ("v=spf1 -all", Result.PERMERROR),
-        (dkim_record(rsa.generate_private_key(65537, 2048).public_key()), Result.FAIL),
+        (None, DkimResult.PERMERROR),
+        ("v=DKIM1; k=rsa; p=", DkimResult.PERMERROR),
+        ("v=DKIM1; k=ed25519; p=AAAA", DkimResult.PERMERROR),
+        ("v=DKIM1; k=rsa; p=AAAA", DkimResult.PERMERROR),
+        ("v=spf1 -all", DkimResult.PERMERROR),
+        (dkim_record(rsa.generate_private_key(65537, 2048).public_key()), DkimResult.FAIL),
     ],
 )
-def test_a_wrong_record_is_reported(record: str | None, result: Result) -> None:
+def test_a_wrong_record_is_reported(record: str | None, result: DkimResult) -> None:
     records = {"r1._domainkey.a.example": record} if record else {}
     assert verdicts(signed(), records)[0] is result
 
@@ -117,7 +117,7 @@ def test_a_wrong_record_is_reported(record: str | None, result: Result) -> None:
 )
 def test_an_invalid_signature_does_not_pass(tags: str) -> None:
     raw = f"DKIM-Signature: {tags}\r\nFrom: a@a.example\r\n\r\n".encode()
-    assert verdicts(raw) == [Result.PERMERROR]
+    assert verdicts(raw) == [DkimResult.PERMERROR]
 
 
 @given(st.binary(max_size=200))

@@ -11,29 +11,29 @@ from hypothesis import strategies as st
 from kernel.resolver import LookupResult
 from mail.dnsbl import (
     Answer,
+    AnswerMeaning,
     Blocklist,
-    Failure,
-    Kind,
-    Meaning,
+    EntryKind,
+    ListFailure,
     look_up,
     query_name,
     self_test,
 )
 
 T = TypeVar("T")
-SPAM, DROP = Meaning("spam", 8.0), Meaning("drop", 10.0)
+SPAM, DROP = AnswerMeaning("spam", 8.0), AnswerMeaning("drop", 10.0)
 ZEN = Blocklist(
     "zen",
     "secret1.zen.example",
-    frozenset({Kind.IPV4, Kind.IPV6}),
+    frozenset({EntryKind.IPV4, EntryKind.IPV6}),
     answers={"127.0.0.2": SPAM, "127.0.0.9": DROP},
     key="secret1",
 )
 MULTI = Blocklist(
     "multi",
     "multi.example",
-    frozenset({Kind.DOMAIN}),
-    bits={8: Meaning("phishing", 8.0), 64: Meaning("abuse", 6.0)},
+    frozenset({EntryKind.DOMAIN}),
+    bits={8: AnswerMeaning("phishing", 8.0), 64: AnswerMeaning("abuse", 6.0)},
     link_addresses=True,
 )
 
@@ -78,18 +78,18 @@ def test_the_test_entries_are_those_of_the_rfc() -> None:
         (found("127.0.0.2"), True, None),
         (found("127.0.0.2", "127.0.0.9"), True, None),
         (found(), False, None),
-        (None, None, Failure.UNANSWERED),
-        (found("203.0.113.7"), None, Failure.UNDOCUMENTED),  # the zone has moved
-        (found("127.0.0.1"), None, Failure.UNDOCUMENTED),
-        (found("127.0.0.2", "127.0.0.77"), None, Failure.UNDOCUMENTED),
-        (found("127.255.255.252"), None, Failure.REFUSED),  # a mistyped zone
-        (found("127.255.255.254"), None, Failure.REFUSED),  # an open resolver
-        (found("127.0.0.2", "127.255.255.255"), None, Failure.REFUSED),  # too many queries
-        (found("not an address"), None, Failure.UNDOCUMENTED),
+        (None, None, ListFailure.UNANSWERED),
+        (found("203.0.113.7"), None, ListFailure.UNDOCUMENTED),  # the zone has moved
+        (found("127.0.0.1"), None, ListFailure.UNDOCUMENTED),
+        (found("127.0.0.2", "127.0.0.77"), None, ListFailure.UNDOCUMENTED),
+        (found("127.255.255.252"), None, ListFailure.REFUSED),  # a mistyped zone
+        (found("127.255.255.254"), None, ListFailure.REFUSED),  # an open resolver
+        (found("127.0.0.2", "127.255.255.255"), None, ListFailure.REFUSED),  # too many queries
+        (found("not an address"), None, ListFailure.UNDOCUMENTED),
     ],
 )
 def test_only_documented_answers_are_listings(
-    answers: LookupResult | None, listed: bool | None, failure: Failure | None
+    answers: LookupResult | None, listed: bool | None, failure: ListFailure | None
 ) -> None:
     answer = ZEN.read(answers)
     assert (answer.listed, answer.failure) == (listed, failure)
@@ -106,17 +106,17 @@ def test_the_heaviest_meaning_of_an_answer_decides() -> None:
     [
         ("127.0.0.8", "phishing", None),
         ("127.0.0.72", "phishing; abuse", None),
-        ("127.0.0.1", "", Failure.REFUSED),
-        ("127.0.0.9", "", Failure.REFUSED),
-        ("127.0.0.4", "", Failure.UNDOCUMENTED),
-        ("127.0.0.12", "", Failure.UNDOCUMENTED),
-        ("127.0.0.0", "", Failure.UNDOCUMENTED),
-        ("127.0.1.8", "", Failure.UNDOCUMENTED),
-        ("127.255.255.254", "", Failure.REFUSED),
+        ("127.0.0.1", "", ListFailure.REFUSED),
+        ("127.0.0.9", "", ListFailure.REFUSED),
+        ("127.0.0.4", "", ListFailure.UNDOCUMENTED),
+        ("127.0.0.12", "", ListFailure.UNDOCUMENTED),
+        ("127.0.0.0", "", ListFailure.UNDOCUMENTED),
+        ("127.0.1.8", "", ListFailure.UNDOCUMENTED),
+        ("127.255.255.254", "", ListFailure.REFUSED),
     ],
 )
 def test_an_answer_of_bits_means_all_that_are_set(
-    code: str, meaning: str, failure: Failure | None
+    code: str, meaning: str, failure: ListFailure | None
 ) -> None:
     answer = MULTI.read(found(code))
     assert (answer.meaning, answer.failure) == (meaning, failure)
@@ -157,18 +157,18 @@ def good() -> dict[tuple[str, str], LookupResult | None]:
     ("entry", "answer", "failure"),
     [
         ("127.0.0.2", found("127.0.0.2"), None),
-        ("127.0.0.2", found(), Failure.LISTS_NOTHING),
-        ("::ffff:7f00:2", found(), Failure.LISTS_NOTHING),
-        ("127.0.0.1", found("127.0.0.2"), Failure.LISTS_EVERYTHING),
-        ("::ffff:7f00:1", found("127.0.0.2"), Failure.LISTS_EVERYTHING),
-        ("127.0.0.2", None, Failure.UNANSWERED),
-        ("127.0.0.1", None, Failure.UNANSWERED),
-        ("127.0.0.2", found("127.255.255.254"), Failure.REFUSED),
-        ("127.0.0.2", found("192.0.2.1"), Failure.UNDOCUMENTED),
+        ("127.0.0.2", found(), ListFailure.LISTS_NOTHING),
+        ("::ffff:7f00:2", found(), ListFailure.LISTS_NOTHING),
+        ("127.0.0.1", found("127.0.0.2"), ListFailure.LISTS_EVERYTHING),
+        ("::ffff:7f00:1", found("127.0.0.2"), ListFailure.LISTS_EVERYTHING),
+        ("127.0.0.2", None, ListFailure.UNANSWERED),
+        ("127.0.0.1", None, ListFailure.UNANSWERED),
+        ("127.0.0.2", found("127.255.255.254"), ListFailure.REFUSED),
+        ("127.0.0.2", found("192.0.2.1"), ListFailure.UNDOCUMENTED),
     ],
 )
 def test_a_self_test_finds_lists_that_are_dead_or_refuse(
-    entry: str, answer: LookupResult | None, failure: Failure | None
+    entry: str, answer: LookupResult | None, failure: ListFailure | None
 ) -> None:
     records = {**good(), (query_name(entry, ZEN.zone), "A"): answer}
     assert run(self_test(ZEN), records) is failure

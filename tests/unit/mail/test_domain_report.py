@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mail import dmarc_report, domain_report, tls_rpt_inbound, unpack
 from mail.dmarc_report import DmarcReport, ReportError
 from mail.domain_report import find_report
-from mail.tls_rpt_inbound import TlsRptReport
+from mail.tls_rpt_inbound import InboundTlsReport
 from mail.unpack import UnpackError
 from tests.support.domain_reports import NEW, Row, dmarc, gzipped, mail, tls, zipped
 
@@ -136,7 +136,7 @@ def test_an_archive_that_is_encrypted_or_packed_otherwise_is_refused() -> None:
 def test_a_tls_report_is_read() -> None:
     failures = [("certificate-expired", 4), ("starttls-not-supported", 1), ("new-kind", 1)]
     report = find_report(mail(gzipped(tls(failures=failures)), kind="application/tlsrpt+gzip"))
-    assert isinstance(report, TlsRptReport)
+    assert isinstance(report, InboundTlsReport)
     assert (report.organization, report.domain) == ("Company-X", "sender.example")
     assert [(one.result, one.sessions) for one in report.sessions] == [
         ("", 10), ("certificate-expired", 4), ("starttls-not-supported", 1), ("other", 1),

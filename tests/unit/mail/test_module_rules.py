@@ -21,7 +21,7 @@ OUTSIDE = {
 }  # fmt: skip
 # Bytes in, replies or commands out; rules; SPF lookups; enumerations.
 STATEFUL = {
-    "ReplyParser", "SmtpInput", "ServerSession", "Classifier", "_Evaluation", "Mode",
+    "ReplyParser", "SmtpInput", "ServerSession", "BounceClassifier", "_Evaluation", "InputMode",
     "TrackingMode", "ListHealth", "Records", "_Reader",
 }  # fmt: skip
 NOT_PURE = {"os", "io", "sys", "random", "secrets", "socket", "ssl", "time", "threading",

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mail import mta_sts
-from mail.mta_sts import Mode, Policy, PolicyError
+from mail.mta_sts import MtaStsMode, MtaStsPolicy, PolicyError
 
 HEAD = b"version: STSv1\r\nmode: enforce\r\n"
 GOOD = HEAD + b"mx: mail.b.example\r\nmx: *.b.example\r\nmax_age: 86400\r\n"
@@ -11,7 +11,7 @@ GOOD = HEAD + b"mx: mail.b.example\r\nmx: *.b.example\r\nmax_age: 86400\r\n"
 
 def test_a_policy_has_mode_hosts_and_age() -> None:
     policy = mta_sts.parse_policy(GOOD)
-    assert policy == Policy(Mode.ENFORCE, ("mail.b.example", "*.b.example"), 86400)
+    assert policy == MtaStsPolicy(MtaStsMode.ENFORCE, ("mail.b.example", "*.b.example"), 86400)
     assert mta_sts.parse_policy("\n".join(policy.lines()).encode()) == policy
 
 

@@ -13,7 +13,7 @@ from mail.address import parse_mailbox
 from mail.compose import Email
 from mail.dkim_canonicalization import relaxed_body
 from mail.smtp import dot_unstuff
-from mail.splice import SlottedText, SplicedBody, compose_slotted, encode_value
+from mail.splice import SlottedBody, SlottedText, compose_slotted, encode_value
 
 WIRE = re.compile(rb"\A(?:[^\r\n\0]{0,76}\r\n)*\Z")
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), max_size=160)
@@ -24,11 +24,11 @@ def email(text: str | None = None, html: str | None = None) -> Email:
     return Email(from_=parse_mailbox("a@a.example"), subject="x", text=text, html=html)
 
 
-def spliced(html: SlottedText[str], plain: SlottedText[str]) -> SplicedBody[str]:
+def spliced(html: SlottedText[str], plain: SlottedText[str]) -> SlottedBody[str]:
     composed = compose_slotted(email("", ""), plain=plain, html=html)
-    body = SplicedBody.of(composed.body, (*plain.keys, *html.keys))
+    body = SlottedBody.of(composed.body, (*plain.keys, *html.keys))
     head = b"".join((*composed.headers, b"\r\n"))
-    return SplicedBody(
+    return SlottedBody(
         (head + body.wire[0], *body.wire[1:]), body.canonical, body.size, body.keys, body.hashed
     )
 

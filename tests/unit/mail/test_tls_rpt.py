@@ -7,7 +7,7 @@ import pytest
 from mail import tls_rpt
 from mail.tls_rpt import (
     AppliedPolicy,
-    Failure,
+    FailedSession,
     PolicyKind,
     PolicyResult,
     ReportingOrganization,
@@ -15,7 +15,7 @@ from mail.tls_rpt import (
 )
 
 START, END = datetime(2026, 11, 22, tzinfo=UTC), datetime(2026, 11, 23, tzinfo=UTC)
-EXPIRED = Failure(ResultType.CERTIFICATE_EXPIRED, "192.0.2.1", "mx.b.example", "198.51.100.1")
+EXPIRED = FailedSession(ResultType.CERTIFICATE_EXPIRED, "192.0.2.1", "mx.b.example", "198.51.100.1")
 
 
 def test_equal_failures_are_one_entry_with_a_count() -> None:

@@ -33,8 +33,8 @@ from mail import (
     verp,
 )
 from mail.bot_hits import TrackingHit
-from mail.domain_check import Status
-from mail.mta_sts import Mode, Policy
+from mail.domain_check import CheckStatus
+from mail.mta_sts import MtaStsMode, MtaStsPolicy
 from mail.mx import Mx
 from mail.records import DnsRecord
 from mail.unsubscribe import Subscription
@@ -100,23 +100,25 @@ def test_a_tracking_link_leads_only_to_its_target(tenant: UUID, message: UUID, u
     assert re.fullmatch(r"(?i)https?://[!-~]+", tracking.redirect_location(click))
 
 
-@given(st.sampled_from(Mode), st.lists(HOST, min_size=1, max_size=5), st.integers(0, 31_557_600))
-def test_a_policy_round_trips(mode: Mode, hosts: list[str], age: int) -> None:
+@given(
+    st.sampled_from(MtaStsMode), st.lists(HOST, min_size=1, max_size=5), st.integers(0, 31_557_600)
+)
+def test_a_policy_round_trips(mode: MtaStsMode, hosts: list[str], age: int) -> None:
     wild = [f"*.{host}" if index % 2 else host for index, host in enumerate(hosts)]
-    policy = Policy(mode, tuple(wild), age)
+    policy = MtaStsPolicy(mode, tuple(wild), age)
     assert mta_sts.parse_policy("\r\n".join(policy.lines()).encode()) == policy
     assert policy.allows(f"{hosts[0].upper()}.")
     assert not policy.allows(f"x.y.{hosts[0]}")
 
 
 FAILURE = st.builds(
-    tls_rpt.Failure, st.sampled_from(tls_rpt.ResultType), UNICODE, UNICODE, UNICODE, UNICODE
+    tls_rpt.FailedSession, st.sampled_from(tls_rpt.ResultType), UNICODE, UNICODE, UNICODE, UNICODE
 )
 
 
 @given(st.lists(FAILURE, max_size=6), st.integers(0, 10**9), UNICODE)
 def test_a_tls_report_counts_every_failure(
-    failures: Sequence[tls_rpt.Failure], successes: int, text: str
+    failures: Sequence[tls_rpt.FailedSession], successes: int, text: str
 ) -> None:
     applied = tls_rpt.AppliedPolicy(tls_rpt.PolicyKind.STS, text, (text,), (text,))
     day = tls_rpt.PolicyResult(applied, successes, Counter(failures))
@@ -191,7 +193,7 @@ def test_a_domain_with_the_expected_records_is_ready_to_send(domain: str, other:
         for one in wanted
     }
     findings = domain_check.check_records(wanted, published)
-    assert {finding.status for finding in findings} == {Status.OK}
+    assert {finding.status for finding in findings} == {CheckStatus.OK}
     assert domain_check.is_ready_to_send(findings)
     assert not domain_check.is_ready_to_send(domain_check.check_records(wanted, {}))
 

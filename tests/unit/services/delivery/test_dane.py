@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from kernel import clock
 from kernel.errors import ConfigError
-from mail.mta_sts import Mode, Policy
+from mail.mta_sts import MtaStsMode, MtaStsPolicy
 from mail.tlsa import Tlsa
 from services.delivery.clients.dane import FAILED_TTL_S, DaneClient, validating_resolver
 from services.delivery.domain.attempt_result import DANE, ENFORCED, MTA_STS, ReceivingServer
@@ -31,7 +31,7 @@ from tests.support.authority import Certified
 DOMAIN, HOST = "receiver.example", "mx.receiver.example"
 LEAF, ANCHOR = Tlsa(3, 1, 1, b"l" * 32), Tlsa(2, 0, 1, b"a" * 32)
 UNUSABLE = Tlsa(0, 0, 1, b"u" * 32)
-STS = Policy(Mode.ENFORCE, ("mx.elsewhere.example",), 86_400)
+STS = MtaStsPolicy(MtaStsMode.ENFORCE, ("mx.elsewhere.example",), 86_400)
 ROOT = Certified.root("root")
 
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from kernel.errors import Unavailable
-from mail.mta_sts import Mode, Policy
+from mail.mta_sts import MtaStsMode, MtaStsPolicy
 from mail.tls_rpt import ResultType
 from services.delivery.clients.mta_sts import PolicyFetchFailed
 from services.delivery.domain.tls_policy import TlsPolicy
@@ -99,7 +99,7 @@ async def test_after_a_refusal_a_policy_that_cannot_be_had_leaves_the_stored_one
 
 async def test_the_database_away_during_a_fetch_leaves_the_stored_policy() -> None:
     class ReadOnly(Store):
-        async def save(self, domain: str, policy_id: str, policy: Policy) -> None:
+        async def save(self, domain: str, policy_id: str, policy: MtaStsPolicy) -> None:
             raise Unavailable("the database")
 
     source, store = source_and_store()
@@ -133,7 +133,7 @@ async def test_a_fetch_in_the_background_ends_with_the_policies() -> None:
 
 async def test_policies_in_memory_are_bounded_by_their_octets() -> None:
     hosts = tuple(f"{n:0>240}.example" for n in range(100))
-    policies = policies_of(Source(policy=Policy(Mode.ENFORCE, hosts, 86_400)))
+    policies = policies_of(Source(policy=MtaStsPolicy(MtaStsMode.ENFORCE, hosts, 86_400)))
     domains = [f"d{n}.example" for n in range(2 * tls_policies.OCTETS_MAX // 45_000)]
     for domain in domains:
         await policies.resolve(message(recipient=f"friend@{domain}"))

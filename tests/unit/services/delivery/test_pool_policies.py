@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mail.mta_sts import Mode, Policy
+from mail.mta_sts import MtaStsMode, MtaStsPolicy
 from mail.smtp_reply import Reply
 from services.delivery.clients.mx_connector import NoConnection
 from services.delivery.domain.attempt_result import END_OF_DATA, AttemptResult
@@ -18,8 +18,12 @@ from tests.support.connections import (
 )
 
 ACCEPTED = AttemptResult(END_OF_DATA, Reply(250, "2.0.0", "ok"))
-LISTED = TlsPolicy("a.example", mta_sts=Policy(Mode.ENFORCE, ("1.example", "2.example"), 86_400))
-UNLISTED = TlsPolicy("b.example", mta_sts=Policy(Mode.ENFORCE, ("elsewhere.example",), 86_400))
+LISTED = TlsPolicy(
+    "a.example", mta_sts=MtaStsPolicy(MtaStsMode.ENFORCE, ("1.example", "2.example"), 86_400)
+)
+UNLISTED = TlsPolicy(
+    "b.example", mta_sts=MtaStsPolicy(MtaStsMode.ENFORCE, ("elsewhere.example",), 86_400)
+)
 
 
 def test_a_message_that_must_have_tls_does_not_use_an_idle_connection_without(

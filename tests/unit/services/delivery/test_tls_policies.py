@@ -7,7 +7,7 @@ import pytest
 
 from kernel.database import Database
 from kernel.errors import Unavailable
-from mail.mta_sts import Mode, Policy
+from mail.mta_sts import MtaStsMode, MtaStsPolicy
 from mail.tls_rpt import ResultType
 from services.delivery.clients.mta_sts import (
     PolicyFetchFailed,
@@ -77,7 +77,7 @@ async def test_domains_without_a_policy_push_no_policy_out_of_memory(
     ],
 )
 async def test_a_stored_policy_stays_in_force_whatever_fails(
-    record: str | Exception | None, policy: Policy | Exception
+    record: str | Exception | None, policy: MtaStsPolicy | Exception
 ) -> None:
     store = Store({DOMAIN: StoredMtaStsPolicy(POLICY, "1", 0.0, 86_400.0)})
     policies = policies_of(Source(record, policy), store)
@@ -150,7 +150,7 @@ async def test_after_a_refusal_the_policy_is_resolved_again_but_at_most_each_min
 
 
 async def test_what_the_sender_requires_is_added_to_the_policy_of_the_domain() -> None:
-    source = Source(policy=Policy(Mode.TESTING, ("mx.receiver.example",), 86_400))
+    source = Source(policy=MtaStsPolicy(MtaStsMode.TESTING, ("mx.receiver.example",), 86_400))
     policies = policies_of(source)
     assert not (await policies.resolve(message())).requirement("mx.receiver.example").policy
     found = policies.known(message(tls_enforced=True))
@@ -174,7 +174,7 @@ def test_test_mail_and_static_routes_need_no_lookup() -> None:
 async def test_a_policy_without_an_age_is_not_fetched_for_each_message(
     now_s: list[float],
 ) -> None:
-    source = Source(policy=Policy(Mode.ENFORCE, ("mx.receiver.example",), 0))
+    source = Source(policy=MtaStsPolicy(MtaStsMode.ENFORCE, ("mx.receiver.example",), 0))
     policies = policies_of(source)
     found = await policies.resolve(message())
     now_s[0] += 59

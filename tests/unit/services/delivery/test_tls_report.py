@@ -2,7 +2,7 @@
 
 import pytest
 
-from mail.mta_sts import Mode, Policy
+from mail.mta_sts import MtaStsMode, MtaStsPolicy
 from mail.smtp_reply import Reply
 from mail.tls_chain import ChainFault
 from mail.tls_rpt import PolicyKind, ResultType
@@ -27,8 +27,8 @@ from services.delivery.domain.tls_report import failed_session, fetch_failure, o
 HOST = "mx.receiver.example"
 LEAF = Tlsa(3, 1, 1, b"l" * 32)
 PEER = ReceivingServer(HOST, "192.0.2.1", "192.0.2.9", "TLSv1.3", verified=True)
-STS = TlsPolicy("receiver.example", mta_sts=Policy(Mode.ENFORCE, (HOST,), 86_400))
-TESTING = TlsPolicy("receiver.example", mta_sts=Policy(Mode.TESTING, (HOST,), 86_400))
+STS = TlsPolicy("receiver.example", mta_sts=MtaStsPolicy(MtaStsMode.ENFORCE, (HOST,), 86_400))
+TESTING = TlsPolicy("receiver.example", mta_sts=MtaStsPolicy(MtaStsMode.TESTING, (HOST,), 86_400))
 BY_DANE = TlsPolicy(
     "receiver.example",
     mta_sts=STS.mta_sts,
@@ -62,7 +62,7 @@ def test_an_open_session_succeeds_if_it_meets_the_policy(
 
 
 def test_sessions_without_a_policy_of_the_domain_are_not_reported() -> None:
-    none = TlsPolicy("receiver.example", mta_sts=Policy(Mode.NONE, (), 86_400))
+    none = TlsPolicy("receiver.example", mta_sts=MtaStsPolicy(MtaStsMode.NONE, (), 86_400))
     assert [opened_session(one, PEER) for one in (ENFORCED_ONLY, none)] == [None, None]
 
 

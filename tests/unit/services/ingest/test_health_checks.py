@@ -21,8 +21,8 @@ from kernel.host_challenge import HostChallenges
 from kernel.http_server import App, HttpServer, Receive, Refusal, Scope, Send
 from kernel.status import key_id
 from mail.bounce import class_by_name
+from mail.domain_check import CheckStatus as RecordStatus
 from mail.domain_check import RecordCheck
-from mail.domain_check import Status as RecordStatus
 from mail.records import key_record
 from services.events.domain.figures.periods import parse_period
 from services.events.domain.figures.query import parse_query

@@ -6,7 +6,7 @@ import pytest
 
 from contracts.ingest.v1.directory_pb2 import Domain, DomainStatus, HostCertificate, TrackingHost
 from kernel.brand import Brand, Brands
-from mail.domain_check import RecordCheck, Status
+from mail.domain_check import CheckStatus, RecordCheck
 from mail.records import tracking_record
 from services.ingest.domain.problem import Problem
 from services.ingest.domain.tracking_host import (
@@ -32,15 +32,15 @@ def domain(name: str = "a", **fields: object) -> Domain:
 @pytest.mark.parametrize(
     ("status", "before", "verified"),
     [
-        (Status.OK, False, True),
-        (Status.MISSING, True, False),
-        (Status.WRONG, True, False),
-        (Status.UNKNOWN, True, True),
-        (Status.UNKNOWN, False, False),
+        (CheckStatus.OK, False, True),
+        (CheckStatus.MISSING, True, False),
+        (CheckStatus.WRONG, True, False),
+        (CheckStatus.UNKNOWN, True, True),
+        (CheckStatus.UNKNOWN, False, False),
     ],
 )
 def test_what_dns_answers_counts_and_a_failed_lookup_changes_nothing(
-    status: Status, before: bool, verified: bool
+    status: CheckStatus, before: bool, verified: bool
 ) -> None:
     checked = domain(tracking_verified=before)
     apply_checks(checked, [RecordCheck(tracking_record(HOST, TARGET), status)])

@@ -21,10 +21,10 @@ up: .venv/base ## Kafka and PostgreSQL alone, in the foreground, for development
 
 # Three workers for two processors: one runs the fault scenarios, which mostly wait.
 test: .venv/dev ## All tests, on real Kafka and PostgreSQL (ARGS: for pytest; -n0 for one process)
-	@exec python -m pytest -n3 --dist=loadfile --no-loadscope-reorder --durations=25 $(ARGS)
+	@exec python -m pytest -n3 --durations=25 $(ARGS)
 
 test-unit: .venv/dev ## The unit tests, which need no servers (ARGS: for pytest)
-	@exec python -m pytest -n2 --dist=worksteal -p no:schemathesis $(ARGS) tests/unit
+	@exec python -m pytest -n2 -p no:schemathesis $(ARGS) tests/unit
 
 check: .venv/dev ## Format, lint, types, architecture, sizes, contracts, manifests
 	ruff format --check .

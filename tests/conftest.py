@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import find, settings
+from hypothesis.strategies import just
 
 from kernel.memory import GC_THRESHOLDS
+from tests.support.workers import pytest_addoption, pytest_runtestloop  # noqa: F401 - hooks
 
 # The order in which workers take up files: the longest first; then those that share an engine, so
 # that each worker starts it once; then the other long ones; then the rest by folder.
@@ -61,6 +63,9 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
         if needs_servers(session):
             for name in SERVERS:
                 session.config.pluginmanager.import_plugin(name)
+        # Its generator must be known to Hypothesis before a service that a test runs excludes all
+        # objects from collection: it would find nothing that refers to it.
+        find(just(0), lambda _: True, settings=settings(database=None))
         return (yield)
     finally:
         gc.collect()
@@ -70,9 +75,7 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
 
 
 def needs_servers(session: pytest.Session) -> bool:
-    """Not a process whose workers run the tests."""
-    has_workers = session.config.getoption("dist", "no") != "no"
-    return not (has_workers or all(map(is_unit, session.config.args)))
+    return not all(map(is_unit, session.config.args))
 
 
 def is_unit(arg: str) -> bool:

@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -27,10 +28,6 @@ CLOCK_STEP_S = 5.0  # start times depend on the system clock
 # Below the ephemeral range: a client that retries a closed ephemeral port on loopback may get it
 # as its own source port, connect to itself and keep the server from coming back.
 PORTS = range(18000, 32000)
-# In turn from a random place: a process never gets a port twice before somebody listens on it, and
-# two processes seldom the same.
-_START = secrets.randbelow(len(PORTS))
-_TURNS: Iterator[int] = cycle((*PORTS[_START:], *PORTS[:_START]))
 
 
 class Folder:
@@ -156,8 +153,16 @@ def is_alive(process: list[float]) -> bool:
         return False
 
 
+@cache
+def ports_in_turn(_process_id: int) -> Iterator[int]:
+    """From a random place: a process never gets a port twice before somebody listens on it, and two
+    processes, a fork too, seldom the same."""
+    start = secrets.randbelow(len(PORTS))
+    return cycle((*PORTS[start:], *PORTS[:start]))
+
+
 def free_port() -> int:
-    for port in islice(_TURNS, 200):
+    for port in islice(ports_in_turn(os.getpid()), 200):
         if is_free(port):
             return port
     raise EmbeddedError(

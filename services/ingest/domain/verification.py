@@ -1,8 +1,9 @@
 """The verification of a domain: its states, and when its records are checked next.
 
 A new domain is checked after 1, 2, 5, 10 and 30 minutes, then hourly until 72 hours have passed. A
-verified domain is checked hourly. A check with a failed lookup (SERVFAIL, timeout) changes nothing:
-only what DNS has answered counts.
+verified domain is checked hourly. A check with a failed lookup (SERVFAIL, timeout) changes no state:
+only what DNS has answered counts. It does count as a check of the schedule, so that name servers
+that never answer are asked ever more rarely.
 """
 
 from collections.abc import Sequence
@@ -81,7 +82,7 @@ class VerificationOutcomes:
 
 @dataclass(frozen=True, slots=True)
 class DomainVerification:
-    """started_at: begin of the schedule. checks: those that were answered since. failing_since: of
+    """started_at: begin of the schedule. checks: those since, answered or not. failing_since: of
     a verified domain, its first failure in a row. dkim_missing_since: likewise, of its DKIM
     records. paused: no live mail until the DKIM records are back."""
 

@@ -18,7 +18,8 @@ from tests.support.workers import pytest_addoption, pytest_runtestloop  # noqa: 
 # The order in which workers take up files: the longest first; then those that share an engine, so
 # that each worker starts it once; then the other long ones; then the rest by folder.
 LONGEST = (
-    "faults/test_faults.py",
+    "faults/test_process_faults.py",
+    "faults/test_server_faults.py",
     "hostile/test_openapi.py",
     "e2e/test_the_examples_of_the_docs_work.py",
     "integration/test_events_certificates.py",

@@ -13,9 +13,10 @@ import typer
 from rich.console import Console
 
 from tests.faults import bugs as seeded
+from tests.faults.quick import quick_scenarios
 from tests.faults.run import Result, run_scenario
 from tests.faults.scenario import Scenario
-from tests.faults.scenarios import SCENARIOS, quick_scenarios
+from tests.faults.scenarios import SCENARIOS
 
 # In network namespaces, on file systems of their own, and at port 25.
 FOR_ROOT = ("nodes: ", "full disk", "dns away")

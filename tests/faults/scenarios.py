@@ -6,7 +6,7 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
 
@@ -37,7 +37,6 @@ from tests.faults.world import PASSED_TIMEOUT_S, World, wait_until
 from tests.support.accounts import add_webhook, change_tenant, create_account
 
 DAILY_LIMIT = 50
-QUICK_OUTAGE_S = 5.0
 STOP_SERVERS = "stop postgres and kafka under reactions"
 
 
@@ -242,7 +241,7 @@ def _kills() -> list[Scenario]:
     ]
 
 
-def _under_reactions() -> list[Scenario]:
+def faults_under_reactions() -> list[Scenario]:
     """Bounces, complaints, opens, clicks and unsubscriptions arrive meanwhile."""
 
     def under(fault: InjectFault, *acts: Act) -> InjectFault:
@@ -270,7 +269,7 @@ def _under_reactions() -> list[Scenario]:
     ]
 
 
-def _all() -> list[Scenario]:
+def single_faults() -> list[Scenario]:
     at_points = [
         Scenario(f"crash at {', '.join(points)}", partial(crash_at, points=points), times=20)
         for points in rounds(FAILPOINTS)
@@ -289,7 +288,7 @@ def _all() -> list[Scenario]:
             Scenario(f"failover at {point}", partial(failover, point=point), times=3)
             for point in ("router.tick.in_transaction", "delivery.body_sent")
         ),
-        *_under_reactions(),
+        *faults_under_reactions(),
         Scenario("daily limit at failover", daily_limit_at_failover, times=5),
         Scenario("scheduler changes", scheduler_changes, times=100, rate_per_s=20.0),
         Scenario("kill while a pool moves", kill_while_a_pool_moves, times=20, rate_per_s=20.0),
@@ -319,35 +318,5 @@ UNDER_CAMPAIGNS: dict[str, InjectFault] = {
     "kill postgres": kill_postgres,
 }
 CAMPAIGNS = campaign_scenarios(UNDER_CAMPAIGNS)
-EVERY = (*_all(), *cluster_scenarios(), *day_two_scenarios(), *CAMPAIGNS)
+EVERY = (*single_faults(), *cluster_scenarios(), *day_two_scenarios(), *CAMPAIGNS)
 SCENARIOS = {scenario.name: scenario for scenario in EVERY}
-
-
-# Other quick scenarios cover these faults: crash everywhere, crash under reactions, freeze at,
-# failover, stop kafka, stop servers, stop together, daily limit at failover.
-COVERED_BY_OTHERS = {
-    "kill services", "pause", "kill kafka", "stop in turn", "scheduler changes", "random faults",
-    *(one.name for one in _under_reactions()),
-} - {"crash under reactions", STOP_SERVERS}  # fmt: skip
-
-
-# As the full run, but for shorter: still longer than a session, a lease and a sweep.
-QUICK = {
-    "slow directory": partial(slow.slow_directory, replay_s=QUICK_OUTAGE_S),
-    "stop kafka": partial(stop_kafka, outage_s=QUICK_OUTAGE_S),
-    STOP_SERVERS: partial(stop_servers, outage_s=QUICK_OUTAGE_S),
-}
-
-
-def quick_scenarios() -> dict[str, Scenario]:
-    """The scenarios of every test run: each fault once, and all crashes in one scenario."""
-    everywhere = Scenario("crash everywhere", partial(crash_at, points=FAILPOINTS), times=1)
-    others = [
-        one
-        for one in _all()
-        if not one.name.startswith("crash at") and one.name not in COVERED_BY_OTHERS
-    ]
-    return {
-        one.name: replace(one, times=1, inject_fault=QUICK.get(one.name, one.inject_fault))
-        for one in (everywhere, *others)
-    }

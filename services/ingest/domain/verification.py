@@ -1,8 +1,8 @@
 """The verification of a domain: its states, and when its records are checked next.
 
 A new domain is checked after 1, 2, 5, 10 and 30 minutes, then hourly until 72 hours have passed. A
-verified domain is checked hourly. A check with a failed lookup (SERVFAIL, timeout) changes no state:
-only what DNS has answered counts. It does count as a check of the schedule, so that name servers
+verified domain is checked hourly. A check with a failed lookup (SERVFAIL, timeout) decides nothing:
+only what DNS has answered counts. It is a check of the schedule all the same, so that name servers
 that never answer are asked ever more rarely.
 """
 

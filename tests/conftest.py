@@ -37,6 +37,10 @@ HANG_S = 600.0
 
 # Each processor has a worker: numpy's threads would only wait for each other.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# No test asks a server for which a public authority vouches. To load all of these takes 25 ms, at
+# each client and each start of a service.
+os.environ["SSL_CERT_FILE"] = str(TESTS / "support/nobody.pem")
+os.environ["SSL_CERT_DIR"] = os.devnull
 # It only bounds a hang: the machine may be busy.
 os.environ.setdefault("OBM_START_TIMEOUT_S", "600")
 # The least that a broker allows by default. A consumer hears of a rebalance by one of the four

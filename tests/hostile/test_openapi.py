@@ -16,6 +16,8 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from schemathesis import Case
+from schemathesis.core.cache.bounded import BoundedCache
+from schemathesis.generation.coverage import DEFAULT_GENERATION_SESSION
 from schemathesis.specs.openapi.checks import (
     allow_header_conformance,
     negative_data_rejection,
@@ -62,6 +64,11 @@ CREATED = {
     "webhooks": "{webhook_id}",
     "pools": "{pool_id}",
 }
+
+# Texts of a pattern and a length are drawn once and kept, but fewer than this document has: most of
+# them would be drawn again at each operation.
+for cache in ("draw_outcomes", "pattern_strategies", "values", "removed_examples"):
+    setattr(DEFAULT_GENERATION_SESSION, cache, BoundedCache(maxsize=100_000))
 
 # Of few values: a length that none of them has is given up at once, not after a thousand draws.
 name = st.sampled_from(["a", "shop", "mail2"])

@@ -14,17 +14,21 @@ from services.ingest.api.administration.base import paginate
 from services.ingest.api.callers import Caller
 from services.ingest.api.egress.router_client import EgressRouterClient, pointing_to
 from services.ingest.domain.email import RequestModel
+from services.ingest.domain.patterns import explained
 from services.ingest.store.audit_log import AuditSubject
 from services.ingest.store.directory_lists import PageBounds
 
 RESOURCE = "cell"  # in the audit log
 NAMESPACE = b"obm router cells"  # of ids there
+NAME_PATTERN = explained(
+    r"^[a-z0-9][a-z0-9-]{0,39}$(?!\n)", "Use 1 to 40 lower-case letters, digits and hyphens"
+)
 
 
 class CreateCellRequest(RequestModel):
     """name: lower-case letters, digits and hyphens."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=40)]
+    name: Annotated[str, Meta(max_length=40, pattern=NAME_PATTERN)]
 
 
 class CellResource:

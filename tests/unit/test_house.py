@@ -4,11 +4,16 @@ import ast
 import gc
 import re
 import statistics
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
+
+Node = TypeVar("Node", bound=ast.AST)
+LEAVES = (ast.Constant, ast.Name, ast.alias)  # more than half of all nodes; no node is below
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("kernel", "mail", "services", "cli")  # what is published
@@ -33,24 +38,45 @@ def _without_collector() -> Iterator[None]:
     gc.enable()
 
 
+def nodes(path: Path, kind: type[Node]) -> Sequence[Node]:
+    """Those of this class in the file's syntax tree."""
+    return nodes_by_class(path).get(kind, ())
+
+
 @cache
-def nodes(path: Path) -> Sequence[ast.AST]:
-    """Of the file's syntax tree: a walk takes longer than parsing."""
-    return list(ast.walk(ast.parse(path.read_text())))
+def nodes_by_class(path: Path) -> Mapping[type, Sequence[Any]]:
+    """All but contexts and operators. A walk takes as long as parsing, so there is one for all."""
+    found = defaultdict[type, list[ast.AST]](list)
+    rest: list[ast.AST] = [ast.parse(path.read_text())]
+    while rest:
+        node = rest.pop()
+        found[type(node)].append(node)
+        for value in vars(node).values() if type(node) not in LEAVES else ():
+            if isinstance(value, list):
+                rest += [each for each in value if isinstance(each, ast.AST)]
+            elif isinstance(value, ast.AST) and value._fields:
+                rest.append(value)
+    return found
 
 
 def sources(*rooms: str) -> list[Path]:
-    found = (path for room in rooms for path in (ROOT / room).rglob("*.py"))
+    return [path for room in sorted(rooms) for path in sources_of_room(room)]
+
+
+@cache
+def sources_of_room(room: str) -> Sequence[Path]:
+    found = (ROOT / room).rglob("*.py")
     return sorted(path for path in found if "node_modules" not in path.parts)
 
 
 def functions(path: Path) -> Iterator[tuple[str, int]]:
     """Name and lines of every function, docstring and decorators not counted."""
-    for node in nodes(path):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[1 if ast.get_docstring(node) and len(node.body) > 1 else 0]
-            header = node.body[0].lineno - node.lineno
-            yield node.name, header + (node.end_lineno or 0) - first.lineno + 1
+    found: list[ast.FunctionDef | ast.AsyncFunctionDef]
+    found = [*nodes(path, ast.FunctionDef), *nodes(path, ast.AsyncFunctionDef)]
+    for node in found:
+        first = node.body[1 if ast.get_docstring(node) and len(node.body) > 1 else 0]
+        header = node.body[0].lineno - node.lineno
+        yield node.name, header + (node.end_lineno or 0) - first.lineno + 1
 
 
 def test_files_are_of_a_readable_size() -> None:
@@ -97,9 +123,8 @@ def test_the_rule_about_mime_finds_some() -> None:
 
 def written(path: Path) -> list[str]:
     """The texts in a file's code, bytes too; what it says of itself is none."""
-    docstrings = {id(node.value) for node in nodes(path) if isinstance(node, ast.Expr)}
-    constants = (node for node in nodes(path) if isinstance(node, ast.Constant))
-    values = [node.value for node in constants if id(node) not in docstrings]
+    docstrings = {id(node.value) for node in nodes(path, ast.Expr)}
+    values = [node.value for node in nodes(path, ast.Constant) if id(node) not in docstrings]
     return [
         value.decode("latin-1") if isinstance(value, bytes) else value
         for value in values
@@ -125,26 +150,17 @@ def words_ruled_out() -> set[str]:
 def defined(path: Path) -> Iterator[str]:
     """The names that a module defines, and its own."""
     yield path.stem
-    for node in nodes(path):
-        match node:
-            case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
-                yield name
-            case ast.AsyncFunctionDef(name=name) | ast.arg(arg=name):
-                yield name
-            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
-                yield name
-            case _:
-                pass
+    yield from (node.name for node in nodes(path, ast.ClassDef))
+    yield from (name for name, _ in functions(path))
+    yield from (node.arg for node in nodes(path, ast.arg))
+    yield from (node.id for node in nodes(path, ast.Name) if isinstance(node.ctx, ast.Store))
+    fields = nodes(path, ast.Attribute)
+    yield from (node.attr for node in fields if isinstance(node.ctx, ast.Store))
 
 
 def test_what_implements_a_grpc_service_is_a_servicer() -> None:
     """As in gRPC: a Service is a process here, and a contract of protobuf."""
-    classes = (
-        node
-        for path in sources("services")
-        for node in nodes(path)
-        if isinstance(node, ast.ClassDef)
-    )
+    classes = (node for path in sources("services") for node in nodes(path, ast.ClassDef))
     servicers = [one.name for one in classes if any(map(is_servicer, one.bases))]
     assert len(servicers) > 10
     assert [name for name in servicers if not name.endswith("Servicer")] == []
@@ -163,7 +179,8 @@ def words(name: str) -> set[str]:
 def test_the_repository_speaks_of_itself_alone() -> None:
     """No addresses of package registries in the locks: machines are told by their own settings."""
     locks = [*(ROOT / "requirements").glob("*.txt"), ROOT / "kernel/embedded/kafka.lock.toml"]
-    locks += [path for path in ROOT.rglob("package-lock.json") if "node_modules" not in path.parts]
+    locks += [path for room in ALL for path in (ROOT / room).rglob("package-lock.json")]
+    locks = [path for path in locks if "node_modules" not in path.parts]
     for lock in locks:
         assert not re.search(r'https?://|"resolved"|--(extra-)?index-url|--find-links', read(lock))
 

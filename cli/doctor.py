@@ -2,7 +2,7 @@
 
 import socket
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Annotated, Any, NamedTuple
 
@@ -10,11 +10,12 @@ import typer
 
 from cli.api import Api, open_api
 from cli.printing import console, print_table, utc_time
+from cli.smtp_dialogue import DEADLINE_S, SmtpDialogue, reply_to_recipient
+from services.delivery.domain.return_path_challenge import challenge_address, is_reply_with
 
 PASSED, FAILED = "passed", "failed"
 BOUNCE_MX = "bounce_mx"
-TIMEOUT_S = 10.0
-GREETING_MAX = 512  # RFC 5321 §4.5.3.1.5
+ELSEWHERE = "another server, or an installation with other OBM_SECRET_KEYS"
 SMTP, SUBMISSIONS = 25, 465
 ADVICE = {
     SMTP: "Let port 25 of it lead to delivery, and let firewalls admit everybody.",
@@ -75,24 +76,37 @@ def look_from_here(api: Api, rows: Iterable[Row]) -> Iterator[Row]:
     bounces = [one.subject for one in rows if one.check == BOUNCE_MX]
     hosts = sorted({str(one["smtp_host"]) for one in api.items("/brands") if one["smtp_host"]})
     return chain(
-        (answers("bounce_mx_answers", host, SMTP) for host in bounces),
-        (answers("smtp_host_answers", host, SUBMISSIONS) for host in hosts),
+        (return_path_answers(host, api.post("/health/challenges")) for host in bounces),
+        (submission_answers(host) for host in hosts),
     )
 
 
-def answers(check: str, host: str, port: int) -> Row:
-    """Whether an SMTP server greets; at the port of submission by TLS, with a valid certificate."""
+def return_path_answers(host: str, given: Mapping[str, Any]) -> Row:
+    """Whether the SMTP server is the return path of this installation. given: a challenge."""
+    recipient = challenge_address(given["challenge"], host)
     try:
-        with socket.create_connection((host, port), TIMEOUT_S) as plain:
-            if port == SMTP:
-                greeting = plain.recv(GREETING_MAX)
-            else:
-                context = ssl.create_default_context()
-                with context.wrap_socket(plain, server_hostname=host) as connection:
-                    greeting = connection.recv(GREETING_MAX)
+        reply = reply_to_recipient(host, SMTP, recipient)
+    except OSError as error:
+        return unanswered("bounce_mx_answers", host, str(error), port=SMTP)
+    if is_reply_with(reply, given["responses"]):
+        return Row("bounce_mx_answers", host, PASSED, "", f"is the return path, at port {SMTP}", "")
+    return unanswered("bounce_mx_answers", host, f"{ELSEWHERE}: {reply}", port=SMTP)
+
+
+def submission_answers(host: str) -> Row:
+    """Whether an SMTP server greets by TLS, with a valid certificate, which proves whose it is."""
+    check, port = "smtp_host_answers", SUBMISSIONS
+    try:
+        with socket.create_connection((host, port), DEADLINE_S) as plain:
+            context = ssl.create_default_context()
+            with context.wrap_socket(plain, server_hostname=host) as connection:
+                greeting = SmtpDialogue(connection).read_reply()
     except OSError as error:  # of TLS too
-        return Row(check, host, FAILED, "", f"port {port}: {error}", ADVICE[port])
-    text = greeting.decode("ascii", "replace").strip()
-    if text.startswith("220"):
+        return unanswered(check, host, str(error), port=port)
+    if greeting.startswith("220"):
         return Row(check, host, PASSED, "", f"answers at port {port}", "")
-    return Row(check, host, FAILED, "", f"port {port}: {text or 'no greeting'}", ADVICE[port])
+    return unanswered(check, host, greeting, port=port)
+
+
+def unanswered(check: str, host: str, problem: str, *, port: int) -> Row:
+    return Row(check, host, FAILED, "", f"port {port}: {problem}", ADVICE[port])

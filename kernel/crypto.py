@@ -57,7 +57,7 @@ def derived_key(secret: str, purpose: str) -> bytes:
     Purposes: "return path" (mail.verp), "domain reports" (mail.verp), "tracking" (mail.tracking,
     mail.unsubscribe), "tracking source" (hashes of clients), "feedback id" (digests in
     Feedback-ID), "acme account" (the account at a certificate authority), "directory" (MACs of
-    directory records), "host challenge" (kernel.host_challenge).
+    directory records), "host challenge" and "smtp host challenge" (kernel.host_challenge).
     """
     return keyed_hash(secret.encode(), purpose)
 

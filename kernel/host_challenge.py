@@ -3,6 +3,8 @@ holder of OBM_SECRET_KEYS can.
 
     GET /.well-known/host-challenge/0f8fad5bd9cb469fa16570867728950e
     200, and the HMAC of the challenge
+
+What is no HTTP server responds in words of its own protocol, by a key of its own.
 """
 
 import re
@@ -15,6 +17,7 @@ from kernel.http_server import App, Receive, Scope, Send
 
 PATH = "/.well-known/host-challenge/"
 CHALLENGE = re.compile(r"[0-9a-f]{32}")
+HTTP, SMTP = "host challenge", "smtp host challenge"  # purposes of derived keys
 FIELDS = [(b"content-type", b"text/plain"), (b"cache-control", b"no-store")]
 
 
@@ -25,15 +28,19 @@ def new_challenge() -> str:
 class HostChallenges:
     """secret_keys: the first responds, all verify, so that keys can be rotated."""
 
-    def __init__(self, secret_keys: Sequence[str]) -> None:
-        self._keys = [derived_key(one, "host challenge") for one in secret_keys]
+    def __init__(self, secret_keys: Sequence[str], purpose: str = HTTP) -> None:
+        self._keys = [derived_key(one, purpose) for one in secret_keys]
 
     def response_to(self, challenge: str) -> str:
-        return keyed_hash(self._keys[0], challenge).hex()
+        return self.responses_to(challenge)[0]
+
+    def responses_to(self, challenge: str) -> list[str]:
+        """All that are valid, that of the first key first."""
+        return [keyed_hash(key, challenge).hex() for key in self._keys]
 
     def is_response(self, response: str, challenge: str) -> bool:
-        responses = [keyed_hash(key, challenge).hex().encode() for key in self._keys]
-        return any(compare_digest(response.encode(), one) for one in responses)
+        given, valid = response.encode(), self.responses_to(challenge)
+        return any(compare_digest(given, one.encode()) for one in valid)
 
     def answered_before(self, app: App) -> App:
         """The application, after one that responds to challenges at every host."""

@@ -9,10 +9,14 @@ import uuid
 from collections.abc import Iterator
 from email import message_from_bytes
 
+import httpx
 import pytest
 
 from cli.environment import SERVICES
+from cli.smtp_dialogue import reply_to_recipient
 from mail import verp
+from services.delivery.domain.return_path_challenge import challenge_address, is_reply_with
+from tests.support.accounts import keys_of_callers
 from tests.support.background import in_background
 from tests.support.engine import until
 from tests.support.provider_reports import provider_reports, returning
@@ -82,6 +86,17 @@ def test_one_trace_shows_the_way_of_a_message(world: World, collector: TraceColl
     [attempt] = [one for one in spans if one.name == "delivery.attempt"]
     assert attempt.attributes["smtp.reply.code"] == "250"
     assert {*webhook_statuses(collector, trace_id)} == {"200"}
+
+
+def test_the_return_path_proves_whose_it_is(world: World) -> None:
+    key = keys_of_callers(world.engine.environment)["accounts"]
+    made = httpx.post(
+        f"{world.engine.url}/health/challenges", headers={"Authorization": f"Bearer {key}"}
+    )
+    given = made.raise_for_status().json()
+    recipient = challenge_address(given["challenge"], DOMAIN)
+    reply = reply_to_recipient("127.0.0.1", world.port, recipient)
+    assert is_reply_with(reply, given["responses"])
 
 
 def without_parent(collector: TraceCollector, trace_id: str) -> list[str]:

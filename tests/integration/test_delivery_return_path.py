@@ -8,12 +8,15 @@ from uuid import UUID
 
 import pytest
 
+from cli.smtp_dialogue import reply_to_recipient
 from contracts.delivery.v1.events_pb2 import BounceReceived, ComplaintReceived
+from kernel.host_challenge import SMTP, HostChallenges, new_challenge
 from kernel.ids import uuid7
 from kernel.topics import event_id
 from mail import verp
 from mail.address import parse_mailbox
 from services.delivery.api.return_path.server import return_addresses
+from services.delivery.domain.return_path_challenge import challenge_address, is_reply_with
 from tests.support.delivery import Harness, wait_until
 from tests.support.return_path import FEEDBACK, HOST, counted, world_of
 from tests.support.returned_mail import bounce, complaint
@@ -234,6 +237,21 @@ async def test_a_bounce_arrives_over_starttls(harness: Harness, tmp_path: Path) 
 
         assert (await asyncio.to_thread(over_tls))[0] == 250
         assert len(await world.await_reports(sent, 1)) == 1
+
+
+async def test_the_return_path_proves_whose_it_is_and_takes_nothing_for_that(
+    harness: Harness,
+) -> None:
+    challenge = new_challenge()
+    recipient = challenge_address(challenge, "mx.sender.example")
+    async with world_of(harness) as world:
+        reply = await asyncio.to_thread(reply_to_recipient, "127.0.0.1", world.port, recipient)
+        assert is_reply_with(
+            reply, HostChallenges([harness.secret_key], SMTP).responses_to(challenge)
+        )
+        other = HostChallenges(["of another installation"], SMTP)
+        assert not is_reply_with(reply, other.responses_to(challenge))
+        assert (await world.hand_in(b"Subject: x\r\n\r\nx\r\n", recipient))[0] == 550
 
 
 @pytest.mark.parametrize("address", ["no-address", "a@b@c"])

@@ -12,7 +12,10 @@ from aiohttp import web
 
 from contracts.events.v1 import events_service_pb2 as events_pb
 from contracts.events.v1.events_service_pb2_grpc import EventsServiceServicer
-from contracts.ingest.v1.health_service_pb2 import RunHealthChecksRequest
+from contracts.ingest.v1.health_service_pb2 import (
+    CreateHostChallengeRequest,
+    RunHealthChecksRequest,
+)
 from contracts.ingest.v1.health_service_pb2_grpc import HealthServiceStub
 from contracts.router.v1 import policy_service_pb2 as pb
 from contracts.router.v1.directory_pb2 import EgressSource, Pool
@@ -23,7 +26,7 @@ from contracts.router.v1.policy_service_pb2_grpc import (
 )
 from kernel import clock, metrics
 from kernel.database import Database
-from kernel.host_challenge import PATH, HostChallenges, new_challenge
+from kernel.host_challenge import PATH, SMTP, HostChallenges, new_challenge
 from kernel.rpc import RpcServer
 from kernel.status import StatusSource, serve_status
 from mail.dkim import zone_text
@@ -202,9 +205,18 @@ async def test_health_checks_are_for_operators_by_grpc_too(harness: IngestHarnes
             response = await HealthServiceStub(channel).RunHealthChecks(
                 RunHealthChecksRequest(), metadata=(("authorization", f"Bearer {operator}"),)
             )
+            made = await HealthServiceStub(channel).CreateHostChallenge(
+                CreateHostChallengeRequest(), metadata=(("authorization", f"Bearer {operator}"),)
+            )
         assert {(one.check, one.subject) for one in response.report.checks} == known.keys()
+        challenges = HostChallenges([harness.secret_key], SMTP)
+        assert made.responses == challenges.responses_to(made.challenge)
+        again = await harness.request("POST", "/v1/health/challenges", key=operator)
+        assert again.json["responses"] == challenges.responses_to(again.json["challenge"])
+        assert again.json["challenge"] != made.challenge
 
         await harness.sign_up()
+        assert (await harness.request("POST", "/v1/health/challenges")).status == 403
         for method in ("GET", "POST"):
             refused = await harness.request(method, path)
             assert refused.status == 403

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(contracts/ingest/v1/health_service.proto\x12\x13\x63ontracts.ingest.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbc\x01\n\x0fHealthCheckInfo\x12\r\n\x05\x63heck\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0e\n\x06status\x18\x03 \x01(\t\x12)\n\x05since\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nchecked_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\x12\x0e\n\x06\x61\x64vice\x18\x07 \x01(\t\"T\n\x0cHealthReport\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x34\n\x06\x63hecks\x18\x02 \x03(\x0b\x32$.contracts.ingest.v1.HealthCheckInfo\"\x18\n\x16GetHealthChecksRequest\"L\n\x17GetHealthChecksResponse\x12\x31\n\x06report\x18\x01 \x01(\x0b\x32!.contracts.ingest.v1.HealthReport\"\x18\n\x16RunHealthChecksRequest\"L\n\x17RunHealthChecksResponse\x12\x31\n\x06report\x18\x01 \x01(\x0b\x32!.contracts.ingest.v1.HealthReport\"\x18\n\x16MarkBouncesReadRequest\"L\n\x17MarkBouncesReadResponse\x12\x31\n\x06report\x18\x01 \x01(\x0b\x32!.contracts.ingest.v1.HealthReport2\xd9\x02\n\rHealthService\x12l\n\x0fGetHealthChecks\x12+.contracts.ingest.v1.GetHealthChecksRequest\x1a,.contracts.ingest.v1.GetHealthChecksResponse\x12l\n\x0fRunHealthChecks\x12+.contracts.ingest.v1.RunHealthChecksRequest\x1a,.contracts.ingest.v1.RunHealthChecksResponse\x12l\n\x0fMarkBouncesRead\x12+.contracts.ingest.v1.MarkBouncesReadRequest\x1a,.contracts.ingest.v1.MarkBouncesReadResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(contracts/ingest/v1/health_service.proto\x12\x13\x63ontracts.ingest.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbc\x01\n\x0fHealthCheckInfo\x12\r\n\x05\x63heck\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0e\n\x06status\x18\x03 \x01(\t\x12)\n\x05since\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nchecked_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\x12\x0e\n\x06\x61\x64vice\x18\x07 \x01(\t\"T\n\x0cHealthReport\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x34\n\x06\x63hecks\x18\x02 \x03(\x0b\x32$.contracts.ingest.v1.HealthCheckInfo\"\x18\n\x16GetHealthChecksRequest\"L\n\x17GetHealthChecksResponse\x12\x31\n\x06report\x18\x01 \x01(\x0b\x32!.contracts.ingest.v1.HealthReport\"\x18\n\x16RunHealthChecksRequest\"L\n\x17RunHealthChecksResponse\x12\x31\n\x06report\x18\x01 \x01(\x0b\x32!.contracts.ingest.v1.HealthReport\"\x18\n\x16MarkBouncesReadRequest\"L\n\x17MarkBouncesReadResponse\x12\x31\n\x06report\x18\x01 \x01(\x0b\x32!.contracts.ingest.v1.HealthReport\"\x1c\n\x1a\x43reateHostChallengeRequest\"C\n\x1b\x43reateHostChallengeResponse\x12\x11\n\tchallenge\x18\x01 \x01(\t\x12\x11\n\tresponses\x18\x02 \x03(\t2\xd3\x03\n\rHealthService\x12l\n\x0fGetHealthChecks\x12+.contracts.ingest.v1.GetHealthChecksRequest\x1a,.contracts.ingest.v1.GetHealthChecksResponse\x12l\n\x0fRunHealthChecks\x12+.contracts.ingest.v1.RunHealthChecksRequest\x1a,.contracts.ingest.v1.RunHealthChecksResponse\x12l\n\x0fMarkBouncesRead\x12+.contracts.ingest.v1.MarkBouncesReadRequest\x1a,.contracts.ingest.v1.MarkBouncesReadResponse\x12x\n\x13\x43reateHostChallenge\x12/.contracts.ingest.v1.CreateHostChallengeRequest\x1a\x30.contracts.ingest.v1.CreateHostChallengeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,6 +48,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MARKBOUNCESREADREQUEST']._serialized_end=607
   _globals['_MARKBOUNCESREADRESPONSE']._serialized_start=609
   _globals['_MARKBOUNCESREADRESPONSE']._serialized_end=685
-  _globals['_HEALTHSERVICE']._serialized_start=688
-  _globals['_HEALTHSERVICE']._serialized_end=1033
+  _globals['_CREATEHOSTCHALLENGEREQUEST']._serialized_start=687
+  _globals['_CREATEHOSTCHALLENGEREQUEST']._serialized_end=715
+  _globals['_CREATEHOSTCHALLENGERESPONSE']._serialized_start=717
+  _globals['_CREATEHOSTCHALLENGERESPONSE']._serialized_end=784
+  _globals['_HEALTHSERVICE']._serialized_start=787
+  _globals['_HEALTHSERVICE']._serialized_end=1254
 # @@protoc_insertion_point(module_scope)

@@ -50,6 +50,11 @@ class HealthServiceStub:
                 request_serializer=contracts_dot_ingest_dot_v1_dot_health__service__pb2.MarkBouncesReadRequest.SerializeToString,
                 response_deserializer=contracts_dot_ingest_dot_v1_dot_health__service__pb2.MarkBouncesReadResponse.FromString,
                 _registered_method=True)
+        self.CreateHostChallenge = channel.unary_unary(
+                '/contracts.ingest.v1.HealthService/CreateHostChallenge',
+                request_serializer=contracts_dot_ingest_dot_v1_dot_health__service__pb2.CreateHostChallengeRequest.SerializeToString,
+                response_deserializer=contracts_dot_ingest_dot_v1_dot_health__service__pb2.CreateHostChallengeResponse.FromString,
+                _registered_method=True)
 
 
 class HealthServiceServicer:
@@ -77,6 +82,13 @@ class HealthServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateHostChallenge(self, request, context):
+        """To find out from outside whether a host leads to the return path of this installation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_HealthServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +106,11 @@ def add_HealthServiceServicer_to_server(servicer, server):
                     servicer.MarkBouncesRead,
                     request_deserializer=contracts_dot_ingest_dot_v1_dot_health__service__pb2.MarkBouncesReadRequest.FromString,
                     response_serializer=contracts_dot_ingest_dot_v1_dot_health__service__pb2.MarkBouncesReadResponse.SerializeToString,
+            ),
+            'CreateHostChallenge': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateHostChallenge,
+                    request_deserializer=contracts_dot_ingest_dot_v1_dot_health__service__pb2.CreateHostChallengeRequest.FromString,
+                    response_serializer=contracts_dot_ingest_dot_v1_dot_health__service__pb2.CreateHostChallengeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +195,33 @@ class HealthService:
             '/contracts.ingest.v1.HealthService/MarkBouncesRead',
             contracts_dot_ingest_dot_v1_dot_health__service__pb2.MarkBouncesReadRequest.SerializeToString,
             contracts_dot_ingest_dot_v1_dot_health__service__pb2.MarkBouncesReadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateHostChallenge(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.ingest.v1.HealthService/CreateHostChallenge',
+            contracts_dot_ingest_dot_v1_dot_health__service__pb2.CreateHostChallengeRequest.SerializeToString,
+            contracts_dot_ingest_dot_v1_dot_health__service__pb2.CreateHostChallengeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,8 @@ class HealthServiceStub:
     """Runs all now, which takes up to half a minute."""
     MarkBouncesRead: _grpc.UnaryUnaryMultiCallable[_health_service_pb2.MarkBouncesReadRequest, _health_service_pb2.MarkBouncesReadResponse]
     """What the last checks have found as infrastructure_bounces is read, and no longer fails."""
+    CreateHostChallenge: _grpc.UnaryUnaryMultiCallable[_health_service_pb2.CreateHostChallengeRequest, _health_service_pb2.CreateHostChallengeResponse]
+    """To find out from outside whether a host leads to the return path of this installation."""
 
 @_typing.type_check_only
 class HealthServiceAsyncStub(HealthServiceStub):
@@ -51,6 +53,8 @@ class HealthServiceAsyncStub(HealthServiceStub):
     """Runs all now, which takes up to half a minute."""
     MarkBouncesRead: _aio.UnaryUnaryMultiCallable[_health_service_pb2.MarkBouncesReadRequest, _health_service_pb2.MarkBouncesReadResponse]  # type: ignore[assignment]
     """What the last checks have found as infrastructure_bounces is read, and no longer fails."""
+    CreateHostChallenge: _aio.UnaryUnaryMultiCallable[_health_service_pb2.CreateHostChallengeRequest, _health_service_pb2.CreateHostChallengeResponse]  # type: ignore[assignment]
+    """To find out from outside whether a host leads to the return path of this installation."""
 
 class HealthServiceServicer(metaclass=_abc_1.ABCMeta):
     """What is wrong with the installation, and how to mend it. For the operator."""
@@ -78,5 +82,13 @@ class HealthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_health_service_pb2.MarkBouncesReadResponse, _abc.Awaitable[_health_service_pb2.MarkBouncesReadResponse]]:
         """What the last checks have found as infrastructure_bounces is read, and no longer fails."""
+
+    @_abc_1.abstractmethod
+    def CreateHostChallenge(
+        self,
+        request: _health_service_pb2.CreateHostChallengeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_health_service_pb2.CreateHostChallengeResponse, _abc.Awaitable[_health_service_pb2.CreateHostChallengeResponse]]:
+        """To find out from outside whether a host leads to the return path of this installation."""
 
 def add_HealthServiceServicer_to_server(servicer: HealthServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

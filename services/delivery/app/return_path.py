@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from contracts.ingest.v1.directory_pb2 import Domain
 from kernel.brand import read_brands
 from kernel.crypto import derived_key
+from kernel.host_challenge import SMTP, HostChallenges
 from kernel.service import Loop
 from kernel.table import ReplicatedTable
 from kernel.tls import Certificates
@@ -47,8 +48,8 @@ def create_return_path_loops(deps: "Dependencies", domains: ReplicatedTable[Doma
         deps.system_database,
     )
     dependencies = ReturnPathDependencies(
-        return_addresses(settings), role_mail, reports, deps.mail_reader, deps.system_database,
-        deps.outbox, deps.health,
+        return_addresses(settings), HostChallenges(settings.secret_keys, SMTP), role_mail, reports,
+        deps.mail_reader, deps.system_database, deps.outbox, deps.health,
     )  # fmt: skip
     return [
         create_return_path(

@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 from msgspec import Struct
 
 from kernel.errors import Unavailable
+from kernel.host_challenge import HostChallenges, new_challenge
 from services.ingest.api.callers import OF_OPERATOR
 from services.ingest.api.operation import Operation
 from services.ingest.api.response_schemas import Time
@@ -38,6 +39,15 @@ class HealthReportResponse(Struct):
     checks: list[HealthCheckResponse]
 
 
+class HostChallengeResponse(Struct):
+    """challenge: for the recipient of RCPT, `challenge+<challenge>@host`. responses: one of them is
+    the text of the reply if the server at that host is the return path of this installation."""
+
+    object: Literal["host_challenge"]
+    challenge: str
+    responses: list[str]
+
+
 OPERATIONS = {
     "get /v1/health/checks": Operation("getHealthChecks", HealthReportResponse, access=OF_OPERATOR),
     "post /v1/health/checks": Operation(
@@ -45,6 +55,9 @@ OPERATIONS = {
     ),
     "post /v1/health/bounces/read": Operation(
         "markBouncesRead", HealthReportResponse, access=OF_OPERATOR
+    ),
+    "post /v1/health/challenges": Operation(
+        "createHostChallenge", HostChallengeResponse, access=OF_OPERATOR
     ),
 }
 
@@ -60,8 +73,9 @@ class HealthCheckRunner(Protocol):
 class HealthResource:
     """Raises Problem."""
 
-    def __init__(self, checks: HealthCheckRunner) -> None:
+    def __init__(self, checks: HealthCheckRunner, challenges: HostChallenges) -> None:
         self._checks = checks
+        self._challenges = challenges
 
     async def get(self) -> dict[str, Any]:
         """As they were found last, those that failed first."""
@@ -74,6 +88,12 @@ class HealthResource:
     async def mark_bounces_read(self) -> dict[str, Any]:
         """The refusals that the last checks have found are read."""
         return await self._as_json(self._checks.mark_bounces_read)
+
+    def create_challenge(self) -> dict[str, Any]:
+        """For a machine outside that looks whether a host leads to the return path."""
+        challenge = new_challenge()
+        responses = self._challenges.responses_to(challenge)
+        return {"object": "host_challenge", "challenge": challenge, "responses": responses}
 
     @staticmethod
     async def _as_json(read: Callable[[], Awaitable[Sequence[StoredFinding]]]) -> dict[str, Any]:

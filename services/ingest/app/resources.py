@@ -1,5 +1,6 @@
 """Wires the resources that ingest itself stores."""
 
+from kernel.host_challenge import SMTP, HostChallenges
 from kernel.service import Loop
 from services.ingest.api.access import AccessControl
 from services.ingest.api.brand_resolver import BrandResolver
@@ -32,7 +33,7 @@ def create_own_resources(
         create_suppression_files(deps, access),
         RequestLogResource(deps.request_list),
         RecipientResource(create_erasure_store(deps)),
-        HealthResource(create_health_checks(deps)),
+        HealthResource(create_health_checks(deps), HostChallenges(deps.settings.secret_keys, SMTP)),
     )
 
 

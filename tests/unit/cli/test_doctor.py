@@ -26,7 +26,7 @@ class FakeApi:
 
     def post(self, path: str) -> dict[str, Any]:
         self.posted.append(path)
-        return {"checks": self._checks}
+        return {"checks": self._checks, "challenge": "0" * 32, "responses": ["older", "proof"]}
 
     def items(self, path: str) -> Iterator[dict[str, str]]:
         assert path == "/brands"
@@ -38,16 +38,20 @@ def use(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def greeting(text: bytes) -> Iterator[int]:
-    """The port of a server that says this to whom connects first."""
+def mail_server(reply: bytes) -> Iterator[int]:
+    """The port of a server whose replies are 220 and 250, and in the end this. Its reply to RCPT
+    follows the right challenge."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
-        def greet() -> None:
+        def talk() -> None:
             connection, _ = server.accept()
             with connection:
-                connection.sendall(text)
+                for each in (b"220 mx.example.com", b"250 hello", b"250 sender ok", reply):
+                    connection.sendall(each + b"\r\n")
+                    received = connection.recv(1024)
+                assert received == b""
 
-        thread = Thread(target=greet)
+        thread = Thread(target=talk)
         thread.start()
         yield server.getsockname()[1]
         thread.join()
@@ -91,17 +95,32 @@ def test_the_host_of_bounces_is_looked_at_from_here(
 ) -> None:
     mx = {**CHECK, "check": "bounce_mx", "subject": "127.0.0.1"}
     use(FakeApi(mx), monkeypatch)
-    with greeting(b"220 mx.example.com ESMTP\r\n") as port:
+    with mail_server(b"550 5.1.1 proof") as port:
         monkeypatch.setattr(doctor, "SMTP", port)
         monkeypatch.setitem(doctor.ADVICE, port, "Open it.")
         doctor.doctor()
     assert capsys.readouterr().out == "2 checks, 0 failed.\n"
-    with greeting(b"554 go away\r\n") as port:
+
+
+@pytest.mark.parametrize("reply", [b"250 2.1.5 Ok", b"550 5.1.1 No such user", b"250 proof"])
+def test_a_strangers_server_at_the_host_of_bounces_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], reply: bytes
+) -> None:
+    use(FakeApi({**CHECK, "check": "bounce_mx", "subject": "127.0.0.1"}), monkeypatch)
+    with mail_server(reply) as port:
         monkeypatch.setattr(doctor, "SMTP", port)
         monkeypatch.setitem(doctor.ADVICE, port, "Open it.")
         with pytest.raises(typer.Exit):
             doctor.doctor()
-    assert "bounce_mx_answers" in capsys.readouterr().out
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "bounce_mx_answers" in shown
+    assert "OBM_SECRET_KEYS" in shown
+    monkeypatch.setattr(doctor, "SMTP", free_port())
+    monkeypatch.setitem(doctor.ADVICE, doctor.SMTP, "Open it.")
+    use(FakeApi({**CHECK, "check": "bounce_mx", "subject": "127.0.0.1"}), monkeypatch)
+    with pytest.raises(typer.Exit):
+        doctor.doctor()
+    assert "refused" in capsys.readouterr().out
 
 
 def test_a_submission_host_that_does_not_answer_is_shown_once(

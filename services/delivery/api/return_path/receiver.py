@@ -16,6 +16,7 @@ from kernel.database import Database
 from kernel.errors import Unavailable
 from kernel.failpoint import failpoint
 from kernel.health import DependencyHealth
+from kernel.host_challenge import HostChallenges
 from kernel.outbox import Outbox, OutboxEntry
 from kernel.topics import encode
 from mail import verp
@@ -24,6 +25,7 @@ from mail.smtp_server_events import Event, MessageReceived, RecipientGiven, Send
 from services.delivery.api.return_path.domain_reports import DomainReportRecorder
 from services.delivery.api.return_path.role_mail import RoleMailForwarder
 from services.delivery.clients.mail_reader import MailReaderChild
+from services.delivery.domain.return_path_challenge import challenge_in, reply_with
 from services.delivery.domain.returned_mail import ReturnedMail, SentMessage, event_of
 from services.delivery.store import reports
 
@@ -58,6 +60,7 @@ class ReturnPathDependencies:
     """What the sessions share."""
 
     addresses: ReturnAddresses
+    challenges: HostChallenges
     role_mail: RoleMailForwarder
     domain_reports: DomainReportRecorder
     reader: MailReaderChild[ReturnedMail]
@@ -85,9 +88,11 @@ class ReturnPathReceiver:
 
     def _reply_to_recipient(self, mailbox: Mailbox) -> str:
         deps = self._deps
+        if challenge := challenge_in(mailbox.local):
+            return reply_with(deps.challenges.response_to(challenge))
         if any(one.takes(mailbox) for one in (deps.addresses, deps.role_mail, deps.domain_reports)):
             return RECIPIENT_OK
-        return UNAVAILABLE if self._deps.role_mail.may_take(mailbox) else UNKNOWN
+        return UNAVAILABLE if deps.role_mail.may_take(mailbox) else UNKNOWN
 
     async def respond(self, event: Event) -> str:
         """The reply to a message."""

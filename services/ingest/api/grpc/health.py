@@ -33,3 +33,9 @@ class HealthServicer(HealthServiceServicer):
     ) -> pb.MarkBouncesReadResponse:
         report = proto_from_json(pb.HealthReport, await self._reports.mark_bounces_read())
         return pb.MarkBouncesReadResponse(report=report)
+
+    @authenticated
+    async def CreateHostChallenge(
+        self, _: pb.CreateHostChallengeRequest, __: Caller, ___: Context
+    ) -> pb.CreateHostChallengeResponse:
+        return proto_from_json(pb.CreateHostChallengeResponse, self._reports.create_challenge())

@@ -28,4 +28,10 @@ def routes(access: RestAccess, reports: HealthResource) -> APIRouter:
         await access.authenticate_caller(incoming)
         return json_response(await reports.mark_bounces_read())
 
+    @router.post("/challenges", summary="Create a challenge for a mail server")
+    async def create_challenge(incoming: Incoming) -> Response:
+        """To find out from outside whether a host leads to the return path of this installation."""
+        await access.authenticate_caller(incoming)
+        return json_response(reports.create_challenge())
+
     return router

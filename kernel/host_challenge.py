@@ -4,6 +4,12 @@ holder of OBM_SECRET_KEYS can.
     GET /.well-known/host-challenge/0f8fad5bd9cb469fa16570867728950e
     200, and the HMAC of the challenge
 
+At a host that serves gRPC alone, the same response to the same challenge in the metadata of a call
+without a key:
+
+    contracts.ingest.v1.HostChallengeService/Respond, host-challenge: 0f8fad5b…
+    google.protobuf.StringValue, with the HMAC
+
 What is no HTTP server responds in words of its own protocol, by a key of its own.
 """
 
@@ -17,6 +23,9 @@ from kernel.http_server import App, Receive, Scope, Send
 
 PATH = "/.well-known/host-challenge/"
 CHALLENGE = re.compile(r"[0-9a-f]{32}")
+GRPC_SERVICE, GRPC_NAME = "contracts.ingest.v1.HostChallengeService", "Respond"
+GRPC_METHOD = f"/{GRPC_SERVICE}/{GRPC_NAME}"
+METADATA = "host-challenge"
 HTTP, SMTP = "host challenge", "smtp host challenge"  # purposes of derived keys
 FIELDS = [(b"content-type", b"text/plain"), (b"cache-control", b"no-store")]
 

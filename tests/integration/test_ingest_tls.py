@@ -7,6 +7,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +19,8 @@ import pytest
 from contracts.ingest.v1 import email_service_pb2 as pb
 from contracts.ingest.v1.email_service_pb2_grpc import EmailServiceStub
 from kernel import http_server as server
+from kernel.host_challenge import HostChallenges
+from services.ingest.clients.host_verifier import ELSEWHERE, HostVerifier
 from tests.support.authority import Certified
 from tests.support.ingest import DOMAIN, IngestHarness, email
 from tests.support.stack import harness_fixture
@@ -111,6 +114,22 @@ async def test_mail_is_accepted_by_rest_and_grpc_with_a_verified_certificate(
             )
         assert sent.id
         assert (await harness.request("GET", "/v1/domains")).status == 200  # the plain listener
+
+
+async def test_a_host_of_either_api_alone_proves_that_it_leads_here(harness: IngestHarness) -> None:
+    serve_tls(harness)
+    trusted, ports = harness.extra["tls_certificate"], harness.ports
+    for keys, ours in (([harness.secret_key], True), (["of another installation"], False)):
+        async with harness.running():
+            for port in (ports.ingest_http_tls, ports.ingest_grpc_tls):
+                verifier = HostVerifier(
+                    HostChallenges(keys),
+                    partial(ssl.create_default_context, cafile=trusted),
+                    port=port,
+                )
+                found = await verifier.look("localhost")
+                assert found.problem == ("" if ours else ELSEWHERE)
+                assert found.days_left > 0
 
 
 async def test_each_listener_has_its_versions_and_protocol(harness: IngestHarness) -> None:

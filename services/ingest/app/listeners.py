@@ -10,6 +10,7 @@ from kernel.service import Loop
 from kernel.tls import Certificates
 from services.ingest.api.cors import with_cors
 from services.ingest.api.grpc.base import RpcAccess
+from services.ingest.api.grpc.host_challenge import host_challenge_handler
 from services.ingest.api.grpc.server import PublicGrpcServer, PublicService
 from services.ingest.api.http_app import HttpApp
 from services.ingest.api.refusals import refusal_of
@@ -63,7 +64,7 @@ def create_grpc_server(
     tls = None
     if certificates is not None and settings.grpc_tls_listen:
         tls = TlsListen(settings.grpc_tls_listen, certificates)
-    return PublicGrpcServer(
+    server = PublicGrpcServer(
         services,
         settings.grpc_listen,
         authenticate=access.authenticate,
@@ -72,3 +73,6 @@ def create_grpc_server(
         connections_max=settings.grpc_connections_max,
         tls=tls,
     )
+    challenges = HostChallenges(settings.secret_keys)
+    server.grpc.add_generic_rpc_handlers((host_challenge_handler(challenges),))
+    return server

@@ -261,7 +261,9 @@ async def test_a_host_leads_to_us_with_a_valid_certificate(
 ) -> None:
     app = HostChallenges(keys).answered_before(nothing_here) if keys else nothing_here
     async with https(tmp_path, name, app) as (client, port):
-        found = await HostVerifier(HostChallenges(KEYS), client, port=port).look("localhost")
+        found = await HostVerifier(HostChallenges(KEYS), lambda: client, port=port).look(
+            "localhost"
+        )
     assert found.problem is not None
     assert problem in found.problem
     assert bool(found.problem) == bool(problem)

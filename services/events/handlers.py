@@ -18,7 +18,7 @@ from kernel.days import day_of
 from kernel.handler_result import Drop, Emit, HandlerResult
 from kernel.redaction import ERASED
 from services.events.domain.catalog import event_type_of
-from services.events.domain.endpoint import Endpoint
+from services.events.domain.endpoint import WebhookEndpoint
 from services.events.domain.erasure import without_recipient
 from services.events.domain.event_filter import header_tag
 from services.events.domain.figures.counting import FactsChange, deltas_of
@@ -81,7 +81,7 @@ class EventLogHandler:
     """capacity: returns how many attempts the endpoint's queue still admits in this process;
     enqueue: adds attempts to the queues."""
 
-    capacity: Callable[[Endpoint], int]
+    capacity: Callable[[WebhookEndpoint], int]
     enqueue: Callable[[Sequence[WebhookAttempt]], None]
     lease_s: float
     accepts: AcceptedEventCache = field(default_factory=AcceptedEventCache)
@@ -130,7 +130,7 @@ class EventLogHandler:
     def _plan_deliveries(
         self,
         entries: Iterable[LogEntry],
-        endpoints: Mapping[str, Sequence[Endpoint]],
+        endpoints: Mapping[str, Sequence[WebhookEndpoint]],
         *,
         positions: Mapping[str, str],
     ) -> tuple[list[NewWebhookDelivery], list[WebhookAttempt]]:
@@ -167,7 +167,7 @@ class EventLogHandler:
 
 
 def new_webhook_delivery(
-    log_event: LogEvent, endpoint: Endpoint, *, name: str, at: str, token: str | None
+    log_event: LogEvent, endpoint: WebhookEndpoint, *, name: str, at: str, token: str | None
 ) -> NewWebhookDelivery:
     return NewWebhookDelivery(
         endpoint.id, at, log_event.event_id, log_event.subject_id, endpoint.owner_id, name, token
@@ -206,7 +206,7 @@ async def new_endpoint_entries(tx: Transaction, log_events: Sequence[LogEvent]) 
 
 async def record_all(
     tx: Transaction, log_events: Sequence[LogEvent], *, accounts: Mapping[str, str]
-) -> tuple[BatchChanges, log.InsertResult]:
+) -> tuple[BatchChanges, log.InsertedBatch]:
     """Insert every message as if it were new; most are, if their accept is in the batch. This locks
     the existing ones, whose states are then read and updated. accounts: by tenant."""
     by_subject: dict[str, list[LogEvent]] = defaultdict(list)

@@ -26,7 +26,7 @@ from kernel.errors import ConfigError
 from kernel.resolver import Resolver, parse_name_server
 from mail import tlsa
 from mail.tlsa import Tlsa
-from services.delivery.domain.tls_policy import ProvenHosts, TlsaRecords
+from services.delivery.domain.tls_policy import DaneHosts, TlsaRecords
 
 TIMEOUT_S = 8.0  # of a domain's MX records, and of all lookups for a host
 TTL_MIN_S, TTL_MAX_S = 30.0, 3600.0
@@ -74,7 +74,7 @@ class DaneClient:
             octets_of=lambda one: one.records.octets,
         )
 
-    async def look_up(self, domain: str) -> tuple[ProvenHosts | None, float]:
+    async def look_up(self, domain: str) -> tuple[DaneHosts | None, float]:
         """The proven MX hosts of a domain with their records, and how long to rely on them. None:
         DNSSEC does not protect the domain's MX records, or no host of it has TLSA records."""
         try:
@@ -82,7 +82,7 @@ class DaneClient:
         except _DnssecUnproven as error:
             problem = f"the MX records of {domain} cannot be validated: {error}"
             logger.warning("delivery.dane.lookup_failed", extra={"problem": problem[:300]})
-            return ProvenHosts(problem=problem), FAILED_TTL_S
+            return DaneHosts(problem=problem), FAILED_TTL_S
         if not answer.is_secure:
             return None, answer.ttl_s
         found = [one for one in answer.records if isinstance(one, MX)]
@@ -93,7 +93,7 @@ class DaneClient:
         until_s = min(one.until_s for one in hosts)
         ttl_s = min(answer.ttl_s, until_s - clock.monotonic_s())
         records = {name: one.records for name, one in zip(names, hosts, strict=True)}
-        return ProvenHosts.of(domain, records), ttl_s
+        return DaneHosts.of(domain, records), ttl_s
 
     async def close(self) -> None:
         await self._hosts.close()

@@ -90,7 +90,7 @@ class TlsaRecords:
 
 
 @dataclass(frozen=True, slots=True)
-class ProvenHosts:
+class DaneHosts:
     """The MX hosts of a domain that DNSSEC proves, at least one of them with TLSA records.
     requirements: of each host; None without records. problem: why the hosts are unknown."""
 
@@ -99,7 +99,7 @@ class ProvenHosts:
     problem: str = ""
 
     @classmethod
-    def of(cls, domain: str, hosts: Mapping[str, TlsaRecords]) -> "ProvenHosts | None":
+    def of(cls, domain: str, hosts: Mapping[str, TlsaRecords]) -> "DaneHosts | None":
         """None if no host has TLSA records, for certain."""
         if not any(one.records or one.problem for one in hosts.values()):
             return None
@@ -132,7 +132,7 @@ class TlsPolicy:
     domain: str = ""
     enforced: bool = False
     mta_sts: MtaStsPolicy | None = None
-    dane: ProvenHosts | None = None
+    dane: DaneHosts | None = None
 
     @property
     def octets(self) -> int:

@@ -23,7 +23,7 @@ from services.delivery.clients.mta_sts import (
 from services.delivery.domain.tls_policy import (
     ENFORCED_ONLY,
     NO_POLICY,
-    ProvenHosts,
+    DaneHosts,
     TlsPolicy,
 )
 from services.delivery.loops.tls_reports import TlsSessionCounter
@@ -155,7 +155,7 @@ class TlsPolicyResolver:
             fetch.add_done_callback(partial(self._on_fetched, found))
         return found, ttl_s
 
-    async def _proven_hosts(self, domain: str) -> tuple[ProvenHosts | None, float]:
+    async def _proven_hosts(self, domain: str) -> tuple[DaneHosts | None, float]:
         return (None, inf) if self._dane is None else await self._dane.look_up(domain)
 
     async def _mta_sts(self, domain: str) -> _PolicyInForce:

@@ -28,7 +28,7 @@ from services.events.api.webhooks import (
     load_webhook,
     to_timestamp,
 )
-from services.events.domain.endpoint import Endpoint
+from services.events.domain.endpoint import WebhookEndpoint
 from services.events.domain.webhook_attempt import public_event_id, webhook_attempt_of
 from services.events.domain.webhook_attempt_record import decode_attempt
 from services.events.store import payloads, webhook_deliveries
@@ -112,7 +112,7 @@ async def load_payload(tx: Transaction, row: Row, delivery: WebhookDeliveryRow) 
     entries, accepts = await payloads.load_payloads(tx, [delivery.event_id], [delivery.subject_id])
     if (entry := entries.get(delivery.event_id)) is None:
         return b""
-    endpoint = Endpoint(row[0], row[OWNER_ID], row[1], b"", account_wide=row[ACCOUNT_WIDE])
+    endpoint = WebhookEndpoint(row[0], row[OWNER_ID], row[1], b"", account_wide=row[ACCOUNT_WIDE])
     return webhook_attempt_of(
         entry, accepts.get(delivery.subject_id), endpoint=endpoint, token="",
         position=delivery.position,

@@ -41,7 +41,7 @@ from services.events.api.requests import (
     parse_resource_id,
 )
 from services.events.domain.catalog import EVENT_TYPES
-from services.events.domain.endpoint import Endpoint, endpoint_problem
+from services.events.domain.endpoint import WebhookEndpoint, endpoint_problem
 from services.events.domain.log_event import EventKind, endpoint_log_event
 from services.events.domain.request_headers import (
     decode_headers,
@@ -85,7 +85,7 @@ class WebhookRpcs:
         check_streams(request.streams)
         owner_id = tenant_id or account_id or ""
         secret = os.urandom(SECRET_BYTES)
-        endpoint = Endpoint(
+        endpoint = WebhookEndpoint(
             uuid7_text(),
             owner_id,
             request.url,

@@ -42,12 +42,12 @@ class CaaResolver:
         return CaaRecords(owner, [_record(one) for one in answer.rrset or ()])
 
 
-class CaaData(Protocol):
+class CaaRdata(Protocol):
     flags: int
     tag: bytes
     value: bytes
 
 
-def _record(data: CaaData) -> CaaRecord:
+def _record(data: CaaRdata) -> CaaRecord:
     tag, value = (one.decode("ascii", "replace") for one in (data.tag, data.value))
     return CaaRecord(data.flags, tag.lower(), value)

@@ -8,7 +8,7 @@ from mail.reachable import Network, url_problem
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class WebhookEndpoint:
     """owner_id: of its tenant, or of its account if it is account_wide: then it receives the events
     of the account and of all its tenants, or only those of tenant_ids. secret, previous_secret:
     encrypted; both sign during a rotation. failures: since the last success. test: for test mail
@@ -53,13 +53,13 @@ class Endpoint:
 
 
 def endpoints_by_owner(
-    endpoints: Iterable[Endpoint], accounts: Mapping[str, str]
-) -> dict[str, list[Endpoint]]:
+    endpoints: Iterable[WebhookEndpoint], accounts: Mapping[str, str]
+) -> dict[str, list[WebhookEndpoint]]:
     """The endpoints of each tenant and account. accounts: those of tenants."""
     tenants: dict[str, list[str]] = defaultdict(list)
     for tenant_id, account_id in accounts.items():
         tenants[account_id].append(tenant_id)
-    found: dict[str, list[Endpoint]] = defaultdict(list)
+    found: dict[str, list[WebhookEndpoint]] = defaultdict(list)
     for endpoint in endpoints:
         for owner_id in endpoint.owners_among(tenants[endpoint.owner_id]):
             found[owner_id].append(endpoint)

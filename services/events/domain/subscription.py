@@ -1,12 +1,12 @@
 """Which events an endpoint receives."""
 
 from contracts.ingest.v1.events_pb2 import DomainChanged, MessageAccepted
-from services.events.domain.endpoint import Endpoint, subscribes_to
+from services.events.domain.endpoint import WebhookEndpoint, subscribes_to
 from services.events.domain.log_event import EventKind, LogEvent, is_test
 
 
 def is_subscribed(
-    endpoint: Endpoint, log_event: LogEvent, name: str, *, accepted: MessageAccepted | None
+    endpoint: WebhookEndpoint, log_event: LogEvent, name: str, *, accepted: MessageAccepted | None
 ) -> bool:
     """Whether an endpoint receives an event, or may receive it once the accept of its message is
     known. A test endpoint never receives events of live mail."""
@@ -18,7 +18,7 @@ def is_subscribed(
 
 
 def passes_filters(
-    endpoint: Endpoint, log_event: LogEvent, accepted: MessageAccepted | None
+    endpoint: WebhookEndpoint, log_event: LogEvent, accepted: MessageAccepted | None
 ) -> bool | None:
     """Whether an event is about mail of the endpoint's domains, tags and streams, or about one of
     the domains. accepted: of the message. None if it takes that to know."""
@@ -32,7 +32,7 @@ def passes_filters(
     return None if accepted is None else _is_of(endpoint, accepted)
 
 
-def _is_of(endpoint: Endpoint, accepted: MessageAccepted) -> bool:
+def _is_of(endpoint: WebhookEndpoint, accepted: MessageAccepted) -> bool:
     domain_id, stream = accepted.context.domain_id, accepted.stream or "transactional"
     return (
         (not endpoint.domain_ids or domain_id in endpoint.domain_ids)

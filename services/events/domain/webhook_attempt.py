@@ -8,7 +8,7 @@ import msgspec
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from kernel.bounded_dict import BoundedDict
 from services.events.domain.catalog import event_data_of, event_type_of
-from services.events.domain.endpoint import Endpoint
+from services.events.domain.endpoint import WebhookEndpoint
 from services.events.domain.log_event import LogEvent
 from services.events.domain.resource_data import format_time_ms
 from services.events.domain.state import LogEntry
@@ -21,7 +21,7 @@ class WebhookAttempt(NamedTuple):
     """position: of the event in the log; it is the event's id, the same on every attempt.
     attempt_count: number of earlier attempts. traceparent: of the message; may be empty."""
 
-    endpoint: Endpoint
+    endpoint: WebhookEndpoint
     position: str
     token: str
     body: bytes
@@ -38,7 +38,7 @@ def webhook_attempt_of(
     entry: LogEntry,
     accepted: MessageAccepted | None,
     *,
-    endpoint: Endpoint,
+    endpoint: WebhookEndpoint,
     token: str,
     position: str,
     attempt_count: int = 0,
@@ -76,7 +76,7 @@ def webhook_payload(
     )
 
 
-def tenant_of(log_event: LogEvent, endpoint: Endpoint) -> str | None:
+def tenant_of(log_event: LogEvent, endpoint: WebhookEndpoint) -> str | None:
     """Whose event it is; None for one of the endpoint's account itself."""
     if endpoint.account_wide and log_event.tenant_id == endpoint.owner_id:
         return None

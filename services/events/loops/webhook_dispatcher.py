@@ -25,7 +25,7 @@ from kernel.retry import retry_while_unavailable
 from kernel.telemetry import record_span
 from services.events.clients import WebhookClient
 from services.events.clients.brands import TenantBrands
-from services.events.domain.endpoint import Endpoint
+from services.events.domain.endpoint import WebhookEndpoint
 from services.events.domain.request_headers import decode_headers, svix_names
 from services.events.domain.schedule import (
     CIRCUIT_FAILURES,
@@ -106,7 +106,7 @@ class WebhookDispatcher:
         self._wake = asyncio.Event()
         self._stopping = False
 
-    def capacity(self, endpoint: Endpoint) -> int:
+    def capacity(self, endpoint: WebhookEndpoint) -> int:
         """How many more attempts the queue of the endpoint admits now."""
         self._cache_failures(endpoint)
         if self._stopping or self._is_broken(endpoint.id):
@@ -127,7 +127,7 @@ class WebhookDispatcher:
         )
         return failures >= CIRCUIT_FAILURES
 
-    def _cache_failures(self, endpoint: Endpoint) -> None:
+    def _cache_failures(self, endpoint: WebhookEndpoint) -> None:
         """Cache the failures that were just read; a recent failure may be missing from them."""
         if endpoint.failures:
             self._failures[endpoint.id] = endpoint.failures
@@ -235,7 +235,9 @@ class WebhookDispatcher:
         self._recorder.add(WebhookAttemptResult(attempt, response, update))
         return response.is_success or not self._is_broken(endpoint.id)
 
-    def _with_own_headers(self, endpoint: Endpoint, signed: Mapping[str, str]) -> Mapping[str, str]:
+    def _with_own_headers(
+        self, endpoint: WebhookEndpoint, signed: Mapping[str, str]
+    ) -> Mapping[str, str]:
         """Raises ConfigError."""
         if not endpoint.svix_headers and endpoint.headers is None:
             return signed
@@ -252,7 +254,7 @@ class WebhookDispatcher:
             async with self._database.transaction() as tx:
                 await webhook_deliveries.release_claims(tx, claims, delay_s=0.0)
 
-    def _record_metrics(self, endpoint: Endpoint, response: EndpointResponse) -> None:
+    def _record_metrics(self, endpoint: WebhookEndpoint, response: EndpointResponse) -> None:
         ATTEMPTS[metric_outcome(response)].inc()
         if response.is_success:
             self._failures.pop(endpoint.id, None)

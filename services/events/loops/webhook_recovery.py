@@ -13,13 +13,13 @@ from kernel.database import Database, Transaction
 from kernel.failpoint import failpoint
 from kernel.ids import lower_bound_at
 from services.events.domain.catalog import event_type_of
-from services.events.domain.endpoint import Endpoint, subscribes_to
+from services.events.domain.endpoint import WebhookEndpoint, subscribes_to
 from services.events.domain.subscription import is_subscribed, passes_filters
 from services.events.store import webhook_recoveries
 from services.events.store.payloads import load_payloads, log_event_from_row
 from services.events.store.webhook_recoveries import (
     LoggedEventRow,
-    QueuedEvent,
+    RecoveredEvent,
     RecoveryPage,
     RecoveryProgress,
     first_position,
@@ -61,7 +61,7 @@ class WebhookRecovery:
         return True
 
     async def _queue_page(
-        self, tx: Transaction, recovery: RecoveryProgress, endpoint: Endpoint
+        self, tx: Transaction, recovery: RecoveryProgress, endpoint: WebhookEndpoint
     ) -> RecoveryPage:
         start = first_position(recovery.since)
         tenant_id = recovery.tenant_id or await webhook_recoveries.next_owner(
@@ -101,7 +101,7 @@ class WebhookRecovery:
         return RecoveryPage(following, start, queued, delay_s)
 
     async def _accepts(
-        self, tx: Transaction, endpoint: Endpoint, rows: Sequence[LoggedEventRow]
+        self, tx: Transaction, endpoint: WebhookEndpoint, rows: Sequence[LoggedEventRow]
     ) -> Mapping[str, MessageAccepted]:
         """By message, as far as the filters of the endpoint need them."""
         if not endpoint.is_filtered:
@@ -112,11 +112,11 @@ class WebhookRecovery:
 
 def queued_event(
     row: LoggedEventRow,
-    endpoint: Endpoint,
+    endpoint: WebhookEndpoint,
     *,
     types: Sequence[str],
     accepted: MessageAccepted | None,
-) -> QueuedEvent | None:
+) -> RecoveredEvent | None:
     """None if the endpoint does not receive the event, or it is not of these types."""
     log_event = log_event_from_row(row.kind, row.event_id, payload=row.payload)
     name = event_type_of(log_event, is_public=True)
@@ -126,4 +126,4 @@ def queued_event(
         return None
     if not passes_filters(endpoint, log_event, accepted):
         return None
-    return QueuedEvent(row.position, row.event_id, row.subject_id, name)
+    return RecoveredEvent(row.position, row.event_id, row.subject_id, name)

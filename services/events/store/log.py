@@ -15,7 +15,7 @@ from kernel.database import Transaction
 from kernel.days import first_day_bound
 from kernel.ids import uuid7_text
 from kernel.topics import event_id
-from services.events.domain.endpoint import Endpoint, endpoints_by_owner
+from services.events.domain.endpoint import WebhookEndpoint, endpoints_by_owner
 from services.events.domain.figures.counting import FigureDelta
 from services.events.domain.figures.facts import decode_facts, encode_facts
 from services.events.domain.log_event import PARTITIONED_KINDS, LogEvent, StatusRank
@@ -134,13 +134,13 @@ DELIVERIES = """
 
 
 @dataclass(frozen=True, slots=True)
-class InsertResult:
+class InsertedBatch:
     """The new emails and messages of a batch, the enabled endpoints of each tenant and account
     that has events in it, and the accounts of these tenants."""
 
     emails: set[str]
     states: set[str]
-    endpoints: Mapping[str, Sequence[Endpoint]]
+    endpoints: Mapping[str, Sequence[WebhookEndpoint]]
     accounts: Mapping[str, str]
 
 
@@ -167,7 +167,7 @@ async def insert_new(
     emails: Iterable[NewEmail],
     states: Iterable[MessageState],
     accounts: Mapping[str, str],
-) -> InsertResult:
+) -> InsertedBatch:
     """Insert new emails and states, sorted so that replicas do not deadlock. accounts: of all
     tenants with events, empty where no event tells it; an account's own events have its id in the
     place of a tenant's."""
@@ -201,7 +201,7 @@ async def insert_new(
     found = [endpoint_from_json(one) for one in endpoints or ()]
     all_accounts = {**accounts, **(known or {})}
     by_owner = endpoints_by_owner(found, all_accounts)
-    return InsertResult(set(new_emails), set(new_states), by_owner, all_accounts)
+    return InsertedBatch(set(new_emails), set(new_states), by_owner, all_accounts)
 
 
 async def load_states_and_repeats(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from kernel import ids
 from kernel.database import Transaction
-from services.events.domain.endpoint import Endpoint
+from services.events.domain.endpoint import WebhookEndpoint
 from services.events.domain.webhook_attempt_record import ATTEMPTS_MAX
 from services.events.store.webhooks import ENDPOINT_COLUMNS
 
@@ -90,7 +90,7 @@ class ClaimedWebhookDelivery:
     attempt_count: int
     age_s: float
     is_new: bool
-    endpoint: Endpoint
+    endpoint: WebhookEndpoint
 
 
 class WebhookDeliveryClaim(NamedTuple):
@@ -136,7 +136,7 @@ async def claim_due(
     )
     return [
         ClaimedWebhookDelivery(
-            row[0], row[1], row[2], row[3], row[4], row[5], row[6], Endpoint(*row[7:])
+            row[0], row[1], row[2], row[3], row[4], row[5], row[6], WebhookEndpoint(*row[7:])
         )
         for row in rows
     ]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from kernel.database import Transaction
 from kernel.ids import NIL, lower_bound_at
-from services.events.domain.endpoint import Endpoint
+from services.events.domain.endpoint import WebhookEndpoint
 from services.events.domain.log_event import EventKind
 from services.events.store.webhook_deliveries import FAILED
 from services.events.store.webhooks import ENDPOINT_COLUMNS
@@ -86,7 +86,7 @@ class LoggedEventRow(NamedTuple):
     payload: bytes
 
 
-class QueuedEvent(NamedTuple):
+class RecoveredEvent(NamedTuple):
     """An event that is to be sent."""
 
     position: str
@@ -132,16 +132,18 @@ async def load(tx: Transaction, endpoint_id: str) -> RecoveryProgress | None:
     return RecoveryProgress(*rows[0]) if rows else None
 
 
-async def claim_due(tx: Transaction) -> tuple[RecoveryProgress, Endpoint] | None:
+async def claim_due(tx: Transaction) -> tuple[RecoveryProgress, WebhookEndpoint] | None:
     """Lock one whose next page is due, until the end of the transaction."""
     rows = await tx.rows(CLAIM)
     if not rows:
         return None
     size = len(RecoveryProgress._fields)
-    return RecoveryProgress(*rows[0][:size]), Endpoint(*rows[0][size:])
+    return RecoveryProgress(*rows[0][:size]), WebhookEndpoint(*rows[0][size:])
 
 
-async def next_owner(tx: Transaction, endpoint: Endpoint, *, after: str | None) -> str | None:
+async def next_owner(
+    tx: Transaction, endpoint: WebhookEndpoint, *, after: str | None
+) -> str | None:
     """Whose events come next: those of the endpoint's tenant, or of its account and the tenants of
     it that the endpoint has."""
     if not endpoint.account_wide:
@@ -187,7 +189,7 @@ async def received_or_waiting(
     return {row[0] for row in rows}
 
 
-async def queue(tx: Transaction, endpoint: Endpoint, some: Sequence[QueuedEvent]) -> int:
+async def queue(tx: Transaction, endpoint: WebhookEndpoint, some: Sequence[RecoveredEvent]) -> int:
     """Queue events that the endpoint has missed or that have failed; returns how many."""
     columns = [list(column) for column in zip(*some, strict=True)]
     return await tx.execute(QUEUE, [endpoint.id, endpoint.owner_id, *columns, FAILED])

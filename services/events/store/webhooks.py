@@ -8,7 +8,7 @@ from typing import Any
 from kernel import ids
 from kernel.database import Row, Transaction
 from kernel.tenant_accounts import page_of_account
-from services.events.domain.endpoint import Endpoint
+from services.events.domain.endpoint import WebhookEndpoint
 from services.events.domain.schedule import CIRCUIT_FAILURES
 
 LOCK_OWNER = "SELECT pg_advisory_xact_lock(hashtextextended('events.webhooks/' || %s, 0))"
@@ -17,7 +17,7 @@ PUBLIC_COLUMNS = (
     " account_wide, tenant_ids::text[], CASE WHEN previous_until > now() THEN previous_until END,"
     " domain_ids::text[], tags, streams, svix_headers"
 )
-# Of an Endpoint, in order.
+# Of an WebhookEndpoint, in order.
 ENDPOINT_COLUMNS = (
     "w.id::text, w.owner_id::text, w.url, w.secret, w.event_types, w.failures, w.test,"
     " w.account_wide, w.tenant_ids::text[],"
@@ -31,11 +31,11 @@ PAGE = (
 )
 
 
-def endpoint_from_json(columns: list[Any]) -> Endpoint:
+def endpoint_from_json(columns: list[Any]) -> WebhookEndpoint:
     """An endpoint as `log.insert_new` reads it: in JSON. What is encrypted is a text there."""
     for encrypted in (3, 9, 14):
         columns[encrypted] = columns[encrypted] and columns[encrypted].encode()
-    return Endpoint(*columns)
+    return WebhookEndpoint(*columns)
 
 
 async def reset_failures(tx: Transaction, endpoints: Sequence[str]) -> None:
@@ -79,7 +79,7 @@ async def disable(
     return (rows[0][0], rows[0][1]) if rows else None
 
 
-async def insert(tx: Transaction, endpoint: Endpoint, *, limit: int) -> Row | None:
+async def insert(tx: Transaction, endpoint: WebhookEndpoint, *, limit: int) -> Row | None:
     """Insert an endpoint; returns its public columns, or None if the owner is at the limit. Those
     of one owner are inserted one after another, so that none is counted too late."""
     await tx.rows(LOCK_OWNER, (endpoint.owner_id,))

@@ -26,7 +26,7 @@ FILTERS = (
 COUNTS_DEADLINE_S = 10.0
 
 
-class MetricsResult(NamedTuple):
+class MetricsTable(NamedTuple):
     """domains: names by id."""
 
     found: GetMetricsResponse
@@ -48,7 +48,7 @@ class MetricsResource:
         self._events = clients.events
         self._directory = directory
 
-    async def get(self, caller: Caller, **fields: Any) -> MetricsResult:  # noqa: ANN401 - a protobuf's
+    async def get(self, caller: Caller, **fields: Any) -> MetricsTable:  # noqa: ANN401 - a protobuf's
         """Of a tenant, of all tenants of an account, or for an operator of all accounts. fields: of
         GetMetricsRequest; filters by their names. Raises Problem."""
         check_live(caller.key, "metrics")
@@ -71,7 +71,7 @@ class MetricsResource:
             for name, value in zip(found.keys, row.keys, strict=True)
             if name == DOMAIN_ID and value
         }
-        return MetricsResult(found, await self._names(caller, sorted(ids)))
+        return MetricsTable(found, await self._names(caller, sorted(ids)))
 
     async def _names(self, caller: Caller, domain_ids: Sequence[str]) -> dict[str, str]:
         """Of domains that the caller sees."""
@@ -80,7 +80,7 @@ class MetricsResource:
         return await self._directory.domain_names(caller.owner, domain_ids)
 
 
-def metrics_to_json(metrics: MetricsResult) -> dict[str, object]:
+def metrics_to_json(metrics: MetricsTable) -> dict[str, object]:
     """In Resend's form: no data without dimensions."""
     found = metrics.found
     shown: dict[str, object] = {
@@ -112,7 +112,7 @@ def number_of(value: float) -> int | float | None:
     return int(value) if value.is_integer() else value
 
 
-def metrics_to_csv(metrics: MetricsResult) -> str:
+def metrics_to_csv(metrics: MetricsTable) -> str:
     """One line for each row; without dimensions, one of the totals (RFC 4180)."""
     found, text = metrics.found, io.StringIO()
     writer = csv.writer(text)

@@ -28,7 +28,7 @@ class EmailUsage(Struct):
     monthly: SpanUsage
 
 
-class CountUsage(Struct):
+class PeakUsage(Struct):
     """used: the most on a day of the month."""
 
     used: int
@@ -60,8 +60,8 @@ class UsageResponse(Struct):
     period: str
     plan: str | None
     emails: EmailUsage
-    domains: CountUsage
-    mailboxes: CountUsage
+    domains: PeakUsage
+    mailboxes: PeakUsage
     rate_limit: RateLimitUsage
     breakdown: list[UsagePart] | UnsetType = UNSET
 

@@ -18,8 +18,8 @@ from kernel.status import create_rpc_server
 from services.router.api.policies import StoredPolicies
 from services.router.api.service import RouterServicer
 from services.router.app.infrastructure import SCHEMA, Infrastructure
+from services.router.app.local_cells import LocalCell, LocalCells
 from services.router.app.message_services import add_message_services
-from services.router.app.owned_cells import OwnedCell, OwnedCells
 from services.router.app.policy_services import add_policy_services
 from services.router.app.routing import create_resolver, sandbox_route
 from services.router.app.rules import adaptation_rules, read_shaping, read_static_routes
@@ -71,7 +71,7 @@ class Dependencies(Infrastructure):
         )
         self.cell_directory = CellDirectory(self.directory.pool_of)
         self.notifier = SchedulerNotifier(settings.system_database_url, self.cell_directory)
-        self.cells = OwnedCells(
+        self.cells = LocalCells(
             self.system_database,
             self.cell_directory,
             self.notifier,
@@ -231,7 +231,7 @@ def create_handlers(deps: Dependencies) -> Handlers:
     )
 
 
-def create_owned_cell(deps: Dependencies, name: str) -> OwnedCell:
+def create_owned_cell(deps: Dependencies, name: str) -> LocalCell:
     settings, health, kafka = deps.settings, deps.health, deps.kafka
     lease = Lease(
         deps.system_database,
@@ -267,7 +267,7 @@ def create_owned_cell(deps: Dependencies, name: str) -> OwnedCell:
         *source_check_loops(settings, lease, deps.resolver, ehlo=deps.ehlo, health=health),
         egress_host_loop(settings, scheduler, deps.egress_hosts, lease=lease, health=health),
     ]
-    return OwnedCell(lease, scheduler, resolution, loops)
+    return LocalCell(lease, scheduler, resolution, loops)
 
 
 def create_scheduler(deps: Dependencies, lease: Lease) -> Scheduler:

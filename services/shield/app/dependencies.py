@@ -13,7 +13,7 @@ from kernel.service import close_in_order
 from kernel.table import ReplicatedTable
 from services.shield.clients.link_lists import LinkBlockLists
 from services.shield.clients.screening_child import ScreeningChild
-from services.shield.loops.model_starts import ModelStartRecorder
+from services.shield.loops.model_starts import ModelHistoryRecorder
 from services.shield.loops.shadow import ShadowScorer
 from services.shield.settings import Settings
 
@@ -36,7 +36,7 @@ class Dependencies:
     lease: Lease
     setup: bytes  # of the children, without what was learned
     shadow: ShadowScorer | None
-    models: ModelStartRecorder
+    models: ModelHistoryRecorder
 
     @property
     def learns(self) -> bool:

@@ -7,7 +7,7 @@ from kernel.table import ReplicatedTable
 from services.shield.clients.screening_child import ScreeningChild
 from services.shield.domain.rulebook import Thresholds
 from services.shield.domain.screening import ScoreVersions
-from services.shield.loops.model_starts import ModelStartRecorder
+from services.shield.loops.model_starts import ModelHistoryRecorder
 from services.shield.loops.shadow import ShadowScorer
 
 NICENESS = 10  # the stream comes first
@@ -21,8 +21,8 @@ def create_shadow(
 
 def create_start_recorder(
     kafka: Kafka, live: ScoreVersions, shadow: ShadowScorer | None
-) -> ModelStartRecorder:
-    return ModelStartRecorder(
+) -> ModelHistoryRecorder:
+    return ModelHistoryRecorder(
         ReplicatedTable(ScreeningModel, kafka),
         kafka.publish,
         live=live,

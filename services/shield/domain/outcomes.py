@@ -55,14 +55,14 @@ KINDS: Mapping[CampaignOutcomeKind.ValueType, OutcomeKind] = {
 }
 
 
-class VersionTables(NamedTuple):
+class VersionDeltas(NamedTuple):
     """A version with its packed tables."""
 
     published: ModelPublished
     packed: bytes
 
 
-Event: TypeAlias = CampaignAssessed | VersionTables | ModelVersionChanged
+Event: TypeAlias = CampaignAssessed | VersionDeltas | ModelVersionChanged
 
 
 class LearningPolicy(NamedTuple):
@@ -120,7 +120,7 @@ class OutcomeFold:
     def _event(self, decision: facts.Decision, offset: int) -> Event:
         match decision:
             case facts.VersionPublished():
-                return VersionTables(published_event(decision, self._policy), decision.packed)
+                return VersionDeltas(published_event(decision, self._policy), decision.packed)
             case facts.VersionChanged():
                 return changed_event(decision)
         return assessed_event(decision, offset, is_enforced=self._policy.is_enforced)

@@ -25,7 +25,7 @@ from kernel.processor import Record
 from kernel.retry import retry_while_unavailable
 from kernel.topics import encode
 from services.shield.domain.learning.facts import AssessmentKind, VersionChangeKind
-from services.shield.domain.outcomes import Event, OutcomeFold, VersionTables
+from services.shield.domain.outcomes import Event, OutcomeFold, VersionDeltas
 from services.shield.store import learner as store
 from services.shield.store import versions
 from services.shield.store.learner import CampaignUpdate, SavedLearnerState
@@ -101,7 +101,7 @@ class LearnerLoop:
         async with self.lease.transaction() as tx:
             await store.record(tx, updates_of(fold, events))
             for event in events:
-                if isinstance(event, VersionTables):
+                if isinstance(event, VersionDeltas):
                     await versions.save_version(tx, event, usable=fold.rollout.usable)
                     published.append(event.published)
                 else:
@@ -152,5 +152,5 @@ def updates_of(fold: OutcomeFold, events: Sequence[Event]) -> list[CampaignUpdat
 
 def count(events: Sequence[Event]) -> None:
     for event in events:
-        change = PUBLISHED if isinstance(event, VersionTables) else event.change
+        change = PUBLISHED if isinstance(event, VersionDeltas) else event.change
         ASSESSED_COUNTERS[change].inc()

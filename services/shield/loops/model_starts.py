@@ -15,7 +15,7 @@ from services.shield.domain.screening import ScoreVersions
 Publish = Callable[[Sequence[Outgoing]], Awaitable[None]]
 
 
-class ModelStartRecorder:
+class ModelHistoryRecorder:
     """live, shadow: what this process screens with. shadow: None without a second model."""
 
     def __init__(

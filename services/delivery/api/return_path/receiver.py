@@ -69,7 +69,7 @@ class ReturnPathDependencies:
     health: DependencyHealth
 
 
-class ReturnPathReceiver:
+class ReturnPathSession:
     """client: its IP address."""
 
     hostname = ""

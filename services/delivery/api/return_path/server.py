@@ -15,7 +15,7 @@ from mail.smtp_server_events import Event, ServerConfig
 from services.delivery.api.return_path.receiver import (
     ReturnAddresses,
     ReturnPathDependencies,
-    ReturnPathReceiver,
+    ReturnPathSession,
 )
 
 OCTETS_MAX = 100 << 20  # a server may return the message that it could not deliver, whole
@@ -66,7 +66,7 @@ def create_return_path(
     )
 
     def connect(client: str) -> SessionConnection[Event]:
-        receiver = ReturnPathReceiver(dependencies, client)
+        receiver = ReturnPathSession(dependencies, client)
         return SessionConnection(ServerSession(server, secure=False), receiver, config)
 
     client_of = client_behind(membership(parse_networks(settings.return_path_proxies)))

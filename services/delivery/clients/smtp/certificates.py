@@ -22,7 +22,7 @@ def system_roots() -> list[bytes]:
     return ssl.create_default_context().get_ca_certs(binary_form=True)
 
 
-class CertificateVerifier:
+class PkixVerifier:
     """Verifies a chain for a host once, in a thread, because it takes some milliseconds."""
 
     def __init__(self, roots: Callable[[], Sequence[bytes]] = system_roots) -> None:

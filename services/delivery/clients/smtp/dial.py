@@ -11,7 +11,7 @@ from functools import partial
 
 from kernel import metrics
 from services.delivery.clients.smtp.broken_features import BrokenFeatures
-from services.delivery.clients.smtp.certificates import CertificateVerifier
+from services.delivery.clients.smtp.certificates import PkixVerifier
 from services.delivery.clients.smtp.dial_target import DialTarget, LocalSource
 from services.delivery.clients.smtp.egress_hosts import EgressHosts
 from services.delivery.clients.smtp.handshake import ConnectFailed, SmtpHandshake
@@ -34,14 +34,14 @@ class SmtpDialer:
     def __init__(
         self,
         timeouts: SmtpTimeouts,
-        certificates: CertificateVerifier | None = None,
+        certificates: PkixVerifier | None = None,
         *,
         egress_hosts: EgressHosts | None = None,
     ) -> None:
         self._timeouts = timeouts
         self._egress_hosts = egress_hosts or EgressHosts("", None)
         self._lenient_tls, self._strict_tls = lenient_context(), strict_context()
-        self._certificates = certificates or CertificateVerifier()
+        self._certificates = certificates or PkixVerifier()
         self.broken_tls = BrokenFeatures()
         self.broken_dsn = BrokenFeatures()
 

@@ -22,7 +22,7 @@ from aiosmtplib.response import SMTPResponse
 from kernel import clock
 from kernel.errors import Unavailable
 from mail import smtp_reply, tls_chain, tlsa
-from services.delivery.clients.smtp.certificates import CertificateVerifier, chain_of
+from services.delivery.clients.smtp.certificates import PkixVerifier, chain_of
 from services.delivery.clients.smtp.dial_target import DialTarget, LocalSource
 from services.delivery.clients.smtp.egress_hosts import EgressHostFailed, EgressHosts
 from services.delivery.clients.smtp.timeouts import SmtpTimeouts
@@ -188,7 +188,7 @@ class SmtpHandshake:
         version = str(tls.version() or "")
         self.peer = replace(self.peer, tls=version, cipher=name, certificate=certificate)
 
-    async def verify_certificate(self, certificates: CertificateVerifier) -> None:
+    async def verify_certificate(self, certificates: PkixVerifier) -> None:
         chain, name = chain_of(self._ssl), self.host.name
         verified = await certificates.verify(chain, name)
         fault = None if verified else tls_chain.fault_of(chain, name, now=clock.now())

@@ -12,7 +12,7 @@ from services.ingest.api.grpc.server import Context
 from services.ingest.domain.problem import Problem, unavailable
 
 
-class EmailEventRpcs:
+class EventQueryRpcs:
     access: RpcAccess
     email_events: EmailEventResource
 

@@ -21,7 +21,7 @@ from services.ingest.api.grpc.base import (
     next_page_token,
     page_of,
 )
-from services.ingest.api.grpc.email_events import EmailEventRpcs
+from services.ingest.api.grpc.email_events import EventQueryRpcs
 from services.ingest.api.grpc.email_views import (
     event_to_proto,
     logged_email_to_proto,
@@ -44,7 +44,7 @@ from services.ingest.domain.reserved import RecipientDomains
 from services.ingest.domain.valid_email import ATTACHMENTS_MAX, ValidEmail, validate
 
 
-class EmailServicer(EmailEventRpcs, EmailServiceServicer):  # type: ignore[misc]  # StreamEvents writes its responses
+class EmailServicer(EventQueryRpcs, EmailServiceServicer):  # type: ignore[misc]  # StreamEvents writes its responses
     def __init__(
         self,
         access: RpcAccess,

@@ -8,7 +8,7 @@ from contracts.ingest.v1.metrics_service_pb2_grpc import MetricsServiceServicer
 from services.ingest.api.callers import Caller
 from services.ingest.api.grpc.base import RpcAccess, authenticated, checked_json
 from services.ingest.api.grpc.server import Context
-from services.ingest.api.metrics import MetricsResource, MetricsResult
+from services.ingest.api.metrics import MetricsResource, MetricsTable
 
 
 class MetricsServicer(MetricsServiceServicer):
@@ -23,7 +23,7 @@ class MetricsServicer(MetricsServiceServicer):
         return to_proto(await self._metrics.get(caller, **checked_json(request)))
 
 
-def to_proto(metrics: MetricsResult) -> pb.GetEmailMetricsResponse:
+def to_proto(metrics: MetricsTable) -> pb.GetEmailMetricsResponse:
     found = metrics.found
     return pb.GetEmailMetricsResponse(
         start_date=found.start_date,

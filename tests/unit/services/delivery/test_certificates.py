@@ -12,7 +12,7 @@ from kernel import clock
 from mail import tls_chain, tlsa
 from mail.tlsa import Tlsa
 from services.delivery.clients.smtp import certificates
-from services.delivery.clients.smtp.certificates import CertificateVerifier, system_roots
+from services.delivery.clients.smtp.certificates import PkixVerifier, system_roots
 from services.delivery.clients.smtp.dial import SmtpDialer
 from services.delivery.clients.smtp.dial_target import DialTarget
 from services.delivery.clients.smtp.timeouts import SmtpTimeouts
@@ -29,7 +29,7 @@ GOOD = ROOT.authority("between").server(NAME)
 def connected_server(context: ssl.SSLContext) -> ReceivingServer:
     async def scenario() -> ReceivingServer:
         async with SmtpPeer(tls=context) as peer:
-            dialer = SmtpDialer(SmtpTimeouts(), CertificateVerifier(lambda: [ROOT.der]))
+            dialer = SmtpDialer(SmtpTimeouts(), PkixVerifier(lambda: [ROOT.der]))
             host = DialTarget(NAME, peer.port, ("127.0.0.1",))
             session = await dialer.dial(host, sources=(), ehlo="out.sender.example")
             session.abort()
@@ -61,7 +61,7 @@ def test_a_server_with_an_invalid_certificate_still_gets_tls(
     assert not peer.verified
 
 
-Scenario = Callable[[CertificateVerifier], Awaitable[None]]
+Scenario = Callable[[PkixVerifier], Awaitable[None]]
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def verified_names(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 async def test_a_chain_is_verified_once_per_host(verified_names: list[str]) -> None:
-    verifier = CertificateVerifier(lambda: [ROOT.der])
+    verifier = PkixVerifier(lambda: [ROOT.der])
     assert (
         await asyncio.gather(*(verifier.verify(GOOD.chain, NAME) for _ in range(9))) == [True] * 9
     )
@@ -95,7 +95,7 @@ async def test_a_result_is_cached_for_an_hour(
     now_s = [1000.0]
     monkeypatch.setattr(clock, "monotonic_s", lambda: now_s[0])
 
-    verifier = CertificateVerifier(lambda: [ROOT.der])
+    verifier = PkixVerifier(lambda: [ROOT.der])
     for later_s in (0.0, certificates.CACHE_TTL_S - 1, 1.0):
         now_s[0] += later_s
         await verifier.verify(GOOD.chain, NAME)
@@ -108,7 +108,7 @@ async def test_the_number_of_cached_results_is_bounded(
 ) -> None:
     monkeypatch.setattr(certificates, "CHAINS_MAX", 3)
 
-    verifier = CertificateVerifier(lambda: [ROOT.der])
+    verifier = PkixVerifier(lambda: [ROOT.der])
     for number in (1, 2, 3, 4, 4, 2, 1):
         await verifier.verify(GOOD.chain, f"mx{number}.receiver.example")
 
@@ -124,14 +124,14 @@ async def test_a_failure_to_verify_is_not_cached() -> None:
             raise OSError("the machine has no file left")
         return roots[0]
 
-    verifier = CertificateVerifier(read_once_it_works)
+    verifier = PkixVerifier(read_once_it_works)
     with pytest.raises(OSError, match="no file left"):
         await verifier.verify(GOOD.chain, NAME)
     assert await verifier.verify(GOOD.chain, NAME)
 
 
 async def test_a_canceled_caller_does_not_cancel_the_verification_for_others() -> None:
-    verifier = CertificateVerifier(lambda: [ROOT.der])
+    verifier = PkixVerifier(lambda: [ROOT.der])
     first, second = (asyncio.create_task(verifier.verify(GOOD.chain, NAME)) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
@@ -153,7 +153,7 @@ async def test_records_are_matched_beside_the_loop(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(tlsa, "matches", matches)
     requirement = TlsRequirement(DANE, tlsa=(Tlsa(3, 1, 1, b"x" * 32),))
     async with SmtpPeer(tls=GOOD.context()) as peer:
-        dialer = SmtpDialer(SmtpTimeouts(), CertificateVerifier(lambda: [ROOT.der]))
+        dialer = SmtpDialer(SmtpTimeouts(), PkixVerifier(lambda: [ROOT.der]))
         host = DialTarget(NAME, peer.port, ("127.0.0.1",), requirement=requirement)
         session = await dialer.dial(host, sources=(), ehlo="out.sender.example")
         session.abort()

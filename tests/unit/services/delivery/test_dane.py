@@ -22,7 +22,7 @@ from services.delivery.domain.attempt_result import DANE, ENFORCED, MTA_STS, Rec
 from services.delivery.domain.tls_policy import (
     ENCRYPTED,
     OPPORTUNISTIC_TLS,
-    ProvenHosts,
+    DaneHosts,
     TlsaRecords,
     TlsPolicy,
 )
@@ -37,7 +37,7 @@ ROOT = Certified.root("root")
 
 def policy_with(*records: Tlsa, **more: object) -> TlsPolicy:
     hosts = {HOST: TlsaRecords(records, (HOST,)), "mx2.receiver.example": TlsaRecords((LEAF,))}
-    return TlsPolicy(DOMAIN, dane=ProvenHosts.of(DOMAIN, hosts), **more)  # type: ignore[arg-type]
+    return TlsPolicy(DOMAIN, dane=DaneHosts.of(DOMAIN, hosts), **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -107,13 +107,13 @@ def test_a_host_that_is_not_proven_or_has_unknown_records_is_refused() -> None:
     assert refusal is not None
     assert (refusal.peer.policy, refusal.enhanced) == (DANE, "4.7.5")
     hosts = {HOST: TlsaRecords(problem="SERVFAIL"), "mx2.receiver.example": TlsaRecords()}
-    policy = TlsPolicy(DOMAIN, dane=ProvenHosts.of(DOMAIN, hosts))
+    policy = TlsPolicy(DOMAIN, dane=DaneHosts.of(DOMAIN, hosts))
     assert policy.refusal(HOST)
     assert not policy.refusal("mx2.receiver.example")
 
 
 def test_a_domain_without_records_has_no_dane() -> None:
-    assert ProvenHosts.of(DOMAIN, {HOST: TlsaRecords(), "mx2.receiver.example": TlsaRecords()}) is (
+    assert DaneHosts.of(DOMAIN, {HOST: TlsaRecords(), "mx2.receiver.example": TlsaRecords()}) is (
         None
     )
 

@@ -17,7 +17,7 @@ from services.delivery.domain.attempt_result import (
 )
 from services.delivery.domain.tls_policy import (
     ENFORCED_ONLY,
-    ProvenHosts,
+    DaneHosts,
     TlsaRecords,
     TlsPolicy,
     starttls_missing,
@@ -32,7 +32,7 @@ TESTING = TlsPolicy("receiver.example", mta_sts=MtaStsPolicy(MtaStsMode.TESTING,
 BY_DANE = TlsPolicy(
     "receiver.example",
     mta_sts=STS.mta_sts,
-    dane=ProvenHosts.of("receiver.example", {HOST: TlsaRecords((LEAF,), (HOST,))}),
+    dane=DaneHosts.of("receiver.example", {HOST: TlsaRecords((LEAF,), (HOST,))}),
 )
 
 

@@ -19,7 +19,7 @@ from contracts.router.v1.events_pb2 import (
 )
 from contracts.shield.v1.events_pb2 import VERDICT_HOLD
 from services.events.domain.catalog import CLOSED_TYPES, EVENT_TYPES, event_data_of, event_type_of
-from services.events.domain.endpoint import Endpoint
+from services.events.domain.endpoint import WebhookEndpoint
 from services.events.domain.log_event import is_release, log_event_of
 from services.events.domain.state import LogEntry
 from services.events.domain.webhook_attempt import recorded_at, webhook_attempt_of
@@ -238,7 +238,7 @@ def test_internal_events_have_their_own_types() -> None:
 
 def test_the_body_of_a_webhook_has_the_id_of_its_header() -> None:
     entry = LogEntry(log_event_of(MESSAGE.closed()), 5, 2)
-    endpoint = Endpoint("e", MESSAGE.tenant_id, "https://example.com", b"")
+    endpoint = WebhookEndpoint("e", MESSAGE.tenant_id, "https://example.com", b"")
 
     webhook_attempt = webhook_attempt_of(
         entry, MESSAGE.accepted(), endpoint=endpoint, token="t", position=POSITION

@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from kernel.database import Transaction
 from kernel.ids import uuid7_text
-from services.events.domain.endpoint import Endpoint
+from services.events.domain.endpoint import WebhookEndpoint
 from services.events.domain.log_event import log_event_of
 from services.events.loops.claimed_deliveries import load_attempts
 from services.events.store.webhook_deliveries import ClaimedWebhookDelivery
@@ -38,7 +38,9 @@ class LogTransaction:
 
 def delivery_of(event: Message, *, age_s: float, **filters: Any) -> ClaimedWebhookDelivery:  # noqa: ANN401 - of several types
     log_event = log_event_of(event)
-    endpoint = Endpoint(str(uuid4()), log_event.tenant_id, "https://x.example/", b"", **filters)
+    endpoint = WebhookEndpoint(
+        str(uuid4()), log_event.tenant_id, "https://x.example/", b"", **filters
+    )
     return ClaimedWebhookDelivery(
         log_event.event_id,
         log_event.subject_id,

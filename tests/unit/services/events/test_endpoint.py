@@ -4,7 +4,7 @@ import pytest
 
 from mail.reachable import is_allowed_target, parse_networks
 from services.events.domain.endpoint import (
-    Endpoint,
+    WebhookEndpoint,
     endpoint_problem,
     endpoints_by_owner,
     subscribes_to,
@@ -146,13 +146,13 @@ def test_an_empty_filter_subscribes_to_all_events() -> None:
     assert not subscribes_to(["email.sent"], "email.bounced")
 
 
-def ids_by_owner(*endpoints: Endpoint, **accounts: str) -> dict[str, list[str]]:
+def ids_by_owner(*endpoints: WebhookEndpoint, **accounts: str) -> dict[str, list[str]]:
     found = endpoints_by_owner(endpoints, accounts)
     return {owner: [one.id for one in some] for owner, some in found.items()}
 
 
-def endpoint(name: str, owner: str, *tenant_ids: str, account_wide: bool = True) -> Endpoint:
-    return Endpoint(
+def endpoint(name: str, owner: str, *tenant_ids: str, account_wide: bool = True) -> WebhookEndpoint:
+    return WebhookEndpoint(
         name, owner, "https://x.example/", b"", account_wide=account_wide, tenant_ids=tenant_ids
     )
 

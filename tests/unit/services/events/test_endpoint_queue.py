@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from services.events.domain.endpoint import Endpoint
+from services.events.domain.endpoint import WebhookEndpoint
 from services.events.domain.webhook_attempt import WebhookAttempt
 from services.events.loops.endpoint_queue import QUEUE_MAX, EndpointQueue
 
-ENDPOINT = Endpoint("e", "t", "https://example.com", b"")
+ENDPOINT = WebhookEndpoint("e", "t", "https://example.com", b"")
 
 
 def create_attempts(count: int) -> list[WebhookAttempt]:

@@ -6,7 +6,7 @@ import pytest
 
 from contracts.events.v1.events_pb2 import WebhookDisabled
 from contracts.ingest.v1.events_pb2 import DomainChanged, MessageAccepted
-from services.events.domain.endpoint import Endpoint
+from services.events.domain.endpoint import WebhookEndpoint
 from services.events.domain.log_event import (
     EventKind,
     endpoint_log_event,
@@ -18,8 +18,8 @@ from tests.support.message_events import MessageEvents
 DOMAIN, OTHER = MessageEvents().email_id, MessageEvents().email_id
 
 
-def endpoint(**filters: Any) -> Endpoint:  # noqa: ANN401 - of several types
-    return Endpoint("hook", "tenant", "https://x.example/", b"", **filters)
+def endpoint(**filters: Any) -> WebhookEndpoint:  # noqa: ANN401 - of several types
+    return WebhookEndpoint("hook", "tenant", "https://x.example/", b"", **filters)
 
 
 def accepted_of(message: MessageEvents, stream: str = "transactional") -> MessageAccepted:

@@ -25,7 +25,7 @@ YIELDED_S = 4.0  # in which a process does not take back the cell that it has gi
 
 
 @dataclass(frozen=True, slots=True)
-class OwnedCell:
+class LocalCell:
     """One cell in this process. loops: run all the time, and do nothing without the lease."""
 
     lease: Lease
@@ -47,7 +47,7 @@ class OwnedCell:
         self.scheduler.on_results()
 
 
-class OwnedCells:
+class LocalCells:
     """The cells of this process, by name. create: one of them.
 
     With several cells and processes, each process takes as many cells as it must have for all to be
@@ -60,7 +60,7 @@ class OwnedCells:
         directory: CellDirectory,
         notifier: SchedulerNotifier,
         *,
-        create: Callable[[str], OwnedCell],
+        create: Callable[[str], LocalCell],
         health: DependencyHealth,
     ) -> None:
         self._database = database
@@ -70,9 +70,9 @@ class OwnedCells:
         self._health = health
         self._replicas = ReplicaCounter(database, "router", alive_s=2.5 * REFRESH_S)
         self._yielded_at_s: dict[str, float] = {}
-        self.by_name: dict[str, OwnedCell] = {}
+        self.by_name: dict[str, LocalCell] = {}
 
-    def add(self, name: str) -> OwnedCell:
+    def add(self, name: str) -> LocalCell:
         owned = self.by_name[name] = self._notifier.loops[name] = self._create(name)
         return owned
 

@@ -20,8 +20,8 @@ from tests.support.workers import pytest_addoption, pytest_runtestloop  # noqa: 
 LONGEST = (
     "faults/test_process_faults.py",
     "faults/test_server_faults.py",
+    "e2e/test_the_examples_of_the_docs_work.py",  # before others make a domain of the same name
     "hostile/test_openapi.py",
-    "e2e/test_the_examples_of_the_docs_work.py",
     "integration/test_events_certificates.py",
     "integration/test_suppression_imports_kept.py",
 )

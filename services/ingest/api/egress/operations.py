@@ -12,7 +12,7 @@ OPERATIONS = {
         "listPools", response_schemas.list_of(PoolResponse), access=OF_OPERATOR
     ),
     "post /v1/pools": Operation(
-        "createPool", PoolResponse, {"name": "marketing"}, access=OF_OPERATOR
+        "createPool", PoolResponse, {"name": "newsletters"}, access=OF_OPERATOR
     ),
     "patch /v1/pools/{pool_id}": Operation(
         "updatePool", PoolResponse, {"overflow_pool_id": None}, access=OF_OPERATOR
@@ -27,7 +27,7 @@ OPERATIONS = {
     "post /v1/ips": Operation(
         "addIp",
         schemas.IpResponse,
-        {"addresses": ["192.0.2.10", "2001:db8::10"], "ehlo": "out1.example.com"},
+        {"addresses": ["192.0.2.20", "2001:db8::20"], "ehlo": "out2.example.com"},
         access=OF_OPERATOR,
     ),
     "get /v1/ips": Operation(

@@ -4,16 +4,13 @@ import ast
 import gc
 import re
 import statistics
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
 
 import pytest
 
-Node = TypeVar("Node", bound=ast.AST)
-LEAVES = (ast.Constant, ast.Name, ast.alias)  # more than half of all nodes; no node is below
+from tests.support.syntax_trees import nodes
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("kernel", "mail", "services", "cli")  # what is published
@@ -36,27 +33,6 @@ def _without_collector() -> Iterator[None]:
     yield
     gc.freeze()
     gc.enable()
-
-
-def nodes(path: Path, kind: type[Node]) -> Sequence[Node]:
-    """Those of this class in the file's syntax tree."""
-    return nodes_by_class(path).get(kind, ())
-
-
-@cache
-def nodes_by_class(path: Path) -> Mapping[type, Sequence[Any]]:
-    """All but contexts and operators. A walk takes as long as parsing, so there is one for all."""
-    found = defaultdict[type, list[ast.AST]](list)
-    rest: list[ast.AST] = [ast.parse(path.read_text())]
-    while rest:
-        node = rest.pop()
-        found[type(node)].append(node)
-        for value in vars(node).values() if type(node) not in LEAVES else ():
-            if isinstance(value, list):
-                rest += [each for each in value if isinstance(each, ast.AST)]
-            elif isinstance(value, ast.AST) and value._fields:
-                rest.append(value)
-    return found
 
 
 def sources(*rooms: str) -> list[Path]:

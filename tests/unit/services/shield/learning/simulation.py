@@ -1,7 +1,7 @@
 """Campaigns that send as fast as they may, and the complaints that come late."""
 
 from heapq import heappop, heappush
-from math import exp
+from math import exp, log
 from random import Random
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from services.shield.domain.learning.facts import AssessmentKind, OutcomeKind, a
 
 INTERVAL_S = HOUR_S / 10_000  # between messages
 DELAY_S, DELAY_SIGMA = 1.5 * HOUR_S, 0.95  # log-normal: 15 % later than four hours
-NEVER = float("inf")
+BATCH = 20  # deliveries that are counted together, at most
 
 
 class Run(NamedTuple):
@@ -35,16 +35,26 @@ def run_campaign(
     event = start("c", "t", prior=prior, trusted=trusted, now_s=now_s)
     state = evolve(CampaignState("c", "t"), event)
     complaints: list[float] = []
+    left = until_complaint(random, rate)
     while state.delivered < size and state.change is not AssessmentKind.HELD:
         allowed = allowed_at(event, now_s)
-        sends_s = now_s if allowed is None or state.delivered < allowed else event.next_at_s
+        room = BATCH if allowed is None else allowed - state.delivered
+        sends_s = now_s if room > 0 else event.next_at_s
         if complaints and complaints[0] <= sends_s:
-            now_s, kind = heappop(complaints), OutcomeKind.COMPLAINED
+            now_s = max(now_s, heappop(complaints))
+            state = count(state, OutcomeKind.COMPLAINED)
         else:
-            now_s, kind = sends_s + INTERVAL_S, OutcomeKind.DELIVERED
-            if random.random() < rate:
+            sent = min(BATCH, max(room, 1), size - state.delivered, left)
+            now_s, left = sends_s + sent * INTERVAL_S, left - sent
+            state = count(state, OutcomeKind.DELIVERED, times=sent)
+            if not left:
                 heappush(complaints, now_s + DELAY_S * exp(random.gauss(0, DELAY_SIGMA)))
-        state = count(state, kind)
+                left = until_complaint(random, rate)
         for event in decide(state, now_s):
             state = evolve(state, event)
     return Run(state.change is AssessmentKind.HELD, state.delivered, now_s / HOUR_S)
+
+
+def until_complaint(random: Random, rate: float) -> int:
+    """Deliveries up to one that leads to a complaint."""
+    return 1 + int(log(1 - random.random()) / log(1 - rate))

@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ BODY = re.compile(r"(request|response|problem) of (\w+)")
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
+@cache
 def known_settings() -> set[str]:
     """The settings of the services, and the variables that commands read."""
     found = set(SHELL)
@@ -45,8 +47,12 @@ def test_settings_exist(page: Path) -> None:
 
 @each_page
 def test_metrics_exist(page: Path) -> None:
-    known = {sample for one in metrics.registry.collect() for sample in {one.name, *names(one)}}
-    assert set(METRIC.findall(page.read_text())) - known == set()
+    assert set(METRIC.findall(page.read_text())) - known_metrics() == set()
+
+
+@cache
+def known_metrics() -> set[str]:
+    return {sample for one in metrics.registry.collect() for sample in {one.name, *names(one)}}
 
 
 def names(metric: Any) -> set[str]:  # noqa: ANN401 - of prometheus_client
@@ -81,13 +87,21 @@ BODIES = [block for page in PAGES for block in read_blocks(page) if BODY.match(b
 @pytest.mark.parametrize("block", BODIES, ids=str)
 def test_bodies_are_those_of_the_api(block: Block) -> None:
     [(kind, operation)] = BODY.findall(block.comment)
-    document = call_api("GET", "/openapi.json").json()
-    schema = {
-        **body_schema(document, kind, operation),
-        "components": exact(document["components"], partial=kind == "response"),
-    }
+    components = exact_components(partial=kind == "response")
+    schema = {**body_schema(api_document(), kind, operation), "components": components}
     errors = jsonschema_rs.validator_for(schema).iter_errors(without_ellipses(block.text))
     assert [one.message for one in errors] == []
+
+
+@cache
+def api_document() -> dict[str, Any]:
+    document: dict[str, Any] = call_api("GET", "/openapi.json").json()
+    return document
+
+
+@cache
+def exact_components(*, partial: bool) -> Any:  # noqa: ANN401 - JSON
+    return exact(api_document()["components"], partial=partial)
 
 
 def body_schema(document: dict[str, Any], kind: str, operation: str) -> dict[str, Any]:

@@ -40,20 +40,24 @@ def row(number: int, label: str, split: str, text: str) -> dict[str, str]:
     return {"id": f"m{number}", "label": label, "sub": "a", "split": split, "raw": raw}
 
 
-def trained(folder: Path) -> bytes:
-    data = vectors.vectors_of(training_examples(folder, made=400, seed=3), BOOK)
-    return pack_model(training.train(data, name="t", rules=RULES, seed=3))
+def train(folder: Path) -> bytes:
+    """A file that is made fast."""
+    with pytest.MonkeyPatch.context() as patches:
+        for module, name in ((linear, "STEPS"), (training, "FOLDS"), (vectors, "FOLDS")):
+            patches.setattr(module, name, 2)
+        data = vectors.vectors_of(training_examples(folder, made=200, seed=3), BOOK)
+        return pack_model(training.train(data, name="t", rules=RULES, seed=3))
 
 
-def test_the_same_corpus_trains_the_same_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(linear, "STEPS", 2)
-    monkeypatch.setattr(training, "FOLDS", 2)
-    monkeypatch.setattr(vectors, "FOLDS", 2)
-    first, second = trained(tmp_path), trained(tmp_path)
-    assert first == second
-    model = load_model(first)
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """On made mail alone."""
+    return train(tmp_path_factory.mktemp("empty"))
+
+
+def test_the_same_corpus_trains_the_same_file(tmp_path: Path, trained: bytes) -> None:
+    assert train(tmp_path) == trained
+    model = load_model(trained)
     assert model.version.startswith("t-")
     scorer = Scorer(BOOK, model)
     good = [scorer.score(c).score for _, bad, c in made_mail(90, 8) if not bad]
@@ -61,15 +65,10 @@ def test_the_same_corpus_trains_the_same_file(
     assert np.median(bad) > np.median(good)
 
 
-def test_cut_points_come_from_good_mail_of_corpora_left_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(linear, "STEPS", 2)
-    monkeypatch.setattr(training, "FOLDS", 2)
-    monkeypatch.setattr(vectors, "FOLDS", 2)
-    bare = load_model(trained(tmp_path))
+def test_cut_points_come_from_good_mail_of_corpora_left_out(tmp_path: Path, trained: bytes) -> None:
+    bare = load_model(trained)
     pack(tmp_path, "spamassassin", *[row(n, "ham", "train", f"words {n}") for n in range(5)])
-    cut = load_model(trained(tmp_path))
+    cut = load_model(train(tmp_path))
     assert (bare.hold, bare.block) == (0.0, training.BLOCK_ABOVE_HOLD)
     assert cut.hold != 0.0
     assert cut.block >= cut.hold + training.BLOCK_ABOVE_HOLD

@@ -2,15 +2,18 @@
 
 import json
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from bench.shield_model import linear
+from bench.shield_model import origin as origin_module
 from bench.shield_model.__main__ import MADE, SEED
 from bench.shield_model.origin import (
     digest_of_made,
     digest_of_packs,
+    digest_of_seen,
     origin_array,
     origin_of,
     origin_without_packs,
@@ -21,6 +24,7 @@ from services.shield.domain.rulebook import parse_rulebook
 from tests.unit.services.shield.samples import packed_model, rules_text
 
 BOOK = parse_rulebook(rules_text())
+SEEN = cache(lambda: digest_of_seen(BOOK))
 TRAIN = "train shield's model again (`make shield-model`): it does not come from this trainer"
 
 
@@ -30,7 +34,10 @@ def test_the_shipped_model_was_trained_on_todays_made_mail_by_todays_settings() 
     assert shipped == json.loads(json.dumps(today)), TRAIN
 
 
-def test_a_model_file_has_the_origin_of_its_model(tmp_path: Path) -> None:
+def test_a_model_file_has_the_origin_of_its_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(origin_module, "digest_of_seen", lambda _: SEEN())
     origin = origin_of(tmp_path, BOOK, made=90, seed=3)
     model = replace(load_model(packed_model()), version="t")
     packed = pack_model(model, origin_array(origin))
@@ -40,6 +47,7 @@ def test_a_model_file_has_the_origin_of_its_model(tmp_path: Path) -> None:
 
 
 def test_other_settings_and_other_made_mail_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(origin_module, "digest_of_seen", lambda _: SEEN())
     before = origin_without_packs(BOOK, made=90, seed=1)
     assert origin_without_packs(BOOK, made=90, seed=1) == before
     assert digest_of_made(90, 2) != before["made_digest"]

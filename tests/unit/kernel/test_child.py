@@ -13,7 +13,7 @@ import pytest
 from kernel.child import Child, ChildKilled, ChildLimits, ChildRaised, ChildResult
 from kernel.errors import Unavailable
 
-LIMITS = ChildLimits(cpu_s=0.2, memory_bytes=64 << 20)
+LIMITS = ChildLimits(cpu_s=0.1, memory_bytes=64 << 20)
 FUNCTION = "tests.support.trades:start"
 
 

@@ -300,7 +300,7 @@ def test_a_submitted_message_that_is_signed_is_not_changed() -> None:
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     "page",
-    [f'<a href="{URL}/{{}}">y</a>' * 100_000, "<a href='" * 400_000, '<a href="x">' * 300_000],
+    [f'<a href="{URL}/{{}}">y</a>' * 25_000, "<a href='" * 100_000, '<a href="x">' * 75_000],
 )
 def test_hostile_pages_cost_a_bounded_time(page: str) -> None:
     raw = wire_of(content(page, text=""))

@@ -41,14 +41,20 @@ def read(
     *,
     memory_mib: int = 512,
     given: bytes = b"",
-    extra: ResponseExtra = ResponseExtra.REASONS,
+    extras: Sequence[ResponseExtra] = (ResponseExtra.REASONS,),
 ) -> list[ScoreResponse]:
+    """extras: all contents are read once for each."""
+
     async def scenario() -> list[ScoreResponse]:
         bounds = ChildLimits(10.0, memory_mib << 20)
         setup = given or encode_setup(rules_text(), packed_model())
         child = Child("test", f"{program.__name__}:create_screen", setup, limits=bounds)
         limits = scorer().book.thresholds
-        requests = [encode_request(each.SerializeToString(), limits, extra) for each in contents]
+        requests = [
+            encode_request(each.SerializeToString(), limits, extra)
+            for extra in extras
+            for each in contents
+        ]
         try:
             results = await screening_child(child).screen(requests)
         finally:
@@ -102,13 +108,14 @@ def test_a_version_of_what_was_learned_scores_beside_the_live_one() -> None:
     plain = encode_setup(rules_text(), packed_model())
     setup = with_learned(plain, pack_version(live), pack_version(other))
     contents = [make_content(text="hello"), make_content(text=GTUBE)]
-    hello, blocked = compared = read(contents, given=setup, extra=ResponseExtra.SHADOW)
+    found = read(contents, given=setup, extras=(ResponseExtra.SHADOW, ResponseExtra.NONE))
+    compared, alone = found[:2], found[2:]
+    hello, blocked = compared
     assert hello.verdict == PASS
     assert hello.learned_version == live.version
     assert hello.shadow.model_version == other.version
     assert hello.shadow.score > screen_content(contents[0]).score > hello.score
     assert blocked.shadow.verdict == blocked.verdict == BLOCK  # by a floor, which no version moves
-    alone = read(contents, given=setup, extra=ResponseExtra.NONE)
     assert [each.HasField("shadow") for each in alone] == [False, False]
     assert [each.score for each in alone] == [each.score for each in compared]
 
@@ -116,7 +123,7 @@ def test_a_version_of_what_was_learned_scores_beside_the_live_one() -> None:
 def test_without_another_version_nothing_is_compared() -> None:
     contents = [make_content(text="hello")]
     alone = with_learned(encode_setup(rules_text(), packed_model()), b"", b"")
-    [found] = read(contents, given=alone, extra=ResponseExtra.SHADOW)
+    [found] = read(contents, given=alone, extras=[ResponseExtra.SHADOW])
     assert not found.HasField("shadow")
     assert not found.learned_version
 
@@ -131,4 +138,4 @@ def test_what_outcomes_have_taught_is_a_reason() -> None:
     assert learned.score == pytest.approx(found.score - screen_content(content).score, abs=0.01)
     assert learned.explanation
     assert learned.advice
-    assert not [one for one in read([content])[0].reasons if one.rule == "learned"]
+    assert not [one for one in screen_content(content).reasons if one.rule == "learned"]

@@ -35,7 +35,7 @@ from tests.unit.services.shield.learning.facts import (
     started,
 )
 
-FACTS: Sequence[list[Fact]] = list(history(1))
+FACTS: Sequence[list[Fact]] = list(history(1, campaigns=35))
 ENTRIES = some_entries(1, 5, 9, 70_000)
 
 

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,16 @@ BOARDS = sorted((FOLDER / "boards").glob("*.json"))
 RULES: Manifest = yaml.safe_load((FOLDER / "rules.yaml").read_text())["spec"]
 TESTS = yaml.safe_load(Path(__file__).with_name("alerts.test.yaml").read_text())
 PAGE = (ROOT / "docs/running-it.md").read_text()
-METRIC = re.compile(r"\b(?:obm[_:]|kafka_|kubelet_)[a-z_:0-9]+")
+# What is no name of a metric in a query: matchers and ranges, texts, lists of labels.
+ASIDE = re.compile(
+    r"\{[^}]*\}|\[[^\]]*\]|\"[^\"]*\""
+    r"|\b(?:by|without|on|ignoring|group_left|group_right) ?\([^)]*\)"
+)
+METRIC = re.compile(r"(?<![\w:$.])[a-zA-Z_:][\w:]*\b(?!\s*\()")
+WORDS = {"and", "or", "unless", "bool", "offset"}
 LABEL = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"")
 BY = re.compile(r"\bby \(([^)]*)\)")
 OF_TARGETS = {"service", "pod", "le"}  # what Prometheus adds
-OF_POSTGRESQL = {"usename"}  # of the metrics of CloudNativePG
 # https://kubernetes.io/docs/reference/instrumentation/metrics/; the namespace is of a claim too.
 OF_KUBELETS = {
     f"kubelet_volume_stats_{one}_bytes": {"namespace", "persistentvolumeclaim"}
@@ -53,14 +59,27 @@ def known() -> dict[str, set[str]]:
     return found
 
 
-KNOWN = known() | exported() | OF_KUBELETS
+def of_cloudnativepg() -> dict[str, set[str]]:
+    """By its default queries."""
+    recorded = tomllib.loads(Path(__file__).with_name("cloudnativepg_metrics.toml").read_text())
+    return {
+        f"cnpg_{table}_{metric}": set(one.get("labels", ()))
+        for table, one in recorded.items()
+        for metric in one["metrics"]
+    }
+
+
+KNOWN = known() | exported() | of_cloudnativepg() | OF_KUBELETS
+
+
+def names_in(expression: str) -> set[str]:
+    """The metrics and recorded series of a query, whoever exports them."""
+    return set(METRIC.findall(ASIDE.sub(" ", expression))) - WORDS
 
 
 def faults(expression: str) -> list[str]:
-    names = set(METRIC.findall(expression))
-    labels = (OF_TARGETS | OF_POSTGRESQL).union(
-        *(KNOWN.get(name, set()) for name in names), {"consumer"}
-    )
+    names = names_in(expression)
+    labels = OF_TARGETS.union(*(KNOWN.get(name, set()) for name in names), {"consumer"})
     used = set(LABEL.findall(expression))
     used |= {one.strip() for group in BY.findall(expression) for one in group.split(",")}
     unknown = [f"no metric {one}" for one in sorted(names - KNOWN.keys() - RECORDED)]
@@ -86,9 +105,26 @@ def test_a_metric_or_label_that_does_not_exist_is_found() -> None:
         "no label outcome",
     ]
     assert faults("sum by (tenant) (obm_ready)") == ["no label tenant"]
-    assert faults("max(kafka_server_replicamanager_lost)") == [
-        "no metric kafka_server_replicamanager_lost"
-    ]
+    for name in (
+        "kafka_server_replicamanager_lost", "cnpg_backends_lost", "node_lost_bytes", "up",
+    ):  # fmt: skip
+        assert faults(f"max({name}) > 1.5") == [f"no metric {name}"]
+    assert faults('max(cnpg_pg_replication_lag{usename="x"})') == ["no label usename"]
+
+
+def test_the_names_in_a_query_are_those_of_series() -> None:
+    query = (
+        'histogram_quantile(0.99, sum by (le, pod) (rate(a_bucket{b=~"c_d|e"}[$__rate_interval])))'
+        " / on (pod) group_left (node) f:g:h unless clamp_min (1e6 * j_total offset 5m, 1) > bool 2"
+    )
+    assert names_in(query) == {"a_bucket", "f:g:h", "j_total"}
+
+
+def test_the_queries_of_cloudnativepg_are_those_that_are_recorded() -> None:
+    cluster = yaml.safe_load((DEPLOY / "components/cnpg/cluster.yaml").read_text())["spec"]
+    assert not cluster.get("monitoring", {}).get("disableDefaultQueries")
+    major = int(re.findall(r":(\d+)\.", cluster["imageName"])[0])
+    assert major >= 17
 
 
 def test_each_alert_has_a_section_and_each_section_an_alert() -> None:

@@ -159,7 +159,7 @@ def test_alerts_fire_when_they_should(tmp_path: Path) -> None:
 
 def write_test(folder: Path, test: dict[str, Any]) -> str:
     """Write a test of one alert, and the rules that it needs: promtool evaluates all rules that a
-    file names at each minute of each of its tests."""
+    file names at each interval of each of its tests."""
     [alert] = [one for one in ALERTS if one["alert"] == test["name"]]
     # Without annotations, or each test would repeat them.
     rules = [*recorded_for(alert), {key: alert[key] for key in alert.keys() - {"annotations"}}]
@@ -167,7 +167,9 @@ def write_test(folder: Path, test: dict[str, Any]) -> str:
         json.dumps({"groups": [{"name": "tested", "rules": rules}]})
     )
     file = folder / f"{test['name']}.test"
-    file.write_text(json.dumps({**TESTS, "rule_files": [f"{test['name']}.rules"], "tests": [test]}))
+    rule_files, interval = [f"{test['name']}.rules"], test["interval"]
+    whole = {"rule_files": rule_files, "evaluation_interval": interval, "tests": [test]}
+    file.write_text(json.dumps(whole))
     return file.name
 
 

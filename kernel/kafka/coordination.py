@@ -9,10 +9,13 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError, for_code
 from aiokafka.structs import OffsetAndMetadata
 
+from kernel import clock
+
 _fetch_offsets = GroupCoordinator._do_fetch_commit_offsets
 _heartbeat = GroupCoordinator._do_heartbeat
 _send = GroupCoordinator._send_req
 _request_positions = Fetcher._proc_offset_request
+_next_requests = Fetcher._get_actions_per_node
 
 
 async def fetch_offsets(
@@ -69,13 +72,28 @@ async def request_positions(
         raise
 
 
+def next_requests(fetcher: Any, assignment: Any) -> tuple[Any, ...]:  # noqa: ANN401
+    """As `Fetcher`, which asks for the leader of a partition that has none, or whose topic is being
+    created, again as soon as it has an answer: a thousand times in a second."""
+    fetches, resets, timeout_s, is_leaderless, resumed = _next_requests(fetcher, assignment)
+    if is_leaderless:
+        now_s = clock.monotonic_s()
+        wait_s = getattr(fetcher, "requested_at_s", 0.0) + fetcher._retry_backoff - now_s
+        if wait_s > 0:
+            is_leaderless, timeout_s = False, min(timeout_s, wait_s)
+        else:
+            fetcher.requested_at_s = now_s
+    return fetches, resets, timeout_s, is_leaderless, resumed
+
+
 def is_unknown(error: KafkaError) -> bool:
     """Whether aiokafka has no class for it at this place; those that it has say what to do."""
     return type(error) is KafkaError
 
 
 def patch_consumers() -> None:
-    """Let all consumers of the process fetch offsets and send heartbeats so."""
+    """Let all consumers of the process fetch offsets, send heartbeats and look for leaders so."""
+    Fetcher._get_actions_per_node = next_requests
     Fetcher._proc_offset_request = request_positions
     GroupCoordinator._do_fetch_commit_offsets = fetch_offsets
     GroupCoordinator._do_heartbeat = heartbeat

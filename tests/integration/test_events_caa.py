@@ -1,6 +1,5 @@
 """CAA records are looked up before a certificate is ordered."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -59,7 +58,7 @@ def test_what_caa_records_forbid_is_not_ordered(
                 make_due(events, FORBIDDEN)
                 await around.until_trusted(0, FORBIDDEN)
 
-    asyncio.run(main())
+    run_scenario.run(main())
 
 
 async def is_published_as_forbidden(scenario: ScenarioRunner, host: str) -> bool:

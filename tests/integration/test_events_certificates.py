@@ -1,6 +1,5 @@
 """The hosts of domains get certificates from an ACME authority, which are renewed and served."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -46,7 +45,7 @@ def test_a_verified_host_is_certified_and_served_by_every_process(
             with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
                 await around.certificate(0, "lost.customer.org")
 
-    asyncio.run(main())
+    run_scenario.run(main())
 
 
 def test_a_certificate_is_renewed_before_it_expires(
@@ -63,7 +62,7 @@ def test_a_certificate_is_renewed_before_it_expires(
             await around.until_trusted(0, other_than=first)
             assert stored(events, around.host)[4] > expires
 
-    asyncio.run(main())
+    run_scenario.run(main())
 
 
 def test_an_order_that_fails_has_a_reason_and_does_not_keep_others_from_being_certified(
@@ -90,7 +89,7 @@ def test_an_order_that_fails_has_a_reason_and_does_not_keep_others_from_being_ce
             make_due(events, "nowhere.customer.org")
             await around.until_trusted(0, "nowhere.customer.org")
 
-    asyncio.run(main())
+    run_scenario.run(main())
 
 
 def test_refused_nonces_do_not_fail_an_order(run_scenario: ScenarioRunner, tmp_path: Path) -> None:
@@ -102,7 +101,7 @@ def test_refused_nonces_do_not_fail_an_order(run_scenario: ScenarioRunner, tmp_p
             await events.publish(record(around.host))
             await around.until_trusted(0)
 
-    asyncio.run(main())
+    run_scenario.run(main())
 
 
 def test_an_account_is_bound_to_one_that_the_authority_knows(
@@ -124,7 +123,7 @@ def test_an_account_is_bound_to_one_that_the_authority_knows(
             async with run_scenario.service(**settings, **bound):
                 await around.until_trusted(0)
 
-    asyncio.run(main())
+    run_scenario.run(main())
 
 
 @pytest.mark.parametrize("place", ["claimed", "issued", "in_transaction"])
@@ -162,4 +161,4 @@ def test_a_process_that_dies_during_an_order_leaves_the_host_to_its_successor(
             async with run_scenario.service(**around.settings()):
                 await around.until_trusted(0, host)
 
-    asyncio.run(main())
+    run_scenario.run(main())

@@ -1,6 +1,5 @@
 """Exports on real Kafka and PostgreSQL: what a file has, kills, limits, strangers, expiry."""
 
-import asyncio
 import csv
 import io
 import json
@@ -24,6 +23,7 @@ from tests.support.events_process import environment_of, process_of
 from tests.support.message_events import MessageEvents
 
 __all__ = ["run_scenario"]
+PAGES = {"export_page_rows": 2}
 
 
 @pytest.fixture(autouse=True)
@@ -53,10 +53,12 @@ class Exporting:
         return found
 
     async def completed(self, created: pb.Export) -> pb.Export:
-        while (found := await self.get(created.id)).status != "completed":
-            assert found.status in {"queued", "running"}
-            await asyncio.sleep(0.02)
-        return found
+        async def find() -> pb.Export | None:
+            found = await self.get(created.id)
+            assert found.status in {"queued", "running", "completed"}
+            return found if found.status == "completed" else None
+
+        return await until(find)
 
     async def download(self, export_id: str) -> bytes:
         request = pb.DownloadExportRequest(**self.owner, id=export_id)
@@ -119,7 +121,7 @@ def test_a_file_has_what_a_search_finds(run_scenario: ScenarioRunner) -> None:
         some = await exporting.file(filter=pb.ExportFilter(types=["email.complained"]))
         assert [row["type"] for row in rows_of(some)] == ["email.complained"]
 
-    run_scenario(scenario, export_page_rows=3)
+    run_scenario.shared(scenario, **PAGES)
 
 
 def dict_of(one: pb.LoggedEvent) -> Any:  # noqa: ANN401 - JSON
@@ -146,7 +148,7 @@ def test_a_file_of_emails_has_each_once(run_scenario: ScenarioRunner) -> None:
         only_head = await exporting.file("csv", "emails", filter=nothing)
         assert only_head.decode() == ",".join(EMAIL_COLUMNS) + "\r\n"
 
-    run_scenario(scenario, export_page_rows=3)
+    run_scenario.shared(scenario, **PAGES)
 
 
 def test_no_cell_is_a_formula(run_scenario: ScenarioRunner) -> None:
@@ -169,47 +171,7 @@ def test_no_cell_is_a_formula(run_scenario: ScenarioRunner) -> None:
         assert {unguarded(cell) for cell in cells} == {*hostile}
         assert {row["code"] for row in rows} == {"250"}
 
-    run_scenario(scenario)
-
-
-@asynccontextmanager
-async def exporting_by(
-    environment: dict[str, str], message: MessageEvents
-) -> AsyncIterator[Exporting]:
-    """Through a process of its own."""
-    peer = RpcClient("events", environment["EVENTS_RPC_LISTEN"], TOKEN)
-    try:
-        await peer.channel.channel_ready()
-        yield of(message, peer)
-    finally:
-        await peer.close()
-
-
-@pytest.mark.parametrize(
-    "failpoint", ["events.export.written=kill@2", "events.export.saved=kill@2"]
-)
-def test_a_killed_export_goes_on_where_it_was(
-    run_scenario: ScenarioRunner, tmp_path: Path, failpoint: str
-) -> None:
-    mine = messages_of_one(8)
-    environment = {**environment_of(run_scenario), "EVENTS_EXPORT_PAGE_ROWS": "2"}
-
-    async def recorded(events: Running) -> None:
-        await record(events, *mine)
-
-    async def killed_and_completed() -> bytes:
-        with process_of(environment, tmp_path, OBM_FAILPOINTS=failpoint) as process:
-            async with exporting_by(environment, mine[0]) as exporting:
-                created = await exporting.create(kind="emails")
-                await until(lambda: not process.running)
-        with process_of(environment, tmp_path):
-            async with exporting_by(environment, mine[0]) as exporting:
-                found = await exporting.completed(created)
-                return await exporting.download(found.id)
-
-    run_scenario(recorded)
-    rows = rows_of(asyncio.run(killed_and_completed()))
-    assert [row["id"] for row in rows] == sorted((one.email_id for one in mine), reverse=True)
+    run_scenario.shared(scenario, **PAGES)
 
 
 def test_a_deleted_or_expired_export_leaves_nothing(run_scenario: ScenarioRunner) -> None:
@@ -233,7 +195,7 @@ def test_a_deleted_or_expired_export_leaves_nothing(run_scenario: ScenarioRunner
         await until(lambda: left(events, "exports", mine[0]) == 0)
         assert left(events, "export_parts", mine[0]) == 0
 
-    run_scenario(scenario, export_page_rows=2)
+    run_scenario.shared(scenario, **PAGES)
 
 
 def test_a_closed_tenant_leaves_no_export(run_scenario: ScenarioRunner) -> None:
@@ -249,7 +211,7 @@ def test_a_closed_tenant_leaves_no_export(run_scenario: ScenarioRunner) -> None:
         await until(lambda: left(events, "exports", mine) == 0)
         assert left(events, "export_parts", mine) == 0
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario, **PAGES)
 
 
 def test_a_file_ends_at_the_most_rows_it_may_have(run_scenario: ScenarioRunner) -> None:
@@ -290,7 +252,7 @@ def test_only_its_owner_sees_an_export(run_scenario: ScenarioRunner) -> None:
         with pytest.raises(RpcError, match="export not found"):
             await exporting.call("GetExport", id=created.id, test_only=True)
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario, **PAGES)
 
 
 def test_an_account_has_so_many_exports_at_a_time(run_scenario: ScenarioRunner) -> None:
@@ -299,17 +261,16 @@ def test_an_account_has_so_many_exports_at_a_time(run_scenario: ScenarioRunner) 
         account = uuid7_text()
         some = [Exporting(events.peer, account, uuid7_text()) for _ in range(6)]
         later = {"kind": "events", "format": "csv"}
+        take = "UPDATE events.leases SET expires_at = %s, owner = 'other' WHERE name = 'exports'"
         with events.database.connect() as connection:
-            connection.execute(
-                "UPDATE events.leases SET expires_at = 'infinity', owner = 'other'"
-                " WHERE name = 'exports'"
-            )
-        created: Sequence[Any] = [await one.call("CreateExport", **later) for one in some]
-        assert [one.HasField("export") for one in created] == [True] * 5 + [False]
-        await some[0].call("DeleteExport", id=created[0].export.id)
-        assert (await some[5].call("CreateExport", **later)).HasField("export")
+            connection.execute(take, ("infinity",))
+            created: Sequence[Any] = [await one.call("CreateExport", **later) for one in some]
+            assert [one.HasField("export") for one in created] == [True] * 5 + [False]
+            await some[0].call("DeleteExport", id=created[0].export.id)
+            assert (await some[5].call("CreateExport", **later)).HasField("export")
+            connection.execute(take, ("now",))
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario, **PAGES)
 
 
 @pytest.mark.parametrize(
@@ -330,4 +291,44 @@ def test_a_wrong_filter_is_refused(
         with pytest.raises(RpcError, match=text):
             await exporting.create(kind=kind, filter=pb.ExportFilter(**given))
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario, **PAGES)
+
+
+@asynccontextmanager
+async def exporting_by(
+    environment: dict[str, str], message: MessageEvents
+) -> AsyncIterator[Exporting]:
+    """Through a process of its own."""
+    peer = RpcClient("events", environment["EVENTS_RPC_LISTEN"], TOKEN)
+    try:
+        await peer.channel.channel_ready()
+        yield of(message, peer)
+    finally:
+        await peer.close()
+
+
+@pytest.mark.parametrize(
+    "failpoint", ["events.export.written=kill@2", "events.export.saved=kill@2"]
+)
+def test_a_killed_export_goes_on_where_it_was(
+    run_scenario: ScenarioRunner, tmp_path: Path, failpoint: str
+) -> None:
+    mine = messages_of_one(8)
+    environment = {**environment_of(run_scenario), "EVENTS_EXPORT_PAGE_ROWS": "2"}
+
+    async def recorded(events: Running) -> None:
+        await record(events, *mine)
+
+    async def killed_and_completed() -> bytes:
+        with process_of(environment, tmp_path, OBM_FAILPOINTS=failpoint) as process:
+            async with exporting_by(environment, mine[0]) as exporting:
+                created = await exporting.create(kind="emails")
+                await until(lambda: not process.running)
+        with process_of(environment, tmp_path):
+            async with exporting_by(environment, mine[0]) as exporting:
+                found = await exporting.completed(created)
+                return await exporting.download(found.id)
+
+    run_scenario(recorded)
+    rows = rows_of(run_scenario.run(killed_and_completed()))
+    assert [row["id"] for row in rows] == sorted((one.email_id for one in mine), reverse=True)

@@ -72,7 +72,7 @@ def test_the_timeline_of_a_delivered_message_is_in_causal_order(
         assert (first.has_more, rest.has_more) == (True, False)
         assert [*first.events, *rest.events] == list(response.events)
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 @pytest.mark.parametrize("together", [False, True])
@@ -95,7 +95,7 @@ def test_held_mail_is_not_listed_as_held_once_it_was_released(
         assert await emails(events, message.tenant_id, status="held") == []
         assert await emails(events, message.tenant_id, status="sent") == [message.email_id]
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def all_events(message: MessageEvents) -> list[Message]:
@@ -145,7 +145,7 @@ def test_any_order_with_repeats_gives_the_same_rows(run_scenario: ScenarioRunner
                 message.email_id
             ]
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_open_and_unknown_messages_are_found(run_scenario: ScenarioRunner) -> None:
@@ -159,7 +159,7 @@ def test_open_and_unknown_messages_are_found(run_scenario: ScenarioRunner) -> No
             unknown.message_id,
         ]
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_an_email_to_two_recipients_is_listed_and_sent_once(run_scenario: ScenarioRunner) -> None:
@@ -181,7 +181,7 @@ def test_an_email_to_two_recipients_is_listed_and_sent_once(run_scenario: Scenar
             assert await emails(events, ann.tenant_id, **filters) == [ann.email_id]
         assert await emails(events, ann.tenant_id, status="delivered") == []
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_emails_are_listed_newest_first_by_page_and_filter(run_scenario: ScenarioRunner) -> None:
@@ -212,7 +212,7 @@ def test_emails_are_listed_newest_first_by_page_and_filter(run_scenario: Scenari
         with pytest.raises(RpcError, match="limit must be"):
             await emails(events, tenant, limit=101)
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_a_tenant_cannot_see_the_data_of_another(run_scenario: ScenarioRunner) -> None:
@@ -244,7 +244,7 @@ def test_a_tenant_cannot_see_the_data_of_another(run_scenario: ScenarioRunner) -
         [listed_webhook] = (await events.call(events.stub.ListWebhooks, own)).webhooks
         assert (listed_webhook.id, listed_webhook.signing_secret) == (hook.id, "")
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_scheduled_mail_has_one_scheduled_and_one_sent_event(run_scenario: ScenarioRunner) -> None:
@@ -266,7 +266,7 @@ def test_scheduled_mail_has_one_scheduled_and_one_sent_event(run_scenario: Scena
             "email.delivered",
         ]
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_two_replicas_record_everything_once(run_scenario: ScenarioRunner) -> None:
@@ -295,4 +295,4 @@ def test_two_replicas_record_everything_once(run_scenario: ScenarioRunner) -> No
                 (message.message_id,),
             ) == [(9, StatusRank.COMPLAINED, StatusRank.COMPLAINED)]
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)

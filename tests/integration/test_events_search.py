@@ -109,7 +109,7 @@ def test_every_filter_finds_its_events(
             found = await find(events, mine, message_id=message_id)
             assert {one.message_id for one in found} == {ann.message_id}
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_events_are_found_by_the_time_of_their_recording(run_scenario: ScenarioRunner) -> None:

@@ -146,7 +146,7 @@ def test_streams_that_catch_up_leave_connections_for_lists(
         assert await caught_up == [delivered(message)] * len(streams)
         assert max(reading) == CATCH_UPS_MAX
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 async def catch_up(events: Running, message: MessageEvents) -> list[str]:
@@ -218,7 +218,7 @@ def test_a_slow_client_is_cut_off_and_misses_nothing_afterwards(
         async with stream(events, tenant_id=tenant, after=position) as again:
             assert sorted(await again.read_until(12)) == sorted(delivered(*messages))
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_a_silent_stream_has_a_position_to_go_on_from(
@@ -238,17 +238,7 @@ def test_a_silent_stream_has_a_position_to_go_on_from(
         async with stream(events, tenant_id=tenant, after=position) as reader:
             assert await reader.read_until(2) == delivered(message)
 
-    run_scenario(scenario)
-
-
-def test_streams_end_when_the_service_stops(run_scenario: ScenarioRunner) -> None:
-    async def scenario(events: Running) -> None:
-        async with stream(events, tenant_id=uuid7_text()) as reader:
-            reading = asyncio.create_task(reader.read())
-            events.stop.set()
-            assert (await reading).end == "shutdown"
-
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_an_unknown_type_is_refused(run_scenario: ScenarioRunner) -> None:
@@ -260,3 +250,13 @@ def test_an_unknown_type_is_refused(run_scenario: ScenarioRunner) -> None:
                 pass
 
     run_scenario.shared(scenario)
+
+
+def test_streams_end_when_the_service_stops(run_scenario: ScenarioRunner) -> None:
+    async def scenario(events: Running) -> None:
+        async with stream(events, tenant_id=uuid7_text()) as reader:
+            reading = asyncio.create_task(reader.read())
+            events.stop.set()
+            assert (await reading).end == "shutdown"
+
+    run_scenario(scenario)

@@ -117,7 +117,7 @@ def test_ten_thousand_clicks_without_servers_are_ten_thousand_events(
         for message in messages
     ]
     assert len(paths) == 10_000
-    asyncio.run(follow_alone(environment, tmp_path, paths))
+    run_scenario.run(follow_alone(environment, tmp_path, paths))
 
     async def count(events: Running) -> None:
         await until(lambda: clicks_in(events, messages) >= len(paths))

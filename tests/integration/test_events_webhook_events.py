@@ -1,6 +1,5 @@
 """The events of a webhook with their attempts, and sending them again."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from tests.support.message_events import MessageEvents
 from tests.support.receiver import receiving, respond_with
 
 __all__ = ["run_scenario"]
-QUICK = [0, 0.05, 0.05]
+QUICK = {"webhook_retry_schedule_s": [0, 0.05, 0.05]}
 
 
 class Hook:
@@ -47,26 +46,14 @@ class Hook:
 
     async def until_is(self, status: str, event_id: str = "") -> pb.WebhookEvent:
         """Its only event, or that with the id, once it has the status."""
-        return await until_found(self._with_status(status, event_id))
 
-    def _with_status(
-        self, status: str, event_id: str
-    ) -> Callable[[], Awaitable[pb.WebhookEvent | None]]:
         async def find() -> pb.WebhookEvent | None:
             for one in await self.listed():
                 if one.id == (event_id or one.id) and one.status == status:
                     return one
             return None
 
-        return find
-
-
-async def until_found(
-    find: Callable[[], Awaitable[pb.WebhookEvent | None]],
-) -> pb.WebhookEvent:
-    while (found := await find()) is None:
-        pass  # each call waits for the service
-    return found
+        return await until(find)
 
 
 def test_an_event_shows_each_attempt_with_the_response(run_scenario: ScenarioRunner) -> None:
@@ -101,7 +88,7 @@ def test_an_event_shows_each_attempt_with_the_response(run_scenario: ScenarioRun
             assert second.id > first.id
             assert second.sent_at.ToMilliseconds() >= first.sent_at.ToMilliseconds()
 
-    run_scenario(scenario, webhook_retry_schedule_s=QUICK)
+    run_scenario.shared(scenario, **QUICK)
 
 
 def test_an_attempt_without_a_response_has_the_reason(run_scenario: ScenarioRunner) -> None:
@@ -114,7 +101,7 @@ def test_an_attempt_without_a_response_has_the_reason(run_scenario: ScenarioRunn
         assert [one.http_status for one in attempts] == [0, 0, 0]
         assert "Connect" in attempts[0].error
 
-    run_scenario(scenario, webhook_retry_schedule_s=QUICK)
+    run_scenario.shared(scenario, **QUICK)
 
 
 def test_a_delivered_event_is_replayed_with_the_same_id(run_scenario: ScenarioRunner) -> None:
@@ -132,7 +119,7 @@ def test_a_delivered_event_is_replayed_with_the_same_id(run_scenario: ScenarioRu
             await hook.until_is("success")
             assert len((await hook.shown(event.id)).attempts) == 2
 
-    run_scenario.shared(scenario)
+    run_scenario.shared(scenario, **QUICK)
 
 
 def test_a_replay_of_a_failed_event_begins_the_schedule_anew(run_scenario: ScenarioRunner) -> None:
@@ -148,25 +135,7 @@ def test_a_replay_of_a_failed_event_begins_the_schedule_anew(run_scenario: Scena
             assert event.attempt_count == 2
             assert len((await hook.shown(event.id)).attempts) == 5
 
-    run_scenario(scenario, webhook_retry_schedule_s=QUICK)
-
-
-def test_a_replay_of_an_event_that_waits_sends_it_now(run_scenario: ScenarioRunner) -> None:
-    async def scenario(events: Running) -> None:
-        async with receiving() as receiver:
-            receiver.behaviors["/"] = respond_with(500, 200)
-            hook = Hook(events, MessageEvents())
-            await hook.create(receiver.url + "/", "email.delivered")
-            await events.publish(*hook.message.delivered())
-            await until(lambda: len(receiver.received) == 1)
-            event = await hook.until_is("pending")
-            while not event.attempt_count:
-                event = await hook.until_is("pending")
-            assert event.HasField("next_attempt_at")
-            await hook.replay(event.id)
-            assert (await hook.until_is("success")).attempt_count == 2
-
-    run_scenario(scenario, webhook_retry_schedule_s=[0, 86_000])
+    run_scenario.shared(scenario, **QUICK)
 
 
 def test_what_cannot_be_sent_is_not_replayed(run_scenario: ScenarioRunner) -> None:
@@ -193,7 +162,7 @@ def test_what_cannot_be_sent_is_not_replayed(run_scenario: ScenarioRunner) -> No
             assert (await hook.shown(event.id)).payload == b""
             assert len(receiver.received) == 1
 
-    run_scenario.shared(scenario)
+    run_scenario.shared(scenario, **QUICK)
 
 
 def test_the_latest_attempts_are_kept(run_scenario: ScenarioRunner) -> None:
@@ -219,7 +188,7 @@ def test_the_latest_attempts_are_kept(run_scenario: ScenarioRunner) -> None:
             assert len(attempts) == ATTEMPTS_MAX
             assert [one.http_status for one in attempts[:2]] == [200, 500]
 
-    run_scenario.shared(scenario)
+    run_scenario.shared(scenario, **QUICK)
 
 
 def test_an_account_sees_what_its_webhook_received_about_tenants(
@@ -242,4 +211,22 @@ def test_an_account_sees_what_its_webhook_received_about_tenants(
                 )
                 assert shown.payload == one.body
 
-    run_scenario.shared(scenario)
+    run_scenario.shared(scenario, **QUICK)
+
+
+def test_a_replay_of_an_event_that_waits_sends_it_now(run_scenario: ScenarioRunner) -> None:
+    async def scenario(events: Running) -> None:
+        async with receiving() as receiver:
+            receiver.behaviors["/"] = respond_with(500, 200)
+            hook = Hook(events, MessageEvents())
+            await hook.create(receiver.url + "/", "email.delivered")
+            await events.publish(*hook.message.delivered())
+            await until(lambda: len(receiver.received) == 1)
+            event = await hook.until_is("pending")
+            while not event.attempt_count:
+                event = await hook.until_is("pending")
+            assert event.HasField("next_attempt_at")
+            await hook.replay(event.id)
+            assert (await hook.until_is("success")).attempt_count == 2
+
+    run_scenario(scenario, webhook_retry_schedule_s=[0, 86_000])

@@ -1,6 +1,5 @@
 """The account gets a mail when one of its webhooks is disabled."""
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +72,7 @@ def test_the_account_gets_one_mail_about_a_disabled_webhook(run_scenario: Scenar
                 await until(lambda: events.rows(sql, (hook.id,)) == [(False,)])
                 assert not pending(events, hook)
 
-    asyncio.run(main())
+    run_scenario.run(main())
 
 
 def test_an_account_without_an_address_gets_none(run_scenario: ScenarioRunner) -> None:
@@ -86,7 +85,7 @@ def test_an_account_without_an_address_gets_none(run_scenario: ScenarioRunner) -
                 await until(lambda: not pending(events, hook))
                 assert not receiver.at("/v1/emails")
 
-    asyncio.run(main())
+    run_scenario.run(main())
 
 
 def test_without_a_sender_no_mail_is_due(run_scenario: ScenarioRunner) -> None:
@@ -134,4 +133,4 @@ def test_a_mail_is_repeated_with_the_same_key_until_the_api_has_it(
             assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
             assert first.body == second.body
 
-    asyncio.run(main())
+    run_scenario.run(main())

@@ -1,6 +1,5 @@
 """Recoveries: what a webhook has missed, or did not accept, is sent once."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -47,11 +46,11 @@ class Recovering:
         return recovery
 
     async def finished(self) -> pb.WebhookRecovery:
-        while True:
+        async def find() -> pb.WebhookRecovery | None:
             found: pb.WebhookRecovery = (await self.call("GetWebhookRecovery")).recovery
-            if found.HasField("finished_at"):
-                return found
-            await asyncio.sleep(0.05)
+            return found if found.HasField("finished_at") else None
+
+        return await until(find)
 
 
 def ids(receiver: Receiver) -> list[str]:
@@ -126,7 +125,7 @@ def test_a_new_webhook_of_an_account_gets_what_happened_before_it(
             assert tenants == {mine[0].tenant_id, mine[1].tenant_id}
             assert {one.json["data"]["subject"] for one in receiver.received} == {"Your order"}
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 def test_only_a_time_that_was_can_be_recovered(run_scenario: ScenarioRunner) -> None:
@@ -145,7 +144,7 @@ def test_only_a_time_that_was_can_be_recovered(run_scenario: ScenarioRunner) -> 
                 await hook.recover(**fields)
             assert refused.value.field == wrong
 
-    run_scenario(scenario)
+    run_scenario.shared(scenario)
 
 
 @asynccontextmanager
@@ -194,7 +193,7 @@ def test_a_process_that_dies_in_a_recovery_loses_nothing_and_queues_nothing_twic
         return hook.id
 
     run_scenario(publish)
-    webhook_id = asyncio.run(recover())
+    webhook_id = run_scenario.run(recover())
     with run_scenario.database.connect() as connection:
         sql = "SELECT count(*) FROM events.webhook_deliveries WHERE endpoint_id = %s"
         [(count,)] = connection.execute(sql, (webhook_id,)).fetchall()

@@ -1,7 +1,7 @@
 """Runs the events service in this process, and calls it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
@@ -27,11 +27,13 @@ from tests.support.kafka_clients import client_config
 from tests.support.keys import SECRET_KEY
 from tests.support.message_events import MessageEvents
 from tests.support.module_loop import ModuleLoop
+from tests.support.polling import WITHIN_S, until
 from tests.support.stack import FreshDatabase
 
 R = TypeVar("R", bound=Message)
+T = TypeVar("T")
 TOKEN = "events-token"
-WITHIN_S = 240.0  # it only bounds a hang: the machine may be busy
+__all__ = ("WITHIN_S", "ScenarioRunner", "run_scenario", "running", "until")
 
 
 class Running:
@@ -88,12 +90,6 @@ async def wait_until_served(peer: RpcClient, service: "asyncio.Task[None]") -> N
         service.result()
 
 
-async def until(condition: Callable[[], bool], *, within_s: float = WITHIN_S) -> None:
-    async with asyncio.timeout(within_s):
-        while not condition():
-            await asyncio.sleep(0.03)
-
-
 Scenario: TypeAlias = Callable[[Running], Awaitable[None]]
 
 
@@ -112,22 +108,33 @@ class ScenarioRunner:
         """The service starts for the scenario and stops after it."""
 
         async def main() -> None:
+            async with self.service(**settings) as events:
+                await scenario(events)
+
+        self.run(main())
+
+    def run(self, main: Coroutine[Any, Any, T]) -> T:
+        """For a test that starts services or processes of its own."""
+
+        async def alone() -> T:
             async with asyncio.timeout(600):
                 await self.loop.end_shared()
-                async with self.service(**settings) as events:
-                    await scenario(events)
+                return await main
 
-        self.loop.run(main())
+        return self.loop.run(alone())
 
-    def shared(self, scenario: Scenario) -> None:
-        """For a scenario that needs no settings, no start and no stop of its own: the service goes
-        on running for other tests of the module."""
+    def shared(self, scenario: Scenario, **settings: object) -> None:
+        """For a scenario that needs no start and no stop of its own: the service goes on running
+        for the next tests of the module that have the same settings."""
 
         async def main() -> None:
             async with asyncio.timeout(600):
-                await scenario(await self.loop.share(lambda _: "the defaults", self.service))
+                await scenario(await self.share(**settings))
 
         self.loop.run(main())
+
+    async def share(self, **settings: object) -> Running:
+        return await self.loop.share(lambda _: settings, partial(self.service, **settings))
 
     def service(self, **settings: object) -> AbstractAsyncContextManager[Running]:
         return running(self.bootstrap_servers, self.database, prefix=self.prefix, **settings)

@@ -31,7 +31,7 @@ from services.router.domain.policies import (
 )
 from services.router.domain.routes import MxHost, Route
 from services.router.domain.shaping import ShapingRules, SiteLimits
-from services.router.loops.received_results import ResultCallbacks
+from services.router.loops.received_results import SchedulerCallbacks
 from services.router.loops.scheduler import Scheduler, SchedulerConfig
 from services.router.store import results
 from services.router.store.address_key import AddressKey
@@ -94,7 +94,7 @@ class Driver:
             Outbox(self.database, "router", self._send),
             new_cell=self._new_cell,
             config=CONFIG,
-            callbacks=ResultCallbacks(),
+            callbacks=SchedulerCallbacks(),
             health=DependencyHealth(),
             address_key=AddressKey(self.database, SECRETS),
         )

@@ -38,7 +38,7 @@ from services.events.domain.state import (
 )
 from services.events.domain.subscription import is_subscribed, tags_of
 from services.events.domain.webhook_attempt import (
-    AcceptedEventCache,
+    RecentAccepts,
     WebhookAttempt,
     webhook_attempt_of,
 )
@@ -84,7 +84,7 @@ class EventLogHandler:
     capacity: Callable[[WebhookEndpoint], int]
     enqueue: Callable[[Sequence[WebhookAttempt]], None]
     lease_s: float
-    accepts: AcceptedEventCache = field(default_factory=AcceptedEventCache)
+    accepts: RecentAccepts = field(default_factory=RecentAccepts)
     days: LogDayPartitions = field(default_factory=LogDayPartitions)
 
     async def on_event(self, batch: Sequence[Message], tx: Transaction) -> list[HandlerResult]:

@@ -18,7 +18,7 @@ from kernel.embedded.folder import free_port
 from kernel.rpc import RpcClient
 from mail import verp
 from services.delivery.api.return_path.domain_reports import NO_REPORT, OTHER_DOMAIN
-from services.delivery.domain.domain_reports import DomainReportFigures, ReportedDmarcKey
+from services.delivery.domain.domain_reports import DomainReportSummary, ReportedDmarcKey
 from services.delivery.store import domain_reports as store
 from services.delivery.store.domain_reports import DayRange, TenantDomain
 from tests.support.delivery import Harness
@@ -139,7 +139,7 @@ async def test_figures_are_bounded_and_expire(
 
     async def add(report_id: str, *numbers: int) -> str:
         rows = [(source(one), 1) for one in numbers]
-        report = DomainReportFigures(
+        report = DomainReportSummary(
             "dmarc", domain="a.example", organization="r", report_id=report_id, day=TODAY,
             passed=len(rows),
         )  # fmt: skip

@@ -15,12 +15,12 @@ from kernel.brand import Brand, Brands
 from kernel.crypto import SecretKeyring, new_secret_key
 from kernel.resolver import AuthoritativeResolver, system_resolver
 from mail.domain_check import check_records
-from services.delivery.clients.message_keys import signer_of
+from services.delivery.clients.rendering_keys import signer_of
 from services.ingest.clients.domain_dns import look_up_records
 from services.ingest.domain.dkim_rotation import RETIRED_FOR
 from services.ingest.domain.verification import VERIFIED
 from services.ingest.loops.domain_checks import apply_checks
-from services.ingest.store.domain_keys import DomainKeyStore, InstallationHosts
+from services.ingest.store.domain_keys import DomainKeyring, InstallationHosts
 from services.ingest.store.domains import VerificationState, new_check
 from tests.support.name_server import NameServer, name_server
 
@@ -40,7 +40,7 @@ class Simulation:
     resolver: AuthoritativeResolver
     lookup: dns.asyncresolver.Resolver
     keyring: SecretKeyring
-    keys: DomainKeyStore
+    keys: DomainKeyring
     domain: Domain
     check: VerificationState
     now: datetime = datetime(2026, 11, 1, tzinfo=UTC)
@@ -94,7 +94,7 @@ async def test_every_message_verifies_at_every_instant_of_a_rotation(zone: str) 
     """zone: of the installation, to which the customer's records lead."""
     keyring = SecretKeyring([new_secret_key()])
     brands = Brands({"default": Brand(dkim_zone=zone)})
-    keys = DomainKeyStore(
+    keys = DomainKeyring(
         keyring, InstallationHosts.of("mx.platform.org"), brands, report_key=bytes(16)
     )
     async with name_server({}) as (server, address):

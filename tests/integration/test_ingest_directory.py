@@ -12,7 +12,7 @@ from kernel import outbox
 from kernel.database import PLANS
 from kernel.health import DependencyHealth
 from kernel.table import ReplicatedTable
-from services.ingest.store.directory import CHANGES, HOLDERS, LOCK, DirectoryStore, DomainConflict
+from services.ingest.store.directory import CHANGES, HOLDERS, LOCK, DirectoryStore, DomainExists
 from services.ingest.store.directory_cache import DirectoryCache
 from tests.support.ingest import IngestHarness, email, until
 from tests.support.stack import FreshDatabase, opened
@@ -96,7 +96,7 @@ async def test_a_domain_added_twice_to_a_tenant_at_once_is_added_once(
             await until(lambda: waiting(database, 2))
         outcomes = await asyncio.gather(*adding, return_exceptions=True)
         [refused] = [one for one in outcomes if one is not None]
-        assert isinstance(refused, DomainConflict)
+        assert isinstance(refused, DomainExists)
         assert len(await store.find_by_id_or_name(Domain, RACED)) == 1
 
 

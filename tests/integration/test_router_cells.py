@@ -30,7 +30,7 @@ from services.router.domain.message import CELL
 from services.router.domain.policies import DEFAULT_POOL, TenantRouting
 from services.router.domain.shaping import SiteLimits
 from services.router.loops import scheduler, tenant_claims
-from services.router.loops.received_results import ResultCallbacks
+from services.router.loops.received_results import SchedulerCallbacks
 from services.router.loops.scheduler import Scheduler, SchedulerConfig
 from services.router.store import cells, commands
 from tests.integration.test_router_states import ROUTE, BrokerlessRouter, contexts, record
@@ -78,7 +78,7 @@ class TwoCells(BrokerlessRouter):
             self.outbox,
             new_cell=lambda: self.cell_of(cell),
             config=SchedulerConfig(20, 100, 1.0, 0, 0, 0, 60),
-            callbacks=ResultCallbacks(),
+            callbacks=SchedulerCallbacks(),
             health=self.health,
             address_key=address_key_of(self.system_database),
         )

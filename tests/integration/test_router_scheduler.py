@@ -27,7 +27,7 @@ from services.router.domain.policies import TenantRouting
 from services.router.domain.routes import MxHost, Route
 from services.router.domain.shaping import SiteLimits
 from services.router.loops import scheduler
-from services.router.loops.received_results import ResultCallbacks
+from services.router.loops.received_results import SchedulerCallbacks
 from services.router.loops.scheduler import Scheduler, SchedulerConfig
 from services.router.store import results
 from services.router.store.day_partitions import DayPartitions
@@ -78,7 +78,7 @@ class Replica:
             Outbox(self.system_database, "router", self.send),
             new_cell=self.new_cell,
             config=SchedulerConfig(20, 100, 1.0, 0.01, 0.05, 0, 60),
-            callbacks=ResultCallbacks(),
+            callbacks=SchedulerCallbacks(),
             health=DependencyHealth(),
             address_key=address_key_of(self.system_database),
         )

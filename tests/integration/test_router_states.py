@@ -58,7 +58,7 @@ from services.router.domain.retry import RetryPolicy
 from services.router.domain.routes import MxHost, Route
 from services.router.domain.shaping import SiteLimits
 from services.router.handlers import Handlers
-from services.router.loops.received_results import ResultCallbacks
+from services.router.loops.received_results import SchedulerCallbacks
 from services.router.loops.scheduler import Scheduler, SchedulerConfig
 from services.router.store.day_partitions import DayPartitions
 from services.router.store.notify import SchedulerNotifier
@@ -95,7 +95,7 @@ class BrokerlessRouter:
             self.outbox,
             new_cell=self.new_cell,
             config=SchedulerConfig(20, 100, 1.0, 0, 0, 0, 60),
-            callbacks=ResultCallbacks(),
+            callbacks=SchedulerCallbacks(),
             health=self.health,
             address_key=address_key_of(self.system_database),
         )

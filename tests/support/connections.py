@@ -11,7 +11,7 @@ from contracts.router.v1.events_pb2 import DeliveryAssigned, MxHost
 from mail.reachable import Address
 from mail.smtp_reply import Reply
 from services.delivery.clients.dns import NoSuchHost
-from services.delivery.clients.smtp.connections import SmtpConnections
+from services.delivery.clients.smtp.connections import ConnectionRegistry
 from services.delivery.clients.smtp.dial_target import DialTarget, SocketAddress
 from services.delivery.clients.smtp.handshake import ConnectFailed
 from services.delivery.clients.smtp.pool import ConnectionPool, ReadyQueueKey
@@ -113,7 +113,7 @@ class UnlimitedSlots:
 @dataclass
 class PoolEnvironment:
     network: FakeNetwork
-    connections: SmtpConnections
+    connections: ConnectionRegistry
     now_s: list[float]
 
     def pool(

@@ -22,7 +22,7 @@ from services.ingest.domain.domain_name import sending_domain
 from services.ingest.domain.verification import NOT_STARTED, VERIFIED
 from services.ingest.settings import Settings
 from services.ingest.store.directory import DirectoryStore
-from services.ingest.store.domain_keys import DomainKeyStore, InstallationHosts
+from services.ingest.store.domain_keys import DomainKeyring, InstallationHosts
 from services.ingest.store.domains import DomainStore
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ class DirectoryAdmin:
         outbox = Outbox(database, "ingest", leave_to_sweep, sweep_after_s=0.0)
         self.domains = DomainStore(database, self.store, outbox)
         self._secrets = secrets
-        self._domain_keys = DomainKeyStore(secrets, InstallationHosts("", ""), report_key=bytes(16))
+        self._domain_keys = DomainKeyring(secrets, InstallationHosts("", ""), report_key=bytes(16))
 
     async def add_account(self, name: str) -> Account:
         account = Account(account_id=uuid7_text(), name=name)
@@ -169,7 +169,7 @@ class DirectoryAdmin:
         self, domain: Domain, *, bounce_mx: str, spf_include: str
     ) -> tuple[records.DnsRecord, ...]:
         """The DNS records that the domain's owner should publish."""
-        return DomainKeyStore(
+        return DomainKeyring(
             self._secrets, InstallationHosts(bounce_mx, spf_include), report_key=bytes(16)
         ).records(domain)
 

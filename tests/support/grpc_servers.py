@@ -27,7 +27,7 @@ from services.ingest.api.request_log import RequestRecorder
 from services.ingest.domain.body_memory import BodyMemory
 from services.ingest.domain.problem import Problem, not_found
 from services.ingest.domain.rate_limiter import RateLimitStatus
-from services.ingest.domain.reserved import RecipientDomains
+from services.ingest.domain.reserved import SpecialUseDomains
 from tests.support.absent_services import NOTHING, resources_alone
 
 CONNECTIONS_MAX = 20
@@ -84,7 +84,7 @@ async def serve() -> None:
     resources = replace(resources_alone(brands), emails=cast(Any, EmptyEmailStore()))
     emails = EmailServicer(
         access, resources, acceptance=NOTHING,
-        recipient_domains=RecipientDomains(),
+        recipient_domains=SpecialUseDomains(),
     )  # fmt: skip
     public = PublicGrpcServer(
         public_services(access, emails, resources),

@@ -27,7 +27,7 @@ from services.router.domain.policies import (
     TenantPolicies,
     TenantRouting,
 )
-from services.router.domain.policy_changes import SavedCounts
+from services.router.domain.policy_changes import SubjectCounts
 from services.router.domain.policy_engine import AdaptivePolicyRules, PolicyEngine
 from services.router.domain.policy_events import to_stored
 from services.router.domain.results import InFlightCount
@@ -62,7 +62,7 @@ class PolicyRows:
     """The tables of warmups, overrides and standings. published: the events, in order."""
 
     latest: dict[str, bytes] = field(default_factory=dict)
-    counts: dict[str, SavedCounts] = field(default_factory=dict)
+    counts: dict[str, SubjectCounts] = field(default_factory=dict)
     published: list[Message] = field(default_factory=list)
 
     def save(self, adaptive: PolicyEngine, now_s: float) -> None:

@@ -19,7 +19,7 @@ from services.ingest.api.grpc.emails import EmailServicer
 from services.ingest.api.grpc.server import PublicService, SizedMessage, TrustedProxies
 from services.ingest.api.grpc.services import public_services
 from services.ingest.api.request_log import RequestRecorder
-from services.ingest.domain.reserved import RecipientDomains
+from services.ingest.domain.reserved import SpecialUseDomains
 from tests.support.absent_services import NOTHING, resources_alone
 
 DETAILS = (error_details_pb2.ErrorInfo, error_details_pb2.BadRequest, error_details_pb2.RetryInfo)
@@ -77,7 +77,7 @@ def services_with(access: AccessControl) -> list[PublicService]:
     resources = resources_alone(brands)
     emails = EmailServicer(
         rpc_access, resources, acceptance=NOTHING,
-        recipient_domains=RecipientDomains(),
+        recipient_domains=SpecialUseDomains(),
     )  # fmt: skip
     return public_services(rpc_access, emails, resources)
 

@@ -27,7 +27,7 @@ from services.router.domain.ramps import parse_ramps
 from services.router.domain.results import ObservedResult
 from services.router.domain.retry import SCHEDULE_S, RetryPolicy
 from services.router.domain.shaping import SiteLimits, parse_shaping, provider_sites
-from services.router.domain.standings import StandingPolicies
+from services.router.domain.standings import StandingController
 from services.router.domain.warmups import Warmups
 
 IN_FLIGHT_MAX = 400  # the default of the router's settings
@@ -119,7 +119,7 @@ class Engine:
         )
         self.feedback = FeedbackController(parse_feedback_rules(feedback))
         reporting = {site.name for site in world.sites if site.reports}
-        self.reputation = StandingPolicies(reports_complaints=reporting.__contains__)
+        self.reputation = StandingController(reports_complaints=reporting.__contains__)
         rules = ShapingPolicies(parse_shaping(shaping, default=SiteLimits(IN_FLIGHT_MAX)))
         self.policies = CombinedPolicies([self.warmups, rules, self.feedback, self.reputation])
         self._retry = RetryPolicy()

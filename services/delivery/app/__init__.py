@@ -44,14 +44,14 @@ from services.delivery.clients.mail_reader import (
     mail_reader,
     report_reader,
 )
-from services.delivery.clients.message_keys import MessageKeys
 from services.delivery.clients.mx_connector import MxConnector
 from services.delivery.clients.operator_mail import OperatorMailer
-from services.delivery.clients.smtp.connections import SmtpConnectionConfig, SmtpConnections
+from services.delivery.clients.rendering_keys import RenderingKeys
+from services.delivery.clients.smtp.connections import ConnectionRegistry, SmtpConnectionConfig
 from services.delivery.clients.smtp.dial import SmtpDialer
 from services.delivery.clients.smtp.egress_hosts import EgressHosts
 from services.delivery.clients.smtp.timeouts import SmtpTimeouts
-from services.delivery.domain.domain_reports import DomainReportFigures
+from services.delivery.domain.domain_reports import DomainReportSummary
 from services.delivery.domain.feedback_ids import FeedbackIds
 from services.delivery.domain.returned_mail import ReturnedMail
 from services.delivery.handlers import AssignmentHandler
@@ -97,7 +97,7 @@ class Dependencies:
     days: JournalDayPartitions
     content: ContentStore
     mail_reader: MailReaderChild[ReturnedMail]
-    report_reader: MailReaderChild[DomainReportFigures]
+    report_reader: MailReaderChild[DomainReportSummary]
     operator_mail: OperatorMailer | None
     resolver: Resolver
     egress_hosts: EgressHosts
@@ -126,7 +126,7 @@ def create_service(settings: Settings) -> Service:
     tables = (ReplicatedTable(Tenant, deps.kafka), ReplicatedTable(Domain, deps.kafka))
     tracking_key = derived_key(settings.secret_keys[0], "tracking")
     secrets = SecretKeyring(settings.secret_keys)
-    message_keys = MessageKeys(
+    keys = RenderingKeys(
         *tables,
         secrets,
         tracking_key=tracking_key,
@@ -134,7 +134,7 @@ def create_service(settings: Settings) -> Service:
             derived_key(settings.secret_keys[0], "feedback id"), settings.feedback_sender_id
         ),
     )
-    dispatcher = create_delivery_dispatcher(deps, message_keys)
+    dispatcher = create_delivery_dispatcher(deps, keys)
     register_consumers(deps, dispatcher)
     return Service(
         "delivery",
@@ -142,7 +142,7 @@ def create_service(settings: Settings) -> Service:
             partial(check_roles, (deps.system_database, deps.tenant_database), deps.health),
             deps.kafka.run,
             partial(become_ready, deps, tables),
-            *create_servers(deps, SandboxStore(message_keys.content_key)),
+            *create_servers(deps, SandboxStore(keys.content_key)),
             *create_return_path_loops(deps, tables[1]),
             *create_maintenance_loops(deps, dispatcher),
         ],
@@ -215,7 +215,7 @@ def register_consumers(deps: Dependencies, dispatcher: DeliveryDispatcher) -> No
     deps.kafka.declare(DeliveryAttempted, ComplaintReceived, BounceReceived)
 
 
-def create_delivery_dispatcher(deps: Dependencies, message_keys: MessageKeys) -> DeliveryDispatcher:
+def create_delivery_dispatcher(deps: Dependencies, keys: RenderingKeys) -> DeliveryDispatcher:
     settings = deps.settings
     return DeliveryDispatcher(
         JournalCommitter(
@@ -225,7 +225,7 @@ def create_delivery_dispatcher(deps: Dependencies, message_keys: MessageKeys) ->
             health=deps.health,
             sweep_after_s=settings.outbox_sweep_after_s,
         ),
-        Renderer(deps.content, message_keys),
+        Renderer(deps.content, keys),
         connections=create_connections(deps),
         tls_policies=create_tls_policies(
             settings, deps.system_database, deps.resolver, counter=deps.tls_counter
@@ -294,7 +294,7 @@ def create_maintenance_loops(deps: Dependencies, dispatcher: DeliveryDispatcher)
     return [*create_loops(actions, deps.health), reporter.lease.maintain]
 
 
-def create_connections(deps: Dependencies) -> SmtpConnections:
+def create_connections(deps: Dependencies) -> ConnectionRegistry:
     settings = deps.settings
     config = SmtpConnectionConfig(
         settings.smtp_connections_max,
@@ -304,7 +304,7 @@ def create_connections(deps: Dependencies) -> SmtpConnections:
         wait_max_s=settings.connection_wait_max_s,
         connections_total_max=settings.smtp_connections_total_max or default_connections_total(),
     )
-    return SmtpConnections(create_mx_connector(deps), config)
+    return ConnectionRegistry(create_mx_connector(deps), config)
 
 
 def default_connections_total() -> int:

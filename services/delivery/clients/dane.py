@@ -42,7 +42,7 @@ SETTING = "DELIVERY_DNSSEC_NAMESERVERS"
 logger = logging.getLogger(__name__)
 
 
-class _DnssecUnproven(Exception):
+class _DnsLookupFailed(Exception):
     """No answer: DNSSEC disproves it, or the resolver is unavailable."""
 
 
@@ -79,7 +79,7 @@ class DaneClient:
         DNSSEC does not protect the domain's MX records, or no host of it has TLSA records."""
         try:
             answer = await self._query(domain, "MX")
-        except _DnssecUnproven as error:
+        except _DnsLookupFailed as error:
             problem = f"the MX records of {domain} cannot be validated: {error}"
             logger.warning("delivery.dane.lookup_failed", extra={"problem": problem[:300]})
             return DaneHosts(problem=problem), FAILED_TTL_S
@@ -102,7 +102,7 @@ class DaneClient:
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 records, ttl_s = await self._records_of(host)
-        except (_DnssecUnproven, TimeoutError) as error:
+        except (_DnsLookupFailed, TimeoutError) as error:
             why = str(error) or f"no answer within {TIMEOUT_S:g} s"
             problem = f"the TLSA records of {host} cannot be validated: {why}"
             logger.warning("delivery.dane.lookup_failed", extra={"problem": problem[:300]})
@@ -110,7 +110,7 @@ class DaneClient:
         return _CachedTlsa(records, clock.monotonic_s() + ttl_s), ttl_s
 
     async def _records_of(self, host: str) -> tuple[TlsaRecords, float]:
-        """Raises _DnssecUnproven. Without secure addresses, a host has no DANE (§2.2.2)."""
+        """Raises _DnsLookupFailed. Without secure addresses, a host has no DANE (§2.2.2)."""
         addresses = await asyncio.gather(*(self._query(host, kind) for kind in ("A", "AAAA")))
         ttl_s = min(one.ttl_s for one in addresses)
         if not all(one.is_secure for one in addresses):
@@ -119,7 +119,7 @@ class DaneClient:
             answer = await self._query(tlsa.record_name(base), "TLSA")
             found = [one for one in answer.records if isinstance(one, TLSA)]
             if len(found) > TLSA_MAX:  # a record set has no duplicates
-                raise _DnssecUnproven(f"there are more than {TLSA_MAX}")
+                raise _DnsLookupFailed(f"there are more than {TLSA_MAX}")
             records = tuple(Tlsa(one.usage, one.selector, one.mtype, one.cert) for one in found)
             ttl_s = min(ttl_s, answer.ttl_s)
             if answer.is_secure and records:
@@ -127,7 +127,7 @@ class DaneClient:
         return TlsaRecords(), ttl_s
 
     async def _query(self, name: str, kind: str) -> _DnsAnswer:
-        """Raises _DnssecUnproven."""
+        """Raises _DnsLookupFailed."""
         try:
             absolute = dns.name.from_text(name)
             answer = await self._resolver.resolve(
@@ -138,7 +138,7 @@ class DaneClient:
             response = error.response(absolute)  # type: ignore[no-untyped-call]
             answer = None
         except (dns.exception.DNSException, OSError, UnicodeError) as error:
-            raise _DnssecUnproven(f"{error}"[:200]) from error
+            raise _DnsLookupFailed(f"{error}"[:200]) from error
         is_secure = bool(response.flags & dns.flags.AD)
         if answer is None or answer.rrset is None:
             return _DnsAnswer((), is_secure, name, TTL_MAX_S / 6)

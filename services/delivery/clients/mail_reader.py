@@ -9,7 +9,7 @@ import msgspec
 
 from kernel.child import Child, ChildKilled, ChildLimits, ChildRaised
 from services.delivery.domain import domain_reports, returned_mail
-from services.delivery.domain.domain_reports import DomainReportFigures
+from services.delivery.domain.domain_reports import DomainReportSummary
 from services.delivery.domain.returned_mail import UNREADABLE, ReturnedMail
 
 LIMITS = ChildLimits(cpu_s=2.0, memory_bytes=256 << 20)  # for one mail of at most 1 MiB
@@ -48,7 +48,7 @@ def mail_reader() -> MailReaderChild[ReturnedMail]:
     return MailReaderChild(create, returned_mail.decode, unreadable=UNREADABLE)
 
 
-def report_reader() -> MailReaderChild[DomainReportFigures]:
+def report_reader() -> MailReaderChild[DomainReportSummary]:
     create = f"{domain_reports.__name__}:{domain_reports.create_reader.__name__}"
-    unreadable = DomainReportFigures("", "it is too much to read")
+    unreadable = DomainReportSummary("", "it is too much to read")
     return MailReaderChild(create, domain_reports.decode, unreadable=unreadable)

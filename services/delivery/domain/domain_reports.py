@@ -57,7 +57,7 @@ class ReportedTlsKey(msgspec.Struct, frozen=True, tag=TLS):
 Detail: TypeAlias = Union[ReportedDmarcKey, ReportedTlsKey]
 
 
-class DomainReportFigures(msgspec.Struct, frozen=True):
+class DomainReportSummary(msgspec.Struct, frozen=True):
     """A report. kind: DMARC, TLS, or empty if it is none; then problem says why. day: of its begin,
     in UTC. rows: the largest ones. passed, failed: of all messages or sessions."""
 
@@ -77,17 +77,17 @@ def create_reader(_: bytes) -> Callable[[Iterable[bytes]], list[bytes]]:
     return lambda mail: [msgspec.msgpack.encode(read(raw)) for raw in mail]
 
 
-def decode(result: bytes) -> DomainReportFigures:
+def decode(result: bytes) -> DomainReportSummary:
     """Raises msgspec.ValidationError or DecodeError."""
-    return msgspec.msgpack.decode(result, type=DomainReportFigures)
+    return msgspec.msgpack.decode(result, type=DomainReportSummary)
 
 
-def read(raw: bytes) -> DomainReportFigures:
+def read(raw: bytes) -> DomainReportSummary:
     """Never raises."""
     try:
         report = domain_report.find_report(raw)
     except ReportError as error:
-        return DomainReportFigures("", str(error))
+        return DomainReportSummary("", str(error))
     if isinstance(report, DmarcReport):
         return _figures(DMARC, report, ((_source(one), one.messages) for one in report.records))
     return _figures(TLS, report, ((_result(one), one.sessions) for one in report.sessions))
@@ -95,12 +95,12 @@ def read(raw: bytes) -> DomainReportFigures:
 
 def _figures(
     kind: str, report: DmarcReport | InboundTlsReport, found: Iterable[tuple[Detail, int]]
-) -> DomainReportFigures:
+) -> DomainReportSummary:
     counts: Counter[Detail] = Counter()
     for detail, count in found:
         counts[detail] += count
     passed = sum(count for detail, count in counts.items() if detail.passed)
-    return DomainReportFigures(
+    return DomainReportSummary(
         kind,
         "",
         report.domain[:TEXT_MAX],
@@ -145,12 +145,12 @@ def is_related(one: str, other: str) -> bool:
     return one == other or one.endswith(f".{other}") or other.endswith(f".{one}")
 
 
-def is_current(figures: DomainReportFigures, today: date) -> bool:
+def is_current(figures: DomainReportSummary, today: date) -> bool:
     """Whether its period counts: what is forged or late must not fill the table."""
     return today - PAST <= figures.day <= today + AHEAD
 
 
-def rows_of(figures: DomainReportFigures, domain: Domain) -> list[tuple[Detail, int]]:
+def rows_of(figures: DomainReportSummary, domain: Domain) -> list[tuple[Detail, int]]:
     """The rows, with what this engine has sent for the domain marked."""
     keys = (domain, domain.pending_keys, domain.retired_keys)
     selectors = {one for key in keys for one in (key.rsa_selector, key.ed25519_selector) if one}

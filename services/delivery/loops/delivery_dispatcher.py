@@ -13,7 +13,7 @@ from kernel.failpoint import failpoint
 from kernel.health import DependencyHealth
 from kernel.retry import retry_while_unavailable
 from services.delivery.clients.mx_connector import NoConnection
-from services.delivery.clients.smtp.connections import SmtpConnections
+from services.delivery.clients.smtp.connections import ConnectionRegistry
 from services.delivery.clients.smtp.dial_target import SocketAddress
 from services.delivery.clients.smtp.pool import AttemptReleased, ConnectionPool, ReadyQueueKey
 from services.delivery.clients.smtp.session import SmtpSession
@@ -52,7 +52,7 @@ class DeliveryDispatcher:
         committer: JournalCommitter,
         renderer: Renderer,
         *,
-        connections: SmtpConnections,
+        connections: ConnectionRegistry,
         tls_policies: TlsPolicyResolver,
         health: DependencyHealth,
     ) -> None:

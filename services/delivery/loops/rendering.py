@@ -19,7 +19,7 @@ from kernel.crypto import SealBroken, unseal
 from kernel.errors import Unavailable
 from kernel.group_commit import GroupCommit
 from mail.dkim import Signer
-from services.delivery.clients.message_keys import MessageKeys
+from services.delivery.clients.rendering_keys import RenderingKeys
 from services.delivery.domain.attempt_result import AttemptResult, local_refusal
 from services.delivery.domain.rendering import (
     ComposedEmail,
@@ -81,9 +81,9 @@ class Renderer:
     it signs, so threads cost more than they gain. Run more processes to use more processors.
     """
 
-    def __init__(self, store: ContentStore, message_keys: MessageKeys) -> None:
+    def __init__(self, store: ContentStore, keys: RenderingKeys) -> None:
         self._store = store
-        self._message_keys = message_keys
+        self._keys = keys
         self._composed_emails: _ComposedEmails = BoundedDict(COMPOSED_MAX)
         # By whether the mail is bulk. Both run side by side: hundreds of messages of a newsletter
         # may wait in one.
@@ -104,7 +104,7 @@ class Renderer:
         tenant or the domain yet.
         """
         context = assignment.context
-        self._message_keys.check(context)
+        self._keys.check(context)
         size = context.content_bytes
         groups = self._inline if size <= INLINE_BYTES_MAX else self._threaded
         if context.priority != PRIORITY_BULK:
@@ -180,9 +180,9 @@ class Renderer:
         *,
         composed: ComposedEmail | None,
     ) -> RenderJob | AttemptResult:
-        context, message_keys = assignment.context, self._message_keys
-        content_key = message_keys.content_key(context.tenant_id)
-        signer = message_keys.signer(context.domain_id)
+        context, keys = assignment.context, self._keys
+        content_key = keys.content_key(context.tenant_id)
+        signer = keys.signer(context.domain_id)
         if content_key is None:
             return local_refusal("content_unavailable", "the tenant no longer exists")
         if signer is None:
@@ -193,8 +193,8 @@ class Renderer:
             return CONTENT_UNAVAILABLE
         return RenderJob(
             key, context, content_key, signer, sealed or b"", composed,
-            message_keys.tracking_key, message_keys.feedback_field(context),
-            message_keys.feedback_signer(assignment),
+            keys.tracking_key, keys.feedback_field(context),
+            keys.feedback_signer(assignment),
         )  # fmt: skip
 
     def _cache(self, composed_emails: _ComposedEmails) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from kernel.database import Transaction
-from services.delivery.domain.domain_reports import Detail, DomainReportFigures
+from services.delivery.domain.domain_reports import Detail, DomainReportSummary
 
 ROWS_MAX = 500  # of a domain, kind and day
 REPORTS_MAX = 1_000  # of a domain, kind and day
@@ -91,7 +91,7 @@ class DayRange(NamedTuple):
 async def add(
     tx: Transaction,
     owner: TenantDomain,
-    figures: DomainReportFigures,
+    figures: DomainReportSummary,
     *,
     rows: Sequence[tuple[Detail, int]],
 ) -> str:
@@ -112,7 +112,7 @@ async def add(
 async def _add_rows(
     tx: Transaction,
     owner: TenantDomain,
-    figures: DomainReportFigures,
+    figures: DomainReportSummary,
     *,
     rows: Sequence[tuple[Detail, int]],
     room: int,

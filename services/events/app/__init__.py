@@ -33,7 +33,7 @@ from services.events.app.tracking import TrackingComponents, create_tracking
 from services.events.clients import WebhookClient
 from services.events.clients.brands import TenantBrands
 from services.events.clients.plans import AccountPlans
-from services.events.clients.pools import EgressPools
+from services.events.clients.pools import SourcePools
 from services.events.clients.tracking_hosts import DomainTrackingHosts
 from services.events.domain.log_event import ALL_EVENTS
 from services.events.handlers import EventLogHandler, on_owner
@@ -41,7 +41,7 @@ from services.events.loops.account_backfill import AccountBackfill
 from services.events.loops.figures import RollUpFolding
 from services.events.loops.partition_maintenance import PartitionMaintenance
 from services.events.loops.reports import ReportPublisher
-from services.events.loops.usage_thresholds import UsageThresholdNotifier
+from services.events.loops.usage_thresholds import UsageThresholdPublisher
 from services.events.loops.webhook_dispatcher import WebhookConfig, WebhookDispatcher
 from services.events.loops.webhook_recovery import WebhookRecovery
 from services.events.settings import Settings
@@ -79,7 +79,7 @@ class Dependencies:
     exports: ExportComponents
     account_mail: AccountMailComponents | None
     plans: AccountPlans
-    egress_pools: EgressPools
+    egress_pools: SourcePools
 
     async def close(self) -> None:
         await close_in_order(
@@ -157,7 +157,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
         create_exports(settings, database, secrets),
         create_account_mail(settings, database, brands),
         AccountPlans(read_prices(settings.prices_file), kafka),
-        EgressPools(kafka),
+        SourcePools(kafka),
     )
 
 
@@ -250,7 +250,7 @@ def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
         on_queued=deps.webhooks.wake,
     )
     figures = RollUpFolding(deps.figures_lease)
-    thresholds = UsageThresholdNotifier(
+    thresholds = UsageThresholdPublisher(
         deps.figures_lease, deps.outbox, deps.health, deps.plans.prices, deps.plans.plan_of
     )
     actions = [

@@ -23,8 +23,8 @@ from services.events.clients.caa import CaaResolver
 from services.events.domain.certificates import account_key, thumbprint
 from services.events.loops.certificates import (
     CertificateAuthority,
-    CertificateOrders,
-    HostCertificates,
+    CertificateCache,
+    CertificateOrderer,
 )
 from services.events.settings import Settings
 
@@ -53,12 +53,12 @@ def create_host_tls(
     if not settings.acme_directory:
         return HostTlsComponents()
     key = account_key(derived_key(settings.secret_keys[0], "acme account"))
-    known = HostCertificates(database, secrets)
+    known = CertificateCache(database, secrets)
     lease = Lease(database, "events", "certificates", lease_s=settings.lease_s)
 
     # Of its own health: an authority or a database that is away must not end links.
     health = DependencyHealth()
-    orders = CertificateOrders(
+    orders = CertificateOrderer(
         database, outbox, health,
         hosts=records, lease=lease, secrets=secrets,
         open_authority=partial(open_authority, settings, key),

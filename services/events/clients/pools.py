@@ -6,7 +6,7 @@ from contracts.router.v1.directory_pb2 import EgressSource
 from kernel.table import ReplicatedTable, TopicReplayer
 
 
-class EgressPools:
+class SourcePools:
     """Replicates egress sources. What a deleted one has sent is in no pool."""
 
     def __init__(self, kafka: TopicReplayer) -> None:

@@ -56,7 +56,7 @@ class CaaLookup(Protocol):
 
 
 @dataclass(slots=True)
-class CertificateOrders:
+class CertificateOrderer:
     """hosts: of domains. open_authority: called when the first order is due. caa: says which orders
     the authority would refuse. per_hour_max: orders.
 
@@ -180,7 +180,7 @@ def _set_times(
         event.retry_at.FromDatetime(retry_at)
 
 
-class HostCertificates:
+class CertificateCache:
     """In memory, so that handshakes need no database."""
 
     def __init__(self, database: Database, secrets: SecretKeyring) -> None:

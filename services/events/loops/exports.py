@@ -17,7 +17,7 @@ from kernel.failpoint import failpoint
 from kernel.lease import Lease
 from services.events.domain.export import Export, lines_of
 from services.events.store.export_pages import ExportPage, read_page, row_of, row_owner_of
-from services.events.store.exports import DueExport, ExportQueue, WrittenExportPage
+from services.events.store.exports import DueExport, ExportQueue, SealedExportPage
 
 AT_ONCE = 50  # rows that are formatted before others have their turn: about 2 ms
 COMPRESSION = 1
@@ -74,7 +74,7 @@ class ExportWriter:
         await self.queue.save(turn, page)
         failpoint("events.export.saved")
 
-    async def _write(self, turn: DueExport) -> WrittenExportPage:
+    async def _write(self, turn: DueExport) -> SealedExportPage:
         export = turn.export
         limit = min(self.page_rows, self.rows_max - export.rows)
         async with self.database.transaction(**row_owner_of(export)._asdict()) as tx:
@@ -83,7 +83,7 @@ class ExportWriter:
         key = self.secrets.decrypt(turn.key)
         rows = len(page.entries)
         is_full = export.rows + rows >= self.rows_max
-        return WrittenExportPage(
+        return SealedExportPage(
             rows,
             sum(map(len, lines)),
             await asyncio.to_thread(sealed, key, lines, export.associated(export.parts)),

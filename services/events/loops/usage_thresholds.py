@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class UsageThresholdNotifier:
+class UsageThresholdPublisher:
     """The action of a loop. It does nothing without the lease.
 
     The thresholds that were passed are rows, and their events are in the outbox of the transaction

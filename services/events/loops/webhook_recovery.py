@@ -20,8 +20,8 @@ from services.events.store.payloads import load_payloads, log_event_from_row
 from services.events.store.webhook_recoveries import (
     LoggedEventRow,
     RecoveredEvent,
-    RecoveryPage,
     RecoveryProgress,
+    RecoveryUpdate,
     first_position,
 )
 
@@ -62,13 +62,13 @@ class WebhookRecovery:
 
     async def _queue_page(
         self, tx: Transaction, recovery: RecoveryProgress, endpoint: WebhookEndpoint
-    ) -> RecoveryPage:
+    ) -> RecoveryUpdate:
         start = first_position(recovery.since)
         tenant_id = recovery.tenant_id or await webhook_recoveries.next_owner(
             tx, endpoint, after=None
         )
         if tenant_id is None:
-            return RecoveryPage(None, start, 0, 0.0)
+            return RecoveryUpdate(None, start, 0, 0.0)
         kept = str(lower_bound_at(clock.now() - self._retention))
         rows = await webhook_recoveries.read_events(
             tx, tenant_id,
@@ -94,11 +94,11 @@ class WebhookRecovery:
         queued = await webhook_recoveries.queue(tx, endpoint, some) if some else 0
         delay_s = queued / RATE_PER_S
         if len(missing) > QUEUED_MAX:
-            return RecoveryPage(tenant_id, some[-1].position, queued, delay_s)
+            return RecoveryUpdate(tenant_id, some[-1].position, queued, delay_s)
         if len(rows) == READ_MAX:
-            return RecoveryPage(tenant_id, rows[-1].position, queued, delay_s)
+            return RecoveryUpdate(tenant_id, rows[-1].position, queued, delay_s)
         following = await webhook_recoveries.next_owner(tx, endpoint, after=tenant_id)
-        return RecoveryPage(following, start, queued, delay_s)
+        return RecoveryUpdate(following, start, queued, delay_s)
 
     async def _accepts(
         self, tx: Transaction, endpoint: WebhookEndpoint, rows: Sequence[LoggedEventRow]

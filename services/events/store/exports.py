@@ -129,7 +129,7 @@ class DueExport:
 
 
 @dataclass(frozen=True, slots=True)
-class WrittenExportPage:
+class SealedExportPage:
     """body: sealed; empty without rows. octets: of the rows. next: where the next page begins."""
 
     rows: int
@@ -222,7 +222,7 @@ class ExportQueue:
         key, after, tries = rows[0][WIDTH:]
         return DueExport(export_of(rows[0]), bytes(key), after, tries)
 
-    async def save(self, turn: DueExport, page: WrittenExportPage) -> None:
+    async def save(self, turn: DueExport, page: SealedExportPage) -> None:
         """Do nothing if the export was deleted. Raises Fenced."""
         export = turn.export
         values = {

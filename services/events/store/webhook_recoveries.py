@@ -68,7 +68,7 @@ class RecoveryProgress(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class RecoveryPage:
+class RecoveryUpdate:
     """What a page adds to a recovery. tenant_id and position: as in RecoveryProgress; without a
     tenant, the recovery has ended. delay_s: until the next page."""
 
@@ -195,7 +195,7 @@ async def queue(tx: Transaction, endpoint: WebhookEndpoint, some: Sequence[Recov
     return await tx.execute(QUEUE, [endpoint.id, endpoint.owner_id, *columns, FAILED])
 
 
-async def record_page(tx: Transaction, endpoint_id: str, page: RecoveryPage) -> None:
+async def record_page(tx: Transaction, endpoint_id: str, page: RecoveryUpdate) -> None:
     await tx.execute(
         "UPDATE events.webhook_recoveries SET tenant_id = %(tenant)s, position = %(position)s,"
         " recovered = recovered + %(recovered)s,"

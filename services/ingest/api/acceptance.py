@@ -34,12 +34,12 @@ from services.ingest.api.senders import SenderResolver
 from services.ingest.domain import accepted_event
 from services.ingest.domain.priority import BulkClassifier
 from services.ingest.domain.problem import Problem, unavailable
-from services.ingest.domain.schedule import RetentionConfig
+from services.ingest.domain.schedule import ContentRetention
 from services.ingest.domain.valid_email import ValidEmail
 from services.ingest.store.acceptance import (
     AcceptanceStore,
     AcceptWrite,
-    IdempotencyConflict,
+    ConcurrentRequest,
     IdempotencyKey,
     IdempotencyRecord,
 )
@@ -76,7 +76,7 @@ class Acceptance:
         backpressure: Backpressure,
         kafka: DependencyHealth,
         bulk_classifier: BulkClassifier,
-        retention: RetentionConfig,
+        retention: ContentRetention,
         return_path_key: bytes,
         senders: SenderResolver,
         plans: PlanAdmission,
@@ -207,7 +207,7 @@ class Acceptance:
             result = await self._choose_group().submit(accept_request, size=size)
         except Unavailable as error:
             raise unavailable(NOT_ACCEPTED) from error
-        except IdempotencyConflict:
+        except ConcurrentRequest:
             raise concurrent_request() from None
         if isinstance(result, Problem):
             raise result

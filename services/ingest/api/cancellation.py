@@ -12,7 +12,7 @@ PAGE_S = 1.0  # after this time no further rows are read for a page
 CHUNK = 500  # messages that are canceled at a time
 
 
-class CancelableMessages(Protocol):
+class WaitingMessages(Protocol):
     """The waiting messages of one tenant."""
 
     async def read_page(self, after: str) -> tuple[Sequence[tuple[MessageContext, str]], str]:
@@ -37,7 +37,7 @@ class CancellationPage:
 
 
 async def cancel_matching(
-    mail: CancelableMessages, wanted: WaitingFilter, *, after: str = "", dry_run: bool = False
+    mail: WaitingMessages, wanted: WaitingFilter, *, after: str = "", dry_run: bool = False
 ) -> CancellationPage:
     """Cancel what matches, or count it. A repeat continues where an interrupted one has ended,
     because canceled messages no longer wait."""
@@ -56,7 +56,7 @@ async def cancel_matching(
 
 
 async def with_tags(
-    mail: CancelableMessages, contexts: list[MessageContext], wanted: WaitingFilter
+    mail: WaitingMessages, contexts: list[MessageContext], wanted: WaitingFilter
 ) -> list[MessageContext]:
     if wanted.tag is None or not contexts:
         return contexts

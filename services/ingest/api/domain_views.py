@@ -5,7 +5,7 @@ from uuid import UUID
 from contracts.ingest.v1.directory_pb2 import Domain, DomainListing
 from kernel.ids import creation_time_of
 from mail.records import DnsRecord, Purpose
-from services.ingest.api.domains import DkimZoneEntry, DomainView
+from services.ingest.api.domains import DkimZoneEntry, DomainDetails
 from services.ingest.api.rest_base import format_time, format_timestamp
 from services.ingest.domain.links import name_of_mode
 from services.ingest.domain.tracking_host import CertificateStatus, label_of
@@ -34,7 +34,7 @@ def summary_to_json(domain: Domain) -> dict[str, object]:
     }
 
 
-def to_json(view: DomainView) -> dict[str, object]:
+def to_json(view: DomainDetails) -> dict[str, object]:
     found = {(one.name, one.type): one for one in view.check.records}
     checked_at, due_at = view.check.checked_at, view.check.due_at
     return {

@@ -14,7 +14,7 @@ from mail.address import AddressError
 from mail.records import DnsRecord
 from services.ingest.api.access import Principal
 from services.ingest.api.administration.base import DirectoryResource, paginate, query_or_503
-from services.ingest.api.administration.plans import PlanResource
+from services.ingest.api.administration.plans import PlanChecks
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.callers import Caller, CallerKind, caller_kind_of, check_live
 from services.ingest.api.domain_requests import CreateDomainRequest, UpdateDomainRequest
@@ -31,9 +31,9 @@ from services.ingest.domain.tracking_host import (
     host_below,
     too_many_hosts,
 )
-from services.ingest.store.directory import DirectoryStore, DomainConflict
+from services.ingest.store.directory import DirectoryStore, DomainExists
 from services.ingest.store.directory_lists import EntryOwner, PageBounds
-from services.ingest.store.domain_keys import DomainKeyStore
+from services.ingest.store.domain_keys import DomainKeyring
 from services.ingest.store.domains import (
     DomainInUse,
     DomainStore,
@@ -54,7 +54,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class DomainView:
+class DomainDetails:
     """A domain, the state of its checks, the records to publish, and the certificate of its own
     host for links."""
 
@@ -79,12 +79,12 @@ class DomainResource:
     directory: DirectoryStore
     lists: DirectoryResource
     store: DomainStore
-    keys: DomainKeyStore
+    keys: DomainKeyring
     emails: EmailResource
     count_max: int
     brands: BrandResolver
     hosts: LinkHosts
-    plans: PlanResource
+    plans: PlanChecks
 
     async def list_all(self, principal: Principal) -> list[Domain]:
         """The domains that the tenant can send from."""
@@ -123,12 +123,12 @@ class DomainResource:
                 return one
         raise not_found("the domain")
 
-    async def get(self, principal: Principal, domain_id: str) -> DomainView:
+    async def get(self, principal: Principal, domain_id: str) -> DomainDetails:
         """Raises Problem 404."""
         domain = await self.find(principal, domain_id)
         return self._view(domain, await query_or_503(self.store.check_of(domain)))
 
-    async def create(self, principal: Principal, new: CreateDomainRequest) -> DomainView:
+    async def create(self, principal: Principal, new: CreateDomainRequest) -> DomainDetails:
         """Raises Problem, with 409 if the tenant has the domain already."""
         _check_unrestricted(principal)
         _check_flags(principal, new)
@@ -172,7 +172,7 @@ class DomainResource:
             await query_or_503(added)
         except TooManyDomains:  # others were added meanwhile
             raise too_many_domains(self.count_max) from None
-        except DomainConflict:
+        except DomainExists:
             detail = f"The domain {domain.name} exists already. See GET /v1/domains."
             fault = Fault("#/name", "already_exists", detail)
             raise Problem(409, "already_exists", detail=detail, faults=[fault]) from None
@@ -191,7 +191,7 @@ class DomainResource:
             raise not_found("the domain")
         return domain_id
 
-    async def rotate(self, principal: Principal, domain_id: str) -> DomainView:
+    async def rotate(self, principal: Principal, domain_id: str) -> DomainDetails:
         """Add pending keys, which sign as soon as DNS publishes them. Raises Problem 409 while a
         rotation is in progress."""
         found = await self.find(principal, domain_id)
@@ -212,7 +212,7 @@ class DomainResource:
 
     async def update(
         self, principal: Principal, domain_id: str, changes: UpdateDomainRequest
-    ) -> DomainView:
+    ) -> DomainDetails:
         """Raises Problem."""
         found = await self.find(principal, domain_id)
         _check_own(principal, found)
@@ -279,9 +279,9 @@ class DomainResource:
                 return False
         return True
 
-    def _view(self, domain: Domain, check: VerificationState) -> DomainView:
+    def _view(self, domain: Domain, check: VerificationState) -> DomainDetails:
         certificate = self.hosts.certificate_status(domain, clock.now())
-        return DomainView(domain, check, self.keys.records(domain), certificate)
+        return DomainDetails(domain, check, self.keys.records(domain), certificate)
 
 
 def raise_if_rotating(domain: Domain) -> None:

@@ -224,8 +224,8 @@ class EmailResource:
         with self._cancellations.slot(principal.tenant_id, detail):
             return await cancel_matching(mail, wanted, after=after, dry_run=dry_run)
 
-    def waiting_mail(self, principal: Principal) -> "TenantWaitingMail":
-        return TenantWaitingMail(principal.tenant_id, self._clients, self._store)
+    def waiting_mail(self, principal: Principal) -> "TenantWaitingMessages":
+        return TenantWaitingMessages(principal.tenant_id, self._clients, self._store)
 
     async def review(
         self, principal: Principal, email_id: str, verdict: Verdict, *, reason: str
@@ -287,7 +287,7 @@ def _raise_if_too_late(too_late: Any, email: StoredEmail, action: str) -> None: 
 
 
 @dataclass(frozen=True, slots=True)
-class TenantWaitingMail:
+class TenantWaitingMessages:
     """The waiting messages of a tenant, which the router has, with the tags, which ingest has."""
 
     tenant_id: str

@@ -21,11 +21,11 @@ from services.ingest.api.egress.operations import OPERATIONS as OF_EGRESS
 from services.ingest.api.export_operations import OPERATIONS as OF_EXPORTS
 from services.ingest.api.health_checks import OPERATIONS as OF_HEALTH
 from services.ingest.api.held_operations import OPERATIONS as OF_HELD
-from services.ingest.api.log_operations import OPERATIONS as OF_LOGS
 from services.ingest.api.model_operations import OPERATIONS as OF_MODELS
 from services.ingest.api.operation import Operation
 from services.ingest.api.recipient_operations import OPERATIONS as OF_RECIPIENTS
 from services.ingest.api.report_operations import OPERATIONS as OF_REPORTS
+from services.ingest.api.request_log_operations import OPERATIONS as OF_LOGS
 from services.ingest.api.suppression_operations import OPERATIONS as OF_SUPPRESSIONS
 from services.ingest.api.usage_operations import OPERATIONS as OF_USAGE
 from services.ingest.api.webhook_operations import OPERATIONS as OF_WEBHOOKS

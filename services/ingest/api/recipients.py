@@ -16,7 +16,7 @@ WHAT = "the erasure"
 POINTER = "#/path/address"
 
 
-class RecipientResource:
+class ErasureResource:
     """Those of a tenant; with the key of an account that names none, those of all its tenants. A
     test key is refused with Problem 403: an erasure concerns live mail."""
 

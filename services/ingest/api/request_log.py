@@ -19,7 +19,7 @@ PREFIX = "/v1"
 WHAT = "the log"
 
 
-class AnyCaller(Protocol):
+class CallerOrPrincipal(Protocol):
     """A Caller or a Principal."""
 
     @property
@@ -38,7 +38,7 @@ class RequestRecorder:
 
     def record(self, request: Request, status: int) -> None:
         """Do nothing without a caller: nobody could see the entry."""
-        asker: AnyCaller | None = request.asker
+        asker: CallerOrPrincipal | None = request.asker
         if asker is None or not asker.key.account_id:
             return
         logged = LoggedRequest(
@@ -56,7 +56,9 @@ class RequestRecorder:
             logged = logged._replace(request_body=request.body, response_body=request.refusal)
         self._add(logged)
 
-    def record_rpc(self, asker: AnyCaller, endpoint: str, *, status: int, user_agent: str) -> None:
+    def record_rpc(
+        self, asker: CallerOrPrincipal, endpoint: str, *, status: int, user_agent: str
+    ) -> None:
         """Without bodies. Acts of operators are in the audit log only."""
         if not asker.key.account_id:
             return

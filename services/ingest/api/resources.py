@@ -20,7 +20,7 @@ from services.ingest.api.held import HeldMailResource
 from services.ingest.api.metrics import MetricsResource
 from services.ingest.api.models import ModelResource
 from services.ingest.api.queues import QueueResource
-from services.ingest.api.recipients import RecipientResource
+from services.ingest.api.recipients import ErasureResource
 from services.ingest.api.reports import ReportResource
 from services.ingest.api.request_log import RequestLogResource
 from services.ingest.api.sandbox import SandboxResource
@@ -50,7 +50,7 @@ class ApiResources:
     metrics: MetricsResource
     suppressions: SuppressionResource
     suppression_files: SuppressionFileResource
-    recipients: RecipientResource
+    recipients: ErasureResource
     webhooks: WebhookResource
     webhook_events: WebhookEventResource
     queues: QueueResource
@@ -73,7 +73,7 @@ class StoredResources:
     domains: DomainResource
     suppression_files: SuppressionFileResource
     logs: RequestLogResource
-    recipients: RecipientResource
+    recipients: ErasureResource
     health: HealthResource
 
 

@@ -23,7 +23,7 @@ from services.ingest.domain.email import decode_batch, decode_email, decode_raw
 from services.ingest.domain.pointers import decode_body
 from services.ingest.domain.problem import Fault, Problem, invalid
 from services.ingest.domain.raw_request import has_raw, validate_raw
-from services.ingest.domain.reserved import RecipientDomains
+from services.ingest.domain.reserved import SpecialUseDomains
 from services.ingest.domain.valid_email import ValidEmail, validate
 
 BATCH_MAX = 500
@@ -41,7 +41,7 @@ class SendHandler:
         self,
         acceptance: Acceptance,
         *,
-        recipient_domains: RecipientDomains,
+        recipient_domains: SpecialUseDomains,
         fetcher: AttachmentFetcher,
     ) -> None:
         self._acceptance = acceptance

@@ -9,7 +9,7 @@ from contracts.events.v1.events_service_pb2 import GetUsageRequest, UsageRow
 from kernel import clock
 from kernel.prices import Plan
 from services.ingest.api.administration.base import DirectoryResource, parse_id
-from services.ingest.api.administration.plans import PlanResource
+from services.ingest.api.administration.plans import PlanChecks
 from services.ingest.api.callers import Caller, CallerKind, check_live
 from services.ingest.clients import ServiceClients
 from services.ingest.domain.invoice import (
@@ -22,7 +22,7 @@ from services.ingest.domain.invoice import (
 )
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
 from services.ingest.store.directory_lists import EntryOwner
-from services.ingest.store.resource_counts import DailyResourceCount, ResourceCount
+from services.ingest.store.resource_counts import DailyResourceCounts, ResourceCounts
 
 DAY, TENANT = "day", "tenant"
 DEADLINE_S = 10.0
@@ -38,8 +38,8 @@ class MonthlyUsage(NamedTuple):
     plan_id: str
     plan: Plan | None
     total: UsageRow
-    now: ResourceCount
-    days: Sequence[DailyResourceCount]
+    now: ResourceCounts
+    days: Sequence[DailyResourceCounts]
     rows: Sequence[UsageRow]
     by: str
     rate: int
@@ -88,7 +88,7 @@ class UsageResource:
         self,
         clients: ServiceClients,
         directory: DirectoryResource,
-        plans: PlanResource,
+        plans: PlanChecks,
         *,
         rate: int,
     ) -> None:
@@ -138,7 +138,7 @@ class UsageResource:
         return EntryOwner(caller.account_id, caller.tenant_id)
 
     async def _plan_of(
-        self, owner: EntryOwner, days: Sequence[DailyResourceCount], *, month: date, today: date
+        self, owner: EntryOwner, days: Sequence[DailyResourceCounts], *, month: date, today: date
     ) -> str:
         """A month is billed by the plan of its last day, on which the account existed."""
         if owner.tenant_id:

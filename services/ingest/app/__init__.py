@@ -49,7 +49,7 @@ from services.ingest.app.usage import create_usage_loops
 from services.ingest.domain.attachments import FETCH_DISABLED, FetchPolicy
 from services.ingest.domain.body_memory import BodyMemory
 from services.ingest.domain.rate_limiter import RateLimiter
-from services.ingest.domain.reserved import RecipientDomains
+from services.ingest.domain.reserved import SpecialUseDomains
 from services.ingest.domain.tracking_host import LinkHosts
 from services.ingest.handlers import MessageClosedHandler, on_certificate, on_reviewed
 from services.ingest.loops.directory_publisher import DirectoryPublisher
@@ -216,9 +216,9 @@ def create_emails(deps: Dependencies, access: AccessControl) -> EmailResource:
     )
 
 
-def create_recipient_domains(deps: Dependencies) -> RecipientDomains:
+def create_recipient_domains(deps: Dependencies) -> SpecialUseDomains:
     reserved = filter(None, deps.settings.allowed_reserved_domains.split(","))
-    return RecipientDomains(frozenset(reserved), deps.brands.sandbox_domains)
+    return SpecialUseDomains(frozenset(reserved), deps.brands.sandbox_domains)
 
 
 def create_administration(

@@ -8,7 +8,7 @@ from services.ingest.api.plan_admission import PlanAdmission
 from services.ingest.api.senders import SenderResolver
 from services.ingest.app.dependencies import Dependencies
 from services.ingest.domain.priority import BulkClassifier
-from services.ingest.domain.schedule import RetentionConfig
+from services.ingest.domain.schedule import ContentRetention
 from services.ingest.store.acceptance import AcceptanceStore
 from services.ingest.store.backpressure import Backpressure
 from services.ingest.store.directory_cache import DirectoryCache
@@ -37,7 +37,7 @@ def create_acceptance(
         backpressure=backpressure,
         kafka=deps.kafka_health,
         bulk_classifier=BulkClassifier(settings.bulk_threshold),
-        retention=RetentionConfig(
+        retention=ContentRetention(
             timedelta(hours=settings.message_lifetime_hours),
             timedelta(days=settings.content_retention_margin_days),
         ),

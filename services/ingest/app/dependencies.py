@@ -37,7 +37,7 @@ from services.ingest.settings import Settings
 from services.ingest.store.directory import KINDS as DIRECTORY
 from services.ingest.store.directory import DirectoryStore
 from services.ingest.store.directory_lists import DirectoryLists
-from services.ingest.store.domain_keys import DomainKeyStore, InstallationHosts
+from services.ingest.store.domain_keys import DomainKeyring, InstallationHosts
 from services.ingest.store.domains import DomainStore
 from services.ingest.store.request_log import RequestLogReader, RequestLogWriter
 
@@ -65,7 +65,7 @@ class Dependencies:
     content: ContentStore
     secrets: SecretKeyring
     return_path_key: bytes
-    domain_keys: DomainKeyStore
+    domain_keys: DomainKeyring
     clients: ServiceClients
     statuses: Statuses
     downloads: Downloader | None
@@ -120,7 +120,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
         content=open_store(settings.content_store_url),
         secrets=secrets,
         return_path_key=derived_key(settings.secret_keys[0], "return path"),
-        domain_keys=DomainKeyStore(
+        domain_keys=DomainKeyring(
             secrets, hosts, brands, report_key=derived_key(settings.secret_keys[0], REPORTS)
         ),
         clients=create_clients(settings),

@@ -13,7 +13,7 @@ from mail.dnsbl_health import ListHealth
 from mail.listed_name import suffixes
 from mail.reachable import may_connect, parse_networks
 from services.ingest.api.administration.base import DirectoryResource
-from services.ingest.api.administration.plans import PlanResource
+from services.ingest.api.administration.plans import PlanChecks
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.domains import DomainResource
 from services.ingest.api.emails import EmailResource
@@ -104,7 +104,7 @@ def create_domain_service(
         deps.settings.tenant_domains_max,
         brands,
         hosts,
-        PlanResource(deps.prices),
+        PlanChecks(deps.prices),
     )
 
 

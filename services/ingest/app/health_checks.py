@@ -9,7 +9,7 @@ from services.ingest.app.domains import create_authoritative_resolver
 from services.ingest.clients.host_verifier import HostVerifier
 from services.ingest.loops.health_checks import HealthChecks, HealthCheckTargets
 from services.ingest.loops.infrastructure_bounces import InfrastructureBounceCheck
-from services.ingest.loops.signing_records import SigningRecordCheck
+from services.ingest.loops.signing_records import InstallationKeyCheck
 from services.ingest.store.directory_lists import DirectoryLists
 
 DUE_INTERVAL_S = 30.0
@@ -19,7 +19,7 @@ AHEAD = ("messages", "emails", "requests")  # tables whose days are created ahea
 def create_health_checks(deps: Dependencies) -> HealthChecks:
     settings = deps.settings
     own = StatusSource(settings.secret_keys, deps.system_database, "ingest", AHEAD)
-    records = SigningRecordCheck(
+    records = InstallationKeyCheck(
         DirectoryLists(deps.system_database, deps.tenant_database),
         deps.domain_keys,
         create_authoritative_resolver(settings),

@@ -6,7 +6,7 @@ from services.ingest.api.access import AccessControl
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.emails import EmailResource
 from services.ingest.api.health_checks import HealthResource
-from services.ingest.api.recipients import RecipientResource
+from services.ingest.api.recipients import ErasureResource
 from services.ingest.api.request_log import RequestLogResource
 from services.ingest.api.resources import StoredResources
 from services.ingest.app.dependencies import Dependencies
@@ -32,7 +32,7 @@ def create_own_resources(
         create_domain_service(deps, emails, directory, brands=brands, hosts=hosts),
         create_suppression_files(deps, access),
         RequestLogResource(deps.request_list),
-        RecipientResource(create_erasure_store(deps)),
+        ErasureResource(create_erasure_store(deps)),
         HealthResource(create_health_checks(deps), HostChallenges(deps.settings.secret_keys, SMTP)),
     )
 

@@ -10,7 +10,7 @@ from mail import address
 from services.ingest.domain.email import SendRawRequest
 from services.ingest.domain.problem import Fault, Problem, invalid
 from services.ingest.domain.raw_email import parse_raw_email
-from services.ingest.domain.reserved import RecipientDomains
+from services.ingest.domain.reserved import SpecialUseDomains
 from services.ingest.domain.valid_email import (
     FIELDS,
     RECIPIENTS_MAX,
@@ -47,7 +47,7 @@ def validate_raw(
     now: datetime,
     *,
     test: bool,
-    domains: RecipientDomains = RecipientDomains(),  # noqa: B008 - immutable
+    domains: SpecialUseDomains = SpecialUseDomains(),  # noqa: B008 - immutable
 ) -> ValidEmail:
     """Raises Problem with all faults. Recipients are those of to, cc and bcc, or else those that
     the message itself names."""
@@ -82,7 +82,7 @@ def validate_raw(
     )
 
 
-def _recipient_faults(valid: ValidEmail, domains: RecipientDomains) -> list[Fault]:
+def _recipient_faults(valid: ValidEmail, domains: SpecialUseDomains) -> list[Fault]:
     if not valid.recipients:
         return [Fault("#/to", "missing_required_field", "The message names no recipient.")]
     if len(valid.recipients) > RECIPIENTS_MAX * len(FIELDS):

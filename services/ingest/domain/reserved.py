@@ -29,7 +29,7 @@ def is_within(domain: str, names: Container[str]) -> bool:
     return False
 
 
-class RecipientDomains(NamedTuple):
+class SpecialUseDomains(NamedTuple):
     """reserved: reserved domains that accept live mail here. sandbox: domains of the brands that
     accept test mail only."""
 

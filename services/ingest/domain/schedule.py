@@ -87,7 +87,7 @@ def _invalid_time(text: str) -> InvalidTime:
 
 
 @dataclass(frozen=True, slots=True)
-class RetentionConfig:
+class ContentRetention:
     """message: lifetime of a message from its due time. margin: time that content outlives it."""
 
     message: timedelta

@@ -23,7 +23,7 @@ from services.ingest.domain.email import (
     TrackingMode,
 )
 from services.ingest.domain.problem import Fault, invalid
-from services.ingest.domain.reserved import RecipientDomains
+from services.ingest.domain.reserved import SpecialUseDomains
 from services.ingest.domain.schedule import InvalidTime, parse_time
 
 RECIPIENTS_MAX = 50  # per field
@@ -78,7 +78,7 @@ def validate(
     now: datetime,
     *,
     test: bool,
-    domains: RecipientDomains = RecipientDomains(),  # noqa: B008 - immutable
+    domains: SpecialUseDomains = SpecialUseDomains(),  # noqa: B008 - immutable
     fetch_policy: FetchPolicy = FETCH_DISABLED,
 ) -> ValidEmail:
     """Raises Problem with all faults. test: send to the sandbox only."""
@@ -227,7 +227,7 @@ def _recipients(named: Mapping[str, list[Mailbox]]) -> tuple[Recipient, ...]:
 
 
 def reserved_faults(
-    named: Mapping[str, Iterable[Mailbox]], domains: RecipientDomains
+    named: Mapping[str, Iterable[Mailbox]], domains: SpecialUseDomains
 ) -> Iterator[Fault]:
     """Faults of recipients of live mail, by field."""
     for name, boxes in named.items():

@@ -64,7 +64,7 @@ class CheckedRecord:
     problem: str = ""
 
 
-class VerificationOutcome(Enum):
+class RecordFinding(Enum):
     """The outcome of a check of some records."""
 
     RIGHT = auto()
@@ -73,15 +73,15 @@ class VerificationOutcome(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class VerificationOutcomes:
+class RecordFindings:
     """dkim: of the DKIM records. others: of the other records that are required."""
 
-    dkim: VerificationOutcome
-    others: VerificationOutcome
+    dkim: RecordFinding
+    others: RecordFinding
 
 
 @dataclass(frozen=True, slots=True)
-class DomainVerification:
+class VerificationProgress:
     """started_at: begin of the schedule. checks: those since, answered or not. failing_since: of
     a verified domain, its first failure in a row. dkim_missing_since: likewise, of its DKIM
     records. paused: no live mail until the DKIM records are back."""
@@ -106,37 +106,37 @@ def missing_record(domain: Domain) -> str:
     return domain.missing_record or own
 
 
-def restart_schedule(before: DomainVerification, now: datetime) -> DomainVerification:
+def restart_schedule(before: VerificationProgress, now: datetime) -> VerificationProgress:
     """Begin the schedule again, because the customer wants a check."""
     status = PENDING if before.status in (NOT_STARTED, FAILED) else before.status
     return replace(before, status=status, started_at=now, checks=0)
 
 
 def decide(
-    before: DomainVerification, found: VerificationOutcomes, now: datetime
-) -> DomainVerification:
+    before: VerificationProgress, found: RecordFindings, now: datetime
+) -> VerificationProgress:
     """The state after a check."""
     before = replace(before, checks=before.checks + 1)
-    if VerificationOutcome.UNKNOWN in (found.dkim, found.others):
+    if RecordFinding.UNKNOWN in (found.dkim, found.others):
         return before
-    if found.dkim is found.others is VerificationOutcome.RIGHT:
-        return DomainVerification(VERIFIED, before.started_at, before.checks)
+    if found.dkim is found.others is RecordFinding.RIGHT:
+        return VerificationProgress(VERIFIED, before.started_at, before.checks)
     if before.status in ESTABLISHED:
         return _fail(before, found, now)
     if now - before.started_at >= WINDOW:
         return replace(before, status=FAILED)
     return replace(
-        before, status=PARTIALLY_VERIFIED if found.dkim is VerificationOutcome.RIGHT else PENDING
+        before, status=PARTIALLY_VERIFIED if found.dkim is RecordFinding.RIGHT else PENDING
     )
 
 
 def _fail(
-    before: DomainVerification, found: VerificationOutcomes, now: datetime
-) -> DomainVerification:
+    before: VerificationProgress, found: RecordFindings, now: datetime
+) -> VerificationProgress:
     """The state of a verified domain after a check that found a fault."""
     failing_since = before.failing_since or now
     missing_since = (
-        (before.dkim_missing_since or now) if found.dkim is VerificationOutcome.WRONG else None
+        (before.dkim_missing_since or now) if found.dkim is RecordFinding.WRONG else None
     )
     lasted = now - failing_since >= FAILING_MIN
     return replace(
@@ -148,7 +148,7 @@ def _fail(
     )
 
 
-def delay_to_next(state: DomainVerification, *, waiting: bool = False) -> timedelta | None:
+def delay_to_next(state: VerificationProgress, *, waiting: bool = False) -> timedelta | None:
     """The time until the next check; None if there is none before the customer wants one.
     waiting: new DKIM keys or a tracking host wait for DNS."""
     if state.status == FAILED:
@@ -175,24 +175,20 @@ def change_type(before: Domain | None, after: Domain) -> str:
     return ends.get(after.status, "domain.updated")
 
 
-def findings_of(checks: Sequence[RecordCheck]) -> VerificationOutcomes:
+def findings_of(checks: Sequence[RecordCheck]) -> RecordFindings:
     required = [one for one in checks if one.record.required]
-    return VerificationOutcomes(
+    return RecordFindings(
         _finding([one for one in required if one.record.purpose is Purpose.DKIM]),
         _finding([one for one in required if one.record.purpose is not Purpose.DKIM]),
     )
 
 
-def _finding(checks: Sequence[RecordCheck]) -> VerificationOutcome:
+def _finding(checks: Sequence[RecordCheck]) -> RecordFinding:
     """A record that is wrong for certain counts before one that could not be looked up."""
     statuses = {one.status for one in checks}
     if statuses & {CheckStatus.MISSING, CheckStatus.WRONG}:
-        return VerificationOutcome.WRONG
-    return (
-        VerificationOutcome.UNKNOWN
-        if CheckStatus.UNKNOWN in statuses
-        else VerificationOutcome.RIGHT
-    )
+        return RecordFinding.WRONG
+    return RecordFinding.UNKNOWN if CheckStatus.UNKNOWN in statuses else RecordFinding.RIGHT
 
 
 def found_record(check: RecordCheck, *, last: bool) -> CheckedRecord:

@@ -18,7 +18,7 @@ from mail.domain_check import RecordCheck, check_records
 from services.ingest.clients.domain_dns import look_up_records
 from services.ingest.domain import dkim_rotation, tracking_host, verification
 from services.ingest.domain.verification import HOUR
-from services.ingest.store.domain_keys import DomainKeyStore
+from services.ingest.store.domain_keys import DomainKeyring
 from services.ingest.store.domains import DomainStore, VerificationState
 
 BATCH = 200
@@ -31,7 +31,7 @@ class DomainChecks:
     """lookups_max: domains that are looked up at a time."""
 
     store: DomainStore
-    keys: DomainKeyStore
+    keys: DomainKeyring
     resolver: AuthoritativeResolver
     lease: Lease
     lookups_max: int

@@ -20,7 +20,7 @@ from services.ingest.domain import health_checks as domain
 from services.ingest.domain.health_checks import HealthFinding
 from services.ingest.domain.problem import Problem
 from services.ingest.loops.infrastructure_bounces import InfrastructureBounceCheck
-from services.ingest.loops.signing_records import SigningRecordCheck
+from services.ingest.loops.signing_records import InstallationKeyCheck
 from services.ingest.store import health_checks as store
 from services.ingest.store.health_checks import StoredFinding
 
@@ -42,7 +42,7 @@ class HealthCheckTargets:
     statuses: Statuses
     clients: ServiceClients
     brands: Brands
-    records: SigningRecordCheck
+    records: InstallationKeyCheck
     bounces: InfrastructureBounceCheck
     bounce_mx: str
     probe_metrics_url: str

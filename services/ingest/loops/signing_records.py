@@ -14,16 +14,16 @@ from services.ingest.clients.domain_dns import look_up_records
 from services.ingest.domain import health_checks as domain
 from services.ingest.domain.health_checks import HealthFinding
 from services.ingest.store.directory_lists import DirectoryLists, EntryOwner, PageBounds
-from services.ingest.store.domain_keys import DomainKeyStore
+from services.ingest.store.domain_keys import DomainKeyring
 
 AT_ONCE = 5
 NEWEST = PageBounds(20)  # of the domains of a zone, whose keys are the likeliest to be missing
 
 
 @dataclass(frozen=True, slots=True)
-class SigningRecordCheck:
+class InstallationKeyCheck:
     lists: DirectoryLists
-    keys: DomainKeyStore
+    keys: DomainKeyring
     resolver: AuthoritativeResolver
 
     async def check(self, pools: Iterable[Pool], zones: Iterable[str]) -> list[HealthFinding]:

@@ -20,7 +20,7 @@ from services.ingest.domain.invoice import OPEN_DAYS
 from services.ingest.domain.problem import Problem
 from services.ingest.domain.usage_export import UsageExport
 from services.ingest.store import usage_exports
-from services.ingest.store.usage_exports import BilledAccount, MeterDay
+from services.ingest.store.usage_exports import BilledAccount, MeterDayKey
 
 PAGE = 100
 # Twenty a second: a nightly burst of all accounts would meet the rate limit of the system.
@@ -76,10 +76,10 @@ class UsageExporter:
     async def _add(self, account: BilledAccount) -> None:
         today = clock.now().date()
         first = first_day(today)
-        quantities: dict[MeterDay, int] = {}
+        quantities: dict[MeterDayKey, int] = {}
         for month in sorted({first, today.replace(day=1)}):
             for day, sent in (await self.sends_of(account.account_id, month)).items():
-                key = MeterDay("sends", max(day, month))  # a correction counts on the first day
+                key = MeterDayKey("sends", max(day, month))  # a correction counts on the first day
                 quantities[key] = quantities.get(key, 0) + sent
         async with self.lease.transaction() as tx:
             counts = await usage_exports.load_counts(tx, account.account_id, first, end=today)

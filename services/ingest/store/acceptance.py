@@ -78,7 +78,7 @@ WHERE k.expires_at > now()
 """
 
 
-class IdempotencyConflict(Exception):
+class ConcurrentRequest(Exception):
     """Another process accepted a request with the same key at the same time."""
 
 
@@ -131,7 +131,7 @@ class AcceptWrite(NamedTuple):
     quotas: Mapping[QuotaKey, int] = MappingProxyType({})
 
 
-class AcceptedRequest(NamedTuple):
+class CommittedWrite(NamedTuple):
     """used: messages of each quota of the group, these ones included."""
 
     entry: OutboxEntry
@@ -171,8 +171,8 @@ class AcceptanceStore:
         ]
         return {row.name: row for row in found}
 
-    async def write(self, write: AcceptWrite) -> AcceptedRequest:
-        """Write in one transaction. Raises IdempotencyConflict, and then nothing is written."""
+    async def write(self, write: AcceptWrite) -> CommittedWrite:
+        """Write in one transaction. Raises ConcurrentRequest, and then nothing is written."""
         keys = sorted(write.keys, key=lambda row: row.name.order)
         rows = pack_rows(write.records)
         first, *more = await read_ahead(rows)
@@ -182,18 +182,18 @@ class AcceptanceStore:
             entry = OutboxEntry()
             [(number, _, used)] = await self._database.execute_autocommit(statement, params)
             self._outbox.register_row(entry, number, first.records, octets=len(first.data))
-            return AcceptedRequest(entry, used_of(used))
+            return CommittedWrite(entry, used_of(used))
         async with self._database.transaction() as tx:
             entry = self._outbox.open_entry(tx)
             [(number, inserted, used)] = await tx.rows(statement, params)
             if inserted != len(keys):
-                raise IdempotencyConflict
+                raise ConcurrentRequest
             self._outbox.register_row(entry, number, first.records, octets=len(first.data))
             for row in more:
                 await self._outbox.insert_row(tx, entry, row)
             async for row in rows:
                 await self._outbox.insert_row(tx, entry, row)
-        return AcceptedRequest(entry, used_of(used))
+        return CommittedWrite(entry, used_of(used))
 
     def _params(
         self, keys: Sequence[IdempotencyRecord], write: AcceptWrite, first: OutboxRow

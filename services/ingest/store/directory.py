@@ -84,7 +84,7 @@ WHERE name = %(name)s AND NOT deleted AND id <> %(id)s
 """
 
 
-class DomainConflict(Exception):
+class DomainExists(Exception):
     """The account has the domain already: in this tenant, or shared."""
 
 
@@ -129,7 +129,7 @@ class DirectoryTransaction:
 
     async def save(self, entry: DirectoryEntry, action: str = "") -> None:
         """Insert or replace with a new version. action: for the audit log; by default create,
-        update or delete. Raises DomainConflict, TenantExists."""
+        update or delete. Raises DomainExists, TenantExists."""
         await write_entry(self.tx, entry, actor=self.actor, action=action)
         self.saved.append(entry)
 
@@ -151,7 +151,7 @@ class DirectoryStore:
         self._listeners.append(listener)
 
     async def save(self, *entries: DirectoryEntry) -> None:
-        """Insert or replace, each with a new version, in one transaction. Raises DomainConflict,
+        """Insert or replace, each with a new version, in one transaction. Raises DomainExists,
         TenantExists."""
         async with self.changing(self.actor) as change:
             for entry in entries:
@@ -230,7 +230,7 @@ async def write_entry(
     tx: Transaction, entry: DirectoryEntry, *, actor: AuditActor | None = None, action: str = ""
 ) -> None:
     """Insert or replace with a new version, in a transaction that has LOCK; with an actor, record
-    the act. Raises DomainConflict, TenantExists."""
+    the act. Raises DomainExists, TenantExists."""
     if actor is not None:
         kind: Any = type(entry)
         subject = AuditSubject(RESOURCES[kind], str(getattr(entry, IDS[kind])))
@@ -284,7 +284,7 @@ async def _raise_if_taken(tx: Transaction, domain: Domain) -> None:
     """In an account, a name is either shared or of single tenants. Accounts do not exclude each
     other: each proves ownership by publishing its own selector."""
     if await tx.rows(HOLDERS, entry_columns(domain)):
-        raise DomainConflict
+        raise DomainExists
 
 
 async def _raise_if_external_id_taken(tx: Transaction, tenant: Tenant) -> None:

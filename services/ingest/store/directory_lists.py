@@ -9,8 +9,8 @@ from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Brand, Domain, Ma
 from kernel.database import Database, Row, Transaction
 from services.ingest.store.directory import TABLES
 from services.ingest.store.resource_counts import (
-    DailyResourceCount,
-    ResourceCount,
+    DailyResourceCounts,
+    ResourceCounts,
     count_now,
     load_days,
 )
@@ -113,7 +113,7 @@ class DirectoryLists:
 
     async def resources_of(
         self, owner: EntryOwner, first: date, *, end: date
-    ) -> tuple[ResourceCount, Sequence[DailyResourceCount]]:
+    ) -> tuple[ResourceCounts, Sequence[DailyResourceCounts]]:
         """What it has now; and what an account has had, on the days from first to before end."""
         async with self._transaction(owner) as tx:
             days = await load_days(tx, owner.account_id, first, end=end)

@@ -51,7 +51,7 @@ class InstallationHosts:
         return bool(self.bounce_mx)
 
 
-class DomainKeyStore:
+class DomainKeyring:
     """Generates and reads DKIM keys: RSA-2048 and Ed25519 (RFC 8463). hosts: false if the
     installation has none. brands: may name others. report_key: of the addresses for reports."""
 

@@ -22,7 +22,7 @@ from services.ingest.domain.verification import (
     DELAYS,
     STATUSES,
     CheckedRecord,
-    DomainVerification,
+    VerificationProgress,
     change_type,
     may_send,
     missing_record,
@@ -68,7 +68,7 @@ class VerificationState:
     """The state of a domain's verification. records: what the last check has found; empty before
     the first. due_at: of the next check."""
 
-    verification: DomainVerification
+    verification: VerificationProgress
     records: tuple[CheckedRecord, ...] = ()
     checked_at: datetime | None = None
     due_at: datetime | None = None
@@ -110,7 +110,7 @@ class DomainStore:
         actor: AuditActor | None = None,
     ) -> None:
         """Add a domain, to be checked unless an operator vouches for it. count_max: domains that
-        its tenant can send from. further_check: raises for another reason. Raises DomainConflict,
+        its tenant can send from. further_check: raises for another reason. Raises DomainExists,
         TooManyDomains."""
         actor = actor or self._directory.actor
         check = new_check(domain)
@@ -262,7 +262,7 @@ def reason_of(before: Domain | None, after: Domain) -> str:
 
 def new_check(domain: Domain) -> VerificationState:
     return VerificationState(
-        DomainVerification(domain.status, creation_time_of(UUID(domain.domain_id)))
+        VerificationProgress(domain.status, creation_time_of(UUID(domain.domain_id)))
     )
 
 

@@ -47,14 +47,14 @@ DELETE FROM ingest.resource_counts WHERE ctid = ANY(ARRAY(
 """
 
 
-class DailyResourceCount(NamedTuple):
+class DailyResourceCounts(NamedTuple):
     day: date
     plan: str
     domains: int
     mailboxes: int
 
 
-class ResourceCount(NamedTuple):
+class ResourceCounts(NamedTuple):
     domains: int
     mailboxes: int
 
@@ -65,12 +65,12 @@ async def count_page(tx: Transaction, *, after: UUID) -> UUID | None:
     return UUID(last) if last else None
 
 
-async def count_now(tx: Transaction) -> ResourceCount:
+async def count_now(tx: Transaction) -> ResourceCounts:
     [row] = await tx.rows(NOW)
-    return ResourceCount(*row)
+    return ResourceCounts(*row)
 
 
 async def load_days(
     tx: Transaction, account_id: str, first: date, *, end: date
-) -> Sequence[DailyResourceCount]:
-    return [DailyResourceCount(*row) for row in await tx.rows(OF_MONTH, (account_id, first, end))]
+) -> Sequence[DailyResourceCounts]:
+    return [DailyResourceCounts(*row) for row in await tx.rows(OF_MONTH, (account_id, first, end))]

@@ -58,7 +58,7 @@ class BilledAccount(NamedTuple):
     has_existed: bool
 
 
-class MeterDay(NamedTuple):
+class MeterDayKey(NamedTuple):
     meter: str
     day: date
 
@@ -73,14 +73,14 @@ async def load_accounts(
 
 async def load_counts(
     tx: Transaction, account_id: str, first: date, *, end: date
-) -> dict[MeterDay, int]:
+) -> dict[MeterDayKey, int]:
     """What an account had, on days from first to before end."""
     rows = await tx.rows(COUNTS, {"account": account_id, "first": first, "end": end})
-    return {MeterDay(meter, day): quantity for meter, day, quantity in rows}
+    return {MeterDayKey(meter, day): quantity for meter, day, quantity in rows}
 
 
 async def add_versions(
-    tx: Transaction, account: BilledAccount, quantities: Mapping[MeterDay, int]
+    tx: Transaction, account: BilledAccount, quantities: Mapping[MeterDayKey, int]
 ) -> int:
     """Of the days that have grown. Returns their number."""
     keys = sorted(quantities)

@@ -21,7 +21,7 @@ from kernel.rpc import Context, RequestError, map_errors
 from kernel.settings import PORT_MAX, split_address
 from kernel.topics import encode
 from mail.address import to_ascii
-from services.router.api.policies import StoredPolicies
+from services.router.api.policies import PolicyAdmin
 from services.router.api.pools import find_pool, start_warmup
 from services.router.domain.overrides import SUSPENDS
 from services.router.domain.policy_events import warmup_scope
@@ -126,7 +126,7 @@ class SourceAdmin:
 class EgressServicer(EgressServiceServicer):
     database: Database
     sources: SourceAdmin
-    tables: StoredPolicies
+    tables: PolicyAdmin
     notifier: SchedulerNotifier
 
     @map_errors

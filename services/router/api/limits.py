@@ -10,7 +10,7 @@ from services.router.domain.events import timestamp
 from services.router.domain.ledger import LimitScope, LimitUsage, Path
 from services.router.domain.message import ScheduledQueue
 from services.router.domain.policy_engine import PolicyEngine
-from services.router.domain.scopes import LimitScopePaths
+from services.router.domain.scopes import CellCapacity
 from services.router.store import results, usage
 
 CHUNK = 1_000  # scopes that are looked at together
@@ -30,7 +30,7 @@ async def list_limits(
     tx: Transaction,
     page: LimitQuery,
     *,
-    scopes: LimitScopePaths,
+    scopes: CellCapacity,
     adaptive: PolicyEngine,
     now_s: float,
 ) -> list[pb.LimitUsage]:
@@ -58,7 +58,7 @@ async def _scopes_of(
     page: LimitQuery,
     known: Collection[str],
     *,
-    scopes: LimitScopePaths,
+    scopes: CellCapacity,
     now_s: float,
 ) -> list[LimitScope]:
     """The scopes with limits that can have a row on the page. known: scopes besides those with
@@ -81,7 +81,7 @@ async def _load_usage(
     shown: Sequence[LimitScope],
     paths: Sequence[tuple[Path, int]],
     *,
-    scopes: LimitScopePaths,
+    scopes: CellCapacity,
 ) -> None:
     """The counters of these scopes, and their messages in flight."""
     scopes.ledger.load(await usage.read_usage_of(tx, shown))

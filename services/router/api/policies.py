@@ -28,7 +28,7 @@ from services.router.domain.cells import CellOf, first_cell
 from services.router.domain.ledger import LimitScope
 from services.router.domain.policies import CombinedPolicies, PolicySource
 from services.router.domain.policy_engine import AdaptivePolicyRules, PolicyEngine
-from services.router.domain.scopes import LimitScopePaths
+from services.router.domain.scopes import CellCapacity
 from services.router.store import cells, commands, directory, policies, results
 from services.router.store.notify import SchedulerNotifier
 
@@ -40,7 +40,7 @@ POOL_FIELDS: tuple[Literal["overflow_pool_id", "feedback_domain_id"], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class StoredPolicies:
+class PolicyAdmin:
     """The rows, as the scheduler would load them. configured: the limits besides the adaptive ones.
     pool_of, cell_of: the pool and the cell of a tenant."""
 
@@ -100,7 +100,7 @@ class StoredPolicies:
         return await list_limits(
             tx,
             page,
-            scopes=LimitScopePaths(combined, self.pool_of),
+            scopes=CellCapacity(combined, self.pool_of),
             adaptive=adaptive,
             now_s=clock.now().timestamp(),
         )
@@ -151,7 +151,7 @@ def page_limit(limit: int) -> int:
 @dataclass(frozen=True, slots=True)
 class PolicyServicer(PolicyServiceServicer):
     database: Database
-    tables: StoredPolicies
+    tables: PolicyAdmin
     notifier: SchedulerNotifier
     pools: PoolAdmin
     cells: CellAdmin

@@ -25,7 +25,7 @@ from services.router.domain.new_messages import new_message
 from services.router.domain.retry import RetryPolicy
 from services.router.domain.transitions import attempt_policy_of, decide, event_for
 from services.router.store import attempts, closings, requests, strikes
-from services.router.store.requests import MessageToReconcile
+from services.router.store.requests import ReconcileRow
 
 DONE = "done"
 
@@ -69,7 +69,7 @@ class Reconciler:
         return response
 
     async def _query_journal(
-        self, overdue_assigned: Sequence[MessageToReconcile]
+        self, overdue_assigned: Sequence[ReconcileRow]
     ) -> dict[str, AttemptRecord] | None:
         """The journal's records of these messages; None if delivery is unavailable."""
         if not overdue_assigned:
@@ -86,7 +86,7 @@ class Reconciler:
         tx: Transaction,
         contexts: Sequence[MessageContext],
         *,
-        found: dict[str, MessageToReconcile],
+        found: dict[str, ReconcileRow],
         journal: dict[str, AttemptRecord] | None,
         response: pb.ReconcileResponse,
         dropped_ids: Collection[str],
@@ -131,7 +131,7 @@ class Reconciler:
     async def _close_overdue(
         self,
         tx: Transaction,
-        overdue: Sequence[MessageToReconcile],
+        overdue: Sequence[ReconcileRow],
         *,
         journal: dict[str, AttemptRecord] | None,
         response: pb.ReconcileResponse,
@@ -176,7 +176,7 @@ class Reconciler:
 
 
 def attempt_result_of(
-    stored: MessageToReconcile, journal: dict[str, AttemptRecord] | None
+    stored: ReconcileRow, journal: dict[str, AttemptRecord] | None
 ) -> DeliveryAttempted | None:
     """The result of the attempt from the journal; None while it is not known.
 
@@ -194,7 +194,7 @@ def attempt_result_of(
     return record.attempted if record.stage == DONE else None
 
 
-def known_message(stored: MessageToReconcile) -> pb.KnownMessage:
+def known_message(stored: ReconcileRow) -> pb.KnownMessage:
     until_s = max(stored.expires_s, stored.now_s)
     return pb.KnownMessage(message_id=stored.row.message_id, expires_at=timestamp(until_s))
 

@@ -15,7 +15,7 @@ from kernel.lease import Lease
 from kernel.processor import DeadLetterGuard, StreamProcessor
 from kernel.service import Loop, Service, run_every
 from kernel.status import create_rpc_server
-from services.router.api.policies import StoredPolicies
+from services.router.api.policies import PolicyAdmin
 from services.router.api.service import RouterServicer
 from services.router.app.infrastructure import SCHEMA, Infrastructure
 from services.router.app.local_cells import LocalCell, LocalCells
@@ -38,7 +38,7 @@ from services.router.loops.maintenance import (
     PartitionMaintenance,
     pools_end_offset,
 )
-from services.router.loops.received_results import ResultCallbacks
+from services.router.loops.received_results import SchedulerCallbacks
 from services.router.loops.republisher import AssignmentRepublisher
 from services.router.loops.route_resolution import RouteResolution
 from services.router.loops.scheduler import Scheduler, SchedulerConfig
@@ -120,7 +120,7 @@ def create_service(settings: Settings) -> Service:
     )
     add_message_services(server, create_servicer(deps))
     cell_of = deps.cell_directory.cell_of
-    tables = StoredPolicies(deps.rules, deps.policies, deps.directory.pool_of, cell_of)
+    tables = PolicyAdmin(deps.rules, deps.policies, deps.directory.pool_of, cell_of)
     add_policy_services(
         server, tables, deps.outbox, database=deps.system_database, notifier=deps.notifier
     )
@@ -304,7 +304,7 @@ def create_scheduler(deps: Dependencies, lease: Lease) -> Scheduler:
         deps.outbox,
         new_cell=new_cell,
         config=config,
-        callbacks=ResultCallbacks(deps.on_dns_answer, deps.notifier.notify),
+        callbacks=SchedulerCallbacks(deps.on_dns_answer, deps.notifier.notify),
         health=deps.health,
         address_key=deps.address_key,
     )

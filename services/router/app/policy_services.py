@@ -7,14 +7,14 @@ from kernel.outbox import Outbox
 from kernel.rpc import RpcServer
 from services.router.api.cells import CellAdmin
 from services.router.api.egress import EgressServicer, SourceAdmin
-from services.router.api.policies import PolicyServicer, StoredPolicies
+from services.router.api.policies import PolicyAdmin, PolicyServicer
 from services.router.api.pools import PoolAdmin
 from services.router.store.notify import SchedulerNotifier
 
 
 def add_policy_services(
     server: RpcServer,
-    tables: StoredPolicies,
+    tables: PolicyAdmin,
     outbox: Outbox,
     *,
     database: Database,

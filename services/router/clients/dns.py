@@ -19,10 +19,10 @@ from kernel.resolver import EmptyAnswer
 from mail.mx import Mx, NullMxError, order_by_preference, preferred_to_own
 from services.router.domain.routes import (
     Answer,
+    LookupFailure,
     MxHost,
     NoRoute,
     Route,
-    RouteLookupFailed,
     StaticRoutes,
     site_name,
 )
@@ -121,16 +121,16 @@ class RouteResolver:
             answer, ttl_s = await self._resolve(domain)
         except Exception as error:  # mail must be retried after an answer that breaks the parser
             logger.warning("router.dns.failed", extra={"domain": domain, "error": repr(error)})
-            answer, ttl_s = RouteLookupFailed(RETRY_MIN_S, repr(error)[:200]), RETRY_MIN_S
+            answer, ttl_s = LookupFailure(RETRY_MIN_S, repr(error)[:200]), RETRY_MIN_S
         asyncio.get_running_loop().call_soon(self._on_answer)  # after the answer is cached
         now_s = clock.monotonic_s()
-        if isinstance(answer, RouteLookupFailed):
+        if isinstance(answer, LookupFailure):
             return self._back_off(domain, answer, now_s=now_s)
         self._answered_s = now_s
         return CachedRoute(answer, now_s + ttl_s + STALE_S), ttl_s
 
     def _back_off(
-        self, domain: str, answer: RouteLookupFailed, *, now_s: float
+        self, domain: str, answer: LookupFailure, *, now_s: float
     ) -> tuple[CachedRoute, float]:
         """Double the delay after each failure, unless DNS has answered for no domain since: then it
         is away, and all domains are tried again soon. A failure does not replace a usable route."""
@@ -140,7 +140,7 @@ class RouteResolver:
         ttl_s = min(RETRY_MIN_S * 2 ** (failures - 1), RETRY_MAX_S)
         if isinstance(previous.answer, Route) and now_s < previous.stale_s:
             return CachedRoute(previous.answer, previous.stale_s, failures, now_s), ttl_s
-        return CachedRoute(RouteLookupFailed(ttl_s, answer.text), now_s, failures, now_s), ttl_s
+        return CachedRoute(LookupFailure(ttl_s, answer.text), now_s, failures, now_s), ttl_s
 
     async def _resolve(self, domain: str) -> tuple[Answer, float]:
         """The answer and its TTL in seconds."""
@@ -174,7 +174,7 @@ class RouteResolver:
         )
 
     async def _resolve_implicit_mx(
-        self, domain: str, *, otherwise: NoRoute | RouteLookupFailed = NO_MX
+        self, domain: str, *, otherwise: NoRoute | LookupFailure = NO_MX
     ) -> tuple[Answer, float]:
         """Without MX records, the domain itself is the MX host if it has an address (RFC 5321
         §5.1). otherwise: what is known if it has none."""
@@ -194,5 +194,5 @@ class RouteResolver:
         return otherwise, NEGATIVE_TTL_S
 
 
-def failed(error: Exception) -> RouteLookupFailed:
-    return RouteLookupFailed(RETRY_MIN_S, str(error)[:200])
+def failed(error: Exception) -> LookupFailure:
+    return LookupFailure(RETRY_MIN_S, str(error)[:200])

@@ -38,8 +38,8 @@ from services.router.domain.message import DueMessage, ScheduledQueue
 from services.router.domain.policies import CombinedPolicies, PolicySource
 from services.router.domain.policy_engine import PolicyEngine
 from services.router.domain.results import InFlightCount, is_refunded
-from services.router.domain.round import QueueRead, QueueTurns, RefilledQueues, Round, finish_round
-from services.router.domain.scopes import LimitScopePaths, site_scope
+from services.router.domain.round import LastTurns, QueueRead, RefilledQueues, Round, finish_round
+from services.router.domain.scopes import CellCapacity, site_scope
 
 UNBLOCKED_MAX = 200  # queues of one scope that are unblocked at a time
 CHECKED_MAX = 500  # scopes that are checked in one tick
@@ -61,12 +61,12 @@ class Cell:
         self.share = CellShare()
         self.policies = CombinedPolicies([*policies, *self.adaptive.sources], self.share)
         is_warming = self.adaptive.warmups.is_warming
-        self.scopes = LimitScopePaths(self.policies, context.pool_of, is_warming)
+        self.scopes = CellCapacity(self.policies, context.pool_of, is_warming)
         self.blocking = BlockingScopes()
         self._context = context
         self.messages_max = messages_max
         self._congestion = BulkCongestionControl()
-        self._queue_turns = QueueTurns()
+        self._queue_turns = LastTurns()
         self._refilled = RefilledQueues()
         self._changed_tenants: set[str] = set()
         self._next_due_s = self._express_due_s = inf

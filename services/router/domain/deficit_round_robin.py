@@ -53,7 +53,7 @@ class QuotaAllocation:
 
 
 @dataclass(slots=True)
-class QueueTurn:
+class RotatingQueue:
     """A queue in its tenant's rotation. deficit: what is left of its quantum; it stays first until
     that is used. weight: granted at once, so that no tenant gains by urgent mail.
     path: the scopes that may run out."""
@@ -65,7 +65,7 @@ class QueueTurn:
     deficit: int
 
     @classmethod
-    def of(cls, queue: ActiveQueue, path: Path) -> "QueueTurn":
+    def of(cls, queue: ActiveQueue, path: Path) -> "RotatingQueue":
         quantum = int(queue.queue.priority)
         return cls(queue.queue_id, path, quantum, min(quantum, TURN_MAX), quantum)
 
@@ -86,7 +86,7 @@ def allocate(
         BATCH: Capacity(batch_max),
         BULK: Capacity(int(min(batch_max, bulk_max))),
     }
-    by_tenant: dict[str, deque[QueueTurn]] = {}
+    by_tenant: dict[str, deque[RotatingQueue]] = {}
     for queue in queues:
         path = path_of(queue.queue)
         for scope in path:
@@ -97,7 +97,7 @@ def allocate(
         else:
             scarce = [scope for scope in path if capacities[scope].available < batch_max]
             shared = [BATCH, BULK] if queue.queue.priority is Priority.BULK else [BATCH]
-            turn = QueueTurn.of(queue, [*shared, *scarce])
+            turn = RotatingQueue.of(queue, [*shared, *scarce])
             by_tenant.setdefault(queue.queue.tenant_id, deque()).append(turn)
     available = {scope: capacity.available for scope, capacity in capacities.items()}
     tenants = (turns for one, turns in by_tenant.items() for _ in range(weight_of(one)))
@@ -117,7 +117,7 @@ def limiting_scope(
 
 
 def deficit_round_robin(
-    tenants: "deque[deque[QueueTurn]]", available: dict[LimitScope, int], quotas: dict[str, int]
+    tenants: "deque[deque[RotatingQueue]]", available: dict[LimitScope, int], quotas: dict[str, int]
 ) -> None:
     """Let the tenants take turns, until the batch is full or no queue can use more. Queues share
     what is left of a scope, and of the batch, by their weights: none takes more than its part in
@@ -145,7 +145,7 @@ def deficit_round_robin(
 
 
 def share_of(
-    turn: QueueTurn, available: Mapping[LimitScope, int], weights: Mapping[LimitScope, int]
+    turn: RotatingQueue, available: Mapping[LimitScope, int], weights: Mapping[LimitScope, int]
 ) -> int:
     """What a queue takes in one turn: its part of the scarcest scope, rounded up."""
     granted = min(turn.weight, turn.deficit)
@@ -154,7 +154,7 @@ def share_of(
     return granted
 
 
-def total_weights(turns: Iterable[QueueTurn]) -> Counter[LimitScope]:
+def total_weights(turns: Iterable[RotatingQueue]) -> Counter[LimitScope]:
     weights = Counter[LimitScope]()
     for turn in turns:
         for scope in turn.path:

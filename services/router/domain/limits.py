@@ -62,7 +62,7 @@ def tightest_capacity(*capacities: Capacity) -> Capacity:
 
 
 @dataclass(frozen=True, slots=True)
-class RateLimit:
+class RatePeriod:
     """A maximum that holds in every rolling period."""
 
     name: str
@@ -78,8 +78,8 @@ class RateLimit:
         return burst, ceil(self.period_s * MICROS_PER_S / (limit - burst + 1))
 
 
-SECOND = RateLimit(WaitReason.PER_SECOND.value, 1)
-MINUTE = RateLimit(WaitReason.PER_MINUTE.value, 60)
+SECOND = RatePeriod(WaitReason.PER_SECOND.value, 1)
+MINUTE = RatePeriod(WaitReason.PER_MINUTE.value, 60)
 RATES = {rate.name: rate for rate in (SECOND, MINUTE)}
 
 
@@ -87,7 +87,7 @@ RATES = {rate.name: rate for rate in (SECOND, MINUTE)}
 class GcraLimiter:
     """A rate: GCRA (ITU-T I.371). Times are whole microseconds, as in the row."""
 
-    rate: RateLimit
+    rate: RatePeriod
     tat_us: int = IDLE_US  # theoretical arrival time
     spent_at_us: int = IDLE_US  # when it was spent last
 

@@ -10,7 +10,7 @@ from contracts.shield.v1.learning_pb2 import CampaignAssessed
 from services.router.domain.message import CELL
 
 
-class SavedCounts(NamedTuple):
+class SubjectCounts(NamedTuple):
     """Counts that a later decision needs. subject: as in its events."""
 
     subject: str
@@ -19,7 +19,7 @@ class SavedCounts(NamedTuple):
 
 class PolicyChanges(NamedTuple):
     events: list[Message]
-    counts: list[SavedCounts]
+    counts: list[SubjectCounts]
 
     def published_by(self, cell: str) -> list[Message]:
         """Without what shield has published, and what another cell publishes."""

@@ -27,7 +27,7 @@ from services.router.domain.message import SANDBOX
 from services.router.domain.operator_limits import LimitsChanged, OperatorLimits
 from services.router.domain.overrides import Override, OverrideEvent, OverrideSet
 from services.router.domain.policies import PolicySource
-from services.router.domain.policy_changes import PolicyChanges, SavedCounts
+from services.router.domain.policy_changes import PolicyChanges, SubjectCounts
 from services.router.domain.pool_owners import PoolOwner
 from services.router.domain.ramps import Ramp
 from services.router.domain.results import ObservedResult
@@ -36,7 +36,7 @@ from services.router.domain.standings import (
     ReputationPolicy,
     Standing,
     StandingChanged,
-    StandingPolicies,
+    StandingController,
     Subject,
     SubjectKind,
 )
@@ -101,7 +101,7 @@ class PolicyEngine:
             rules.ramps, big_sites=rules.big_sites, spreads=lambda one: one in self._alone
         )
         self.feedback = FeedbackController(rules.feedback)
-        self.reputation = StandingPolicies(
+        self.reputation = StandingController(
             reports_complaints=rules.complaint_sites.__contains__,
             policy_of=lambda tenant_id: rules.policy_of(tenant_id) or rules.policy,
         )
@@ -152,7 +152,7 @@ class PolicyEngine:
             case "campaign_assessed":
                 self.campaigns.apply(event.campaign_assessed)
 
-    def restore_counts(self, saved: Iterable[SavedCounts]) -> None:
+    def restore_counts(self, saved: Iterable[SubjectCounts]) -> None:
         """After the events."""
         for subject, counts in saved:
             kind, _, rest = subject.partition("/")
@@ -214,9 +214,9 @@ class PolicyEngine:
         if not (events or counts_max is None or now_s - self._counts_saved_s >= COUNTS_INTERVAL_S):
             return PolicyChanges([], [])
         facts = self.warmups.drain_facts()
-        saved = [SavedCounts(policy_events.warmup_scope(*key).key, facts[key]) for key in facts]
+        saved = [SubjectCounts(policy_events.warmup_scope(*key).key, facts[key]) for key in facts]
         for subject, counts in self.reputation.drain_counts(counts_max).items():
-            saved.append(SavedCounts(policy_events.subject_key(subject), counts))
+            saved.append(SubjectCounts(policy_events.subject_key(subject), counts))
         if saved:
             self._counts_saved_s = now_s
         return PolicyChanges(events, sorted(saved))

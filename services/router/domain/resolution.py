@@ -16,7 +16,7 @@ from services.router.domain.message import (
     MessageRowState,
     ScheduledQueue,
 )
-from services.router.domain.routes import Answer, NoRoute, Route, RouteLookupFailed
+from services.router.domain.routes import Answer, LookupFailure, NoRoute, Route
 
 BAD_DOMAIN = "bad_domain"
 
@@ -27,11 +27,11 @@ class DnsResults:
     looked up again later; until then their messages do not change."""
 
     answers: dict[ActiveQueue, Route | NoRoute | None] = field(default_factory=dict)
-    failed: dict[ActiveQueue, RouteLookupFailed] = field(default_factory=dict)
+    failed: dict[ActiveQueue, LookupFailure] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
-class RouteResolutionResult:
+class ResolutionDecisions:
     requeues: list[Requeue] = field(default_factory=list)
     closings: list[CloseTransition] = field(default_factory=list)
 
@@ -50,7 +50,7 @@ def look_up(
         match lookup(domain, started[tenant_id] < lookups_max):
             case None:
                 started[tenant_id] += 1
-            case RouteLookupFailed() as failure:
+            case LookupFailure() as failure:
                 results.failed[one] = failure
             case Route() | NoRoute() as answer:
                 results.answers[one] = answer
@@ -67,9 +67,9 @@ def round_robin(queues: Iterable[ActiveQueue]) -> Iterator[ActiveQueue]:
 
 def apply_answers(
     rows: Iterable[DueMessage], answers: Mapping[str, Route | NoRoute | None]
-) -> RouteResolutionResult:
+) -> ResolutionDecisions:
     """answers: by queue id."""
-    result = RouteResolutionResult()
+    result = ResolutionDecisions()
     for row in rows:
         queue, answer = ScheduledQueue.of(row.queue_id), answers[row.queue_id]
         if isinstance(answer, NoRoute):

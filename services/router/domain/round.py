@@ -57,7 +57,7 @@ class _LastTurn(NamedTuple):
 _NEVER = _LastTurn(0)
 
 
-class QueueTurns:
+class LastTurns:
     """What is known of the active queues since the last rounds, and not written for each of them.
 
     It makes the queues take turns while one tick reads them all; if there are more, their times in

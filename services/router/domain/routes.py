@@ -34,14 +34,14 @@ class NoRoute:
 
 
 @dataclass(frozen=True, slots=True)
-class RouteLookupFailed:
+class LookupFailure:
     """The lookup failed (SERVFAIL, timeout). It may be repeated after retry_s."""
 
     retry_s: float
     text: str
 
 
-Answer: TypeAlias = Route | NoRoute | RouteLookupFailed
+Answer: TypeAlias = Route | NoRoute | LookupFailure
 
 
 def site_name(hosts: Sequence[str]) -> str:

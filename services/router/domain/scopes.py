@@ -23,7 +23,7 @@ PATHS_CACHED = 20_000
 SOURCE_AT = 3  # in the path of a pool: where a source has scopes of its own
 
 
-class LimitScopePaths:
+class CellCapacity:
     """The ledger and the egress sources of a cell. pool_of: the pool of a tenant. is_warming:
     whether an egress source warms up at a site."""
 

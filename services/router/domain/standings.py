@@ -101,7 +101,7 @@ class SubjectHistory:
     changed_s: float = 0.0
 
 
-class StandingPolicies:
+class StandingController:
     """reports_complaints: whether a site has a feedback loop. policy_of: of a tenant.
 
     Tenants are paused, broadcasts first and everything after a thousand more messages at such a

@@ -15,7 +15,7 @@ from kernel.lease import Lease
 from kernel.outbox import Outbox, OutboxEntry
 from kernel.topics import encode
 from services.router.domain.cell import Cell
-from services.router.loops.received_results import ResultReceiver
+from services.router.loops.received_results import ResultDivider
 from services.router.loops.tenant_claims import TenantClaims
 from services.router.store import cells, policies, queues, requests, results, tenant_pools
 
@@ -33,7 +33,7 @@ class HandoverDelayed(Exception):
 class CellHandover:
     """A part of what follows a tick. Raises OutdatedCell when something has left the cell."""
 
-    def __init__(self, lease: Lease, outbox: Outbox, receiver: ResultReceiver) -> None:
+    def __init__(self, lease: Lease, outbox: Outbox, receiver: ResultDivider) -> None:
         self._lease = lease
         self._outbox = outbox
         self._receiver = receiver

@@ -22,7 +22,7 @@ async def notify_none(_: Transaction, __: Collection[str]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class ResultCallbacks:
+class SchedulerCallbacks:
     """on_unresolved: called when messages wait for DNS. notify: tells the schedulers of other
     cells."""
 
@@ -31,7 +31,7 @@ class ResultCallbacks:
 
 
 @dataclass(frozen=True, slots=True)
-class ResultReceiver:
+class ResultDivider:
     """notify: tells the schedulers of other cells."""
 
     lease: Lease

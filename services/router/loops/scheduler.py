@@ -34,7 +34,7 @@ from services.router.loops.campaign_release import release_held
 from services.router.loops.handover import CellHandover, OutdatedCell
 from services.router.loops.message_expiry import MessageExpiry, closed_events
 from services.router.loops.queue_unblocking import unblock_queues
-from services.router.loops.received_results import ResultCallbacks, ResultReceiver
+from services.router.loops.received_results import ResultDivider, SchedulerCallbacks
 from services.router.loops.takeover import load_cell
 from services.router.loops.tenant_claims import TenantClaims
 from services.router.loops.tick_result import TickResult, encode_events, is_bulk
@@ -84,7 +84,7 @@ class Scheduler:
         *,
         new_cell: Callable[[], Cell],
         config: SchedulerConfig,
-        callbacks: ResultCallbacks,
+        callbacks: SchedulerCallbacks,
         health: DependencyHealth,
         address_key: AddressKey,
     ) -> None:
@@ -102,7 +102,7 @@ class Scheduler:
         self._sources_read_at_s, self._last_event_count = 0.0, 0  # events: of the last tick
         self._blocked_check = BlockedQueueCheck(lease)
         self._claims = TenantClaims(lease)
-        self._receiver = ResultReceiver(lease, self._claims, callbacks.notify)
+        self._receiver = ResultDivider(lease, self._claims, callbacks.notify)
         self._handover = CellHandover(lease, outbox, self._receiver)
         self._ticks = metrics.scheduler_ticks.labels(lease.name)
         self._moves: dict[str, list[str]] = {}  # pools that are to leave, by the cell to get them

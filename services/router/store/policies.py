@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from contracts.router.v1.policies_pb2 import ListingChanged, PolicyEvent
 from kernel.database import Transaction
 from services.router.domain.message import CELL
-from services.router.domain.policy_changes import PolicyChanges, SavedCounts
+from services.router.domain.policy_changes import PolicyChanges, SubjectCounts
 from services.router.domain.policy_engine import PolicyEngine
 from services.router.domain.policy_events import (
     of_all_cells,
@@ -100,10 +100,10 @@ async def read_latest_events_page(
     return [PolicyEvent.FromString(row[1]) for row in rows], last_of(rows)
 
 
-async def read_counts_page(tx: Transaction, after: str) -> tuple[list[SavedCounts], str | None]:
+async def read_counts_page(tx: Transaction, after: str) -> tuple[list[SubjectCounts], str | None]:
     """The counts of the next subjects, and the subject after which the next page begins."""
     rows = await tx.rows(COUNTS, (CELL, after, PAGE_ROWS))
-    return [SavedCounts._make(row) for row in rows], last_of(rows)
+    return [SubjectCounts._make(row) for row in rows], last_of(rows)
 
 
 async def load(tx: Transaction, adaptive: PolicyEngine) -> None:
@@ -142,7 +142,7 @@ async def _load_of(tx: Transaction, adaptive: PolicyEngine, prefixes: Sequence[s
     rows = await tx.rows(LATEST_OF, params)
     adaptive.load(PolicyEvent.FromString(event) for (event,) in rows)
     counts = await tx.rows(COUNTS_OF, params)
-    adaptive.restore_counts(SavedCounts._make(row) for row in counts)
+    adaptive.restore_counts(SubjectCounts._make(row) for row in counts)
 
 
 async def read_ended_listings(tx: Transaction, egress_id: str) -> list[ListingChanged]:

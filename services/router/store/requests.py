@@ -129,7 +129,7 @@ class QueueView(NamedTuple):
     queued: int  # counted up to 10,000
 
 
-class MessageToReconcile(NamedTuple):
+class ReconcileRow(NamedTuple):
     row: ExpiredMessage
     expires_s: float
     is_expired: bool
@@ -205,11 +205,11 @@ async def load_queue_views(
     return [QueueView._make(row) for row in rows]
 
 
-async def load_to_reconcile(tx: Transaction, ids: Sequence[str]) -> dict[str, MessageToReconcile]:
+async def load_to_reconcile(tx: Transaction, ids: Sequence[str]) -> dict[str, ReconcileRow]:
     """Rows in any state, by id. System role."""
     rows = await tx.rows(SELECT_TO_RECONCILE, (ids,))
     return {
-        row[0]: MessageToReconcile(
+        row[0]: ReconcileRow(
             ExpiredMessage._make((row[0], MessageRowState(row[1]), *row[2:8])), *row[8:]
         )
         for row in rows

@@ -47,7 +47,7 @@ from services.shield.domain.rulebook import Rulebook, RuleError, parse_rulebook
 from services.shield.domain.scoring import Scorer, thresholds_of_tenant
 from services.shield.handlers import ScreeningHandler
 from services.shield.loops.maintenance import CampaignMaintenance
-from services.shield.loops.shadow import ShadowScorer
+from services.shield.loops.shadow import ShadowModelScorer
 from services.shield.settings import Settings
 
 STARTING = "start"
@@ -112,7 +112,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
     )
 
 
-def read_shadow(settings: Settings, kafka: Kafka) -> ShadowScorer | None:
+def read_shadow(settings: Settings, kafka: Kafka) -> ShadowModelScorer | None:
     """None without a second model. Raises ConfigError."""
     if settings.shadow_model_file is None:
         return None

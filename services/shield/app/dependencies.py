@@ -14,7 +14,7 @@ from kernel.table import ReplicatedTable
 from services.shield.clients.link_lists import LinkBlockLists
 from services.shield.clients.screening_child import ScreeningChild
 from services.shield.loops.model_starts import ModelHistoryRecorder
-from services.shield.loops.shadow import ShadowScorer
+from services.shield.loops.shadow import ShadowModelScorer
 from services.shield.settings import Settings
 
 
@@ -35,7 +35,7 @@ class Dependencies:
     outbox: Outbox
     lease: Lease
     setup: bytes  # of the children, without what was learned
-    shadow: ShadowScorer | None
+    shadow: ShadowModelScorer | None
     models: ModelHistoryRecorder
 
     @property

@@ -8,19 +8,21 @@ from services.shield.clients.screening_child import ScreeningChild
 from services.shield.domain.rulebook import Thresholds
 from services.shield.domain.screening import ScoreVersions
 from services.shield.loops.model_starts import ModelHistoryRecorder
-from services.shield.loops.shadow import ShadowScorer
+from services.shield.loops.shadow import ShadowModelScorer
 
 NICENESS = 10  # the stream comes first
 
 
 def create_shadow(
     kafka: Kafka, child: Child, thresholds: Thresholds, *, versions: ScoreVersions, share: float
-) -> ShadowScorer:
-    return ShadowScorer(ScreeningChild(child, thresholds, versions), kafka.publish, share=share)
+) -> ShadowModelScorer:
+    return ShadowModelScorer(
+        ScreeningChild(child, thresholds, versions), kafka.publish, share=share
+    )
 
 
 def create_start_recorder(
-    kafka: Kafka, live: ScoreVersions, shadow: ShadowScorer | None
+    kafka: Kafka, live: ScoreVersions, shadow: ShadowModelScorer | None
 ) -> ModelHistoryRecorder:
     return ModelHistoryRecorder(
         ReplicatedTable(ScreeningModel, kafka),

@@ -95,7 +95,7 @@ def versions_in(packed: bytes, model: str) -> tuple[LearnedVersion | None, Learn
     return live, shadow
 
 
-class ScreeningRequest(NamedTuple):
+class MatchedRequest(NamedTuple):
     """matched: None if the content cannot be read."""
 
     extra: ResponseExtra
@@ -110,16 +110,16 @@ def screen(scorer: Scorer, requests: Iterable[bytes]) -> list[bytes]:
     return [respond(scorer, each, next(weighed) if each.matched else None) for each in read]
 
 
-def read_request(scorer: Scorer, request: bytes) -> ScreeningRequest:
+def read_request(scorer: Scorer, request: bytes) -> MatchedRequest:
     flags, hold, block = REQUEST_HEADER.unpack_from(request)
     try:
         content = expand_submitted(Content.FromString(request[REQUEST_HEADER.size :]))
     except DecodeError:
-        return ScreeningRequest(ResponseExtra(flags), Thresholds(hold, block), None)
-    return ScreeningRequest(ResponseExtra(flags), Thresholds(hold, block), scorer.read(content))
+        return MatchedRequest(ResponseExtra(flags), Thresholds(hold, block), None)
+    return MatchedRequest(ResponseExtra(flags), Thresholds(hold, block), scorer.read(content))
 
 
-def respond(scorer: Scorer, request: ScreeningRequest, weighed: WeighedMessage | None) -> bytes:
+def respond(scorer: Scorer, request: MatchedRequest, weighed: WeighedMessage | None) -> bytes:
     extra, limits, _ = request
     if weighed is None:
         result = unreadable_result("content_unreadable", limits, Verdict.VERDICT_HOLD)

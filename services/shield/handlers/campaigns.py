@@ -10,7 +10,7 @@ from contracts.shield.v1.shield_service_pb2 import ScoreResponse
 from kernel import clock
 from services.shield.clients.screening_child import ScreeningChild
 from services.shield.domain.screening import with_entries
-from services.shield.store.campaign_finder import CampaignFinder, CampaignPosition, ScreenedCopies
+from services.shield.store.campaign_finder import CampaignFinder, CampaignMatch, ScreenedCopies
 
 
 class CampaignMembership(NamedTuple):
@@ -65,7 +65,7 @@ class CampaignResolver:
 
     async def _opened(
         self,
-        positions: Mapping[str, CampaignPosition],
+        positions: Mapping[str, CampaignMatch],
         contents: Mapping[str, tuple[MessageContext, ScoreResponse]],
         requests: Mapping[str, bytes],
     ) -> dict[str, tuple[OutcomeRecorded, ...]]:

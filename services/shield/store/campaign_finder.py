@@ -19,7 +19,7 @@ class ScreenedCopies(NamedTuple):
     copies: int
 
 
-class CampaignPosition(NamedTuple):
+class CampaignMatch(NamedTuple):
     """Where copies stand in their campaign. screened: with these, those of all processes.
     is_first: they are the first ones that this process has found in it."""
 
@@ -44,7 +44,7 @@ class CampaignFinder:
         self._database = database
         self._index = CampaignIndex(copies_min)
 
-    async def find(self, copies: Sequence[ScreenedCopies]) -> list[CampaignPosition | None]:
+    async def find(self, copies: Sequence[ScreenedCopies]) -> list[CampaignMatch | None]:
         """The position of each; None while there are too few copies. One transaction, none if all
         have few copies. Raises Unavailable; nothing is counted then."""
         seen = [self._index.match(one.tenant_id, one.fingerprint) for one in copies]
@@ -57,7 +57,7 @@ class CampaignFinder:
         for group in groups.values():
             group.seen.copies = 0 if group.seen.campaign_id else group.copies
         return [
-            CampaignPosition(one.campaign_id, screened[one.campaign_id], groups[id(one)].is_first)
+            CampaignMatch(one.campaign_id, screened[one.campaign_id], groups[id(one)].is_first)
             if one.campaign_id in screened  # another batch may have found it meanwhile
             else None
             for one in seen

@@ -16,7 +16,7 @@ from mail.address import Mailbox
 from mail.smtp_server_events import MessageReceived
 from services.delivery.clients.mail_reader import MailReaderChild
 from services.delivery.domain.domain_reports import (
-    DomainReportFigures,
+    DomainReportSummary,
     is_current,
     is_related,
     rows_of,
@@ -36,7 +36,7 @@ class DomainReportRecorder:
 
     keys: tuple[bytes, ...]
     domains: ReplicatedTable[Domain]
-    reader: MailReaderChild[DomainReportFigures]
+    reader: MailReaderChild[DomainReportSummary]
     database: Database
 
     def takes(self, mailbox: Mailbox) -> bool:
@@ -65,7 +65,7 @@ class DomainReportRecorder:
             await self._add(domain, figures)
         return ""
 
-    async def _add(self, domain: Domain, figures: DomainReportFigures) -> None:
+    async def _add(self, domain: Domain, figures: DomainReportSummary) -> None:
         owner = TenantDomain(domain.tenant_id, domain.domain_id)
         async with self.database.transaction() as tx:
             result = await store.add(tx, owner, figures, rows=rows_of(figures, domain))
@@ -80,7 +80,7 @@ class DomainReportRecorder:
         return next((one for one in found if one is not None), None)
 
 
-def _counted(result: str, figures: DomainReportFigures, reply: str) -> str:
+def _counted(result: str, figures: DomainReportSummary, reply: str) -> str:
     metrics.returned_mail.labels(result).inc()
     logger.info(
         "return_path.domain_report",

@@ -26,8 +26,8 @@ class SmtpConnectionConfig:
     connections_total_max: int = 10_000
 
 
-class PoolMaintenance(Protocol):
-    """The part of a pool that `SmtpConnections.maintain` uses."""
+class MaintainedPool(Protocol):
+    """The part of a pool that `ConnectionRegistry.maintain` uses."""
 
     def close_connection(self, session: SmtpSession) -> None:
         """Close one of its idle connections."""
@@ -36,16 +36,16 @@ class PoolMaintenance(Protocol):
         """Expire messages that wait too long, and open connections for the others."""
 
 
-class SmtpConnections:
+class ConnectionRegistry:
     """All SMTP connections of this process."""
 
     def __init__(self, mx_connector: MxConnector, config: SmtpConnectionConfig) -> None:
         self.mx_connector = mx_connector
         self.config = config
         # Pools with messages that wait for a connection.
-        self.waiting_pools: dict[PoolMaintenance, None] = {}
+        self.waiting_pools: dict[MaintainedPool, None] = {}
         self._total = 0
-        self._idle: dict[SmtpSession, tuple[PoolMaintenance, float]] = {}  # longest idle first
+        self._idle: dict[SmtpSession, tuple[MaintainedPool, float]] = {}  # longest idle first
         self._in_use: dict[SmtpSession, float] = {}  # deadlines, oldest first
         self._mixed: Counter[tuple[str, str]] = Counter()
 
@@ -61,7 +61,7 @@ class SmtpConnections:
     def free(self) -> None:
         self._total -= 1
 
-    def add_idle(self, session: SmtpSession, pool: PoolMaintenance) -> None:
+    def add_idle(self, session: SmtpSession, pool: MaintainedPool) -> None:
         self._idle[session] = (pool, clock.monotonic_s())
 
     def mark_in_use(self, session: SmtpSession) -> None:

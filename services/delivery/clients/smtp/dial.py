@@ -12,7 +12,7 @@ from functools import partial
 from kernel import metrics
 from services.delivery.clients.smtp.broken_features import BrokenFeatures
 from services.delivery.clients.smtp.certificates import PkixVerifier
-from services.delivery.clients.smtp.dial_target import DialTarget, LocalSource
+from services.delivery.clients.smtp.dial_target import DialSource, DialTarget
 from services.delivery.clients.smtp.egress_hosts import EgressHosts
 from services.delivery.clients.smtp.handshake import ConnectFailed, SmtpHandshake
 from services.delivery.clients.smtp.session import EhloExtensions, SmtpSession
@@ -53,7 +53,7 @@ class SmtpDialer:
 
         Raises ConnectFailed.
         """
-        source = LocalSource(sources, ehlo, egress_host)
+        source = DialSource(sources, ehlo, egress_host)
         if host.requirement.policy:
             return await self._dial(host, source, tls=True)
         try:
@@ -77,7 +77,7 @@ class SmtpDialer:
             return result
         return await self._egress_hosts.confirm(result, host=egress_host, sources=sources)
 
-    async def _dial(self, host: DialTarget, source: LocalSource, *, tls: bool) -> SmtpSession:
+    async def _dial(self, host: DialTarget, source: DialSource, *, tls: bool) -> SmtpSession:
         handshake = SmtpHandshake(host, self._timeouts)
         if source.egress_host:
             await handshake.connect_through(self._egress_hosts, source)
@@ -98,7 +98,7 @@ class SmtpDialer:
             raise
 
     async def _shake_hands(
-        self, handshake: SmtpHandshake, host: DialTarget, source: LocalSource, *, tls: bool
+        self, handshake: SmtpHandshake, host: DialTarget, source: DialSource, *, tls: bool
     ) -> SmtpSession:
         await handshake.read_greeting()
         ehlo = source.ehlo or ehlo_literal(handshake.peer.local_ip)

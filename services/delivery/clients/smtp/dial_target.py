@@ -26,7 +26,7 @@ class DialTarget:
         return [(ip, self.port) for ip in self.ips]
 
 
-class LocalSource(NamedTuple):
+class DialSource(NamedTuple):
     """Where connections come from: at most one address of each IP version; none lets the system
     choose. egress_host: the machine that owns the addresses; empty: this one."""
 

@@ -16,7 +16,7 @@ from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel import clock
 from mail import mx
 from services.delivery.clients.mx_connector import NoConnection, result_without_connection
-from services.delivery.clients.smtp.connections import SmtpConnections
+from services.delivery.clients.smtp.connections import ConnectionRegistry
 from services.delivery.clients.smtp.dial_target import SocketAddress
 from services.delivery.clients.smtp.session import SmtpSession
 from services.delivery.clients.smtp.waiter import ConnectionWaiter
@@ -57,7 +57,7 @@ class ConnectionPool:
     """
 
     name: ReadyQueueKey
-    shared: SmtpConnections
+    shared: ConnectionRegistry
     connections_max: int = 0
     messages_max: int = 0
     limit: int = 0

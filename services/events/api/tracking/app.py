@@ -42,7 +42,7 @@ class TrackingResponse(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class LinkRequest:
+class TrackingRequest:
     """token: from the path. content_type, body: of POST."""
 
     token: str
@@ -53,7 +53,7 @@ class LinkRequest:
     body: bytes = b""
 
 
-Handle: TypeAlias = Callable[[LinkRequest], Awaitable[TrackingResponse]]
+Handle: TypeAlias = Callable[[TrackingRequest], Awaitable[TrackingResponse]]
 READ = frozenset(("GET", "HEAD"))
 
 
@@ -115,9 +115,9 @@ class TrackingApp:
             scope["method"],
         )
         kind = headers.get(b"content-type", b"").decode("latin-1")
-        return await handle(LinkRequest(token, scope["method"], client, brand, kind, body))
+        return await handle(TrackingRequest(token, scope["method"], client, brand, kind, body))
 
-    async def _click(self, request: LinkRequest) -> TrackingResponse:
+    async def _click(self, request: TrackingRequest) -> TrackingResponse:
         click = tracking.read_click(request.token, self._keys)
         if click is None:
             return _problem(404, GONE, request.brand)
@@ -127,7 +127,7 @@ class TrackingApp:
             302, b"", [(b"location", tracking.redirect_location(click).encode())]
         )
 
-    async def _open(self, request: LinkRequest) -> TrackingResponse:
+    async def _open(self, request: TrackingRequest) -> TrackingResponse:
         opened = tracking.read_open(request.token.removesuffix(".gif"), self._keys)
         if opened is None:
             return _problem(404, GONE, request.brand)
@@ -135,7 +135,7 @@ class TrackingApp:
         await self._recorder.record(self._clients.reduce(hit, request.client))
         return TrackingResponse(200, PIXEL, [(b"content-type", b"image/gif")])
 
-    async def _unsubscribe(self, request: LinkRequest) -> TrackingResponse:
+    async def _unsubscribe(self, request: TrackingRequest) -> TrackingResponse:
         subscription = unsubscribe.verify(request.token, self._keys)
         if subscription is None:
             return _problem(404, GONE, request.brand)

@@ -11,7 +11,7 @@ from services.ingest.api.administration.audit_log import AuditLogResource
 from services.ingest.api.administration.base import DirectoryResource
 from services.ingest.api.administration.brands import BrandResource
 from services.ingest.api.administration.mailboxes import MailboxResource, SmtpHost
-from services.ingest.api.administration.plans import PlanResource
+from services.ingest.api.administration.plans import PlanChecks
 from services.ingest.api.administration.tenants import MaxThresholds, TenantResource
 from services.ingest.api.brand_resolver import BrandResolver
 
@@ -36,7 +36,7 @@ class Administration:
     ) -> None:
         self.directory = directory
         self.audit_log = audit_log
-        self.plans = PlanResource(prices)
+        self.plans = PlanChecks(prices)
         self.accounts = AccountResource(directory, brands.all, self.plans)
         self.brands = BrandResource(directory, brands.all)
         self.tenants = TenantResource(

@@ -18,7 +18,7 @@ from services.ingest.api.administration.base import (
     set_given_fields,
 )
 from services.ingest.api.administration.brands import check_brand
-from services.ingest.api.administration.plans import PlanResource
+from services.ingest.api.administration.plans import PlanChecks
 from services.ingest.api.callers import Caller, CallerKind
 from services.ingest.domain.email import RequestModel
 from services.ingest.domain.patterns import LINE
@@ -60,7 +60,7 @@ class SuspendAccountRequest(RequestModel):
 
 
 class AccountResource:
-    def __init__(self, directory: DirectoryResource, brands: Brands, plans: PlanResource) -> None:
+    def __init__(self, directory: DirectoryResource, brands: Brands, plans: PlanChecks) -> None:
         self._directory = directory
         self._brands = brands
         self._plans = plans

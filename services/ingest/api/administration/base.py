@@ -17,7 +17,7 @@ from services.ingest.domain.patterns import LINE
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found, unavailable
 from services.ingest.store.directory import DirectoryStore, DirectoryTransaction, TenantExists
 from services.ingest.store.directory_lists import DirectoryLists, EntryOwner, PageBounds
-from services.ingest.store.resource_counts import DailyResourceCount, ResourceCount
+from services.ingest.store.resource_counts import DailyResourceCounts, ResourceCounts
 
 E = TypeVar("E", Account, ApiKey, Brand, Domain, Tenant, Mailbox)
 N = TypeVar("N", Account, ApiKey, Domain, Tenant, Mailbox)  # what has an owner
@@ -102,7 +102,7 @@ class DirectoryResource:
 
     async def resources_of(
         self, owner: EntryOwner, first: date, *, end: date
-    ) -> tuple[ResourceCount, Sequence[DailyResourceCount]]:
+    ) -> tuple[ResourceCounts, Sequence[DailyResourceCounts]]:
         """What it has now, and what an account has had on days."""
         return await query_or_503(self._lists.resources_of(owner, first, end=end))
 

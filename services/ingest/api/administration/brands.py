@@ -119,7 +119,7 @@ class UpdateBrandRequest(RequestModel):
     color: Color | UnsetType = UNSET
 
 
-class BrandEntry(NamedTuple):
+class BrandWithId(NamedTuple):
     """A brand with its id. is_record: it can be changed."""
 
     id: str
@@ -132,7 +132,7 @@ class BrandResource:
         self._directory = directory
         self._brands = brands
 
-    async def create(self, caller: Caller, given: CreateBrandRequest) -> BrandEntry:
+    async def create(self, caller: Caller, given: CreateBrandRequest) -> BrandWithId:
         check_sandbox_domain(given.sandbox_domain)
         record = BrandRecord(brand_id=uuid7_text(), **msgspec.structs.asdict(given))
         async with self._directory.changing(caller) as change:
@@ -140,14 +140,14 @@ class BrandResource:
             await change.save(record)
         return entry_of(record)
 
-    async def page(self, page: PageBounds, *, name: str) -> tuple[Sequence[BrandEntry], bool]:
+    async def page(self, page: PageBounds, *, name: str) -> tuple[Sequence[BrandWithId], bool]:
         """Those of the file, then the newest first. name: only brands of this name, if it is not
         empty."""
         records = [entry_of(one) for one in await self._directory.brands()]
         found = [one for one in (*self._of_file(), *records) if name in {"", one.brand.name}]
         return paginate(found, page, id_of=attrgetter("id"))
 
-    async def get(self, caller: Caller, brand_id: str) -> BrandEntry:
+    async def get(self, caller: Caller, brand_id: str) -> BrandWithId:
         """An account finds its own brand only."""
         if caller.kind != CallerKind.OPERATOR and brand_id != await self._id_of_account(caller):
             raise not_found(WHAT[BrandRecord])
@@ -156,7 +156,7 @@ class BrandResource:
                 return one
         return entry_of(await self._directory.get(BrandRecord, EntryOwner(), brand_id))
 
-    async def update(self, caller: Caller, brand_id: str, given: UpdateBrandRequest) -> BrandEntry:
+    async def update(self, caller: Caller, brand_id: str, given: UpdateBrandRequest) -> BrandWithId:
         if given.sandbox_domain is not UNSET:
             check_sandbox_domain(given.sandbox_domain)
         async with self._directory.changing(caller) as change:
@@ -201,9 +201,9 @@ class BrandResource:
             detail = faults[0].detail
             raise Problem(409, "already_exists", detail=detail, faults=faults)
 
-    def _of_file(self) -> list[BrandEntry]:
+    def _of_file(self) -> list[BrandWithId]:
         return [
-            BrandEntry(one, self._brands.named(one), is_record=False) for one in self._brands.ids
+            BrandWithId(one, self._brands.named(one), is_record=False) for one in self._brands.ids
         ]
 
     async def _id_of_account(self, caller: Caller) -> str:
@@ -236,8 +236,8 @@ def check_sandbox_domain(name: str) -> None:
         raise invalid([Fault("#/sandbox_domain", "invalid", detail)])
 
 
-def entry_of(record: BrandRecord) -> BrandEntry:
-    return BrandEntry(record.brand_id, brand_of(record), is_record=True)
+def entry_of(record: BrandRecord) -> BrandWithId:
+    return BrandWithId(record.brand_id, brand_of(record), is_record=True)
 
 
 def _places(record: BrandRecord) -> list[tuple[str, str]]:

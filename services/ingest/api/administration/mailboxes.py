@@ -15,7 +15,7 @@ from kernel.ids import uuid7_text
 from mail.address import AddressError
 from services.ingest.api.administration.api_keys import DAY_S, GRACE_MAX_S, is_test
 from services.ingest.api.administration.base import WHAT, DirectoryResource, conflict, find
-from services.ingest.api.administration.plans import PlanResource
+from services.ingest.api.administration.plans import PlanChecks
 from services.ingest.api.administration.tenants import TenantLimits
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.callers import Caller
@@ -94,7 +94,7 @@ class MailboxResource:
         self,
         directory: DirectoryResource,
         brands: BrandResolver,
-        plans: PlanResource,
+        plans: PlanChecks,
         *,
         smtp: SmtpHost,
         count_max: int,

@@ -19,7 +19,7 @@ NAMES: Mapping[type[Domain | Mailbox | Tenant], Limited] = {
 }
 
 
-class PlanResource:
+class PlanChecks:
     def __init__(self, prices: PriceBook) -> None:
         self._prices = prices
 

@@ -27,7 +27,7 @@ from services.ingest.api.administration.base import (
     conflict,
     find,
 )
-from services.ingest.api.administration.plans import PlanResource
+from services.ingest.api.administration.plans import PlanChecks
 from services.ingest.api.body_times import parse_future_time
 from services.ingest.api.callers import Caller, CallerKind
 from services.ingest.domain.email import RequestModel
@@ -127,7 +127,7 @@ class TenantResource:
         secrets: SecretKeyring,
         resume_waiting: Callable[[str], Awaitable[None]],
         *,
-        plans: PlanResource,
+        plans: PlanChecks,
         max_thresholds: MaxThresholds,
     ) -> None:
         self._directory = directory

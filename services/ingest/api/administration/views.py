@@ -7,7 +7,7 @@ from uuid import UUID
 from contracts.ingest.v1.directory_pb2 import Account, AccountStatus, ApiKey, Mailbox, Tenant
 from kernel import clock
 from kernel.ids import creation_time_of
-from services.ingest.api.administration.brands import BrandEntry
+from services.ingest.api.administration.brands import BrandWithId
 from services.ingest.api.administration.mailboxes import MailboxResource, SmtpHost
 from services.ingest.api.administration.tenants import AMBIGUOUS_POLICIES, REPUTATION_POLICIES
 from services.ingest.api.callers import Caller, caller_kind_of
@@ -36,7 +36,7 @@ def account_to_json(account: Account) -> dict[str, object]:
     }
 
 
-def brand_to_json(entry: BrandEntry) -> dict[str, object]:
+def brand_to_json(entry: BrandWithId) -> dict[str, object]:
     brand = entry.brand
     return {
         "object": "brand",

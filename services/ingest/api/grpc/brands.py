@@ -3,8 +3,8 @@
 from contracts.ingest.v1 import brand_service_pb2 as pb
 from contracts.ingest.v1.brand_service_pb2_grpc import BrandServiceServicer
 from services.ingest.api.administration.brands import (
-    BrandEntry,
     BrandResource,
+    BrandWithId,
     CreateBrandRequest,
     UpdateBrandRequest,
 )
@@ -63,5 +63,5 @@ class BrandServicer(BrandServiceServicer):
         return pb.DeleteBrandResponse(id=await self._brands.delete(caller, request.id))
 
 
-def to_proto(entry: BrandEntry) -> pb.BrandInfo:
+def to_proto(entry: BrandWithId) -> pb.BrandInfo:
     return proto_from_json(pb.BrandInfo, brand_to_json(entry))

@@ -16,7 +16,7 @@ from services.ingest.api.domain_reports import (
 )
 from services.ingest.api.domain_requests import CreateDomainRequest, UpdateDomainRequest
 from services.ingest.api.domain_views import summary_to_json, to_json, zone_entry_to_json
-from services.ingest.api.domains import DomainResource, DomainView
+from services.ingest.api.domains import DomainDetails, DomainResource
 from services.ingest.api.grpc.base import (
     RpcAccess,
     authenticated,
@@ -130,5 +130,5 @@ def period_of(request: pb.GetDomainDmarcRequest | pb.GetDomainTlsReportsRequest)
     return parse_period(request.since, request.until)
 
 
-def to_proto(view: DomainView) -> pb.DomainInfo:
+def to_proto(view: DomainDetails) -> pb.DomainInfo:
     return proto_from_json(pb.DomainInfo, to_json(view))

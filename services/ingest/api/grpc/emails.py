@@ -40,7 +40,7 @@ from services.ingest.api.sending import validate_batch
 from services.ingest.domain.email import Attachment, SendEmailRequest
 from services.ingest.domain.pointers import problem_of
 from services.ingest.domain.problem import Fault, Problem, invalid
-from services.ingest.domain.reserved import RecipientDomains
+from services.ingest.domain.reserved import SpecialUseDomains
 from services.ingest.domain.valid_email import ATTACHMENTS_MAX, ValidEmail, validate
 
 
@@ -51,7 +51,7 @@ class EmailServicer(EventQueryRpcs, EmailServiceServicer):  # type: ignore[misc]
         resources: ApiResources,
         *,
         acceptance: Acceptance,
-        recipient_domains: RecipientDomains,
+        recipient_domains: SpecialUseDomains,
     ) -> None:
         self.access = access
         self._acceptance = acceptance

@@ -11,11 +11,11 @@ from services.ingest.api.grpc.base import (
     page_of,
 )
 from services.ingest.api.grpc.server import Context
-from services.ingest.api.recipients import RecipientResource, erasure_to_proto
+from services.ingest.api.recipients import ErasureResource, erasure_to_proto
 
 
 class RecipientServicer(RecipientServiceServicer):
-    def __init__(self, access: RpcAccess, recipients: RecipientResource) -> None:
+    def __init__(self, access: RpcAccess, recipients: ErasureResource) -> None:
         self.access = access
         self._recipients = recipients
 

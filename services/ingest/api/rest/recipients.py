@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Response
 from fastapi import Request as Incoming
 
-from services.ingest.api.recipients import RecipientResource, erasure_to_json
+from services.ingest.api.recipients import ErasureResource, erasure_to_json
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
     RequestedPage,
@@ -14,7 +14,7 @@ from services.ingest.api.rest_base import (
 )
 
 
-def routes(access: RestAccess, recipients: RecipientResource) -> APIRouter:
+def routes(access: RestAccess, recipients: ErasureResource) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["recipients"], responses=PROBLEM_RESPONSES)
 
     @router.delete("/recipients/{address}", status_code=202, summary="Erase a recipient")

@@ -18,9 +18,9 @@ from services.ingest.api.acceptance import Acceptance
 from services.ingest.api.access import AccessControl
 from services.ingest.api.administration.mailboxes import SmtpHost
 from services.ingest.api.brand_resolver import BrandResolver
-from services.ingest.api.submission.submitter import SubmissionDependencies, Submitter
+from services.ingest.api.submission.submitter import SubmissionDependencies, SubmissionResponder
 from services.ingest.domain.login_throttle import LoginThrottle
-from services.ingest.domain.reserved import RecipientDomains
+from services.ingest.domain.reserved import SpecialUseDomains
 
 DEADLINES = Deadlines(login_s=120.0)
 
@@ -46,7 +46,7 @@ def create_submission(
     brands: BrandResolver,
     access: AccessControl,
     acceptance: Acceptance,
-    recipient_domains: RecipientDomains,
+    recipient_domains: SpecialUseDomains,
 ) -> list[Loop]:
     """The loops of the listeners that have an address. Raises ConfigError."""
     if certificates is None:
@@ -61,7 +61,7 @@ def create_submission(
     def connect(client: str, *, secure: bool) -> SessionConnection[Event]:
         server = ServerConfig(neutral_host(settings, brands.all), octets_max)
         session = ServerSession(server, secure=secure)
-        return SessionConnection(session, Submitter(dependencies, client), config)
+        return SessionConnection(session, SubmissionResponder(dependencies, client), config)
 
     limit = ConnectionLimiter(
         settings.submission_connections_max, settings.submission_client_connections_max

@@ -21,7 +21,7 @@ from services.ingest.domain.login_throttle import LoginAttempt, LoginThrottle
 from services.ingest.domain.mailbox import may_send_as
 from services.ingest.domain.problem import Problem
 from services.ingest.domain.raw_email import ParsedEmail, parse_raw_email
-from services.ingest.domain.reserved import RecipientDomains
+from services.ingest.domain.reserved import SpecialUseDomains
 from services.ingest.domain.valid_email import reserved_faults
 
 ROUTE = "SMTP"  # of idempotency keys
@@ -44,11 +44,11 @@ class SubmissionDependencies:
     access: AccessControl
     acceptance: Acceptance
     throttle: LoginThrottle
-    recipient_domains: RecipientDomains
+    recipient_domains: SpecialUseDomains
     brands: BrandResolver
 
 
-class Submitter:
+class SubmissionResponder:
     """client: its IP address."""
 
     def __init__(self, dependencies: SubmissionDependencies, client: str) -> None:

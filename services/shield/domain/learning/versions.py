@@ -53,7 +53,7 @@ class LearnedVersion:
         return self.hold + (BLOCK_POINTS - HOLD_POINTS) / self.points_per_margin
 
 
-class CanaryCheck(NamedTuple):
+class CanaryAccuracy(NamedTuple):
     """Figures of a version on the canaries."""
 
     auc: float
@@ -83,18 +83,18 @@ class ModelBaseline:
         most = CUT_POINTS_MAX / self.points_per_margin
         return self.hold + max(-most, min(most, moved))
 
-    def check(self, margins: Floats, hold: float) -> CanaryCheck:
+    def check(self, margins: Floats, hold: float) -> CanaryAccuracy:
         bad, good = margins[self.canaries.bad], np.sort(margins[~self.canaries.bad])
         below = np.searchsorted(good, bad, "left") + np.searchsorted(good, bad, "right")
-        return CanaryCheck(float(below.mean()) / 2 / len(good), float(np.mean(good >= hold)))
+        return CanaryAccuracy(float(below.mean()) / 2 / len(good), float(np.mean(good >= hold)))
 
-    def is_as_good(self, found: CanaryCheck) -> bool:
+    def is_as_good(self, found: CanaryAccuracy) -> bool:
         before = self.check(self.canaries.margins, self.hold)
         worse = before.auc - found.auc > AUC_LOST_MAX
         return not worse and found.fpr - before.fpr <= FPR_GAINED_MAX
 
 
-def propose(baseline: ModelBaseline, deltas: WeightDeltas) -> tuple[LearnedVersion, CanaryCheck]:
+def propose(baseline: ModelBaseline, deltas: WeightDeltas) -> tuple[LearnedVersion, CanaryAccuracy]:
     """The version of now, and how it does on the canaries."""
     table = np.rint(deltas.table * (PUBLISHED_UNIT / UNIT)).astype(np.int8)
     bounds = deltas.bounds

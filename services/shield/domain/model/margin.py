@@ -63,7 +63,7 @@ class TrainedModel:
         return round(min(POINTS_MAX, scaled), 3)
 
 
-class ModelInputs(NamedTuple):
+class MessageFeatures(NamedTuple):
     """What the model sees of a message. numbers: those of stage 2, except for stage 1's score."""
 
     entries: HashedEntries
@@ -90,12 +90,12 @@ class WeighedMessage(NamedTuple):
         return self.matched.message
 
 
-def inputs_of(messages: Sequence[MatchedMessage], rules: Sequence[str]) -> list[ModelInputs]:
+def inputs_of(messages: Sequence[MatchedMessage], rules: Sequence[str]) -> list[MessageFeatures]:
     """One after the other for all messages, because code and tables stay in the processor's caches:
     a message of a large batch takes three quarters of the time."""
     numbers = [values_of(each, rules) for each in messages]
     entries = [text_entries(each.message) for each in messages]
-    return list(map(ModelInputs, entries, numbers))
+    return list(map(MessageFeatures, entries, numbers))
 
 
 def values_of(matched: MatchedMessage, rules: Sequence[str]) -> Floats:

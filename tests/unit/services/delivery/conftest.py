@@ -9,7 +9,7 @@ import pytest
 
 from kernel import clock
 from services.delivery.clients.mx_connector import MxConnector
-from services.delivery.clients.smtp.connections import SmtpConnectionConfig, SmtpConnections
+from services.delivery.clients.smtp.connections import ConnectionRegistry, SmtpConnectionConfig
 from tests.support.connections import FakeNetwork, PoolEnvironment
 
 Scenario = Callable[[PoolEnvironment], Awaitable[None]]
@@ -31,7 +31,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             monkeypatch.setattr(clock, "monotonic_s", lambda: now_s[0])
             mx_connector = MxConnector(network, network, allowed=[])
             config = SmtpConnectionConfig(20, messages_per_connection_max=500, idle_timeout_s=15.0)
-            connections = SmtpConnections(mx_connector, replace(config, **limits))
+            connections = ConnectionRegistry(mx_connector, replace(config, **limits))
             await scenario(PoolEnvironment(network, connections, now_s))
 
         monkeypatch.setattr("services.delivery.clients.mx_connector.may_connect", lambda *_: True)

@@ -9,7 +9,7 @@ import pytest
 from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, PRIORITY_EXPRESS, MessageContext, Priority
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel.content import ContentNotFound, ContentStore
-from services.delivery.clients.message_keys import MessageKeys
+from services.delivery.clients.rendering_keys import RenderingKeys
 from services.delivery.loops.congestion import CONGESTED_AFTER_S
 from services.delivery.loops.rendering import INLINE_BYTES_MAX, Renderer
 
@@ -37,7 +37,7 @@ class Keys:
 
 @pytest.mark.parametrize("size", [1, INLINE_BYTES_MAX + 1])
 async def test_express_mail_does_not_wait_for_all_bulk_mail(size: int) -> None:
-    renderer = Renderer(cast(ContentStore, EmptyStore()), cast(MessageKeys, Keys()))
+    renderer = Renderer(cast(ContentStore, EmptyStore()), cast(RenderingKeys, Keys()))
     done: list[str] = []
 
     async def render(name: str, priority: Priority.ValueType) -> None:
@@ -58,7 +58,7 @@ async def test_express_mail_does_not_wait_for_all_bulk_mail(size: int) -> None:
 @pytest.mark.parametrize("size", [1, INLINE_BYTES_MAX + 1])
 async def test_a_slow_store_is_no_congestion(size: int) -> None:
     store = EmptyStore(2 * CONGESTED_AFTER_S)
-    renderer = Renderer(cast(ContentStore, store), cast(MessageKeys, Keys()))
+    renderer = Renderer(cast(ContentStore, store), cast(RenderingKeys, Keys()))
     context = MessageContext(content_bytes=size, priority=PRIORITY_BULK)
 
     await renderer.render(DeliveryAssigned(context=context))

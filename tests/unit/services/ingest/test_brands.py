@@ -15,7 +15,7 @@ from services.ingest.api.http import send_response
 from services.ingest.api.http_app import HttpApp
 from services.ingest.api.request_log import RequestRecorder
 from services.ingest.domain.problem import Problem
-from services.ingest.domain.reserved import RecipientDomains
+from services.ingest.domain.reserved import SpecialUseDomains
 from tests.support.rest_api import ACME_SANDBOX, brands, call_api
 
 HOST = {"host": "api.acme.test", "authorization": "Bearer x"}
@@ -60,7 +60,7 @@ def test_an_error_over_grpc_has_the_domain_of_the_brand() -> None:
 
 
 def test_the_sandbox_domains_of_all_brands_accept_test_mail_only() -> None:
-    domains = RecipientDomains(sandbox=brands().sandbox_domains)
+    domains = SpecialUseDomains(sandbox=brands().sandbox_domains)
     assert domains.is_sandbox(f"hello.{ACME_SANDBOX}")
     assert domains.is_sandbox(Brand().sandbox_domain)
     assert not domains.is_sandbox("acme.test")

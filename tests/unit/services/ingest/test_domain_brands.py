@@ -3,7 +3,7 @@
 from contracts.ingest.v1.directory_pb2 import Domain
 from kernel.brand import Brand, Brands
 from kernel.crypto import SecretKeyring, new_secret_key
-from services.ingest.store.domain_keys import DomainKeyStore, InstallationHosts
+from services.ingest.store.domain_keys import DomainKeyring, InstallationHosts
 
 OWN = InstallationHosts.of("mx.default.net")
 BRANDS = Brands(
@@ -28,7 +28,7 @@ def test_hosts_that_a_brand_does_not_name_are_those_of_the_settings() -> None:
 
 
 async def test_the_records_of_a_domain_name_the_hosts_of_its_brand() -> None:
-    keys = DomainKeyStore(SecretKeyring([new_secret_key()]), OWN, BRANDS, report_key=bytes(16))
+    keys = DomainKeyring(SecretKeyring([new_secret_key()]), OWN, BRANDS, report_key=bytes(16))
     made = await keys.new_domain("shop.net", tenant_id="t", account_id="a", brand="both")
     values = " ".join(record.value for record in keys.records(made))
     assert "mx.both.net" in values
@@ -45,7 +45,7 @@ async def test_the_records_of_a_domain_name_the_hosts_of_its_brand() -> None:
 async def test_a_domain_keeps_the_hosts_that_it_was_added_with() -> None:
     brands = Brands()
     brands.put("1", Brand(slug="one", bounce_mx="mx.one.net", selector_prefix="one"))
-    keys = DomainKeyStore(SecretKeyring([new_secret_key()]), OWN, brands, report_key=bytes(16))
+    keys = DomainKeyring(SecretKeyring([new_secret_key()]), OWN, brands, report_key=bytes(16))
     made = await keys.new_domain("shop.net", tenant_id="t", account_id="a", brand="1")
     assert made.rsa_selector.startswith("one-")
     published = keys.records(made)

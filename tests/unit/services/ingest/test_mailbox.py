@@ -18,7 +18,7 @@ from services.ingest.api.administration.mailboxes import replace_password
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.submission.submitter import (
     SubmissionDependencies,
-    Submitter,
+    SubmissionResponder,
     check_sender,
 )
 from services.ingest.domain.body_memory import BodyMemory
@@ -31,7 +31,7 @@ from services.ingest.domain.mailbox import (
 )
 from services.ingest.domain.problem import Problem
 from services.ingest.domain.rate_limiter import RateLimiter
-from services.ingest.domain.reserved import RecipientDomains
+from services.ingest.domain.reserved import SpecialUseDomains
 from tests.support.known_keys import KEYS, MINE, OTHER, KnownKeys
 
 PASSWORD = auth.generate_password()
@@ -137,7 +137,7 @@ class KnownMailboxes(KnownKeys):
         return next((one for one, known in hashes if password_sha256 in known), None)
 
 
-def submitter(*mailboxes: Mailbox, per_second: int = 100) -> Submitter:
+def submitter(*mailboxes: Mailbox, per_second: int = 100) -> SubmissionResponder:
     nothing: Any = None
     access = AccessControl(
         cast(Any, KnownMailboxes(*mailboxes)),
@@ -147,9 +147,9 @@ def submitter(*mailboxes: Mailbox, per_second: int = 100) -> Submitter:
     )
     brands = BrandResolver(BRANDS, lambda account_id: Account(brand=account_id and "acme"))
     dependencies = SubmissionDependencies(
-        access, nothing, LoginThrottle(), RecipientDomains(), brands
+        access, nothing, LoginThrottle(), SpecialUseDomains(), brands
     )
-    return Submitter(dependencies, "192.0.2.1")
+    return SubmissionResponder(dependencies, "192.0.2.1")
 
 
 async def test_a_mailbox_logs_in_with_its_own_password_only() -> None:

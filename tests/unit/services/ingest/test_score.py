@@ -18,7 +18,7 @@ from services.ingest.api.rest.shield import routes
 from services.ingest.api.scoring import ScoringResource
 from services.ingest.api.sending import THREAD_BYTES, SendHandler
 from services.ingest.domain.attachments import FETCH_DISABLED, FetchPolicy
-from services.ingest.domain.reserved import RecipientDomains
+from services.ingest.domain.reserved import SpecialUseDomains
 from services.ingest.domain.valid_email import ValidEmail
 
 
@@ -34,7 +34,7 @@ class ThreadRecorder(SendHandler):
             emails_max=1,
             timeout_s=1.0,
         )
-        super().__init__(cast(Any, None), recipient_domains=RecipientDomains(), fetcher=fetcher)
+        super().__init__(cast(Any, None), recipient_domains=SpecialUseDomains(), fetcher=fetcher)
         self.thread: threading.Thread | None = None
 
     def read_email(

@@ -17,7 +17,7 @@ from services.ingest.domain.tracking_host import (
     label_of,
     record_of_host,
 )
-from services.ingest.domain.verification import DomainVerification, delay_to_next
+from services.ingest.domain.verification import VerificationProgress, delay_to_next
 from services.ingest.store.domains import VerificationState, set_fields
 
 NOW = datetime(2030, 1, 31, 12, 0, tzinfo=UTC)
@@ -126,7 +126,7 @@ def test_a_label_makes_a_host() -> None:
 def test_a_new_host_is_looked_for_soon_and_is_not_verified_yet() -> None:
     changed = domain(status=DomainStatus.DOMAIN_STATUS_VERIFIED)
     check = VerificationState(
-        DomainVerification(changed.status, NOW - timedelta(days=9), checks=80)
+        VerificationProgress(changed.status, NOW - timedelta(days=9), checks=80)
     )
     again = set_fields(changed, check, NOW, given={"tracking_host": HOST, "tls_enforced": True})
     assert (again, changed.tracking_verified) == (check, True)

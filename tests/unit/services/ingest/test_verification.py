@@ -17,9 +17,9 @@ from services.ingest.domain.verification import (
     PENDING,
     VERIFIED,
     WINDOW,
-    DomainVerification,
-    VerificationOutcome,
-    VerificationOutcomes,
+    RecordFinding,
+    RecordFindings,
+    VerificationProgress,
     decide,
     delay_to_next,
     may_send,
@@ -28,18 +28,16 @@ from services.ingest.domain.verification import (
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-RIGHT = VerificationOutcomes(VerificationOutcome.RIGHT, VerificationOutcome.RIGHT)
-NO_DKIM = VerificationOutcomes(VerificationOutcome.WRONG, VerificationOutcome.RIGHT)
-NO_RETURN_PATH = VerificationOutcomes(VerificationOutcome.RIGHT, VerificationOutcome.WRONG)
-SERVFAIL = VerificationOutcomes(VerificationOutcome.UNKNOWN, VerificationOutcome.UNKNOWN)
-NEW = DomainVerification(NOT_STARTED, START)
-ANY = st.builds(
-    VerificationOutcomes, st.sampled_from(VerificationOutcome), st.sampled_from(VerificationOutcome)
-)
+RIGHT = RecordFindings(RecordFinding.RIGHT, RecordFinding.RIGHT)
+NO_DKIM = RecordFindings(RecordFinding.WRONG, RecordFinding.RIGHT)
+NO_RETURN_PATH = RecordFindings(RecordFinding.RIGHT, RecordFinding.WRONG)
+SERVFAIL = RecordFindings(RecordFinding.UNKNOWN, RecordFinding.UNKNOWN)
+NEW = VerificationProgress(NOT_STARTED, START)
+ANY = st.builds(RecordFindings, st.sampled_from(RecordFinding), st.sampled_from(RecordFinding))
 STEPS = st.lists(st.tuples(ANY, st.floats(0, 20)), max_size=40)
 
 
-def run(state: DomainVerification, found: VerificationOutcomes, hours: float) -> DomainVerification:
+def run(state: VerificationProgress, found: RecordFindings, hours: float) -> VerificationProgress:
     return decide(state, found, START + hours * HOUR)
 
 
@@ -80,19 +78,19 @@ def test_a_domain_is_paused_when_its_dkim_records_are_gone_for_24_hours() -> Non
     state = run(state, NO_DKIM, 25)
     assert state.paused
     assert delay_to_next(state) == HOUR
-    assert run(state, RIGHT, 26) == DomainVerification(VERIFIED, START, state.checks + 1)
+    assert run(state, RIGHT, 26) == VerificationProgress(VERIFIED, START, state.checks + 1)
 
 
 @given(STEPS)
 def test_a_failed_lookup_changes_nothing_but_the_count(
-    steps: list[tuple[VerificationOutcomes, float]],
+    steps: list[tuple[RecordFindings, float]],
 ) -> None:
     state, hours = NEW, 0.0
     for found, passed in steps:
         hours += passed
         state = run(state, found, hours)
         after = run(state, SERVFAIL, hours + 100)
-        assert after == DomainVerification(
+        assert after == VerificationProgress(
             state.status, state.started_at, state.checks + 1, state.failing_since,
             state.dkim_missing_since, state.paused,
         )  # fmt: skip
@@ -100,7 +98,7 @@ def test_a_failed_lookup_changes_nothing_but_the_count(
 
 @given(STEPS)
 def test_only_a_complete_check_lets_a_domain_send_and_only_missing_dkim_stops_it(
-    steps: list[tuple[VerificationOutcomes, float]],
+    steps: list[tuple[RecordFindings, float]],
 ) -> None:
     state, hours, verified = NEW, 0.0, False
     right_dkim = START
@@ -108,8 +106,8 @@ def test_only_a_complete_check_lets_a_domain_send_and_only_missing_dkim_stops_it
         hours += passed
         now = START + hours * HOUR
         verified = verified or found == RIGHT
-        known = VerificationOutcome.UNKNOWN not in (found.dkim, found.others)
-        if known and found.dkim is VerificationOutcome.RIGHT:
+        known = RecordFinding.UNKNOWN not in (found.dkim, found.others)
+        if known and found.dkim is RecordFinding.RIGHT:
             right_dkim = now
         state = decide(state, found, now)
         sends = may_send(Domain(status=state.status, paused=state.paused))  # type: ignore[arg-type]

@@ -22,7 +22,7 @@ from services.router.clients.dns import (
     RouteResolver,
 )
 from services.router.domain.egress import EgressSource, EgressSources
-from services.router.domain.routes import Answer, MxHost, Route, RouteLookupFailed, StaticRoutes
+from services.router.domain.routes import Answer, LookupFailure, MxHost, Route, StaticRoutes
 
 
 @dataclass
@@ -109,14 +109,14 @@ def test_a_domain_without_mx_records_is_its_own_mx_host() -> None:
 )
 def test_a_failed_lookup_is_retried_later(error: type[Exception]) -> None:
     answer = look_up(FakeDns({("example.com", "MX"): error()}))
-    assert isinstance(answer, RouteLookupFailed)
+    assert isinstance(answer, LookupFailure)
     assert answer.retry_s > 0
 
 
 @pytest.mark.parametrize("kind", ["MX", "A", "AAAA"])
 def test_an_empty_response_does_not_mean_that_a_domain_has_no_mail(kind: str) -> None:
     answer = look_up(FakeDns({("example.com", kind): EmptyAnswer()}))  # type: ignore[no-untyped-call]
-    assert isinstance(answer, RouteLookupFailed)
+    assert isinstance(answer, LookupFailure)
 
 
 def test_an_empty_response_for_mx_records_leaves_the_address_of_the_domain() -> None:
@@ -142,11 +142,11 @@ async def test_all_domains_are_tried_again_soon_after_dns_was_away(
         return resolver.lookup(domain)
 
     delays = [await look_up_again() for _ in range(4)]
-    assert {one.retry_s for one in delays if isinstance(one, RouteLookupFailed)} == {RETRY_MIN_S}
+    assert {one.retry_s for one in delays if isinstance(one, LookupFailure)} == {RETRY_MIN_S}
     for delay_s in (2 * RETRY_MIN_S, 4 * RETRY_MIN_S):
         assert isinstance(await look_up_again("b.test"), Route)
         found = await look_up_again()
-        assert isinstance(found, RouteLookupFailed)
+        assert isinstance(found, LookupFailure)
         assert found.retry_s == delay_s, "DNS is there, but not that of the domain"
     await resolver.close()
 

@@ -19,7 +19,7 @@ from services.router.domain.limits import (
     Capacity,
     GcraLimiter,
     Limits,
-    RateLimit,
+    RatePeriod,
     WindowCounter,
     tightest_capacity,
 )
@@ -59,7 +59,7 @@ def offset_of(zone: str, at_s: float) -> float:
 @pytest.mark.parametrize("rate", [SECOND, MINUTE])
 @given(limit=st.integers(1, 300), gaps=gaps, wanted=st.integers(1, 400))
 def test_no_rolling_period_has_more_than_the_rate(
-    rate: RateLimit, limit: int, gaps: list[float], wanted: int
+    rate: RatePeriod, limit: int, gaps: list[float], wanted: int
 ) -> None:
     limiter, sent_s = GcraLimiter(rate), list[float]()
     for now_s in accumulate((gap * rate.period_s for gap in gaps), initial=START_S):

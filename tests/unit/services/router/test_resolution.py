@@ -3,7 +3,7 @@
 from services.router.domain.deficit_round_robin import ActiveQueue
 from services.router.domain.message import ScheduledQueue
 from services.router.domain.resolution import look_up
-from services.router.domain.routes import Answer, Route, RouteLookupFailed
+from services.router.domain.routes import Answer, LookupFailure, Route
 
 
 def queues(tenant: str, *domains: str) -> list[ActiveQueue]:
@@ -27,7 +27,7 @@ def test_tenants_alternate_and_none_starts_more_lookups_than_its_share() -> None
 def test_cached_answers_are_used_while_other_lookups_run() -> None:
     cached: dict[str, Answer] = {
         "good.test": Route("site", ()),
-        "dead.test": RouteLookupFailed(5.0, "down"),
+        "dead.test": LookupFailure(5.0, "down"),
     }
     running = queues("a", *(f"d{n}.test" for n in range(10)))
     good, down = queues("a", "good.test", "dead.test")

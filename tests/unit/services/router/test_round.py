@@ -10,7 +10,7 @@ from services.router.domain.limits import Capacity
 from services.router.domain.round import (
     STAYS_ACTIVE_S,
     TRACKED_MAX,
-    QueueTurns,
+    LastTurns,
     RefilledQueues,
     Round,
     finish_round,
@@ -107,7 +107,7 @@ def test_a_queue_is_not_moved_in_the_database_when_all_were_read() -> None:
 
 
 def test_queues_that_are_not_moved_take_turns() -> None:
-    turns, queues = QueueTurns(), [queue(name) for name in "abcde"]
+    turns, queues = LastTurns(), [queue(name) for name in "abcde"]
     served: list[str] = []
     for _ in range(5):
         some = turns.sort(queues)[:2]
@@ -118,14 +118,14 @@ def test_queues_that_are_not_moved_take_turns() -> None:
 
 
 def test_a_queue_that_was_not_active_meanwhile_comes_first() -> None:
-    turns, (one, two) = QueueTurns(), (queue("a"), queue("b"))
+    turns, (one, two) = LastTurns(), (queue("a"), queue("b"))
     turns.record([one, two], {one.queue_id: MORE})
     turns.record([two], {two.queue_id: MORE})
     assert turns.sort([two, one]) == [one, two]
 
 
 def test_a_queue_is_read_from_its_first_row_until_it_has_new_work() -> None:
-    turns, one = QueueTurns(), queue(first_due_s=NOW_S - 9)
+    turns, one = LastTurns(), queue(first_due_s=NOW_S - 9)
     quotas = {one.queue_id: 3}
     assert turns.to_read([one, queue("b")], quotas) == [(one.queue_id, 3, NOW_S - 9)]
     turns.record([one], {one.queue_id: MORE})

@@ -10,7 +10,7 @@ from services.router.domain.standings import (
     ReputationPolicy,
     Standing,
     StandingChanged,
-    StandingPolicies,
+    StandingController,
     Subject,
     SubjectKind,
 )
@@ -21,8 +21,8 @@ TENANT = Subject(SubjectKind.TENANT, "tenant")
 
 def make_reputation(
     policy: ReputationPolicy = ReputationPolicy.STANDARD, subjects_max: int = 1000
-) -> StandingPolicies:
-    return StandingPolicies(
+) -> StandingController:
+    return StandingController(
         reports_complaints=lambda site: site == "yahoo",
         policy_of=lambda _: policy,
         subjects_max=subjects_max,

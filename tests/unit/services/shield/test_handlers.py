@@ -26,7 +26,7 @@ from services.shield.domain.scoring import Scorer
 from services.shield.domain.screening import screen
 from services.shield.handlers import ScreeningHandler
 from services.shield.handlers.campaigns import CampaignResolver
-from services.shield.store.campaign_finder import CampaignFinder, CampaignPosition, ScreenedCopies
+from services.shield.store.campaign_finder import CampaignFinder, CampaignMatch, ScreenedCopies
 from tests.unit.services.shield.samples import (
     BLOCK,
     HOLD,
@@ -94,11 +94,11 @@ class TwoVersions(InProcessChild):
 class Places(CampaignFinder):
     """Finds the same place for all that it is given, and keeps what that was."""
 
-    def __init__(self, place: CampaignPosition | None) -> None:
+    def __init__(self, place: CampaignMatch | None) -> None:
         self.place = place
         self.sightings: list[ScreenedCopies] = []
 
-    async def find(self, sightings: Sequence[ScreenedCopies]) -> list[CampaignPosition | None]:
+    async def find(self, sightings: Sequence[ScreenedCopies]) -> list[CampaignMatch | None]:
         self.sightings += sightings
         return [self.place for _ in sightings]
 
@@ -343,7 +343,7 @@ def test_what_is_not_in_the_share_is_not_compared() -> None:
 
 
 def test_copies_carry_their_campaign_and_learning_hears_of_it_once() -> None:
-    places = Places(CampaignPosition("c1", 101, is_first=True))
+    places = Places(CampaignMatch("c1", 101, is_first=True))
     harness = Harness(places=places)
     first = harness.accept(1, make_content(text="Our spring sale begins on Monday, see you there"))
     copies = [first, accepted(1, recipient=1)]

@@ -14,7 +14,7 @@ from kernel.child import ChildRaised, ChildResult
 from kernel.errors import Unavailable
 from services.shield.domain.shadow import is_sampled
 from services.shield.loops import shadow
-from services.shield.loops.shadow import ShadowScorer
+from services.shield.loops.shadow import ShadowModelScorer
 from tests.unit.services.shield.samples import BLOCK, HOLD, PASS, InProcessChild, screening_child
 
 REQUEST = b"request"
@@ -41,7 +41,7 @@ class OtherModel(InProcessChild):
 class Harness:
     def __init__(self, child: OtherModel, *, share: float = 1.0) -> None:
         self.published: list[ShadowDiffered] = []
-        self.scorer = ShadowScorer(screening_child(child), self.publish, share=share)
+        self.scorer = ShadowModelScorer(screening_child(child), self.publish, share=share)
 
     async def publish(self, records: Sequence[Outgoing]) -> None:
         self.published += [ShadowDiffered.FromString(one.value) for one in records]

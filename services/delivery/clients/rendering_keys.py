@@ -23,7 +23,7 @@ SIGNERS_MAX = 10_000
 logger = logging.getLogger(__name__)
 
 
-class MessageKeys:
+class RenderingKeys:
     """The keys of tenants and domains, decrypted from the directory. Signers are cached."""
 
     def __init__(

@@ -11,7 +11,7 @@ from contracts.ingest.v1.events_pb2 import MessageContext
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel import metrics
 from kernel.crypto import SecretKeyring, new_secret_key
-from services.delivery.clients.message_keys import MessageKeys
+from services.delivery.clients.rendering_keys import RenderingKeys
 from services.delivery.domain.feedback_ids import FeedbackIds
 
 SECRETS = SecretKeyring([new_secret_key()])
@@ -29,7 +29,7 @@ def domain(domain_id: str, **fields: Any) -> pb.Domain:  # noqa: ANN401 - of the
 
 def feedback_signers(*domains: pb.Domain, feedback_domain_id: str) -> list[str]:
     """The domain that signs besides the sender's, if any."""
-    keys = MessageKeys(
+    keys = RenderingKeys(
         cast(Any, {}), cast(Any, {one.domain_id: one for one in domains}), SECRETS,
         tracking_key=b"", feedback_ids=FeedbackIds(bytes(32), ""),
     )  # fmt: skip

@@ -64,11 +64,12 @@ def _cut(text: str, cost: Callable[[bytes], int], limits: tuple[int, int]) -> li
         fits = costs <= left or (current and costs <= whole)
         for unit in (piece,) if fits else piece:
             data = unit.encode("utf-8")
-            if cost(data) > left and current:
+            costs = cost(data)
+            if costs > left and current:
                 chunks.append(current)
                 current, left = b"", whole
             current += data
-            left -= cost(data)
+            left -= costs
     return [*chunks, current]
 
 

@@ -96,7 +96,9 @@ class ModelBaseline:
 
 def propose(baseline: ModelBaseline, deltas: WeightDeltas) -> tuple[LearnedVersion, CanaryAccuracy]:
     """The version of now, and how it does on the canaries."""
-    table = np.rint(deltas.table * (PUBLISHED_UNIT / UNIT)).astype(np.int8)
+    table = np.zeros(deltas.table.shape, np.int8)
+    taught = deltas.table.any(axis=1)  # few of all
+    table[taught] = np.rint(deltas.table[taught] * (PUBLISHED_UNIT / UNIT))
     bounds = deltas.bounds
     canaries = baseline.canaries
     shifts = [shift_of(table, each, bounds, unit=PUBLISHED_UNIT) for each in canaries.entries]

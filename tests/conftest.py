@@ -16,7 +16,7 @@ from kernel.memory import GC_THRESHOLDS
 from tests.support.workers import pytest_addoption, pytest_runtestloop  # noqa: F401 - hooks
 
 # The order in which workers take up files: the longest first; then those that share an engine, so
-# that each worker starts it once; then the other long ones; then the rest by folder.
+# that each worker starts it once; then the other long ones; then the rest by the start of the path.
 LONGEST = (
     "faults/test_process_faults.py",
     "faults/test_server_faults.py",
@@ -31,7 +31,17 @@ LONG = (
     "integration/test_dkim_rotation.py",
     "integration/test_router_states.py",
 )
-FOLDERS = ("faults", "e2e", "conformance", "hostile", "integration", "unit")
+REST = (
+    "faults",
+    "e2e",
+    "conformance",
+    "hostile",
+    "integration",
+    "unit/services/shield",  # the longest ones of the unit tests
+    "unit/bench",
+    "unit/test_house",
+    "",
+)
 TESTS = Path(__file__).parent
 HANG_S = 600.0
 
@@ -61,8 +71,8 @@ SERVERS = ("tests.support.stack", "tests.support.engine")
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
-    """Keep the garbage collector from walking tests and modules, which all live to the end: while
-    they are made it takes a third of the time. Later it looks as seldom as in a service."""
+    """Keep the garbage collector from ever walking tests and modules, which all live to the end:
+    while they are made it takes a third of the time. Later it looks as seldom as in a service."""
     gc.disable()
     try:
         if needs_servers(session):
@@ -73,7 +83,6 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
         find(just(0), lambda _: True, settings=settings(database=None))
         return (yield)
     finally:
-        gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         gc.enable()
@@ -89,15 +98,17 @@ def is_unit(arg: str) -> bool:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     sharing = {item.path for item in items if "shared_engine" in getattr(item, "fixturenames", ())}
-    items.sort(key=lambda item: rank(item.path.relative_to(TESTS), shares=item.path in sharing))
+    ranks = {path: rank(path, shares=path in sharing) for path in {item.path for item in items}}
+    items.sort(key=lambda item: ranks[item.path])
 
 
 def rank(path: Path, *, shares: bool) -> tuple[int, int]:
     """The place of a file in the order. shares: it uses the shared engine."""
-    name = path.as_posix()
+    name = path.relative_to(TESTS).as_posix()
     if name in LONGEST:
         return 0, LONGEST.index(name)
-    return 1 if shares else 2 if name in LONG else 3, FOLDERS.index(path.parts[0])
+    start = next(number for number, start in enumerate(REST) if name.startswith(start))
+    return 1 if shares else 2 if name in LONG else 3, start
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -16,6 +16,7 @@ import pytest
 
 Files = Sequence[Sequence[pytest.Item]]
 INDEX_BYTES = 2
+SLOW_S = 0.005  # what pytest --durations shows, unless it is told otherwise
 _processes = multiprocessing.get_context("fork")
 
 
@@ -154,13 +155,16 @@ def become_worker(config: pytest.Config) -> None:
 
 
 class ResultSender:
-    """A plugin that sends what its process reports of each test."""
+    """A plugin that sends what its process reports of each test, but for setups that went fast and
+    well, which are a third."""
 
     def __init__(self, config: pytest.Config, results: Connection) -> None:
         self._config, self._results = config, results
         self._reports: list[dict[str, Any]] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "setup" and report.passed and report.duration < SLOW_S:
+            return
         serialize = self._config.hook.pytest_report_to_serializable
         self._reports.append(serialize(config=self._config, report=report))
 

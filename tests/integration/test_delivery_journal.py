@@ -12,7 +12,8 @@ import pytest
 
 from contracts.delivery.v1 import events_pb2 as events
 from contracts.router.v1.events_pb2 import DeliveryAssigned
-from tests.support.delivery import Harness, Running, wait_until
+from tests.support.delivery import Harness, Running
+from tests.support.polling import until
 from tests.support.smtp_peer import Act, SmtpPeer
 from tests.support.stack import harness_fixture
 
@@ -240,7 +241,7 @@ def test_an_assignment_that_is_repeated_during_its_attempt_is_sent_once(
     async def scenario(peer: SmtpPeer, running: Running) -> None:
         batch = await harness.assign("a@receiver.example", at=peer.address)
         await running.topics.publish(batch)
-        await wait_until(lambda: peer.messages)
+        await until(lambda: peer.messages)
         await running.topics.publish(batch)
         [result] = await running.topics.results(batch)
         assert result.outcome == events.ATTEMPT_OUTCOME_DELIVERED
@@ -256,7 +257,7 @@ def test_no_end_of_data_is_sent_for_an_attempt_that_another_worker_took_over(
         batch = await harness.assign("a@receiver.example", at=peer.address)
         other = insert_worker(harness, expired=False)
         await running.topics.publish(batch)
-        await wait_until(lambda: "DATA" in peer.commands)
+        await until(lambda: "DATA" in peer.commands)
         update_attempt(harness, batch[0], f"epoch = {other}")
         assert await running.topics.results(batch, within_s=1.5) == []
         assert not peer.messages
@@ -270,7 +271,7 @@ def test_a_reply_after_another_worker_has_finished_the_attempt_is_not_published(
     async def scenario(peer: SmtpPeer, running: Running) -> None:
         batch = await harness.assign("a@receiver.example", at=peer.address)
         await running.topics.publish(batch)
-        await wait_until(lambda: peer.messages)
+        await until(lambda: peer.messages)
         update_attempt(harness, batch[0], "stage = 'done', outcome = 'ambiguous', ambiguous = true")
         assert await running.topics.results(batch, within_s=1.5) == []
         assert row(harness, batch[0]) == ("done", "ambiguous", True)
@@ -284,7 +285,7 @@ def test_end_of_data_waits_for_an_unavailable_journal_and_is_sent_once(
     async def scenario(peer: SmtpPeer, running: Running) -> None:
         batch = await harness.assign("a@receiver.example", at=peer.address)
         await running.topics.publish(batch)
-        await wait_until(lambda: "DATA" in peer.commands)
+        await until(lambda: "DATA" in peer.commands)
         with harness.database.connect() as owner, owner.transaction():
             owner.execute("LOCK TABLE delivery.attempts IN ACCESS EXCLUSIVE MODE")
             await asyncio.sleep(3.0)  # longer than the service waits for a lock
@@ -302,7 +303,7 @@ def test_an_outage_longer_than_the_lease_makes_no_attempt_ambiguous(
     async def scenario(peer: SmtpPeer, running: Running) -> None:
         batch = await harness.assign("a@receiver.example", at=peer.address)
         await running.topics.publish(batch)
-        await wait_until(lambda: peer.messages)
+        await until(lambda: peer.messages)
         with harness.database.connect() as owner, owner.transaction():
             owner.execute("LOCK TABLE delivery.workers IN ACCESS EXCLUSIVE MODE")
             await asyncio.sleep(4.0)  # longer than the lease
@@ -319,7 +320,7 @@ def test_an_attempt_that_did_not_learn_of_its_own_commit_can_commit_again(
     async def scenario(peer: SmtpPeer, running: Running) -> None:
         batch = await harness.assign("a@receiver.example", at=peer.address)
         await running.topics.publish(batch)
-        await wait_until(lambda: "DATA" in peer.commands)
+        await until(lambda: "DATA" in peer.commands)
         with harness.database.connect() as owner, owner.transaction():
             owner.execute("LOCK TABLE delivery.attempts IN ACCESS EXCLUSIVE MODE")
             await asyncio.sleep(3.0)
@@ -337,7 +338,7 @@ def test_an_outcome_is_recorded_once_the_journal_is_available_again(
     async def scenario(peer: SmtpPeer, running: Running) -> None:
         batch = await harness.assign("a@receiver.example", at=peer.address)
         await running.topics.publish(batch)
-        await wait_until(lambda: peer.messages)
+        await until(lambda: peer.messages)
         with harness.database.connect() as owner, owner.transaction():
             owner.execute("LOCK TABLE delivery.attempts IN ACCESS EXCLUSIVE MODE")
             await asyncio.sleep(3.0)

@@ -13,9 +13,10 @@ from services.delivery.clients import mta_sts as client
 from services.delivery.clients import mx_connector
 from services.delivery.loops import tls_policies
 from services.delivery.store.mta_sts import UNUSED_DAYS, MtaStsPolicyStore, expire
-from tests.support.delivery import Harness, wait_until
+from tests.support.delivery import Harness
 from tests.support.name_server import SERVFAIL
 from tests.support.policy_server import policy_text, response
+from tests.support.polling import until
 from tests.support.protected_domains import Records, World, certificate_of, records_of, world_of
 from tests.support.smtp_peer import SmtpPeer
 from tests.support.stack import harness_fixture
@@ -65,7 +66,7 @@ def test_a_policy_stays_in_force_over_a_restart_while_it_cannot_be_had(
             assert (result.outcome, result.reply.tls_policy) == (TEMPORARY, "mta-sts")
             assert clear.messages == []
             if txt == "changed":  # it is fetched while the stored one is in force
-                await wait_until(lambda: world.policies.requested)
+                await until(lambda: world.policies.requested)
             assert world.policies.requested == ([domain] if txt == "changed" else [])
 
     asyncio.run(scenario())
@@ -214,7 +215,7 @@ def test_a_slow_policy_host_delays_only_its_own_domain_and_not_the_end_of_the_se
                     for one in await world.assign(slow, server, site="provider", in_s=600.0)
                 ]
                 await world.running.topics.publish(many)
-                await wait_until(lambda: world.policies.requested)
+                await until(lambda: world.policies.requested)
                 others = await world.assign(quick, server, site="provider")
                 [result] = (await world.running.send(others)).values()
                 assert result.outcome == DELIVERED

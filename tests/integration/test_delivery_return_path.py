@@ -17,7 +17,8 @@ from mail import verp
 from mail.address import parse_mailbox
 from services.delivery.api.return_path.server import return_addresses
 from services.delivery.domain.return_path_challenge import challenge_address, is_reply_with
-from tests.support.delivery import Harness, wait_until
+from tests.support.delivery import Harness
+from tests.support.polling import until
 from tests.support.return_path import FEEDBACK, HOST, counted, world_of
 from tests.support.returned_mail import bounce, complaint
 from tests.support.smtp_peer import Act, SmtpPeer
@@ -143,7 +144,7 @@ async def test_a_bounce_that_comes_before_the_reply_is_recorded_is_an_event(
         async with SmtpPeer(acts) as slow:
             [sent] = await harness.assign("ann@receiver.example", at=slow.address)
             await world.running.topics.publish([sent])
-            await wait_until(lambda: slow.messages)
+            await until(lambda: slow.messages)
             path = sent.context.return_path
             assert (await world.hand_in(bounce(path, "ann@receiver.example"), path))[0] == 250
             [event] = await world.await_reports(sent, 1)

@@ -5,7 +5,8 @@ from collections.abc import Awaitable
 
 from contracts.delivery.v1 import events_pb2 as events
 from contracts.router.v1.events_pb2 import DeliveryAssigned
-from tests.support.delivery import Harness, wait_until
+from tests.support.delivery import Harness
+from tests.support.polling import until
 from tests.support.smtp_peer import Act, Acts, SmtpPeer
 from tests.support.stack import harness_fixture
 
@@ -84,7 +85,7 @@ async def test_a_hanging_host_in_a_mixed_set_delays_no_mail_for_the_other_host(
             site="receiver.example",
         )
         await running.topics.publish(mixed)
-        await wait_until(lambda: evil.connections)
+        await until(lambda: evil.connections)
         results = await running.send(direct)
         assert {one.outcome for one in results.values()} == {events.ATTEMPT_OUTCOME_DELIVERED}
 
@@ -123,7 +124,7 @@ async def test_sigterm_waits_for_replies_and_begins_no_new_attempt(harness: Harn
                 *(f"{name}@receiver.example" for name in "abc"), at=peer.address
             )
             await running.topics.publish(batch)
-            await wait_until(lambda: peer.messages)
+            await until(lambda: peer.messages)
         assert len(peer.messages) == 1
         first = peer.messages[0].rcpt_to
         sent = [one for one in batch if one.context.recipient == first]
@@ -143,7 +144,7 @@ async def test_an_assignment_that_arrives_during_the_drain_is_not_begun(harness:
         assert running.service.drain is not None
         first = await harness.assign("first@receiver.example", at=peer.address)
         await running.topics.publish(first)
-        await wait_until(lambda: peer.messages)
+        await until(lambda: peer.messages)
         draining = asyncio.create_task(awaiting(running.service.drain()))
         await asyncio.sleep(0.1)
         late = await harness.assign("late@receiver.example", at=peer.address)

@@ -35,9 +35,10 @@ from services.delivery.loops.tls_reports import (
 from services.delivery.store import mta_sts
 from services.delivery.store import tls_reports as tls_results
 from services.delivery.store.tls_reports import DueTlsReport, TlsReportStore, TlsSessionKey
-from tests.support.delivery import Harness, wait_until
+from tests.support.delivery import Harness
 from tests.support.name_server import SERVFAIL, name_server
 from tests.support.policy_server import policy_text, response
+from tests.support.polling import until
 from tests.support.protected_domains import ROOT, Records, World, certificate_of, world_of
 from tests.support.receiver import Receiver, receiving, respond_with
 from tests.support.smtp_peer import SmtpPeer
@@ -92,7 +93,7 @@ def test_the_sessions_of_a_day_are_reported_by_https_and_by_mail(
                     (BAD, 1), (GOOD, 1), (LOST, 1)  # nothing for a domain without a policy
                 ]  # fmt: skip
                 await query(harness, YESTERDAY)
-                await wait_until(lambda: strangers.received and api.received)
+                await until(lambda: strangers.received and api.received)
                 async with asyncio.timeout(240):
                     while await query(harness, COUNTS):
                         await asyncio.sleep(0.05)

@@ -64,8 +64,10 @@ def test_what_caa_records_forbid_is_not_ordered(
 async def is_published_as_forbidden(scenario: ScenarioRunner, host: str) -> bool:
     """Whether the first event of a host says that records forbid its certificate."""
     topic = f"{scenario.prefix}events.certificate-changed.v1"
-    while True:
-        for one in await all_of(topic, scenario.bootstrap_servers):
-            change = CertificateChanged.FromString(one.value)
-            if change.host == host:
-                return change.forbidden
+
+    async def find() -> CertificateChanged | None:
+        records = await all_of(topic, scenario.bootstrap_servers)
+        changes = [CertificateChanged.FromString(one.value) for one in records]
+        return next((one for one in changes if one.host == host), None)
+
+    return (await until(find)).forbidden

@@ -42,23 +42,32 @@ URL = "https://shop.example/a?b=1&c=2#d"
 Scenario = Callable[[Running, LinkClient], Awaitable[None]]
 
 
+@pytest.fixture(scope="module")
+def port() -> int:
+    return free_port()
+
+
 @pytest.fixture
-def run(run_scenario: ScenarioRunner, tmp_path: Path) -> Callable[..., None]:
-    """Runs a scenario with a client of the listener."""
+def run(run_scenario: ScenarioRunner, port: int, tmp_path: Path) -> Callable[..., None]:
+    """Runs a scenario with a client of the listener. Without settings of its own, the service goes
+    on running for other tests."""
 
     def start(scenario: Scenario, **settings: object) -> None:
-        port = free_port()
-
         async def main(events: Running) -> None:
             async with link_client(port) as client:
                 await scenario(events, client)
 
         defaults: dict[str, object] = {
             "tracking_listen": f"127.0.0.1:{port}",
-            "tracking_spool": str(tmp_path / "spool"),
+            "tracking_spool": str(run_scenario.loop.folder / "spool"),
             "tracking_linger_s": 0.0,
+            "tracking_unknown_wait_s": 100_000.0,
         }
-        run_scenario(main, **(defaults | settings))
+        if settings:
+            spool = {"tracking_spool": str(tmp_path / "spool")}
+            run_scenario(main, **(defaults | spool | settings))
+        else:
+            run_scenario.shared(main, **defaults)
 
     return start
 
@@ -171,21 +180,6 @@ def test_unsubscribing_is_published_once_however_often_it_is_posted(
     run(scenario)
 
 
-def test_a_hit_waits_for_its_message_and_no_longer_than_allowed(run: Callable[..., None]) -> None:
-    async def scenario(events: Running, client: LinkClient) -> None:
-        early, never = MessageEvents(), MessageEvents()
-        await client.request(click_path(early, URL))
-        await events.publish(*delivered_earlier(early))
-        await events.wait_recorded(early, 6)
-        await client.request(click_path(never, URL))
-        late = await publish_delivered(events)
-        await client.request(click_path(late, URL))
-        await events.wait_recorded(late, 6)
-        assert events.count(never) == 0
-
-    run(scenario, tracking_unknown_wait_s=3.0)
-
-
 def test_hits_of_mail_that_the_log_has_dropped_hold_up_no_others(run: Callable[..., None]) -> None:
     async def scenario(events: Running, client: LinkClient) -> None:
         old = MessageEvents()
@@ -196,7 +190,7 @@ def test_hits_of_mail_that_the_log_has_dropped_hold_up_no_others(run: Callable[.
         await events.wait_recorded(message, 6)
         assert events.count(old) == 0
 
-    run(scenario, tracking_unknown_wait_s=100_000.0)
+    run(scenario)
 
 
 def test_links_outlive_the_log(
@@ -225,7 +219,7 @@ def test_links_outlive_the_log(
             }
         assert found == {("list/offers", "offers", "ann@example.net", old.tenant_id, "one_click")}
 
-    run(scenario, tracking_unknown_wait_s=100_000.0)
+    run(scenario)
 
 
 def test_webhooks_learn_who_leaves_when_the_log_has_forgotten_the_message(
@@ -314,3 +308,18 @@ def test_recipients_of_an_anonymous_email_are_no_burst_of_one(run: Callable[...,
         assert (found.clicks, found.machine_clicks) == (3, 0)
 
     run(scenario, tracking_linger_s=1.0)
+
+
+def test_a_hit_waits_for_its_message_and_no_longer_than_allowed(run: Callable[..., None]) -> None:
+    async def scenario(events: Running, client: LinkClient) -> None:
+        early, never = MessageEvents(), MessageEvents()
+        await client.request(click_path(early, URL))
+        await events.publish(*delivered_earlier(early))
+        await events.wait_recorded(early, 6)
+        await client.request(click_path(never, URL))
+        late = await publish_delivered(events)
+        await client.request(click_path(late, URL))
+        await events.wait_recorded(late, 6)
+        assert events.count(never) == 0
+
+    run(scenario, tracking_unknown_wait_s=3.0)

@@ -1,6 +1,5 @@
 """The listener of links serves the hosts of domains, in every process, also without its servers."""
 
-import asyncio
 from pathlib import Path
 
 from contracts.ingest.v1.directory_pb2 import TrackingHost
@@ -10,6 +9,7 @@ from tests.support.events import Running, ScenarioRunner, run_scenario
 from tests.support.keys import SECRET_KEY
 from tests.support.links import click_path, link_client
 from tests.support.message_events import MessageEvents
+from tests.support.polling import until
 
 __all__ = ["run_scenario"]
 HOST, TARGET = "links.shop.customer.org", "links.own-brand.net"
@@ -43,8 +43,10 @@ async def prove(port: int) -> None:
 
 
 async def until_status(port: int, host: str, wanted: int) -> None:
-    while await status(port, host) != wanted:
-        await asyncio.sleep(0.05)
+    async def is_reached() -> bool:
+        return await status(port, host) == wanted
+
+    await until(is_reached)
 
 
 def test_each_process_serves_a_host_once_it_is_verified_and_then_for_ever(

@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from time import sleep
 
 import pytest
 
@@ -96,7 +97,7 @@ def until_served(port: int) -> None:
             shake_hands(port, ONE)
             return
         except OSError:
-            pass
+            sleep(0.05)
 
 
 def until_refused(port: int) -> None:
@@ -104,6 +105,7 @@ def until_refused(port: int) -> None:
     none is refused."""
     answer = b""
     while not answer.startswith(b"HTTP/1.1 421"):
+        sleep(0.05)
         with connection(port, TWO) as tls:
             tls.sendall(request("unknown.example"))
             answer = tls.recv(65_536)

@@ -18,6 +18,7 @@ from kernel.database import Database
 from kernel.ids import uuid7_text
 from kernel.rpc import RpcError
 from kernel.topics import event_id
+from services.events.app import SESSION_SETTINGS
 from services.events.domain.figures.definitions import COUNTER_NAMES
 from services.events.domain.usage import earlier
 from services.events.handlers import EventLogHandler
@@ -210,7 +211,9 @@ def test_a_hundred_random_runs_with_faults_count_each_message_once(
     """Any order, repeats, batches that are lost, commits without offsets, offsets set back."""
 
     async def main() -> None:
-        events_database = Database(database.system("events"), name="test")
+        events_database = Database(
+            database.system("events"), connections_max=1, name="test", session=SESSION_SETTINGS
+        )
         try:
             for seed in range(SEEDS):
                 await check_run(events_database, seed)

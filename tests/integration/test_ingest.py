@@ -11,7 +11,8 @@ from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, MessageAccepted, Recip
 from kernel.content import open_store
 from kernel.crypto import SecretKeyring, derived_key, unseal
 from mail import verp
-from tests.support.ingest import DOMAIN, IngestHarness, email, until
+from tests.support.ingest import DOMAIN, IngestHarness, email
+from tests.support.polling import until
 from tests.support.stack import shared_harness_fixture
 
 harness = shared_harness_fixture(IngestHarness)

@@ -8,7 +8,8 @@ from contracts.ingest.v1.directory_pb2 import ApiKey, Tenant
 from contracts.ingest.v1.events_pb2 import ApiKeyRotated
 from kernel.database import Database
 from services.ingest.store.directory_lists import DirectoryLists, EntryOwner, PageBounds
-from tests.support.ingest import IngestHarness, Response, email, until
+from tests.support.ingest import IngestHarness, Response, email
+from tests.support.polling import until
 from tests.support.stack import FreshDatabase, shared_harness_fixture
 
 LIVE = email(to="ann@receiver.com")

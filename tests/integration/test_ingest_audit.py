@@ -30,7 +30,8 @@ from contracts.router.v1.router_service_pb2 import (
 )
 from contracts.router.v1.router_service_pb2_grpc import RouterServiceServicer
 from kernel.topics import event_id
-from tests.support.ingest import IngestHarness, until
+from tests.support.ingest import IngestHarness
+from tests.support.polling import until
 from tests.support.stack import FreshDatabase
 
 IMPATIENT = {"audit_open_after_s": 0.2, "audit_closed_after_s": 0.2, "audit_repeat_after_s": 60}

@@ -8,8 +8,9 @@ from typing import Any
 from cli.environment import Ports
 from contracts.ingest.v1.directory_pb2 import Brand
 from kernel.ids import uuid7_text
-from tests.support.ingest import WITHIN_S, IngestHarness, Response
+from tests.support.ingest import IngestHarness, Response
 from tests.support.mailboxes import in_thread
+from tests.support.polling import WITHIN_S
 from tests.support.smtp_session import SmtpSession
 from tests.support.stack import harness_fixture
 

@@ -14,7 +14,8 @@ from kernel.health import DependencyHealth
 from kernel.table import ReplicatedTable
 from services.ingest.store.directory import CHANGES, HOLDERS, LOCK, DirectoryStore, DomainExists
 from services.ingest.store.directory_cache import DirectoryCache
-from tests.support.ingest import IngestHarness, email, until
+from tests.support.ingest import IngestHarness, email
+from tests.support.polling import until
 from tests.support.stack import FreshDatabase, opened
 
 PATIENT = {"lock_timeout": "60s"}

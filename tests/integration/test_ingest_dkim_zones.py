@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from mail.dkim import zone_text
-from tests.support.ingest import IngestHarness, until
+from tests.support.ingest import IngestHarness
 from tests.support.name_server import NameServer, name_server
+from tests.support.polling import until
 from tests.support.stack import FreshDatabase
 
 NAME, ZONE = "shop.customer.org", "dkim.mail-platform.org"

@@ -13,9 +13,10 @@ import pytest
 from contracts.ingest.v1.events_pb2 import DomainChanged
 from mail.dkim import zone_text
 from services.ingest.store.domains import decode
-from tests.support.ingest import IngestHarness, email, until
+from tests.support.ingest import IngestHarness, email
 from tests.support.killed_ingest import run_until_killed
 from tests.support.name_server import NOTHING, REFUSED, SERVFAIL, NameServer, name_server
+from tests.support.polling import until
 from tests.support.stack import FreshDatabase
 
 NAME = "shop.customer.org"

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.ingest import IngestHarness, email, until
+from tests.support.ingest import IngestHarness, email
+from tests.support.polling import until
 from tests.support.stack import shared_harness_fixture
 
 NAME = "shop.customer.org"

@@ -31,8 +31,9 @@ from kernel.rpc import RpcServer
 from kernel.status import StatusSource, serve_status
 from mail.dkim import zone_text
 from services.ingest.clients.host_verifier import HostVerifier
-from tests.support.ingest import TOKEN, IngestHarness, until
+from tests.support.ingest import TOKEN, IngestHarness
 from tests.support.name_server import name_server
+from tests.support.polling import until
 from tests.support.stack import harness_fixture
 
 harness = harness_fixture(IngestHarness, scope="function")

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from cli.environment import Ports
 from contracts.ingest.v1.directory_pb2 import Mailbox
 from kernel import clock
-from tests.support.ingest import DOMAIN, IngestHarness, until
+from tests.support.ingest import DOMAIN, IngestHarness
 from tests.support.mailboxes import (
     ANN,
     Client,
@@ -19,6 +19,7 @@ from tests.support.mailboxes import (
     submit,
     try_login,
 )
+from tests.support.polling import until
 from tests.support.stack import shared_harness_fixture
 
 harness = shared_harness_fixture(IngestHarness)

@@ -16,8 +16,9 @@ from kernel.ids import lower_bound_at
 from kernel.outbox import ENTRY_BYTES_MAX, ROW_BYTES_MAX
 from kernel.topics import contract_of
 from services.ingest.store.retention import RetentionStore
-from tests.support.ingest import IngestHarness, email, until
+from tests.support.ingest import IngestHarness, email
 from tests.support.kafka_clients import options
+from tests.support.polling import until
 from tests.support.stack import FreshDatabase, harness_fixture, opened
 
 DIRECTORY = (Account, Tenant, ApiKey, Domain)

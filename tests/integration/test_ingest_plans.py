@@ -15,7 +15,8 @@ from cli.environment import Ports
 from contracts.ingest.v1.directory_pb2 import Account, Tenant
 from services.ingest.store.quotas import QuotaKey, QuotaUsage
 from tests.integration.test_ingest_submission import in_thread, submit
-from tests.support.ingest import IngestHarness, email, until
+from tests.support.ingest import IngestHarness, email
+from tests.support.polling import until
 from tests.support.stack import harness_fixture
 
 PRICES = """

@@ -11,7 +11,8 @@ from contracts.ingest.v1.log_service_pb2_grpc import LogServiceStub
 from kernel.metrics import requests_unlogged
 from services.ingest.store import request_log
 from services.ingest.store.retention import RetentionStore
-from tests.support.ingest import IngestHarness, email, until
+from tests.support.ingest import IngestHarness, email
+from tests.support.polling import until
 from tests.support.stack import opened, shared_harness_fixture
 
 harness = shared_harness_fixture(IngestHarness)

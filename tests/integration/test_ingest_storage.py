@@ -1,7 +1,8 @@
 """One tenant cannot fill the content store for all."""
 
 from services.ingest.store.retention import EXPIRE_CONTENT_USAGE
-from tests.support.ingest import IngestHarness, until
+from tests.support.ingest import IngestHarness
+from tests.support.polling import until
 from tests.support.stack import harness_fixture
 
 harness = harness_fixture(IngestHarness, scope="function")

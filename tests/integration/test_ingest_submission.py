@@ -13,7 +13,8 @@ from contracts.ingest.v1.directory_pb2 import ApiKey
 from contracts.ingest.v1.events_pb2 import RecipientType
 from kernel import metrics
 from services.ingest.api.acceptance import Acceptance
-from tests.support.ingest import DOMAIN, IngestHarness, until
+from tests.support.ingest import DOMAIN, IngestHarness
+from tests.support.polling import until
 from tests.support.stack import shared_harness_fixture
 
 harness = shared_harness_fixture(IngestHarness)

@@ -12,9 +12,10 @@ from contracts.ingest.v1.directory_pb2 import TrackingHost
 from kernel import clock
 from tests.integration.test_ingest import content_of
 from tests.integration.test_ingest_domain_checks import Start, get, publish, start, verify
-from tests.support.ingest import IngestHarness, email, until
+from tests.support.ingest import IngestHarness, email
 from tests.support.killed_ingest import run_until_killed
 from tests.support.name_server import SERVFAIL, name_server
+from tests.support.polling import until
 from tests.support.stack import FreshDatabase
 
 __all__ = ["start"]

@@ -16,7 +16,8 @@ from kernel.rpc import Context
 from services.ingest.domain.invoice import next_month
 from services.ingest.store.resource_counts import count_page
 from tests.support.grpc_client import client, fields_of, without_nothing
-from tests.support.ingest import IngestHarness, until
+from tests.support.ingest import IngestHarness
+from tests.support.polling import until
 from tests.support.stack import harness_fixture
 
 TODAY = datetime.now(UTC).date()

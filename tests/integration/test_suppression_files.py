@@ -9,7 +9,8 @@ import pytest
 
 from contracts.ingest.v1 import suppression_service_pb2 as pb
 from contracts.ingest.v1.suppression_service_pb2_grpc import SuppressionServiceStub
-from tests.support.ingest import IngestHarness, until
+from tests.support.ingest import IngestHarness
+from tests.support.polling import until
 from tests.support.suppressions import (
     MemoryRouter,
     completed,

@@ -6,8 +6,9 @@ import grpc
 
 from contracts.ingest.v1 import suppression_service_pb2 as pb
 from contracts.ingest.v1.suppression_service_pb2_grpc import SuppressionServiceStub
-from tests.support.ingest import IngestHarness, Response, until
+from tests.support.ingest import IngestHarness, Response
 from tests.support.killed_ingest import run_until_killed
+from tests.support.polling import until
 from tests.support.suppressions import (
     CSV,
     FAST,

@@ -10,14 +10,12 @@ from typing import Any, cast
 
 from contracts.ingest.v1.directory_pb2 import TrackingHost
 from kernel.embedded.folder import free_port
-from tests.support.events import (
-    WITHIN_S,
-    Running,
-)
+from tests.support.events import Running
 from tests.support.links import click_path
 from tests.support.message_events import MessageEvents
 from tests.support.name_server import NameServer, name_server
 from tests.support.pebble import Pebble, pebble
+from tests.support.polling import WITHIN_S, until
 from tests.support.tls import certificate_files
 
 TARGET = "links.own-brand.net"
@@ -81,15 +79,18 @@ class World:
     async def until_trusted(self, number: int, host: str = "", *, other_than: str = "") -> str:
         """The serial number of the certificate."""
         host = host or self.host
-        while True:
+
+        async def find() -> str:
             try:
                 found = await self.certificate(number, host)
-                if found["serialNumber"] != other_than:
-                    assert found["subjectAltName"] == (("DNS", host),)
-                    return str(found["serialNumber"])
             except OSError:  # not certified yet
-                pass
-            await asyncio.sleep(0.1)
+                return ""
+            if found["serialNumber"] == other_than:
+                return ""
+            assert found["subjectAltName"] == (("DNS", host),)
+            return str(found["serialNumber"])
+
+        return await until(find)
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@ collects the results."""
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -33,10 +33,10 @@ from services.delivery.app import create_service
 from services.delivery.settings import Settings
 from tests.support.kafka_clients import options
 from tests.support.keys import SECRET_KEY
+from tests.support.polling import WITHIN_S, until
 from tests.support.rsa_key import RSA_KEY
 from tests.support.stack import FreshDatabase
 
-WITHIN_S = 240.0  # it only bounds a hang: the machine may be busy
 ED_KEY = Ed25519PrivateKey.generate()
 
 
@@ -164,9 +164,7 @@ class Harness:
         task = asyncio.create_task(service.run_services([created], stop=stop))
         async with self.topics() as topics:
             await topics.publish([self.tenant(), self.domain()])
-            async with asyncio.timeout(WITHIN_S):
-                while not created.health.ready and not task.done():
-                    await asyncio.sleep(0.01)
+            await until(lambda: created.health.ready or task.done())
             try:
                 yield Running(topics, task, created)
             finally:
@@ -283,9 +281,3 @@ def mx_host(address: str, preference: int = 10) -> MxHost:
 
 def der(key: RSAPrivateKey | Ed25519PrivateKey) -> bytes:
     return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-
-
-async def wait_until(condition: Callable[[], object], *, within_s: float = WITHIN_S) -> None:
-    async with asyncio.timeout(within_s):
-        while not condition():
-            await asyncio.sleep(0.02)

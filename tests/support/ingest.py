@@ -3,7 +3,7 @@
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,12 +38,12 @@ from tests.support.directory import DirectoryAdmin, open_directory
 from tests.support.kafka_clients import client_config, options
 from tests.support.keys import SECRET_KEY
 from tests.support.module_loop import ModuleLoop
+from tests.support.polling import until
 from tests.support.records import consuming, records_of
 from tests.support.stack import FreshDatabase
 from tests.support.submission import certificate_of
 
 TOKEN = "shared"
-WITHIN_S = 240.0  # it only bounds a hang: the machine may be busy
 DOMAIN = "shop.obm-sandbox.net"
 
 # Of the outbox, and versions of the directory's entries, which have a publisher of their own.
@@ -328,10 +328,3 @@ def email(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
         **changes,
     }
     return {name: value for name, value in made.items() if value is not None}
-
-
-async def until(holds: Callable[[], Awaitable[bool]], within_s: float = WITHIN_S) -> None:
-    deadline = asyncio.get_running_loop().time() + within_s
-    while not await holds():
-        assert asyncio.get_running_loop().time() < deadline, "it did not come to that in time"
-        await asyncio.sleep(0.05)

@@ -10,7 +10,8 @@ from contracts.router.v1.policy_service_pb2_grpc import PolicyServiceStub
 from kernel.ids import uuid7_text
 from kernel.rpc import RpcClient
 from mail import verp
-from tests.support.delivery import Harness, make_content, wait_until
+from tests.support.delivery import Harness, make_content
+from tests.support.polling import until
 from tests.support.router import TOKEN, RouterHarness, context_of, screened
 from tests.support.smtp_peer import SmtpPeer
 
@@ -75,4 +76,4 @@ class Pipeline:
         return {str(row[0]) for row in rows}
 
     async def wait_for_messages(self, number: int) -> None:
-        await wait_until(lambda: len(self.peer.messages) >= number)
+        await until(lambda: len(self.peer.messages) >= number)

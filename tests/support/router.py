@@ -2,7 +2,7 @@
 events."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -54,6 +54,7 @@ from services.router.store.address_key import AddressKey
 from tests.support.kafka_clients import client_config, options
 from tests.support.keys import SECRET_KEY
 from tests.support.module_loop import ModuleLoop
+from tests.support.polling import WITHIN_S, until
 from tests.support.records import consuming
 from tests.support.stack import FreshDatabase
 
@@ -68,7 +69,6 @@ domain = "site-b.test"
 mx_hosts = ["127.0.0.6:2525", "127.0.0.7:2525"]
 site = "site-b"
 """
-WITHIN_S = 240.0  # it only bounds a hang: the machine may be busy
 # Where nothing dies, nothing is left to sweep: only what a busy machine is still publishing.
 PATIENT = {"outbox_sweep_after_s": 60.0}
 
@@ -324,13 +324,7 @@ def attempted(
     return DeliveryAttempted(**{**given, **extra})
 
 
-async def until(condition: Callable[[], object], within_s: float = WITHIN_S) -> None:
-    async with asyncio.timeout(within_s):
-        while not condition():
-            await asyncio.sleep(0.03)
-
-
-__all__: Sequence[str] = ("RouterHarness", "attempted", "screened", "until")
+__all__: Sequence[str] = ("WITHIN_S", "RouterHarness", "attempted", "screened", "until")
 
 
 def address_key_of(database: Database) -> AddressKey:

@@ -11,7 +11,8 @@ from contracts.router.v1 import router_service_pb2 as pb
 from contracts.router.v1.router_service_pb2_grpc import RouterServiceServicer
 from kernel.ids import creation_time_of
 from kernel.rpc import Context
-from tests.support.ingest import IngestHarness, Response, until
+from tests.support.ingest import IngestHarness, Response
+from tests.support.polling import until
 from tests.support.stack import harness_fixture
 
 IMPORTS = "/v1/suppressions/imports"

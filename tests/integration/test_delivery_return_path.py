@@ -22,10 +22,10 @@ from tests.support.polling import until
 from tests.support.return_path import FEEDBACK, HOST, counted, world_of
 from tests.support.returned_mail import bounce, complaint
 from tests.support.smtp_peer import Act, SmtpPeer
-from tests.support.stack import harness_fixture
+from tests.support.stack import shared_harness_fixture
 from tests.support.submission import SECOND, SMUGGLED, RawClient, write_certificate
 
-harness = harness_fixture(Harness, scope="module")
+harness = shared_harness_fixture(Harness, scope="module")
 
 
 async def test_a_bounce_after_the_delivery_is_an_event_once(harness: Harness) -> None:

@@ -13,7 +13,7 @@ from mail import verp
 from tests.support.delivery import Harness
 from tests.support.return_path import FEEDBACK, world_of
 from tests.support.returned_mail import bounce, complaint
-from tests.support.stack import harness_fixture
+from tests.support.stack import shared_harness_fixture
 from tests.support.submission import SECOND, RawClient
 
 ORIGINAL = b"X" * 76 + b"\r\n"
@@ -21,7 +21,7 @@ MIB = 1 << 20
 FLOODS, FLOOD_MIB = 15, 12
 KEPT_MIB = 2  # of each, with what the sockets hold
 
-harness = harness_fixture(Harness, scope="module")
+harness = shared_harness_fixture(Harness, scope="module")
 
 
 def with_original(mail: bytes, octets: int) -> bytes:

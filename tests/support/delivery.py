@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -26,6 +27,7 @@ from kernel import clock, service
 from kernel.content import SealedContent, open_store
 from kernel.crypto import SecretKeyring, derived_key, new_content_key, seal
 from kernel.directory_mac import DirectoryMac
+from kernel.embedded.folder import free_port
 from kernel.ids import uuid7, uuid7_text
 from kernel.topics import contract_of, encode, is_directory
 from mail import verp
@@ -33,6 +35,7 @@ from services.delivery.app import create_service
 from services.delivery.settings import Settings
 from tests.support.kafka_clients import options
 from tests.support.keys import SECRET_KEY
+from tests.support.module_loop import ModuleLoop
 from tests.support.polling import WITHIN_S, until
 from tests.support.rsa_key import RSA_KEY
 from tests.support.stack import FreshDatabase
@@ -54,6 +57,8 @@ class Harness:
     secret_key: str = SECRET_KEY
     content_key: bytes = field(default_factory=new_content_key)
     settings: dict[str, Any] = field(default_factory=dict)
+    loop: ModuleLoop | None = None
+    return_path_port: int = field(default_factory=free_port)
 
     @property
     def content_url(self) -> str:
@@ -155,9 +160,22 @@ class Harness:
             ).address,
         )
 
+    async def share(self, **settings: Any) -> "Running":  # noqa: ANN401
+        """As `running`, for a test that needs no start and no stop of its own: the service goes on
+        running for the next tests of the module that have the same settings."""
+        assert self.loop is not None
+        return await self.loop.share(lambda _: settings, partial(self._run, **settings))
+
     @asynccontextmanager
     async def running(self, **settings: Any) -> AsyncIterator["Running"]:  # noqa: ANN401
         """Run the service on this event loop until the block ends; then stop it as SIGTERM does."""
+        if self.loop is not None:
+            await self.loop.end_shared()
+        async with self._run(**settings) as running:
+            yield running
+
+    @asynccontextmanager
+    async def _run(self, **settings: Any) -> AsyncIterator["Running"]:  # noqa: ANN401
         stop = asyncio.Event()
         await open_store(self.content_url).initialize()
         created = create_service(self.create_settings(**settings))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from kernel import metrics
 from kernel.embedded.folder import free_port
 from kernel.topics import contract_of
 from tests.support.delivery import Harness, Running
+from tests.support.polling import until
 from tests.support.records import all_of
 from tests.support.returned_mail import hand_in
 from tests.support.smtp_peer import SmtpPeer
@@ -48,22 +49,30 @@ class World:
         return [one for one in found if one.message_id == sent.message_id]
 
     async def await_reports(self, sent: DeliveryAssigned, number: int) -> list[Report]:
-        async with asyncio.timeout(120):
-            while len(found := await self.reports_on(sent)) < number:
-                await asyncio.sleep(0.1)
-        return found
+        async def find() -> list[Report] | None:
+            found = await self.reports_on(sent)
+            return found if len(found) >= number else None
+
+        return await until(find)
 
 
 @asynccontextmanager
 async def world_of(harness: Harness, **settings: Any) -> AsyncIterator[World]:  # noqa: ANN401
-    port = free_port()
-    more = {
+    """Without settings, and with a harness of a module's loop, delivery goes on running for the
+    next test."""
+    is_shared = harness.loop is not None and not settings
+    port = harness.return_path_port if is_shared else free_port()
+    given = {
         "return_path_listen": f"127.0.0.1:{port}",
         "return_path_hostname": "mx.sender.example",
         "feedback_addresses": [FEEDBACK],
         **settings,
     }
-    async with SmtpPeer() as peer, harness.running(**more) as running:
+    async with SmtpPeer() as peer, AsyncExitStack() as exits:
+        if is_shared:
+            running = await harness.share(**given)
+        else:
+            running = await exits.enter_async_context(harness.running(**given))
         yield World(harness, running, peer, port)
 
 

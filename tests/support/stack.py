@@ -241,10 +241,12 @@ def harness_fixture(
     return harness
 
 
-def shared_harness_fixture(create: Callable[..., object]) -> Any:  # noqa: ANN401 - pytest's fixture
-    """The same for each test, with the loop of the module: a service may go on running in it."""
+def shared_harness_fixture(
+    create: Callable[..., object], *, scope: Literal["function", "module"] = "function"
+) -> Any:  # noqa: ANN401 - pytest's fixture
+    """The same with the loop of the module: a service may go on running in it."""
 
-    @pytest.fixture
+    @pytest.fixture(scope=scope)
     def harness(
         bootstrap_servers: str,
         topic_prefix: str,

@@ -33,6 +33,7 @@ class ReplicaCounter:
         self._table = f"{schema}.leases"
         self._beat_s = beat_s
         self._alive_s = alive_s
+        self._has_joined = False  # or it tried to
 
     def share_of(self, limit: int) -> int:
         """This process' share of a limit that can be divided; at least one."""
@@ -47,6 +48,7 @@ class ReplicaCounter:
 
     async def beat(self) -> None:
         """Renew the own row, and count. Raises Unavailable."""
+        self._has_joined = True
         async with self._database.transaction() as tx:
             [(others,)] = await tx.rows(
                 f"WITH own AS (INSERT INTO {self._table} (name, owner, fence, expires_at)"  # noqa: S608
@@ -61,7 +63,10 @@ class ReplicaCounter:
         self.count = others + 1
 
     async def leave(self) -> None:
-        """Remove the own row, and those of processes that died long ago."""
+        """Remove the own row, and those of processes that died long ago. Before its first beat a
+        process does not wait for a database that may be away."""
+        if not self._has_joined:
+            return
         with suppress(Unavailable):
             async with self._database.transaction() as tx:
                 await tx.execute(

@@ -39,7 +39,7 @@ def test_a_request_on_a_connection_that_was_reset_fails_as_one_to_the_broker(
     async def scenario() -> None:
         server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
         host, port = server.sockets[0].getsockname()
-        connection = AIOKafkaConnection(host, port, request_timeout_ms=1_000)
+        connection = AIOKafkaConnection(host, port, request_timeout_ms=100)
         _, connection._writer = await asyncio.open_connection(host, port)
         connection._writer.transport.abort()
         await asyncio.sleep(0.01)

@@ -23,9 +23,11 @@ ZONES = {
 }
 
 
-def resolver(recursive: str, authority: str, *, allowed: bool = True) -> AuthoritativeResolver:
+def resolver(
+    recursive: str, authority: str, *, allowed: bool = True, timeout_s: float = 2.0
+) -> AuthoritativeResolver:
     return AuthoritativeResolver(
-        system_resolver((recursive,), timeout_s=2.0),
+        system_resolver((recursive,), timeout_s=timeout_s),
         is_allowed=lambda _: allowed,
         port=int(authority.rpartition(":")[2]),
         timeout_s=1.0,
@@ -72,9 +74,9 @@ async def test_records_are_not_missing_because_a_server_is_not_well(fault: str) 
         recursive = system_resolver((address,), timeout_s=0.5)
         assert await look_up(recursive, "a.local", "TXT") is None
         with pytest.raises(LookupFailed):
-            await resolver(address, address).look_up("a.local", "TXT")
+            await resolver(address, address, timeout_s=0.2).look_up("a.local", "TXT")
         with pytest.raises(LookupFailed):
-            await resolver(address, address).zone_of("a.local")
+            await resolver(address, address, timeout_s=0.2).zone_of("a.local")
         server.fault_of = lambda *_: ""
         assert await look_up(recursive, "a.local", "TXT") == LookupResult()
 

@@ -84,13 +84,21 @@ def consumers(contestant: Contestant) -> dict[str, dict[str, int]]:
     """Records by consumer, of all services."""
     found: dict[str, dict[str, int]] = {LAG: {}, READ: {}}
     for name in SERVICES:
-        url = f"http://{contestant.settings[f'{name.upper()}_HEALTH_LISTEN']}/metrics"
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response:
-            text = response.read().decode()
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                if sample.name in found:
-                    found[sample.name][sample.labels["consumer"]] = int(sample.value)
+        for metric, counts in read_consumers(contestant.settings, name).items():
+            found[metric] |= counts
+    return found
+
+
+def read_consumers(settings: Mapping[str, str], service: str) -> dict[str, dict[str, int]]:
+    """Records by consumer, of the process with these settings."""
+    found: dict[str, dict[str, int]] = {LAG: {}, READ: {}}
+    url = f"http://{settings[f'{service.upper()}_HEALTH_LISTEN']}/metrics"
+    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response:
+        text = response.read().decode()
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name in found:
+                found[sample.name][sample.labels["consumer"]] = int(sample.value)
     return found
 
 

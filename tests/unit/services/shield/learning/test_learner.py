@@ -28,19 +28,14 @@ from services.shield.domain.learning.state import LearnerStateError, restore
 from services.shield.domain.learning.versions import unpack_version
 from tests.unit.services.shield.learning.facts import (
     baseline,
-    history,
     made,
     outcome,
     some_entries,
     started,
 )
+from tests.unit.services.shield.learning.replay import FACTS, folded, learner
 
-FACTS: Sequence[list[Fact]] = list(history(1, campaigns=35))
 ENTRIES = some_entries(1, 5, 9, 70_000)
-
-
-def learner() -> Learner:
-    return Learner(baseline())
 
 
 def apply(target: Learner, *facts: Fact) -> list[Decision]:
@@ -51,11 +46,6 @@ def apply(target: Learner, *facts: Fact) -> list[Decision]:
 
 def assessed(decisions: Sequence[Decision]) -> list[CampaignAssessed]:
     return [each for each in decisions if isinstance(each, CampaignAssessed)]
-
-
-def folded(target: Learner, records: Sequence[list[Fact]]) -> list[Decision]:
-    first = target.state.progress.offset + 1
-    return [each for at, facts in enumerate(records, first) for each in target.apply(facts, at)]
 
 
 def complaints(count: int, *, campaign_id: str = "c", at_s: float = 0.0) -> list[Fact]:
@@ -95,7 +85,7 @@ def test_a_replay_that_is_stored_anywhere_gives_the_same(cut: int) -> None:
 def test_another_process_gives_the_same() -> None:
     """With other hashes of strings, on which sets and dictionaries rest."""
     code = (
-        "from tests.unit.services.shield.learning.test_learner import *\n"
+        "from tests.unit.services.shield.learning.replay import *\n"
         "target = learner(); folded(target, FACTS); print(target.state.digest())"
     )
     environment = {"PYTHONHASHSEED": "1", "PYTHONPATH": ":".join(sys.path)}

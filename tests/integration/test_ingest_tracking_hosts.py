@@ -197,23 +197,18 @@ async def test_a_domain_that_is_vouched_for_has_its_host_checked_too(
             assert await frozen_hosts(harness) == (HOST, HOST)
 
 
-@pytest.mark.parametrize(
-    ("label", "code"),
-    [("bounce", "invalid"), ("a.b", "invalid"), ("-a", "invalid"), ("x" * 64, "invalid")],
-)
-async def test_a_label_that_cannot_be_a_tracking_host_is_refused(
-    start: Start, brands: str, label: str, code: str
-) -> None:
+async def test_a_label_that_cannot_be_a_tracking_host_is_refused(start: Start, brands: str) -> None:
     async with name_server({}) as (_, address):
         harness = start(address)
         harness.extra["brands_file"] = brands
         async with harness.running():
             await harness.sign_up(test=False)
-            new = {"name": NAME, "tracking_subdomain": label}
-            refused = await harness.request("POST", "/v1/domains", new)
-            assert refused.status == 422
-            [error] = refused.json["errors"]
-            assert error["pointer"] == "#/tracking_subdomain"
+            for label in ("bounce", "a.b", "-a", "x" * 64):
+                new = {"name": NAME, "tracking_subdomain": label}
+                refused = await harness.request("POST", "/v1/domains", new)
+                assert refused.status == 422, label
+                [error] = refused.json["errors"]
+                assert (error["pointer"], error["code"]) == ("#/tracking_subdomain", "invalid")
 
 
 async def test_without_a_host_of_the_brand_and_for_ever_new_hosts_it_is_refused(

@@ -13,7 +13,7 @@ from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Tenant
 from kernel.brand import Brand, Brands
 from kernel.http_server import Receive
 from services.ingest.api.access import Principal
-from services.ingest.api.administration.base import DirectoryResource, paginate
+from services.ingest.api.administration.directory import DirectoryResource, paginate
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.callers import Caller
 from services.ingest.api.cors import with_cors

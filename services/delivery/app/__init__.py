@@ -45,7 +45,7 @@ from services.delivery.clients.mail_reader import (
     report_reader,
 )
 from services.delivery.clients.mx_connector import MxConnector
-from services.delivery.clients.operator_mail import OperatorMailer
+from services.delivery.clients.operator_mail import OperatorForwarder
 from services.delivery.clients.rendering_keys import RenderingKeys
 from services.delivery.clients.smtp.connections import ConnectionRegistry, SmtpConnectionConfig
 from services.delivery.clients.smtp.dial import SmtpDialer
@@ -98,7 +98,7 @@ class Dependencies:
     content: ContentStore
     mail_reader: MailReaderChild[ReturnedMail]
     report_reader: MailReaderChild[DomainReportSummary]
-    operator_mail: OperatorMailer | None
+    operator_mail: OperatorForwarder | None
     resolver: Resolver
     egress_hosts: EgressHosts
     tls_counter: TlsSessionCounter

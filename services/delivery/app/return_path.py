@@ -15,7 +15,7 @@ from services.delivery.api.return_path.receiver import ReturnPathDependencies
 from services.delivery.api.return_path.role_mail import RoleMailForwarder
 from services.delivery.api.return_path.server import create_return_path, return_addresses
 from services.delivery.app.tls import create_email_api
-from services.delivery.clients.operator_mail import OperatorMailer
+from services.delivery.clients.operator_mail import OperatorForwarder
 from services.delivery.domain.hourly_allowance import HourlyAllowance
 from services.delivery.domain.return_path_hosts import ReturnPathHosts
 from services.delivery.settings import Settings
@@ -59,12 +59,12 @@ def create_return_path_loops(deps: "Dependencies", domains: ReplicatedTable[Doma
     ]
 
 
-def create_operator_mail(settings: Settings) -> OperatorMailer | None:
+def create_operator_mail(settings: Settings) -> OperatorForwarder | None:
     """None if the operator named no address."""
     api = create_email_api(settings)
     if not settings.operator_mail_to or api is None:
         return None
-    return OperatorMailer(
+    return OperatorForwarder(
         api,
         sender=parse_mailbox(settings.operator_mail_from),
         to=parse_mailbox(settings.operator_mail_to),

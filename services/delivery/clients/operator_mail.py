@@ -10,7 +10,7 @@ from services.delivery.clients.email_api import EmailApi
 TAG = "operator-mail"
 
 
-class OperatorMailer:
+class OperatorForwarder:
     """to: the operator's address."""
 
     def __init__(self, api: EmailApi, *, sender: Mailbox, to: Mailbox) -> None:

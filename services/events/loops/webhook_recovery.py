@@ -19,7 +19,7 @@ from services.events.store import webhook_recoveries
 from services.events.store.payloads import load_payloads, log_event_from_row
 from services.events.store.webhook_recoveries import (
     LoggedEventRow,
-    RecoveredEvent,
+    RecoverableEvent,
     RecoveryProgress,
     RecoveryUpdate,
     first_position,
@@ -116,7 +116,7 @@ def queued_event(
     *,
     types: Sequence[str],
     accepted: MessageAccepted | None,
-) -> RecoveredEvent | None:
+) -> RecoverableEvent | None:
     """None if the endpoint does not receive the event, or it is not of these types."""
     log_event = log_event_from_row(row.kind, row.event_id, payload=row.payload)
     name = event_type_of(log_event, is_public=True)
@@ -126,4 +126,4 @@ def queued_event(
         return None
     if not passes_filters(endpoint, log_event, accepted):
         return None
-    return RecoveredEvent(row.position, row.event_id, row.subject_id, name)
+    return RecoverableEvent(row.position, row.event_id, row.subject_id, name)

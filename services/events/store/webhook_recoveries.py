@@ -86,7 +86,7 @@ class LoggedEventRow(NamedTuple):
     payload: bytes
 
 
-class RecoveredEvent(NamedTuple):
+class RecoverableEvent(NamedTuple):
     """An event that is to be sent."""
 
     position: str
@@ -189,7 +189,9 @@ async def received_or_waiting(
     return {row[0] for row in rows}
 
 
-async def queue(tx: Transaction, endpoint: WebhookEndpoint, some: Sequence[RecoveredEvent]) -> int:
+async def queue(
+    tx: Transaction, endpoint: WebhookEndpoint, some: Sequence[RecoverableEvent]
+) -> int:
     """Queue events that the endpoint has missed or that have failed; returns how many."""
     columns = [list(column) for column in zip(*some, strict=True)]
     return await tx.execute(QUEUE, [endpoint.id, endpoint.owner_id, *columns, FAILED])

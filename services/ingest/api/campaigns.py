@@ -12,7 +12,7 @@ from contracts.shield.v1.shield_service_pb2 import (
     ListCampaignsRequest,
 )
 from kernel.ids import creation_time_of
-from services.ingest.api.administration.base import check_id, parse_id
+from services.ingest.api.administration.directory import check_id, parse_id
 from services.ingest.api.callers import Caller, check_live
 from services.ingest.api.campaign_operations import Action, Assessment
 from services.ingest.api.rest_base import format_time, format_timestamp

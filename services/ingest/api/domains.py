@@ -13,7 +13,7 @@ from kernel import clock
 from mail.address import AddressError
 from mail.records import DnsRecord
 from services.ingest.api.access import Principal
-from services.ingest.api.administration.base import DirectoryResource, paginate, query_or_503
+from services.ingest.api.administration.directory import DirectoryResource, paginate, query_or_503
 from services.ingest.api.administration.plans import PlanChecks
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.callers import Caller, CallerKind, caller_kind_of, check_live

@@ -27,7 +27,7 @@ from kernel.crypto import SealBroken, unseal
 from kernel.errors import Unavailable
 from mail.body_parts import read_parts
 from services.ingest.api.access import AccessControl, Principal
-from services.ingest.api.administration.base import parse_id
+from services.ingest.api.administration.directory import parse_id
 from services.ingest.api.callers import Caller
 from services.ingest.api.cancellation import CancellationPage, cancel_matching
 from services.ingest.api.held import HeldMailResource, Verdict

@@ -9,7 +9,7 @@ from google.protobuf.json_format import MessageToDict
 from msgspec import Meta
 
 from contracts.events.v1 import events_service_pb2 as pb
-from services.ingest.api.administration.base import parse_id
+from services.ingest.api.administration.directory import parse_id
 from services.ingest.api.body_times import parse_body_time
 from services.ingest.api.callers import Caller
 from services.ingest.api.response_schemas import Status

@@ -10,7 +10,7 @@ from contracts.router.v1 import held_service_pb2 as pb
 from contracts.router.v1.events_pb2 import REVIEW_REJECTED, REVIEW_RELEASED, Review, Reviewer
 from contracts.shield.v1.events_pb2 import ScoreReason
 from mail.address import AddressError
-from services.ingest.api.administration.base import check_id
+from services.ingest.api.administration.directory import check_id
 from services.ingest.api.callers import Caller
 from services.ingest.api.rest_base import format_timestamp, parse_time_parameter
 from services.ingest.clients import ServiceClients

@@ -12,7 +12,7 @@ from contracts.events.v1.events_service_pb2 import (
     MetricsFilter,
 )
 from kernel.csv_rows import guarded
-from services.ingest.api.administration.base import DirectoryResource
+from services.ingest.api.administration.directory import DirectoryResource
 from services.ingest.api.callers import Caller, check_live
 from services.ingest.clients import ServiceClients
 from services.ingest.store.directory_lists import EntryOwner

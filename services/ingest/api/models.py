@@ -15,7 +15,7 @@ from contracts.shield.v1.shield_service_pb2 import (
 )
 from kernel.ids import uuid5_text
 from services.ingest.api.administration.audit_log import AuditLogResource
-from services.ingest.api.administration.base import paginate
+from services.ingest.api.administration.directory import paginate
 from services.ingest.api.callers import Caller
 from services.ingest.api.rest_base import format_timestamp
 from services.ingest.clients import ServiceClients

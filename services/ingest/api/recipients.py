@@ -5,7 +5,7 @@ from google.protobuf.json_format import ParseDict
 from contracts.ingest.v1 import recipient_service_pb2 as pb
 from mail import address as mail_address
 from mail.address import AddressError
-from services.ingest.api.administration.base import check_page, parse_id, query_or_503
+from services.ingest.api.administration.directory import check_page, parse_id, query_or_503
 from services.ingest.api.callers import Caller, check_live
 from services.ingest.api.rest_base import format_time
 from services.ingest.domain.problem import Fault, invalid, not_found

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from contracts.events.v1 import events_service_pb2 as pb
-from services.ingest.api.administration.base import parse_id
+from services.ingest.api.administration.directory import parse_id
 from services.ingest.api.callers import Caller, check_live
 from services.ingest.api.metrics import FILTERS
 from services.ingest.api.metrics_schemas import By, Dimension, Granularity, Metric

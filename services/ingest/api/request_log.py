@@ -6,7 +6,7 @@ from uuid import UUID
 
 from contracts.ingest.v1.directory_pb2 import ApiKey, Tenant
 from kernel.ids import creation_time_of, uuid7_text
-from services.ingest.api.administration.base import check_page, parse_id, query_or_503
+from services.ingest.api.administration.directory import check_page, parse_id, query_or_503
 from services.ingest.api.callers import Caller
 from services.ingest.api.http import Request
 from services.ingest.api.rest_base import format_time

@@ -8,7 +8,7 @@ from contracts.delivery.v1.delivery_service_pb2 import (
     SandboxMessage,
 )
 from services.ingest.api.access import Principal
-from services.ingest.api.administration.base import parse_id
+from services.ingest.api.administration.directory import parse_id
 from services.ingest.api.rest_base import format_timestamp
 from services.ingest.clients import ServiceClients
 from services.ingest.store.directory_lists import PageBounds

@@ -16,7 +16,7 @@ from kernel.errors import Unavailable
 from kernel.ids import creation_time_of, uuid7_text
 from services.ingest.api.access import AccessControl
 from services.ingest.api.administration.audit_log import AuditLogResource
-from services.ingest.api.administration.base import check_page, parse_id, query_or_503
+from services.ingest.api.administration.directory import check_page, parse_id, query_or_503
 from services.ingest.api.callers import Caller, check_live
 from services.ingest.api.http import check_size
 from services.ingest.api.rest_base import format_time

@@ -14,7 +14,7 @@ from contracts.router.v1.router_service_pb2 import (
 from mail import address
 from mail.address import AddressError
 from services.ingest.api.administration.audit_log import AuditLogResource
-from services.ingest.api.administration.base import parse_id
+from services.ingest.api.administration.directory import parse_id
 from services.ingest.api.body_times import parse_future_time
 from services.ingest.api.callers import TENANT_HEADER, Caller, CallerKind, check_live
 from services.ingest.api.rest_base import format_timestamp, parse_time_parameter

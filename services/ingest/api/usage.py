@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from contracts.events.v1.events_service_pb2 import GetUsageRequest, UsageRow
 from kernel import clock
 from kernel.prices import Plan
-from services.ingest.api.administration.base import DirectoryResource, parse_id
+from services.ingest.api.administration.directory import DirectoryResource, parse_id
 from services.ingest.api.administration.plans import PlanChecks
 from services.ingest.api.callers import Caller, CallerKind, check_live
 from services.ingest.clients import ServiceClients

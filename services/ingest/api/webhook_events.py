@@ -17,7 +17,7 @@ from contracts.events.v1.events_service_pb2 import (
     WebhookEvent,
     WebhookRecovery,
 )
-from services.ingest.api.administration.base import parse_id
+from services.ingest.api.administration.directory import parse_id
 from services.ingest.api.body_times import parse_body_time
 from services.ingest.api.callers import Caller
 from services.ingest.api.rest_base import format_timestamp

@@ -17,7 +17,7 @@ from contracts.events.v1.events_service_pb2 import (
 )
 from kernel.ids import NIL, canonical_uuid
 from services.ingest.api.administration.api_keys import DAY_S, GRACE_MAX_S
-from services.ingest.api.administration.base import DirectoryResource, conflict, parse_id
+from services.ingest.api.administration.directory import DirectoryResource, conflict, parse_id
 from services.ingest.api.callers import Caller
 from services.ingest.api.response_schemas import EventType
 from services.ingest.api.rest_base import format_timestamp

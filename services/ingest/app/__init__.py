@@ -16,7 +16,7 @@ from services.ingest.api.acceptance import Acceptance
 from services.ingest.api.access import AccessControl
 from services.ingest.api.administration import Administration
 from services.ingest.api.administration.audit_log import AuditLogResource
-from services.ingest.api.administration.base import DirectoryResource
+from services.ingest.api.administration.directory import DirectoryResource
 from services.ingest.api.administration.tenants import MaxThresholds
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.egress.router_client import EgressRouterClient

@@ -12,7 +12,7 @@ from mail.dnsbl import Blocklist, EntryKind
 from mail.dnsbl_health import ListHealth
 from mail.listed_name import suffixes
 from mail.reachable import may_connect, parse_networks
-from services.ingest.api.administration.base import DirectoryResource
+from services.ingest.api.administration.directory import DirectoryResource
 from services.ingest.api.administration.plans import PlanChecks
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.domains import DomainResource

@@ -38,7 +38,7 @@ from services.router.domain.message import DueMessage, ScheduledQueue
 from services.router.domain.policies import CombinedPolicies, PolicySource
 from services.router.domain.policy_engine import PolicyEngine
 from services.router.domain.results import InFlightCount, is_refunded
-from services.router.domain.round import LastTurns, QueueRead, RefilledQueues, Round, finish_round
+from services.router.domain.round import LastTurns, QueueQuery, RefilledQueues, Round, finish_round
 from services.router.domain.scopes import CellCapacity, site_scope
 
 UNBLOCKED_MAX = 200  # queues of one scope that are unblocked at a time
@@ -184,7 +184,7 @@ class Cell:
             weight_of=self.adaptive.limits.weight_of,
         )
 
-    def to_read(self, active: Iterable[ActiveQueue], quotas: Mapping[str, int]) -> list[QueueRead]:
+    def to_read(self, active: Iterable[ActiveQueue], quotas: Mapping[str, int]) -> list[QueueQuery]:
         """The rows to read for the quotas."""
         return self._queue_turns.to_read(active, quotas)
 

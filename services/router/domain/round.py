@@ -36,7 +36,7 @@ class RefilledQueues:
         return stays
 
 
-class QueueRead(NamedTuple):
+class QueueQuery(NamedTuple):
     """The first rows of a queue to read: as many as its quota, and one more. first_due_s: no row is
     due before."""
 
@@ -72,9 +72,9 @@ class LastTurns:
         """The queues that were served longest ago come first."""
         return sorted(active, key=lambda queue: self._turn_of(queue).served_in)
 
-    def to_read(self, active: Iterable[ActiveQueue], quotas: Mapping[str, int]) -> list[QueueRead]:
+    def to_read(self, active: Iterable[ActiveQueue], quotas: Mapping[str, int]) -> list[QueueQuery]:
         return [
-            QueueRead(one.queue_id, quotas[one.queue_id], self._first_due_s(one))
+            QueueQuery(one.queue_id, quotas[one.queue_id], self._first_due_s(one))
             for one in active
             if one.queue_id in quotas
         ]

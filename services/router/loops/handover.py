@@ -16,7 +16,7 @@ from kernel.outbox import Outbox, OutboxEntry
 from kernel.topics import encode
 from services.router.domain.cell import Cell
 from services.router.loops.received_results import ResultDivider
-from services.router.loops.tenant_claims import TenantClaims
+from services.router.loops.tenant_claims import TenantClaimer
 from services.router.store import cells, policies, queues, requests, results, tenant_pools
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class CellHandover:
             self._outbox.leave_to_sweep(entry)
         raise OutdatedCell(self._lease.name)
 
-    async def _pass_on(self, cell: Cell, claims: TenantClaims) -> bool:
+    async def _pass_on(self, cell: Cell, claims: TenantClaimer) -> bool:
         """Let tenants go that are counted here, and give the queues of others to their cells. True
         if the cell must be read again."""
         await self._pass_on_queues(claims)
@@ -75,7 +75,7 @@ class CellHandover:
         self._outbox.leave_to_sweep(entry)
         return any(one in cell.changed for one in leaving)  # others were not read
 
-    async def _pass_on_queues(self, claims: TenantClaims) -> None:
+    async def _pass_on_queues(self, claims: TenantClaimer) -> None:
         if not (claims.elsewhere or claims.requested):
             return
         async with self._lease.transaction() as tx:

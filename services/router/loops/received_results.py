@@ -10,7 +10,7 @@ from kernel.lease import Lease
 from services.router.domain.cell import Cell
 from services.router.domain.deficit_round_robin import ActiveQueue
 from services.router.domain.results import is_report
-from services.router.loops.tenant_claims import TenantClaims, tenants_of
+from services.router.loops.tenant_claims import TenantClaimer, tenants_of
 from services.router.store import results, usage
 from services.router.store.tick import TickInput
 
@@ -35,7 +35,7 @@ class ResultDivider:
     """notify: tells the schedulers of other cells."""
 
     lease: Lease
-    claims: TenantClaims
+    claims: TenantClaimer
     notify: Notify
 
     async def divide(

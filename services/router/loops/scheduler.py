@@ -36,7 +36,7 @@ from services.router.loops.message_expiry import MessageExpiry, closed_events
 from services.router.loops.queue_unblocking import unblock_queues
 from services.router.loops.received_results import ResultDivider, SchedulerCallbacks
 from services.router.loops.takeover import load_cell
-from services.router.loops.tenant_claims import TenantClaims
+from services.router.loops.tenant_claims import TenantClaimer
 from services.router.loops.tick_result import TickResult, encode_events, is_bulk
 from services.router.loops.tick_timer import TickTimer
 from services.router.store import (
@@ -101,7 +101,7 @@ class Scheduler:
         self._fence: int | None = None  # the fence with which the cell was read
         self._sources_read_at_s, self._last_event_count = 0.0, 0  # events: of the last tick
         self._blocked_check = BlockedQueueCheck(lease)
-        self._claims = TenantClaims(lease)
+        self._claims = TenantClaimer(lease)
         self._receiver = ResultDivider(lease, self._claims, callbacks.notify)
         self._handover = CellHandover(lease, outbox, self._receiver)
         self._ticks = metrics.scheduler_ticks.labels(lease.name)

@@ -26,7 +26,7 @@ REQUEST_INTERVAL_S = 1.0
 REQUESTED_MAX = 10_000
 
 
-class TenantClaims:
+class TenantClaimer:
     """A part of a tick. excluded: tenants whose mail this tick leaves alone. leaving: of these,
     those that another cell is to have, with their new pools. elsewhere: with the cells that have
     them.

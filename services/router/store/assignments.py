@@ -6,7 +6,7 @@ from kernel.database import Transaction
 from kernel.days import first_day_bound
 from services.router.domain.dispatch import Assignment, Requeue
 from services.router.domain.message import DueMessage, ScheduledQueue
-from services.router.domain.round import QueueRead
+from services.router.domain.round import QueueQuery
 from services.router.store.queues import QueueDueTime, lock_or_create, mark_queues_due
 
 # One row more than the quota, with any due time: it tells when the queue has work next. The scan
@@ -65,7 +65,7 @@ WHERE m.message_id = r.message_id AND m.state || m.attempt = 'queued' || r.attem
 
 
 async def select_due(
-    tx: Transaction, reads: Sequence[QueueRead], *, address_key: bytes
+    tx: Transaction, reads: Sequence[QueueQuery], *, address_key: bytes
 ) -> dict[str, list[DueMessage]]:
     """The first rows of each queue by due time, one more than its quota."""
     due: dict[str, list[DueMessage]] = {one.queue_id: [] for one in reads}

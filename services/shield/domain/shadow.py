@@ -12,7 +12,7 @@ CRC_VALUES = 1 << 32
 VERDICT_NAMES = {number: name.removeprefix("VERDICT_").lower() for name, number in Verdict.items()}
 
 
-class ShadowModelSample(NamedTuple):
+class SampledContent(NamedTuple):
     """A content that the live model has scored, with the messages that share it. request: to the
     child. live: a copy, because block lists may change the response."""
 

@@ -20,7 +20,7 @@ from kernel.retry import retry_while_unavailable
 from kernel.topics import encode
 from services.shield.clients.screening_child import ScreeningChild
 from services.shield.domain.shadow import (
-    ShadowModelSample,
+    SampledContent,
     differences,
     is_sampled,
     opinion_of,
@@ -43,7 +43,7 @@ class ShadowModelScorer:
         self._publish = publish
         self._health = DependencyHealth()
         self._share = share
-        self._buffer: deque[ShadowModelSample] = deque()
+        self._buffer: deque[SampledContent] = deque()
         self._bytes = 0
         self._awake = asyncio.Event()
         self._second, self._published = 0, 0
@@ -71,7 +71,7 @@ class ShadowModelScorer:
                 metrics.shadow_skipped.inc(len(events[ref]))
                 continue
             self._bytes += len(request)
-            self._buffer.append(ShadowModelSample(tuple(events[ref]), request, opinion_of(live)))
+            self._buffer.append(SampledContent(tuple(events[ref]), request, opinion_of(live)))
         if self._buffer:
             self._awake.set()
 
@@ -105,7 +105,7 @@ class ShadowModelScorer:
 
 
 def compare(
-    taken: Sequence[ShadowModelSample], responses: Sequence[ScoreResponse | ChildRaised]
+    taken: Sequence[SampledContent], responses: Sequence[ScoreResponse | ChildRaised]
 ) -> Iterator[ShadowDiffered]:
     """Counts what both models say, and gives what differs."""
     for one, shadow in zip(taken, responses, strict=True):

@@ -9,7 +9,7 @@ from kernel.failpoint import failpoint
 from mail.address import Mailbox, canonical
 from mail.forwarding import Forward, Trace, is_loop
 from mail.smtp_server_events import MessageReceived
-from services.delivery.clients.operator_mail import OperatorMailer
+from services.delivery.clients.operator_mail import OperatorForwarder
 from services.delivery.domain.hourly_allowance import HourlyAllowance
 from services.delivery.domain.return_path_hosts import ReturnPathHosts
 
@@ -29,7 +29,7 @@ class RoleMailForwarder:
 
     hosts: ReturnPathHosts
     directory_read: asyncio.Event
-    operator: OperatorMailer | None
+    operator: OperatorForwarder | None
     allowance: HourlyAllowance
 
     def takes(self, mailbox: Mailbox) -> bool:
@@ -63,7 +63,7 @@ class RoleMailForwarder:
         return await _forward(self.operator, mail)
 
 
-async def _forward(operator: OperatorMailer, mail: Forward) -> str:
+async def _forward(operator: OperatorForwarder, mail: Forward) -> str:
     try:
         async with asyncio.timeout(FORWARD_S):
             await operator.send(mail)

@@ -8,8 +8,8 @@ from kernel.prices import PriceBook
 from services.ingest.api.administration.accounts import AccountResource
 from services.ingest.api.administration.api_keys import ApiKeyResource
 from services.ingest.api.administration.audit_log import AuditLogResource
-from services.ingest.api.administration.base import DirectoryResource
 from services.ingest.api.administration.brands import BrandResource
+from services.ingest.api.administration.directory import DirectoryResource
 from services.ingest.api.administration.mailboxes import MailboxResource, SmtpHost
 from services.ingest.api.administration.plans import PlanChecks
 from services.ingest.api.administration.tenants import MaxThresholds, TenantResource

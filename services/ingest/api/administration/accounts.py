@@ -9,7 +9,8 @@ from msgspec import UNSET, Meta, UnsetType
 from contracts.ingest.v1.directory_pb2 import Account, AccountStatus, Tenant
 from kernel.brand import Brands
 from kernel.ids import uuid7_text
-from services.ingest.api.administration.base import (
+from services.ingest.api.administration.brands import check_brand
+from services.ingest.api.administration.directory import (
     DirectoryResource,
     Name,
     Reason,
@@ -17,7 +18,6 @@ from services.ingest.api.administration.base import (
     find,
     set_given_fields,
 )
-from services.ingest.api.administration.brands import check_brand
 from services.ingest.api.administration.plans import PlanChecks
 from services.ingest.api.callers import Caller, CallerKind
 from services.ingest.domain.email import RequestModel

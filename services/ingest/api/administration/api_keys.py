@@ -14,7 +14,7 @@ from kernel.brand import Brand, Brands
 from kernel.ids import uuid7_text
 from kernel.outbox import Outbox
 from kernel.topics import encode
-from services.ingest.api.administration.base import (
+from services.ingest.api.administration.directory import (
     WHAT,
     DirectoryResource,
     Name,

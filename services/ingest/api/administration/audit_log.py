@@ -9,7 +9,7 @@ from kernel.database import Database
 from kernel.errors import Unavailable
 from kernel.failpoint import failpoint
 from kernel.ids import lower_bound_at
-from services.ingest.api.administration.base import check_page, query_or_503
+from services.ingest.api.administration.directory import check_page, query_or_503
 from services.ingest.api.callers import Caller
 from services.ingest.domain.problem import unavailable
 from services.ingest.store.audit_log import Change, record_changes

@@ -25,7 +25,7 @@ from kernel.brand import (
 from kernel.ids import uuid7_text
 from mail.mx import provider_domains
 from mail.suffix import is_public_suffix
-from services.ingest.api.administration.base import (
+from services.ingest.api.administration.directory import (
     WHAT,
     DirectoryResource,
     conflict,

@@ -14,7 +14,7 @@ from kernel.crypto import sha256
 from kernel.ids import uuid7_text
 from mail.address import AddressError
 from services.ingest.api.administration.api_keys import DAY_S, GRACE_MAX_S, is_test
-from services.ingest.api.administration.base import WHAT, DirectoryResource, conflict, find
+from services.ingest.api.administration.directory import WHAT, DirectoryResource, conflict, find
 from services.ingest.api.administration.plans import PlanChecks
 from services.ingest.api.administration.tenants import TenantLimits
 from services.ingest.api.brand_resolver import BrandResolver

@@ -7,7 +7,7 @@ from contracts.ingest.v1.directory_pb2 import Account, Domain, Mailbox, Tenant
 from kernel import clock
 from kernel.database import Transaction
 from kernel.prices import Feature, Limited, Plan, PriceBook
-from services.ingest.api.administration.base import DEFAULT_POOL
+from services.ingest.api.administration.directory import DEFAULT_POOL
 from services.ingest.domain.plan_problem import plan_required
 from services.ingest.domain.problem import Fault, Problem, invalid
 from services.ingest.store.plan_limits import count_of_plan

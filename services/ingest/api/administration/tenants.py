@@ -18,7 +18,7 @@ from contracts.ingest.v1.directory_pb2 import (
 from kernel import clock
 from kernel.crypto import SecretKeyring, new_content_key
 from kernel.ids import uuid7_text
-from services.ingest.api.administration.base import (
+from services.ingest.api.administration.directory import (
     DirectoryResource,
     Name,
     Reason,

@@ -10,7 +10,7 @@ from contracts.router.v1 import policy_service_pb2 as pb
 from contracts.router.v1.policy_service_pb2 import Cell
 from kernel.ids import uuid5_text
 from services.ingest.api.administration.audit_log import AuditLogResource
-from services.ingest.api.administration.base import paginate
+from services.ingest.api.administration.directory import paginate
 from services.ingest.api.callers import Caller
 from services.ingest.api.egress.router_client import EgressRouterClient, pointing_to
 from services.ingest.domain.email import RequestModel

@@ -14,7 +14,12 @@ from contracts.router.v1.policies_pb2 import (
 )
 from kernel import clock
 from services.ingest.api.administration.audit_log import AuditLogResource
-from services.ingest.api.administration.base import DirectoryResource, check_id, paginate, parse_id
+from services.ingest.api.administration.directory import (
+    DirectoryResource,
+    check_id,
+    paginate,
+    parse_id,
+)
 from services.ingest.api.callers import Caller
 from services.ingest.api.egress.owners import OwnerLookup
 from services.ingest.api.egress.requests import OverrideRequest

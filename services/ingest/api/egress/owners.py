@@ -6,7 +6,7 @@ from typing import Any
 
 from contracts.ingest.v1.directory_pb2 import ApiKey, Mailbox, Tenant
 from kernel.ids import canonical_uuid
-from services.ingest.api.administration.base import DirectoryResource
+from services.ingest.api.administration.directory import DirectoryResource
 from services.ingest.api.egress.router_client import EgressRouterClient
 from services.ingest.store.directory_lists import EntryOwner
 

@@ -11,7 +11,7 @@ from contracts.ingest.v1.directory_pb2 import Domain
 from contracts.router.v1 import policy_service_pb2 as pb
 from contracts.router.v1.directory_pb2 import Pool
 from services.ingest.api.administration.audit_log import AuditLogResource
-from services.ingest.api.administration.base import (
+from services.ingest.api.administration.directory import (
     DirectoryResource,
     Name,
     check_id,

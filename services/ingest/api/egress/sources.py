@@ -11,7 +11,7 @@ from contracts.router.v1.directory_pb2 import EgressSource
 from contracts.router.v1.policies_pb2 import PolicyCommand, WarmupCommand
 from kernel import clock
 from services.ingest.api.administration.audit_log import AuditLogResource
-from services.ingest.api.administration.base import (
+from services.ingest.api.administration.directory import (
     DirectoryResource,
     check_id,
     check_page,

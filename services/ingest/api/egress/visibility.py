@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from services.ingest.api.administration.base import DEFAULT_POOL, DirectoryResource
+from services.ingest.api.administration.directory import DEFAULT_POOL, DirectoryResource
 from services.ingest.api.callers import Caller, CallerKind, check_live
 
 OF_TENANTS = ("tenant", "tenant_site")

@@ -3,7 +3,7 @@
 from contracts.ingest.v1 import domain_service_pb2 as pb
 from contracts.ingest.v1.domain_service_pb2_grpc import DomainServiceServicer
 from services.ingest.api.access import Principal
-from services.ingest.api.administration.base import parse_id
+from services.ingest.api.administration.directory import parse_id
 from services.ingest.api.callers import Caller
 from services.ingest.api.domain_reports import (
     DMARC,

@@ -3,7 +3,7 @@
 from contracts.ingest.v1 import ip_service_pb2 as pb
 from contracts.ingest.v1.ip_service_pb2_grpc import IpServiceServicer
 from contracts.router.v1.policy_service_pb2 import Source
-from services.ingest.api.administration.base import checked_filter
+from services.ingest.api.administration.directory import checked_filter
 from services.ingest.api.callers import Caller
 from services.ingest.api.egress.requests import (
     AddIpRequest,

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi import Request as Incoming
 from pydantic import JsonValue
 
-from services.ingest.api.administration.base import parse_id
+from services.ingest.api.administration.directory import parse_id
 from services.ingest.api.domain_reports import (
     DMARC,
     TLS,

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi import Request as Incoming
 from pydantic import BeforeValidator
 
-from services.ingest.api.administration.base import parse_id
+from services.ingest.api.administration.directory import parse_id
 from services.ingest.api.domain_requests import CreateDomainRequest, UpdateDomainRequest
 from services.ingest.api.domain_views import summary_to_json, to_json
 from services.ingest.api.domains import DomainResource

@@ -6,7 +6,7 @@ import msgspec
 from fastapi import APIRouter, Query, Response
 from fastapi import Request as Incoming
 
-from services.ingest.api.administration.base import checked_filter
+from services.ingest.api.administration.directory import checked_filter
 from services.ingest.api.egress.requests import (
     AddIpRequest,
     ResumeIpRequest,

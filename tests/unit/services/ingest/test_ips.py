@@ -16,7 +16,7 @@ from contracts.router.v1 import policy_service_pb2 as pb
 from contracts.router.v1.directory_pb2 import EgressSource
 from contracts.router.v1.policies_pb2 import OverrideSet, StandingChanged, WarmupChanged
 from kernel.rpc import RpcError
-from services.ingest.api.administration.base import DEFAULT_POOL
+from services.ingest.api.administration.directory import DEFAULT_POOL
 from services.ingest.api.callers import Caller
 from services.ingest.api.egress.views import id_of_override
 from services.ingest.api.egress.visibility import visible_pools, visible_scopes

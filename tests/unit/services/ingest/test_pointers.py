@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from services.ingest.api.administration.base import Name
+from services.ingest.api.administration.directory import Name
 from services.ingest.domain.email import decode_email
 from services.ingest.domain.pointers import decode_body, problem_of
 from services.ingest.domain.problem import Problem

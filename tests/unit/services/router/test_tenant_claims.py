@@ -9,7 +9,7 @@ from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_DELIVERED, ATTEMPT_
 from contracts.router.v1.results_pb2 import RESULT_KIND_ATTEMPT, RESULT_KIND_COMPLAINT, Result
 from services.router.domain.deficit_round_robin import ActiveQueue
 from services.router.domain.policies import DEFAULT_POOL, TenantRouting
-from services.router.loops.tenant_claims import TenantClaims, tenants_of
+from services.router.loops.tenant_claims import TenantClaimer, tenants_of
 from services.router.store import tenant_pools
 from services.router.store.tenant_pools import TenantClaim
 from tests.support.memory_cell import NOW_S, memory_cell
@@ -45,7 +45,7 @@ async def test_what_becomes_of_tenants_depends_on_where_they_are_counted(
     monkeypatch.setattr("services.router.store.results.append", append)
     known = {one: TenantRouting(pool_id=DEFAULT_POOL) for one in FOUND if one != "unknown"}
     cell = memory_cell("e1", routing=known.get).cell
-    claims = TenantClaims(cast(Any, SimpleNamespace(name="west")))
+    claims = TenantClaimer(cast(Any, SimpleNamespace(name="west")))
     for _ in range(2):  # a request is not repeated at once
         await claims.claim(cast(Any, None), cell, FOUND, now_s=NOW_S)
     assert cell.tenants == {"new", "own"}

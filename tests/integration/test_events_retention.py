@@ -1,4 +1,4 @@
-"""Partition maintenance of events, on real PostgreSQL with days in the past."""
+"""Retention of events, on real PostgreSQL with days in the past."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -13,8 +13,8 @@ from kernel.database import Database
 from kernel.handler_result import HandlerResult
 from services.events.domain.log_event import StatusRank
 from services.events.handlers import LOGGED, REPEAT, TOO_OLD, EventLogHandler
-from services.events.loops import partition_maintenance
-from services.events.loops.partition_maintenance import PartitionMaintenance
+from services.events.loops import retention
+from services.events.loops.retention import RetentionMaintenance
 from services.events.store import log, plan_retention
 from tests.support.message_events import MessageEvents
 from tests.support.stack import FreshDatabase, temporary_database
@@ -45,13 +45,13 @@ def message_of_day(day: date) -> MessageEvents:
     return message
 
 
-def maintenance(system: Database, **longer: int) -> PartitionMaintenance:
+def maintenance(system: Database, **longer: int) -> RetentionMaintenance:
     """longer: days by account."""
 
     async def kept_longer(days: int) -> dict[str, int]:
         return {one: number for one, number in longer.items() if number > days}
 
-    return PartitionMaintenance(system, log_days=30, kept_longer=kept_longer)
+    return RetentionMaintenance(system, log_days=30, kept_longer=kept_longer)
 
 
 def partitions(database: FreshDatabase, table: str) -> list[date]:
@@ -285,7 +285,7 @@ def test_a_plan_keeps_the_mail_of_its_account_longer(
     async def agree(_: Database) -> bool:
         return True
 
-    monkeypatch.setattr(partition_maintenance, "clocks_agree", agree)
+    monkeypatch.setattr(retention, "clocks_agree", agree)
     monkeypatch.setattr(plan_retention, "PAGE", 2)
     run_scenario(empty, scenario)
 

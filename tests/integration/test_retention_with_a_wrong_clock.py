@@ -15,14 +15,14 @@ from kernel.database import Database
 from kernel.days import DAYS_AHEAD, CreateDays, create_coming_days
 from kernel.health import DependencyHealth
 from kernel.status import StatusSource
-from services.delivery.loops import partition_maintenance as delivery
+from services.delivery.loops import retention as delivery
 from services.delivery.store import days
 from services.delivery.store.days import JournalDayPartitions
-from services.events.loops import partition_maintenance as events
+from services.events.loops import retention as events
 from services.events.store import days as log_days
 from services.events.store.days import LogDayPartitions
 from services.ingest.app import health_checks
-from services.ingest.loops import partition_maintenance as ingest
+from services.ingest.loops import retention as ingest
 from services.ingest.store.retention import RetentionStore
 from services.router.loops import maintenance as router
 from services.router.store.day_partitions import DayPartitions
@@ -59,24 +59,24 @@ async def none_longer(_: int) -> Mapping[str, int]:
 
 def maintenance_of(service: str, database: Database, content: Any) -> RunOnce:  # noqa: ANN401
     kept: dict[str, RunOnce] = {
-        "ingest": ingest.PartitionMaintenance(
+        "ingest": ingest.RetentionMaintenance(
             RetentionStore(database, retention_days=RETENTION_DAYS),
             content,
             lease=SimpleNamespace(fence=1),  # type: ignore[arg-type]
             health=DependencyHealth(),
         ).run_once,
-        "router": router.PartitionMaintenance(
+        "router": router.RetentionMaintenance(
             database,
             DayPartitions(),
             retention_days=RETENTION_DAYS,
             is_leader=lambda: True,
         ).run_once,
-        "delivery": delivery.PartitionMaintenance(
+        "delivery": delivery.RetentionMaintenance(
             database,
             JournalDayPartitions(database, retention_days=RETENTION_DAYS),
             sandbox_retention_days=RETENTION_DAYS,
         ).run_once,
-        "events": events.PartitionMaintenance(
+        "events": events.RetentionMaintenance(
             database, log_days=RETENTION_DAYS, kept_longer=none_longer
         ).run_once,
     }
@@ -199,7 +199,7 @@ async def test_days_are_created_while_the_removal_of_content_hangs(
 
     async with opened(empty.system("ingest")) as database:
         health = DependencyHealth()
-        maintenance = ingest.PartitionMaintenance(
+        maintenance = ingest.RetentionMaintenance(
             RetentionStore(database, retention_days=RETENTION_DAYS),
             HangingContent(),  # type: ignore[arg-type]
             lease=SimpleNamespace(fence=1),  # type: ignore[arg-type]

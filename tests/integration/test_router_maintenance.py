@@ -22,7 +22,7 @@ from kernel.database import Database
 from kernel.embedded.folder import free_port
 from kernel.ids import lower_bound_at
 from kernel.rpc import RpcServer
-from services.router.loops.maintenance import PartitionMaintenance
+from services.router.loops.maintenance import RetentionMaintenance
 from services.router.store.day_partitions import DayPartitions
 from tests.support.router import TOKEN, RouterHarness, attempted, screened, until
 from tests.support.stack import harness_fixture, opened
@@ -66,9 +66,9 @@ async def test_a_day_whose_messages_closed_long_ago_is_dropped_and_not_created_a
             assert harness.row(other.message_id) is None
 
 
-def maintenance_of(database: Database) -> PartitionMaintenance:
+def maintenance_of(database: Database) -> RetentionMaintenance:
     """The maintenance of a new process."""
-    return PartitionMaintenance(database, DayPartitions(), retention_days=8, is_leader=lambda: True)
+    return RetentionMaintenance(database, DayPartitions(), retention_days=8, is_leader=lambda: True)
 
 
 async def existing(database: Database) -> list[object]:

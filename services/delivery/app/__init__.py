@@ -57,9 +57,9 @@ from services.delivery.domain.returned_mail import ReturnedMail
 from services.delivery.handlers import AssignmentHandler
 from services.delivery.loops.committer import JournalCommitter
 from services.delivery.loops.delivery_dispatcher import DeliveryDispatcher
-from services.delivery.loops.partition_maintenance import PartitionMaintenance
 from services.delivery.loops.recovery import OrphanRecovery
 from services.delivery.loops.rendering import Renderer
+from services.delivery.loops.retention import RetentionMaintenance
 from services.delivery.loops.tls_reports import DailyTlsReporter, TlsSessionCounter
 from services.delivery.settings import Settings
 from services.delivery.store.days import TABLES, JournalDayPartitions
@@ -273,7 +273,7 @@ def create_maintenance_loops(deps: Dependencies, dispatcher: DeliveryDispatcher)
         health=deps.health,
         orphan_after_s=settings.orphan_after_s,
     )
-    maintenance = PartitionMaintenance(
+    maintenance = RetentionMaintenance(
         deps.system_database, deps.days, sandbox_retention_days=settings.sandbox_retention_days
     )
     actions: list[tuple[float, Callable[[], Awaitable[None]]]] = [

@@ -39,8 +39,8 @@ from services.events.domain.log_event import ALL_EVENTS
 from services.events.handlers import EventLogHandler, on_owner
 from services.events.loops.account_backfill import AccountBackfill
 from services.events.loops.figures import RollUpFolding
-from services.events.loops.partition_maintenance import PartitionMaintenance
 from services.events.loops.reports import ReportPublisher
+from services.events.loops.retention import RetentionMaintenance
 from services.events.loops.usage_thresholds import UsageThresholdPublisher
 from services.events.loops.webhook_dispatcher import WebhookConfig, WebhookDispatcher
 from services.events.loops.webhook_recovery import WebhookRecovery
@@ -235,7 +235,7 @@ def create_rpc_server(deps: Dependencies, feed: EventFeed) -> RpcServer:
 
 
 def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
-    retention = PartitionMaintenance(
+    retention = RetentionMaintenance(
         deps.system_database,
         log_days=deps.settings.log_retention_days,
         kept_longer=deps.plans.kept_longer,

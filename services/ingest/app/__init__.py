@@ -53,7 +53,7 @@ from services.ingest.domain.reserved import SpecialUseDomains
 from services.ingest.domain.tracking_host import LinkHosts
 from services.ingest.handlers import MessageClosedHandler, on_certificate, on_reviewed
 from services.ingest.loops.directory_publisher import DirectoryPublisher
-from services.ingest.loops.partition_maintenance import PartitionMaintenance
+from services.ingest.loops.retention import RetentionMaintenance
 from services.ingest.settings import Settings
 from services.ingest.store.backpressure import Backpressure
 from services.ingest.store.content_usage import ContentUsage
@@ -279,7 +279,7 @@ def create_maintenance_loops(
         every_s=settings.directory_publish_interval_s,
         check_every_s=settings.directory_check_interval_s,
     )
-    retention = PartitionMaintenance(
+    retention = RetentionMaintenance(
         RetentionStore(deps.system_database, retention_days=settings.email_retention_days),
         deps.content,
         lease=deps.lease,

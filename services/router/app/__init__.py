@@ -35,7 +35,7 @@ from services.router.domain.policy_engine import PolicyEngine
 from services.router.handlers import Handlers, Report, on_tenant
 from services.router.loops.maintenance import (
     EgressPublisher,
-    PartitionMaintenance,
+    RetentionMaintenance,
     pools_end_offset,
 )
 from services.router.loops.received_results import SchedulerCallbacks
@@ -153,7 +153,7 @@ async def open_requests(deps: Dependencies) -> None:
 
 def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
     settings, health, kafka = deps.settings, deps.health, deps.kafka
-    maintenance = PartitionMaintenance(
+    maintenance = RetentionMaintenance(
         deps.system_database,
         deps.partitions,
         retention_days=settings.closed_retention_days,

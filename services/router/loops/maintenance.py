@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 DeleteStep = Callable[[Transaction], Awaitable[int]]
 
 
-class PartitionMaintenance:
+class RetentionMaintenance:
     """The scheduler drops the old days, and deletes other rows by age.
 
     retention_days: how long a day is kept after its last close.

@@ -9,7 +9,7 @@ from services.delivery.store import domain_reports, mta_sts, sandbox, tls_report
 from services.delivery.store.days import JournalDayPartitions
 
 
-class PartitionMaintenance:
+class RetentionMaintenance:
     """The action of a loop."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Partition maintenance: drops a day of the log some time after its last close, and deletes other
+"""Retention: drops a day of the log some time after its last close, and deletes other
 rows by age. The mail of accounts whose plan keeps it longer is left."""
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -13,7 +13,7 @@ KeptLonger = Callable[[int], Awaitable[Mapping[str, int]]]
 """The accounts that are kept for more than so many days, with their days."""
 
 
-class PartitionMaintenance:
+class RetentionMaintenance:
     """The action of a loop; any number of replicas may run it at once."""
 
     def __init__(self, database: Database, *, log_days: int, kept_longer: KeptLonger) -> None:

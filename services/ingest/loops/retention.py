@@ -1,4 +1,4 @@
-"""Partition maintenance: creates day partitions, and removes expired data."""
+"""Retention: removes what has expired."""
 
 import logging
 
@@ -13,7 +13,7 @@ PARTITIONS = "partitions"  # in DependencyHealth: without today's partition noth
 logger = logging.getLogger(__name__)
 
 
-class PartitionMaintenance:
+class RetentionMaintenance:
     def __init__(
         self,
         store: RetentionStore,

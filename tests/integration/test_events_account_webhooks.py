@@ -45,7 +45,10 @@ class Account:
 
     async def send(self, tenant: int) -> None:
         message = MessageEvents(tenant_id=self.tenants[tenant], account_id=self.id)
-        await self.events.publish(*message.delivered())
+        *before, closed = message.delivered()
+        await self.events.publish(*before)
+        await self.events.wait_recorded(message, 4)  # topics are read beside each other
+        await self.events.publish(closed)
         await self.events.wait_recorded(message, 5)
 
     async def suppress(self) -> str:

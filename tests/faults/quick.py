@@ -1,10 +1,10 @@
 """The scenarios of every test run: each fault once, for a short time, in a shared world."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
+
+import pytest
 
 from tests.faults import slow_dependencies as slow
 from tests.faults.broker import stop_kafka
@@ -61,8 +61,9 @@ def is_of_process(name: str) -> bool:
     return name.startswith(("no fault", "crash", "kill", "freeze", "failover", "daily limit"))
 
 
-@contextmanager
-def quick_world(folder: Path) -> Iterator[World]:
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("faults")
     with start_world(
         folder, seed=7, rate_per_s=RATE_PER_S, audited=True, process=ForkedProcess
     ) as running:

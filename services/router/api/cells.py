@@ -28,7 +28,8 @@ class CellAdmin:
         """limits: those that operators have set."""
         if not NAME.fullmatch(name):
             raise ValueError(
-                "A cell has a name of up to 40 lower-case letters, digits and hyphens."
+                "A cell has a name of up to 40 lower-case letters, digits and hyphens,"
+                " and no hyphen first."
             )
         names = await cells.read_names(tx)
         if name in names:

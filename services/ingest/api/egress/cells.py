@@ -21,7 +21,8 @@ from services.ingest.store.directory_lists import PageBounds
 RESOURCE = "cell"  # in the audit log
 NAMESPACE = b"obm router cells"  # of ids there
 NAME_PATTERN = explained(
-    r"^[a-z0-9][a-z0-9-]{0,39}$(?!\n)", "Use 1 to 40 lower-case letters, digits and hyphens"
+    r"^[a-z0-9][a-z0-9-]{0,39}$(?!\n)",
+    "Use 1 to 40 lower-case letters, digits and hyphens, and no hyphen first",
 )
 
 

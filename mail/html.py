@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from selectolax.lexbor import LexborCSSSelector, LexborHTMLParser, LexborNode
 
+from mail.patterns import repeated
+
 MAX_LINKS = 1000
 _ELEMENTS = "a,area,img,form,input,iframe,body script,body style"
 _INVISIBLE = ["script", "style", "title"]
@@ -32,7 +34,7 @@ _IGNORED = re.compile(
     re.IGNORECASE,
 )
 # A tag to its end: quoted values can contain >. No backtracking.
-_ATTRIBUTES = r"""(?:[^>"']++|(?:(?<==)|(?<== ))(?:"[^"]*+"|'[^']*+')|["'])*+"""
+_ATTRIBUTES = repeated(r"""[^>"']++|(?:(?<==)|(?<== ))(?:"[^"]*+"|'[^']*+')|["']""")
 _TAG = re.compile(rf"<(/?[a-zA-Z][^ />]*+){_ATTRIBUTES}>?")
 _LINK = re.compile(rf"<(/?)[aA](?=[ />])({_ATTRIBUTES})>?")
 _BLOCKS = frozenset(

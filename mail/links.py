@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from html import unescape
 from html.entities import html5
 
+from mail.patterns import optional, repeated
 from mail.tracking import MAX_URL, host_of, in_a_labels
 
 _SPACE = r"[\t\n\f\r ]"
 _VALUE = r"""(?:"[^"]*+"|'[^']*+'|[^\t\n\f\r >"'][^\t\n\f\r >]*+|(?=>))"""
-_ATTRIBUTES = rf"""[^>=]*+(?:=(?:"[^"]*+"|{_SPACE}*+{_VALUE})[^>=]*+)*+"""
+_ATTRIBUTES = "[^>=]*+" + repeated(rf"""=(?:"[^"]*+"|{_SPACE}*+{_VALUE})[^>=]*+""")
 _END = r"(?=[\t\n\f\r />])"  # of a name
 
 
@@ -26,32 +27,38 @@ def _name(name: str) -> str:
 _LINK = f"(?:{_name('a')}|{_name('area')}){_END}"
 _RAW = [_name(name) for name in ("script", "style", "title", "textarea")]
 _RAW_ELEMENTS = "|".join(
-    [rf"{raw}{_END}{_ATTRIBUTES}>(?:[^<]++|<(?!/{raw}{_END}))*+<" for raw in _RAW]
+    [f"{raw}{_END}{_ATTRIBUTES}>{repeated(f'[^<]++|<(?!/{raw}{_END})')}<" for raw in _RAW]
 )
 # A tag that no look ahead needs to tell from a link or a raw element: most are.
 _OTHER = r"(?:[b-ru-zB-RU-Z]|[tT](?![iIeE])|[sS](?![cCtT]))"
 # A URL and its host, as most are: no character has to be decoded, and none needs a closer look.
-_PLAIN = r"([hH][tT]{2}[pP][sS]?://([A-Za-z0-9.-]+)(?::[0-9]{1,5})?(?:[/?#][!#-%'-[\]-~]*+)?+)"
+_PATH = optional(r"[/?#][!#-%'-[\]-~]*+")
+_PLAIN = rf"([hH][tT]{{2}}[pP][sS]?://([A-Za-z0-9.-]+)(?::[0-9]{{1,5}})?{_PATH})"
 # Everything up to the next link, the value of its href, if that comes first and in double quotes,
 # and the other attributes. Nothing but the value is read twice, so a page takes linear time.
 _NEXT = re.compile(
-    rf"(?:[^<]*+<(?:/"
-    rf"|{_OTHER}{_ATTRIBUTES}>"
-    rf"|(?!{_LINK}|(?:{'|'.join(_RAW)}){_END})[A-Za-z]{_ATTRIBUTES}>"
-    rf"|!--(?!\[if)(?:-?>|(?:[^-]++|-(?!-!?>))*+--!?>)"
-    rf"|(?![A-Za-z/]|!--(?!\[if))"
-    rf"|(?:{_RAW_ELEMENTS})"
-    rf"))*+[^<]*+<{_LINK}"
-    rf"""(?:{_SPACE}++{_name("href")}="(?:{_PLAIN}(?=")|([^"]*+))")?+({_ATTRIBUTES})>"""
+    repeated(
+        rf"[^<]*+<(?:/"
+        rf"|{_OTHER}{_ATTRIBUTES}>"
+        rf"|(?!{_LINK}|(?:{'|'.join(_RAW)}){_END})[A-Za-z]{_ATTRIBUTES}>"
+        rf"|!--(?!\[if)(?:-?>|{repeated('[^-]++|-(?!-!?>)')}--!?>)"
+        rf"|(?![A-Za-z/]|!--(?!\[if))"
+        rf"|(?:{_RAW_ELEMENTS}))"
+    )
+    + f"[^<]*+<{_LINK}"
+    + optional(rf"""{_SPACE}++{_name("href")}="(?:{_PLAIN}(?=")|([^"]*+))["]""")
+    + f"({_ATTRIBUTES})>"
 )
 
 
 def _first(name: str) -> re.Pattern[str]:
     """Matches attributes up to the value of the first one of this name, which counts."""
     return re.compile(
-        rf"(?:[\t\n\f\r /]*+(?!{_name(name)}(?=[\t\n\f\r />=]))[^\t\n\f\r />=]++"
-        rf"(?:{_SPACE}*+={_SPACE}*+{_VALUE})?+)*+"
-        rf"[\t\n\f\r /]*+{_name(name)}{_SPACE}*+={_SPACE}*+"
+        repeated(
+            rf"[\t\n\f\r /]*+(?!{_name(name)}(?=[\t\n\f\r />=]))[^\t\n\f\r />=]++"
+            + optional(rf"{_SPACE}*+={_SPACE}*+{_VALUE}")
+        )
+        + rf"[\t\n\f\r /]*+{_name(name)}{_SPACE}*+={_SPACE}*+"
         r"""(?:"([^"]*+)"|'([^']*+)'|([^\t\n\f\r >"'][^\t\n\f\r >]*+))"""
     )
 

@@ -14,13 +14,14 @@ from uuid import UUID
 
 from mail import signed_token
 from mail.address import AddressError, to_ascii
+from mail.patterns import optional
 
 _CLICK, _OPEN = b"click", b"open"
 _NAMED = 33  # octets of a payload before the target
 MAX_URL = 4096  # octets in UTF-8
 # The usual URL, whose host needs no closer look.
 _PLAIN = re.compile(
-    r"[hH][tT]{2}[pP][sS]?://([A-Za-z0-9.-]+)(?::[0-9]{1,5})?(?:[/?#][!-[\]-~]*+)?+"
+    r"[hH][tT]{2}[pP][sS]?://([A-Za-z0-9.-]+)(?::[0-9]{1,5})?" + optional(r"[/?#][!-[\]-~]*+")
 )
 _HOST_CHARS = 253  # RFC 1035 §2.3.4, in text
 _DOTS = ".\u3002\uff0e\uff61"  # for browsers too: UTS 46 §2.3

@@ -87,6 +87,13 @@ def test_a_file_that_is_hard_to_read_is_found(
     assert len(list(faults(tmp_path / "utils.py"))) == 4
 
 
+def test_patterns_repeat_no_group_possessively() -> None:
+    """Early releases of Python 3.11 loop forever on it: `mail.patterns` has what does the same."""
+    found = re.compile(r"\)(?:[*+?]|\{\d*,?\d*\})\+")
+    constants = (str(node.value) for path in sources(*ALL) for node in nodes(path, ast.Constant))
+    assert [text for text in constants if found.search(text) and "`" not in text] == []
+
+
 def test_functions_are_small_on_the_whole() -> None:
     sizes = [size for path in sources(*ROOMS) for _, size in functions(path)]
     assert statistics.median(sizes) <= FUNCTION_MEDIAN_MAX

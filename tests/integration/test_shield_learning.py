@@ -25,7 +25,7 @@ from kernel.service import run_services
 from kernel.topics import contract_of
 from services.shield.app import create_service
 from services.shield.domain.learning.entries import pack_entries
-from services.shield.domain.model.text import HashedEntries
+from services.shield.domain.model.text import HashedFeatures
 from services.shield.domain.outcomes import LearningPolicy, OutcomeFold, read_baseline
 from services.shield.loops import learner
 from services.shield.settings import Settings
@@ -49,7 +49,7 @@ def post(bootstrap_servers: str, database: FreshDatabase, tmp_path: Path) -> Shi
 
 def opened(tenant_id: str, campaign_id: str) -> OutcomeRecorded:
     words = np.arange(40, dtype=np.uint32) + len(campaign_id)
-    entries = pack_entries(HashedEntries(words, words, words))
+    entries = pack_entries(HashedFeatures(words, words, words))
     campaign = CampaignOpened(campaign_id=campaign_id, tenant_id=tenant_id, entries=entries)
     event = OutcomeRecorded(outcome_id=f"opened/{campaign_id}", opened=campaign)
     event.recorded_at.FromSeconds(1_790_000_000)

@@ -25,7 +25,7 @@ from kernel.database import Database
 from kernel.rpc import RpcError, RpcUnavailable
 from kernel.topics import contract_of
 from services.shield.domain.learning.entries import pack_entries
-from services.shield.domain.model.text import HashedEntries
+from services.shield.domain.model.text import HashedFeatures
 from services.shield.domain.outcomes import (
     LearningPolicy,
     OutcomeFold,
@@ -64,7 +64,7 @@ def rejected(post: ShieldHarness, number: int, day: int) -> list[Any]:
     campaign_id = str(uuid4())
     start = opened(post.tenant.tenant_id, campaign_id)
     words = np.arange(40, dtype=np.uint32) * 4 + 4_000 * number  # others than before
-    start.opened.entries = pack_entries(HashedEntries(words, words, words))
+    start.opened.entries = pack_entries(HashedFeatures(words, words, words))
     start.recorded_at.FromSeconds(START_S + day * DAY_S)
     review = HeldMessageReviewed(message_id=str(uuid4()), version=number, review=REVIEW_REJECTED)
     review.context.campaign_id = campaign_id

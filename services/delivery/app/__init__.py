@@ -47,7 +47,7 @@ from services.delivery.clients.mail_reader import (
 from services.delivery.clients.mx_connector import MxConnector
 from services.delivery.clients.operator_mail import OperatorForwarder
 from services.delivery.clients.rendering_keys import RenderingKeys
-from services.delivery.clients.smtp.connections import ConnectionRegistry, SmtpConnectionConfig
+from services.delivery.clients.smtp.connections import ConnectionPoolConfig, ConnectionRegistry
 from services.delivery.clients.smtp.dial import SmtpDialer
 from services.delivery.clients.smtp.egress_hosts import EgressHosts
 from services.delivery.clients.smtp.timeouts import SmtpTimeouts
@@ -296,7 +296,7 @@ def create_maintenance_loops(deps: Dependencies, dispatcher: DeliveryDispatcher)
 
 def create_connections(deps: Dependencies) -> ConnectionRegistry:
     settings = deps.settings
-    config = SmtpConnectionConfig(
+    config = ConnectionPoolConfig(
         settings.smtp_connections_max,
         settings.smtp_messages_per_connection_max,
         idle_timeout_s=settings.smtp_idle_timeout_s,

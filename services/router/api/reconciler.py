@@ -18,7 +18,7 @@ from kernel.rpc import RpcError, RpcUnavailable
 from kernel.table import ReplicatedTable
 from kernel.topics import encode
 from services.router.clients.journal import JournalClient
-from services.router.domain.events import ClosedMessage, message_closed, timestamp
+from services.router.domain.events import ClosedRow, message_closed, timestamp
 from services.router.domain.expiry import expire
 from services.router.domain.message import CLOSED, MessageRowState
 from services.router.domain.new_messages import new_message
@@ -97,9 +97,7 @@ class Reconciler:
             stored = found.get(context.message_id)
             if stored is None and context.message_id in dropped_ids:
                 serialized = context.SerializeToString()
-                dropped.append(
-                    ClosedMessage.expired(context.message_id, serialized, closed_s=now_s)
-                )
+                dropped.append(ClosedRow.expired(context.message_id, serialized, closed_s=now_s))
             elif stored is None and now_s < new_message(context, MessageRowState.FAILED).expires_s:
                 response.republish_ids.append(context.message_id)
             elif stored is None:

@@ -25,7 +25,7 @@ from services.router.domain.dispatch import (
     DispatchResult,
     LimitedSenders,
     MessageHold,
-    QueueRemainder,
+    QueueTurn,
     Requeue,
     assign,
     decide_before_assignment,
@@ -200,7 +200,7 @@ class Cell:
             ready = self._prepare(queue, granted, result, now_s=now_s)
             left = self._assign(queue, ready, result, now_s=now_s)
             later = left[0].row if left else next(iter(rows[len(granted) :]), None)
-            result.remainders[queue_id] = QueueRemainder(
+            result.remainders[queue_id] = QueueTurn(
                 len(granted) > len(left), later.due_s if later else None
             )
         self._congestion.record_assigned(result.express, now_s=now_s)

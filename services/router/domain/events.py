@@ -11,7 +11,7 @@ from contracts.router.v1.events_pb2 import DeliveryAssigned, MessageClosed, Mess
 from services.router.domain.message import CLOSED, MessageRowState, ScheduledQueue
 
 
-class ClosedMessage(NamedTuple):
+class ClosedRow(NamedTuple):
     """A closed row. Its MessageClosed can be published again at any time."""
 
     message_id: str
@@ -26,7 +26,7 @@ class ClosedMessage(NamedTuple):
     queue_id: str  # empty without a row
 
     @classmethod
-    def expired(cls, message_id: str, context: bytes, *, closed_s: float) -> "ClosedMessage":
+    def expired(cls, message_id: str, context: bytes, *, closed_s: float) -> "ClosedRow":
         """An expired message without a row, because its day partition was dropped."""
         return cls(message_id, "failed", "expired", 0, False, b"", "", closed_s, context, "")
 
@@ -41,7 +41,7 @@ def unix_s(moment: Timestamp) -> float:
     return moment.seconds + moment.nanos / 1e9
 
 
-def message_closed(row: ClosedMessage) -> MessageClosed:
+def message_closed(row: ClosedRow) -> MessageClosed:
     context = parse_context_or_empty(row.context)
     event = MessageClosed(
         message_id=row.message_id,

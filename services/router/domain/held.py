@@ -17,7 +17,7 @@ from contracts.router.v1.events_pb2 import (
 from contracts.shield.v1.events_pb2 import MessageScreened
 from mail.address import domain_of
 from services.router.domain.events import (
-    ClosedMessage,
+    ClosedRow,
     message_closed,
     parse_context_or_empty,
     timestamp,
@@ -78,7 +78,7 @@ class HeldFilter(NamedTuple):
 class ReviewedMessage(NamedTuple):
     """A row after its review, at `row.closed_s`, which closed it only if it was rejected."""
 
-    row: ClosedMessage
+    row: ClosedRow
     due_s: float
     held_s: float
     screening: bytes

@@ -7,7 +7,7 @@ from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, MessageContext
 from contracts.router.v1.events_pb2 import MessageClosed
 from contracts.shield.v1.events_pb2 import VERDICT_BLOCK, VERDICT_PASS, MessageScreened
 from mail.address import domain_of
-from services.router.domain.events import ClosedMessage, message_closed, unix_s
+from services.router.domain.events import ClosedRow, message_closed, unix_s
 from services.router.domain.message import (
     SANDBOX,
     UNRESOLVED,
@@ -102,7 +102,7 @@ def queue_of(context: MessageContext, site_of: Callable[[str], str | None]) -> S
 def closed_at_once(new_message: NewMessage, closed_s: float) -> MessageClosed:
     """The event of a message that was blocked as it came from screening."""
     return message_closed(
-        ClosedMessage(
+        ClosedRow(
             new_message.message_id,
             new_message.state,
             new_message.reason,

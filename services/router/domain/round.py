@@ -6,7 +6,7 @@ from math import inf
 from typing import NamedTuple
 
 from services.router.domain.deficit_round_robin import ActiveQueue, BlockedQueue
-from services.router.domain.dispatch import QueueRemainder
+from services.router.domain.dispatch import QueueTurn
 from services.router.domain.message import Priority
 
 # Deactivating a queue and activating it again costs as much as four reads, and there are 12 ticks a
@@ -79,9 +79,7 @@ class LastTurns:
             if one.queue_id in quotas
         ]
 
-    def record(
-        self, active: Iterable[ActiveQueue], remainders: Mapping[str, QueueRemainder]
-    ) -> None:
+    def record(self, active: Iterable[ActiveQueue], remainders: Mapping[str, QueueTurn]) -> None:
         """Only the queues that are active now are remembered."""
         self._round += 1
         self._turns = {
@@ -96,7 +94,7 @@ class LastTurns:
         turn = self._turn_of(queue)
         return turn.first_due_s if turn.version == queue.version else queue.first_due_s
 
-    def _turn_after(self, queue: ActiveQueue, remainder: QueueRemainder | None) -> _LastTurn:
+    def _turn_after(self, queue: ActiveQueue, remainder: QueueTurn | None) -> _LastTurn:
         if remainder is None:
             return self._turn_of(queue)
         due_s = remainder.due_s
@@ -131,7 +129,7 @@ class Round:
     def record_unserved(
         self,
         active: Sequence[ActiveQueue],
-        remainders: Mapping[str, QueueRemainder],
+        remainders: Mapping[str, QueueTurn],
         *,
         now_s: float,
     ) -> None:
@@ -144,7 +142,7 @@ class Round:
 
 def finish_round(
     active: Sequence[ActiveQueue],
-    remainders: Mapping[str, QueueRemainder],
+    remainders: Mapping[str, QueueTurn],
     *,
     blocked: Sequence[BlockedQueue],
     as_blocked: Callable[[ActiveQueue], BlockedQueue | None],

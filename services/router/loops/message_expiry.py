@@ -7,7 +7,7 @@ from contracts.router.v1.events_pb2 import MessageClosed
 from kernel import clock, metrics
 from kernel.database import Transaction
 from kernel.lease import Lease
-from services.router.domain.events import ClosedMessage, message_closed
+from services.router.domain.events import ClosedRow, message_closed
 from services.router.domain.expiry import expire
 from services.router.store import closings
 
@@ -45,7 +45,7 @@ class MessageExpiry:
         return closed_events(await closings.close(tx, [expire(row) for row in rows]))
 
 
-def closed_events(closed_messages: Sequence[ClosedMessage]) -> list[MessageClosed]:
+def closed_events(closed_messages: Sequence[ClosedRow]) -> list[MessageClosed]:
     for closed_message in closed_messages:
         metrics.closed.labels(closed_message.state).inc()
     return [message_closed(closed_message) for closed_message in closed_messages]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from kernel.database import Transaction
-from services.router.domain.events import AssignmentToRepublish, ClosedMessage
+from services.router.domain.events import AssignmentToRepublish, ClosedRow
 from services.router.domain.message import CloseTransition, ExpiredMessage, MessageRowState
 
 CLOSE = """
@@ -46,7 +46,7 @@ RETURNING m.message_id::text, m.attempt, m.attempt_count, m.ambiguous, m.assignm
 """
 
 
-async def close(tx: Transaction, closings: Sequence[CloseTransition]) -> list[ClosedMessage]:
+async def close(tx: Transaction, closings: Sequence[CloseTransition]) -> list[ClosedRow]:
     """Close the messages that are still in the state that was read. Returns the closed ones."""
     if not closings:
         return []
@@ -63,7 +63,7 @@ async def close(tx: Transaction, closings: Sequence[CloseTransition]) -> list[Cl
             [c.reply for c in closings],
         ),
     )
-    return [ClosedMessage._make(row) for row in rows]
+    return [ClosedRow._make(row) for row in rows]
 
 
 async def select_expired(tx: Transaction, cell: str, *, limit: int) -> list[ExpiredMessage]:
@@ -72,8 +72,8 @@ async def select_expired(tx: Transaction, cell: str, *, limit: int) -> list[Expi
     return [ExpiredMessage._make((row[0], MessageRowState(row[1]), *row[2:])) for row in rows]
 
 
-async def load_closed(tx: Transaction, ids: Sequence[str]) -> list[ClosedMessage]:
-    return [ClosedMessage._make(row) for row in await tx.rows(SELECT_CLOSED, (ids,))]
+async def load_closed(tx: Transaction, ids: Sequence[str]) -> list[ClosedRow]:
+    return [ClosedRow._make(row) for row in await tx.rows(SELECT_CLOSED, (ids,))]
 
 
 async def republish_due(

@@ -9,7 +9,7 @@ from kernel.database import RowOwner, Transaction
 from kernel.ids import MAX, NIL
 from services.router.domain.campaigns import REASON_OF_CAMPAIGNS
 from services.router.domain.cells import CellOf, first_cell
-from services.router.domain.events import ClosedMessage
+from services.router.domain.events import ClosedRow
 from services.router.domain.held import REJECTED, STATES, HeldFilter, HeldMessage, ReviewedMessage
 from services.router.domain.message import MessageRowState
 from services.router.store.queues import mark_queues_due
@@ -152,7 +152,7 @@ async def review(
     }
     statement = REVIEW.format(visible=VISIBLE[kind_of(owner)])
     reviewed = [
-        ReviewedMessage(ClosedMessage._make(row[:10]), *row[10:])
+        ReviewedMessage(ClosedRow._make(row[:10]), *row[10:])
         for row in await tx.rows(statement, values)
     ]
     waiting = [(one.row.message_id, one.row.state, one.row.queue_id, one.due_s) for one in reviewed]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from kernel.database import RowOwner, Transaction
 from kernel.ids import NIL
 from services.router.domain.cells import CellOf, first_cell
-from services.router.domain.events import ClosedMessage
+from services.router.domain.events import ClosedRow
 from services.router.domain.message import SANDBOX, ExpiredMessage, MessageRowState, ScheduledQueue
 from services.router.domain.new_messages import NewMessage
 from services.router.store.queues import QueueDueTime, mark_queues_due
@@ -141,7 +141,7 @@ async def load_states(tx: Transaction, tenant_id: str, ids: Sequence[str]) -> li
     return [MessageView._make(row) for row in await tx.rows(STATES, (ids, tenant_id))]
 
 
-async def cancel(tx: Transaction, new_messages: Sequence[NewMessage]) -> list[ClosedMessage]:
+async def cancel(tx: Transaction, new_messages: Sequence[NewMessage]) -> list[ClosedRow]:
     """Cancel the messages that are not assigned yet. Returns the closed ones."""
     return await insert_closed(
         tx, CANCEL, new_messages, state=MessageRowState.CANCELED, reason="canceled"
@@ -222,7 +222,7 @@ async def read_database_now_s(tx: Transaction) -> float:
     return float(moment)
 
 
-async def insert_failed(tx: Transaction, new_messages: Sequence[NewMessage]) -> list[ClosedMessage]:
+async def insert_failed(tx: Transaction, new_messages: Sequence[NewMessage]) -> list[ClosedRow]:
     """Insert expired messages that router never received, as failed. System role."""
     if not new_messages:
         return []
@@ -238,7 +238,7 @@ async def insert_closed(
     *,
     state: MessageRowState,
     reason: str,
-) -> list[ClosedMessage]:
+) -> list[ClosedRow]:
     dues = [a.due_s for a in new_messages]
     params = {**insert_params(new_messages), "dues": dues, "state": state.value, "reason": reason}
-    return [ClosedMessage._make(row) for row in await tx.rows(sql, params)]
+    return [ClosedRow._make(row) for row in await tx.rows(sql, params)]

@@ -11,7 +11,7 @@ from contracts.router.v1.events_pb2 import SuppressionChanged
 from kernel import ids
 from kernel.database import Transaction
 from kernel.topics import event_id
-from services.router.domain.events import ClosedMessage, message_closed
+from services.router.domain.events import ClosedRow, message_closed
 from services.router.domain.suppressions import Suppression, address_hash, suppression_added
 from services.router.domain.transitions import Strike, Transition, strike_from, strike_of
 from services.router.store.suppressions import COLUMNS, KEEP_STRONGER, KEY, STRENGTH
@@ -107,7 +107,7 @@ async def record_transitions(
 
 
 async def record_closed(
-    tx: Transaction, closed_messages: Sequence[ClosedMessage]
+    tx: Transaction, closed_messages: Sequence[ClosedRow]
 ) -> list[SuppressionChanged]:
     """Count bounces without an attempt (for example, a domain that does not exist)."""
     strikes = [
@@ -121,7 +121,7 @@ async def record_closed(
     return recorded.changes
 
 
-def strike_from_closed(closed_message: ClosedMessage) -> Strike | None:
+def strike_from_closed(closed_message: ClosedRow) -> Strike | None:
     context = MessageContext.FromString(closed_message.context)
     if context.test or not closed_message.bounce_class:
         return None

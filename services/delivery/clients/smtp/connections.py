@@ -11,7 +11,7 @@ from services.delivery.clients.smtp.session import SmtpSession
 
 
 @dataclass(frozen=True, slots=True)
-class SmtpConnectionConfig:
+class ConnectionPoolConfig:
     """connections_max: per egress source and site; connections_total_max: in this process.
 
     idle_timeout_s: after which an idle connection is closed. attempt_timeout_s: for a message, from
@@ -39,7 +39,7 @@ class MaintainedPool(Protocol):
 class ConnectionRegistry:
     """All SMTP connections of this process."""
 
-    def __init__(self, mx_connector: MxConnector, config: SmtpConnectionConfig) -> None:
+    def __init__(self, mx_connector: MxConnector, config: ConnectionPoolConfig) -> None:
         self.mx_connector = mx_connector
         self.config = config
         # Pools with messages that wait for a connection.

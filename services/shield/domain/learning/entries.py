@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from services.shield.domain.model.text import PLACE_BITS, WORD_BITS, HashedEntries, distinct
+from services.shield.domain.model.text import PLACE_BITS, WORD_BITS, HashedFeatures, distinct
 
 DROPPED_BITS = np.uint32(2)  # the lower ones
 WORDS = 1 << WORD_BITS - 2
@@ -24,7 +24,7 @@ class PackedEntriesError(ValueError):
     """These bytes are no packed entries."""
 
 
-def learned_entries(entries: HashedEntries) -> Learned:
+def learned_entries(entries: HashedFeatures) -> Learned:
     """Each once, in ascending order."""
     words, places = (
         distinct(entries.words >> DROPPED_BITS),
@@ -33,7 +33,7 @@ def learned_entries(entries: HashedEntries) -> Learned:
     return np.concatenate([words, places + np.uint32(WORDS)])
 
 
-def pack_entries(entries: HashedEntries) -> bytes:
+def pack_entries(entries: HashedFeatures) -> bytes:
     return pack_learned(learned_entries(entries))
 
 

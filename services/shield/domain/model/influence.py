@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from services.shield.domain.model.margin import Floats, TrainedModel, WeighedMessage
-from services.shield.domain.model.text import NamedEntries, named_places, named_words, weighted_sum
+from services.shield.domain.model.text import NamedFeatures, named_places, named_words, weighted_sum
 
 HEAVIEST = 5
 WORDS, PLACES = "words", "places"
@@ -73,7 +73,7 @@ def against(model: TrainedModel, weighed: WeighedMessage, *tables: int) -> float
     )
 
 
-def heaviest(model: TrainedModel, named: NamedEntries, *, table: int) -> str:
+def heaviest(model: TrainedModel, named: NamedFeatures, *, table: int) -> str:
     """The entries with the largest weights for abuse."""
     names, buckets = named
     first = np.unique(buckets, return_index=True)[1]

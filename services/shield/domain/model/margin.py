@@ -16,7 +16,7 @@ from services.shield.domain.model.text import (
     CHARACTER_BITS,
     PLACE_BITS,
     WORD_BITS,
-    HashedEntries,
+    HashedFeatures,
     text_entries,
     weighted_sum,
 )
@@ -54,7 +54,7 @@ class TrainedModel:
     def points_per_margin(self) -> float:
         return (BLOCK_POINTS - HOLD_POINTS) / (self.block - self.hold)
 
-    def text_score(self, entries: HashedEntries) -> float:
+    def text_score(self, entries: HashedFeatures) -> float:
         """Stage 1."""
         return self.bias + weighted_sum(self.tables, self.scales, entries)
 
@@ -66,7 +66,7 @@ class TrainedModel:
 class MessageFeatures(NamedTuple):
     """What the model sees of a message. numbers: those of stage 2, except for stage 1's score."""
 
-    entries: HashedEntries
+    entries: HashedFeatures
     numbers: Floats
 
 
@@ -81,7 +81,7 @@ class WeighedMessage(NamedTuple):
     """row: the numbers of stage 2, with stage 1's score as the last."""
 
     matched: MatchedMessage
-    entries: HashedEntries
+    entries: HashedFeatures
     row: Floats
     margin: float
 

@@ -39,14 +39,14 @@ KEPT = b"abcdefghijklmnopqrstuvwxyz$!?@%.:/0" + bytes(range(128, 256))
 ONLY_KEPT = bytes(each if each in KEPT else 32 for each in range(256))
 
 
-class NamedEntries(NamedTuple):
+class NamedFeatures(NamedTuple):
     """Entries in the words of the message, with their buckets."""
 
     names: Sequence[str]
     buckets: Buckets
 
 
-class HashedEntries(NamedTuple):
+class HashedFeatures(NamedTuple):
     """The distinct buckets of a message in each table."""
 
     words: Buckets
@@ -54,11 +54,11 @@ class HashedEntries(NamedTuple):
     places: Buckets
 
 
-def text_entries(message: ParsedMessage) -> HashedEntries:
+def text_entries(message: ParsedMessage) -> HashedFeatures:
     subject, body = lower_texts(message)
     words = [*of_subject(WORD.findall(subject)), *of_words(WORD.findall(body))]
     places = hashes([each.encode() for each in place_names(message)])
-    return HashedEntries(
+    return HashedFeatures(
         distinct(fold(np.concatenate(words), WORD_BITS)),
         distinct(fold(grams(subject + b"  " + body[:CHARACTER_BYTES]), CHARACTER_BITS)),
         distinct(fold(places, PLACE_BITS)),
@@ -181,7 +181,7 @@ def weighted_sum(
     )
 
 
-def named_words(message: ParsedMessage) -> NamedEntries:
+def named_words(message: ParsedMessage) -> NamedFeatures:
     """Words of the subject and the body, and pairs of neighbours."""
     subject, body = lower_texts(message)
     names: list[str] = []
@@ -190,10 +190,10 @@ def named_words(message: ParsedMessage) -> NamedEntries:
         texts = [each.decode(errors="replace").strip() for each in words]
         names += [*texts, *map(" ".join, pairwise(texts))]
         found += of_words(words)
-    return NamedEntries(names, fold(np.concatenate(found), WORD_BITS))
+    return NamedFeatures(names, fold(np.concatenate(found), WORD_BITS))
 
 
-def named_places(message: ParsedMessage) -> NamedEntries:
+def named_places(message: ParsedMessage) -> NamedFeatures:
     names = place_names(message)
     found = fold(hashes([each.encode() for each in names]), PLACE_BITS)
-    return NamedEntries([each.replace(":", " ", 1) for each in names], found)
+    return NamedFeatures([each.replace(":", " ", 1) for each in names], found)

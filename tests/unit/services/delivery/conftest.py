@@ -9,7 +9,7 @@ import pytest
 
 from kernel import clock
 from services.delivery.clients.mx_connector import MxConnector
-from services.delivery.clients.smtp.connections import ConnectionRegistry, SmtpConnectionConfig
+from services.delivery.clients.smtp.connections import ConnectionPoolConfig, ConnectionRegistry
 from tests.support.connections import FakeNetwork, PoolEnvironment
 
 Scenario = Callable[[PoolEnvironment], Awaitable[None]]
@@ -25,12 +25,12 @@ def now_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    def run_scenario(scenario: Scenario, **limits: Any) -> None:  # noqa: ANN401 - fields of SmtpConnectionConfig
+    def run_scenario(scenario: Scenario, **limits: Any) -> None:  # noqa: ANN401 - fields of ConnectionPoolConfig
         async def main() -> None:
             network, now_s = FakeNetwork(), [1000.0]
             monkeypatch.setattr(clock, "monotonic_s", lambda: now_s[0])
             mx_connector = MxConnector(network, network, allowed=[])
-            config = SmtpConnectionConfig(20, messages_per_connection_max=500, idle_timeout_s=15.0)
+            config = ConnectionPoolConfig(20, messages_per_connection_max=500, idle_timeout_s=15.0)
             connections = ConnectionRegistry(mx_connector, replace(config, **limits))
             await scenario(PoolEnvironment(network, connections, now_s))
 

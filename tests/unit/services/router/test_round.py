@@ -4,7 +4,7 @@ from collections.abc import Callable
 from math import inf
 
 from services.router.domain.deficit_round_robin import ActiveQueue, BlockedQueue
-from services.router.domain.dispatch import QueueRemainder
+from services.router.domain.dispatch import QueueTurn
 from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.limits import Capacity
 from services.router.domain.round import (
@@ -18,9 +18,9 @@ from services.router.domain.round import (
 
 NOW_S = 1_795_000_000.0
 TENANT = "019ab000-0000-7000-8000-00000000000a"
-EMPTY = QueueRemainder(was_served=True, due_s=None)
-MORE = QueueRemainder(was_served=True, due_s=NOW_S - 1)
-LATER = QueueRemainder(was_served=True, due_s=NOW_S + 60)
+EMPTY = QueueTurn(was_served=True, due_s=None)
+MORE = QueueTurn(was_served=True, due_s=NOW_S - 1)
+LATER = QueueTurn(was_served=True, due_s=NOW_S + 60)
 
 
 def queue(site: str = "site", first_due_s: float = NOW_S - 1) -> ActiveQueue:
@@ -28,7 +28,7 @@ def queue(site: str = "site", first_due_s: float = NOW_S - 1) -> ActiveQueue:
 
 
 def finished_round(
-    remainders: dict[ActiveQueue, QueueRemainder | None],
+    remainders: dict[ActiveQueue, QueueTurn | None],
     *,
     refilled: RefilledQueues | None = None,
     is_complete: bool = False,
@@ -152,7 +152,7 @@ def test_a_queue_that_often_receives_messages_stays_active_while_it_is_empty() -
     again_s = NOW_S + STAYS_ACTIVE_S / 2
     finished = finished_round({queue(): EMPTY}, refilled=refilled, at_s=again_s)
     assert (finished.served, finished.next_due_s) == ([], again_s + STAYS_ACTIVE_S)
-    idle = QueueRemainder(was_served=False, due_s=None)
+    idle = QueueTurn(was_served=False, due_s=None)
     assert not finished_round(
         {queue(): idle}, refilled=refilled, at_s=again_s + STAYS_ACTIVE_S / 2
     ).served

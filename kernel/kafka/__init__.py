@@ -23,7 +23,7 @@ from kernel.health import DependencyHealth
 from kernel.kafka.brokers import Brokers
 from kernel.kafka.cancellation import finish_despite_cancel
 from kernel.kafka.connections import patch_connections
-from kernel.kafka.consumer import ConsumerWorker, new_broker, start, subscriptions
+from kernel.kafka.consumer import ConsumerWorker, new_broker, new_consumer, start, subscriptions
 from kernel.kafka.coordination import patch_consumers
 from kernel.kafka.groups import has_consumed, partitions_of, unassigned_partitions
 from kernel.kafka.producer import BatchingProducer
@@ -267,12 +267,7 @@ class Kafka:
             await consumer.stop()
 
     def _consumer(self) -> AIOKafkaConsumer:
-        return AIOKafkaConsumer(
-            **self._brokers.options(),
-            client_id=self._client,
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-        )
+        return new_consumer(self._brokers, self._client)
 
     def _fail(self, error: BaseException) -> None:
         if not self._ended.done():

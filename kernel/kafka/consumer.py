@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import cast
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -24,10 +25,10 @@ from kernel.processor import Record, StreamProcessor
 from kernel.topics import contract_of, is_express
 
 BATCH_RECORDS_MAX = 500
-POLL_TIMEOUT_MS = 20  # FastStream waits twice as long on an empty poll
-BULK_POLL_TIMEOUT_MS = 200
+POLL_TIMEOUT_MS = 1_000  # records end a poll at once
 FETCH_MAX_WAIT_MS = 500
-BULK_FETCH_MAX_WAIT_MS = 5_000
+LONG_FETCH_MAX_WAIT_MS = 5_000  # where records of one partition cannot wait for those of another
+WAKE_MS = 1_000  # a consumer looks for what it might have missed, by default five times a second
 POLL_INTERVAL_MAX_MS = 2**31 - 1  # keep the partitions while waiting for a database
 COMMIT_TIMEOUT_S = 5.0
 BULK_SHARE = 10  # while express has a backlog, every tenth batch is bulk's
@@ -81,9 +82,8 @@ class ConsumerWorker(ConsumerRebalanceListener):  # type: ignore[misc]
             *self.names,
             group_id=self.group,
             batch=True,
-            max_records=BATCH_RECORDS_MAX,
-            batch_timeout_ms=BULK_POLL_TIMEOUT_MS if self.express else POLL_TIMEOUT_MS,
-            fetch_max_wait_ms=BULK_FETCH_MAX_WAIT_MS if self.express else FETCH_MAX_WAIT_MS,
+            fetch_max_wait_ms=LONG_FETCH_MAX_WAIT_MS if self.express else FETCH_MAX_WAIT_MS,
+            consumer_timeout_ms=WAKE_MS,
             max_poll_interval_ms=POLL_INTERVAL_MAX_MS,
             session_timeout_ms=session_ms,
             heartbeat_interval_ms=session_ms // 4,
@@ -98,6 +98,7 @@ class ConsumerWorker(ConsumerRebalanceListener):  # type: ignore[misc]
             await self.on_batch(records, cast(AIOKafkaConsumer, subscriber.consumer))
 
         subscriber(on_batch)
+        subscriber.get_msg = next_batch  # type: ignore[method-assign]
         self.find_consumer = lambda: subscriber.consumer
 
     async def on_batch(self, raws: Sequence[ConsumerRecord], consumer: AIOKafkaConsumer) -> None:
@@ -211,6 +212,13 @@ class ConsumerWorker(ConsumerRebalanceListener):  # type: ignore[misc]
         self.processed.clear()  # they start at the group's committed offsets
 
 
+async def next_batch(consumer: AIOKafkaConsumer) -> tuple[ConsumerRecord, ...]:
+    """As FastStream's, which sleeps after each empty poll, so that its polls must be short: dozens
+    in a second where nothing happens."""
+    found = await consumer.getmany(timeout_ms=POLL_TIMEOUT_MS, max_records=BATCH_RECORDS_MAX)
+    return tuple(chain.from_iterable(found.values()))
+
+
 def new_broker(brokers: Brokers, client: str, graceful_s: float) -> KafkaBroker:
     """A broker of FastStream, for the consumers of a process."""
     return KafkaBroker(
@@ -223,6 +231,18 @@ def new_broker(brokers: Brokers, client: str, graceful_s: float) -> KafkaBroker:
         graceful_timeout=graceful_s,
         logger=logging.getLogger("faststream"),
         log_level=logging.DEBUG,
+    )
+
+
+def new_consumer(brokers: Brokers, client: str) -> AIOKafkaConsumer:
+    """A consumer without a group, for a topic of one partition."""
+    return AIOKafkaConsumer(
+        **brokers.options(),
+        client_id=client,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        fetch_max_wait_ms=LONG_FETCH_MAX_WAIT_MS,
+        consumer_timeout_ms=WAKE_MS,
     )
 
 

@@ -11,9 +11,12 @@ from kernel.errors import Unavailable
 from kernel.failpoint import waitpoint
 from kernel.health import DependencyHealth
 from kernel.kafka.cancellation import finish_despite_cancel
-from kernel.kafka.consumer import record_of
+from kernel.kafka.consumer import POLL_TIMEOUT_MS, record_of
 from kernel.processor import Record
 from kernel.retry import retry_while_unavailable
+
+# The last records may be gone from a compacted topic: its end is then reached without a record.
+REPLAY_POLL_TIMEOUT_MS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +53,9 @@ class TopicReplay:
         await consumer.seek_to_beginning(tp)
         end = (await consumer.end_offsets([tp]))[tp]
         while True:
-            for raws in (await consumer.getmany(timeout_ms=200)).values():
-                for raw in raws:
-                    self.on_record(record_of(raw, self.prefix))
             if not self.replayed.is_set() and await consumer.position(tp) >= end:
                 self.replayed.set()
+            timeout_ms = POLL_TIMEOUT_MS if self.replayed.is_set() else REPLAY_POLL_TIMEOUT_MS
+            for raws in (await consumer.getmany(timeout_ms=timeout_ms)).values():
+                for raw in raws:
+                    self.on_record(record_of(raw, self.prefix))

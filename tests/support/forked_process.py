@@ -22,7 +22,8 @@ from kernel import failpoint
 
 READY_WITHIN_S = 600.0  # it only bounds a hang: the machine may be busy
 _forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload([*(f"services.{name}.app" for name in SERVICES), __name__])
+_services = (f"services.{name}.app" for name in SERVICES)
+_forks.set_forkserver_preload([*_services, __name__, "tests.support.frozen"])
 
 
 class Fork:

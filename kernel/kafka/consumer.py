@@ -27,7 +27,7 @@ from kernel.topics import contract_of, is_express
 BATCH_RECORDS_MAX = 500
 POLL_TIMEOUT_MS = 1_000  # records end a poll at once
 FETCH_MAX_WAIT_MS = 500
-LONG_FETCH_MAX_WAIT_MS = 5_000  # where records of one partition cannot wait for those of another
+BULK_FETCH_MAX_WAIT_MS = 5_000
 WAKE_MS = 1_000  # a consumer looks for what it might have missed, by default five times a second
 POLL_INTERVAL_MAX_MS = 2**31 - 1  # keep the partitions while waiting for a database
 COMMIT_TIMEOUT_S = 5.0
@@ -82,7 +82,7 @@ class ConsumerWorker(ConsumerRebalanceListener):  # type: ignore[misc]
             *self.names,
             group_id=self.group,
             batch=True,
-            fetch_max_wait_ms=LONG_FETCH_MAX_WAIT_MS if self.express else FETCH_MAX_WAIT_MS,
+            fetch_max_wait_ms=BULK_FETCH_MAX_WAIT_MS if self.express else FETCH_MAX_WAIT_MS,
             consumer_timeout_ms=WAKE_MS,
             max_poll_interval_ms=POLL_INTERVAL_MAX_MS,
             session_timeout_ms=session_ms,
@@ -241,7 +241,7 @@ def new_consumer(brokers: Brokers, client: str) -> AIOKafkaConsumer:
         client_id=client,
         auto_offset_reset="earliest",
         enable_auto_commit=False,
-        fetch_max_wait_ms=LONG_FETCH_MAX_WAIT_MS,
+        fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
         consumer_timeout_ms=WAKE_MS,
     )
 

@@ -79,11 +79,13 @@ class BatchChanges:
 @dataclass(slots=True)
 class EventLogHandler:
     """capacity: returns how many attempts the endpoint's queue still admits in this process;
-    enqueue: adds attempts to the queues."""
+    enqueue: adds attempts to the queues; account_of: returns the account of a tenant in the
+    directory, or an empty text."""
 
     capacity: Callable[[WebhookEndpoint], int]
     enqueue: Callable[[Sequence[WebhookAttempt]], None]
     lease_s: float
+    account_of: Callable[[str], str] = lambda _: ""
     accepts: RecentAccepts = field(default_factory=RecentAccepts)
     days: LogDayPartitions = field(default_factory=LogDayPartitions)
 
@@ -96,7 +98,7 @@ class EventLogHandler:
         )
         owned = [one for one in log_events if one.tenant_id]
         live = [one for one in owned if one.email_id and one.subject_id not in dropped]
-        recorded, inserted = await record_all(tx, live, accounts=accounts_of(owned))
+        recorded, inserted = await record_all(tx, live, accounts=self._accounts_of(owned))
         entries = recorded.entries + await new_endpoint_entries(
             tx, [one for one in owned if not one.email_id]
         )
@@ -120,6 +122,19 @@ class EventLogHandler:
             tx.after_commit(lambda: self.enqueue(attempts))
         new = positions.keys()
         return [result_for(log_event, new, dropped) for log_event in log_events]
+
+    def _accounts_of(self, log_events: Iterable[LogEvent]) -> dict[str, str]:
+        """The account of each tenant with events, where an event or the directory tells it. A
+        tenant may be so new that the database does not know it: its account would miss deliveries
+        of an event that is read before the accept of its message."""
+        found: dict[str, str] = {}
+        for log_event in log_events:
+            tenant_id = log_event.tenant_id
+            if account_id := getattr(log_event.payload, "account_id", ""):
+                found[tenant_id] = account_id
+            elif tenant_id not in found:
+                found[tenant_id] = self.account_of(tenant_id)
+        return found
 
     async def _dropped_subjects(self, tx: Transaction, subjects: Collection[str]) -> set[str]:
         """Messages whose day partition was dropped; creates missing partitions of other days."""
@@ -172,16 +187,6 @@ def new_webhook_delivery(
     return NewWebhookDelivery(
         endpoint.id, at, log_event.event_id, log_event.subject_id, endpoint.owner_id, name, token
     )
-
-
-def accounts_of(log_events: Iterable[LogEvent]) -> dict[str, str]:
-    """The account of each tenant with events, where an event tells it: a tenant may be so new that
-    events does not know it."""
-    found: dict[str, str] = {}
-    for log_event in log_events:
-        account_id = getattr(log_event.payload, "account_id", "")
-        found[log_event.tenant_id] = account_id or found.get(log_event.tenant_id, "")
-    return found
 
 
 def result_for(

@@ -102,6 +102,31 @@ def test_an_endpoint_of_an_account_receives_the_events_of_all_its_tenants_and_it
     run_scenario.shared(scenario)
 
 
+def test_an_endpoint_of_an_account_receives_events_of_tenants_that_the_database_does_not_know(
+    run_scenario: ScenarioRunner,
+) -> None:
+    """Those which are read before the accept of their message, as after a pause: the directory
+    tells the account."""
+
+    async def scenario(events: Running) -> None:
+        mine = await Account(events).publish()
+        hook = await mine.create("http://127.0.0.1:9/")
+
+        async def told() -> bool:
+            with events.database.connect() as owner:
+                forget = b"DELETE FROM events.tenant_accounts WHERE account_id = %s"
+                owner.execute(forget, (mine.id,))
+            message = MessageEvents(tenant_id=mine.tenants[0])
+            await events.publish(message.closed())
+            await events.wait_recorded(message, 1)
+            rows = "SELECT FROM events.webhook_deliveries WHERE endpoint_id = %s"
+            return bool(events.rows(rows, (hook.id,)))
+
+        await until(told, within_s=60)
+
+    run_scenario.shared(scenario)
+
+
 def test_an_endpoint_of_an_account_is_tested_and_its_deliveries_are_the_accounts(
     run_scenario: ScenarioRunner,
 ) -> None:

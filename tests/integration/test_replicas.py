@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from functools import partial
 from uuid import uuid4
 
@@ -9,6 +10,7 @@ from aiohttp import web
 
 from cli.environment import Ports
 from contracts.events.v1.events_service_pb2 import CreateWebhookRequest
+from contracts.ingest.v1.directory_pb2 import Tenant
 from kernel.database import Database
 from kernel.replicas import PREFIX, ReplicaCounter
 from tests.support.events import Running, ScenarioRunner, run_scenario, until
@@ -103,6 +105,16 @@ async def test_the_request_limit_of_a_key_is_that_of_all_processes(harness: Inge
     assert count <= PER_S * (took_s + 1) + len(ports)
 
 
+async def publish_tenants(events: Running, messages: Sequence[MessageEvents]) -> None:
+    """As before the first mail of each."""
+    ids = [one.tenant_id for one in messages]
+    await events.publish(
+        *(Tenant(tenant_id=one.tenant_id, version=1, account_id=one.account_id) for one in messages)
+    )
+    known = "SELECT FROM events.tenant_accounts WHERE tenant_id = ANY(%s::uuid[])"
+    await until(lambda: len(events.rows(known, (ids,))) == len(ids))
+
+
 def test_an_endpoint_gets_no_more_at_once_from_two_processes(run_scenario: ScenarioRunner) -> None:
     async def scenario(events: Running) -> None:
         open_now, most, go_on = 0, 0, asyncio.Event()
@@ -132,6 +144,7 @@ def test_an_endpoint_gets_no_more_at_once_from_two_processes(run_scenario: Scena
             while open_now < CONCURRENCY:  # one process may read all partitions at first
                 sent += DELIVERIES
                 messages = [MessageEvents(account_id=account) for _ in range(DELIVERIES)]
+                await publish_tenants(events, messages)
                 await events.publish(*(event for one in messages for event in one.delivered()))
                 await until(partial(have_arrived, "/free"), within_s=100)
             go_on.set()

@@ -72,6 +72,7 @@ class Dependencies:
     outbox: Outbox
     secrets: SecretKeyring
     client: WebhookClient
+    brands: TenantBrands
     webhooks: WebhookDispatcher
     replicas: ReplicaCounter
     tracking: TrackingComponents
@@ -148,6 +149,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
         outbox,
         secrets,
         client,
+        brands,
         webhooks,
         replicas,
         create_links(
@@ -187,7 +189,9 @@ def create_links(
 def register_consumers(deps: Dependencies) -> None:
     """Consume every event with one processor, and the directory's tenants with another."""
     settings, webhooks = deps.settings, deps.webhooks
-    handler = EventLogHandler(webhooks.capacity, webhooks.enqueue, settings.webhook_lease_s)
+    handler = EventLogHandler(
+        webhooks.capacity, webhooks.enqueue, settings.webhook_lease_s, deps.brands.account_of
+    )
     log = StreamProcessor(
         *ALL_EVENTS,
         name="events.log",

@@ -51,6 +51,11 @@ class TenantBrands:
         account = (await self._accounts.wait_for([account_id])).get(account_id)
         return account.billing_email if account is not None and not account.deleted else ""
 
+    def account_of(self, tenant_id: str) -> str:
+        """As far as the directory has arrived; empty if the tenant is unknown or deleted."""
+        tenant = self._tenants.get(tenant_id)
+        return tenant.account_id if tenant is not None else ""
+
     def are_known(self) -> bool:
         """Whether the records have arrived."""
         return self._records.replayed.is_set()

@@ -3,8 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ from kernel.ids import uuid7_text
 from kernel.rpc import RpcClient, RpcError
 from services.events.api import exports
 from services.events.domain.export import EMAIL_COLUMNS, EVENT_COLUMNS
-from tests.support.events import TOKEN, Running, ScenarioRunner, run_scenario, until
-from tests.support.events_process import environment_of, process_of
+from tests.support.events import Running, ScenarioRunner, run_scenario, until
+from tests.support.events_process import environment_of, peer_of, process_of
 from tests.support.message_events import MessageEvents
 
 __all__ = ["run_scenario"]
@@ -294,19 +293,6 @@ def test_a_wrong_filter_is_refused(
     run_scenario.shared(scenario, **PAGES)
 
 
-@asynccontextmanager
-async def exporting_by(
-    environment: dict[str, str], message: MessageEvents
-) -> AsyncIterator[Exporting]:
-    """Through a process of its own."""
-    peer = RpcClient("events", environment["EVENTS_RPC_LISTEN"], TOKEN)
-    try:
-        await peer.channel.channel_ready()
-        yield of(message, peer)
-    finally:
-        await peer.close()
-
-
 @pytest.mark.parametrize(
     "failpoint", ["events.export.written=kill@2", "events.export.saved=kill@2"]
 )
@@ -321,11 +307,13 @@ def test_a_killed_export_goes_on_where_it_was(
 
     async def killed_and_completed() -> bytes:
         with process_of(environment, tmp_path, OBM_FAILPOINTS=failpoint) as process:
-            async with exporting_by(environment, mine[0]) as exporting:
+            async with peer_of(process) as peer:
+                exporting = of(mine[0], peer)
                 created = await exporting.create(kind="emails")
                 await until(lambda: not process.running)
-        with process_of(environment, tmp_path):
-            async with exporting_by(environment, mine[0]) as exporting:
+        with process_of(environment, tmp_path) as process:
+            async with peer_of(process) as peer:
+                exporting = of(mine[0], peer)
                 found = await exporting.completed(created)
                 return await exporting.download(found.id)
 

@@ -1,7 +1,5 @@
 """Recoveries: what a webhook has missed, or did not accept, is sent once."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,8 +10,8 @@ from contracts.events.v1 import events_service_pb2 as pb
 from contracts.events.v1.events_service_pb2_grpc import EventsServiceStub
 from kernel.ids import uuid7_text
 from kernel.rpc import RpcClient, RpcError
-from tests.support.events import TOKEN, Running, ScenarioRunner, run_scenario, until
-from tests.support.events_process import environment_of, process_of
+from tests.support.events import Running, ScenarioRunner, run_scenario, until
+from tests.support.events_process import environment_of, peer_of, process_of
 from tests.support.message_events import MessageEvents, stamp
 from tests.support.receiver import Receiver, receiving, respond_with
 
@@ -147,16 +145,6 @@ def test_only_a_time_that_was_can_be_recovered(run_scenario: ScenarioRunner) -> 
     run_scenario.shared(scenario)
 
 
-@asynccontextmanager
-async def peer_of(environment: dict[str, str]) -> AsyncIterator[RpcClient]:
-    peer = RpcClient("events", environment["EVENTS_RPC_LISTEN"], TOKEN)
-    try:
-        await peer.channel.channel_ready()
-        yield peer
-    finally:
-        await peer.close()
-
-
 @pytest.mark.parametrize(
     "failpoint", ["events.webhook.recovering=kill@2", "events.webhook.recovered=kill@1"]
 )
@@ -180,13 +168,13 @@ def test_a_process_that_dies_in_a_recovery_loses_nothing_and_queues_nothing_twic
         }
         async with receiving() as receiver:
             with process_of(environment, tmp_path, OBM_FAILPOINTS=failpoint) as process:
-                async with peer_of(environment) as peer:
+                async with peer_of(process) as peer:
                     hook = Recovering(peer, tenant_id=tenant.tenant_id)
                     await hook.create(receiver.url)
                     await hook.recover()
                     await until(lambda: not process.running)
-            with process_of(environment, tmp_path):
-                async with peer_of(environment) as peer:
+            with process_of(environment, tmp_path) as process:
+                async with peer_of(process) as peer:
                     hook.use(peer)
                     assert (await hook.finished()).recovered == len(messages)
                 await until(lambda: len(set(ids(receiver))) == len(messages))

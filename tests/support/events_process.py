@@ -1,10 +1,12 @@
 """The events service as a process of its own, which a test can kill."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from kernel.embedded.folder import free_port
+from kernel.rpc import RpcClient
 from tests.support.events import TOKEN, ScenarioRunner
 from tests.support.forked_process import ForkedProcess
 from tests.support.keys import SECRET_KEY
@@ -34,3 +36,19 @@ def process_of(environment: dict[str, str], folder: Path, **extra: str) -> Itera
         yield process
     finally:
         process.kill()
+
+
+@asynccontextmanager
+async def peer_of(process: ForkedProcess) -> AsyncIterator[RpcClient]:
+    """A client of the process, when it serves. Raises RuntimeError with its log if it ends
+    before."""
+    peer = RpcClient("events", process.environment["EVENTS_RPC_LISTEN"], TOKEN)
+    try:
+        serving = asyncio.ensure_future(peer.channel.channel_ready())
+        while not (await asyncio.wait([serving], timeout=1))[0]:
+            if not process.running:
+                raise RuntimeError(process.log.read_text()[-4_000:])
+        yield peer
+    finally:
+        serving.cancel()
+        await peer.close()

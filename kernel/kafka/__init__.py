@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from datetime import datetime
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import KafkaError
@@ -23,9 +23,18 @@ from kernel.health import DependencyHealth
 from kernel.kafka.brokers import Brokers
 from kernel.kafka.cancellation import finish_despite_cancel
 from kernel.kafka.connections import patch_connections
-from kernel.kafka.consumer import ConsumerWorker, new_broker, new_consumer, start, subscriptions
+from kernel.kafka.consumer import (
+    FETCH_MAX_WAIT_MS,
+    LONG_FETCH_MAX_WAIT_MS,
+    ConsumerWorker,
+    new_broker,
+    new_consumer,
+    start,
+    subscriptions,
+)
 from kernel.kafka.coordination import patch_consumers
 from kernel.kafka.groups import has_consumed, partitions_of, unassigned_partitions
+from kernel.kafka.offsets import end_offsets
 from kernel.kafka.producer import BatchingProducer
 from kernel.kafka.reader import TopicReader, TopicSource, open_reader
 from kernel.kafka.replay import TopicReplay
@@ -88,8 +97,7 @@ class Kafka:
         self._consuming = True
         self._idle = asyncio.Event()  # no worker is running
         self._idle.set()
-        self._replayers: list[partial[Any]] = []
-        self._replays: list[asyncio.Event] = []  # set when a topic is replayed to its end
+        self._replay = TopicReplay(prefix)
 
     @classmethod
     def from_settings(cls, settings: Settings, health: DependencyHealth, *, client: str) -> "Kafka":
@@ -121,13 +129,8 @@ class Kafka:
     def replay(self, event: type[Message], on_record: Callable[[Record], None]) -> asyncio.Event:
         """Replay a compacted topic and keep reading; the event is set at the topic's first end."""
         self.declare(event)
-        replayed = asyncio.Event()
         name = contract_of(event.DESCRIPTOR).topic.name
-        checked = self._directory.if_authentic(on_record)
-        topic = TopicReplay(self.prefix + name, self.prefix, checked, replayed)
-        self._replayers.append(partial(topic.run, self._consumer, self.health))
-        self._replays.append(replayed)
-        return replayed
+        return self._replay.add(name, self._directory.if_authentic(on_record))
 
     def reader_of(
         self, event: type[Message]
@@ -141,9 +144,10 @@ class Kafka:
         """Consume until cancelled or until a processor fails."""
         await retry_while_unavailable(self.create_topics, self.health)
         await retry_while_unavailable(self._producer.start, self.health)
-        replays = [replay() for replay in self._replayers]
+        patient = partial(self._consumer, fetch_max_wait_ms=LONG_FETCH_MAX_WAIT_MS)
+        replay = self._replay.run(patient, self.health)
         await run_concurrently(
-            [*replays, self._heartbeat(), self._commit_offsets(), self._consume()],
+            [replay, self._heartbeat(), self._commit_offsets(), self._consume()],
             cancel_timeout_s=self._shutdown_timeout_s + 2 * STOP_TIMEOUT_S,
         )
 
@@ -152,8 +156,7 @@ class Kafka:
         after all replays, because before that a handler cannot distinguish missing entries from
         deleted ones."""
         self.health.unavailable.add(CONSUMERS)
-        for replayed in self._replays:
-            await replayed.wait()
+        await self._replay.wait_replayed()
         while self._consuming:
             await self._consume_until_ended()
         await asyncio.Event().wait()
@@ -224,18 +227,18 @@ class Kafka:
         )
         await finish_despite_cancel(step)
 
-    async def end_offset(self, event: type[Message]) -> int:
-        """The end offset of the first partition of an event's topic; 0 if it is empty."""
-        name = self.prefix + contract_of(event.DESCRIPTOR).topic.name
-        consumer = self._consumer()
+    async def end_offsets(self, *events: type[Message]) -> list[int]:
+        """The end offset of the first partition of each event's topic; 0 if it is empty."""
+        names = [self.prefix + contract_of(event.DESCRIPTOR).topic.name for event in events]
+        await self._producer.start()
+        cluster, client = await self._producer.cluster(names), self._producer.client
+        if cluster is None or client is None:
+            raise Unavailable("kafka")
         try:
-            await finish_despite_cancel(consumer.start())
-            ends = await consumer.end_offsets([TopicPartition(name, 0)])
+            ends = await end_offsets(client, cluster, names)
         except KafkaError as error:
             raise Unavailable("kafka") from error
-        finally:
-            await consumer.stop()
-        return sum(ends.values())
+        return [ends[name] for name in names]
 
     async def has_consumed(self, group: str, event: type[Message], *, before: datetime) -> bool:
         """Whether a group that consumes this type of event alone has processed all that were
@@ -266,8 +269,8 @@ class Kafka:
             await admin.close()
             await consumer.stop()
 
-    def _consumer(self) -> AIOKafkaConsumer:
-        return new_consumer(self._brokers, self._client)
+    def _consumer(self, *, fetch_max_wait_ms: int = FETCH_MAX_WAIT_MS) -> AIOKafkaConsumer:
+        return new_consumer(self._brokers, self._client, fetch_max_wait_ms=fetch_max_wait_ms)
 
     def _fail(self, error: BaseException) -> None:
         if not self._ended.done():

@@ -27,7 +27,7 @@ from kernel.topics import contract_of, is_express
 BATCH_RECORDS_MAX = 500
 POLL_TIMEOUT_MS = 1_000  # records end a poll at once
 FETCH_MAX_WAIT_MS = 500
-BULK_FETCH_MAX_WAIT_MS = 5_000
+LONG_FETCH_MAX_WAIT_MS = 5_000
 WAKE_MS = 1_000  # a consumer looks for what it might have missed, by default five times a second
 POLL_INTERVAL_MAX_MS = 2**31 - 1  # keep the partitions while waiting for a database
 COMMIT_TIMEOUT_S = 5.0
@@ -68,6 +68,7 @@ class ConsumerWorker(ConsumerRebalanceListener):  # type: ignore[misc]
     ended: bool = False
     batch_began_s: float | None = None
     processed: dict[TopicPartition, int] = field(default_factory=dict)
+    committed: dict[TopicPartition, int] = field(default_factory=dict)
     pace: BatchPacer = field(init=False)
     find_consumer: Callable[[], AIOKafkaConsumer | None] = lambda: None
 
@@ -82,7 +83,7 @@ class ConsumerWorker(ConsumerRebalanceListener):  # type: ignore[misc]
             *self.names,
             group_id=self.group,
             batch=True,
-            fetch_max_wait_ms=BULK_FETCH_MAX_WAIT_MS if self.express else FETCH_MAX_WAIT_MS,
+            fetch_max_wait_ms=LONG_FETCH_MAX_WAIT_MS if self.express else FETCH_MAX_WAIT_MS,
             consumer_timeout_ms=WAKE_MS,
             max_poll_interval_ms=POLL_INTERVAL_MAX_MS,
             session_timeout_ms=session_ms,
@@ -180,7 +181,8 @@ class ConsumerWorker(ConsumerRebalanceListener):  # type: ignore[misc]
         return began_s is not None and clock.monotonic_s() - began_s > LONG_BATCH_S
 
     async def commit(self) -> None:
-        """Commit the processed offsets, never the consumer's position."""
+        """Commit the processed offsets, never the consumer's position, and those alone that have
+        changed."""
         if self.consumer is None or not self.processed:
             return
         assigned = self.consumer.assignment()
@@ -188,10 +190,12 @@ class ConsumerWorker(ConsumerRebalanceListener):  # type: ignore[misc]
         metrics.lag.labels(self.group.removeprefix(self.prefix)).set(
             self._lag(self.consumer, offsets)
         )
+        changed = dict(offsets.items() - self.committed.items())
         try:
-            if offsets:
+            if changed:
                 async with asyncio.timeout(COMMIT_TIMEOUT_S):
-                    await self.consumer.commit(offsets)
+                    await self.consumer.commit(changed)
+                self.committed.update(changed)
         except (CommitFailedError, IllegalStateError):
             logger.warning(
                 "kafka.commit.fenced"
@@ -207,9 +211,11 @@ class ConsumerWorker(ConsumerRebalanceListener):  # type: ignore[misc]
         await self.commit()
         for tp in revoked:
             self.processed.pop(tp, None)
+            self.committed.pop(tp, None)
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         self.processed.clear()  # they start at the group's committed offsets
+        self.committed.clear()
 
 
 async def next_batch(consumer: AIOKafkaConsumer) -> tuple[ConsumerRecord, ...]:
@@ -234,14 +240,15 @@ def new_broker(brokers: Brokers, client: str, graceful_s: float) -> KafkaBroker:
     )
 
 
-def new_consumer(brokers: Brokers, client: str) -> AIOKafkaConsumer:
-    """A consumer without a group, for a topic of one partition."""
+def new_consumer(brokers: Brokers, client: str, *, fetch_max_wait_ms: int) -> AIOKafkaConsumer:
+    """A consumer without a group. Whatever else it asks a broker for waits behind a request for
+    records."""
     return AIOKafkaConsumer(
         **brokers.options(),
         client_id=client,
         auto_offset_reset="earliest",
         enable_auto_commit=False,
-        fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
+        fetch_max_wait_ms=fetch_max_wait_ms,
         consumer_timeout_ms=WAKE_MS,
     )
 

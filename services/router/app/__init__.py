@@ -36,7 +36,6 @@ from services.router.handlers import Handlers, Report, on_tenant
 from services.router.loops.maintenance import (
     EgressPublisher,
     RetentionMaintenance,
-    pools_end_offset,
 )
 from services.router.loops.received_results import SchedulerCallbacks
 from services.router.loops.republisher import AssignmentRepublisher
@@ -162,7 +161,7 @@ def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
     create_days = partial(
         create_coming_days, deps.system_database, "router", deps.partitions.days.ensure
     )
-    egresses = EgressPublisher(deps.system_database, kafka, end_offset=pools_end_offset(kafka))
+    egresses = EgressPublisher(deps.system_database, kafka)
 
     async def publish_sources() -> None:
         await deps.tenants.replayed.wait()

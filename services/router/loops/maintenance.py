@@ -75,23 +75,16 @@ class RetentionMaintenance:
 class EgressPublisher:
     """Publishes pools and egress sources at the start, and again when their topic is empty."""
 
-    def __init__(
-        self, database: Database, kafka: Kafka, *, end_offset: Callable[[], Awaitable[int]]
-    ) -> None:
+    def __init__(self, database: Database, kafka: Kafka) -> None:
         self._database = database
         self._kafka = kafka
-        self._end_offset = end_offset
         self._is_published = False
 
     async def publish(self) -> None:
-        if self._is_published and await self._end_offset() > 0:
+        if self._is_published and (await self._kafka.end_offsets(Pool))[0] > 0:
             return
         async with self._database.transaction() as tx:
             entries = [*await directory.load_pools(tx), *await directory.load_all_sources(tx)]
         now = clock.now()
         await self._kafka.publish([encode(entry, now) for entry in entries])
         self._is_published = True
-
-
-def pools_end_offset(kafka: Kafka) -> Callable[[], Awaitable[int]]:
-    return lambda: kafka.end_offset(Pool)

@@ -61,7 +61,7 @@ async def use(settings: Mapping[str, str], prefix: str) -> Tenant | None:
         await table.replayed.wait()
         running.cancel()
         await asyncio.wait([running])
-        assert await kafka.end_offset(Tenant) == 1
+        assert await kafka.end_offsets(Tenant) == [1]
         return table.get(tenant.tenant_id)
     finally:
         await kafka.close()

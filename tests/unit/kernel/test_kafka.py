@@ -49,9 +49,7 @@ class SlowBroker:
         )
         monkeypatch.setattr("kernel.kafka.HEARTBEAT_INTERVAL_S", 0)
         monkeypatch.setattr(Kafka, "create_topics", self.nothing)
-        monkeypatch.setattr(
-            TopicReplay, "run", lambda topic, *_: self.finish_replay(topic.replayed)
-        )
+        monkeypatch.setattr(TopicReplay, "run", lambda replay, *_: self.finish_replay(replay))
         monkeypatch.setattr(Kafka, "_consume_until_ended", self.consume)
         monkeypatch.setattr(BatchingProducer, "start", self.nothing)
         monkeypatch.setattr(BatchingProducer, "cluster", self.heartbeat)
@@ -59,9 +57,10 @@ class SlowBroker:
     async def nothing(self) -> None:
         await asyncio.sleep(0)
 
-    async def finish_replay(self, replayed: asyncio.Event) -> None:
+    async def finish_replay(self, replay: TopicReplay) -> None:
         await self.replay.wait()
-        replayed.set()
+        for topic in replay._topics:
+            topic.replayed.set()
 
     async def consume(self) -> None:
         self.consuming.set()

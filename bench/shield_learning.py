@@ -32,7 +32,7 @@ from services.shield.domain.learning.facts import (
     VersionPublished,
 )
 from services.shield.domain.learning.learner import Learner
-from services.shield.domain.learning.versions import LearnedVersion, ModelBaseline, unpack_version
+from services.shield.domain.learning.versions import CanaryCheck, LearnedVersion, unpack_version
 from services.shield.domain.model.margin import HOLD_POINTS
 
 GOOD_PACKS = frozenset(
@@ -109,8 +109,8 @@ class Scores:
         return float(np.mean(points[~self.bad] >= level))
 
 
-def shipped_baseline() -> ModelBaseline:
-    return ModelBaseline.of(
+def shipped_baseline() -> CanaryCheck:
+    return CanaryCheck.of(
         shipped_scorer().model, read_canaries((SHIELD / "shield.model").read_bytes())
     )
 
@@ -138,7 +138,7 @@ class World:
     """Tenants that send mail, recipients that report it, and a learner."""
 
     def __init__(
-        self, baseline: ModelBaseline, attack: Attack | None = None, *, name: str = "c"
+        self, baseline: CanaryCheck, attack: Attack | None = None, *, name: str = "c"
     ) -> None:
         """name: with which those of campaigns begin."""
         self.learner, self.baseline = Learner(baseline), baseline
@@ -195,7 +195,7 @@ def reviews(mail: Mail, random: Random) -> Iterator[Report]:
         yield 1, OutcomeKind.REVIEWED_BAD if is_rejected else OutcomeKind.REVIEWED_GOOD, 1, "", ""
 
 
-def static_points(baseline: ModelBaseline, mail: Mail) -> float:
+def static_points(baseline: CanaryCheck, mail: Mail) -> float:
     return HOLD_POINTS + (mail.margin - baseline.hold) * baseline.points_per_margin
 
 

@@ -34,7 +34,7 @@ from services.router.domain.shaping import ShapingRules, SiteLimits
 from services.router.loops.received_results import SchedulerCallbacks
 from services.router.loops.scheduler import Scheduler, SchedulerConfig
 from services.router.store import results
-from services.router.store.address_key import AddressKey
+from services.router.store.address_key import AddressHashKey
 
 ROUTE = Route(SITE, (MxHost("127.0.0.1", 0, 25),))
 CONFIG = SchedulerConfig(
@@ -96,7 +96,7 @@ class Driver:
             config=CONFIG,
             callbacks=SchedulerCallbacks(),
             health=DependencyHealth(),
-            address_key=AddressKey(self.database, SECRETS),
+            address_key=AddressHashKey(self.database, SECRETS),
         )
 
     def _new_cell(self) -> Cell:

@@ -38,7 +38,7 @@ from services.events.domain.state import (
 )
 from services.events.domain.subscription import is_subscribed, tags_of
 from services.events.domain.webhook_attempt import (
-    RecentAccepts,
+    AcceptedMessageCache,
     WebhookAttempt,
     webhook_attempt_of,
 )
@@ -86,7 +86,7 @@ class EventLogHandler:
     enqueue: Callable[[Sequence[WebhookAttempt]], None]
     lease_s: float
     account_of: Callable[[str], str] = lambda _: ""
-    accepts: RecentAccepts = field(default_factory=RecentAccepts)
+    accepts: AcceptedMessageCache = field(default_factory=AcceptedMessageCache)
     days: LogDayPartitions = field(default_factory=LogDayPartitions)
 
     async def on_event(self, batch: Sequence[Message], tx: Transaction) -> list[HandlerResult]:

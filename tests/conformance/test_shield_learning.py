@@ -30,7 +30,7 @@ from bench.shield_learning import (
 from services.shield.domain.learning.facts import Fact
 from services.shield.domain.learning.fingerprints import Fingerprint, campaign_keys
 from services.shield.domain.learning.learner import Learner
-from services.shield.domain.learning.versions import LearnedVersion, ModelBaseline, propose
+from services.shield.domain.learning.versions import CanaryCheck, LearnedVersion, propose
 from tests.unit.services.shield.learning.copies import (
     are_one_campaign,
     fingerprint,
@@ -97,7 +97,7 @@ def test_false_complaints_hold_no_good_mail(mails: list[Mail], attack: Attack | 
 class RecordingWorld(World):
     """Keeps its facts."""
 
-    def __init__(self, baseline: ModelBaseline, name: str) -> None:
+    def __init__(self, baseline: CanaryCheck, name: str) -> None:
         super().__init__(baseline, name=name)
         self.facts: list[Fact] = []
 
@@ -112,7 +112,7 @@ class RecordingWorld(World):
         return self.facts[known:]
 
 
-def version_of(baseline: ModelBaseline, facts: Iterable[Fact]) -> LearnedVersion:
+def version_of(baseline: CanaryCheck, facts: Iterable[Fact]) -> LearnedVersion:
     learner = Learner(baseline)
     for offset, fact in enumerate(facts):
         learner.apply([fact], offset)

@@ -23,7 +23,7 @@ from kernel.topics import contract_of
 from mail import verp
 from services.router.domain.campaigns import FIRST_ALLOWANCE
 from services.shield.domain.learning.campaign import CampaignRamp
-from services.shield.domain.learning.facts import AssessmentKind
+from services.shield.domain.learning.facts import AssessmentChange
 from services.shield.domain.outcomes import LearningPolicy, OutcomeFold, read_baseline
 from tests.faults.reactions import Act, Actor, Keys, Message, problems_of
 from tests.faults.scenario import InjectFault, Scenario
@@ -236,7 +236,7 @@ def is_counted(world: World) -> bool:
     found = [
         (counted, delivered)
         for counted, delivered, raw in rows(world, COUNTED)
-        if (assessed := CampaignAssessed.FromString(bytes(raw))).change != AssessmentKind.HELD
+        if (assessed := CampaignAssessed.FromString(bytes(raw))).change != AssessmentChange.HELD
         and not assessed.reviewed
     ]
     return bool(found) and all(counted == delivered for counted, delivered in found)

@@ -138,7 +138,7 @@ def test_pages_of_a_large_account_are_read_in_bounded_time(database: FreshDataba
         sql = webhooks.list_sql(of_account=True, order="DESC")
         took["webhooks"] = seconds(connection, sql, {**page, "test_only": False}, 101)
     with account(database, "router") as connection:
-        everything = suppressions.SuppressionQuery()
+        everything = suppressions.SuppressionFilter()
         for name, wanted in (
             ("suppressions", everything),
             ("suppressions of a domain", everything._replace(domain="x.example")),

@@ -18,7 +18,7 @@ from kernel.embedded.folder import free_port
 from kernel.rpc import RpcClient
 from mail import verp
 from services.delivery.api.return_path.domain_reports import NO_REPORT, OTHER_DOMAIN
-from services.delivery.domain.domain_reports import DomainReportSummary, ReportedDmarcKey
+from services.delivery.domain.domain_reports import DmarcFigureKey, DomainReportSummary
 from services.delivery.store import domain_reports as store
 from services.delivery.store.domain_reports import DayRange, TenantDomain
 from tests.support.delivery import Harness
@@ -125,8 +125,8 @@ async def test_without_the_database_a_report_is_sent_again(harness: Harness) -> 
         assert (await world.hand_in(report, address(harness)))[0] == 250
 
 
-def source(number: int) -> ReportedDmarcKey:
-    return ReportedDmarcKey(f"192.0.2.{number}", "a.example", "none", True, True, "", "", "")
+def source(number: int) -> DmarcFigureKey:
+    return DmarcFigureKey(f"192.0.2.{number}", "a.example", "none", True, True, "", "", "")
 
 
 async def test_figures_are_bounded_and_expire(

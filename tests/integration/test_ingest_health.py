@@ -30,7 +30,7 @@ from kernel.host_challenge import PATH, SMTP, HostChallenges, new_challenge
 from kernel.rpc import RpcServer
 from kernel.status import StatusSource, serve_status
 from mail.dkim import zone_text
-from services.ingest.clients.host_verifier import HostVerifier
+from services.ingest.clients.host_verifier import HostProber
 from tests.support.ingest import TOKEN, IngestHarness
 from tests.support.name_server import name_server
 from tests.support.polling import until
@@ -235,7 +235,7 @@ async def test_what_dns_does_not_answer_keeps_its_last_result(
         async def fail(_: str) -> None:
             return None
 
-        monkeypatch.setattr(HostVerifier, "addresses_of", staticmethod(fail))
+        monkeypatch.setattr(HostProber, "addresses_of", staticmethod(fail))
         after = by_check(await harness.request("POST", path, key=operator))
         assert after["bounce_mx", "mx.invalid"] == before["bounce_mx", "mx.invalid"]
 

@@ -20,7 +20,7 @@ from contracts.ingest.v1 import email_service_pb2 as pb
 from contracts.ingest.v1.email_service_pb2_grpc import EmailServiceStub
 from kernel import http_server as server
 from kernel.host_challenge import HostChallenges
-from services.ingest.clients.host_verifier import ELSEWHERE, HostVerifier
+from services.ingest.clients.host_verifier import ELSEWHERE, HostProber
 from tests.support.authority import Certified
 from tests.support.ingest import DOMAIN, IngestHarness, email
 from tests.support.stack import harness_fixture
@@ -122,7 +122,7 @@ async def test_a_host_of_either_api_alone_proves_that_it_leads_here(harness: Ing
     for keys, ours in (([harness.secret_key], True), (["of another installation"], False)):
         async with harness.running():
             for port in (ports.ingest_http_tls, ports.ingest_grpc_tls):
-                verifier = HostVerifier(
+                verifier = HostProber(
                     HostChallenges(keys),
                     partial(ssl.create_default_context, cafile=trusted),
                     port=port,

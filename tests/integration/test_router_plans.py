@@ -20,7 +20,7 @@ from services.router.store.held import COUNT, REVIEW, SCAN, VISIBLE, MessageIdRa
 from services.router.store.queues import ACTIVATE, ACTIVE_BY_TENANT, WAKE
 from services.router.store.requests import QUEUES as QUEUE_VIEWS
 from services.router.store.requests import SELECT_TO_RECONCILE, STATES
-from services.router.store.suppressions import FIND, REMOVE, SuppressionQuery, page_statement
+from services.router.store.suppressions import FIND, REMOVE, SuppressionFilter, page_statement
 from services.router.store.tick import SNAPSHOT
 from services.router.store.unresolved import SELECT_DUE, SELECT_DUE_BY_TENANT, SELECT_DUE_MESSAGES
 from tests.support.stack import FreshDatabase
@@ -173,16 +173,16 @@ def test_due_messages_that_wait_for_dns_are_found_by_index(connection: Connectio
 @pytest.mark.parametrize(
     "wanted",
     [
-        SuppressionQuery(),
-        SuppressionQuery(address="a@x.example"),
-        SuppressionQuery(origin="complaint"),
-        SuppressionQuery(domain="y.example"),
-        SuppressionQuery(list="news"),
-        SuppressionQuery(origin="bounce", domain="x.example", list=""),
+        SuppressionFilter(),
+        SuppressionFilter(address="a@x.example"),
+        SuppressionFilter(origin="complaint"),
+        SuppressionFilter(domain="y.example"),
+        SuppressionFilter(list="news"),
+        SuppressionFilter(origin="bounce", domain="x.example", list=""),
     ],
 )
 def test_a_page_of_suppressions_reads_no_others(
-    connection: Connection, ids: list[str], wanted: SuppressionQuery
+    connection: Connection, ids: list[str], wanted: SuppressionFilter
 ) -> None:
     params = {"tenant": TENANT, "after": ids[2500], "before": NIL, "hashes": [b""], "limit": 20}
     sql = page_statement(wanted, RowOwner(TENANT, None))

@@ -29,7 +29,7 @@ from services.shield.domain.model.text import HashedFeatures
 from services.shield.domain.outcomes import (
     LearningPolicy,
     OutcomeFold,
-    VersionDeltas,
+    PackedVersion,
     read_baseline,
 )
 from services.shield.store import versions
@@ -184,7 +184,7 @@ async def check_replay(post: ShieldHarness) -> None:
     ]
     records_of_versions = dict.fromkeys(await post.read_all(PUBLISHED))
     published = [ModelPublished.FromString(raw) for raw in records_of_versions]
-    assert [one.published for one in again if isinstance(one, VersionDeltas)] == published
+    assert [one.published for one in again if isinstance(one, PackedVersion)] == published
     assert [one for one in again if isinstance(one, ModelVersionChanged)] == changes
     assert await post.read_all(ASSESSED)
 
@@ -212,7 +212,7 @@ async def test_an_older_repeat_sets_nothing_back_and_tables_in_use_are_kept(
         async with system.transaction() as tx:
             for number in range(1, TABLES_KEPT + 5):
                 published = ModelPublished(version=f"m+{number}", offset=number)
-                await versions.save_version(tx, VersionDeltas(published, b"t"), usable=["m+2"])
+                await versions.save_version(tx, PackedVersion(published, b"t"), usable=["m+2"])
             await versions.save_rollout(tx, RolloutVersions("m+2", "m+9"), next_offset=9)
             await versions.save_rollout(tx, RolloutVersions("m+1", "m+2"), next_offset=8)
             promoted = ModelVersionChanged(version="m+2", offset=9, change="promoted")

@@ -27,8 +27,8 @@ from services.router.domain.policies import (
     TenantPolicies,
     TenantRouting,
 )
-from services.router.domain.policy_changes import SubjectCounts
-from services.router.domain.policy_engine import AdaptivePolicyRules, PolicyEngine
+from services.router.domain.policy_changes import PolicyCounts
+from services.router.domain.policy_engine import AdaptivePolicies, AdaptivePolicyRules
 from services.router.domain.policy_events import to_stored
 from services.router.domain.results import InFlightCount
 from services.router.domain.routes import MxHost, Route
@@ -62,16 +62,16 @@ class PolicyRows:
     """The tables of warmups, overrides and standings. published: the events, in order."""
 
     latest: dict[str, bytes] = field(default_factory=dict)
-    counts: dict[str, SubjectCounts] = field(default_factory=dict)
+    counts: dict[str, PolicyCounts] = field(default_factory=dict)
     published: list[Message] = field(default_factory=list)
 
-    def save(self, adaptive: PolicyEngine, now_s: float) -> None:
+    def save(self, adaptive: AdaptivePolicies, now_s: float) -> None:
         changes = adaptive.drain(now_s)
         self.latest |= dict(map(to_stored, changes.events))
         self.published += changes.events
         self.counts |= {one.subject: one for one in changes.counts}
 
-    def load(self, adaptive: PolicyEngine) -> None:
+    def load(self, adaptive: AdaptivePolicies) -> None:
         adaptive.load(PolicyEvent.FromString(row) for row in self.latest.values())
         adaptive.restore_counts(self.counts.values())
 
@@ -246,7 +246,7 @@ def create_cell(
     return Cell(
         [*combined, *policies],
         context,
-        adaptive=PolicyEngine(rules),
+        adaptive=AdaptivePolicies(rules),
         messages_max=messages_max,
     )
 

@@ -50,7 +50,7 @@ from kernel.topics import contract_of, encode
 from services.router.app import create_service
 from services.router.domain.events import timestamp
 from services.router.settings import Settings
-from services.router.store.address_key import AddressKey
+from services.router.store.address_key import AddressHashKey
 from tests.support.kafka_clients import client_config, options
 from tests.support.keys import SECRET_KEY
 from tests.support.module_loop import ModuleLoop
@@ -327,5 +327,5 @@ def attempted(
 __all__: Sequence[str] = ("WITHIN_S", "RouterHarness", "attempted", "screened", "until")
 
 
-def address_key_of(database: Database) -> AddressKey:
-    return AddressKey(database, SecretKeyring([SECRET_KEY]))
+def address_key_of(database: Database) -> AddressHashKey:
+    return AddressHashKey(database, SecretKeyring([SECRET_KEY]))

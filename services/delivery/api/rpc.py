@@ -13,7 +13,7 @@ from contracts.delivery.v1.delivery_service_pb2_grpc import DeliveryServiceServi
 from kernel.database import Database
 from kernel.redaction import pattern_of
 from kernel.rpc import Context, RequestError, check_text, map_errors, parse_id
-from services.delivery.domain.domain_reports import Detail, ReportedDmarcKey
+from services.delivery.domain.domain_reports import Detail, DmarcFigureKey
 from services.delivery.domain.owned_attempt import AttemptKey
 from services.delivery.store import domain_reports, erasure
 from services.delivery.store.domain_reports import DayRange, DayReportCounts
@@ -150,7 +150,7 @@ def to_response(
     )
     for detail, count in rows:
         fields = msgspec.structs.asdict(detail)
-        if isinstance(detail, ReportedDmarcKey):
+        if isinstance(detail, DmarcFigureKey):
             response.sources.add(messages=count, **fields)
         else:
             response.results.add(sessions=count, **fields)

@@ -34,7 +34,7 @@ _PATH = re.compile(r'<((?:"(?:[^"\\]|\\.)*"|[^<>"])*)>(.*)', re.DOTALL)
 _END = b"\n.\r\n"
 
 
-class SandboxHandler:
+class SandboxSmtpHandler:
     """aiosmtpd's handler. A message is durable before the 250 is sent."""
 
     def __init__(
@@ -161,7 +161,7 @@ async def read_until_end_of_data(reader: asyncio.StreamReader, octets_max: int) 
 class SandboxListener:
     """The port of the sandbox, bound at once, so that a port in use is an error at startup."""
 
-    def __init__(self, address: str, sandbox: SandboxHandler) -> None:
+    def __init__(self, address: str, sandbox: SandboxSmtpHandler) -> None:
         host, port = split_address(address)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:

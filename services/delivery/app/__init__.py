@@ -34,7 +34,7 @@ from kernel.status import create_rpc_server
 from kernel.table import ReplicatedTable
 from mail.reachable import parse_networks
 from services.delivery.api.rpc import DeliveryServicer
-from services.delivery.api.sandbox import SandboxHandler, SandboxListener
+from services.delivery.api.sandbox import SandboxListener, SandboxSmtpHandler
 from services.delivery.app.egress_hosts import create_egress_hosts
 from services.delivery.app.return_path import create_operator_mail, create_return_path_loops
 from services.delivery.app.tls import create_resolver, create_tls_policies, create_tls_reporter
@@ -52,7 +52,7 @@ from services.delivery.clients.smtp.dial import SmtpDialer
 from services.delivery.clients.smtp.egress_hosts import EgressHosts
 from services.delivery.clients.smtp.timeouts import SmtpTimeouts
 from services.delivery.domain.domain_reports import DomainReportSummary
-from services.delivery.domain.feedback_ids import FeedbackIds
+from services.delivery.domain.feedback_ids import FeedbackIdEncoder
 from services.delivery.domain.returned_mail import ReturnedMail
 from services.delivery.handlers import AssignmentHandler
 from services.delivery.loops.committer import JournalCommitter
@@ -130,7 +130,7 @@ def create_service(settings: Settings) -> Service:
         *tables,
         secrets,
         tracking_key=tracking_key,
-        feedback_ids=FeedbackIds(
+        feedback_ids=FeedbackIdEncoder(
             derived_key(settings.secret_keys[0], "feedback id"), settings.feedback_sender_id
         ),
     )
@@ -245,7 +245,7 @@ def create_servers(deps: Dependencies, store: SandboxStore) -> list[Loop]:
     add_DeliveryServiceServicer_to_server(servicer, server.grpc)
     if not settings.sandbox_listen:
         return [server.run]
-    sandbox = SandboxHandler(
+    sandbox = SandboxSmtpHandler(
         deps.system_database,
         deps.outbox,
         store,

@@ -25,7 +25,7 @@ ABSENT_TTL_S = 3600.0
 USER_AGENT = "MTA-STS/1"
 
 
-class PolicyLookupFailed(Exception):
+class RecordLookupFailed(Exception):
     """DNS has not answered."""
 
 
@@ -56,7 +56,7 @@ class MtaStsClient:
         self._slots_of_owner: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def look_up(self, domain: str) -> MtaStsRecord:
-        """Raises PolicyLookupFailed."""
+        """Raises RecordLookupFailed."""
         try:
             found = await self._resolver.resolve(
                 mta_sts.record_name(domain), "TXT", lifetime=LOOKUP_TIMEOUT_S
@@ -64,7 +64,7 @@ class MtaStsClient:
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
             return MtaStsRecord(None, ABSENT_TTL_S)
         except (dns.exception.DNSException, OSError, UnicodeError) as error:
-            raise PolicyLookupFailed(f"{domain}: {error!r}") from error
+            raise RecordLookupFailed(f"{domain}: {error!r}") from error
         ttl_s = float(found.rrset.ttl) if found.rrset is not None else TTL_MIN_S
         policy_id = mta_sts.policy_id(tuple(map(text_of, found)))
         return MtaStsRecord(policy_id, min(max(ttl_s, TTL_MIN_S), TTL_MAX_S))

@@ -16,7 +16,7 @@ from kernel.errors import Unavailable
 from kernel.table import ReplicatedTable
 from mail.dkim import Signer
 from services.delivery.domain.feedback_domain import feedback_problem
-from services.delivery.domain.feedback_ids import FeedbackIds
+from services.delivery.domain.feedback_ids import FeedbackIdEncoder
 
 SIGNERS_MAX = 10_000
 
@@ -33,7 +33,7 @@ class RenderingKeys:
         secrets: SecretKeyring,
         *,
         tracking_key: bytes,
-        feedback_ids: FeedbackIds,
+        feedback_ids: FeedbackIdEncoder,
     ) -> None:
         self._feedback_ids = feedback_ids
         self.tracking_key = tracking_key

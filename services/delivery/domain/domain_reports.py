@@ -22,7 +22,7 @@ DMARC, TLS = "dmarc", "tls"
 PAST, AHEAD = timedelta(days=30), timedelta(days=1)  # periods of reports that count
 
 
-class ReportedDmarcKey(msgspec.Struct, frozen=True, tag=DMARC):
+class DmarcFigureKey(msgspec.Struct, frozen=True, tag=DMARC):
     """What messages are counted by. dkim_domain, dkim_selector: of the signature that counts, if
     there is one; spf_domain: of the envelope. own: this engine has sent them."""
 
@@ -41,7 +41,7 @@ class ReportedDmarcKey(msgspec.Struct, frozen=True, tag=DMARC):
         return self.dkim_aligned or self.spf_aligned
 
 
-class ReportedTlsKey(msgspec.Struct, frozen=True, tag=TLS):
+class TlsFigureKey(msgspec.Struct, frozen=True, tag=TLS):
     """What sessions are counted by. result: empty if the policy was met."""
 
     policy: str
@@ -54,7 +54,7 @@ class ReportedTlsKey(msgspec.Struct, frozen=True, tag=TLS):
         return not self.result
 
 
-Detail: TypeAlias = Union[ReportedDmarcKey, ReportedTlsKey]
+Detail: TypeAlias = Union[DmarcFigureKey, TlsFigureKey]
 
 
 class DomainReportSummary(msgspec.Struct, frozen=True):
@@ -113,9 +113,9 @@ def _figures(
     )
 
 
-def _source(record: DmarcRecord) -> ReportedDmarcKey:
+def _source(record: DmarcRecord) -> DmarcFigureKey:
     dkim = _best(record.dkim, record.header_from)
-    return ReportedDmarcKey(
+    return DmarcFigureKey(
         record.source_ip,
         record.header_from[:TEXT_MAX],
         record.disposition,
@@ -136,8 +136,8 @@ def _best(results: Sequence[AuthResult], header_from: str) -> AuthResult:
     return max(results, key=rank, default=AuthResult("", ""))
 
 
-def _result(one: TlsSessions) -> ReportedTlsKey:
-    return ReportedTlsKey(one.policy, one.result, one.sending_ip, one.host)
+def _result(one: TlsSessions) -> TlsFigureKey:
+    return TlsFigureKey(one.policy, one.result, one.sending_ip, one.host)
 
 
 def is_related(one: str, other: str) -> bool:
@@ -158,7 +158,7 @@ def rows_of(figures: DomainReportSummary, domain: Domain) -> list[tuple[Detail, 
 
 
 def _marked(detail: Detail, domain: Domain, selectors: set[str]) -> Detail:
-    if isinstance(detail, ReportedTlsKey):
+    if isinstance(detail, TlsFigureKey):
         return detail
     signed = (
         detail.dkim_aligned

@@ -12,7 +12,7 @@ FIELDS_MAX = 10_000
 OCTETS = 5  # of a digest: a million tenants have one collision in two, which only blurs a figure
 
 
-class FeedbackIds:
+class FeedbackIdEncoder:
     """key: secret; another one changes all identifiers. sender: of this installation, or empty for
     a digest."""
 

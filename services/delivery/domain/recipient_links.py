@@ -101,7 +101,7 @@ def has_recipient_links(content: Content) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class RecipientLinks:
+class EmailLinks:
     """Puts slots in the body of an email. own: the sender's own fields for it."""
 
     tracking: Tracking
@@ -109,7 +109,7 @@ class RecipientLinks:
     own: str = ""
 
     @classmethod
-    def of(cls, content: Content) -> "RecipientLinks":
+    def of(cls, content: Content) -> "EmailLinks":
         given = content.unsubscribe if content.HasField("unsubscribe") else None
         own = [one.value for one in content.headers if unsubscribe.is_field(one.name)]
         return cls(content.tracking, given, "".join(own))

@@ -20,8 +20,8 @@ from mail.tracking import TrackingMode
 from mail.unsubscribe import URL_PLACEHOLDER, is_field
 from services.delivery.domain.recipient_links import (
     STAND_IN,
+    EmailLinks,
     MessageTokens,
-    RecipientLinks,
     Slot,
     has_recipient_links,
     mode_of,
@@ -109,7 +109,7 @@ def draft_email(content: Content, context: MessageContext, tracking_key: bytes) 
     text = _text(content, html)
     if not content.single_recipient or content.raw or not has_recipient_links(content):
         return EmailDraft(content, html, text)
-    links = RecipientLinks.of(content)
+    links = EmailLinks.of(content)
     tokens = MessageTokens.of(context, tracking_key, mode_of(content))
     return EmailDraft(
         content,
@@ -146,7 +146,7 @@ def _compose(draft: EmailDraft, sender: address.Mailbox) -> tuple[ComposedMessag
     """The message, with a mark for each slot."""
     content = draft.content
     has_slots = not draft.message_id and has_recipient_links(content)
-    links = RecipientLinks.of(content) if has_slots else None
+    links = EmailLinks.of(content) if has_slots else None
     if raw := content.raw:
         composed = _complete(raw, content.date_s)
         return links.add_to_submitted(composed) if links else (composed, ())

@@ -16,21 +16,21 @@ FAULTS = {
 UNLISTED = "mx-not-listed"  # a failure-reason-code
 
 
-class SessionResult(NamedTuple):
+class CountedSession(NamedTuple):
     """One session under a policy. failure: None if it had what the policy asks for."""
 
     policy: AppliedPolicy
     failure: FailedSession | None
 
 
-def opened_session(policy: TlsPolicy, peer: ReceivingServer) -> SessionResult | None:
+def opened_session(policy: TlsPolicy, peer: ReceivingServer) -> CountedSession | None:
     """The result of a session that was opened; None if its domain has no policy to report on."""
     if (applied := applied_policy(policy, peer.mx)) is None:
         return None
-    return SessionResult(applied, _failure(_fault_of(policy, peer), peer))
+    return CountedSession(applied, _failure(_fault_of(policy, peer), peer))
 
 
-def failed_session(policy: TlsPolicy, result: AttemptResult) -> SessionResult | None:
+def failed_session(policy: TlsPolicy, result: AttemptResult) -> CountedSession | None:
     """The result of a session that failed for want of TLS, or of a host that was not dialed; None
     if it failed before, or its domain has no policy to report on."""
     peer = result.peer
@@ -40,13 +40,13 @@ def failed_session(policy: TlsPolicy, result: AttemptResult) -> SessionResult | 
     if policy.refusal(peer.mx) is not None:
         by_dane = peer.policy == DANE
         kind = ResultType.DNSSEC_INVALID if by_dane else ResultType.VALIDATION_FAILURE
-        return SessionResult(applied, _failure(kind, peer, "" if by_dane else UNLISTED))
+        return CountedSession(applied, _failure(kind, peer, "" if by_dane else UNLISTED))
     if peer.tls:
-        return SessionResult(applied, _failure(_fault_of(policy, peer), peer))
+        return CountedSession(applied, _failure(_fault_of(policy, peer), peer))
     is_offered = result.enhanced != NOT_OFFERED
     missing = ResultType.STARTTLS_NOT_SUPPORTED
     kind = ResultType.VALIDATION_FAILURE if is_offered else missing
-    return SessionResult(applied, _failure(kind, peer))
+    return CountedSession(applied, _failure(kind, peer))
 
 
 def applied_policy(policy: TlsPolicy, host: str) -> AppliedPolicy | None:
@@ -62,13 +62,13 @@ def applied_policy(policy: TlsPolicy, host: str) -> AppliedPolicy | None:
     return AppliedPolicy(PolicyKind.STS, policy.domain, sts.lines(), sts.mx)
 
 
-def fetch_failure(policy: TlsPolicy, kind: ResultType, why: str) -> SessionResult:
+def fetch_failure(policy: TlsPolicy, kind: ResultType, why: str) -> CountedSession:
     """The result for a policy that could not be fetched. policy: that stays in force."""
     host = f"mta-sts.{policy.domain}"
     sts = policy.mta_sts
     lines, mx = (sts.lines(), sts.mx) if sts is not None else ((), ())
     applied = AppliedPolicy(PolicyKind.STS, policy.domain, lines, mx)
-    return SessionResult(applied, FailedSession(kind, "", host, reason_code=why[:100]))
+    return CountedSession(applied, FailedSession(kind, "", host, reason_code=why[:100]))
 
 
 def _fault_of(policy: TlsPolicy, peer: ReceivingServer) -> ResultType | None:

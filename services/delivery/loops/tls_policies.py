@@ -18,7 +18,7 @@ from services.delivery.clients.mta_sts import (
     TTL_MIN_S,
     MtaStsClient,
     PolicyFetchFailed,
-    PolicyLookupFailed,
+    RecordLookupFailed,
 )
 from services.delivery.domain.tls_policy import (
     ENFORCED_ONLY,
@@ -174,7 +174,7 @@ class TlsPolicyResolver:
         policy = stored.policy if stored else None
         try:
             record = await source.look_up(domain)
-        except PolicyLookupFailed as error:
+        except RecordLookupFailed as error:
             logger.warning("delivery.mta_sts.lookup_failed", extra={"error": str(error)[:200]})
             return _PolicyInForce(policy, RETRY_S)
         if record.policy_id is None:

@@ -15,7 +15,7 @@ from services.delivery.clients.report_sender import ReportFailed, TlsReportSende
 from services.delivery.domain.attempt_result import AttemptResult, ReceivingServer
 from services.delivery.domain.tls_policy import TlsPolicy
 from services.delivery.domain.tls_report import (
-    SessionResult,
+    CountedSession,
     failed_session,
     fetch_failure,
     opened_session,
@@ -51,7 +51,7 @@ class TlsSessionCounter:
         if self._store is not None:
             self._count(fetch_failure(policy, kind, why))
 
-    def _count(self, found: SessionResult | None) -> None:
+    def _count(self, found: CountedSession | None) -> None:
         if found is None:
             return
         key = TlsSessionKey(clock.now().date(), *found)

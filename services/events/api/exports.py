@@ -24,7 +24,7 @@ from services.events.api.webhooks import WebhookDependencies
 from services.events.domain.export import KEPT, Export, ExportFormat, ExportKind
 from services.events.domain.log_event import STATUSES
 from services.events.domain.search_columns import SEARCHED_TYPES, TYPE_NUMBERS
-from services.events.store.exports import ExportLimits, ExportStore, PageCursors
+from services.events.store.exports import ExportLimits, ExportStore, PageBounds
 
 KINDS, FORMATS = {*ExportKind}, {*ExportFormat}
 CHUNK_BYTES = 256 * 1024
@@ -76,7 +76,7 @@ class ExportRpcs:
         self, request: pb.ListExportsRequest, _: Context
     ) -> pb.ListExportsResponse:
         size = page_limit(request)
-        cursors = PageCursors(
+        cursors = PageBounds(
             parse_cursor(request.after, "after"), parse_cursor(request.before, "before")
         )
         found = await ExportStore(self.tenant_database).page(
@@ -129,7 +129,7 @@ class ExportRpcs:
         export_id = parse_resource_id(request.id, "export")
         store = ExportStore(self.tenant_database)
         found = await store.page(
-            owner_of(request), test_only=request.test_only, limit=1, cursors=PageCursors(),
+            owner_of(request), test_only=request.test_only, limit=1, cursors=PageBounds(),
             only=export_id,
         )  # fmt: skip
         if not found:

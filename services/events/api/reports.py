@@ -16,7 +16,7 @@ from services.events.api.requests import (
 from services.events.domain.figures.periods import InvalidPeriod
 from services.events.domain.figures.query import InvalidQuery
 from services.events.domain.report import GRANULARITIES, ScheduledReport, end_of_current
-from services.events.store.exports import PageCursors
+from services.events.store.exports import PageBounds
 from services.events.store.metrics import check_request
 from services.events.store.reports import ReportStore
 
@@ -70,7 +70,7 @@ class ReportRpcs:
         self, request: pb.ListReportsRequest, _: Context
     ) -> pb.ListReportsResponse:
         size = page_limit(request)
-        cursors = PageCursors(
+        cursors = PageBounds(
             parse_cursor(request.after, "after"), parse_cursor(request.before, "before")
         )
         found = await ReportStore(self.tenant_database).page(
@@ -85,7 +85,7 @@ class ReportRpcs:
     ) -> pb.GetReportResponse:
         report_id = parse_resource_id(request.id, "report")
         found = await ReportStore(self.tenant_database).page(
-            owner_of(request), limit=1, cursors=PageCursors(), only=report_id
+            owner_of(request), limit=1, cursors=PageBounds(), only=report_id
         )
         if not found:
             raise not_found("report")

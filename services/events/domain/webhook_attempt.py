@@ -93,7 +93,7 @@ def recorded_at(position: str) -> str:
     return format_time_ms(int(position[:8] + position[9:13], 16))
 
 
-class RecentAccepts:
+class AcceptedMessageCache:
     """Recent accepts of tenants with endpoints, so that most attempts need not read the log."""
 
     def __init__(self, size: int = ACCEPTS_MAX) -> None:

@@ -22,7 +22,7 @@ class RetentionMaintenance:
         self._kept_longer = kept_longer
         self._days = days.LogDayPartitions()
         self._closed = days.closed_days(database, retention_days=log_days)
-        self._kept = plan_retention.PlanRetentionStore(database)
+        self._kept = plan_retention.ExpiredMailStore(database)
 
     async def run_once(self) -> None:
         today = clock.now().date()

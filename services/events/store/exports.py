@@ -110,7 +110,7 @@ class ExportLimits(NamedTuple):
     kept_max: int
 
 
-class PageCursors(NamedTuple):
+class PageBounds(NamedTuple):
     """Of a page: the id after which it begins, or before which it ends."""
 
     after: str = ""
@@ -176,7 +176,7 @@ class ExportStore:
         return export_of(rows[0]) if rows else None
 
     async def page(
-        self, owner: RowOwner, *, test_only: bool, limit: int, cursors: PageCursors, only: str = ""
+        self, owner: RowOwner, *, test_only: bool, limit: int, cursors: PageBounds, only: str = ""
     ) -> list[Export]:
         """Newest first; with `before`, the nearest newer ones. only: the one with this id."""
         column = "tenant_id" if owner.tenant_id else "account_id"

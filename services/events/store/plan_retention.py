@@ -82,7 +82,7 @@ TABLES = (
 FIRST = "00000000-0000-0000-0000-000000000000"
 
 
-class PlanRetentionStore:
+class ExpiredMailStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 

@@ -11,7 +11,7 @@ from contracts.events.v1.events_service_pb2 import GetMetricsRequest
 from kernel.database import Database, Row, RowOwner, Transaction
 from kernel.ids import MAX, NIL, creation_time_of
 from services.events.domain.report import SETTLE, ScheduledReport
-from services.events.store.exports import PageCursors
+from services.events.store.exports import PageBounds
 
 COLUMNS = (
     "id::text, account_id::text, coalesce(tenant_id::text, ''), name, query, frequency, timezone,"
@@ -118,7 +118,7 @@ class ReportStore:
         return report_of(rows[0]) if rows else None
 
     async def page(
-        self, owner: RowOwner, *, limit: int, cursors: PageCursors, only: str = ""
+        self, owner: RowOwner, *, limit: int, cursors: PageBounds, only: str = ""
     ) -> list[ScheduledReport]:
         """Newest first; with `before`, the nearest newer ones. only: the one with this id."""
         statement = PAGE.format(

@@ -21,7 +21,7 @@ from kernel.ids import uuid7_text
 from kernel.outbox import Outbox
 from kernel.topics import encode
 from services.ingest.api.access import AccessControl, Principal
-from services.ingest.api.idempotency import AcceptResult, IdempotentCall, concurrent_request, replay
+from services.ingest.api.idempotency import AcceptResult, KeyedRequest, concurrent_request, replay
 from services.ingest.api.plan_admission import HardQuota, PlanAdmission
 from services.ingest.api.sealed_email import (
     AcceptRequest,
@@ -38,7 +38,7 @@ from services.ingest.domain.schedule import ContentRetention
 from services.ingest.domain.valid_email import ValidEmail
 from services.ingest.store.acceptance import (
     AcceptanceStore,
-    AcceptWrite,
+    AcceptGroup,
     ConcurrentRequest,
     IdempotencyKey,
     IdempotencyRecord,
@@ -117,7 +117,7 @@ class Acceptance:
         *,
         respond: Respond,
         traceparent: str,
-        idempotency: IdempotentCall | None,
+        idempotency: KeyedRequest | None,
         before: Callable[[], Awaitable[None]] | None = None,
     ) -> AcceptResult:
         """Return when the emails are durable. Raises Problem, and then nothing was accepted.
@@ -299,7 +299,7 @@ class Acceptance:
         records = (record for one in group for record in self._records(one))
         rows = [email_row(email) for email in emails]
         keys = [one.key for one in group if one.key is not None]
-        entry, used = await self._store.write(AcceptWrite(keys, rows, records, quotas_of(group)))
+        entry, used = await self._store.write(AcceptGroup(keys, rows, records, quotas_of(group)))
         if used:
             self._plans.usage.record(used, [one.reserved for one in group if one.reserved])
         failpoint("ingest.accept.committed")

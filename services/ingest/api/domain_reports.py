@@ -30,7 +30,7 @@ class ReportPeriod(NamedTuple):
     until: date
 
 
-class DomainReports(NamedTuple):
+class DomainReportFigures(NamedTuple):
     """What is known about a domain in a period."""
 
     domain_id: str
@@ -45,7 +45,7 @@ class DomainReportResource:
 
     async def get(
         self, principal: Principal, domain_id: str, *, kind: str, period: ReportPeriod
-    ) -> DomainReports:
+    ) -> DomainReportFigures:
         """Raises Problem 404."""
         domain = await self._domains.find(principal, domain_id)
         request = GetDomainReportsRequest(
@@ -56,7 +56,7 @@ class DomainReportResource:
             until=str(period.until),
         )
         method = self._delivery.stub.GetDomainReports
-        return DomainReports(domain_id, period, await self._delivery.call(method, request))
+        return DomainReportFigures(domain_id, period, await self._delivery.call(method, request))
 
 
 def parse_period(since: str, until: str) -> ReportPeriod:
@@ -81,7 +81,7 @@ def _parse_day(text: str, name: str) -> date:
         raise invalid([Fault(f"#/query/{name}", "invalid_time", detail)]) from None
 
 
-def dmarc_to_json(found: DomainReports) -> dict[str, object]:
+def dmarc_to_json(found: DomainReportFigures) -> dict[str, object]:
     return {
         "object": "domain_dmarc",
         **_totals(found, passed="aligned", all_of="messages"),
@@ -89,7 +89,7 @@ def dmarc_to_json(found: DomainReports) -> dict[str, object]:
     }
 
 
-def tls_to_json(found: DomainReports) -> dict[str, object]:
+def tls_to_json(found: DomainReportFigures) -> dict[str, object]:
     return {
         "object": "domain_tls_reports",
         **_totals(found, passed="successful", all_of="sessions"),
@@ -97,7 +97,7 @@ def tls_to_json(found: DomainReports) -> dict[str, object]:
     }
 
 
-def _totals(found: DomainReports, *, passed: str, all_of: str) -> dict[str, object]:
+def _totals(found: DomainReportFigures, *, passed: str, all_of: str) -> dict[str, object]:
     days = found.figures.days
 
     def counts(*some: ReportDay) -> dict[str, object]:

@@ -35,7 +35,7 @@ from services.ingest.store.directory import DirectoryStore, DomainExists
 from services.ingest.store.directory_lists import EntryOwner, PageBounds
 from services.ingest.store.domain_keys import DomainKeyring
 from services.ingest.store.domains import (
-    DomainInUse,
+    DomainHasMailboxes,
     DomainStore,
     TooManyDomains,
     VerificationState,
@@ -262,7 +262,7 @@ class DomainResource:
             raise Problem(409, "domain_in_use", detail=detail)
         try:
             await query_or_503(self.store.remove(found, force=force, actor=principal.caller.actor))
-        except DomainInUse as error:
+        except DomainHasMailboxes as error:
             what = "a mailbox" if error.count == 1 else f"{error.count:,} mailboxes"
             detail = f"{found.name} has {what}. Delete them first, or with it by ?force=true."
             raise Problem(409, "domain_in_use", detail=detail) from None

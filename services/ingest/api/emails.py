@@ -40,7 +40,7 @@ from services.ingest.domain.problem import Fault, Problem, not_found, unavailabl
 from services.ingest.domain.schedule import AHEAD_MAX, InvalidTime, parse_time
 from services.ingest.domain.status import CLICKED, OPENED, RecipientState, last_event
 from services.ingest.domain.waiting_filter import WaitingFilter
-from services.ingest.store.emails import EmailStore, StoredEmail, StoredMessage
+from services.ingest.store.emails import AcceptedEmails, StoredEmail, StoredMessage
 
 SCHEDULED_CONTENT = "scheduled/"
 CANCELLATIONS_MAX = 4  # at a time, in each process
@@ -84,7 +84,7 @@ class EmailResource:
         self,
         *,
         access: AccessControl,
-        store: EmailStore,
+        store: AcceptedEmails,
         content: ContentStore,
         clients: ServiceClients,
         lifetime: timedelta,
@@ -224,8 +224,8 @@ class EmailResource:
         with self._cancellations.slot(principal.tenant_id, detail):
             return await cancel_matching(mail, wanted, after=after, dry_run=dry_run)
 
-    def waiting_mail(self, principal: Principal) -> "TenantWaitingMessages":
-        return TenantWaitingMessages(principal.tenant_id, self._clients, self._store)
+    def waiting_mail(self, principal: Principal) -> "WaitingMessageClient":
+        return WaitingMessageClient(principal.tenant_id, self._clients, self._store)
 
     async def review(
         self, principal: Principal, email_id: str, verdict: Verdict, *, reason: str
@@ -287,12 +287,12 @@ def _raise_if_too_late(too_late: Any, email: StoredEmail, action: str) -> None: 
 
 
 @dataclass(frozen=True, slots=True)
-class TenantWaitingMessages:
+class WaitingMessageClient:
     """The waiting messages of a tenant, which the router has, with the tags, which ingest has."""
 
     tenant_id: str
     clients: ServiceClients
-    store: EmailStore
+    store: AcceptedEmails
 
     async def read_page(self, after: str) -> tuple[Sequence[tuple[MessageContext, str]], str]:
         router = self.clients.router

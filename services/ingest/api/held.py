@@ -66,7 +66,7 @@ class ReviewEmailRequest(RequestModel):
     reason: Annotated[str, Meta(max_length=500, pattern=LINE)] = ""
 
 
-class ReviewPage(NamedTuple):
+class HeldReview(NamedTuple):
     """found: messages that matched, or were named. next: the `after` of the next call; empty at the
     end."""
 
@@ -105,7 +105,7 @@ class HeldMailResource:
 
     async def review(
         self, caller: Caller, given: ReviewHeldRequest, verdict: Verdict
-    ) -> ReviewPage:
+    ) -> HeldReview:
         check_review(given)
         if given.filter is None:
             ids = [check_id(one, f"#/ids/{n}") for n, one in enumerate(given.ids or ())]
@@ -115,13 +115,13 @@ class HeldMailResource:
         page = await self._list(caller, wanted, limit=REVIEWED_MAX, after=after)
         ids = [one.context.message_id for one in page.messages]
         if given.dry_run or not ids:
-            return ReviewPage(len(ids), [], [], page.next)
+            return HeldReview(len(ids), [], [], page.next)
         done = await self.review_ids(caller, ids, verdict=verdict, reason=given.reason)
         return done._replace(next=page.next)
 
     async def review_ids(
         self, caller: Caller, ids: Sequence[str], *, verdict: Verdict, reason: str
-    ) -> ReviewPage:
+    ) -> HeldReview:
         request = pb.ReviewHeldRequest(
             **owner_of(caller),
             message_ids=ids,
@@ -130,7 +130,7 @@ class HeldMailResource:
             reviewer=reviewer_of(caller),
         )
         response = await self._held.call(self._held.stub.ReviewHeld, request)
-        return ReviewPage(len(set(ids)), response.reviewed_ids, response.not_held_ids)
+        return HeldReview(len(set(ids)), response.reviewed_ids, response.not_held_ids)
 
     async def _list(
         self, caller: Caller, wanted: pb.HeldFilter, *, limit: int, after: str

@@ -8,7 +8,7 @@ from services.ingest.store.acceptance import IdempotencyRecord
 
 
 @dataclass(frozen=True, slots=True)
-class IdempotentCall:
+class KeyedRequest:
     """key: sent by the client. route: method and path, or RPC name. fingerprint: hash of the
     request."""
 

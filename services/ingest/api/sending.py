@@ -14,7 +14,7 @@ from services.ingest.api.acceptance import Acceptance
 from services.ingest.api.access import Principal
 from services.ingest.api.fetcher import AttachmentFetcher
 from services.ingest.api.http import BATCH_BYTES_MAX, Request, check_size, read_body
-from services.ingest.api.idempotency import AcceptResult, IdempotentCall
+from services.ingest.api.idempotency import AcceptResult, KeyedRequest
 from services.ingest.api.responses import JSON, Headers, encode
 from services.ingest.api.sealed_email import SealedEmail
 from services.ingest.api.senders import batch_faults, check_senders, index_of
@@ -102,7 +102,7 @@ class SendHandler:
         errors: Sequence[Fault],
         *,
         request: Request,
-        idempotency: IdempotentCall | None,
+        idempotency: KeyedRequest | None,
         permissive: bool,
     ) -> AcceptResult:
         if not valid:
@@ -182,8 +182,8 @@ def respond_batch(emails: Sequence[SealedEmail], errors: Sequence[Fault]) -> byt
 
 def _idempotency(
     key: str | None, route: str, emails: Sequence[bytes | msgspec.Raw]
-) -> IdempotentCall | None:
-    return None if key is None else IdempotentCall(key, route, fingerprint(emails))
+) -> KeyedRequest | None:
+    return None if key is None else KeyedRequest(key, route, fingerprint(emails))
 
 
 def fingerprint(emails: Sequence[bytes | msgspec.Raw]) -> bytes:

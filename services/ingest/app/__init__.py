@@ -61,7 +61,7 @@ from services.ingest.store.credential_usage import CredentialUsage
 from services.ingest.store.directory import DirectoryStore, UnpublishedEntries
 from services.ingest.store.directory_cache import DirectoryCache
 from services.ingest.store.directory_lists import DirectoryLists
-from services.ingest.store.emails import EmailStore
+from services.ingest.store.emails import AcceptedEmails
 from services.ingest.store.message_audit import MessageAuditStore
 from services.ingest.store.retention import RetentionStore
 
@@ -209,7 +209,7 @@ def create_rpc_access(
 def create_emails(deps: Dependencies, access: AccessControl) -> EmailResource:
     return EmailResource(
         access=access,
-        store=EmailStore(deps.tenant_database, return_path_key=deps.return_path_key),
+        store=AcceptedEmails(deps.tenant_database, return_path_key=deps.return_path_key),
         content=deps.content,
         clients=deps.clients,
         lifetime=timedelta(hours=deps.settings.message_lifetime_hours),

@@ -6,7 +6,7 @@ from kernel.service import Loop, create_loops
 from kernel.status import StatusSource
 from services.ingest.app.dependencies import Dependencies
 from services.ingest.app.domains import create_authoritative_resolver
-from services.ingest.clients.host_verifier import HostVerifier
+from services.ingest.clients.host_verifier import HostProber
 from services.ingest.loops.health_checks import HealthChecks, HealthCheckTargets
 from services.ingest.loops.infrastructure_bounces import InfrastructureBounceCheck
 from services.ingest.loops.signing_records import InstallationKeyCheck
@@ -38,7 +38,7 @@ def create_health_checks(deps: Dependencies) -> HealthChecks:
         deps.system_database,
         deps.lease,
         examined,
-        probe=HostVerifier(HostChallenges(settings.secret_keys)),
+        probe=HostProber(HostChallenges(settings.secret_keys)),
         interval_s=settings.health_check_interval_s,
     )
 

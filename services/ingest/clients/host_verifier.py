@@ -12,7 +12,7 @@ from typing import NamedTuple
 from kernel import clock
 from kernel.host_challenge import PATH, HostChallenges, new_challenge
 from services.ingest.clients import grpc_challenge
-from services.ingest.domain.health_checks import HostVerification
+from services.ingest.domain.health_checks import HostTlsStatus
 
 HTTPS = 443
 HTTP2 = "h2"
@@ -49,7 +49,7 @@ class VerifiedConnection(NamedTuple):
         return received
 
 
-class HostVerifier:
+class HostProber:
     """create_tls: for clients; port: of HTTPS and gRPC."""
 
     def __init__(
@@ -74,26 +74,26 @@ class HostVerifier:
         context.set_alpn_protocols([HTTP2])
         return context
 
-    async def look(self, host: str) -> HostVerification:
+    async def look(self, host: str) -> HostTlsStatus:
         if (addresses := await self.addresses_of(host)) is None:
-            return HostVerification(host, None)
+            return HostTlsStatus(host, None)
         if not addresses:
-            return HostVerification(host, "has no address")
+            return HostTlsStatus(host, "has no address")
         return await self._look(host)
 
-    async def _look(self, host: str) -> HostVerification:
+    async def _look(self, host: str) -> HostTlsStatus:
         try:
             expires_s, is_ours = await self._verify(host)
         except TimeoutError:
-            return HostVerification(host, f"does not respond at port {self._port}")
+            return HostTlsStatus(host, f"does not respond at port {self._port}")
         except ssl.SSLCertVerificationError as error:
-            return HostVerification(host, f"its certificate is not valid: {error.verify_message}")
+            return HostTlsStatus(host, f"its certificate is not valid: {error.verify_message}")
         except socket.gaierror:  # the name had an address just before
-            return HostVerification(host, None)
+            return HostTlsStatus(host, None)
         except OSError as error:
-            return HostVerification(host, error.strerror or str(error))
+            return HostTlsStatus(host, error.strerror or str(error))
         problem = "" if is_ours else ELSEWHERE
-        return HostVerification(host, problem, (expires_s - clock.now().timestamp()) / DAY_S)
+        return HostTlsStatus(host, problem, (expires_s - clock.now().timestamp()) / DAY_S)
 
     async def _verify(self, host: str) -> tuple[float, bool]:
         """When the certificate ends, in seconds since 1970, and whether it responds to a challenge,

@@ -46,7 +46,7 @@ class HealthFinding(NamedTuple):
     advice: str = ""
 
 
-class HostVerification(NamedTuple):
+class HostTlsStatus(NamedTuple):
     """problem: why there is no connection, or why its certificate is not valid; empty if there is
     none; None: the lookup of its addresses failed. days_left: of the certificate."""
 
@@ -227,7 +227,7 @@ def _of_partitions(name: str, status: GetStatusResponse) -> HealthFinding:
     return failed(PARTITIONS, name, detail, advice=advice)
 
 
-def find_host(facts: HostVerification) -> HealthFinding:
+def find_host(facts: HostTlsStatus) -> HealthFinding:
     """A host name of a brand, by HTTPS."""
     if facts.problem is None:
         return unknown(HOST, facts.host)

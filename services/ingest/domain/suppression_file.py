@@ -50,7 +50,7 @@ class SuppressionFileLine(msgspec.Struct, array_like=True, frozen=True):
     problem: str = ""
 
 
-class SuppressionTexts(msgspec.Struct, frozen=True):
+class FreeTextFields(msgspec.Struct, frozen=True):
     """The fields that are free text, within the bounds of the API."""
 
     reason: Reason = ""
@@ -64,7 +64,7 @@ class ImportedSuppression(NamedTuple):
     line: int
     email: str
     origin: str
-    texts: SuppressionTexts = SuppressionTexts()
+    texts: FreeTextFields = FreeTextFields()
     expires_at: datetime | None = None
     created_at: datetime | None = None
 
@@ -182,13 +182,13 @@ def origin_of(text: str) -> str:
     return origin
 
 
-def texts_of(given: Mapping[str, str]) -> SuppressionTexts:
+def texts_of(given: Mapping[str, str]) -> FreeTextFields:
     """Raises ValueError."""
     found = {
-        name: text for name in SuppressionTexts.__struct_fields__ if (text := given[name].strip())
+        name: text for name in FreeTextFields.__struct_fields__ if (text := given[name].strip())
     }
     try:
-        return msgspec.convert(found, SuppressionTexts)
+        return msgspec.convert(found, FreeTextFields)
     except msgspec.ValidationError as error:
         raise ValueError(problem_of(error).detail) from None
 

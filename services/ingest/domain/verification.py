@@ -64,7 +64,7 @@ class CheckedRecord:
     problem: str = ""
 
 
-class RecordFinding(Enum):
+class RecordCheckResult(Enum):
     """The outcome of a check of some records."""
 
     RIGHT = auto()
@@ -73,11 +73,11 @@ class RecordFinding(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class RecordFindings:
+class RecordCheckResults:
     """dkim: of the DKIM records. others: of the other records that are required."""
 
-    dkim: RecordFinding
-    others: RecordFinding
+    dkim: RecordCheckResult
+    others: RecordCheckResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,30 +113,30 @@ def restart_schedule(before: VerificationProgress, now: datetime) -> Verificatio
 
 
 def decide(
-    before: VerificationProgress, found: RecordFindings, now: datetime
+    before: VerificationProgress, found: RecordCheckResults, now: datetime
 ) -> VerificationProgress:
     """The state after a check."""
     before = replace(before, checks=before.checks + 1)
-    if RecordFinding.UNKNOWN in (found.dkim, found.others):
+    if RecordCheckResult.UNKNOWN in (found.dkim, found.others):
         return before
-    if found.dkim is found.others is RecordFinding.RIGHT:
+    if found.dkim is found.others is RecordCheckResult.RIGHT:
         return VerificationProgress(VERIFIED, before.started_at, before.checks)
     if before.status in ESTABLISHED:
         return _fail(before, found, now)
     if now - before.started_at >= WINDOW:
         return replace(before, status=FAILED)
     return replace(
-        before, status=PARTIALLY_VERIFIED if found.dkim is RecordFinding.RIGHT else PENDING
+        before, status=PARTIALLY_VERIFIED if found.dkim is RecordCheckResult.RIGHT else PENDING
     )
 
 
 def _fail(
-    before: VerificationProgress, found: RecordFindings, now: datetime
+    before: VerificationProgress, found: RecordCheckResults, now: datetime
 ) -> VerificationProgress:
     """The state of a verified domain after a check that found a fault."""
     failing_since = before.failing_since or now
     missing_since = (
-        (before.dkim_missing_since or now) if found.dkim is RecordFinding.WRONG else None
+        (before.dkim_missing_since or now) if found.dkim is RecordCheckResult.WRONG else None
     )
     lasted = now - failing_since >= FAILING_MIN
     return replace(
@@ -175,20 +175,20 @@ def change_type(before: Domain | None, after: Domain) -> str:
     return ends.get(after.status, "domain.updated")
 
 
-def findings_of(checks: Sequence[RecordCheck]) -> RecordFindings:
+def findings_of(checks: Sequence[RecordCheck]) -> RecordCheckResults:
     required = [one for one in checks if one.record.required]
-    return RecordFindings(
+    return RecordCheckResults(
         _finding([one for one in required if one.record.purpose is Purpose.DKIM]),
         _finding([one for one in required if one.record.purpose is not Purpose.DKIM]),
     )
 
 
-def _finding(checks: Sequence[RecordCheck]) -> RecordFinding:
+def _finding(checks: Sequence[RecordCheck]) -> RecordCheckResult:
     """A record that is wrong for certain counts before one that could not be looked up."""
     statuses = {one.status for one in checks}
     if statuses & {CheckStatus.MISSING, CheckStatus.WRONG}:
-        return RecordFinding.WRONG
-    return RecordFinding.UNKNOWN if CheckStatus.UNKNOWN in statuses else RecordFinding.RIGHT
+        return RecordCheckResult.WRONG
+    return RecordCheckResult.UNKNOWN if CheckStatus.UNKNOWN in statuses else RecordCheckResult.RIGHT
 
 
 def found_record(check: RecordCheck, *, last: bool) -> CheckedRecord:

@@ -25,7 +25,7 @@ from kernel.redaction import pattern_of
 from services.ingest.clients import ServiceClients
 from services.ingest.domain.accepted_event import timestamp
 from services.ingest.loops.suppression_imports import is_temporary
-from services.ingest.store.erasures import DueErasure, Erasure, ErasureStore, RetainedMessage
+from services.ingest.store.erasures import DueErasure, ErasableMessage, Erasure, ErasureStore
 
 PAGE = 20  # messages, each with up to 50 recipients of its email
 DEADLINE_S = 10.0
@@ -123,7 +123,7 @@ class RecipientErasure:
             await self._erase_here_and_in_log(due, ready, stored)
         return len(page) - len(ready)
 
-    async def _cancel(self, tenant_id: str, messages: Sequence[RetainedMessage]) -> None:
+    async def _cancel(self, tenant_id: str, messages: Sequence[ErasableMessage]) -> None:
         """Whatever can be; also what router does not know yet."""
         contexts: list[MessageContext] = [
             one.accepted.context for one in messages if not one.closed
@@ -161,7 +161,7 @@ class RecipientErasure:
         self,
         due: DueErasure,
         messages: Sequence[RecipientMessage],
-        stored: Sequence[RetainedMessage],
+        stored: Sequence[ErasableMessage],
     ) -> None:
         """The log comes last."""
         ids = [one.message_id for one in messages]
@@ -213,7 +213,7 @@ def owner_fields(erasure: Erasure) -> dict[str, str]:
 
 
 def emails_in_use(
-    stored: Sequence[RetainedMessage], open_ids: set[str], wanted: set[str]
+    stored: Sequence[ErasableMessage], open_ids: set[str], wanted: set[str]
 ) -> set[str]:
     """The emails with a message to another recipient that is not closed: it needs the content."""
     return {

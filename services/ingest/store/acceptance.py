@@ -122,7 +122,7 @@ class EmailRow(NamedTuple):
     messages: Sequence[MessageRow]
 
 
-class AcceptWrite(NamedTuple):
+class AcceptGroup(NamedTuple):
     """Everything that one group commits. records: encoded lazily. quotas: messages by quota."""
 
     keys: Sequence[IdempotencyRecord]
@@ -171,7 +171,7 @@ class AcceptanceStore:
         ]
         return {row.name: row for row in found}
 
-    async def write(self, write: AcceptWrite) -> CommittedWrite:
+    async def write(self, write: AcceptGroup) -> CommittedWrite:
         """Write in one transaction. Raises ConcurrentRequest, and then nothing is written."""
         keys = sorted(write.keys, key=lambda row: row.name.order)
         rows = pack_rows(write.records)
@@ -196,7 +196,7 @@ class AcceptanceStore:
         return CommittedWrite(entry, used_of(used))
 
     def _params(
-        self, keys: Sequence[IdempotencyRecord], write: AcceptWrite, first: OutboxRow
+        self, keys: Sequence[IdempotencyRecord], write: AcceptGroup, first: OutboxRow
     ) -> list[object]:
         emails = write.emails
         messages = [(email, row) for email in emails for row in email.messages]

@@ -81,7 +81,7 @@ OpenTransaction: TypeAlias = Callable[[], AbstractAsyncContextManager[Transactio
 decode = msgspec.json.Decoder(VerificationState).decode
 
 
-class DomainInUse(Exception):
+class DomainHasMailboxes(Exception):
     """The domain has mailboxes, and how many."""
 
     def __init__(self, count: int) -> None:
@@ -159,7 +159,7 @@ class DomainStore:
         return domain, check
 
     async def remove(self, domain: Domain, *, force: bool, actor: AuditActor | None = None) -> None:
-        """Delete a domain; by force, with its mailboxes. Raises DomainInUse."""
+        """Delete a domain; by force, with its mailboxes. Raises DomainHasMailboxes."""
         gone: list[Mailbox] = []
 
         @asynccontextmanager
@@ -168,7 +168,7 @@ class DomainStore:
                 await tx.execute(LOCK)
                 gone[:] = await mailboxes_of(tx, domain)
                 if gone and not force:
-                    raise DomainInUse(len(gone))
+                    raise DomainHasMailboxes(len(gone))
                 await delete_mailboxes(tx, gone, actor=actor)
                 yield tx
 

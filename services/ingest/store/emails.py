@@ -38,7 +38,7 @@ class StoredEmail:
     messages: Sequence[StoredMessage]
 
 
-class EmailStore:
+class AcceptedEmails:
     """database: with the tenant role."""
 
     def __init__(self, database: Database, *, return_path_key: bytes) -> None:

@@ -106,7 +106,7 @@ class DueErasure(NamedTuple):
     address: str
 
 
-class RetainedMessage(NamedTuple):
+class ErasableMessage(NamedTuple):
     """A message of an email. accepted: that of the message. closed: in ingest."""
 
     message_id: str
@@ -165,7 +165,7 @@ class ErasureStore:
         *fields, encrypted = rows[0]
         return DueErasure(Erasure(*fields), self._secrets.decrypt(bytes(encrypted)).decode())
 
-    async def load_messages(self, email_ids: Sequence[str]) -> list[RetainedMessage]:
+    async def load_messages(self, email_ids: Sequence[str]) -> list[ErasableMessage]:
         """All messages of the emails that ingest still has."""
         async with self._database.transaction() as tx:
             rows = await tx.rows(MESSAGES, (list(email_ids),))
@@ -174,7 +174,7 @@ class ErasureStore:
             first = MessageAccepted.FromString(bytes(accepted))
             recipients = [(message_id, Recipient(address, kind))]
             [own] = accepted_event.events_for_recipients(first, recipients, self._return_path_key)
-            found.append(RetainedMessage(message_id, closed, own))
+            found.append(ErasableMessage(message_id, closed, own))
         return found
 
     async def erase_messages(

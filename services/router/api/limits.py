@@ -9,7 +9,7 @@ from kernel.database import Transaction
 from services.router.domain.events import timestamp
 from services.router.domain.ledger import LimitScope, LimitUsage, Path
 from services.router.domain.message import ScheduledQueue
-from services.router.domain.policy_engine import PolicyEngine
+from services.router.domain.policy_engine import AdaptivePolicies
 from services.router.domain.scopes import CellCapacity
 from services.router.store import results, usage
 
@@ -31,7 +31,7 @@ async def list_limits(
     page: LimitQuery,
     *,
     scopes: CellCapacity,
-    adaptive: PolicyEngine,
+    adaptive: AdaptivePolicies,
     now_s: float,
 ) -> list[pb.LimitUsage]:
     """The page, and one more if there is one. Only the counters of its scopes are read."""

@@ -27,7 +27,7 @@ from services.router.domain import overrides, policy_events
 from services.router.domain.cells import CellOf, first_cell
 from services.router.domain.ledger import LimitScope
 from services.router.domain.policies import CombinedPolicies, PolicySource
-from services.router.domain.policy_engine import AdaptivePolicyRules, PolicyEngine
+from services.router.domain.policy_engine import AdaptivePolicies, AdaptivePolicyRules
 from services.router.domain.scopes import CellCapacity
 from services.router.store import cells, commands, directory, policies, results
 from services.router.store.notify import SchedulerNotifier
@@ -49,17 +49,17 @@ class PolicyAdmin:
     pool_of: Callable[[str], str] = lambda _: ""
     cell_of: CellOf = first_cell
 
-    async def load(self, tx: Transaction) -> PolicyEngine:
+    async def load(self, tx: Transaction) -> AdaptivePolicies:
         """As they will be when the scheduler has obeyed the commands that wait."""
         return await self._load(tx, policies.load)
 
     async def _load(
-        self, tx: Transaction, read: Callable[[Transaction, PolicyEngine], Awaitable[None]]
-    ) -> PolicyEngine:
+        self, tx: Transaction, read: Callable[[Transaction, AdaptivePolicies], Awaitable[None]]
+    ) -> AdaptivePolicies:
         """With the commands that wait: operators see what they have done. Commands are read first:
         one that is obeyed meanwhile is in both, and no longer applies."""
         waiting = await results.read_commands(tx)
-        adaptive = PolicyEngine(self.rules)
+        adaptive = AdaptivePolicies(self.rules)
         await read(tx, adaptive)
         for command in waiting:
             with suppress(ValueError):
@@ -87,7 +87,7 @@ class PolicyAdmin:
     async def overrides(self, tx: Transaction) -> list[OverrideSet]:
         adaptive = await self.load(tx)
         found = adaptive.feedback.overrides(clock.now().timestamp())
-        return [policy_events.override_set(overrides.OverrideSet(one)) for one in found]
+        return [policy_events.override_set(overrides.OverrideApplied(one)) for one in found]
 
     async def standings(self, tx: Transaction) -> list[StandingChanged]:
         found = (await self.load(tx)).reputation.standings()

@@ -29,7 +29,7 @@ from services.router.domain.message import MessageRowState
 from services.router.domain.new_messages import new_message
 from services.router.domain.retry import RetryPolicy
 from services.router.store import closings, erasure, requests, suppressions, waiting_messages
-from services.router.store.address_key import AddressKey
+from services.router.store.address_key import AddressHashKey
 from services.router.store.day_partitions import DayPartitions
 from services.router.store.notify import SchedulerNotifier
 
@@ -50,7 +50,7 @@ class RouterServicer(RouterServiceServicer):
     tenants: ReplicatedTable[Tenant]
     retry: RetryPolicy
     notifier: SchedulerNotifier
-    address_key: AddressKey
+    address_key: AddressHashKey
 
     @map_errors
     async def GetStates(  # noqa: N802 - a name of the contract

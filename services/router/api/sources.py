@@ -12,8 +12,8 @@ from services.router.domain.events import timestamp
 from services.router.domain.feedback_rules import FeedbackAction
 from services.router.domain.ledger import ScopeKind
 from services.router.domain.listings import ListingChanged
-from services.router.domain.overrides import Override, OverrideSet
-from services.router.domain.policy_engine import PolicyEngine
+from services.router.domain.overrides import Override, OverrideApplied
+from services.router.domain.policy_engine import AdaptivePolicies
 from services.router.domain.source_states import SourceConditions, state_of
 from services.router.domain.warmup import DAY_S, WarmupStatus
 from services.router.domain.warmups import Warmups
@@ -26,7 +26,7 @@ OF_SOURCE = (ScopeKind.WARMUP, ScopeKind.EGRESS_SITE)
 class SourceDescriber:
     """adaptive: with the sources of the cell. overrides, in_flight: by source."""
 
-    adaptive: PolicyEngine
+    adaptive: AdaptivePolicies
     listings: list[ListingChanged]
     overrides: Mapping[str, Sequence[Override]]
     in_flight: Counter[str] = field(default_factory=Counter)
@@ -61,7 +61,7 @@ class SourceDescriber:
                 for one in adaptive.warmups.states(egress_id)
                 if one.site and (site := warmup_of(adaptive.warmups, egress_id, one.site))
             ],
-            overrides=[policy_events.override_set(OverrideSet(one)) for one in overrides],
+            overrides=[policy_events.override_set(OverrideApplied(one)) for one in overrides],
         )
 
 
@@ -80,7 +80,7 @@ def warmup_of(warmups: Warmups, egress_id: str, site: str = "") -> pb.Warmup | N
 
 async def describe_sources(
     tx: Transaction,
-    adaptive: PolicyEngine,
+    adaptive: AdaptivePolicies,
     sources: Sequence[EgressSource],
     *,
     in_flight: Counter[str],

@@ -8,7 +8,7 @@ from kernel.rpc import RequestError, check_text, parse_id
 from kernel.times import clamp_timestamp
 from services.router.domain.events import unix_s
 from services.router.domain.suppressions import MANUAL, ORIGINS, NewSuppression
-from services.router.store.suppressions import SuppressionQuery
+from services.router.store.suppressions import SuppressionFilter
 
 SUPPRESSIONS_MAX = 1000  # in a request
 
@@ -36,10 +36,10 @@ def new_suppression(one: pb.NewSuppression) -> NewSuppression:
     )
 
 
-def suppression_query(request: pb.ListSuppressionsRequest, key: bytes) -> SuppressionQuery:
+def suppression_query(request: pb.ListSuppressionsRequest, key: bytes) -> SuppressionFilter:
     """key: of the hashes of erased addresses."""
     since = clamp_timestamp(request.since) if request.HasField("since") else None
-    return SuppressionQuery(
+    return SuppressionFilter(
         parse_id(request.id, "id") if request.id else "",
         check_text(request.address, "address"),
         check_text(request.origin, "origin"),

@@ -31,7 +31,7 @@ from services.router.domain.cells import CellDirectory
 from services.router.domain.dispatch import DispatchContext
 from services.router.domain.message import CELL
 from services.router.domain.policies import MailboxPolicies, TenantDirectory, configured_policies
-from services.router.domain.policy_engine import PolicyEngine
+from services.router.domain.policy_engine import AdaptivePolicies
 from services.router.handlers import Handlers, Report, on_tenant
 from services.router.loops.maintenance import (
     EgressPublisher,
@@ -286,7 +286,7 @@ def create_scheduler(deps: Dependencies, lease: Lease) -> Scheduler:
         return Cell(
             deps.policies,
             context,
-            adaptive=PolicyEngine(deps.rules),
+            adaptive=AdaptivePolicies(deps.rules),
         )
 
     config = SchedulerConfig(

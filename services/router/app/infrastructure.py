@@ -10,11 +10,11 @@ from kernel.kafka import Kafka
 from kernel.outbox import Outbox
 from kernel.rpc_tls import RpcTls
 from kernel.table import ReplicatedTable
-from services.router.clients.egress_hosts import EgressHostChecker
+from services.router.clients.egress_hosts import EgressHostClient
 from services.router.clients.journal import JournalClient
 from services.router.domain.retry import RetryPolicy
 from services.router.settings import Settings
-from services.router.store.address_key import AddressKey
+from services.router.store.address_key import AddressHashKey
 from services.router.store.day_partitions import DayPartitions
 
 SCHEMA = "router"
@@ -43,10 +43,10 @@ class Infrastructure:
         self.tenants: ReplicatedTable[Tenant] = ReplicatedTable(Tenant, self.kafka)
         self.mailboxes: ReplicatedTable[Mailbox] = ReplicatedTable(Mailbox, self.kafka)
         self.partitions = DayPartitions()
-        self.address_key = AddressKey(self.system_database, SecretKeyring(settings.secret_keys))
+        self.address_key = AddressHashKey(self.system_database, SecretKeyring(settings.secret_keys))
         rpc = settings.delivery_rpc_address, settings.rpc_token, RpcTls.from_settings(settings)
         self.journal = JournalClient(*rpc)
-        self.egress_hosts = EgressHostChecker(*rpc)
+        self.egress_hosts = EgressHostClient(*rpc)
         self.retry = RetryPolicy(
             settings.retry_schedule_s, settings.greylisted_retry_s, settings.greylisted_max
         )

@@ -10,7 +10,7 @@ from kernel.rpc_tls import RpcTls
 DEADLINE_S = 30.0  # longer than delivery's timeout for a login
 
 
-class EgressHostChecker:
+class EgressHostClient:
     def __init__(self, address: str, token: str, tls: RpcTls | None = None) -> None:
         self._client = RpcClient("delivery", address, token, tls=tls)
         self._stub = DeliveryServiceStub(self._client.channel)

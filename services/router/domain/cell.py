@@ -15,9 +15,9 @@ from contracts.router.v1.policies_pb2 import PolicyCommand
 from contracts.router.v1.results_pb2 import RESULT_KIND_ATTEMPT, Result
 from services.router.domain.blocking_scopes import BlockingScopes, QueuesToUnblock
 from services.router.domain.cells import CellShare
-from services.router.domain.congestion_control import BulkCongestionControl
+from services.router.domain.congestion_control import BulkCongestionWindow
 from services.router.domain.counters import CounterRow
-from services.router.domain.deficit_round_robin import ActiveQueue, QuotaAllocation, allocate
+from services.router.domain.deficit_round_robin import ActiveQueue, AllocatedQuotas, allocate
 from services.router.domain.dispatch import (
     AssignableMessage,
     Assignment,
@@ -25,7 +25,7 @@ from services.router.domain.dispatch import (
     DispatchResult,
     LimitedSenders,
     MessageHold,
-    QueueTurn,
+    QueueAfterDispatch,
     Requeue,
     assign,
     decide_before_assignment,
@@ -36,9 +36,9 @@ from services.router.domain.events import unix_s
 from services.router.domain.ledger import LimitScope, Path, ScopeKind
 from services.router.domain.message import DueMessage, ScheduledQueue
 from services.router.domain.policies import CombinedPolicies, PolicySource
-from services.router.domain.policy_engine import PolicyEngine
+from services.router.domain.policy_engine import AdaptivePolicies
 from services.router.domain.results import InFlightCount, is_refunded
-from services.router.domain.round import LastTurns, QueueQuery, RefilledQueues, Round, finish_round
+from services.router.domain.round import LastTurns, QueueQuery, RecentQueues, Round, finish_round
 from services.router.domain.scopes import CellCapacity, site_scope
 
 UNBLOCKED_MAX = 200  # queues of one scope that are unblocked at a time
@@ -54,10 +54,10 @@ class Cell:
         policies: Iterable[PolicySource],
         context: DispatchContext,
         *,
-        adaptive: PolicyEngine | None = None,
+        adaptive: AdaptivePolicies | None = None,
         messages_max: int = 500,
     ) -> None:
-        self.adaptive = adaptive or PolicyEngine()
+        self.adaptive = adaptive or AdaptivePolicies()
         self.share = CellShare()
         self.policies = CombinedPolicies([*policies, *self.adaptive.sources], self.share)
         is_warming = self.adaptive.warmups.is_warming
@@ -65,9 +65,9 @@ class Cell:
         self.blocking = BlockingScopes()
         self._context = context
         self.messages_max = messages_max
-        self._congestion = BulkCongestionControl()
+        self._congestion = BulkCongestionWindow()
         self._queue_turns = LastTurns()
-        self._refilled = RefilledQueues()
+        self._recent = RecentQueues()
         self._changed_tenants: set[str] = set()
         self._next_due_s = self._express_due_s = inf
         self.tenants: set[str] = set()  # to be served, with counters that no other cell has
@@ -173,7 +173,7 @@ class Cell:
 
     def plan(
         self, active: Sequence[ActiveQueue], *, express_only: bool = False, now_s: float
-    ) -> QuotaAllocation:
+    ) -> AllocatedQuotas:
         """Quotas that fit all scopes. express_only: no bulk mail."""
         return allocate(
             self._queue_turns.sort(active),
@@ -200,7 +200,7 @@ class Cell:
             ready = self._prepare(queue, granted, result, now_s=now_s)
             left = self._assign(queue, ready, result, now_s=now_s)
             later = left[0].row if left else next(iter(rows[len(granted) :]), None)
-            result.remainders[queue_id] = QueueTurn(
+            result.remainders[queue_id] = QueueAfterDispatch(
                 len(granted) > len(left), later.due_s if later else None
             )
         self._congestion.record_assigned(result.express, now_s=now_s)
@@ -269,7 +269,7 @@ class Cell:
     def finish_round(
         self,
         active: Sequence[ActiveQueue],
-        allocation: QuotaAllocation,
+        allocation: AllocatedQuotas,
         result: DispatchResult,
         *,
         is_complete: bool,
@@ -282,7 +282,7 @@ class Cell:
             result.remainders,
             blocked=allocation.blocked,
             as_blocked=partial(self.scopes.as_blocked, capacities={}, now_s=now_s),
-            refilled=self._refilled,
+            recent=self._recent,
             is_complete=is_complete,
             now_s=now_s,
         )

@@ -16,7 +16,7 @@ SPARSE_PER_S = 60.0  # more express mail than this is a load of its own
 
 
 @dataclass(slots=True)
-class BulkCongestionControl:
+class BulkCongestionWindow:
     """A window that shrinks while delivery reports congestion, as that of TCP: additive increase,
     multiplicative decrease (RFC 5681), by marks instead of losses (RFC 3168). It is open without
     express mail, and with much of it.

@@ -45,7 +45,7 @@ class BlockedQueue(NamedTuple):
 
 
 @dataclass(slots=True)
-class QuotaAllocation:
+class AllocatedQuotas:
     """quotas: messages granted to each queue, by queue id."""
 
     quotas: dict[str, int] = field(default_factory=dict)
@@ -78,10 +78,10 @@ def allocate(
     batch_max: int,
     bulk_max: float = inf,
     weight_of: Callable[[str], int] = lambda _: 1,
-) -> QuotaAllocation:
+) -> AllocatedQuotas:
     """Allocate quotas that fit all scopes together. queues: the longest waiting comes first.
     weight_of: the turns of a tenant in each round."""
-    allocation = QuotaAllocation()
+    allocation = AllocatedQuotas()
     capacities = {
         BATCH: Capacity(batch_max),
         BULK: Capacity(int(min(batch_max, bulk_max))),

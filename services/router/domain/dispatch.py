@@ -71,7 +71,7 @@ class MessageHold(NamedTuple):
         )
 
 
-class QueueTurn(NamedTuple):
+class QueueAfterDispatch(NamedTuple):
     """due_s: when the next row of a queue is due; None: it is empty. was_served: a row has left."""
 
     was_served: bool
@@ -86,7 +86,7 @@ class DispatchResult:
     holds: list[MessageHold] = field(default_factory=list)
     closings: list[CloseTransition] = field(default_factory=list)
     requeues: list[Requeue] = field(default_factory=list)
-    remainders: dict[str, QueueTurn] = field(default_factory=dict)
+    remainders: dict[str, QueueAfterDispatch] = field(default_factory=dict)
 
     @property
     def express(self) -> int:

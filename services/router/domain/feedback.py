@@ -18,10 +18,10 @@ from services.router.domain.limits import Limits
 from services.router.domain.overrides import (
     MEMORY_S,
     Override,
+    OverrideApplied,
     OverrideEvent,
     OverrideRemoved,
     Overrides,
-    OverrideSet,
     ends_s,
 )
 from services.router.domain.policies import egress_site_scope
@@ -229,7 +229,7 @@ class FeedbackController:
             per_hour=self._rate_before(scope, earlier),
             level=level,
         )
-        event = OverrideSet(override)
+        event = OverrideApplied(override)
         self.apply(event)
         return [event]
 

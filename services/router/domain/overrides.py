@@ -78,7 +78,7 @@ class Override(NamedTuple):
         return None
 
 
-class OverrideSet(NamedTuple):
+class OverrideApplied(NamedTuple):
     override: Override
 
 
@@ -88,7 +88,7 @@ class OverrideRemoved(NamedTuple):
     removed_by: str
 
 
-OverrideEvent = OverrideSet | OverrideRemoved
+OverrideEvent = OverrideApplied | OverrideRemoved
 
 
 def ends_s(action: FeedbackAction, from_s: float, until_s: float) -> float:
@@ -119,7 +119,7 @@ class Overrides:
             self.apply(event)
 
     def apply(self, event: OverrideEvent) -> None:
-        if isinstance(event, OverrideSet):
+        if isinstance(event, OverrideApplied):
             override = event.override
             self._by_scope.setdefault(override.scope, {})[override.action] = override
             return

@@ -10,16 +10,16 @@ from contracts.shield.v1.learning_pb2 import CampaignAssessed
 from services.router.domain.message import CELL
 
 
-class SubjectCounts(NamedTuple):
+class PolicyCounts(NamedTuple):
     """Counts that a later decision needs. subject: as in its events."""
 
     subject: str
     counts: Sequence[int]
 
 
-class PolicyChanges(NamedTuple):
+class PolicyDecisions(NamedTuple):
     events: list[Message]
-    counts: list[SubjectCounts]
+    counts: list[PolicyCounts]
 
     def published_by(self, cell: str) -> list[Message]:
         """Without what shield has published, and what another cell publishes."""

@@ -25,9 +25,9 @@ from services.router.domain.ledger import ScopeKind
 from services.router.domain.listings import SUSPENDING_WEIGHT, SourceListings
 from services.router.domain.message import SANDBOX
 from services.router.domain.operator_limits import LimitsChanged, OperatorLimits
-from services.router.domain.overrides import Override, OverrideEvent, OverrideSet
+from services.router.domain.overrides import Override, OverrideApplied, OverrideEvent
 from services.router.domain.policies import PolicySource
-from services.router.domain.policy_changes import PolicyChanges, SubjectCounts
+from services.router.domain.policy_changes import PolicyCounts, PolicyDecisions
 from services.router.domain.pool_owners import PoolOwner
 from services.router.domain.ramps import Ramp
 from services.router.domain.results import ObservedResult
@@ -92,7 +92,7 @@ class AdaptivePolicyRules:
             )
 
 
-class PolicyEngine:
+class AdaptivePolicies:
     """The warmups, overrides and standings of a cell."""
 
     def __init__(self, rules: AdaptivePolicyRules | None = None) -> None:
@@ -139,7 +139,7 @@ class PolicyEngine:
                 self.warmups.load(policy_events.warmup_of(event.warmup_changed))
             case "override_set":
                 override = policy_events.override_of(event.override_set)
-                self.feedback.apply(OverrideSet(override))
+                self.feedback.apply(OverrideApplied(override))
             case "limits_changed":
                 self.limits.apply(policy_events.limits_of(event.limits_changed))
             case "standing_changed":
@@ -152,7 +152,7 @@ class PolicyEngine:
             case "campaign_assessed":
                 self.campaigns.apply(event.campaign_assessed)
 
-    def restore_counts(self, saved: Iterable[SubjectCounts]) -> None:
+    def restore_counts(self, saved: Iterable[PolicyCounts]) -> None:
         """After the events."""
         for subject, counts in saved:
             kind, _, rest = subject.partition("/")
@@ -207,19 +207,19 @@ class PolicyEngine:
             self._find_alone()
         return any(rises)
 
-    def drain(self, now_s: float, counts_max: int | None = COUNTS_MAX) -> PolicyChanges:
+    def drain(self, now_s: float, counts_max: int | None = COUNTS_MAX) -> PolicyDecisions:
         """What to save and publish since the last call. Without a decision, counts are saved once
         per second at most. counts_max: None: all of them are."""
         events, self._events = self._events, []
         if not (events or counts_max is None or now_s - self._counts_saved_s >= COUNTS_INTERVAL_S):
-            return PolicyChanges([], [])
+            return PolicyDecisions([], [])
         facts = self.warmups.drain_facts()
-        saved = [SubjectCounts(policy_events.warmup_scope(*key).key, facts[key]) for key in facts]
+        saved = [PolicyCounts(policy_events.warmup_scope(*key).key, facts[key]) for key in facts]
         for subject, counts in self.reputation.drain_counts(counts_max).items():
-            saved.append(SubjectCounts(policy_events.subject_key(subject), counts))
+            saved.append(PolicyCounts(policy_events.subject_key(subject), counts))
         if saved:
             self._counts_saved_s = now_s
-        return PolicyChanges(events, sorted(saved))
+        return PolicyDecisions(events, sorted(saved))
 
     def _obey(self, command: PolicyCommand, now_s: float) -> bool:
         """The command was checked when it was given; what no longer applies is ignored."""
@@ -300,7 +300,7 @@ class PolicyEngine:
         override.check()
         if override.scope.kind not in self.feedback.kinds:
             raise ValueError(f"a scope of kind {override.scope.kind} takes no override.")
-        event = OverrideSet(override)
+        event = OverrideApplied(override)
         self.feedback.apply(event)
         self._add_overrides([event])
 

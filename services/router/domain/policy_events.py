@@ -18,7 +18,12 @@ from services.router.domain.feedback_rules import FeedbackAction
 from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.limits import Limits
 from services.router.domain.operator_limits import LimitsChanged
-from services.router.domain.overrides import Override, OverrideEvent, OverrideRemoved, OverrideSet
+from services.router.domain.overrides import (
+    Override,
+    OverrideApplied,
+    OverrideEvent,
+    OverrideRemoved,
+)
 from services.router.domain.policies import egress_site_scope
 from services.router.domain.pool_owners import PoolOwner
 from services.router.domain.source_checks import (
@@ -97,7 +102,7 @@ def warmup_of(event: pb.WarmupChanged) -> Warmup:
 
 
 def override_event(event: OverrideEvent) -> pb.OverrideSet | pb.OverrideRemoved:
-    return override_set(event) if isinstance(event, OverrideSet) else override_removed(event)
+    return override_set(event) if isinstance(event, OverrideApplied) else override_removed(event)
 
 
 def override_removed(event: OverrideRemoved) -> pb.OverrideRemoved:
@@ -111,7 +116,7 @@ def override_removed(event: OverrideRemoved) -> pb.OverrideRemoved:
     )
 
 
-def override_set(event: OverrideSet) -> pb.OverrideSet:
+def override_set(event: OverrideApplied) -> pb.OverrideSet:
     override = event.override
     return pb.OverrideSet(
         override_id=override.override_id,

@@ -6,7 +6,7 @@ from math import inf
 from typing import NamedTuple
 
 from services.router.domain.deficit_round_robin import ActiveQueue, BlockedQueue
-from services.router.domain.dispatch import QueueTurn
+from services.router.domain.dispatch import QueueAfterDispatch
 from services.router.domain.message import Priority
 
 # Deactivating a queue and activating it again costs as much as four reads, and there are 12 ticks a
@@ -17,7 +17,7 @@ DUE_MARGIN_S = 0.001  # times lose their last digits on the way to the database
 TRACKED_MAX = 10_000
 
 
-class RefilledQueues:
+class RecentQueues:
     """Queues that receive messages again and again. Such a queue stays active for STAYS_ACTIVE_S
     while it is empty, because its next message is probably near."""
 
@@ -79,7 +79,9 @@ class LastTurns:
             if one.queue_id in quotas
         ]
 
-    def record(self, active: Iterable[ActiveQueue], remainders: Mapping[str, QueueTurn]) -> None:
+    def record(
+        self, active: Iterable[ActiveQueue], remainders: Mapping[str, QueueAfterDispatch]
+    ) -> None:
         """Only the queues that are active now are remembered."""
         self._round += 1
         self._turns = {
@@ -94,7 +96,7 @@ class LastTurns:
         turn = self._turn_of(queue)
         return turn.first_due_s if turn.version == queue.version else queue.first_due_s
 
-    def _turn_after(self, queue: ActiveQueue, remainder: QueueTurn | None) -> _LastTurn:
+    def _turn_after(self, queue: ActiveQueue, remainder: QueueAfterDispatch | None) -> _LastTurn:
         if remainder is None:
             return self._turn_of(queue)
         due_s = remainder.due_s
@@ -129,7 +131,7 @@ class Round:
     def record_unserved(
         self,
         active: Sequence[ActiveQueue],
-        remainders: Mapping[str, QueueTurn],
+        remainders: Mapping[str, QueueAfterDispatch],
         *,
         now_s: float,
     ) -> None:
@@ -142,11 +144,11 @@ class Round:
 
 def finish_round(
     active: Sequence[ActiveQueue],
-    remainders: Mapping[str, QueueTurn],
+    remainders: Mapping[str, QueueAfterDispatch],
     *,
     blocked: Sequence[BlockedQueue],
     as_blocked: Callable[[ActiveQueue], BlockedQueue | None],
-    refilled: RefilledQueues,
+    recent: RecentQueues,
     is_complete: bool,
     now_s: float,
 ) -> Round:
@@ -165,7 +167,7 @@ def finish_round(
         was_served, due_s = remainders[queue.queue_id]
         if due_s is None:
             next_s = None
-            lingers = refilled.stays_active(queue.queue_id, was_served=was_served, now_s=now_s)
+            lingers = recent.stays_active(queue.queue_id, was_served=was_served, now_s=now_s)
             finished.record_due(queue, now_s + STAYS_ACTIVE_S if lingers else inf)
         elif due_s > now_s:
             next_s, lingers = due_s, False

@@ -40,6 +40,6 @@ class BlockedQueueCheck:
         return bool(outdated_ids)
 
 
-def is_outdated(position: queues.BlockedQueuePosition, cell: Cell) -> bool:
+def is_outdated(position: queues.UnblockPosition, cell: Cell) -> bool:
     path = cell.scopes.path_of(ScheduledQueue.of(position.queue_id))
     return all(scope.key != position.blocked_by for scope in path)

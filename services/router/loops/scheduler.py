@@ -38,7 +38,7 @@ from services.router.loops.received_results import ResultDivider, SchedulerCallb
 from services.router.loops.takeover import load_cell
 from services.router.loops.tenant_claims import TenantClaimer
 from services.router.loops.tick_result import TickResult, encode_events, is_bulk
-from services.router.loops.tick_timer import TickTimer
+from services.router.loops.tick_trigger import TickTrigger
 from services.router.store import (
     assignments,
     cells,
@@ -49,7 +49,7 @@ from services.router.store import (
     queues,
     results,
 )
-from services.router.store.address_key import AddressKey
+from services.router.store.address_key import AddressHashKey
 from services.router.store.tick import TickInput, read_snapshot
 
 SOURCES_INTERVAL_S = 2.0
@@ -86,7 +86,7 @@ class Scheduler:
         config: SchedulerConfig,
         callbacks: SchedulerCallbacks,
         health: DependencyHealth,
-        address_key: AddressKey,
+        address_key: AddressHashKey,
     ) -> None:
         self._callbacks = callbacks
         self._address_key = address_key
@@ -95,8 +95,8 @@ class Scheduler:
         self._new_cell = new_cell
         self._config = config
         self._health = health
-        self._timer = TickTimer(config.interval_s)
-        self._publisher = AssignmentPublisher(lease, outbox, health, on_done=self._timer.wake)
+        self._trigger = TickTrigger(config.interval_s)
+        self._publisher = AssignmentPublisher(lease, outbox, health, on_done=self._trigger.wake)
         self._cell: Cell | None = None  # None: it must be read from the database
         self._fence: int | None = None  # the fence with which the cell was read
         self._sources_read_at_s, self._last_event_count = 0.0, 0  # events: of the last tick
@@ -125,12 +125,12 @@ class Scheduler:
 
     def wake(self) -> None:
         """Run the next tick now: there is new mail."""
-        self._timer.wake()
+        self._trigger.wake()
 
     def on_results(self) -> None:
         """Wake the scheduler if any queue is blocked."""
         if self._cell and self._cell.blocking:
-            self._timer.on_capacity()
+            self._trigger.on_capacity()
 
     def on_tenant_changed(self, tenant_id: str) -> None:
         """Its limits or its pool may have changed."""
@@ -144,16 +144,16 @@ class Scheduler:
             while True:
                 wait_s = await retry_while_unavailable(self.tick, self._health)
                 if self._publisher.is_busy:
-                    await self._timer.wait_for_broker(wait_s)
+                    await self._trigger.wait_for_broker(wait_s)
                 else:
                     is_busy = self._last_event_count >= BUSY_EVENTS_MIN
-                    await self._timer.wait(wait_s, is_busy=is_busy)
+                    await self._trigger.wait(wait_s, is_busy=is_busy)
         finally:
             await self._publisher.close()
 
     async def tick(self) -> float:
         """Run one tick, if this process is the scheduler. Returns the seconds until the next."""
-        self._timer.start_tick()
+        self._trigger.start_tick()
         express_only = self._publisher.start_tick()
         if self._fence != self._lease.fence:
             self._cell, self._fence = None, self._lease.fence

@@ -13,7 +13,7 @@ CREATE = "INSERT INTO router.address_key (key) VALUES (%s) ON CONFLICT DO NOTHIN
 REWRITE = "UPDATE router.address_key SET key = %s"
 
 
-class AddressKey:
+class AddressHashKey:
     def __init__(self, database: Database, secrets: SecretKeyring) -> None:
         self._database = database
         self._secrets = secrets

@@ -64,19 +64,19 @@ FROM applied
 """  # noqa: S608 - constants only
 
 
-class AssignedMessages(NamedTuple):
+class AssignedRows(NamedTuple):
     rows: dict[str, AssignedRow]
     now_s: float
 
 
-async def load_assigned(tx: Transaction, events: Sequence[DeliveryAttempted]) -> AssignedMessages:
+async def load_assigned(tx: Transaction, events: Sequence[DeliveryAttempted]) -> AssignedRows:
     """The rows that are still assigned with the attempts of these events."""
     ids = [event.message_id for event in events]
     attempts = [event.attempt for event in events]
     rows = await tx.rows(
         LOAD, {"ids": ids, "attempts": attempts, "first_day": first_day_bound(ids)}
     )
-    return AssignedMessages(
+    return AssignedRows(
         {row[0]: AssignedRow._make(row[:-1]) for row in rows}, rows[0][-1] if rows else 0.0
     )
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from contracts.router.v1.policies_pb2 import ListingChanged, PolicyEvent
 from kernel.database import Transaction
 from services.router.domain.message import CELL
-from services.router.domain.policy_changes import PolicyChanges, SubjectCounts
-from services.router.domain.policy_engine import PolicyEngine
+from services.router.domain.policy_changes import PolicyCounts, PolicyDecisions
+from services.router.domain.policy_engine import AdaptivePolicies
 from services.router.domain.policy_events import (
     of_all_cells,
     subjects_of_source,
@@ -76,7 +76,7 @@ DELETE FROM router.policy_counts WHERE ctid = ANY(ARRAY(
 """
 
 
-async def save(tx: Transaction, cell: str, changes: PolicyChanges) -> None:
+async def save(tx: Transaction, cell: str, changes: PolicyDecisions) -> None:
     events = [to_stored(event) for event in changes.events]
     await tx.execute(
         SAVE,
@@ -100,13 +100,13 @@ async def read_latest_events_page(
     return [PolicyEvent.FromString(row[1]) for row in rows], last_of(rows)
 
 
-async def read_counts_page(tx: Transaction, after: str) -> tuple[list[SubjectCounts], str | None]:
+async def read_counts_page(tx: Transaction, after: str) -> tuple[list[PolicyCounts], str | None]:
     """The counts of the next subjects, and the subject after which the next page begins."""
     rows = await tx.rows(COUNTS, (CELL, after, PAGE_ROWS))
-    return [SubjectCounts._make(row) for row in rows], last_of(rows)
+    return [PolicyCounts._make(row) for row in rows], last_of(rows)
 
 
-async def load(tx: Transaction, adaptive: PolicyEngine) -> None:
+async def load(tx: Transaction, adaptive: AdaptivePolicies) -> None:
     """All of them at once, for an operator."""
     await load_events(tx, adaptive)
     after: str | None = ""
@@ -115,7 +115,7 @@ async def load(tx: Transaction, adaptive: PolicyEngine) -> None:
         adaptive.restore_counts(counts)
 
 
-async def load_events(tx: Transaction, adaptive: PolicyEngine) -> None:
+async def load_events(tx: Transaction, adaptive: AdaptivePolicies) -> None:
     """Without the counts, which no limit needs."""
     after: str | None = ""
     while after is not None:
@@ -124,25 +124,25 @@ async def load_events(tx: Transaction, adaptive: PolicyEngine) -> None:
 
 
 async def load_of_sources(
-    tx: Transaction, adaptive: PolicyEngine, egress_ids: Iterable[str]
+    tx: Transaction, adaptive: AdaptivePolicies, egress_ids: Iterable[str]
 ) -> None:
     """What concerns these egress sources."""
     await _load_of(tx, adaptive, [one for each in egress_ids for one in subjects_of_source(each)])
 
 
 async def load_of_tenants(
-    tx: Transaction, adaptive: PolicyEngine, tenant_ids: Iterable[str]
+    tx: Transaction, adaptive: AdaptivePolicies, tenant_ids: Iterable[str]
 ) -> None:
     """What concerns these tenants, as another cell has left it."""
     await _load_of(tx, adaptive, [one for each in tenant_ids for one in subjects_of_tenant(each)])
 
 
-async def _load_of(tx: Transaction, adaptive: PolicyEngine, prefixes: Sequence[str]) -> None:
+async def _load_of(tx: Transaction, adaptive: AdaptivePolicies, prefixes: Sequence[str]) -> None:
     params = {"cell": CELL, "prefixes": prefixes}
     rows = await tx.rows(LATEST_OF, params)
     adaptive.load(PolicyEvent.FromString(event) for (event,) in rows)
     counts = await tx.rows(COUNTS_OF, params)
-    adaptive.restore_counts(SubjectCounts._make(row) for row in counts)
+    adaptive.restore_counts(PolicyCounts._make(row) for row in counts)
 
 
 async def read_ended_listings(tx: Transaction, egress_id: str) -> list[ListingChanged]:

@@ -256,7 +256,7 @@ async def unblock_queues(
     return {scope: found[scope.key] for scope in to_unblock.counts}
 
 
-class BlockedQueuePosition(NamedTuple):
+class UnblockPosition(NamedTuple):
     """The position of a blocked queue in the order in which its scope unblocks queues."""
 
     blocked_by: str
@@ -264,12 +264,12 @@ class BlockedQueuePosition(NamedTuple):
     queue_id: str
 
 
-FIRST_POSITION = BlockedQueuePosition("", datetime.min.replace(tzinfo=UTC), "")
+FIRST_POSITION = UnblockPosition("", datetime.min.replace(tzinfo=UTC), "")
 
 
 async def read_blocked_page(
-    tx: Transaction, cell: str, after: BlockedQueuePosition
-) -> list[BlockedQueuePosition]:
+    tx: Transaction, cell: str, after: UnblockPosition
+) -> list[UnblockPosition]:
     """The next blocked queues after a position."""
     rows = await tx.rows(
         "SELECT blocked_by, blocked_at, queue_id FROM router.queues"
@@ -278,7 +278,7 @@ async def read_blocked_page(
         " ORDER BY blocked_by, blocked_at, queue_id LIMIT %s",
         (cell, *after, BLOCKED_PAGE_ROWS),
     )
-    return [BlockedQueuePosition(*row) for row in rows]
+    return [UnblockPosition(*row) for row in rows]
 
 
 async def unblock_by_id(tx: Transaction, queue_ids: Sequence[str]) -> None:

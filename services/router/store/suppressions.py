@@ -121,7 +121,7 @@ WHERE tenant_id = %s AND address_hash = ANY(%s::bytea[])
 """
 
 
-class SuppressionQuery(NamedTuple):
+class SuppressionFilter(NamedTuple):
     """What is empty does not restrict the list. list: empty for those of all mail. since_id: the
     least id. expired: with those that have expired. key: of the hashes of erased addresses."""
 
@@ -160,7 +160,7 @@ class AddedSuppressions(NamedTuple):
         return [suppression_added(found[changed], added_by) for changed in sorted(self.changed)]
 
 
-class RemovedSuppressions(NamedTuple):
+class RemovalResult(NamedTuple):
     """Either is empty. refused: those of complaints, which only force removes."""
 
     removed: Sequence[Suppression] = ()
@@ -193,7 +193,7 @@ async def add(tx: Transaction, owner: RowOwner, new: Sequence[NewSuppression]) -
 async def list_page(
     tx: Transaction,
     owner: RowOwner,
-    wanted: SuppressionQuery,
+    wanted: SuppressionFilter,
     *,
     after: str,
     before: str,
@@ -216,7 +216,7 @@ async def list_page(
 
 
 def page_statement(
-    wanted: SuppressionQuery, owner: RowOwner, *, newer: bool = False, account_wide: bool = False
+    wanted: SuppressionFilter, owner: RowOwner, *, newer: bool = False, account_wide: bool = False
 ) -> str:
     order = "ASC" if newer else "DESC"
     conditions = " AND ".join(wanted.conditions())
@@ -234,7 +234,7 @@ async def remove(
     key: bytes,
     of_list: str = "",
     force: bool,
-) -> RemovedSuppressions:
+) -> RemovalResult:
     """Remove suppressions by address or id, so that earlier bounces no longer count. Without force,
     none if one is of a complaint. of_list: of the suppressions of the addresses."""
     params: Mapping[str, Any] = {
@@ -245,12 +245,12 @@ async def remove(
         "force": force,
     }
     if not force and (refused := await tx.rows(REFUSED, dict(params))):
-        return RemovedSuppressions(refused=[Suppression._make(row) for row in refused])
+        return RemovalResult(refused=[Suppression._make(row) for row in refused])
     removed = [Suppression._make(row) for row in await tx.rows(REMOVE, dict(params))]
     forgiven = hashes_of([one.address for one in removed if not one.list and one.address], key)
     if forgiven and owner.tenant_id is not None:
         await tx.execute(FORGIVE, (owner.tenant_id, forgiven))
-    return RemovedSuppressions(removed)
+    return RemovalResult(removed)
 
 
 async def delete_expired(tx: Transaction) -> int:

@@ -83,7 +83,7 @@ def create_service(settings: Settings) -> Service:
 
 def create_dependencies(settings: Settings) -> Dependencies:
     scorer, setup = read_scorer(settings)
-    versions = screening.ScoreVersions(scorer.book.version, scorer.model.version)
+    versions = screening.ScorerVersion(scorer.book.version, scorer.model.version)
     limits = scorer.book.thresholds
     health = DependencyHealth()
     health.unavailable.add(STARTING)
@@ -121,7 +121,7 @@ def read_shadow(settings: Settings, kafka: Kafka) -> ShadowModelScorer | None:
         kafka,
         create_child(settings, "shield.shadow", setup, niceness=NICENESS),
         scorer.book.thresholds,
-        versions=screening.ScoreVersions(scorer.book.version, scorer.model.version),
+        versions=screening.ScorerVersion(scorer.book.version, scorer.model.version),
         share=settings.shadow_share,
     )
 

@@ -6,7 +6,7 @@ from kernel.kafka import Kafka
 from kernel.table import ReplicatedTable
 from services.shield.clients.screening_child import ScreeningChild
 from services.shield.domain.rulebook import Thresholds
-from services.shield.domain.screening import ScoreVersions
+from services.shield.domain.screening import ScorerVersion
 from services.shield.loops.model_starts import ModelHistoryRecorder
 from services.shield.loops.shadow import ShadowModelScorer
 
@@ -14,7 +14,7 @@ NICENESS = 10  # the stream comes first
 
 
 def create_shadow(
-    kafka: Kafka, child: Child, thresholds: Thresholds, *, versions: ScoreVersions, share: float
+    kafka: Kafka, child: Child, thresholds: Thresholds, *, versions: ScorerVersion, share: float
 ) -> ShadowModelScorer:
     return ShadowModelScorer(
         ScreeningChild(child, thresholds, versions), kafka.publish, share=share
@@ -22,7 +22,7 @@ def create_shadow(
 
 
 def create_start_recorder(
-    kafka: Kafka, live: ScoreVersions, shadow: ShadowModelScorer | None
+    kafka: Kafka, live: ScorerVersion, shadow: ShadowModelScorer | None
 ) -> ModelHistoryRecorder:
     return ModelHistoryRecorder(
         ReplicatedTable(ScreeningModel, kafka),

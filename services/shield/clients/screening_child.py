@@ -10,7 +10,7 @@ from contracts.shield.v1.shield_service_pb2 import ScoreResponse
 from kernel.child import CPU, CRASH, MEMORY, Child, ChildKilled, ChildRaised, ChildResult
 from services.shield.domain.rulebook import Thresholds
 from services.shield.domain.scoring import unreadable_result
-from services.shield.domain.screening import ScoreVersions, to_response
+from services.shield.domain.screening import ScorerVersion, to_response
 
 DETAILS = {
     CPU: "reading the content takes too much CPU time",
@@ -25,7 +25,7 @@ class ScreeningChild:
 
     child: Child
     thresholds: Thresholds  # the default ones
-    versions: ScoreVersions
+    versions: ScorerVersion
 
     async def screen(self, requests: Sequence[bytes]) -> list[ScoreResponse | ChildRaised]:
         """One result per request, in order; ChildRaised is a bug in the rules' code. Raises

@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 from contracts.shield.v1.learning_pb2 import CampaignAssessed
-from services.shield.domain.learning.facts import AssessmentKind
+from services.shield.domain.learning.facts import AssessmentChange
 
 
 class CampaignRestriction(StrEnum):
@@ -18,6 +18,6 @@ def restriction_of(assessed: CampaignAssessed) -> CampaignRestriction:
     """Nothing follows while learning only watches."""
     if not assessed.enforced:
         return CampaignRestriction.NONE
-    if assessed.change == AssessmentKind.HELD:
+    if assessed.change == AssessmentChange.HELD:
         return CampaignRestriction.HELD
     return CampaignRestriction.LIMITED if assessed.allowed else CampaignRestriction.NONE

@@ -15,7 +15,7 @@ LABEL_END = re.compile(r"[.-]")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class UrlOrigin:
+class UrlHost:
     """The origin of a URL (scheme and authority), in lower case."""
 
     host: str  # empty: not a web address
@@ -31,7 +31,7 @@ class MessageLink(NamedTuple):
 
     url: str
     text_host: str  # host named by the visible text, empty if there is none
-    target: UrlOrigin
+    target: UrlHost
 
 
 def create_link(url: str, text: str = "") -> MessageLink:
@@ -47,10 +47,10 @@ def host_in_text(text: str) -> str:
     return named[1] if named else ""
 
 
-def parse_target(url: str) -> UrlOrigin:
+def parse_target(url: str) -> UrlHost:
     userinfo, host, _ = parse_authority(url)
     domain = registered_domain(host)
-    return UrlOrigin(
+    return UrlHost(
         host=host,
         domain=domain,
         tld=host.rpartition(".")[2],
@@ -61,7 +61,7 @@ def parse_target(url: str) -> UrlOrigin:
 
 
 @lru_cache(maxsize=8192)
-def cached_target(origin: str) -> UrlOrigin | None:
+def cached_target(origin: str) -> UrlHost | None:
     """The target of a URL up to its path; None if that part does not determine the target. Cached,
     because mail links to few hosts: the tenant's own and those of trackers."""
     return parse_target(origin) if ORIGIN.fullmatch(origin) else None

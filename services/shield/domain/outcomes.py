@@ -40,7 +40,7 @@ from services.shield.domain.learning.learner import Learner
 from services.shield.domain.learning.reports import DAY_S
 from services.shield.domain.learning.rollout import RolloutPlan, VersionRollout
 from services.shield.domain.learning.state import LearnerState, LearnerStateError, restore
-from services.shield.domain.learning.versions import ModelBaseline
+from services.shield.domain.learning.versions import CanaryCheck
 from services.shield.domain.model.file import load_model
 
 # Records that are told again, as after a crash, are told soon.
@@ -55,21 +55,21 @@ KINDS: Mapping[CampaignOutcomeKind.ValueType, OutcomeKind] = {
 }
 
 
-class VersionDeltas(NamedTuple):
+class PackedVersion(NamedTuple):
     """A version with its packed tables."""
 
     published: ModelPublished
     packed: bytes
 
 
-Event: TypeAlias = CampaignAssessed | VersionDeltas | ModelVersionChanged
+Event: TypeAlias = CampaignAssessed | PackedVersion | ModelVersionChanged
 
 
 class LearningPolicy(NamedTuple):
     """What learning starts from. is_enforced: what it decides is to be heeded. shadow_s: how long a
     version scores beside the live one before it is used."""
 
-    baseline: ModelBaseline
+    baseline: CanaryCheck
     is_enforced: bool = False
     ramp: CampaignRamp = RAMP
     shadow_s: float = DAY_S
@@ -120,7 +120,7 @@ class OutcomeFold:
     def _event(self, decision: facts.Decision, offset: int) -> Event:
         match decision:
             case facts.VersionPublished():
-                return VersionDeltas(published_event(decision, self._policy), decision.packed)
+                return PackedVersion(published_event(decision, self._policy), decision.packed)
             case facts.VersionChanged():
                 return changed_event(decision)
         return assessed_event(decision, offset, is_enforced=self._policy.is_enforced)
@@ -152,9 +152,9 @@ class OutcomeFold:
         return fold
 
 
-def read_baseline(packed: bytes) -> ModelBaseline:
+def read_baseline(packed: bytes) -> CanaryCheck:
     """packed: a model file. Raises ModelError."""
-    return ModelBaseline.of(load_model(packed), read_canaries(packed))
+    return CanaryCheck.of(load_model(packed), read_canaries(packed))
 
 
 def restore_or_start(policy: LearningPolicy, packed: bytes) -> OutcomeFold:

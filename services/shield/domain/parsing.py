@@ -11,7 +11,7 @@ from mail import html as mail_html
 from mail.address import domain_of
 from mail.normalized_text import normalize, normalize_and_lower
 from mail.url import find_urls
-from services.shield.domain.links import MessageLink, UrlOrigin, create_link
+from services.shield.domain.links import MessageLink, UrlHost, create_link
 
 FIELD_CHARS = 998  # RFC 5322 §2.1.1
 
@@ -41,7 +41,7 @@ class ParsedMessage:
     longer_text: str  # the longer of the two bodies, in one line
     links: Sequence[MessageLink]  # of both parts, the first for each URL
     targets: Mapping[
-        UrlOrigin, Sequence[MessageLink]
+        UrlHost, Sequence[MessageLink]
     ]  # links by target, in order of first occurrence
     attachments: Sequence[Attachment]
     document: bytes  # all fields in lower case, one line per field: the text that rules search
@@ -119,8 +119,8 @@ def unique_links(page_links: Iterable[mail_html.Link], urls: Iterable[str]) -> l
     return list((found | {each[:2]: each for each in more}).values())
 
 
-def links_by_target(links: Iterable[MessageLink]) -> dict[UrlOrigin, list[MessageLink]]:
-    targets: dict[UrlOrigin, list[MessageLink]] = {}
+def links_by_target(links: Iterable[MessageLink]) -> dict[UrlHost, list[MessageLink]]:
+    targets: dict[UrlHost, list[MessageLink]] = {}
     for each in links:
         targets.setdefault(each.target, []).append(each)
     return targets

@@ -40,7 +40,7 @@ class ResponseExtra(IntFlag):
 
 
 @dataclass(frozen=True, slots=True)
-class ScoreVersions:
+class ScorerVersion:
     """What a score was computed with."""
 
     rules: str
@@ -127,7 +127,7 @@ def respond(scorer: Scorer, request: MatchedRequest, weighed: WeighedMessage | N
         result = scorer.result_of(weighed, limits, quote=bool(extra & ResponseExtra.REASONS))
     learned = scorer.learned.version if scorer.learned else ""
     response = to_response(
-        result, ScoreVersions(scorer.book.version, scorer.model.version, learned)
+        result, ScorerVersion(scorer.book.version, scorer.model.version, learned)
     )
     if weighed is not None:
         add_extra(response, weighed, extra)
@@ -166,7 +166,7 @@ def expand_submitted(content: Content) -> Content:
     return content
 
 
-def to_response(result: ScreeningResult, versions: ScoreVersions) -> ScoreResponse:
+def to_response(result: ScreeningResult, versions: ScorerVersion) -> ScoreResponse:
     return ScoreResponse(
         verdict=result.verdict,
         score=result.score,

@@ -10,7 +10,7 @@ from contracts.shield.v1.shield_service_pb2 import ScoreResponse
 from kernel import clock
 from services.shield.clients.screening_child import ScreeningChild
 from services.shield.domain.screening import with_entries
-from services.shield.store.campaign_finder import CampaignFinder, CampaignMatch, ScreenedCopies
+from services.shield.store.campaign_finder import BatchCopies, CampaignFinder, CampaignMatch
 
 
 class CampaignMembership(NamedTuple):
@@ -47,7 +47,7 @@ class CampaignResolver:
                 contents[ref] = context, response
                 counts[ref] = counts.get(ref, 0) + 1
         copies = [
-            ScreenedCopies(context.tenant_id, response.fingerprint, counts[ref])
+            BatchCopies(context.tenant_id, response.fingerprint, counts[ref])
             for ref, (context, response) in contents.items()
         ]
         positions = dict(zip(contents, await self.finder.find(copies), strict=True))

@@ -24,8 +24,8 @@ from kernel.outbox import Outbox
 from kernel.processor import Record
 from kernel.retry import retry_while_unavailable
 from kernel.topics import encode
-from services.shield.domain.learning.facts import AssessmentKind, VersionChangeKind
-from services.shield.domain.outcomes import Event, OutcomeFold, VersionDeltas
+from services.shield.domain.learning.facts import AssessmentChange, VersionChangeKind
+from services.shield.domain.outcomes import Event, OutcomeFold, PackedVersion
 from services.shield.store import learner as store
 from services.shield.store import versions
 from services.shield.store.learner import CampaignUpdate, SavedLearnerState
@@ -36,7 +36,7 @@ SNAPSHOT_INTERVAL_S = 30.0
 PUBLISHED = "published"
 ASSESSED_COUNTERS = {  # from 0 on, so that the first one is an increase
     change: metrics.campaigns_assessed.labels(change)
-    for change in (*AssessmentKind, PUBLISHED, *VersionChangeKind)
+    for change in (*AssessmentChange, PUBLISHED, *VersionChangeKind)
 }
 
 logger = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ class LearnerLoop:
         async with self.lease.transaction() as tx:
             await store.record(tx, updates_of(fold, events))
             for event in events:
-                if isinstance(event, VersionDeltas):
+                if isinstance(event, PackedVersion):
                     await versions.save_version(tx, event, usable=fold.rollout.usable)
                     published.append(event.published)
                 else:
@@ -152,5 +152,5 @@ def updates_of(fold: OutcomeFold, events: Sequence[Event]) -> list[CampaignUpdat
 
 def count(events: Sequence[Event]) -> None:
     for event in events:
-        change = PUBLISHED if isinstance(event, VersionDeltas) else event.change
+        change = PUBLISHED if isinstance(event, PackedVersion) else event.change
         ASSESSED_COUNTERS[change].inc()

@@ -10,7 +10,7 @@ from kernel.health import DependencyHealth
 from kernel.retry import retry_while_unavailable
 from kernel.table import ReplicatedTable
 from kernel.topics import encode
-from services.shield.domain.screening import ScoreVersions
+from services.shield.domain.screening import ScorerVersion
 
 Publish = Callable[[Sequence[Outgoing]], Awaitable[None]]
 
@@ -23,8 +23,8 @@ class ModelHistoryRecorder:
         table: ReplicatedTable[ScreeningModel],
         publish: Publish,
         *,
-        live: ScoreVersions,
-        shadow: ScoreVersions | None,
+        live: ScorerVersion,
+        shadow: ScorerVersion | None,
     ) -> None:
         self.table = table
         self._publish = publish
@@ -38,7 +38,7 @@ class ModelHistoryRecorder:
         records = [encode(self.entry_of(*one), now) for one in self._started]
         await retry_while_unavailable(partial(self._publish, records), DependencyHealth())
 
-    def entry_of(self, versions: ScoreVersions, is_shadow: bool) -> ScreeningModel:
+    def entry_of(self, versions: ScorerVersion, is_shadow: bool) -> ScreeningModel:
         entry = ScreeningModel(
             model_version=versions.model, rules_version=versions.rules, shadow=is_shadow
         )

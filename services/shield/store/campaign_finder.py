@@ -11,7 +11,7 @@ from services.shield.domain.campaign_index import CampaignIndex, SeenCampaign
 from services.shield.store import campaigns
 
 
-class ScreenedCopies(NamedTuple):
+class BatchCopies(NamedTuple):
     """Copies of a message that are screened together."""
 
     tenant_id: str
@@ -44,7 +44,7 @@ class CampaignFinder:
         self._database = database
         self._index = CampaignIndex(copies_min)
 
-    async def find(self, copies: Sequence[ScreenedCopies]) -> list[CampaignMatch | None]:
+    async def find(self, copies: Sequence[BatchCopies]) -> list[CampaignMatch | None]:
         """The position of each; None while there are too few copies. One transaction, none if all
         have few copies. Raises Unavailable; nothing is counted then."""
         seen = [self._index.match(one.tenant_id, one.fingerprint) for one in copies]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from contracts.shield.v1.learning_pb2 import ModelPublished, ModelVersionChanged
 from contracts.shield.v1.shield_service_pb2 import LearnedVersionInfo
 from kernel.database import Row, Transaction
-from services.shield.domain.outcomes import VersionDeltas
+from services.shield.domain.outcomes import PackedVersion
 
 TABLES_KEPT, VERSIONS_KEPT = 5, 1_000
 LIVE, SHADOW, PAST = "live", "shadow", "past"  # roles of a version
@@ -61,14 +61,14 @@ class RolloutVersions(NamedTuple):
     shadow: str = ""
 
 
-class RolloutDeltas(NamedTuple):
+class PackedDeltas(NamedTuple):
     """Packed; empty: of none."""
 
     live: bytes
     shadow: bytes
 
 
-async def save_version(tx: Transaction, tables: VersionDeltas, *, usable: Sequence[str]) -> None:
+async def save_version(tx: Transaction, tables: PackedVersion, *, usable: Sequence[str]) -> None:
     """A repeat changes nothing. usable: versions whose tables are kept, besides the newest."""
     published = tables.published
     values = published.offset, published.version, published.SerializeToString(), tables.packed
@@ -93,14 +93,14 @@ async def save_rollout(tx: Transaction, in_use: RolloutVersions, *, next_offset:
 
 async def load_in_use(
     tx: Transaction, *, known: RolloutVersions
-) -> tuple[RolloutVersions, RolloutDeltas] | None:
+) -> tuple[RolloutVersions, PackedDeltas] | None:
     """Which versions are in use, with their tables; None if those are the known ones, or if there
     is none yet."""
     rows = await tx.rows(LOAD_IN_USE, known._asdict(), binary=True)
     if not rows:
         return None
     live, shadow, *tables = rows[0]
-    return RolloutVersions(live, shadow), RolloutDeltas(*map(bytes, tables))
+    return RolloutVersions(live, shadow), PackedDeltas(*map(bytes, tables))
 
 
 async def list_versions(tx: Transaction) -> list[LearnedVersionInfo]:

@@ -45,7 +45,7 @@ async def test_idle_consumers_wait_for_records_and_do_not_poll(
     assert late.message_id in await bench.closed()
 
 
-async def test_idle_services_ask_the_broker_for_little(
+async def test_idle_services_send_the_broker_few_requests(
     bootstrap_servers: str, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All tables are read by one consumer, whose requests wait for long, and what is committed is

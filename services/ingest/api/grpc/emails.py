@@ -31,7 +31,7 @@ from services.ingest.api.grpc.email_views import (
 from services.ingest.api.grpc.server import Context, metadata_value
 from services.ingest.api.held import REJECTED, RELEASED, ReviewEmailRequest
 from services.ingest.api.http import check_size
-from services.ingest.api.idempotency import IdempotentCall
+from services.ingest.api.idempotency import KeyedRequest
 from services.ingest.api.resources import ApiResources
 from services.ingest.api.rest_base import PageRequest, format_time
 from services.ingest.api.sealed_email import SealedEmail
@@ -249,14 +249,14 @@ def _time(stamp: Timestamp) -> str:
 
 def _idempotency(
     route: str, request: pb.SendEmailRequest | pb.SendEmailBatchRequest
-) -> IdempotentCall | None:
+) -> KeyedRequest | None:
     key = request.idempotency_key
     if not key:
         return None
     if len(key) > 256 or not key.isascii() or not key.isprintable():
         detail = "Invalid idempotency_key. Use 1 to 256 printable ASCII characters."
         raise Problem(400, "invalid_idempotency_key", detail=detail)
-    return IdempotentCall(key, route, sha256(request.SerializeToString(deterministic=True)))
+    return KeyedRequest(key, route, sha256(request.SerializeToString(deterministic=True)))
 
 
 def _respond_one(emails: Sequence[SealedEmail]) -> bytes:

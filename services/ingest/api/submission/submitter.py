@@ -13,7 +13,7 @@ from services.ingest.api.acceptance import Acceptance
 from services.ingest.api.access import AccessControl, Principal, raise_if_rate_limited
 from services.ingest.api.brand_resolver import BrandResolver
 from services.ingest.api.callers import SENDING
-from services.ingest.api.idempotency import IdempotentCall
+from services.ingest.api.idempotency import KeyedRequest
 from services.ingest.api.sending import in_thread_if_large, respond_one
 from services.ingest.api.submission import replies
 from services.ingest.domain.body_memory import BodyReservation
@@ -218,9 +218,9 @@ def check_sender(principal: Principal, sender: Mailbox, what: str) -> None:
     raise Problem(403, "invalid_from_address", detail=detail)
 
 
-def _idempotency(email: ParsedEmail, recipients: Sequence[Mailbox]) -> IdempotentCall | None:
+def _idempotency(email: ParsedEmail, recipients: Sequence[Mailbox]) -> KeyedRequest | None:
     if email.idempotency_key is None:
         return None
     envelope = "\n".join(sorted(one.address for one in recipients)).encode()
     fingerprint = sha256(envelope + b"\0" + email.valid.content.raw)
-    return IdempotentCall(email.idempotency_key, ROUTE, fingerprint)
+    return KeyedRequest(email.idempotency_key, ROUTE, fingerprint)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from services.shield.domain.learning.facts import (
     UNLIMITED,
-    AssessmentKind,
+    AssessmentChange,
     CampaignAssessed,
     OutcomeKind,
 )
@@ -61,7 +61,7 @@ class CampaignState(NamedTuple):
 
     campaign_id: str
     tenant_id: str
-    change: AssessmentKind = AssessmentKind.STARTED
+    change: AssessmentChange = AssessmentChange.STARTED
     delivered: int = 0
     complaints: int = 0
     unsubscribed: int = 0
@@ -85,7 +85,7 @@ def start(
     return CampaignAssessed(
         campaign_id=campaign_id,
         tenant_id=tenant_id,
-        change=AssessmentKind.STARTED,
+        change=AssessmentChange.STARTED,
         at_s=now_s,
         delivered=0,
         complaints=0.0,
@@ -99,7 +99,7 @@ def count(
 ) -> CampaignState:
     """Add outcomes of one kind. weight: thousandths of each report that count. What is held is no
     evidence: its silence says nothing."""
-    if state.change is AssessmentKind.HELD:
+    if state.change is AssessmentChange.HELD:
         return state
     if kind in (OutcomeKind.DELIVERED, OutcomeKind.BOUNCED):
         sent = times if kind is OutcomeKind.DELIVERED else -min(times, state.delivered)
@@ -139,10 +139,10 @@ def evolve(state: CampaignState, event: CampaignAssessed) -> CampaignState:
 def decide(state: CampaignState, now_s: float, ramp: CampaignRamp = RAMP) -> list[CampaignAssessed]:
     """The events of now; at most one. Repeated with the same facts after it, there is none, but for
     the next step when its time has come."""
-    if state.change is AssessmentKind.HELD:
+    if state.change is AssessmentChange.HELD:
         return []
     if state.evidence >= HOLD:
-        return [assessed(state, AssessmentKind.HELD, now_s)]
+        return [assessed(state, AssessmentChange.HELD, now_s)]
     planned = step_after(state, ramp)
     if state.next_at_s:
         if now_s >= state.next_at_s:
@@ -170,7 +170,7 @@ def plan(state: CampaignState, planned: int, *, now_s: float, at_s: float) -> Ca
 def grow(state: CampaignState, now_s: float) -> CampaignAssessed:
     """The planned allowance is in force. Complaints have had time to come, so this is when a
     campaign can prove good."""
-    change = AssessmentKind.RELEASED if state.evidence <= RELEASE else pace_or_release(state)
+    change = AssessmentChange.RELEASED if state.evidence <= RELEASE else pace_or_release(state)
     grown = state._replace(
         evidence=max(FLOOR, state.evidence),
         allowed=state.next_allowed,
@@ -180,9 +180,11 @@ def grow(state: CampaignState, now_s: float) -> CampaignAssessed:
     return assessed(grown, change, now_s)
 
 
-def pace_or_release(state: CampaignState) -> AssessmentKind:
+def pace_or_release(state: CampaignState) -> AssessmentChange:
     return (
-        AssessmentKind.RELEASED if state.change is AssessmentKind.RELEASED else AssessmentKind.PACED
+        AssessmentChange.RELEASED
+        if state.change is AssessmentChange.RELEASED
+        else AssessmentChange.PACED
     )
 
 
@@ -190,27 +192,30 @@ def review(state: CampaignState, *, good: bool, now_s: float) -> CampaignAssesse
     """A person has looked at held mail. What is released starts as good mail, and can be held again
     by what follows."""
     if not good:
-        return assessed(state, AssessmentKind.HELD, now_s, reviewed=True)
+        return assessed(state, AssessmentChange.HELD, now_s, reviewed=True)
     fresh = state._replace(
         evidence=min(RELEASE, state.evidence),
         allowed=max(UNLIMITED, state.allowed),
         next_allowed=0,
         next_at_s=0.0,
     )
-    return assessed(fresh, AssessmentKind.RELEASED, now_s, reviewed=True)
+    return assessed(fresh, AssessmentChange.RELEASED, now_s, reviewed=True)
 
 
 def close(state: CampaignState, now_s: float) -> list[CampaignAssessed]:
     """The last event of a campaign that has ended: good mail whose steps were never used up."""
-    if state.change in (AssessmentKind.STARTED, AssessmentKind.PACED) and state.evidence <= RELEASE:
-        return [assessed(state, AssessmentKind.RELEASED, now_s)]
+    if (
+        state.change in (AssessmentChange.STARTED, AssessmentChange.PACED)
+        and state.evidence <= RELEASE
+    ):
+        return [assessed(state, AssessmentChange.RELEASED, now_s)]
     return []
 
 
 def assessed(
-    state: CampaignState, change: AssessmentKind, now_s: float, *, reviewed: bool = False
+    state: CampaignState, change: AssessmentChange, now_s: float, *, reviewed: bool = False
 ) -> CampaignAssessed:
-    grows = change is not AssessmentKind.HELD
+    grows = change is not AssessmentChange.HELD
     return CampaignAssessed(
         campaign_id=state.campaign_id,
         tenant_id=state.tenant_id,

@@ -75,7 +75,7 @@ class VersionReviewed:
 Fact: TypeAlias = CampaignStarted | MessageOutcome | TimePassed | VersionReviewed
 
 
-class AssessmentKind(StrEnum):
+class AssessmentChange(StrEnum):
     STARTED = "started"
     PACED = "paced"  # the allowance has grown, or will
     RELEASED = "released"  # as good; its allowance goes on growing
@@ -95,7 +95,7 @@ class CampaignAssessed:
 
     campaign_id: str
     tenant_id: str
-    change: AssessmentKind
+    change: AssessmentChange
     at_s: float
     delivered: int
     complaints: float
@@ -109,7 +109,7 @@ class CampaignAssessed:
 def allowed_at(event: CampaignAssessed, now_s: float) -> int | None:
     """How many messages of a campaign may be delivered in all; None: no limit. `event`: its
     latest."""
-    if event.change is AssessmentKind.HELD:
+    if event.change is AssessmentChange.HELD:
         return 0
     due = event.next_at_s and now_s >= event.next_at_s
     allowed = event.next_allowed if due else event.allowed

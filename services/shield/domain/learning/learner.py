@@ -11,7 +11,7 @@ from services.shield.domain.learning import campaign as campaigns
 from services.shield.domain.learning.deltas import EVIDENCE_MAX, DeltaBounds
 from services.shield.domain.learning.entries import unpack_entries
 from services.shield.domain.learning.facts import (
-    AssessmentKind,
+    AssessmentChange,
     CampaignAssessed,
     CampaignStarted,
     Decision,
@@ -27,7 +27,7 @@ from services.shield.domain.learning.reports import DAY_S, FULL
 from services.shield.domain.learning.rollout import RolloutPlan
 from services.shield.domain.learning.state import NOTHING_LEARNED, LearnerState, OpenCampaign
 from services.shield.domain.learning.tenants import is_trusted, log_odds, weight
-from services.shield.domain.learning.versions import ModelBaseline, pack_version, propose
+from services.shield.domain.learning.versions import CanaryCheck, pack_version, propose
 
 END_S = 3 * DAY_S  # without an outcome: complaints come within two days
 FORGET_S = 30 * DAY_S
@@ -49,7 +49,7 @@ class Learner:
 
     def __init__(
         self,
-        baseline: ModelBaseline,
+        baseline: CanaryCheck,
         state: LearnerState | None = None,
         ramp: campaigns.CampaignRamp = campaigns.RAMP,
         *,
@@ -127,13 +127,13 @@ class Learner:
         """Apply the events, and learn from what they decide."""
         for event in events:
             opened.aggregate = campaigns.evolve(opened.aggregate, event)
-            if event.change in (AssessmentKind.HELD, AssessmentKind.RELEASED):
+            if event.change in (AssessmentChange.HELD, AssessmentChange.RELEASED):
                 self.conclude(opened, event)
         return list(events)
 
     def conclude(self, opened: OpenCampaign, event: CampaignAssessed) -> None:
         """Learn from a decision, once, and again from a reviewer who is surer of it."""
-        held, evidence = event.change is AssessmentKind.HELD, -EVIDENCE_MAX
+        held, evidence = event.change is AssessmentChange.HELD, -EVIDENCE_MAX
         if held:
             evidence = EVIDENCE_MAX if event.reviewed else complaints_teach(opened.fact.margin)
         is_new = event.change != opened.learned
@@ -173,7 +173,7 @@ class Learner:
         evidence = opened.aggregate.evidence / campaigns.MILLION
         evidence = min(evidence, complaints_teach(opened.fact.margin))
         if opened.learned is NOTHING_LEARNED and opened.aggregate.delivered >= ENOUGH:
-            opened.learned = AssessmentKind.PACED
+            opened.learned = AssessmentChange.PACED
             self.learn(opened.fact, evidence)
 
     def over(self, idle_s: float, *, ended: bool) -> Iterator[OpenCampaign]:

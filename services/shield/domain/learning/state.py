@@ -15,14 +15,14 @@ import numpy.typing as npt
 from services.shield.domain.learning.campaign import CampaignState
 from services.shield.domain.learning.deltas import COLUMNS, DeltaBounds, WeightDeltas
 from services.shield.domain.learning.entries import SIZE
-from services.shield.domain.learning.facts import AssessmentKind, CampaignStarted
+from services.shield.domain.learning.facts import AssessmentChange, CampaignStarted
 from services.shield.domain.learning.reports import ReporterCounts
 from services.shield.domain.learning.rollout import VersionRollout
 from services.shield.domain.learning.tenants import TenantReputation, add_mail
 
 TENANTS_MAX, TRACES_MAX, TRACE_TENANTS_MAX = 100_000, 50_000, 2
 MAGIC = b"shield learning 3\n"
-NOTHING_LEARNED = AssessmentKind.STARTED
+NOTHING_LEARNED = AssessmentChange.STARTED
 
 
 class LearnerStateError(ValueError):
@@ -37,7 +37,7 @@ class OpenCampaign:
     aggregate: CampaignState
     fact: CampaignStarted
     last_s: float
-    learned: AssessmentKind = NOTHING_LEARNED
+    learned: AssessmentChange = NOTHING_LEARNED
     taught: float = 0.0
 
 
@@ -175,6 +175,6 @@ def load_campaign(dumped: Sequence[Any]) -> OpenCampaign:
         campaign_id, tenant_id, margin, b64decode(entries), tuple(traces), started_s
     )
     found = CampaignState(*aggregate)
-    found = found._replace(change=AssessmentKind(found.change))
+    found = found._replace(change=AssessmentChange(found.change))
     last_s, learned, taught = latest
-    return OpenCampaign(found, fact, last_s, AssessmentKind(learned), taught)
+    return OpenCampaign(found, fact, last_s, AssessmentChange(learned), taught)

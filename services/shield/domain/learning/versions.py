@@ -61,7 +61,7 @@ class CanaryAccuracy(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ModelBaseline:
+class CanaryCheck:
     """What learning starts from: the model, and the mail on which it must not become worse."""
 
     model: str
@@ -70,7 +70,7 @@ class ModelBaseline:
     canaries: CanaryMessages
 
     @classmethod
-    def of(cls, model: TrainedModel, canaries: CanaryMessages) -> "ModelBaseline":
+    def of(cls, model: TrainedModel, canaries: CanaryMessages) -> "CanaryCheck":
         """canaries: of the same model file."""
         return cls(model.version, model.hold, model.points_per_margin, canaries)
 
@@ -94,7 +94,7 @@ class ModelBaseline:
         return not worse and found.fpr - before.fpr <= FPR_GAINED_MAX
 
 
-def propose(baseline: ModelBaseline, deltas: WeightDeltas) -> tuple[LearnedVersion, CanaryAccuracy]:
+def propose(baseline: CanaryCheck, deltas: WeightDeltas) -> tuple[LearnedVersion, CanaryAccuracy]:
     """The version of now, and how it does on the canaries."""
     table = np.zeros(deltas.table.shape, np.int8)
     taught = deltas.table.any(axis=1)  # few of all

@@ -6,7 +6,7 @@ from functools import lru_cache, partial
 
 from services.shield.domain.links import (
     MessageLink,
-    UrlOrigin,
+    UrlHost,
     host_parts,
     is_within,
     registered_domain,
@@ -17,11 +17,11 @@ from services.shield.domain.parsing import ParsedMessage
 
 TARGET_DOMAINS_MAX = 6
 NO_NAME = re.compile(r"[^a-z0-9]")
-Targets = Mapping[UrlOrigin, Sequence[MessageLink]]
+Targets = Mapping[UrlHost, Sequence[MessageLink]]
 
 
 @lru_cache(maxsize=8192)
-def link_signs(target: UrlOrigin, lists: NameLists) -> frozenset[str]:
+def link_signs(target: UrlHost, lists: NameLists) -> frozenset[str]:
     """The measures that a link to this target adds to. Cached, like the target."""
     found = {
         "link_ip": target.ip,

@@ -6,13 +6,13 @@ import pytest
 
 from contracts.ingest.v1.events_pb2 import MessageContext
 from mail import feedback_id
-from services.delivery.domain.feedback_ids import FeedbackIds
+from services.delivery.domain.feedback_ids import FeedbackIdEncoder
 
-IDS = FeedbackIds(b"0123456789abcdef")
+IDS = FeedbackIdEncoder(b"0123456789abcdef")
 TENANTS = ("0199c0de-0000-7000-8000-000000000001", "0199c0de-0000-7000-8000-000000000002")
 
 
-def parts(ids: FeedbackIds, tenant: str, account: str = "acme", **more: object) -> list[str]:
+def parts(ids: FeedbackIdEncoder, tenant: str, account: str = "acme", **more: object) -> list[str]:
     field = ids.field(MessageContext(tenant_id=tenant, **more), account)  # type: ignore[arg-type]
     name, _, value = field.decode().partition(": ")
     assert (name, value[-2:]) == ("Feedback-ID", "\r\n")
@@ -26,7 +26,7 @@ def test_the_identifiers_are_those_of_stream_tenant_account_and_installation() -
     assert first[2:] == second[2:]
     assert parts(IDS, TENANTS[0], broadcast=True) == ["broadcast", *first[1:]]
     assert re.fullmatch(r"[0-9a-f]{10}", first[3])
-    assert parts(FeedbackIds(b"0123456789abcdef", "acme-mail"), TENANTS[0])[3] == "acme-mail"
+    assert parts(FeedbackIdEncoder(b"0123456789abcdef", "acme-mail"), TENANTS[0])[3] == "acme-mail"
 
 
 def test_a_list_has_its_own_identifier_in_each_tenant() -> None:
@@ -37,7 +37,7 @@ def test_a_list_has_its_own_identifier_in_each_tenant() -> None:
 
 
 def test_without_the_key_nobody_can_compute_them() -> None:
-    assert parts(IDS, TENANTS[0])[1:] != parts(FeedbackIds(bytes(16)), TENANTS[0])[1:]
+    assert parts(IDS, TENANTS[0])[1:] != parts(FeedbackIdEncoder(bytes(16)), TENANTS[0])[1:]
     assert not {*TENANTS, "acme"} & {*parts(IDS, TENANTS[0])}
 
 

@@ -19,7 +19,7 @@ from mail import verp
 from mail.dkim import Signer, dkim_record
 from mail.smtp import dot_unstuff
 from services.delivery.domain.attempt_result import AttemptResult
-from services.delivery.domain.feedback_ids import FeedbackIds
+from services.delivery.domain.feedback_ids import FeedbackIdEncoder
 from services.delivery.domain.rendering import (
     HTML_TO_TEXT_CHARS_MAX,
     ComposedEmail,
@@ -314,7 +314,7 @@ def test_a_submitted_message_keeps_its_date_and_message_id() -> None:
     assert sent.lower().count(b"\r\nmessage-id") == 1
 
 
-FIELD = FeedbackIds(bytes(16)).field(MessageContext(tenant_id="t", broadcast=True), "a")
+FIELD = FeedbackIdEncoder(bytes(16)).field(MessageContext(tenant_id="t", broadcast=True), "a")
 
 
 def rendered_with(mail_content: Content) -> bytes:

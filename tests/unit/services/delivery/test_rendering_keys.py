@@ -12,7 +12,7 @@ from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel import metrics
 from kernel.crypto import SecretKeyring, new_secret_key
 from services.delivery.clients.rendering_keys import RenderingKeys
-from services.delivery.domain.feedback_ids import FeedbackIds
+from services.delivery.domain.feedback_ids import FeedbackIdEncoder
 
 SECRETS = SecretKeyring([new_secret_key()])
 KEY = Ed25519PrivateKey.generate().private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
@@ -31,7 +31,7 @@ def feedback_signers(*domains: pb.Domain, feedback_domain_id: str) -> list[str]:
     """The domain that signs besides the sender's, if any."""
     keys = RenderingKeys(
         cast(Any, {}), cast(Any, {one.domain_id: one for one in domains}), SECRETS,
-        tracking_key=b"", feedback_ids=FeedbackIds(bytes(32), ""),
+        tracking_key=b"", feedback_ids=FeedbackIdEncoder(bytes(32), ""),
     )  # fmt: skip
     context = MessageContext(domain_id="own")
     signer = keys.feedback_signer(

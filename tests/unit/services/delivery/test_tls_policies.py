@@ -11,7 +11,7 @@ from mail.mta_sts import MtaStsMode, MtaStsPolicy
 from mail.tls_rpt import ResultType
 from services.delivery.clients.mta_sts import (
     PolicyFetchFailed,
-    PolicyLookupFailed,
+    RecordLookupFailed,
 )
 from services.delivery.domain.attempt_result import ENFORCED, MTA_STS
 from services.delivery.domain.tls_policy import ENFORCED_ONLY, NO_POLICY
@@ -72,7 +72,7 @@ async def test_domains_without_a_policy_push_no_policy_out_of_memory(
     ("record", "policy"),
     [
         (None, POLICY),
-        (PolicyLookupFailed(), POLICY),
+        (RecordLookupFailed(), POLICY),
         ("2", PolicyFetchFailed(ResultType.STS_POLICY_FETCH_ERROR, "404")),
     ],
 )
@@ -114,7 +114,7 @@ async def test_a_policy_is_fetched_if_its_id_is_new_or_it_is_old(
 
 
 async def test_a_policy_that_could_not_be_had_is_tried_again_soon(now_s: list[float]) -> None:
-    source = Source(record=PolicyLookupFailed())
+    source = Source(record=RecordLookupFailed())
     policies = policies_of(source)
     assert await policies.resolve(message()) is NO_POLICY
     now_s[0] += tls_policies.RETRY_S

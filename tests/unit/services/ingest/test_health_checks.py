@@ -26,12 +26,12 @@ from mail.domain_check import RecordCheck
 from mail.records import key_record
 from services.events.domain.figures.periods import parse_period
 from services.events.domain.figures.query import parse_query
-from services.ingest.clients.host_verifier import HostVerifier
+from services.ingest.clients.host_verifier import HostProber
 from services.ingest.domain.health_checks import (
     CanaryStatus,
     HealthFinding,
     HealthStatus,
-    HostVerification,
+    HostTlsStatus,
     find_bounce_mx,
     find_canaries,
     find_cells,
@@ -149,9 +149,9 @@ def test_services_have_the_keys_of_ingest_and_the_time_of_their_database() -> No
 
 
 def test_a_certificate_has_a_week_left() -> None:
-    assert failures([find_host(HostVerification("a.example", "", 8))]) == []
-    assert failures([find_host(HostVerification("a.example", "", 6))]) != []
-    assert failures([find_host(HostVerification("a.example", "connection refused"))]) != []
+    assert failures([find_host(HostTlsStatus("a.example", "", 8))]) == []
+    assert failures([find_host(HostTlsStatus("a.example", "", 6))]) != []
+    assert failures([find_host(HostTlsStatus("a.example", "connection refused"))]) != []
 
 
 def test_bounces_need_an_address() -> None:
@@ -185,7 +185,7 @@ def test_events_counts_what_the_check_queries() -> None:
 
 def test_what_dns_does_not_answer_is_neither_well_nor_a_failure() -> None:
     assert find_bounce_mx("mx.example", None).status is HealthStatus.UNKNOWN
-    assert find_host(HostVerification("a.example", None)).status is HealthStatus.UNKNOWN
+    assert find_host(HostTlsStatus("a.example", None)).status is HealthStatus.UNKNOWN
 
 
 async def test_a_host_whose_addresses_are_not_known_now_is_no_problem(
@@ -197,7 +197,7 @@ async def test_a_host_whose_addresses_are_not_known_now_is_no_problem(
         raise socket.gaierror(failure[0], "no answer")
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", fail)
-    probe = HostVerifier(HostChallenges(KEYS))
+    probe = HostProber(HostChallenges(KEYS))
     assert (await probe.look("a.example")).problem is None
     failure[0] = socket.EAI_NONAME
     assert (await probe.look("a.example")).problem == "has no address"
@@ -261,9 +261,7 @@ async def test_a_host_leads_to_us_with_a_valid_certificate(
 ) -> None:
     app = HostChallenges(keys).answered_before(nothing_here) if keys else nothing_here
     async with https(tmp_path, name, app) as (client, port):
-        found = await HostVerifier(HostChallenges(KEYS), lambda: client, port=port).look(
-            "localhost"
-        )
+        found = await HostProber(HostChallenges(KEYS), lambda: client, port=port).look("localhost")
     assert found.problem is not None
     assert problem in found.problem
     assert bool(found.problem) == bool(problem)
@@ -274,16 +272,16 @@ def test_authorities_are_read_for_the_first_host_only(monkeypatch: pytest.Monkey
     """It takes longer than anything else at the start of a service."""
     made = Mock(wraps=ssl.create_default_context)
     monkeypatch.setattr(ssl, "create_default_context", made)
-    probe, dialer = HostVerifier(HostChallenges(KEYS)), Dialer(AddressResolver(lambda *_: True))
+    probe, dialer = HostProber(HostChallenges(KEYS)), Dialer(AddressResolver(lambda *_: True))
     assert not made.called
     assert probe._tls.verify_mode is dialer._tls.verify_mode is ssl.CERT_REQUIRED
     assert made.call_count == 2
 
 
 async def test_a_host_that_nobody_serves_is_a_problem() -> None:
-    found = await HostVerifier(HostChallenges(KEYS), port=1).look("127.0.0.1")
+    found = await HostProber(HostChallenges(KEYS), port=1).look("127.0.0.1")
     assert found.problem
-    assert await HostVerifier.addresses_of("localhost")
+    assert await HostProber.addresses_of("localhost")
 
 
 def test_a_report_is_unknown_until_something_was_checked() -> None:

@@ -15,9 +15,9 @@ from services.ingest.domain.csv_records import CsvError, CsvReader
 from services.ingest.domain.suppression_file import (
     COLUMNS,
     FailedLine,
+    FreeTextFields,
     ImportedSuppression,
     SuppressionFileReader,
-    SuppressionTexts,
     read_line,
     suppression_id,
 )
@@ -60,7 +60,7 @@ def test_columns_have_any_order_and_others_are_ignored() -> None:
     )
     assert (file.ignored_columns, file.lines) == (["status"], 1)
     assert read_line(lines[0], NOW) == ImportedSuppression(
-        2, "a@x.example", "bounce", SuppressionTexts("bad_domain", "weekly", "=no longer here"),
+        2, "a@x.example", "bounce", FreeTextFields("bad_domain", "weekly", "=no longer here"),
         expires_at=datetime(2027, 1, 2, tzinfo=UTC), created_at=datetime(2026, 1, 2, tzinfo=UTC),
     )  # fmt: skip
 
@@ -142,7 +142,7 @@ SUPPRESSIONS = st.builds(
     st.builds("{}@{}.example".format, LOCAL, st.sampled_from(["x", "xn--bcher-kva"])),
     st.sampled_from(["manual", "bounce", "complaint", "unsubscribe"]),
     st.builds(
-        SuppressionTexts,
+        FreeTextFields,
         LINE.map(str.strip),
         st.none() | st.from_regex(r"[!-~]([ -~]{0,10}[!-~])?", fullmatch=True),
         LINE.map(str.strip),

@@ -17,8 +17,8 @@ from services.ingest.domain.verification import (
     PENDING,
     VERIFIED,
     WINDOW,
-    RecordFinding,
-    RecordFindings,
+    RecordCheckResult,
+    RecordCheckResults,
     VerificationProgress,
     decide,
     delay_to_next,
@@ -28,16 +28,20 @@ from services.ingest.domain.verification import (
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-RIGHT = RecordFindings(RecordFinding.RIGHT, RecordFinding.RIGHT)
-NO_DKIM = RecordFindings(RecordFinding.WRONG, RecordFinding.RIGHT)
-NO_RETURN_PATH = RecordFindings(RecordFinding.RIGHT, RecordFinding.WRONG)
-SERVFAIL = RecordFindings(RecordFinding.UNKNOWN, RecordFinding.UNKNOWN)
+RIGHT = RecordCheckResults(RecordCheckResult.RIGHT, RecordCheckResult.RIGHT)
+NO_DKIM = RecordCheckResults(RecordCheckResult.WRONG, RecordCheckResult.RIGHT)
+NO_RETURN_PATH = RecordCheckResults(RecordCheckResult.RIGHT, RecordCheckResult.WRONG)
+SERVFAIL = RecordCheckResults(RecordCheckResult.UNKNOWN, RecordCheckResult.UNKNOWN)
 NEW = VerificationProgress(NOT_STARTED, START)
-ANY = st.builds(RecordFindings, st.sampled_from(RecordFinding), st.sampled_from(RecordFinding))
+ANY = st.builds(
+    RecordCheckResults, st.sampled_from(RecordCheckResult), st.sampled_from(RecordCheckResult)
+)
 STEPS = st.lists(st.tuples(ANY, st.floats(0, 20)), max_size=40)
 
 
-def run(state: VerificationProgress, found: RecordFindings, hours: float) -> VerificationProgress:
+def run(
+    state: VerificationProgress, found: RecordCheckResults, hours: float
+) -> VerificationProgress:
     return decide(state, found, START + hours * HOUR)
 
 
@@ -83,7 +87,7 @@ def test_a_domain_is_paused_when_its_dkim_records_are_gone_for_24_hours() -> Non
 
 @given(STEPS)
 def test_a_failed_lookup_changes_nothing_but_the_count(
-    steps: list[tuple[RecordFindings, float]],
+    steps: list[tuple[RecordCheckResults, float]],
 ) -> None:
     state, hours = NEW, 0.0
     for found, passed in steps:
@@ -98,7 +102,7 @@ def test_a_failed_lookup_changes_nothing_but_the_count(
 
 @given(STEPS)
 def test_only_a_complete_check_lets_a_domain_send_and_only_missing_dkim_stops_it(
-    steps: list[tuple[RecordFindings, float]],
+    steps: list[tuple[RecordCheckResults, float]],
 ) -> None:
     state, hours, verified = NEW, 0.0, False
     right_dkim = START
@@ -106,8 +110,8 @@ def test_only_a_complete_check_lets_a_domain_send_and_only_missing_dkim_stops_it
         hours += passed
         now = START + hours * HOUR
         verified = verified or found == RIGHT
-        known = RecordFinding.UNKNOWN not in (found.dkim, found.others)
-        if known and found.dkim is RecordFinding.RIGHT:
+        known = RecordCheckResult.UNKNOWN not in (found.dkim, found.others)
+        if known and found.dkim is RecordCheckResult.RIGHT:
             right_dkim = now
         state = decide(state, found, now)
         sends = may_send(Domain(status=state.status, paused=state.paused))  # type: ignore[arg-type]

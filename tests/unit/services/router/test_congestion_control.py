@@ -11,7 +11,7 @@ from services.router.domain.congestion_control import (
     INTERVAL_S,
     SPARSE_PER_S,
     WINDOW_MIN,
-    BulkCongestionControl,
+    BulkCongestionWindow,
 )
 
 MARKED, UNMARKED = Result(congested=True), Result()
@@ -19,7 +19,7 @@ TICK_S = 0.1
 
 
 def run(
-    control: BulkCongestionControl,
+    control: BulkCongestionWindow,
     for_s: float,
     *,
     from_s: float,
@@ -38,18 +38,18 @@ def run(
 
 
 def test_without_express_mail_nothing_is_held_back() -> None:
-    control = BulkCongestionControl()
+    control = BulkCongestionWindow()
     control.record_results([MARKED], now_s=10.0)
     control.record_assigned(0, now_s=10.0)
     assert control.window == inf
 
 
 def test_without_congestion_nothing_is_held_back() -> None:
-    assert set(run(BulkCongestionControl(), 5, from_s=10, congested=False)) == {inf}
+    assert set(run(BulkCongestionWindow(), 5, from_s=10, congested=False)) == {inf}
 
 
 def test_the_first_express_message_that_meets_congestion_shrinks_the_window_at_once() -> None:
-    control = BulkCongestionControl()
+    control = BulkCongestionWindow()
     control.record_assigned(0, now_s=10.0)
     control.record_results([UNMARKED, MARKED], now_s=10.1)
     control.record_assigned(1, now_s=10.1)
@@ -57,7 +57,7 @@ def test_the_first_express_message_that_meets_congestion_shrinks_the_window_at_o
 
 
 def test_it_shrinks_to_a_minimum_while_there_is_congestion_and_grows_without() -> None:
-    control = BulkCongestionControl()
+    control = BulkCongestionWindow()
     windows = run(control, 5, from_s=10)
     assert windows == sorted(windows, reverse=True)
     assert windows[-1] == WINDOW_MIN
@@ -67,13 +67,13 @@ def test_it_shrinks_to_a_minimum_while_there_is_congestion_and_grows_without() -
 
 
 def test_it_is_adjusted_once_per_interval() -> None:
-    control = BulkCongestionControl()
+    control = BulkCongestionWindow()
     windows = run(control, 3, from_s=10)
     assert len(set(windows)) <= 3 / INTERVAL_S + 1
 
 
 @pytest.mark.parametrize("express", [0.0, 2 * SPARSE_PER_S * TICK_S])
 def test_it_opens_when_express_mail_ends_or_is_a_load_of_its_own(express: float) -> None:
-    control = BulkCongestionControl()
+    control = BulkCongestionWindow()
     run(control, 3, from_s=10)
     assert run(control, EXPRESS_S + 1, from_s=13, express=express)[-1] == inf

@@ -5,7 +5,7 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.domain.deficit_round_robin import ActiveQueue, QuotaAllocation, allocate
+from services.router.domain.deficit_round_robin import ActiveQueue, AllocatedQuotas, allocate
 from services.router.domain.ledger import LimitScope, Path, ScopeKind
 from services.router.domain.limits import Capacity
 from services.router.domain.message import Priority, ScheduledQueue
@@ -36,7 +36,7 @@ def allocated(
     batch_max: int = 100,
     bulk_max: float = inf,
     weights: dict[str, int] | None = None,
-) -> QuotaAllocation:
+) -> AllocatedQuotas:
     capacities = capacities or {}
     return allocate(
         active,

@@ -7,7 +7,7 @@ from services.router.api.egress import address_pair, normalize_host_name
 from services.router.domain.feedback import FeedbackController
 from services.router.domain.feedback_rules import FeedbackAction
 from services.router.domain.ledger import LimitScope, ScopeKind
-from services.router.domain.overrides import Override, OverrideSet, ends_s
+from services.router.domain.overrides import Override, OverrideApplied, ends_s
 from services.router.domain.policies import egress_site_scope
 from services.router.domain.policy_engine import AdaptivePolicyRules
 from services.router.domain.source_states import SourceConditions, SourceState, state_of
@@ -55,7 +55,7 @@ def test_a_suspended_source_sends_nothing_until_its_end() -> None:
     end = ends_s(FeedbackAction.SUSPEND_EGRESS, 0.0, 100.0)
     assert end == 100.0  # at once with its whole rate: nobody has refused it
     suspended = Override("o", scope, FeedbackAction.SUSPEND_EGRESS, "operator", "", 0.0, 100.0, end)
-    feedback = FeedbackController([], [OverrideSet(suspended)])
+    feedback = FeedbackController([], [OverrideApplied(suspended)])
     assert (found := feedback.suspension_of(scope, 99.0))
     assert found.until_s == 100.0
     assert feedback.suspension_of(scope, 100.0) is None

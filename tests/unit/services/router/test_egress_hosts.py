@@ -20,7 +20,7 @@ from services.router.api.egress import normalize_egress_host
 from services.router.domain.egress import EgressSource
 from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.policies import DEFAULT_POOL
-from services.router.domain.policy_engine import PolicyEngine
+from services.router.domain.policy_engine import AdaptivePolicies
 from services.router.domain.policy_events import to_stored
 from services.router.domain.reasons import WaitReason
 from services.router.domain.source_checks import (
@@ -118,7 +118,7 @@ def test_the_suspension_survives_a_change_of_the_scheduler_and_many_failures_are
     events = first.cell.adaptive.drain(NOW_S + 3).events
     assert [type(one).__name__ for one in events] == ["SourceChecked"]
 
-    second = PolicyEngine()
+    second = AdaptivePolicies()
     second.load(PolicyEvent.FromString(row) for _, row in map(to_stored, events))
     second.replace_sources([HOSTED])
     suspension = second.checks.suspension_of(SCOPE, NOW_S)

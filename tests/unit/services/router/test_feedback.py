@@ -24,7 +24,7 @@ from services.router.domain.feedback_rules import (
 )
 from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.limits import NO_LIMITS, Limits
-from services.router.domain.overrides import RESTORE_SHARES, Overrides, OverrideSet
+from services.router.domain.overrides import RESTORE_SHARES, OverrideApplied, Overrides
 from services.router.domain.policies import egress_site_scope
 from services.router.domain.reasons import WaitReason
 from services.router.domain.results import ObservedResult
@@ -68,7 +68,7 @@ def test_yahoos_second_complaint_reply_suspends_the_source_at_yahoo_for_two_hour
     feedback = FeedbackController(RULES)
     assert feedback.record([refusal(TSS04, at_s=1000.0)], 1001.0) == []
     [event] = feedback.record([refusal(TSS04, at_s=1010.0)], 1011.0)
-    assert isinstance(event, OverrideSet)
+    assert isinstance(event, OverrideApplied)
     assert (event.override.rule, event.override.scope) == ("yahoo-complaints", YAHOO)
     suspension = feedback.suspension_of(YAHOO, 1011.0)
     assert suspension
@@ -310,9 +310,9 @@ def test_no_override_outlives_its_end(
         events += feedback.record(
             [refusal(text, at_s=at_s, bounce_class=bounce_class, count=count)], now_s
         )
-    ends = [e.override.ends_s for e in events if isinstance(e, OverrideSet)]
+    ends = [e.override.ends_s for e in events if isinstance(e, OverrideApplied)]
     for event in events:
-        assert isinstance(event, OverrideSet)
+        assert isinstance(event, OverrideApplied)
         override = event.override
         assert override.until_s <= override.from_s + 24 * HOUR_S
         assert override.until_s <= override.ends_s <= override.until_s + 6 * HOUR_S

@@ -14,7 +14,7 @@ from services.router.domain.listings import (
     SourceListings,
 )
 from services.router.domain.policies import DEFAULT_POOL
-from services.router.domain.policy_engine import PolicyEngine
+from services.router.domain.policy_engine import AdaptivePolicies
 from services.router.domain.policy_events import to_stored
 from services.router.domain.reasons import WaitReason
 from tests.support.memory_cell import NOW_S, due_message, memory_cell
@@ -105,14 +105,14 @@ def command(*found: ListingAnswer, at_s: float) -> PolicyCommand:
 
 
 def test_findings_are_events_that_survive_a_change_of_the_scheduler() -> None:
-    first, second = PolicyEngine(), PolicyEngine()
+    first, second = AdaptivePolicies(), AdaptivePolicies()
     assert not first.observe([], [command(HEAVY, at_s=NOW_S)], now_s=NOW_S)
     second.load(PolicyEvent.FromString(row) for _, row in map(to_stored, first.drain(NOW_S).events))
     assert second.listings.in_force(NOW_S) == first.listings.in_force(NOW_S)
 
     assert not second.observe([], [command(GONE, at_s=NOW_S + 1)], now_s=NOW_S + 1)
     assert second.observe([], [command(GONE, at_s=NOW_S + 2)], now_s=NOW_S + 2)
-    third = PolicyEngine()
+    third = AdaptivePolicies()
     rows = map(to_stored, second.drain(NOW_S + 2).events)
     third.load(PolicyEvent.FromString(row) for _, row in rows)
     assert third.listings.limits_of(SCOPE, NOW_S + 3) == second.listings.limits_of(SCOPE, NOW_S + 3)
@@ -149,7 +149,7 @@ def test_mail_of_a_pool_whose_only_source_is_listed_waits_for_that_reason() -> N
 
 
 def test_what_concerns_a_source_that_no_longer_exists_is_forgotten() -> None:
-    adaptive = PolicyEngine()
+    adaptive = AdaptivePolicies()
     adaptive.observe([], [command(HEAVY, at_s=NOW_S)], now_s=NOW_S)
     adaptive.replace_sources([])
     assert not adaptive.listings.in_force(NOW_S)

@@ -7,7 +7,7 @@ from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.limits import NO_LIMITS, Limits
 from services.router.domain.message import Priority, ScheduledQueue
 from services.router.domain.operator_limits import WEIGHT_MAX, LimitsChanged, OperatorLimits
-from services.router.domain.policy_engine import PolicyEngine
+from services.router.domain.policy_engine import AdaptivePolicies
 from services.router.domain.policy_events import limits_event, limits_of
 from services.router.domain.shaping import SiteLimits
 from tests.support.memory_cell import NOW_S, TENANT, due_message, memory_cell
@@ -55,7 +55,7 @@ def test_a_change_is_the_same_after_it_was_stored(changed: LimitsChanged) -> Non
 def test_what_limits_nothing_or_cannot_be_kept_is_refused(
     changed: LimitsChanged, wrong: str
 ) -> None:
-    adaptive = PolicyEngine()
+    adaptive = AdaptivePolicies()
     with pytest.raises(ValueError, match=wrong):
         adaptive.execute(command(changed), NOW_S)
     assert not adaptive.drain(NOW_S)

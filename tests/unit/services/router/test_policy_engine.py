@@ -25,7 +25,7 @@ from services.router.domain.events import timestamp
 from services.router.domain.feedback_rules import parse_feedback_rules
 from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.policies import DEFAULT_POOL, TenantDirectory, egress_site_scope
-from services.router.domain.policy_engine import COUNTS_MAX, AdaptivePolicyRules, PolicyEngine
+from services.router.domain.policy_engine import COUNTS_MAX, AdaptivePolicies, AdaptivePolicyRules
 from services.router.domain.ramps import Ramp
 from services.router.domain.reasons import WaitReason
 from services.router.domain.standings import ReputationPolicy, Standing, Subject, SubjectKind
@@ -45,9 +45,9 @@ BLOCKED = "550 5.7.1 blocked"
 
 
 class Saved(PolicyRows):
-    def adaptive(self) -> PolicyEngine:
+    def adaptive(self) -> AdaptivePolicies:
         """As another scheduler loads it."""
-        policies = PolicyEngine(RULES)
+        policies = AdaptivePolicies(RULES)
         self.load(policies)
         return policies
 
@@ -90,8 +90,8 @@ def warmup(action: str, **fields: object) -> pb.PolicyCommand:
     return pb.PolicyCommand(warmup=pb.WarmupCommand(**given))  # type: ignore[arg-type]
 
 
-def started() -> PolicyEngine:
-    policies = PolicyEngine(RULES)
+def started() -> AdaptivePolicies:
+    policies = AdaptivePolicies(RULES)
     policies.observe([], [warmup("start", ramp="test")], now_s=NOW_S)
     return policies
 
@@ -100,13 +100,13 @@ def test_a_tenant_is_paused_by_its_own_policy_or_else_by_that_of_the_engine() ->
     cases = [(None, True), *((one, one == "strict") for one in ReputationPolicy)]
     for own, is_paused in cases:
         rules = replace(RULES, policy=ReputationPolicy.STRICT, policy_of={TENANT: own}.get)
-        policies = PolicyEngine(rules)
+        policies = AdaptivePolicies(rules)
         policies.observe([result(940), invalid(60)], now_s=NOW_S)  # 6 %: between the thresholds
         assert (policies.reputation.suspension_of(BULK, NOW_S) is not None) == is_paused
 
 
 def test_a_domain_is_warned_about_before_it_costs_its_tenant_the_standing() -> None:
-    policies, saved = PolicyEngine(RULES), Saved()
+    policies, saved = AdaptivePolicies(RULES), Saved()
     bad = [result(900, domain_id="bad"), invalid(100)]
     bad[1].domain_id = "bad"
     policies.observe([result(9_000, domain_id="good"), *bad], now_s=NOW_S)
@@ -162,7 +162,7 @@ def test_every_state_survives_each_change_of_the_scheduler() -> None:
 
 
 def test_an_override_is_in_force_for_the_next_scheduler_and_its_removal_too() -> None:
-    policies, saved = PolicyEngine(RULES), Saved()
+    policies, saved = AdaptivePolicies(RULES), Saved()
     policies.observe([refused(9)], now_s=NOW_S)
     saved.save(policies, NOW_S)
     scope = egress_site_scope("e1", "a.example")
@@ -179,7 +179,7 @@ def test_an_override_is_in_force_for_the_next_scheduler_and_its_removal_too() ->
 
 
 def test_a_paused_tenant_stays_paused_until_an_operator_resumes_it() -> None:
-    policies, saved = PolicyEngine(RULES), Saved()
+    policies, saved = AdaptivePolicies(RULES), Saved()
     policies.observe([result(800), invalid(200)], now_s=NOW_S)
     saved.save(policies, NOW_S)
     loaded = saved.adaptive()
@@ -195,7 +195,7 @@ def test_a_paused_tenant_stays_paused_until_an_operator_resumes_it() -> None:
 
 
 def test_bounces_and_complaints_that_arrive_as_mail_count() -> None:
-    policies = PolicyEngine(RULES)
+    policies = AdaptivePolicies(RULES)
     policies.observe([result(1000, "yahoo")], now_s=NOW_S)
     bounces = result(60, "yahoo", kind=RESULT_KIND_BOUNCE, bounce_class="invalid_recipient")
     policies.observe([bounces], now_s=NOW_S)
@@ -210,7 +210,7 @@ def test_bounces_and_complaints_that_arrive_as_mail_count() -> None:
 
 
 def test_a_bounce_that_anybody_may_have_written_slows_no_source_down() -> None:
-    policies = PolicyEngine(RULES)
+    policies = AdaptivePolicies(RULES)
     forged = refused(99)
     forged.kind = RESULT_KIND_BOUNCE
     policies.observe([forged], now_s=NOW_S)
@@ -225,7 +225,7 @@ def test_test_mail_counts_nowhere() -> None:
 
 
 def test_nothing_is_saved_where_nothing_has_changed() -> None:
-    policies = PolicyEngine(RULES)
+    policies = AdaptivePolicies(RULES)
     policies.observe([result(1)], now_s=NOW_S)
     assert policies.drain(NOW_S).counts
     assert not policies.drain(NOW_S + 60)
@@ -237,7 +237,7 @@ def test_nothing_is_saved_where_nothing_has_changed() -> None:
 
 
 def test_counts_of_many_tenants_are_saved_in_several_ticks() -> None:
-    policies = PolicyEngine(RULES)
+    policies = AdaptivePolicies(RULES)
     sent = [result(1) for _ in range(2 * COUNTS_MAX)]
     for number, one in enumerate(sent):
         one.queue_id = f"tenant-{number}/site"
@@ -265,7 +265,7 @@ def test_a_removed_source_is_forgotten() -> None:
 
 @pytest.mark.parametrize("command", [warmup("pause"), warmup("start", ramp="no such ramp")])
 def test_a_command_that_no_longer_applies_is_ignored(command: pb.PolicyCommand) -> None:
-    policies = PolicyEngine(RULES)
+    policies = AdaptivePolicies(RULES)
     assert not policies.observe([], [command], now_s=NOW_S)
     assert not policies.drain(NOW_S)
 
@@ -340,7 +340,7 @@ def test_an_override_that_cannot_be_stored_or_limits_nothing_is_refused(
 ) -> None:
     """And the scheduler ignores it: it could save nothing any more."""
     command = pb.PolicyCommand(set_override=override(**fields))
-    policies = PolicyEngine(RULES)
+    policies = AdaptivePolicies(RULES)
 
     with pytest.raises(ValueError, match=r"."):
         policies.execute(command, NOW_S)
@@ -353,4 +353,4 @@ def test_an_override_that_cannot_be_stored_or_limits_nothing_is_refused(
 @pytest.mark.parametrize("egress_id", ["", "x" * 6_000, "e\0", "e/google"])
 def test_a_warmup_of_what_is_no_source_is_refused(egress_id: str) -> None:
     with pytest.raises(ValueError, match="there is no warmup"):
-        PolicyEngine(RULES).execute(warmup("start", egress_id=egress_id), NOW_S)
+        AdaptivePolicies(RULES).execute(warmup("start", egress_id=egress_id), NOW_S)

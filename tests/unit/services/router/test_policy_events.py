@@ -1,11 +1,11 @@
 """Events of policies as stored."""
 
 from contracts.router.v1 import policies_pb2 as pb
-from services.router.domain.policy_engine import PolicyEngine
+from services.router.domain.policy_engine import AdaptivePolicies
 
 
 def test_events_of_another_version_do_not_keep_this_one_from_scheduling() -> None:
-    adaptive = PolicyEngine()
+    adaptive = AdaptivePolicies()
     known = pb.LimitsChanged(scope="tenant/a", per_hour=5, changed_by="ann")
     adaptive.load(
         [

@@ -7,7 +7,7 @@ from contracts.router.v1 import policies_pb2 as pb
 from services.router.domain.egress import EgressSource
 from services.router.domain.events import timestamp
 from services.router.domain.policies import DEFAULT_POOL
-from services.router.domain.policy_engine import AdaptivePolicyRules, PolicyEngine
+from services.router.domain.policy_engine import AdaptivePolicies, AdaptivePolicyRules
 from services.router.domain.pool_owners import PoolOwner, PoolOwners
 from services.router.domain.ramps import Ramp
 from tests.support.memory_cell import NOW_S
@@ -52,7 +52,7 @@ def test_nobody_owns_the_default_pool() -> None:
 
 def test_the_events_of_a_source_name_its_owner_and_addresses() -> None:
     whose = owners(tenant("shop", "acme")).owner_of
-    policies = PolicyEngine(AdaptivePolicyRules({"test": RAMP}, owner_of=whose))
+    policies = AdaptivePolicies(AdaptivePolicyRules({"test": RAMP}, owner_of=whose))
     policies.replace_sources([EgressSource("e1", "p", "192.0.2.7", "", "2001:db8::7")])
     check = pb.ListingCheck(
         egress_id="e1", checked_at=timestamp(NOW_S),

@@ -4,23 +4,23 @@ from collections.abc import Callable
 from math import inf
 
 from services.router.domain.deficit_round_robin import ActiveQueue, BlockedQueue
-from services.router.domain.dispatch import QueueTurn
+from services.router.domain.dispatch import QueueAfterDispatch
 from services.router.domain.ledger import LimitScope, ScopeKind
 from services.router.domain.limits import Capacity
 from services.router.domain.round import (
     STAYS_ACTIVE_S,
     TRACKED_MAX,
     LastTurns,
-    RefilledQueues,
+    RecentQueues,
     Round,
     finish_round,
 )
 
 NOW_S = 1_795_000_000.0
 TENANT = "019ab000-0000-7000-8000-00000000000a"
-EMPTY = QueueTurn(was_served=True, due_s=None)
-MORE = QueueTurn(was_served=True, due_s=NOW_S - 1)
-LATER = QueueTurn(was_served=True, due_s=NOW_S + 60)
+EMPTY = QueueAfterDispatch(was_served=True, due_s=None)
+MORE = QueueAfterDispatch(was_served=True, due_s=NOW_S - 1)
+LATER = QueueAfterDispatch(was_served=True, due_s=NOW_S + 60)
 
 
 def queue(site: str = "site", first_due_s: float = NOW_S - 1) -> ActiveQueue:
@@ -28,9 +28,9 @@ def queue(site: str = "site", first_due_s: float = NOW_S - 1) -> ActiveQueue:
 
 
 def finished_round(
-    remainders: dict[ActiveQueue, QueueTurn | None],
+    remainders: dict[ActiveQueue, QueueAfterDispatch | None],
     *,
-    refilled: RefilledQueues | None = None,
+    recent: RecentQueues | None = None,
     is_complete: bool = False,
     at_s: float = NOW_S,
     blocked_by: Callable[[ActiveQueue], BlockedQueue | None] = lambda _: None,
@@ -41,7 +41,7 @@ def finished_round(
         {queue.queue_id: remainder for queue, remainder in remainders.items() if remainder},
         blocked=[],
         as_blocked=blocked_by,
-        refilled=refilled or RefilledQueues(),
+        recent=recent or RecentQueues(),
         is_complete=is_complete,
         now_s=at_s,
     )
@@ -147,30 +147,30 @@ def test_a_limited_queue_is_blocked_only_if_it_has_more() -> None:
 
 
 def test_a_queue_that_often_receives_messages_stays_active_while_it_is_empty() -> None:
-    refilled = RefilledQueues()
-    assert finished_round({queue(): EMPTY}, refilled=refilled).served
+    recent = RecentQueues()
+    assert finished_round({queue(): EMPTY}, recent=recent).served
     again_s = NOW_S + STAYS_ACTIVE_S / 2
-    finished = finished_round({queue(): EMPTY}, refilled=refilled, at_s=again_s)
+    finished = finished_round({queue(): EMPTY}, recent=recent, at_s=again_s)
     assert (finished.served, finished.next_due_s) == ([], again_s + STAYS_ACTIVE_S)
-    idle = QueueTurn(was_served=False, due_s=None)
+    idle = QueueAfterDispatch(was_served=False, due_s=None)
     assert not finished_round(
-        {queue(): idle}, refilled=refilled, at_s=again_s + STAYS_ACTIVE_S / 2
+        {queue(): idle}, recent=recent, at_s=again_s + STAYS_ACTIVE_S / 2
     ).served
     assert finished_round(
-        {queue(): idle}, refilled=refilled, at_s=again_s + STAYS_ACTIVE_S * 1.1
+        {queue(): idle}, recent=recent, at_s=again_s + STAYS_ACTIVE_S * 1.1
     ).served == [(queue(), None, None)]
 
 
 def test_a_queue_that_rarely_receives_messages_is_deactivated_when_it_is_empty() -> None:
-    refilled = RefilledQueues()
+    recent = RecentQueues()
     for number in range(5):
-        assert finished_round({queue(): EMPTY}, refilled=refilled, at_s=NOW_S + number).served == [
+        assert finished_round({queue(): EMPTY}, recent=recent, at_s=NOW_S + number).served == [
             (queue(), None, None)
         ]
 
 
 def test_the_number_of_tracked_queues_is_bounded() -> None:
-    refilled = RefilledQueues()
+    recent = RecentQueues()
     for number in range(TRACKED_MAX + 1):
-        refilled.stays_active(str(number), was_served=True, now_s=NOW_S)
-    assert not refilled.stays_active("0", was_served=True, now_s=NOW_S)
+        recent.stays_active(str(number), was_served=True, now_s=NOW_S)
+    assert not recent.stays_active("0", was_served=True, now_s=NOW_S)

@@ -5,7 +5,7 @@ from services.router.domain import policy_events
 from services.router.domain.egress import EgressSource
 from services.router.domain.events import timestamp
 from services.router.domain.policies import DEFAULT_POOL
-from services.router.domain.policy_engine import AdaptivePolicyRules, PolicyEngine
+from services.router.domain.policy_engine import AdaptivePolicies, AdaptivePolicyRules
 from services.router.domain.policy_events import check_outcome, to_stored
 from services.router.domain.source_checks import (
     SelfCheckFinding,
@@ -96,19 +96,19 @@ def test_problems_of_an_address_that_the_source_no_longer_has_are_forgotten() ->
 
 
 def test_findings_are_events_that_survive_a_change_of_the_scheduler() -> None:
-    first = PolicyEngine()
+    first = AdaptivePolicies()
     assert not first.observe([], [command(MISSING)], now_s=NOW_S)
     events = first.drain(NOW_S).events
     assert [type(one).__name__ for one in events] == ["SourceChecked"]
 
-    second = PolicyEngine()
+    second = AdaptivePolicies()
     second.load(PolicyEvent.FromString(row) for _, row in map(to_stored, events))
 
     assert second.checks.states() == first.checks.states()
 
 
 def test_a_source_that_no_longer_exists_is_forgotten() -> None:
-    adaptive = PolicyEngine()
+    adaptive = AdaptivePolicies()
     adaptive.observe([], [command(MISSING)], now_s=NOW_S)
     adaptive.replace_sources([])
     assert not adaptive.checks.states()

@@ -12,7 +12,7 @@ from services.shield.clients.screening_child import ScreeningChild
 from services.shield.domain.model.file import load_model
 from services.shield.domain.rulebook import parse_rulebook
 from services.shield.domain.scoring import Scorer, ScreeningResult
-from services.shield.domain.screening import ScoreVersions, screen
+from services.shield.domain.screening import ScorerVersion, screen
 
 PASS, HOLD, BLOCK = Verdict.VERDICT_PASS, Verdict.VERDICT_HOLD, Verdict.VERDICT_BLOCK
 
@@ -45,7 +45,7 @@ class InProcessChild(Child):
 def screening_child(child: Child) -> ScreeningChild:
     book = scorer().book
     return ScreeningChild(
-        child, book.thresholds, ScoreVersions(book.version, scorer().model.version)
+        child, book.thresholds, ScorerVersion(book.version, scorer().model.version)
     )
 
 

@@ -26,7 +26,7 @@ from services.shield.domain.scoring import Scorer
 from services.shield.domain.screening import screen
 from services.shield.handlers import ScreeningHandler
 from services.shield.handlers.campaigns import CampaignResolver
-from services.shield.store.campaign_finder import CampaignFinder, CampaignMatch, ScreenedCopies
+from services.shield.store.campaign_finder import BatchCopies, CampaignFinder, CampaignMatch
 from tests.unit.services.shield.samples import (
     BLOCK,
     HOLD,
@@ -96,9 +96,9 @@ class Places(CampaignFinder):
 
     def __init__(self, place: CampaignMatch | None) -> None:
         self.place = place
-        self.sightings: list[ScreenedCopies] = []
+        self.sightings: list[BatchCopies] = []
 
-    async def find(self, sightings: Sequence[ScreenedCopies]) -> list[CampaignMatch | None]:
+    async def find(self, sightings: Sequence[BatchCopies]) -> list[CampaignMatch | None]:
         self.sightings += sightings
         return [self.place for _ in sightings]
 

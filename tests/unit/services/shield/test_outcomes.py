@@ -13,7 +13,7 @@ from contracts.shield.v1.learning_pb2 import (
     OutcomesCounted,
 )
 from services.shield.domain.learning.campaign import CampaignRamp
-from services.shield.domain.learning.versions import ModelBaseline
+from services.shield.domain.learning.versions import CanaryCheck
 from services.shield.domain.outcomes import (
     Event,
     LearningPolicy,
@@ -27,7 +27,7 @@ TENANT, CAMPAIGN = "t1", "c1"
 
 
 @cache
-def baseline() -> ModelBaseline:
+def baseline() -> CanaryCheck:
     return read_baseline(packed_model())
 
 

@@ -3,7 +3,7 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from services.shield.domain.links import UrlOrigin, create_link, parse_target
+from services.shield.domain.links import UrlHost, create_link, parse_target
 from services.shield.domain.parsing import ParsingLimits, parse_message
 from tests.unit.services.shield.samples import make_content, rules
 
@@ -13,8 +13,8 @@ addresses = st.tuples(
 ).map("".join)
 
 
-def fields(target: UrlOrigin) -> list[object]:
-    return [getattr(target, name) for name in UrlOrigin.__slots__]
+def fields(target: UrlHost) -> list[object]:
+    return [getattr(target, name) for name in UrlHost.__slots__]
 
 
 @given(addresses)

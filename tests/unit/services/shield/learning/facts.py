@@ -18,15 +18,15 @@ from services.shield.domain.learning.facts import (
     OutcomeKind,
     TimePassed,
 )
-from services.shield.domain.learning.versions import ModelBaseline
+from services.shield.domain.learning.versions import CanaryCheck
 from tests.unit.services.shield.samples import packed_model, scorer
 
 HOUR_S = 3_600.0
 
 
 @cache
-def baseline() -> ModelBaseline:
-    return ModelBaseline.of(scorer().model, read_canaries(packed_model()))
+def baseline() -> CanaryCheck:
+    return CanaryCheck.of(scorer().model, read_canaries(packed_model()))
 
 
 @cache

@@ -13,7 +13,7 @@ from services.shield.domain.learning.campaign import (
     evolve,
     start,
 )
-from services.shield.domain.learning.facts import AssessmentKind, OutcomeKind, allowed_at
+from services.shield.domain.learning.facts import AssessmentChange, OutcomeKind, allowed_at
 
 INTERVAL_S = HOUR_S / 10_000  # between messages
 DELAY_S, DELAY_SIGMA = 1.5 * HOUR_S, 0.95  # log-normal: 15 % later than four hours
@@ -36,7 +36,7 @@ def run_campaign(
     state = evolve(CampaignState("c", "t"), event)
     complaints: list[float] = []
     left = until_complaint(random, rate)
-    while state.delivered < size and state.change is not AssessmentKind.HELD:
+    while state.delivered < size and state.change is not AssessmentChange.HELD:
         allowed = allowed_at(event, now_s)
         room = BATCH if allowed is None else allowed - state.delivered
         sends_s = now_s if room > 0 else event.next_at_s
@@ -52,7 +52,7 @@ def run_campaign(
                 left = until_complaint(random, rate)
         for event in decide(state, now_s):
             state = evolve(state, event)
-    return Run(state.change is AssessmentKind.HELD, state.delivered, now_s / HOUR_S)
+    return Run(state.change is AssessmentChange.HELD, state.delivered, now_s / HOUR_S)
 
 
 def until_complaint(random: Random, rate: float) -> int:

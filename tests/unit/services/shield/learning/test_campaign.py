@@ -21,7 +21,7 @@ from services.shield.domain.learning.campaign import (
     start,
 )
 from services.shield.domain.learning.facts import (
-    AssessmentKind,
+    AssessmentChange,
     CampaignAssessed,
     OutcomeKind,
     allowed_at,
@@ -128,28 +128,28 @@ def test_mail_that_trickles_never_waits() -> None:
 
 def test_good_mail_is_released_when_complaints_have_had_time() -> None:
     state = after(started(), delivered=1_500, now_s=0.0)
-    assert state.change is AssessmentKind.PACED
+    assert state.change is AssessmentChange.PACED
     state = after(state, delivered=1, now_s=4 * HOUR_S)
-    assert state.change is AssessmentKind.RELEASED
+    assert state.change is AssessmentChange.RELEASED
 
 
 def test_what_was_released_can_still_be_held() -> None:
     state = after(started(), delivered=1_500)
     state = after(state, delivered=1, now_s=4 * HOUR_S)
     state = after(state, *[OutcomeKind.COMPLAINED] * 9, now_s=5 * HOUR_S)
-    assert state.change is AssessmentKind.HELD
+    assert state.change is AssessmentChange.HELD
 
 
 def test_a_long_good_past_allows_no_abuse() -> None:
     state = after(started(), delivered=20_000)
     state = after(state, delivered=1, now_s=4 * HOUR_S)
     assert state.evidence == FLOOR
-    assert after(state, *[OutcomeKind.COMPLAINED] * 12).change is AssessmentKind.HELD
+    assert after(state, *[OutcomeKind.COMPLAINED] * 12).change is AssessmentChange.HELD
 
 
 def test_what_is_held_is_no_evidence() -> None:
     state = after(started(), *[OutcomeKind.COMPLAINED] * 4)
-    assert state.change is AssessmentKind.HELD
+    assert state.change is AssessmentChange.HELD
     assert after(state, OutcomeKind.DELIVERED, OutcomeKind.COMPLAINED, delivered=5_000) == state
 
 
@@ -157,7 +157,7 @@ def test_a_held_campaign_may_not_send() -> None:
     state = count(count(started(prior=4.0), OutcomeKind.COMPLAINED), OutcomeKind.COMPLAINED)
     event = latest(state, 7.0)
     assert (event.change, event.reviewed, allowed_at(event, 1e12)) == (
-        AssessmentKind.HELD,
+        AssessmentChange.HELD,
         False,
         0,
     )
@@ -192,22 +192,22 @@ def test_a_reviewer_releases_and_what_follows_may_hold_again() -> None:
     event = review(held, good=True, now_s=9.0)
     state = evolve(held, event)
     assert (event.change, event.reviewed, allowed_at(event, 9.0)) == (
-        AssessmentKind.RELEASED,
+        AssessmentChange.RELEASED,
         True,
         None,
     )
-    assert after(state, *[OutcomeKind.COMPLAINED] * 5).change is AssessmentKind.RELEASED
-    assert after(state, *[OutcomeKind.COMPLAINED] * 6).change is AssessmentKind.HELD
+    assert after(state, *[OutcomeKind.COMPLAINED] * 5).change is AssessmentChange.RELEASED
+    assert after(state, *[OutcomeKind.COMPLAINED] * 6).change is AssessmentChange.HELD
 
 
 def test_a_reviewer_rejects() -> None:
     event = review(started(), good=False, now_s=9.0)
-    assert (event.change, event.reviewed) == (AssessmentKind.HELD, True)
+    assert (event.change, event.reviewed) == (AssessmentChange.HELD, True)
 
 
 def test_a_small_campaign_without_complaints_ends_as_good() -> None:
     [event] = close(after(started(prior=-2.0), delivered=400), 9.0)
-    assert event.change is AssessmentKind.RELEASED
+    assert event.change is AssessmentChange.RELEASED
     assert close(after(started(), delivered=400), 9.0) == []
     assert close(after(started(), *[OutcomeKind.COMPLAINED] * 4), 9.0) == []
 

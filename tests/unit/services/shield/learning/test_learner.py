@@ -14,7 +14,7 @@ from services.shield.domain.learning.campaign import HOUR_S
 from services.shield.domain.learning.deltas import DeltaBounds
 from services.shield.domain.learning.entries import PackedEntriesError, unpack_entries
 from services.shield.domain.learning.facts import (
-    AssessmentKind,
+    AssessmentChange,
     CampaignAssessed,
     Decision,
     Fact,
@@ -66,7 +66,7 @@ def whole() -> tuple[str, list[Decision]]:
 
 def test_the_history_is_worth_replaying() -> None:
     changes = {each.change for each in assessed(whole()[1])}
-    assert changes == set(AssessmentKind)
+    assert changes == set(AssessmentChange)
     assert any(isinstance(each, VersionPublished) for each in whole()[1])
 
 
@@ -123,7 +123,7 @@ def test_a_damaged_state_is_refused() -> None:
 def test_abuse_is_held_and_raises_the_score_of_mail_like_it() -> None:
     target = learner()
     apply(target, started(entries=ENTRIES), *complaints(6))
-    assert target.state.campaigns["c"].aggregate.change is AssessmentKind.HELD
+    assert target.state.campaigns["c"].aggregate.change is AssessmentChange.HELD
     assert target.state.deltas.shift(unpack_entries(ENTRIES)) > 0
 
 
@@ -134,7 +134,7 @@ def test_what_is_held_teaches_nothing_but_by_a_review() -> None:
     apply(target, outcome(OutcomeKind.DELIVERED, count=100_000), *complaints(9, at_s=DAY_S))
     assert (target.state.deltas.table == before).all()
     [event] = assessed(apply(target, outcome(OutcomeKind.REVIEWED_GOOD)))
-    assert (event.change, event.reviewed) == (AssessmentKind.RELEASED, True)
+    assert (event.change, event.reviewed) == (AssessmentChange.RELEASED, True)
     assert target.state.deltas.shift(unpack_entries(ENTRIES)) < 0.3
 
 
@@ -142,7 +142,7 @@ def test_mail_that_nobody_has_sent_teaches_nothing() -> None:
     """Held when it was screened: neither deliveries nor complaints."""
     target = learner()
     decisions = apply(target, started(entries=ENTRIES, margin=4.0), TimePassed(10 * DAY_S))
-    assert [each.change for each in assessed(decisions)] == [AssessmentKind.STARTED]
+    assert [each.change for each in assessed(decisions)] == [AssessmentChange.STARTED]
     assert not target.state.deltas.table.any()
 
 
@@ -163,7 +163,7 @@ def test_complaints_about_mail_that_is_good_beyond_doubt_teach_nothing() -> None
     target = learner()
     good = started(entries=ENTRIES, margin=-7.0)
     apply(target, good, *complaints(9))
-    assert target.state.campaigns["c"].aggregate.change is AssessmentKind.HELD
+    assert target.state.campaigns["c"].aggregate.change is AssessmentChange.HELD
     assert not target.state.deltas.table.any()
     apply(target, outcome(OutcomeKind.REVIEWED_BAD))
     assert target.state.deltas.shift(unpack_entries(ENTRIES)) > 0
@@ -181,7 +181,7 @@ def test_complaints_that_leave_a_doubt_teach_no_more_than_those_that_hold() -> N
     good = started(entries=ENTRIES, margin=-7.0)
     doubt = [*complaints(6), outcome(OutcomeKind.DELIVERED, count=1_000)]
     apply(target, good, *doubt[:3], doubt[-1], *doubt[3:-1], TimePassed(3 * DAY_S + 1))
-    assert target.state.ended["c"].learned is AssessmentKind.PACED
+    assert target.state.ended["c"].learned is AssessmentChange.PACED
     assert not target.state.deltas.table.any()
 
 
@@ -190,7 +190,7 @@ def test_good_mail_that_never_used_its_first_step_teaches_when_it_ends() -> None
     apply(target, started(entries=ENTRIES), outcome(OutcomeKind.DELIVERED, count=1_500))
     assert not target.state.deltas.table.any()
     [event] = assessed(apply(target, TimePassed(3 * DAY_S + 1)))
-    assert event.change is AssessmentKind.RELEASED
+    assert event.change is AssessmentChange.RELEASED
     assert target.state.deltas.shift(unpack_entries(ENTRIES)) < 0
 
 
@@ -215,7 +215,7 @@ def test_a_record_gives_one_event_per_campaign() -> None:
     target = learner()
     facts = [started(), outcome(OutcomeKind.DELIVERED, count=1_000), *complaints(9)]
     [event] = assessed(target.apply(facts, 0))
-    assert event.change is AssessmentKind.HELD
+    assert event.change is AssessmentChange.HELD
 
 
 def test_entries_that_are_none_change_nothing() -> None:

@@ -9,8 +9,8 @@ from services.shield.domain.learning.canaries import CanaryMessages, canary_arra
 from services.shield.domain.learning.deltas import DeltaBounds, WeightDeltas
 from services.shield.domain.learning.versions import (
     CUT_POINTS_MAX,
+    CanaryCheck,
     LearnedVersionError,
-    ModelBaseline,
     pack_version,
     propose,
     unpack_version,
@@ -104,6 +104,6 @@ def test_a_model_without_canaries_learns_nothing() -> None:
 
 def test_canaries_are_of_one_model() -> None:
     assert (
-        ModelBaseline.of(scorer().model, read_canaries(packed_model())).model
+        CanaryCheck.of(scorer().model, read_canaries(packed_model())).model
         == scorer().model.version
     )

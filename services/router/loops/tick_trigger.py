@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 
 
-class TickTimer:
+class TickTrigger:
     """interval_s: between ticks that have much to do."""
 
     def __init__(self, interval_s: float) -> None:

@@ -24,7 +24,7 @@ from mail import verp
 from services.router.domain.campaigns import FIRST_ALLOWANCE
 from services.shield.domain.learning.campaign import CampaignRamp
 from services.shield.domain.learning.facts import AssessmentChange
-from services.shield.domain.outcomes import LearningPolicy, OutcomeFold, read_baseline
+from services.shield.domain.outcomes import LearningConfig, OutcomeFold, read_baseline
 from tests.faults.reactions import Act, Actor, Keys, Message, problems_of
 from tests.faults.scenario import InjectFault, Scenario
 from tests.faults.world import (
@@ -253,12 +253,12 @@ async def outcomes(world: World) -> list[bytes]:
     return [one.value or b"" for one in await records_of(kafka, topic)]
 
 
-def start_of(world: World) -> LearningPolicy:
+def start_of(world: World) -> LearningConfig:
     """As the processes of this world start to learn."""
     model = Path(services.shield.__file__).with_name("shield.model").read_bytes()
     allowance = int(world.environment.get("OBM_CAMPAIGN_ALLOWANCE", FIRST_ALLOWANCE))
     wait_s = float(world.environment["SHIELD_CAMPAIGN_WAIT_S"])
-    return LearningPolicy(
+    return LearningConfig(
         read_baseline(model), is_enforced=True, ramp=CampaignRamp.of(allowance, wait_s)
     )
 

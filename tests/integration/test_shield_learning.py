@@ -26,7 +26,7 @@ from kernel.topics import contract_of
 from services.shield.app import create_service
 from services.shield.domain.learning.entries import pack_entries
 from services.shield.domain.model.text import HashedFeatures
-from services.shield.domain.outcomes import LearningPolicy, OutcomeFold, read_baseline
+from services.shield.domain.outcomes import LearningConfig, OutcomeFold, read_baseline
 from services.shield.loops import learner
 from services.shield.settings import Settings
 from tests.integration.test_shield import ShieldHarness
@@ -159,7 +159,7 @@ def die(place: str, name: str) -> None:
 
 
 def digest(settings: Settings, records: Sequence[bytes]) -> str:
-    fold = OutcomeFold(LearningPolicy(read_baseline(settings.model_file.read_bytes())))
+    fold = OutcomeFold(LearningConfig(read_baseline(settings.model_file.read_bytes())))
     for offset, raw in enumerate(records):
         fold.apply(OutcomeRecorded.FromString(raw), offset)
     return fold.learner.state.digest()

@@ -27,7 +27,7 @@ from kernel.topics import contract_of
 from services.shield.domain.learning.entries import pack_entries
 from services.shield.domain.model.text import HashedFeatures
 from services.shield.domain.outcomes import (
-    LearningPolicy,
+    LearningConfig,
     OutcomeFold,
     PackedVersion,
     read_baseline,
@@ -175,7 +175,7 @@ async def check_replay(post: ShieldHarness) -> None:
         ("withdrawn", True),
         ("withdrawn", True),
     ]
-    start = LearningPolicy(read_baseline(post.settings.model_file.read_bytes()), is_enforced=True)
+    start = LearningConfig(read_baseline(post.settings.model_file.read_bytes()), is_enforced=True)
     fold = OutcomeFold(start)
     again = [
         event

@@ -16,7 +16,7 @@ from mail.bot_hits import default_rules
 from mail.tracking import Click, PixelOpen
 from mail.unsubscribe import Subscription
 from services.events.api.tracking.app import TrackingApp
-from services.events.api.tracking.hosts import TrackingHosts
+from services.events.api.tracking.hosts import LinkHostRegistry
 from services.events.api.tracking.recorder import HitRecorder
 from services.events.clients.tracking_hosts import DomainTrackingHosts
 from services.events.domain.hit import ClientAnonymizer, RecordedHit
@@ -52,7 +52,7 @@ class Listener:
     ) -> None:
         self.recorder = recorder or MemoryRecorder()
         self.own_hosts = DomainTrackingHosts(None)
-        hosts = TrackingHosts(brands or Brands(), self.own_hosts.target_of, lambda: True)
+        hosts = LinkHostRegistry(brands or Brands(), self.own_hosts.target_of, lambda: True)
         reducer = ClientAnonymizer(b"s" * 32, default_rules())
         self.app = TrackingApp([KEY, OLD], cast(Any, self.recorder), reducer, hosts=hosts)
         self.config = uvicorn.Config(

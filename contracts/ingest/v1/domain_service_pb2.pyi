@@ -778,13 +778,13 @@ class ListDkimZoneResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     @_builtins.property
-    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___DkimZoneEntry]:
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___DomainDkimRecords]:
         """newest first"""
 
     def __init__(
         self,
         *,
-        entries: _abc.Iterable[Global___DkimZoneEntry] | None = ...,
+        entries: _abc.Iterable[Global___DomainDkimRecords] | None = ...,
         next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
@@ -796,7 +796,7 @@ class ListDkimZoneResponse(_message.Message):
 Global___ListDkimZoneResponse: _TypeAlias = ListDkimZoneResponse  # noqa: Y015
 
 @_typing.final
-class DkimZoneEntry(_message.Message):
+class DomainDkimRecords(_message.Message):
     """The records of a domain's keys."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -822,7 +822,7 @@ class DkimZoneEntry(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___DkimZoneEntry: _TypeAlias = DkimZoneEntry  # noqa: Y015
+Global___DomainDkimRecords: _TypeAlias = DomainDkimRecords  # noqa: Y015
 
 @_typing.final
 class DkimZoneRecord(_message.Message):

@@ -716,13 +716,13 @@ class ListSuppressionImportResultsResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     @_builtins.property
-    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___SuppressionImportResult]:
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___SuppressionImportFailure]:
         """lines that were not added, in their order"""
 
     def __init__(
         self,
         *,
-        results: _abc.Iterable[Global___SuppressionImportResult] | None = ...,
+        results: _abc.Iterable[Global___SuppressionImportFailure] | None = ...,
         next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
@@ -734,7 +734,7 @@ class ListSuppressionImportResultsResponse(_message.Message):
 Global___ListSuppressionImportResultsResponse: _TypeAlias = ListSuppressionImportResultsResponse  # noqa: Y015
 
 @_typing.final
-class SuppressionImportResult(_message.Message):
+class SuppressionImportFailure(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     LINE_FIELD_NUMBER: _builtins.int
@@ -758,4 +758,4 @@ class SuppressionImportResult(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___SuppressionImportResult: _TypeAlias = SuppressionImportResult  # noqa: Y015
+Global___SuppressionImportFailure: _TypeAlias = SuppressionImportFailure  # noqa: Y015

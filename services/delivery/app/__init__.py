@@ -49,7 +49,7 @@ from services.delivery.clients.operator_mail import OperatorForwarder
 from services.delivery.clients.rendering_keys import RenderingKeys
 from services.delivery.clients.smtp.connections import ConnectionPoolConfig, ConnectionRegistry
 from services.delivery.clients.smtp.dial import SmtpDialer
-from services.delivery.clients.smtp.egress_hosts import EgressHosts
+from services.delivery.clients.smtp.egress_hosts import EgressHostDialer
 from services.delivery.clients.smtp.timeouts import SmtpTimeouts
 from services.delivery.domain.domain_reports import DomainReportSummary
 from services.delivery.domain.feedback_ids import FeedbackIdEncoder
@@ -100,7 +100,7 @@ class Dependencies:
     report_reader: MailReaderChild[DomainReportSummary]
     operator_mail: OperatorForwarder | None
     resolver: Resolver
-    egress_hosts: EgressHosts
+    egress_hosts: EgressHostDialer
     tls_counter: TlsSessionCounter
     tls_reporter: DailyTlsReporter | None
 

@@ -3,14 +3,14 @@
 import ssl
 
 from kernel.errors import ConfigError
-from services.delivery.clients.smtp.egress_hosts import EgressHosts
+from services.delivery.clients.smtp.egress_hosts import EgressHostDialer
 from services.delivery.settings import Settings
 
 
-def create_egress_hosts(settings: Settings) -> EgressHosts:
+def create_egress_hosts(settings: Settings) -> EgressHostDialer:
     """Raises ConfigError."""
     token = settings.egress_tokens[0] if settings.egress_tokens else ""
-    return EgressHosts(token, tls_context(settings), timeout_s=settings.egress_host_timeout_s)
+    return EgressHostDialer(token, tls_context(settings), timeout_s=settings.egress_host_timeout_s)
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:

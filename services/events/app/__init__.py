@@ -24,7 +24,7 @@ from kernel.service import Loop, Service, close_in_order, create_loops
 from mail.reachable import parse_networks
 from services.events.api import EventsServicer
 from services.events.api.event_feed import EventFeed
-from services.events.api.tracking.hosts import TrackingHosts
+from services.events.api.tracking.hosts import LinkHostRegistry
 from services.events.api.webhooks import WebhookDependencies
 from services.events.app.account_mail import AccountMailComponents, create_account_mail
 from services.events.app.certificates import create_host_tls
@@ -174,7 +174,7 @@ def create_links(
 ) -> TrackingComponents:
     """Raises ConfigError."""
     own, known = DomainTrackingHosts(kafka), brands.brands
-    hosts = TrackingHosts(known, own.target_of, lambda: brands.are_known() and own.are_known())
+    hosts = LinkHostRegistry(known, own.target_of, lambda: brands.are_known() and own.are_known())
     kafka.declare(CertificateChanged)
     host_tls = create_host_tls(
         settings, database=database, outbox=outbox, hosts=hosts, records=own.table,

@@ -18,7 +18,7 @@ from kernel.service import Close, Loop, create_loops
 from kernel.table import ReplicatedTable
 from kernel.tls import FindPair
 from services.events.api.tracking.challenges import ChallengeApp
-from services.events.api.tracking.hosts import TrackingHosts
+from services.events.api.tracking.hosts import LinkHostRegistry
 from services.events.clients.caa import CaaResolver
 from services.events.domain.certificates import account_key, thumbprint
 from services.events.loops.certificates import (
@@ -48,7 +48,7 @@ def create_host_tls(
     outbox: Outbox,
     secrets: SecretKeyring,
     records: ReplicatedTable[TrackingHost],
-    hosts: TrackingHosts,
+    hosts: LinkHostRegistry,
 ) -> HostTlsComponents:
     if not settings.acme_directory:
         return HostTlsComponents()

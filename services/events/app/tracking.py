@@ -15,7 +15,7 @@ from kernel.service import Close, Loop, create_loops
 from kernel.tls import CertificateFiles, Certificates, FindPair
 from mail.bot_hits import BotRule, default_rules, parse_rules
 from services.events.api.tracking.app import TrackingApp
-from services.events.api.tracking.hosts import TrackingHosts
+from services.events.api.tracking.hosts import LinkHostRegistry
 from services.events.api.tracking.recorder import HitRecorder
 from services.events.app.certificates import HostTlsComponents
 from services.events.domain.hit import ClientAnonymizer
@@ -39,7 +39,7 @@ def create_tracking(
     database: Database,
     outbox: Outbox,
     health: DependencyHealth,
-    hosts: TrackingHosts,
+    hosts: LinkHostRegistry,
     certificates: Mapping[str, CertificateFiles],
     host_tls: HostTlsComponents,
 ) -> TrackingComponents:

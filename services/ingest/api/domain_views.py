@@ -5,7 +5,7 @@ from uuid import UUID
 from contracts.ingest.v1.directory_pb2 import Domain, DomainListing
 from kernel.ids import creation_time_of
 from mail.records import DnsRecord, Purpose
-from services.ingest.api.domains import DkimZoneEntry, DomainDetails
+from services.ingest.api.domains import DomainDetails, DomainDkimRecords
 from services.ingest.api.rest_base import format_time, format_timestamp
 from services.ingest.domain.links import name_of_mode
 from services.ingest.domain.tracking_host import CertificateStatus, label_of
@@ -106,7 +106,7 @@ def _record(record: DnsRecord, found: CheckedRecord | None) -> dict[str, object]
     }
 
 
-def zone_entry_to_json(entry: DkimZoneEntry) -> dict[str, object]:
+def zone_entry_to_json(entry: DomainDkimRecords) -> dict[str, object]:
     return {
         "object": "dkim_zone_entry",
         "id": entry.domain.domain_id,

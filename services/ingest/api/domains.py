@@ -64,7 +64,7 @@ class DomainDetails:
     certificate: CertificateStatus | None
 
 
-class DkimZoneEntry(NamedTuple):
+class DomainDkimRecords(NamedTuple):
     """A domain, and the records of its keys in a zone of the installation."""
 
     domain: Domain
@@ -105,7 +105,7 @@ class DomainResource:
 
     async def zone_page(
         self, page: PageBounds, *, zone: str
-    ) -> tuple[Sequence[DkimZoneEntry], bool]:
+    ) -> tuple[Sequence[DomainDkimRecords], bool]:
         """The records of a zone of the installation, by domain, newest first. Raises Problem."""
         if not zone:
             fault = Fault(
@@ -114,7 +114,7 @@ class DomainResource:
             raise invalid([fault])
         equal = {"dkim_zone": zone.lower().rstrip(".")}
         found, has_more = await self.lists.page(Domain, EntryOwner(), page, equal=equal)
-        return [DkimZoneEntry(one, self.keys.zone_records(one)) for one in found], has_more
+        return [DomainDkimRecords(one, self.keys.zone_records(one)) for one in found], has_more
 
     async def find(self, principal: Principal, domain_id: str) -> Domain:
         """Raises Problem 404."""

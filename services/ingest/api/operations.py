@@ -122,7 +122,7 @@ OPERATIONS = {
     ),
     "get /v1/dkim-zone": Operation(
         "listDkimZone",
-        response_schemas.list_of(schemas.DkimZoneEntryResponse),
+        response_schemas.list_of(schemas.DomainDkimRecordsResponse),
         access=OF_OPERATOR,
     ),
     "post /v1/domains": Operation(

@@ -6,8 +6,8 @@ from services.ingest.api.response_schemas import DeleteResponse, list_of
 from services.ingest.api.suppression_schemas import (
     AddSuppressionsResponse,
     RemoveSuppressionsResponse,
+    SuppressionImportFailure,
     SuppressionImportResponse,
-    SuppressionImportResult,
     SuppressionResponse,
 )
 
@@ -60,7 +60,7 @@ OPERATIONS = {
     ),
     "get /v1/suppressions/imports/{import_id}/results": Operation(
         "listSuppressionImportResults",
-        list_of(SuppressionImportResult),
+        list_of(SuppressionImportFailure),
         access=SPANNING_UNLESS_OPERATOR,
         media_types=("text/csv",),
     ),

@@ -69,7 +69,7 @@ class SuppressionImportResponse(Struct):
     completed_at: Time | None
 
 
-class SuppressionImportResult(Struct):
+class SuppressionImportFailure(Struct):
     """A line that was not added. line: its number in the file. email: as written there."""
 
     line: int

@@ -11,7 +11,7 @@ from kernel.service import Loop, run_every
 from services.shield.app.dependencies import Dependencies
 from services.shield.domain.learning.campaign import CampaignRamp
 from services.shield.domain.model.file import ModelError
-from services.shield.domain.outcomes import LearningPolicy, read_baseline, restore_or_start
+from services.shield.domain.outcomes import LearningConfig, read_baseline, restore_or_start
 from services.shield.handlers.campaigns import CampaignResolver
 from services.shield.handlers.outcomes import Heard, on_outcome
 from services.shield.loops.learned_model import LearnedModelLoader
@@ -63,7 +63,7 @@ def create_learning(deps: Dependencies) -> LearnerLoop:
     except (ModelError, OSError) as error:
         raise ConfigError(f"SHIELD_MODEL_FILE {settings.model_file}: {error}") from error
     ramp = CampaignRamp.of(settings.campaign_allowance, settings.campaign_wait_s)
-    policy = LearningPolicy(baseline, settings.learning == "on", ramp, settings.learned_shadow_s)
+    policy = LearningConfig(baseline, settings.learning == "on", ramp, settings.learned_shadow_s)
     return LearnerLoop(
         deps.lease,
         deps.outbox,

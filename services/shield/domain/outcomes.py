@@ -65,7 +65,7 @@ class PackedVersion(NamedTuple):
 Event: TypeAlias = CampaignAssessed | PackedVersion | ModelVersionChanged
 
 
-class LearningPolicy(NamedTuple):
+class LearningConfig(NamedTuple):
     """What learning starts from. is_enforced: what it decides is to be heeded. shadow_s: how long a
     version scores beside the live one before it is used."""
 
@@ -82,7 +82,7 @@ class LearningPolicy(NamedTuple):
 class OutcomeFold:
     """The learner, and the records that it knows."""
 
-    def __init__(self, policy: LearningPolicy, state: LearnerState | None = None) -> None:
+    def __init__(self, policy: LearningConfig, state: LearnerState | None = None) -> None:
         self.learner = Learner(policy.baseline, state, policy.ramp, plan=policy.plan)
         self._policy = policy
         self._known: OrderedDict[str, None] = OrderedDict()
@@ -141,7 +141,7 @@ class OutcomeFold:
         return KNOWN.pack(len(known)) + known + self.learner.state.snapshot()
 
     @classmethod
-    def restore(cls, policy: "LearningPolicy", packed: bytes) -> "OutcomeFold":
+    def restore(cls, policy: "LearningConfig", packed: bytes) -> "OutcomeFold":
         """Raises LearnerStateError."""
         if len(packed) < KNOWN.size:
             raise LearnerStateError("no snapshot")
@@ -157,7 +157,7 @@ def read_baseline(packed: bytes) -> CanaryCheck:
     return CanaryCheck.of(load_model(packed), read_canaries(packed))
 
 
-def restore_or_start(policy: LearningPolicy, packed: bytes) -> OutcomeFold:
+def restore_or_start(policy: LearningConfig, packed: bytes) -> OutcomeFold:
     """packed: a snapshot. Without one, and with one of other code, all outcomes are read again."""
     try:
         return OutcomeFold.restore(policy, packed)
@@ -256,7 +256,7 @@ def assessed_event(
     )
 
 
-def published_event(decision: facts.VersionPublished, policy: LearningPolicy) -> ModelPublished:
+def published_event(decision: facts.VersionPublished, policy: LearningConfig) -> ModelPublished:
     return ModelPublished(
         version=decision.version,
         model_version=policy.baseline.model,

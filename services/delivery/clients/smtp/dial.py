@@ -13,7 +13,7 @@ from kernel import metrics
 from services.delivery.clients.smtp.broken_features import BrokenFeatures
 from services.delivery.clients.smtp.certificates import PkixVerifier
 from services.delivery.clients.smtp.dial_target import DialSource, DialTarget
-from services.delivery.clients.smtp.egress_hosts import EgressHosts
+from services.delivery.clients.smtp.egress_hosts import EgressHostDialer
 from services.delivery.clients.smtp.handshake import ConnectFailed, SmtpHandshake
 from services.delivery.clients.smtp.session import EhloExtensions, SmtpSession
 from services.delivery.clients.smtp.timeouts import SmtpTimeouts
@@ -36,10 +36,10 @@ class SmtpDialer:
         timeouts: SmtpTimeouts,
         certificates: PkixVerifier | None = None,
         *,
-        egress_hosts: EgressHosts | None = None,
+        egress_hosts: EgressHostDialer | None = None,
     ) -> None:
         self._timeouts = timeouts
-        self._egress_hosts = egress_hosts or EgressHosts("", None)
+        self._egress_hosts = egress_hosts or EgressHostDialer("", None)
         self._lenient_tls, self._strict_tls = lenient_context(), strict_context()
         self._certificates = certificates or PkixVerifier()
         self.broken_tls = BrokenFeatures()

@@ -50,7 +50,7 @@ class TunneledConnection:
     destination: str
 
 
-class EgressHosts:
+class EgressHostDialer:
     """token: empty if there is none. tls: None for clear text. timeout_s: for a login."""
 
     def __init__(self, token: str, tls: ssl.SSLContext | None, *, timeout_s: float = 10.0) -> None:

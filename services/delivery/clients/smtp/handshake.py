@@ -24,7 +24,7 @@ from kernel.errors import Unavailable
 from mail import smtp_reply, tls_chain, tlsa
 from services.delivery.clients.smtp.certificates import PkixVerifier, chain_of
 from services.delivery.clients.smtp.dial_target import DialSource, DialTarget
-from services.delivery.clients.smtp.egress_hosts import EgressHostFailed, EgressHosts
+from services.delivery.clients.smtp.egress_hosts import EgressHostDialer, EgressHostFailed
 from services.delivery.clients.smtp.timeouts import SmtpTimeouts
 from services.delivery.domain.attempt_result import (
     CONNECT,
@@ -120,7 +120,7 @@ class SmtpHandshake:
         name, peer = (transport.get_extra_info(key) for key in ("sockname", "peername"))
         self.peer = replace(self.peer, local_ip=str(name[0]), remote_ip=str(peer[0]))
 
-    async def connect_through(self, hosts: EgressHosts, source: DialSource) -> None:
+    async def connect_through(self, hosts: EgressHostDialer, source: DialSource) -> None:
         try:
             opened = await hosts.open(
                 source.egress_host,

@@ -12,7 +12,7 @@ from kernel.http_server import Receive, Scope, Send
 from mail import tracking, unsubscribe
 from mail.tracking import TrackingMode
 from services.events.api.tracking import pages
-from services.events.api.tracking.hosts import TrackingHosts
+from services.events.api.tracking.hosts import LinkHostRegistry
 from services.events.api.tracking.recorder import HitRecorder
 from services.events.domain.hit import ClientAnonymizer, HitKind, RecordedHit, RequestClient
 
@@ -66,7 +66,7 @@ class TrackingApp:
         recorder: HitRecorder,
         clients: ClientAnonymizer,
         *,
-        hosts: TrackingHosts,
+        hosts: LinkHostRegistry,
     ) -> None:
         self._keys = keys
         self._recorder = recorder

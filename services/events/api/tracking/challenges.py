@@ -5,7 +5,7 @@ import re
 
 from kernel.brand import without_port
 from kernel.http_server import Receive, Scope, Send
-from services.events.api.tracking.hosts import TrackingHosts
+from services.events.api.tracking.hosts import LinkHostRegistry
 
 PREFIX = "/.well-known/acme-challenge/"
 TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}")  # RFC 8555 §8.3: base64url
@@ -15,7 +15,7 @@ class ChallengeApp:
     """thumbprint: of the account's key. Each process knows it, so each answers for all tokens; only
     who holds the key can have chosen one."""
 
-    def __init__(self, thumbprint: str, hosts: TrackingHosts) -> None:
+    def __init__(self, thumbprint: str, hosts: LinkHostRegistry) -> None:
         self._thumbprint = thumbprint
         self._hosts = hosts
 

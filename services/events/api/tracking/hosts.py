@@ -5,7 +5,7 @@ from collections.abc import Callable
 from kernel.brand import Brand, Brands, is_local, without_port
 
 
-class TrackingHosts:
+class LinkHostRegistry:
     """The tracking and unsubscribe hosts of brands, and the hosts of domains that lead to them.
     While no brand has any, every host is one.
 

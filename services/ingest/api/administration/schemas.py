@@ -247,7 +247,7 @@ class DkimZoneRecord(Struct):
     value: str
 
 
-class DkimZoneEntryResponse(Struct):
+class DomainDkimRecordsResponse(Struct):
     """The records of a domain's keys. id: of the domain."""
 
     object: Literal["dkim_zone_entry"]

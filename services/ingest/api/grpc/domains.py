@@ -114,7 +114,7 @@ class DomainServicer(DomainServiceServicer):
         self, request: pb.ListDkimZoneRequest, _: Caller, __: Context
     ) -> pb.ListDkimZoneResponse:
         found, has_more = await self._domains.zone_page(page_of(request), zone=request.zone)
-        entries = [proto_from_json(pb.DkimZoneEntry, zone_entry_to_json(one)) for one in found]
+        entries = [proto_from_json(pb.DomainDkimRecords, zone_entry_to_json(one)) for one in found]
         token = next_page_token(entries, has_more=has_more)
         return pb.ListDkimZoneResponse(entries=entries, next_page_token=token)
 

@@ -154,7 +154,7 @@ class SuppressionServicer(SuppressionServiceServicer):
         )
         return pb.ListSuppressionImportResultsResponse(
             results=[
-                proto_from_json(pb.SuppressionImportResult, failure_to_json(one)) for one in found
+                proto_from_json(pb.SuppressionImportFailure, failure_to_json(one)) for one in found
             ],
             next_page_token=str(found[-1].line) if has_more else "",
         )

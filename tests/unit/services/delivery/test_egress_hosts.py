@@ -14,7 +14,7 @@ import pytest
 from kernel.errors import ConfigError
 from services.delivery.app.egress_hosts import create_egress_hosts
 from services.delivery.clients.smtp import egress_hosts
-from services.delivery.clients.smtp.egress_hosts import EgressHostFailed, EgressHosts
+from services.delivery.clients.smtp.egress_hosts import EgressHostDialer, EgressHostFailed
 from services.delivery.domain.attempt_result import MAIL, AttemptResult
 from services.delivery.domain.egress_host import ADDRESS, TOKEN, UNREACHABLE
 from services.delivery.settings import Settings
@@ -56,7 +56,7 @@ async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def test_the_destination_that_answers_is_used_from_the_source_of_its_family() -> None:
-    hosts = EgressHosts(RIGHT, None)
+    hosts = EgressHostDialer(RIGHT, None)
     async with socks5_server() as server, destination(greet, IPV6) as port:
         with refusing_port() as closed:
             opened = await hosts.open(
@@ -69,7 +69,7 @@ async def test_the_destination_that_answers_is_used_from_the_source_of_its_famil
 
 
 async def test_if_no_destination_answers_the_error_is_theirs() -> None:
-    hosts = EgressHosts(RIGHT, None)
+    hosts = EgressHostDialer(RIGHT, None)
     async with socks5_server() as server:
         with refusing_port() as closed:
             at = f"127.0.0.1:{server.port}"
@@ -83,7 +83,7 @@ async def test_if_no_destination_answers_the_error_is_theirs() -> None:
 async def test_a_source_that_the_host_does_not_own_is_its_failure_though_the_other_is_refused() -> (
     None
 ):
-    hosts = EgressHosts(RIGHT, None)
+    hosts = EgressHostDialer(RIGHT, None)
     async with socks5_server(addresses=(IPV4,)) as server:
         with refusing_port() as closed:
             destinations = [("127.0.0.1", closed), (IPV6, closed)]
@@ -98,7 +98,7 @@ async def test_a_host_that_has_just_failed_is_not_tried_again_but_checked(
 ) -> None:
     monkeypatch.setattr(egress_hosts, "FAILED_S", 3600.0)
     async with socks5_server(tokens=("of somebody else",)) as server:
-        at, hosts = f"127.0.0.1:{server.port}", EgressHosts(RIGHT, None)
+        at, hosts = f"127.0.0.1:{server.port}", EgressHostDialer(RIGHT, None)
         with pytest.raises(EgressHostFailed):
             await hosts.open(at, (IPV4,), [("127.0.0.1", 25)], timeout_s=60)
     with pytest.raises(EgressHostFailed) as again:
@@ -112,11 +112,11 @@ async def test_without_a_token_nothing_is_sent_to_a_host() -> None:
         raise AssertionError(await reader.read())
 
     async with destination(talk) as port:
-        assert await EgressHosts("", None).check(f"127.0.0.1:{port}", IPV4) == TOKEN
+        assert await EgressHostDialer("", None).check(f"127.0.0.1:{port}", IPV4) == TOKEN
 
 
 async def test_a_broken_connection_is_the_servers_while_the_host_lets_us_in() -> None:
-    hosts = EgressHosts(RIGHT, None)
+    hosts = EgressHostDialer(RIGHT, None)
     async with socks5_server() as server:
         at = f"127.0.0.1:{server.port}"
         assert await hosts.confirm(LOST, host=at, sources=(IPV4,)) is LOST

@@ -15,7 +15,7 @@ from josepy.jwk import JWKEC
 from contracts.ingest.v1.directory_pb2 import TrackingHost
 from kernel.brand import Brand, Brands
 from services.events.api.tracking.challenges import PREFIX, ChallengeApp
-from services.events.api.tracking.hosts import TrackingHosts
+from services.events.api.tracking.hosts import LinkHostRegistry
 from services.events.clients.tracking_hosts import DomainTrackingHosts
 from services.events.domain.certificates import (
     FAILURES_MAX,
@@ -71,7 +71,7 @@ def challenge_app() -> ChallengeApp:
     own = DomainTrackingHosts(None)
     own.table.put(TrackingHost(tracking_host_id="1", version=1, host=HOST, target="t.acme.test"))
     brands = Brands({"acme": Brand("Acme", "acme", tracking_host="t.acme.test")})
-    return ChallengeApp("thumb", TrackingHosts(brands, own.target_of, lambda: True))
+    return ChallengeApp("thumb", LinkHostRegistry(brands, own.target_of, lambda: True))
 
 
 async def answer(path: str, *, host: bytes = HOST.encode(), method: str = "GET") -> Any:  # noqa: ANN401

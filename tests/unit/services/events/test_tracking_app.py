@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kernel.brand import Brand, Brands
 from mail import tracking
 from mail.tracking import Click
-from services.events.api.tracking.hosts import TrackingHosts
+from services.events.api.tracking.hosts import LinkHostRegistry
 from services.events.domain.hit import HitKind
 from tests.support.link_listener import (
     CLICK,
@@ -233,7 +233,7 @@ async def test_the_host_of_a_domain_is_served_in_its_brand(host: str) -> None:
 
 async def test_no_host_is_refused_before_the_brands_are_known() -> None:
     listener = Listener(brands=BRANDS)
-    listener.app._hosts = TrackingHosts(BRANDS, lambda _: "", lambda: False)
+    listener.app._hosts = LinkHostRegistry(BRANDS, lambda _: "", lambda: False)
     assert await status_of(listener, f"/c/{CLICK}", host="unknown.test") == 302
 
 

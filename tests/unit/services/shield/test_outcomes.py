@@ -16,7 +16,7 @@ from services.shield.domain.learning.campaign import CampaignRamp
 from services.shield.domain.learning.versions import CanaryCheck
 from services.shield.domain.outcomes import (
     Event,
-    LearningPolicy,
+    LearningConfig,
     OutcomeFold,
     read_baseline,
     restore_or_start,
@@ -60,7 +60,7 @@ def changes(events: list[Event]) -> list[str]:
 
 
 def test_complaints_hold_a_campaign_and_a_repeat_is_known() -> None:
-    fold = OutcomeFold(LearningPolicy(baseline(), is_enforced=True))
+    fold = OutcomeFold(LearningConfig(baseline(), is_enforced=True))
     assert changes(fold.apply(opened(), 0)) == ["started"]
     assert changes(fold.apply(counted(1, 300, complaints=3), 1)) == []
     assert changes(fold.apply(counted(1, 300, complaints=3), 2)) == []
@@ -72,11 +72,11 @@ def test_complaints_hold_a_campaign_and_a_repeat_is_known() -> None:
 
 def test_a_stored_state_goes_on_as_if_nothing_had_been() -> None:
     records = [opened(), *(counted(number, 100) for number in range(1, 20))]
-    whole = OutcomeFold(LearningPolicy(baseline()))
+    whole = OutcomeFold(LearningConfig(baseline()))
     events = [event for offset, one in enumerate(records) for event in whole.apply(one, offset)]
-    half = OutcomeFold(LearningPolicy(baseline()))
+    half = OutcomeFold(LearningConfig(baseline()))
     before = [event for offset, one in enumerate(records[:9]) for event in half.apply(one, offset)]
-    successor = restore_or_start(LearningPolicy(baseline()), half.snapshot())
+    successor = restore_or_start(LearningConfig(baseline()), half.snapshot())
     assert successor.next_offset == 9
     assert successor.apply(records[8], 9) == []  # a repeat, which the state knows
     after = [
@@ -91,13 +91,13 @@ def test_a_stored_state_goes_on_as_if_nothing_had_been() -> None:
 
 
 def test_a_state_of_other_code_is_learned_again() -> None:
-    cut_off = OutcomeFold(LearningPolicy(baseline())).snapshot()[:-1]
+    cut_off = OutcomeFold(LearningConfig(baseline())).snapshot()[:-1]
     for packed in (b"", b"\x00", b"\xff" * 40, cut_off):
-        assert restore_or_start(LearningPolicy(baseline()), packed).next_offset == 0
+        assert restore_or_start(LearningConfig(baseline()), packed).next_offset == 0
 
 
 def test_the_first_allowance_is_that_of_the_settings() -> None:
-    fold = OutcomeFold(LearningPolicy(baseline(), ramp=CampaignRamp.of(60, 2.0)))
+    fold = OutcomeFold(LearningConfig(baseline(), ramp=CampaignRamp.of(60, 2.0)))
     [started] = fold.apply(opened(), 0)
     [paced] = fold.apply(counted(1, 40), 1)
     assert isinstance(started, CampaignAssessed)
@@ -108,7 +108,7 @@ def test_the_first_allowance_is_that_of_the_settings() -> None:
 
 
 def test_an_empty_outcome_changes_nothing() -> None:
-    fold = OutcomeFold(LearningPolicy(baseline()))
+    fold = OutcomeFold(LearningConfig(baseline()))
     broken = opened()
     broken.opened.entries = b"\x01"
     digest = fold.learner.state.digest()

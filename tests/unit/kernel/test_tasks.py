@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Coroutine, Sequence
 from contextlib import suppress
+from itertools import count
 from typing import Any, cast
 
 import pytest
@@ -122,8 +123,8 @@ async def test_a_loop_of_commits_ends_at_its_first_cancellation(moment: int) -> 
     async def commit_repeatedly() -> None:
         worker = ConsumerWorker(stream(), "g", ["t"], "", lambda _: None)
         worker.consumer = cast(AIOKafkaConsumer, Consumer())
-        worker.processed = {TopicPartition("t", 0): 1}
-        while True:
+        for offset in count(1):
+            worker.processed = {TopicPartition("t", 0): offset}
             await worker.commit()
 
     task = asyncio.create_task(commit_repeatedly())

@@ -107,7 +107,13 @@ def days(tree: Plan) -> set[str]:
 
 def test_select_due_reads_as_many_rows_as_it_returns(connection: Connection) -> None:
     assert (
-        pages(plan(connection, SELECT_DUE_ROWS, (b"key", [f"{TENANT}/s1"], [10], [0.0], [TENANT])))
+        pages(
+            plan(
+                connection,
+                SELECT_DUE_ROWS,
+                (b"key", [f"{TENANT}/s1"], [10], [0.0], [TENANT], [None]),
+            )
+        )
         < 150
     )
 
@@ -278,9 +284,13 @@ def test_select_due_skips_what_has_left_a_queue(database: FreshDatabase) -> None
         for setting, value in PLANS.items():
             connection.execute(f"SET {setting} = {value}".encode())
         from_first = pages(
-            plan(connection, SELECT_DUE_ROWS, (b"key", [queue_id], [5], [first_due_s], [TENANT]))
+            plan(
+                connection,
+                SELECT_DUE_ROWS,
+                (b"key", [queue_id], [5], [first_due_s], [TENANT], [None]),
+            )
         )
         from_start = pages(
-            plan(connection, SELECT_DUE_ROWS, (b"key", [queue_id], [5], [0.0], [TENANT]))
+            plan(connection, SELECT_DUE_ROWS, (b"key", [queue_id], [5], [0.0], [TENANT], [None]))
         )
         assert from_first < from_start / 4

@@ -100,7 +100,7 @@ async def test_a_suppression_of_an_account_holds_for_its_tenants(harness: Router
         await harness.publish(foreign)
         of_account = Suppressions(call, stub, account_id=mine)
         of_tenant = Suppressions(call, stub, tenant_id=harness.tenant_id, account_id=mine)
-        await of_tenant.add(origin="bounce")  # the account is known from here on
+        await of_tenant.add(origin="bounce")
         one = await of_account.add_one(origin="complaint", note="by phone")
         assert (one.tenant_id, one.account_id, one.note) == ("", mine, "by phone")
         assert await fate(harness) == "suppressed: complaint"
@@ -113,6 +113,20 @@ async def test_a_suppression_of_an_account_holds_for_its_tenants(harness: Router
         assert not (await Suppressions(call, stub, account_id=other).remove(ADDRESS)).removed
         assert (await of_account.remove(ADDRESS, force=True)).removed
         assert await fate(harness) == "suppressed: bounce"
+
+
+async def test_a_suppression_of_an_account_holds_for_a_tenant_that_only_the_directory_knows(
+    harness: RouterHarness,
+) -> None:
+    """A new one, whose record is late in the database."""
+    mine = str(uuid4())
+    harness.limits = {"account_id": mine}
+    async with harness.running(), harness.rpc() as (call, stub):
+        await Suppressions(call, stub, account_id=mine).add(origin="complaint")
+        assert await fate(harness) == "suppressed: complaint"
+        with harness.database.connect() as connection:
+            connection.execute("DELETE FROM router.tenant_accounts")
+        assert await fate(harness) == "suppressed: complaint"
 
 
 async def test_an_expired_suppression_is_gone(harness: RouterHarness) -> None:

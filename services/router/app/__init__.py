@@ -303,7 +303,9 @@ def create_scheduler(deps: Dependencies, lease: Lease) -> Scheduler:
         deps.outbox,
         new_cell=new_cell,
         config=config,
-        callbacks=SchedulerCallbacks(deps.on_dns_answer, deps.notifier.notify),
+        callbacks=SchedulerCallbacks(
+            deps.on_dns_answer, deps.notifier.notify, deps.directory.account_of
+        ),
         health=deps.health,
         address_key=deps.address_key,
     )

@@ -72,6 +72,11 @@ class TenantDirectory:
         routing = self.routing_of(tenant_id)
         return routing.pool_id if routing else DEFAULT_POOL
 
+    def account_of(self, tenant_id: str) -> str:
+        """Empty without a record, and for a deleted tenant."""
+        tenant = self.tenants.get(tenant_id)
+        return tenant.account_id if tenant else ""
+
 
 class MailboxTable(Protocol):
     """The directory of mailboxes, as far as it has arrived."""

@@ -24,10 +24,11 @@ async def notify_none(_: Transaction, __: Collection[str]) -> None:
 @dataclass(frozen=True, slots=True)
 class SchedulerCallbacks:
     """on_unresolved: called when messages wait for DNS. notify: tells the schedulers of other
-    cells."""
+    cells. account_of: returns the account of a tenant in the directory, or an empty text."""
 
     on_unresolved: Callable[[], None] = lambda: None
     notify: Notify = notify_none
+    account_of: Callable[[str], str] = lambda _: ""
 
 
 @dataclass(frozen=True, slots=True)

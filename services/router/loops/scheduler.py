@@ -92,8 +92,7 @@ class Scheduler:
         self._address_key = address_key
         self._lease = lease
         self._outbox = outbox
-        self._new_cell = new_cell
-        self._config = config
+        self._new_cell, self._config = new_cell, config
         self._health = health
         self._trigger = TickTrigger(config.interval_s)
         self._publisher = AssignmentPublisher(lease, outbox, health, on_done=self._trigger.wake)
@@ -264,7 +263,8 @@ class Scheduler:
         now_s, active = snapshot.now_s, snapshot.active
         allocation = cell.plan(active, express_only=express_only, now_s=now_s)
         reads = cell.to_read(active, self._claims.granted(allocation.quotas))
-        due = await assignments.select_due(tx, reads, address_key=await self._address_key.load())
+        key, account_of = await self._address_key.load(), self._callbacks.account_of
+        due = await assignments.select_due(tx, reads, address_key=key, account_of=account_of)
         if any(rows and rows[0].due_s > now_s - PROMPT_AGE_S for rows in due.values()):
             self._batch.record_prompt(now_s)
         result = cell.dispatch(due, allocation.quotas, now_s=now_s)

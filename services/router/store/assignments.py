@@ -1,6 +1,6 @@
 """Select due messages of active queues, and assign or requeue them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from kernel.database import Transaction
 from kernel.days import first_day_bound
@@ -15,18 +15,20 @@ from services.router.store.queues import QueueDueTime, lock_or_create, mark_queu
 # scheduler and every transition is guarded by the state read here. The origins are those
 # of the suppressions of the account, of the tenant, and of the list; to sort them would cost more
 # than to find them. Those of erased recipients have a hash of the hash: see `erased_hash`.
+# The account is that of the directory, which knows a new tenant before its mail leaves; the table
+# knows it a little later, and those of tenants that were closed.
 SELECT_DUE = """
 SELECT m.message_id::text, m.queue_id, extract(epoch FROM m.due_at)::float8,
     extract(epoch FROM m.expires_at)::float8, m.attempt, m.attempt_count, m.egress_id, m.ambiguous,
     (SELECT string_agg(s.origin, ',')
      FROM router.suppressions AS s
-     WHERE s.owner_id IN (m.tenant_id, owner.account_id)
+     WHERE s.owner_id IN (m.tenant_id, open.account_id, owner.account_id)
         AND s.address_hash IN (m.address_hash, CASE WHEN has_erased.is_so
             THEN substr(sha256(%s::bytea || m.address_hash), 1, 16) END)
         AND s.list IN ('', m.list) AND s.expires_at > now() AND NOT m.test),
     m.context, m.held_at IS NOT NULL
-FROM unnest(%s::text[], %s::int[], %s::float8[], %s::uuid[])
-    AS open (queue_id, quota, first_due_s, tenant_id)
+FROM unnest(%s::text[], %s::int[], %s::float8[], %s::uuid[], %s::uuid[])
+    AS open (queue_id, quota, first_due_s, tenant_id, account_id)
 LEFT JOIN router.tenant_accounts AS owner ON owner.tenant_id = open.tenant_id
 CROSS JOIN (
     SELECT EXISTS (SELECT FROM router.suppressions WHERE address = '') AS is_so) AS has_erased
@@ -65,17 +67,24 @@ WHERE m.message_id = r.message_id AND m.state || m.attempt = 'queued' || r.attem
 
 
 async def select_due(
-    tx: Transaction, reads: Sequence[QueueQuery], *, address_key: bytes
+    tx: Transaction,
+    reads: Sequence[QueueQuery],
+    *,
+    address_key: bytes,
+    account_of: Callable[[str], str],
 ) -> dict[str, list[DueMessage]]:
-    """The first rows of each queue by due time, one more than its quota."""
+    """The first rows of each queue by due time, one more than its quota. account_of: the account of
+    a tenant, or an empty text."""
     due: dict[str, list[DueMessage]] = {one.queue_id: [] for one in reads}
     if reads:
+        tenants = [ScheduledQueue.of(one.queue_id).tenant_id for one in reads]
         params = (
             address_key,
             [one.queue_id for one in reads],
             [one.quota for one in reads],
             [one.first_due_s for one in reads],
-            [ScheduledQueue.of(one.queue_id).tenant_id for one in reads],
+            tenants,
+            [account_of(one) or None for one in tenants],
         )
         for row in await tx.rows(SELECT_DUE, params):
             due[row[1]].append(DueMessage._make(row))

@@ -19,9 +19,9 @@ run: .venv/base ## The whole engine here, data in ./data; sends a first message 
 up: .venv/base ## Kafka and PostgreSQL alone, in the foreground, for development
 	@exec obm up $(ARGS)
 
-# Four workers for two processors: two run the fault scenarios first, and many others wait too.
+# Five workers for two processors: two run the fault scenarios first, and many others wait too.
 test: .venv/dev ## All tests, on real Kafka and PostgreSQL (ARGS: for pytest; -n0 for one process)
-	@exec python -m pytest -n4 --durations=25 $(ARGS)
+	@exec python -m pytest -n5 --durations=25 $(ARGS)
 
 test-unit: .venv/dev ## The unit tests, which need no servers (ARGS: for pytest)
 	@exec python -m pytest -n2 -p no:schemathesis $(ARGS) tests/unit

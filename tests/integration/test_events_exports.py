@@ -80,8 +80,7 @@ def rows_of(content: bytes) -> list[dict[str, Any]]:
 
 
 async def record(events: Running, *messages: MessageEvents) -> None:
-    for message in messages:
-        await events.publish(*message.delivered())
+    await events.publish_in_order(*(event for one in messages for event in one.delivered()))
     for message in messages:
         await events.wait_recorded(message, 5)
 
@@ -157,7 +156,7 @@ def test_no_cell_is_a_formula(run_scenario: ScenarioRunner) -> None:
         for one, text in zip(mine, hostile, strict=True):
             accepted, *others = one.delivered()
             accepted.subject = text  # type: ignore[attr-defined]
-            await events.publish(accepted, *others)
+            await events.publish_in_order(accepted, *others)
         for one in mine:
             await events.wait_recorded(one, 5)
         content = await of(mine[0], events.peer).file(

@@ -47,8 +47,7 @@ def types(found: Sequence[LoggedEvent]) -> list[str]:
 
 
 async def record(events: Running, *messages: MessageEvents) -> None:
-    for message in messages:
-        await events.publish(*message.delivered())
+    await events.publish_in_order(*(event for one in messages for event in one.delivered()))
     for message in messages:
         await events.wait_recorded(message, 5)
 
@@ -76,7 +75,7 @@ async def record_ann_and_bob(events: Running, tenant: str) -> MessageEvents:
     ann = MessageEvents("Ann@example.net", tenant_id=tenant, tags={"kind": "order"})
     bob = MessageEvents("bob@example.org", tenant_id=tenant)
     bob.own_message_id = f"<{CHOSEN}@shop.example>"
-    await events.publish(*ann.delivered(), ann.complained())
+    await events.publish_in_order(*ann.delivered(), ann.complained())
     refused = bob.closed(CLOSED_STATE_BOUNCED, reply=REFUSED)
     refused.site = "gmail"
     await events.publish(

@@ -168,7 +168,7 @@ def test_an_account_and_filters_select_the_events(run_scenario: ScenarioRunner) 
         for wanted in filters:
             async with stream(events, account_id=account, filter=wanted) as reader:
                 for message in (foreign, other, mine):
-                    await events.publish(*message.delivered())
+                    await events.publish_in_order(*message.delivered())
                     await events.wait_recorded(message, 5)
                 if wanted is filters[0]:
                     assert await reader.read_until(2) == delivered(mine)

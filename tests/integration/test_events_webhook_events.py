@@ -200,7 +200,7 @@ def test_an_account_sees_what_its_webhook_received_about_tenants(
             message = MessageEvents(account_id=account_id)
             request = pb.CreateWebhookRequest(account_id=account_id, url=receiver.url)
             made = (await events.call(events.stub.CreateWebhook, request)).webhook
-            await events.publish(*message.delivered(), message.complained())
+            await events.publish_in_order(*message.delivered(), message.complained())
             await until(lambda: len(receiver.received) == 3)
             for one in receiver.received:
                 shown = await events.call(

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from contracts.events.v1.events_service_pb2 import FindOpenRequest
 from contracts.events.v1.events_service_pb2_grpc import EventsServiceStub
+from contracts.ingest.v1.events_pb2 import MessageAccepted
 from kernel import clock
 from kernel.database import Database
 from kernel.embedded.folder import free_port
@@ -52,6 +53,15 @@ class Running:
         records = [encode(event, clock.now()) for event in events]
         await retry_while_unavailable(partial(self.kafka.publish, records), DependencyHealth())
 
+    async def publish_in_order(self, *events: Message) -> None:
+        """The accepts, and then the others: topics are read beside each other, and the accept tells
+        the account of a tenant that is not in the directory."""
+        accepts = [one for one in events if isinstance(one, MessageAccepted)]
+        await self.publish(*accepts)
+        for one in accepts:
+            await self.wait_recorded(one, 1)
+        await self.publish(*(one for one in events if not isinstance(one, MessageAccepted)))
+
     async def call(self, method: Callable[..., Awaitable[R]], request: Message) -> R:
         return await self.peer.call(method, request, deadline_s=60)
 
@@ -68,11 +78,11 @@ class Running:
         with self.database.connect() as connection:
             return connection.execute(sql, params).fetchall()
 
-    async def wait_recorded(self, message: MessageEvents, count: int) -> None:
+    async def wait_recorded(self, message: MessageEvents | MessageAccepted, count: int) -> None:
         """Wait until the log has this many events of a message."""
         await until(lambda: self.count(message) >= count)
 
-    def count(self, message: MessageEvents) -> int:
+    def count(self, message: MessageEvents | MessageAccepted) -> int:
         [(found,)] = self.rows(
             "SELECT (SELECT count(*) FROM events.log WHERE subject_id = %s)"
             " + (SELECT count(*) FROM events.unpartitioned_log WHERE subject_id = %s)",

@@ -23,6 +23,7 @@ from kernel.errors import Unavailable
 from kernel.handler_result import Drop, HandlerResult
 from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
+from kernel.kafka.consumer import BULK_SHARE
 from kernel.kafka.producer import BatchingProducer
 from kernel.processor import StreamProcessor
 from kernel.table import ReplicatedTable
@@ -166,17 +167,22 @@ async def test_headers_that_are_not_text_harm_nothing(bench: Bench) -> None:
     assert dict(dead.headers)["origin"] == b"\xff\xfe"
 
 
-async def test_a_bulk_backlog_does_not_delay_an_express_message(bench: Bench) -> None:
+async def test_a_bulk_backlog_does_not_delay_an_express_message(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kernel.kafka.consumer.GIVE_WAY_MAX_S", 60.0)  # the machine may be busy
     await bench.topics()
     await bench.produce(*(screened(PRIORITY_BULK) for _ in range(3000)))
     await bench.produce(*(screened() for _ in range(9000)))
     async with bench.consumer():
         await bench.all_processed()
-    processed = [kind for batch in bench.closer.batches for kind in batch]
-    assert len(processed) == 12000
-    last_express = max(n for n, kind in enumerate(processed) if kind == PRIORITY_EXPRESS)
-    bulk_before = processed[:last_express].count(PRIORITY_BULK)
-    assert 0 < bulk_before < 2000  # a tenth of the batches, and the first batch
+    batches = bench.closer.batches
+    assert sum(map(len, batches)) == 12000
+    first = [batch[0] for batch in batches]  # a batch is of one priority
+    last_express = len(first) - first[::-1].index(PRIORITY_EXPRESS)
+    bulk_before = first[:last_express].count(PRIORITY_BULK)
+    # A tenth, the first, and one at a moment when what was fetched of express is processed.
+    assert 0 < bulk_before <= (last_express - bulk_before) / (BULK_SHARE - 1) + 2
 
 
 async def test_an_unassigned_partition_is_assigned_again(

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from kernel.embedded import folder
+
 Files = Sequence[Sequence[pytest.Item]]
 INDEX_BYTES = 2
 SLOW_S = 0.005  # what pytest --durations shows, unless it is told otherwise
@@ -34,7 +36,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         return None
     files = [list(items) for _, items in groupby(session.items, key=lambda item: item.path)]
     queue = FileQueue(len(files))
-    workers = [Worker(session, files, queue) for _ in range(session.config.option.workers)]
+    workers = [Worker(session, files, queue, ports) for ports in shares_of_ports(session)]
     try:
         report_results(session, queue, workers)
     finally:
@@ -51,6 +53,12 @@ def will_run(session: pytest.Session) -> bool:
     option = session.config.option
     failed = session.testsfailed and not option.continue_on_collection_errors
     return not (failed or option.collectonly)
+
+
+def shares_of_ports(session: pytest.Session) -> list[range]:
+    """By worker: two that get the same free port start a server there at the same time."""
+    count: int = session.config.option.workers
+    return [folder.PORTS[number::count] for number in range(count)]
 
 
 class FileQueue:
@@ -74,11 +82,13 @@ class FileQueue:
 class Worker:
     """A process that runs tests, as seen by the one that started it."""
 
-    def __init__(self, session: pytest.Session, files: Files, queue: FileQueue) -> None:
+    def __init__(
+        self, session: pytest.Session, files: Files, queue: FileQueue, ports: range
+    ) -> None:
         self._files, self._config = files, session.config
         self._taken: dict[str, pytest.Item] = {}  # and not yet run
         self.results, sender = _processes.Pipe(duplex=False)
-        self.process = _processes.Process(target=work, args=(session, files, queue, sender))
+        self.process = _processes.Process(target=work, args=(session, files, queue, sender, ports))
         self.process.start()
         sender.close()  # the worker alone has it, so that its end is seen
 
@@ -123,9 +133,11 @@ def report_results(session: pytest.Session, queue: FileQueue, workers: Sequence[
             queue.clear()
 
 
-def work(session: pytest.Session, files: Files, queue: FileQueue, results: Connection) -> None:
-    """In the worker: run the tests of file after file."""
-    config = session.config
+def work(
+    session: pytest.Session, files: Files, queue: FileQueue, results: Connection, ports: range
+) -> None:
+    """In the worker: run the tests of file after file. ports: that it gives to servers."""
+    config, folder.PORTS = session.config, ports
     become_worker(config)
     config.pluginmanager.register(ResultSender(config, results))
     try:

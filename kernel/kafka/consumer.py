@@ -27,7 +27,7 @@ from kernel.topics import contract_of, is_express
 BATCH_RECORDS_MAX = 500
 POLL_TIMEOUT_MS = 1_000  # records end a poll at once
 FETCH_MAX_WAIT_MS = 500
-LONG_FETCH_MAX_WAIT_MS = 5_000
+LONG_FETCH_MAX_WAIT_MS = 5_000  # of bulk mail, and of tables, whose partitions never change
 WAKE_MS = 1_000  # a consumer looks for what it might have missed, by default five times a second
 POLL_INTERVAL_MAX_MS = 2**31 - 1  # keep the partitions while waiting for a database
 COMMIT_TIMEOUT_S = 5.0

@@ -30,7 +30,7 @@ from kernel.host_challenge import PATH, SMTP, HostChallenges, new_challenge
 from kernel.rpc import RpcServer
 from kernel.status import StatusSource, serve_status
 from mail.dkim import zone_text
-from services.ingest.clients.host_verifier import HostProber
+from services.ingest.clients.host_prober import HostProber
 from tests.support.ingest import TOKEN, IngestHarness
 from tests.support.name_server import name_server
 from tests.support.polling import until

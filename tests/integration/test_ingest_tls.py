@@ -20,7 +20,7 @@ from contracts.ingest.v1 import email_service_pb2 as pb
 from contracts.ingest.v1.email_service_pb2_grpc import EmailServiceStub
 from kernel import http_server as server
 from kernel.host_challenge import HostChallenges
-from services.ingest.clients.host_verifier import ELSEWHERE, HostProber
+from services.ingest.clients.host_prober import ELSEWHERE, HostProber
 from tests.support.authority import Certified
 from tests.support.ingest import DOMAIN, IngestHarness, email
 from tests.support.stack import harness_fixture

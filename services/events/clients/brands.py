@@ -1,4 +1,4 @@
-"""The brand of a tenant's account, and its address."""
+"""The account of a tenant, its brand and its address."""
 
 import asyncio
 
@@ -9,8 +9,8 @@ from kernel.table import ReplicatedTable, TopicReplayer
 
 
 class TenantBrands:
-    """Replicates brands, accounts and tenants. While there is one brand only, the others do not
-    matter."""
+    """Replicates brands, accounts and tenants. While there is one brand only, it is that of all, of
+    unknown tenants too."""
 
     def __init__(self, brands: Brands, kafka: TopicReplayer) -> None:
         self.brands = brands

@@ -6,7 +6,7 @@ from kernel.service import Loop, create_loops
 from kernel.status import StatusSource
 from services.ingest.app.dependencies import Dependencies
 from services.ingest.app.domains import create_authoritative_resolver
-from services.ingest.clients.host_verifier import HostProber
+from services.ingest.clients.host_prober import HostProber
 from services.ingest.loops.health_checks import HealthChecks, HealthCheckTargets
 from services.ingest.loops.infrastructure_bounces import InfrastructureBounceCheck
 from services.ingest.loops.signing_records import InstallationKeyCheck

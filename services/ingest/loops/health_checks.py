@@ -15,7 +15,7 @@ from kernel.lease import Lease
 from kernel.status import StatusSource
 from services.ingest.clients import ServiceClients, Statuses
 from services.ingest.clients.canaries import read_canaries
-from services.ingest.clients.host_verifier import HostProber
+from services.ingest.clients.host_prober import HostProber
 from services.ingest.domain import health_checks as domain
 from services.ingest.domain.health_checks import HealthFinding
 from services.ingest.domain.problem import Problem

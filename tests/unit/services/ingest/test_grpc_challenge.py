@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from kernel.host_challenge import GRPC_METHOD, METADATA, HostChallenges, new_challenge
 from services.ingest.api.grpc.host_challenge import host_challenge_handler
 from services.ingest.clients.grpc_challenge import call, is_ended, response_in
-from services.ingest.clients.host_verifier import ELSEWHERE, HostProber
+from services.ingest.clients.host_prober import ELSEWHERE, HostProber
 from tests.support.authority import Certified
 from tests.support.tls import certificate_files
 
@@ -89,8 +89,8 @@ async def test_a_grpc_server_alone_is_ours_or_not(
     pair = (Path(files.key).read_bytes(), Path(files.certificate).read_bytes())
     challenges = HostChallenges(keys) if keys else None
     async with grpc_server(challenges, grpc.ssl_server_credentials([pair])) as port:
-        verifier = HostProber(HostChallenges(KEYS), lambda: trusting(root), port=port)
-        found = await verifier.look("localhost")
+        prober = HostProber(HostChallenges(KEYS), lambda: trusting(root), port=port)
+        found = await prober.look("localhost")
     assert found.problem is not None
     assert problem in found.problem
     assert bool(found.problem) == bool(problem)
@@ -165,7 +165,7 @@ async def test_a_tls_server_that_answers_otherwise_is_another(tmp_path: Path, se
 
     server = await asyncio.start_server(converse, "localhost", 0, ssl=tls)
     port = server.sockets[0].getsockname()[1]
-    verifier = HostProber(HostChallenges(KEYS), lambda: trusting(root), port=port)
-    found = await verifier.look("localhost")
+    prober = HostProber(HostChallenges(KEYS), lambda: trusting(root), port=port)
+    found = await prober.look("localhost")
     server.close()
     assert found.problem == ELSEWHERE

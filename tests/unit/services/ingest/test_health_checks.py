@@ -26,7 +26,7 @@ from mail.domain_check import RecordCheck
 from mail.records import key_record
 from services.events.domain.figures.periods import parse_period
 from services.events.domain.figures.query import parse_query
-from services.ingest.clients.host_verifier import HostProber
+from services.ingest.clients.host_prober import HostProber
 from services.ingest.domain.health_checks import (
     CanaryStatus,
     HealthFinding,

@@ -2,18 +2,24 @@
 
 import os
 import secrets
+from collections.abc import Iterator
 
 import pytest
 
 from kernel.embedded import folder
-from kernel.embedded.folder import PORTS, free_port, ports_in_turn
+from kernel.embedded.folder import free_port, ports_in_turn
+
+PORTS = range(18_000, 28_000)
 
 
 @pytest.fixture(autouse=True)
-def _starts(monkeypatch: pytest.MonkeyPatch) -> None:
+def _starts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     starts = iter((0, 5000))
     monkeypatch.setattr(secrets, "randbelow", lambda _: next(starts))
     monkeypatch.setattr(folder, "is_free", lambda _: True)
+    monkeypatch.setattr(folder, "PORTS", PORTS)  # a worker of the tests has a share of its own
+    ports_in_turn.cache_clear()
+    yield
     ports_in_turn.cache_clear()
 
 

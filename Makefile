@@ -4,8 +4,10 @@
 .PHONY: help run test test-unit check k8s k8s-api proto bench bench-scheduler bench-mail bench-figures bench-shield shield-model simulate faults up lock clean
 MAKEFLAGS += --no-print-directory
 
-PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
-  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+# The system's Python first: distributions build theirs with profile-guided optimization, version
+# managers mostly do not, and it makes everything here faster by a sixth.
+PYTHON ?= $(shell for p in /usr/bin/python3 python3 python3.11 python3.12 python3.13 python3.14; do \
+  $$p -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONDONTWRITEBYTECODE :=

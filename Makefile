@@ -26,7 +26,7 @@ test: .venv/dev ## All tests, on real Kafka and PostgreSQL (ARGS: for pytest; -n
 	@exec python -m pytest -n5 --durations=25 $(ARGS)
 
 test-unit: .venv/dev ## The unit tests, which need no servers (ARGS: for pytest)
-	@exec python -m pytest -n2 -p no:schemathesis $(ARGS) tests/unit
+	@exec python -m pytest -n3 -p no:schemathesis $(ARGS) tests/unit
 
 check: .venv/dev ## Format, lint, types, architecture, sizes, contracts, manifests
 	ruff format --check .
@@ -45,7 +45,7 @@ check: .venv/dev ## Format, lint, types, architecture, sizes, contracts, manifes
 
 k8s: .venv/dev ## Render the manifests of deploy/k8s, and check them (needs Go, for kustomize)
 	@python -m tests.support.k8s.tools
-	@exec python -m pytest -q -p no:schemathesis $(ARGS) tests/unit/k8s
+	@exec python -m pytest -q -p no:schemathesis $(ARGS) tests/k8s
 
 k8s-api: k8s ## Let a real Kubernetes control plane run the manifests (builds it: ten minutes once)
 	@exec python -m tests.support.k8s.cluster

@@ -37,6 +37,7 @@ REST = (
     "conformance",
     "hostile",
     "integration",
+    "k8s",
     "unit/services/shield",  # the longest ones of the unit tests
     "unit/bench",
     "unit/test_house",
@@ -67,6 +68,7 @@ settings.load_profile("any time")
 
 # Their fixtures; importing them takes seconds.
 SERVERS = ("tests.support.stack", "tests.support.engine")
+WITHOUT_SERVERS = ("unit", "k8s")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -89,11 +91,12 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
 
 
 def needs_servers(session: pytest.Session) -> bool:
-    return not all(map(is_unit, session.config.args))
+    return not all(map(is_without_servers, session.config.args))
 
 
-def is_unit(arg: str) -> bool:
-    return Path(arg.partition("::")[0]).resolve().is_relative_to(TESTS / "unit")
+def is_without_servers(arg: str) -> bool:
+    path = Path(arg.partition("::")[0]).resolve()
+    return any(path.is_relative_to(TESTS / name) for name in WITHOUT_SERVERS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
